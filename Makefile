@@ -1,0 +1,34 @@
+# Every target works from a fresh clone; PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?=
+PYTEST_ARGS ?=
+
+.PHONY: setup demo demo-stop test check bench
+
+setup:
+	@PYTHON='$(PYTHON)' .ci/setup
+
+demo:
+	@PYTHON='$(PYTHON)' .ci/setup
+	@.venv/bin/pushrod demo
+
+demo-stop:
+	@if [ -x .venv/bin/pushrod ]; then .venv/bin/pushrod demo --stop; else echo "no demo was running"; fi
+
+check: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest -q tests/unit $(PYTEST_ARGS)
+
+test:
+	@PYTHON='$(PYTHON)' .ci/setup test
+	.venv/bin/pushrod engine up
+	.venv/bin/python -m agent.engines.private base-image
+	.venv/bin/python -m agent.engines.private test-image
+	.venv/bin/pytest $(PYTEST_ARGS)
+
+bench: setup
+	.venv/bin/pushrod engine up
+	.venv/bin/python -m agent.engines.private test-image
+	.venv/bin/python -m tests.benchmarks

@@ -1,0 +1,254 @@
+"""The agent's side of the HTTP contract: one method per call, no retries, errors by reaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin
+
+import aiohttp
+import pydantic
+from pipelines_schema import log_frames
+from pipelines_schema.contract import (
+    AcceptRequest,
+    CompleteRequest,
+    CompleteResponse,
+    LeaseRef,
+    PollRequest,
+    PollResponse,
+    RegisterRequest,
+    RegisterResponse,
+    RenewRequest,
+    RenewResponse,
+    StepSpec,
+    WireModel,
+)
+from yarl import URL
+
+CALL_SECONDS = 30.0
+RENEW_CALL_SECONDS = 5.0
+CONNECT_SECONDS = 10.0
+STALL_SECONDS = 60.0
+"""A transfer of any length is given up when nothing moves for so long."""
+MAX_MESSAGE_CHARACTERS = 500
+TRY_AGAIN_STATUSES = frozenset({408, 425, 429})
+
+Answer = TypeVar("Answer", bound=WireModel)
+
+
+class CoordinatorError(Exception):
+    """A call did not succeed."""
+
+
+class CoordinatorUnavailableError(CoordinatorError):
+    """The coordinator is away or in trouble: the same call may succeed later."""
+
+
+class StaleLeaseError(CoordinatorError):
+    """The attempt is no longer this agent's: stop its work and forget it."""
+
+
+class CredentialRefusedError(CoordinatorError):
+    """401: the coordinator does not know this token (any more)."""
+
+
+class CallRefusedError(CoordinatorError):
+    """The coordinator will never accept this call; the message is its own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{message} ({status})")
+        self.status = status
+        self.message = message
+
+
+class WrongOffsetError(CoordinatorError):
+    """The log is acknowledged up to `offset`: resume there."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the log is to be resumed at byte {offset}")
+        self.offset = offset
+
+
+class CoordinatorClient:
+    """Use as an asynchronous context manager. `credential` is the agent's own token."""
+
+    def __init__(self, url: str, *, poll_timeout_seconds: float) -> None:
+        self._base = url.rstrip("/") + "/"
+        self._poll_timeout_seconds = poll_timeout_seconds
+        self._session: aiohttp.ClientSession | None = None
+        self.credential = ""
+
+    async def __aenter__(self) -> CoordinatorClient:
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS
+            ),
+            connector=aiohttp.TCPConnector(limit=0),
+            # What a proxy variable of the agent's environment says is the operator's wish.
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def register(self, token: str, request: RegisterRequest) -> RegisterResponse:
+        return await self._post("api/agents/register", token, request, RegisterResponse)
+
+    async def poll(self, request: PollRequest) -> PollResponse:
+        """Held by the coordinator until there is something to say."""
+        return await self._post(
+            "api/agents/poll",
+            self.credential,
+            request,
+            PollResponse,
+            seconds=self._poll_timeout_seconds,
+        )
+
+    async def renew(self, request: RenewRequest) -> RenewResponse:
+        """Short deadline: a renewal that hangs longer than the lease is worth nothing."""
+        return await self._post(
+            "api/agents/renew",
+            self.credential,
+            request,
+            RenewResponse,
+            seconds=RENEW_CALL_SECONDS,
+        )
+
+    async def accept(self, lease: LeaseRef) -> StepSpec:
+        """Raises StaleLeaseError if the offer is no longer this agent's."""
+        path = f"api/runner/{_quoted(lease.step_id)}/accept"
+        return await self._post(path, self.credential, AcceptRequest(epoch=lease.epoch), StepSpec)
+
+    async def complete(self, step_id: str, request: CompleteRequest) -> CompleteResponse:
+        """Raises WrongOffsetError if the log isn't wholly acknowledged yet."""
+        path = f"api/runner/{_quoted(step_id)}/complete"
+        return await self._post(path, self.credential, request, CompleteResponse)
+
+    async def send_log(self, spec: StepSpec, offset: int, frames: bytes) -> int:
+        """Append frames at a byte of text; return the new offset. Raises WrongOffsetError."""
+        headers = {"Upload-Offset": str(offset), "Content-Type": log_frames.CONTENT_TYPE}
+        path = f"api/runner/{_quoted(spec.step_id)}/log?epoch={spec.epoch}"
+        async with self._call(
+            "PATCH", path, spec.token, data=frames, headers=headers, seconds=CALL_SECONDS
+        ) as response:
+            return _offset_of(response)
+
+    async def put_artifact(
+        self,
+        spec: StepSpec,
+        name: str,
+        *,
+        mode: int,
+        size: int,
+        sha256: str,
+        body: AsyncIterator[bytes],
+    ) -> None:
+        path = (
+            f"api/runner/{_quoted(spec.step_id)}/artifacts/{quote(name, safe='/')}"
+            f"?epoch={spec.epoch}&mode={mode:o}"
+        )
+        headers = {"X-Content-Sha256": sha256, "Content-Length": str(size)}
+        async with self._call("PUT", path, spec.token, data=body, headers=headers):
+            return
+
+    @asynccontextmanager
+    async def get_artifact(self, spec: StepSpec, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Lend the artifact's bytes as they come. A relative URL is the coordinator's."""
+        async with self._call("GET", url, spec.token) as response:
+            try:
+                yield response.content.iter_chunked(1 << 18)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise CoordinatorUnavailableError(_sentence(error)) from error
+
+    async def _post(
+        self,
+        path: str,
+        token: str,
+        request: WireModel,
+        answer: type[Answer],
+        *,
+        seconds: float = CALL_SECONDS,
+    ) -> Answer:
+        async with self._call(
+            "POST", path, token, json=request.to_json(), seconds=seconds
+        ) as response:
+            try:
+                body = await response.read()
+                return answer.model_validate_json(body)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise CoordinatorUnavailableError(_sentence(error)) from error
+            except pydantic.ValidationError as error:
+                problem = (
+                    f"the answer of {path} can't be understood: {error.error_count()} problems"
+                )
+                raise CallRefusedError(response.status, problem) from error
+
+    @asynccontextmanager
+    async def _call(
+        self, method: str, path: str, token: str, *, seconds: float | None = None, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Lend a successful response; translate everything else to our errors."""
+        if self._session is None:
+            raise CoordinatorUnavailableError("the client is not open")
+        headers = {**options.pop("headers", {}), "Authorization": f"Bearer {token}"}
+        if seconds is not None:
+            options["timeout"] = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        # `encoded`: an artifact's name must reach the server as quoted here.
+        url = URL(urljoin(self._base, path), encoded=True)
+        try:
+            request = await self._session.request(
+                method, url, headers=headers, allow_redirects=False, **options
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise CoordinatorUnavailableError(_sentence(error)) from error
+        async with request as response:
+            if not 200 <= response.status < 300:
+                raise await _error_of(response)
+            yield response
+
+
+async def _error_of(response: aiohttp.ClientResponse) -> CoordinatorError:
+    """Which of our errors an unsuccessful response is."""
+    try:
+        text = (await response.read()).decode("utf-8", "replace")
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return CoordinatorUnavailableError(_sentence(error))
+    status = response.status
+    body = _json_object(text)
+    message = str(body.get("error") or text.strip() or response.reason)[:MAX_MESSAGE_CHARACTERS]
+    if status >= 500 or status in TRY_AGAIN_STATUSES:
+        return CoordinatorUnavailableError(f"{message} ({status})")
+    if status == 401:
+        return CredentialRefusedError(message)
+    if status == 409 and not body.get("stale") and isinstance(body.get("offset"), int):
+        return WrongOffsetError(body["offset"])
+    if status == 409 and (body.get("stale") or response.url.path.endswith("/accept")):
+        return StaleLeaseError(message)
+    return CallRefusedError(status, message)
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _offset_of(response: aiohttp.ClientResponse) -> int:
+    try:
+        return int(response.headers["Upload-Offset"])
+    except (KeyError, ValueError) as error:
+        raise CallRefusedError(response.status, "the answer has no Upload-Offset") from error
+
+
+def _quoted(step_id: str) -> str:
+    return quote(step_id, safe="")
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,306 @@
+"""One attempt of a step in one build: from its request to its result."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines_schema.log_frames import Stream
+
+from agent.engines.buildkit import llb
+from agent.engines.buildkit.build import Build, BuildFailedError, open_build
+from agent.engines.buildkit.client import Client
+from agent.engines.buildkit.failures import (
+    EngineError,
+    StepNotRunError,
+    is_gone,
+    process_exit_code,
+    step_problem,
+)
+from agent.engines.buildkit.filesync import TreeSender, UnsendableTreeError
+from agent.engines.buildkit.image_store import Image, ImageStore
+from agent.engines.buildkit.images import step_environment
+from agent.engines.buildkit.output_taker import OutputTaker
+from agent.engines.buildkit.pb import control_pb2
+from agent.engines.buildkit.progress import ClipFilter, StepProgress
+from agent.engines.buildkit.session import (
+    SEND_SOURCE,
+    TAKE_OUTPUT,
+    StreamHandler,
+    open_session,
+)
+from agent.engines.buildkit.session import (
+    Stream as SessionStream,
+)
+from agent.engines.buildkit.step_graph import (
+    EXIT_FILE,
+    RECORD_FOLDER,
+    SOURCE_FOLDER,
+    StepGraph,
+    step_graph,
+)
+from agent.engines.buildkit.unpack import engine_patterns
+from agent.engines.outputs import collect_outputs
+from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
+
+SETUP_SECONDS = 1800.0
+"""The most that image and source may take until the script begins."""
+DELIVERY_SECONDS = 1800.0
+"""The most that collecting the outputs may take."""
+LATE_REPORT_SECONDS = 5.0
+SOURCE_NAME = "source"
+KILLED = 137
+_RECORDED = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
+_NO_COPY = (
+    "the engine clipped the step's {name} and the image has no `tee` to keep a copy of it: "
+    "lift the engine's log limit or use another image"
+)
+_WAS_KILLED = (
+    "the container was killed from outside, most likely for lack of memory on the engine's machine"
+)
+
+
+async def run_attempt(
+    request: StepRequest,
+    output: OutputSink,
+    *,
+    client: Client,
+    platform: llb.Platform,
+    images: ImageStore,
+    shared_key: str,
+    keep_output: bool,
+) -> StepResult:
+    """Run it. Raises StepNotRunError, BuildFailedError, grpc.aio.AioRpcError.
+
+    With `keep_output` the engine is not trusted to report all output: a copy completes it.
+    """
+    attempt = _Attempt(request, output, keep_output=keep_output)
+    async with open_session(client, shared_key=shared_key, handlers=attempt.handlers()) as session:
+        async with open_build(
+            client,
+            attempt_id=request.attempt_id,
+            session=session,
+            exporter="tar" if attempt.include else "",
+            take_report=attempt.take_report,
+        ) as build:
+            image = await images.find(build, request.image or "", platform)
+            graph = attempt.prepare(image, platform, session)
+            return await attempt.run(build, graph)
+
+
+class _Attempt:
+    def __init__(self, request: StepRequest, output: OutputSink, *, keep_output: bool) -> None:
+        self._request = request
+        self._output = output
+        self._keep_output = keep_output
+        self.include = engine_patterns(request.output_paths)
+        self._sender: TreeSender | None = None
+        self._taker = OutputTaker(request.scratch / "collected")
+        self._progress: StepProgress | None = None
+        self._filters = {Stream.STDOUT: ClipFilter(), Stream.STDERR: ClipFilter()}
+        self._deadline: asyncio.Timeout | None = None
+        self._reported = asyncio.Event()
+
+    def handlers(self) -> dict[str, StreamHandler]:
+        handlers: dict[str, StreamHandler] = {}
+        if self._has_source:
+            handlers[SEND_SOURCE] = self._send_source
+        if self.include:
+            handlers[TAKE_OUTPUT] = self._taker.serve
+        return handlers
+
+    @property
+    def _has_source(self) -> bool:
+        return self._request.source is not None or self._request.inputs is not None
+
+    def prepare(self, image: Image, platform: llb.Platform, session: str) -> StepGraph:
+        request = self._request
+        owner = image.user.owner
+        name = f"step {request.step_name}, attempt {request.attempt_id}"
+        source = None
+        if self._has_source:
+            self._sender = TreeSender(open=self._layers, folder=SOURCE_FOLDER, owner=owner)
+            hint = _hint(request, owner)
+            source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
+        graph = step_graph(
+            image=image.reference,
+            platform=platform,
+            owner=owner,
+            environment=step_environment(
+                image.config, image.user, request.env, attempt_id=request.attempt_id
+            ),
+            script=request.script,
+            source=source,
+            cache_mounts=request.cache_mounts,
+            include=self.include,
+            keep_output=self._keep_output,
+            description=name,
+        )
+        self._progress = StepProgress(name=name)
+        return graph
+
+    async def _send_source(self, stream: SessionStream) -> None:
+        if self._sender is None:
+            raise StepNotRunError("the engine asks for a source before it was told of one")
+        await self._sender.serve(stream)
+
+    @asynccontextmanager
+    async def _layers(self) -> AsyncIterator[Sequence[Path]]:
+        inputs = [self._request.inputs] if self._request.inputs else []
+        if self._request.source is None:
+            yield inputs
+        else:
+            async with self._request.source.open() as folder:
+                yield [folder, *inputs]
+
+    def take_report(self, report: control_pb2.StatusResponse) -> None:
+        if self._progress is None:
+            return
+        before = self._progress.started
+        for stream, data in self._progress.take(report):
+            passed = self._filters[stream].take(data) if self._keep_output else data
+            if passed:
+                self._output.write(stream, passed)
+        self._reported.set()
+        if self._progress.started and not before and self._deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._deadline.reschedule(loop.time() + self._request.timeout_seconds)
+
+    async def run(self, build: Build, graph: StepGraph) -> StepResult:
+        try:
+            async with asyncio.timeout(SETUP_SECONDS) as self._deadline:
+                ref = await build.solve(llb.definition(graph.record))
+        except TimeoutError:
+            return self._too_late()
+        except BuildFailedError as failure:
+            return self._failed(failure.error)
+        finally:
+            self._deadline = None
+        ended = await _read_end(build, ref)
+        notes = await self._complete_output(build, ref) if self._keep_output else []
+        if graph.outputs is None:
+            await build.finish("")
+        else:
+            await self._take_outputs(build, graph.outputs, ended)
+        if self._request.output_paths:
+            notes += await self._collect()
+        return _result(ended, notes)
+
+    async def _take_outputs(self, build: Build, outputs: llb.Output, ended: _End) -> None:
+        try:
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                await build.finish(await build.solve(llb.definition(outputs)))
+                await self._taker.settled()
+        except (BuildFailedError, TimeoutError) as error:
+            if isinstance(error, BuildFailedError) and is_gone(error.error):
+                raise
+            raise self._not_delivered(ended, str(error)) from error
+        if self._taker.failure is not None:
+            raise self._not_delivered(ended, str(self._taker.failure))
+
+    @staticmethod
+    def _not_delivered(ended: _End, why: str) -> StepNotRunError:
+        return StepNotRunError(
+            f"the script ended with exit code {ended.exit_code}, "
+            f"but its outputs could not be collected: {why}"
+        )
+
+    async def _collect(self) -> Sequence[str]:
+        request, folder = self._request, self._taker.folder
+        folder.mkdir(exist_ok=True)
+        return await asyncio.to_thread(
+            collect_outputs, folder, request.output_paths, request.outputs
+        )
+
+    async def _complete_output(self, build: Build, ref: str) -> list[str]:
+        """Write what the engine's reports lack of the output, from the copy in the record."""
+        sizes = await build.file_sizes(ref, f"/{RECORD_FOLDER}")
+        notes: list[str] = []
+        for stream, name in _RECORDED.items():
+            one = self._filters[stream]
+            if name not in sizes:
+                if one.clipped:
+                    notes.append(_NO_COPY.format(name=name))
+                continue
+            await self._await_reports(one, sizes[name])
+            # Whatever is reported from now on stands in the copy, too.
+            one.clipped = True
+            if one.passed < sizes[name]:
+                async for data in build.read_from(ref, f"/{RECORD_FOLDER}/{name}", one.passed):
+                    self._output.write(stream, data)
+        return notes
+
+    async def _await_reports(self, one: ClipFilter, size: int) -> None:
+        """Let reports that are on their way arrive, as they carry the order of the streams."""
+        try:
+            async with asyncio.timeout(LATE_REPORT_SECONDS):
+                while one.passed < size and not one.clipped:
+                    self._reported.clear()
+                    await self._reported.wait()
+        except TimeoutError:
+            return
+
+    def _too_late(self) -> StepResult:
+        seconds = self._request.timeout_seconds
+        if self._progress is None or not self._progress.started:
+            raise StepNotRunError(
+                f"the image and the source were not ready after {SETUP_SECONDS:.0f} seconds: "
+                "see the engine's network and load"
+            )
+        return StepResult(
+            outcome=Outcome.TIMED_OUT, message=f"killed after its timeout of {seconds:g} seconds"
+        )
+
+    def _failed(self, error: EngineError) -> StepResult:
+        if self._sender is not None and self._sender.failure is not None:
+            failure = self._sender.failure
+            if isinstance(failure, (OSError, UnsendableTreeError)):
+                raise StepNotRunError(f"the source could not be sent: {failure}") from failure
+            raise failure
+        code = process_exit_code(error)
+        if code == KILLED:
+            return StepResult(outcome=Outcome.OUT_OF_MEMORY, exit_code=code, message=_WAS_KILLED)
+        if is_gone(error):
+            raise BuildFailedError(error)
+        raise StepNotRunError(step_problem(self._request.image or "", error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """How the script ended, as the wrapper wrote it down."""
+
+    exit_code: int
+    out_of_memory_kills: int
+
+
+async def _read_end(build: Build, ref: str) -> _End:
+    try:
+        content = await build.read_file(ref, f"/{RECORD_FOLDER}/{EXIT_FILE}")
+    except BuildFailedError as failure:
+        if is_gone(failure.error):
+            raise
+        content = b""
+    fields = content.decode(errors="replace").split()
+    if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+        raise StepNotRunError("the step's exit code was lost: the engine's disk may be full")
+    return _End(exit_code=int(fields[0]), out_of_memory_kills=int(fields[1]))
+
+
+def _result(ended: _End, notes: Sequence[str]) -> StepResult:
+    if ended.exit_code == KILLED and ended.out_of_memory_kills:
+        return StepResult(
+            outcome=Outcome.OUT_OF_MEMORY,
+            exit_code=ended.exit_code,
+            message="the kernel killed the script for lack of memory",
+            notes=notes,
+        )
+    return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
+
+
+def _hint(request: StepRequest, owner: llb.Owner) -> str:
+    key = request.source.key if request.source else "inputs"
+    return hashlib.sha256(f"{key}\0{owner.uid}:{owner.gid}".encode()).hexdigest()

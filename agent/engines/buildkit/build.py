@@ -1,0 +1,220 @@
+"""One open build: gateway calls inside it, its reports followed, its end awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from agent.engines.buildkit.client import Client
+from agent.engines.buildkit.failures import EngineError
+from agent.engines.buildkit.pb import control_pb2, gateway_pb2, ops_pb2
+
+REPORTS_QUIET_SECONDS = 20.0
+"""After a build's end its last reports must come with no pause longer than this."""
+KILL_SECONDS = 5.0
+"""How long a cancelled build is awaited."""
+CALL_SECONDS = 60.0
+"""For gateway calls that read what is there."""
+WATCH_EVERY_SECONDS = 10.0
+READ_BYTES = 2 * 1024 * 1024
+
+
+class BuildFailedError(Exception):
+    """A call of the build failed; `error` says how."""
+
+    def __init__(self, error: EngineError) -> None:
+        super().__init__(f"{error.code}: {error.details}")
+        self.error = error
+
+
+def engine_error(error: grpc.aio.AioRpcError) -> EngineError:
+    return EngineError(code=error.code().name, details=error.details() or "no details")
+
+
+class Build:
+    """Use `open_build`. All calls raise BuildFailedError."""
+
+    def __init__(
+        self, client: Client, name: str, end: asyncio.Future[Any], reports: asyncio.Future[None]
+    ) -> None:
+        self._client = client
+        self.name = name
+        self._end = end
+        self._reports = reports
+
+    async def features(self) -> set[str]:
+        """The engine's enabled capabilities, of its gateway and of its graph."""
+        answer = await self.call("Ping", gateway_pb2.PingRequest(), gateway_pb2.PongResponse)
+        return {one.ID for one in (*answer.FrontendAPICaps, *answer.LLBCaps) if one.Enabled}
+
+    async def resolve_image(self, reference: str, *, timeout: float) -> tuple[str, bytes]:
+        """The digest (empty if the engine knows none) and the configuration of an image."""
+        answer = await self.call(
+            "ResolveImageConfig",
+            gateway_pb2.ResolveImageConfigRequest(Ref=reference, ResolveMode="default"),
+            gateway_pb2.ResolveImageConfigResponse,
+            timeout=timeout,
+        )
+        return answer.Digest, answer.Config
+
+    async def solve(self, definition: ops_pb2.Definition) -> str:
+        """Make the definition's filesystem; the id by which the build knows it, maybe empty."""
+        answer = await self.call(
+            "Solve",
+            gateway_pb2.SolveRequest(
+                Definition=definition,
+                allowResultReturn=True,
+                allowResultArrayRef=True,
+                Evaluate=True,
+            ),
+            gateway_pb2.SolveResponse,
+            timeout=None,
+        )
+        return str(answer.result.ref.id)
+
+    async def read_file(self, ref: str, path: str) -> bytes:
+        """A small file of a filesystem."""
+        request = gateway_pb2.ReadFileRequest(Ref=ref, FilePath=path)
+        answer = await self.call("ReadFile", request, gateway_pb2.ReadFileResponse)
+        return bytes(answer.Data)
+
+    async def file_sizes(self, ref: str, path: str) -> dict[str, int]:
+        """The names in a folder with their sizes in bytes."""
+        request = gateway_pb2.ReadDirRequest(Ref=ref, DirPath=path)
+        answer = await self.call("ReadDir", request, gateway_pb2.ReadDirResponse)
+        return {entry.path.rpartition("/")[2]: entry.size for entry in answer.entries}
+
+    async def read_from(self, ref: str, path: str, offset: int) -> AsyncIterator[bytes]:
+        """A file's content from a byte on, in pieces."""
+        while True:
+            request = gateway_pb2.ReadFileRequest(
+                Ref=ref,
+                FilePath=path,
+                Range=gateway_pb2.FileRange(Offset=offset, Length=READ_BYTES),
+            )
+            answer = await self.call("ReadFile", request, gateway_pb2.ReadFileResponse)
+            if not answer.Data:
+                return
+            yield answer.Data
+            offset += len(answer.Data)
+
+    async def finish(self, ref: str) -> None:
+        """End the build with this result (empty for none), delivered as the build was opened for.
+
+        Returns when all is delivered and the last report was taken.
+        """
+        result = gateway_pb2.Result()
+        if ref:
+            result.ref.id = ref
+        await self.call(
+            "Return", gateway_pb2.ReturnRequest(result=result), gateway_pb2.ReturnResponse
+        )
+        try:
+            await asyncio.shield(self._end)
+            await asyncio.shield(self._reports)
+        except grpc.aio.AioRpcError as error:
+            raise BuildFailedError(engine_error(error)) from error
+
+    async def call(
+        self, name: str, request: Any, answer: Any, *, timeout: float | None = CALL_SECONDS
+    ) -> Any:
+        """One call, given up as soon as the build itself has ended."""
+        call = asyncio.ensure_future(
+            self._wait(self._client.gateway(self.name, name, request, answer, timeout=timeout))
+        )
+        try:
+            await asyncio.wait((call, self._end), return_when=asyncio.FIRST_COMPLETED)
+            if not call.done() and self._failed():
+                return self._end.result()
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise BuildFailedError(engine_error(error)) from error
+        finally:
+            call.cancel()
+
+    def _failed(self) -> bool:
+        return self._end.done() and not self._end.cancelled() and self._end.exception() is not None
+
+    @staticmethod
+    async def _wait(call: Any) -> Any:
+        try:
+            return await call
+        finally:
+            call.cancel()
+
+
+@asynccontextmanager
+async def open_build(
+    client: Client,
+    *,
+    attempt_id: str,
+    session: str,
+    exporter: str = "",
+    take_report: Callable[[control_pb2.StatusResponse], None],
+) -> AsyncIterator[Build]:
+    """Keep a build open meanwhile; every report of it is given to `take_report`.
+
+    Whatever ends the context, the build has ended then, its processes with it, and all its reports
+    were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
+    engine no longer answers meanwhile fails.
+    """
+    name = f"pushrod-{attempt_id}-{secrets.token_hex(4)}"
+    request = control_pb2.SolveRequest(Ref=name, Session=session, ExporterDeprecated=exporter)
+    end = asyncio.ensure_future(_end_of(client, client.build(request)))
+    reports = asyncio.ensure_future(_follow(client, name, end, take_report))
+    try:
+        yield Build(client, name, end, reports)
+    finally:
+        end.cancel()
+        await asyncio.wait((reports,), timeout=KILL_SECONDS)
+        reports.cancel()
+        await asyncio.gather(end, reports, return_exceptions=True)
+
+
+async def _end_of(client: Client, call: Any) -> Any:
+    """The build's own answer, or the error of an engine that stopped answering."""
+    watched = asyncio.ensure_future(Build._wait(call))
+    try:
+        while True:
+            done, _ = await asyncio.wait((watched,), timeout=WATCH_EVERY_SECONDS)
+            if done:
+                return watched.result()
+            await client.workers()
+    finally:
+        watched.cancel()
+
+
+async def _follow(
+    client: Client,
+    name: str,
+    end: asyncio.Future[Any],
+    take_report: Callable[[control_pb2.StatusResponse], None],
+) -> None:
+    """Take the build's reports until they end.
+
+    Raises BuildFailedError if their end doesn't come, grpc.aio.AioRpcError.
+    """
+    call = client.status(name)
+    try:
+        while True:
+            read = asyncio.ensure_future(call.read())
+            try:
+                await asyncio.wait((read, end), return_when=asyncio.FIRST_COMPLETED)
+                async with asyncio.timeout(REPORTS_QUIET_SECONDS if end.done() else None):
+                    report = await read
+            finally:
+                read.cancel()
+            if report is grpc.aio.EOF:
+                return
+            take_report(report)
+    except TimeoutError as error:
+        late = EngineError(code="DEADLINE_EXCEEDED", details="the end of the log never came")
+        raise BuildFailedError(late) from error
+    finally:
+        call.cancel()

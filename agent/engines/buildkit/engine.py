@@ -1,0 +1,191 @@
+"""The BuildKit engine: one gateway build for each attempt of a step."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from agent.engines.buildkit import llb
+from agent.engines.buildkit.attempt import run_attempt
+from agent.engines.buildkit.build import BuildFailedError, engine_error, open_build
+from agent.engines.buildkit.client import Client, connect
+from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
+from agent.engines.buildkit.image_store import ImageStore
+from agent.engines.buildkit.session import open_session
+from agent.engines.buildkit.step_graph import cache_problem, script_problem
+from agent.engines.buildkit.transport import docker_version
+from agent.engines.protocol import (
+    EngineInfo,
+    EngineUnavailable,
+    Outcome,
+    OutputSink,
+    StepRequest,
+    StepResult,
+)
+
+NEEDED_FEATURES = frozenset(
+    {
+        "exec.mount.cache.sharing",
+        "exec.mount.selector",
+        "exporter.multiple",  # came with BuildKit 0.13, the oldest that is supported
+        "file.copy.includeexcludepatterns",
+        "source.local.sharedkeyhint",
+    }
+)
+TOO_OLD = (
+    "the engine at {address} has a BuildKit older than 0.13 ({why}): "
+    "use Docker Engine 26 or later, buildkitd 0.13 or later, or `pushrod engine up`"
+)
+CHECK_SECONDS = 20.0
+
+
+class BuildKitEngine:
+    """Runs steps on a Docker Engine or a buildkitd; see `agent.engines.protocol.Engine`.
+
+    `data_dir` holds the engine's name for itself, by which BuildKit keeps the sources it got.
+    `log_limits_lifted`: the daemon is known not to clip logs, so no second copy is kept.
+    """
+
+    def __init__(self, address: str, *, data_dir: Path, log_limits_lifted: bool = False) -> None:
+        self._address = address
+        self._data_dir = data_dir
+        self._log_limits_lifted = log_limits_lifted
+        self._connecting = asyncio.Lock()
+        self._client: Client | None = None
+        self._platform: llb.Platform | None = None
+        self._images = ImageStore()
+        self._shared_key = ""
+
+    async def check(self) -> EngineInfo:
+        """Ask the engine what it is. Raises EngineUnavailable if it can't run steps."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self._check()
+        except (grpc.aio.AioRpcError, BuildFailedError, OSError) as error:
+            raise EngineUnavailable(
+                f"the engine at {self._address} does not answer as BuildKit does: "
+                f"{_details(error)}: see `pushrod engine status`"
+            ) from error
+
+    async def _check(self) -> EngineInfo:
+        client = await self._connected()
+        try:
+            info = await client.info()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                why = TOO_OLD.format(address=self._address, why="it has no Info call")
+                raise EngineUnavailable(why) from error
+            raise
+        missing = NEEDED_FEATURES - await self._features(client)
+        if missing:
+            why = "it lacks " + ", ".join(sorted(missing))
+            raise EngineUnavailable(TOO_OLD.format(address=self._address, why=why))
+        self._platform = await _platform(client)
+        version = info.buildkitVersion.version
+        if client.docker_socket is not None:
+            # dockerd does not know its own BuildKit's version.
+            version = f"Docker Engine {await docker_version(client.docker_socket)}"
+        return EngineInfo(name="buildkit", version=version, address=self._address)
+
+    async def _features(self, client: Client) -> set[str]:
+        name = f"check-{secrets.token_hex(4)}"
+        async with (
+            open_session(client, shared_key="check", handlers={}) as session,
+            open_build(
+                client, attempt_id=name, session=session, take_report=lambda report: None
+            ) as build,
+        ):
+            return await build.features()
+
+    async def run(self, request: StepRequest, output: OutputSink) -> StepResult:
+        """Run one attempt. Raises CancelledError only when its processes are gone."""
+        try:
+            _refuse_impossible(request)
+            client = await self._connected()
+            platform = self._platform = self._platform or await _platform(client)
+            return await run_attempt(
+                request,
+                output,
+                client=client,
+                platform=platform,
+                images=self._images,
+                shared_key=await self._key(),
+                keep_output=not self._log_limits_lifted,
+            )
+        except StepNotRunError as error:
+            return _not_run(str(error))
+        except EngineUnavailable as error:
+            return _not_run(str(error))
+        except BuildFailedError as error:
+            return _not_run(self._lost(error.error))
+        except grpc.aio.AioRpcError as error:
+            return _not_run(self._lost(engine_error(error)))
+
+    async def reap(self, attempt_id: str) -> None:
+        """Nothing is left to end: BuildKit kills a build as soon as its client is gone."""
+
+    async def close(self) -> None:
+        """Hang up. Builds that still run are killed by the engine."""
+        if self._client:
+            await self._client.close()
+            self._client = None
+
+    async def _connected(self) -> Client:
+        # The lock only keeps two runs from dialling at once; gRPC itself dials again later.
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connect(self._address)
+            return self._client
+
+    async def _key(self) -> str:
+        """This agent's name for its own sources: stable, so that differences suffice next time."""
+        if not self._shared_key:
+            self._shared_key = await asyncio.to_thread(_stored_key, self._data_dir / "buildkit-key")
+        return self._shared_key
+
+    def _lost(self, error: EngineError) -> str:
+        if is_gone(error):
+            return gone(self._address, error.details)
+        return f"the engine at {self._address} failed: {error.details} ({error.code})"
+
+
+def _refuse_impossible(request: StepRequest) -> None:
+    problem = script_problem(request.script) or cache_problem(request.cache_mounts)
+    if problem is None and not request.image:
+        problem = "the step names no image, which the BuildKit engine needs: set `image`"
+    if problem is None:
+        bad = next((k for k, v in request.env.items() if "\0" in k + v or "=" in k or not k), None)
+        if bad is not None:
+            problem = f"environment variable {bad!r} has a NUL byte or an impossible name"
+    if problem:
+        raise StepNotRunError(problem)
+
+
+def _not_run(message: str) -> StepResult:
+    return StepResult(outcome=Outcome.ENGINE_FAILED, message=message)
+
+
+async def _platform(client: Client) -> llb.Platform:
+    workers = await client.workers()
+    if not workers.record or not workers.record[0].platforms:
+        raise EngineUnavailable(f"the engine at {client.address} has no worker that runs steps")
+    first = workers.record[0].platforms[0]
+    return llb.Platform(architecture=first.Architecture, os=first.OS, variant=first.Variant)
+
+
+def _stored_key(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(secrets.token_hex(16))
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+def _details(error: BaseException) -> str:
+    return (error.details() or "") if isinstance(error, grpc.aio.AioRpcError) else str(error)

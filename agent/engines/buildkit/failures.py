@@ -1,0 +1,89 @@
+"""What went wrong in the engine, in words for people. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+class StepNotRunError(Exception):
+    """The engine could not run the step; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineError:
+    """A failed call, without gRPC's types."""
+
+    code: str
+    """gRPC's name of the status: `UNAVAILABLE`, `UNKNOWN`, …"""
+    details: str
+
+
+_NO_BASH = re.compile(
+    r'exec: "?bash"?: (executable file not found|no such file)|"bash": executable'
+)
+_EXIT_CODE = re.compile(r"did not complete successfully: exit code: (\d+)")
+_NO_IMAGE = re.compile(r"not found|pull access denied|repository does not exist|manifest unknown")
+_NO_RIGHTS = re.compile(r"unauthorized|authorization failed|access denied|403 Forbidden")
+_NO_REGISTRY = re.compile(
+    r"no such host|connection refused|i/o timeout|network is unreachable|failed to do request"
+)
+_NO_SPACE = re.compile(r"no space left on device")
+
+
+def process_exit_code(error: EngineError) -> int | None:
+    """The exit code of the container's first process, if that is what failed."""
+    found = _EXIT_CODE.search(error.details)
+    return int(found.group(1)) if found else None
+
+
+def is_gone(error: EngineError) -> bool:
+    """Whether the engine itself is away, not only this step in trouble.
+
+    To be asked only of errors that our own cancelling did not cause.
+    """
+    return error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED") or (
+        "context canceled" in error.details
+    )
+
+
+def gone(address: str, details: str) -> str:
+    return (
+        f"the engine at {address} went away during the step ({details}): "
+        "see that it runs (`pushrod engine status`), and run the step again"
+    )
+
+
+def image_problem(image: str, error: EngineError) -> str:
+    """Why an image could not be had."""
+    return f"image {image!r} could not be fetched: {_image_reason(image, error)} ({error.details})"
+
+
+def _image_reason(image: str, error: EngineError) -> str:
+    if _NO_REGISTRY.search(error.details):
+        return (
+            "its registry can't be reached from the engine: check the registry's name and the "
+            "engine's network, or use an image that the engine has"
+        )
+    if _NO_RIGHTS.search(error.details) and "pull access denied" not in error.details:
+        return "the registry refuses: make the image public or give the engine credentials"
+    if _NO_IMAGE.search(error.details):
+        return "there is none of this name: check the name and the tag, or push it first"
+    return "the engine says why"
+
+
+def step_problem(image: str, error: EngineError) -> str:
+    """Why the step's process could not be run."""
+    # Our wrapper always succeeds, so a failed first process is one that could not be started.
+    if _NO_BASH.search(error.details) or process_exit_code(error) is not None:
+        return (
+            f"image {image!r} has no bash that could run the step's script: install bash in the "
+            f"image, on its PATH, or use another image ({error.details})"
+        )
+    if _NO_SPACE.search(error.details):
+        return f"the engine's disk is full: free space on the engine's machine ({error.details})"
+    if "failed to resolve source metadata" in error.details or "failed to load cache key" in (
+        error.details
+    ):
+        return image_problem(image, error)
+    return f"the engine could not run the step: {error.details} ({error.code})"

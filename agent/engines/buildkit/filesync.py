@@ -1,0 +1,235 @@
+"""Sending a folder tree to the engine, which asks only for the files it lacks.
+
+The tree is announced whole: one STAT packet an entry, in depth-first order with each folder's names
+sorted by their bytes, the entries numbered from 0 in that order, then an empty STAT. The engine
+compares with what it kept, and for each regular file that differs sends REQ with its number; the
+answer is the content in DATA packets and an empty one. Its FIN is answered with FIN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from agent.engines.buildkit.llb import TIMESTAMP_NS, Owner
+from agent.engines.buildkit.pb import fsutil_pb2
+
+GO_DIRECTORY = 1 << 31
+GO_SYMLINK = 1 << 27
+GO_SETUID = 1 << 23
+GO_SETGID = 1 << 22
+GO_STICKY = 1 << 20
+CHUNK_BYTES = 128 * 1024
+BATCH_BYTES = 1024 * 1024
+BATCH_PACKETS = 512
+
+_END_OF_STATS = fsutil_pb2.Packet(type=fsutil_pb2.Packet.PACKET_STAT).SerializeToString()
+_FIN = fsutil_pb2.Packet(type=fsutil_pb2.Packet.PACKET_FIN).SerializeToString()
+
+
+class UnsendableTreeError(Exception):
+    """The folder holds what BuildKit can't be sent; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    packet: bytes
+    """Its STAT packet, serialized."""
+    file: Path | None
+    """Where its content is, if it is a regular file."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TreeSender:
+    """One folder tree to send, made of layers of which the later cover the earlier."""
+
+    open: Callable[[], AbstractAsyncContextManager[Sequence[Path]]]
+    """Lends the layers' folders while the engine copies them."""
+    folder: str
+    """The tree's top folder on the engine's side."""
+    owner: Owner
+    files_sent: int = field(default=0)
+    bytes_sent: int = field(default=0)
+    failure: Exception | None = field(default=None)
+    """Why the folders could not be opened or sent."""
+
+    async def serve(self, stream: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        """Answer the engine's DiffCopy call."""
+        try:
+            async with self.open() as layers:
+                await self._send(stream, layers)
+        except Exception as error:  # a task root: gRPC's own would only log it
+            self.failure = _first_of(error)
+            await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, str(self.failure))
+
+    async def _send(
+        self, stream: grpc.aio.ServicerContext[bytes, bytes], layers: Sequence[Path]
+    ) -> None:
+        entries = await asyncio.to_thread(list, walk(layers, self.folder, self.owner))
+        wanted: asyncio.Queue[int | None] = asyncio.Queue()
+        # Two writes at once on one stream hang for ever, so one task alone writes.
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_read_requests(stream, wanted))
+            for entry in entries:
+                await stream.write(entry.packet)
+            await stream.write(_END_OF_STATS)
+            await self._answer(stream, entries, wanted)
+        await stream.write(_FIN)
+
+    async def _answer(
+        self,
+        stream: grpc.aio.ServicerContext[bytes, bytes],
+        entries: Sequence[Entry],
+        wanted: asyncio.Queue[int | None],
+    ) -> None:
+        finished = False
+        while not finished:
+            numbers = [await wanted.get()]
+            while not wanted.empty() and len(numbers) < BATCH_PACKETS:
+                numbers.append(wanted.get_nowait())
+            finished = numbers[-1] is None
+            packets = contents(entries, [number for number in numbers if number is not None])
+            while batch := await asyncio.to_thread(_next_batch, packets):
+                for packet, size in batch:
+                    await stream.write(packet)
+                    self.files_sent += size == 0
+                    self.bytes_sent += size
+
+
+def _first_of(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _read_requests(
+    stream: grpc.aio.ServicerContext[bytes, bytes], wanted: asyncio.Queue[int | None]
+) -> None:
+    """Queue the numbers that the engine asks for, and None at its FIN."""
+    while True:
+        message: Any = await stream.read()  # grpc's stubs forget EOF
+        if message is grpc.aio.EOF:
+            raise UnsendableTreeError("the engine ended the source's transfer before it was whole")
+        packet = fsutil_pb2.Packet.FromString(message)
+        match packet.type:
+            case fsutil_pb2.Packet.PACKET_REQ:
+                wanted.put_nowait(packet.ID)
+            case fsutil_pb2.Packet.PACKET_FIN:
+                wanted.put_nowait(None)
+                return
+            case fsutil_pb2.Packet.PACKET_ERR:
+                raise UnsendableTreeError(f"the engine: {packet.data.decode(errors='replace')}")
+
+
+def contents(entries: Sequence[Entry], numbers: Sequence[int]) -> Iterator[tuple[bytes, int]]:
+    """The DATA packets of the files with these numbers, each with its count of bytes."""
+    kind = fsutil_pb2.Packet.PACKET_DATA
+    for number in numbers:
+        file = entries[number].file if number < len(entries) else None
+        if file is None:
+            raise UnsendableTreeError(f"the engine asks for entry {number}, which is no file")
+        with file.open("rb", buffering=0) as content:
+            while chunk := content.read(CHUNK_BYTES):
+                packet = fsutil_pb2.Packet(type=kind, ID=number, data=chunk)
+                yield packet.SerializeToString(), len(chunk)
+        yield fsutil_pb2.Packet(type=kind, ID=number).SerializeToString(), 0
+
+
+def _next_batch(packets: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+    batch: list[tuple[bytes, int]] = []
+    total = 0
+    for packet, size in packets:
+        batch.append((packet, size))
+        total += size
+        if total >= BATCH_BYTES or len(batch) >= BATCH_PACKETS:
+            break
+    return batch
+
+
+def walk(layers: Sequence[Path], folder: str, owner: Owner) -> Iterator[Entry]:
+    """The entries of `folder`, made of the layers' content, in the order of the wire.
+
+    Raises UnsendableTreeError for a name that is not UTF-8, OSError. Sockets, pipes and devices are
+    left out: a source at a commit has none.
+    """
+    top = fsutil_pb2.Stat(
+        path=folder, mode=GO_DIRECTORY | 0o755, uid=owner.uid, gid=owner.gid, modTime=TIMESTAMP_NS
+    )
+    yield Entry(packet=_stat_packet(top), file=None)
+    yield from _walk_folder(layers, folder, owner)
+
+
+def _walk_folder(layers: Sequence[Path], folder: str, owner: Owner) -> Iterator[Entry]:
+    found: dict[bytes, list[os.DirEntry[str]]] = {}
+    for layer in layers:
+        with os.scandir(layer) as listing:
+            for entry in listing:
+                same = found.setdefault(os.fsencode(entry.name), [])
+                # A folder over a folder joins it; anything else replaces what is below.
+                if same and not (_is_folder(entry) and _is_folder(same[-1])):
+                    same.clear()
+                same.append(entry)
+    for name in sorted(found):
+        same = found[name]
+        top = same[-1]
+        try:
+            path = f"{folder}/{name.decode()}"
+        except UnicodeDecodeError:
+            raise UnsendableTreeError(
+                f"the file name {name!r} is not UTF-8, which BuildKit can't be sent: rename it"
+            ) from None
+        described = _describe(path, top, owner)
+        if described is None:
+            continue
+        yield described
+        if _is_folder(top):
+            yield from _walk_folder([Path(entry.path) for entry in same], path, owner)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _describe(path: str, entry: os.DirEntry[str], owner: Owner) -> Entry | None:
+    status = entry.stat(follow_symlinks=False)
+    message = fsutil_pb2.Stat(path=path, uid=owner.uid, gid=owner.gid, modTime=status.st_mtime_ns)
+    file = None
+    if stat.S_ISDIR(status.st_mode):
+        message.mode = GO_DIRECTORY | go_permissions(status.st_mode)
+    elif stat.S_ISLNK(status.st_mode):
+        message.mode = GO_SYMLINK | 0o777
+        try:
+            message.linkname = os.readlink(entry.path)
+        except ValueError:
+            raise UnsendableTreeError(f"the target of the link {path} is not UTF-8") from None
+        message.size = status.st_size
+    elif stat.S_ISREG(status.st_mode):
+        message.mode = go_permissions(status.st_mode)
+        message.size = status.st_size
+        file = Path(entry.path)
+    else:
+        return None
+    return Entry(packet=_stat_packet(message), file=file)
+
+
+def go_permissions(mode: int) -> int:
+    """The permission bits as Go's os.FileMode has them."""
+    return (
+        (mode & 0o777)
+        | (GO_SETUID if mode & stat.S_ISUID else 0)
+        | (GO_SETGID if mode & stat.S_ISGID else 0)
+        | (GO_STICKY if mode & stat.S_ISVTX else 0)
+    )
+
+
+def _stat_packet(message: fsutil_pb2.Stat) -> bytes:
+    packet = fsutil_pb2.Packet(type=fsutil_pb2.Packet.PACKET_STAT, stat=message)
+    return packet.SerializeToString()

@@ -1,0 +1,96 @@
+"""What is known of the images in use, so that a step rarely asks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from agent.engines.buildkit import llb
+from agent.engines.buildkit.build import Build, BuildFailedError
+from agent.engines.buildkit.failures import EngineError, StepNotRunError, image_problem, is_gone
+from agent.engines.buildkit.images import (
+    BadImageError,
+    ImageConfig,
+    User,
+    complete_reference,
+    needs_account_files,
+    parse_config,
+    pinned_reference,
+    resolve_user,
+)
+
+FRESH_SECONDS = 10.0
+"""How long a tag is believed to mean the same image."""
+MAX_IMAGES = 1000
+RESOLVE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    reference: str
+    """Complete, with its digest where the engine knows it."""
+    config: ImageConfig
+    user: User
+
+
+class ImageStore:
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Image]] = {}
+
+    async def find(self, build: Build, written: str, platform: llb.Platform) -> Image:
+        """The image that a reference means now. Raises StepNotRunError, BuildFailedError."""
+        try:
+            reference = complete_reference(written)
+            since, image = self._known.get(reference, (0.0, None))
+            if image is None or time.monotonic() - since > FRESH_SECONDS:
+                image = await self._resolve(build, written, reference, platform)
+                self._remember(reference, image)
+            return image
+        except BadImageError as error:
+            message = str(error)
+            shown = message if repr(written) in message else f"image {written!r}: {message}"
+            raise StepNotRunError(shown) from error
+
+    def _remember(self, reference: str, image: Image) -> None:
+        if len(self._known) >= MAX_IMAGES:
+            self._known.clear()
+        self._known[reference] = (time.monotonic(), image)
+
+    async def _resolve(
+        self, build: Build, written: str, reference: str, platform: llb.Platform
+    ) -> Image:
+        try:
+            digest, content = await build.resolve_image(reference, timeout=RESOLVE_SECONDS)
+            config = parse_config(content)
+            pinned = pinned_reference(reference, digest)
+            user = await self._user(build, pinned, config, platform)
+        except BuildFailedError as failure:
+            if is_gone(failure.error):
+                raise
+            raise StepNotRunError(image_problem(written, failure.error)) from failure
+        return Image(reference=pinned, config=config, user=user)
+
+    @staticmethod
+    async def _user(
+        build: Build, reference: str, config: ImageConfig, platform: llb.Platform
+    ) -> User:
+        passwd = group = ""
+        if needs_account_files(config.user):
+            root = await build.solve(llb.definition(llb.image(reference, platform)))
+            passwd = await _text(build, root, "/etc/passwd")
+            if ":" in config.user:
+                group = await _text(build, root, "/etc/group")
+        return resolve_user(config.user, passwd=passwd, group=group)
+
+
+async def _text(build: Build, root: str, path: str) -> str:
+    try:
+        return (await build.read_file(root, path)).decode(errors="replace")
+    except BuildFailedError as failure:
+        if _is_missing(failure.error):
+            return ""
+        raise
+
+
+def _is_missing(error: EngineError) -> bool:
+    return "no such file or directory" in error.details

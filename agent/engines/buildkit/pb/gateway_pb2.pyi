@@ -1,0 +1,148 @@
+from agent.engines.buildkit.pb import caps_pb2 as _caps_pb2
+from agent.engines.buildkit.pb import fsutil_pb2 as _fsutil_pb2
+from agent.engines.buildkit.pb import ops_pb2 as _ops_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ResolveImageConfigRequest(_message.Message):
+    __slots__ = ("Ref", "Platform", "ResolveMode", "LogName")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    RESOLVEMODE_FIELD_NUMBER: _ClassVar[int]
+    LOGNAME_FIELD_NUMBER: _ClassVar[int]
+    Ref: str
+    Platform: _ops_pb2.Platform
+    ResolveMode: str
+    LogName: str
+    def __init__(self, Ref: _Optional[str] = ..., Platform: _Optional[_Union[_ops_pb2.Platform, _Mapping]] = ..., ResolveMode: _Optional[str] = ..., LogName: _Optional[str] = ...) -> None: ...
+
+class ResolveImageConfigResponse(_message.Message):
+    __slots__ = ("Digest", "Config", "Ref")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
+    Digest: str
+    Config: bytes
+    Ref: str
+    def __init__(self, Digest: _Optional[str] = ..., Config: _Optional[bytes] = ..., Ref: _Optional[str] = ...) -> None: ...
+
+class SolveRequest(_message.Message):
+    __slots__ = ("Definition", "allowResultReturn", "allowResultArrayRef", "Evaluate")
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    ALLOWRESULTRETURN_FIELD_NUMBER: _ClassVar[int]
+    ALLOWRESULTARRAYREF_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    Definition: _ops_pb2.Definition
+    allowResultReturn: bool
+    allowResultArrayRef: bool
+    Evaluate: bool
+    def __init__(self, Definition: _Optional[_Union[_ops_pb2.Definition, _Mapping]] = ..., allowResultReturn: _Optional[bool] = ..., allowResultArrayRef: _Optional[bool] = ..., Evaluate: _Optional[bool] = ...) -> None: ...
+
+class SolveResponse(_message.Message):
+    __slots__ = ("ref", "result")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ref: str
+    result: Result
+    def __init__(self, ref: _Optional[str] = ..., result: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
+
+class Result(_message.Message):
+    __slots__ = ("ref", "refs", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    REF_FIELD_NUMBER: _ClassVar[int]
+    REFS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ref: Ref
+    refs: RefMap
+    metadata: _containers.ScalarMap[str, bytes]
+    def __init__(self, ref: _Optional[_Union[Ref, _Mapping]] = ..., refs: _Optional[_Union[RefMap, _Mapping]] = ..., metadata: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
+class Ref(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class RefMap(_message.Message):
+    __slots__ = ("refs",)
+    class RefsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Ref
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Ref, _Mapping]] = ...) -> None: ...
+    REFS_FIELD_NUMBER: _ClassVar[int]
+    refs: _containers.MessageMap[str, Ref]
+    def __init__(self, refs: _Optional[_Mapping[str, Ref]] = ...) -> None: ...
+
+class ReadFileRequest(_message.Message):
+    __slots__ = ("Ref", "FilePath", "Range")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    FILEPATH_FIELD_NUMBER: _ClassVar[int]
+    RANGE_FIELD_NUMBER: _ClassVar[int]
+    Ref: str
+    FilePath: str
+    Range: FileRange
+    def __init__(self, Ref: _Optional[str] = ..., FilePath: _Optional[str] = ..., Range: _Optional[_Union[FileRange, _Mapping]] = ...) -> None: ...
+
+class FileRange(_message.Message):
+    __slots__ = ("Offset", "Length")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    Offset: int
+    Length: int
+    def __init__(self, Offset: _Optional[int] = ..., Length: _Optional[int] = ...) -> None: ...
+
+class ReadFileResponse(_message.Message):
+    __slots__ = ("Data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    Data: bytes
+    def __init__(self, Data: _Optional[bytes] = ...) -> None: ...
+
+class ReadDirRequest(_message.Message):
+    __slots__ = ("Ref", "DirPath")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    DIRPATH_FIELD_NUMBER: _ClassVar[int]
+    Ref: str
+    DirPath: str
+    def __init__(self, Ref: _Optional[str] = ..., DirPath: _Optional[str] = ...) -> None: ...
+
+class ReadDirResponse(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[_fsutil_pb2.Stat]
+    def __init__(self, entries: _Optional[_Iterable[_Union[_fsutil_pb2.Stat, _Mapping]]] = ...) -> None: ...
+
+class ReturnRequest(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: Result
+    def __init__(self, result: _Optional[_Union[Result, _Mapping]] = ...) -> None: ...
+
+class ReturnResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PingRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PongResponse(_message.Message):
+    __slots__ = ("FrontendAPICaps", "LLBCaps")
+    FRONTENDAPICAPS_FIELD_NUMBER: _ClassVar[int]
+    LLBCAPS_FIELD_NUMBER: _ClassVar[int]
+    FrontendAPICaps: _containers.RepeatedCompositeFieldContainer[_caps_pb2.APICap]
+    LLBCaps: _containers.RepeatedCompositeFieldContainer[_caps_pb2.APICap]
+    def __init__(self, FrontendAPICaps: _Optional[_Iterable[_Union[_caps_pb2.APICap, _Mapping]]] = ..., LLBCaps: _Optional[_Iterable[_Union[_caps_pb2.APICap, _Mapping]]] = ...) -> None: ...

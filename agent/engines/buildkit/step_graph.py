@@ -1,0 +1,225 @@
+"""What a step is to BuildKit: its filesystems, its wrapper process, its collected outputs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines_schema.contract import WORKSPACE
+
+from agent.engines.buildkit import llb
+from agent.engines.protocol import CacheMount
+
+PRIVATE = "/.pushrod"
+"""Where the wrapper's own folders are mounted in the step's container."""
+SOURCE_FOLDER = "w"
+"""Folder of every filesystem of ours that holds the workspace; its owner is the image's user."""
+SCRIPT_FOLDER = "s"
+RECORD_FOLDER = "r"
+CACHE_FOLDER = "c"
+COLLECTED_FOLDER = "f"
+EXIT_FILE = "exit"
+MAX_SCRIPT_BYTES = 1024 * 1024
+
+_START = """\
+# The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
+# and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
+record={private}/record
+exec 3>&1 4>&2 2>/dev/null
+"""
+_RUN_DIRECT = """\
+bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
+code=$?
+"""
+_RUN_RECORDED = """\
+if ! command -v tee >/dev/null; then
+  bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
+  code=$?
+else
+  exec 5> >(exec tee "$record/stdout" >&3 3>&- 4>&-); out=$!
+  exec 6> >(exec tee "$record/stderr" >&4 3>&- 4>&- 5>&-); err=$!
+  bash -e -o pipefail {private}/step/script </dev/null >&5 2>&6 3>&- 4>&- 5>&- 6>&-
+  code=$?
+  exec 5>&- 6>&-
+  # Whoever still holds the script's output would keep tee waiting: end them all but tee.
+  for round in {{1..50}}; do
+    found=
+    for process in /proc/[0-9]*; do
+      process=${{process##*/}}
+      case $process in 1|$out|$err) continue;; esac
+      kill -9 "$process" && found=1
+    done
+    [ "$found" ] || break
+  done
+  for round in {{1..20}}; do
+    alive=
+    for process in /proc/[0-9]*; do
+      case ${{process##*/}} in 1|$out|$err) ;; *) alive=1;; esac
+    done
+    [ "$alive" ] || break
+    sleep 0.05
+  done
+  # A survivor belongs to another user: it may hold the pipes for ever, so don't wait for tee.
+  [ "$alive" ] || wait "$out" "$err"
+fi
+"""
+_END = """\
+killed=0
+if [ "$code" = 137 ]; then
+  for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ -r "$file" ] || continue
+    while read -r key value; do [ "$key" = oom_kill ] && killed=$value; done <"$file"
+    break
+  done
+fi
+echo "$code $killed" >"$record/{exit_file}"
+exit 0
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepGraph:
+    process: llb.Vertex
+    record: llb.Output
+    """The exit file and the copies of stdout and stderr, in RECORD_FOLDER."""
+    outputs: llb.Output | None
+    """The files to collect, in COLLECTED_FOLDER."""
+
+
+def wrapper(*, keep_output: bool) -> str:
+    """The script of the container's first process.
+
+    With `keep_output` it copies the script's stdout and stderr to the record.
+    """
+    text = _START + (_RUN_RECORDED if keep_output else _RUN_DIRECT) + _END
+    return text.format(private=PRIVATE, exit_file=EXIT_FILE)
+
+
+def script_problem(script: str) -> str | None:
+    """Why the script can't be run, for people; None if it can."""
+    if "\0" in script:
+        return (
+            f"the script has a NUL byte at character {script.index(chr(0))}: bash can't read it; "
+            "remove it, or write it as \\0 for printf"
+        )
+    size = len(script.encode())
+    if size > MAX_SCRIPT_BYTES:
+        return (
+            f"the script has {size} bytes, the most is {MAX_SCRIPT_BYTES}: "
+            "put the bulk of it into a file of the repository"
+        )
+    return None
+
+
+def cache_problem(cache_mounts: Sequence[CacheMount]) -> str | None:
+    """Why the cache folders can't be mounted, for people; None if they can."""
+    seen: set[str] = set()
+    for mount in cache_mounts:
+        path = mount.path.rstrip("/") or "/"
+        if not path.startswith("/") or ".." in path.split("/"):
+            return f"cache folder {mount.path!r}: give an absolute path without `..`"
+        if path in ("/", WORKSPACE, "/proc", "/sys", "/dev") or path.startswith(PRIVATE):
+            return f"cache folder {mount.path!r}: this folder can't be a cache; name one below it"
+        if path in seen:
+            return f"cache folder {mount.path!r} is given twice"
+        seen.add(path)
+    return None
+
+
+def step_graph(
+    *,
+    image: str,
+    platform: llb.Platform,
+    owner: llb.Owner,
+    environment: Mapping[str, str],
+    script: str,
+    source: llb.Output | None,
+    cache_mounts: Sequence[CacheMount],
+    include: tuple[str, ...],
+    keep_output: bool,
+    description: str,
+) -> StepGraph:
+    """The graph of one attempt. `include`: patterns of the outputs to collect; none collects none.
+
+    Whatever its outcome the script's process succeeds as far as BuildKit knows, so that there
+    always are outputs; its exit code stands in the record.
+    """
+    folders = llb.files(
+        [
+            llb.Directory(path=f"/{SOURCE_FOLDER}", owner=owner),
+            llb.Directory(path=f"/{RECORD_FOLDER}", owner=owner, mode=0o700),
+            llb.Directory(path=f"/{CACHE_FOLDER}", owner=owner),
+        ],
+        description="folders",
+    )
+    program = llb.files(
+        [
+            llb.Directory(path=f"/{SCRIPT_FOLDER}"),
+            llb.File(path=f"/{SCRIPT_FOLDER}/script", content=script.encode()),
+            llb.File(
+                path=f"/{SCRIPT_FOLDER}/wrapper", content=wrapper(keep_output=keep_output).encode()
+            ),
+        ],
+        description="script",
+    )
+    mounts = [
+        # An output, though nobody wants it: BuildKit mounts a root without output read-only.
+        llb.Mount(destination="/", source=llb.image(image, platform), keep=True),
+        llb.Mount(
+            destination=f"{PRIVATE}/step",
+            source=program,
+            selector=f"/{SCRIPT_FOLDER}",
+            readonly=True,
+        ),
+        llb.Mount(
+            destination=f"{PRIVATE}/record",
+            source=folders,
+            selector=f"/{RECORD_FOLDER}",
+            keep=True,
+        ),
+        llb.Mount(
+            destination=WORKSPACE,
+            source=source or folders,
+            selector=f"/{SOURCE_FOLDER}",
+            keep=True,
+        ),
+        *(
+            _cache_mount(mount, owner, folders)
+            for mount in sorted(cache_mounts, key=lambda mount: mount.path)
+        ),
+    ]
+    process = llb.execute(
+        llb.Process(
+            arguments=("bash", f"{PRIVATE}/step/wrapper"),
+            environment=environment,
+            directory=WORKSPACE,
+            user=owner,
+            mounts=mounts,
+        ),
+        platform=platform,
+        description=description,
+    )
+    record, workspace = process.output(1), process.output(2)
+    outputs = _collected(workspace, include) if include else None
+    return StepGraph(process=process, record=record, outputs=outputs)
+
+
+def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> llb.Mount:
+    # A cache's root folder belongs to root unless the cache begins as a copy of a folder of ours.
+    begins_as = None if owner == llb.ROOT else folders
+    return llb.Mount(
+        destination=mount.path.rstrip("/"),
+        source=begins_as,
+        selector=f"/{CACHE_FOLDER}" if begins_as else "",
+        cache_id=f"pushrod/{mount.id}",
+    )
+
+
+def _collected(workspace: llb.Output, include: tuple[str, ...]) -> llb.Output:
+    copy = llb.Copy(
+        source=workspace,
+        source_path=f"/{SOURCE_FOLDER}",
+        destination=f"/{COLLECTED_FOLDER}",
+        include=include,
+    )
+    return llb.files([copy], description="outputs")

@@ -1,0 +1,206 @@
+"""A way to the engine for gRPC, which dials only plain sockets.
+
+dockerd offers BuildKit on its own API socket, by an HTTP/1.1 upgrade. A bridge does the upgrade for
+each connection that gRPC opens on a private socket, and then only moves bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+UPGRADE = (
+    b"POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+ANSWER_SECONDS = 5.0
+MAX_ANSWER_BYTES = 16 * 1024
+
+
+async def speaks_docker(path: str) -> bool:
+    """Whether the socket is a Docker API's. Raises OSError if nobody answers there."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(UPGRADE)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await reader.read(12)
+        return answer.startswith(b"HTTP/1.")
+    except (ConnectionError, TimeoutError):
+        return False
+    finally:
+        writer.close()
+
+
+async def docker_version(path: str) -> str:
+    """The Docker Engine's version, empty if it doesn't say. Raises OSError."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(b"GET /version HTTP/1.0\r\nHost: docker\r\n\r\n")
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await reader.read(-1)
+        return str(json.loads(answer.partition(b"\r\n\r\n")[2])["Version"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+    finally:
+        writer.close()
+
+
+class Splice(asyncio.Protocol):
+    """One half of a pair of connections: what comes in goes out on the other half."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.other: Splice | None = None
+        self._early = bytearray()
+
+    def pair(self, other: Splice) -> None:
+        """Let both move each other's bytes; what came before goes first."""
+        self.other, other.other = other, self
+        for half in (self, other):
+            if half._early:
+                half._forward(bytes(half._early))
+                half._early.clear()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self._early += data
+        else:
+            self._forward(data)
+
+    def _forward(self, data: bytes) -> None:
+        if self.other and self.other.transport:
+            self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self.other and self.other.transport:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other and self.other.transport and not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.close_other()
+
+    def close_other(self) -> None:
+        if self.other and self.other.transport:
+            self.other.transport.close()
+
+
+class _Upgrading(Splice):
+    """The engine's half: takes the answer to the upgrade first."""
+
+    def __init__(self, near: Splice) -> None:
+        super().__init__()
+        self._near = near
+        self._answer = bytearray()
+        self._upgraded = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        cast(asyncio.Transport, transport).write(UPGRADE)
+
+    def data_received(self, data: bytes) -> None:
+        if self._upgraded:
+            super().data_received(data)
+            return
+        self._answer += data
+        head, end, rest = bytes(self._answer).partition(b"\r\n\r\n")
+        if not end:
+            if len(self._answer) > MAX_ANSWER_BYTES:
+                self._give_up()
+            return
+        if b" 101 " not in head.split(b"\r\n", 1)[0] + b" ":
+            self._give_up()
+            return
+        self._upgraded = True
+        self.pair(self._near)
+        if rest:
+            super().data_received(rest)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._upgraded:
+            self._give_up()
+        super().connection_lost(error)
+
+    def _give_up(self) -> None:
+        for half in (self, self._near):
+            if half.transport:
+                half.transport.close()
+
+
+class _Near(Splice):
+    """gRPC's half: opens the engine's."""
+
+    def __init__(self, bridge: DockerBridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._bridge.start_dialling(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._bridge.forget(self)
+
+
+class DockerBridge:
+    """A private unix socket whose connections are upgraded ones to a Docker API socket."""
+
+    def __init__(self, docker_socket: str) -> None:
+        self._docker_socket = docker_socket
+        self._folder = tempfile.TemporaryDirectory(prefix="pushrod-", ignore_cleanup_errors=True)
+        self._dialling: set[asyncio.Task[None]] = set()
+        self._halves: set[Splice] = set()
+        self._server: asyncio.AbstractServer | None = None
+
+    @property
+    def path(self) -> str:
+        return str(Path(self._folder.name, "engine.sock"))
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: _Near(self), self.path)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server:
+            self._server.close()
+        for task in self._dialling:
+            task.cancel()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+        for half in tuple(self._halves):
+            if half.transport:
+                half.transport.abort()
+        self._folder.cleanup()
+
+    def start_dialling(self, near: Splice) -> None:
+        self._halves.add(near)
+        task = asyncio.get_running_loop().create_task(self._dial(near))
+        self._dialling.add(task)
+        task.add_done_callback(self._dialling.discard)
+
+    def forget(self, near: Splice) -> None:
+        self._halves.discard(near)
+
+    async def _dial(self, near: Splice) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await loop.create_unix_connection(lambda: _Upgrading(near), self._docker_socket)
+        except OSError:  # TimeoutError too: gRPC sees a closed connection and reports it
+            if near.transport:
+                near.transport.close()

@@ -1,0 +1,113 @@
+"""What the agent asks of an engine: run one attempt of a step, and leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from pipelines_schema.log_frames import Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMount:
+    id: str
+    """Identity of the cache; the same id is the same cache for every later attempt."""
+    path: str
+    """Absolute path where the script sees it."""
+
+
+class SourceTree(Protocol):
+    """The source at the attempt's commit, lent while an engine copies it."""
+
+    @property
+    def key(self) -> str:
+        """Stable name of the folder behind it, so that an engine can send only differences."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[Path]:
+        """Lend the folder, unchanged until the context ends. The engine never writes to it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequest:
+    attempt_id: str
+    """Unique per attempt; letters, digits, `-`."""
+    step_name: str
+    image: str | None
+    """Image reference. The host engine ignores it; the BuildKit engine refuses None."""
+    script: str
+    env: Mapping[str, str]
+    cache_mounts: Sequence[CacheMount] = ()
+    output_paths: Sequence[str] = ()
+    """Paths and glob patterns relative to the workspace; a folder means all below it."""
+    timeout_seconds: float
+    source: SourceTree | None = None
+    inputs: Path | None = None
+    """A folder laid over the source in the workspace: the dependencies' artifacts."""
+    outputs: Path
+    """An empty folder; the engine leaves the collected output files in it by their relative
+    paths, regular files and folders only, permission bits kept."""
+    scratch: Path
+    """An empty folder for the engine's own use; the caller removes it."""
+
+
+class Outcome(Enum):
+    EXITED = "exited"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    ENGINE_FAILED = "engine failed"
+    """The script did not run, or the engine lost it: `message` says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    outcome: Outcome
+    exit_code: int | None = None
+    message: str | None = None
+    notes: Sequence[str] = field(default=())
+    """For people: an output path that matched nothing or pointed outside the workspace, …"""
+
+
+class OutputSink(Protocol):
+    def write(self, stream: Stream, data: bytes) -> None:
+        """Take the script's next bytes, in the order the engine saw them. Never blocks."""
+        ...
+
+
+class EngineUnavailable(Exception):
+    """The engine can't be used; the message says why and which command mends it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    name: str
+    """`host` or `buildkit`."""
+    version: str
+    address: str
+
+
+class Engine(Protocol):
+    """Runs attempts, several at a time.
+
+    `run` returns only when no process of the attempt is left and every byte of its output has been
+    given to `output`. Cancelling the task that runs it kills the attempt within a second, then
+    raises CancelledError. A script that exits non-zero is a result, not an exception; its outputs
+    are collected all the same.
+    """
+
+    async def check(self) -> EngineInfo:
+        """Say what this engine is. Raises EngineUnavailable."""
+        ...
+
+    async def run(self, request: StepRequest, output: OutputSink) -> StepResult: ...
+
+    async def reap(self, attempt_id: str) -> None:
+        """End whatever an earlier, killed agent process left of this attempt."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,292 @@
+"""A step's log on its way to the coordinator: first to a spool on disk, then at offsets.
+
+The script never waits for the network and memory stays bounded: `LogSpool` takes what the engine
+gives and `LogShipper` sends from the disk, from whatever byte the coordinator has acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pipelines_schema import log_frames
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.log_frames import HEADER, MAX_CHUNK_BYTES, Frame, Stream
+
+from agent.coordinator_client import (
+    CallRefusedError,
+    CoordinatorClient,
+    CoordinatorUnavailableError,
+    CredentialRefusedError,
+    WrongOffsetError,
+)
+from agent.lease import retry_delay_seconds
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 1 << 20
+MERGE_MS = 10
+"""Output of one stream that came so close together is sent as one frame."""
+SMALL_BATCH_BYTES = 64 * 1024
+SMALL_BATCH_INTERVAL_SECONDS = 0.05
+"""A script that trickles is sent at most so often; its first bytes go at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolContent:
+    """`framed_bytes` of whole frames in the file, and size and digest of their text."""
+
+    framed_bytes: int
+    text_bytes: int
+    sha256: hashlib._Hash
+
+
+class LogSpool:
+    """The log of one attempt on disk. An OutputSink; use within one event loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the spool, cutting off a frame that a kill left torn. Blocking. Raises OSError."""
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        content = _recover(path)
+        os.ftruncate(self._file, content.framed_bytes)
+        self.framed_bytes = content.framed_bytes
+        self.text_bytes = content.text_bytes
+        self._sha256 = content.sha256
+        self.closed = asyncio.Event()
+        self.failed = asyncio.Event()
+        """Set when the disk takes no more: what the script wrote from then on is lost."""
+        self.failure: OSError | None = None
+        self._grown = asyncio.Event()
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        if not data or self.failure is not None or self.closed.is_set():
+            return
+        framed = log_frames.encode(
+            [Frame(stream=stream, time_ms=time.time_ns() // 1_000_000, data=data)]
+        )
+        try:
+            self._append(framed)
+        except OSError as error:
+            # Only whole frames count; making a file shorter needs no room.
+            os.ftruncate(self._file, self.framed_bytes)
+            self.failure = error
+            self.failed.set()
+            return
+        self.framed_bytes += len(framed)
+        self.text_bytes += len(data)
+        self._sha256.update(data)
+        self._grown.set()
+
+    def _append(self, framed: bytes) -> None:
+        view = memoryview(framed)
+        while view:
+            view = view[os.write(self._file, view) :]
+
+    def make_last(self) -> None:
+        """Bring all of it to the disk. Blocking. Raises OSError."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Nothing more will be written: the shipper ends when all has been sent."""
+        if not self.closed.is_set():
+            os.close(self._file)
+        self.closed.set()
+        self._grown.set()
+
+    async def wait_beyond(self, offset: int) -> bool:
+        """Wait for text beyond `offset`; False if the log is complete without."""
+        while self.text_bytes <= offset:
+            if self.closed.is_set():
+                return False
+            self._grown.clear()
+            await self._grown.wait()
+        return True
+
+
+def _recover(path: Path) -> SpoolContent:
+    framed_bytes = text_bytes = 0
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        for data in _whole_frames(file):
+            framed_bytes += HEADER.size + len(data)
+            text_bytes += len(data)
+            sha256.update(data)
+    return SpoolContent(framed_bytes=framed_bytes, text_bytes=text_bytes, sha256=sha256)
+
+
+def _whole_frames(file: BinaryIO) -> Iterator[bytes]:
+    """The data of each frame, up to the first that is torn or none at all."""
+    while len(header := file.read(HEADER.size)) == HEADER.size:
+        stream, _, length = HEADER.unpack(header)
+        if stream not in (Stream.STDOUT, Stream.STDERR):
+            return
+        data = file.read(length)
+        if len(data) < length:
+            return
+        yield data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    frames: bytes
+    """Encoded, for one PATCH."""
+    text_bytes: int
+
+
+class SpoolReader:
+    """Reads batches of a growing spool from any byte of its text. Blocking."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 - held for the shipper's life
+        self._frame_at = 0
+        """Where in the file the frame begins that holds…"""
+        self._text_at = 0
+        """…this byte of the text."""
+
+    def close(self) -> None:
+        self._file.close()
+
+    def batch(self, offset: int, framed_bytes: int, max_bytes: int) -> Batch:
+        """At most `max_bytes` of text from `offset`, of the spool's first `framed_bytes`."""
+        if offset < self._text_at:
+            self._frame_at = self._text_at = 0
+        merged: list[Frame] = []
+        pieces: list[bytes] = []
+        size = 0
+        for frame in self._frames_from(offset, framed_bytes):
+            data = frame.data[: max_bytes - size]
+            if merged and _belong_together(merged[-1], frame):
+                pieces.append(data)
+            else:
+                _finish(merged, pieces)
+                merged.append(frame)
+                pieces = [data]
+            size += len(data)
+            if size == max_bytes:
+                break
+        _finish(merged, pieces)
+        return Batch(frames=log_frames.encode(merged), text_bytes=size)
+
+    def _frames_from(self, offset: int, framed_bytes: int) -> Iterator[Frame]:
+        """Frames from a byte of the text; the place reached is kept for the next batch."""
+        self._file.seek(self._frame_at)
+        frame_at, text_at = self._frame_at, self._text_at
+        while frame_at < framed_bytes:
+            stream, time_ms, length = HEADER.unpack(self._file.read(HEADER.size))
+            if text_at + length <= offset:
+                self._file.seek(length, os.SEEK_CUR)
+            else:
+                if text_at <= offset:
+                    self._frame_at, self._text_at = frame_at, text_at
+                skipped = max(0, offset - text_at)
+                data = self._file.read(length)[skipped:]
+                yield Frame(stream=Stream(stream), time_ms=time_ms, data=data)
+            frame_at += HEADER.size + length
+            text_at += length
+
+
+def _belong_together(first: Frame, then: Frame) -> bool:
+    return first.stream == then.stream and 0 <= then.time_ms - first.time_ms <= MERGE_MS
+
+
+def _finish(merged: list[Frame], pieces: list[bytes]) -> None:
+    """Give the last merged frame all its data."""
+    if len(pieces) == 1 and merged:
+        last = merged[-1]
+        merged[-1] = Frame(stream=last.stream, time_ms=last.time_ms, data=pieces[0])
+    elif merged:
+        last = merged[-1]
+        merged[-1] = Frame(stream=last.stream, time_ms=last.time_ms, data=b"".join(pieces))
+
+
+class LogShipper:
+    """Sends a spool until it is closed and wholly acknowledged."""
+
+    def __init__(
+        self, *, client: CoordinatorClient, spec: StepSpec, spool: LogSpool, resumed: bool = False
+    ) -> None:
+        self._client = client
+        self._spec = spec
+        self._spool = spool
+        self._offset = 0
+        # After a restart the acknowledged offset is unknown: a small chunk asks for it.
+        self._asking = resumed
+        self.refusal: str | None = None
+        """Why the coordinator will never take this log, if it said so."""
+
+    def resume_at(self, offset: int) -> None:
+        self._offset = min(offset, self._spool.text_bytes)
+
+    async def ship(self) -> None:
+        """Return when the log is closed and acknowledged, or refused. Raises StaleLeaseError."""
+        reader = SpoolReader(self._spool.path)
+        try:
+            while self.refusal is None and await self._spool.wait_beyond(self._offset):
+                started = time.monotonic()
+                batch = await self._next_batch(reader)
+                await self._send(batch)
+                if batch.text_bytes < SMALL_BATCH_BYTES:
+                    await self._gather_more(started)
+        finally:
+            reader.close()
+
+    async def _next_batch(self, reader: SpoolReader) -> Batch:
+        limit = SMALL_BATCH_BYTES if self._asking else MAX_CHUNK_BYTES
+        waiting = self._spool.text_bytes - self._offset
+        read = (self._offset, self._spool.framed_bytes, limit)
+        if waiting < SMALL_BATCH_BYTES and not self._asking:
+            return reader.batch(*read)
+        return await asyncio.to_thread(reader.batch, *read)
+
+    async def _gather_more(self, started: float) -> None:
+        """Let a trickling script write some more before the next call."""
+        pause = started + SMALL_BATCH_INTERVAL_SECONDS - time.monotonic()
+        if pause > 0 and not self._spool.closed.is_set():
+            try:
+                async with asyncio.timeout(pause):
+                    await self._spool.closed.wait()
+            except TimeoutError:
+                return
+
+    async def _send(self, batch: Batch) -> None:
+        """Send until the coordinator has answered with its offset, for as long as it takes."""
+        failures = 0
+        while True:
+            try:
+                self._advance(await self._client.send_log(self._spec, self._offset, batch.frames))
+                return
+            except WrongOffsetError as error:
+                if error.offset != self._offset:
+                    self._advance(error.offset)
+                    return
+                problem: Exception = error
+            except CoordinatorUnavailableError as error:
+                problem = error
+            except (CallRefusedError, CredentialRefusedError) as error:
+                self.refusal = str(error)
+                return
+            failures += 1
+            logger.info("log of step %s waits: %s", self._spec.step_id, problem)
+            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+
+    def _advance(self, offset: int) -> None:
+        self._asking = False
+        if offset > self._spool.text_bytes:
+            self.refusal = (
+                f"the coordinator has {offset} bytes of a log that has {self._spool.text_bytes}"
+            )
+            return
+        self._offset = offset

@@ -1,0 +1,55 @@
+"""What an agent must be told before it starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_SLOTS = 1000
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""Ids that may be names of folders."""
+
+
+class InvalidSettingsError(ValueError):
+    """A setting can't be used; the message names it and says what is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    url: str
+    """The coordinator's base URL, `http://host:port` with an optional path."""
+    token: str = field(repr=False)
+    """A registration token or the admin token: used only to register."""
+    data_dir: Path
+    """Journal, credential and sources; made with mode 0700, used by one agent at a time."""
+    name: str
+    """1 to 100 characters, for people."""
+    slots: int = 1
+    """Steps that run at a time, 1 to 1000."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    min_free_bytes: int = 256 * 1024 * 1024
+    """With less room than this in the data folder the agent asks for no work."""
+    poll_timeout_seconds: float = 70.0
+    """A held poll that is not answered for so long is given up and asked again."""
+    cancel_report_seconds: float = 10.0
+    """After `cancel_all`, how long to try to tell the coordinator before leaving it to the next
+    start."""
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidSettingsError(f"url: {self.url!r} must begin with http:// or https://")
+        if not self.token.strip():
+            raise InvalidSettingsError(
+                "token: a registration token is needed (pushrod agent token)"
+            )
+        if not 1 <= len(self.name) <= 100:
+            raise InvalidSettingsError("name: must have 1 to 100 characters")
+        if not 1 <= self.slots <= MAX_SLOTS:
+            raise InvalidSettingsError(f"slots: must be 1 to {MAX_SLOTS}, not {self.slots}")
+
+
+def is_safe_name(text: str) -> bool:
+    """Whether an id that came over the wire may become the name of a folder."""
+    return SAFE_NAME.fullmatch(text) is not None

@@ -1,0 +1,344 @@
+"""One step, from the accepted offer to the acknowledged report.
+
+`StepRun.run` reads as the story: carry out (source, inputs, script) while the log is shipped, write
+the end to the journal, store the outputs, report. After kill -9 the same story goes on from what
+the journal has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    StepSpec,
+)
+
+from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
+from agent.coordinator_client import (
+    CallRefusedError,
+    CoordinatorClient,
+    CoordinatorUnavailableError,
+    CredentialRefusedError,
+    StaleLeaseError,
+    WrongOffsetError,
+)
+from agent.engines.protocol import (
+    CacheMount,
+    Engine,
+    EngineUnavailable,
+    Outcome,
+    StepRequest,
+    StepResult,
+)
+from agent.journal import Entry, Journal, Phase, Report
+from agent.lease import retry_delay_seconds
+from agent.log_shipper import LogShipper, LogSpool
+from agent.sources import LentSource, SourceError, Sources
+
+logger = logging.getLogger(__name__)
+
+MAX_REWINDS = 5
+"""A coordinator that asks for the log so often never gets what it wants."""
+
+LOST = Report(
+    status=Completion.FAILED,
+    reason=CompletionReason.LOST,
+    message="The agent was restarted while the script ran.",
+)
+STOPPED = replace(LOST, message="The agent was stopped while the script ran.")
+CANCELLED = Report(status=Completion.FAILED, reason=CompletionReason.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What every step run of an agent works with."""
+
+    client: CoordinatorClient
+    engine: Engine
+    journal: Journal
+    sources: Sources
+    sign_in_again: Callable[[], Awaitable[None]]
+    """Called when the agent's own credential is refused; returns when there is a new one."""
+
+
+def report_of(result: StepResult) -> Report:
+    """What the coordinator is told about how a script ended."""
+    sentences = [text for text in (result.message, *result.notes) if text]
+    message = "\n".join(sentences) or None
+    if result.outcome is Outcome.EXITED:
+        status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED
+        return Report(status=status, exit_code=result.exit_code, message=message)
+    reasons = {
+        Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
+        Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
+        Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
+    }
+    return Report(
+        status=Completion.FAILED,
+        exit_code=result.exit_code,
+        reason=reasons[result.outcome],
+        message=message,
+    )
+
+
+def failure(reason: CompletionReason, message: str) -> Report:
+    return Report(status=Completion.FAILED, reason=reason, message=message)
+
+
+def with_trouble(report: Report, reason: CompletionReason, message: str) -> Report:
+    """The report of a step whose aftermath went wrong; what failed first stays the reason."""
+    sentences = [text for text in (report.message, message) if text]
+    changed = replace(report, status=Completion.FAILED, message="\n".join(sentences))
+    if report.status is Completion.FAILED:
+        return changed
+    return replace(changed, reason=reason)
+
+
+def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
+    spec = entry.spec
+    return StepRequest(
+        attempt_id=entry.attempt_id,
+        step_name=spec.name,
+        image=spec.image,
+        script=spec.script,
+        env=spec.env,
+        cache_mounts=[CacheMount(id=cache.id, path=cache.path) for cache in spec.cache_dirs],
+        output_paths=spec.output_paths,
+        timeout_seconds=spec.timeout_seconds,
+        source=source,
+        inputs=entry.inputs if any(step.artifacts for step in spec.dependencies) else None,
+        outputs=entry.outputs,
+        scratch=entry.scratch,
+    )
+
+
+class StepRun:
+    """One attempt. `run` once; `cancel`, `stop` and `abandon` at any time, from the event loop."""
+
+    def __init__(self, *, workshop: Workshop, entry: Entry, resumed: bool) -> None:
+        self._workshop = workshop
+        self._entry = entry
+        self.resumed = resumed
+        """Left by an earlier process: it needs no slot, since its script runs no more."""
+        self._execution: asyncio.Task[Report] | None = None
+        self._ends_as: Report | None = None
+        self._whole: asyncio.Task[None] | None = None
+        self._abandoned = False
+
+    @property
+    def lease(self) -> LeaseRef:
+        return self._entry.lease
+
+    def cancel(self) -> None:
+        """The coordinator wants it cancelled: kill the script, report what there is."""
+        self._end_as(CANCELLED)
+
+    def stop(self) -> None:
+        """The agent is stopping: kill the script, report it lost so that it is run elsewhere."""
+        self._end_as(STOPPED)
+
+    def abandon(self) -> None:
+        """The attempt is not ours any more: kill the script, report nothing, forget it."""
+        self._abandoned = True
+        if self._whole is not None:
+            self._whole.cancel()
+
+    def _end_as(self, report: Report) -> None:
+        if self._ends_as is None and self._entry.report is None:
+            self._ends_as = report
+            if self._execution is not None:
+                self._execution.cancel()
+
+    async def run(self) -> None:
+        """Return when the coordinator has the report, or the attempt is not ours any more."""
+        self._whole = asyncio.current_task()
+        try:
+            if not self._abandoned:
+                await self._run()
+        except* StaleLeaseError as stale:
+            logger.info("attempt %s is not ours any more: %s", self._entry.attempt_id, stale)
+        except* asyncio.CancelledError:
+            # An abandoned attempt ends quietly; the agent's own end leaves the journal as it is.
+            if not self._abandoned:
+                raise
+        await asyncio.to_thread(self._workshop.journal.forget, self._entry)
+
+    async def _run(self) -> None:
+        spool = await asyncio.to_thread(LogSpool, self._entry.spool)
+        shipper = LogShipper(
+            client=self._workshop.client,
+            spec=self._entry.spec,
+            spool=spool,
+            resumed=self.resumed,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(shipper.ship())
+                if self._entry.report is None:
+                    report = (
+                        await self._find_lost() if self.resumed else await self._carry_out(spool)
+                    )
+                    await self._record_end(spool, report)
+                spool.close()
+                await self._store_outputs()
+            await self._report(spool, shipper)
+        finally:
+            spool.close()
+
+    async def _find_lost(self) -> Report:
+        """The script died with the agent that ran it; make sure that it did."""
+        try:
+            await self._workshop.engine.reap(self._entry.attempt_id)
+        except (EngineUnavailable, OSError) as error:
+            logger.warning("reaping attempt %s: %s", self._entry.attempt_id, error)
+        return LOST
+
+    async def _carry_out(self, spool: LogSpool) -> Report:
+        """Run the script to its end, or until it is to end as something else."""
+        execution = self._execution = asyncio.create_task(self._execute(spool))
+        guard = asyncio.create_task(self._guard_disk(spool))
+        try:
+            if self._ends_as is not None:
+                execution.cancel()
+            await asyncio.wait({execution})
+            return self._outcome(execution)
+        finally:
+            guard.cancel()
+            execution.cancel()
+            # The engine kills the script before its task ends, also when we are being cancelled.
+            with contextlib.suppress(asyncio.CancelledError, StaleLeaseError):
+                await asyncio.shield(execution)
+
+    async def _guard_disk(self, spool: LogSpool) -> None:
+        await spool.failed.wait()
+        self._end_as(
+            failure(
+                CompletionReason.ENGINE,
+                f"The agent's disk takes no more of the log, so the step was ended: {spool.failure}",
+            )
+        )
+
+    def _outcome(self, execution: asyncio.Task[Report]) -> Report:
+        if execution.cancelled():
+            if self._ends_as is None:
+                raise asyncio.CancelledError
+            return self._ends_as
+        return execution.result()
+
+    async def _execute(self, spool: LogSpool) -> Report:
+        spec = self._entry.spec
+        workshop = self._workshop
+        try:
+            async with contextlib.AsyncExitStack() as resources:
+                source = await self._lent_source(spec)
+                if source is not None:
+                    resources.callback(source.release)
+                await fetch_artifacts(workshop.client, spec, self._entry.inputs)
+                request = request_of(self._entry, source)
+                return report_of(await workshop.engine.run(request, spool))
+        except (SourceError, ArtifactError) as error:
+            return failure(CompletionReason.SOURCE, str(error))
+        except EngineUnavailable as error:
+            return failure(CompletionReason.ENGINE, str(error))
+        except StaleLeaseError:
+            raise
+        except Exception as error:
+            logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
+            return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
+
+    async def _lent_source(self, spec: StepSpec) -> LentSource | None:
+        if spec.source is None:
+            return None
+        return await self._workshop.sources.prepare(spec.project_id, spec.source, spec.token)
+
+    async def _record_end(self, spool: LogSpool, report: Report) -> None:
+        """From here on, a restart reports this end instead of a lost attempt."""
+        try:
+            await asyncio.to_thread(spool.make_last)
+        except OSError as error:
+            report = failure(CompletionReason.ENGINE, f"The agent can't write the log: {error}")
+        await self._record(report, Phase.ENDED)
+
+    async def _store_outputs(self) -> None:
+        report = self._entry.report
+        if report is None or self._entry.phase is Phase.STORED:
+            return
+        if report.reason is not CompletionReason.LOST:
+            try:
+                await self._send_outputs()
+            except (ArtifactError, OSError) as error:
+                report = with_trouble(report, CompletionReason.OUTPUTS, str(error))
+        await self._record(report, Phase.STORED)
+
+    async def _send_outputs(self) -> None:
+        journal, entry = self._workshop.journal, self._entry
+        await store_artifacts(
+            self._workshop.client,
+            entry.spec,
+            entry.outputs,
+            already_sent=journal.sent(entry),
+            mark_sent=lambda name: journal.mark_sent(entry, name),
+        )
+
+    async def _record(self, report: Report, phase: Phase) -> None:
+        self._entry = self._entry.with_report(report, phase)
+        try:
+            await asyncio.to_thread(self._workshop.journal.record, self._entry)
+        except OSError as error:
+            # Only a restart would need it; the report itself still goes out from memory.
+            logger.warning("journal of attempt %s: %s", self._entry.attempt_id, error)
+
+    def _completion(self, report: Report, spool: LogSpool, shipper: LogShipper) -> CompleteRequest:
+        if shipper.refusal is not None:
+            message = f"The coordinator did not take the whole log: {shipper.refusal}"
+            report = with_trouble(report, CompletionReason.ENGINE, message)
+        whole = shipper.refusal is None
+        return CompleteRequest(
+            status=report.status,
+            exit_code=report.exit_code,
+            epoch=self._entry.spec.epoch,
+            log_bytes=spool.text_bytes if whole else None,
+            log_sha256=spool.sha256 if whole else None,
+            reason=report.reason,
+            message=report.message_to_send,
+        )
+
+    async def _report(self, spool: LogSpool, shipper: LogShipper) -> None:
+        """Complete, for as long as it takes. Raises StaleLeaseError."""
+        report = self._entry.report or LOST
+        failures = rewinds = refusals = 0
+        while True:
+            try:
+                request = self._completion(report, spool, shipper)
+                await self._workshop.client.complete(self._entry.spec.step_id, request)
+                return
+            except WrongOffsetError as error:
+                rewinds += 1
+                if rewinds > MAX_REWINDS:
+                    shipper.refusal = f"it asked {rewinds} times for more; last: {error}"
+                shipper.resume_at(error.offset)
+                await shipper.ship()
+                if rewinds == 1:
+                    continue
+            except CredentialRefusedError:
+                await self._workshop.sign_in_again()
+            except CallRefusedError as error:
+                refusals += 1
+                logger.error("completing attempt %s: %s", self._entry.attempt_id, error)
+                if refusals > 1:
+                    return
+                message = f"The coordinator refused the report: {error}"
+                report = with_trouble(report, CompletionReason.ENGINE, message)
+            except CoordinatorUnavailableError as error:
+                logger.info("completing attempt %s: %s", self._entry.attempt_id, error)
+            failures += 1
+            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311

@@ -1,0 +1,455 @@
+"""The agent: one held poll, a step run per slot, leases kept alive, drain and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    Offer,
+    PollRequest,
+    PollResponse,
+    RegisterRequest,
+    RenewRequest,
+    StepSpec,
+)
+
+from agent.coordinator_client import (
+    CallRefusedError,
+    CoordinatorClient,
+    CoordinatorError,
+    CoordinatorUnavailableError,
+    CredentialRefusedError,
+    StaleLeaseError,
+)
+from agent.engines.protocol import Engine, EngineUnavailable
+from agent.journal import Journal
+from agent.lease import LeaseTable, renewal_wait_seconds, retry_delay_seconds
+from agent.settings import AgentSettings, is_safe_name
+from agent.sources import Sources
+from agent.step_run import StepRun, Workshop
+
+logger = logging.getLogger(__name__)
+
+QUICK_ANSWER_SECONDS = 0.2
+"""A poll that is answered sooner, with nothing in the answer, is followed by a pause."""
+
+
+class AlreadyRunningError(Exception):
+    """Another agent process uses the data folder."""
+
+
+class RegistrationRefusedError(Exception):
+    """The coordinator does not take this agent; the message is the coordinator's."""
+
+
+class Agent:
+    """`run` once; `begin_drain` and `cancel_all` at any time, from the event loop."""
+
+    def __init__(self, settings: AgentSettings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._client = CoordinatorClient(
+            settings.url, poll_timeout_seconds=settings.poll_timeout_seconds
+        )
+        self._sources = Sources(settings.data_dir / "sources")
+        self._workshop = Workshop(
+            client=self._client,
+            engine=engine,
+            journal=Journal(settings.data_dir / "attempts"),
+            sources=self._sources,
+            sign_in_again=self._sign_in_again,
+        )
+        self._leases: LeaseTable[StepRun] = LeaseTable()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting = 0
+        self._seen = ""
+        self._signing_in = asyncio.Lock()
+        self._poll_again = asyncio.Event()
+        self._lease_held = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._finished = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until drained. Raises AlreadyRunningError, RegistrationRefusedError and
+        EngineUnavailable before the first poll."""
+        with sole_user(self._settings.data_dir):
+            async with self._client:
+                await self._prepare()
+                try:
+                    if await self._sign_in():
+                        await self._work()
+                finally:
+                    await self._engine.close()
+
+    def begin_drain(self) -> None:
+        """Take no more work; `run` returns when the running steps have been reported."""
+        if not self._draining.is_set():
+            logger.info("draining: %d steps are still running", len(self._leases))
+        self._draining.set()
+        self._look_again()
+
+    def cancel_all(self) -> None:
+        """Kill the running steps, report them lost and end soon, also if nobody listens."""
+        self.begin_drain()
+        for work in self._leases:
+            work.stop()
+        seconds = self._settings.cancel_report_seconds
+        asyncio.get_running_loop().call_later(seconds, self._finished.set)
+
+    async def _prepare(self) -> None:
+        info = await self._engine.check()
+        logger.info("engine %s %s at %s", info.name, info.version, info.address)
+        await asyncio.to_thread(self._workshop.journal.open)
+        await asyncio.to_thread(self._sources.open)
+
+    async def _work(self) -> None:
+        entries = await asyncio.to_thread(self._workshop.journal.entries)
+        for entry in entries:
+            logger.info("attempt %s goes on (%s)", entry.attempt_id, entry.phase)
+            self._start(StepRun(workshop=self._workshop, entry=entry, resumed=True))
+        self._look_again()
+        try:
+            async with asyncio.TaskGroup() as group:
+                poller = group.create_task(self._poll_for_ever())
+                renewer = group.create_task(self._renew_for_ever())
+                await self._finished.wait()
+                poller.cancel()
+                renewer.cancel()
+        finally:
+            # What could not be reported in time stays in the journal for the next start.
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    # --- step runs
+
+    def _start(self, work: StepRun) -> None:
+        self._leases.hold(work.lease, work)
+        self._lease_held.set()
+        task = asyncio.create_task(self._run_to_end(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_to_end(self, work: StepRun) -> None:
+        try:
+            await work.run()
+        except Exception:
+            # The journal still has it: the next start tries again.
+            logger.exception("step %s, epoch %d", work.lease.step_id, work.lease.epoch)
+        finally:
+            self._leases.release(work.lease)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Something changed that the poll should say, or that lets the agent end."""
+        self._poll_again.set()
+        if self._draining.is_set() and not self._leases and not self._accepting:
+            self._finished.set()
+
+    # --- signing in
+
+    async def _sign_in(self) -> bool:
+        """Have a credential; False if drained before. Raises RegistrationRefusedError."""
+        stored = await asyncio.to_thread(
+            read_credential, self._settings.data_dir, self._settings.url
+        )
+        if stored is not None:
+            self._client.credential = stored
+            return True
+        failures = 0
+        while not self._draining.is_set():
+            try:
+                await self._register()
+                return True
+            except (CredentialRefusedError, CallRefusedError) as error:
+                raise RegistrationRefusedError(
+                    f"the coordinator at {self._settings.url} refused the registration: {error}"
+                ) from error
+            except CoordinatorUnavailableError as error:
+                failures += 1
+                logger.warning("the coordinator can't be reached: %s", error)
+                await self._pause(retry_delay_seconds(failures, random.random()), self._draining)  # noqa: S311
+        return False
+
+    async def _sign_in_again(self) -> None:
+        """The credential was refused: get another. Returns, with a pause, also if that failed."""
+        refused = self._client.credential
+        async with self._signing_in:
+            if self._client.credential != refused:
+                return
+            try:
+                await self._register()
+            except CoordinatorError as error:
+                logger.error("registering anew: %s", error)
+                await asyncio.sleep(retry_delay_seconds(10, random.random()))  # noqa: S311
+
+    async def _register(self) -> None:
+        settings = self._settings
+        request = RegisterRequest(
+            name=settings.name, labels=dict(settings.labels), slots=settings.slots
+        )
+        answer = await self._client.register(settings.token, request)
+        await asyncio.to_thread(write_credential, settings.data_dir, settings.url, answer.token)
+        self._client.credential = answer.token
+        logger.info("registered as agent %s", answer.agent_id)
+
+    # --- leases
+
+    async def _renew_for_ever(self) -> None:
+        """Keep the leases, apart from the poll, which may starve behind a proxy."""
+        renewed = -float("inf")
+        failures = 0
+        while True:
+            await self._lease_held.wait()
+            await asyncio.sleep(renewal_wait_seconds(last_renewed=renewed, now=time.monotonic()))
+            if not self._leases:
+                self._lease_held.clear()
+                continue
+            try:
+                answer = await self._client.renew(RenewRequest(leases=self._leases.refs()))
+            except CredentialRefusedError:
+                await self._sign_in_again()
+            except CoordinatorError as error:
+                failures += 1
+                logger.warning("leases not renewed: %s", error)
+                await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+            else:
+                failures = 0
+                renewed = time.monotonic()
+                self._obey(answer.cancels, answer.lost)
+
+    def _obey(self, cancels: list[LeaseRef], lost: list[LeaseRef]) -> None:
+        for lease in cancels:
+            if work := self._leases.find(lease):
+                work.cancel()
+        for lease in lost:
+            if work := self._leases.find(lease):
+                work.abandon()
+
+    # --- polling
+
+    async def _poll_for_ever(self) -> None:
+        failures = 0
+        while True:
+            self._poll_again.clear()
+            started = time.monotonic()
+            try:
+                answer = await self._poll_until_stale(await asyncio.to_thread(self._poll_request))
+            except CredentialRefusedError:
+                await self._sign_in_again()
+            except CoordinatorError as error:
+                failures += 1
+                logger.warning("poll: %s", error)
+                # Not cut short by a free slot: a coordinator that is away needs no more calls.
+                await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+            else:
+                failures = 0
+                if answer is not None:
+                    await self._follow(answer, time.monotonic() - started)
+
+    async def _poll_until_stale(self, request: PollRequest) -> PollResponse | None:
+        """The answer, or None if what the poll says of this agent is no longer true."""
+        polling = asyncio.create_task(self._client.poll(request))
+        waking = asyncio.create_task(self._poll_again.wait())
+        try:
+            await asyncio.wait({polling, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+            polling.cancel()
+            await asyncio.wait({polling})
+        return None if polling.cancelled() else polling.result()
+
+    def _poll_request(self) -> PollRequest:
+        disk = os.statvfs(self._settings.data_dir)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        return PollRequest(
+            labels=dict(self._settings.labels),
+            free=self._free_slots(free_bytes),
+            leases=self._leases.refs(),
+            disk={"freeBytes": free_bytes, "totalBytes": disk.f_blocks * disk.f_frsize},
+            warm=self._sources.warm(),
+            seen=self._seen,
+        )
+
+    def _free_slots(self, free_bytes: int) -> int:
+        if self._draining.is_set():
+            return 0
+        if free_bytes < self._settings.min_free_bytes:
+            logger.warning("only %d bytes are free in the data folder: no new work", free_bytes)
+            return 0
+        busy = sum(not work.resumed for work in self._leases) + self._accepting
+        return max(0, self._settings.slots - busy)
+
+    async def _follow(self, answer: PollResponse, seconds: float) -> None:
+        self._seen = answer.seen
+        self._obey(answer.cancels, answer.lost)
+        if answer.drain:
+            self.begin_drain()
+        free = self._free_slots(self._settings.min_free_bytes)
+        if answer.offers:
+            # Accepted before the next poll, which then says what is really held and free.
+            await asyncio.gather(*[self._take(offer) for offer in answer.offers[:free]])
+        elif seconds < QUICK_ANSWER_SECONDS and not answer.cancels and not answer.lost:
+            await self._pause(QUICK_ANSWER_SECONDS, self._poll_again)
+
+    async def _take(self, offer: Offer) -> None:
+        """Accept an offer and start it; one that is no longer ours is forgotten."""
+        lease = LeaseRef(step_id=offer.step_id, epoch=offer.epoch)
+        if lease in self._leases or not is_safe_name(offer.step_id):
+            return
+        self._accepting += 1
+        try:
+            spec = await self._accept(lease, offer.accept_within_seconds)
+            if spec is not None:
+                await self._begin(spec)
+        finally:
+            self._accepting -= 1
+            self._look_again_if_drained()
+
+    def _look_again_if_drained(self) -> None:
+        if self._draining.is_set():
+            self._look_again()
+
+    async def _accept(self, lease: LeaseRef, seconds: float) -> StepSpec | None:
+        """The step, or None if it could not be accepted in time or isn't ours any more."""
+        failures = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        return await self._client.accept(lease)
+                    except CoordinatorUnavailableError as error:
+                        failures += 1
+                        logger.info("accepting step %s: %s", lease.step_id, error)
+                        await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+                    except StaleLeaseError:
+                        return None
+                    except CoordinatorError as error:
+                        logger.error("accepting step %s: %s", lease.step_id, error)
+                        return None
+        return None
+
+    async def _begin(self, spec: StepSpec) -> None:
+        try:
+            entry = await asyncio.to_thread(self._workshop.journal.begin, spec)
+        except OSError as error:
+            logger.error("step %s can't be begun: %s", spec.step_id, error)
+            await self._refuse(spec, f"The agent can't write to its disk: {error}")
+            return
+        work = StepRun(workshop=self._workshop, entry=entry, resumed=False)
+        self._start(work)
+
+    async def _refuse(self, spec: StepSpec, message: str) -> None:
+        request = CompleteRequest(
+            status=Completion.FAILED,
+            reason=CompletionReason.ENGINE,
+            epoch=spec.epoch,
+            message=message,
+        )
+        try:
+            await self._client.complete(spec.step_id, request)
+        except CoordinatorError as error:
+            logger.error("step %s is left to its lease: %s", spec.step_id, error)
+
+    async def _pause(self, seconds: float, until: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await until.wait()
+
+
+@contextmanager
+def sole_user(data_dir: Path) -> Iterator[None]:
+    """Make the data folder and hold it. Raises AlreadyRunningError."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data_dir.chmod(0o700)
+    with open(data_dir / "agent.lock", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(
+                f"another agent uses the data folder {data_dir}; give this one another by --data"
+            ) from None
+        yield
+
+
+def read_credential(data_dir: Path, url: str) -> str | None:
+    """The agent's own token, if it was issued by the coordinator at this URL."""
+    try:
+        stored = json.loads((data_dir / "credential").read_text("utf-8"))
+        return str(stored["token"]) if stored["url"] == url else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_credential(data_dir: Path, url: str, token: str) -> None:
+    temporary = data_dir / "credential.new"
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(number, "w", encoding="utf-8") as file:
+        json.dump({"url": url, "token": token}, file)
+        file.flush()
+        os.fsync(number)
+    os.replace(temporary, data_dir / "credential")
+
+
+async def create_agent(
+    *,
+    url: str,
+    token: str,
+    data_dir: Path,
+    name: str,
+    slots: int = 1,
+    labels: Mapping[str, str] | None = None,
+    engine: str = "auto",
+) -> Agent:
+    """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
+
+    `auto` is a BuildKit, brought up if need be, and never the host: scripts get the agent's rights
+    only where somebody asked for it. Raises EngineUnavailable, InvalidSettingsError.
+    """
+    settings = AgentSettings(
+        url=url, token=token, data_dir=data_dir, name=name, slots=slots, labels=labels or {}
+    )
+    return Agent(settings, await open_engine(engine, data_dir))
+
+
+async def open_engine(name: str, data_dir: Path) -> Engine:
+    """The engine of that name; each is imported only when used. Raises EngineUnavailable."""
+    if name == "host":
+        from agent.engines.host import HostEngine, work_folder_for
+
+        return HostEngine(work_dir=work_folder_for(data_dir))
+    from agent.engines.buildkit.engine import BuildKitEngine
+
+    if name in ("auto", "buildkit"):
+        from agent.engines.private import EngineError, EngineKind, up
+
+        try:
+            address = await up()
+        except EngineError as error:
+            raise EngineUnavailable(str(error)) from error
+        return BuildKitEngine(
+            address.url,
+            data_dir=data_dir,
+            log_limits_lifted=address.kind is EngineKind.PRIVATE,
+        )
+    if "://" in name:
+        return BuildKitEngine(name, data_dir=data_dir)
+    raise EngineUnavailable(
+        f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "
+        "unix:///run/docker.sock or tcp://host:1234"
+    )

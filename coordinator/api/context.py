@@ -1,0 +1,27 @@
+"""The services, as handlers reach them from the application."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from coordinator.git.smart_http import GitHttpBackend
+from coordinator.services.accounts import Accounts
+from coordinator.services.artifacts import Artifacts
+from coordinator.services.builds import Builds
+from coordinator.services.core import Core
+from coordinator.services.dispatch import Dispatch
+from coordinator.services.ingest import Ingest
+from coordinator.services.logs import Logs
+from coordinator.services.projects import Projects
+from coordinator.services.runner import Runner
+
+CORE = web.AppKey("core", Core)
+ACCOUNTS = web.AppKey("accounts", Accounts)
+PROJECTS = web.AppKey("projects", Projects)
+BUILDS = web.AppKey("builds", Builds)
+DISPATCH = web.AppKey("dispatch", Dispatch)
+RUNNER = web.AppKey("runner", Runner)
+LOGS = web.AppKey("logs", Logs)
+ARTIFACTS = web.AppKey("artifacts", Artifacts)
+INGEST = web.AppKey("ingest", Ingest)
+GIT = web.AppKey("git", GitHttpBackend)

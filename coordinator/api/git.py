@@ -1,0 +1,86 @@
+"""The built-in git hosting: who may fetch and push, and what follows a push."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from coordinator.api.context import CORE, GIT, INGEST, PROJECTS
+from coordinator.api.middleware import principal_of
+from coordinator.domain.errors import CoordinatorError, Forbidden, NotFound, Unauthenticated
+from coordinator.domain.model import Project
+from coordinator.domain.permissions import Principal, PrincipalKind, Right
+from coordinator.storage import builds as stored
+
+RECEIVE = "git-receive-pack"
+
+
+def add_routes(app: web.Application) -> None:
+    base = "/git/{account}/{project:[^/]+?}{suffix:(?:\\.git)?}"
+    app.router.add_get(base + "/info/refs", info_refs)
+    app.router.add_post(base + "/{service:git-(?:upload|receive)-pack}", rpc)
+
+
+async def info_refs(request: web.Request) -> web.StreamResponse:
+    service = request.query.get("service", "")
+    try:
+        project, _ = await _open(request, service)
+    except CoordinatorError as error:
+        return _refuse(error)
+    return await request.app[GIT].info_refs(request, project.id, service)
+
+
+async def rpc(request: web.Request) -> web.StreamResponse:
+    service = request.match_info["service"]
+    try:
+        project, principal = await _open(request, service)
+    except CoordinatorError as error:
+        return _refuse(error)
+
+    async def after_receive() -> Sequence[str]:
+        return await request.app[INGEST].refs_moved(project)
+
+    return await request.app[GIT].rpc(
+        request,
+        project.id,
+        service,
+        env_user=principal.name,
+        after_receive=after_receive if service == RECEIVE else None,
+    )
+
+
+async def _open(request: web.Request, service: str) -> tuple[Project, Principal]:
+    principal = await principal_of(request)
+    names = request.match_info
+    if service == RECEIVE:
+        principal.require(Right.BUILD)
+    elif principal.rights.isdisjoint({Right.READ, Right.RUN}):
+        raise Forbidden("this token has no right to read")
+    project = await request.app[PROJECTS].get_by_slugs(
+        principal, names["account"], names["project"]
+    )
+    if principal.kind is PrincipalKind.STEP:
+        await _check_step(request, principal, project)
+    return project, principal
+
+
+async def _check_step(request: web.Request, principal: Principal, project: Project) -> None:
+    """An attempt's token reads its own project's source and no other."""
+    step = await request.app[CORE].database.read(
+        lambda connection: stored.find_step(connection, principal.step_id or "")
+    )
+    if step is None or step.project_id != project.id:
+        raise NotFound("project not found")
+
+
+def _refuse(error: CoordinatorError) -> web.Response:
+    """In words that git shows its user."""
+    if isinstance(error, Unauthenticated):
+        return web.Response(
+            status=401,
+            text=f"pushrod: {error.message}. Give a token as the password.\n",
+            headers={"WWW-Authenticate": 'Basic realm="pushrod", charset="UTF-8"'},
+        )
+    status = 404 if isinstance(error, NotFound) else 403
+    return web.Response(status=status, text=f"pushrod: {error.message}\n")

@@ -1,0 +1,136 @@
+"""Who asks, and how errors are answered: the only place that knows status codes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from coordinator.api.context import ACCOUNTS, CORE
+from coordinator.domain import errors
+from coordinator.domain.lifecycle import IllegalTransition
+from coordinator.domain.permissions import Principal, Right
+
+log = structlog.get_logger()
+
+Model = TypeVar("Model", bound=BaseModel)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SESSION_COOKIE = "pushrod_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+STATUS: dict[type[errors.CoordinatorError], int] = {
+    errors.Invalid: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+}
+
+
+def error_response(
+    status: int, message: str, *, details: Sequence[Mapping[str, object]] = (), **fields: object
+) -> web.Response:
+    body: dict[str, object] = {"error": message}
+    if details:
+        body["details"] = [dict(detail) for detail in details]
+    headers = {"Upload-Offset": str(fields["offset"])} if "offset" in fields else None
+    return web.json_response(body | fields, status=status, headers=headers)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except errors.CoordinatorError as error:
+        status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
+        response = error_response(status, error.message, details=error.details, **error.fields)
+        if status == 401:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="pushrod"'
+        return response
+    except IllegalTransition as error:
+        return error_response(409, str(error))
+    except ValidationError as error:
+        details = [
+            {"path": ".".join(map(str, problem["loc"])), "message": problem["msg"]}
+            for problem in error.errors()
+        ]
+        return error_response(400, "the request's body breaks its rules", details=details)
+    except web.HTTPException as error:
+        if error.status < 400 or request.path.startswith("/git/"):
+            raise
+        return error_response(error.status, error.reason)
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception:  # the last resort; the traceback is in the coordinator's own log
+        log.exception("request failed", method=request.method, path=request.path)
+        return error_response(500, "internal error: see the coordinator's log")
+
+
+def secret_of(request: web.Request) -> str | None:
+    """The token of a request: bearer, Basic password (git), or the browser's session."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            text = base64.b64decode(value.strip(), validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise errors.Unauthenticated("the Basic credentials can't be read") from error
+        return text.partition(":")[2]
+    return _session(request)
+
+
+def _session(request: web.Request) -> str | None:
+    """A cookie is only believed for a request that our own pages can have made."""
+    cookie = request.cookies.get(SESSION_COOKIE)
+    if cookie is None or request.method in SAFE_METHODS:
+        return cookie
+    origin = request.headers.get("Origin")
+    allowed = {request.app[CORE].public_url, f"{request.scheme}://{request.host}"}
+    if origin is None or origin not in allowed:
+        raise errors.Forbidden("a change by session must come from pushrod's own pages")
+    return cookie
+
+
+async def principal_of(request: web.Request, right: Right | None = None) -> Principal:
+    """Whoever the request speaks for. Raises Unauthenticated, Forbidden."""
+    secret = secret_of(request)
+    if not secret:
+        raise errors.Unauthenticated("a token is needed: Authorization: Bearer TOKEN")
+    principal = await request.app[ACCOUNTS].authenticate(secret)
+    if right is not None:
+        principal.require(right)
+    return principal
+
+
+async def read_json(request: web.Request) -> object:
+    """Raises Invalid."""
+    body = await request.read()
+    try:
+        return _parse(body)
+    except (ValueError, RecursionError) as error:
+        raise errors.Invalid("the body must be JSON (UTF-8)") from error
+
+
+def _parse(body: bytes) -> object:
+    return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+async def read_model(request: web.Request, model: type[Model]) -> Model:
+    """Raises Invalid, ValidationError."""
+    body = await read_json(request)
+    if not isinstance(body, dict):
+        raise errors.Invalid("the body must be a JSON object")
+    return model.model_validate(body)

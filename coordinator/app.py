@@ -1,0 +1,215 @@
+"""The composition root: adapters, services, routes and background tasks of one coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from coordinator.api import agents, git, runner, session, steps, tokens
+from coordinator.api.context import (
+    ACCOUNTS,
+    ARTIFACTS,
+    BUILDS,
+    CORE,
+    DISPATCH,
+    GIT,
+    INGEST,
+    LOGS,
+    PROJECTS,
+    RUNNER,
+)
+from coordinator.api.dialects import build_server
+from coordinator.api.middleware import answer_errors
+from coordinator.git.repositories import HostedRepositories
+from coordinator.git.smart_http import GitHttpBackend
+from coordinator.objects.blobs import ObjectBlobStore
+from coordinator.objects.logs import ObjectLogStore
+from coordinator.objects.stores import open_store
+from coordinator.services.accounts import Accounts
+from coordinator.services.artifacts import Artifacts
+from coordinator.services.builds import Builds
+from coordinator.services.core import Core
+from coordinator.services.dispatch import Dispatch
+from coordinator.services.ingest import Ingest
+from coordinator.services.keys import load_keys
+from coordinator.services.logs import Logs
+from coordinator.services.news import News
+from coordinator.services.projects import Projects
+from coordinator.services.runner import Runner
+from coordinator.settings import Settings
+from coordinator.storage.database import Database
+from coordinator.web import pages
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
+STOP_SECONDS = 10.0
+
+
+class DataFolderInUse(Exception):
+    """Another coordinator works on this data folder."""
+
+
+class CannotListen(Exception):
+    """The address is taken or not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    core: Core
+    accounts: Accounts
+    projects: Projects
+    builds: Builds
+    dispatch: Dispatch
+    runner: Runner
+    logs: Logs
+    artifacts: Artifacts
+    ingest: Ingest
+    git: GitHttpBackend
+
+
+async def run_coordinator(
+    settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set; `ready(url)` is called once requests are answered.
+
+    Raises DataFolderInUse, CannotListen.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.data.chmod(0o700)
+    with _only_one(settings.data), _listen(settings) as listening:
+        port = listening.getsockname()[1]
+        url = settings.public_url or f"http://{_shown_host(settings.host)}:{port}"
+        async with _services(settings, url) as services:
+            await _serve(services, listening, lambda: ready(url), stop)
+
+
+async def _serve(
+    services: Services, listening: socket.socket, ready: Callable[[], None], stop: asyncio.Event
+) -> None:
+    app_runner = web.AppRunner(
+        make_app(services), handler_cancellation=True, access_log=None, shutdown_timeout=2.0
+    )
+    await app_runner.setup()
+    async with asyncio.TaskGroup() as tasks:
+        background = [
+            tasks.create_task(services.dispatch.run(), name="dispatch"),
+            tasks.create_task(services.ingest.catch_up(), name="catch up"),
+        ]
+        await web.SockSite(app_runner, listening, backlog=1024).start()
+        ready()
+        await stop.wait()
+        services.core.news.close()
+        await app_runner.cleanup()
+        for task in background:
+            task.cancel()
+    async with asyncio.timeout(STOP_SECONDS):
+        await services.git.close()
+        await services.runner.drain()
+
+
+@asynccontextmanager
+async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
+    data = settings.data
+    repositories = HostedRepositories(
+        data / "repositories", max_input_bytes=settings.max_push_bytes
+    )
+    store = open_store(data / "objects")
+    keys = load_keys(data / "secret-key")
+    database = await Database.open(data / "pushrod.db")
+    try:
+        core = Core(
+            database=database,
+            repositories=repositories,
+            logs=ObjectLogStore(store),
+            blobs=ObjectBlobStore(store),
+            news=News(),
+            keys=keys,
+            settings=settings,
+            public_url=url,
+        )
+        dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
+        await accounts.write_admin_token(data / "admin-token")
+        await dispatch.load()
+        yield Services(
+            core=core,
+            accounts=accounts,
+            projects=Projects(core),
+            builds=Builds(core, dispatch),
+            dispatch=dispatch,
+            runner=Runner(core, dispatch, logs),
+            logs=logs,
+            artifacts=Artifacts(core),
+            ingest=Ingest(core, dispatch),
+            git=GitHttpBackend(
+                data / "repositories",
+                max_processes=settings.git_processes,
+                max_input_bytes=settings.max_push_bytes,
+            ),
+        )
+    finally:
+        await database.close()
+
+
+def make_app(services: Services) -> web.Application:
+    app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
+    app[CORE] = services.core
+    app[ACCOUNTS] = services.accounts
+    app[PROJECTS] = services.projects
+    app[BUILDS] = services.builds
+    app[DISPATCH] = services.dispatch
+    app[RUNNER] = services.runner
+    app[LOGS] = services.logs
+    app[ARTIFACTS] = services.artifacts
+    app[INGEST] = services.ingest
+    app[GIT] = services.git
+    app.router.add_get("/healthz", _health)
+    for module in (agents, git, runner, session, steps, tokens, build_server, pages):
+        module.add_routes(app)
+    return app
+
+
+async def _health(_request: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+@contextmanager
+def _only_one(data: Path) -> Iterator[None]:
+    """Two coordinators over one embedded database would hand each step out twice."""
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataFolderInUse(
+                f"another pushrod works on {data}: stop it, or give this one its own --data"
+            ) from error
+        yield
+
+
+@contextmanager
+def _listen(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, settings.port))
+        except OSError as error:
+            raise CannotListen(
+                f"can't listen on {settings.listen}: {error.strerror}; "
+                "stop what uses it, or give another --listen HOST:PORT"
+            ) from error
+        listening.setblocking(False)
+        yield listening
+
+
+def _shown_host(host: str) -> str:
+    """An address that listens everywhere is reached locally by loopback."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,125 @@
+"""The states of builds and steps, as tables; every other (state, event) is an illegal move.
+
+A step that was handed out carries an epoch, its fencing token: +1 for each hand-out. Whoever speaks
+for a step must name the epoch it was given; an older one is stale, whatever it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from pipelines_schema.contract import StepStatus
+
+
+class BuildState(StrEnum):
+    HELD = "held"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepState(StrEnum):
+    BLOCKED = "blocked"
+    READY = "ready"
+    OFFERED = "offered"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+class BuildEvent(StrEnum):
+    START = "start"
+    BEGIN = "begin"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+class StepEvent(StrEnum):
+    UNBLOCK = "unblock"
+    OFFER = "offer"
+    CLAIM = "claim"
+    ACCEPT = "accept"
+    EXPIRE = "expire"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    RETRY = "retry"
+    CANCEL = "cancel"
+    SKIP = "skip"
+
+
+BUILD_TABLE: Mapping[tuple[BuildState, BuildEvent], BuildState] = {
+    (BuildState.HELD, BuildEvent.START): BuildState.QUEUED,
+    (BuildState.HELD, BuildEvent.CANCEL): BuildState.CANCELLED,
+    (BuildState.QUEUED, BuildEvent.BEGIN): BuildState.RUNNING,
+    (BuildState.QUEUED, BuildEvent.FAIL): BuildState.FAILED,
+    (BuildState.QUEUED, BuildEvent.CANCEL): BuildState.CANCELLED,
+    (BuildState.RUNNING, BuildEvent.SUCCEED): BuildState.SUCCEEDED,
+    (BuildState.RUNNING, BuildEvent.FAIL): BuildState.FAILED,
+    (BuildState.RUNNING, BuildEvent.CANCEL): BuildState.CANCELLED,
+}
+
+STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
+    (StepState.BLOCKED, StepEvent.UNBLOCK): StepState.READY,
+    (StepState.BLOCKED, StepEvent.SKIP): StepState.SKIPPED,
+    (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.READY, StepEvent.OFFER): StepState.OFFERED,
+    (StepState.READY, StepEvent.CLAIM): StepState.RUNNING,
+    (StepState.READY, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.OFFERED, StepEvent.ACCEPT): StepState.RUNNING,
+    (StepState.OFFERED, StepEvent.EXPIRE): StepState.READY,
+    (StepState.OFFERED, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.RUNNING, StepEvent.SUCCEED): StepState.SUCCEEDED,
+    (StepState.RUNNING, StepEvent.FAIL): StepState.FAILED,
+    (StepState.RUNNING, StepEvent.RETRY): StepState.READY,
+    (StepState.RUNNING, StepEvent.CANCEL): StepState.CANCELLED,
+}
+
+FINISHED_BUILD = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED})
+FINISHED_STEP = frozenset(
+    {StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED}
+)
+
+SHOWN_AS: Mapping[StepState, StepStatus] = {
+    StepState.BLOCKED: StepStatus.BLOCKED,
+    StepState.READY: StepStatus.READY,
+    StepState.OFFERED: StepStatus.READY,
+    StepState.RUNNING: StepStatus.RUNNING,
+    StepState.SUCCEEDED: StepStatus.SUCCESS,
+    StepState.FAILED: StepStatus.FAILED,
+    StepState.CANCELLED: StepStatus.CANCELLED,
+    StepState.SKIPPED: StepStatus.SKIPPED,
+}
+
+
+class IllegalTransition(Exception):
+    """An event that the table doesn't allow in this state."""
+
+    def __init__(self, thing: str, state: StrEnum, event: StrEnum) -> None:
+        super().__init__(f"a {state.value} {thing} can't {event.value}")
+        self.thing, self.state, self.event = thing, state, event
+
+
+def advance_build(state: BuildState, event: BuildEvent) -> BuildState:
+    return _advance(BUILD_TABLE, "build", state, event)
+
+
+def advance_step(state: StepState, event: StepEvent) -> StepState:
+    return _advance(STEP_TABLE, "step", state, event)
+
+
+S = TypeVar("S", bound=StrEnum)
+E = TypeVar("E", bound=StrEnum)
+
+
+def _advance(table: Mapping[tuple[S, E], S], thing: str, state: S, event: E) -> S:
+    try:
+        return table[state, event]
+    except KeyError:
+        raise IllegalTransition(thing, state, event) from None

@@ -1,0 +1,208 @@
+"""The coordinator's nouns, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from coordinator.domain.lifecycle import BuildState, StepState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    id: str
+    slug: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    id: str
+    account_id: str
+    account_slug: str
+    name: str
+    slug: str
+    repo_url: str | None
+    build_count: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class WorkflowSource(StrEnum):
+    API = "api"
+    REPOSITORY = "repository"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRecord:
+    id: str
+    project_id: str
+    name: str
+    source: WorkflowSource
+    path: str | None
+    """The file in the repository; None for one made over the API."""
+    definition: Mapping[str, Any] | None
+    """As `pipelines_schema.to_json` wrote it; None for one that lives in the repository."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    id: str
+    account_id: str
+    slug: str
+    image_url: str
+    public: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    id: str
+    project_id: str
+    account_id: str
+    workflow_id: str | None
+    workflow_name: str
+    number: int
+    state: BuildState
+    event: str
+    version: int
+    """+1 with each change of the build or a step of it."""
+    reason: str | None = None
+    problems: Sequence[Mapping[str, Any]] = ()
+    commit_hash: str | None = None
+    repo_url: str | None = None
+    branch: str | None = None
+    commit_message: str | None = None
+    commit_author: str | None = None
+    retry_of: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    id: str
+    build_id: str
+    project_id: str
+    account_id: str
+    position: int
+    name: str
+    state: StepState
+    definition: Mapping[str, Any]
+    depends_on: Sequence[str]
+    """Names of steps of the same build."""
+    labels: Mapping[str, str]
+    epoch: int
+    attempt: int
+    lost_count: int
+    """How many attempts were lost with their agent."""
+    holder: str | None
+    """Who holds the current hand-out: `agent:<id>` or `token:<id>`."""
+    lease_seconds: float | None
+    cancel_requested_by: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    ready_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def attempt_id(self) -> str:
+        return attempt_id(self.id, self.epoch)
+
+
+def attempt_id(step_id: str, epoch: int) -> str:
+    return f"{step_id}-{epoch}"
+
+
+class AttemptState(StrEnum):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    step_id: str
+    epoch: int
+    number: int
+    state: AttemptState
+    holder: str
+    exit_code: int | None
+    reason: str | None
+    log_bytes: int | None
+    log_sha256: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def id(self) -> str:
+        return attempt_id(self.step_id, self.epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    step_id: str
+    epoch: int
+    name: str
+    size: int
+    sha256: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRecord:
+    id: str
+    account_id: str | None
+    """None: an agent of all accounts."""
+    name: str
+    labels: Mapping[str, str]
+    slots: int
+    created_at: datetime
+    last_seen_at: datetime
+
+
+class TokenKind(StrEnum):
+    USER = "user"
+    REGISTRATION = "registration"
+    AGENT = "agent"
+    SESSION = "session"
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    MAINTAINER = "maintainer"
+    DEVELOPER = "developer"
+    VIEWER = "viewer"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    id: str
+    kind: TokenKind
+    name: str
+    role: Role
+    account_id: str | None
+    agent_id: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    id: str
+    project_id: str | None
+    action: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime

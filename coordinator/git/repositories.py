@@ -1,0 +1,304 @@
+"""The bare repository of each project, read through libgit2 in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import pygit2
+from pygit2.enums import FileMode, ObjectType, ReferenceType, SortMode
+
+from coordinator.git.environment import git_environment
+from coordinator.ports import Commit, WorkflowFile
+
+MAX_WORKFLOW_FILES = 100
+MAX_WORKFLOW_BYTES = 1024 * 1024
+DEFAULT_MAX_INPUT_BYTES = 500 * 1024 * 1024
+
+_PROJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_REVISION = re.compile(r"[0-9a-fA-F]{4,40}")
+_WORKFLOW_SUFFIXES = (".yml", ".yaml")
+_ROOT_WORKFLOWS = (".pushrod.yml", ".pushrod.yaml")
+_WORKFLOW_FOLDER = ".pushrod"
+
+# Old but harmless faults that histories of well-known projects carry, and that no one can mend
+# without rewriting them.
+_TOLERATED_FAULTS = ("badTimezone", "missingSpaceBeforeDate", "zeroPaddedFilemode")
+
+
+class InvalidProjectId(ValueError):
+    """A project id that is not a lower-case UUID: no path is made from it."""
+
+
+class RepositoryMissing(LookupError):
+    """The project has no repository here."""
+
+
+class CommitMissing(LookupError):
+    """The repository has no such commit."""
+
+
+def repository_path(root: Path, project_id: str) -> Path:
+    """Where a project's repository lies. Raises InvalidProjectId."""
+    if not _PROJECT_ID.fullmatch(project_id):
+        raise InvalidProjectId(project_id)
+    return root / f"{project_id}.git"
+
+
+class HostedRepositories:
+    """Implements ports.Repositories below one folder.
+
+    Every call opens the repository afresh: it takes a third of a millisecond, and libgit2 then has
+    no cache that a push could leave behind.
+    """
+
+    def __init__(self, root: Path, *, max_input_bytes: int = DEFAULT_MAX_INPUT_BYTES) -> None:
+        # As git's safe.directory: the operator named this folder, whoever owns it.
+        pygit2.settings.owner_validation = False
+        self._root = root
+        self._max_input_bytes = max_input_bytes
+
+    def path(self, project_id: str) -> Path:
+        return repository_path(self._root, project_id)
+
+    async def create(self, project_id: str) -> None:
+        path = self.path(project_id)
+        await asyncio.to_thread(_create, path, self._max_input_bytes)
+
+    async def refs(self, project_id: str) -> Mapping[str, str]:
+        """Every direct ref below `refs/`, also others than branches and tags.
+
+        A tag object's own sha is given, not its commit's. Broken and symbolic refs are left out.
+        A name that is not UTF-8 has its odd bytes as `\\xNN` (no ref name holds a backslash).
+        """
+        return await asyncio.to_thread(_refs, self.path(project_id))
+
+    async def commit(self, project_id: str, revision: str) -> Commit | None:
+        return await asyncio.to_thread(_commit, self.path(project_id), revision)
+
+    async def workflow_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
+        """At most MAX_WORKFLOW_FILES + 1 files of at most MAX_WORKFLOW_BYTES + 1 bytes each, so
+        that the caller can refuse what is more. Links, submodules and folders are no files.
+
+        Raises: CommitMissing.
+        """
+        return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def remove_leftovers(self, *, older_than_seconds: float) -> int:
+        """Remove what git processes that were killed left behind; return how much it was.
+
+        A lock file shuts its branch to every later push, a quarantine folder takes space. With a
+        push's deadline as the age, no push that is under way is touched.
+        """
+        return await asyncio.to_thread(_remove_leftovers, self._root, older_than_seconds)
+
+    async def commits_between(self, project_id: str, old: str | None, new: str) -> int:
+        """How many commits `new` has that `old` has not; all of them where `old` is not known.
+
+        Zero where `new` is not a commit.
+        """
+        return await asyncio.to_thread(_commits_between, self.path(project_id), old, new)
+
+
+def _create(path: Path, max_input_bytes: int) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".creating-", dir=path.parent) as scratch:
+        fresh = Path(scratch, "repository.git")
+        repository = pygit2.init_repository(fresh, bare=True, initial_head="main")
+        repository.free()
+        _configure(fresh / "config", max_input_bytes)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+    _sync_folder(path.parent)
+
+
+def _configure(config_file: Path, max_input_bytes: int) -> None:
+    config = pygit2.Config(str(config_file))
+    settings: dict[str, str | bool | int] = {
+        "transfer.fsckObjects": True,
+        "receive.fsckObjects": True,
+        "receive.maxInputSize": max_input_bytes,
+        "receive.denyDeletes": False,
+        "receive.denyDeleteCurrent": "ignore",
+        "receive.denyNonFastForwards": False,
+        # A rejected or superseded commit stays fetchable: nothing here ever collects garbage.
+        "receive.autogc": False,
+        "gc.auto": 0,
+        "maintenance.auto": False,
+        "http.receivepack": False,
+        "uploadpack.allowAnySHA1InWant": True,
+        "uploadpack.allowReachableSHA1InWant": True,
+        "uploadpack.allowFilter": True,
+        "core.hooksPath": os.devnull,
+        # A ref that is announced as built must still have its objects after a power cut.
+        "core.fsync": "committed",
+        "core.fsyncMethod": "batch",
+        # Deletions of different branches share this lock; git gives up after one second.
+        "core.packedRefsTimeout": 30_000,
+        "core.filesRefLockTimeout": 10_000,
+        **{f"receive.fsck.{fault}": "warn" for fault in _TOLERATED_FAULTS},
+    }
+    for key, value in settings.items():
+        config[key] = value
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pygit2.Repository]:
+    if not path.is_dir():
+        raise RepositoryMissing(path.stem)
+    repository = pygit2.Repository(str(path))
+    try:
+        yield repository
+    finally:
+        repository.free()
+
+
+def _refs(path: Path) -> dict[str, str]:
+    with _opened(path) as repository:
+        return {
+            reference.raw_name.decode(errors="backslashreplace"): str(reference.target)
+            for reference in repository.references.iterator()
+            if reference.type == ReferenceType.DIRECT
+        }
+
+
+def _find_commit(repository: pygit2.Repository, revision: str) -> pygit2.Commit | None:
+    if not _REVISION.fullmatch(revision):
+        return None
+    try:
+        found = repository.get(revision)
+        return found.peel(pygit2.Commit) if found is not None else None
+    except (ValueError, KeyError, pygit2.GitError):
+        # Ambiguous, a blob or a tree, or an object that is broken or missing.
+        return None
+
+
+def _commit(path: Path, revision: str) -> Commit | None:
+    with _opened(path) as repository:
+        found = _find_commit(repository, revision)
+        if found is None:
+            return None
+        name, email = found.author.raw_name, found.author.raw_email
+        return Commit(
+            sha=str(found.id),
+            message=_text(found.raw_message, found.message_encoding),
+            author=_text(b"%s <%s>" % (name or b"", email or b""), found.message_encoding),
+        )
+
+
+def _text(raw: bytes, encoding: str | None) -> str:
+    try:
+        codec = codecs.lookup(encoding or "utf-8").name
+        return raw.decode(codec, errors="replace")
+    except LookupError:
+        return raw.decode(errors="replace")
+
+
+def _workflow_files(path: Path, sha: str) -> list[WorkflowFile]:
+    with _opened(path) as repository:
+        commit = _find_commit(repository, sha)
+        if commit is None:
+            raise CommitMissing(sha)
+        blobs = sorted(_workflow_blobs(repository, commit))
+        return [
+            WorkflowFile(path=name, content=_start_of_blob(repository, path, blob_id))
+            for name, blob_id in islice(blobs, MAX_WORKFLOW_FILES + 1)
+        ]
+
+
+def _workflow_blobs(
+    repository: pygit2.Repository, commit: pygit2.Commit
+) -> Iterator[tuple[str, pygit2.Oid]]:
+    root = commit.tree
+    for name, mode, entry_id in _entries(root):
+        if name in _ROOT_WORKFLOWS and _is_file(mode):
+            yield name, entry_id
+        if name == _WORKFLOW_FOLDER and mode == FileMode.TREE:
+            folder = repository[entry_id].peel(pygit2.Tree)
+            for inner, inner_mode, inner_id in _entries(folder):
+                if PurePosixPath(inner).suffix in _WORKFLOW_SUFFIXES and _is_file(inner_mode):
+                    yield f"{_WORKFLOW_FOLDER}/{inner}", inner_id
+
+
+def _entries(tree: pygit2.Tree) -> Iterator[tuple[str, int, pygit2.Oid]]:
+    for entry in tree:
+        yield (entry.raw_name or b"").decode(errors="backslashreplace"), entry.filemode, entry.id
+
+
+def _is_file(mode: int) -> bool:
+    return mode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
+
+
+def _start_of_blob(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oid) -> bytes:
+    kind, size = repository.odb.read_header(blob_id)
+    if kind != ObjectType.BLOB:
+        return b""
+    if size <= MAX_WORKFLOW_BYTES:
+        return repository.odb.read(blob_id)[1]
+    return _streamed_start(path, str(blob_id), MAX_WORKFLOW_BYTES + 1)
+
+
+def _streamed_start(path: Path, blob_id: str, max_bytes: int) -> bytes:
+    """Read the start of a big blob, which libgit2 could only load whole."""
+    command = ["git", "--git-dir", str(path), "cat-file", "blob", blob_id]
+    environment = git_environment(path, {})
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        start = process.stdout.read(max_bytes) if process.stdout else b""
+        process.kill()
+    return start
+
+
+def _remove_leftovers(root: Path, older_than_seconds: float) -> int:
+    limit = time.time() - older_than_seconds
+    leftovers = [path for path in _leftovers(root) if path.lstat().st_mtime < limit]
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return len(leftovers)
+
+
+def _leftovers(root: Path) -> Iterator[Path]:
+    yield from root.glob(".creating-*")
+    for repository in root.glob("*.git"):
+        yield from repository.glob("*.lock")
+        yield from repository.glob("refs/**/*.lock")
+        yield from repository.glob("objects/tmp_objdir-*")
+
+
+def _commits_between(path: Path, old: str | None, new: str) -> int:
+    with _opened(path) as repository:
+        tip = _find_commit(repository, new)
+        if tip is None:
+            return 0
+        base = _find_commit(repository, old) if old is not None else None
+        if base is not None:
+            ahead, _ = repository.ahead_behind(tip.id, base.id)
+            return int(ahead)
+        return sum(1 for _ in repository.walk(tip.id, SortMode.NONE))

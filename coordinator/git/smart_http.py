@@ -1,0 +1,407 @@
+"""Git's smart HTTP protocol, by `git http-backend` behind aiohttp.
+
+Who may do what is decided before a request comes here. The repository's path is made from the
+project id of a database row, never from the URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from coordinator.git import pkt_lines
+from coordinator.git.environment import git_environment
+from coordinator.git.process import GitProcess, git_process
+from coordinator.git.repositories import DEFAULT_MAX_INPUT_BYTES, repository_path
+
+log = structlog.get_logger(__name__)
+
+AfterReceive = Callable[[], Awaitable[Sequence[str]]]
+"""Takes notice of moved refs; returns the lines that the pusher sees after `remote: `."""
+
+NOT_YET_BUILT = (
+    "pushrod: your push is stored, but its build could not be created yet.",
+    "pushrod: it will be tried again; nothing needs to be pushed a second time.",
+)
+
+_MAX_CGI_HEADER_BYTES = 16 * 1024
+_MAX_FETCH_REQUEST_BYTES = 10 * 1024 * 1024
+"""What http-backend buffers of a fetch's wants and haves."""
+_MAX_RECEIVE_ANSWER_BYTES = 16 * 1024 * 1024
+_COMMANDS_BYTES = 8 * 1024 * 1024
+"""Room for a push's ref commands besides its pack."""
+_LAST_WORDS_BYTES = 2048
+
+_PROTOCOL = re.compile(r"version=[012]")
+_NOT_IN_USER = re.compile(r"[^\w.@+-]", re.ASCII)
+_NO_CACHE = {
+    "Cache-Control": "no-cache, max-age=0, must-revalidate",
+    "Expires": "Fri, 01 Jan 1980 00:00:00 GMT",
+    "Pragma": "no-cache",
+}
+_CUT_OFF_ERRORS = (web.RequestPayloadError, HttpProcessingError, ConnectionError)
+
+
+class GitService(StrEnum):
+    UPLOAD_PACK = "git-upload-pack"
+    """Clone and fetch."""
+    RECEIVE_PACK = "git-receive-pack"
+    """Push."""
+
+
+_PATIENCE_SECONDS = {GitService.UPLOAD_PACK: 0.0, GitService.RECEIVE_PACK: 3.0}
+"""A push that breaks off is given time to remove what it had received; a fetch leaves nothing."""
+
+
+class _Feed(Enum):
+    """How a request's body ended."""
+
+    COMPLETE = "complete"
+    CUT_OFF = "cut off"
+    IDLE = "idle"
+    TOO_LARGE = "too large"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    """One CGI call of http-backend."""
+
+    service: GitService
+    environment: Mapping[str, str]
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CgiAnswer:
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exchange:
+    process: GitProcess
+    feeding: asyncio.Task[_Feed]
+
+
+class GitHttpBackend:
+    """Serves the repositories below `root`, a bounded number at a time.
+
+    Fetches and pushes have `max_processes` each, so that neither starves the other; a request
+    beyond them waits without its body being read. `max_input_bytes` bounds a push's pack;
+    `idle_seconds` is how long a client may neither send nor take a byte, `deadline_seconds` bounds
+    a whole exchange.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_processes: int = 8,
+        max_input_bytes: int = DEFAULT_MAX_INPUT_BYTES,
+        idle_seconds: float = 60.0,
+        deadline_seconds: float = 3600.0,
+    ) -> None:
+        self._root = root
+        self._max_input_bytes = max_input_bytes
+        self._idle_seconds = idle_seconds
+        self._deadline_seconds = deadline_seconds
+        self._slots = {service: asyncio.Semaphore(max_processes) for service in GitService}
+        self._announcements: set[asyncio.Task[Sequence[str]]] = set()
+
+    async def info_refs(
+        self, request: web.Request, project_id: str, service: str
+    ) -> web.StreamResponse:
+        """Answer `GET …/info/refs?service=…`: the refs, as the first half of a fetch or a push."""
+        if service not in tuple(GitService):
+            return _refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
+        environment = {
+            **self._environment(request, project_id, GitService(service), "info/refs", user=""),
+            "QUERY_STRING": f"service={service}",
+        }
+        call = _Call(service=GitService(service), environment=environment, max_body_bytes=0)
+        return await self._streamed(request, call)
+
+    async def rpc(
+        self,
+        request: web.Request,
+        project_id: str,
+        service: str,
+        *,
+        env_user: str,
+        after_receive: AfterReceive | None = None,
+    ) -> web.StreamResponse:
+        """Answer `POST …/git-upload-pack` or `…/git-receive-pack`.
+
+        After each receive-pack, however it or its client ended, `after_receive` is awaited to its
+        end. What it raises is logged and never spoils git's answer: the refs have moved.
+        """
+        if service not in tuple(GitService):
+            return _refusal(404, "There is no such git service.")
+        if request.content_type != f"application/x-{service}-request":
+            return _refusal(415, f"The body must be of type application/x-{service}-request.")
+        call = _Call(
+            service=GitService(service),
+            environment={
+                **self._environment(
+                    request, project_id, GitService(service), service, user=env_user
+                ),
+                "CONTENT_TYPE": request.content_type,
+            },
+            max_body_bytes=self._max_body_bytes(GitService(service)),
+        )
+        if (request.content_length or 0) > call.max_body_bytes:
+            return self._too_large(call)
+        if call.service is GitService.UPLOAD_PACK:
+            return await self._streamed(request, call)
+        return await self._received(request, call, after_receive)
+
+    async def close(self) -> None:
+        """Wait for each `after_receive` whose client did not."""
+        while self._announcements:
+            await asyncio.wait(self._announcements)
+
+    def _max_body_bytes(self, service: GitService) -> int:
+        # Twice the limit, since index-pack itself refuses a pack above it, in words that the
+        # pusher's git shows; a bare 413 it does not explain.
+        if service is GitService.RECEIVE_PACK:
+            return 2 * self._max_input_bytes + _COMMANDS_BYTES
+        return _MAX_FETCH_REQUEST_BYTES
+
+    def _environment(
+        self, request: web.Request, project_id: str, service: GitService, path: str, *, user: str
+    ) -> dict[str, str]:
+        repository = repository_path(self._root, project_id)
+        config = {
+            "http.receivepack": "true" if service is GitService.RECEIVE_PACK else "false",
+            "http.getanyfile": "false",
+            "receive.maxInputSize": str(self._max_input_bytes),
+        }
+        environment = {
+            **git_environment(repository, config),
+            "GATEWAY_INTERFACE": "CGI/1.1",
+            "REQUEST_METHOD": request.method,
+            "GIT_PROJECT_ROOT": str(self._root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_HTTP_MAX_REQUEST_BUFFER": str(2 * _MAX_FETCH_REQUEST_BYTES),
+            "PATH_INFO": f"/{repository.name}/{path}",
+            "QUERY_STRING": "",
+            "REMOTE_USER": _NOT_IN_USER.sub("_", user)[:100] or "anonymous",
+            "REMOTE_ADDR": _NOT_IN_USER.sub("_", request.remote or "unknown"),
+        }
+        # No CONTENT_LENGTH and no HTTP_CONTENT_ENCODING: aiohttp has inflated the body, whose end
+        # is the end of the pipe.
+        protocol = request.headers.get("Git-Protocol", "")
+        if _PROTOCOL.fullmatch(protocol):
+            environment["GIT_PROTOCOL"] = protocol
+        return environment
+
+    @asynccontextmanager
+    async def _exchange(self, request: web.Request, call: _Call) -> AsyncIterator[_Exchange]:
+        """Run git in a slot, with the request's body as its input. Raises TimeoutError."""
+        async with (
+            self._slots[call.service],
+            asyncio.timeout(self._deadline_seconds),
+            git_process(
+                ["git", "http-backend"],
+                call.environment,
+                patience_seconds=_PATIENCE_SECONDS[call.service],
+            ) as process,
+            asyncio.TaskGroup() as group,
+        ):
+            feeding = group.create_task(self._feed(request, process, call.max_body_bytes))
+            group.create_task(_note_last_words(process, call))
+            yield _Exchange(process=process, feeding=feeding)
+
+    async def _feed(self, request: web.Request, process: GitProcess, max_bytes: int) -> _Feed:
+        """Give git the request's body, to its end even where git no longer listens.
+
+        A client that is still sending would not read an answer that comes before its time. Ends
+        git unless the body came whole.
+        """
+        outcome = await self._copy_body(request, process, max_bytes)
+        if outcome is not _Feed.COMPLETE:
+            await process.end()
+        return outcome
+
+    async def _copy_body(self, request: web.Request, process: GitProcess, max_bytes: int) -> _Feed:
+        received, listening = 0, True
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    chunk = await request.content.readany()
+            except TimeoutError:
+                return _Feed.IDLE
+            except _CUT_OFF_ERRORS:
+                return _Feed.CUT_OFF
+            if not chunk:
+                process.end_input()
+                return _Feed.COMPLETE
+            received += len(chunk)
+            if received > max_bytes:
+                return _Feed.TOO_LARGE
+            listening = listening and await process.write(chunk)
+
+    async def _streamed(self, request: web.Request, call: _Call) -> web.StreamResponse:
+        """Pass git's answer on as it comes, after the whole request: so git itself reads it."""
+        try:
+            async with self._exchange(request, call) as exchange:
+                feed = await exchange.feeding
+                if feed is not _Feed.COMPLETE:
+                    return self._failure(call, feed)
+                head = await _read_cgi_head(exchange.process)
+                if head is None:
+                    return self._failure(call, feed)
+                return await self._pass_on(request, exchange.process, head)
+        except TimeoutError:
+            _abort(request)
+            return self._failure(call, _Feed.IDLE)
+
+    async def _pass_on(
+        self, request: web.Request, process: GitProcess, head: _CgiAnswer
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=head.status, headers=_headers(head))
+        try:
+            await response.prepare(request)
+            chunk = head.body or await process.read()
+            while chunk:
+                async with asyncio.timeout(self._idle_seconds):
+                    await response.write(chunk)
+                chunk = await process.read()
+            await response.write_eof()
+        except (ConnectionError, TimeoutError):
+            await process.end()
+            _abort(request)
+        return response
+
+    async def _received(
+        self, request: web.Request, call: _Call, after_receive: AfterReceive | None
+    ) -> web.Response:
+        """Hold git's answer back until the moved refs have been taken notice of."""
+        exchange: _Exchange | None = None
+        answer: _CgiAnswer | None = None
+        feed = _Feed.CUT_OFF
+        lines: Sequence[str] = ()
+        try:
+            async with self._exchange(request, call) as exchange:
+                answer = await _read_whole_answer(exchange.process)
+                feed = await exchange.feeding
+        except TimeoutError:
+            feed = _Feed.IDLE
+        finally:
+            if exchange is not None and after_receive is not None:
+                lines = await self._announce(after_receive, call)
+        if answer is None or feed is not _Feed.COMPLETE:
+            return self._failure(call, feed)
+        return web.Response(
+            status=answer.status,
+            body=pkt_lines.with_remote_lines(answer.body, lines),
+            headers=_headers(answer),
+        )
+
+    async def _announce(self, after_receive: AfterReceive, call: _Call) -> Sequence[str]:
+        # A task of its own, so that a handler that is cancelled does not take it along.
+        task = asyncio.create_task(_guarded(after_receive, call))
+        self._announcements.add(task)
+        task.add_done_callback(self._announcements.discard)
+        return await asyncio.shield(task)
+
+    def _failure(self, call: _Call, feed: _Feed) -> web.Response:
+        match feed:
+            case _Feed.TOO_LARGE:
+                return self._too_large(call)
+            case _Feed.IDLE:
+                return _refusal(408, "Nothing was sent for too long, or it took too long in all.")
+            case _Feed.CUT_OFF:
+                return _refusal(400, "The request's body broke off or can't be read.")
+            case _Feed.COMPLETE:
+                return _refusal(500, "git could not serve this; the coordinator's log says why.")
+
+    def _too_large(self, call: _Call) -> web.Response:
+        if call.service is GitService.UPLOAD_PACK:
+            return _refusal(413, f"A fetch may send at most {_MAX_FETCH_REQUEST_BYTES} bytes.")
+        return _refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
+
+
+async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
+    try:
+        return await after_receive()
+    except Exception:
+        log.exception("after_receive_failed", repository=call.environment["PATH_INFO"])
+        return NOT_YET_BUILT
+
+
+async def _read_cgi_head(process: GitProcess) -> _CgiAnswer | None:
+    """The answer's status and type with what was read of its body; None if git gave no answer."""
+    raw = b""
+    while len(raw) < _MAX_CGI_HEADER_BYTES:
+        chunk = await process.read()
+        raw += chunk
+        head, separator, body = raw.partition(b"\r\n\r\n")
+        if separator:
+            return _parse_cgi(head, body)
+        if not chunk:
+            break
+    return None
+
+
+def _parse_cgi(head: bytes, body: bytes) -> _CgiAnswer:
+    """RFC 3875, section 6.3: an absent Status means 200."""
+    fields = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in head.decode("latin-1").splitlines())
+    }
+    return _CgiAnswer(
+        status=int(fields.get("status", "200").split()[0]),
+        content_type=fields.get("content-type", "text/plain"),
+        body=body,
+    )
+
+
+async def _read_whole_answer(process: GitProcess) -> _CgiAnswer | None:
+    head = await _read_cgi_head(process)
+    if head is None:
+        return None
+    body = bytearray(head.body)
+    while chunk := await process.read():
+        body += chunk
+        if len(body) > _MAX_RECEIVE_ANSWER_BYTES:
+            await process.end()
+            return None
+    return replace(head, body=bytes(body))
+
+
+async def _note_last_words(process: GitProcess, call: _Call) -> None:
+    """Log what git complained of; most of it the client has seen as well."""
+    words = b""
+    while chunk := await process.read_errors():
+        words = (words + chunk)[-_LAST_WORDS_BYTES:]
+    if words:
+        log.warning(
+            "git_complained",
+            repository=call.environment["PATH_INFO"],
+            words=words.decode(errors="replace"),
+        )
+
+
+def _headers(answer: _CgiAnswer) -> dict[str, str]:
+    return {"Content-Type": answer.content_type, **_NO_CACHE}
+
+
+def _refusal(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n")
+
+
+def _abort(request: web.Request) -> None:
+    """Break the connection: an answer that git did not finish must not look finished."""
+    if request.transport is not None:
+        request.transport.abort()

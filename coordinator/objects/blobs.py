@@ -1,0 +1,99 @@
+"""Content-addressed blobs in an object store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+import obstore
+from obstore.store import ObjectStore
+
+from coordinator.objects.stores import make_durable
+from coordinator.ports import Blob, BlobTooLarge
+
+_IN_MEMORY_BYTES = 1024 * 1024
+_STREAM_BYTES = 256 * 1024
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9-]{1,100}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ObjectBlobStore:
+    """Implements ports.BlobStore: `blobs/<account>/<first two digits>/<sha256>`.
+
+    A blob comes in through an unnamed temporary file, which a crash leaves nothing of, and is
+    stored only when its digest is known: one that is there already is not stored again.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def put(self, account_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
+        with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
+            blob = await _receive(chunks, spool, max_bytes)
+            key = _key(account_id, blob.sha256)
+            if await self._size(key) != blob.size:
+                spool.seek(0)
+                await obstore.put_async(self._store, key, spool, max_concurrency=2)
+                await make_durable(self._store, key)
+        return blob
+
+    async def get(
+        self, account_id: str, sha256: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream bytes `start` to `end` (exclusive), nothing where they lie beyond the end.
+
+        KeyError is raised by the first iteration, not by the call.
+        """
+        size = await self.size(account_id, sha256)
+        stop = size if end is None else min(end, size)
+        if start >= stop:
+            return
+        result = await obstore.get_async(
+            self._store, _key(account_id, sha256), options={"range": (start, stop)}
+        )
+        async for chunk in result.stream(min_chunk_size=_STREAM_BYTES):
+            yield bytes(chunk)
+
+    async def exists(self, account_id: str, sha256: str) -> bool:
+        return (
+            _SHA256.fullmatch(sha256) is not None
+            and await self._size(_key(account_id, sha256)) is not None
+        )
+
+    async def size(self, account_id: str, sha256: str) -> int:
+        """Raises KeyError where there is no such blob."""
+        size = await self._size(_key(account_id, sha256)) if _SHA256.fullmatch(sha256) else None
+        if size is None:
+            raise KeyError(sha256)
+        return size
+
+    async def _size(self, key: str) -> int | None:
+        try:
+            return int((await obstore.head_async(self._store, key))["size"])
+        except FileNotFoundError:
+            return None
+
+
+def _key(account_id: str, sha256: str) -> str:
+    if not _ACCOUNT_ID.fullmatch(account_id):
+        raise ValueError(f"an account id has letters, digits and -, unlike {account_id!r}")
+    return f"blobs/{account_id}/{sha256[:2]}/{sha256}"
+
+
+async def _receive(chunks: AsyncIterator[bytes], spool: IO[bytes], max_bytes: int) -> Blob:
+    digest, size = hashlib.sha256(), 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise BlobTooLarge
+        await asyncio.to_thread(_take, chunk, digest, spool)
+    return Blob(sha256=digest.hexdigest(), size=size)
+
+
+def _take(chunk: bytes, digest: hashlib._Hash, spool: IO[bytes]) -> None:
+    digest.update(chunk)
+    spool.write(chunk)

@@ -1,0 +1,125 @@
+"""What the services need from outside. Adapters live in storage/, objects/, git/ and timer.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipelines_schema.log_frames import Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    sha: str
+    """Full 40-digit hexadecimal id."""
+    message: str
+    author: str
+    """`Name <email>`, decoded with replacement where it is not UTF-8."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowFile:
+    path: str
+    content: bytes
+    """At most `max_bytes` + 1 bytes are read, so that the parser can refuse a larger one."""
+
+
+class Repositories(Protocol):
+    """The bare repository of each project, hosted here. Folders go by project id."""
+
+    async def create(self, project_id: str) -> None:
+        """Make the empty repository; nothing happens if it exists."""
+        ...
+
+    async def refs(self, project_id: str) -> Mapping[str, str]:
+        """Full ref name (`refs/heads/…`, `refs/tags/…`) → full sha it points to."""
+        ...
+
+    async def commit(self, project_id: str, revision: str) -> Commit | None:
+        """The commit of a full or abbreviated sha (tags are peeled); None where there is none."""
+        ...
+
+    async def workflow_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
+        """`.pushrod.yml`, `.pushrod.yaml` and `.pushrod/*.yml|*.yaml` at that commit, by path."""
+        ...
+
+    async def commits_between(self, project_id: str, old: str | None, new: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogDigest:
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One run of a log's text, as `frames` gives it back."""
+
+    offset: int
+    frame: Frame
+
+
+class OffsetMismatch(Exception):
+    """The log's acknowledged size is not the offset given: resume at `expected`."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"the log is acknowledged up to byte {expected}")
+        self.expected = expected
+
+
+class LogStore(Protocol):
+    """Logs, as immutable chunks in an object store; the stored chunks are the truth.
+
+    An append is acknowledged only once its chunk is stored, and never overwrites: two writers of
+    one offset can't both succeed. Offsets and sizes are in bytes of text.
+    """
+
+    async def append(self, attempt_id: str, offset: int, frames: Sequence[Frame]) -> int:
+        """Store one chunk; return the new size. Raises OffsetMismatch."""
+        ...
+
+    async def size(self, attempt_id: str) -> int: ...
+
+    async def read(self, attempt_id: str, offset: int, max_bytes: int) -> bytes:
+        """At most `max_bytes` of text from `offset`; empty at or beyond the end."""
+        ...
+
+    async def frames(self, attempt_id: str, offset: int, max_bytes: int) -> Sequence[LogLine]:
+        """The same text with stream and arrival time, cut at frame borders only at the edges."""
+        ...
+
+    async def digest(self, attempt_id: str) -> LogDigest:
+        """Size and sha256 of the whole text stored so far."""
+        ...
+
+    async def close(self, attempt_id: str) -> None:
+        """Fold the chunks of a finished log into few objects; its text does not change."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    sha256: str
+    size: int
+
+
+class BlobTooLarge(Exception):
+    """More bytes than the limit came in; nothing was stored."""
+
+
+class BlobStore(Protocol):
+    """Content-addressed blobs, per account."""
+
+    async def put(self, account_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
+        """Store a stream and return its digest; atomic. Raises BlobTooLarge."""
+        ...
+
+    def get(
+        self, account_id: str, sha256: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Stream bytes `start` to `end` (exclusive). Raises KeyError where there is none."""
+        ...
+
+    async def exists(self, account_id: str, sha256: str) -> bool: ...

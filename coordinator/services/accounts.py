@@ -1,0 +1,314 @@
+"""Accounts, tokens, agents, and who a request speaks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
+from coordinator.domain.permissions import RIGHTS, Principal, PrincipalKind, Right
+from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.services import audit
+from coordinator.services.core import Core, new_id
+from coordinator.services.keys import hash_token, new_token, write_private
+from coordinator.storage import accounts as stored
+from coordinator.storage import builds as stored_builds
+
+KNOWN_FOR = timedelta(seconds=10)
+"""How long a token is believed without asking the database again."""
+TOUCH_EVERY = timedelta(minutes=10)
+"""`last use` of a token is no finer than this: a write per request would cost more than it says."""
+SESSION_LIFE = timedelta(days=14)
+
+
+@dataclass(slots=True)
+class Accounts:
+    core: Core
+    _known: dict[str, tuple[Principal, datetime]] = field(default_factory=dict)
+    _touched: dict[str, datetime] = field(default_factory=dict)
+
+    async def write_admin_token(self, path: Path) -> None:
+        """Make the administrator's token at the first start; a deleted file makes a new one."""
+        if await asyncio.to_thread(path.exists):
+            return
+        secret = new_token()
+        await self._save_token(secret, TokenKind.USER, "admin", Role.ADMIN, None)
+        write_private(path, secret.encode() + b"\n")
+
+    # Who speaks
+
+    async def authenticate(self, secret: str) -> Principal:
+        """Raises Unauthenticated."""
+        if secret.startswith("prs_"):
+            return await self._authenticate_step(secret)
+        token_hash, now = hash_token(secret), self.core.now()
+        known = self._known.get(token_hash)
+        if known and now < known[1]:
+            return known[0]
+        token = await self.core.database.read(
+            lambda connection: stored.find_token(connection, token_hash, now)
+        )
+        if token is None:
+            raise Unauthenticated("this token is not known, has expired or was revoked")
+        principal = _principal(token)
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known[token_hash] = (principal, now + KNOWN_FOR)
+        await self._touch(token, now)
+        return principal
+
+    async def _authenticate_step(self, secret: str) -> Principal:
+        spoken = self.core.keys.read_step_token(secret)
+        if spoken is None:
+            raise Unauthenticated("this step token is not one of ours")
+        step_id, epoch = spoken
+        step = await self.core.database.read(
+            lambda connection: stored_builds.find_step(connection, step_id)
+        )
+        if step is None or step.epoch != epoch or step.state is not StepState.RUNNING:
+            raise StaleEpoch("this step token's attempt has ended")
+        return Principal(
+            kind=PrincipalKind.STEP,
+            name=f"step {step.name}",
+            token_id=step.attempt_id,
+            account_id=step.account_id,
+            rights=frozenset({Right.RUN}),
+            step_id=step_id,
+            epoch=epoch,
+        )
+
+    async def _touch(self, token: Token, now: datetime) -> None:
+        last = self._touched.get(token.id)
+        if token.kind is TokenKind.AGENT or (last and now - last < TOUCH_EVERY):
+            return
+        self._touched[token.id] = now
+        await self.core.database.write(
+            lambda connection: stored.touch_token(connection, token.id, now)
+        )
+
+    # Accounts
+
+    async def find(self, principal: Principal, key: str) -> Account | None:
+        """By id, slug or name; None where there is none that the principal sees."""
+        account = await self.core.database.read(
+            lambda connection: stored.find_account(connection, key)
+        )
+        return account if account and principal.sees(account.id) else None
+
+    async def find_or_create(self, principal: Principal, key: str) -> Account:
+        """The administrator's token creates an unknown account; any other gets NotFound."""
+        if account := await self.find(principal, key):
+            return account
+        if Right.ADMINISTER not in principal.rights or principal.account_id is not None:
+            raise NotFound(f"there is no account {key!r}")
+
+        async def create(connection: AsyncConnection) -> Account:
+            if existing := await stored.find_account(connection, key):
+                return existing
+            account_id = new_id()
+            wanted = slug_of(key, fallback="account")
+            taken = await stored.account_slugs_like(connection, wanted)
+            account = Account(id=account_id, slug=free_slug(wanted, taken), name=key)
+            await stored.insert_account(connection, account, self.core.now())
+            await audit.record(
+                self.core, connection, "account.created", principal, account_id=account_id, name=key
+            )
+            return account
+
+        return await self.core.database.write(create)
+
+    async def list_accounts(self, principal: Principal) -> Sequence[Account]:
+        return await self.core.database.read(
+            lambda connection: stored.list_accounts(connection, principal.account_id)
+        )
+
+    # Tokens
+
+    async def create_token(
+        self,
+        principal: Principal,
+        *,
+        kind: TokenKind,
+        name: str,
+        role: Role,
+        account: str | None,
+        expires_in: timedelta | None,
+    ) -> tuple[Token, str]:
+        """Return the token and its secret, which is stored nowhere."""
+        account_id = principal.account_id
+        if account is not None:
+            account_id = (await self.find_or_create(principal, account)).id
+        if kind is TokenKind.REGISTRATION:
+            principal.require(Right.REGISTER)
+            role = Role.AGENT
+        elif role is Role.AGENT:
+            raise Invalid("a person's token can't have the role agent; use kind registration")
+        elif not principal.rights >= RIGHTS[role]:
+            raise Forbidden(f"this token can't make one of role {role.value}")
+        elif role is Role.ADMIN and account_id is not None:
+            raise Invalid("the role admin is for all accounts: leave `account` out")
+        secret = new_token()
+        return await self._save_token(secret, kind, name, role, account_id, expires_in), secret
+
+    async def _save_token(
+        self,
+        secret: str,
+        kind: TokenKind,
+        name: str,
+        role: Role,
+        account_id: str | None,
+        expires_in: timedelta | None = None,
+    ) -> Token:
+        now = self.core.now()
+        token = Token(
+            id=new_id(),
+            kind=kind,
+            name=name,
+            role=role,
+            account_id=account_id,
+            agent_id=None,
+            created_at=now,
+            expires_at=now + expires_in if expires_in else None,
+            last_used_at=None,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            await stored.insert_token(connection, token, hash_token(secret))
+            if kind is not TokenKind.SESSION:
+                await audit.record(
+                    self.core,
+                    connection,
+                    "token.created",
+                    None,
+                    account_id=account_id,
+                    token=token.id,
+                    name=name,
+                    role=role.value,
+                )
+
+        await self.core.database.write(save)
+        return token
+
+    async def list_tokens(self, principal: Principal) -> Sequence[Token]:
+        principal.require(Right.MANAGE)
+        return await self.core.database.read(
+            lambda connection: stored.list_tokens(connection, principal.account_id)
+        )
+
+    async def revoke_token(self, principal: Principal, token_id: str) -> None:
+        principal.require(Right.MANAGE)
+
+        async def revoke(connection: AsyncConnection) -> bool:
+            done = await stored.revoke_token(
+                connection, token_id, principal.account_id, self.core.now()
+            )
+            if done:
+                await audit.record(
+                    self.core,
+                    connection,
+                    "token.revoked",
+                    principal,
+                    account_id=principal.account_id,
+                    token=token_id,
+                )
+            return done
+
+        if not await self.core.database.write(revoke):
+            raise NotFound("there is no such token")
+        self._known.clear()
+
+    async def open_session(self, secret: str) -> str:
+        """A browser session for the person who holds this token. Raises Unauthenticated."""
+        principal = await self.authenticate(secret)
+        if principal.kind is not PrincipalKind.PERSON:
+            raise Unauthenticated("only a person's token can log in")
+        role = next(role for role, rights in RIGHTS.items() if rights == principal.rights)
+        session = new_token()
+        await self._save_token(
+            session, TokenKind.SESSION, principal.name, role, principal.account_id, SESSION_LIFE
+        )
+        return session
+
+    async def close_session(self, secret: str) -> None:
+        principal = await self.authenticate(secret)
+        now = self.core.now()
+        await self.core.database.write(
+            lambda connection: stored.revoke_token(connection, principal.token_id, None, now)
+        )
+        self._known.clear()
+
+    # Agents
+
+    async def register_agent(
+        self, principal: Principal, *, name: str, labels: dict[str, str], slots: int
+    ) -> tuple[AgentRecord, str]:
+        principal.require(Right.REGISTER)
+        now = self.core.now()
+        agent = AgentRecord(
+            id=new_id(),
+            account_id=principal.account_id,
+            name=name,
+            labels=labels,
+            slots=slots,
+            created_at=now,
+            last_seen_at=now,
+        )
+        secret = new_token()
+        token = Token(
+            id=new_id(),
+            kind=TokenKind.AGENT,
+            name=f"agent {name}",
+            role=Role.AGENT,
+            account_id=principal.account_id,
+            agent_id=agent.id,
+            created_at=now,
+            expires_at=None,
+            last_used_at=None,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            await stored.insert_agent(connection, agent)
+            await stored.insert_token(connection, token, hash_token(secret))
+            await audit.record(
+                self.core,
+                connection,
+                "agent.registered",
+                principal,
+                account_id=principal.account_id,
+                agent=agent.id,
+                name=name,
+            )
+
+        await self.core.database.write(save)
+        return agent, secret
+
+    async def list_agents(self, principal: Principal) -> Sequence[AgentRecord]:
+        principal.require(Right.READ)
+        return await self.core.database.read(
+            lambda connection: stored.list_agents(connection, principal.account_id)
+        )
+
+
+def _principal(token: Token) -> Principal:
+    match token.kind:
+        case TokenKind.AGENT:
+            kind, rights = PrincipalKind.AGENT, RIGHTS[Role.AGENT]
+        case TokenKind.REGISTRATION:
+            kind, rights = PrincipalKind.REGISTRATION, frozenset({Right.REGISTER})
+        case _:
+            kind, rights = PrincipalKind.PERSON, RIGHTS[token.role]
+    return Principal(
+        kind=kind,
+        name=token.name,
+        token_id=token.id,
+        account_id=token.account_id,
+        rights=rights,
+        agent_id=token.agent_id,
+    )

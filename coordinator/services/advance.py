@@ -1,0 +1,119 @@
+"""Moving steps and builds: every change of state goes through here, inside a transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.lifecycle import (
+    FINISHED_BUILD,
+    FINISHED_STEP,
+    BuildEvent,
+    BuildState,
+    StepEvent,
+    StepState,
+    advance_build,
+    advance_step,
+)
+from coordinator.domain.model import Attempt, Step
+from coordinator.domain.roll_up import StepView, settle
+from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
+from coordinator.ports import LogDigest
+from coordinator.services.core import Core
+from coordinator.storage import builds as stored
+
+
+async def move_step(
+    core: Core, connection: AsyncConnection, step: Step, event: StepEvent, **values: Any
+) -> StepState:
+    """Raises IllegalTransition."""
+    now, state = core.now(), advance_step(step.state, event)
+    if state in FINISHED_STEP:
+        values["finished_at"] = now
+    if state is StepState.READY:
+        values |= {"ready_at": now, "holder": None, "lease_seconds": None}
+    if state is StepState.RUNNING and step.started_at is None:
+        values["started_at"] = now
+    await stored.update_step(connection, step.id, state=state.value, **values)
+    return state
+
+
+async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
+    """After a step of it moved: unblock, skip, begin, finish."""
+    now = core.now()
+    build = await stored.find_build(connection, build_id)
+    if build is None:
+        raise LookupError(f"no build {build_id}")
+    steps = await stored.steps_of_build(connection, build_id)
+    if build.state is BuildState.QUEUED and any(
+        step.state is StepState.RUNNING or step.started_at for step in steps
+    ):
+        build_state = advance_build(build.state, BuildEvent.BEGIN)
+        await stored.update_build(connection, build_id, state=build_state.value, started_at=now)
+    else:
+        build_state = build.state
+    settlement = settle(
+        [
+            StepView(id=step.id, name=step.name, state=step.state, depends_on=step.depends_on)
+            for step in steps
+        ]
+    )
+    by_id = {step.id: step for step in steps}
+    for step_id in settlement.unblocked:
+        await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
+    for step_id, dependency in settlement.skipped.items():
+        await move_step(
+            core,
+            connection,
+            by_id[step_id],
+            StepEvent.SKIP,
+            reason=f"dependency did not succeed: {dependency}",
+        )
+    if settlement.finished is not None and build_state not in FINISHED_BUILD:
+        build_state = advance_build(build_state, settlement.finished)
+        await stored.update_build(connection, build_id, state=build_state.value, finished_at=now)
+    else:
+        await stored.update_build(connection, build_id)
+    return build_state
+
+
+async def end_attempt(
+    core: Core,
+    connection: AsyncConnection,
+    step: Step,
+    attempt: Attempt,
+    end: AttemptEnd,
+    log: LogDigest | None,
+    message: str | None,
+) -> tuple[Verdict, BuildState]:
+    """Close an attempt, and draw the consequences for its step and build."""
+    retries = step.definition["retries"]
+    verdict = judge(
+        end,
+        attempt_number=attempt.number,
+        lost_count=step.lost_count,
+        retries=RetryPolicy(max=retries["max"], on=frozenset(retries["on"])),
+        cancel_requested_by=step.cancel_requested_by,
+    )
+    await stored.end_attempt(
+        connection,
+        attempt,
+        state=verdict.attempt,
+        exit_code=end.exit_code,
+        reason=verdict.reason,
+        log_bytes=log.size if log else None,
+        log_sha256=log.sha256 if log else None,
+        now=core.now(),
+    )
+    await move_step(
+        core,
+        connection,
+        step,
+        verdict.event,
+        exit_code=end.exit_code,
+        reason=verdict.reason,
+        message=message,
+        lost_count=step.lost_count + (1 if verdict.lost else 0),
+    )
+    return verdict, await settle_build(core, connection, step.build_id)

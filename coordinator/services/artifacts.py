@@ -1,0 +1,106 @@
+"""Artifacts: content-addressed, visible once their attempt has completed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.errors import Invalid, NotFound, TooLarge
+from coordinator.domain.lifecycle import FINISHED_STEP
+from coordinator.domain.model import Artifact, Attempt, Step
+from coordinator.domain.permissions import Principal
+from coordinator.ports import BlobTooLarge
+from coordinator.services.core import Core
+from coordinator.storage import builds as stored
+
+MAX_NAME_BYTES = 1024
+
+
+def checked_name(name: str) -> str:
+    """A path below the workspace in its one spelling. Raises Invalid, saying what is wrong."""
+    path = PurePosixPath(name)
+    parts = path.parts
+    if not parts or path.is_absolute() or ".." in parts or str(path) != name:
+        raise Invalid(
+            f"the artifact name {name!r} is not a plain path below the workspace: "
+            "write it like `dist/app.whl`, without `..`, `.`, `//` or a leading `/`"
+        )
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        raise Invalid(f"an artifact's name may have {MAX_NAME_BYTES} bytes")
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise Invalid(f"the artifact name {name!r} has a control character")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the artifact name {name!r} is not UTF-8") from error
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    core: Core
+
+    async def store(
+        self,
+        step: Step,
+        attempt: Attempt,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        mode: int,
+        sha256: str | None,
+    ) -> Artifact:
+        """Raises Invalid (name, mode, digest), TooLarge."""
+        name = checked_name(name)
+        try:
+            blob = await self.core.blobs.put(
+                step.account_id, chunks, max_bytes=self.core.settings.max_artifact_bytes
+            )
+        except BlobTooLarge as error:
+            raise TooLarge(
+                f"an artifact may have {self.core.settings.max_artifact_bytes} bytes"
+            ) from error
+        if sha256 is not None and sha256 != blob.sha256:
+            raise Invalid(f"the artifact {name!r} arrived with sha256 {blob.sha256}, not {sha256}")
+        artifact = Artifact(
+            step_id=step.id,
+            epoch=attempt.epoch,
+            name=name,
+            size=blob.size,
+            sha256=blob.sha256,
+            mode=mode & 0o777,
+        )
+        await self.core.database.write(
+            lambda connection: stored.save_artifact(connection, artifact)
+        )
+        return artifact
+
+    async def list_of(self, principal: Principal, step_id: str) -> Sequence[Artifact]:
+        """Those of the last attempt, once it has completed."""
+
+        async def read(connection: AsyncConnection) -> Sequence[Artifact] | None:
+            step = await stored.find_step(connection, step_id)
+            if step is None or not principal.sees(step.account_id):
+                return None
+            if step.state not in FINISHED_STEP:
+                return ()
+            return await stored.artifacts_of(connection, step_id, step.epoch)
+
+        artifacts = await self.core.database.read(read)
+        if artifacts is None:
+            raise NotFound("step not found")
+        return artifacts
+
+    async def get(self, principal: Principal, step_id: str, name: str) -> tuple[Artifact, str]:
+        """The artifact and its account, whose folder its bytes are in. Raises NotFound."""
+        for artifact in await self.list_of(principal, step_id):
+            if artifact.name == name:
+                step = await self.core.database.read(
+                    lambda connection: stored.find_step(connection, step_id)
+                )
+                if step is not None:
+                    return artifact, step.account_id
+        raise NotFound("artifact not found")

@@ -1,0 +1,54 @@
+"""The audit log: who did what, written in the transaction of the deed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.model import AuditEntry
+from coordinator.domain.permissions import Principal
+from coordinator.services.core import Core, new_id
+from coordinator.storage import projects as stored
+
+
+async def record(
+    core: Core,
+    connection: AsyncConnection,
+    action: str,
+    principal: Principal | None,
+    *,
+    account_id: str | None,
+    project_id: str | None = None,
+    **details: Any,
+) -> None:
+    entry = AuditEntry(
+        id=new_id(),
+        project_id=project_id,
+        action=action,
+        details=details | ({"by": principal.name} if principal else {}),
+        created_at=core.now(),
+    )
+    await stored.append_audit(connection, entry, account_id)
+
+
+async def list_entries(
+    core: Core,
+    principal: Principal,
+    *,
+    project_id: str | None,
+    action: str | None,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[AuditEntry], int]:
+    filters = {"project_id": project_id, "action": action}
+    return await core.database.read(
+        lambda connection: stored.list_audit(
+            connection,
+            principal.account_id,
+            {name: value for name, value in filters.items() if value is not None},
+            limit,
+            offset,
+        )
+    )

@@ -1,0 +1,224 @@
+"""Builds: made, read, cancelled, tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines_schema import Workflow, parse_workflow
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.permissions import Principal, Right
+from coordinator.services import advance, audit
+from coordinator.services.core import Core
+from coordinator.services.dispatch import Dispatch
+from coordinator.services.drafts import Draft, Origin, draft, redraft
+from coordinator.services.news import build_topic, wait_for
+from coordinator.storage import builds as stored
+from coordinator.storage import projects as stored_projects
+
+
+@dataclass(frozen=True, slots=True)
+class Builds:
+    core: Core
+    dispatch: Dispatch
+
+    async def create(
+        self, principal: Principal, project: Project, workflow_id: str, origin: Origin
+    ) -> Build:
+        """Queue a build of a workflow. Raises NotFound, Invalid."""
+        principal.require(Right.BUILD)
+        record = await self.core.database.read(
+            lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
+        )
+        if record is None:
+            raise NotFound("workflow not found")
+        origin = await self._check_origin(project, origin)
+        if record.definition is not None:
+            workflow = Workflow.from_json(record.definition)
+        else:
+            workflow = await self._read_workflow(project, record.path or "", origin)
+        now = self.core.now()
+        wanted = draft(workflow, project, origin, record.id, now)
+
+        async def save(connection: AsyncConnection) -> Build:
+            build = await save_draft(self.core, connection, project, wanted)
+            await self._audit(connection, "build.created", principal, build)
+            return build
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def _check_origin(self, project: Project, origin: Origin) -> Origin:
+        """A build's commit must be in the project's repository; its details come from there."""
+        if origin.repo_url is not None and origin.repo_url != project.repo_url:
+            raise Invalid(
+                "repoUrl must be the project's own; this project's source is what was pushed to it",
+                details=[{"path": "repoUrl", "message": "leave repoUrl out"}],
+            )
+        if origin.commit_hash is None:
+            return origin
+        commit = await self.core.repositories.commit(project.id, origin.commit_hash)
+        if commit is None:
+            raise Invalid(
+                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
+                details=[{"path": "commitHash", "message": "no such commit"}],
+            )
+        return Origin(
+            event=origin.event,
+            commit_hash=commit.sha,
+            branch=origin.branch,
+            commit_message=origin.commit_message or commit.message,
+            commit_author=origin.commit_author or commit.author,
+        )
+
+    async def _read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
+        if origin.commit_hash is None:
+            raise Invalid(
+                f"this workflow lives in the repository as {path}: name the commitHash to build",
+                details=[{"path": "commitHash", "message": "missing"}],
+            )
+        files = await self.core.repositories.workflow_files(project.id, origin.commit_hash)
+        content = next((file.content for file in files if file.path == path), None)
+        if content is None:
+            raise Invalid(f"there is no {path} at commit {origin.commit_hash}")
+        parsed = parse_workflow(content, path)
+        if parsed.workflow is None:
+            raise Invalid(
+                "this workflow has mistakes",
+                details=[problem.to_json() for problem in parsed.problems],
+            )
+        return parsed.workflow
+
+    async def list_of(
+        self, principal: Principal, project: Project | None, limit: int, offset: int
+    ) -> tuple[Sequence[Build], int]:
+        """Newest first, and how many there are; of all projects where None is given."""
+
+        async def read(connection: AsyncConnection) -> tuple[Sequence[Build], int]:
+            builds = await stored.list_builds(
+                connection,
+                project_id=project.id if project else None,
+                account_id=principal.account_id,
+                limit=limit,
+                offset=offset,
+            )
+            if project is None:
+                return builds, await stored_projects.count_builds(connection, principal.account_id)
+            current = await stored_projects.find_project(connection, project.id)
+            return builds, current.build_count if current else 0
+
+        return await self.core.database.read(read)
+
+    async def get(
+        self, principal: Principal, project_id: str | None, build_id: str
+    ) -> tuple[Build, Sequence[Step]]:
+        """Raises NotFound, also for another account's build."""
+
+        async def read(connection: AsyncConnection) -> tuple[Build | None, Sequence[Step]]:
+            build = await stored.find_build(connection, build_id)
+            return build, await stored.steps_of_build(connection, build_id) if build else ()
+
+        build, steps = await self.core.database.read(read)
+        if build is None or not principal.sees(build.account_id):
+            raise NotFound("build not found")
+        if project_id is not None and build.project_id != project_id:
+            raise NotFound("build not found")
+        return build, steps
+
+    async def wait(
+        self, principal: Principal, project_id: str | None, build_id: str, seen: int, seconds: float
+    ) -> tuple[Build, Sequence[Step]]:
+        """As `get`, held until the build's version is not `seen` or the time is over."""
+        with self.core.news.listen(build_topic(build_id)) as moved:
+            build, steps = await self.get(principal, project_id, build_id)
+            if build.version != seen or not await wait_for(moved, seconds):
+                return build, steps
+        return await self.get(principal, project_id, build_id)
+
+    async def cancel(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """Steps not handed out end at once; a running one when its agent has killed it, or its
+        lease ends. Raises Conflict when the build has finished."""
+        principal.require(Right.BUILD)
+        await self.get(principal, project_id, build_id)
+
+        async def cancel(connection: AsyncConnection) -> Build:
+            build = await stored.find_build(connection, build_id)
+            if build is None or build.state in FINISHED_BUILD:
+                raise Conflict("this build has finished already")
+            for step in await stored.steps_of_build(connection, build_id):
+                await self._cancel_step(connection, step, principal)
+            await stored.update_build(connection, build_id, reason=f"cancelled by {principal.name}")
+            await advance.settle_build(self.core, connection, build_id)
+            await self._audit(connection, "build.cancelled", principal, build)
+            cancelled = await stored.find_build(connection, build_id)
+            return cancelled or build
+
+        def committed(_: Build) -> None:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.cancelled(build_id)
+
+        return await self.core.database.write(cancel, committed=committed)
+
+    async def _cancel_step(
+        self, connection: AsyncConnection, step: Step, principal: Principal
+    ) -> None:
+        if step.state in FINISHED_STEP:
+            return
+        if step.state is StepState.RUNNING:
+            await stored.update_step(connection, step.id, cancel_requested_by=principal.name)
+            return
+        await advance.move_step(
+            self.core,
+            connection,
+            step,
+            StepEvent.CANCEL,
+            reason=f"cancelled by {principal.name}",
+        )
+
+    async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
+        """A new build of the same commit and steps, linked to the old one."""
+        principal.require(Right.BUILD)
+        old, steps = await self.get(principal, project.id, build_id)
+        if old.state not in FINISHED_BUILD:
+            raise Conflict("this build has not finished yet: cancel it or wait")
+        wanted = redraft(old, steps, project, self.core.now())
+
+        async def save(connection: AsyncConnection) -> Build:
+            build = await save_draft(self.core, connection, project, wanted)
+            await self._audit(connection, "build.retried", principal, build, of=old.id)
+            return build
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def _audit(
+        self,
+        connection: AsyncConnection,
+        action: str,
+        principal: Principal,
+        build: Build,
+        **details: str,
+    ) -> None:
+        await audit.record(
+            self.core,
+            connection,
+            action,
+            principal,
+            account_id=build.account_id,
+            project_id=build.project_id,
+            build=build.id,
+            number=build.number,
+            **details,
+        )
+
+
+async def save_draft(
+    core: Core, connection: AsyncConnection, project: Project, wanted: Draft
+) -> Build:
+    """Give a draft its number and save it with its steps."""
+    number = await stored_projects.next_build_number(connection, project.id)
+    build = wanted.build(project, number, core.now())
+    await stored.insert_build(connection, build, wanted.steps)
+    return build

@@ -1,0 +1,36 @@
+"""What every service works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from coordinator.ports import BlobStore, LogStore, Repositories
+from coordinator.services.keys import Keys
+from coordinator.services.news import News
+from coordinator.settings import Settings
+from coordinator.storage.database import Database
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return str(uuid4())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    database: Database
+    repositories: Repositories
+    logs: LogStore
+    blobs: BlobStore
+    news: News
+    keys: Keys
+    settings: Settings
+    public_url: str
+    """Without a trailing slash; every URL we hand out starts with it, never with a Host header."""
+    now: Callable[[], datetime] = utc_now

@@ -1,0 +1,182 @@
+"""From a workflow to a build with its steps, not yet saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pipelines_schema import Problem, Workflow, step_environment
+from pipelines_schema import Step as WorkflowStep
+
+from coordinator.domain.lifecycle import BuildState, StepState
+from coordinator.domain.model import Build, Project, Step
+from coordinator.ports import Commit
+from coordinator.services.core import new_id
+
+MAX_MESSAGE_CHARACTERS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a build is made for."""
+
+    event: str
+    commit_hash: str | None = None
+    branch: str | None = None
+    commit_message: str | None = None
+    commit_author: str | None = None
+    repo_url: str | None = None
+    retry_of: str | None = None
+
+    @classmethod
+    def of_push(cls, branch: str, commit: Commit) -> Origin:
+        return cls(
+            event="push",
+            commit_hash=commit.sha,
+            branch=branch,
+            commit_message=commit.message[:MAX_MESSAGE_CHARACTERS],
+            commit_author=commit.author[:1000],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A build that still lacks its number."""
+
+    workflow_name: str
+    origin: Origin
+    workflow_id: str | None = None
+    steps: Sequence[Step] = ()
+    problems: Sequence[Problem] = ()
+    reason: str | None = None
+    id: str = field(default_factory=new_id)
+
+    def build(self, project: Project, number: int, now: datetime) -> Build:
+        """Queued, or failed at once where the workflow has problems."""
+        broken = bool(self.problems) or self.reason is not None
+        return Build(
+            id=self.id,
+            project_id=project.id,
+            account_id=project.account_id,
+            workflow_id=self.workflow_id,
+            workflow_name=self.workflow_name,
+            number=number,
+            state=BuildState.FAILED if broken else BuildState.QUEUED,
+            event=self.origin.event,
+            version=1,
+            reason=self.reason or ("the workflow has mistakes" if broken else None),
+            problems=[problem.to_json() for problem in self.problems],
+            commit_hash=self.origin.commit_hash,
+            repo_url=self.origin.repo_url,
+            branch=self.origin.branch,
+            commit_message=self.origin.commit_message,
+            commit_author=self.origin.commit_author,
+            retry_of=self.origin.retry_of,
+            created_at=now,
+            finished_at=now if broken else None,
+        )
+
+
+def draft(
+    workflow: Workflow, project: Project, origin: Origin, workflow_id: str, now: datetime
+) -> Draft:
+    build_id = new_id()
+    return Draft(
+        id=build_id,
+        workflow_name=workflow.name,
+        workflow_id=workflow_id,
+        origin=origin,
+        steps=[
+            _step(workflow, step, position, project, build_id, now)
+            for position, step in enumerate(workflow.steps)
+        ],
+    )
+
+
+def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime) -> Draft:
+    """The same steps once more, as a new build."""
+    build_id = new_id()
+    origin = Origin(
+        event=build.event,
+        commit_hash=build.commit_hash,
+        branch=build.branch,
+        commit_message=build.commit_message,
+        commit_author=build.commit_author,
+        repo_url=build.repo_url,
+        retry_of=build.id,
+    )
+    return Draft(
+        id=build_id,
+        workflow_name=build.workflow_name,
+        workflow_id=build.workflow_id,
+        origin=origin,
+        problems=[Problem.from_json(dict(problem)) for problem in build.problems],
+        steps=[
+            _fresh(
+                step.name,
+                step.position,
+                step.definition,
+                step.depends_on,
+                step.labels,
+                project,
+                build_id,
+                now,
+            )
+            for step in steps
+        ],
+    )
+
+
+def _step(
+    workflow: Workflow,
+    step: WorkflowStep,
+    position: int,
+    project: Project,
+    build_id: str,
+    now: datetime,
+) -> Step:
+    definition = {
+        "image": step.image,
+        "script": step.script,
+        "env": step_environment(workflow, step),
+        "cacheDirs": list(step.cache_dirs),
+        "outputPaths": list(step.output_paths),
+        "timeoutSeconds": step.timeout_seconds,
+        "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
+    }
+    return _fresh(
+        step.name, position, definition, step.depends_on, step.agents, project, build_id, now
+    )
+
+
+def _fresh(
+    name: str,
+    position: int,
+    definition: Mapping[str, Any],
+    depends_on: Sequence[str],
+    labels: Mapping[str, str],
+    project: Project,
+    build_id: str,
+    now: datetime,
+) -> Step:
+    ready = not depends_on
+    return Step(
+        id=new_id(),
+        build_id=build_id,
+        project_id=project.id,
+        account_id=project.account_id,
+        position=position,
+        name=name,
+        state=StepState.READY if ready else StepState.BLOCKED,
+        definition=dict(definition),
+        depends_on=list(depends_on),
+        labels=dict(labels),
+        epoch=0,
+        attempt=0,
+        lost_count=0,
+        holder=None,
+        lease_seconds=None,
+        ready_at=now if ready else None,
+    )

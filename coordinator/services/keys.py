@@ -1,0 +1,70 @@
+"""The coordinator's own secret and what is derived from it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    master: bytes
+
+    def step_token(self, step_id: str, epoch: int) -> str:
+        """A token for one attempt. Derived, so that the same script can be served again."""
+        return f"prs_{step_id}_{epoch}_{self._sign(f'step:{step_id}:{epoch}')}"
+
+    def read_step_token(self, token: str) -> tuple[str, int] | None:
+        """Step id and epoch of a step token that is ours; whether it is still current, the
+        caller must see."""
+        prefix, _, rest = token.partition("_")
+        step_id, _, tail = rest.partition("_")
+        epoch, _, signature = tail.partition("_")
+        if prefix != "prs" or not epoch.isascii() or not epoch.isdigit() or len(epoch) > 18:
+            return None
+        expected = self._sign(f"step:{step_id}:{int(epoch)}")
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
+            return None
+        return step_id, int(epoch)
+
+    def webhook_secret(self, project_id: str) -> str:
+        return self._sign(f"webhook:{project_id}")
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self.master, text.encode(), hashlib.sha256).hexdigest()
+
+
+def hash_token(token: str) -> str:
+    """Tokens are random and long, so a plain digest is enough to store."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_token() -> str:
+    return "pr_" + secrets.token_urlsafe(32)
+
+
+def load_keys(path: Path) -> Keys:
+    """Read the key file, or make it, mode 0600."""
+    if not path.exists():
+        write_private(path, secrets.token_bytes(KEY_BYTES))
+    master = path.read_bytes()
+    if len(master) < KEY_BYTES:
+        raise ValueError(f"{path} holds {len(master)} bytes, {KEY_BYTES} are needed")
+    return Keys(master)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner reads, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

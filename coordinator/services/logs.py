@@ -1,0 +1,142 @@
+"""Logs: appended at acknowledged offsets, followed live, closed by length and digest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines_schema.log_frames import Frame
+
+from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
+from coordinator.domain.model import Attempt, AttemptState, Step
+from coordinator.domain.permissions import Principal
+from coordinator.ports import LogDigest, OffsetMismatch
+from coordinator.services.core import Core
+from coordinator.services.news import build_topic, log_topic, wait_for
+from coordinator.storage import builds as stored
+
+SLICE_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSlice:
+    data: bytes
+    offset: int
+    attempt: int
+    """0 where the step was never tried."""
+    complete: bool
+    """The attempt has ended and `data` reaches the end of its log."""
+    size: int
+    """Bytes of the log stored so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    core: Core
+
+    async def append(self, attempt: Attempt, offset: int, frames: Sequence[Frame]) -> int:
+        """Store a chunk of a running attempt; return the acknowledged size.
+
+        Raises StaleEpoch, LogIncomplete (with the right offset), TooLarge.
+        """
+        if attempt.state is not AttemptState.RUNNING:
+            raise StaleEpoch("this attempt has ended")
+        size = sum(len(frame.data) for frame in frames)
+        if offset + size > self.core.settings.max_log_bytes:
+            raise TooLarge(f"a log may hold {self.core.settings.max_log_bytes} bytes")
+        if size == 0:
+            return await self._check_offset(attempt, offset)
+        try:
+            end = await self.core.logs.append(attempt.id, offset, frames)
+        except OffsetMismatch as error:
+            raise LogIncomplete(str(error), error.expected) from error
+        self.core.news.publish(log_topic(attempt.id))
+        return end
+
+    async def _check_offset(self, attempt: Attempt, offset: int) -> int:
+        size = await self.core.logs.size(attempt.id)
+        if size != offset:
+            raise LogIncomplete(f"the log is acknowledged up to byte {size}", size)
+        return size
+
+    async def check_whole(
+        self, attempt: Attempt, size: int | None, sha256: str | None
+    ) -> LogDigest:
+        """The digest of what is stored, if it is what the sender says it sent.
+
+        Raises LogIncomplete where bytes are missing, Invalid where they differ.
+        """
+        digest = await self.core.logs.digest(attempt.id)
+        if size is not None and digest.size < size:
+            raise LogIncomplete(
+                f"{digest.size} of the log's {size} bytes are acknowledged", digest.size
+            )
+        if (size is not None and digest.size > size) or (sha256 not in (None, digest.sha256)):
+            raise Invalid(
+                f"the log stored ({digest.size} bytes, sha256 {digest.sha256}) is not the one "
+                f"completed ({size} bytes, sha256 {sha256})"
+            )
+        return digest
+
+    async def read(
+        self,
+        principal: Principal,
+        step_id: str,
+        *,
+        attempt_number: int | None,
+        offset: int,
+        wait_seconds: float,
+        max_bytes: int = SLICE_MAX_BYTES,
+    ) -> LogSlice:
+        """From `offset`, held until there is a byte, the log is complete or the time is over."""
+        step, attempt = await self._find(principal, step_id, attempt_number)
+        if attempt is None:
+            with self.core.news.listen(build_topic(step.build_id)) as moved:
+                step, attempt = await self._find(principal, step_id, attempt_number)
+                if attempt is None and wait_seconds > 0:
+                    await wait_for(moved, wait_seconds)
+                    step, attempt = await self._find(principal, step_id, attempt_number)
+        if attempt is None:
+            complete = step.finished_at is not None
+            return LogSlice(data=b"", offset=offset, attempt=0, complete=complete, size=0)
+        topics = (log_topic(attempt.id), build_topic(step.build_id))
+        with self.core.news.listen(*topics) as moved:
+            slice_ = await self._slice(attempt, offset, max_bytes)
+            if slice_.data or slice_.complete or not wait_seconds:
+                return slice_
+            await wait_for(moved, wait_seconds)
+        _, attempt = await self._find(principal, step_id, attempt.number)
+        if attempt is None:
+            raise NotFound("there is no such attempt")
+        return await self._slice(attempt, offset, max_bytes)
+
+    async def _slice(self, attempt: Attempt, offset: int, max_bytes: int) -> LogSlice:
+        # The state was read before the bytes: an ended attempt's log can't grow any more.
+        ended = attempt.state is not AttemptState.RUNNING
+        data = await self.core.logs.read(attempt.id, offset, max_bytes)
+        size = await self.core.logs.size(attempt.id)
+        return LogSlice(
+            data=data,
+            offset=offset,
+            attempt=attempt.number,
+            complete=ended and offset + len(data) >= size,
+            size=size,
+        )
+
+    async def _find(
+        self, principal: Principal, step_id: str, number: int | None
+    ) -> tuple[Step, Attempt | None]:
+        step = await self.core.database.read(
+            lambda connection: stored.find_step(connection, step_id)
+        )
+        if step is None or not principal.sees(step.account_id):
+            raise NotFound("step not found")
+        attempts = await self.core.database.read(
+            lambda connection: stored.attempts_of_step(connection, step_id)
+        )
+        if number is None:
+            return step, attempts[-1] if attempts else None
+        found = next((attempt for attempt in attempts if attempt.number == number), None)
+        if found is None:
+            raise NotFound(f"this step has no attempt {number}")
+        return step, found

@@ -1,0 +1,170 @@
+"""Projects, workflows made over the API, image slugs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines_schema import workflow_from_json
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.model import Account, Image, Project, WorkflowRecord, WorkflowSource
+from coordinator.domain.permissions import Principal, Right
+from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.services import audit
+from coordinator.services.core import Core, new_id
+from coordinator.storage import projects as stored
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    core: Core
+
+    async def create(
+        self, principal: Principal, account: Account, *, name: str, repo_url: str | None
+    ) -> Project:
+        """The repository is made first: a project in the database always has one."""
+        principal.require(Right.MANAGE)
+        if repo_url is not None:
+            raise Invalid(
+                "fetching from another git server is not supported yet: leave the repository's "
+                "URL out and push to the project's pushUrl"
+            )
+        project_id, now = new_id(), self.core.now()
+        await self.core.repositories.create(project_id)
+
+        async def save(connection: AsyncConnection) -> Project:
+            wanted = slug_of(name, fallback="project")
+            taken = await stored.project_slugs(connection, account.id, wanted)
+            project = Project(
+                id=project_id,
+                account_id=account.id,
+                account_slug=account.slug,
+                name=name,
+                slug=free_slug(wanted, taken),
+                repo_url=repo_url,
+                build_count=0,
+                created_at=now,
+                updated_at=now,
+            )
+            await stored.insert_project(connection, project)
+            await audit.record(
+                self.core,
+                connection,
+                "project.created",
+                principal,
+                account_id=account.id,
+                project_id=project_id,
+                name=name,
+            )
+            return project
+
+        return await self.core.database.write(save)
+
+    async def get(self, principal: Principal, project_id: str) -> Project:
+        """Raises NotFound, also for another account's."""
+        project = await self.core.database.read(
+            lambda connection: stored.find_project(connection, project_id)
+        )
+        return _visible(principal, project)
+
+    async def get_by_slugs(
+        self, principal: Principal, account_slug: str, project_slug: str
+    ) -> Project:
+        project = await self.core.database.read(
+            lambda connection: stored.find_project_by_slugs(connection, account_slug, project_slug)
+        )
+        return _visible(principal, project)
+
+    async def list_of(self, account: Account) -> Sequence[Project]:
+        return await self.core.database.read(
+            lambda connection: stored.list_projects(connection, account.id)
+        )
+
+    async def create_workflow(
+        self, principal: Principal, project: Project, name: str, steps: Sequence[Mapping[str, Any]]
+    ) -> WorkflowRecord:
+        """Raises Invalid with every problem of the steps."""
+        principal.require(Right.MANAGE)
+        parsed = workflow_from_json(name, steps)
+        if parsed.workflow is None:
+            raise Invalid(
+                "this workflow has mistakes",
+                details=[problem.to_json() for problem in parsed.problems],
+            )
+        now = self.core.now()
+        workflow = WorkflowRecord(
+            id=new_id(),
+            project_id=project.id,
+            name=name,
+            source=WorkflowSource.API,
+            path=None,
+            definition=parsed.workflow.to_json(),
+            created_at=now,
+            updated_at=now,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            await stored.insert_workflow(connection, workflow)
+            await audit.record(
+                self.core,
+                connection,
+                "workflow.created",
+                principal,
+                account_id=project.account_id,
+                project_id=project.id,
+                workflow=workflow.id,
+                name=name,
+            )
+
+        await self.core.database.write(save)
+        return workflow
+
+    async def list_workflows(self, project: Project) -> Sequence[WorkflowRecord]:
+        return await self.core.database.read(
+            lambda connection: stored.list_workflows(connection, project.id)
+        )
+
+    async def create_image(
+        self, principal: Principal, account: Account, *, slug: str, image_url: str, public: bool
+    ) -> Image:
+        """Raises Conflict where the slug is taken, also by another account's image."""
+        principal.require(Right.MANAGE)
+        image = Image(
+            id=new_id(),
+            account_id=account.id,
+            slug=slug,
+            image_url=image_url,
+            public=public,
+            created_at=self.core.now(),
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            if await stored.find_image(connection, slug):
+                raise Conflict(f"an image with the slug {slug!r} exists already")
+            await stored.insert_image(connection, image)
+            await audit.record(
+                self.core,
+                connection,
+                "image.created",
+                principal,
+                account_id=account.id,
+                slug=slug,
+                imageUrl=image_url,
+            )
+
+        await self.core.database.write(save)
+        return image
+
+    async def list_images(self, principal: Principal, public: bool | None) -> Sequence[Image]:
+        return await self.core.database.read(
+            lambda connection: stored.list_images(connection, principal.account_id, public=public)
+        )
+
+
+def _visible(principal: Principal, project: Project | None) -> Project:
+    if project is None or not principal.sees(project.account_id):
+        raise NotFound("project not found")
+    return project

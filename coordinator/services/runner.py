@@ -1,0 +1,440 @@
+"""The runner contract: accept or claim a step, get its spec, complete it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import structlog
+from pipelines_schema.contract import (
+    ArtifactRef,
+    CacheDir,
+    CompleteRequest,
+    CompleteResponse,
+    Completion,
+    CompletionReason,
+    DependencySpec,
+    SourceSpec,
+    StepSpec,
+)
+from pipelines_schema.log_frames import Frame, Stream
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, NotFound, StaleEpoch
+from coordinator.domain.lifecycle import (
+    FINISHED_BUILD,
+    FINISHED_STEP,
+    SHOWN_AS,
+    BuildState,
+    StepEvent,
+    StepState,
+)
+from coordinator.domain.model import Attempt, AttemptState, Build, Step
+from coordinator.domain.permissions import Principal, PrincipalKind, Right
+from coordinator.domain.script import bash_script
+from coordinator.domain.verdict import AttemptEnd
+from coordinator.ports import LogDigest
+from coordinator.services import advance
+from coordinator.services.core import Core
+from coordinator.services.dispatch import Dispatch
+from coordinator.services.logs import Logs
+from coordinator.services.news import build_topic, log_topic
+from coordinator.storage import builds as stored
+from coordinator.storage import projects as stored_projects
+
+log = structlog.get_logger()
+
+CLAIM_GRACE_SECONDS = 60.0
+"""What a worker without leases gets beyond the step's timeout, to fetch and report."""
+
+
+@dataclass(slots=True)
+class Runner:
+    core: Core
+    dispatch: Dispatch
+    logs: Logs
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # Getting a step
+
+    async def accept(self, principal: Principal, step_id: str, epoch: int) -> StepSpec:
+        """The agent takes its offer. Repeated, it is answered the same. Raises StaleEpoch."""
+
+        async def accept(connection: AsyncConnection) -> Step:
+            step = await self._find(connection, principal, step_id)
+            if step.epoch != epoch or step.holder != principal.holder:
+                raise StaleEpoch
+            if step.state is StepState.RUNNING:
+                return step
+            if step.state is not StepState.OFFERED:
+                raise StaleEpoch
+            lease = self.core.settings.lease_seconds
+            return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
+
+        step = await self.core.database.write(accept, committed=self._begun)
+        return await self._spec(step)
+
+    async def claim(self, principal: Principal, step_id: str) -> str:
+        """The bash script of a ready step; getting it is the claim.
+
+        Repeated by the claimant it is the same script. Raises Conflict for any other step.
+        """
+
+        async def claim(connection: AsyncConnection) -> Step:
+            step = await self._find(connection, principal, step_id)
+            if step.state is StepState.RUNNING and step.holder == principal.holder:
+                return step
+            lease = float(step.definition["timeoutSeconds"]) + CLAIM_GRACE_SECONDS
+            if step.state is StepState.OFFERED and step.holder == principal.holder:
+                return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
+            if step.state is not StepState.READY:
+                raise await self._refusal(connection, step)
+            given = await stored.hand_out(
+                connection, step_id, to=StepState.READY, holder=principal.holder
+            )
+            if given is None:
+                raise StaleEpoch("another worker was quicker")
+            step = await self._find(connection, principal, step_id)
+            return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
+
+        step = await self.core.database.write(claim, committed=self._begun)
+        return bash_script(await self._spec(step), self.core.public_url)
+
+    async def _refusal(self, connection: AsyncConnection, step: Step) -> Conflict:
+        if step.state is StepState.BLOCKED:
+            steps = await stored.steps_of_build(connection, step.build_id)
+            waits_for = unfinished_dependencies(step, steps)
+            return Conflict(
+                f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
+            )
+        if step.state in FINISHED_STEP:
+            return Conflict(f"step {step.name!r} has finished")
+        return Conflict(f"step {step.name!r} is handed out to another worker")
+
+    async def _begin(
+        self,
+        connection: AsyncConnection,
+        step: Step,
+        event: StepEvent,
+        principal: Principal,
+        lease_seconds: float,
+    ) -> Step:
+        attempt = Attempt(
+            step_id=step.id,
+            epoch=step.epoch,
+            number=step.attempt + 1,
+            state=AttemptState.RUNNING,
+            holder=principal.holder,
+            exit_code=None,
+            reason=None,
+            log_bytes=None,
+            log_sha256=None,
+            started_at=self.core.now(),
+            finished_at=None,
+        )
+        await stored.insert_attempt(connection, attempt)
+        await advance.move_step(
+            self.core,
+            connection,
+            step,
+            event,
+            attempt=attempt.number,
+            holder=principal.holder,
+            lease_seconds=lease_seconds,
+            exit_code=None,
+            reason=None,
+            message=None,
+        )
+        await advance.settle_build(self.core, connection, step.build_id)
+        return await self._find(connection, principal, step.id)
+
+    def _begun(self, step: Step) -> None:
+        self.dispatch.register(step, step.epoch, step.holder or "", running=True)
+        self.core.news.publish(build_topic(step.build_id))
+
+    async def spec(self, principal: Principal, step_id: str) -> StepSpec:
+        """The spec once more, for the holder of the lease."""
+        step = await self.core.database.read(
+            lambda connection: self._find(connection, principal, step_id)
+        )
+        own_step = principal.kind is PrincipalKind.STEP and principal.step_id == step_id
+        if step.state is not StepState.RUNNING or (
+            step.holder != principal.holder and not own_step
+        ):
+            raise Conflict("only the holder of a running step's lease gets its spec")
+        return await self._spec(step)
+
+    async def _find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
+        step = await stored.find_step(connection, step_id)
+        if step is None or not principal.sees(step.account_id):
+            raise NotFound("step not found")
+        return step
+
+    async def _spec(self, step: Step) -> StepSpec:
+        return await self.core.database.read(lambda connection: self._read_spec(connection, step))
+
+    async def _read_spec(self, connection: AsyncConnection, step: Step) -> StepSpec:
+        build = await stored.find_build(connection, step.build_id)
+        project = await stored_projects.find_project(connection, step.project_id)
+        if build is None or project is None:
+            raise LookupError(f"step {step.id} has no build or project")
+        definition, base = step.definition, self.core.public_url
+        source = None
+        if build.commit_hash is not None:
+            url = f"{base}/git/{project.account_slug}/{project.slug}.git"
+            source = SourceSpec(url=url, commit=build.commit_hash)
+        return StepSpec(
+            step_id=step.id,
+            epoch=step.epoch,
+            attempt=step.attempt,
+            name=step.name,
+            build_id=build.id,
+            build_number=build.number,
+            project_id=project.id,
+            image=await self._image(connection, step),
+            script=definition["script"],
+            env={
+                **definition["env"],
+                **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
+            },
+            cache_dirs=[
+                CacheDir(path=path, id=cache_id(project.id, step.name, path))
+                for path in definition["cacheDirs"]
+            ],
+            output_paths=definition["outputPaths"],
+            timeout_seconds=definition["timeoutSeconds"],
+            lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
+            source=source,
+            dependencies=await self._dependencies(connection, step),
+            token=self.core.keys.step_token(step.id, step.epoch),
+        )
+
+    async def _image(self, connection: AsyncConnection, step: Step) -> str | None:
+        """A registered slug that the account may use, else the text itself as a reference."""
+        wanted: str | None = step.definition["image"]
+        if wanted is None:
+            return None
+        image = await stored_projects.find_image(connection, wanted)
+        if image is None or not (image.public or image.account_id == step.account_id):
+            return wanted
+        return image.image_url.removeprefix("docker://")
+
+    async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
+        if not step.depends_on:
+            return []
+        steps = {
+            other.name: other for other in await stored.steps_of_build(connection, step.build_id)
+        }
+        specs = []
+        for name in step.depends_on:
+            other = steps[name]
+            artifacts = await stored.artifacts_of(connection, other.id, other.epoch)
+            specs.append(
+                DependencySpec(
+                    step_id=other.id,
+                    name=name,
+                    artifacts=[
+                        ArtifactRef(
+                            name=artifact.name,
+                            size=artifact.size,
+                            sha256=artifact.sha256,
+                            mode=artifact.mode,
+                            url=artifact_url(self.core.public_url, other.id, artifact.name),
+                        )
+                        for artifact in artifacts
+                    ],
+                )
+            )
+        return specs
+
+    # Speaking for a step
+
+    async def attempt(
+        self, principal: Principal, step_id: str, epoch: int | None
+    ) -> tuple[Step, Attempt]:
+        """The attempt that the principal speaks for. Raises StaleEpoch, NotFound, Invalid.
+
+        Agents must name the epoch; a person may leave it out and means the current one.
+        """
+        return await self.core.database.read(
+            lambda connection: self._attempt(connection, principal, step_id, epoch)
+        )
+
+    async def _attempt(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        step_id: str,
+        epoch: int | None,
+    ) -> tuple[Step, Attempt]:
+        step = await self._find(connection, principal, step_id)
+        if principal.kind is PrincipalKind.STEP:
+            if principal.step_id != step_id:
+                raise NotFound("step not found")
+            epoch = principal.epoch if epoch is None else epoch
+        elif principal.kind is not PrincipalKind.AGENT:
+            principal.require(Right.BUILD)
+        elif epoch is None:
+            raise Invalid("an agent names the epoch of its hand-out: ?epoch=N")
+        attempt = await stored.find_attempt(
+            connection, step_id, step.epoch if epoch is None else epoch
+        )
+        if attempt is None:
+            if epoch is None:
+                raise Conflict(f"step {step.name!r} is not running: GET its script to claim it")
+            raise StaleEpoch
+        if principal.kind is PrincipalKind.AGENT and attempt.holder != principal.holder:
+            raise StaleEpoch
+        return step, attempt
+
+    async def complete(
+        self, principal: Principal, step_id: str, request: CompleteRequest
+    ) -> CompleteResponse:
+        """End an attempt. The same completion again is answered the same.
+
+        Raises StaleEpoch, Conflict (contradicts an earlier one), LogIncomplete, NotFound.
+        """
+        step, attempt = await self.attempt(principal, step_id, request.epoch)
+        if attempt.state is not AttemptState.RUNNING:
+            return await self._answer_again(step, attempt, request)
+        if request.logs:
+            await self._store_logs(attempt, request.logs)
+        digest, problem = await self._close_log(attempt, request)
+        end = AttemptEnd(
+            status=Completion.FAILED if problem else request.status,
+            exit_code=request.exit_code,
+            reason=CompletionReason.ENGINE if problem else request.reason,
+        )
+        message = "\n".join(filter(None, [problem, request.message])) or None
+
+        async def finish(connection: AsyncConnection) -> tuple[Step, BuildState]:
+            step, attempt = await self._attempt(connection, principal, step_id, request.epoch)
+            if attempt.state is not AttemptState.RUNNING or step.epoch != attempt.epoch:
+                raise StaleEpoch("this attempt has ended meanwhile")
+            _, state = await advance.end_attempt(
+                self.core, connection, step, attempt, end, digest, message
+            )
+            return await self._find(connection, principal, step_id), state
+
+        def committed(result: tuple[Step, BuildState]) -> None:
+            self.dispatch.release(step_id, attempt.epoch)
+            self.core.news.publish(build_topic(step.build_id))
+            self.core.news.publish(log_topic(attempt.id))
+            self.dispatch.wake()
+            self._fold_log(attempt)
+
+        ended, state = await self.core.database.write(finish, committed=committed)
+        return CompleteResponse(
+            success=True,
+            step_status=SHOWN_AS[ended.state],
+            build_complete=state in FINISHED_BUILD,
+        )
+
+    async def _close_log(
+        self, attempt: Attempt, request: CompleteRequest
+    ) -> tuple[LogDigest, str | None]:
+        """The log's digest, and what is wrong where it isn't the log that was sent."""
+        try:
+            digest = await self.logs.check_whole(attempt, request.log_bytes, request.log_sha256)
+        except Invalid as error:
+            log.error("log differs", attempt=attempt.id, error=error.message)
+            return await self.core.logs.digest(attempt.id), error.message
+        return digest, None
+
+    async def _answer_again(
+        self, step: Step, attempt: Attempt, request: CompleteRequest
+    ) -> CompleteResponse:
+        said = {
+            AttemptState.SUCCEEDED: (Completion.SUCCESS,),
+            AttemptState.FAILED: (Completion.FAILED,),
+            AttemptState.CANCELLED: (Completion.FAILED,),
+            AttemptState.LOST: (Completion.FAILED,)
+            if request.reason is CompletionReason.LOST
+            else (),
+        }[attempt.state]
+        same_code = request.exit_code is None or request.exit_code == attempt.exit_code
+        if request.status not in said or not same_code:
+            if attempt.state is AttemptState.LOST or step.epoch != attempt.epoch:
+                raise StaleEpoch
+            raise Conflict(
+                f"this attempt was completed as {attempt.state.value} already, "
+                f"exit code {attempt.exit_code}"
+            )
+        build = await self.core.database.read(
+            lambda connection: stored.find_build(connection, step.build_id)
+        )
+        return CompleteResponse(
+            success=True,
+            step_status=SHOWN_AS[step.state],
+            build_complete=build is not None and build.state in FINISHED_BUILD,
+        )
+
+    async def _store_logs(self, attempt: Attempt, text: str) -> None:
+        """003's `logs`: used where the worker sent none by the log protocol."""
+        data = text.encode("utf-8", "replace")
+        now_ms = int(time.time() * 1000)
+        size = await self.core.logs.size(attempt.id)
+        if size not in (0, len(data)):
+            return
+        try:
+            frames = [Frame(stream=Stream.STDOUT, time_ms=now_ms, data=data)]
+            await self.logs.append(attempt, 0, frames)
+        except LogIncomplete:
+            return  # sent already, by this completion's first try or by the log protocol
+
+    def _fold_log(self, attempt: Attempt) -> None:
+        task = asyncio.create_task(self._fold(attempt), name=f"fold {attempt.id}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _fold(self, attempt: Attempt) -> None:
+        try:
+            await self.core.logs.close(attempt.id)
+        except Exception:  # a task root: the chunks stay readable as they are
+            log.exception("folding a log failed", attempt=attempt.id)
+
+    async def drain(self) -> None:
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=10)
+
+
+def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
+    states = {other.name: other.state for other in steps}
+    return [name for name in step.depends_on if states[name] is not StepState.SUCCEEDED]
+
+
+def cache_id(project_id: str, step_name: str, path: str) -> str:
+    """A cache belongs to project, step and path: nobody else's step can fill or read it."""
+    return hashlib.sha256(f"{project_id}\0{step_name}\0{path}".encode()).hexdigest()[:40]
+
+
+def artifact_url(base: str, step_id: str, name: str) -> str:
+    return f"{base}/api/steps/{step_id}/artifacts/{quote(name)}"
+
+
+def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, str]:
+    account, _, slug = project.partition("/")
+    values = {
+        "CI": "true",
+        "PUSHROD_ACCOUNT": account,
+        "PUSHROD_PROJECT": slug,
+        "PUSHROD_WORKFLOW": build.workflow_name,
+        "PUSHROD_BUILD_ID": build.id,
+        "PUSHROD_BUILD_NUMBER": str(build.number),
+        "PUSHROD_BUILD_URL": f"{base}/builds/{build.id}",
+        "PUSHROD_URL": base,
+        "PUSHROD_EVENT": build.event,
+        "PUSHROD_STEP_ID": step.id,
+        "PUSHROD_STEP_NAME": step.name,
+        "PUSHROD_ATTEMPT": str(step.attempt),
+        "PUSHROD_COMMIT": build.commit_hash,
+        "PUSHROD_BRANCH": build.branch,
+        "PUSHROD_REF": f"refs/heads/{build.branch}" if build.branch else None,
+        "PUSHROD_COMMIT_MESSAGE": build.commit_message,
+        "PUSHROD_COMMIT_AUTHOR": build.commit_author,
+    }
+    return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

@@ -1,0 +1,110 @@
+"""The coordinator's settings: command line, over `PUSHROD_*` variables, over a TOML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has an impossible value; the message names it and its place."""
+
+
+def default_data() -> Path:
+    share = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    return Path(share) / "pushrod"
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Path = Field(
+        default_factory=default_data,
+        description="Folder of the database, repositories, logs, artifacts and keys.",
+    )
+    listen: str = Field(
+        default="127.0.0.1:3000",
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
+        description="HOST:PORT to serve on; port 0 takes a free one.",
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+$",
+        description="How people and agents reach this coordinator; default http://LISTEN.",
+    )
+    lease_seconds: float = Field(
+        default=LEASE_SECONDS, ge=1, le=3600, description="Life of a hand-out without a renewal."
+    )
+    accept_seconds: float = Field(
+        default=ACCEPT_WITHIN_SECONDS, ge=0.5, le=60, description="Time to accept an offer."
+    )
+    poll_hold_seconds: float = Field(
+        default=POLL_HOLD_SECONDS, ge=1, le=55, description="How long an idle poll is held."
+    )
+    max_push_bytes: int = Field(
+        default=500 * 1024 * 1024, ge=1024, description="Most bytes of one git push."
+    )
+    max_artifact_bytes: int = Field(
+        default=2 * 1024**3, ge=1, description="Most bytes of one artifact."
+    )
+    max_log_bytes: int = Field(
+        default=4 * 1024**3, ge=1024, description="Most bytes of one attempt's log."
+    )
+    git_processes: int = Field(
+        default=8, ge=1, le=256, description="git processes that serve clients at once."
+    )
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+
+def load_settings(
+    data: Path | None = None,
+    listen: str | None = None,
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Raises SettingsError, which names the key and the file or variable it stands in."""
+    values = _read_toml(config) if config else {}
+    for name in Settings.model_fields:
+        variable = f"PUSHROD_{name.upper()}"
+        if text := (os.environ if environ is None else environ).get(variable):
+            values[name] = text
+    values |= {k: v for k, v in {"data": data, "listen": listen}.items() if v is not None}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, config)) from error
+    return settings.model_copy(update={"data": settings.data.expanduser().absolute()})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} can't be read: {error.strerror}") from error
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+
+
+def _explain(error: ValidationError, config: Path | None) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(sorted(Settings.model_fields))
+            lines.append(f"unknown setting `{name}` in {config}; known are {known}")
+        else:
+            lines.append(f"setting `{name}` (PUSHROD_{name.upper()}): {problem['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,150 @@
+"""Accounts, tokens and agents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
+from coordinator.storage.rows import columns, reader
+from coordinator.storage.tables import accounts, agents, tokens
+
+_account = reader(Account)
+_agent = reader(AgentRecord)
+_token = reader(Token, kind=TokenKind, role=Role)
+
+
+async def find_account(connection: AsyncConnection, key: str) -> Account | None:
+    """By id or slug; where no slug is like that, by the name it was made with."""
+    found = await connection.execute(
+        sa.select(*columns(Account, accounts))
+        .where(sa.or_(accounts.c.id == key, accounts.c.slug == key, accounts.c.name == key))
+        .order_by((accounts.c.name == key) & (accounts.c.slug != key), accounts.c.created_at)
+        .limit(1)
+    )
+    row = found.first()
+    return _account(row) if row else None
+
+
+async def list_accounts(connection: AsyncConnection, only: str | None) -> Sequence[Account]:
+    query = sa.select(*columns(Account, accounts)).order_by(accounts.c.slug)
+    if only is not None:
+        query = query.where(accounts.c.id == only)
+    return [_account(row) for row in await connection.execute(query)]
+
+
+async def account_slugs_like(connection: AsyncConnection, prefix: str) -> set[str]:
+    query = sa.select(accounts.c.slug).where(accounts.c.slug.startswith(prefix, autoescape=True))
+    return set((await connection.execute(query)).scalars())
+
+
+async def insert_account(connection: AsyncConnection, account: Account, now: datetime) -> None:
+    await connection.execute(
+        accounts.insert().values(
+            id=account.id, slug=account.slug, name=account.name, created_at=now
+        )
+    )
+
+
+async def insert_token(connection: AsyncConnection, token: Token, token_hash: str) -> None:
+    await connection.execute(
+        tokens.insert().values(
+            id=token.id,
+            kind=token.kind.value,
+            name=token.name,
+            role=token.role.value,
+            hash=token_hash,
+            account_id=token.account_id,
+            agent_id=token.agent_id,
+            created_at=token.created_at,
+            expires_at=token.expires_at,
+        )
+    )
+
+
+async def find_token(connection: AsyncConnection, token_hash: str, now: datetime) -> Token | None:
+    """The token of that hash, unless it was revoked or has expired."""
+    found = await connection.execute(
+        sa.select(*columns(Token, tokens)).where(
+            tokens.c.hash == token_hash,
+            tokens.c.revoked_at.is_(None),
+            sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
+        )
+    )
+    row = found.first()
+    return _token(row) if row else None
+
+
+async def touch_token(connection: AsyncConnection, token_id: str, now: datetime) -> None:
+    await connection.execute(
+        tokens.update().where(tokens.c.id == token_id).values(last_used_at=now)
+    )
+
+
+async def list_tokens(connection: AsyncConnection, account_id: str | None) -> Sequence[Token]:
+    """Those that people and registrations hold, not yet revoked."""
+    query = (
+        sa.select(*columns(Token, tokens))
+        .where(
+            tokens.c.revoked_at.is_(None),
+            tokens.c.kind.in_([TokenKind.USER.value, TokenKind.REGISTRATION.value]),
+        )
+        .order_by(tokens.c.created_at)
+    )
+    if account_id is not None:
+        query = query.where(tokens.c.account_id == account_id)
+    return [_token(row) for row in await connection.execute(query)]
+
+
+async def revoke_token(
+    connection: AsyncConnection, token_id: str, account_id: str | None, now: datetime
+) -> bool:
+    statement = (
+        tokens.update()
+        .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    if account_id is not None:
+        statement = statement.where(tokens.c.account_id == account_id)
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def insert_agent(connection: AsyncConnection, agent: AgentRecord) -> None:
+    await connection.execute(
+        agents.insert().values(
+            id=agent.id,
+            account_id=agent.account_id,
+            name=agent.name,
+            labels=dict(agent.labels),
+            slots=agent.slots,
+            created_at=agent.created_at,
+            last_seen_at=agent.last_seen_at,
+        )
+    )
+
+
+async def find_agent(connection: AsyncConnection, agent_id: str) -> AgentRecord | None:
+    found = await connection.execute(
+        sa.select(*columns(AgentRecord, agents)).where(agents.c.id == agent_id)
+    )
+    row = found.first()
+    return _agent(row) if row else None
+
+
+async def list_agents(connection: AsyncConnection, account_id: str | None) -> Sequence[AgentRecord]:
+    """Those that work for the account (all agents where it is None), newest first."""
+    query = sa.select(*columns(AgentRecord, agents)).order_by(agents.c.created_at.desc())
+    if account_id is not None:
+        query = query.where(
+            sa.or_(agents.c.account_id == account_id, agents.c.account_id.is_(None))
+        )
+    return [_agent(row) for row in await connection.execute(query)]
+
+
+async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
+    await connection.execute(
+        agents.update().where(agents.c.id == agent_id).values(last_seen_at=now)
+    )

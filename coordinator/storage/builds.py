@@ -1,0 +1,208 @@
+"""Builds, their steps, attempts and artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.lifecycle import BuildState, StepState
+from coordinator.domain.model import Artifact, Attempt, AttemptState, Build, Step
+from coordinator.domain.scheduling import ReadyStep
+from coordinator.storage.rows import columns, reader
+from coordinator.storage.tables import artifacts, attempts, builds, steps
+
+_build = reader(Build, state=BuildState)
+_step = reader(Step, state=StepState)
+_attempt = reader(Attempt, state=AttemptState)
+_artifact = reader(Artifact)
+
+
+def _values(kind: type[Any], table: sa.Table, thing: Any) -> dict[str, Any]:
+    return {column.name: getattr(thing, column.name) for column in columns(kind, table)}
+
+
+async def insert_build(
+    connection: AsyncConnection, build: Build, build_steps: Sequence[Step]
+) -> None:
+    values = _values(Build, builds, build)
+    values["problems"] = [dict(problem) for problem in build.problems]
+    await connection.execute(builds.insert().values(**values))
+    if build_steps:
+        await connection.execute(
+            steps.insert(), [_values(Step, steps, step) for step in build_steps]
+        )
+
+
+async def find_build(connection: AsyncConnection, build_id: str) -> Build | None:
+    query = sa.select(*columns(Build, builds)).where(builds.c.id == build_id)
+    row = (await connection.execute(query)).first()
+    return _build(row) if row else None
+
+
+async def list_builds(
+    connection: AsyncConnection,
+    *,
+    project_id: str | None,
+    account_id: str | None,
+    limit: int,
+    offset: int,
+) -> Sequence[Build]:
+    """Newest first."""
+    query = sa.select(*columns(Build, builds)).limit(limit).offset(offset)
+    if project_id is not None:
+        query = query.where(builds.c.project_id == project_id).order_by(builds.c.number.desc())
+    else:
+        query = query.order_by(builds.c.created_at.desc(), builds.c.id)
+    if account_id is not None:
+        query = query.where(builds.c.account_id == account_id)
+    return [_build(row) for row in await connection.execute(query)]
+
+
+async def update_build(connection: AsyncConnection, build_id: str, **values: Any) -> None:
+    """Also counts the version up, which says to those who wait that something moved."""
+    await connection.execute(
+        builds.update()
+        .where(builds.c.id == build_id)
+        .values(version=builds.c.version + 1, **values)
+    )
+
+
+async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
+    query = sa.select(*columns(Step, steps)).where(steps.c.id == step_id)
+    row = (await connection.execute(query)).first()
+    return _step(row) if row else None
+
+
+async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence[Step]:
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(steps.c.build_id == build_id)
+        .order_by(steps.c.position)
+    )
+    return [_step(row) for row in await connection.execute(query)]
+
+
+async def update_step(connection: AsyncConnection, step_id: str, **values: Any) -> None:
+    await connection.execute(steps.update().where(steps.c.id == step_id).values(**values))
+
+
+async def ready_steps(connection: AsyncConnection, limit: int) -> Sequence[ReadyStep]:
+    """The oldest ready steps."""
+    query = (
+        sa.select(
+            steps.c.id,
+            steps.c.project_id,
+            steps.c.account_id,
+            steps.c.labels,
+            steps.c.ready_at,
+            steps.c.position,
+        )
+        .where(sa.text("state = 'ready'"))
+        .order_by(steps.c.ready_at)
+        .limit(limit)
+    )
+    read = reader(ReadyStep)
+    return [read(row) for row in await connection.execute(query)]
+
+
+async def handed_out_per_project(connection: AsyncConnection) -> Mapping[str, int]:
+    query = (
+        sa.select(steps.c.project_id, sa.func.count().label("steps"))
+        .where(sa.text("state IN ('offered', 'running')"))
+        .group_by(steps.c.project_id)
+    )
+    return {row.project_id: row.steps for row in await connection.execute(query)}
+
+
+async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
+    query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
+    return [_step(row) for row in await connection.execute(query)]
+
+
+async def hand_out(
+    connection: AsyncConnection, step_id: str, *, to: StepState, holder: str
+) -> tuple[int, str] | None:
+    """Hand a ready step out in one statement: epoch + 1. None where another was quicker.
+
+    Returns the new epoch and the build's id.
+    """
+    found = await connection.execute(
+        steps.update()
+        .where(steps.c.id == step_id, steps.c.state == StepState.READY.value)
+        .values(state=to.value, holder=holder, epoch=steps.c.epoch + 1)
+        .returning(steps.c.epoch, steps.c.build_id)
+    )
+    row = found.first()
+    return (row.epoch, row.build_id) if row else None
+
+
+async def insert_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
+    await connection.execute(attempts.insert().values(**_values(Attempt, attempts, attempt)))
+
+
+async def find_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Attempt | None:
+    query = sa.select(*columns(Attempt, attempts)).where(
+        attempts.c.step_id == step_id, attempts.c.epoch == epoch
+    )
+    row = (await connection.execute(query)).first()
+    return _attempt(row) if row else None
+
+
+async def attempts_of_step(connection: AsyncConnection, step_id: str) -> Sequence[Attempt]:
+    """In the order they were tried."""
+    query = (
+        sa.select(*columns(Attempt, attempts))
+        .where(attempts.c.step_id == step_id)
+        .order_by(attempts.c.epoch)
+    )
+    return [_attempt(row) for row in await connection.execute(query)]
+
+
+async def end_attempt(
+    connection: AsyncConnection,
+    attempt: Attempt,
+    *,
+    state: AttemptState,
+    exit_code: int | None,
+    reason: str | None,
+    log_bytes: int | None,
+    log_sha256: str | None,
+    now: datetime,
+) -> None:
+    await connection.execute(
+        attempts.update()
+        .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
+        .values(
+            state=state.value,
+            exit_code=exit_code,
+            reason=reason,
+            log_bytes=log_bytes,
+            log_sha256=log_sha256,
+            finished_at=now,
+        )
+    )
+
+
+async def save_artifact(connection: AsyncConnection, artifact: Artifact) -> None:
+    """A second one of the same name replaces the first: an upload may be repeated."""
+    await connection.execute(
+        artifacts.delete().where(
+            artifacts.c.step_id == artifact.step_id,
+            artifacts.c.epoch == artifact.epoch,
+            artifacts.c.name == artifact.name,
+        )
+    )
+    await connection.execute(artifacts.insert().values(**_values(Artifact, artifacts, artifact)))
+
+
+async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:
+    query = (
+        sa.select(*columns(Artifact, artifacts))
+        .where(artifacts.c.step_id == step_id, artifacts.c.epoch == epoch)
+        .order_by(artifacts.c.name)
+    )
+    return [_artifact(row) for row in await connection.execute(query)]

@@ -1,0 +1,230 @@
+"""Projects, their workflows, the refs seen of them; image slugs; the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.model import AuditEntry, Image, Project, WorkflowRecord, WorkflowSource
+from coordinator.storage.rows import columns, reader
+from coordinator.storage.tables import (
+    accounts,
+    audit_log,
+    images,
+    projects,
+    seen_refs,
+    workflows,
+)
+
+_project = reader(Project)
+_workflow = reader(WorkflowRecord, source=WorkflowSource)
+_image = reader(Image)
+_entry = reader(AuditEntry)
+
+_projects = sa.select(*columns(Project, projects), accounts.c.slug.label("account_slug")).join_from(
+    projects, accounts
+)
+
+
+async def find_project(connection: AsyncConnection, project_id: str) -> Project | None:
+    row = (await connection.execute(_projects.where(projects.c.id == project_id))).first()
+    return _project(row) if row else None
+
+
+async def find_project_by_slugs(
+    connection: AsyncConnection, account_slug: str, project_slug: str
+) -> Project | None:
+    query = _projects.where(accounts.c.slug == account_slug, projects.c.slug == project_slug)
+    row = (await connection.execute(query)).first()
+    return _project(row) if row else None
+
+
+async def list_projects(connection: AsyncConnection, account_id: str | None) -> Sequence[Project]:
+    query = _projects.order_by(projects.c.created_at, projects.c.id)
+    if account_id is not None:
+        query = query.where(projects.c.account_id == account_id)
+    return [_project(row) for row in await connection.execute(query)]
+
+
+async def project_slugs(connection: AsyncConnection, account_id: str, prefix: str) -> set[str]:
+    query = sa.select(projects.c.slug).where(
+        projects.c.account_id == account_id,
+        projects.c.slug.startswith(prefix, autoescape=True),
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+async def insert_project(connection: AsyncConnection, project: Project) -> None:
+    await connection.execute(
+        projects.insert().values(
+            id=project.id,
+            account_id=project.account_id,
+            name=project.name,
+            slug=project.slug,
+            repo_url=project.repo_url,
+            build_count=0,
+            created_at=project.created_at,
+            updated_at=project.updated_at,
+        )
+    )
+
+
+async def next_build_number(connection: AsyncConnection, project_id: str) -> int:
+    found = await connection.execute(
+        projects.update()
+        .where(projects.c.id == project_id)
+        .values(build_count=projects.c.build_count + 1)
+        .returning(projects.c.build_count)
+    )
+    return int(found.scalar_one())
+
+
+async def count_builds(connection: AsyncConnection, account_id: str | None) -> int:
+    """Over all projects, by their counters."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(projects.c.build_count), 0))
+    if account_id is not None:
+        query = query.where(projects.c.account_id == account_id)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def read_seen_refs(connection: AsyncConnection, project_id: str) -> dict[str, str]:
+    query = sa.select(seen_refs.c.ref, seen_refs.c.sha).where(seen_refs.c.project_id == project_id)
+    return {row.ref: row.sha for row in await connection.execute(query)}
+
+
+async def save_seen_ref(
+    connection: AsyncConnection, project_id: str, ref: str, sha: str | None
+) -> None:
+    """Record what a ref points to; None where it is gone."""
+    await connection.execute(
+        seen_refs.delete().where(seen_refs.c.project_id == project_id, seen_refs.c.ref == ref)
+    )
+    if sha is not None:
+        await connection.execute(seen_refs.insert().values(project_id=project_id, ref=ref, sha=sha))
+
+
+async def insert_workflow(connection: AsyncConnection, workflow: WorkflowRecord) -> None:
+    await connection.execute(
+        workflows.insert().values(
+            id=workflow.id,
+            project_id=workflow.project_id,
+            name=workflow.name,
+            source=workflow.source.value,
+            path=workflow.path,
+            definition=workflow.definition,
+            created_at=workflow.created_at,
+            updated_at=workflow.updated_at,
+        )
+    )
+
+
+async def list_workflows(connection: AsyncConnection, project_id: str) -> Sequence[WorkflowRecord]:
+    query = (
+        sa.select(*columns(WorkflowRecord, workflows))
+        .where(workflows.c.project_id == project_id)
+        .order_by(workflows.c.created_at, workflows.c.id)
+    )
+    return [_workflow(row) for row in await connection.execute(query)]
+
+
+async def find_workflow(
+    connection: AsyncConnection, project_id: str, workflow_id: str
+) -> WorkflowRecord | None:
+    query = sa.select(*columns(WorkflowRecord, workflows)).where(
+        workflows.c.project_id == project_id, workflows.c.id == workflow_id
+    )
+    row = (await connection.execute(query)).first()
+    return _workflow(row) if row else None
+
+
+async def find_workflow_by_path(
+    connection: AsyncConnection, project_id: str, path: str
+) -> WorkflowRecord | None:
+    query = sa.select(*columns(WorkflowRecord, workflows)).where(
+        workflows.c.project_id == project_id, workflows.c.path == path
+    )
+    row = (await connection.execute(query)).first()
+    return _workflow(row) if row else None
+
+
+async def rename_workflow(
+    connection: AsyncConnection, workflow_id: str, name: str, now: datetime
+) -> None:
+    await connection.execute(
+        workflows.update().where(workflows.c.id == workflow_id).values(name=name, updated_at=now)
+    )
+
+
+async def insert_image(connection: AsyncConnection, image: Image) -> None:
+    await connection.execute(
+        images.insert().values(
+            id=image.id,
+            account_id=image.account_id,
+            slug=image.slug,
+            image_url=image.image_url,
+            public=image.public,
+            created_at=image.created_at,
+        )
+    )
+
+
+async def find_image(connection: AsyncConnection, slug: str) -> Image | None:
+    query = sa.select(*columns(Image, images)).where(images.c.slug == slug)
+    row = (await connection.execute(query)).first()
+    return _image(row) if row else None
+
+
+async def list_images(
+    connection: AsyncConnection, account_id: str | None, *, public: bool | None
+) -> Sequence[Image]:
+    """The account's images and everybody's public ones, by slug."""
+    query = sa.select(*columns(Image, images)).order_by(images.c.slug)
+    if account_id is not None:
+        query = query.where(sa.or_(images.c.account_id == account_id, images.c.public))
+    if public is not None:
+        query = query.where(images.c.public if public else sa.not_(images.c.public))
+    return [_image(row) for row in await connection.execute(query)]
+
+
+async def append_audit(
+    connection: AsyncConnection,
+    entry: AuditEntry,
+    account_id: str | None,
+) -> None:
+    await connection.execute(
+        audit_log.insert().values(
+            id=entry.id,
+            account_id=account_id,
+            project_id=entry.project_id,
+            action=entry.action,
+            details=dict(entry.details),
+            created_at=entry.created_at,
+        )
+    )
+
+
+async def list_audit(
+    connection: AsyncConnection,
+    account_id: str | None,
+    filters: Mapping[str, Any],
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[AuditEntry], int]:
+    """Entries, newest first, and how many there are. `filters`: project_id, action."""
+    conditions = [audit_log.c[name] == value for name, value in filters.items()]
+    if account_id is not None:
+        conditions.append(audit_log.c.account_id == account_id)
+    query = (
+        sa.select(*columns(AuditEntry, audit_log))
+        .where(*conditions)
+        .order_by(audit_log.c.created_at.desc(), audit_log.c.id)
+        .limit(limit)
+        .offset(offset)
+    )
+    entries = [_entry(row) for row in await connection.execute(query)]
+    count = sa.select(sa.func.count()).select_from(audit_log).where(*conditions)
+    return entries, int((await connection.execute(count)).scalar_one())

@@ -1,0 +1,30 @@
+"""Rows into the domain's frozen values. A value's fields are named as the columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+
+
+def reader(of: type[T], /, **convert: Callable[[Any], Any]) -> Callable[[Any], T]:
+    """A function from row to value; `convert` names the fields that need a type of their own."""
+    names = [field.name for field in fields(of)]  # type: ignore[arg-type]
+
+    def read(row: sa.Row[Any]) -> T:
+        mapping: Mapping[Any, Any] = row._mapping
+        values = {name: mapping[name] for name in names}
+        for name, function in convert.items():
+            values[name] = function(values[name])
+        return of(**values)
+
+    return read
+
+
+def columns(kind: type[Any], table: sa.Table) -> list[sa.Column[Any]]:
+    """The table's columns that `kind` has fields for."""
+    return [table.c[field.name] for field in fields(kind) if field.name in table.c]

@@ -1,0 +1,239 @@
+"""The tables, as both SQLite and PostgreSQL understand them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An aware UTC time, stored as microseconds since 1970 so that both databases sort it alike."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=int(value))
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _id() -> sa.Column[str]:
+    return sa.Column("id", sa.String(36), primary_key=True)
+
+
+def _to(table: str, *, nullable: bool = False) -> sa.Column[Any]:
+    return sa.Column(
+        f"{table[:-1]}_id", sa.String(36), sa.ForeignKey(f"{table}.id"), nullable=nullable
+    )
+
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    _id(),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+agents = sa.Table(
+    "agents",
+    metadata,
+    _id(),
+    _to("accounts", nullable=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("last_seen_at", Instant, nullable=False),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _id(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+    _to("accounts", nullable=True),
+    _to("agents", nullable=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant),
+    sa.Column("last_used_at", Instant),
+    sa.Column("revoked_at", Instant),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    _id(),
+    _to("accounts"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("slug", sa.Text, nullable=False),
+    sa.Column("repo_url", sa.Text),
+    sa.Column("build_count", sa.Integer, nullable=False, default=0),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.UniqueConstraint("account_id", "slug"),
+)
+
+seen_refs = sa.Table(
+    "seen_refs",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("ref", sa.Text, primary_key=True),
+    sa.Column("sha", sa.String(64), nullable=False),
+)
+
+workflows = sa.Table(
+    "workflows",
+    metadata,
+    _id(),
+    _to("projects"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("path", sa.Text),
+    sa.Column("definition", sa.JSON),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.UniqueConstraint("project_id", "path"),
+)
+
+images = sa.Table(
+    "images",
+    metadata,
+    _id(),
+    _to("accounts"),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("image_url", sa.Text, nullable=False),
+    sa.Column("public", sa.Boolean, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    _id(),
+    _to("projects"),
+    _to("accounts"),
+    _to("workflows", nullable=True),
+    sa.Column("workflow_name", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, default=1),
+    sa.Column("reason", sa.Text),
+    sa.Column("problems", sa.JSON, nullable=False, default=list),
+    sa.Column("commit_hash", sa.Text),
+    sa.Column("repo_url", sa.Text),
+    sa.Column("branch", sa.Text),
+    sa.Column("commit_message", sa.Text),
+    sa.Column("commit_author", sa.Text),
+    sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.UniqueConstraint("project_id", "number"),
+    sa.Index("ix_builds_account_id_created_at", "account_id", "created_at"),
+    sa.Index("ix_builds_created_at", "created_at"),
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    _id(),
+    _to("builds"),
+    _to("projects"),
+    _to("accounts"),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("depends_on", sa.JSON, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False, default=0),
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("lost_count", sa.Integer, nullable=False, default=0),
+    sa.Column("holder", sa.Text),
+    sa.Column("lease_seconds", sa.Float),
+    sa.Column("cancel_requested_by", sa.Text),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("ready_at", Instant),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.UniqueConstraint("build_id", "name"),
+    sa.Index("ix_steps_build_id", "build_id"),
+    # Partial: the queue is read on every dispatch and must not grow with the history.
+    sa.Index(
+        "ix_steps_ready",
+        "ready_at",
+        sqlite_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready'"),
+    ),
+    sa.Index(
+        "ix_steps_handed_out",
+        "project_id",
+        sqlite_where=sa.text("state IN ('offered', 'running')"),
+        postgresql_where=sa.text("state IN ('offered', 'running')"),
+    ),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("step_id", sa.String(36), sa.ForeignKey("steps.id"), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("reason", sa.Text),
+    sa.Column("log_bytes", sa.BigInteger),
+    sa.Column("log_sha256", sa.String(64)),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+)
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("step_id", sa.String(36), sa.ForeignKey("steps.id"), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("mode", sa.Integer, nullable=False),
+)
+
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    _id(),
+    _to("accounts", nullable=True),
+    _to("projects", nullable=True),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_audit_log_account_id_created_at", "account_id", "created_at"),
+    sa.Index("ix_audit_log_project_id_created_at", "project_id", "created_at"),
+)

@@ -1,0 +1,1 @@
+"""The web page: HTML shells without data; the browser fills them from the JSON API."""

@@ -1,0 +1,72 @@
+// The head of a build's page: what was built, how it stands, what can be done.
+
+import { authorName } from "./build_list.js";
+import { el, fill, outsider } from "./dom.js";
+import { firstLine, restOfLines, shortCommit } from "./format.js";
+import { fetchJson, Refused, Unreachable } from "./http.js";
+import { badge, isActive } from "./status.js";
+import { lasting, since } from "./times.js";
+
+export class BuildHead {
+  #place;
+  #path;
+  #text = el("div", { class: "build-text" });
+  #refusal = el("p", { class: "notice bad", role: "alert", hidden: true });
+  #cancel = el("button", { type: "button", class: "danger" }, "Cancel");
+  #retry = el("button", { type: "button", class: "primary" }, "Retry");
+
+  constructor(place, path) {
+    this.#place = place;
+    this.#path = path;
+    this.#cancel.addEventListener("click", () => this.#act(this.#cancel, "cancel"));
+    this.#retry.addEventListener("click", () => this.#act(this.#retry, "retry"));
+  }
+
+  draw(build, project) {
+    if (!this.#text.isConnected) {
+      const actions = el("div", { class: "actions" }, this.#cancel, this.#retry);
+      fill(this.#place, el("div", { class: "build-head" }, this.#text, actions), this.#refusal);
+      this.#place.removeAttribute("aria-busy");
+    }
+    this.#cancel.hidden = !isActive(build.state);
+    this.#retry.hidden = isActive(build.state);
+    fill(this.#text, ...this.#lines(build, project));
+  }
+
+  #lines(build, project) {
+    const message = build.commitMessage ?? build.workflow;
+    const rest = restOfLines(message);
+    return [
+      el("p", { class: "build-state" },
+        badge(build.state), lasting(build.startedAt, build.finishedAt),
+        build.reason ? outsider(build.reason, { class: "reason" }) : null),
+      el("h1", {}, el("span", { class: "number" }, `#${build.number}`), " ", outsider(firstLine(message))),
+      rest ? el("details", { class: "message-rest" }, el("summary", {}, "Whole message"), el("pre", {}, outsider(rest))) : null,
+      el("dl", { class: "facts" },
+        fact("Project", el("a", { href: `/projects/${build.projectId}` }, outsider(project?.name ?? "…"))),
+        fact("Workflow", outsider(build.workflow)),
+        build.branch ? fact("Branch", outsider(build.branch, { class: "branch" })) : null,
+        build.commitHash ? fact("Commit", el("code", { title: build.commitHash }, shortCommit(build.commitHash))) : null,
+        build.commitAuthor ? fact("Author", outsider(authorName(build.commitAuthor), { title: build.commitAuthor })) : null,
+        fact("Started by", outsider(build.event)),
+        build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
+        fact("Created", since(build.createdAt))),
+    ];
+  }
+
+  async #act(button, action) {
+    button.disabled = true;
+    this.#refusal.hidden = true;
+    try {
+      const build = await fetchJson(`${this.#path}/${action}`, { method: "POST" });
+      if (action === "retry") location.assign(`/builds/${build.id}`);
+    } catch (error) {
+      if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
+      this.#refusal.textContent = `Could not ${action}: ${error.message}`;
+      this.#refusal.hidden = false;
+    }
+    button.disabled = false;
+  }
+}
+
+const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));

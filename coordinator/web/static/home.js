@@ -1,0 +1,90 @@
+// `/`: every project I may see with its last build, and the recent builds of all.
+
+import { drawBuilds } from "./build_list.js";
+import { codeBlock, el, fill, list, outsider } from "./dom.js";
+import { fetchJson } from "./http.js";
+import { live } from "./live.js";
+import { showRefusal } from "./shell.js";
+import { badge, isActive } from "./status.js";
+import { lasting, since } from "./times.js";
+
+const BUSY_MS = 2_000;
+const CALM_MS = 8_000;
+const RECENT = 20;
+
+const projectsPlace = document.getElementById("projects");
+let projects = [];
+const lastBuilds = new Map(); // project id → build, or null where there is none yet
+
+live(turn, (error) => showRefusal(projectsPlace, error));
+
+async function turn(signal) {
+  const { builds } = await fetchJson(`/api/projects/-/builds?limit=${RECENT}`, { signal });
+  const found = await readProjects(signal);
+  const known = new Set(builds.map((build) => build.projectId));
+  const rest = found.filter((project) => !known.has(project.id) && !lastBuilds.get(project.id));
+  const older = await Promise.all(rest.map((project) => lastBuild(project.id, signal)));
+  if (signal.aborted) return 0;
+  projects = found;
+  rest.forEach((project, index) => lastBuilds.set(project.id, older[index]));
+  builds.toReversed().forEach((build) => lastBuilds.set(build.projectId, build));
+  draw(builds);
+  return builds.some((build) => isActive(build.state)) ? BUSY_MS : CALM_MS;
+}
+
+async function readProjects(signal) {
+  const accounts = await fetchJson("/api/accounts", { signal });
+  const path = (account) => `/api/projects?accountId=${encodeURIComponent(account.id)}`;
+  const lists = await Promise.all(accounts.map((account) => fetchJson(path(account), { signal })));
+  return lists.flat().sort((a, b) => label(a).localeCompare(label(b)));
+}
+
+async function lastBuild(projectId, signal) {
+  const { builds } = await fetchJson(`/api/projects/${projectId}/builds?limit=1`, { signal });
+  return builds[0] ?? null;
+}
+
+const label = (project) => `${project.account}/${project.name}`;
+
+function draw(builds) {
+  projectsPlace.removeAttribute("aria-busy");
+  document.getElementById("recent-builds").hidden = builds.length === 0;
+  if (projects.length === 0) {
+    fill(projectsPlace, welcome());
+    return;
+  }
+  drawProjects();
+  const names = new Map(projects.map((project) => [project.id, project.name]));
+  drawBuilds(document.getElementById("builds"), builds, (build) => names.get(build.projectId) ?? "");
+}
+
+function drawProjects() {
+  const several = new Set(projects.map((project) => project.account)).size > 1;
+  if (!projectsPlace.querySelector("ul")) fill(projectsPlace, el("ul", { class: "cards" }));
+  const cards = projects.map((project) => ({ ...project, several, last: lastBuilds.get(project.id) }));
+  list(projectsPlace.querySelector("ul"), cards, {
+    key: (project) => project.id,
+    create: (project) => el("li", {}, el("a", { class: "card", href: `/projects/${project.id}` })),
+    draw: (card, project) => fill(card.firstElementChild, ...cardOf(project)),
+  });
+}
+
+function cardOf({ name, account, several, last }) {
+  return [
+    el("span", { class: "card-title" }, several ? [outsider(account), " / "] : null, outsider(name, { class: "strong" })),
+    last
+      ? el("span", { class: "card-state" },
+          badge(last.state), el("span", { class: "details" },
+            el("span", { class: "number" }, `#${last.number}`),
+            lasting(last.startedAt, last.finishedAt),
+            since(last.createdAt)))
+      : el("span", { class: "card-state details" }, "no build yet"),
+  ];
+}
+
+function welcome() {
+  return el("div", { class: "empty" },
+    el("p", {}, "No projects yet. Make the first one, and push to the address it prints:"),
+    codeBlock("pushrod project create hello"),
+  );
+}

@@ -1,0 +1,137 @@
+// A log's raw lines → styled segments. Pure: terminal codes become class names, never markup.
+
+const BASIC = [
+  [0, 0, 0], [205, 49, 49], [13, 160, 90], [200, 180, 20],
+  [36, 114, 200], [188, 63, 188], [17, 168, 205], [200, 200, 200],
+];
+
+const PLAIN = Object.freeze({
+  fg: null, bg: null, bold: false, dim: false, italic: false, underline: false, inverse: false,
+});
+
+// CSI … final | OSC and other strings up to their end | two-character escapes | other controls.
+const CONTROL =
+  /\x1b\[([0-9:;<=>?]*)[ -/]*([@-~])?|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+// Back to the line's start: what follows is drawn over what was there.
+const RETURN = /\r|\x1b\[[01]?G/;
+
+/** Keeps the colours that a line leaves switched on for the next one. */
+export class LineReader {
+  #style = PLAIN;
+
+  /** The segments `{text, look}` of one whole line; `look` is a list of class names. */
+  read(line) {
+    const { segments, style } = parse(line, this.#style);
+    this.#style = style;
+    return segments;
+  }
+
+  /** The same for a line that has not ended yet, without consequences. */
+  peek(line) {
+    return parse(line, this.#style).segments;
+  }
+
+  /** Account for text that is drawn over: only its colours live on. */
+  overwrite(text) {
+    this.#style = parse(text, this.#style).style;
+  }
+}
+
+/**
+ * Where the part of an unfinished line begins that is seen: after the last carriage return that
+ * has something behind it. A progress bar would grow without end otherwise.
+ */
+export function visibleStart(line) {
+  const end = line.endsWith("\r") ? line.length - 2 : line.length - 1;
+  return end < 0 ? 0 : line.lastIndexOf("\r", end) + 1;
+}
+
+function parse(line, before) {
+  const layers = line.replace(/\r+$/, "").split(RETURN);
+  let segments = [];
+  let style = before;
+  for (const layer of layers) ({ segments, style } = parseLayer(layer, style));
+  return { segments, style };
+}
+
+function parseLayer(text, before) {
+  const segments = [];
+  let style = before;
+  let from = 0;
+  for (const found of text.matchAll(CONTROL)) {
+    add(segments, text.slice(from, found.index), style);
+    from = found.index + found[0].length;
+    if (found[2] === "m") style = restyled(style, found[1]);
+  }
+  add(segments, text.slice(from), style);
+  return { segments, style };
+}
+
+function add(segments, text, style) {
+  if (text) segments.push({ text, look: lookOf(style) });
+}
+
+function lookOf(style) {
+  if (style === PLAIN) return "";
+  const { inverse } = style;
+  const fg = inverse ? style.bg : style.fg;
+  const bg = inverse ? style.fg : style.bg;
+  return [
+    bg !== null && `bg${bg}`,
+    fg !== null && `fg${fg}`,
+    inverse && bg === null && "inverse",
+    ...["bold", "dim", "italic", "underline"].filter((name) => style[name]),
+  ].filter(Boolean).join(" ");
+}
+
+function restyled(style, parameters) {
+  const codes = parameters.replaceAll(":", ";").split(";").map(Number);
+  let next = style;
+  for (let at = 0; at < codes.length; at += 1) {
+    const code = codes[at];
+    if (code === 38 || code === 48) {
+      const [color, used] = extendedColor(codes.slice(at + 1));
+      next = { ...next, [code === 38 ? "fg" : "bg"]: color };
+      at += used;
+    } else {
+      next = basic(next, code);
+    }
+  }
+  return next;
+}
+
+function basic(style, code) {
+  if (code === 0) return PLAIN;
+  if (code === 22) return { ...style, bold: false, dim: false };
+  const flag = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse" };
+  if (flag[code]) return { ...style, [flag[code]]: true };
+  if (flag[code - 20]) return { ...style, [flag[code - 20]]: false };
+  if (code === 39) return { ...style, fg: null };
+  if (code === 49) return { ...style, bg: null };
+  if (code >= 30 && code <= 37) return { ...style, fg: code - 30 };
+  if (code >= 90 && code <= 97) return { ...style, fg: code - 82 };
+  if (code >= 40 && code <= 47) return { ...style, bg: code - 40 };
+  if (code >= 100 && code <= 107) return { ...style, bg: code - 92 };
+  return style;
+}
+
+/** `5;n` and `2;r;g;b` → one of the 16 colours that the page's two themes have. */
+function extendedColor([kind, ...values]) {
+  if (kind === 5) return [paletteColor(values[0]), 2];
+  if (kind === 2) return [nearest(values.slice(0, 3)), 4];
+  return [null, 0];
+}
+
+function paletteColor(index) {
+  if (!(index >= 0 && index <= 255)) return null;
+  if (index < 16) return index;
+  if (index >= 232) return nearest(Array(3).fill(8 + (index - 232) * 10));
+  const cube = index - 16;
+  return nearest([Math.floor(cube / 36), Math.floor(cube / 6) % 6, cube % 6].map((part) => part * 51));
+}
+
+function nearest(color) {
+  const distance = (other) => other.reduce((sum, part, at) => sum + (part - (color[at] ?? 0)) ** 2, 0);
+  const distances = BASIC.map(distance);
+  return distances.indexOf(Math.min(...distances));
+}

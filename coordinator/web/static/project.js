@@ -1,0 +1,63 @@
+// `/projects/{id}`: how to push to it, and its builds.
+
+import { drawBuilds } from "./build_list.js";
+import { codeBlock, el, fill } from "./dom.js";
+import { fetchJson } from "./http.js";
+import { live } from "./live.js";
+import { howToPush } from "./push_help.js";
+import { crumbs, showRefusal, title } from "./shell.js";
+import { isActive } from "./status.js";
+
+const BUSY_MS = 2_000;
+const CALM_MS = 8_000;
+const PAGE = 25;
+
+const projectId = decodeURIComponent(location.pathname.split("/")[2]);
+const offset = Math.max(0, Number.parseInt(new URLSearchParams(location.search).get("offset"), 10) || 0);
+const path = `/api/projects/${encodeURIComponent(projectId)}`;
+const place = document.getElementById("project");
+let project = null;
+
+live(turn, (error) => showRefusal(place, error));
+
+async function turn(signal) {
+  const found = project ?? (await fetchJson(path, { signal }));
+  const { builds, pagination } = await fetchJson(`${path}/builds?limit=${PAGE}&offset=${offset}`, { signal });
+  if (signal.aborted) return 0;
+  project = found;
+  draw(builds, pagination);
+  const expecting = pagination.total === 0 || builds.some((build) => isActive(build.state));
+  return expecting ? BUSY_MS : CALM_MS;
+}
+
+function draw(builds, pagination) {
+  const empty = pagination.total === 0;
+  drawHead(empty);
+  document.getElementById("builds-section").hidden = empty;
+  drawBuilds(document.getElementById("builds"), builds);
+  fill(
+    document.getElementById("pages"),
+    offset > 0 ? el("a", { href: `?offset=${Math.max(0, offset - PAGE)}`, rel: "prev" }, "← Newer") : null,
+    pagination.hasMore ? el("a", { href: `?offset=${offset + PAGE}`, rel: "next" }, "Older →") : null,
+  );
+}
+
+/** Drawn once, and again when the first build takes the place of the instructions. */
+function drawHead(empty) {
+  if (place.dataset.empty === String(empty)) return;
+  place.dataset.empty = String(empty);
+  place.removeAttribute("aria-busy");
+  title(project.name);
+  crumbs(["Projects", "/"], [project.name, location.pathname]);
+  fill(
+    place,
+    el("h1", {}, el("bdi", {}, project.name)),
+    el("dl", { class: "facts" },
+      el("div", {}, el("dt", {}, "Account"), el("dd", {}, el("bdi", {}, project.account))),
+      project.repoUrl ? el("div", {}, el("dt", {}, "Repository"), el("dd", {}, el("code", {}, project.repoUrl))) : null,
+    ),
+    empty
+      ? howToPush(project)
+      : el("div", { class: "push" }, codeBlock(`git push ${project.pushUrl} HEAD`)),
+  );
+}

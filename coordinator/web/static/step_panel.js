@@ -1,0 +1,71 @@
+// The chosen step: how it stands, its artifacts, its log.
+
+import { drawArtifacts } from "./artifacts.js";
+import { el, fill, outsider } from "./dom.js";
+import { LogPanel } from "./log_panel.js";
+import { badge, isFinished } from "./status.js";
+import { hashFor } from "./steps.js";
+import { lasting } from "./times.js";
+
+const REASONS = {
+  engine: "the engine could not run it",
+  source: "its source could not be fetched",
+  outputs: "its outputs could not be stored",
+};
+
+export class StepPanel {
+  #place;
+  #head = el("header", { class: "step-head" });
+  #artifacts = el("div", { class: "artifacts" });
+  #log = null;
+  #drawn = "";
+
+  constructor(place) {
+    this.#place = place;
+    fill(place, this.#head, this.#artifacts);
+  }
+
+  /** Show `step`; `chosenAttempt` is null for the newest, which is followed from try to try. */
+  show(step, chosenAttempt) {
+    const attempt = Math.min(chosenAttempt ?? step.attempt, step.attempt);
+    const state = JSON.stringify([step, chosenAttempt]);
+    if (state === this.#drawn) return;
+    this.#drawn = state;
+    this.#place.setAttribute("aria-label", `Step ${step.name}`);
+    this.#drawHead(step, attempt);
+    drawArtifacts(this.#artifacts, isFinished(step.status) && step.startedAt ? step : null);
+    this.#showLog(step, attempt);
+  }
+
+  #drawHead(step, attempt) {
+    fill(
+      this.#head,
+      el("h2", {}, outsider(step.name)),
+      el("p", { class: "step-state" },
+        badge(step.status), lasting(step.startedAt, step.finishedAt),
+        step.reason ? outsider(REASONS[step.reason] ?? step.reason, { class: "reason" }) : null),
+      step.attempt > 1 ? attempts(step, attempt) : null,
+      step.message ? outsider(step.message, { class: `notice message ${step.status === "FAILED" ? "bad" : ""}` }) : null,
+      !isFinished(step.status) && step.waitsFor ? el("p", { class: "notice message" }, "Waiting: ", outsider(step.waitsFor)) : null,
+    );
+  }
+
+  #showLog(step, attempt) {
+    const begun = attempt >= 1 && (step.startedAt || attempt < step.attempt || step.status === "RUNNING");
+    const key = begun ? `${step.id} ${attempt}` : "";
+    if (this.#log?.key === key) return;
+    this.#log?.remove();
+    this.#log = begun ? new LogPanel({ key, step, attempt }) : null;
+    if (this.#log) this.#place.append(this.#log.element);
+  }
+}
+
+function attempts(step, shown) {
+  const numbers = Array.from({ length: step.attempt }, (_, index) => index + 1);
+  return el("nav", { class: "attempts", "aria-label": "Attempts" }, "Attempt",
+    numbers.map((number) =>
+      el("a", {
+        href: hashFor(step.name, number === step.attempt ? null : number),
+        "aria-current": number === shown ? "true" : undefined,
+      }, String(number))));
+}

@@ -1,0 +1,39 @@
+// Times that tick: durations of what still runs, and how long ago something was.
+
+import { el } from "./dom.js";
+import { ago, duration } from "./format.js";
+import { serverNow } from "./http.js";
+
+/** How long something took, or has taken until now; null for what never ran. */
+export function lasting(startedAt, finishedAt) {
+  if (!startedAt || startedAt === finishedAt) return null;
+  const started = Date.parse(startedAt);
+  if (finishedAt) return el("span", { class: "time" }, duration(Date.parse(finishedAt) - started));
+  return ticking({ "data-started": started });
+}
+
+export function since(moment) {
+  const title = new Date(moment).toLocaleString();
+  return ticking({ "data-ago": Date.parse(moment), datetime: moment, title });
+}
+
+function ticking(properties) {
+  const element = el("time", { class: "time", ...properties });
+  tick(element);
+  return element;
+}
+
+function tick(element) {
+  const { started, ago: moment } = element.dataset;
+  const text = started
+    ? wholeSeconds(serverNow() - Number(started))
+    : ago(serverNow() - Number(moment));
+  if (element.textContent !== text) element.textContent = text;
+}
+
+const wholeSeconds = (milliseconds) =>
+  milliseconds < 10_000 ? `${Math.floor(Math.max(0, milliseconds) / 1000)} s` : duration(milliseconds);
+
+setInterval(() => {
+  if (!document.hidden) document.querySelectorAll("time[data-started], time[data-ago]").forEach(tick);
+}, 1_000);

@@ -1,0 +1,199 @@
+"""The wire contract between coordinator and agents: one definition, used by both sides.
+
+JSON is camelCase; an absent value is left out, never null; unknown fields are ignored so that
+the two sides may be of different versions.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+LEASE_SECONDS = 20.0
+"""How long a hand-out lives without a renewal."""
+RENEW_EVERY_SECONDS = 6.0
+ACCEPT_WITHIN_SECONDS = 5.0
+POLL_HOLD_SECONDS = 50.0
+"""How long the coordinator holds an idle poll; at most 55 s by the design."""
+
+WORKSPACE = "/workspace"
+"""Where a step's working directory is in a container."""
+
+
+class WireModel(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of this value: camelCase, absent values left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StepStatus(StrEnum):
+    """A step's status as JSON shows it (an offered step shows as READY)."""
+
+    BLOCKED = "BLOCKED"
+    READY = "READY"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
+
+
+class Completion(StrEnum):
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+class CompletionReason(StrEnum):
+    """Why an attempt ended as it did, where the exit code does not say it."""
+
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    """The agent died under the script: the coordinator hands the step out again."""
+    ENGINE = "engine"
+    """The engine could not run it (no such image, engine away): see the message."""
+    OUT_OF_MEMORY = "outOfMemory"
+    OUTPUTS = "outputs"
+    """The declared outputs could not be stored: see the message."""
+    SOURCE = "source"
+    """The source or a dependency's artifacts could not be fetched: see the message."""
+
+
+class LeaseRef(WireModel):
+    step_id: str
+    epoch: int
+
+
+class RegisterRequest(WireModel):
+    name: str = Field(min_length=1, max_length=100)
+    labels: dict[str, str] = {}
+    slots: int = Field(default=1, ge=1, le=1000)
+
+
+class RegisterResponse(WireModel):
+    agent_id: str
+    token: str
+    """The agent's own credential, shown once."""
+
+
+class PollRequest(WireModel):
+    labels: dict[str, str] = {}
+    free: int = Field(ge=0, le=1000)
+    """Slots that are free now; offers not yet accepted count against it."""
+    leases: list[LeaseRef] = []
+    disk: dict[str, int] = {}
+    """`freeBytes`, `totalBytes` of the agent's data folder."""
+    warm: list[str] = []
+    """Project ids whose source this agent has."""
+    seen: str = ""
+    """The cursor of the last answer; opaque."""
+
+
+class Offer(WireModel):
+    step_id: str
+    epoch: int
+    accept_within_seconds: float = ACCEPT_WITHIN_SECONDS
+
+
+class PollResponse(WireModel):
+    offers: list[Offer] = []
+    cancels: list[LeaseRef] = []
+    lost: list[LeaseRef] = []
+    """Leases that are no longer the agent's: it kills that work and forgets it."""
+    drain: bool = False
+    seen: str = ""
+
+
+class RenewRequest(WireModel):
+    leases: list[LeaseRef]
+
+
+class RenewResponse(WireModel):
+    cancels: list[LeaseRef] = []
+    lost: list[LeaseRef] = []
+
+
+class AcceptRequest(WireModel):
+    epoch: int
+
+
+class CacheDir(WireModel):
+    path: str
+    """Absolute path in the container."""
+    id: str
+    """The cache's identity: a digest of project, step name and path."""
+
+
+class SourceSpec(WireModel):
+    url: str
+    """The project's repository at the coordinator, `…/git/<account>/<project>.git`."""
+    commit: str
+
+
+class ArtifactRef(WireModel):
+    name: str
+    """Path relative to the workspace, `/` separated, never `..`."""
+    size: int
+    sha256: str
+    mode: int = 0o644
+    """Permission bits, 0 to 0o777."""
+    url: str
+
+
+class DependencySpec(WireModel):
+    step_id: str
+    name: str
+    artifacts: list[ArtifactRef] = []
+
+
+class StepSpec(WireModel):
+    """All an agent needs to run one attempt of a step."""
+
+    step_id: str
+    epoch: int
+    attempt: int
+    name: str
+    build_id: str
+    build_number: int
+    project_id: str
+    image: str | None = None
+    """Image reference, resolved from the slug; the host engine ignores it."""
+    script: str
+    env: dict[str, str] = {}
+    """The step's environment, the `PUSHROD_*` variables included."""
+    cache_dirs: list[CacheDir] = []
+    output_paths: list[str] = []
+    """Paths or glob patterns (`dist/*.whl`, `reports/`) relative to the workspace."""
+    timeout_seconds: float
+    lease_seconds: float = LEASE_SECONDS
+    source: SourceSpec | None = None
+    dependencies: list[DependencySpec] = []
+    token: str
+    """A token for this attempt alone: source, artifacts, log."""
+
+
+class CompleteRequest(WireModel):
+    status: Completion
+    logs: str | None = None
+    """For workers without the log protocol: the whole log, used when none was sent."""
+    output_paths: list[str] | None = None
+    exit_code: int | None = None
+    epoch: int | None = None
+    log_bytes: int | None = Field(default=None, ge=0)
+    log_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    reason: CompletionReason | None = None
+    message: str | None = Field(default=None, max_length=4096)
+    """One or more sentences for people: what went wrong and what to do."""
+
+
+class CompleteResponse(WireModel):
+    success: bool
+    step_status: StepStatus
+    build_complete: bool

@@ -1,0 +1,99 @@
+"""`${{ … }}` in a workflow: refused, with the name of the variable that does it safely.
+
+What outsiders write (a branch's name, a commit's message) would become part of the script if it
+were put there as text; as an environment variable it stays data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines_schema.problem import shown
+
+OPENING = "${{"
+_CLOSING = "}}"
+
+VARIABLES = (
+    "PUSHROD_BRANCH",
+    "PUSHROD_COMMIT",
+    "PUSHROD_COMMIT_MESSAGE",
+    "PUSHROD_COMMIT_AUTHOR",
+    "PUSHROD_BUILD_ID",
+    "PUSHROD_BUILD_NUMBER",
+    "PUSHROD_REF",
+    "PUSHROD_EVENT",
+    "PUSHROD_STEP_NAME",
+    "PUSHROD_STEP_ID",
+    "PUSHROD_ATTEMPT",
+    "PUSHROD_PROJECT",
+    "PUSHROD_ACCOUNT",
+    "PUSHROD_WORKFLOW",
+    "PUSHROD_URL",
+    "PUSHROD_BUILD_URL",
+)
+"""What every step finds in its environment."""
+
+# The words people bring along, ours and other systems', in small letters.
+_WORDS = {
+    "PUSHROD_BRANCH": "branch ref_name head_ref github.ref_name github.head_ref git.branch",
+    "PUSHROD_COMMIT": "commit sha github.sha commit.sha git.sha git.commit",
+    "PUSHROD_COMMIT_MESSAGE": (
+        "message commit.message commit_message github.event.head_commit.message"
+    ),
+    "PUSHROD_COMMIT_AUTHOR": "author actor commit.author commit_author github.actor",
+    "PUSHROD_BUILD_ID": "build build.id build_id run_id github.run_id",
+    "PUSHROD_BUILD_NUMBER": "number build.number build_number run_number github.run_number",
+    "PUSHROD_REF": "ref github.ref git.ref tag",
+    "PUSHROD_EVENT": "event event_name github.event_name",
+    "PUSHROD_STEP_NAME": "step step.name step_name github.job",
+    "PUSHROD_STEP_ID": "step.id step_id",
+    "PUSHROD_ATTEMPT": "attempt run_attempt github.run_attempt",
+    "PUSHROD_PROJECT": "project project.name repository github.repository",
+    "PUSHROD_ACCOUNT": "account owner github.repository_owner",
+    "PUSHROD_WORKFLOW": "workflow workflow.name github.workflow",
+    "PUSHROD_URL": "url server_url github.server_url",
+    "PUSHROD_BUILD_URL": "build.url build_url run_url",
+}
+_VARIABLE_OF = {word: variable for variable, words in _WORDS.items() for word in words.split()}
+_NOT_BUILT = {
+    "matrix": "`matrix`",
+    "params": "`on.manual`",
+    "inputs": "`inputs`",
+    "secrets": "`secrets`",
+}
+
+
+def expressions(text: str) -> Iterator[tuple[int, str]]:
+    """Each `${{ … }}` of a text: which `${{` it is, counted from 0, and what stands inside."""
+    position = text.find(OPENING)
+    count = 0
+    while position >= 0:
+        end = text.find(_CLOSING, position)
+        if end < 0:
+            return
+        inside = text[position + len(OPENING) : end]
+        yield count, inside.strip()
+        count += 1 + inside.count(OPENING)
+        position = text.find(OPENING, end)
+
+
+def refusal(expression: str, in_script: bool) -> str:
+    """Why an expression is refused, and what to write instead."""
+    written = f"{shown('${{ ' + expression + ' }}')} is not replaced"
+    word = expression.casefold()
+    head, _, rest = word.partition(".")
+    if word in _VARIABLE_OF:
+        return f"{written}: {_instead(_VARIABLE_OF[word], in_script)}"
+    if head in _NOT_BUILT:
+        return f"{written}: {_NOT_BUILT[head]} is not supported yet"
+    if head in ("env", "vars") and rest.isidentifier():
+        name = expression.partition(".")[2]
+        return f"{written}: {_instead(name, in_script)}"
+    known = ", ".join(VARIABLES[:6])
+    return f"{written}: use the environment variables in `run` ({known}, …)"
+
+
+def _instead(variable: str, in_script: bool) -> str:
+    if in_script:
+        return f'write "${variable}"'
+    return f"the script finds it as the environment variable {variable}"

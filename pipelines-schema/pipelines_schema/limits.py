@@ -1,0 +1,35 @@
+"""The bounds of the workflow language: one definition for the parser and the JSON Schema."""
+
+from __future__ import annotations
+
+MAX_FILE_BYTES = 1024 * 1024
+MAX_NODES = 20_000
+"""Nodes of a document with every alias written out, so that a bomb is refused unexploded."""
+MAX_DEPTH = 50
+MAX_EXPANDED_CHARACTERS = 4 * 1024 * 1024
+"""Text of a document with every alias written out: one long script may be shared, not a thousand
+times."""
+MAX_PROBLEMS = 100
+"""Listed problems of one file; one more says that the list was cut."""
+
+MAX_NAME_CHARACTERS = 100
+MAX_STEPS = 500
+MAX_IMAGE_CHARACTERS = 500
+MAX_SCRIPT_BYTES = 512 * 1024
+MAX_ENVIRONMENT_ENTRY_BYTES = 128 * 1024 - 1
+"""`NAME=value` without its closing NUL: what Linux lets one string of an environment be."""
+MAX_PATH_BYTES = 1000
+MAX_PATHS = 100
+MAX_LABELS = 50
+MAX_LABEL_CHARACTERS = 100
+MAX_BRANCH_PATTERNS = 100
+MAX_BRANCH_PATTERN_CHARACTERS = 255
+
+DEFAULT_TIMEOUT_SECONDS = 60 * 60
+MAX_TIMEOUT_SECONDS = 24 * 60 * 60
+MAX_RETRIES = 10
+
+ENVIRONMENT_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+RESERVED_PREFIX = "PUSHROD_"
+LABEL_NAME = "[A-Za-z0-9][A-Za-z0-9._/-]*"
+DURATION = "(?=[0-9])(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?"

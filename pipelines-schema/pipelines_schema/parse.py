@@ -1,0 +1,64 @@
+"""The two doors of the workflow language: a file's bytes, and the API's JSON. Both are pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines_schema.compose import compose
+from pipelines_schema.fields import Reading
+from pipelines_schema.json_nodes import JsonComposer
+from pipelines_schema.limits import MAX_PROBLEMS
+from pipelines_schema.problem import NotComposed, Problem, ProblemList, TooManyProblems
+from pipelines_schema.read_workflow import read_api_workflow, read_workflow
+from pipelines_schema.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """Either a workflow, or the problems for which there is none."""
+
+    workflow: Workflow | None
+    problems: tuple[Problem, ...]
+
+
+def parse_workflow(content: bytes, file: str) -> Parsed:
+    """Read a workflow file; `file` is its path in the repository. Raises nothing, on any bytes."""
+    problems = ProblemList(file)
+
+    def read() -> Workflow:
+        document = compose(content, problems)
+        return read_workflow(Reading(problems, document.lines), document.root, file)
+
+    return _parsed(read, problems, Problem(message=_CUT, file=file, line=1, column=1))
+
+
+def workflow_from_json(name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:
+    """Check a workflow that came as decoded JSON, by the rules that files are checked by."""
+    problems = ProblemList(None)
+    composer = JsonComposer(problems)
+
+    def read() -> Workflow:
+        return read_api_workflow(
+            Reading(problems, is_json=True),
+            composer.node(name, "name"),
+            composer.node(steps, "steps"),
+        )
+
+    return _parsed(read, problems, Problem(message=_CUT, path="steps"))
+
+
+_CUT = f"there are more than {MAX_PROBLEMS} problems: only the first are listed"
+
+
+def _parsed(read: Callable[[], Workflow], problems: ProblemList, cut: Problem) -> Parsed:
+    try:
+        workflow = read()
+    except NotComposed:
+        return Parsed(workflow=None, problems=problems.in_order())
+    except TooManyProblems:
+        return Parsed(workflow=None, problems=(*problems.in_order(), cut))
+    if problems:
+        return Parsed(workflow=None, problems=problems.in_order())
+    return Parsed(workflow=workflow, problems=())

@@ -1,0 +1,395 @@
+"""One step of a document → `Step`, with every mistake noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines_schema.fields import Field, Reading, Vocabulary
+from pipelines_schema.limits import (
+    DEFAULT_TIMEOUT_SECONDS,
+    DURATION,
+    ENVIRONMENT_NAME,
+    LABEL_NAME,
+    MAX_ENVIRONMENT_ENTRY_BYTES,
+    MAX_IMAGE_CHARACTERS,
+    MAX_LABEL_CHARACTERS,
+    MAX_LABELS,
+    MAX_NAME_CHARACTERS,
+    MAX_PATHS,
+    MAX_RETRIES,
+    MAX_SCRIPT_BYTES,
+    MAX_STEPS,
+    MAX_TIMEOUT_SECONDS,
+    RESERVED_PREFIX,
+)
+from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described, integer
+from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
+from pipelines_schema.problem import Place, shown
+from pipelines_schema.suggestions import closest
+from pipelines_schema.workflow import Retries, RetryCause, Step
+
+STEP = Vocabulary(
+    where="a step",
+    known=(
+        "name",
+        "image",
+        "imageSlug",
+        "run",
+        "runScript",
+        "dependsOn",
+        "env",
+        "cacheDirs",
+        "outputPaths",
+        "timeout",
+        "retries",
+        "agents",
+    ),
+    not_built=(
+        "matrix",
+        "when",
+        "inputs",
+        "services",
+        "secrets",
+        "resources",
+        "network",
+        "allowFailure",
+        "runOn",
+        "reports",
+        "build",
+    ),
+    synonyms={
+        "needs": "write `dependsOn`",
+        "depends": "write `dependsOn`",
+        "script": "write `run`",
+        "command": "write `run`",
+        "commands": "write `run: |` with one command on each line",
+        "uses": "write a script in `run`",
+        "environment": "write `env`",
+        "variables": "write `env`",
+        "cache": "write `cacheDirs`",
+        "artifacts": "write `outputPaths`",
+        "outputs": "write `outputPaths`",
+        "timeoutSeconds": "write `timeout`, such as `10m`",
+        "labels": "write `agents`",
+        "tags": "write `agents`",
+        "if": "conditions (`when`) are not supported yet",
+        "on": "`on` belongs to the workflow, beside `steps`",
+        "steps": "a step has no steps of its own: give each its `dependsOn`",
+    },
+)
+_RETRIES = Vocabulary(where="`retries`", known=("max", "on"))
+_TIMEOUT_HINT = "write a duration such as `90s`, `10m` or `1h30m`"
+_RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [lost, timeout]}}`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenStep:
+    """A step as far as it could be read, with the places that the graph's problems need."""
+
+    place: Place
+    name: str | None
+    dependencies: tuple[tuple[Place, str], ...]
+    step: Step
+
+
+def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
+    """`number` counts from 1. None where the item is no mapping at all."""
+    if not isinstance(node, MapNode):
+        if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
+            reading.add(
+                node.place,
+                f"step {number} must be a mapping, this is {described(node)}: begin it with "
+                "`- name: …`",
+            )
+        return None
+    fields = reading.fields(node, STEP)
+    name = _name(reading, node, fields, number)
+    called = f"step {shown(name)}" if name else f"step {number}"
+    is_build = any(key.text == "build" for key, _ in node.entries)
+    dependencies = _dependencies(reading, fields)
+    return WrittenStep(
+        place=fields["name"].place if "name" in fields else node.place,
+        name=name,
+        dependencies=dependencies,
+        step=Step(
+            name=name or "",
+            image=_image(reading, node, fields, None if is_build else called),
+            script=_script(reading, node, fields, None if is_build else called) or "",
+            depends_on=tuple(dependency for _, dependency in dependencies),
+            env=read_environment(reading, fields.get("env")),
+            cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
+            output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
+            timeout_seconds=_timeout(reading, fields.get("timeout")),
+            retries=_retries(reading, fields.get("retries")),
+            agents=_agents(reading, fields.get("agents")),
+        ),
+    )
+
+
+def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:
+    if "name" not in fields:
+        reading.add(node.place, f"step {number} needs `name`")
+        return None
+    entry = fields["name"]
+    name = reading.line_of_text(entry, "write the step's name", MAX_NAME_CHARACTERS)
+    if name is not None and "/" in name:
+        reading.add(
+            entry.place, f"the step's name {shown(name)} must not hold `/`: write `-` or a space"
+        )
+    return name
+
+
+def _one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -> Field | None:
+    """The field under one of its two names; both at once are a problem."""
+    if short in fields and long in fields:
+        reading.add(
+            fields[long].key.place,
+            f"`{short}` and `{long}` are the same thing: remove one of them",
+        )
+    return fields.get(short) or fields.get(long)
+
+
+def _image(
+    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+) -> str | None:
+    entry = _one_of(reading, fields, "image", "imageSlug")
+    if entry is None:
+        if called is not None:
+            reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
+        return None
+    image = reading.line_of_text(entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS)
+    if image is not None and (" " in image or not image.isprintable()):
+        reading.add(
+            entry.place,
+            f"{entry.label} must not hold spaces or invisible characters: "
+            "write a slug or an image reference such as `python:3.12`",
+        )
+    elif image is not None and not (image[0].isalnum() or image[0] == "_"):
+        reading.add(
+            entry.place,
+            f"{entry.label} must begin with a letter or a digit: write a slug "
+            "or an image reference such as `python:3.12`",
+        )
+    return image
+
+
+def _script(
+    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+) -> str | None:
+    entry = _one_of(reading, fields, "run", "runScript")
+    if entry is None:
+        if called is not None:
+            reading.add(node.place, f"{called} needs `run`: the script to run")
+        return None
+    script = reading.text(entry, "write the script as text, below `run: |`, a command on each line")
+    if script is None:
+        return None
+    if not script.strip():
+        reading.add(entry.place, f"{entry.label} is blank: write the script to run")
+    size = len(script.encode())
+    if size > MAX_SCRIPT_BYTES:
+        reading.add(
+            entry.place,
+            f"{entry.label} has {size:,} bytes, more than {MAX_SCRIPT_BYTES // 1024} KiB: move it "
+            "into a file of the repository",
+        )
+    reading.refuse_expressions(entry.value, in_script=True)
+    return script
+
+
+def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Place, str], ...]:
+    if "dependsOn" not in fields:
+        return ()
+    found: dict[str, Place] = {}
+    hint = "write a list of step names, or remove the key"
+    for place, name in reading.texts(fields["dependsOn"], hint, MAX_STEPS, one_allowed=True):
+        if name in found:
+            reading.add(place, f"`dependsOn` names {shown(name)} twice: remove one of them")
+        else:
+            found[name] = place
+    return tuple((place, name) for name, place in found.items())
+
+
+def read_environment(reading: Reading, entry: Field | None) -> dict[str, str]:
+    """The variables of an `env`, as text; numbers and booleans keep the text as written."""
+    if entry is None:
+        return {}
+    node = reading.mapping(entry, "write `NAME: value` for each variable, or remove the key")
+    env: dict[str, str] = {}
+    for key, value in () if node is None else node.entries:
+        text = _environment_value(reading, Field(key, value))
+        if _environment_name_is_good(reading, key) and text is not None:
+            env[key.text] = text
+    return env
+
+
+def _environment_name_is_good(reading: Reading, key: ScalarNode) -> bool:
+    if not re.fullmatch(ENVIRONMENT_NAME, key.text):
+        reading.add(
+            key.place,
+            f"the variable {shown(key.text)} must be named by letters, digits and `_`, and not "
+            "begin with a digit",
+        )
+        return False
+    if key.text.startswith(RESERVED_PREFIX):
+        reading.add(
+            key.place,
+            f"the variable {shown(key.text)} is not yours to set: names that begin with "
+            f"`{RESERVED_PREFIX}` are pushrod's own",
+        )
+        return False
+    return True
+
+
+def _environment_value(reading: Reading, entry: Field) -> str | None:
+    value = entry.value
+    if isinstance(value, ScalarNode) and value.kind is not Kind.NULL:
+        if value.kind is Kind.BROKEN or reading.refuse_expressions(value):
+            return None
+        if "\0" in value.text:
+            reading.add(value.place, f"the variable {entry.label} holds a NUL byte: remove it")
+            return None
+        if len(f"{entry.name}={value.text}".encode()) > MAX_ENVIRONMENT_ENTRY_BYTES:
+            reading.add(
+                value.place,
+                f"the variable {entry.label} is longer than the "
+                f"{(MAX_ENVIRONMENT_ENTRY_BYTES + 1) // 1024} KiB that Linux allows: put the text "
+                "into a file of the repository",
+            )
+            return None
+        return value.text
+    if entry.is_null:
+        reading.add(
+            entry.place, f'the variable {entry.label} is empty: write `""` if that is meant'
+        )
+    else:
+        reading.add(
+            entry.place, f"the variable {entry.label} must be text, this is {described(value)}"
+        )
+    return None
+
+
+def _paths(
+    reading: Reading, entry: Field | None, normalised: Callable[[str], str]
+) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    found: dict[str, str] = {}
+    for place, text in reading.texts(entry, "write a list of paths, or remove the key", MAX_PATHS):
+        try:
+            path = normalised(text)
+        except BadPath as error:
+            reading.add(place, f"the path {shown(text)} of {entry.label} {error}")
+            continue
+        if path.rstrip("/") in found:
+            reading.add(place, f"{entry.label} names {shown(path)} twice: remove one of them")
+        found[path.rstrip("/")] = path
+    return tuple(found.values())
+
+
+def _timeout(reading: Reading, entry: Field | None) -> int:
+    if entry is None or entry.is_broken:
+        return DEFAULT_TIMEOUT_SECONDS
+    seconds = _duration_seconds(entry.value)
+    if seconds is None:
+        if entry.is_null:
+            reading.add(entry.place, f"{entry.label} is empty: {_TIMEOUT_HINT}")
+        else:
+            reading.add(
+                entry.place,
+                f"{entry.label} is no duration: {_TIMEOUT_HINT}, or a whole number of seconds",
+            )
+    elif not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+        reading.add(
+            entry.place,
+            f"{entry.label} must be from 1 second to {MAX_TIMEOUT_SECONDS // 3600} hours",
+        )
+    return seconds or DEFAULT_TIMEOUT_SECONDS
+
+
+def _duration_seconds(node: Node) -> int | None:
+    """`90s`, `10m`, `1h30m` or whole seconds; None for anything else."""
+    if not isinstance(node, ScalarNode):
+        return None
+    if node.kind is Kind.INTEGER:
+        return integer(node)
+    if node.kind is not Kind.TEXT or not re.fullmatch(DURATION, node.text):
+        return None
+    unit_seconds = {"h": 3600, "m": 60, "s": 1}
+    parts = re.findall("([0-9]+)([hms])", node.text)
+    return sum(int(count) * unit_seconds[unit] for count, unit in parts)
+
+
+def _retries(reading: Reading, entry: Field | None) -> Retries:
+    if entry is None:
+        return Retries()
+    if isinstance(entry.value, ScalarNode):
+        return Retries(max=_retry_count(reading, entry))
+    node = reading.mapping(entry, _RETRIES_HINT)
+    if node is None:
+        return Retries()
+    fields = reading.fields(node, _RETRIES)
+    if "max" not in fields:
+        reading.add(node.place, f"`retries` needs `max`, a number from 0 to {MAX_RETRIES}")
+        return Retries()
+    return Retries(
+        max=_retry_count(reading, fields["max"]), on=_retry_causes(reading, fields.get("on"))
+    )
+
+
+def _retry_count(reading: Reading, entry: Field) -> int:
+    count = integer(entry.value) if isinstance(entry.value, ScalarNode) else None
+    if count is not None and 0 <= count <= MAX_RETRIES:
+        return count
+    if not entry.is_broken:
+        reading.add(entry.place, f"{entry.label} must be a whole number from 0 to {MAX_RETRIES}")
+    return 0
+
+
+def _retry_causes(reading: Reading, entry: Field | None) -> tuple[RetryCause, ...]:
+    if entry is None:
+        return tuple(RetryCause)
+    words = [cause.value for cause in RetryCause]
+    listed = ", ".join(f"`{word}`" for word in words)
+    chosen: set[str] = set()
+    hint = f"write a list of {listed}"
+    if isinstance(entry.value, ListNode) and not entry.value.items:
+        reading.add(entry.place, f"{entry.label} is empty, so nothing would be tried again: {hint}")
+    for place, word in reading.texts(entry, hint, MAX_PATHS, one_allowed=True):
+        if word not in words:
+            near = closest(word, words)
+            meant = f"did you mean `{near}`?" if near else f"write {listed}"
+            reading.add(place, f"unknown cause {shown(word)} in `retries`: {meant}")
+        elif word in chosen:
+            reading.add(place, f"{entry.label} names {shown(word)} twice: remove one of them")
+        chosen.add(word)
+    return tuple(cause for cause in RetryCause if cause.value in chosen)
+
+
+def _agents(reading: Reading, entry: Field | None) -> dict[str, str]:
+    if entry is None:
+        return {}
+    node = reading.mapping(entry, "write the labels an agent must have, such as `{os: linux}`")
+    entries = () if node is None else node.entries
+    if len(entries) > MAX_LABELS:
+        reading.add(
+            entry.place,
+            f"{entry.label} has {len(entries)} labels: at most {MAX_LABELS} are allowed",
+        )
+        return {}
+    labels: dict[str, str] = {}
+    for key, value in entries:
+        if len(key.text) > MAX_LABEL_CHARACTERS or not re.fullmatch(LABEL_NAME, key.text):
+            reading.add(
+                key.place,
+                f"the label {shown(key.text)} must begin with a letter or a digit and go on with "
+                f"these, `.`, `_`, `-` or `/`, at most {MAX_LABEL_CHARACTERS} characters",
+            )
+        text = reading.line_of_text(
+            Field(key, value), "write the label's value", MAX_LABEL_CHARACTERS
+        )
+        if text is not None:
+            labels[key.text] = text
+    return labels

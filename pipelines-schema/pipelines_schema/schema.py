@@ -1,0 +1,259 @@
+"""The JSON Schema of the workflow file, for editors: `python -m pipelines_schema.schema` writes it.
+
+It describes shapes. What only the parser can know (unknown dependencies, cycles, doubled names,
+paths outside the workspace) it lets pass.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines_schema import limits
+from pipelines_schema.workflow import RetryCause
+
+FILE_NAME = "workflow.schema.json"
+
+_TEXT_TYPES = ["string", "number", "boolean"]
+"""Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
+
+
+def workflow_schema() -> dict[str, Any]:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pushrod workflow",
+        "description": "A workflow of pushrod: `.pushrod.yml`, or any `.pushrod/*.yml`.",
+        **_object(
+            {
+                "name": _text(
+                    "Name of the workflow; the file's name without its ending if left out.",
+                    limits.MAX_NAME_CHARACTERS,
+                ),
+                "on": _on(),
+                "env": _described("env", "Environment variables of every step."),
+                "steps": {
+                    "description": "What a build does. Steps run at once unless `dependsOn` makes "
+                    "them wait.",
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": limits.MAX_STEPS,
+                    "items": {"$ref": "#/$defs/step"},
+                },
+            },
+            required=["steps"],
+        ),
+        "$defs": {
+            "step": _step(),
+            "env": _environment(),
+            "push": _push(),
+            "timeout": _timeout(),
+            "retries": _retries(),
+            "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
+            "paths": {
+                "type": "array",
+                "maxItems": limits.MAX_PATHS,
+                "items": {"type": _TEXT_TYPES, "minLength": 1},
+            },
+        },
+    }
+
+
+def rendered() -> str:
+    """The text of the published file."""
+    return json.dumps(workflow_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _step() -> dict[str, Any]:
+    image = (
+        "Image the step runs in: the slug of a registered image, or an image reference such as "
+        "`python:3.12`."
+    )
+    script = (
+        "Bash script of the step. It runs in `/workspace`, which holds the source at the commit "
+        "with the outputs of the steps it depends on laid over it."
+    )
+    step = _object(
+        {
+            "name": _text(
+                "Name of the step, unique in the workflow.",
+                limits.MAX_NAME_CHARACTERS,
+                pattern="^[^/]*$",
+            ),
+            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"),
+            "imageSlug": _text(
+                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"
+            ),
+            "run": _text(script, limits.MAX_SCRIPT_BYTES),
+            "runScript": _text("The same as `run`.", limits.MAX_SCRIPT_BYTES),
+            "dependsOn": _depends_on(),
+            "env": _described(
+                "env", "Environment variables of this step; they win over the workflow's."
+            ),
+            "cacheDirs": _described(
+                "paths",
+                "Folders kept from build to build: absolute paths, or `~/…`. A cache belongs to "
+                "this project and step.",
+            ),
+            "outputPaths": _described(
+                "paths",
+                "Artifacts of the step: paths or patterns relative to the workspace, such as "
+                "`dist/*.whl` or `reports/`. They are kept also when the script fails.",
+            ),
+            "timeout": {"$ref": "#/$defs/timeout"},
+            "retries": {"$ref": "#/$defs/retries"},
+            "agents": _agents(),
+        },
+        required=["name"],
+    )
+    step["allOf"] = [
+        {"oneOf": [{"required": ["image"]}, {"required": ["imageSlug"]}]},
+        {"oneOf": [{"required": ["run"]}, {"required": ["runScript"]}]},
+    ]
+    return step
+
+
+def _on() -> dict[str, Any]:
+    return {
+        "description": "What starts a build. Left out: every push to a branch.",
+        "oneOf": [
+            {"const": "push"},
+            {"type": "array", "minItems": 1, "maxItems": 1, "items": {"const": "push"}},
+            {**_object({"push": {"$ref": "#/$defs/push"}}), "minProperties": 1},
+        ],
+    }
+
+
+def _push() -> dict[str, Any]:
+    pattern = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    }
+    branches = {
+        "description": "Branches whose pushes start a build. `*` stands for any run of characters "
+        "without `/`, `**` for any run, `?` for one character; `!pattern` excludes.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": limits.MAX_BRANCH_PATTERNS,
+                "items": pattern,
+            },
+            pattern,
+        ],
+    }
+    return {
+        "description": "A push to a branch; all branches if none are named.",
+        "anyOf": [_object({"branches": branches}), {"type": "null"}],
+    }
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "propertyNames": {
+            "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+            "not": {"pattern": f"^{limits.RESERVED_PREFIX}"},
+        },
+        "additionalProperties": {"type": _TEXT_TYPES},
+    }
+
+
+def _depends_on() -> dict[str, Any]:
+    name = {"type": _TEXT_TYPES}
+    return {
+        "description": "Steps that must succeed before this one starts.",
+        "anyOf": [
+            {"type": "array", "maxItems": limits.MAX_STEPS, "uniqueItems": True, "items": name},
+            name,
+        ],
+    }
+
+
+def _timeout() -> dict[str, Any]:
+    return {
+        "description": "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
+        "most 24 hours. One hour if left out.",
+        "anyOf": [
+            {"type": "string", "pattern": f"^{limits.DURATION}$"},
+            {"type": "integer", "minimum": 1, "maximum": limits.MAX_TIMEOUT_SECONDS},
+        ],
+    }
+
+
+def _retries() -> dict[str, Any]:
+    count = {
+        "description": "Attempts after the first.",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": limits.MAX_RETRIES,
+    }
+    cause = {"$ref": "#/$defs/retryCause"}
+    causes = {
+        "description": "After what another attempt is made: the agent was lost, the time was up, "
+        "the script failed. All three if left out.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(RetryCause),
+                "uniqueItems": True,
+                "items": cause,
+            },
+            cause,
+        ],
+    }
+    return {
+        "description": "How often the step is tried again. Never if left out.",
+        "anyOf": [count, _object({"max": count, "on": causes}, required=["max"])],
+    }
+
+
+def _agents() -> dict[str, Any]:
+    return {
+        "description": "Labels that an agent must have to run the step, such as `{os: linux}`.",
+        "type": "object",
+        "maxProperties": limits.MAX_LABELS,
+        "propertyNames": {
+            "pattern": f"^{limits.LABEL_NAME}$",
+            "maxLength": limits.MAX_LABEL_CHARACTERS,
+        },
+        "additionalProperties": {
+            "type": _TEXT_TYPES,
+            "minLength": 1,
+            "maxLength": limits.MAX_LABEL_CHARACTERS,
+        },
+    }
+
+
+def _object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+    if required:
+        schema["required"] = required
+    return schema
+
+
+def _text(description: str, max_characters: int, pattern: str | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "description": description,
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": max_characters,
+    }
+    if pattern is not None:
+        schema["pattern"] = pattern
+    return schema
+
+
+def _described(definition: str, description: str) -> dict[str, Any]:
+    return {"description": description, "$ref": f"#/$defs/{definition}"}
+
+
+if __name__ == "__main__":
+    published = Path(__file__).parent.parent / FILE_NAME
+    published.write_text(rendered(), encoding="utf-8")

@@ -1,0 +1,110 @@
+"""Which pushes start a workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from pipelines_schema.limits import MAX_BRANCH_PATTERN_CHARACTERS
+from pipelines_schema.workflow import Workflow
+
+
+def triggered_by_push(workflow: Workflow, branch: str) -> bool:
+    """Whether a push to `branch` (short name, `main`) starts the workflow."""
+    push = workflow.triggers.push
+    if push is None:
+        return False
+    return push.branches is None or branch_matches(push.branches, branch)
+
+
+def branch_matches(patterns: Sequence[str], branch: str) -> bool:
+    """Whether some pattern matches and no `!pattern` does; only `!patterns` exclude from all."""
+    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    if any(pattern_matches(pattern, branch) for pattern in unwanted):
+        return False
+    return not wanted or any(pattern_matches(pattern, branch) for pattern in wanted)
+
+
+def branch_pattern_problem(pattern: str) -> str | None:
+    """What is wrong with a branch pattern, or None."""
+    name = pattern.removeprefix("!")
+    if not name:
+        return "is empty: write a branch or a pattern such as `release/*`"
+    if len(pattern) > MAX_BRANCH_PATTERN_CHARACTERS:
+        return f"is longer than {MAX_BRANCH_PATTERN_CHARACTERS} characters"
+    if name.startswith("refs/"):
+        return "must be a branch's short name: write `main`, not `refs/heads/main`"
+    forbidden = [c for c in name if c in " ~^:\\[" or not c.isprintable()]
+    if forbidden or ".." in name or name.startswith("/") or name.endswith("/"):
+        return "is no name that git allows for a branch, so it would never match"
+    return None
+
+
+class _Wildcard(Enum):
+    ONE = "?"
+    """Any character but `/`."""
+    SEGMENT = "*"
+    """Any run of characters without `/`."""
+    ANY = "**"
+    FOLDERS = "**/"
+    """At the start of a segment: nothing, or whole segments."""
+
+
+def pattern_matches(pattern: str, branch: str) -> bool:
+    """Match `*` (not across `/`), `**` (across) and `?`; all else stands for itself.
+
+    Steps through all ways of matching at once: a pattern full of stars costs its length times the
+    branch's, where a backtracking regular expression would take for ever.
+    """
+    reached = {0}
+    for token in _tokens(pattern):
+        reached = _step(token, reached, branch)
+        if not reached:
+            return False
+    return len(branch) in reached
+
+
+def _tokens(pattern: str) -> list[str | _Wildcard]:
+    tokens: list[str | _Wildcard] = []
+    position = 0
+    while position < len(pattern):
+        at_segment_start = position == 0 or pattern[position - 1] == "/"
+        if at_segment_start and pattern.startswith("**/", position):
+            token: str | _Wildcard = _Wildcard.FOLDERS
+        elif pattern.startswith("**", position):
+            token = _Wildcard.ANY
+        elif pattern[position] in "*?":
+            token = _Wildcard(pattern[position])
+        else:
+            token = pattern[position]
+        tokens.append(token)
+        position += len(token.value if isinstance(token, _Wildcard) else token)
+    return tokens
+
+
+def _step(token: str | _Wildcard, reached: set[int], branch: str) -> set[int]:
+    match token:
+        case _Wildcard.ANY:
+            return set(range(min(reached), len(branch) + 1))
+        case _Wildcard.FOLDERS:
+            first = min(reached)
+            return reached | {
+                end for end in range(first + 1, len(branch) + 1) if branch[end - 1] == "/"
+            }
+        case _Wildcard.SEGMENT:
+            return _within_segments(reached, branch)
+        case _Wildcard.ONE:
+            return {at + 1 for at in reached if at < len(branch) and branch[at] != "/"}
+        case _:
+            return {at + 1 for at in reached if branch.startswith(token, at)}
+
+
+def _within_segments(reached: set[int], branch: str) -> set[int]:
+    result: set[int] = set()
+    inside = False
+    for position in range(len(branch) + 1):
+        inside = position in reached or (inside and branch[position - 1] != "/")
+        if inside:
+            result.add(position)
+    return result

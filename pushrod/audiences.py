@@ -1,0 +1,94 @@
+"""How a followed build is shown: exact bytes, lines with step names, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from pushrod.client import Json
+from pushrod.log_lines import PrefixedLines, prefix_for
+from pushrod.presentation import FINISHED_STEPS, say, step_summary
+
+PREFIX_COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
+
+
+def write_bytes(data: bytes) -> None:
+    """Exactly these bytes to stdout, at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+class RawBytes:
+    """One step's log as it is."""
+
+    def step_changed(self, step: Json) -> None:
+        if int(step.get("attempt", 0)) > 1 and step["status"] == "RUNNING":
+            say(f"-- attempt {step['attempt']}")
+
+    def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
+        write_bytes(data)
+
+    def log_ended(self, step: Json, attempt: int) -> None:
+        """The bytes were all there is to say."""
+
+
+class MarkedLines:
+    """Several steps' logs, line by line, each with its step's name; the steps' news on stderr."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._lines: dict[tuple[str, int], PrefixedLines] = {}
+
+    def step_changed(self, step: Json) -> None:
+        status = step["status"]
+        if status in FINISHED_STEPS or status == "RUNNING":
+            attempt = int(step.get("attempt", 0))
+            again = f" (attempt {attempt})" if attempt > 1 and status == "RUNNING" else ""
+            say(f"-- {step['name']}: {step_summary(step)}{again}")
+
+    def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
+        key = (step["id"], attempt)
+        if key not in self._lines:
+            self._lines[key] = PrefixedLines(prefix=self._prefix(step["name"]), write=write_bytes)
+        self._lines[key].feed(data)
+
+    def log_ended(self, step: Json, attempt: int) -> None:
+        if lines := self._lines.pop((step["id"], attempt), None):
+            lines.close()
+
+    def _prefix(self, name: str) -> bytes:
+        text = prefix_for(name, self._names)
+        if sys.stdout.isatty():
+            place = self._names.index(name) if name in self._names else 0
+            text = click.style(text, fg=PREFIX_COLOURS[place % len(PREFIX_COLOURS)])
+        return text.encode(errors="replace")
+
+
+class JsonLines:
+    """One JSON object a line: bytes of logs as text, and the steps' news."""
+
+    def step_changed(self, step: Json) -> None:
+        print_line({"event": "step", "step": step})
+
+    def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
+        print_line(
+            {
+                "event": "log",
+                "stepId": step["id"],
+                "step": step["name"],
+                "attempt": attempt,
+                "offset": offset,
+                "bytes": len(data),
+                "text": data.decode("utf-8", "replace"),
+            }
+        )
+
+    def log_ended(self, step: Json, attempt: int) -> None:
+        print_line({"event": "logEnd", "stepId": step["id"], "attempt": attempt})
+
+
+def print_line(value: Json) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()

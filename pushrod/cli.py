@@ -1,0 +1,51 @@
+"""The `pushrod` command: its table of commands; each is imported when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pushrod.connection import ConnectionOptions
+from pushrod.lazy_group import LazyGroup
+
+COMMANDS = {
+    "up": ("pushrod.commands.up:up", "Run coordinator, agent and engine, all local."),
+    "demo": ("pushrod.commands.demo:demo", "Show the whole way from a git push to a build."),
+    "coordinator": ("pushrod.commands.coordinator:coordinator", "Run the coordinator alone."),
+    "agent": ("pushrod.commands.agent:agent", "Run an agent; `agent token` admits one."),
+    "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
+    "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
+    "project": ("pushrod.commands.project:project", "Create and list projects."),
+    "build": ("pushrod.commands.build:build", "List, show, cancel and retry builds."),
+    "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
+    "image": ("pushrod.commands.image:image", "Name container images by slugs."),
+    "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),
+    "git-credential": (
+        "pushrod.commands.git_credential:git_credential",
+        "Give git the token (a credential helper).",
+    ),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--url", help="The coordinator (or PUSHROD_URL).")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that holds the token (or PUSHROD_TOKEN).",
+)
+@click.version_option(package_name="pushrod", message="pushrod %(version)s")
+@click.pass_context
+def pushrod(context: click.Context, url: str | None, token_file: Path | None) -> None:
+    """Self-hosted CI that turns a git push into running containers."""
+    context.obj = ConnectionOptions(url=url, token_file=token_file)
+
+
+def main() -> None:
+    """The console script."""
+    pushrod(prog_name="pushrod")

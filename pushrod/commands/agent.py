@@ -1,0 +1,105 @@
+"""`pushrod agent`, and `pushrod agent token`, which admits one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushrod.commands.up import ENGINE_HELP, agent_name, default_slots
+from pushrod.connection import (
+    Connection,
+    ConnectionOptions,
+    connection_options,
+    default_data_folder,
+    resolve_connection,
+)
+
+if TYPE_CHECKING:
+    from pushrod.serving import AgentOptions
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """`key=value` → both. Raises click.BadParameter."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise click.BadParameter(f"{text!r} must look like os=linux", param_hint="--label")
+    return key, value
+
+
+@click.group(invoke_without_command=True)
+@click.option("--name", help="For people (default: the machine's name).")
+@click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="What steps ask for.")
+@click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the agent's data (default: `agent` in the default data folder).",
+)
+@connection_options
+@click.pass_context
+def agent(
+    context: click.Context,
+    options: ConnectionOptions,
+    name: str | None,
+    slots: int | None,
+    labels: tuple[str, ...],
+    engine: str,
+    data: Path | None,
+) -> None:
+    """Run an agent, which takes steps from a coordinator and runs them.
+
+    The token file holds a registration token, from `pushrod agent token`, or the admin token.
+    SIGTERM or Ctrl-C drains: running steps finish; a second one cancels them.
+    """
+    context.obj = options
+    if context.invoked_subcommand is not None:
+        return
+    from pushrod.client import run
+    from pushrod.serving import AgentOptions, log_to_stderr
+
+    log_to_stderr()
+    chosen = AgentOptions(
+        data=(data or default_data_folder() / "agent").absolute(),
+        name=name or agent_name(),
+        slots=slots or default_slots(),
+        engine=engine,
+        labels=dict(map(parse_label, labels)),
+    )
+    run(_work(chosen, resolve_connection(options)))
+
+
+async def _work(chosen: AgentOptions, connection: Connection) -> None:
+    from pushrod.serving import PatientAgent, on_signals
+
+    patient = PatientAgent(chosen, url=connection.url, token=connection.token)
+    with on_signals(drain=patient.begin_drain, cancel=patient.cancel_all):
+        await patient.run()
+
+
+@agent.command("token")
+@click.option("--name", default="agents", show_default=True, help="What the token is for.")
+@click.option("--account", help="Steps of this account alone (default: of all).")
+@click.option("--expires-in-days", type=click.IntRange(1, 3650), help="Default: never.")
+@click.option("--json", "as_json", is_flag=True, help="The whole answer, for programs.")
+@connection_options
+def agent_token(
+    options: ConnectionOptions,
+    name: str,
+    account: str | None,
+    expires_in_days: int | None,
+    as_json: bool,
+) -> None:
+    """Print a new registration token: `pushrod agent token > FILE`, then `--token-file FILE`."""
+    from pushrod.client import call
+    from pushrod.commands.token import show_new_token
+
+    created = call(
+        resolve_connection(options),
+        lambda client: client.create_token(
+            name, "registration", account=account, expires_in_days=expires_in_days
+        ),
+    )
+    show_new_token(created, as_json=as_json)

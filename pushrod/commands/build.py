@@ -1,0 +1,146 @@
+"""`pushrod build list|show|cancel|retry`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from pushrod.client import ANY_PROJECT, Client, Json, call
+from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
+from pushrod.presentation import (
+    age,
+    cell,
+    coloured,
+    duration_between,
+    print_json,
+    print_table,
+    problem_line,
+    say,
+    step_summary,
+)
+from pushrod.references import find_build_id, find_project, is_id, steps_of
+
+
+@click.group()
+def build() -> None:
+    """List, show, cancel and retry builds. BUILD is an id, or PROJECT#NUMBER."""
+
+
+@build.command("list")
+@click.argument("project", required=False)
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def list_builds(options: ConnectionOptions, project: str | None, limit: int, as_json: bool) -> None:
+    """List the newest builds, of PROJECT (slug, ACCOUNT/SLUG or id) or of all."""
+
+    async def newest(client: Client) -> list[Json]:
+        project_id = ANY_PROJECT
+        if project is not None:
+            project_id = project if is_id(project) else (await find_project(client, project))["id"]
+        return await client.builds(project_id, limit=limit)
+
+    builds = call(resolve_connection(options), newest)
+    if as_json:
+        return print_json(builds)
+    now = datetime.now(UTC)
+    rows = [
+        (
+            one.get("number"),
+            one.get("workflow"),
+            one.get("state"),
+            one.get("branch"),
+            str(one.get("commitHash", ""))[:10],
+            first_line(str(one.get("commitMessage", "")))[:60],
+            age(one.get("createdAt"), now),
+            duration_between(one.get("startedAt"), one.get("finishedAt"), now),
+            one.get("id"),
+        )
+        for one in builds
+    ]
+    columns = ("no", "workflow", "state", "branch", "commit", "message", "begun", "took", "id")
+    return print_table(columns, rows, empty="no builds")
+
+
+@build.command("show")
+@click.argument("reference", metavar="BUILD")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def show(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Show a build: its steps, what they wait for, what is wrong."""
+
+    async def one_build(client: Client) -> Json:
+        return await client.build(await find_build_id(client, reference))
+
+    found = call(resolve_connection(options), one_build)
+    if as_json:
+        return print_json(found)
+    show_build(found, datetime.now(UTC))
+    return None
+
+
+@build.command("cancel")
+@click.argument("reference", metavar="BUILD")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def cancel(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Cancel a build; its running steps are killed."""
+
+    async def cancelled(client: Client) -> Json:
+        return await client.cancel_build(await find_build_id(client, reference))
+
+    found = call(resolve_connection(options), cancelled)
+    if as_json:
+        return print_json(found)
+    return say(f"build {found['number']}: {found['state']}")
+
+
+@build.command("retry")
+@click.argument("reference", metavar="BUILD")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def retry(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Make a new build of the same commit; prints its id."""
+
+    async def retried(client: Client) -> Json:
+        return await client.retry_build(await find_build_id(client, reference))
+
+    created = call(resolve_connection(options), retried)
+    if as_json:
+        return print_json(created)
+    say(f"build {created['number']}: {created.get('url', '')}")
+    return click.echo(created["id"])
+
+
+def show_build(found: Json, now: datetime) -> None:
+    """Heading, problems, table of steps."""
+    took = duration_between(found.get("startedAt"), found.get("finishedAt"), now)
+    reason = f" ({cell(found['reason'])})" if found.get("reason") else ""
+    click.echo(
+        f"{cell(found.get('workflow'))} #{found.get('number')}: {coloured(found['state'])}{reason}"
+        + (f", {took}" if took else "")
+    )
+    commit = str(found.get("commitHash", ""))[:10]
+    if commit:
+        message = first_line(str(found.get("commitMessage", "")))
+        click.echo(f"{commit} on {cell(found.get('branch', '?'))}: {cell(message)}")
+    click.echo(str(found.get("url", "")))
+    for problem in found.get("problems", []):
+        click.echo(problem_line(problem))
+    rows = [
+        (
+            step.get("name"),
+            step.get("status"),
+            step.get("waitsFor") or step_summary(step),
+            ", ".join(map(str, step.get("dependsOn", []))),
+            duration_between(step.get("startedAt"), step.get("finishedAt"), now),
+        )
+        for step in steps_of(found)
+    ]
+    if rows:
+        print_table(("step", "status", "", "depends on", "took"), rows, empty="")
+
+
+def first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0]

@@ -1,0 +1,66 @@
+"""`pushrod coordinator`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushrod.errors import CommandError
+
+if TYPE_CHECKING:
+    from coordinator.settings import Settings
+
+LISTEN_HELP = "Where to serve (default 127.0.0.1:3000)."
+DATA_HELP = "Folder of the data (or PUSHROD_DATA; default ~/.local/share/pushrod)."
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help=DATA_HELP)
+@click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="A TOML file of settings."
+)
+def coordinator(data: Path | None, listen: str | None, config: Path | None) -> None:
+    """Run the coordinator alone: pages, API, git and dispatch; agents join it.
+
+    Prints `ready URL` once it serves. The first start writes DATA/admin-token.
+    """
+    from pushrod.client import run
+    from pushrod.serving import log_to_stderr
+
+    log_to_stderr()
+    run(_serve(settings_from(data, listen, config)))
+
+
+async def _serve(settings: Settings) -> None:
+    from pushrod.serving import on_signals, print_ready
+
+    stop = asyncio.Event()
+    with on_signals(drain=stop.set, cancel=stop.set):
+        await serve_coordinator(settings, lambda url: print_ready(f"ready {url}"), stop)
+
+
+def settings_from(data: Path | None, listen: str | None, config: Path | None) -> Settings:
+    """The coordinator's settings. Raises CommandError for what can't be understood."""
+    from coordinator.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(data, listen, config)
+    except SettingsError as error:
+        raise CommandError(f"settings: {' '.join(str(error).split())}") from error
+
+
+async def serve_coordinator(
+    settings: Settings, ready: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
+    from coordinator.app import CannotListen, DataFolderInUse, run_coordinator
+
+    try:
+        await run_coordinator(settings, ready=ready, stop=stop)
+    except (CannotListen, DataFolderInUse, OSError) as error:
+        raise CommandError(f"the coordinator can't run: {error}") from error

@@ -1,0 +1,130 @@
+"""`pushrod up`: coordinator, agent and engine in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pushrod.commands.coordinator import (
+    DATA_HELP,
+    LISTEN_HELP,
+    serve_coordinator,
+    settings_from,
+)
+from pushrod.connection import ADMIN_TOKEN_NAME, Connection, read_token
+
+if TYPE_CHECKING:
+    from coordinator.settings import Settings
+    from pushrod.serving import PatientAgent
+
+ENGINE_HELP = "auto, host, buildkit, or a BuildKit's address."
+ONLINE_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalAgent:
+    engine: str
+    slots: int
+
+
+def default_slots() -> int:
+    """Steps at a time: one per processor, and two at least, so that a build can fan out."""
+    return max(2, os.cpu_count() or 1)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help=DATA_HELP)
+@click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
+@click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
+@click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
+def up(data: Path | None, listen: str | None, engine: str, slots: int | None) -> None:
+    """Run coordinator, one agent and the engine, all local.
+
+    Prints `ready URL` once it serves and the agent is there. Ctrl-C drains; a second one cancels
+    the running steps.
+    """
+    from pushrod.client import run
+    from pushrod.serving import log_to_stderr
+
+    log_to_stderr()
+    settings = settings_from(data, listen, None)
+    run(_run_all(settings, LocalAgent(engine=engine, slots=slots or default_slots())))
+
+
+async def _run_all(settings: Settings, local: LocalAgent) -> None:
+    """The agent ends first: while its steps drain, the coordinator still takes their reports."""
+    from pushrod.serving import on_signals
+
+    stop_coordinator = asyncio.Event()
+    serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as group:
+        coordinator = group.create_task(
+            serve_coordinator(settings, serving.set_result, stop_coordinator)
+        )
+        with on_signals(drain=stop_coordinator.set, cancel=stop_coordinator.set):
+            waiting: set[asyncio.Future[Any]] = {coordinator, serving}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done() or coordinator.done():
+            return
+        agent = _agent_at(serving.result(), settings, local)
+        with on_signals(drain=agent.begin_drain, cancel=agent.cancel_all):
+            running = group.create_task(agent.run())
+            announcing = group.create_task(_announce(serving.result(), settings, agent))
+            waiting = {running, coordinator}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            agent.begin_drain()
+            announcing.cancel()
+        stop_coordinator.set()
+
+
+def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
+    from pushrod.serving import AgentOptions, PatientAgent
+
+    options = AgentOptions(
+        data=settings.data / "agent",
+        name=agent_name(),
+        slots=local.slots,
+        engine=local.engine,
+    )
+    return PatientAgent(options, url=url, token=read_token(settings.data / ADMIN_TOKEN_NAME))
+
+
+def agent_name() -> str:
+    """The machine's name, for people."""
+    return socket.gethostname()[:100] or "local"
+
+
+async def _announce(url: str, settings: Settings, agent: PatientAgent) -> None:
+    """Print the ready line when the agent is there, or can't be for want of an engine."""
+    from pushrod.serving import print_ready
+
+    token = read_token(settings.data / ADMIN_TOKEN_NAME)
+    online = asyncio.create_task(_wait_until_online(Connection(url=url, token=token)))
+    missing = asyncio.create_task(agent.engine_missing.wait())
+    try:
+        waiting: set[asyncio.Future[Any]] = {online, missing}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if online.done():
+            online.result()
+    finally:
+        online.cancel()
+        missing.cancel()
+    print_ready(f"ready {url}")
+
+
+async def _wait_until_online(connection: Connection) -> None:
+    """Until the coordinator has had a poll from an agent of this machine's name."""
+    from pushrod.client import Client
+
+    async with Client(connection) as client:
+        while True:
+            agents = await client.agents()
+            if any(one.get("online") and one.get("name") == agent_name() for one in agents):
+                return
+            await asyncio.sleep(ONLINE_POLL_SECONDS)

@@ -1,0 +1,152 @@
+"""Long-running commands: signals, logs, and an agent that waits for its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushrod.errors import CommandError
+from pushrod.presentation import say
+
+if TYPE_CHECKING:
+    from agent.worker import Agent
+
+ENGINE_RETRY_SECONDS = 30.0
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def log_to_stderr() -> None:
+    """Stdout is kept for the ready line."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    for chatty in ("aiohttp.access", "apscheduler", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def print_ready(line: str) -> None:
+    """Told to whoever started us: exactly this line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def on_signals(*, drain: Callable[[], None], cancel: Callable[[], None]) -> Iterator[None]:
+    """The first SIGTERM or SIGINT drains, every later one cancels."""
+    loop = asyncio.get_running_loop()
+    received = 0
+
+    def handle() -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            say("draining: running steps finish; a second signal cancels them")
+            drain()
+        else:
+            cancel()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, handle)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """How this machine takes part; `engine` is auto, host, buildkit or an address."""
+
+    data: Path
+    name: str
+    slots: int
+    engine: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class PatientAgent:
+    """One agent; while its engine can't be used it says why and tries again."""
+
+    def __init__(self, options: AgentOptions, *, url: str, token: str) -> None:
+        self._options = options
+        self._url = url
+        self._token = token
+        self._agent: Agent | None = None
+        self._opening: asyncio.Task[Agent] | None = None
+        self._draining = asyncio.Event()
+        self.engine_missing = asyncio.Event()
+        """Set once the engine was found to be unusable."""
+
+    async def run(self) -> None:
+        """Work until drained. Raises CommandError where trying again would not help."""
+        from agent.engines.protocol import EngineUnavailable
+        from agent.settings import InvalidSettingsError
+        from agent.worker import AlreadyRunningError, RegistrationRefusedError
+
+        while not self._draining.is_set():
+            try:
+                agent = await self._open()
+                if agent is not None:
+                    await agent.run()
+                    return
+            except EngineUnavailable as error:
+                self._say_engine_is_missing(error)
+                self.engine_missing.set()
+            except (InvalidSettingsError, AlreadyRunningError, RegistrationRefusedError) as error:
+                raise CommandError(f"the agent can't run: {error}") from error
+            finally:
+                self._agent = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ENGINE_RETRY_SECONDS):
+                    await self._draining.wait()
+
+    def begin_drain(self) -> None:
+        """Running steps finish; an engine that is only being started is not waited for."""
+        self._draining.set()
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._agent is not None:
+            self._agent.begin_drain()
+
+    def cancel_all(self) -> None:
+        self.begin_drain()
+        if self._agent is not None:
+            self._agent.cancel_all()
+
+    async def _open(self) -> Agent | None:
+        """The agent with its engine at hand; None if drained meanwhile."""
+        from agent.worker import create_agent
+
+        options = self._options
+        self._opening = asyncio.create_task(
+            create_agent(
+                url=self._url,
+                token=self._token,
+                data_dir=options.data,
+                name=options.name,
+                slots=options.slots,
+                labels=options.labels,
+                engine=options.engine,
+            )
+        )
+        try:
+            self._agent = await self._opening
+        except asyncio.CancelledError:
+            if not self._draining.is_set():
+                raise
+        finally:
+            self._opening = None
+        return self._agent
+
+    def _say_engine_is_missing(self, error: Exception) -> None:
+        what = " ".join(str(error).split())
+        say(
+            f"pushrod: no step can run yet: {what} (tried again every {ENGINE_RETRY_SECONDS:.0f} s)"
+        )

@@ -1,0 +1,370 @@
+"""One suite over every implementation of ports.LogStore."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import obstore
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from obstore.store import MemoryStore, ObjectStore
+from pipelines_schema.log_frames import Frame, Stream
+
+from coordinator.objects.log_format import (
+    HEADER,
+    DamagedLog,
+    InvalidAttemptId,
+    chunk_key,
+    encode_chunk,
+)
+from coordinator.objects.logs import LogClosed, ObjectLogStore
+from coordinator.objects.stores import open_store
+from coordinator.ports import LogLine, OffsetMismatch
+
+ATTEMPT = "0b8f4f3c-6a55-4d8e-9c8a-1f2e3d4c5b6a-1"
+
+
+@pytest.fixture(params=["local", "memory"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return MemoryStore() if request.param == "memory" else open_store(tmp_path / "objects")
+
+
+@pytest.fixture
+def logs(objects: ObjectStore) -> ObjectLogStore:
+    return ObjectLogStore(objects)
+
+
+def out(data: bytes, time_ms: int = 1) -> Frame:
+    return Frame(stream=Stream.STDOUT, time_ms=time_ms, data=data)
+
+
+def err(data: bytes, time_ms: int = 1) -> Frame:
+    return Frame(stream=Stream.STDERR, time_ms=time_ms, data=data)
+
+
+async def keys(objects: ObjectStore) -> list[str]:
+    found = await obstore.list(objects, "logs").collect_async()
+    return sorted(entry["path"].rpartition("/")[2] for entry in found)
+
+
+async def test_an_unknown_log_is_empty(logs: ObjectLogStore) -> None:
+    assert await logs.size(ATTEMPT) == 0
+    assert await logs.read(ATTEMPT, 0, 100) == b""
+    assert await logs.frames(ATTEMPT, 0, 100) == []
+    assert (await logs.digest(ATTEMPT)).sha256 == hashlib.sha256().hexdigest()
+
+
+async def test_what_was_appended_is_read_from_any_offset(logs: ObjectLogStore) -> None:
+    assert await logs.append(ATTEMPT, 0, [out(b"hello "), err(b"cruel ")]) == 12
+    assert await logs.append(ATTEMPT, 12, [out(b"world")]) == 17
+    assert await logs.size(ATTEMPT) == 17
+    text = b"hello cruel world"
+    for start in range(20):
+        for length in (0, 1, 5, 17, 100):
+            assert await logs.read(ATTEMPT, start, length) == text[start : start + length]
+
+
+async def test_frames_keep_stream_and_time_and_are_cut_at_the_edges(logs: ObjectLogStore) -> None:
+    await logs.append(ATTEMPT, 0, [out(b"abc", 10), err(b"def", 20)])
+    await logs.append(ATTEMPT, 6, [out(b"ghi", 30)])
+    assert await logs.frames(ATTEMPT, 1, 6) == [
+        LogLine(offset=1, frame=out(b"bc", 10)),
+        LogLine(offset=3, frame=err(b"def", 20)),
+        LogLine(offset=6, frame=out(b"g", 30)),
+    ]
+
+
+@pytest.mark.parametrize("offset", [0, 4, 6, 999])
+async def test_a_wrong_offset_says_where_to_resume(logs: ObjectLogStore, offset: int) -> None:
+    await logs.append(ATTEMPT, 0, [out(b"hello")])
+    with pytest.raises(OffsetMismatch) as mismatch:
+        await logs.append(ATTEMPT, offset, [out(b"hello")])
+    assert mismatch.value.expected == 5
+    assert await logs.read(ATTEMPT, 0, 100) == b"hello"
+
+
+async def test_an_append_of_nothing_stores_nothing(
+    logs: ObjectLogStore, objects: ObjectStore
+) -> None:
+    assert await logs.append(ATTEMPT, 0, [out(b"")]) == 0
+    assert await keys(objects) == []
+
+
+async def test_of_concurrent_appends_at_one_offset_exactly_one_succeeds(
+    objects: ObjectStore,
+) -> None:
+    coordinators = [ObjectLogStore(objects) for _ in range(4)]
+    for round_number in range(5):
+        results = await asyncio.gather(
+            *(
+                store.append(ATTEMPT, round_number * 3, [out(b"%d%02d" % (round_number, index))])
+                for index, store in enumerate(coordinators * 2)
+            ),
+            return_exceptions=True,
+        )
+        ends = [(round_number + 1) * 3]
+        assert [result for result in results if isinstance(result, int)] == ends
+        refused = [result for result in results if isinstance(result, OffsetMismatch)]
+        assert len(refused) == 7
+        assert {mismatch.expected for mismatch in refused} == set(ends)
+    assert len({await store.read(ATTEMPT, 0, 100) for store in coordinators}) == 1
+
+
+async def test_two_coordinators_take_turns(objects: ObjectStore) -> None:
+    first, second = ObjectLogStore(objects), ObjectLogStore(objects)
+    size, text = 0, b""
+    for number in range(10):
+        store = (first, second)[number % 2]
+        size = await store.append(ATTEMPT, size, [out(b"line %d\n" % number)])
+        text += b"line %d\n" % number
+        other = (second, first)[number % 2]
+        assert await other.read(ATTEMPT, size - 7, 100) == text[-7:]
+        assert await other.size(ATTEMPT) == size
+    assert (await first.digest(ATTEMPT)).sha256 == hashlib.sha256(text).hexdigest()
+
+
+async def test_a_restarted_coordinator_knows_the_log_by_its_objects(objects: ObjectStore) -> None:
+    before = ObjectLogStore(objects)
+    await before.append(ATTEMPT, 0, [out(b"hello ")])
+    await before.append(ATTEMPT, 6, [err(b"world")])
+    after = ObjectLogStore(objects)
+    assert await after.size(ATTEMPT) == 11
+    assert await after.append(ATTEMPT, 11, [out(b"!")]) == 12
+    assert (await after.digest(ATTEMPT)).sha256 == hashlib.sha256(b"hello world!").hexdigest()
+
+
+async def test_a_closed_log_reads_as_before_from_few_objects(
+    logs: ObjectLogStore, objects: ObjectStore
+) -> None:
+    for number in range(10):
+        await logs.append(ATTEMPT, number * 2, [out(b"a", number), err(b"b", number)])
+    before = await logs.frames(ATTEMPT, 3, 9)
+    digest = await logs.digest(ATTEMPT)
+    await logs.close(ATTEMPT)
+    assert await keys(objects) == ["0000000000000020", "frames", "text"]
+    for store in (logs, ObjectLogStore(objects)):
+        assert await store.frames(ATTEMPT, 3, 9) == before
+        assert await store.read(ATTEMPT, 0, 100) == b"ab" * 10
+        assert await store.read(ATTEMPT, 20, 100) == b""
+        assert await store.size(ATTEMPT) == 20
+        assert await store.digest(ATTEMPT) == digest
+        await store.close(ATTEMPT)
+
+
+async def test_an_empty_log_can_be_closed(logs: ObjectLogStore, objects: ObjectStore) -> None:
+    await logs.close(ATTEMPT)
+    for store in (logs, ObjectLogStore(objects)):
+        assert await store.read(ATTEMPT, 0, 10) == b""
+        assert await store.frames(ATTEMPT, 0, 10) == []
+        assert (await store.digest(ATTEMPT)).size == 0
+
+
+async def test_nothing_is_appended_to_a_closed_log(objects: ObjectStore) -> None:
+    closing, behind = ObjectLogStore(objects), ObjectLogStore(objects)
+    await closing.append(ATTEMPT, 0, [out(b"abc")])
+    assert await behind.size(ATTEMPT) == 3
+    await closing.append(ATTEMPT, 3, [out(b"def")])
+    await closing.close(ATTEMPT)
+    for offset in (3, 6):
+        with pytest.raises(OffsetMismatch) as refusal:
+            await behind.append(ATTEMPT, offset, [out(b"xyz")])
+        assert refusal.value.expected == 6
+    with pytest.raises(LogClosed):
+        await closing.append(ATTEMPT, 6, [out(b"xyz")])
+    assert await ObjectLogStore(objects).read(ATTEMPT, 0, 100) == b"abcdef"
+    assert await closing.append(ATTEMPT, 6, []) == 6
+
+
+async def test_a_log_that_another_coordinator_folded_is_still_read(objects: ObjectStore) -> None:
+    reading, closing = ObjectLogStore(objects), ObjectLogStore(objects)
+    await reading.append(ATTEMPT, 0, [out(b"abc")])
+    await reading.append(ATTEMPT, 3, [err(b"def")])
+    await closing.close(ATTEMPT)
+    assert await reading.read(ATTEMPT, 1, 4) == b"bcde"
+    assert [line.frame.data for line in await reading.frames(ATTEMPT, 1, 4)] == [b"bc", b"de"]
+
+
+async def test_two_coordinators_close_one_log_at_once(objects: ObjectStore) -> None:
+    stores = [ObjectLogStore(objects) for _ in range(4)]
+    for number in range(30):
+        await stores[0].append(ATTEMPT, number, [out(b"x")])
+    await asyncio.gather(*(store.close(ATTEMPT) for store in stores))
+    assert await keys(objects) == ["0000000000000030", "frames", "text"]
+    for store in stores:
+        assert await store.read(ATTEMPT, 0, 100) == b"x" * 30
+
+
+async def copy_of(objects: ObjectStore) -> dict[str, bytes]:
+    found = await obstore.list(objects, "logs").collect_async()
+    return {
+        entry["path"]: bytes(await (await obstore.get_async(objects, entry["path"])).bytes_async())
+        for entry in found
+    }
+
+
+async def test_a_close_that_a_crash_cuts_short_is_taken_up_again() -> None:
+    """Every state between the objects before and after: by the order in which they are written."""
+    whole = MemoryStore()
+    logs = ObjectLogStore(whole)
+    text = b"".join(b"line %d\n" % number for number in range(9))
+    for number in range(9):
+        await logs.append(ATTEMPT, number * 7, [out(b"line %d\n" % number, number)])
+    lines = await logs.frames(ATTEMPT, 0, 100)
+    chunks = await copy_of(whole)
+    await logs.close(ATTEMPT)
+    folded = await copy_of(whole)
+    prefix = f"logs/{ATTEMPT}"
+    written = [chunk_key(prefix, len(text)), f"{prefix}/text", f"{prefix}/frames"]
+    states = [chunks | {key: folded[key] for key in written[:count]} for count in range(4)]
+    for gone in range(1, len(chunks) + 1):
+        rest = dict(list(chunks.items())[gone:])
+        states.append(rest | folded)
+    for state in states:
+        objects = MemoryStore()
+        for key, content in state.items():
+            await obstore.put_async(objects, key, content)
+        for store in (ObjectLogStore(objects), ObjectLogStore(objects)):
+            assert await store.read(ATTEMPT, 0, 1000) == text
+            assert await store.frames(ATTEMPT, 0, 100) == lines
+            await store.close(ATTEMPT)
+            assert await store.read(ATTEMPT, 0, 1000) == text
+            assert await copy_of(objects) == folded
+
+
+async def test_a_chunk_torn_by_a_power_cut_is_sent_again(
+    logs: ObjectLogStore, objects: ObjectStore
+) -> None:
+    await logs.append(ATTEMPT, 0, [out(b"whole")])
+    body = encode_chunk([out(b"torn apart")])
+    for length in (0, 3, HEADER.size, len(body) - 1):
+        key = chunk_key(f"logs/{ATTEMPT}", 5)
+        await obstore.put_async(objects, key, body[:length])
+        assert await ObjectLogStore(objects).size(ATTEMPT) == 5
+        assert await keys(objects) == ["0000000000000000"]
+    await obstore.put_async(objects, key, body[:-1])
+    with pytest.raises(OffsetMismatch) as mismatch:
+        await logs.append(ATTEMPT, 5, [out(b"torn apart")])
+    assert mismatch.value.expected == 5
+    assert await logs.append(ATTEMPT, 5, [out(b"torn apart")]) == 15
+
+
+async def test_a_missing_chunk_is_told_and_not_skipped(
+    logs: ObjectLogStore, objects: ObjectStore
+) -> None:
+    for number in range(3):
+        await logs.append(ATTEMPT, number * 2, [out(b"%02d" % number)])
+    await obstore.delete_async(objects, chunk_key(f"logs/{ATTEMPT}", 2))
+    with pytest.raises(DamagedLog):
+        await ObjectLogStore(objects).read(ATTEMPT, 0, 100)
+
+
+@pytest.mark.parametrize("attempt_id", ["", "../x", "a/b", "a b", "ü", "a" * 101, "a\n"])
+async def test_an_attempt_id_that_is_no_plain_word_is_refused(
+    logs: ObjectLogStore, attempt_id: str
+) -> None:
+    with pytest.raises(InvalidAttemptId):
+        await logs.append(attempt_id, 0, [out(b"x")])
+
+
+async def test_more_logs_than_are_remembered_stay_right(objects: ObjectStore) -> None:
+    logs = ObjectLogStore(objects, remembered_logs=2)
+    for name in "abcdabcd":
+        size = await logs.size(name)
+        await logs.append(name, size, [out(name.encode())])
+    assert [await logs.read(name, 0, 10) for name in "abcd"] == [b"aa", b"bb", b"cc", b"dd"]
+
+
+frame_lists = st.lists(
+    st.builds(
+        Frame,
+        stream=st.sampled_from(Stream),
+        time_ms=st.integers(0, 2**40),
+        data=st.binary(max_size=12),
+    ),
+    max_size=6,
+)
+
+
+@given(
+    chunks=st.lists(frame_lists, max_size=8),
+    reads=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), max_size=5),
+    restarts=st.sets(st.integers(0, 8)),
+    closed=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_split_into_frames_chunks_and_reads_gives_the_same_text(
+    chunks: list[list[Frame]],
+    reads: list[tuple[int, int]],
+    restarts: set[int],
+    closed: bool,
+) -> None:
+    text = b"".join(frame.data for chunk in chunks for frame in chunk)
+    for open_objects in (memory, local):
+        for objects in open_objects():
+            asyncio.run(check_split(objects, chunks, reads, restarts, closed, text))
+
+
+def memory() -> Iterator[ObjectStore]:
+    yield MemoryStore()
+
+
+def local() -> Iterator[ObjectStore]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield open_store(folder)
+
+
+async def check_split(
+    objects: ObjectStore,
+    chunks: Sequence[Sequence[Frame]],
+    reads: Sequence[tuple[int, int]],
+    restarts: set[int],
+    closed: bool,
+    text: bytes,
+) -> None:
+    logs, size = ObjectLogStore(objects), 0
+    for number, chunk in enumerate(chunks):
+        if number in restarts:
+            logs = ObjectLogStore(objects)
+        size = await logs.append(ATTEMPT, size, chunk)
+    if closed:
+        await logs.close(ATTEMPT)
+    digest = await logs.digest(ATTEMPT)
+    assert digest.size == size == len(text)
+    assert digest.sha256 == hashlib.sha256(text).hexdigest()
+    for start, length in [(0, len(text)), *reads]:
+        expected = text[start : start + length]
+        assert await logs.read(ATTEMPT, start, length) == expected
+        lines = await logs.frames(ATTEMPT, start, length)
+        assert b"".join(line.frame.data for line in lines) == expected
+        assert [line.offset for line in lines] == running_offsets(start, lines)
+    whole = await logs.frames(ATTEMPT, 0, len(text))
+    assert [line.frame for line in whole] == [
+        frame for chunk in chunks for frame in chunk if frame.data
+    ]
+
+
+def running_offsets(start: int, lines: Sequence[LogLine]) -> list[int]:
+    offsets = []
+    for line in lines:
+        offsets.append(start)
+        start += len(line.frame.data)
+    return offsets
+
+
+async def test_a_log_of_many_small_frames_is_read_by_its_middle(logs: ObjectLogStore) -> None:
+    """More frames than one block of records holds, so that the block is searched for."""
+    size = 0
+    for chunk in range(4):
+        frames = [out(b"%04d\n" % (chunk * 1500 + number), number) for number in range(1500)]
+        size = await logs.append(ATTEMPT, size, frames)
+    await logs.close(ATTEMPT)
+    for line in (0, 1023, 1024, 1025, 2048, 4321, 5999):
+        found = await logs.frames(ATTEMPT, line * 5, 5)
+        assert [part.frame for part in found] == [out(b"%04d\n" % line, line % 1500)]
+    spanning = await logs.frames(ATTEMPT, 1000 * 5, 2000 * 5)
+    assert [int(part.frame.data) for part in spanning] == list(range(1000, 3000))

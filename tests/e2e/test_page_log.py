@@ -1,0 +1,159 @@
+"""Logs in the browser: long ones, fast ones, and the reader's place in them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from tests.e2e.fake_api import FakeApi, Log, serving
+from tests.e2e.sample_builds import sample
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+LINE = "%08d the quick brown fox jumps over the lazy dog, and then does it again and again\n"
+LINES = 240_000
+LONG = "".join(LINE % number for number in range(LINES)).encode()
+
+WATCH_LONG_TASKS = """
+  window.longest = 0;
+  new PerformanceObserver((list) => {
+    for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
+  }).observe({ entryTypes: ["longtask"] });
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def api(page: Page) -> AsyncIterator[FakeApi]:
+    api = sample()
+    api.logs["s-test", 2] = Log()
+    async with serving(api) as url:
+        await page.goto(url + "/login")
+        yield api
+        await page.goto("about:blank")
+
+
+async def open_build(page: Page) -> None:
+    await page.goto(page.url.replace("/login", "/builds/b-1"))
+
+
+def log(page: Page) -> Any:
+    return page.get_by_role("log")
+
+
+async def shown_lines(page: Page) -> list[str]:
+    text: str = await page.locator(".lines").evaluate("(lines) => lines.textContent")
+    return text.splitlines()
+
+
+async def test_a_log_of_20_mb_shows_its_end_at_once_without_freezing_the_page(
+    page: Page, api: FakeApi
+) -> None:
+    assert len(LONG) > 20_000_000
+    api.logs["s-test", 2] = Log(LONG, complete=True)
+    await page.add_init_script(WATCH_LONG_TASKS)
+    await open_build(page)
+    await expect(log(page)).to_contain_text(f"{LINES - 1:08d} the quick")
+    lines = await shown_lines(page)
+    assert [int(line[:8]) for line in lines] == list(range(LINES - len(lines), LINES))
+    assert len(lines) > 19_000
+    assert await page.locator(".log").evaluate(AT_END)
+    assert await page.evaluate("window.longest") < 400
+
+
+AT_END = "(log) => log.scrollHeight - log.scrollTop - log.clientHeight < 4"
+
+
+async def test_a_long_log_can_be_read_from_its_start_and_no_line_is_lost_between_parts(
+    page: Page, api: FakeApi
+) -> None:
+    api.logs["s-test", 2] = Log(LONG[:5_000_000], complete=True)
+    await open_build(page)
+    await page.get_by_role("button", name="From the start").click()
+    read: list[str] = []
+    for part in (1, 2, 3):
+        await expect(page.locator(".log-notice")).to_contain_text(f"Part {part} of 3")
+        await expect(log(page)).to_contain_text("the quick brown fox")
+        await page.wait_for_function("() => document.querySelector('.lines').lastElementChild.previousElementSibling")
+        await settled(page)
+        read += await shown_lines(page)
+        if part < 3:
+            await page.get_by_role("button", name="Later").click()
+    assert "\n".join(read) == LONG[:5_000_000].decode().rstrip("\n")
+    await page.get_by_role("button", name="To the end").click()
+    await expect(page.get_by_role("button", name="From the start")).to_be_visible()
+
+
+async def settled(page: Page) -> None:
+    """Until the log is drawn: its length stays the same for some frames."""
+    await page.evaluate(
+        """async () => {
+          const length = () => document.querySelector(".lines").textContent.length;
+          const frame = () => new Promise(requestAnimationFrame);
+          for (let same = 0, before = -1; same < 10; await frame()) {
+            same = length() === before ? same + 1 : 0;
+            before = length();
+          }
+        }"""
+    )
+
+
+async def test_the_whole_log_can_be_downloaded_to_the_byte(page: Page, api: FakeApi) -> None:
+    api.logs["s-test", 2] = Log(LONG, complete=True)
+    await open_build(page)
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Download").click()
+    path = await (await download.value).path()
+    assert Path(path).read_bytes() == LONG  # noqa: ASYNC240
+    assert (await download.value).suggested_filename == "test-2.log"
+
+
+async def test_a_log_that_grows_for_long_keeps_its_newest_lines(page: Page, api: FakeApi) -> None:
+    await open_build(page)
+    for start in range(0, 50_000, 5_000):
+        text = "".join(LINE % number for number in range(start, start + 5_000))
+        await api.append_log("s-test", 2, text.encode())
+        await expect(log(page)).to_contain_text(f"{start + 4_999:08d} the quick")
+    lines = await shown_lines(page)
+    assert 20_000 <= len(lines) <= 20_200
+    assert lines[-1].startswith("00049999")
+    await expect(page.get_by_role("button", name="From the start")).to_be_visible()
+
+
+async def test_the_end_is_followed_until_the_reader_scrolls_up(page: Page, api: FakeApi) -> None:
+    api.logs["s-test", 2] = Log(LONG[:200_000])
+    await open_build(page)
+    await expect(log(page)).to_contain_text("00002000 the quick")
+    await page.wait_for_function(f"() => ({AT_END})(document.querySelector('.log'))")
+    await api.append_log("s-test", 2, b"\nmore\n" * 50)
+    await expect(log(page)).to_contain_text("more")
+    await page.wait_for_function(f"() => ({AT_END})(document.querySelector('.log'))")
+    await log(page).hover()
+    await page.mouse.wheel(0, -700)
+    to_end = page.get_by_role("button", name="To the end")
+    await expect(to_end).to_be_visible()
+    place = await log(page).evaluate("(log) => log.scrollTop")
+    await api.append_log("s-test", 2, b"still more\n" * 50)
+    await expect(log(page)).to_contain_text("still more")
+    assert await log(page).evaluate("(log) => log.scrollTop") == pytest.approx(place, abs=2)
+    await to_end.click()
+    await page.wait_for_function(f"() => ({AT_END})(document.querySelector('.log'))")
+    await expect(to_end).to_be_hidden()
+
+
+async def test_a_line_without_an_end_is_shown_whole(page: Page, api: FakeApi) -> None:
+    api.logs["s-test", 2] = Log(("🚀" * 30_000 + "\x1b[31mred").encode(), complete=True)
+    await open_build(page)
+    await expect(page.locator(".partial .fg1")).to_have_text("red")
+    assert "".join(await shown_lines(page)) == "🚀" * 30_000 + "red"
+
+
+async def test_an_empty_log_is_no_error(page: Page, api: FakeApi) -> None:
+    api.logs["s-test", 2] = Log(complete=True)
+    await open_build(page)
+    await expect(page.locator(".log-notice")).to_have_text("0 B")
+    await expect(page.locator("#connection")).to_be_empty()

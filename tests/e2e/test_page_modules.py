@@ -1,0 +1,136 @@
+"""The page's pure modules, run where they run: in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page
+
+from tests.e2e.fake_api import FakeApi, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+Call = Callable[..., Awaitable[Any]]
+
+CALL = """async ([name, body, values]) => {
+  const folder = document.querySelector("link[rel=stylesheet]").href;
+  const module = await import(new URL(name, folder));
+  return body.reduce((value, key) => value[key], module)(...values);
+}"""
+READ = """async (lines) => {
+  const folder = document.querySelector("link[rel=stylesheet]").href;
+  const { LineReader } = await import(new URL("log_text.js", folder));
+  const reader = new LineReader();
+  return lines.map((line) => reader.read(line).map(({ text, look }) => [text, look]));
+}"""
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shell(page: Page) -> AsyncIterator[Page]:
+    async with serving(FakeApi()) as url:
+        await page.goto(url + "/login")
+        yield page
+        await page.goto("about:blank")
+
+
+@pytest.fixture
+def call(shell: Page) -> Call:
+    async def call(module: str, function: str, *values: Any) -> Any:
+        return await shell.evaluate(CALL, [module, [function], list(values)])
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("line", "segments"),
+    [
+        ("plain", [["plain", ""]]),
+        ("\x1b[31mred\x1b[0m rest", [["red", "fg1"], [" rest", ""]]),
+        ("\x1b[1;92mok\x1b[22m ok", [["ok", "fg10 bold"], [" ok", "fg10"]]),
+        ("\x1b[7;32m PASS \x1b[27m", [[" PASS ", "bg2 inverse"]]),
+        ("\x1b[7mall\x1b[m", [["all", "inverse"]]),
+        ("\x1b[38;5;196mred\x1b[39m", [["red", "fg1"]]),
+        ("\x1b[38;2;20;170;80mgreen", [["green", "fg2"]]),
+        ("\x1b[38:2::20:170:80mgreen", [["green", "fg2"]]),
+        ("10%\r50%\r99%", [["99%", ""]]),
+        ("\x1b[33m10%\r\x1b[K99%", [["99%", "fg3"]]),
+        ("windows\r", [["windows", ""]]),
+        ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07", [["link", ""]]),
+        ("a\x1b[2Jb\x1b(Bc\x07d\x00e", [["a", ""], ["b", ""], ["c", ""], ["d", ""], ["e", ""]]),
+        ("cut off \x1b[3", [["cut off ", ""]]),
+        ("\x1b[999;;;m\x1b[38;5m\x1b[38mx", [["x", ""]]),
+        ("", []),
+    ],
+)
+async def test_terminal_codes_become_looks(shell: Page, line: str, segments: Any) -> None:
+    assert await shell.evaluate(READ, [line]) == [segments]
+
+
+async def test_a_colour_lasts_over_lines_until_it_is_switched_off(shell: Page) -> None:
+    lines = await shell.evaluate(READ, ["\x1b[34mone", "two\x1b[0m", "three"])
+    assert lines == [[["one", "fg4"]], [["two", "fg4"]], [["three", ""]]]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [(0, "0.0 s"), (412, "0.4 s"), (9_940, "9.9 s"), (9_960, "10 s"), (59_600, "1 min 00 s"),
+     (185_000, "3 min 05 s"), (7_620_000, "2 h 07 min"), (-5, "0.0 s")],
+)  # fmt: skip
+async def test_durations_read_well(call: Call, milliseconds: int, text: str) -> None:
+    assert await call("format.js", "duration", milliseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 KB"), (20_400_000, "20 MB"), (999_600, "1.0 MB")],
+)
+async def test_sizes_read_well(call: Call, count: int, text: str) -> None:
+    assert await call("format.js", "bytes", count) == text
+
+
+def step(name: str, status: str = "BLOCKED", after: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"name": name, "status": status, "dependsOn": list(after)}
+
+
+async def test_dependencies_come_first_and_else_the_order_stays(call: Call) -> None:
+    steps = [step("d", after=("b", "c")), step("a"), step("c", after=("a",)), step("b", after=("a",))]
+    ordered = await call("steps.js", "inGraphOrder", steps)
+    assert [one["name"] for one in ordered] == ["a", "c", "b", "d"]
+
+
+async def test_a_cycle_does_not_hang_the_order(call: Call) -> None:
+    ordered = await call("steps.js", "inGraphOrder", [step("a", after=("b",)), step("b", after=("a",))])
+    assert sorted(one["name"] for one in ordered) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "shown", "chosen"),
+    [
+        ({"a": "SUCCESS", "b": "RUNNING", "c": "RUNNING"}, None, "b"),
+        ({"a": "SUCCESS", "b": "RUNNING", "c": "RUNNING"}, "c", "c"),
+        ({"a": "SUCCESS", "b": "RUNNING"}, "a", "b"),
+        ({"a": "FAILED", "b": "RUNNING"}, "a", "a"),
+        ({"a": "SUCCESS", "b": "FAILED"}, None, "b"),
+        ({"a": "READY", "b": "BLOCKED"}, None, "a"),
+        ({"a": "SUCCESS", "b": "SUCCESS"}, "b", "b"),
+    ],
+)
+async def test_the_step_to_show(
+    call: Call, statuses: dict[str, str], shown: str | None, chosen: str
+) -> None:
+    steps = [step(name, status) for name, status in statuses.items()]
+    assert (await call("steps.js", "automatic", steps, shown))["name"] == chosen
+
+
+async def test_a_choice_survives_the_way_through_the_address(call: Call) -> None:
+    name = "test (python=3.11 & ü#/%)"
+    hash_ = await call("steps.js", "hashFor", name, 2)
+    assert await call("steps.js", "chosenBy", hash_) == {"step": name, "attempt": 2}
+
+
+async def test_retries_back_off_to_a_limit(call: Call) -> None:
+    delays = [await call("live.js", "retryDelay", failures, 1) for failures in (1, 2, 3, 10, 500)]
+    assert delays == [500, 1000, 2000, 30_000, 30_000]

@@ -1,0 +1,215 @@
+"""A real engine for the tests, and a bench that runs steps on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pipelines_schema.log_frames import Stream
+
+from agent.engines.buildkit.engine import BuildKitEngine
+from agent.engines.private import builder_variant, ensure_test_image, up
+from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestEngine:
+    __test__ = False
+
+    address: str
+    image: str
+    lifted: bool
+    """Whether the daemon is known not to clip logs."""
+
+    @property
+    def builder_image(self) -> str:
+        return builder_variant(self.image)
+
+
+@pytest.fixture(scope="session")
+def engine_under_test() -> TestEngine:
+    """The machine's private engine, or the one of PUSHROD_TEST_ENGINE and PUSHROD_TEST_IMAGE."""
+    if address := os.environ.get("PUSHROD_TEST_ENGINE"):
+        return TestEngine(address=address, image=os.environ["PUSHROD_TEST_IMAGE"], lifted=False)
+
+    async def start() -> TestEngine:
+        engine = await up(reuse=False)
+        return TestEngine(
+            address=engine.url, image=await ensure_test_image(address=engine), lifted=True
+        )
+
+    return asyncio.run(start())
+
+
+@dataclass(slots=True)
+class Log:
+    """What a step wrote, with the time of each piece."""
+
+    pieces: list[tuple[float, Stream, bytes]] = field(default_factory=list)
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def write(self, stream: Stream, data: bytes) -> None:
+        self.pieces.append((time.monotonic(), stream, data))
+        self.grown.set()
+
+    @property
+    def stdout(self) -> bytes:
+        return b"".join(data for _, stream, data in self.pieces if stream is Stream.STDOUT)
+
+    @property
+    def stderr(self) -> bytes:
+        return b"".join(data for _, stream, data in self.pieces if stream is Stream.STDERR)
+
+    async def wait_for(self, text: bytes) -> None:
+        async with asyncio.timeout(30):
+            while text not in self.stdout:
+                self.grown.clear()
+                await self.grown.wait()
+
+
+@dataclass(slots=True, kw_only=True)
+class FolderSource:
+    """A folder as a step's source; counts how often it is lent and whether it is now."""
+
+    folder: Path
+    key: str
+    lent: int = 0
+    in_use: bool = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Path]:
+        self.lent += 1
+        self.in_use = True
+        try:
+            yield self.folder
+        finally:
+            self.in_use = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    result: StepResult
+    log: Log
+    outputs: Path
+    seconds: float
+
+    def collected(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.outputs)): path.read_bytes()
+            for path in sorted(self.outputs.rglob("*"))
+            if path.is_file()
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    engine: BuildKitEngine
+    image: str
+    builder_image: str
+    folder: Path
+
+    log = Log
+    source = FolderSource
+
+    async def run(
+        self,
+        script: str,
+        *,
+        log: Log | None = None,
+        image: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cache_mounts: Sequence[CacheMount] = (),
+        output_paths: Sequence[str] = (),
+        timeout_seconds: float = 120,
+        source: SourceTree | None = None,
+        inputs: Path | None = None,
+        attempt_id: str = "",
+    ) -> Ran:
+        attempt_id = attempt_id or secrets.token_hex(8)
+        outputs, scratch = self.folder / attempt_id / "o", self.folder / attempt_id / "s"
+        outputs.mkdir(parents=True)
+        scratch.mkdir()
+        log = log or Log()
+        began = time.monotonic()
+        result = await self.engine.run(
+            StepRequest(
+                attempt_id=attempt_id,
+                step_name="test",
+                image=image or self.image,
+                script=script,
+                env=env or {},
+                cache_mounts=cache_mounts,
+                output_paths=output_paths,
+                timeout_seconds=timeout_seconds,
+                source=source,
+                inputs=inputs,
+                outputs=outputs,
+                scratch=scratch,
+            ),
+            log,
+        )
+        return Ran(result=result, log=log, outputs=outputs, seconds=time.monotonic() - began)
+
+
+@pytest.fixture(params=["copied log", "trusted log"])
+async def bench(
+    request: pytest.FixtureRequest, engine_under_test: TestEngine, tmp_path: Path
+) -> AsyncIterator[Bench]:
+    """Both ways of keeping a log whole, where the daemon allows both."""
+    trusted = request.param == "trusted log"
+    if trusted and not engine_under_test.lifted:
+        pytest.skip("this engine clips logs")
+    async with bench_of(engine_under_test, tmp_path, trusted=trusted) as made:
+        yield made
+
+
+@pytest.fixture
+async def one_bench(engine_under_test: TestEngine, tmp_path: Path) -> AsyncIterator[Bench]:
+    """One way of keeping a log, where it makes no difference."""
+    async with bench_of(engine_under_test, tmp_path, trusted=engine_under_test.lifted) as made:
+        yield made
+
+
+@asynccontextmanager
+async def bench_of(engine: TestEngine, folder: Path, *, trusted: bool) -> AsyncIterator[Bench]:
+    made = BuildKitEngine(engine.address, data_dir=folder / "data", log_limits_lifted=trusted)
+    try:
+        yield Bench(
+            engine=made,
+            image=engine.image,
+            builder_image=engine.builder_image,
+            folder=folder / "attempts",
+        )
+    finally:
+        await made.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """A number of seconds to sleep for, by which a test's processes are found on this machine."""
+
+    word: str
+
+    def processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if self.word.encode() in words:
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def marker() -> Marker:
+    return Marker(word=f"87{secrets.randbelow(10**9):09d}")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.engines.buildkit.filesync import (
+    GO_DIRECTORY,
+    GO_SYMLINK,
+    UnsendableTreeError,
+    contents,
+    walk,
+)
+from agent.engines.buildkit.llb import Owner
+from agent.engines.buildkit.pb import fsutil_pb2
+
+OWNER = Owner(uid=1000, gid=1001)
+
+
+def stats(*layers: Path) -> list[fsutil_pb2.Stat]:
+    return [fsutil_pb2.Packet.FromString(one.packet).stat for one in walk(layers, "w", OWNER)]
+
+
+def make(root: Path, *paths: str) -> Path:
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{root.name}:{path}")
+    return root
+
+
+def test_entries_come_depth_first_with_names_sorted_by_their_bytes(tmp_path: Path) -> None:
+    make(tmp_path, "a/z", "a-b", "B", "é", "a.c/d")
+
+    paths = [one.path for one in stats(tmp_path)]
+
+    assert paths == ["w", "w/B", "w/a", "w/a/z", "w/a-b", "w/a.c", "w/a.c/d", "w/é"]
+
+
+def test_every_entry_belongs_to_the_given_owner(tmp_path: Path) -> None:
+    make(tmp_path, "a/b")
+
+    assert {(one.uid, one.gid) for one in stats(tmp_path)} == {(1000, 1001)}
+
+
+def test_modes_sizes_and_link_targets_are_told(tmp_path: Path) -> None:
+    make(tmp_path, "run").joinpath("run").chmod(0o4755)
+    (tmp_path / "link").symlink_to("run")
+    (tmp_path / "folder").mkdir(mode=0o750)
+
+    by_path = {one.path: one for one in stats(tmp_path)}
+
+    assert by_path["w/run"].mode == 0o755 | 1 << 23
+    assert by_path["w/run"].size == (tmp_path / "run").stat().st_size
+    assert (by_path["w/link"].mode, by_path["w/link"].linkname) == (GO_SYMLINK | 0o777, "run")
+    assert by_path["w/folder"].mode & GO_DIRECTORY
+
+
+def test_a_later_layer_covers_the_earlier_and_folders_join(tmp_path: Path) -> None:
+    below = make(tmp_path / "below", "same", "folder/below", "was-folder/x")
+    above = make(tmp_path / "above", "same", "folder/above", "was-folder")
+
+    entries = list(walk([below, above], "w", OWNER))
+    sent = [fsutil_pb2.Packet.FromString(one.packet).stat.path for one in entries]
+    files = {path: one.file for path, one in zip(sent, entries, strict=True)}
+
+    assert sent == [
+        "w",
+        "w/folder",
+        "w/folder/above",
+        "w/folder/below",
+        "w/same",
+        "w/was-folder",
+    ]
+    assert files["w/same"] == above / "same"
+
+
+def test_a_folder_covers_a_link_and_is_not_sent_through_it(tmp_path: Path) -> None:
+    elsewhere = make(tmp_path / "elsewhere", "secret")
+    below = tmp_path / "below"
+    below.mkdir()
+    (below / "out").symlink_to(elsewhere)
+    above = make(tmp_path / "above", "out/file")
+
+    assert [one.path for one in stats(below, above)] == ["w", "w/out", "w/out/file"]
+
+
+def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    os.close(os.open(os.fsencode(tmp_path) + b"/\xff", os.O_CREAT))
+
+    with pytest.raises(UnsendableTreeError, match=r"xff"):
+        stats(tmp_path)
+
+
+def test_pipes_are_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert [one.path for one in stats(tmp_path)] == ["w"]
+
+
+def test_a_files_content_is_sent_whole_and_ends_with_an_empty_packet(tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "big").write_bytes(content)
+    (tmp_path / "empty").write_bytes(b"")
+    entries = list(walk([tmp_path], "w", OWNER))
+
+    sent = [fsutil_pb2.Packet.FromString(packet) for packet, _ in contents(entries, [1, 2])]
+
+    assert b"".join(one.data for one in sent if one.ID == 1) == content
+    assert [one.ID for one in sent if not one.data] == [1, 2]
+
+
+def test_asking_for_the_content_of_a_folder_is_refused(tmp_path: Path) -> None:
+    entries = list(walk([tmp_path], "w", OWNER))
+
+    with pytest.raises(UnsendableTreeError, match="entry 0"):
+        list(contents(entries, [0]))

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from agent.engines.buildkit import llb
+from agent.engines.buildkit.pb import ops_pb2 as pb
+from agent.engines.buildkit.step_graph import (
+    MAX_SCRIPT_BYTES,
+    StepGraph,
+    cache_problem,
+    script_problem,
+    step_graph,
+    wrapper,
+)
+from agent.engines.protocol import CacheMount
+
+BUILDER = llb.Owner(uid=1000, gid=1000)
+
+
+def graph(
+    *, owner: llb.Owner = llb.ROOT, include: tuple[str, ...] = (), attempt: str = "a"
+) -> StepGraph:
+    return step_graph(
+        image="docker.io/library/busybox:latest",
+        platform=llb.Platform(architecture="amd64"),
+        owner=owner,
+        environment={"PUSHROD_ATTEMPT_ID": attempt},
+        script="true",
+        source=None,
+        cache_mounts=[CacheMount(id="pip", path="/root/.cache/pip/")],
+        include=include,
+        keep_output=True,
+        description="test",
+    )
+
+
+def test_two_attempts_of_one_step_are_two_processes() -> None:
+    assert graph(attempt="a").process.digest != graph(attempt="b").process.digest
+
+
+def test_the_workspace_and_the_record_belong_to_the_images_user() -> None:
+    folders = graph(owner=BUILDER).process.inputs
+    made = [
+        action.mkdir
+        for needed in folders
+        for action in pb.Op.FromString(needed.vertex.raw).file.actions
+        if action.WhichOneof("action") == "mkdir"
+    ]
+
+    owners = {one.path: one.owner.user.byID for one in made}
+
+    assert owners == {"/w": 1000, "/r": 1000, "/c": 1000, "/s": 0}
+
+
+def test_a_cache_begins_as_a_folder_of_the_user_unless_that_is_root() -> None:
+    of_root, of_builder = (
+        pb.Op.FromString(graph(owner=owner).process.raw).exec.mounts[-1]
+        for owner in (llb.ROOT, BUILDER)
+    )
+
+    assert of_root.input == llb.NO_INPUT
+    assert (of_builder.input >= 0, of_builder.selector) == (True, "/c")
+    assert of_root.dest == of_builder.dest == "/root/.cache/pip"
+
+
+def test_nothing_is_collected_where_no_output_is_declared() -> None:
+    assert graph().outputs is None
+    assert graph(include=("dist",)).outputs is not None
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo a\0b", "NUL byte at character 6"),
+        ("é" * (MAX_SCRIPT_BYTES // 2 + 1), "1048578 bytes"),
+    ],
+)
+def test_a_script_that_bash_cannot_take_is_refused(script: str, said: str) -> None:
+    assert said in (script_problem(script) or "")
+
+
+def test_a_script_of_the_largest_size_is_taken() -> None:
+    assert script_problem("#" * MAX_SCRIPT_BYTES) is None
+
+
+@pytest.mark.parametrize(
+    "path", ["relative", "/", "/workspace", "/workspace/", "/.pushrod/record", "/a/../b", "/proc"]
+)
+def test_an_impossible_cache_folder_is_refused(path: str) -> None:
+    assert repr(path) in (cache_problem([CacheMount(id="x", path=path)]) or "")
+
+
+def test_the_same_cache_folder_twice_is_refused() -> None:
+    twice = [CacheMount(id="x", path="/a"), CacheMount(id="y", path="/a/")]
+
+    assert "twice" in (cache_problem(twice) or "")
+
+
+def test_cache_folders_may_lie_in_the_workspace_or_outside() -> None:
+    good = [CacheMount(id="x", path="/workspace/.cache"), CacheMount(id="y", path="/var/cache")]
+
+    assert cache_problem(good) is None
+
+
+@pytest.mark.parametrize("keep_output", [True, False])
+def test_the_wrapper_is_sound_bash(keep_output: bool) -> None:
+    text = wrapper(keep_output=keep_output)
+
+    checked = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
+
+    assert (checked.returncode, checked.stderr) == (0, b"")

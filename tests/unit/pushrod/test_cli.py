@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pushrod.cli import COMMANDS, pushrod
+
+HEAVY = ("aiohttp", "grpc", "rich", "sqlalchemy", "alembic", "pydantic", "yaml", "coordinator")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, contextlib, io\n"
+        "sys.argv = ['pushrod', '--help']\n"
+        "from pushrod.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "    main()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_is_there(name: str) -> None:
+    context = click.Context(pushrod)
+    command = pushrod.get_command(context, name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert pushrod.get_command(click.Context(pushrod), "frobnicate") is None
