@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from agent.step_run import StepRun, Workshop
 
 logger = logging.getLogger(__name__)
 
+SUPERSEDED_POLL_SECONDS = 2.0
 QUICK_ANSWER_SECONDS = 0.2
 """A poll that is answered sooner, with nothing in the answer, is followed by a pause."""
 
@@ -75,6 +76,7 @@ class Agent:
         )
         self._leases: LeaseTable[StepRun] = LeaseTable()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._superseded: set[asyncio.Task[None]] = set()
         self._accepting = 0
         self._seen = ""
         self._signing_in = asyncio.Lock()
@@ -131,10 +133,11 @@ class Agent:
                 renewer.cancel()
         finally:
             # What could not be reported in time stays in the journal for the next start.
-            for task in self._tasks:
+            tasks = self._tasks | self._superseded
+            for task in tasks:
                 task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            if tasks:
+                await asyncio.wait(tasks)
 
     # --- step runs
 
@@ -263,16 +266,41 @@ class Agent:
                     await self._follow(answer, time.monotonic() - started)
 
     async def _poll_until_stale(self, request: PollRequest) -> PollResponse | None:
-        """The answer, or None if what the poll says of this agent is no longer true."""
+        """The answer, or None if what the poll says of this agent is no longer true.
+
+        A poll that is no longer true is not broken off, since its answer may be on the way with
+        offers: the next poll makes the coordinator answer it, and `_hear_out` reads that.
+        """
         polling = asyncio.create_task(self._client.poll(request))
         waking = asyncio.create_task(self._poll_again.wait())
         try:
             await asyncio.wait({polling, waking}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            polling.cancel()
+            raise
         finally:
             waking.cancel()
-            polling.cancel()
-            await asyncio.wait({polling})
-        return None if polling.cancelled() else polling.result()
+        if polling.done():
+            return polling.result()
+        hearing = asyncio.create_task(self._hear_out(polling))
+        self._superseded.add(hearing)
+        hearing.add_done_callback(self._superseded.discard)
+        return None
+
+    async def _hear_out(self, polling: asyncio.Task[PollResponse]) -> None:
+        """Take what a superseded poll still brings."""
+        try:
+            async with asyncio.timeout(SUPERSEDED_POLL_SECONDS):
+                answer = await polling
+        except TimeoutError:
+            return
+        except CoordinatorError as error:
+            logger.info("a superseded poll failed: %s", error)
+            return
+        self._obey(answer.cancels, answer.lost)
+        if answer.offers:
+            await self._take_offers(answer.offers)
+            self._poll_again.set()
 
     def _poll_request(self) -> PollRequest:
         disk = os.statvfs(self._settings.data_dir)
@@ -300,12 +328,15 @@ class Agent:
         self._obey(answer.cancels, answer.lost)
         if answer.drain:
             self.begin_drain()
-        free = self._free_slots(self._settings.min_free_bytes)
         if answer.offers:
             # Accepted before the next poll, which then says what is really held and free.
-            await asyncio.gather(*[self._take(offer) for offer in answer.offers[:free]])
+            await self._take_offers(answer.offers)
         elif seconds < QUICK_ANSWER_SECONDS and not answer.cancels and not answer.lost:
             await self._pause(QUICK_ANSWER_SECONDS, self._poll_again)
+
+    async def _take_offers(self, offers: Sequence[Offer]) -> None:
+        free = self._free_slots(self._settings.min_free_bytes)
+        await asyncio.gather(*[self._take(offer) for offer in offers[:free]])
 
     async def _take(self, offer: Offer) -> None:
         """Accept an offer and start it; one that is no longer ours is forgotten."""

@@ -17,11 +17,7 @@ STATE_COLOURS = {
     "running": "cyan",
     "queued": "blue",
     "held": "magenta",
-    "SUCCESS": "green",
-    "FAILED": "red",
-    "CANCELLED": "yellow",
-    "RUNNING": "cyan",
-    "READY": "blue",
+    "ready": "blue",
 }
 
 STEP_WORDS = {
@@ -139,11 +135,21 @@ def problem_line(problem: Mapping[str, Any]) -> str:
 
 def step_summary(step: Mapping[str, Any]) -> str:
     """`succeeded`, or `failed (exit 3): what the coordinator says`."""
+    details = step_details(step)
+    return f"{step_word(step)} ({details})" if details else step_word(step)
+
+
+def step_word(step: Mapping[str, Any]) -> str:
     status = str(step.get("status"))
-    words = STEP_WORDS.get(status, status.lower())
-    exit_code, reason = step.get("exitCode"), step.get("reason")
-    if status == "FAILED" and exit_code is not None:
-        words += f" (exit {exit_code})"
-    elif reason and status != "SUCCESS":
-        words += f" ({reason})"
-    return f"{words}: {step['message']}" if step.get("message") else words
+    return STEP_WORDS.get(status, status.lower())
+
+
+def step_details(step: Mapping[str, Any]) -> str:
+    """What a step waits for, or why it ended as it did; empty if there is nothing to add."""
+    if step.get("waitsFor"):
+        return str(step["waitsFor"])
+    exit_code, reason, message = (step.get(key) for key in ("exitCode", "reason", "message"))
+    if step.get("status") == "FAILED" and exit_code is not None:
+        reason = f"exit {exit_code}"
+    parts = [reason if step.get("status") != "SUCCESS" else None, message]
+    return ": ".join(str(part) for part in parts if part)

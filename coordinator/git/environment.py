@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 BOUNDED_MEMORY = {
     "pack.threads": "1",
@@ -18,15 +17,15 @@ BOUNDED_MEMORY = {
 """Keeps one git process below about 200 MB, so that several may run beside the coordinator."""
 
 
-def git_environment(repository: Path, config: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a git process that works on `repository`.
+def git_environment(config: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a git process of ours.
 
     No configuration of the machine or the user is read. `config` is given as command scope, the
     only one besides those two in which git believes `safe.directory`.
     """
     entries = {
         **BOUNDED_MEMORY,
-        # Whoever owns the data folder: the operator named it, and it was this process that made it.
+        # Whoever owns the data folder: the operator named it.
         "safe.directory": "*",
         "core.hooksPath": os.devnull,
         **config,

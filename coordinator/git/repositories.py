@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -264,7 +264,7 @@ def _start_of_blob(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oi
 def _streamed_start(path: Path, blob_id: str, max_bytes: int) -> bytes:
     """Read the start of a big blob, which libgit2 could only load whole."""
     command = ["git", "--git-dir", str(path), "cat-file", "blob", blob_id]
-    environment = git_environment(path, {})
+    environment = git_environment({})
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
@@ -274,14 +274,21 @@ def _streamed_start(path: Path, blob_id: str, max_bytes: int) -> bytes:
 
 
 def _remove_leftovers(root: Path, older_than_seconds: float) -> int:
-    limit = time.time() - older_than_seconds
-    leftovers = [path for path in _leftovers(root) if path.lstat().st_mtime < limit]
-    for path in leftovers:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return len(leftovers)
+    limit, removed = time.time() - older_than_seconds, 0
+    for path in list(_leftovers(root)):
+        # Its owner may live after all and remove it first.
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime < limit:
+                _remove(path)
+                removed += 1
+    return removed
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _leftovers(root: Path) -> Iterator[Path]:

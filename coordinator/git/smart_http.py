@@ -187,7 +187,7 @@ class GitHttpBackend:
             "receive.maxInputSize": str(self._max_input_bytes),
         }
         environment = {
-            **git_environment(repository, config),
+            **git_environment(config),
             "GATEWAY_INTERFACE": "CGI/1.1",
             "REQUEST_METHOD": request.method,
             "GIT_PROJECT_ROOT": str(self._root),

@@ -38,7 +38,8 @@ class ObjectBlobStore:
             if await self._size(key) != blob.size:
                 spool.seek(0)
                 await obstore.put_async(self._store, key, spool, max_concurrency=2)
-                await make_durable(self._store, key)
+            # Also where it was there: another put may be about to make it so.
+            await make_durable(self._store, key)
         return blob
 
     async def get(

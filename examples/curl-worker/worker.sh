@@ -2,6 +2,7 @@
 # Runs the steps of one build with bash and curl alone: worker.sh URL BUILD_ID TOKEN_FILE
 # Exits 0 when the build succeeded. Scripts run here, with your rights: for builds you trust.
 set -euo pipefail
+[ $# = 3 ] || { echo "usage: $0 URL BUILD_ID TOKEN_FILE" >&2; exit 2; }
 url=${1%/} build=$2 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # curl reads the header from a file: a token in an argument is in everybody's process list.

@@ -17,7 +17,8 @@ from pushrod.presentation import (
     print_table,
     problem_line,
     say,
-    step_summary,
+    step_details,
+    step_word,
 )
 from pushrod.references import find_build_id, find_project, is_id, steps_of
 
@@ -131,15 +132,15 @@ def show_build(found: Json, now: datetime) -> None:
     rows = [
         (
             step.get("name"),
-            step.get("status"),
-            step.get("waitsFor") or step_summary(step),
+            step_word(step),
+            step_details(step),
             ", ".join(map(str, step.get("dependsOn", []))),
             duration_between(step.get("startedAt"), step.get("finishedAt"), now),
         )
         for step in steps_of(found)
     ]
     if rows:
-        print_table(("step", "status", "", "depends on", "took"), rows, empty="")
+        print_table(("step", "state", "details", "depends on", "took"), rows, empty="")
 
 
 def first_line(text: str) -> str:

@@ -134,7 +134,7 @@ async def test_steps_stand_in_the_order_of_the_graph(site: Site) -> None:
 
 async def test_the_chosen_step_stands_in_the_address_and_survives_a_reload(site: Site) -> None:
     await site.open("/builds/b-1")
-    link = site.page.get_by_role("link", name="lint")
+    link = site.page.locator(".step-link", has=site.page.locator(".step-name", has_text="lint"))
     await link.focus()
     await site.page.keyboard.press("Enter")
     await expect(log(site.page)).to_contain_text("all good")

@@ -78,7 +78,7 @@ async def test_a_long_log_can_be_read_from_its_start_and_no_line_is_lost_between
     for part in (1, 2, 3):
         await expect(page.locator(".log-notice")).to_contain_text(f"Part {part} of 3")
         await expect(log(page)).to_contain_text("the quick brown fox")
-        await page.wait_for_function("() => document.querySelector('.lines').lastElementChild.previousElementSibling")
+        await expect(page.locator(".block").first).to_be_attached()
         await settled(page)
         read += await shown_lines(page)
         if part < 3:

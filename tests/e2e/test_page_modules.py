@@ -50,7 +50,7 @@ def call(shell: Page) -> Call:
         ("plain", [["plain", ""]]),
         ("\x1b[31mred\x1b[0m rest", [["red", "fg1"], [" rest", ""]]),
         ("\x1b[1;92mok\x1b[22m ok", [["ok", "fg10 bold"], [" ok", "fg10"]]),
-        ("\x1b[7;32m PASS \x1b[27m", [[" PASS ", "bg2 inverse"]]),
+        ("\x1b[7;32m PASS \x1b[27m", [[" PASS ", "bg2"]]),
         ("\x1b[7mall\x1b[m", [["all", "inverse"]]),
         ("\x1b[38;5;196mred\x1b[39m", [["red", "fg1"]]),
         ("\x1b[38;2;20;170;80mgreen", [["green", "fg2"]]),

@@ -90,6 +90,9 @@ class FakeCoordinator:
         self.port = 0
         self._changed = asyncio.Condition()
         self._polling = 0
+        self._poll_number = 0
+        self.poll_answer_delay = 0.0
+        """How long an answer is on its way after it was decided."""
         self._runner: web.AppRunner | None = None
 
     # --- for tests
@@ -172,15 +175,23 @@ class FakeCoordinator:
             return _error(401, "no such agent")
         poll = PollRequest.model_validate(await request.json())
         self.polls.append(poll)
+        number = self._poll_number = self._poll_number + 1
         self._polling += 1
         try:
-            if self._polling > 1:
-                self.breaches.append("two polls at a time")
+            if self._polling > 2:
+                self.breaches.append("more polls than the one that the newest supersedes")
             async with self._changed:
+                self._changed.notify_all()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HOLD_SECONDS):
-                        await self._changed.wait_for(lambda: self._has_news(poll))
-                return web.json_response(self._news(poll).to_json())
+                        await self._changed.wait_for(
+                            lambda: number != self._poll_number or self._has_news(poll)
+                        )
+                if number != self._poll_number:
+                    return web.json_response(PollResponse(seen=poll.seen).to_json())
+                answer = self._news(poll).to_json()
+            await asyncio.sleep(self.poll_answer_delay)
+            return web.json_response(answer)
         finally:
             self._polling -= 1
 
@@ -189,9 +200,9 @@ class FakeCoordinator:
         return bool(news.offers or news.cancels or news.lost or (news.drain and not poll.seen))
 
     def _news(self, poll: PollRequest, *, look: bool = False) -> PollResponse:
-        # An agent accepts before it polls again: an offer still open now was never received.
-        ready = [step for step in self.steps.values() if step.state in ("ready", "offered")]
-        ready = ready[: poll.free]
+        # Offers not yet accepted count against `free`.
+        free = poll.free - sum(step.state == "offered" for step in self.steps.values())
+        ready = [step for step in self.steps.values() if step.state == "ready"][: max(free, 0)]
         held = {(lease.step_id, lease.epoch) for lease in poll.leases}
         cancels = [
             LeaseRef(step_id=step.step_id, epoch=step.epoch)

@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -34,6 +35,9 @@ class GitHost:
     url: str = ""
     remote_lines: Sequence[str] = ("pushrod: http://ci.example/builds/7",)
     failing: bool = False
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """What after_receive waits for; set unless a test clears it."""
     received: list[dict[str, str]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -45,6 +49,8 @@ class GitHost:
         project_id = request.match_info["id"]
 
         async def after_receive() -> Sequence[str]:
+            self.entered.set()
+            await self.gate.wait()
             refs = await self.repositories.refs(project_id)
             async with self.changed:
                 self.received.append(dict(refs))
@@ -68,26 +74,32 @@ class GitHost:
         return project_id, f"{self.url}/{project_id}.git"
 
 
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[GitHost]:
-    root = tmp_path / "repositories"
+@asynccontextmanager
+async def serving(root: Path, *, handler_cancellation: bool = False) -> AsyncIterator[GitHost]:
     host = GitHost(
         root=root,
         backend=GitHttpBackend(root, max_processes=4, max_input_bytes=MAX_INPUT_BYTES),
         repositories=HostedRepositories(root, max_input_bytes=MAX_INPUT_BYTES),
     )
+    host.gate.set()
     app = web.Application()
     app.router.add_get("/{id}.git/info/refs", host.info_refs)
     app.router.add_post("/{id}.git/{service}", host.rpc)
-    runner = web.AppRunner(app, lingering_time=1)
+    runner = web.AppRunner(app, lingering_time=1, handler_cancellation=handler_cancellation)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    host.url = "http://%s:%d" % runner.addresses[0][:2]
+    host.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     yield host
     await runner.cleanup()
     await host.backend.close()
     assert not git_processes(root)
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[GitHost]:
+    async with serving(tmp_path / "repositories") as host:
+        yield host
 
 
 def git_processes(root: Path) -> list[str]:
@@ -217,13 +229,10 @@ async def test_a_quiet_push_gets_its_report_with_the_remote_lines(
     assert "remote: pushrod: http://ci.example/builds/7" in pushed.errors
 
 
-async def test_a_client_without_side_bands_gets_gits_answer_alone(
-    host: GitHost, work: Path
-) -> None:
-    project_id, url = await host.new_project()
-    sha = await commit(work, b"hello")
+def raw_push(work: Path, sha: str) -> bytes:
+    """The body of a push of main by a client that negotiates nothing but the report."""
     pack = subprocess.run(
-        ["git", "pack-objects", "--revs", "--stdout"],
+        ["git", "pack-objects", "--revs", "--stdout", "-q"],
         cwd=work,
         env=GIT_ENVIRONMENT,
         input=b"HEAD\n",
@@ -231,16 +240,46 @@ async def test_a_client_without_side_bands_gets_gits_answer_alone(
         check=True,
     ).stdout
     command = f"{'0' * 40} {sha} refs/heads/main\0 report-status".encode()
-    body = b"%04x%s0000%s" % (len(command) + 4, command, pack)
+    return b"%04x%s0000%s" % (len(command) + 4, command, pack)
+
+
+PUSH_TYPE = {"Content-Type": "application/x-git-receive-pack-request"}
+
+
+async def test_a_client_without_side_bands_gets_gits_answer_alone(
+    host: GitHost, work: Path
+) -> None:
+    _, url = await host.new_project()
+    sha = await commit(work, b"hello")
     async with aiohttp.ClientSession() as session:
         answer = await session.post(
-            f"{url}/git-receive-pack",
-            data=body,
-            headers={"Content-Type": "application/x-git-receive-pack-request"},
+            f"{url}/git-receive-pack", data=raw_push(work, sha), headers=PUSH_TYPE
         )
         assert await answer.read() == b"000eunpack ok\n0017ok refs/heads/main\n0000"
     assert host.received == [{"refs/heads/main": sha}]
-    assert project_id
+
+
+@pytest.mark.parametrize("handler_cancellation", [False, True])
+async def test_a_client_that_leaves_before_the_answer_has_pushed_all_the_same(
+    tmp_path: Path, work: Path, handler_cancellation: bool
+) -> None:
+    """Also where the server cancels the handler, as it does at a shutdown."""
+    root = tmp_path / "repositories"
+    async with serving(root, handler_cancellation=handler_cancellation) as host:
+        host.gate.clear()
+        _, url = await host.new_project()
+        sha = await commit(work, b"hello")
+        async with aiohttp.ClientSession() as session:
+            push = asyncio.create_task(
+                session.post(f"{url}/git-receive-pack", data=raw_push(work, sha), headers=PUSH_TYPE)
+            )
+            await host.entered.wait()
+            push.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await push
+        host.gate.set()
+        async with asyncio.timeout(20), host.changed:
+            await host.changed.wait_for(lambda: host.received == [{"refs/heads/main": sha}])
 
 
 async def test_several_refs_in_one_push_are_noticed_once(host: GitHost, work: Path) -> None:
@@ -295,7 +334,7 @@ async def test_a_body_far_beyond_the_limit_is_a_413(host: GitHost) -> None:
         answer = await session.post(
             f"{url}/git-receive-pack",
             data=endless(),
-            headers={"Content-Type": "application/x-git-receive-pack-request"},
+            headers=PUSH_TYPE,
         )
         assert answer.status == 413
         assert str(MAX_INPUT_BYTES) in await answer.text()
@@ -463,7 +502,7 @@ class StallingProxy:
     async def start(cls, url: str, *, pass_bytes: int) -> StallingProxy:
         proxy = cls(int(url.rpartition(":")[2]), pass_bytes)
         proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
-        proxy.url = "http://127.0.0.1:%d" % proxy._server.sockets[0].getsockname()[1]
+        proxy.url = f"http://127.0.0.1:{proxy._server.sockets[0].getsockname()[1]}"
         return proxy
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -505,7 +544,7 @@ async def test_an_idle_client_is_cut_off(tmp_path: Path, host: GitHost) -> None:
         answer = await session.post(
             f"{url}/git-receive-pack",
             data=stalling(),
-            headers={"Content-Type": "application/x-git-receive-pack-request"},
+            headers=PUSH_TYPE,
         )
         assert answer.status == 408
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -123,8 +122,8 @@ class _Attempt:
         name = f"step {request.step_name}, attempt {request.attempt_id}"
         source = None
         if self._has_source:
-            self._sender = TreeSender(open=self._layers, folder=SOURCE_FOLDER, owner=owner)
-            hint = _hint(request, owner)
+            self._sender = TreeSender(open=self._layers, folder=SOURCE_FOLDER)
+            hint = request.source.key if request.source else ""
             source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
         graph = step_graph(
             image=image.reference,
@@ -299,8 +298,3 @@ def _result(ended: _End, notes: Sequence[str]) -> StepResult:
             notes=notes,
         )
     return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
-
-
-def _hint(request: StepRequest, owner: llb.Owner) -> str:
-    key = request.source.key if request.source else "inputs"
-    return hashlib.sha256(f"{key}\0{owner.uid}:{owner.gid}".encode()).hexdigest()

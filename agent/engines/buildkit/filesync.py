@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc.aio
 
-from agent.engines.buildkit.llb import TIMESTAMP_NS, Owner
+from agent.engines.buildkit.llb import TIMESTAMP_NS
 from agent.engines.buildkit.pb import fsutil_pb2
 
 GO_DIRECTORY = 1 << 31
@@ -54,8 +54,7 @@ class TreeSender:
     open: Callable[[], AbstractAsyncContextManager[Sequence[Path]]]
     """Lends the layers' folders while the engine copies them."""
     folder: str
-    """The tree's top folder on the engine's side."""
-    owner: Owner
+    """The tree's top folder on the engine's side, where all belongs to root."""
     files_sent: int = field(default=0)
     bytes_sent: int = field(default=0)
     failure: Exception | None = field(default=None)
@@ -73,7 +72,7 @@ class TreeSender:
     async def _send(
         self, stream: grpc.aio.ServicerContext[bytes, bytes], layers: Sequence[Path]
     ) -> None:
-        entries = await asyncio.to_thread(list, walk(layers, self.folder, self.owner))
+        entries = await asyncio.to_thread(list, walk(layers, self.folder))
         wanted: asyncio.Queue[int | None] = asyncio.Queue()
         # Two writes at once on one stream hang for ever, so one task alone writes.
         async with asyncio.TaskGroup() as tasks:
@@ -154,20 +153,18 @@ def _next_batch(packets: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]
     return batch
 
 
-def walk(layers: Sequence[Path], folder: str, owner: Owner) -> Iterator[Entry]:
+def walk(layers: Sequence[Path], folder: str) -> Iterator[Entry]:
     """The entries of `folder`, made of the layers' content, in the order of the wire.
 
     Raises UnsendableTreeError for a name that is not UTF-8, OSError. Sockets, pipes and devices are
     left out: a source at a commit has none.
     """
-    top = fsutil_pb2.Stat(
-        path=folder, mode=GO_DIRECTORY | 0o755, uid=owner.uid, gid=owner.gid, modTime=TIMESTAMP_NS
-    )
+    top = fsutil_pb2.Stat(path=folder, mode=GO_DIRECTORY | 0o755, modTime=TIMESTAMP_NS)
     yield Entry(packet=_stat_packet(top), file=None)
-    yield from _walk_folder(layers, folder, owner)
+    yield from _walk_folder(layers, folder)
 
 
-def _walk_folder(layers: Sequence[Path], folder: str, owner: Owner) -> Iterator[Entry]:
+def _walk_folder(layers: Sequence[Path], folder: str) -> Iterator[Entry]:
     found: dict[bytes, list[os.DirEntry[str]]] = {}
     for layer in layers:
         with os.scandir(layer) as listing:
@@ -186,21 +183,21 @@ def _walk_folder(layers: Sequence[Path], folder: str, owner: Owner) -> Iterator[
             raise UnsendableTreeError(
                 f"the file name {name!r} is not UTF-8, which BuildKit can't be sent: rename it"
             ) from None
-        described = _describe(path, top, owner)
+        described = _describe(path, top)
         if described is None:
             continue
         yield described
         if _is_folder(top):
-            yield from _walk_folder([Path(entry.path) for entry in same], path, owner)
+            yield from _walk_folder([Path(entry.path) for entry in same], path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
 
-def _describe(path: str, entry: os.DirEntry[str], owner: Owner) -> Entry | None:
+def _describe(path: str, entry: os.DirEntry[str]) -> Entry | None:
     status = entry.stat(follow_symlinks=False)
-    message = fsutil_pb2.Stat(path=path, uid=owner.uid, gid=owner.gid, modTime=status.st_mtime_ns)
+    message = fsutil_pb2.Stat(path=path, modTime=status.st_mtime_ns)
     file = None
     if stat.S_ISDIR(status.st_mode):
         message.mode = GO_DIRECTORY | go_permissions(status.st_mode)

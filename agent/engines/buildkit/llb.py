@@ -87,6 +87,8 @@ class Copy:
     source_path: str
     destination: str
     include: tuple[str, ...] = ()
+    owner: Owner | None = None
+    """The owner of all copies; None keeps each one's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,8 @@ def files(actions: Sequence[Directory | File | Copy], *, description: str) -> Ou
                 one.copy.createDestPath = True
                 one.copy.timestamp = -1
                 one.copy.include_patterns.extend(action.include)
+                if action.owner is not None:
+                    one.copy.owner.CopyFrom(_chown(action.owner))
     return _vertex(message, inputs, description).output()
 
 

@@ -179,7 +179,7 @@ def step_graph(
         ),
         llb.Mount(
             destination=WORKSPACE,
-            source=source or folders,
+            source=_own_copy(source, owner) if source else folders,
             selector=f"/{SOURCE_FOLDER}",
             keep=True,
         ),
@@ -213,6 +213,18 @@ def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> ll
         selector=f"/{CACHE_FOLDER}" if begins_as else "",
         cache_id=f"pushrod/{mount.id}",
     )
+
+
+def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
+    # A process may not write to the source itself: the engine would have to keep it as it is then,
+    # could not update it in place, and would ask for the whole tree the next time.
+    copy = llb.Copy(
+        source=source,
+        source_path="/",
+        destination="/",
+        owner=None if owner == llb.ROOT else owner,
+    )
+    return llb.files([copy], description="workspace")
 
 
 def _collected(workspace: llb.Output, include: tuple[str, ...]) -> llb.Output:

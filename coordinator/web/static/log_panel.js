@@ -68,8 +68,7 @@ export class LogPanel {
       index + 1 < count && way("Later →", () => this.#showPart(index + 1)),
       way("To the end", () => this.#showEnd()),
     );
-    const view = this.#newView({ maxLines: Infinity, trimmed: () => {} });
-    view.follow(false);
+    const view = this.#newView({ follows: false });
     this.#reading = new AbortController();
     const { signal } = this.#reading;
     await this.#orSay(async () => {

@@ -15,6 +15,9 @@ const CONTROL =
 // Back to the line's start: what follows is drawn over what was there.
 const RETURN = /\r|\x1b\[[01]?G/;
 
+// `38:2:<space>:r:g:b`, where the colour space is optional and mostly empty.
+const COLOR_SPACE = /([34]8:2):\d*:(\d+:\d+:\d+)/g;
+
 /** Keeps the colours that a line leaves switched on for the next one. */
 export class LineReader {
   #style = PLAIN;
@@ -85,7 +88,7 @@ function lookOf(style) {
 }
 
 function restyled(style, parameters) {
-  const codes = parameters.replaceAll(":", ";").split(";").map(Number);
+  const codes = parameters.replace(COLOR_SPACE, "$1:$2").split(/[:;]/).map(Number);
   let next = style;
   for (let at = 0; at < codes.length; at += 1) {
     const code = codes[at];

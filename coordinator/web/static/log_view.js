@@ -11,7 +11,10 @@ const FRAME_MS = 8;
 const NEAR_END_PIXELS = 24;
 const LINE_HEIGHT_EM = 1.5;
 
-/** `trimmed` is called when the oldest lines give way to new ones, beyond `maxLines`. */
+/**
+ * `follows`: stay at the end while lines come in, until the reader scrolls up. `trimmed` is called
+ * when the oldest lines give way to new ones, beyond `maxLines`.
+ */
 export class LogView {
   #reader = new LineReader();
   #text = ""; // received, not drawn yet; at rest, the line that has not ended
@@ -19,10 +22,11 @@ export class LogView {
   #lines = 0;
   #frame = 0;
   #idle = [];
-  #following = true;
+  #following;
   #lastTop = 0;
 
-  constructor({ label, maxLines, trimmed }) {
+  constructor({ label, follows = true, maxLines = Infinity, trimmed = () => {} }) {
+    this.#following = follows;
     this.maxLines = maxLines;
     this.trimmed = trimmed;
     this.partial = el("div", { class: "partial" });
@@ -31,8 +35,8 @@ export class LogView {
     this.scroller = el("div", { class: "log", role: "log", "aria-live": "off", "aria-label": label, tabindex: "0" }, this.body);
     this.toEnd = el("button", { type: "button", class: "to-end", hidden: true }, "↓ To the end");
     this.element = el("div", { class: "log-frame" }, this.scroller, this.toEnd);
-    this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    this.toEnd.addEventListener("click", () => this.follow(true));
+    if (follows) this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.toEnd.addEventListener("click", () => this.#follow(true));
     // Blocks get their true height only when they come into sight: stay at the end then, too.
     this.resized = new ResizeObserver(() => this.#pin());
     this.resized.observe(this.body);
@@ -48,13 +52,6 @@ export class LogView {
   /** Resolves when everything appended is drawn. */
   drawn() {
     return this.#frame ? new Promise((resolve) => this.#idle.push(resolve)) : Promise.resolve();
-  }
-
-  /** Stay at the end while lines come in, or at the beginning of what is drawn. */
-  follow(following) {
-    this.#following = following;
-    this.toEnd.hidden = following;
-    this.#pin();
   }
 
   remove() {
@@ -139,15 +136,18 @@ export class LogView {
     this.#lastTop = this.scroller.scrollTop;
   }
 
+  #follow(following) {
+    this.#following = following;
+    this.toEnd.hidden = following;
+    this.#pin();
+  }
+
   /** Only a move upwards is the reader's wish: the end itself moves down while lines come in. */
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PIXELS;
-    if (atEnd !== this.#following && (atEnd || scrollTop < this.#lastTop)) {
-      this.#following = atEnd;
-      this.toEnd.hidden = atEnd;
-    }
-    this.#lastTop = scrollTop;
+    if (atEnd !== this.#following && (atEnd || scrollTop < this.#lastTop)) this.#follow(atEnd);
+    else this.#lastTop = scrollTop;
   }
 }
 

@@ -68,9 +68,7 @@ async def test_the_source_belongs_to_the_images_user(one_bench: Bench, tree: Pat
     assert (ran.result.exit_code, ran.log.stdout) == (0, b"1000:1000\n" * 3)
 
 
-async def test_a_second_step_is_sent_only_what_changed(
-    one_bench: Bench, tmp_path: Path
-) -> None:
+async def test_a_second_step_is_sent_only_what_changed(one_bench: Bench, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for number in range(300):

@@ -78,6 +78,9 @@ def test_a_step_says_how_it_ended() -> None:
     assert step_summary({"status": "SUCCESS", "exitCode": 0}) == "succeeded"
     assert step_summary({"status": "FAILED", "exitCode": 3}) == "failed (exit 3)"
     assert step_summary({"status": "FAILED", "reason": "timeout"}) == "failed (timeout)"
+    assert step_summary({"status": "BLOCKED", "waitsFor": "waits for lint"}) == (
+        "blocked (waits for lint)"
+    )
     assert step_summary({"status": "FAILED", "reason": "engine", "message": "no image x"}) == (
-        "failed (engine): no image x"
+        "failed (engine: no image x)"
     )

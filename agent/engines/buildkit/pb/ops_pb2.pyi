@@ -166,9 +166,10 @@ class FileAction(_message.Message):
     def __init__(self, input: _Optional[int] = ..., secondaryInput: _Optional[int] = ..., output: _Optional[int] = ..., copy: _Optional[_Union[FileActionCopy, _Mapping]] = ..., mkfile: _Optional[_Union[FileActionMkFile, _Mapping]] = ..., mkdir: _Optional[_Union[FileActionMkDir, _Mapping]] = ...) -> None: ...
 
 class FileActionCopy(_message.Message):
-    __slots__ = ("src", "dest", "mode", "followSymlink", "dirCopyContents", "createDestPath", "allowWildcard", "allowEmptyWildcard", "timestamp", "include_patterns")
+    __slots__ = ("src", "dest", "owner", "mode", "followSymlink", "dirCopyContents", "createDestPath", "allowWildcard", "allowEmptyWildcard", "timestamp", "include_patterns")
     SRC_FIELD_NUMBER: _ClassVar[int]
     DEST_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     FOLLOWSYMLINK_FIELD_NUMBER: _ClassVar[int]
     DIRCOPYCONTENTS_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +180,7 @@ class FileActionCopy(_message.Message):
     INCLUDE_PATTERNS_FIELD_NUMBER: _ClassVar[int]
     src: str
     dest: str
+    owner: ChownOpt
     mode: int
     followSymlink: bool
     dirCopyContents: bool
@@ -187,7 +189,7 @@ class FileActionCopy(_message.Message):
     allowEmptyWildcard: bool
     timestamp: int
     include_patterns: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, src: _Optional[str] = ..., dest: _Optional[str] = ..., mode: _Optional[int] = ..., followSymlink: _Optional[bool] = ..., dirCopyContents: _Optional[bool] = ..., createDestPath: _Optional[bool] = ..., allowWildcard: _Optional[bool] = ..., allowEmptyWildcard: _Optional[bool] = ..., timestamp: _Optional[int] = ..., include_patterns: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, src: _Optional[str] = ..., dest: _Optional[str] = ..., owner: _Optional[_Union[ChownOpt, _Mapping]] = ..., mode: _Optional[int] = ..., followSymlink: _Optional[bool] = ..., dirCopyContents: _Optional[bool] = ..., createDestPath: _Optional[bool] = ..., allowWildcard: _Optional[bool] = ..., allowEmptyWildcard: _Optional[bool] = ..., timestamp: _Optional[int] = ..., include_patterns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FileActionMkFile(_message.Message):
     __slots__ = ("path", "mode", "data", "owner", "timestamp")

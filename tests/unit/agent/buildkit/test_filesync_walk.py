@@ -12,14 +12,11 @@ from agent.engines.buildkit.filesync import (
     contents,
     walk,
 )
-from agent.engines.buildkit.llb import Owner
 from agent.engines.buildkit.pb import fsutil_pb2
-
-OWNER = Owner(uid=1000, gid=1001)
 
 
 def stats(*layers: Path) -> list[fsutil_pb2.Stat]:
-    return [fsutil_pb2.Packet.FromString(one.packet).stat for one in walk(layers, "w", OWNER)]
+    return [fsutil_pb2.Packet.FromString(one.packet).stat for one in walk(layers, "w")]
 
 
 def make(root: Path, *paths: str) -> Path:
@@ -36,12 +33,6 @@ def test_entries_come_depth_first_with_names_sorted_by_their_bytes(tmp_path: Pat
     paths = [one.path for one in stats(tmp_path)]
 
     assert paths == ["w", "w/B", "w/a", "w/a/z", "w/a-b", "w/a.c", "w/a.c/d", "w/é"]
-
-
-def test_every_entry_belongs_to_the_given_owner(tmp_path: Path) -> None:
-    make(tmp_path, "a/b")
-
-    assert {(one.uid, one.gid) for one in stats(tmp_path)} == {(1000, 1001)}
 
 
 def test_modes_sizes_and_link_targets_are_told(tmp_path: Path) -> None:
@@ -61,7 +52,7 @@ def test_a_later_layer_covers_the_earlier_and_folders_join(tmp_path: Path) -> No
     below = make(tmp_path / "below", "same", "folder/below", "was-folder/x")
     above = make(tmp_path / "above", "same", "folder/above", "was-folder")
 
-    entries = list(walk([below, above], "w", OWNER))
+    entries = list(walk([below, above], "w"))
     sent = [fsutil_pb2.Packet.FromString(one.packet).stat.path for one in entries]
     files = {path: one.file for path, one in zip(sent, entries, strict=True)}
 
@@ -103,7 +94,7 @@ def test_a_files_content_is_sent_whole_and_ends_with_an_empty_packet(tmp_path: P
     content = os.urandom(300_000)
     (tmp_path / "big").write_bytes(content)
     (tmp_path / "empty").write_bytes(b"")
-    entries = list(walk([tmp_path], "w", OWNER))
+    entries = list(walk([tmp_path], "w"))
 
     sent = [fsutil_pb2.Packet.FromString(packet) for packet, _ in contents(entries, [1, 2])]
 
@@ -112,7 +103,7 @@ def test_a_files_content_is_sent_whole_and_ends_with_an_empty_packet(tmp_path: P
 
 
 def test_asking_for_the_content_of_a_folder_is_refused(tmp_path: Path) -> None:
-    entries = list(walk([tmp_path], "w", OWNER))
+    entries = list(walk([tmp_path], "w"))
 
     with pytest.raises(UnsendableTreeError, match="entry 0"):
         list(contents(entries, [0]))

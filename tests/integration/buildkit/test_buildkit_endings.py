@@ -1,0 +1,174 @@
+"""How steps end that don't end by themselves: timeout, cancel, a killed client, a lost engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.engines.buildkit.engine import BuildKitEngine
+from agent.engines.protocol import EngineUnavailable, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .conftest import Bench, Marker, TestEngine
+
+pytestmark = pytest.mark.engine
+
+CLIENT = """
+import asyncio, sys
+from pathlib import Path
+from agent.engines.buildkit.engine import BuildKitEngine
+from agent.engines.protocol import StepRequest
+
+class Echo:
+    def write(self, stream, data):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+async def main(address, image, script, folder):
+    for name in ("o", "s"):
+        Path(folder, name).mkdir()
+    engine = BuildKitEngine(address, data_dir=Path(folder))
+    await engine.run(
+        StepRequest(attempt_id="killed-client", step_name="killed", image=image, script=script,
+                    env={}, timeout_seconds=60, outputs=Path(folder, "o"), scratch=Path(folder, "s")),
+        Echo(),
+    )
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def until(condition: Callable[[], bool], *, seconds: float) -> float:
+    """Wait for a state of this machine; returns how long it took, in seconds."""
+    began = time.monotonic()
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def long_script(marker: Marker) -> str:
+    return f"trap '' TERM INT; setsid sleep {marker.word} & echo up; sleep {marker.word}"
+
+
+async def test_a_step_is_killed_at_its_timeout_with_all_its_processes(
+    bench: Bench, marker: Marker
+) -> None:
+    ran = await bench.run(long_script(marker), timeout_seconds=1.5)
+
+    assert (ran.result.outcome, ran.result.exit_code) == (Outcome.TIMED_OUT, None)
+    assert "1.5 seconds" in (ran.result.message or "")
+    assert ran.log.stdout == b"up\n"
+    assert 1.5 < ran.seconds < 4
+    assert marker.processes() == []
+
+
+async def test_a_cancelled_step_is_gone_within_a_second(bench: Bench, marker: Marker) -> None:
+    log = bench.log()
+    running = asyncio.create_task(bench.run(long_script(marker), log=log))
+    await log.wait_for(b"up\n")
+    assert len(marker.processes()) == 2
+
+    began = time.monotonic()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert time.monotonic() - began < 1
+    assert marker.processes() == []
+
+
+async def test_one_step_is_cancelled_and_its_neighbour_runs_on(
+    one_bench: Bench, marker: Marker
+) -> None:
+    log, other = one_bench.log(), one_bench.log()
+    cancelled = asyncio.create_task(one_bench.run(long_script(marker), log=log))
+    neighbour = asyncio.create_task(
+        one_bench.run("echo up; sleep 2; echo still here; exit 6", log=other)
+    )
+    await asyncio.gather(log.wait_for(b"up\n"), other.wait_for(b"up\n"))
+
+    cancelled.cancel()
+    await asyncio.wait((cancelled,))
+    ran = await neighbour
+
+    assert (ran.result.exit_code, ran.log.stdout) == (6, b"up\nstill here\n")
+
+
+@pytest.mark.parametrize("delay", [0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2])
+async def test_a_step_cancelled_at_any_moment_leaves_nothing(
+    one_bench: Bench, marker: Marker, delay: float
+) -> None:
+    running = asyncio.create_task(one_bench.run(long_script(marker)))
+    await asyncio.sleep(delay)
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert marker.processes() == []
+    assert (await one_bench.run("echo next")).log.stdout == b"next\n"
+
+
+async def test_a_killed_client_leaves_no_process(
+    engine_under_test: TestEngine, marker: Marker, tmp_path: Path
+) -> None:
+    client = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        CLIENT,
+        engine_under_test.address,
+        engine_under_test.image,
+        f"echo up; sleep {marker.word}",
+        str(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert client.stdout is not None
+    assert await client.stdout.readline() == b"up\n"
+    # The client itself has the word in its arguments only as a part of one.
+    assert len(marker.processes()) == 1
+
+    client.kill()
+    await client.wait()
+
+    await until(lambda: marker.processes() == [], seconds=5)
+
+
+async def test_an_engine_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+    engine = BuildKitEngine(f"unix://{tmp_path}/none.sock", data_dir=tmp_path)
+
+    with pytest.raises(EngineUnavailable, match="pushrod engine up"):
+        await engine.check()
+    await engine.close()
+
+
+async def test_what_is_no_buildkit_is_refused(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    path = str(tmp_path / "web.sock")
+    async with await asyncio.start_unix_server(answer, path):
+        engine = BuildKitEngine(f"unix://{path}", data_dir=tmp_path)
+        with pytest.raises(EngineUnavailable, match="does not answer as BuildKit"):
+            await engine.check()
+        await engine.close()
+
+
+async def test_the_engine_says_what_it_is(
+    one_bench: Bench, engine_under_test: TestEngine
+) -> None:
+    info = await one_bench.engine.check()
+
+    assert (info.name, info.address) == ("buildkit", engine_under_test.address)
+    assert info.version
