@@ -15,7 +15,7 @@ run_step() { # id
     # This GET is the claim: if another worker came first, it is refused.
     ask -o "$work/script" "$url/api/runner/$1" || { sleep 1; return; }
     local code=0 status=success offset=0 part
-    bash "$work/script" >"$work/log" 2>&1 </dev/null || code=$?
+    HOME=$work bash "$work/script" >"$work/log" 2>&1 </dev/null || code=$?
     [ "$code" = 0 ] || status=failed
     split --bytes=1M "$work/log" "$work/part."
     for part in $(find "$work" -name 'part.*' | sort); do

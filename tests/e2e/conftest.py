@@ -27,7 +27,9 @@ async def browser() -> AsyncIterator[Browser]:
     if chromium is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=CHROMIUM_ARGUMENTS
+        )
         yield browser
         await browser.close()
 

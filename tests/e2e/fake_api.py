@@ -53,9 +53,13 @@ class FakeApi:
 
     async def update_step(self, build: dict[str, Any], name: str, **changes: Any) -> None:
         step = next(step for step in build["steps"] if step["name"] == name)
-        await self.change(lambda: (step.update(changes), build.update(version=build["version"] + 1)))
+        await self.change(
+            lambda: (step.update(changes), build.update(version=build["version"] + 1))
+        )
 
-    async def append_log(self, step_id: str, attempt: int, data: bytes, *, complete: bool = False) -> None:
+    async def append_log(
+        self, step_id: str, attempt: int, data: bytes, *, complete: bool = False
+    ) -> None:
         log = self.logs.setdefault((step_id, attempt), Log())
 
         def append() -> None:

@@ -17,25 +17,45 @@ def moment(seconds_ago: float) -> str:
 def project(id_: str, name: str) -> dict[str, Any]:
     push_url = f"http://127.0.0.1:3000/git/default/{name}.git"
     return {
-        "id": id_, "accountId": "a-1", "account": "default", "name": name, "slug": name,
-        "pushUrl": push_url, "webhookUrl": "http://127.0.0.1:3000/api/webhooks/generic/" + id_,
-        "createdAt": moment(90_000), "updatedAt": moment(90_000),
+        "id": id_,
+        "accountId": "a-1",
+        "account": "default",
+        "name": name,
+        "slug": name,
+        "pushUrl": push_url,
+        "webhookUrl": "http://127.0.0.1:3000/api/webhooks/generic/" + id_,
+        "createdAt": moment(90_000),
+        "updatedAt": moment(90_000),
     }
 
 
 def step(id_: str, name: str, status: str, **more: Any) -> dict[str, Any]:
     begun = status not in ("BLOCKED", "READY", "SKIPPED")
-    return {"id": id_, "name": name, "status": status, "dependsOn": [], "attempt": 1 if begun else 0} | more
+    tried = {"attempt": 1} if begun else {}
+    return {"id": id_, "name": name, "status": status, "dependsOn": []} | tried | more
 
 
-def build(id_: str, number: int, state: str, *, project_id: str = "p-1", **more: Any) -> dict[str, Any]:
+def build(
+    id_: str, number: int, state: str, *, project_id: str = "p-1", **more: Any
+) -> dict[str, Any]:
     return {
-        "id": id_, "projectId": project_id, "workflow": "ci", "number": number, "state": state,
-        "status": {"succeeded": "SUCCESS", "failed": "FAILED", "running": "RUNNING"}.get(state, "PENDING"),
-        "commitHash": "9f0f53cdd5b9abd0fb07d05b5147d9da20022b70", "branch": "main",
+        "id": id_,
+        "projectId": project_id,
+        "workflow": "ci",
+        "number": number,
+        "state": state,
+        "status": {"succeeded": "SUCCESS", "failed": "FAILED", "running": "RUNNING"}.get(
+            state, "PENDING"
+        ),
+        "commitHash": "9f0f53cdd5b9abd0fb07d05b5147d9da20022b70",
+        "branch": "main",
         "commitMessage": "Count the lines of a log once\n\nReading it twice took 40 ms.",
-        "commitAuthor": "Ada Lovelace <ada@example.org>", "event": "push", "url": f"/builds/{id_}",
-        "createdAt": moment(80), "version": 1, "steps": [],
+        "commitAuthor": "Ada Lovelace <ada@example.org>",
+        "event": "push",
+        "url": f"/builds/{id_}",
+        "createdAt": moment(80),
+        "version": 1,
+        "steps": [],
     } | more
 
 
@@ -44,10 +64,10 @@ def running_build(id_: str = "b-1") -> dict[str, Any]:
     return build(
         id_, 12, "running", startedAt=moment(75),
         steps=[
-            step("s-report", "report", "BLOCKED", dependsOn=["test", "image"], waitsFor="the steps test and image"),
+            step("s-report", "report", "BLOCKED", dependsOn=["test", "image"], waitsFor="waits for test, image"),
             step("s-lint", "lint", "SUCCESS", exitCode=0, startedAt=moment(75), finishedAt=moment(66.6)),
             step("s-test", "test", "RUNNING", dependsOn=["lint"], startedAt=moment(66), attempt=2),
-            step("s-image", "image", "READY", dependsOn=["lint"], waitsFor="a free agent with the label os=linux: all 2 are busy"),
+            step("s-image", "image", "READY", dependsOn=["lint"], waitsFor="all agents that fit are busy"),
         ],
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 
 from tests.e2e.fake_api import FakeApi, serving
 
@@ -28,12 +28,13 @@ READ = """async (lines) => {
 }"""
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def shell(page: Page) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shell(browser: Browser) -> AsyncIterator[Page]:
     async with serving(FakeApi()) as url:
+        page = await browser.new_page()
         await page.goto(url + "/login")
         yield page
-        await page.goto("about:blank")
+        await page.close()
 
 
 @pytest.fixture
@@ -96,13 +97,20 @@ def step(name: str, status: str = "BLOCKED", after: tuple[str, ...] = ()) -> dic
 
 
 async def test_dependencies_come_first_and_else_the_order_stays(call: Call) -> None:
-    steps = [step("d", after=("b", "c")), step("a"), step("c", after=("a",)), step("b", after=("a",))]
+    steps = [
+        step("d", after=("b", "c")),
+        step("a"),
+        step("c", after=("a",)),
+        step("b", after=("a",)),
+    ]
     ordered = await call("steps.js", "inGraphOrder", steps)
     assert [one["name"] for one in ordered] == ["a", "c", "b", "d"]
 
 
 async def test_a_cycle_does_not_hang_the_order(call: Call) -> None:
-    ordered = await call("steps.js", "inGraphOrder", [step("a", after=("b",)), step("b", after=("a",))])
+    ordered = await call(
+        "steps.js", "inGraphOrder", [step("a", after=("b",)), step("b", after=("a",))]
+    )
     assert sorted(one["name"] for one in ordered) == ["a", "b"]
 
 

@@ -85,6 +85,10 @@ class FakeCoordinator:
         self.refuse_logs = 0
         """A status to refuse every log with."""
         self.refuse_artifacts: dict[str, int] = {}
+        self.break_off: set[str] = set()
+        """`log` or `complete`: the next such call is carried out, but its answer never arrives."""
+        self.hold_artifacts: asyncio.Event | None = None
+        """No artifact is answered before it is set."""
         self.blobs: dict[str, bytes] = {}
         self.repositories = repositories
         self.port = 0
@@ -118,6 +122,18 @@ class FakeCoordinator:
         step.epoch += 1
         step.state = "taken"
         self._wake()
+
+    def add_blob(self, name: str, data: bytes, mode: int = 0o644) -> dict[str, Any]:
+        """Store an artifact; return the reference a dependency carries."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.blobs[sha256] = data
+        return {
+            "name": name,
+            "size": len(data),
+            "sha256": sha256,
+            "mode": mode,
+            "url": f"{self.url}/blobs/{sha256}",
+        }
 
     def hand_out_again(self, step: Step) -> None:
         step.state = "ready"
@@ -297,6 +313,7 @@ class FakeCoordinator:
         if step.first_log_at is None:
             step.first_log_at = asyncio.get_running_loop().time()
         step.logged.set()
+        self._maybe_break_off("log", request)
         return web.Response(status=204, headers={"Upload-Offset": str(len(step.log))})
 
     async def _artifact(self, request: web.Request) -> web.Response:
@@ -308,6 +325,8 @@ class FakeCoordinator:
         if status := self.refuse_artifacts.get(name):
             return _error(status, f"artifact {name} is refused")
         data = await request.read()
+        if self.hold_artifacts is not None:
+            await self.hold_artifacts.wait()
         if hashlib.sha256(data).hexdigest() != request.headers["X-Content-Sha256"]:
             self.breaches.append(f"artifact {name}: wrong digest")
             return _error(422, "wrong digest")
@@ -335,11 +354,18 @@ class FakeCoordinator:
         step.completion = completion
         step.state = "done"
         step.ended.set()
+        self._maybe_break_off("complete", request)
         status = (
             StepStatus.SUCCESS if completion.status is Completion.SUCCESS else StepStatus.FAILED
         )
         answer = CompleteResponse(success=True, step_status=status, build_complete=False)
         return web.json_response(answer.to_json())
+
+    def _maybe_break_off(self, call: str, request: web.Request) -> None:
+        if call in self.break_off:
+            self.break_off.discard(call)
+            if request.transport is not None:
+                request.transport.abort()
 
     async def _blob(self, request: web.Request) -> web.Response:
         if not (_token(request) or "").startswith("step-token-"):

@@ -50,6 +50,10 @@ SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
 DELIVERY_SECONDS = 1800.0
 """The most that collecting the outputs may take."""
+DEATH_SECONDS = 3.0
+"""How long the end of a killed process is awaited."""
+UNREPORTED_SECONDS = 0.1
+"""The same for a process that may just have begun."""
 LATE_REPORT_SECONDS = 5.0
 SOURCE_NAME = "source"
 KILLED = 137
@@ -72,6 +76,7 @@ async def run_attempt(
     images: ImageStore,
     shared_key: str,
     keep_output: bool,
+    unresponsive_seconds: float,
 ) -> StepResult:
     """Run it. Raises StepNotRunError, BuildFailedError, grpc.aio.AioRpcError.
 
@@ -84,6 +89,7 @@ async def run_attempt(
             attempt_id=request.attempt_id,
             session=session,
             exporter="tar" if attempt.include else "",
+            unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
             image = await images.find(build, request.image or "", platform)
@@ -174,7 +180,11 @@ class _Attempt:
             async with asyncio.timeout(SETUP_SECONDS) as self._deadline:
                 ref = await build.solve(llb.definition(graph.record))
         except TimeoutError:
+            await self._await_death()
             return self._too_late()
+        except asyncio.CancelledError:
+            await self._await_death()
+            raise
         except BuildFailedError as failure:
             return self._failed(failure.error)
         finally:
@@ -188,6 +198,20 @@ class _Attempt:
         if self._request.output_paths:
             notes += await self._collect()
         return _result(ended, notes)
+
+    async def _await_death(self) -> None:
+        """Wait until the engine reports the end of the process whose call was cancelled."""
+        progress = self._progress
+        if progress is None:
+            return
+        seconds = DEATH_SECONDS if progress.started else UNREPORTED_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                while not progress.completed:
+                    self._reported.clear()
+                    await self._reported.wait()
+        except TimeoutError:
+            return
 
     async def _take_outputs(self, build: Build, outputs: llb.Output, ended: _End) -> None:
         try:

@@ -19,9 +19,11 @@ REPORTS_QUIET_SECONDS = 20.0
 """After a build's end its last reports must come with no pause longer than this."""
 KILL_SECONDS = 5.0
 """How long a cancelled build is awaited."""
+UNBEGUN_SECONDS = 0.5
+"""The same for one of which nothing was reported."""
 CALL_SECONDS = 60.0
 """For gateway calls that read what is there."""
-WATCH_EVERY_SECONDS = 10.0
+UNRESPONSIVE_SECONDS = 30.0
 READ_BYTES = 2 * 1024 * 1024
 
 
@@ -156,36 +158,48 @@ async def open_build(
     attempt_id: str,
     session: str,
     exporter: str = "",
+    unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
     take_report: Callable[[control_pb2.StatusResponse], None],
 ) -> AsyncIterator[Build]:
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
     were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
-    engine no longer answers meanwhile fails.
+    engine answers nothing for `unresponsive_seconds` fails.
     """
     name = f"pushrod-{attempt_id}-{secrets.token_hex(4)}"
     request = control_pb2.SolveRequest(Ref=name, Session=session, ExporterDeprecated=exporter)
-    end = asyncio.ensure_future(_end_of(client, client.build(request)))
-    reports = asyncio.ensure_future(_follow(client, name, end, take_report))
+    call = client.build(request)
+    end = asyncio.ensure_future(_end_of(client, call, unresponsive_seconds))
+    seen = asyncio.Event()
+
+    def take(report: control_pb2.StatusResponse) -> None:
+        seen.set()
+        take_report(report)
+
+    reports = asyncio.ensure_future(_follow(client, name, end, take))
     try:
         yield Build(client, name, end, reports)
     finally:
+        # Not left to the task that awaits it, which may not even have begun.
+        call.cancel()
         end.cancel()
-        await asyncio.wait((reports,), timeout=KILL_SECONDS)
+        # An engine that knows nothing of the build yet makes its reports wait for seconds.
+        seconds = KILL_SECONDS if seen.is_set() else UNBEGUN_SECONDS
+        await asyncio.wait((reports,), timeout=seconds)
         reports.cancel()
         await asyncio.gather(end, reports, return_exceptions=True)
 
 
-async def _end_of(client: Client, call: Any) -> Any:
+async def _end_of(client: Client, call: Any, unresponsive_seconds: float) -> Any:
     """The build's own answer, or the error of an engine that stopped answering."""
     watched = asyncio.ensure_future(Build._wait(call))
     try:
         while True:
-            done, _ = await asyncio.wait((watched,), timeout=WATCH_EVERY_SECONDS)
+            done, _ = await asyncio.wait((watched,), timeout=unresponsive_seconds / 3)
             if done:
                 return watched.result()
-            await client.workers()
+            await client.workers(timeout=unresponsive_seconds * 2 / 3)
     finally:
         watched.cancel()
 

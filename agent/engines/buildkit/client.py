@@ -102,12 +102,12 @@ class Client:
         await self._channel.close()
         await self._resources.aclose()
 
-    async def workers(self) -> control_pb2.ListWorkersResponse:
+    async def workers(self, *, timeout: float = QUICK_SECONDS) -> control_pb2.ListWorkersResponse:
         answer: control_pb2.ListWorkersResponse = await self._unary(
             CONTROL + "ListWorkers",
             control_pb2.ListWorkersRequest(),
             control_pb2.ListWorkersResponse,
-            timeout=QUICK_SECONDS,
+            timeout=timeout,
         )
         return answer
 

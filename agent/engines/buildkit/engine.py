@@ -11,10 +11,16 @@ import grpc.aio
 
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.attempt import run_attempt
-from agent.engines.buildkit.build import BuildFailedError, engine_error, open_build
+from agent.engines.buildkit.build import (
+    UNRESPONSIVE_SECONDS,
+    BuildFailedError,
+    engine_error,
+    open_build,
+)
 from agent.engines.buildkit.client import Client, connect
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
 from agent.engines.buildkit.image_store import ImageStore
+from agent.engines.buildkit.images import reference_problem
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
 from agent.engines.buildkit.transport import docker_version
@@ -48,12 +54,21 @@ class BuildKitEngine:
 
     `data_dir` holds the engine's name for itself, by which BuildKit keeps the sources it got.
     `log_limits_lifted`: the daemon is known not to clip logs, so no second copy is kept.
+    `unresponsive_seconds`: after this time without any answer a step's engine counts as lost.
     """
 
-    def __init__(self, address: str, *, data_dir: Path, log_limits_lifted: bool = False) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        data_dir: Path,
+        log_limits_lifted: bool = False,
+        unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
+    ) -> None:
         self._address = address
         self._data_dir = data_dir
         self._log_limits_lifted = log_limits_lifted
+        self._unresponsive_seconds = unresponsive_seconds
         self._connecting = asyncio.Lock()
         self._client: Client | None = None
         self._platform: llb.Platform | None = None
@@ -115,6 +130,7 @@ class BuildKitEngine:
                 images=self._images,
                 shared_key=await self._key(),
                 keep_output=not self._log_limits_lifted,
+                unresponsive_seconds=self._unresponsive_seconds,
             )
         except StepNotRunError as error:
             return _not_run(str(error))
@@ -157,6 +173,8 @@ def _refuse_impossible(request: StepRequest) -> None:
     problem = script_problem(request.script) or cache_problem(request.cache_mounts)
     if problem is None and not request.image:
         problem = "the step names no image, which the BuildKit engine needs: set `image`"
+    if problem is None:
+        problem = reference_problem(request.image or "")
     if problem is None:
         bad = next((k for k, v in request.env.items() if "\0" in k + v or "=" in k or not k), None)
         if bad is not None:

@@ -64,6 +64,15 @@ def complete_reference(written: str) -> str:
     return f"{domain}/{path}{suffix}" + (f"@{digest}" if digest else "")
 
 
+def reference_problem(written: str) -> str | None:
+    """Why this can't be an image's reference, for people; None if it can."""
+    try:
+        complete_reference(written)
+    except BadImageError as error:
+        return str(error)
+    return None
+
+
 def pinned_reference(reference: str, digest: str) -> str:
     """The complete reference with the digest; unchanged where the engine knows none.
 

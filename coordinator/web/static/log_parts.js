@@ -10,6 +10,12 @@ export const logPath = (stepId, attempt) =>
 
 export const partsOf = (size) => Math.max(1, Math.ceil(size / PART_BYTES));
 
+/** Bytes stored so far, learnt from one of them. */
+export async function logSize(path, signal) {
+  const { response } = await fetchBytes(path, { signal, headers: { Range: "bytes=0-0" } });
+  return Number(/\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "")?.[1] ?? 0);
+}
+
 /** The text of part `index`. Each line is in one part only: in the one in which it begins. */
 export async function readPart(path, index, signal) {
   const start = index * PART_BYTES;

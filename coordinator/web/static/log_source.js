@@ -1,8 +1,8 @@
-// Reads a log from the coordinator: its tail first, then what comes, as it comes.
+// Reads a log from the coordinator: first its end, then what comes, as it comes.
 
 import { fetchBytes } from "./http.js";
 import { DONE } from "./live.js";
-import { PART_BYTES } from "./log_parts.js";
+import { logSize, PART_BYTES } from "./log_parts.js";
 
 const HOLD_SECONDS = 25;
 const SHORTEST_TURN_MS = 100;
@@ -14,10 +14,10 @@ export class LogSource {
   #started;
   #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-  /** Bytes of the log known to exist, all of them read from where reading began. */
+  /** Offset up to which the log was read; null before the first answer. */
   size = null;
 
-  /** `view` draws; `started(offset)` hears once where in the log reading began. */
+  /** `view` draws; `started(offset)` hears once from where on the log is read. */
   constructor({ path, view, started }) {
     this.#path = path;
     this.#view = view;
@@ -27,38 +27,30 @@ export class LogSource {
   /** One request and what it brought; for `live`. */
   async turn(signal) {
     const asked = performance.now();
-    const response = await (this.size === null ? this.#readTail(signal) : this.#readMore(signal));
+    const first = this.size === null;
+    const start = first ? await this.#start(signal) : this.size;
+    const { response, bytes } = await this.#read(start, first ? 0 : HOLD_SECONDS, signal);
     if (signal.aborted) return 0;
+    if (first) this.#started(start);
+    this.size = start + bytes.length;
+    this.#show(first && start > 0 ? fromNextLine(bytes) : bytes);
     const took = performance.now() - asked;
     await this.#view.drawn();
     if (isComplete(response, this.size)) {
       this.#view.append(this.#decoder.decode());
       return DONE;
     }
-    return Math.max(0, SHORTEST_TURN_MS - took, response.empty ? EMPTY_TURN_MS - took : 0);
+    return Math.max(0, (bytes.length || first ? SHORTEST_TURN_MS : EMPTY_TURN_MS) - took);
   }
 
-  async #readTail(signal) {
-    const { response, bytes } = await fetchBytes(this.#path, {
-      signal,
-      headers: { Range: `bytes=-${PART_BYTES}` },
-    });
-    if (signal.aborted) return response;
-    const start = response.status === 206 ? rangeStart(response) : 0;
-    const held = response.status === 416 ? bytes.subarray(0, 0) : bytes;
-    this.size = start + held.length;
-    this.#started(start);
-    this.#show(start > 0 ? fromNextLine(held) : held);
-    return { headers: response.headers, empty: false };
+  /** Where the part begins that is shown first. */
+  async #start(signal) {
+    const size = await logSize(this.#path, signal);
+    return Math.max(0, size - PART_BYTES);
   }
 
-  async #readMore(signal) {
-    const path = `${this.#path}&offset=${this.size}&wait=${HOLD_SECONDS}`;
-    const { response, bytes } = await fetchBytes(path, { signal });
-    if (signal.aborted) return response;
-    this.size += bytes.length;
-    this.#show(bytes);
-    return { headers: response.headers, empty: bytes.length === 0 };
+  #read(offset, waitSeconds, signal) {
+    return fetchBytes(`${this.#path}&offset=${offset}&wait=${waitSeconds}`, { signal });
   }
 
   #show(bytes) {
@@ -67,12 +59,8 @@ export class LogSource {
   }
 }
 
-/** A tail begins inside a line, maybe inside a character. */
+/** The end of a log begins inside a line, maybe inside a character. */
 const fromNextLine = (bytes) => bytes.subarray(bytes.indexOf(10) + 1);
-
-/** `Content-Range: bytes 100-199/200` → 100. */
-const rangeStart = (response) =>
-  Number(/^bytes (\d+)-/.exec(response.headers.get("Content-Range"))?.[1] ?? 0);
 
 /** At most 4 MiB come at once: the log is read to its end only when its last byte is here. */
 function isComplete({ headers }, size) {

@@ -3,7 +3,7 @@
 import { el, fill, list, outsider } from "./dom.js";
 import { badge } from "./status.js";
 import { hashFor } from "./steps.js";
-import { lasting } from "./times.js";
+import { stepTime } from "./times.js";
 
 export function drawSteps(place, steps, current) {
   const items = steps.map((step) => ({ ...step, current: step.name === current }));
@@ -21,7 +21,7 @@ function drawStep(link, step) {
     link,
     badge(step.status, { quiet: true }),
     el("span", { class: "what" }, outsider(step.name, { class: "step-name" }), note(step)),
-    el("span", { class: "when" }, lasting(step.startedAt, step.finishedAt)),
+    el("span", { class: "when" }, stepTime(step)),
   );
 }
 

@@ -5,7 +5,7 @@ import { el, fill, outsider } from "./dom.js";
 import { LogPanel } from "./log_panel.js";
 import { badge, isFinished } from "./status.js";
 import { hashFor } from "./steps.js";
-import { lasting } from "./times.js";
+import { stepTime } from "./times.js";
 
 const REASONS = {
   engine: "the engine could not run it",
@@ -27,13 +27,14 @@ export class StepPanel {
 
   /** Show `step`; `chosenAttempt` is null for the newest, which is followed from try to try. */
   show(step, chosenAttempt) {
-    const attempt = Math.min(chosenAttempt ?? step.attempt, step.attempt);
+    const tried = step.attempt ?? 0;
+    const attempt = Math.min(chosenAttempt ?? tried, tried);
     const state = JSON.stringify([step, chosenAttempt]);
     if (state === this.#drawn) return;
     this.#drawn = state;
     this.#place.setAttribute("aria-label", `Step ${step.name}`);
     this.#drawHead(step, attempt);
-    drawArtifacts(this.#artifacts, isFinished(step.status) && step.startedAt ? step : null);
+    drawArtifacts(this.#artifacts, isFinished(step.status) && tried ? step : null);
     this.#showLog(step, attempt);
   }
 
@@ -42,16 +43,16 @@ export class StepPanel {
       this.#head,
       el("h2", {}, outsider(step.name)),
       el("p", { class: "step-state" },
-        badge(step.status), lasting(step.startedAt, step.finishedAt),
+        badge(step.status), stepTime(step),
         step.reason ? outsider(REASONS[step.reason] ?? step.reason, { class: "reason" }) : null),
       step.attempt > 1 ? attempts(step, attempt) : null,
       step.message ? outsider(step.message, { class: `notice message ${step.status === "FAILED" ? "bad" : ""}` }) : null,
-      !isFinished(step.status) && step.waitsFor ? el("p", { class: "notice message" }, "Waiting: ", outsider(step.waitsFor)) : null,
+      !isFinished(step.status) && step.waitsFor ? el("p", { class: "notice message" }, outsider(sentence(step.waitsFor))) : null,
     );
   }
 
   #showLog(step, attempt) {
-    const begun = attempt >= 1 && (step.startedAt || attempt < step.attempt || step.status === "RUNNING");
+    const begun = attempt >= 1;
     const key = begun ? `${step.id} ${attempt}` : "";
     if (this.#log?.key === key) return;
     this.#log?.remove();
@@ -59,6 +60,9 @@ export class StepPanel {
     if (this.#log) this.#place.append(this.#log.element);
   }
 }
+
+/** `waits for lint` → `Waits for lint.` */
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
 
 function attempts(step, shown) {
   const numbers = Array.from({ length: step.attempt }, (_, index) => index + 1);

@@ -12,6 +12,10 @@ export function lasting(startedAt, finishedAt) {
   return ticking({ "data-started": started });
 }
 
+/** A step that waits for its next attempt keeps its start, but no time runs. */
+export const stepTime = (step) =>
+  step.status === "RUNNING" || step.finishedAt ? lasting(step.startedAt, step.finishedAt) : null;
+
 export function since(moment) {
   const title = new Date(moment).toLocaleString();
   return ticking({ "data-ago": Date.parse(moment), datetime: moment, title });

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,15 @@ import pytest
 from pipelines_schema.log_frames import Stream
 
 from agent.engines.buildkit.engine import BuildKitEngine
-from agent.engines.private import builder_variant, ensure_test_image, up
+from agent.engines.private import (
+    EnginePlaces,
+    builder_variant,
+    down,
+    engine_places,
+    ensure_test_image,
+    up,
+)
+from agent.engines.private.record import read_record
 from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
 
 
@@ -178,8 +188,15 @@ async def one_bench(engine_under_test: TestEngine, tmp_path: Path) -> AsyncItera
 
 
 @asynccontextmanager
-async def bench_of(engine: TestEngine, folder: Path, *, trusted: bool) -> AsyncIterator[Bench]:
-    made = BuildKitEngine(engine.address, data_dir=folder / "data", log_limits_lifted=trusted)
+async def bench_of(
+    engine: TestEngine, folder: Path, *, trusted: bool, unresponsive_seconds: float = 30
+) -> AsyncIterator[Bench]:
+    made = BuildKitEngine(
+        engine.address,
+        data_dir=folder / "data",
+        log_limits_lifted=trusted,
+        unresponsive_seconds=unresponsive_seconds,
+    )
     try:
         yield Bench(
             engine=made,
@@ -189,6 +206,44 @@ async def bench_of(engine: TestEngine, folder: Path, *, trusted: bool) -> AsyncI
         )
     finally:
         await made.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEngine:
+    """An engine that a test may break."""
+
+    places: EnginePlaces
+
+    async def start(self) -> TestEngine:
+        address = await up(reuse=False, places=self.places)
+        image = await ensure_test_image(address=address, places=self.places)
+        return TestEngine(address=address.url, image=image, lifted=True)
+
+    def signal(self, number: int) -> None:
+        record = read_record(self.places.record)
+        assert record is not None
+        assert record.daemon is not None
+        os.kill(record.daemon.pid, number)
+
+
+@pytest.fixture(scope="session")
+def own_engine() -> Iterator[OwnEngine]:
+    if os.geteuid() != 0:
+        pytest.skip("the private engine needs root")
+    folder = Path(tempfile.mkdtemp(prefix="pushrod-"))  # short: sockets lie in it
+    places = EnginePlaces(data=folder, runtime=folder / "run", packages=engine_places().packages)
+    try:
+        yield OwnEngine(places=places)
+    finally:
+        asyncio.run(down(places=places))
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def own_bench(own_engine: OwnEngine, tmp_path: Path) -> AsyncIterator[Bench]:
+    engine = await own_engine.start()
+    async with bench_of(engine, tmp_path, trusted=True, unresponsive_seconds=3) as made:
+        yield made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -39,7 +37,8 @@ async def main(address, image, script, folder):
     engine = BuildKitEngine(address, data_dir=Path(folder))
     await engine.run(
         StepRequest(attempt_id="killed-client", step_name="killed", image=image, script=script,
-                    env={}, timeout_seconds=60, outputs=Path(folder, "o"), scratch=Path(folder, "s")),
+                    env={}, timeout_seconds=60,
+                    outputs=Path(folder, "o"), scratch=Path(folder, "s")),
         Echo(),
     )
 
@@ -165,9 +164,7 @@ async def test_what_is_no_buildkit_is_refused(tmp_path: Path) -> None:
         await engine.close()
 
 
-async def test_the_engine_says_what_it_is(
-    one_bench: Bench, engine_under_test: TestEngine
-) -> None:
+async def test_the_engine_says_what_it_is(one_bench: Bench, engine_under_test: TestEngine) -> None:
     info = await one_bench.engine.check()
 
     assert (info.name, info.address) == ("buildkit", engine_under_test.address)

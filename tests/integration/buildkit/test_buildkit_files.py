@@ -132,7 +132,8 @@ async def test_a_source_that_cannot_be_had_is_the_steps_failure(
 async def test_outputs_are_collected_also_when_the_script_fails(bench: Bench) -> None:
     ran = await bench.run(
         "mkdir -p dist/sub reports/deep other; echo 1 > dist/a.whl; echo 2 > dist/b.txt\n"
-        "echo 3 > dist/sub/c.whl; echo 4 > reports/deep/r.xml; echo 5 > other/x; chmod 755 dist/*.whl\n"
+        "echo 3 > dist/sub/c.whl; echo 4 > reports/deep/r.xml; echo 5 > other/x; "
+        "chmod 755 dist/*.whl\n"
         "echo 6 > exact; exit 9",
         output_paths=["dist/*.whl", "reports/", "exact", "missing/*.zip"],
     )
@@ -157,7 +158,8 @@ async def test_two_stars_match_at_any_depth(one_bench: Bench) -> None:
 
 async def test_nothing_outside_the_workspace_is_ever_collected(one_bench: Bench) -> None:
     ran = await one_bench.run(
-        "echo secret > /secret; ln -s /secret link; ln -s / root; mkdir d; ln -s ../../../../ d/up\n"
+        "echo secret > /secret; ln -s /secret link; ln -s / root; mkdir d\n"
+        "ln -s ../../../../ d/up\n"
         "echo fine > d/fine; ln -s fine d/inside; ln -s /workspace/d/fine d/absolute",
         output_paths=["link", "root", "root/secret", "d/", "../secret", "/secret"],
     )

@@ -1,53 +1,53 @@
-"""The daemon dies, hangs and comes back under running steps: an engine of these tests' own."""
+"""The daemon dies, hangs and comes back under running steps: on an engine of these tests' own."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.engines.buildkit import build
-from agent.engines.private import EnginePlaces, down, engine_places, ensure_test_image, up
-from agent.engines.private.record import read_record
 from agent.engines.protocol import Outcome
 
-from .conftest import TestEngine, bench_of
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from .conftest import Bench, Marker, OwnEngine
 
-    from .conftest import Marker
-
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the private engine needs root"),
-]
+pytestmark = pytest.mark.engine
 
 
-@pytest.fixture(scope="module")
-def places() -> Iterator[EnginePlaces]:
-    folder = Path(tempfile.mkdtemp(prefix="pushrod-"))  # short: sockets lie in it
-    own = EnginePlaces(data=folder, runtime=folder / "run", packages=engine_places().packages)
+async def test_a_daemon_killed_under_a_step_is_the_engines_failure_and_found_again_later(
+    own_bench: Bench, own_engine: OwnEngine, marker: Marker
+) -> None:
+    log = own_bench.log()
+    running = asyncio.create_task(own_bench.run(f"echo up; sleep {marker.word}", log=log))
+    await log.wait_for(b"up\n")
+
+    own_engine.signal(signal.SIGKILL)
+    async with asyncio.timeout(10):
+        ran = await running
+
+    assert ran.result.outcome is Outcome.ENGINE_FAILED
+    assert "went away" in (ran.result.message or "")
+    away = await own_bench.run("true")
+    assert away.result.outcome is Outcome.ENGINE_FAILED
+    await own_engine.start()
+    again = await own_bench.run("echo again")
+    assert (again.result.exit_code, again.log.stdout) == (0, b"again\n")
+
+
+async def test_a_daemon_that_hangs_is_given_up(own_bench: Bench, own_engine: OwnEngine) -> None:
+    log = own_bench.log()
+    running = asyncio.create_task(own_bench.run("echo up; sleep 60", log=log))
+    await log.wait_for(b"up\n")
+
+    own_engine.signal(signal.SIGSTOP)
     try:
-        yield own
+        async with asyncio.timeout(15):
+            ran = await running
     finally:
-        asyncio.run(down(places=own))
-        shutil.rmtree(folder)
+        own_engine.signal(signal.SIGCONT)
 
-
-async def started(places: EnginePlaces) -> TestEngine:
-    address = await up(reuse=False, places=places)
-    image = await ensure_test_image(address=address, places=places)
-    return TestEngine(address=address.url, image=image, lifted=True)
-
-
-def daemon_of(places: EnginePlaces) -> int:
-    record = read_record(places.record)
-    assert record is not None
-    return record.daemon.pid
+    assert ran.result.outcome is Outcome.ENGINE_FAILED
+    assert "went away" in (ran.result.message or "")
+    assert (await own_bench.run("echo again")).log.stdout == b"again\n"

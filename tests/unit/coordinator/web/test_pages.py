@@ -57,7 +57,12 @@ async def test_everything_a_page_refers_to_is_served_for_ever(client: Client, pa
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/0000000000000000/page.css", "/static/{version}/pages.py", "/static/{version}/..%2fpages.py"]
+    "path",
+    [
+        "/static/0000000000000000/page.css",
+        "/static/{version}/pages.py",
+        "/static/{version}/..%2fpages.py",
+    ],
 )
 async def test_another_version_or_another_file_is_not_found(client: Client, path: str) -> None:
     version = load_static_files().version
@@ -90,7 +95,9 @@ async def test_the_login_form_tells_of_a_wrong_token_only_after_one(client: Clie
     assert "not valid" in await (await client.get("/login?error=1")).text()
 
 
-@pytest.mark.parametrize("path", ["/", "/builds/b-1", "/projects/p?offset=25", "/builds/b#step=a&attempt=2"])
+@pytest.mark.parametrize(
+    "path", ["/", "/builds/b-1", "/projects/p?offset=25", "/builds/b#step=a&attempt=2"]
+)
 def test_a_login_leads_to_a_path_of_this_site(path: str) -> None:
     assert next_path(path) == path
 

@@ -1,0 +1,35 @@
+"""The real parts that tests share: the engine and its test image."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestEngine:
+    __test__ = False
+
+    address: str
+    """What `--engine` takes."""
+    image: str
+    """bash and busybox; its environment has IMAGE_ENV=from-image."""
+    builder_image: str
+    """The same, with the user `builder` (uid 1000)."""
+
+
+@pytest.fixture(scope="session")
+def buildkit() -> TestEngine:
+    """The machine's private engine, started where it isn't running yet; it stays up."""
+    from agent.engines import private
+
+    async def prepare() -> TestEngine:
+        address = await private.up(reuse=False)
+        image = await private.ensure_test_image(print, address=address)
+        return TestEngine(
+            address=address.url, image=image, builder_image=private.builder_variant(image)
+        )
+
+    return asyncio.run(prepare())

@@ -1,0 +1,126 @@
+"""What tests of the agent stand on: a strict coordinator, folders, an agent in or out of process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from agent.engines.host import HostEngine, remove_tree
+from agent.settings import AgentSettings
+from agent.worker import Agent
+from tests.integration.fake_coordinator import FakeCoordinator, Step
+
+PATIENCE_SECONDS = 30.0
+
+
+class Bench:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.coordinator = FakeCoordinator(repositories=root / "repositories")
+        self.data = root / "data"
+        self.work = root / "work"
+        self.processes: list[asyncio.subprocess.Process] = []
+
+    def new_agent(self, *, slots: int = 2, token: str | None = None) -> Agent:
+        settings = AgentSettings(
+            url=self.coordinator.url,
+            token=token or self.coordinator.registration_token,
+            data_dir=self.data,
+            name="agent",
+            slots=slots,
+            cancel_report_seconds=3.0,
+        )
+        return Agent(settings, HostEngine(work_dir=self.work))
+
+    @asynccontextmanager
+    async def agent(self, *, slots: int = 2) -> AsyncIterator[Agent]:
+        """An agent that works within the block and is drained at its end."""
+        agent = self.new_agent(slots=slots)
+        running = asyncio.create_task(agent.run())
+        try:
+            yield agent
+        finally:
+            agent.cancel_all()
+            await asyncio.wait_for(running, PATIENCE_SECONDS)
+
+    async def start_process(self, *, slots: int = 2) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(Path(__file__).with_name("agent_process.py")),
+            self.coordinator.url,
+            self.coordinator.registration_token,
+            str(self.data),
+            str(self.work),
+            str(slots),
+            stderr=open(self.root / "agent.log", "ab"),  # noqa: SIM115, ASYNC230 - the child's
+            stdout=subprocess.DEVNULL,
+        )
+        self.processes.append(process)
+        return process
+
+    async def kill(self, process: asyncio.subprocess.Process) -> None:
+        process.kill()
+        await process.wait()
+
+    @property
+    def journal(self) -> list[str]:
+        return sorted(path.name for path in (self.data / "attempts").iterdir())
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *arguments],
+            cwd=self.root / "clone",
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": str(self.root)},
+        )
+        return done.stdout.strip()
+
+    def make_repository(self) -> None:
+        """An empty repository at the coordinator and a clone of it to commit in."""
+        bare = self.root / "repositories" / "acme" / "app.git"
+        bare.mkdir(parents=True)
+        (self.root / "clone").mkdir()
+        self.git("init", "-q", "--bare", "-b", "main", str(bare))
+        self.git("init", "-q", "-b", "main", ".")
+        self.git("config", "core.autocrlf", "false")
+        self.git("remote", "add", "origin", str(bare))
+
+    def commit(self) -> str:
+        """Commit and push everything in the clone."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "change")
+        self.git("push", "-q", "origin", "main")
+        return self.git("rev-parse", "HEAD")
+
+    def source(self, commit: str) -> dict[str, str]:
+        return {"url": f"{self.coordinator.url}/git/acme/app.git", "commit": commit}
+
+
+async def ended(step: Step) -> Step:
+    await asyncio.wait_for(step.ended.wait(), PATIENCE_SECONDS)
+    return step
+
+
+@asynccontextmanager
+async def open_bench() -> AsyncIterator[Bench]:
+    # Not tmp_path: pytest makes that unreachable for the user scripts run as.
+    root = Path(tempfile.mkdtemp(prefix="pushrod-agent-"))
+    root.chmod(0o711)
+    bench = Bench(root)
+    await bench.coordinator.start()
+    try:
+        yield bench
+        assert bench.coordinator.breaches == []
+    finally:
+        for process in bench.processes:
+            if process.returncode is None:
+                await bench.kill(process)
+        await bench.coordinator.stop()
+        await asyncio.to_thread(remove_tree, root)

@@ -1,0 +1,358 @@
+"""Steps through a whole agent: a strict coordinator over HTTP, real scripts on the host engine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.worker import AlreadyRunningError, RegistrationRefusedError
+from pipelines_schema.contract import Completion, CompletionReason
+from pipelines_schema.log_frames import Stream
+from tests.integration.agent_bench import PATIENCE_SECONDS, Bench, ended, open_bench
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with open_bench() as bench:
+        yield bench
+
+
+async def test_a_step_is_run_and_reported_with_its_log(bench: Bench) -> None:
+    step = bench.coordinator.add_step("echo out; sleep 0.1; echo err >&2; exit 3")
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert (step.completion.status, step.completion.exit_code) == (Completion.FAILED, 3)
+    assert step.completion.reason is None
+    assert [(frame.stream, frame.data) for frame in step.frames] == [
+        (Stream.STDOUT, b"out\n"),
+        (Stream.STDERR, b"err\n"),
+    ]
+    assert step.completion.log_sha256 == hashlib.sha256(b"out\nerr\n").hexdigest()
+    assert bench.journal == []
+
+
+async def test_a_large_log_is_exact(bench: Bench) -> None:
+    step = bench.coordinator.add_step("seq 1 2000000; seq 1 1000 >&2")
+    async with bench.agent():
+        await ended(step)
+    out = b"".join(frame.data for frame in step.frames if frame.stream is Stream.STDOUT)
+    assert out == b"".join(b"%d\n" % number for number in range(1, 2_000_001))
+
+
+async def test_the_first_bytes_come_at_once(bench: Bench) -> None:
+    async with bench.agent():
+        step = bench.coordinator.add_step("date +%s%N; sleep 1000")
+        await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+        delay = time.time() - int(step.text) / 1e9
+        bench.coordinator.cancel(step)
+        await ended(step)
+    assert delay < 1
+
+
+async def test_no_more_steps_run_than_there_are_slots(bench: Bench) -> None:
+    script = (
+        f"cd {bench.root}/slots; touch $$; ls | wc -l; sleep 0.05; ls | wc -l; rm $$"
+    )
+    (bench.root / "slots").mkdir()
+    (bench.root / "slots").chmod(0o777)
+    steps = [bench.coordinator.add_step(script) for _ in range(8)]
+    async with bench.agent(slots=2):
+        for step in steps:
+            await ended(step)
+    assert max(int(number) for step in steps for number in step.text.split()) == 2
+
+
+async def test_a_freed_slot_is_filled_at_once_also_while_an_answer_is_on_its_way(
+    bench: Bench,
+) -> None:
+    bench.coordinator.poll_answer_delay = 0.15
+    steps = [bench.coordinator.add_step(f"sleep 0.{n % 4}") for n in range(12)]
+    async with bench.agent(slots=3):
+        started = time.monotonic()
+        for step in steps:
+            await ended(step)
+    # An offer that is lost with its poll would take 5 s to come again, here never.
+    assert time.monotonic() - started < 10
+    assert all(step.epoch == 1 for step in steps)
+
+
+async def test_a_cancel_kills_the_script_and_reports_the_log_so_far(bench: Bench) -> None:
+    step = bench.coordinator.add_step("trap '' TERM; echo begun; sleep 1000")
+    async with bench.agent():
+        await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+        started = time.monotonic()
+        bench.coordinator.cancel(step)
+        await ended(step)
+    assert time.monotonic() - started < 1
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.CANCELLED
+    assert step.text == "begun\n"
+
+
+async def test_a_lost_lease_ends_the_script_without_a_report(bench: Bench) -> None:
+    step = bench.coordinator.add_step(f"echo $$ > {bench.root}/slots/pid; echo x; sleep 1000")
+    (bench.root / "slots").mkdir()
+    (bench.root / "slots").chmod(0o777)
+    async with bench.agent():
+        await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+        bench.coordinator.take_away(step)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while bench.journal:
+                await asyncio.sleep(0.02)
+    assert step.completions == 0
+    pid = (bench.root / "slots" / "pid").read_text().strip()
+    assert not Path("/proc", pid).exists()
+    assert list((bench.work / "attempts").iterdir()) == []
+
+
+async def test_a_stale_epoch_at_the_log_ends_the_script(bench: Bench) -> None:
+    step = bench.coordinator.add_step("while true; do echo x; sleep 0.05; done")
+    async with bench.agent():
+        await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+        step.epoch += 1
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while bench.journal:
+                await asyncio.sleep(0.02)
+    assert step.completions == 0
+
+
+async def test_a_timeout_is_its_reason(bench: Bench) -> None:
+    step = bench.coordinator.add_step("echo x; sleep 1000", timeoutSeconds=0.3)
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.TIMEOUT
+    assert step.text == "x\n"
+
+
+async def test_outputs_are_stored_with_mode_and_odd_names(bench: Bench) -> None:
+    names = ["a b", "100%", "ä/ö", "q?x=1#y", "dir/deep/file", "+", "a\\b", "new\nline"]
+    script = "\n".join(
+        [
+            "mkdir -p out/ä out/dir/deep",
+            *(f"printf %s {number} > $'out/{_bash(name)}'" for number, name in enumerate(names)),
+            "chmod 750 out/dir/deep/file; exit 1",
+        ]
+    )
+    step = bench.coordinator.add_step(script, outputPaths=["out"])
+    async with bench.agent():
+        await ended(step)
+    stored = {name: data.decode() for name, (_, data) in step.artifacts.items()}
+    assert stored == {f"out/{name}": str(number) for number, name in enumerate(names)}
+    assert step.artifacts["out/dir/deep/file"][0] == 0o750
+    assert step.completion is not None
+    assert step.completion.exit_code == 1
+
+
+def _bash(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+async def test_an_output_whose_name_is_not_utf_8_fails_the_step_and_is_named(bench: Bench) -> None:
+    step = bench.coordinator.add_step("mkdir o; touch $'o/x\\xff'", outputPaths=["o"])
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.OUTPUTS
+    assert "o/x\\xff" in str(step.completion.message)
+
+
+async def test_an_output_the_coordinator_refuses_fails_the_step_with_its_words(
+    bench: Bench,
+) -> None:
+    bench.coordinator.refuse_artifacts["o/big"] = 413
+    step = bench.coordinator.add_step("mkdir o; touch o/big o/small", outputPaths=["o"])
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.status is Completion.FAILED
+    assert step.completion.reason is CompletionReason.OUTPUTS
+    assert "artifact o/big is refused" in str(step.completion.message)
+
+
+async def test_notes_are_reported_also_with_a_success(bench: Bench) -> None:
+    step = bench.coordinator.add_step("true", outputPaths=["nothing/*"])
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.status is Completion.SUCCESS
+    assert "nothing/*" in str(step.completion.message)
+
+
+async def test_a_refused_log_fails_the_step_and_does_not_hang(bench: Bench) -> None:
+    bench.coordinator.refuse_logs = 413
+    step = bench.coordinator.add_step("echo x")
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.status is Completion.FAILED
+    assert "logs are refused" in str(step.completion.message)
+
+
+async def test_dependencies_artifacts_overlay_in_order(bench: Bench) -> None:
+    blob = bench.coordinator.add_blob
+    step = bench.coordinator.add_step(
+        "cat a/both a/one; ./tool",
+        dependencies=[
+            {
+                "stepId": "1",
+                "name": "one",
+                "artifacts": [blob("a/one", b"1"), blob("a/both", b"first")],
+            },
+            {
+                "stepId": "2",
+                "name": "two",
+                "artifacts": [blob("a/both", b"second"), blob("tool", b"#!/bin/sh\npwd >/dev/null\necho t", 0o755)],
+            },
+        ],
+    )
+    async with bench.agent():
+        await ended(step)
+    assert step.text == "second1t\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"sha256": "0" * 64}, "no such artifact"),
+        ({"size": 2}, "another content"),
+        ({"name": "../x"}, "not a relative path"),
+        ({"name": "/etc/x"}, "not a relative path"),
+    ],
+)
+async def test_an_artifact_that_is_not_as_promised_fails_the_step(
+    bench: Bench, change: dict[str, object], word: str
+) -> None:
+    artifact = {**bench.coordinator.add_blob("x", b"abc"), **change}
+    if "sha256" in change:
+        artifact["url"] = f"{bench.coordinator.url}/blobs/{change['sha256']}"
+    step = bench.coordinator.add_step(
+        "echo ran", dependencies=[{"stepId": "1", "name": "one", "artifacts": [artifact]}]
+    )
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.SOURCE
+    assert word in str(step.completion.message)
+    assert step.text == ""
+
+
+async def test_an_answer_that_never_came_is_asked_for_again(bench: Bench) -> None:
+    bench.coordinator.break_off = {"log", "complete"}
+    step = bench.coordinator.add_step("echo once")
+    async with bench.agent():
+        await ended(step)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while bench.journal:
+                await asyncio.sleep(0.02)
+    assert step.completions == 2
+    assert step.text == "once\n"
+    assert not bench.coordinator.break_off
+
+
+async def test_work_goes_on_while_the_coordinator_is_away(bench: Bench) -> None:
+    step = bench.coordinator.add_step(
+        f"echo 1; while [ ! -e {bench.root}/slots/go ]; do sleep 0.02; done; echo 2; seq 300000"
+    )
+    (bench.root / "slots").mkdir()
+    (bench.root / "slots").chmod(0o755)
+    async with bench.agent():
+        await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+        await bench.coordinator.stop()
+        (bench.root / "slots" / "go").touch()
+        spool = bench.data / "attempts" / f"{step.step_id}-1" / "state.json"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not spool.exists():
+                await asyncio.sleep(0.02)
+        await bench.coordinator.start()
+        await ended(step)
+    assert step.text == "1\n2\n" + "".join(f"{number}\n" for number in range(1, 300_001))
+    assert step.completion is not None
+    assert step.completion.status is Completion.SUCCESS
+    assert any(lease.step_id == step.step_id for poll in bench.coordinator.polls for lease in poll.leases)
+
+
+async def test_an_unknown_credential_is_replaced_by_registering_anew(bench: Bench) -> None:
+    first = bench.coordinator.add_step("true")
+    async with bench.agent():
+        await ended(first)
+        bench.coordinator.agents.clear()
+        second = bench.coordinator.add_step("true")
+        await ended(second)
+    assert len(bench.coordinator.registrations) == 2
+    assert (bench.data / "credential").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_credential_is_kept_for_the_next_start(bench: Bench) -> None:
+    for _ in range(2):
+        step = bench.coordinator.add_step("true")
+        async with bench.agent():
+            await ended(step)
+    assert len(bench.coordinator.registrations) == 1
+
+
+async def test_a_refused_registration_is_said(bench: Bench) -> None:
+    with pytest.raises(RegistrationRefusedError, match="no such token"):
+        await bench.new_agent(token="wrong").run()
+
+
+async def test_one_data_folder_has_one_agent(bench: Bench) -> None:
+    step = bench.coordinator.add_step("true")
+    async with bench.agent():
+        await ended(step)
+        with pytest.raises(AlreadyRunningError, match="another agent uses"):
+            await bench.new_agent().run()
+
+
+async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -> None:
+    first = bench.coordinator.add_step("echo begun; sleep 0.5; echo ended")
+    agent = bench.new_agent()
+    running = asyncio.create_task(agent.run())
+    await asyncio.wait_for(first.logged.wait(), PATIENCE_SECONDS)
+    agent.begin_drain()
+    second = bench.coordinator.add_step("true")
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
+    assert first.text == "begun\nended\n"
+    assert second.state == "ready"
+
+
+async def test_a_drain_of_the_coordinators_wish_ends_the_agent(bench: Bench) -> None:
+    bench.coordinator.drain = True
+    await asyncio.wait_for(bench.new_agent().run(), PATIENCE_SECONDS)
+
+
+async def test_cancelling_all_reports_the_running_steps_lost(bench: Bench) -> None:
+    step = bench.coordinator.add_step("echo begun; sleep 1000")
+    agent = bench.new_agent()
+    running = asyncio.create_task(agent.run())
+    await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+    started = time.monotonic()
+    agent.cancel_all()
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
+    assert time.monotonic() - started < 2
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.LOST
+
+
+async def test_cancelling_all_ends_also_when_the_coordinator_is_away(bench: Bench) -> None:
+    step = bench.coordinator.add_step("echo begun; sleep 1000")
+    agent = bench.new_agent()
+    running = asyncio.create_task(agent.run())
+    await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
+    await bench.coordinator.stop()
+    agent.cancel_all()
+    await asyncio.wait_for(running, 10)
+    assert bench.journal == [f"{step.step_id}-1"]
+
+
+async def test_leases_are_renewed_apart_from_the_poll(bench: Bench) -> None:
+    step = bench.coordinator.add_step("sleep 0.5")
+    async with bench.agent():
+        await ended(step)
+    assert [lease.step_id for lease in bench.coordinator.renewals[0].leases] == [step.step_id]

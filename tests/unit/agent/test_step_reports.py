@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from agent.engines.protocol import Outcome, StepResult
+from agent.journal import MAX_MESSAGE_CHARACTERS, Report
+from agent.step_run import report_of, with_trouble
+from pipelines_schema.contract import CompleteRequest, Completion, CompletionReason
+
+
+def test_exit_code_zero_is_a_success_and_keeps_the_notes() -> None:
+    report = report_of(StepResult(outcome=Outcome.EXITED, exit_code=0, notes=("a", "b")))
+    assert report == Report(status=Completion.SUCCESS, exit_code=0, message="a\nb")
+
+
+def test_another_exit_code_is_a_failure_without_a_reason() -> None:
+    report = report_of(StepResult(outcome=Outcome.EXITED, exit_code=3))
+    assert report == Report(status=Completion.FAILED, exit_code=3)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (Outcome.TIMED_OUT, CompletionReason.TIMEOUT),
+        (Outcome.OUT_OF_MEMORY, CompletionReason.OUT_OF_MEMORY),
+        (Outcome.ENGINE_FAILED, CompletionReason.ENGINE),
+    ],
+)
+def test_every_other_outcome_has_its_reason(outcome: Outcome, reason: CompletionReason) -> None:
+    report = report_of(StepResult(outcome=outcome, message="why", notes=("note",)))
+    assert (report.status, report.reason) == (Completion.FAILED, reason)
+    assert report.message == "why\nnote"
+
+
+def test_trouble_after_a_success_is_the_reason() -> None:
+    success = Report(status=Completion.SUCCESS, exit_code=0, message="note")
+    report = with_trouble(success, CompletionReason.OUTPUTS, "too large")
+    assert report == Report(
+        status=Completion.FAILED,
+        exit_code=0,
+        reason=CompletionReason.OUTPUTS,
+        message="note\ntoo large",
+    )
+
+
+def test_trouble_after_a_failure_keeps_what_failed_first() -> None:
+    failed = Report(status=Completion.FAILED, reason=CompletionReason.TIMEOUT)
+    report = with_trouble(failed, CompletionReason.OUTPUTS, "too large")
+    assert report.reason is CompletionReason.TIMEOUT
+    assert report.message == "too large"
+
+
+def test_a_report_survives_its_json() -> None:
+    report = Report(status=Completion.FAILED, reason=CompletionReason.LOST, message="ä")
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_a_long_message_is_cut_where_the_contract_cuts_and_says_so() -> None:
+    report = Report(status=Completion.FAILED, message="x" * 10_000)
+    message = report.message_to_send
+    assert message is not None
+    assert len(message) == MAX_MESSAGE_CHARACTERS
+    assert "10000 characters" in message
+    CompleteRequest(status=report.status, message=message)
