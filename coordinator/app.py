@@ -50,6 +50,8 @@ from coordinator.web import pages
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
 STOP_SECONDS = 10.0
+LEFTOVER_SECONDS = 5.0
+"""The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
 
 class DataFolderInUse(Exception):
@@ -136,6 +138,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
         await accounts.write_admin_token(data / "admin-token")
+        await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
         yield Services(
             core=core,

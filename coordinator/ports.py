@@ -9,6 +9,10 @@ from typing import Protocol
 from pipelines_schema.log_frames import Frame
 
 
+MAX_WORKFLOW_FILES = 100
+"""Of one commit; `workflow_files` gives one more, so that the reader notices."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     sha: str

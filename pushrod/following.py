@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pushrod.client import Client, Json
 from pushrod.errors import UnreachableError
 from pushrod.presentation import FINISHED_STATES, FINISHED_STEPS, say
 from pushrod.references import steps_of
 
-AWAY_SECONDS = 120.0
-"""How long a coordinator may be away (it restarts) before following gives up."""
-RETRY_SECONDS = 1.0
-
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """With a coordinator that is away, as one that restarts is."""
+
+    away_seconds: float = 120.0
+    retry_seconds: float = 1.0
+
+
+PATIENT = Patience()
 
 
 class Audience(Protocol):
@@ -44,7 +51,12 @@ class _Stream:
 
 
 async def follow_build(
-    client: Client, build_id: str, audience: Audience, *, only_step: str | None = None
+    client: Client,
+    build_id: str,
+    audience: Audience,
+    *,
+    only_step: str | None = None,
+    patience: Patience = PATIENT,
 ) -> Json:
     """Show the build until it has finished (with `only_step`, an id: that step); its last view.
 
@@ -55,12 +67,12 @@ async def follow_build(
     seen: int | None = None
     async with asyncio.TaskGroup() as group:
         while True:
-            build = await patiently(partial(client.build, build_id, seen=seen))
+            build = await patiently(partial(client.build, build_id, seen=seen), patience)
             seen = int(build["version"])
             for step in steps_of(build):
                 if only_step is None or step["id"] == only_step:
                     _tell_change(step, shown, audience)
-                    _start_stream(step, streams, group, client, audience)
+                    _start_stream(step, streams, group, partial(_pump, client, audience, patience))
             _end_streams(build, streams)
             if is_over(build, only_step):
                 return build
@@ -86,9 +98,9 @@ async def read_whole_log(client: Client, step: Json, audience: Audience) -> None
         offset, attempt = piece.next_offset, piece.attempt
 
 
-async def patiently(ask: Callable[[], Awaitable[Result]]) -> Result:
-    """Ask until the coordinator answers. Raises UnreachableError after AWAY_SECONDS of silence."""
-    deadline = asyncio.get_running_loop().time() + AWAY_SECONDS
+async def patiently(ask: Callable[[], Awaitable[Result]], patience: Patience) -> Result:
+    """Ask until the coordinator answers. Raises UnreachableError when the patience is over."""
+    deadline = asyncio.get_running_loop().time() + patience.away_seconds
     told = False
     while True:
         try:
@@ -99,7 +111,7 @@ async def patiently(ask: Callable[[], Awaitable[Result]]) -> Result:
             if not told:
                 say(f"pushrod: {error.message}; trying again")
                 told = True
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(patience.retry_seconds)
 
 
 def _tell_change(step: Json, shown: dict[str, tuple[str, int]], audience: Audience) -> None:
@@ -113,15 +125,14 @@ def _start_stream(
     step: Json,
     streams: dict[tuple[str, int], _Stream],
     group: asyncio.TaskGroup,
-    client: Client,
-    audience: Audience,
+    pump: Callable[[_Stream], Coroutine[Any, Any, None]],
 ) -> None:
     attempt = int(step.get("attempt", 0))
     key = (step["id"], attempt)
     if attempt < 1 or "startedAt" not in step or key in streams:
         return
     streams[key] = _Stream(step=step, attempt=attempt)
-    group.create_task(_pump(client, streams[key], audience))
+    group.create_task(pump(streams[key]))
 
 
 def _end_streams(build: Json, streams: dict[tuple[str, int], _Stream]) -> None:
@@ -137,7 +148,7 @@ def _end_streams(build: Json, streams: dict[tuple[str, int], _Stream]) -> None:
             stream.ended.set()
 
 
-async def _pump(client: Client, stream: _Stream, audience: Audience) -> None:
+async def _pump(client: Client, audience: Audience, patience: Patience, stream: _Stream) -> None:
     offset = 0
     while True:
         # Read before the question: bytes stored before the end are in an answer begun after it.
@@ -149,7 +160,8 @@ async def _pump(client: Client, stream: _Stream, audience: Audience) -> None:
                 offset=offset,
                 attempt=stream.attempt,
                 wait=not ended,
-            )
+            ),
+            patience,
         )
         if piece.data:
             audience.log_grew(stream.step, stream.attempt, offset, piece.data)

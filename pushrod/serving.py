@@ -6,11 +6,11 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pushrod.errors import CommandError
 from pushrod.presentation import say
@@ -23,10 +23,27 @@ LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def log_to_stderr() -> None:
-    """Stdout is kept for the ready line."""
+    """Stdout is kept for the ready line; structlog's events become lines like all others."""
+    import structlog
+
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     for chatty in ("aiohttp.access", "apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[_as_log_record],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def _as_log_record(
+    _logger: object, method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str, str], dict[str, Any]]:
+    """Arguments of a standard logger's method: `the event name=value …`."""
+    error = event.pop("exc_info", method == "exception")
+    message = str(event.pop("event", ""))
+    values = "".join(f" {name}={value}" for name, value in event.items())
+    return ("%s", message + values), {"exc_info": error}
 
 
 def print_ready(line: str) -> None:

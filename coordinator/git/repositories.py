@@ -19,9 +19,8 @@ import pygit2
 from pygit2.enums import FileMode, ObjectType, ReferenceType, SortMode
 
 from coordinator.git.environment import git_environment
-from coordinator.ports import Commit, WorkflowFile
+from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
 
-MAX_WORKFLOW_FILES = 100
 MAX_WORKFLOW_BYTES = 1024 * 1024
 DEFAULT_MAX_INPUT_BYTES = 500 * 1024 * 1024
 

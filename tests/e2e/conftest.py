@@ -49,6 +49,6 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 def mistake_in(message: ConsoleMessage) -> list[str]:
-    """Chromium also logs each answer of 400 and above, which the page may well expect."""
-    expected = message.text.startswith("Failed to load resource: the server responded")
+    """Chromium also logs each answer of 400 and above and each lost connection by itself."""
+    expected = message.text.startswith("Failed to load resource:")
     return [message.text] if message.type == "error" and not expected else []

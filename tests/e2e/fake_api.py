@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from coordinator.web.pages import add_routes
 
@@ -53,9 +54,12 @@ class FakeApi:
 
     async def update_step(self, build: dict[str, Any], name: str, **changes: Any) -> None:
         step = next(step for step in build["steps"] if step["name"] == name)
-        await self.change(
-            lambda: (step.update(changes), build.update(version=build["version"] + 1))
-        )
+
+        def update() -> None:
+            step.update(changes)
+            build["version"] += 1
+
+        await self.change(update)
 
     async def append_log(
         self, step_id: str, attempt: int, data: bytes, *, complete: bool = False
@@ -111,9 +115,9 @@ async def serving(api: FakeApi, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def _gate(api: FakeApi) -> Any:
+def _gate(api: FakeApi) -> Middleware:
     @web.middleware
-    async def gate(request: web.Request, handler: Any) -> web.StreamResponse:
+    async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         api.requests.append(request.path_qs)
         if not request.path.startswith("/api/"):
             return await handler(request)

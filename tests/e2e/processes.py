@@ -167,6 +167,12 @@ class Api:
             if headers["Log-Complete"] == "true":
                 return data
 
+    def wait_for_builds(self, count: int, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while len(self.builds()) < count:
+            assert time.monotonic() < deadline, f"{len(self.builds())} of {count} builds"
+            time.sleep(0.05)
+
     def wait_for_log(self, step_id: str, text: bytes, seconds: float = 30) -> None:
         """Until the running step's log contains `text`."""
         deadline = time.monotonic() + seconds
@@ -327,6 +333,7 @@ class Repository:
 
 @contextmanager
 def running(folder: Path, engine: str = "host", *, agents: int = 1) -> Iterator[Pushrod]:
+    folder.mkdir(parents=True, exist_ok=True)
     pushrod = Pushrod(folder, engine)
     pushrod.start_coordinator()
     try:

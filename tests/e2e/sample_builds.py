@@ -61,55 +61,86 @@ def build(
 
 def running_build(id_: str = "b-1") -> dict[str, Any]:
     """A diamond in the middle of its run, listed in an order that is not the graph's."""
-    return build(
-        id_, 12, "running", startedAt=moment(75),
-        steps=[
-            step("s-report", "report", "BLOCKED", dependsOn=["test", "image"], waitsFor="waits for test, image"),
-            step("s-lint", "lint", "SUCCESS", exitCode=0, startedAt=moment(75), finishedAt=moment(66.6)),
-            step("s-test", "test", "RUNNING", dependsOn=["lint"], startedAt=moment(66), attempt=2),
-            step("s-image", "image", "READY", dependsOn=["lint"], waitsFor="all agents that fit are busy"),
-        ],
-    )  # fmt: skip
+    steps = [
+        step(
+            "s-report",
+            "report",
+            "BLOCKED",
+            dependsOn=["test", "image"],
+            waitsFor="waits for test, image",
+        ),
+        step("s-lint", "lint", "SUCCESS", startedAt=moment(75), finishedAt=moment(66.6)),
+        step("s-test", "test", "RUNNING", dependsOn=["lint"], startedAt=moment(66), attempt=2),
+        step(
+            "s-image",
+            "image",
+            "READY",
+            dependsOn=["lint"],
+            waitsFor="all agents that fit are busy",
+        ),
+    ]
+    return build(id_, 12, "running", startedAt=moment(75), steps=steps)
 
 
 def problem_build(id_: str = "b-bad") -> dict[str, Any]:
-    return build(
-        id_, 3, "failed", reason="the workflow can’t be read", workflow=".pushrod/ci.yml",
-        startedAt=moment(50), finishedAt=moment(50),
-        problems=[
-            {"file": ".pushrod/ci.yml", "line": 4, "column": 3, "message": "unknown key `stpes`: did you mean `steps`?"},
-            {"file": ".pushrod/ci.yml", "line": 11, "column": 17, "message": "there is no step `biuld`: did you mean `build`?"},
-        ],
-    )  # fmt: skip
+    problems = [
+        problem(4, 3, "unknown key `stpes`: did you mean `steps`?"),
+        problem(11, 17, "there is no step `biuld`: did you mean `build`?"),
+    ]
+    reason = "the workflow can't be read"
+    return build(id_, 3, "failed", reason=reason, workflow=".pushrod/ci.yml", problems=problems)
+
+
+def problem(line: int, column: int, message: str) -> dict[str, Any]:
+    return {"file": ".pushrod/ci.yml", "line": line, "column": column, "message": message}
+
+
+def artifact(name: str, size: int) -> dict[str, Any]:
+    url = f"/api/steps/s-lint/artifacts/{name}"
+    return {"name": name, "size": size, "sha256": "0" * 64, "mode": 0o644, "url": url}
 
 
 COLORED = (
-    b"\x1b[1m== collecting\x1b[0m\n\x1b[32m\xe2\x9c\x93\x1b[0m tests/test_log.py::test_tail \x1b[2m(0.31 s)\x1b[0m\n"
-    b"\x1b[30;42m PASS \x1b[0m 41 tests \x1b[7;31m FAIL \x1b[0m 1 test\n"
-    b"\x1b[31mAssertionError\x1b[0m: expected \x1b[38;5;208m3\x1b[0m, got \x1b[38;2;80;160;255m4\x1b[0m\n"
-    b"10%\r50%\r100% downloaded\n<script>alert('log')</script> <b>not bold</b>\n"
-)
+    "\x1b[1m== collecting\x1b[0m\n"
+    "\x1b[32m\u2713\x1b[0m tests/test_log.py::test_tail \x1b[2m(0.31 s)\x1b[0m\n"
+    "\x1b[30;42m PASS \x1b[0m 41 tests \x1b[7;31m FAIL \x1b[0m 1 test\n"
+    "\x1b[31mAssertionError\x1b[0m: expected \x1b[38;5;208m3\x1b[0m, "
+    "got \x1b[38;2;80;160;255m4\x1b[0m\n"
+    "10%\r50%\r100% downloaded\n"
+    "<script>alert('log')</script> <b>not bold</b>\n"
+).encode()
 
 
 def sample() -> FakeApi:
-    api = FakeApi(
+    finished = {"startedAt": moment(4000), "finishedAt": moment(3800), "createdAt": moment(4002)}
+    cancelled = {
+        "project_id": "p-2",
+        "branch": "feature/a-rather-long-branch-name-that-wraps",
+        "reason": "cancelled by ada",
+        "startedAt": moment(9000),
+        "finishedAt": moment(8990),
+        "createdAt": moment(9010),
+    }
+    lines = b"".join(b"%5d  compiling module_%d.c\n" % (n, n) for n in range(400))
+    return FakeApi(
         accounts=[ACCOUNT],
         projects=[project("p-1", "hello"), project("p-2", "website"), project("p-3", "compiler")],
         builds=[
             running_build(),
-            problem_build(),
-            build("b-ok", 11, "succeeded", startedAt=moment(4000), finishedAt=moment(3800), createdAt=moment(4002)),
-            build("b-off", 7, "cancelled", project_id="p-2", startedAt=moment(9000), finishedAt=moment(8990),
-                  createdAt=moment(9010), branch="feature/a-rather-long-branch-name-that-wraps", reason="cancelled by ada"),
             build("b-queue", 8, "queued", project_id="p-2", createdAt=moment(3)),
+            problem_build(),
+            build("b-ok", 11, "succeeded", **finished),
+            build("b-off", 7, "cancelled", **cancelled),
         ],
-    )  # fmt: skip
-    lines = b"".join(b"%5d  compiling module_%d.c\n" % (n, n) for n in range(400))
-    api.logs[("s-test", 2)] = Log(lines + COLORED)
-    api.logs[("s-test", 1)] = Log(b"the first try\nlost its agent\n", complete=True)
-    api.logs[("s-lint", 1)] = Log(b"all good\n", complete=True)
-    api.artifacts["s-lint"] = [
-        {"name": "reports/lint.xml", "size": 4123, "sha256": "0" * 64, "mode": 420, "url": "/api/blob/1"},
-        {"name": "dist/hello-1.0-py3-none-any.whl", "size": 1_830_211, "sha256": "1" * 64, "mode": 420, "url": "/api/blob/2"},
-    ]  # fmt: skip
-    return api
+        logs={
+            ("s-test", 2): Log(lines + COLORED),
+            ("s-test", 1): Log(b"the first try\nlost its agent\n", complete=True),
+            ("s-lint", 1): Log(b"all good\n", complete=True),
+        },
+        artifacts={
+            "s-lint": [
+                artifact("reports/lint.xml", 4123),
+                artifact("dist/hello-1.0-py3-none-any.whl", 1_830_211),
+            ]
+        },
+    )

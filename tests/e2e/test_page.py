@@ -155,7 +155,9 @@ async def test_the_chosen_step_stands_in_the_address_and_survives_a_reload(site:
 async def test_artifacts_are_listed_with_size_and_link(site: Site) -> None:
     await site.open("/builds/b-1#step=lint")
     link = site.page.get_by_role("link", name="hello-1.0-py3-none-any.whl")
-    await expect(link).to_have_attribute("href", "/api/blob/2")
+    await expect(link).to_have_attribute(
+        "href", "/api/steps/s-lint/artifacts/dist/hello-1.0-py3-none-any.whl"
+    )
     await expect(site.page.locator(".artifacts")).to_contain_text("1.8 MB")
 
 
@@ -236,7 +238,7 @@ async def test_a_coordinator_that_is_away_is_said_to_be_and_found_again(site: Si
     site.api.away = True
     await site.api.update_build(site.running)
     await site.api.append_log("s-test", 2, b"while away\n")
-    await expect(site.page.locator("#connection")).to_contain_text("can’t be reached")
+    await expect(site.page.locator("#connection")).to_contain_text("Trying again")
     site.api.away = False
     await expect(log(site.page)).to_contain_text("while away")
     await expect(site.page.locator("#connection")).to_be_empty()

@@ -123,6 +123,10 @@ class FakeCoordinator:
         step.state = "taken"
         self._wake()
 
+    def forget_agents(self) -> None:
+        self.agents.clear()
+        self._wake()
+
     def add_blob(self, name: str, data: bytes, mode: int = 0o644) -> dict[str, Any]:
         """Store an artifact; return the reference a dependency carries."""
         sha256 = hashlib.sha256(data).hexdigest()
@@ -201,8 +205,14 @@ class FakeCoordinator:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HOLD_SECONDS):
                         await self._changed.wait_for(
-                            lambda: number != self._poll_number or self._has_news(poll)
+                            lambda: (
+                                number != self._poll_number
+                                or _token(request) not in self.agents
+                                or self._has_news(poll)
+                            )
                         )
+                if _token(request) not in self.agents:
+                    return _error(401, "no such agent any more")
                 if number != self._poll_number:
                     return web.json_response(PollResponse(seen=poll.seen).to_json())
                 answer = self._news(poll).to_json()

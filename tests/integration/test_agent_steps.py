@@ -282,7 +282,7 @@ async def test_an_unknown_credential_is_replaced_by_registering_anew(bench: Benc
     first = bench.coordinator.add_step("true")
     async with bench.agent():
         await ended(first)
-        bench.coordinator.agents.clear()
+        bench.coordinator.forget_agents()
         second = bench.coordinator.add_step("true")
         await ended(second)
     assert len(bench.coordinator.registrations) == 2

@@ -14,13 +14,12 @@ from pygit2.enums import FileMode, ObjectType
 
 from coordinator.git.repositories import (
     MAX_WORKFLOW_BYTES,
-    MAX_WORKFLOW_FILES,
     CommitMissing,
     HostedRepositories,
     InvalidProjectId,
     RepositoryMissing,
 )
-from coordinator.ports import Commit, WorkflowFile
+from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
 
 AUTHOR = pygit2.Signature("Anna", "anna@example.org", 1_700_000_000, 60)
 

@@ -44,7 +44,7 @@ from agent.engines.buildkit.step_graph import (
 )
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.outputs import collect_outputs
-from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
+from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
@@ -65,6 +65,13 @@ _NO_COPY = (
 _WAS_KILLED = (
     "the container was killed from outside, most likely for lack of memory on the engine's machine"
 )
+
+
+def at_home(mount: CacheMount, home: str) -> CacheMount:
+    """The mount with `~/` spelt out: only the image says where that is."""
+    if not mount.path.startswith("~/"):
+        return mount
+    return CacheMount(id=mount.id, path=f"{home.rstrip('/')}/{mount.path.removeprefix('~/')}")
 
 
 async def run_attempt(
@@ -131,16 +138,17 @@ class _Attempt:
             self._sender = TreeSender(open=self._layers, folder=SOURCE_FOLDER)
             hint = request.source.key if request.source else ""
             source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
+        environment = step_environment(
+            image.config, image.user, request.env, attempt_id=request.attempt_id
+        )
         graph = step_graph(
             image=image.reference,
             platform=platform,
             owner=owner,
-            environment=step_environment(
-                image.config, image.user, request.env, attempt_id=request.attempt_id
-            ),
+            environment=environment,
             script=request.script,
             source=source,
-            cache_mounts=request.cache_mounts,
+            cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             include=self.include,
             keep_output=self._keep_output,
             description=name,

@@ -116,8 +116,8 @@ def cache_problem(cache_mounts: Sequence[CacheMount]) -> str | None:
     seen: set[str] = set()
     for mount in cache_mounts:
         path = mount.path.rstrip("/") or "/"
-        if not path.startswith("/") or ".." in path.split("/"):
-            return f"cache folder {mount.path!r}: give an absolute path without `..`"
+        if not path.startswith(("/", "~/")) or ".." in path.split("/"):
+            return f"cache folder {mount.path!r}: give an absolute or `~/` path without `..`"
         if path in ("/", WORKSPACE, "/proc", "/sys", "/dev") or path.startswith(PRIVATE):
             return f"cache folder {mount.path!r}: this folder can't be a cache; name one below it"
         if path in seen:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
@@ -14,10 +15,10 @@ Client = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture
-async def client(aiohttp_client: object) -> Client:
+async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]]) -> Client:
     app = web.Application()
     add_routes(app)
-    return await aiohttp_client(app)  # type: ignore[operator]
+    return await aiohttp_client(app)
 
 
 PAGES = ["/", "/projects/p-1", "/builds/b-1", "/login", "/login?error=1&next=/builds/b-1"]
