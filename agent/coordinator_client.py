@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -133,7 +134,7 @@ class CoordinatorClient:
         headers = {"Upload-Offset": str(offset), "Content-Type": log_frames.CONTENT_TYPE}
         path = f"api/runner/{_quoted(spec.step_id)}/log?epoch={spec.epoch}"
         async with self._call(
-            "PATCH", path, spec.token, data=frames, headers=headers, seconds=CALL_SECONDS
+            "PATCH", path, spec.token, data=io.BytesIO(frames), headers=headers, seconds=CALL_SECONDS
         ) as response:
             return _offset_of(response)
 

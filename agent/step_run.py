@@ -164,9 +164,9 @@ class StepRun:
         try:
             if not self._abandoned:
                 await self._run()
-        except* StaleLeaseError as stale:
+        except StaleLeaseError as stale:
             logger.info("attempt %s is not ours any more: %s", self._entry.attempt_id, stale)
-        except* asyncio.CancelledError:
+        except asyncio.CancelledError:
             # An abandoned attempt ends quietly; the agent's own end leaves the journal as it is.
             if not self._abandoned:
                 raise
@@ -181,18 +181,26 @@ class StepRun:
             resumed=self.resumed,
         )
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(shipper.ship())
-                if self._entry.report is None:
-                    report = (
-                        await self._find_lost() if self.resumed else await self._carry_out(spool)
-                    )
-                    await self._record_end(spool, report)
-                spool.close()
-                await self._store_outputs()
+            await self._carry_through(spool, shipper)
             await self._report(spool, shipper)
         finally:
             spool.close()
+
+    async def _carry_through(self, spool: LogSpool, shipper: LogShipper) -> None:
+        """All but the report, while the log is on its way; returns when all of it has arrived."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(shipper.ship())
+                if self._entry.report is None:
+                    report = await self._find_end(spool)
+                    await self._record_end(spool, report)
+                spool.close()
+                await self._store_outputs()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _find_end(self, spool: LogSpool) -> Report:
+        return await (self._find_lost() if self.resumed else self._carry_out(spool))
 
     async def _find_lost(self) -> Report:
         """The script died with the agent that ran it; make sure that it did."""

@@ -42,7 +42,7 @@ def _as_log_record(
     """Arguments of a standard logger's method: `the event name=value …`."""
     error = event.pop("exc_info", method == "exception")
     message = str(event.pop("event", ""))
-    values = "".join(f" {name}={value}" for name, value in event.items())
+    values = "".join(f" {name}={value!r}" for name, value in event.items())
     return ("%s", message + values), {"exc_info": error}
 
 

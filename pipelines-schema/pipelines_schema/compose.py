@@ -86,7 +86,8 @@ def _refuse_unwanted(lines: Sequence[str], problems: ProblemList) -> None:
 
 def _unwanted(character: str) -> str:
     code = ord(character)
-    message = f"the character U+{code:04X} is not allowed here: remove it"
+    name = "a NUL byte (U+0000)" if code == 0 else f"the character U+{code:04X}"
+    message = f"{name} is not allowed here: remove it"
     if code == 0:
         return message
     escape = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

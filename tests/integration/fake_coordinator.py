@@ -163,7 +163,7 @@ class FakeCoordinator:
                 web.post("/api/agents/renew", self._renew),
                 web.post("/api/runner/{step}/accept", self._accept),
                 web.patch("/api/runner/{step}/log", self._log),
-                web.put("/api/runner/{step}/artifacts/{name:.+}", self._artifact),
+                web.put("/api/runner/{step}/artifacts/{name:(?s:.+)}", self._artifact),
                 web.post("/api/runner/{step}/complete", self._complete),
                 web.get("/blobs/{sha256}", self._blob),
                 web.route("*", "/git/{path:.+}", self._git),

@@ -7,7 +7,7 @@ on:
   push: {}
 steps:
   - name: test
-    image: debian:12
+    image: debian
     run: |
       echo "Hello from $(uname -m)"
 `;

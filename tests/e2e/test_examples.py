@@ -1,0 +1,126 @@
+"""The examples as a newcomer meets them: pushed for real, by every worker there is."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TestEngine
+from tests.e2e.processes import Pushrod, Repository, running, step_named
+
+ROOT = Path(__file__).parents[2]
+WORKER = ROOT / "examples/curl-worker/worker.sh"
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Repository:
+    repository = Repository.create(tmp_path / "hello")
+    shutil.copytree(
+        ROOT / "examples/hello",
+        repository.path,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    return repository
+
+
+@pytest.fixture
+def coordinator_alone(tmp_path: Path) -> Iterator[Pushrod]:
+    with running(tmp_path / "pushrod", agents=0) as pushrod:
+        yield pushrod
+
+
+def push(pushrod: Pushrod, repository: Repository, project: dict[str, str]) -> str:
+    """Commit, push, and return the new build's id."""
+    repository.commit("hello")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    return str(pushrod.api.builds(project["id"])[0]["id"])
+
+
+def run_worker(pushrod: Pushrod, build_id: str) -> subprocess.CompletedProcess[str]:
+    token_file = pushrod.data / "admin-token"
+    return subprocess.run(
+        [str(WORKER), pushrod.api.url, build_id, str(token_file)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.engine
+def test_hello_fans_out_in_containers_and_is_warm_the_second_time(
+    hello: Repository, buildkit: TestEngine, tmp_path: Path
+) -> None:
+    from agent.engines import private
+
+    image = asyncio.run(private.ensure_base_image(lambda _: None))
+    with running(tmp_path / "pushrod", buildkit.address) as pushrod:
+        pushrod.api.post("/api/docker-images", {"slug": "debian", "imageUrl": image})
+        project = pushrod.create_project("hello")
+        first = pushrod.api.wait_finished(push(pushrod, hello, project))
+        second = pushrod.api.wait_finished(push(pushrod, hello, project))
+        assert (first["state"], second["state"]) == ("succeeded", "succeeded")
+        assert [step["dependsOn"] for step in first["steps"]] == [
+            [],
+            ["prepare"],
+            ["prepare"],
+            ["prepare", "lint", "test"],
+        ]
+        cache_lines = [
+            pushrod.api.log(step_named(build, "prepare")["id"]).splitlines()[0]
+            for build in (first, second)
+        ]
+        assert cache_lines == [b"cache: cold", b"cache: warm (built by build 1)"]
+        package = step_named(second, "package")
+        assert pushrod.api.log(package["id"]) == b"hello, 2310 = 2 x 3 x 5 x 7 x 11\n"
+        artifacts = pushrod.api.get(f"/api/steps/{package['id']}/artifacts")
+        assert [artifact["name"] for artifact in artifacts] == ["dist/hello.pyz"]
+
+
+def test_the_curl_worker_is_a_worker_in_less_than_forty_lines() -> None:
+    assert len(WORKER.read_text().splitlines()) < 40
+
+
+def test_curl_and_bash_alone_complete_a_build(
+    coordinator_alone: Pushrod, hello: Repository
+) -> None:
+    pushrod = coordinator_alone
+    build_id = push(pushrod, hello, pushrod.create_project("hello"))
+    ended = run_worker(pushrod, build_id)
+    assert ended.returncode == 0, ended.stderr
+    build = pushrod.api.build(build_id)
+    assert build["state"] == "succeeded"
+    package = step_named(build, "package")
+    assert pushrod.api.log(package["id"]) == b"hello, 2310 = 2 x 3 x 5 x 7 x 11\n"
+    artifacts = pushrod.api.get(f"/api/steps/{package['id']}/artifacts")
+    assert [artifact["name"] for artifact in artifacts] == ["dist/hello.pyz"]
+
+
+def test_the_curl_worker_reports_a_failure_and_a_log_longer_than_one_request(
+    coordinator_alone: Pushrod, tmp_path: Path
+) -> None:
+    pushrod = coordinator_alone
+    script = "seq 1 400000; exit 3"
+    build = pushrod.push_workflow(
+        Repository.create(tmp_path / "repository"),
+        pushrod.create_project("long"),
+        f"name: ci\nsteps: [{{name: count, image: any, run: '{script}'}}]\n",
+    )
+    ended = run_worker(pushrod, build["id"])
+    assert ended.returncode == 1
+    (step,) = pushrod.api.build(build["id"])["steps"]
+    assert (step["status"], step["exitCode"]) == ("FAILED", 3)
+    expected = b"".join(b"%d\n" % number for number in range(1, 400001))
+    assert len(expected) > 2 * 1024 * 1024
+    assert pushrod.api.log(step["id"]) == expected
+
+
+def test_the_curl_worker_says_how_to_call_it() -> None:
+    ended = subprocess.run([str(WORKER)], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "URL BUILD_ID TOKEN_FILE" in ended.stderr

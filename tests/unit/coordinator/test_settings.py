@@ -1,0 +1,92 @@
+"""The coordinator's settings: where they come from, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coordinator.settings import Settings, SettingsError, load_settings
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "pushrod.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_setting_has_a_default_and_a_sentence() -> None:
+    for name, setting in Settings.model_fields.items():
+        assert not setting.is_required(), name
+        assert (setting.description or "").endswith("."), name
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    config = toml(tmp_path, 'listen = "127.0.0.1:1"\nlease_seconds = 30\naccept_seconds = 2\n')
+    environ = {"PUSHROD_LISTEN": "127.0.0.1:2", "PUSHROD_LEASE_SECONDS": "40"}
+    found = load_settings(tmp_path, "127.0.0.1:3", config, environ)
+    assert (found.listen, found.lease_seconds, found.accept_seconds) == ("127.0.0.1:3", 40, 2)
+    assert load_settings(None, None, config, environ).listen == "127.0.0.1:2"
+
+
+def test_an_unknown_key_is_named_with_its_file_and_what_is_known(tmp_path: Path) -> None:
+    config = toml(tmp_path, "lease_secs = 3\n")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(None, None, config, {})
+    assert "`lease_secs`" in str(refused.value)
+    assert str(config) in str(refused.value)
+    assert "lease_seconds" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lease_seconds", "soon"),
+        ("lease_seconds", "0"),
+        ("lease_seconds", "nan"),
+        ("lease_seconds", "inf"),
+        ("git_processes", "1.5"),
+        ("public_url", "ci.example.org"),
+        ("public_url", "https://ci.example.org/"),
+        ("public_url", "javascript:alert(1)"),
+        ("listen", "3000"),
+        ("listen", "127.0.0.1:"),
+        ("listen", "127.0.0.1:65536"),
+        ("listen", "127.0.0.1:99999"),
+        ("listen", "two words:3000"),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_variable(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"PUSHROD_{name.upper()}"):
+        load_settings(environ={f"PUSHROD_{name.upper()}": text})
+
+
+@pytest.mark.parametrize("content", [b"= 1", b"\xff\xfe", b"[", b"a = 1\na = 2\n"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    config = tmp_path / "pushrod.toml"
+    config.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"pushrod\.toml is not TOML"):
+        load_settings(config=config, environ={})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml can't be read: No such file"):
+        load_settings(config=tmp_path / "nowhere.toml", environ={})
+
+
+def test_the_data_folder_is_made_absolute_and_home_is_followed() -> None:
+    assert load_settings(Path("~/ci"), environ={}).data == Path.home() / "ci"
+    assert load_settings(Path("ci"), environ={}).data == Path.cwd() / "ci"
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load_settings(environ={"PUSHROD_LISTEN": ""}).listen == Settings().listen
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port"),
+    [("127.0.0.1:0", "127.0.0.1", 0), ("[::1]:3000", "::1", 3000), ("ci.local:80", "ci.local", 80)],
+)
+def test_an_address_has_a_host_and_a_port(listen: str, host: str, port: int) -> None:
+    settings = load_settings(listen=listen, environ={})
+    assert (settings.host, settings.port) == (host, port)
