@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from pipelines_schema import Parsed, Problem, parse_workflow, triggered_by_push
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BuildState
@@ -23,6 +22,7 @@ from coordinator.services.core import Core, new_id
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.storage import projects as stored
+from pipelines_schema import Parsed, Problem, parse_workflow, triggered_by_push
 
 log = structlog.get_logger()
 

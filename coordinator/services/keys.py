@@ -29,7 +29,7 @@ class Keys:
         if prefix != "prs" or not epoch.isascii() or not epoch.isdigit() or len(epoch) > 18:
             return None
         expected = self._sign(f"step:{step_id}:{int(epoch)}")
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass")):
             return None
         return step_id, int(epoch)
 
