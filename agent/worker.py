@@ -527,7 +527,10 @@ async def open_engine(name: str, data_dir: Path) -> Engine:
             log_limits_lifted=address.kind is EngineKind.PRIVATE,
         )
     if "://" in name:
-        return BuildKitEngine(name, data_dir=data_dir)
+        from agent.engines.private import engine_places
+
+        own = f"unix://{engine_places().socket}"
+        return BuildKitEngine(name, data_dir=data_dir, log_limits_lifted=name == own)
     raise EngineUnavailable(
         f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "
         "unix:///run/docker.sock or tcp://host:1234"
