@@ -26,6 +26,10 @@ COMMANDS = {
         "pushrod.commands.git_credential:git_credential",
         "Give git the token (a credential helper).",
     ),
+    "completion": (
+        "pushrod.commands.completion:completion",
+        "Print the shell's completion script.",
+    ),
 }
 
 
