@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines_schema import DEFAULT_RUN_ON, Ending
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import (
@@ -53,29 +54,30 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
         await stored.update_build(connection, build_id, state=build_state.value, started_at=now)
     else:
         build_state = build.state
-    settlement = settle(
-        [
-            StepView(id=step.id, name=step.name, state=step.state, depends_on=step.depends_on)
-            for step in steps
-        ]
-    )
+    settlement = settle([_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:
         await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
-    for step_id, dependency in settlement.skipped.items():
-        await move_step(
-            core,
-            connection,
-            by_id[step_id],
-            StepEvent.SKIP,
-            reason=f"dependency did not succeed: {dependency}",
-        )
+    for step_id, reason in settlement.skipped.items():
+        await move_step(core, connection, by_id[step_id], StepEvent.SKIP, reason=reason)
     if settlement.finished is not None and build_state not in FINISHED_BUILD:
         build_state = advance_build(build_state, settlement.finished)
         await stored.update_build(connection, build_id, state=build_state.value, finished_at=now)
     else:
         await stored.update_build(connection, build_id)
     return build_state
+
+
+def _view(step: Step) -> StepView:
+    """What an older release stored has neither `allowFailure` nor `runOn`."""
+    return StepView(
+        id=step.id,
+        name=step.name,
+        state=step.state,
+        depends_on=step.depends_on,
+        allow_failure=step.definition.get("allowFailure", False),
+        run_on=tuple(map(Ending, step.definition.get("runOn", DEFAULT_RUN_ON))),
+    )
 
 
 async def end_attempt(

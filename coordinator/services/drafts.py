@@ -144,6 +144,8 @@ def _step(
         "cacheDirs": list(step.cache_dirs),
         "outputPaths": list(step.output_paths),
         "timeoutSeconds": step.timeout_seconds,
+        "allowFailure": step.allow_failure,
+        "runOn": [ending.value for ending in step.run_on],
         "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
     }
     return _fresh(

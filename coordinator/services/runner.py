@@ -404,7 +404,7 @@ class Runner:
 
 def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
     states = {other.name: other.state for other in steps}
-    return [name for name in step.depends_on if states[name] is not StepState.SUCCEEDED]
+    return [name for name in step.depends_on if states[name] not in FINISHED_STEP]
 
 
 def cache_id(project_id: str, step_name: str, path: str) -> str:

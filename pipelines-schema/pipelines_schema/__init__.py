@@ -15,6 +15,8 @@ from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_out
 from pipelines_schema.problem import Problem
 from pipelines_schema.triggers import triggered_by_push
 from pipelines_schema.workflow import (
+    DEFAULT_RUN_ON,
+    Ending,
     PushTrigger,
     Retries,
     RetryCause,
@@ -26,9 +28,11 @@ from pipelines_schema.workflow import (
 )
 
 __all__ = [
+    "DEFAULT_RUN_ON",
     "VARIABLES",
     "BadPath",
     "CycleFound",
+    "Ending",
     "Parsed",
     "Problem",
     "PushTrigger",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipelines_schema.fields import Field, Reading, Vocabulary
@@ -28,7 +28,7 @@ from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, de
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.suggestions import closest
-from pipelines_schema.workflow import Retries, RetryCause, Step
+from pipelines_schema.workflow import DEFAULT_RUN_ON, Ending, Retries, RetryCause, Step
 
 STEP = Vocabulary(
     where="a step",
@@ -45,6 +45,8 @@ STEP = Vocabulary(
         "timeout",
         "retries",
         "agents",
+        "allowFailure",
+        "runOn",
     ),
     not_built=(
         "matrix",
@@ -54,8 +56,6 @@ STEP = Vocabulary(
         "secrets",
         "resources",
         "network",
-        "allowFailure",
-        "runOn",
         "reports",
         "build",
     ),
@@ -74,6 +74,9 @@ STEP = Vocabulary(
         "timeoutSeconds": "write `timeout`, such as `10m`",
         "labels": "write `agents`",
         "tags": "write `agents`",
+        "continueOnError": "write `allowFailure`",
+        "continue-on-error": "write `allowFailure`",
+        "always": "write `runOn: [success, failure]`",
         "if": "conditions (`when`) are not supported yet",
         "on": "`on` belongs to the workflow, beside `steps`",
         "steps": "a step has no steps of its own: give each its `dependsOn`",
@@ -124,6 +127,8 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
             timeout_seconds=_timeout(reading, fields.get("timeout")),
             retries=_retries(reading, fields.get("retries")),
             agents=_agents(reading, fields.get("agents")),
+            allow_failure=_boolean(reading, fields.get("allowFailure")),
+            run_on=_run_on(reading, fields),
         ),
     )
 
@@ -351,21 +356,63 @@ def _retry_count(reading: Reading, entry: Field) -> int:
 def _retry_causes(reading: Reading, entry: Field | None) -> tuple[RetryCause, ...]:
     if entry is None:
         return tuple(RetryCause)
-    words = [cause.value for cause in RetryCause]
+    chosen = _words(
+        reading,
+        entry,
+        [cause.value for cause in RetryCause],
+        unknown="unknown cause {word} in `retries`",
+        empty="so nothing would be tried again",
+    )
+    return tuple(cause for cause in RetryCause if cause.value in chosen)
+
+
+def _words(
+    reading: Reading, entry: Field, words: Sequence[str], *, unknown: str, empty: str
+) -> set[str]:
+    """One of the words, or a list of them, each once."""
     listed = ", ".join(f"`{word}`" for word in words)
     chosen: set[str] = set()
     hint = f"write a list of {listed}"
     if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so nothing would be tried again: {hint}")
+        reading.add(entry.place, f"{entry.label} is empty, {empty}: {hint}")
     for place, word in reading.texts(entry, hint, MAX_PATHS, one_allowed=True):
         if word not in words:
             near = closest(word, words)
             meant = f"did you mean `{near}`?" if near else f"write {listed}"
-            reading.add(place, f"unknown cause {shown(word)} in `retries`: {meant}")
+            reading.add(place, f"{unknown.format(word=shown(word))}: {meant}")
         elif word in chosen:
             reading.add(place, f"{entry.label} names {shown(word)} twice: remove one of them")
         chosen.add(word)
-    return tuple(cause for cause in RetryCause if cause.value in chosen)
+    return chosen
+
+
+def _boolean(reading: Reading, entry: Field | None) -> bool:
+    if entry is None or entry.is_broken:
+        return False
+    if isinstance(entry.value, ScalarNode) and entry.value.kind is Kind.BOOLEAN:
+        return entry.value.text.lower() == "true"
+    reading.add(entry.place, f"{entry.label} must be `true` or `false`, without quotes")
+    return False
+
+
+def _run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...]:
+    entry = fields.get("runOn")
+    if entry is None:
+        return DEFAULT_RUN_ON
+    chosen = _words(
+        reading,
+        entry,
+        [ending.value for ending in Ending],
+        unknown="unknown ending {word} in `runOn`",
+        empty="so the step would never run",
+    )
+    if Ending.FAILURE in chosen and "dependsOn" not in fields:
+        reading.add(
+            entry.key.place,
+            "`runOn` says how the dependencies must have ended, but there is no `dependsOn`: add "
+            "it, or remove `runOn`",
+        )
+    return tuple(ending for ending in Ending if ending.value in chosen) or DEFAULT_RUN_ON
 
 
 def _agents(reading: Reading, entry: Field | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
-from pipelines_schema.workflow import RetryCause
+from pipelines_schema.workflow import Ending, RetryCause
 
 FILE_NAME = "workflow.schema.json"
 
@@ -103,6 +103,12 @@ def _step() -> dict[str, Any]:
             "timeout": {"$ref": "#/$defs/timeout"},
             "retries": {"$ref": "#/$defs/retries"},
             "agents": _agents(),
+            "allowFailure": {
+                "description": "Whether the build goes on, and can succeed, when the step fails. "
+                "`false` if left out.",
+                "type": "boolean",
+            },
+            "runOn": _run_on(),
         },
         required=["name"],
     )
@@ -207,6 +213,24 @@ def _retries() -> dict[str, Any]:
     return {
         "description": "How often the step is tried again. Never if left out.",
         "anyOf": [count, _object({"max": count, "on": causes}, required=["max"])],
+    }
+
+
+def _run_on() -> dict[str, Any]:
+    ending = {"type": "string", "enum": [ending.value for ending in Ending]}
+    return {
+        "description": "How the dependencies must have ended for the step to run: `success` (all "
+        "of them, the default), `failure` (at least one failed), or both: always.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(Ending),
+                "uniqueItems": True,
+                "items": ending,
+            },
+            ending,
+        ],
     }
 
 

@@ -21,6 +21,18 @@ class RetryCause(StrEnum):
     """The script exited non-zero, or the engine could not run it."""
 
 
+class Ending(StrEnum):
+    """How the dependencies of a step ended, taken together."""
+
+    SUCCESS = "success"
+    """All succeeded, or failed where that is allowed."""
+    FAILURE = "failure"
+    """At least one of them, or of what they depend on, failed."""
+
+
+DEFAULT_RUN_ON = (Ending.SUCCESS,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     max: int = 0
@@ -61,6 +73,10 @@ class Step:
     retries: Retries = field(default_factory=Retries)
     agents: Mapping[str, str] = field(default_factory=dict)
     """Labels that an agent must have to run the step."""
+    allow_failure: bool = False
+    """The build goes on, and can succeed, where the step failed."""
+    run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
+    """After which endings of its dependencies the step runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +140,8 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         timeoutSeconds=step.timeout_seconds,
         retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
         agents=dict(step.agents),
+        allowFailure=step.allow_failure or None,
+        runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
     )
 
 
@@ -140,6 +158,8 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         timeout_seconds=value["timeoutSeconds"],
         retries=Retries(max=retries["max"], on=tuple(map(RetryCause, retries["on"]))),
         agents=dict(value["agents"]),
+        allow_failure=value.get("allowFailure", False),
+        run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
     )
 
 
