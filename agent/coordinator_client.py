@@ -11,6 +11,8 @@ from urllib.parse import quote, urljoin
 
 import aiohttp
 import pydantic
+from yarl import URL
+
 from pipelines_schema import log_frames
 from pipelines_schema.contract import (
     AcceptRequest,
@@ -26,7 +28,6 @@ from pipelines_schema.contract import (
     StepSpec,
     WireModel,
 )
-from yarl import URL
 
 CALL_SECONDS = 30.0
 RENEW_CALL_SECONDS = 5.0
@@ -87,8 +88,6 @@ class CoordinatorClient:
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS
             ),
             connector=aiohttp.TCPConnector(limit=0),
-            # What a proxy variable of the agent's environment says is the operator's wish.
-            trust_env=True,
         )
         return self
 
@@ -134,7 +133,12 @@ class CoordinatorClient:
         headers = {"Upload-Offset": str(offset), "Content-Type": log_frames.CONTENT_TYPE}
         path = f"api/runner/{_quoted(spec.step_id)}/log?epoch={spec.epoch}"
         async with self._call(
-            "PATCH", path, spec.token, data=io.BytesIO(frames), headers=headers, seconds=CALL_SECONDS
+            "PATCH",
+            path,
+            spec.token,
+            data=io.BytesIO(frames),
+            headers=headers,
+            seconds=CALL_SECONDS,
         ) as response:
             return _offset_of(response)
 

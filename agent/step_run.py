@@ -14,14 +14,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from pipelines_schema.contract import (
-    CompleteRequest,
-    Completion,
-    CompletionReason,
-    LeaseRef,
-    StepSpec,
-)
-
 from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
 from agent.coordinator_client import (
     CallRefusedError,
@@ -43,6 +35,13 @@ from agent.journal import Entry, Journal, Phase, Report
 from agent.lease import retry_delay_seconds
 from agent.log_shipper import LogShipper, LogSpool
 from agent.sources import LentSource, SourceError, Sources
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    StepSpec,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +147,9 @@ class StepRun:
 
     def abandon(self) -> None:
         """The attempt is not ours any more: kill the script, report nothing, forget it."""
-        self._abandoned = True
-        if self._whole is not None:
+        if self._whole is not None and not self._abandoned:
             self._whole.cancel()
+        self._abandoned = True
 
     def _end_as(self, report: Report) -> None:
         if self._ends_as is None and self._entry.report is None:
@@ -231,7 +230,7 @@ class StepRun:
         self._end_as(
             failure(
                 CompletionReason.ENGINE,
-                f"The agent's disk takes no more of the log, so the step was ended: {spool.failure}",
+                f"The agent's disk takes no more, so the step was ended: {spool.failure}",
             )
         )
 

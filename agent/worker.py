@@ -14,19 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines_schema.contract import (
-    CompleteRequest,
-    Completion,
-    CompletionReason,
-    LeaseRef,
-    Offer,
-    PollRequest,
-    PollResponse,
-    RegisterRequest,
-    RenewRequest,
-    StepSpec,
-)
-
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -41,6 +28,18 @@ from agent.lease import LeaseTable, renewal_wait_seconds, retry_delay_seconds
 from agent.settings import AgentSettings, is_safe_name
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    Offer,
+    PollRequest,
+    PollResponse,
+    RegisterRequest,
+    RenewRequest,
+    StepSpec,
+)
 
 logger = logging.getLogger(__name__)
 

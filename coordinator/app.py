@@ -172,10 +172,18 @@ def make_app(services: Services) -> web.Application:
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
     app[GIT] = services.git
+    app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     for module in (agents, git, runner, session, steps, tokens, build_server, pages):
         module.add_routes(app)
     return app
+
+
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    """No browser guesses a type, and no cache keeps what a token showed."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if request.path.startswith("/api/"):
+        response.headers.setdefault("Cache-Control", "no-store")
 
 
 async def _health(_request: web.Request) -> web.Response:

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from pipelines_schema.log_frames import Frame
 
-
 MAX_WORKFLOW_FILES = 100
 """Of one commit; `workflow_files` gives one more, so that the reader notices."""
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import tomli
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MAX_PORT = 65_535
 
 
 class SettingsError(Exception):
@@ -59,6 +62,13 @@ class Settings(BaseModel):
     git_processes: int = Field(
         default=8, ge=1, le=256, description="git processes that serve clients at once."
     )
+
+    @field_validator("listen")
+    @classmethod
+    def _check_port(cls, listen: str) -> str:
+        if int(listen.rpartition(":")[2]) > MAX_PORT:
+            raise ValueError(f"a port is at most {MAX_PORT}")
+        return listen
 
     @property
     def host(self) -> str:

@@ -22,9 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines_schema.contract import WORKSPACE
-from pipelines_schema.log_frames import Stream
-
 from agent.engines.outputs import collect_outputs
 from agent.engines.protocol import (
     CacheMount,
@@ -35,6 +32,8 @@ from agent.engines.protocol import (
     StepRequest,
     StepResult,
 )
+from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.log_frames import Stream
 
 DEFAULT_UID = 60600
 """Of the range that neither Debian nor systemd hands out (60578 to 61183)."""

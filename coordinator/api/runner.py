@@ -7,6 +7,12 @@ import time
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+
+from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
+from coordinator.api.middleware import principal_of, read_model
+from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
+from coordinator.domain.model import Attempt, AttemptState, Step
+from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from pipelines_schema.contract import AcceptRequest, CompleteRequest
 from pipelines_schema.log_frames import (
     CONTENT_TYPE,
@@ -17,12 +23,6 @@ from pipelines_schema.log_frames import (
     Stream,
     decode,
 )
-
-from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
-from coordinator.domain.model import Attempt, AttemptState, Step
-from coordinator.domain.permissions import Principal, PrincipalKind, Right
 
 MAX_BODY_BYTES = MAX_CHUNK_BYTES + HEADER.size * 65_536
 READ_BYTES = 256 * 1024

@@ -21,6 +21,10 @@ MAX_NAME_BYTES = 1024
 
 def checked_name(name: str) -> str:
     """A path below the workspace in its one spelling. Raises Invalid, saying what is wrong."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the artifact name {name!r} is not UTF-8") from error
     path = PurePosixPath(name)
     parts = path.parts
     if not parts or path.is_absolute() or ".." in parts or str(path) != name:
@@ -28,14 +32,10 @@ def checked_name(name: str) -> str:
             f"the artifact name {name!r} is not a plain path below the workspace: "
             "write it like `dist/app.whl`, without `..`, `.`, `//` or a leading `/`"
         )
-    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+    if size > MAX_NAME_BYTES:
         raise Invalid(f"an artifact's name may have {MAX_NAME_BYTES} bytes")
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
         raise Invalid(f"the artifact name {name!r} has a control character")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise Invalid(f"the artifact name {name!r} is not UTF-8") from error
     return name
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines_schema import Workflow, parse_workflow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound
@@ -19,6 +18,7 @@ from coordinator.services.drafts import Draft, Origin, draft, redraft
 from coordinator.services.news import build_topic, wait_for
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from pipelines_schema import Workflow, parse_workflow
 
 
 @dataclass(frozen=True, slots=True)

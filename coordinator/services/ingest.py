@@ -12,22 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from pipelines_schema import Parsed, Problem, parse_workflow, triggered_by_push
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project, WorkflowRecord, WorkflowSource
+from coordinator.domain.permissions import Principal
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
+from coordinator.services import audit
 from coordinator.services.builds import save_draft
 from coordinator.services.core import Core, new_id
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.storage import projects as stored
+from pipelines_schema import Parsed, Problem, parse_workflow, triggered_by_push
 
 log = structlog.get_logger()
 
 BRANCH = "refs/heads/"
 SHOWN_PROBLEMS = 10
+SHOWN_BUILDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,7 @@ class Ingest:
             except Exception:  # a task root: the other projects are caught up all the same
                 log.exception("catching up failed", project=project.id)
 
-    async def refs_moved(self, project: Project) -> list[str]:
+    async def refs_moved(self, project: Project, principal: Principal | None = None) -> list[str]:
         """Queue builds for the refs that moved; return lines for the one who pushed."""
         async with self._locks.setdefault(project.id, asyncio.Lock()):
             refs = await self.core.repositories.refs(project.id)
@@ -87,7 +90,7 @@ class Ingest:
                 return []
             branches, lines = await self._read_branches(project, moved)
             builds = await self.core.database.write(
-                lambda connection: self._save(connection, project, moved, branches),
+                lambda connection: self._save(connection, project, moved, branches, principal),
                 committed=lambda _: self.dispatch.wake(),
             )
             return lines + self._describe(builds)
@@ -129,6 +132,7 @@ class Ingest:
         project: Project,
         moved: Sequence[MovedRef],
         branches: Sequence[PushedBranch],
+        principal: Principal | None,
     ) -> list[Build]:
         builds = []
         for pushed in branches:
@@ -138,6 +142,17 @@ class Ingest:
                     builds.append(await save_draft(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
+        await audit.record(
+            self.core,
+            connection,
+            "push.received",
+            principal,
+            account_id=project.account_id,
+            project_id=project.id,
+            refs=len(moved),
+            first={"ref": moved[0].ref, "old": moved[0].old, "new": moved[0].new},
+            builds=[build.number for build in builds[:SHOWN_BUILDS]],
+        )
         return builds
 
     async def _draft(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.log_frames import Frame
-
 from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.permissions import Principal
@@ -14,6 +12,7 @@ from coordinator.ports import LogDigest, OffsetMismatch
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage import builds as stored
+from pipelines_schema.log_frames import Frame
 
 SLICE_MAX_BYTES = 4 * 1024 * 1024
 

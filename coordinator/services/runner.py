@@ -10,18 +10,6 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import structlog
-from pipelines_schema.contract import (
-    ArtifactRef,
-    CacheDir,
-    CompleteRequest,
-    CompleteResponse,
-    Completion,
-    CompletionReason,
-    DependencySpec,
-    SourceSpec,
-    StepSpec,
-)
-from pipelines_schema.log_frames import Frame, Stream
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, NotFound, StaleEpoch
@@ -45,6 +33,18 @@ from coordinator.services.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from pipelines_schema.contract import (
+    ArtifactRef,
+    CacheDir,
+    CompleteRequest,
+    CompleteResponse,
+    Completion,
+    CompletionReason,
+    DependencySpec,
+    SourceSpec,
+    StepSpec,
+)
+from pipelines_schema.log_frames import Frame, Stream
 
 log = structlog.get_logger()
 

@@ -131,9 +131,7 @@ class AgentCaller(Caller):
         return dict(answer.expect(200).json)
 
     async def accept(self, offer: Mapping[str, Any]) -> Answer:
-        return await self.post(
-            f"/api/runner/{offer['stepId']}/accept", {"epoch": offer["epoch"]}
-        )
+        return await self.post(f"/api/runner/{offer['stepId']}/accept", {"epoch": offer["epoch"]})
 
     async def renew(self, *leases: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self.post("/api/agents/renew", {"leases": [lease_of(x) for x in leases]})

@@ -208,8 +208,10 @@ async def test_a_cancel_kills_within_a_second_and_leaves_nothing(bench: Bench) -
 async def test_a_fork_bomb_is_ended(bench: Bench) -> None:
     # Bounded in breadth, so that a failure of this test doesn't take the machine with it.
     result = await bench.run(
-        "grow() { sleep 0.05; [ $1 -gt 6 ] || { grow $(($1+1)) & grow $(($1+1)) & }; sleep 1000; }\n"
-        "grow 0 & sleep 0.3",
+        """
+        grow() { sleep 0.05; [ $1 -gt 6 ] || { grow $(($1+1)) & grow $(($1+1)) & }; sleep 999; }
+        grow 0 & sleep 0.3
+        """
     )
     assert result.exit_code == 0
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from pipelines_schema.log_frames import Stream
 
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
@@ -45,15 +45,20 @@ from agent.engines.buildkit.step_graph import (
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.outputs import collect_outputs
 from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
+from pipelines_schema.log_frames import Stream
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
+UNATTENDED_SECONDS = 60
+"""After its timeout and this a step ends even if this agent is no more."""
 DELIVERY_SECONDS = 1800.0
 """The most that collecting the outputs may take."""
 DEATH_SECONDS = 3.0
 """How long the end of a killed process is awaited."""
-UNREPORTED_SECONDS = 0.1
-"""The same for a process that may just have begun."""
+GREETING_SECONDS = 5.0
+"""How long a killed process that is being started is awaited."""
+START_SECONDS = 120.0
+"""The most that it may take to start a container whose image and source are there."""
 LATE_REPORT_SECONDS = 5.0
 SOURCE_NAME = "source"
 KILLED = 137
@@ -114,7 +119,6 @@ class _Attempt:
         self._taker = OutputTaker(request.scratch / "collected")
         self._progress: StepProgress | None = None
         self._filters = {Stream.STDOUT: ClipFilter(), Stream.STDERR: ClipFilter()}
-        self._deadline: asyncio.Timeout | None = None
         self._reported = asyncio.Event()
 
     def handlers(self) -> dict[str, StreamHandler]:
@@ -149,11 +153,12 @@ class _Attempt:
             script=request.script,
             source=source,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
+            most_seconds=math.ceil(request.timeout_seconds + UNATTENDED_SECONDS),
             include=self.include,
             keep_output=self._keep_output,
             description=name,
         )
-        self._progress = StepProgress(name=name)
+        self._progress = StepProgress(name=name, greeting=f"{request.attempt_id}\n".encode())
         return graph
 
     async def _send_source(self, stream: SessionStream) -> None:
@@ -173,30 +178,21 @@ class _Attempt:
     def take_report(self, report: control_pb2.StatusResponse) -> None:
         if self._progress is None:
             return
-        before = self._progress.started
         for stream, data in self._progress.take(report):
             passed = self._filters[stream].take(data) if self._keep_output else data
             if passed:
                 self._output.write(stream, passed)
         self._reported.set()
-        if self._progress.started and not before and self._deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._deadline.reschedule(loop.time() + self._request.timeout_seconds)
 
     async def run(self, build: Build, graph: StepGraph) -> StepResult:
         try:
-            async with asyncio.timeout(SETUP_SECONDS) as self._deadline:
-                ref = await build.solve(llb.definition(graph.record))
+            async with asyncio.timeout(SETUP_SECONDS):
+                await self._make_inputs(build, graph)
+            ref = await self._run_process(build, graph)
         except TimeoutError:
-            await self._await_death()
             return self._too_late()
-        except asyncio.CancelledError:
-            await self._await_death()
-            raise
         except BuildFailedError as failure:
             return self._failed(failure.error)
-        finally:
-            self._deadline = None
         ended = await _read_end(build, ref)
         notes = await self._complete_output(build, ref) if self._keep_output else []
         if graph.outputs is None:
@@ -207,19 +203,56 @@ class _Attempt:
             notes += await self._collect()
         return _result(ended, notes)
 
-    async def _await_death(self) -> None:
-        """Wait until the engine reports the end of the process whose call was cancelled."""
-        progress = self._progress
-        if progress is None:
-            return
-        seconds = DEATH_SECONDS if progress.started else UNREPORTED_SECONDS
+    async def _make_inputs(self, build: Build, graph: StepGraph) -> None:
+        """Fetch the image and the source; may be cancelled at any moment."""
+        making = [
+            asyncio.create_task(build.solve(llb.definition(needed)))
+            for needed in graph.process.inputs
+        ]
         try:
-            async with asyncio.timeout(seconds):
-                while not progress.completed:
-                    self._reported.clear()
-                    await self._reported.wait()
-        except TimeoutError:
-            return
+            await asyncio.gather(*making)
+        finally:
+            for one in making:
+                one.cancel()
+            await asyncio.gather(*making, return_exceptions=True)
+
+    async def _run_process(self, build: Build, graph: StepGraph) -> str:
+        """Run the process to its end or, on timeout or cancel, to its death."""
+        solving = asyncio.create_task(build.solve(llb.definition(graph.record)))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._until(solving, lambda progress: progress.running)
+            async with asyncio.timeout(self._request.timeout_seconds):
+                return await asyncio.shield(solving)
+        finally:
+            if not solving.done():
+                await self._kill(solving)
+
+    async def _kill(self, solving: asyncio.Task[str]) -> None:
+        # BuildKit 0.13 forgets a cancel that comes after it began to make the container and before
+        # the process runs: that would then run on with nobody to stop it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GREETING_SECONDS):
+                await self._until(solving, lambda progress: progress.running)
+        solving.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEATH_SECONDS):
+                await self._until(None, lambda progress: progress.completed)
+
+    async def _until(
+        self, solving: asyncio.Task[str] | None, reached: Callable[[StepProgress], bool]
+    ) -> None:
+        """Wait until the reports say so or the call is done."""
+        while self._progress is not None and not reached(self._progress):
+            self._reported.clear()
+            waiting = asyncio.create_task(self._reported.wait())
+            try:
+                tasks = {waiting, solving} if solving else {waiting}
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            if solving in done:
+                return
 
     async def _take_outputs(self, build: Build, outputs: llb.Output, ended: _End) -> None:
         try:
@@ -277,7 +310,7 @@ class _Attempt:
 
     def _too_late(self) -> StepResult:
         seconds = self._request.timeout_seconds
-        if self._progress is None or not self._progress.started:
+        if self._progress is None or not self._progress.running:
             raise StepNotRunError(
                 f"the image and the source were not ready after {SETUP_SECONDS:.0f} seconds: "
                 "see the engine's network and load"

@@ -21,6 +21,7 @@ from agent.engines.buildkit.client import Client, connect
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import reference_problem
+from agent.engines.buildkit.orphans import kill_containers
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
 from agent.engines.buildkit.transport import docker_version
@@ -142,7 +143,12 @@ class BuildKitEngine:
             return _not_run(self._lost(engine_error(error)))
 
     async def reap(self, attempt_id: str) -> None:
-        """Nothing is left to end: BuildKit kills a build as soon as its client is gone."""
+        """End what is left of an attempt whose agent was killed.
+
+        BuildKit kills a build whose client is gone, but forgets one whose process was just being
+        started. On this machine it is found; elsewhere it ends by its own timeout.
+        """
+        await asyncio.to_thread(kill_containers, attempt_id)
 
     async def close(self) -> None:
         """Hang up. Builds that still run are killed by the engine."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.contract import WORKSPACE
-
 from agent.engines.buildkit import llb
 from agent.engines.protocol import CacheMount
+from pipelines_schema.contract import WORKSPACE
 
 PRIVATE = "/.pushrod"
 """Where the wrapper's own folders are mounted in the step's container."""
@@ -18,6 +17,7 @@ SCRIPT_FOLDER = "s"
 RECORD_FOLDER = "r"
 CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
+WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 MAX_SCRIPT_BYTES = 1024 * 1024
 
@@ -26,6 +26,12 @@ _START = """\
 # and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
 record={private}/record
 exec 3>&1 4>&2 2>/dev/null
+# The first line of the output tells the agent that from now on it can have us killed.
+printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
+# If there is no agent any more, let nothing run for ever: $1 is a time in seconds.
+exec 9<> <(:)
+{{ read -t "$1" -u 9; kill -9 -1; }} 3>&- 4>&- &
+exec 9>&-
 """
 _RUN_DIRECT = """\
 bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
@@ -135,11 +141,13 @@ def step_graph(
     script: str,
     source: llb.Output | None,
     cache_mounts: Sequence[CacheMount],
+    most_seconds: int,
     include: tuple[str, ...],
     keep_output: bool,
     description: str,
 ) -> StepGraph:
     """The graph of one attempt. `include`: patterns of the outputs to collect; none collects none.
+    `most_seconds`: after this time the step ends even if nobody has it killed.
 
     Whatever its outcome the script's process succeeds as far as BuildKit knows, so that there
     always are outputs; its exit code stands in the record.
@@ -190,7 +198,7 @@ def step_graph(
     ]
     process = llb.execute(
         llb.Process(
-            arguments=("bash", f"{PRIVATE}/step/wrapper"),
+            arguments=("bash", WRAPPER, str(most_seconds)),
             environment=environment,
             directory=WORKSPACE,
             user=owner,

@@ -97,9 +97,10 @@ class Splice(asyncio.Protocol):
 class _Upgrading(Splice):
     """The engine's half: takes the answer to the upgrade first."""
 
-    def __init__(self, near: Splice) -> None:
+    def __init__(self, near: _Near) -> None:
         super().__init__()
         self._near = near
+        near.far = self
         self._answer = bytearray()
         self._upgraded = False
 
@@ -142,6 +143,7 @@ class _Near(Splice):
     def __init__(self, bridge: DockerBridge) -> None:
         super().__init__()
         self._bridge = bridge
+        self.far: Splice | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -150,6 +152,13 @@ class _Near(Splice):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._bridge.forget(self)
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop both connections, whatever is still to be sent."""
+        for half in (self, self.far):
+            if half is not None and half.transport is not None:
+                half.transport.abort()
 
 
 class DockerBridge:
@@ -159,7 +168,7 @@ class DockerBridge:
         self._docker_socket = docker_socket
         self._folder = tempfile.TemporaryDirectory(prefix="pushrod-", ignore_cleanup_errors=True)
         self._dialling: set[asyncio.Task[None]] = set()
-        self._halves: set[Splice] = set()
+        self._nears: set[_Near] = set()
         self._server: asyncio.AbstractServer | None = None
 
     @property
@@ -182,21 +191,20 @@ class DockerBridge:
         for task in self._dialling:
             task.cancel()
         await asyncio.gather(*self._dialling, return_exceptions=True)
-        for half in tuple(self._halves):
-            if half.transport:
-                half.transport.abort()
+        for near in tuple(self._nears):
+            near.abort()
         self._folder.cleanup()
 
-    def start_dialling(self, near: Splice) -> None:
-        self._halves.add(near)
+    def start_dialling(self, near: _Near) -> None:
+        self._nears.add(near)
         task = asyncio.get_running_loop().create_task(self._dial(near))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
 
-    def forget(self, near: Splice) -> None:
-        self._halves.discard(near)
+    def forget(self, near: _Near) -> None:
+        self._nears.discard(near)
 
-    async def _dial(self, near: Splice) -> None:
+    async def _dial(self, near: _Near) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

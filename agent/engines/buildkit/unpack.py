@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pipelines_schema.contract import WORKSPACE
 from typing_extensions import Buffer
 
 from agent.engines.buildkit.step_graph import COLLECTED_FOLDER
 from agent.engines.outputs import OutsideWorkspaceError, parse_pattern
+from pipelines_schema.contract import WORKSPACE
 
 _ENGINE_MEANS_OTHERWISE = re.compile(r"[\[\]\\!^]")
 

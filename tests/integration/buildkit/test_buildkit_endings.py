@@ -75,7 +75,7 @@ async def test_a_cancelled_step_is_gone_within_a_second(bench: Bench, marker: Ma
     log = bench.log()
     running = asyncio.create_task(bench.run(long_script(marker), log=log))
     await log.wait_for(b"up\n")
-    assert len(marker.processes()) == 2
+    await until(lambda: len(marker.processes()) == 2, seconds=5)
 
     began = time.monotonic()
     running.cancel()
@@ -134,12 +134,38 @@ async def test_a_killed_client_leaves_no_process(
     assert client.stdout is not None
     assert await client.stdout.readline() == b"up\n"
     # The client itself has the word in its arguments only as a part of one.
-    assert len(marker.processes()) == 1
+    await until(lambda: len(marker.processes()) == 1, seconds=5)
 
     client.kill()
     await client.wait()
 
     await until(lambda: marker.processes() == [], seconds=5)
+
+
+async def test_a_client_killed_while_its_container_starts_is_reaped(
+    engine_under_test: TestEngine, one_bench: Bench, marker: Marker, tmp_path: Path
+) -> None:
+    for attempt, delay in enumerate((0.3, 0.35, 0.4, 0.45)):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        client = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            CLIENT,
+            engine_under_test.address,
+            engine_under_test.image,
+            f"sleep {marker.word}",
+            str(folder),
+        )
+        await asyncio.sleep(delay)
+        client.kill()
+        await client.wait()
+
+    # What the engine forgot to kill shows within the time that a container takes to start.
+    await asyncio.sleep(1)
+    await one_bench.engine.reap("killed-client")
+
+    assert marker.processes() == []
 
 
 async def test_an_engine_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
