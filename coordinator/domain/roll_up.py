@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
+from coordinator.domain.lifecycle import BuildEvent, StepState
 from pipelines_schema import DEFAULT_RUN_ON, Ending, topological_order
-
-from coordinator.domain.lifecycle import FINISHED_STEP, BuildEvent, StepState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def settle(steps: Sequence[StepView]) -> Settlement:
             decision = _decide(step, outcomes)
             if decision is True:
                 unblocked.append(step.id)
-            elif decision is not None:
+            elif decision:
                 skipped[step.id] = decision
                 state = StepState.SKIPPED
         outcomes[name] = _outcome(step, state, outcomes)
@@ -70,7 +70,7 @@ def settle(steps: Sequence[StepView]) -> Settlement:
     )
 
 
-def _decide(step: StepView, outcomes: Mapping[str, _Outcome]) -> str | bool | None:
+def _decide(step: StepView, outcomes: Mapping[str, _Outcome]) -> str | Literal[True] | None:
     """True: it runs. Text: why it is skipped. None: that is not settled yet."""
     before = {name: outcomes[name] for name in step.depends_on}
     if step.run_on == DEFAULT_RUN_ON:

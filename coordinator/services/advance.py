@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines_schema import DEFAULT_RUN_ON, Ending
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import (
@@ -23,6 +22,7 @@ from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from pipelines_schema import DEFAULT_RUN_ON, Ending
 
 
 async def move_step(

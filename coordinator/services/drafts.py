@@ -11,7 +11,7 @@ from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.ports import Commit
 from coordinator.services.core import new_id
-from pipelines_schema import Problem, Workflow, step_environment
+from pipelines_schema import Problem, Workflow, expanded_steps, step_environment
 from pipelines_schema import Step as WorkflowStep
 
 MAX_MESSAGE_CHARACTERS = 10_000
@@ -89,7 +89,7 @@ def draft(
         origin=origin,
         steps=[
             _step(workflow, step, position, project, build_id, now)
-            for position, step in enumerate(workflow.steps)
+            for position, step in enumerate(expanded_steps(workflow.steps))
         ],
     )
 
@@ -143,6 +143,7 @@ def _step(
         "cacheDirs": list(step.cache_dirs),
         "outputPaths": list(step.output_paths),
         "timeoutSeconds": step.timeout_seconds,
+        "matrix": dict(step.matrix_values),
         "allowFailure": step.allow_failure,
         "runOn": [ending.value for ending in step.run_on],
         "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},

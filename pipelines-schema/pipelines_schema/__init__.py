@@ -9,7 +9,8 @@ from pipelines_schema.dag import (
     transitive_dependencies,
     unblocked_by,
 )
-from pipelines_schema.expressions import VARIABLES
+from pipelines_schema.expressions import VARIABLES, substituted
+from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Problem
@@ -33,6 +34,7 @@ __all__ = [
     "BadPath",
     "CycleFound",
     "Ending",
+    "Matrix",
     "Parsed",
     "Problem",
     "PushTrigger",
@@ -42,12 +44,14 @@ __all__ = [
     "Triggers",
     "UnreadableWorkflow",
     "Workflow",
+    "expanded_steps",
     "find_cycles",
     "initial_ready",
     "normalised_cache_dir",
     "normalised_output_path",
     "parse_workflow",
     "step_environment",
+    "substituted",
     "topological_order",
     "transitive_dependants",
     "transitive_dependencies",

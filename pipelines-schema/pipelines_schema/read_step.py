@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from pipelines_schema.expressions import BUILD_WORDS, substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -24,9 +25,11 @@ from pipelines_schema.limits import (
     MAX_TIMEOUT_SECONDS,
     RESERVED_PREFIX,
 )
+from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described, integer
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_matrix import read_matrix
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import DEFAULT_RUN_ON, Ending, Retries, RetryCause, Step
 
@@ -47,9 +50,9 @@ STEP = Vocabulary(
         "agents",
         "allowFailure",
         "runOn",
+        "matrix",
     ),
     not_built=(
-        "matrix",
         "when",
         "inputs",
         "services",
@@ -112,16 +115,18 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
     called = f"step {shown(name)}" if name else f"step {number}"
     is_build = any(key.text == "build" for key, _ in node.entries)
     dependencies = _dependencies(reading, fields)
+    matrix = read_matrix(reading, fields.get("matrix"), name)
+    allowed = _replaced(fields.get("matrix"), matrix)
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
         dependencies=dependencies,
         step=Step(
             name=name or "",
-            image=_image(reading, node, fields, None if is_build else called),
-            script=_script(reading, node, fields, None if is_build else called) or "",
+            image=_image(reading, node, fields, None if is_build else called, allowed),
+            script=_script(reading, node, fields, None if is_build else called, allowed) or "",
             depends_on=tuple(dependency for _, dependency in dependencies),
-            env=read_environment(reading, fields.get("env")),
+            env=read_environment(reading, fields.get("env"), allowed),
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
             output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
             timeout_seconds=_timeout(reading, fields.get("timeout")),
@@ -129,8 +134,20 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
             agents=_agents(reading, fields.get("agents")),
             allow_failure=_boolean(reading, fields.get("allowFailure")),
             run_on=_run_on(reading, fields),
+            matrix=matrix,
         ),
     )
+
+
+def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
+    """What `${{ … }}` may hold in `run`, `image` and `env`."""
+    names: Sequence[str] = ()
+    if matrix is not None:
+        names = matrix.names
+    elif entry is not None and isinstance(entry.value, MapNode):
+        # A matrix with mistakes: what its keys say is no mistake a second time.
+        names = [key.text for key, _ in entry.value.entries]
+    return (*BUILD_WORDS, *(f"matrix.{name}" for name in names))
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:
@@ -157,21 +174,28 @@ def _one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -
 
 
 def _image(
-    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+    reading: Reading,
+    node: MapNode,
+    fields: dict[str, Field],
+    called: str | None,
+    allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "image", "imageSlug")
     if entry is None:
         if called is not None:
             reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
         return None
-    image = reading.line_of_text(entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS)
-    if image is not None and (" " in image or not image.isprintable()):
+    image = reading.line_of_text(
+        entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS, allowed
+    )
+    plain = None if image is None else substituted(image, dict.fromkeys(allowed, "x"))
+    if plain is not None and (" " in plain or not plain.isprintable()):
         reading.add(
             entry.place,
             f"{entry.label} must not hold spaces or invisible characters: "
             "write a slug or an image reference such as `python:3.12`",
         )
-    elif image is not None and not (image[0].isalnum() or image[0] == "_"):
+    elif plain is not None and not (plain[0].isalnum() or plain[0] == "_"):
         reading.add(
             entry.place,
             f"{entry.label} must begin with a letter or a digit: write a slug "
@@ -181,7 +205,11 @@ def _image(
 
 
 def _script(
-    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+    reading: Reading,
+    node: MapNode,
+    fields: dict[str, Field],
+    called: str | None,
+    allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "run", "runScript")
     if entry is None:
@@ -200,7 +228,7 @@ def _script(
             f"{entry.label} has {size:,} bytes, more than {MAX_SCRIPT_BYTES // 1024} KiB: move it "
             "into a file of the repository",
         )
-    reading.refuse_expressions(entry.value, in_script=True)
+    reading.refuse_expressions(entry.value, allowed, in_script=True)
     return script
 
 
@@ -217,14 +245,16 @@ def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Pla
     return tuple((place, name) for name, place in found.items())
 
 
-def read_environment(reading: Reading, entry: Field | None) -> dict[str, str]:
+def read_environment(
+    reading: Reading, entry: Field | None, allowed: Collection[str]
+) -> dict[str, str]:
     """The variables of an `env`, as text; numbers and booleans keep the text as written."""
     if entry is None:
         return {}
     node = reading.mapping(entry, "write `NAME: value` for each variable, or remove the key")
     env: dict[str, str] = {}
     for key, value in () if node is None else node.entries:
-        text = _environment_value(reading, Field(key, value))
+        text = _environment_value(reading, Field(key, value), allowed)
         if _environment_name_is_good(reading, key) and text is not None:
             env[key.text] = text
     return env
@@ -248,10 +278,10 @@ def _environment_name_is_good(reading: Reading, key: ScalarNode) -> bool:
     return True
 
 
-def _environment_value(reading: Reading, entry: Field) -> str | None:
+def _environment_value(reading: Reading, entry: Field, allowed: Collection[str]) -> str | None:
     value = entry.value
     if isinstance(value, ScalarNode) and value.kind is not Kind.NULL:
-        if value.kind is Kind.BROKEN or reading.refuse_expressions(value):
+        if value.kind is Kind.BROKEN or reading.refuse_expressions(value, allowed):
             return None
         if "\0" in value.text:
             reading.add(value.place, f"the variable {entry.label} holds a NUL byte: remove it")

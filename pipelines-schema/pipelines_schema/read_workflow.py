@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pipelines_schema.dag import describe_cycle, find_cycles
+from pipelines_schema.expressions import BUILD_WORDS
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
 from pipelines_schema.limits import MAX_BRANCH_PATTERNS, MAX_NAME_CHARACTERS, MAX_STEPS
+from pipelines_schema.matrix import expanded_name
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_step import STEP, WrittenStep, read_environment, read_step
@@ -80,7 +82,7 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
         name=_name(reading, fields.get("name"), file),
         file=file,
         triggers=_triggers(reading, fields.get("on")),
-        env=read_environment(reading, fields.get("env")),
+        env=read_environment(reading, fields.get("env"), BUILD_WORDS),
         steps=_steps(reading, fields["steps"]) if "steps" in fields else (),
     )
 
@@ -185,6 +187,7 @@ def _steps(reading: Reading, entry: Field) -> tuple[Step, ...]:
     read = (read_step(reading, item, number) for number, item in enumerate(node.items, start=1))
     written = [step for step in read if step is not None]
     _check_names(reading, written)
+    _check_expansion(reading, node.place, written)
     _check_dependencies(reading, written)
     return tuple(step.step for step in written)
 
@@ -201,6 +204,30 @@ def _check_names(reading: Reading, written: Sequence[WrittenStep]) -> None:
                 f"{_named(first[step.name])}): give it another name",
             )
         first.setdefault(step.name, step.place)
+
+
+def _check_expansion(reading: Reading, place: Place, written: Sequence[WrittenStep]) -> None:
+    """What matrices make of the steps: not too many, and no two of one name."""
+    count = sum(len(step.step.matrix.combinations()) if step.step.matrix else 1 for step in written)
+    if count > MAX_STEPS:
+        reading.add(
+            place,
+            f"with every `matrix` written out there are {count:,} steps: at most {MAX_STEPS} are "
+            "allowed, so split the workflow",
+        )
+    names = {step.name for step in written if step.name is not None and step.step.matrix is None}
+    for step in written:
+        if step.name is None or step.step.matrix is None:
+            continue
+        for values in step.step.matrix.combinations():
+            name = expanded_name(step.name, values)
+            if name in names:
+                reading.add(
+                    step.place,
+                    f"a combination of this step's `matrix` is named {shown(name)} as another step "
+                    "is: give the step another name",
+                )
+            names.add(name)
 
 
 def _check_dependencies(reading: Reading, written: Sequence[WrittenStep]) -> None:

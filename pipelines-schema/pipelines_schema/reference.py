@@ -1,4 +1,4 @@
-"""The workflow reference in Markdown, from the JSON Schema: `python -m` writes it into the guide."""
+"""The workflow reference in Markdown, from the JSON Schema; `python -m` renews the guide."""
 
 from __future__ import annotations
 

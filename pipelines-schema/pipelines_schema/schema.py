@@ -18,6 +18,9 @@ FILE_NAME = "workflow.schema.json"
 _TEXT_TYPES = ["string", "number", "boolean"]
 """Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
 
+_NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
+"""But in `${{ … }}`."""
+
 
 def workflow_schema() -> dict[str, Any]:
     return {
@@ -80,9 +83,9 @@ def _step() -> dict[str, Any]:
                 limits.MAX_NAME_CHARACTERS,
                 pattern="^[^/]*$",
             ),
-            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"),
+            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
             "imageSlug": _text(
-                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"
+                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES
             ),
             "run": _text(script, limits.MAX_SCRIPT_BYTES),
             "runScript": _text("The same as `run`.", limits.MAX_SCRIPT_BYTES),
@@ -109,6 +112,7 @@ def _step() -> dict[str, Any]:
                 "type": "boolean",
             },
             "runOn": _run_on(),
+            "matrix": _matrix(),
         },
         required=["name"],
     )
@@ -231,6 +235,43 @@ def _run_on() -> dict[str, Any]:
             },
             ending,
         ],
+    }
+
+
+def _matrix() -> dict[str, Any]:
+    name = {
+        "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    value = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    combinations = {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": name,
+            "additionalProperties": value,
+        },
+    }
+    return {
+        "description": "Runs the step once for each combination of values, at most "
+        f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
+        "leaves combinations out, `include` adds some. The values are text as written.",
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": name,
+        "properties": {"include": combinations, "exclude": combinations},
+        "additionalProperties": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": limits.MAX_COMBINATIONS,
+            "uniqueItems": True,
+            "items": value,
+        },
     }
 
 

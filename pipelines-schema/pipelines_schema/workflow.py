@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
+from pipelines_schema.matrix import Matrix
 
 VERSION = 1
 """Of the stored JSON. A change that old code can't read takes the next number."""
@@ -77,6 +78,9 @@ class Step:
     """The build goes on, and can succeed, where the step failed."""
     run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
     """After which endings of its dependencies the step runs."""
+    matrix: Matrix | None = None
+    matrix_values: Mapping[str, str] = field(default_factory=dict)
+    """Of one combination, in a step that `expanded_steps` made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,23 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         agents=dict(step.agents),
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
+        matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
+    )
+
+
+def _matrix_to_json(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "axes": {name: list(values) for name, values in matrix.axes.items()},
+        "include": [dict(one) for one in matrix.include],
+        "exclude": [dict(one) for one in matrix.exclude],
+    }
+
+
+def _matrix_from_json(value: Mapping[str, Any]) -> Matrix:
+    return Matrix(
+        axes={name: tuple(values) for name, values in value["axes"].items()},
+        include=tuple(value["include"]),
+        exclude=tuple(value["exclude"]),
     )
 
 
@@ -160,6 +181,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         agents=dict(value["agents"]),
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
+        matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
     )
 
 

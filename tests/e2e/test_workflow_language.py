@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.e2e.processes import Pushrod, Repository, step_named
-from tests.e2e.test_main_job import (  # noqa: F401 - fixtures: one pushrod per engine
-    engine,
-    image,
-    pushrod,
-    repository,
-    workflow,
-)
+import pytest
+
+from tests.conftest import TestEngine
+from tests.e2e.processes import Pushrod, Repository, running, step_named
+from tests.e2e.test_main_job import ENGINES, workflow
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "host":
+        return "host"
+    return str(request.getfixturevalue("buildkit").address)
+
+
+@pytest.fixture(scope="module")
+def image(engine: str, request: pytest.FixtureRequest) -> str:
+    """The host engine ignores it."""
+    if engine == "host":
+        return "any"
+    buildkit: TestEngine = request.getfixturevalue("buildkit")
+    return buildkit.image
+
+
+@pytest.fixture(scope="module")
+def pushrod(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
+    with running(tmp_path_factory.mktemp("pushrod"), engine) as pushrod:
+        yield pushrod
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.create(tmp_path / "repository")
 
 
 def built(pushrod: Pushrod, repository: Repository, name: str, text: str) -> dict[str, Any]:
@@ -59,3 +85,25 @@ def test_steps_run_after_the_endings_that_they_name(
         "clean up": "SUCCESS",
     }
     assert step_named(build, "deploy")["reason"] == "dependency did not succeed: test"
+
+
+def test_a_matrix_runs_each_combination_and_its_dependant_after_all(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    script = "${{ matrix.python }} $PUSHROD_MATRIX_PYTHON $WHERE"
+    text = workflow(
+        image,
+        f'name: test\nrun: echo {script} > "$PUSHROD_MATRIX_OS.txt"\n'
+        'matrix: {python: [3.10, "3.12"], os: [a, b], exclude: [{python: 3.10, os: b}]}\n'
+        'env: {WHERE: "on ${{ matrix.os }}"}\n'
+        'outputPaths: ["*.txt"]',
+        "name: join\ndependsOn: test\nrun: cat b.txt; echo ${{ build.number }} ${{ sha }}",
+    )
+    build = built(pushrod, repository, "matrix", text)
+    assert build["state"] == "succeeded", build
+    names = ["test (3.10, a)", "test (3.12, a)", "test (3.12, b)"]
+    assert list(statuses(build)) == [*names, "join"]
+    join = step_named(build, "join")
+    assert join["dependsOn"] == names
+    expected = f"3.12 3.12 on b\n1 {build['commitHash']}\n"
+    assert pushrod.api.log(join["id"]).decode() == expected

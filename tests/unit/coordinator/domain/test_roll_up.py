@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipelines_schema import DEFAULT_RUN_ON, Ending
-
 from coordinator.domain.lifecycle import BuildEvent, StepState
 from coordinator.domain.roll_up import StepView, settle
-
+from pipelines_schema import DEFAULT_RUN_ON, Ending
 
 ALWAYS = (Ending.SUCCESS, Ending.FAILURE)
 ON_FAILURE = (Ending.FAILURE,)
