@@ -30,6 +30,8 @@ from pipelines_schema.contract import (
 )
 
 CALL_SECONDS = 30.0
+COMPLETE_SECONDS = 120.0
+"""The coordinator checks the digest of the whole log before it answers."""
 RENEW_CALL_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
@@ -121,12 +123,17 @@ class CoordinatorClient:
     async def accept(self, lease: LeaseRef) -> StepSpec:
         """Raises StaleLeaseError if the offer is no longer this agent's."""
         path = f"api/runner/{_quoted(lease.step_id)}/accept"
-        return await self._post(path, self.credential, AcceptRequest(epoch=lease.epoch), StepSpec)
+        spec = await self._post(path, self.credential, AcceptRequest(epoch=lease.epoch), StepSpec)
+        if (spec.step_id, spec.epoch) != (lease.step_id, lease.epoch):
+            raise CallRefusedError(200, f"accepting {lease} was answered with another step")
+        return spec
 
     async def complete(self, step_id: str, request: CompleteRequest) -> CompleteResponse:
         """Raises WrongOffsetError if the log isn't wholly acknowledged yet."""
         path = f"api/runner/{_quoted(step_id)}/complete"
-        return await self._post(path, self.credential, request, CompleteResponse)
+        return await self._post(
+            path, self.credential, request, CompleteResponse, seconds=COMPLETE_SECONDS
+        )
 
     async def send_log(self, spec: StepSpec, offset: int, frames: bytes) -> int:
         """Append frames at a byte of text; return the new offset. Raises WrongOffsetError."""

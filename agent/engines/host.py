@@ -173,7 +173,10 @@ class HostEngine:
         return EngineInfo(name="host", version=os.uname().release, address=bash)
 
     async def close(self) -> None:
-        """Nothing is held between attempts."""
+        """Leave no empty folders; caches stay for the next start."""
+        for folder in (self._work_dir / "attempts", self._work_dir / "caches", self._work_dir):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     async def reap(self, attempt_id: str) -> None:
         """Wait until the supervisor of a dead agent has done its work, then do what is left."""

@@ -136,9 +136,14 @@ async def test_killed_again_and_again_the_steps_still_end(bench: Bench) -> None:
         await asyncio.sleep(0.25 + 0.07 * round_number)
         await bench.kill(agent)
         for step in steps:
-            # What the coordinator does when a lease or an offer runs out, or the agent says lost.
+            known = bench.data / "attempts" / f"{step.step_id}-{step.epoch}" / "spec.json"
             lost = step.completion is not None and step.completion.reason is CompletionReason.LOST
-            if step.state == "offered" or (step.state == "done" and lost):
+            # What a coordinator does when an offer or a lease runs out, or the agent says lost.
+            if (
+                step.state == "offered"
+                or (step.state == "running" and not known.exists())
+                or (step.state == "done" and lost)
+            ):
                 step.completion = None
                 step.ended.clear()
                 bench.coordinator.hand_out_again(step)

@@ -106,7 +106,7 @@ async def test_a_lost_lease_ends_the_script_without_a_report(bench: Bench) -> No
     assert step.completions == 0
     pid = (bench.root / "slots" / "pid").read_text().strip()
     assert not Path("/proc", pid).exists()
-    assert list((bench.work / "attempts").iterdir()) == []
+    assert not (bench.work / "attempts").exists()
 
 
 async def test_a_stale_epoch_at_the_log_ends_the_script(bench: Bench) -> None:

@@ -453,8 +453,6 @@ async def test_a_cancel_of_before_a_restart_is_told_after_it(coordinator: Coordi
     agent = await admin.new_agent()
     build = await admin.new_build(await admin.new_project())
     spec = await agent.take()
-    answer = await agent.poll(free=0, leases=[lease_of(spec)], seen="0") if False else None
-    assert answer is None
     (await admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
     seen = (await agent.poll(free=0))["seen"]
     await coordinator.restart()
@@ -517,10 +515,6 @@ async def test_idle_polls_and_renewals_write_nothing(coordinator: Coordinator) -
     await admin.new_build(await admin.new_project())
     spec = await agent.take()
 
-    def changes() -> int:
-        with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
-            return int(connection.execute("PRAGMA data_version").fetchone()[0])
-
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         before = connection.execute("PRAGMA data_version").fetchone()
         for _ in range(5):
@@ -532,10 +526,10 @@ async def test_idle_polls_and_renewals_write_nothing(coordinator: Coordinator) -
         assert connection.execute("PRAGMA data_version").fetchone() == before
 
 
-async def test_200_steps_and_ten_agents_give_each_step_once(coordinator: Coordinator) -> None:
+async def test_60_steps_and_ten_agents_give_each_step_once(coordinator: Coordinator) -> None:
     admin = coordinator.admin
     project = await admin.new_project()
-    steps = [step_of(f"s{n}") for n in range(200)]
+    steps = [step_of(f"s{n}") for n in range(60)]
     build = await admin.new_build(project, *steps)
     agents = [await admin.new_agent(f"agent {n}", slots=8) for n in range(10)]
     done: list[str] = []

@@ -325,6 +325,12 @@ async def test_a_nul_byte_is_named_with_its_line(bench: Bench) -> None:
     assert "line 2" in str(result.message)
 
 
+async def test_an_environment_too_large_for_the_kernel_is_said(bench: Bench) -> None:
+    result = await bench.run("true", env={"LARGE": "x" * 3_000_000})
+    assert result.outcome is Outcome.ENGINE_FAILED
+    assert "Argument list too long" in str(result.message)
+
+
 async def test_two_attempts_run_side_by_side(bench: Bench) -> None:
     first, second = Output(), Output()
     script = "echo $1 > mine; sleep 0.2; cat mine; pwd"

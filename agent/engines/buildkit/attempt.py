@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,8 +48,8 @@ from pipelines_schema.log_frames import Stream
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
-UNATTENDED_SECONDS = 60
-"""After its timeout and this a step ends even if this agent is no more."""
+LATE_SECONDS = 10.0
+"""How long after its timeout the container is killed, if its wrapper can't end the script."""
 DELIVERY_SECONDS = 1800.0
 """The most that collecting the outputs may take."""
 DEATH_SECONDS = 3.0
@@ -67,6 +66,7 @@ _NO_COPY = (
     "the engine clipped the step's {name} and the image has no `tee` to keep a copy of it: "
     "lift the engine's log limit or use another image"
 )
+_LATE = "killed after its timeout of {seconds:g} seconds"
 _WAS_KILLED = (
     "the container was killed from outside, most likely for lack of memory on the engine's machine"
 )
@@ -153,7 +153,7 @@ class _Attempt:
             script=request.script,
             source=source,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
-            most_seconds=math.ceil(request.timeout_seconds + UNATTENDED_SECONDS),
+            timeout_seconds=request.timeout_seconds,
             include=self.include,
             keep_output=self._keep_output,
             description=name,
@@ -201,7 +201,7 @@ class _Attempt:
             await self._take_outputs(build, graph.outputs, ended)
         if self._request.output_paths:
             notes += await self._collect()
-        return _result(ended, notes)
+        return self._result(ended, notes)
 
     async def _make_inputs(self, build: Build, graph: StepGraph) -> None:
         """Fetch the image and the source; may be cancelled at any moment."""
@@ -222,7 +222,7 @@ class _Attempt:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._until(solving, lambda progress: progress.running)
-            async with asyncio.timeout(self._request.timeout_seconds):
+            async with asyncio.timeout(self._request.timeout_seconds + LATE_SECONDS):
                 return await asyncio.shield(solving)
         finally:
             if not solving.done():
@@ -309,15 +309,32 @@ class _Attempt:
             return
 
     def _too_late(self) -> StepResult:
-        seconds = self._request.timeout_seconds
         if self._progress is None or not self._progress.running:
             raise StepNotRunError(
                 f"the image and the source were not ready after {SETUP_SECONDS:.0f} seconds: "
                 "see the engine's network and load"
             )
         return StepResult(
-            outcome=Outcome.TIMED_OUT, message=f"killed after its timeout of {seconds:g} seconds"
+            outcome=Outcome.TIMED_OUT,
+            message=_LATE.format(seconds=self._request.timeout_seconds),
+            notes=["the container had to be killed: its outputs are lost"],
         )
+
+    def _result(self, ended: _End, notes: Sequence[str]) -> StepResult:
+        if ended.timed_out:
+            return StepResult(
+                outcome=Outcome.TIMED_OUT,
+                message=_LATE.format(seconds=self._request.timeout_seconds),
+                notes=notes,
+            )
+        if ended.exit_code == KILLED and ended.out_of_memory_kills:
+            return StepResult(
+                outcome=Outcome.OUT_OF_MEMORY,
+                exit_code=ended.exit_code,
+                message="the kernel killed the script for lack of memory",
+                notes=notes,
+            )
+        return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
 
     def _failed(self, error: EngineError) -> StepResult:
         if self._sender is not None and self._sender.failure is not None:
@@ -339,6 +356,7 @@ class _End:
 
     exit_code: int
     out_of_memory_kills: int
+    timed_out: bool
 
 
 async def _read_end(build: Build, ref: str) -> _End:
@@ -349,17 +367,7 @@ async def _read_end(build: Build, ref: str) -> _End:
             raise
         content = b""
     fields = content.decode(errors="replace").split()
-    if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+    if len(fields) != 3 or not all(field.isdecimal() for field in fields):
         raise StepNotRunError("the step's exit code was lost: the engine's disk may be full")
-    return _End(exit_code=int(fields[0]), out_of_memory_kills=int(fields[1]))
-
-
-def _result(ended: _End, notes: Sequence[str]) -> StepResult:
-    if ended.exit_code == KILLED and ended.out_of_memory_kills:
-        return StepResult(
-            outcome=Outcome.OUT_OF_MEMORY,
-            exit_code=ended.exit_code,
-            message="the kernel killed the script for lack of memory",
-            notes=notes,
-        )
-    return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
+    code, kills, late = map(int, fields)
+    return _End(exit_code=code, out_of_memory_kills=kills, timed_out=code == KILLED and late > 0)

@@ -17,6 +17,7 @@ UPGRADE = (
     b"POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     b"Content-Length: 0\r\n\r\n"
 )
+PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
 ANSWER_SECONDS = 5.0
 MAX_ANSWER_BYTES = 16 * 1024
 
@@ -25,7 +26,7 @@ async def speaks_docker(path: str) -> bool:
     """Whether the socket is a Docker API's. Raises OSError if nobody answers there."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
-        writer.write(UPGRADE)
+        writer.write(PING)
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await reader.read(12)
         return answer.startswith(b"HTTP/1.")

@@ -16,9 +16,7 @@ import stat
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
-
-from typing_extensions import Buffer
+from typing import IO, Any
 
 from agent.engines.buildkit.step_graph import COLLECTED_FOLDER
 from agent.engines.outputs import OutsideWorkspaceError, parse_pattern
@@ -136,7 +134,7 @@ class ChunkReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         if not self._piece and not self._ended:
             self._piece = memoryview(self._pieces.get())
             self._ended = not self._piece

@@ -30,7 +30,7 @@ def graph(
         script="true",
         source=None,
         cache_mounts=[CacheMount(id="pip", path="/root/.cache/pip/")],
-        most_seconds=60,
+        timeout_seconds=60,
         include=include,
         keep_output=True,
         description="test",
