@@ -413,8 +413,12 @@ def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
 
 
 def _build_words(build: Build) -> dict[str, str]:
-    """What is replaced in scripts: `pipelines_schema.expressions.BUILD_WORDS`."""
+    """What is replaced in scripts: BUILD_WORDS, and parameters.
+
+    A free text's parameter is here, too: the parser lets no workflow through that names it.
+    """
     return {
+        **{f"params.{name}": value for name, value in (build.params or {}).items()},
         "build.id": build.id,
         "build.number": str(build.number),
         "sha": build.commit_hash or "",
@@ -428,6 +432,12 @@ def cache_id(project_id: str, step_name: str, path: str) -> str:
 
 def artifact_url(base: str, step_id: str, name: str) -> str:
     return f"{base}/api/steps/{step_id}/artifacts/{quote(name)}"
+
+
+def _ref(build: Build) -> str | None:
+    if build.tag:
+        return f"refs/tags/{build.tag}"
+    return f"refs/heads/{build.branch}" if build.branch else None
 
 
 def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, str]:
@@ -447,10 +457,13 @@ def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, s
         "PUSHROD_ATTEMPT": str(step.attempt),
         "PUSHROD_COMMIT": build.commit_hash,
         "PUSHROD_BRANCH": build.branch,
-        "PUSHROD_REF": f"refs/heads/{build.branch}" if build.branch else None,
+        "PUSHROD_TAG": build.tag,
+        "PUSHROD_REF": _ref(build),
         "PUSHROD_COMMIT_MESSAGE": build.commit_message,
         "PUSHROD_COMMIT_AUTHOR": build.commit_author,
     }
+    for name, value in (build.params or {}).items():
+        values[f"PUSHROD_PARAM_{name.upper()}"] = value
     for name, value in step.definition.get("matrix", {}).items():
         values[f"PUSHROD_MATRIX_{name.upper()}"] = value
     return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

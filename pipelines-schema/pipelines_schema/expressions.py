@@ -25,6 +25,7 @@ VARIABLES = (
     "PUSHROD_COMMIT_AUTHOR",
     "PUSHROD_BUILD_ID",
     "PUSHROD_BUILD_NUMBER",
+    "PUSHROD_TAG",
     "PUSHROD_REF",
     "PUSHROD_EVENT",
     "PUSHROD_STEP_NAME",
@@ -48,7 +49,8 @@ _WORDS = {
     "PUSHROD_COMMIT_AUTHOR": "author actor commit.author commit_author github.actor",
     "PUSHROD_BUILD_ID": "build build.id build_id run_id github.run_id",
     "PUSHROD_BUILD_NUMBER": "number build.number build_number run_number github.run_number",
-    "PUSHROD_REF": "ref github.ref git.ref tag",
+    "PUSHROD_REF": "ref github.ref git.ref",
+    "PUSHROD_TAG": "tag git.tag",
     "PUSHROD_EVENT": "event event_name github.event_name",
     "PUSHROD_STEP_NAME": "step step.name step_name github.job",
     "PUSHROD_STEP_ID": "step.id step_id",
@@ -61,7 +63,6 @@ _WORDS = {
 }
 _VARIABLE_OF = {word: variable for variable, words in _WORDS.items() for word in words.split()}
 _NOT_BUILT = {
-    "params": "`on.manual`",
     "inputs": "`inputs`",
     "secrets": "`secrets`",
 }
@@ -107,7 +108,10 @@ def refusal(expression: str, in_script: bool, allowed: Collection[str] = ()) -> 
         return f"{written}: {_instead_of_matrix(expression, allowed)}"
     if expression in BUILD_WORDS:
         return f"{written} here, only in `run`, `image` and `env`"
-    near = closest(expression, allowed) if head in ("build", "params") else None
+    if head == "params" and rest.isidentifier():
+        variable = f"PUSHROD_PARAM_{rest.upper()}"
+        return f"{written}: only a parameter with `oneOf` is; {_instead(variable, in_script)}"
+    near = closest(expression, allowed) if head == "build" else None
     if near is not None:
         return f"{written}: did you mean `{near}`?"
     if word in _VARIABLE_OF:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.expressions import BUILD_WORDS, substituted
+from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -100,8 +100,13 @@ class WrittenStep:
     step: Step
 
 
-def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
-    """`number` counts from 1. None where the item is no mapping at all."""
+def read_step(
+    reading: Reading, node: Node, number: int, replaced: Sequence[str]
+) -> WrittenStep | None:
+    """None where the item is no mapping at all.
+
+    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step.
+    """
     if not isinstance(node, MapNode):
         if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
             reading.add(
@@ -116,7 +121,7 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
     is_build = any(key.text == "build" for key, _ in node.entries)
     dependencies = _dependencies(reading, fields)
     matrix = read_matrix(reading, fields.get("matrix"), name)
-    allowed = _replaced(fields.get("matrix"), matrix)
+    allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
@@ -140,14 +145,14 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
 
 
 def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
-    """What `${{ … }}` may hold in `run`, `image` and `env`."""
+    """What `${{ … }}` may hold besides in `run`, `image` and `env`."""
     names: Sequence[str] = ()
     if matrix is not None:
         names = matrix.names
     elif entry is not None and isinstance(entry.value, MapNode):
         # A matrix with mistakes: what its keys say is no mistake a second time.
         names = [key.text for key, _ in entry.value.entries]
-    return (*BUILD_WORDS, *(f"matrix.{name}" for name in names))
+    return tuple(f"matrix.{name}" for name in names)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:

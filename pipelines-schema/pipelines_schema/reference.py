@@ -17,12 +17,9 @@ def reference() -> str:
     """One table for the workflow's keys, one for a step's, one for each event of `on`."""
     schema = workflow_schema()
     definitions = schema["$defs"]
-    parts = [("A workflow", schema), ("A step", definitions["step"])]
-    parts += [
-        (f"`on.{event}`", definitions[event])
-        for event in ("push", "tag", "manual", "param")
-        if event in definitions
-    ]
+    parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
+    parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "manual")]
+    parts.append(("A parameter of `on.manual`", definitions["param"]))
     return "\n".join(_table(title, _object_of(part), definitions) for title, part in parts)
 
 
@@ -31,6 +28,11 @@ def with_reference(guide: str) -> str:
     before, _, rest = guide.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{reference()}\n{END}{after}"
+
+
+def _events(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    on: Mapping[str, Any] = schema["properties"]["on"]
+    return _object_of({"anyOf": on["oneOf"]})
 
 
 def _object_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:

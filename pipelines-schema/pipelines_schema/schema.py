@@ -50,6 +50,9 @@ def workflow_schema() -> dict[str, Any]:
             "step": _step(),
             "env": _environment(),
             "push": _push(),
+            "tag": _tag(),
+            "manual": _manual(),
+            "param": _param(),
             "timeout": _timeout(),
             "retries": _retries(),
             "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
@@ -123,26 +126,66 @@ def _step() -> dict[str, Any]:
     return step
 
 
+_EVENTS = ("push", "tag", "manual")
+
+
 def _on() -> dict[str, Any]:
+    event = {"enum": list(_EVENTS)}
     return {
         "description": "What starts a build. Left out: every push to a branch.",
         "oneOf": [
-            {"const": "push"},
-            {"type": "array", "minItems": 1, "maxItems": 1, "items": {"const": "push"}},
-            {**_object({"push": {"$ref": "#/$defs/push"}}), "minProperties": 1},
+            event,
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(_EVENTS),
+                "uniqueItems": True,
+                "items": event,
+            },
+            {
+                **_object({name: {"$ref": f"#/$defs/{name}"} for name in _EVENTS}),
+                "minProperties": 1,
+            },
         ],
     }
 
 
 def _push() -> dict[str, Any]:
-    pattern = {
-        "type": _TEXT_TYPES,
-        "minLength": 1,
-        "maxLength": limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    return {
+        "description": "A push to a branch; all branches if none are named.",
+        "anyOf": [
+            _object(
+                {
+                    "branches": _patterns(
+                        "Branches whose pushes start a build.",
+                        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+                    ),
+                    "paths": _patterns(
+                        "Files of which the push must have changed one.", limits.MAX_PATH_BYTES
+                    ),
+                }
+            ),
+            {"type": "null"},
+        ],
     }
-    branches = {
-        "description": "Branches whose pushes start a build. `*` stands for any run of characters "
-        "without `/`, `**` for any run, `?` for one character; `!pattern` excludes.",
+
+
+def _tag() -> dict[str, Any]:
+    patterns = _patterns(
+        "Tags that start a build when they are pushed; all if none are named.",
+        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    )
+    return {
+        "description": patterns["description"],
+        "anyOf": [*patterns["anyOf"], {"type": "null"}],
+    }
+
+
+def _patterns(description: str, max_characters: int) -> dict[str, Any]:
+    pattern = {"type": _TEXT_TYPES, "minLength": 1, "maxLength": max_characters}
+    return {
+        "description": f"{description} `*` stands for any run of characters without `/`, `**` for "
+        "any run, `?` for one character; `!pattern` excludes.",
         "anyOf": [
             {
                 "type": "array",
@@ -153,9 +196,54 @@ def _push() -> dict[str, Any]:
             pattern,
         ],
     }
+
+
+def _manual() -> dict[str, Any]:
+    params = {
+        "description": "Parameters by name; scripts find them as `PUSHROD_PARAM_<NAME>`.",
+        "type": "object",
+        "maxProperties": limits.MAX_PARAMS,
+        "propertyNames": {
+            "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+            "maxLength": limits.MAX_NAME_CHARACTERS,
+        },
+        "additionalProperties": {"$ref": "#/$defs/param"},
+    }
     return {
-        "description": "A push to a branch; all branches if none are named.",
-        "anyOf": [_object({"branches": branches}), {"type": "null"}],
+        "description": "Builds made by `pushrod build create`.",
+        "anyOf": [_object({"params": params}), {"type": "null"}],
+    }
+
+
+def _param() -> dict[str, Any]:
+    value = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    return {
+        "anyOf": [
+            _object(
+                {
+                    "default": {
+                        "description": "Its value where none is given; without one (and without "
+                        "`oneOf`) a manual build must give it.",
+                        "type": _TEXT_TYPES,
+                        "maxLength": limits.MAX_PARAM_CHARACTERS,
+                    },
+                    "oneOf": {
+                        "description": "The values it can have, the first being the default if "
+                        "none is named. Only such a parameter may stand in `${{ params.name }}`.",
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": limits.MAX_PARAMS,
+                        "uniqueItems": True,
+                        "items": value,
+                    },
+                }
+            ),
+            {"type": "null"},
+        ],
     }
 
 
