@@ -65,6 +65,8 @@ class Workshop:
     engine: Engine
     journal: Journal
     sources: Sources
+    engine_lost: Callable[[], None]
+    """Called when the engine went away under a step: no new work until it is back."""
     sign_in_again: Callable[[], Awaitable[None]]
     """Called when the agent's own credential is refused; returns when there is a new one."""
 
@@ -80,6 +82,7 @@ def report_of(result: StepResult) -> Report:
         Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
         Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
         Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
+        Outcome.ENGINE_LOST: CompletionReason.LOST,
     }
     return Report(
         status=Completion.FAILED,
@@ -251,7 +254,10 @@ class StepRun:
                     resources.callback(source.release)
                 await fetch_artifacts(workshop.client, spec, self._entry.inputs)
                 request = request_of(self._entry, source)
-                return report_of(await workshop.engine.run(request, spool))
+                result = await workshop.engine.run(request, spool)
+                if result.outcome is Outcome.ENGINE_LOST:
+                    workshop.engine_lost()
+                return report_of(result)
         except (SourceError, ArtifactError) as error:
             return failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:

@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -170,11 +170,13 @@ class Dispatch:
 
     def _deliver(self, made: list[HandOut]) -> None:
         for hand_out in made:
-            self._hand_outs[hand_out.step_id] = hand_out
             waiter = self._waiters.get(hand_out.holder.removeprefix("agent:"))
-            if waiter is None:
+            # The poll may have ended, or said anew what is free, while the offer was saved.
+            if waiter is None or self._effective(waiter).free < 1:
                 hand_out.deadline = _now()
+                self._hand_outs[hand_out.step_id] = hand_out
                 continue
+            self._hand_outs[hand_out.step_id] = hand_out
             waiter.offers.append(
                 Offer(
                     step_id=hand_out.step_id,
@@ -261,6 +263,10 @@ class Dispatch:
     ) -> None:
         """A hand-out that the database has; its lease starts now."""
         lease = lease_seconds or step.lease_seconds or self._core.settings.lease_seconds
+        waiter = self._waiters.get(holder.removeprefix("agent:"))
+        if running and waiter is not None:
+            # The poll that waits may have been sent before this was accepted; the next one knows.
+            waiter.agent = replace(waiter.agent, free=max(waiter.agent.free - 1, 0))
         self._hand_outs[step.id] = HandOut(
             step_id=step.id,
             build_id=step.build_id,

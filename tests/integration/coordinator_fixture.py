@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import shutil
@@ -80,7 +81,10 @@ class Caller:
         return await self.call("GET", path)
 
     async def post(self, path: str, body: object = None) -> Answer:
-        return await self.call("POST", path, json={} if body is None else body)
+        data = io.BytesIO(json.dumps({} if body is None else body).encode())
+        return await self.call(
+            "POST", path, data=data, headers={"Content-Type": "application/json"}
+        )
 
     # What tests do all the time
 
@@ -152,7 +156,7 @@ class AgentCaller(Caller):
         return await self.call(
             "PATCH",
             f"/api/runner/{spec['stepId']}/log?epoch={spec['epoch']}",
-            data=text,
+            data=io.BytesIO(text),
             headers={"Upload-Offset": str(offset), "Content-Type": "text/plain"},
         )
 

@@ -554,3 +554,21 @@ async def test_60_steps_and_ten_agents_give_each_step_once(coordinator: Coordina
             await worker
     assert sorted(done) == sorted(step["id"] for step in build["steps"])
     assert (await admin.build(build["id"]))["state"] == "succeeded"
+
+
+async def test_an_accept_while_a_poll_waits_takes_one_of_its_free_slots(
+    coordinator: Coordinator,
+) -> None:
+    admin = coordinator.admin
+    agent, project = await admin.new_agent(slots=1), await admin.new_project()
+    await admin.new_build(project, step_of("first"))
+    [offer] = (await agent.poll(free=1))["offers"]
+    # Sent before the agent had read its offer, so it still says that a slot is free.
+    poll = holding(agent, free=1)
+    await polled(coordinator, agent)
+    (await agent.accept(offer)).expect(200)
+    await admin.new_build(project, step_of("second"))
+    await asyncio.sleep(0.1)
+    assert not poll.done()
+    poll.cancel()
+    assert len((await agent.poll(free=1))["offers"]) == 1

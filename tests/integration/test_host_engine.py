@@ -155,7 +155,10 @@ async def test_nothing_of_the_agents_environment_reaches_the_script(
 
 async def test_the_script_has_no_standard_input_and_ignores_no_signal(bench: Bench) -> None:
     await bench.run("cat; grep SigIgn /proc/self/status")
-    assert bench.output.text == "SigIgn:\t0000000000000000\n"
+    # make starts its children with 32 and 33 ignored, which belong to the C library's threads: no
+    # process can set them back.
+    ignored = int(bench.output.text.removeprefix("SigIgn:").strip(), 16)
+    assert ignored & ~(0b11 << 31) == 0
 
 
 async def test_no_file_of_the_agent_is_open_in_the_script(bench: Bench) -> None:

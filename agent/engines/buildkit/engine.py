@@ -136,11 +136,11 @@ class BuildKitEngine:
         except StepNotRunError as error:
             return _not_run(str(error))
         except EngineUnavailable as error:
-            return _not_run(str(error))
+            return StepResult(outcome=Outcome.ENGINE_LOST, message=str(error))
         except BuildFailedError as error:
-            return _not_run(self._lost(error.error))
+            return self._broken_off(error.error)
         except grpc.aio.AioRpcError as error:
-            return _not_run(self._lost(engine_error(error)))
+            return self._broken_off(engine_error(error))
 
     async def reap(self, attempt_id: str) -> None:
         """End what is left of an attempt whose agent was killed.
@@ -169,10 +169,11 @@ class BuildKitEngine:
             self._shared_key = await asyncio.to_thread(_stored_key, self._data_dir / "buildkit-key")
         return self._shared_key
 
-    def _lost(self, error: EngineError) -> str:
+    def _broken_off(self, error: EngineError) -> StepResult:
         if is_gone(error):
-            return gone(self._address, error.details)
-        return f"the engine at {self._address} failed: {error.details} ({error.code})"
+            message = gone(self._address, error.details)
+            return StepResult(outcome=Outcome.ENGINE_LOST, message=message)
+        return _not_run(f"the engine at {self._address} failed: {error.details} ({error.code})")
 
 
 def _refuse_impossible(request: StepRequest) -> None:
