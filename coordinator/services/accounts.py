@@ -234,7 +234,11 @@ class Accounts:
 
         async def revoke(connection: AsyncConnection) -> bool:
             token = await stored.find_token_by_id(connection, token_id, self.core.now())
-            if token and token.kind is TokenKind.USER and not principal.rights >= RIGHTS[token.role]:
+            if (
+                token
+                and token.kind is TokenKind.USER
+                and not principal.rights >= RIGHTS[token.role]
+            ):
                 raise Forbidden(f"this token can't revoke one of role {token.role.value}")
             done = await stored.revoke_token(
                 connection, token_id, principal.account_id, self.core.now()

@@ -144,11 +144,11 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
     tables = ("projects", "workflows", "builds", "steps", "attempts", "artifacts", "images")
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
-            connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()  # noqa: S608
+            connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
             for table in (*tables, "seen_refs", "accounts")
         ]
         names = "id, kind, role, account_id, revoked_at"
-        return [*rows, connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall()]  # noqa: S608
+        return [*rows, connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall()]
 
 
 async def test_another_accounts_things_are_not_there(
@@ -448,7 +448,7 @@ def set_times(coordinator: Coordinator, token_id: str, **columns: datetime) -> N
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         for column, moment in columns.items():
             connection.execute(
-                f"UPDATE tokens SET {column} = ? WHERE id = ?",  # noqa: S608
+                f"UPDATE tokens SET {column} = ? WHERE id = ?",
                 (int(moment.timestamp() * 1_000_000), token_id),
             )
         connection.commit()
@@ -629,8 +629,11 @@ async def test_a_wrong_login_sets_no_cookie(coordinator: Coordinator, admin: Cal
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=b", b"--b\r\n"),
         ("application/json", b"{}"),
-        ("multipart/form-data; boundary=b", b'--b\r\ncontent-disposition: form-data; name="token"; '
-         b'filename="x"\r\n\r\nx\r\n--b--\r\n'),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\ncontent-disposition: form-data; name="token"; '
+            b'filename="x"\r\n\r\nx\r\n--b--\r\n',
+        ),
     ],
 )
 async def test_a_login_form_that_is_none_is_refused(

@@ -138,7 +138,9 @@ async def test_a_workflow_with_mistakes_makes_a_failed_build_that_lists_them(
     assert "image" in unknown["message"]
     lines = remote_lines(pushed.errors)
     assert any("failed: the workflow has mistakes" in line and bad["url"] in line for line in lines)
-    assert any(line.strip().startswith(f".pushrod.yml:5:{unknown['column']}: ") for line in lines), lines
+    assert any(
+        line.strip().startswith(f".pushrod.yml:5:{unknown['column']}: ") for line in lines
+    ), lines
 
 
 async def test_a_build_of_a_workflow_with_mistakes_fails_again_when_tried_again(
@@ -406,9 +408,7 @@ async def test_a_viewer_can_clone_and_another_account_can_not(
         "/git/acme/%00.git/info/refs?service=git-upload-pack",
     ],
 )
-async def test_odd_git_paths_are_refused(
-    admin: Caller, project: dict[str, Any], path: str
-) -> None:
+async def test_odd_git_paths_are_refused(admin: Caller, project: dict[str, Any], path: str) -> None:
     answer = await admin.get(path)
     assert 400 <= answer.status < 500, answer.text
 

@@ -101,9 +101,7 @@ async def stored(admin: Caller, step: Mapping[str, Any]) -> dict[str, tuple[byte
     return found
 
 
-async def test_the_steps_script_is_run_in_a_workspace_of_its_own(
-    admin: Caller, bash: Bash
-) -> None:
+async def test_the_steps_script_is_run_in_a_workspace_of_its_own(admin: Caller, bash: Bash) -> None:
     ran = await run_script(admin, bash, 'pwd; echo "$PUSHROD_WORKSPACE"; ls -A; echo $CI')
     where, variable, ci = ran.output.splitlines()
     assert where == variable
@@ -125,7 +123,7 @@ async def test_a_failing_command_ends_the_script(admin: Caller, bash: Bash) -> N
 async def test_a_script_of_nasty_text_is_run_as_it_was_written(admin: Caller, bash: Bash) -> None:
     script = (
         "cat <<'EOF'\nPUSHROD_SCRIPT\n'\"$x`id`\\ ü \u2028 %s {} EOF\nEOF\n"
-        "PUSHROD_SCRIPT=5\n#'\necho \"$PUSHROD_SCRIPT\"\n"
+        'PUSHROD_SCRIPT=5\n#\'\necho "$PUSHROD_SCRIPT"\n'
     )
     ran = await run_script(admin, bash, script)
     assert ran.output == "PUSHROD_SCRIPT\n'\"$x`id`\\ ü \u2028 %s {} EOF\n5\n"
@@ -139,9 +137,7 @@ async def test_a_long_script_comes_whole(admin: Caller, bash: Bash) -> None:
 
 async def test_the_script_makes_files_that_others_may_read(admin: Caller, bash: Bash) -> None:
     """Its umask is the usual one; only the folder around it is closed to others."""
-    ran = await run_script(
-        admin, bash, "umask; touch x; stat -c %a x .; stat -c %a .. ../header"
-    )
+    ran = await run_script(admin, bash, "umask; touch x; stat -c %a x .; stat -c %a .. ../header")
     assert ran.output.split() == ["0022", "644", "755", "700", "600"]
 
 
@@ -186,13 +182,21 @@ async def test_outputs_of_any_name_come_back_and_reach_the_dependants(
     admin: Caller, bash: Bash
 ) -> None:
     make = "\n".join(
-        f"mkdir -p -- \"$(dirname -- {quoted})\"; printf %s {quoted} > {quoted}"
-        for quoted in (f"'{'out/' + name.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'" for name in ODD_NAMES)
+        f'mkdir -p -- "$(dirname -- {quoted})"; printf %s {quoted} > {quoted}'
+        for quoted in (
+            f"'{'out/' + name.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'"
+            for name in ODD_NAMES
+        )
     )
     build = await admin.new_build(
         await admin.new_project(),
         step_of("make", runScript=make + "\nchmod 755 out/plain.txt", outputPaths=["out/"]),
-        step_of("use", "make", runScript='cd out; find . -type f -print0 | sort -z | tr "\\0" "\\n"; stat -c %a plain.txt'),
+        step_of(
+            "use",
+            "make",
+            runScript='cd out; find . -type f -print0 | sort -z | tr "\\0" "\\n"; '
+            "stat -c %a plain.txt",
+        ),
     )
     first, second = build["steps"]
     ran = await run_step(admin, bash, first)
@@ -256,7 +260,7 @@ async def test_a_step_of_a_commit_has_it_checked_out(
     project = await admin.new_project()
     tree = await new_work_tree(tmp_path, admin, project)
     workflow = (
-        "name: ci\non: {push: {}}\nenv: {GREETING: \"it's ü\"}\nsteps:\n"
+        'name: ci\non: {push: {}}\nenv: {GREETING: "it\'s ü"}\nsteps:\n'
         "  - {name: s, image: base, run: 'cat hello; git rev-parse HEAD; echo $GREETING;"
         " echo $PUSHROD_BRANCH; stat -c %a hello run.sh'}\n"
     )
@@ -282,15 +286,17 @@ async def test_a_damaged_artifact_stops_the_dependant_before_its_script(
     )
     first, second = build["steps"]
     await run_step(admin, bash, first)
-    [blob] = [path for path in (coordinator.data / "objects").rglob("*") if path.is_file() and path.read_bytes() == b"12345\n"]
+    [blob] = [
+        path
+        for path in (coordinator.data / "objects").rglob("*")
+        if path.is_file() and path.read_bytes() == b"12345\n"
+    ]
     blob.write_bytes(b"54321\n")
     ran = await run_step(admin, bash, second)
     assert (ran.exit_code != 0, "ran" in ran.output) == (True, False)
 
 
-async def test_the_token_is_in_no_argument_while_the_script_runs(
-    admin: Caller, bash: Bash
-) -> None:
+async def test_the_token_is_in_no_argument_while_the_script_runs(admin: Caller, bash: Bash) -> None:
     script = "tr '\\0' ' ' < /proc/$PPID/cmdline; ps -eo args | grep -c '[p]rs_' || true"
     ran = await run_script(admin, bash, script)
     assert "prs_" not in ran.output
