@@ -1,5 +1,6 @@
 """pushrod's workflow language, and the wire contract between coordinator and agents."""
 
+from pipelines_schema.conditions import Circumstances, Condition, ConditionFault, holds
 from pipelines_schema.dag import (
     CycleFound,
     find_cycles,
@@ -33,6 +34,9 @@ __all__ = [
     "DEFAULT_RUN_ON",
     "VARIABLES",
     "BadPath",
+    "Circumstances",
+    "Condition",
+    "ConditionFault",
     "CycleFound",
     "Ending",
     "Matrix",
@@ -50,6 +54,7 @@ __all__ = [
     "default_params",
     "expanded_steps",
     "find_cycles",
+    "holds",
     "initial_ready",
     "normalised_cache_dir",
     "normalised_output_path",

@@ -20,6 +20,7 @@ MAX_ENVIRONMENT_ENTRY_BYTES = 128 * 1024 - 1
 """`NAME=value` without its closing NUL: what Linux lets one string of an environment be."""
 MAX_PATH_BYTES = 1000
 MAX_PATHS = 100
+MAX_CONDITION_CHARACTERS = 1000
 MAX_PARAMS = 50
 MAX_PARAM_CHARACTERS = 10_000
 MAX_COMBINATIONS = 256

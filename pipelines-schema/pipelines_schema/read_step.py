@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines_schema.conditions import Condition, ConditionFault, check
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
@@ -13,6 +14,7 @@ from pipelines_schema.limits import (
     DURATION,
     ENVIRONMENT_NAME,
     LABEL_NAME,
+    MAX_CONDITION_CHARACTERS,
     MAX_ENVIRONMENT_ENTRY_BYTES,
     MAX_IMAGE_CHARACTERS,
     MAX_LABEL_CHARACTERS,
@@ -51,9 +53,9 @@ STEP = Vocabulary(
         "allowFailure",
         "runOn",
         "matrix",
+        "when",
     ),
     not_built=(
-        "when",
         "inputs",
         "services",
         "secrets",
@@ -80,7 +82,9 @@ STEP = Vocabulary(
         "continueOnError": "write `allowFailure`",
         "continue-on-error": "write `allowFailure`",
         "always": "write `runOn: [success, failure]`",
-        "if": "conditions (`when`) are not supported yet",
+        "if": "write `when`",
+        "condition": "write `when`",
+        "only": "write `when`",
         "on": "`on` belongs to the workflow, beside `steps`",
         "steps": "a step has no steps of its own: give each its `dependsOn`",
     },
@@ -101,11 +105,16 @@ class WrittenStep:
 
 
 def read_step(
-    reading: Reading, node: Node, number: int, replaced: Sequence[str]
+    reading: Reading,
+    node: Node,
+    number: int,
+    replaced: Sequence[str],
+    params: Mapping[str, str],
 ) -> WrittenStep | None:
     """None where the item is no mapping at all.
 
-    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step.
+    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step; `params` are the
+    workflow's, each with an example.
     """
     if not isinstance(node, MapNode):
         if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
@@ -139,6 +148,7 @@ def read_step(
             agents=_agents(reading, fields.get("agents")),
             allow_failure=_boolean(reading, fields.get("allowFailure")),
             run_on=_run_on(reading, fields),
+            when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
             matrix=matrix,
         ),
     )
@@ -153,6 +163,55 @@ def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
         # A matrix with mistakes: what its keys say is no mistake a second time.
         names = [key.text for key, _ in entry.value.entries]
     return tuple(f"matrix.{name}" for name in names)
+
+
+def _examples(fields: dict[str, Field], matrix: Matrix | None) -> dict[str, str] | None:
+    """A value of each of the matrix's names; None where its mistakes hide them."""
+    if matrix is None:
+        return {} if "matrix" not in fields else None
+    examples = dict.fromkeys(matrix.names, "")
+    for combination in reversed(matrix.combinations()):
+        examples |= combination
+    return examples
+
+
+def _condition(
+    reading: Reading,
+    entry: Field | None,
+    params: Mapping[str, str],
+    matrix: Mapping[str, str] | None,
+) -> Condition | None:
+    if entry is None:
+        return None
+    hint = 'write an expression such as `event == "push"`'
+    text = reading.text(entry, hint)
+    if text is None or reading.refuse_expressions(entry.value):
+        return None
+    if len(text) > MAX_CONDITION_CHARACTERS:
+        reading.add(
+            entry.place,
+            f"`when` is longer than {MAX_CONDITION_CHARACTERS} characters: put the decision into "
+            "the script",
+        )
+        return None
+    if not text.strip():
+        reading.add(entry.place, f"`when` is blank: {hint}")
+        return None
+    try:
+        if matrix is not None:
+            check(text, params, matrix)
+    except ConditionFault as fault:
+        reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
+    return Condition(expression=text, line=entry.place.line, column=entry.place.column)
+
+
+def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:
+    """Where in the file the fault is, if the expression stands there on one line as it is."""
+    place = entry.place
+    if fault.column is None or fault.line != 1 or not 0 < place.line <= len(reading.lines):
+        return place
+    start = reading.lines[place.line - 1].find(text.strip("\n"), place.column - 1)
+    return place if start < 0 else Place(place.line, start + fault.column)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:

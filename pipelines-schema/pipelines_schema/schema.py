@@ -116,6 +116,12 @@ def _step() -> dict[str, Any]:
             },
             "runOn": _run_on(),
             "matrix": _matrix(),
+            "when": _text(
+                "The step is skipped where this is false: an expression in CEL over `event`, "
+                "`branch`, `tag`, `message`, `author`, `params` and `matrix`, such as "
+                '`event == "push" && branch.startsWith("release/")`.',
+                limits.MAX_CONDITION_CHARACTERS,
+            ),
         },
         required=["name"],
     )

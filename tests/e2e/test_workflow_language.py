@@ -246,3 +246,49 @@ def test_a_build_by_hand_with_wrong_parameters_names_each(
         assert sentence in made.stderr
     missing = pushrod.command("build", "create", project["slug"], "--branch", "nowhere")
     assert "the repository has no branch 'nowhere'" in missing.stderr
+
+
+def test_a_step_whose_condition_is_false_is_skipped_with_its_dependants(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    text = workflow(
+        image,
+        'name: release\nwhen: event == "tag"\nrun: echo never',
+        "name: after\ndependsOn: release\nrun: echo never",
+        "name: always\ndependsOn: after\nrunOn: [success, failure]\nrun: echo always",
+        "name: test\nmatrix: {n: [1, 2]}\n"
+        'when: branch == "main" && matrix.n == "2" && message.contains("flow")\n'
+        "run: echo $PUSHROD_MATRIX_N",
+    )
+    build = built(pushrod, repository, "conditions", text)
+    assert build["state"] == "succeeded", build
+    assert {step["name"]: step.get("reason", step["status"]) for step in build["steps"]} == {
+        "release": "condition false",
+        "after": "dependency did not succeed: release",
+        "always": "SUCCESS",
+        "test (1)": "condition false",
+        "test (2)": "SUCCESS",
+    }
+    again = pushrod.api.post(f"/api/projects/-/builds/{build['id']}/retry", {})
+    assert statuses(pushrod.api.wait_finished(again["id"])) == statuses(build)
+
+
+def test_a_build_of_nothing_but_false_conditions_is_over_at_once(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("all skipped")
+    text = workflow(image, 'name: release\nwhen: event == "tag"\nrun: echo never')
+    build = pushrod.push_workflow(repository, project, text)
+    assert (build["state"], build["status"]) == ("succeeded", "SUCCESS")
+
+
+def test_a_condition_that_cannot_be_worked_out_fails_the_build_at_its_place(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("faulty condition")
+    text = workflow(image, "name: a\nwhen: int(branch) > 3\nrun: echo never")
+    build = pushrod.api.build(pushrod.push_workflow(repository, project, text)["id"])
+    (problem,) = build["problems"]
+    assert (build["state"], build["steps"]) == ("failed", [])
+    assert (problem["file"], problem["line"], problem["column"]) == (".pushrod.yml", 5, 11)
+    assert "`when` of step `a` can't be worked out" in problem["message"]

@@ -407,9 +407,7 @@ async def test_a_viewer_can_clone_and_another_account_can_not(
         "/git/acme/%00.git/info/refs?service=git-upload-pack",
     ],
 )
-async def test_odd_git_paths_are_refused(
-    admin: Caller, project: dict[str, Any], path: str
-) -> None:
+async def test_odd_git_paths_are_refused(admin: Caller, project: dict[str, Any], path: str) -> None:
     answer = await admin.get(path)
     assert 400 <= answer.status < 500, answer.text
 
