@@ -87,6 +87,8 @@ class Ingest:
     core: Core
     dispatch: Dispatch
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _listeners: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    """By project: the lines of each call that is under way."""
 
     async def catch_up(self) -> None:
         """Build what was pushed while nobody looked; a project that can't be read is logged."""
@@ -100,21 +102,36 @@ class Ingest:
                 log.exception("catching up failed", project=project.id)
 
     async def refs_moved(self, project: Project, principal: Principal | None = None) -> list[str]:
-        """Queue builds for the refs that moved; return lines for the one who pushed."""
-        async with self._locks.setdefault(project.id, asyncio.Lock()):
-            refs = await self.core.repositories.refs(project.id)
-            seen = await self.core.database.read(
-                lambda connection: stored.read_seen_refs(connection, project.id)
-            )
-            moved = moved_refs(seen, refs)
-            if not moved:
-                return []
-            pushed, lines = await self._read_refs(project, moved)
-            builds = await self.core.database.write(
-                lambda connection: self._save(connection, project, moved, pushed, principal),
-                committed=lambda _: self.dispatch.wake(),
-            )
-            return lines + self._describe(builds)
+        """Queue builds for the refs that moved; return lines for the one who pushed.
+
+        Whoever comes first builds the refs of all; who waited meanwhile is told those lines too.
+        """
+        lines: list[str] = []
+        listeners = self._listeners.setdefault(project.id, {})
+        listeners[id(lines)] = lines
+        try:
+            async with self._locks.setdefault(project.id, asyncio.Lock()):
+                news = await self._build_moved(project, principal)
+                for waiting in listeners.values():
+                    waiting += news
+        finally:
+            del listeners[id(lines)]
+        return lines
+
+    async def _build_moved(self, project: Project, principal: Principal | None) -> list[str]:
+        refs = await self.core.repositories.refs(project.id)
+        seen = await self.core.database.read(
+            lambda connection: stored.read_seen_refs(connection, project.id)
+        )
+        moved = moved_refs(seen, refs)
+        if not moved:
+            return []
+        pushed, lines = await self._read_refs(project, moved)
+        builds = await self.core.database.write(
+            lambda connection: self._save(connection, project, moved, pushed, principal),
+            committed=lambda _: self.dispatch.wake(),
+        )
+        return lines + self._describe(builds)
 
     async def _read_refs(
         self, project: Project, moved: Sequence[MovedRef]

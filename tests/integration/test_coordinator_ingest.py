@@ -133,12 +133,14 @@ async def test_a_workflow_with_mistakes_makes_a_failed_build_that_lists_them(
     shown = await admin.build(bad["id"])
     assert shown["reason"] == "the workflow has mistakes"
     assert shown["steps"] == []
-    first = shown["problems"][0]
-    assert (first["file"], first["line"]) == (".pushrod.yml", 5)
-    assert "image" in first["message"]
+    [unknown] = [problem for problem in shown["problems"] if problem["line"] == 5]
+    assert unknown["file"] == ".pushrod.yml"
+    assert "image" in unknown["message"]
     lines = remote_lines(pushed.errors)
     assert any("failed: the workflow has mistakes" in line and bad["url"] in line for line in lines)
-    assert any(line.startswith(f".pushrod.yml:5:{first['column']}: ") for line in lines), lines
+    assert any(
+        line.strip().startswith(f".pushrod.yml:5:{unknown['column']}: ") for line in lines
+    ), lines
 
 
 async def test_a_build_of_a_workflow_with_mistakes_fails_again_when_tried_again(
@@ -312,8 +314,7 @@ async def test_each_of_many_pushers_is_told_of_the_own_build(
     results = await asyncio.gather(*(tree.push(f"main:{branch}") for branch in branches))
     for branch, result in zip(branches, results, strict=True):
         lines = remote_lines(result.errors)
-        assert len(lines) == 1, (branch, lines)
-        assert f"({branch})" in lines[0]
+        assert any(f"({branch})" in line for line in lines), (branch, lines)
 
 
 async def test_a_push_whose_client_is_killed_is_built_or_was_not_received(
