@@ -221,6 +221,7 @@ def _step(
         "outputPaths": list(step.output_paths),
         "timeoutSeconds": step.timeout_seconds,
         "matrix": dict(step.matrix_values),
+        "secrets": list(step.secrets),
         "allowFailure": step.allow_failure,
         "runOn": [ending.value for ending in step.run_on],
         "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},

@@ -23,6 +23,7 @@ from pipelines_schema.limits import (
     MAX_PATHS,
     MAX_RETRIES,
     MAX_SCRIPT_BYTES,
+    MAX_STEP_SECRETS,
     MAX_STEPS,
     MAX_TIMEOUT_SECONDS,
     RESERVED_PREFIX,
@@ -54,11 +55,11 @@ STEP = Vocabulary(
         "runOn",
         "matrix",
         "when",
+        "secrets",
     ),
     not_built=(
         "inputs",
         "services",
-        "secrets",
         "resources",
         "network",
         "reports",
@@ -148,6 +149,7 @@ def read_step(
             agents=_agents(reading, fields.get("agents")),
             allow_failure=_boolean(reading, fields.get("allowFailure")),
             run_on=_run_on(reading, fields),
+            secrets=_secrets(reading, fields),
             when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
             matrix=matrix,
         ),
@@ -163,6 +165,42 @@ def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
         # A matrix with mistakes: what its keys say is no mistake a second time.
         names = [key.text for key, _ in entry.value.entries]
     return tuple(f"matrix.{name}" for name in names)
+
+
+def secret_name_problem(name: str) -> str | None:
+    """What is wrong with a secret's name, or None."""
+    if not re.fullmatch(ENVIRONMENT_NAME, name) or len(name) > MAX_NAME_CHARACTERS:
+        return (
+            "must be named by letters, digits and `_`, not begin with a digit, and have at most "
+            f"{MAX_NAME_CHARACTERS} characters"
+        )
+    if name.startswith(RESERVED_PREFIX):
+        return f"has the name of a variable of pushrod's own: `{RESERVED_PREFIX}…` is taken"
+    return None
+
+
+def _secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
+    entry = fields.get("secrets")
+    if entry is None:
+        return ()
+    environment = fields["env"].value if "env" in fields else None
+    variables = (
+        {key.text for key, _ in environment.entries} if isinstance(environment, MapNode) else set()
+    )
+    found: dict[str, None] = {}
+    hint = "write the names of the project's secrets, such as `[PYPI_TOKEN]`"
+    for place, name in reading.texts(entry, hint, MAX_STEP_SECRETS, one_allowed=True):
+        fault = secret_name_problem(name)
+        if fault is not None:
+            reading.add(place, f"the secret {shown(name)} {fault}")
+        elif name in found:
+            reading.add(place, f"`secrets` names {shown(name)} twice: remove one of them")
+        elif name in variables:
+            reading.add(
+                place, f"{shown(name)} is a secret and a variable of `env`: remove one of them"
+            )
+        found[name] = None
+    return tuple(found)
 
 
 def _examples(fields: dict[str, Field], matrix: Matrix | None) -> dict[str, str] | None:

@@ -100,6 +100,8 @@ class Step:
     """The build goes on, and can succeed, where the step failed."""
     run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
     """After which endings of its dependencies the step runs."""
+    secrets: tuple[str, ...] = ()
+    """Names of the project's secrets that the step gets."""
     when: Condition | None = None
     """The step is skipped where this is false."""
     matrix: Matrix | None = None
@@ -170,6 +172,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         agents=dict(step.agents),
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
+        secrets=list(step.secrets) or None,
         when=None
         if step.when is None
         else {
@@ -212,6 +215,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         agents=dict(value["agents"]),
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
+        secrets=tuple(value.get("secrets", ())),
         when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
     )
