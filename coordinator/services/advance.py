@@ -17,12 +17,11 @@ from coordinator.domain.lifecycle import (
     advance_step,
 )
 from coordinator.domain.model import Attempt, Step
-from coordinator.domain.roll_up import StepView, settle
+from coordinator.domain.roll_up import settle, step_view
 from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
-from pipelines_schema import DEFAULT_RUN_ON, Ending
 
 
 async def move_step(
@@ -60,7 +59,7 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
         raise LookupError(f"no build {build_id}")
     steps = await stored.steps_of_build(connection, build_id)
     build_state = build.state
-    settlement = settle([_view(step) for step in steps])
+    settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:
         await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
@@ -75,18 +74,6 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
     else:
         await stored.update_build(connection, build_id)
     return build_state
-
-
-def _view(step: Step) -> StepView:
-    """What an older release stored has neither `allowFailure` nor `runOn`."""
-    return StepView(
-        id=step.id,
-        name=step.name,
-        state=step.state,
-        depends_on=step.depends_on,
-        allow_failure=step.definition.get("allowFailure", False),
-        run_on=tuple(map(Ending, step.definition.get("runOn", DEFAULT_RUN_ON))),
-    )
 
 
 async def end_attempt(
