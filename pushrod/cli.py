@@ -18,9 +18,10 @@ COMMANDS = {
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
     "project": ("pushrod.commands.project:project", "Create and list projects."),
-    "build": ("pushrod.commands.build:build", "List, show, cancel and retry builds."),
+    "build": ("pushrod.commands.build:build", "Create, list, show, cancel and retry builds."),
     "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
+    "secret": ("pushrod.commands.secret:secret", "Set, list and delete a project's secrets."),
     "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),
     "git-credential": (
         "pushrod.commands.git_credential:git_credential",

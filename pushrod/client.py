@@ -79,6 +79,26 @@ class Client:
         body = {"accountId": account, "name": name, "repoUrl": repository}
         return await self._object("POST", "/api/projects", body=body)
 
+    async def workflows(self, project_id: str) -> list[Json]:
+        return await self._list(f"/api/projects/{_quoted(project_id)}/workflows")
+
+    async def create_build(
+        self,
+        project_id: str,
+        workflow_id: str,
+        *,
+        branch: str | None,
+        commit: str | None,
+        params: Mapping[str, str],
+    ) -> Json:
+        body = {
+            "workflowId": workflow_id,
+            "branch": branch,
+            "commitHash": commit,
+            "params": dict(params),
+        }
+        return await self._object("POST", f"/api/projects/{_quoted(project_id)}/builds", body=body)
+
     async def builds(
         self, project_id: str = ANY_PROJECT, *, limit: int = PAGE_SIZE, offset: int = 0
     ) -> list[Json]:
@@ -132,6 +152,16 @@ class Client:
     async def create_image(self, slug: str, image_url: str, *, public: bool = False) -> Json:
         body = {"slug": slug, "imageUrl": image_url, "public": public}
         return await self._object("POST", "/api/docker-images", body=body)
+
+    async def secrets(self, project_id: str) -> list[Json]:
+        """Names; values are never shown."""
+        return await self._list(f"/api/projects/{_quoted(project_id)}/secrets")
+
+    async def set_secret(self, project_id: str, name: str, value: str) -> None:
+        await self._request("PUT", _secret_path(project_id, name), body={"value": value})
+
+    async def delete_secret(self, project_id: str, name: str) -> None:
+        await self._request("DELETE", _secret_path(project_id, name))
 
     async def tokens(self) -> list[Json]:
         return await self._list("/api/tokens")
@@ -299,6 +329,10 @@ def _unreachable(url: str, error: Exception) -> str:
 
 def _build_path(build_id: str) -> str:
     return f"/api/projects/{ANY_PROJECT}/builds/{_quoted(build_id)}"
+
+
+def _secret_path(project_id: str, name: str) -> str:
+    return f"/api/projects/{_quoted(project_id)}/secrets/{_quoted(name)}"
 
 
 def _quoted(part: str) -> str:

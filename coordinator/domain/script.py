@@ -19,9 +19,10 @@ set -euo pipefail
 umask 077
 PUSHROD_HOME=$(mktemp -d "${{TMPDIR:-/tmp}}/pushrod-step.XXXXXXXX")
 trap 'rm -rf -- "$PUSHROD_HOME"' EXIT
+printf '%s\\n' {authorization} > "$PUSHROD_HOME/header"
+umask 022
 PUSHROD_WORKSPACE=$PUSHROD_HOME/workspace
 mkdir -- "$PUSHROD_WORKSPACE"
-printf '%s\\n' {authorization} > "$PUSHROD_HOME/header"
 """
 
 CHECKOUT = """
@@ -37,7 +38,7 @@ CHECKOUT = """
 
 ARTIFACT = """
 mkdir -p -- "$PUSHROD_WORKSPACE"/{folder}
-curl -fsS -H @"$PUSHROD_HOME/header" -o "$PUSHROD_WORKSPACE"/{name} {url}
+curl -gfsS -H @"$PUSHROD_HOME/header" -o "$PUSHROD_WORKSPACE"/{name} {url}
 printf '%s  %s\\n' {sha256} "$PUSHROD_WORKSPACE"/{name} | sha256sum --quiet -c -
 chmod {mode:o} "$PUSHROD_WORKSPACE"/{name}
 """
@@ -75,9 +76,10 @@ done | sort -zu | while IFS= read -r -d '' path; do
       *) printf -v code %d "'$c"; printf '%%%02X' $((code & 255)) ;;
     esac
   done)
-  curl -fsS -o /dev/null -H @"$PUSHROD_HOME/header" -T "$path" \\
-    {url}/"$encoded?epoch={epoch}&mode=$(stat -c %a -- "$path")"
-done
+  curl -gfsS -o /dev/null -H @"$PUSHROD_HOME/header" -T "$path" \\
+    {url}/"$encoded?epoch={epoch}&mode=$(stat -c %a -- "$path")" ||
+    {{ echo "pushrod: the output ${{path#./}} could not be stored" >&2; exit 1; }}
+done || [ "$PUSHROD_EXIT" != 0 ] || PUSHROD_EXIT=1
 """
 
 FOOTER = """
@@ -127,8 +129,16 @@ def bash_script(spec: StepSpec, base_url: str) -> str:
 
 def _run(spec: StepSpec) -> str:
     """The user's script travels as base64 inside a here-document, so no line of it can end it."""
+    variables = sorted({**spec.env, **spec.secrets}.items())
     exports = "\n  ".join(
-        f"export {name}={shlex.quote(value)}" for name, value in sorted(spec.env.items())
+        [
+            *(
+                f"echo 'pushrod: the secret {name} was deleted' >&2; exit 1"
+                for name in spec.secret_names
+                if name not in spec.secrets
+            ),
+            *(f"export {name}={shlex.quote(value)}" for name, value in variables),
+        ]
     )
     encoded = base64.encodebytes(spec.script.encode()).decode().strip()
     return RUN.format(script=encoded, exports=exports or ":")

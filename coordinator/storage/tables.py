@@ -147,6 +147,8 @@ builds = sa.Table(
     sa.Column("branch", sa.Text),
     sa.Column("commit_message", sa.Text),
     sa.Column("commit_author", sa.Text),
+    sa.Column("tag", sa.Text),
+    sa.Column("params", sa.JSON(none_as_null=True)),
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("started_at", Instant),
@@ -196,6 +198,15 @@ steps = sa.Table(
         sqlite_where=sa.text("state IN ('offered', 'running')"),
         postgresql_where=sa.text("state IN ('offered', 'running')"),
     ),
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
 )
 
 attempts = sa.Table(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines_schema.conditions import Condition, ConditionFault, check
+from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
     DEFAULT_TIMEOUT_SECONDS,
     DURATION,
     ENVIRONMENT_NAME,
     LABEL_NAME,
+    MAX_CONDITION_CHARACTERS,
     MAX_ENVIRONMENT_ENTRY_BYTES,
     MAX_IMAGE_CHARACTERS,
     MAX_LABEL_CHARACTERS,
@@ -20,15 +23,18 @@ from pipelines_schema.limits import (
     MAX_PATHS,
     MAX_RETRIES,
     MAX_SCRIPT_BYTES,
+    MAX_STEP_SECRETS,
     MAX_STEPS,
     MAX_TIMEOUT_SECONDS,
     RESERVED_PREFIX,
 )
+from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described, integer
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_matrix import read_matrix
 from pipelines_schema.suggestions import closest
-from pipelines_schema.workflow import Retries, RetryCause, Step
+from pipelines_schema.workflow import DEFAULT_RUN_ON, Ending, Retries, RetryCause, Step
 
 STEP = Vocabulary(
     where="a step",
@@ -45,17 +51,17 @@ STEP = Vocabulary(
         "timeout",
         "retries",
         "agents",
-    ),
-    not_built=(
-        "matrix",
-        "when",
-        "inputs",
-        "services",
-        "secrets",
-        "resources",
-        "network",
         "allowFailure",
         "runOn",
+        "matrix",
+        "when",
+        "secrets",
+    ),
+    not_built=(
+        "inputs",
+        "services",
+        "resources",
+        "network",
         "reports",
         "build",
     ),
@@ -74,7 +80,12 @@ STEP = Vocabulary(
         "timeoutSeconds": "write `timeout`, such as `10m`",
         "labels": "write `agents`",
         "tags": "write `agents`",
-        "if": "conditions (`when`) are not supported yet",
+        "continueOnError": "write `allowFailure`",
+        "continue-on-error": "write `allowFailure`",
+        "always": "write `runOn: [success, failure]`",
+        "if": "write `when`",
+        "condition": "write `when`",
+        "only": "write `when`",
         "on": "`on` belongs to the workflow, beside `steps`",
         "steps": "a step has no steps of its own: give each its `dependsOn`",
     },
@@ -94,8 +105,18 @@ class WrittenStep:
     step: Step
 
 
-def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
-    """`number` counts from 1. None where the item is no mapping at all."""
+def read_step(
+    reading: Reading,
+    node: Node,
+    number: int,
+    replaced: Sequence[str],
+    params: Mapping[str, str],
+) -> WrittenStep | None:
+    """None where the item is no mapping at all.
+
+    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step; `params` are the
+    workflow's, each with an example.
+    """
     if not isinstance(node, MapNode):
         if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
             reading.add(
@@ -109,23 +130,126 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
     called = f"step {shown(name)}" if name else f"step {number}"
     is_build = any(key.text == "build" for key, _ in node.entries)
     dependencies = _dependencies(reading, fields)
+    matrix = read_matrix(reading, fields.get("matrix"), name)
+    allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
         dependencies=dependencies,
         step=Step(
             name=name or "",
-            image=_image(reading, node, fields, None if is_build else called),
-            script=_script(reading, node, fields, None if is_build else called) or "",
+            image=_image(reading, node, fields, None if is_build else called, allowed),
+            script=_script(reading, node, fields, None if is_build else called, allowed) or "",
             depends_on=tuple(dependency for _, dependency in dependencies),
-            env=read_environment(reading, fields.get("env")),
+            env=read_environment(reading, fields.get("env"), allowed),
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
             output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
             timeout_seconds=_timeout(reading, fields.get("timeout")),
             retries=_retries(reading, fields.get("retries")),
             agents=_agents(reading, fields.get("agents")),
+            allow_failure=_boolean(reading, fields.get("allowFailure")),
+            run_on=_run_on(reading, fields),
+            secrets=_secrets(reading, fields),
+            when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
+            matrix=matrix,
         ),
     )
+
+
+def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
+    """What `${{ … }}` may hold besides in `run`, `image` and `env`."""
+    names: Sequence[str] = ()
+    if matrix is not None:
+        names = matrix.names
+    elif entry is not None and isinstance(entry.value, MapNode):
+        # A matrix with mistakes: what its keys say is no mistake a second time.
+        names = [key.text for key, _ in entry.value.entries]
+    return tuple(f"matrix.{name}" for name in names)
+
+
+def secret_name_problem(name: str) -> str | None:
+    """What is wrong with a secret's name, or None."""
+    if not re.fullmatch(ENVIRONMENT_NAME, name) or len(name) > MAX_NAME_CHARACTERS:
+        return (
+            "must be named by letters, digits and `_`, not begin with a digit, and have at most "
+            f"{MAX_NAME_CHARACTERS} characters"
+        )
+    if name.startswith(RESERVED_PREFIX):
+        return f"has the name of a variable of pushrod's own: `{RESERVED_PREFIX}…` is taken"
+    return None
+
+
+def _secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
+    entry = fields.get("secrets")
+    if entry is None:
+        return ()
+    environment = fields["env"].value if "env" in fields else None
+    variables = (
+        {key.text for key, _ in environment.entries} if isinstance(environment, MapNode) else set()
+    )
+    found: dict[str, None] = {}
+    hint = "write the names of the project's secrets, such as `[PYPI_TOKEN]`"
+    for place, name in reading.texts(entry, hint, MAX_STEP_SECRETS, one_allowed=True):
+        fault = secret_name_problem(name)
+        if fault is not None:
+            reading.add(place, f"the secret {shown(name)} {fault}")
+        elif name in found:
+            reading.add(place, f"`secrets` names {shown(name)} twice: remove one of them")
+        elif name in variables:
+            reading.add(
+                place, f"{shown(name)} is a secret and a variable of `env`: remove one of them"
+            )
+        found[name] = None
+    return tuple(found)
+
+
+def _examples(fields: dict[str, Field], matrix: Matrix | None) -> dict[str, str] | None:
+    """A value of each of the matrix's names; None where its mistakes hide them."""
+    if matrix is None:
+        return {} if "matrix" not in fields else None
+    examples = dict.fromkeys(matrix.names, "")
+    for combination in reversed(matrix.combinations()):
+        examples |= combination
+    return examples
+
+
+def _condition(
+    reading: Reading,
+    entry: Field | None,
+    params: Mapping[str, str],
+    matrix: Mapping[str, str] | None,
+) -> Condition | None:
+    if entry is None:
+        return None
+    hint = 'write an expression such as `event == "push"`'
+    text = reading.text(entry, hint)
+    if text is None or reading.refuse_expressions(entry.value):
+        return None
+    if len(text) > MAX_CONDITION_CHARACTERS:
+        reading.add(
+            entry.place,
+            f"`when` is longer than {MAX_CONDITION_CHARACTERS} characters: put the decision into "
+            "the script",
+        )
+        return None
+    if not text.strip():
+        reading.add(entry.place, f"`when` is blank: {hint}")
+        return None
+    try:
+        if matrix is not None:
+            check(text, params, matrix)
+    except ConditionFault as fault:
+        reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
+    return Condition(expression=text, line=entry.place.line, column=entry.place.column)
+
+
+def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:
+    """Where in the file the fault is, if the expression stands there on one line as it is."""
+    place = entry.place
+    if fault.column is None or fault.line != 1 or not 0 < place.line <= len(reading.lines):
+        return place
+    start = reading.lines[place.line - 1].find(text.strip("\n"), place.column - 1)
+    return place if start < 0 else Place(place.line, start + fault.column)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:
@@ -152,21 +276,28 @@ def _one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -
 
 
 def _image(
-    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+    reading: Reading,
+    node: MapNode,
+    fields: dict[str, Field],
+    called: str | None,
+    allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "image", "imageSlug")
     if entry is None:
         if called is not None:
             reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
         return None
-    image = reading.line_of_text(entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS)
-    if image is not None and (" " in image or not image.isprintable()):
+    image = reading.line_of_text(
+        entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS, allowed
+    )
+    plain = None if image is None else substituted(image, dict.fromkeys(allowed, "x"))
+    if plain is not None and (" " in plain or not plain.isprintable()):
         reading.add(
             entry.place,
             f"{entry.label} must not hold spaces or invisible characters: "
             "write a slug or an image reference such as `python:3.12`",
         )
-    elif image is not None and not (image[0].isalnum() or image[0] == "_"):
+    elif plain is not None and not (plain[0].isalnum() or plain[0] == "_"):
         reading.add(
             entry.place,
             f"{entry.label} must begin with a letter or a digit: write a slug "
@@ -176,7 +307,11 @@ def _image(
 
 
 def _script(
-    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+    reading: Reading,
+    node: MapNode,
+    fields: dict[str, Field],
+    called: str | None,
+    allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "run", "runScript")
     if entry is None:
@@ -195,7 +330,7 @@ def _script(
             f"{entry.label} has {size:,} bytes, more than {MAX_SCRIPT_BYTES // 1024} KiB: move it "
             "into a file of the repository",
         )
-    reading.refuse_expressions(entry.value, in_script=True)
+    reading.refuse_expressions(entry.value, allowed, in_script=True)
     return script
 
 
@@ -212,14 +347,16 @@ def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Pla
     return tuple((place, name) for name, place in found.items())
 
 
-def read_environment(reading: Reading, entry: Field | None) -> dict[str, str]:
+def read_environment(
+    reading: Reading, entry: Field | None, allowed: Collection[str]
+) -> dict[str, str]:
     """The variables of an `env`, as text; numbers and booleans keep the text as written."""
     if entry is None:
         return {}
     node = reading.mapping(entry, "write `NAME: value` for each variable, or remove the key")
     env: dict[str, str] = {}
     for key, value in () if node is None else node.entries:
-        text = _environment_value(reading, Field(key, value))
+        text = _environment_value(reading, Field(key, value), allowed)
         if _environment_name_is_good(reading, key) and text is not None:
             env[key.text] = text
     return env
@@ -243,10 +380,10 @@ def _environment_name_is_good(reading: Reading, key: ScalarNode) -> bool:
     return True
 
 
-def _environment_value(reading: Reading, entry: Field) -> str | None:
+def _environment_value(reading: Reading, entry: Field, allowed: Collection[str]) -> str | None:
     value = entry.value
     if isinstance(value, ScalarNode) and value.kind is not Kind.NULL:
-        if value.kind is Kind.BROKEN or reading.refuse_expressions(value):
+        if value.kind is Kind.BROKEN or reading.refuse_expressions(value, allowed):
             return None
         if "\0" in value.text:
             reading.add(value.place, f"the variable {entry.label} holds a NUL byte: remove it")
@@ -351,21 +488,63 @@ def _retry_count(reading: Reading, entry: Field) -> int:
 def _retry_causes(reading: Reading, entry: Field | None) -> tuple[RetryCause, ...]:
     if entry is None:
         return tuple(RetryCause)
-    words = [cause.value for cause in RetryCause]
+    chosen = _words(
+        reading,
+        entry,
+        [cause.value for cause in RetryCause],
+        unknown="unknown cause {word} in `retries`",
+        empty="so nothing would be tried again",
+    )
+    return tuple(cause for cause in RetryCause if cause.value in chosen)
+
+
+def _words(
+    reading: Reading, entry: Field, words: Sequence[str], *, unknown: str, empty: str
+) -> set[str]:
+    """One of the words, or a list of them, each once."""
     listed = ", ".join(f"`{word}`" for word in words)
     chosen: set[str] = set()
     hint = f"write a list of {listed}"
     if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so nothing would be tried again: {hint}")
+        reading.add(entry.place, f"{entry.label} is empty, {empty}: {hint}")
     for place, word in reading.texts(entry, hint, MAX_PATHS, one_allowed=True):
         if word not in words:
             near = closest(word, words)
             meant = f"did you mean `{near}`?" if near else f"write {listed}"
-            reading.add(place, f"unknown cause {shown(word)} in `retries`: {meant}")
+            reading.add(place, f"{unknown.format(word=shown(word))}: {meant}")
         elif word in chosen:
             reading.add(place, f"{entry.label} names {shown(word)} twice: remove one of them")
         chosen.add(word)
-    return tuple(cause for cause in RetryCause if cause.value in chosen)
+    return chosen
+
+
+def _boolean(reading: Reading, entry: Field | None) -> bool:
+    if entry is None or entry.is_broken:
+        return False
+    if isinstance(entry.value, ScalarNode) and entry.value.kind is Kind.BOOLEAN:
+        return entry.value.text.lower() == "true"
+    reading.add(entry.place, f"{entry.label} must be `true` or `false`, without quotes")
+    return False
+
+
+def _run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...]:
+    entry = fields.get("runOn")
+    if entry is None:
+        return DEFAULT_RUN_ON
+    chosen = _words(
+        reading,
+        entry,
+        [ending.value for ending in Ending],
+        unknown="unknown ending {word} in `runOn`",
+        empty="so the step would never run",
+    )
+    if Ending.FAILURE in chosen and "dependsOn" not in fields:
+        reading.add(
+            entry.key.place,
+            "`runOn` says how the dependencies must have ended, but there is no `dependsOn`: add "
+            "it, or remove `runOn`",
+        )
+    return tuple(ending for ending in Ending if ending.value in chosen) or DEFAULT_RUN_ON
 
 
 def _agents(reading: Reading, entry: Field | None) -> dict[str, str]:
