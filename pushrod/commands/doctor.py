@@ -33,7 +33,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     help="The data folder to look at (or PUSHROD_DATA).",
 )
 @click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
-@click.option("--engine", default="auto", show_default=True, help="As for `pushrod up`.")
+@click.option("--engine", default="auto", show_default=True, help="As for `pushrod up`, or none.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
 def doctor(

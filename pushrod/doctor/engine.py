@@ -25,7 +25,9 @@ UP = "pushrod engine up"
 
 
 async def check_engine(chosen: str) -> list[Finding]:
-    """`chosen` is as `--engine` has it: auto, buildkit, host, or an address."""
+    """`chosen` is as `--engine` has it: auto, buildkit, host, an address; none looks at none."""
+    if chosen == "none":
+        return []
     if chosen == "host":
         return [_check_bash()]
     if "://" in chosen:

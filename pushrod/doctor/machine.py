@@ -40,7 +40,8 @@ def check_libraries() -> Finding:
     if not missing and not broken:
         return ok("libraries", "all are installed and load")
     what = f"not installed: {', '.join(missing)}" if missing else f"not loadable: {broken[0]}"
-    return fail("libraries", what, f"{sys.executable} -m pip install --force-reinstall pushrod")
+    command = f"{sys.executable} -m pip install --force-reinstall ."
+    return fail("libraries", what, f"{command}  # in pushrod's clone")
 
 
 def required_distributions() -> list[str]:

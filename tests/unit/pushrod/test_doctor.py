@@ -190,6 +190,15 @@ async def test_the_host_engine_is_warned_of() -> None:
     assert found.verdict is Verdict.WARN
 
 
+async def test_a_coordinators_machine_needs_no_engine() -> None:
+    assert await check_engine("none") == []
+
+
+async def test_an_engine_that_there_is_not_fails() -> None:
+    (found,) = await check_engine("kubernetes")
+    assert found.verdict is Verdict.FAIL
+
+
 # --- a coordinator elsewhere
 
 
