@@ -39,20 +39,26 @@ async def move_step(
     return state
 
 
+async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> None:
+    """After a step of it began: nothing else can follow, so its other steps aren't read."""
+    build = await stored.find_build(connection, build_id)
+    if build is None:
+        raise LookupError(f"no build {build_id}")
+    values: dict[str, Any] = {}
+    if build.state is BuildState.QUEUED:
+        state = advance_build(build.state, BuildEvent.BEGIN)
+        values = {"state": state.value, "started_at": core.now()}
+    await stored.update_build(connection, build_id, **values)
+
+
 async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
-    """After a step of it moved: unblock, skip, begin, finish."""
+    """After a step of it ended: unblock, skip, finish."""
     now = core.now()
     build = await stored.find_build(connection, build_id)
     if build is None:
         raise LookupError(f"no build {build_id}")
     steps = await stored.steps_of_build(connection, build_id)
-    if build.state is BuildState.QUEUED and any(
-        step.state is StepState.RUNNING or step.started_at for step in steps
-    ):
-        build_state = advance_build(build.state, BuildEvent.BEGIN)
-        await stored.update_build(connection, build_id, state=build_state.value, started_at=now)
-    else:
-        build_state = build.state
+    build_state = build.state
     settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:

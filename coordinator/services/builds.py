@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -103,7 +104,7 @@ class Builds:
         content = next((file.content for file in files if file.path == path), None)
         if content is None:
             raise Invalid(f"there is no {path} at commit {origin.commit_hash}")
-        parsed = parse_workflow(content, path)
+        parsed = await asyncio.to_thread(parse_workflow, content, path)
         if parsed.workflow is None:
             raise Invalid(
                 "this workflow has mistakes",

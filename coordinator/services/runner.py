@@ -151,7 +151,7 @@ class Runner:
             reason=None,
             message=None,
         )
-        await advance.settle_build(self.core, connection, step.build_id)
+        await advance.begin_build(self.core, connection, step.build_id)
         return await self._find(connection, principal, step.id)
 
     def _begun(self, step: Step) -> None:

@@ -103,14 +103,14 @@ async def test_deleting_a_branch_builds_nothing_and_pushing_it_again_builds(
 
 
 @pytest.mark.parametrize("annotated", [False, True])
-async def test_a_tag_builds_nothing(
+async def test_a_tag_that_no_workflow_waits_for_builds_nothing(
     admin: Caller, project: dict[str, Any], tree: WorkTree, annotated: bool
 ) -> None:
     await tree.commit({".pushrod.yml": ONE_STEP})
     await tree.git("tag", *(["-a", "-m", "one"] if annotated else []), "v1")
     pushed = await tree.push("v1")
     assert await admin.builds(project) == []
-    assert remote_lines(pushed.errors) == []
+    assert remote_lines(pushed.errors) == ["v1: no workflow is triggered by this tag"]
 
 
 async def test_a_push_of_what_is_there_already_builds_nothing(
@@ -395,6 +395,17 @@ async def test_a_viewer_can_clone_and_another_account_can_not(
     assert "not found" in refused.errors
 
 
+async def test_git_takes_the_token_as_a_password(
+    admin: Caller, project: dict[str, Any], tmp_path: Path
+) -> None:
+    viewer = await admin.new_token(role="viewer", account="acme")
+    url = project["pushUrl"].replace("http://", f"http://anybody:{viewer.token}@")
+    await git(tmp_path, "clone", "-q", url, "clone")
+    wrong = project["pushUrl"].replace("http://", "http://anybody:pr_wrong@")
+    refused = await try_git(tmp_path, "clone", "-q", wrong, "refused")
+    assert "Authentication failed" in refused.errors
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -424,9 +435,10 @@ async def test_a_workflow_of_the_repository_can_be_built_over_the_api(
     [pushed] = await admin.builds(project)
     path = f"/api/projects/{project['id']}/builds"
     body = {"workflowId": pushed["workflowId"]}
-    assert (await admin.post(path, body)).expect(400).json["details"][0]["path"] == "commitHash"
+    newest = (await admin.post(path, body)).expect(201).json
+    assert (newest["commitHash"], newest["branch"]) == (sha, "main")
     made = (await admin.post(path, {**body, "commitHash": sha[:10]})).expect(201).json
-    assert (made["commitHash"], made["event"]) == (sha, "api")
+    assert (made["commitHash"], made["event"]) == (sha, "manual")
     assert made["commitMessage"].startswith("the message")
     without = await tree.commit({".pushrod.yml": "steps: 5"})
     await tree.push()
