@@ -13,8 +13,9 @@ from pipelines_schema.expressions import VARIABLES
 from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Problem
-from pipelines_schema.triggers import triggered_by_push
+from pipelines_schema.triggers import triggered_by_pull_request, triggered_by_push
 from pipelines_schema.workflow import (
+    PullRequestTrigger,
     PushTrigger,
     Retries,
     RetryCause,
@@ -31,6 +32,7 @@ __all__ = [
     "CycleFound",
     "Parsed",
     "Problem",
+    "PullRequestTrigger",
     "PushTrigger",
     "Retries",
     "RetryCause",
@@ -47,6 +49,7 @@ __all__ = [
     "topological_order",
     "transitive_dependants",
     "transitive_dependencies",
+    "triggered_by_pull_request",
     "triggered_by_push",
     "unblocked_by",
     "workflow_from_json",

@@ -13,7 +13,7 @@ from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_step import STEP, WrittenStep, read_environment, read_step
 from pipelines_schema.suggestions import closest
 from pipelines_schema.triggers import branch_pattern_problem
-from pipelines_schema.workflow import PushTrigger, Step, Triggers, Workflow
+from pipelines_schema.workflow import PullRequestTrigger, PushTrigger, Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
@@ -37,10 +37,10 @@ WORKFLOW = Vocabulary(
 )
 ON = Vocabulary(
     where="`on`",
-    known=("push",),
-    not_built=("pullRequest", "tag", "schedule", "manual"),
+    known=("push", "pullRequest"),
+    not_built=("tag", "schedule", "manual"),
     synonyms={
-        "pull_request": "`pullRequest` is not supported yet",
+        "pull_request": "write `pullRequest`",
         "cron": "`schedule` is not supported yet",
         "branches": "it belongs below `push`: write `push: {branches: […]}`",
     },
@@ -53,6 +53,15 @@ PUSH = Vocabulary(
         "branch": "write `branches`, a list",
         "branches-ignore": 'write the pattern with a `!` in `branches`, such as `"!wip/**"`',
         "tags": "`tag` is not supported yet",
+    },
+)
+PULL_REQUEST = Vocabulary(
+    where="`pullRequest`",
+    known=("branches",),
+    not_built=("paths",),
+    synonyms={
+        "branch": "write `branches`, a list",
+        "types": "opened, reopened and pushed to: all of them start the workflow, so remove it",
     },
 )
 _ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
@@ -114,7 +123,14 @@ def _triggers(reading: Reading, entry: Field | None) -> Triggers:
     match entry.value:
         case MapNode(entries=entries) if entries:
             fields = reading.fields(entry.value, ON)
-            return Triggers(push=_push(reading, fields["push"]) if "push" in fields else None)
+            return Triggers(
+                push=_push(reading, fields["push"]) if "push" in fields else None,
+                pull_request=(
+                    _pull_request(reading, fields["pullRequest"])
+                    if "pullRequest" in fields
+                    else None
+                ),
+            )
         case ListNode(items=items) if items:
             return _short_triggers(reading, entry)
         case ScalarNode(kind=kind) if kind not in (Kind.NULL, Kind.BROKEN):
@@ -141,7 +157,10 @@ def _short_triggers(reading: Reading, entry: Field) -> Triggers:
             meant = f"did you mean `{near}`?" if near else _ON_HINT
             reading.add(place, f"unknown event {shown(name)}: {meant}")
         names.add(name)
-    return EVERY_PUSH if "push" in names else Triggers()
+    return Triggers(
+        push=PushTrigger() if "push" in names else None,
+        pull_request=PullRequestTrigger() if "pullRequest" in names else None,
+    )
 
 
 def _push(reading: Reading, entry: Field) -> PushTrigger:
@@ -156,10 +175,24 @@ def _push(reading: Reading, entry: Field) -> PushTrigger:
     return PushTrigger(branches=_branches(reading, fields["branches"]))
 
 
+def _pull_request(reading: Reading, entry: Field) -> PullRequestTrigger:
+    if entry.is_null or entry.is_broken:
+        return PullRequestTrigger()
+    node = reading.mapping(
+        entry, "write `pullRequest: {branches: [main]}`, or `pullRequest: {}` for all"
+    )
+    if node is None:
+        return PullRequestTrigger()
+    fields = reading.fields(node, PULL_REQUEST)
+    if "branches" not in fields:
+        return PullRequestTrigger()
+    return PullRequestTrigger(branches=_branches(reading, fields["branches"]))
+
+
 def _branches(reading: Reading, entry: Field) -> tuple[str, ...]:
     hint = 'write a list of branches or patterns, such as `[main, "release/*"]`'
     if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so no push would start this: {hint}")
+        reading.add(entry.place, f"{entry.label} is empty, so nothing would start this: {hint}")
     patterns: list[str] = []
     for place, pattern in reading.texts(entry, hint, MAX_BRANCH_PATTERNS, one_allowed=True):
         fault = branch_pattern_problem(pattern)

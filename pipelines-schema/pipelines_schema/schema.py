@@ -19,6 +19,9 @@ _TEXT_TYPES = ["string", "number", "boolean"]
 """Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
 
 
+_EVENTS = ["push", "pullRequest"]
+
+
 def workflow_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -47,6 +50,7 @@ def workflow_schema() -> dict[str, Any]:
             "step": _step(),
             "env": _environment(),
             "push": _push(),
+            "pullRequest": _pull_request(),
             "timeout": _timeout(),
             "retries": _retries(),
             "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
@@ -117,21 +121,48 @@ def _on() -> dict[str, Any]:
     return {
         "description": "What starts a build. Left out: every push to a branch.",
         "oneOf": [
-            {"const": "push"},
-            {"type": "array", "minItems": 1, "maxItems": 1, "items": {"const": "push"}},
-            {**_object({"push": {"$ref": "#/$defs/push"}}), "minProperties": 1},
+            {"enum": _EVENTS},
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(_EVENTS),
+                "uniqueItems": True,
+                "items": {"enum": _EVENTS},
+            },
+            {
+                **_object({event: {"$ref": f"#/$defs/{event}"} for event in _EVENTS}),
+                "minProperties": 1,
+            },
         ],
     }
 
 
 def _push() -> dict[str, Any]:
+    return {
+        "description": "A push to a branch; all branches if none are named.",
+        "anyOf": [_object({"branches": _branches("whose pushes start a build")}), {"type": "null"}],
+    }
+
+
+def _pull_request() -> dict[str, Any]:
+    return {
+        "description": "A pull request that is opened, reopened or pushed to; one from a fork "
+        "waits for a maintainer's approval and gets no secrets.",
+        "anyOf": [
+            _object({"branches": _branches("that the pull request would be merged into")}),
+            {"type": "null"},
+        ],
+    }
+
+
+def _branches(which: str) -> dict[str, Any]:
     pattern = {
         "type": _TEXT_TYPES,
         "minLength": 1,
         "maxLength": limits.MAX_BRANCH_PATTERN_CHARACTERS,
     }
-    branches = {
-        "description": "Branches whose pushes start a build. `*` stands for any run of characters "
+    return {
+        "description": f"Branches {which}. `*` stands for any run of characters "
         "without `/`, `**` for any run, `?` for one character; `!pattern` excludes.",
         "anyOf": [
             {
@@ -142,10 +173,6 @@ def _push() -> dict[str, Any]:
             },
             pattern,
         ],
-    }
-    return {
-        "description": "A push to a branch; all branches if none are named.",
-        "anyOf": [_object({"branches": branches}), {"type": "null"}],
     }
 
 

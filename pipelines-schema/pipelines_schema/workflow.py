@@ -39,9 +39,17 @@ class PushTrigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestTrigger:
+    branches: tuple[str, ...] | None = None
+    """Patterns of the branch to be merged into; None is every branch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Triggers:
     push: PushTrigger | None = None
     """None: no push starts the workflow."""
+    pull_request: PullRequestTrigger | None = None
+    """None: no pull request starts the workflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,18 +152,27 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
 
 
 def _triggers_to_json(triggers: Triggers) -> dict[str, Any]:
-    if triggers.push is None:
-        return {}
-    branches = triggers.push.branches
-    return {"push": {} if branches is None else {"branches": list(branches)}}
+    written = {"push": triggers.push, "pullRequest": triggers.pull_request}
+    return {
+        name: {} if trigger.branches is None else {"branches": list(trigger.branches)}
+        for name, trigger in written.items()
+        if trigger is not None
+    }
 
 
 def _triggers_from_json(value: Mapping[str, Any]) -> Triggers:
-    push = value.get("push")
-    if push is None:
-        return Triggers()
-    branches = push.get("branches")
-    return Triggers(push=PushTrigger(branches=None if branches is None else tuple(branches)))
+    push, pull = value.get("push"), value.get("pullRequest")
+    return Triggers(
+        push=None if push is None else PushTrigger(branches=_branches_from_json(push)),
+        pull_request=(
+            None if pull is None else PullRequestTrigger(branches=_branches_from_json(pull))
+        ),
+    )
+
+
+def _branches_from_json(value: Mapping[str, Any]) -> tuple[str, ...] | None:
+    branches = value.get("branches")
+    return None if branches is None else tuple(branches)
 
 
 def _without_absent(**fields: Any) -> dict[str, Any]:
