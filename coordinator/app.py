@@ -12,12 +12,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from coordinator.api import agents, git, runner, session, steps, tokens
+from coordinator.api import agents, deliveries, git, runner, session, steps, tokens, webhooks
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
     BUILDS,
     CORE,
+    CREDENTIALS,
+    DELIVERIES,
     DISPATCH,
     GIT,
     INGEST,
@@ -27,6 +29,7 @@ from coordinator.api.context import (
 )
 from coordinator.api.dialects import build_server
 from coordinator.api.middleware import answer_errors
+from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.objects.blobs import ObjectBlobStore
@@ -36,6 +39,8 @@ from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
+from coordinator.services.credentials import Credentials
+from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
@@ -73,6 +78,8 @@ class Services:
     logs: Logs
     artifacts: Artifacts
     ingest: Ingest
+    credentials: Credentials
+    deliveries: Deliveries
     git: GitHttpBackend
 
 
@@ -103,6 +110,7 @@ async def _serve(
         background = [
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
+            tasks.create_task(services.deliveries.run(), name="deliveries"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
         ready()
@@ -129,6 +137,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         core = Core(
             database=database,
             repositories=repositories,
+            remotes=_remotes(settings),
             logs=ObjectLogStore(store),
             blobs=ObjectBlobStore(store),
             news=News(),
@@ -137,6 +146,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             public_url=url,
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
+        ingest, credentials = Ingest(core, dispatch), Credentials(core)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -149,7 +159,9 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             runner=Runner(core, dispatch, logs),
             logs=logs,
             artifacts=Artifacts(core),
-            ingest=Ingest(core, dispatch),
+            ingest=ingest,
+            credentials=credentials,
+            deliveries=Deliveries(core, ingest, credentials),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -158,6 +170,20 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         )
     finally:
         await database.close()
+
+
+def _remotes(settings: Settings) -> GitRemotes:
+    return GitRemotes(
+        settings.data / "repositories",
+        settings.data / "fetching",
+        policy=settings.remote_policy,
+        limits=FetchLimits(
+            seconds=settings.fetch_seconds,
+            stalled_seconds=settings.fetch_stalled_seconds,
+            max_bytes=settings.max_fetch_bytes,
+        ),
+        known_hosts=settings.ssh_known_hosts,
+    )
 
 
 def make_app(services: Services) -> web.Application:
@@ -172,8 +198,11 @@ def make_app(services: Services) -> web.Application:
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
     app[GIT] = services.git
+    app[CREDENTIALS] = services.credentials
+    app[DELIVERIES] = services.deliveries
     app.router.add_get("/healthz", _health)
-    for module in (agents, git, runner, session, steps, tokens, build_server, pages):
+    modules = (agents, deliveries, git, runner, session, steps, tokens, webhooks)
+    for module in (*modules, build_server, pages):
         module.add_routes(app)
     return app
 

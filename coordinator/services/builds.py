@@ -9,13 +9,20 @@ from pipelines_schema import Workflow, parse_workflow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound
-from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.lifecycle import (
+    FINISHED_BUILD,
+    FINISHED_STEP,
+    BuildEvent,
+    StepEvent,
+    StepState,
+    advance_build,
+)
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import advance, audit
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
-from coordinator.services.drafts import Draft, Origin, draft, redraft
+from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.news import build_topic, wait_for
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
@@ -178,13 +185,39 @@ class Builds:
             reason=f"cancelled by {principal.name}",
         )
 
+    async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """Let a held build go. Raises IllegalTransition for one that is not held."""
+        principal.require(Right.MANAGE)
+        await self.get(principal, project_id, build_id)
+
+        async def approve(connection: AsyncConnection) -> Build:
+            build = await stored.find_build(connection, build_id)
+            if build is None:
+                raise NotFound("build not found")
+            state = advance_build(build.state, BuildEvent.START)
+            reason = f"approved by {principal.name}"
+            await stored.update_build(connection, build_id, state=state.value, reason=reason)
+            await advance.settle_build(self.core, connection, build_id)
+            await self._audit(connection, "build.approved", principal, build)
+            return await stored.find_build(connection, build_id) or build
+
+        def committed(_: Build) -> None:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.wake()
+
+        return await self.core.database.write(approve, committed=committed)
+
     async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
         """A new build of the same commit and steps, linked to the old one."""
         principal.require(Right.BUILD)
         old, steps = await self.get(principal, project.id, build_id)
         if old.state not in FINISHED_BUILD:
             raise Conflict("this build has not finished yet: cancel it or wait")
+        if not steps and not old.problems:
+            raise Conflict("this build never had steps: push or redeliver to try again")
         wanted = redraft(old, steps, project, self.core.now())
+        if old.of_fork and Right.MANAGE not in principal.rights:
+            wanted = hold(wanted)
 
         async def save(connection: AsyncConnection) -> Build:
             build = await save_draft(self.core, connection, project, wanted)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from pipelines_schema import Problem, Workflow, step_environment
 from pipelines_schema import Step as WorkflowStep
 
+from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.ports import Commit
@@ -29,6 +30,7 @@ class Origin:
     commit_author: str | None = None
     repo_url: str | None = None
     retry_of: str | None = None
+    pull_request: Mapping[str, Any] | None = None
 
     @classmethod
     def of_push(cls, branch: str, commit: Commit) -> Origin:
@@ -38,6 +40,32 @@ class Origin:
             branch=branch,
             commit_message=commit.message[:MAX_MESSAGE_CHARACTERS],
             commit_author=commit.author[:1000],
+        )
+
+    @classmethod
+    def of_pull_request(cls, pull: PullRequest, commit: Commit) -> Origin:
+        """A fork's branch is named by the number: its `main` must not be taken for ours."""
+        pushed = cls.of_push("", commit)
+        return replace(
+            cls.of_pull_request_event(pull),
+            commit_hash=pushed.commit_hash,
+            commit_message=pushed.commit_message,
+            commit_author=pushed.commit_author,
+        )
+
+    @classmethod
+    def of_pull_request_event(cls, pull: PullRequest) -> Origin:
+        """Where the commit itself is not known."""
+        return cls(
+            event="pullRequest",
+            commit_hash=pull.head_sha,
+            branch=f"pull/{pull.number}" if pull.fork else pull.head_branch,
+            pull_request={
+                "number": pull.number,
+                "head": pull.head_branch,
+                "base": pull.base_branch,
+                "fork": pull.fork,
+            },
         )
 
 
@@ -51,11 +79,14 @@ class Draft:
     steps: Sequence[Step] = ()
     problems: Sequence[Problem] = ()
     reason: str | None = None
+    held: bool = False
+    """Waits for a maintainer's approval; none of its steps is ready."""
     id: str = field(default_factory=new_id)
 
     def build(self, project: Project, number: int, now: datetime) -> Build:
-        """Queued, or failed at once where the workflow has problems."""
+        """Queued or held, or failed at once where the workflow has problems."""
         broken = bool(self.problems) or self.reason is not None
+        state = BuildState.HELD if self.held else BuildState.QUEUED
         return Build(
             id=self.id,
             project_id=project.id,
@@ -63,7 +94,7 @@ class Draft:
             workflow_id=self.workflow_id,
             workflow_name=self.workflow_name,
             number=number,
-            state=BuildState.FAILED if broken else BuildState.QUEUED,
+            state=BuildState.FAILED if broken else state,
             event=self.origin.event,
             version=1,
             reason=self.reason or ("the workflow has mistakes" if broken else None),
@@ -74,6 +105,7 @@ class Draft:
             commit_message=self.origin.commit_message,
             commit_author=self.origin.commit_author,
             retry_of=self.origin.retry_of,
+            pull_request=self.origin.pull_request,
             created_at=now,
             finished_at=now if broken else None,
         )
@@ -106,6 +138,7 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
         commit_author=build.commit_author,
         repo_url=build.repo_url,
         retry_of=build.id,
+        pull_request=build.pull_request,
     )
     return Draft(
         id=build_id,
@@ -127,6 +160,12 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
             for step in steps
         ],
     )
+
+
+def hold(wanted: Draft) -> Draft:
+    """The same draft, waiting for approval: its first steps become ready when it is given."""
+    steps = [replace(step, state=StepState.BLOCKED, ready_at=None) for step in wanted.steps]
+    return replace(wanted, held=True, steps=steps)
 
 
 def _step(

@@ -8,20 +8,27 @@ transaction, so that a crash in between loses no push and builds none twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from pipelines_schema import Parsed, Problem, parse_workflow, triggered_by_push
+from pipelines_schema import (
+    Parsed,
+    Problem,
+    parse_workflow,
+    triggered_by_pull_request,
+    triggered_by_push,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.domain.deliveries import PullRequest, asks_to_skip
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project, WorkflowRecord, WorkflowSource
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
 from coordinator.services.builds import save_draft
 from coordinator.services.core import Core, new_id
 from coordinator.services.dispatch import Dispatch
-from coordinator.services.drafts import Draft, Origin, draft
+from coordinator.services.drafts import Draft, Origin, draft, hold
 from coordinator.storage import projects as stored
 
 log = structlog.get_logger()
@@ -58,6 +65,13 @@ def moved_refs(seen: Mapping[str, str], now: Mapping[str, str]) -> list[MovedRef
     ]
 
 
+AlsoSave = Callable[[AsyncConnection, Sequence[Build], Sequence[str]], Awaitable[None]]
+
+
+async def _save_nothing(*_: object) -> None:
+    """What a push to a hosted repository saves besides its builds."""
+
+
 @dataclass(slots=True)
 class Ingest:
     core: Core
@@ -70,6 +84,8 @@ class Ingest:
             lambda connection: stored.list_projects(connection, None)
         )
         for project in projects:
+            if project.repo_url is not None:
+                continue  # its pushes come as deliveries, which have an inbox of their own
             try:
                 await self.refs_moved(project)
             except Exception:  # a task root: the other projects are caught up all the same
@@ -85,12 +101,46 @@ class Ingest:
             moved = moved_refs(seen, refs)
             if not moved:
                 return []
-            branches, lines = await self._read_branches(project, moved)
-            builds = await self.core.database.write(
-                lambda connection: self._save(connection, project, moved, branches),
-                committed=lambda _: self.dispatch.wake(),
-            )
-            return lines + self._describe(builds)
+            _, lines = await self.build_moved(project, moved)
+            return lines
+
+    async def build_moved(
+        self, project: Project, moved: Sequence[MovedRef], also: AlsoSave = _save_nothing
+    ) -> tuple[Sequence[Build], list[str]]:
+        """Queue builds for these refs, whose commits are in the project's repository.
+
+        `also(connection, builds, lines)` runs in the same transaction. Returns the builds, and
+        lines for the one who pushed.
+        """
+        branches, lines = await self._read_branches(project, moved)
+
+        async def save(connection: AsyncConnection) -> list[Build]:
+            builds = await self._save(connection, project, moved, branches)
+            await also(connection, builds, lines)
+            return builds
+
+        builds = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+        return builds, lines + self._describe(builds)
+
+    async def build_pull_request(
+        self, project: Project, pull: PullRequest, also: AlsoSave
+    ) -> Sequence[Build]:
+        """As `build_moved`, for a pull request's head; one from a fork is held for approval."""
+        pushed = await self._read_branch(project, pull.head_branch, pull.head_sha)
+        files, lines = _wanted_of_pull(pushed, pull)
+
+        async def save(connection: AsyncConnection) -> list[Build]:
+            builds = []
+            if pushed is not None:
+                origin = Origin.of_pull_request(pull, pushed.commit)
+                for file in files:
+                    wanted = await self._draft(connection, project, origin, file)
+                    wanted = hold(wanted) if pull.fork else wanted
+                    builds.append(await save_draft(self.core, connection, project, wanted))
+            await also(connection, builds, lines)
+            return builds
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
 
     async def _read_branches(
         self, project: Project, moved: Sequence[MovedRef]
@@ -105,6 +155,8 @@ class Ingest:
             pushed = await self._read_branch(project, branch, ref.new)
             if pushed is None:
                 lines.append(f"{branch}: {ref.new[:10]} is not a commit, so nothing is built")
+            elif asks_to_skip(pushed.commit.message):
+                lines.append(f"{branch}: the commit's message says [skip ci]")
             elif not pushed.files:
                 lines.append(
                     f"{branch}: no workflow at {ref.new[:10]}; add .pushrod.yml or .pushrod/ci.yml"
@@ -134,7 +186,8 @@ class Ingest:
         for pushed in branches:
             for file in pushed.files:
                 if _builds(file, pushed.branch):
-                    wanted = await self._draft(connection, project, pushed, file)
+                    origin = Origin.of_push(pushed.branch, pushed.commit)
+                    wanted = await self._draft(connection, project, origin, file)
                     builds.append(await save_draft(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
@@ -144,13 +197,12 @@ class Ingest:
         self,
         connection: AsyncConnection,
         project: Project,
-        pushed: PushedBranch,
+        origin: Origin,
         file: ParsedFile,
     ) -> Draft:
         workflow, now = file.parsed.workflow, self.core.now()
         name = workflow.name if workflow else file.path
         record_id = await self._workflow_record(connection, project, file.path, name)
-        origin = Origin.of_push(pushed.branch, pushed.commit)
         if workflow is not None:
             return draft(workflow, project, origin, record_id, now)
         return Draft(
@@ -216,6 +268,23 @@ def _builds(file: ParsedFile, branch: str) -> bool:
     """A file with mistakes always makes a (failed) build, so that somebody sees them."""
     workflow = file.parsed.workflow
     return workflow is None or triggered_by_push(workflow, branch)
+
+
+def _wanted_of_pull(
+    pushed: PushedBranch | None, pull: PullRequest
+) -> tuple[Sequence[ParsedFile], list[str]]:
+    """The files to build, or lines on why there are none."""
+    if pushed is None:
+        return (), [f"{pull.head_sha[:10]} is not a commit, so nothing is built"]
+    if asks_to_skip(pushed.commit.message):
+        return (), ["the commit's message says [skip ci]"]
+    files = [file for file in pushed.files if _builds_pull(file, pull.base_branch)]
+    return files, [] if files else ["no workflow is triggered by this pull request"]
+
+
+def _builds_pull(file: ParsedFile, base_branch: str) -> bool:
+    workflow = file.parsed.workflow
+    return workflow is None or triggered_by_pull_request(workflow, base_branch)
 
 
 def _problem_line(problem: Mapping[str, object]) -> str:

@@ -108,6 +108,8 @@ class Runner:
         if step.state is StepState.BLOCKED:
             steps = await stored.steps_of_build(connection, step.build_id)
             waits_for = unfinished_dependencies(step, steps)
+            if not waits_for:
+                return Conflict(f"step {step.name!r} waits for approval of its build")
             return Conflict(
                 f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
             )
@@ -202,7 +204,7 @@ class Runner:
                 **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
             cache_dirs=[
-                CacheDir(path=path, id=cache_id(project.id, step.name, path))
+                CacheDir(path=path, id=cache_id(cache_scope(build), step.name, path))
                 for path in definition["cacheDirs"]
             ],
             output_paths=definition["outputPaths"],
@@ -407,9 +409,16 @@ def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
     return [name for name in step.depends_on if states[name] is not StepState.SUCCEEDED]
 
 
-def cache_id(project_id: str, step_name: str, path: str) -> str:
-    """A cache belongs to project, step and path: nobody else's step can fill or read it."""
-    return hashlib.sha256(f"{project_id}\0{step_name}\0{path}".encode()).hexdigest()[:40]
+def cache_scope(build: Build) -> str:
+    """The project; for a fork's pull request one of its own, so that it can't poison ours."""
+    if build.pull_request is None or not build.of_fork:
+        return build.project_id
+    return f"{build.project_id}\0pr/{build.pull_request['number']}"
+
+
+def cache_id(scope: str, step_name: str, path: str) -> str:
+    """A cache belongs to its scope, step and path: nobody else's step can fill or read it."""
+    return hashlib.sha256(f"{scope}\0{step_name}\0{path}".encode()).hexdigest()[:40]
 
 
 def artifact_url(base: str, step_id: str, name: str) -> str:
@@ -433,8 +442,17 @@ def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, s
         "PUSHROD_ATTEMPT": str(step.attempt),
         "PUSHROD_COMMIT": build.commit_hash,
         "PUSHROD_BRANCH": build.branch,
-        "PUSHROD_REF": f"refs/heads/{build.branch}" if build.branch else None,
+        "PUSHROD_REF": _ref(build),
         "PUSHROD_COMMIT_MESSAGE": build.commit_message,
         "PUSHROD_COMMIT_AUTHOR": build.commit_author,
     }
+    if build.pull_request is not None:
+        values["PUSHROD_PULL_REQUEST"] = str(build.pull_request["number"])
+        values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request["base"]
     return {name: value.replace("\0", "") for name, value in values.items() if value is not None}
+
+
+def _ref(build: Build) -> str | None:
+    if build.pull_request is not None:
+        return f"refs/pull/{build.pull_request['number']}/head"
+    return f"refs/heads/{build.branch}" if build.branch else None
