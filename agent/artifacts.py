@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipelines_schema.contract import ArtifactRef, DependencySpec, StepSpec
-
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -20,6 +18,7 @@ from agent.coordinator_client import (
     CredentialRefusedError,
 )
 from agent.lease import retry_delay_seconds
+from pipelines_schema.contract import ArtifactRef, DependencySpec, StepSpec
 
 PARALLEL = 4
 READ_BYTES = 1 << 18

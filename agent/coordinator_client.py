@@ -11,6 +11,8 @@ from urllib.parse import quote, urljoin
 
 import aiohttp
 import pydantic
+from yarl import URL
+
 from pipelines_schema import log_frames
 from pipelines_schema.contract import (
     AcceptRequest,
@@ -26,9 +28,10 @@ from pipelines_schema.contract import (
     StepSpec,
     WireModel,
 )
-from yarl import URL
 
 CALL_SECONDS = 30.0
+COMPLETE_SECONDS = 120.0
+"""The coordinator checks the digest of the whole log before it answers."""
 RENEW_CALL_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
@@ -87,8 +90,6 @@ class CoordinatorClient:
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS
             ),
             connector=aiohttp.TCPConnector(limit=0),
-            # What a proxy variable of the agent's environment says is the operator's wish.
-            trust_env=True,
         )
         return self
 
@@ -122,19 +123,29 @@ class CoordinatorClient:
     async def accept(self, lease: LeaseRef) -> StepSpec:
         """Raises StaleLeaseError if the offer is no longer this agent's."""
         path = f"api/runner/{_quoted(lease.step_id)}/accept"
-        return await self._post(path, self.credential, AcceptRequest(epoch=lease.epoch), StepSpec)
+        spec = await self._post(path, self.credential, AcceptRequest(epoch=lease.epoch), StepSpec)
+        if (spec.step_id, spec.epoch) != (lease.step_id, lease.epoch):
+            raise CallRefusedError(200, f"accepting {lease} was answered with another step")
+        return spec
 
     async def complete(self, step_id: str, request: CompleteRequest) -> CompleteResponse:
         """Raises WrongOffsetError if the log isn't wholly acknowledged yet."""
         path = f"api/runner/{_quoted(step_id)}/complete"
-        return await self._post(path, self.credential, request, CompleteResponse)
+        return await self._post(
+            path, self.credential, request, CompleteResponse, seconds=COMPLETE_SECONDS
+        )
 
     async def send_log(self, spec: StepSpec, offset: int, frames: bytes) -> int:
         """Append frames at a byte of text; return the new offset. Raises WrongOffsetError."""
         headers = {"Upload-Offset": str(offset), "Content-Type": log_frames.CONTENT_TYPE}
         path = f"api/runner/{_quoted(spec.step_id)}/log?epoch={spec.epoch}"
         async with self._call(
-            "PATCH", path, spec.token, data=io.BytesIO(frames), headers=headers, seconds=CALL_SECONDS
+            "PATCH",
+            path,
+            spec.token,
+            data=io.BytesIO(frames),
+            headers=headers,
+            seconds=CALL_SECONDS,
         ) as response:
             return _offset_of(response)
 

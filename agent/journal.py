@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-from pipelines_schema.contract import Completion, CompletionReason, LeaseRef, StepSpec
 
 from agent.settings import is_safe_name
+from pipelines_schema.contract import Completion, CompletionReason, LeaseRef, StepSpec
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines_schema import log_frames
-from pipelines_schema.contract import StepSpec
-from pipelines_schema.log_frames import HEADER, MAX_CHUNK_BYTES, Frame, Stream
-
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -29,6 +25,9 @@ from agent.coordinator_client import (
     WrongOffsetError,
 )
 from agent.lease import retry_delay_seconds
+from pipelines_schema import log_frames
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.log_frames import HEADER, MAX_CHUNK_BYTES, Frame, Stream
 
 logger = logging.getLogger(__name__)
 

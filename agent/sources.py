@@ -14,7 +14,6 @@ import logging
 import os
 import random
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -25,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
-from pipelines_schema.contract import SourceSpec
 from pygit2.enums import FileMode
 
 from agent.journal import remove_folder
 from agent.lease import retry_delay_seconds
 from agent.settings import is_safe_name
+from pipelines_schema.contract import SourceSpec
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +43,17 @@ IDLE_TREES_PER_PROJECT = 3
 MAX_PROJECTS = 50
 MAX_KEPT_REFS = 200
 """Commits that later fetches may build on."""
+MAX_OTHER_FAILURES = 4
+"""How often a fetch is tried that fails for neither of the reasons below."""
+AWAY = re.compile(
+    r"returned error: (5\d\d|429|408)|Could not resolve|Failed to connect|Couldn't connect|"
+    r"Connection (refused|reset|timed out)|Empty reply|Recv failure|git took longer",
+    re.IGNORECASE,
+)
 PERMANENT = re.compile(
-    r"returned error: 4\d\d|Authentication failed|not our ref|no such remote ref|"
-    r"couldn't find remote ref|unable to update url base from redirection"
+    r"returned error: 4\d\d|Authentication failed|not our ref|could not read Username|"
+    r"couldn't find remote ref|unable to update url base from redirection",
+    re.IGNORECASE,
 )
 
 
@@ -239,14 +246,20 @@ async def _bring_commit(mirror: Path, source: SourceSpec, token: str) -> None:
         if problem is None and await asyncio.to_thread(_has_commit, mirror, source.commit):
             return
         problem = problem or "the fetched repository does not have it"
-        if PERMANENT.search(problem) or time.monotonic() > deadline:
-            raise SourceError(f"commit {source.commit} can't be fetched: {problem}")
         failures += 1
+        if time.monotonic() > deadline or not _worth_a_try(problem, failures):
+            raise SourceError(f"commit {source.commit} can't be fetched: {problem}")
         logger.info("fetching commit %s: %s", source.commit, problem)
-        if failures % 3 == 0:
+        if failures == MAX_OTHER_FAILURES - 1 and not AWAY.search(problem):
             # A mirror that a power cut damaged never gets well by itself; a new one costs little.
             await asyncio.to_thread(remove_folder, mirror)
         await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+
+
+def _worth_a_try(problem: str, failures: int) -> bool:
+    if AWAY.search(problem):
+        return True
+    return not PERMANENT.search(problem) and failures < MAX_OTHER_FAILURES
 
 
 async def _fetch(mirror: Path, source: SourceSpec, token: str) -> str | None:
@@ -452,6 +465,6 @@ def _remove(path: bytes) -> None:
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
-        shutil.rmtree(path)
+        remove_folder(Path(os.fsdecode(path)))
     else:
         os.unlink(path)

@@ -14,14 +14,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from pipelines_schema.contract import (
-    CompleteRequest,
-    Completion,
-    CompletionReason,
-    LeaseRef,
-    StepSpec,
-)
-
 from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
 from agent.coordinator_client import (
     CallRefusedError,
@@ -43,6 +35,13 @@ from agent.journal import Entry, Journal, Phase, Report
 from agent.lease import retry_delay_seconds
 from agent.log_shipper import LogShipper, LogSpool
 from agent.sources import LentSource, SourceError, Sources
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    StepSpec,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +65,8 @@ class Workshop:
     engine: Engine
     journal: Journal
     sources: Sources
+    engine_lost: Callable[[], None]
+    """Called when the engine went away under a step: no new work until it is back."""
     sign_in_again: Callable[[], Awaitable[None]]
     """Called when the agent's own credential is refused; returns when there is a new one."""
 
@@ -81,6 +82,7 @@ def report_of(result: StepResult) -> Report:
         Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
         Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
         Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
+        Outcome.ENGINE_LOST: CompletionReason.LOST,
     }
     return Report(
         status=Completion.FAILED,
@@ -148,9 +150,9 @@ class StepRun:
 
     def abandon(self) -> None:
         """The attempt is not ours any more: kill the script, report nothing, forget it."""
-        self._abandoned = True
-        if self._whole is not None:
+        if self._whole is not None and not self._abandoned:
             self._whole.cancel()
+        self._abandoned = True
 
     def _end_as(self, report: Report) -> None:
         if self._ends_as is None and self._entry.report is None:
@@ -231,7 +233,7 @@ class StepRun:
         self._end_as(
             failure(
                 CompletionReason.ENGINE,
-                f"The agent's disk takes no more of the log, so the step was ended: {spool.failure}",
+                f"The agent's disk takes no more, so the step was ended: {spool.failure}",
             )
         )
 
@@ -252,7 +254,10 @@ class StepRun:
                     resources.callback(source.release)
                 await fetch_artifacts(workshop.client, spec, self._entry.inputs)
                 request = request_of(self._entry, source)
-                return report_of(await workshop.engine.run(request, spool))
+                result = await workshop.engine.run(request, spool)
+                if result.outcome is Outcome.ENGINE_LOST:
+                    workshop.engine_lost()
+                return report_of(result)
         except (SourceError, ArtifactError) as error:
             return failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:

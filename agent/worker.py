@@ -10,22 +10,9 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-from pipelines_schema.contract import (
-    CompleteRequest,
-    Completion,
-    CompletionReason,
-    LeaseRef,
-    Offer,
-    PollRequest,
-    PollResponse,
-    RegisterRequest,
-    RenewRequest,
-    StepSpec,
-)
 
 from agent.coordinator_client import (
     CallRefusedError,
@@ -41,6 +28,18 @@ from agent.lease import LeaseTable, renewal_wait_seconds, retry_delay_seconds
 from agent.settings import AgentSettings, is_safe_name
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    Offer,
+    PollRequest,
+    PollResponse,
+    RegisterRequest,
+    RenewRequest,
+    StepSpec,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +59,18 @@ class RegistrationRefusedError(Exception):
 class Agent:
     """`run` once; `begin_drain` and `cancel_all` at any time, from the event loop."""
 
-    def __init__(self, settings: AgentSettings, engine: Engine) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        engine: Engine,
+        *,
+        revive_engine: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`revive_engine` is tried when the engine went away; it raises EngineUnavailable."""
         self._settings = settings
         self._engine = engine
+        self._revive_engine = revive_engine
+        self._engine_lost = asyncio.Event()
         self._client = CoordinatorClient(
             settings.url, poll_timeout_seconds=settings.poll_timeout_seconds
         )
@@ -72,6 +80,7 @@ class Agent:
             engine=engine,
             journal=Journal(settings.data_dir / "attempts"),
             sources=self._sources,
+            engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in_again,
         )
         self._leases: LeaseTable[StepRun] = LeaseTable()
@@ -126,18 +135,21 @@ class Agent:
         self._look_again()
         try:
             async with asyncio.TaskGroup() as group:
-                poller = group.create_task(self._poll_for_ever())
-                renewer = group.create_task(self._renew_for_ever())
+                tasks = [
+                    group.create_task(self._poll_for_ever()),
+                    group.create_task(self._renew_for_ever()),
+                    group.create_task(self._mend_engine_for_ever()),
+                ]
                 await self._finished.wait()
-                poller.cancel()
-                renewer.cancel()
+                for task in tasks:
+                    task.cancel()
         finally:
             # What could not be reported in time stays in the journal for the next start.
-            tasks = self._tasks | self._superseded
-            for task in tasks:
+            left = self._tasks | self._superseded
+            for task in left:
                 task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            if left:
+                await asyncio.wait(left)
 
     # --- step runs
 
@@ -163,6 +175,31 @@ class Agent:
         self._poll_again.set()
         if self._draining.is_set() and not self._leases and not self._accepting:
             self._finished.set()
+
+    # --- the engine
+
+    def _note_engine_lost(self) -> None:
+        """Until it answers again no work is asked for, so that no step is lost twice to it."""
+        self._engine_lost.set()
+        self._look_again()
+
+    async def _mend_engine_for_ever(self) -> None:
+        while True:
+            await self._engine_lost.wait()
+            failures = 0
+            while self._engine_lost.is_set():
+                try:
+                    if self._revive_engine is not None:
+                        await self._revive_engine()
+                    info = await self._engine.check()
+                except EngineUnavailable as error:
+                    failures += 1
+                    logger.warning("the engine is away: %s", error)
+                    await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+                else:
+                    logger.info("engine %s is back at %s", info.name, info.address)
+                    self._engine_lost.clear()
+                    self._look_again()
 
     # --- signing in
 
@@ -315,7 +352,7 @@ class Agent:
         )
 
     def _free_slots(self, free_bytes: int) -> int:
-        if self._draining.is_set():
+        if self._draining.is_set() or self._engine_lost.is_set():
             return 0
         if free_bytes < self._settings.min_free_bytes:
             logger.warning("only %d bytes are free in the data folder: no new work", free_bytes)
@@ -455,7 +492,18 @@ async def create_agent(
     settings = AgentSettings(
         url=url, token=token, data_dir=data_dir, name=name, slots=slots, labels=labels or {}
     )
-    return Agent(settings, await open_engine(engine, data_dir))
+    revive = revive_private_engine if engine in ("auto", "buildkit") else None
+    return Agent(settings, await open_engine(engine, data_dir), revive_engine=revive)
+
+
+async def revive_private_engine() -> None:
+    """Bring the machine's own engine up again. Raises EngineUnavailable."""
+    from agent.engines.private import EngineError, up
+
+    try:
+        await up()
+    except EngineError as error:
+        raise EngineUnavailable(str(error)) from error
 
 
 async def open_engine(name: str, data_dir: Path) -> Engine:
@@ -479,7 +527,10 @@ async def open_engine(name: str, data_dir: Path) -> Engine:
             log_limits_lifted=address.kind is EngineKind.PRIVATE,
         )
     if "://" in name:
-        return BuildKitEngine(name, data_dir=data_dir)
+        from agent.engines.private import engine_places
+
+        own = f"unix://{engine_places().socket}"
+        return BuildKitEngine(name, data_dir=data_dir, log_limits_lifted=name == own)
     raise EngineUnavailable(
         f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "
         "unix:///run/docker.sock or tcp://host:1234"

@@ -200,11 +200,19 @@ def make_app(services: Services) -> web.Application:
     app[GIT] = services.git
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
+    app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     modules = (agents, deliveries, git, runner, session, steps, tokens, webhooks)
     for module in (*modules, build_server, pages):
         module.add_routes(app)
     return app
+
+
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    """No browser guesses a type, and no cache keeps what a token showed."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if request.path.startswith("/api/"):
+        response.headers.setdefault("Cache-Control", "no-store")
 
 
 async def _health(_request: web.Request) -> web.Response:

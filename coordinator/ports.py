@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipelines_schema.log_frames import Frame
-
 from coordinator.domain.repo_url import RemoteUrl
+from pipelines_schema.log_frames import Frame
 
 MAX_WORKFLOW_FILES = 100
 """Of one commit; `workflow_files` gives one more, so that the reader notices."""

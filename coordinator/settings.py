@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import tomli
-from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from coordinator.domain.repo_url import RemotePolicy
+from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
+
+MAX_PORT = 65_535
 
 
 class SettingsError(Exception):
@@ -61,7 +63,6 @@ class Settings(BaseModel):
     git_processes: int = Field(
         default=8, ge=1, le=256, description="git processes that serve clients at once."
     )
-
     allow_http_repositories: bool = Field(
         default=False, description="Fetch projects' repositories by plain http too."
     )
@@ -91,6 +92,13 @@ class Settings(BaseModel):
     fetch_retry_seconds: float = Field(
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
     )
+
+    @field_validator("listen")
+    @classmethod
+    def _check_port(cls, listen: str) -> str:
+        if int(listen.rpartition(":")[2]) > MAX_PORT:
+            raise ValueError(f"a port is at most {MAX_PORT}")
+        return listen
 
     @property
     def remote_policy(self) -> RemotePolicy:

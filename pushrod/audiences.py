@@ -20,12 +20,19 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def say_step(step: Json) -> None:
+    say(f"-- {step['name']}: {step_summary(step)}")
+
+
 class RawBytes:
     """One step's log as it is."""
 
     def step_changed(self, step: Json) -> None:
         if int(step.get("attempt", 0)) > 1 and step["status"] == "RUNNING":
             say(f"-- attempt {step['attempt']}")
+
+    def step_waits(self, step: Json) -> None:
+        say_step(step)
 
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
         write_bytes(data)
@@ -47,6 +54,9 @@ class MarkedLines:
             attempt = int(step.get("attempt", 0))
             again = f" (attempt {attempt})" if attempt > 1 and status == "RUNNING" else ""
             say(f"-- {step['name']}: {step_summary(step)}{again}")
+
+    def step_waits(self, step: Json) -> None:
+        say_step(step)
 
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
         key = (step["id"], attempt)
@@ -71,6 +81,9 @@ class JsonLines:
 
     def step_changed(self, step: Json) -> None:
         print_line({"event": "step", "step": step})
+
+    def step_waits(self, step: Json) -> None:
+        print_line({"event": "waiting", "step": step})
 
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
         print_line(

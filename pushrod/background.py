@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -124,7 +124,11 @@ def _start(places: BackgroundPlaces, say: Say) -> Background:
         say(f"port {PREFERRED_PORT} is taken by something else: using a free one")
     offset = places.log.stat().st_size if places.log.exists() else 0
     say(f"starting pushrod in the background (log: {places.log})")
-    pid = spawn_detached(up_command(places.data, listen), environment=os.environ, output=places.log)
+    pid = spawn_detached(
+        up_command(places.data, listen),
+        environment=environment_for_demo(os.environ),
+        output=places.log,
+    )
     process = identify(pid)
     if process is None:
         raise CommandError(f"pushrod ended at once: {_tail(places.log, offset)}")
@@ -139,6 +143,15 @@ def up_command(data: Path, listen: str) -> Sequence[str]:
     """argv of the background process; `-P` keeps the current folder out of its imports."""
     options = ("--data", str(data), "--listen", listen)
     return (sys.executable, "-P", "-m", "pushrod", "up", *options)
+
+
+def environment_for_demo(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without the user's settings of pushrod, which are meant for another; the engine is shared."""
+    return {
+        name: text
+        for name, text in environment.items()
+        if not name.startswith("PUSHROD_") or name.startswith("PUSHROD_ENGINE_")
+    }
 
 
 async def _ready_url(places: BackgroundPlaces, background: Background) -> str:

@@ -34,6 +34,10 @@ class Audience(Protocol):
         """The step has another status or attempt than before."""
         ...
 
+    def step_waits(self, step: Json) -> None:
+        """The step has been ready for a while, and nobody takes it: `waitsFor` says why."""
+        ...
+
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
         """More of the log, in order; `offset` is the first byte's place in this attempt's."""
         ...
@@ -68,6 +72,8 @@ async def follow_build(
     async with asyncio.TaskGroup() as group:
         while True:
             build = await patiently(partial(client.build, build_id, seen=seen), patience)
+            if seen == int(build["version"]):
+                _tell_waiting(build, only_step, audience)
             seen = int(build["version"])
             for step in steps_of(build):
                 if only_step is None or step["id"] == only_step:
@@ -119,6 +125,13 @@ def _tell_change(step: Json, shown: dict[str, tuple[str, int]], audience: Audien
     if shown.get(step["id"]) != now:
         shown[step["id"]] = now
         audience.step_changed(step)
+
+
+def _tell_waiting(build: Json, only_step: str | None, audience: Audience) -> None:
+    """After a held question's whole time with no news; a short wait needs no words."""
+    for step in steps_of(build):
+        if step["status"] == "READY" and step.get("waitsFor") and only_step in (None, step["id"]):
+            audience.step_waits(step)
 
 
 def _start_stream(

@@ -22,9 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines_schema.contract import WORKSPACE
-from pipelines_schema.log_frames import Stream
-
 from agent.engines.outputs import collect_outputs
 from agent.engines.protocol import (
     CacheMount,
@@ -35,6 +32,8 @@ from agent.engines.protocol import (
     StepRequest,
     StepResult,
 )
+from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.log_frames import Stream
 
 DEFAULT_UID = 60600
 """Of the range that neither Debian nor systemd hands out (60578 to 61183)."""
@@ -174,7 +173,10 @@ class HostEngine:
         return EngineInfo(name="host", version=os.uname().release, address=bash)
 
     async def close(self) -> None:
-        """Nothing is held between attempts."""
+        """Leave no empty folders; caches stay for the next start."""
+        for folder in (self._work_dir / "attempts", self._work_dir / "caches", self._work_dir):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     async def reap(self, attempt_id: str) -> None:
         """Wait until the supervisor of a dead agent has done its work, then do what is left."""

@@ -61,7 +61,9 @@ class Outcome(Enum):
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
     ENGINE_FAILED = "engine failed"
-    """The script did not run, or the engine lost it: `message` says why and what to do."""
+    """The script can't run so (no such image, …): `message` says why and what to do."""
+    ENGINE_LOST = "engine lost"
+    """The engine is away, before or while the script ran: another try may well succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pipelines_schema.contract import (
-    PollRequest,
-    RegisterRequest,
-    RegisterResponse,
-    RenewRequest,
-)
 
 from coordinator.api.context import ACCOUNTS, CORE, DISPATCH
 from coordinator.api.middleware import principal_of, read_model
@@ -17,6 +11,12 @@ from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.storage import accounts as stored
+from pipelines_schema.contract import (
+    PollRequest,
+    RegisterRequest,
+    RegisterResponse,
+    RenewRequest,
+)
 
 
 def add_routes(app: web.Application) -> None:

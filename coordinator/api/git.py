@@ -39,7 +39,7 @@ async def rpc(request: web.Request) -> web.StreamResponse:
         return _refuse(error)
 
     async def after_receive() -> Sequence[str]:
-        return await request.app[INGEST].refs_moved(project)
+        return await request.app[INGEST].refs_moved(project, principal)
 
     return await request.app[GIT].rpc(
         request,

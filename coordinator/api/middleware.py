@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -59,14 +59,17 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return error_response(409, str(error))
     except ValidationError as error:
         details = [
-            {"path": ".".join(map(str, problem["loc"])), "message": problem["msg"]}
+            {"path": path_of(problem["loc"]), "message": problem["msg"]}
             for problem in error.errors()
         ]
         return error_response(400, "the request's body breaks its rules", details=details)
     except web.HTTPException as error:
         if error.status < 400 or request.path.startswith("/git/"):
             raise
-        return error_response(error.status, error.reason)
+        response = error_response(error.status, error.reason)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception:  # the last resort; the traceback is in the coordinator's own log
@@ -111,26 +114,65 @@ async def principal_of(request: web.Request, right: Right | None = None) -> Prin
     return principal
 
 
-async def read_json(request: web.Request) -> object:
-    """Raises Invalid."""
+async def read_json(request: web.Request, *, any_text: Collection[str] = ()) -> object:
+    """What no database can store is refused: NUL, half surrogate pairs, numbers beyond 64 bits.
+
+    The members of the body named in `any_text` may hold such text. Raises Invalid.
+    """
     body = await request.read()
     try:
-        return _parse(body)
+        text = body.decode("utf-8")
+        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_bounded_int)
+        # Only an escape can bring such a character in.
+        problems = list(_bad_texts(value, (), any_text)) if "\\u" in text else []
     except (ValueError, RecursionError) as error:
         raise errors.Invalid("the body must be JSON (UTF-8)") from error
-
-
-def _parse(body: bytes) -> object:
-    return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    if problems:
+        raise errors.Invalid("the request's body breaks its rules", details=problems)
+    return value
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-async def read_model(request: web.Request, model: type[Model]) -> Model:
+def _bounded_int(text: str) -> int:
+    value = int(text)
+    if value.bit_length() > 63:
+        raise errors.Invalid(f"the number {text[:40]} is out of range")
+    return value
+
+
+def _bad_texts(
+    value: object, path: tuple[str | int, ...], any_text: Collection[str]
+) -> Iterator[dict[str, str]]:
+    if isinstance(value, str):
+        if "\0" in value:
+            yield {"path": path_of(path), "message": "this text holds a NUL character"}
+        elif any("\ud800" <= character <= "\udfff" for character in value):
+            yield {"path": path_of(path), "message": "this text holds half of a surrogate pair"}
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _bad_texts(key, path, ())
+            if path or key not in any_text:
+                yield from _bad_texts(item, (*path, key), any_text)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _bad_texts(item, (*path, index), any_text)
+
+
+def path_of(parts: Sequence[str | int]) -> str:
+    """`("steps", 0, "name")` → `steps[0].name`, as the workflow language writes it."""
+    texts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts]
+    path = "".join(texts).removeprefix(".")
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+async def read_model(
+    request: web.Request, model: type[Model], *, any_text: Collection[str] = ()
+) -> Model:
     """Raises Invalid, ValidationError."""
-    body = await read_json(request)
+    body = await read_json(request, any_text=any_text)
     if not isinstance(body, dict):
         raise errors.Invalid("the body must be a JSON object")
     return model.model_validate(body)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import unquote
 
 from aiohttp import web
+
+from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
+from coordinator.api.middleware import principal_of, read_model
+from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
+from coordinator.domain.model import Attempt, AttemptState, Step
+from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from pipelines_schema.contract import AcceptRequest, CompleteRequest
 from pipelines_schema.log_frames import (
     CONTENT_TYPE,
@@ -18,19 +25,13 @@ from pipelines_schema.log_frames import (
     decode,
 )
 
-from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
-from coordinator.domain.model import Attempt, AttemptState, Step
-from coordinator.domain.permissions import Principal, PrincipalKind, Right
-
 MAX_BODY_BYTES = MAX_CHUNK_BYTES + HEADER.size * 65_536
 READ_BYTES = 256 * 1024
 
 
 def add_routes(app: web.Application) -> None:
     step = "/api/runner/{step_id}"
-    app.router.add_get(step, get_step)
+    app.router.add_get(step, get_step, allow_head=False)  # a HEAD must not claim
     app.router.add_post(f"{step}/accept", accept)
     app.router.add_post(f"{step}/complete", complete)
     app.router.add_patch(f"{step}/log", append_log)
@@ -54,6 +55,9 @@ async def get_step(request: web.Request) -> web.Response:
         return web.json_response(spec.to_json())
     if principal.kind is PrincipalKind.STEP:
         raise Forbidden("an attempt's own token can't claim a step")
+    if "Authorization" not in request.headers:
+        # A claim changes things although it is a GET, which a session isn't checked for.
+        raise Forbidden("a browser's session can't claim a step")
     script = await request.app[RUNNER].claim(principal, step_id)
     return web.Response(text=script, content_type="text/plain", headers=NO_STORE)
 
@@ -70,7 +74,8 @@ async def accept(request: web.Request) -> web.Response:
 
 async def complete(request: web.Request) -> web.Response:
     principal = await _runner(request)
-    wanted = await read_model(request, CompleteRequest)
+    # Logs are bytes in the end, and no odd character of theirs may keep a worker from completing.
+    wanted = await read_model(request, CompleteRequest, any_text=("logs", "message"))
     answer = await request.app[RUNNER].complete(principal, request.match_info["step_id"], wanted)
     return web.json_response(answer.to_json())
 
@@ -122,12 +127,12 @@ async def put_artifact(request: web.Request) -> web.Response:
     if attempt.state is not AttemptState.RUNNING:
         raise Conflict("this attempt has ended", stale=True)
     mode = request.query.get("mode", "644")
-    if not re.fullmatch(r"0?[0-7]{3,4}", mode, re.ASCII):
+    if not re.fullmatch(r"[0-7]{1,5}", mode, re.ASCII):
         raise Invalid("mode must be permission bits in octal, such as 755")
     artifact = await request.app[ARTIFACTS].store(
         step,
         attempt,
-        request.match_info["name"],
+        artifact_name(request),
         _chunks(request),
         mode=int(mode, 8),
         sha256=request.headers.get("X-Content-Sha256"),
@@ -135,6 +140,15 @@ async def put_artifact(request: web.Request) -> web.Response:
     return web.json_response(
         {"name": artifact.name, "size": artifact.size, "sha256": artifact.sha256}, status=201
     )
+
+
+def artifact_name(request: web.Request) -> str:
+    """From the raw path: aiohttp leaves `%FF` as it is, which is a different name."""
+    _, _, raw = request.rel_url.raw_path.partition("/artifacts/")
+    try:
+        return unquote(raw, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Invalid("an artifact's name must be UTF-8") from error
 
 
 async def _chunks(request: web.Request) -> AsyncIterator[bytes]:

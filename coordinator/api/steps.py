@@ -9,6 +9,7 @@ from aiohttp import web
 
 from coordinator.api.context import ARTIFACTS, CORE, LOGS
 from coordinator.api.middleware import principal_of
+from coordinator.api.runner import artifact_name
 from coordinator.domain.errors import Forbidden, Invalid
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.services.logs import SLICE_MAX_BYTES, LogSlice
@@ -110,7 +111,7 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
     """An attachment that no browser renders: its bytes are somebody else's."""
     principal = await _reader(request)
     artifact, account_id = await request.app[ARTIFACTS].get(
-        principal, request.match_info["step_id"], request.match_info["name"]
+        principal, request.match_info["step_id"], artifact_name(request)
     )
     file_name = quote(artifact.name.rpartition("/")[2])
     response = web.StreamResponse(

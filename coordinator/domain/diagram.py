@@ -27,9 +27,7 @@ def diagrams() -> str:
     return f"Builds:\n\n{build}\nSteps:\n\n{step}"
 
 
-def _diagram(
-    table: Mapping[tuple[S, E], S], initial: tuple[S, ...], finished: frozenset[S]
-) -> str:
+def _diagram(table: Mapping[tuple[S, E], S], initial: tuple[S, ...], finished: frozenset[S]) -> str:
     lines = ["```mermaid", "stateDiagram-v2"]
     lines += [f"    [*] --> {state}" for state in initial]
     lines += [f"    {old} --> {new}: {event}" for (old, event), new in table.items()]

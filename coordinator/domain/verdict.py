@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pipelines_schema.contract import Completion, CompletionReason
-
 from coordinator.domain.lifecycle import StepEvent
 from coordinator.domain.model import AttemptState
+from pipelines_schema.contract import Completion, CompletionReason
 
 MAX_LOST = 5
 """After so many attempts lost with their agents the step itself is taken for the cause."""

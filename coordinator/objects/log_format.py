@@ -15,9 +15,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.log_frames import Frame, Stream
-
 from coordinator.ports import LogDigest, LogLine
+from pipelines_schema.log_frames import Frame, Stream
 
 RECORD = struct.Struct(">BQI")
 """A frame's stream, arrival time (ms since the epoch) and length."""

@@ -13,13 +13,13 @@ from typing import TypeVar
 import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
-from pipelines_schema.log_frames import Frame
 
 from coordinator.objects import log_format
 from coordinator.objects.log_format import DamagedLog, FramesIndex, FramesWriter
 from coordinator.objects.log_index import LogDiscovery, LogIndex, Span
 from coordinator.objects.stores import make_durable
 from coordinator.ports import LogDigest, LogLine, OffsetMismatch
+from pipelines_schema.log_frames import Frame
 
 _T = TypeVar("_T")
 

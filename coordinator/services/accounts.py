@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ KNOWN_FOR = timedelta(seconds=10)
 TOUCH_EVERY = timedelta(minutes=10)
 """`last use` of a token is no finer than this: a write per request would cost more than it says."""
 SESSION_LIFE = timedelta(days=14)
+UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(slots=True)
@@ -103,7 +105,10 @@ class Accounts:
         return account if account and principal.sees(account.id) else None
 
     async def find_or_create(self, principal: Principal, key: str) -> Account:
-        """The administrator's token creates an unknown account; any other gets NotFound."""
+        """The administrator's token creates an unknown account; any other gets NotFound.
+
+        One named by a UUID gets that id, so that its client finds what it asked for.
+        """
         if account := await self.find(principal, key):
             return account
         if Right.ADMINISTER not in principal.rights or principal.account_id is not None:
@@ -112,7 +117,7 @@ class Accounts:
         async def create(connection: AsyncConnection) -> Account:
             if existing := await stored.find_account(connection, key):
                 return existing
-            account_id = new_id()
+            account_id = key if UUID_TEXT.fullmatch(key) else new_id()
             wanted = slug_of(key, fallback="account")
             taken = await stored.account_slugs_like(connection, wanted)
             account = Account(id=account_id, slug=free_slug(wanted, taken), name=key)

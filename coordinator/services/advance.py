@@ -72,7 +72,10 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
         )
     if settlement.finished is not None and build_state not in FINISHED_BUILD:
         build_state = advance_build(build_state, settlement.finished)
-        await stored.update_build(connection, build_id, state=build_state.value, finished_at=now)
+        ended = {"state": build_state.value, "finished_at": now}
+        if build_state is BuildState.SUCCEEDED:
+            ended["reason"] = None  # a cancel that came too late
+        await stored.update_build(connection, build_id, **ended)
     else:
         await stored.update_build(connection, build_id)
     return build_state

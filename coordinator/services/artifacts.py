@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.domain.errors import Invalid, NotFound, TooLarge
+from coordinator.domain.errors import Invalid, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.lifecycle import FINISHED_STEP
-from coordinator.domain.model import Artifact, Attempt, Step
+from coordinator.domain.model import Artifact, Attempt, AttemptState, Step
 from coordinator.domain.permissions import Principal
 from coordinator.ports import BlobTooLarge
 from coordinator.services.core import Core
@@ -21,6 +21,10 @@ MAX_NAME_BYTES = 1024
 
 def checked_name(name: str) -> str:
     """A path below the workspace in its one spelling. Raises Invalid, saying what is wrong."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the artifact name {name!r} is not UTF-8") from error
     path = PurePosixPath(name)
     parts = path.parts
     if not parts or path.is_absolute() or ".." in parts or str(path) != name:
@@ -28,14 +32,10 @@ def checked_name(name: str) -> str:
             f"the artifact name {name!r} is not a plain path below the workspace: "
             "write it like `dist/app.whl`, without `..`, `.`, `//` or a leading `/`"
         )
-    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+    if size > MAX_NAME_BYTES:
         raise Invalid(f"an artifact's name may have {MAX_NAME_BYTES} bytes")
     if any(ord(character) < 32 or ord(character) == 127 for character in name):
         raise Invalid(f"the artifact name {name!r} has a control character")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise Invalid(f"the artifact name {name!r} is not UTF-8") from error
     return name
 
 
@@ -53,7 +53,7 @@ class Artifacts:
         mode: int,
         sha256: str | None,
     ) -> Artifact:
-        """Raises Invalid (name, mode, digest), TooLarge."""
+        """Raises Invalid (name, digest), TooLarge, StaleEpoch."""
         name = checked_name(name)
         try:
             blob = await self.core.blobs.put(
@@ -73,9 +73,14 @@ class Artifacts:
             sha256=blob.sha256,
             mode=mode & 0o777,
         )
-        await self.core.database.write(
-            lambda connection: stored.save_artifact(connection, artifact)
-        )
+
+        async def save(connection: AsyncConnection) -> None:
+            current = await stored.find_attempt(connection, step.id, attempt.epoch)
+            if current is None or current.state is not AttemptState.RUNNING:
+                raise StaleEpoch("this attempt has ended")
+            await stored.save_artifact(connection, artifact)
+
+        await self.core.database.write(save)
         return artifact
 
     async def list_of(self, principal: Principal, step_id: str) -> Sequence[Artifact]:

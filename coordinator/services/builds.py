@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines_schema import Workflow, parse_workflow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound
@@ -26,6 +26,7 @@ from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.news import build_topic, wait_for
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from pipelines_schema import Workflow, parse_workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,14 @@ class Builds:
         self, principal: Principal, project_id: str | None, build_id: str, seen: int, seconds: float
     ) -> tuple[Build, Sequence[Step]]:
         """As `get`, held until the build's version is not `seen` or the time is over."""
-        with self.core.news.listen(build_topic(build_id)) as moved:
-            build, steps = await self.get(principal, project_id, build_id)
-            if build.version != seen or not await wait_for(moved, seconds):
-                return build, steps
-        return await self.get(principal, project_id, build_id)
+        until = time.monotonic() + seconds
+        while True:
+            with self.core.news.listen(build_topic(build_id)) as moved:
+                build, steps = await self.get(principal, project_id, build_id)
+                left = until - time.monotonic()
+                if build.version != seen or left <= 0 or self.core.news.closing:
+                    return build, steps
+                await wait_for(moved, left)
 
     async def cancel(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Steps not handed out end at once; a running one when its agent has killed it, or its

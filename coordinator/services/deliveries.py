@@ -270,13 +270,16 @@ class Deliveries:
                 gone.append(
                     f"{short_name(ref.ref)}: {str(ref.after)[:10]} is no longer at the forge"
                 )
+        if not here:
+            await self._write_end(delivery, DeliveryState.IGNORED, "; ".join(gone))
+            return
 
         async def end(
             connection: AsyncConnection, builds: Sequence[Build], lines: Sequence[str]
         ) -> None:
             await self._end(connection, delivery, builds, [*gone, *lines])
 
-        await self.ingest.build_moved(project, here, end)
+        await self.ingest.build_moved(project, here, also=end)
 
     async def _build_pull_request(
         self, delivery: Delivery, project: Project, event: ForgeEvent

@@ -8,20 +8,12 @@ reconnects.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
-from pipelines_schema.contract import (
-    Completion,
-    CompletionReason,
-    LeaseRef,
-    Offer,
-    PollRequest,
-    PollResponse,
-    RenewResponse,
-)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import StepEvent, StepState
@@ -33,6 +25,15 @@ from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic
 from coordinator.storage import accounts as stored_accounts
 from coordinator.storage import builds as stored
+from pipelines_schema.contract import (
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    Offer,
+    PollRequest,
+    PollResponse,
+    RenewResponse,
+)
 
 log = structlog.get_logger()
 
@@ -41,6 +42,8 @@ READY_MAX = 5_000
 ONLINE_SECONDS = 75.0
 """An agent that was silent for longer is shown as offline."""
 SEEN_EVERY_SECONDS = 300.0
+SEEN = re.compile(r"[0-9]{1,18}", re.ASCII)
+"""A cursor of ours; any other is an agent that has seen nothing."""
 
 
 @dataclass(slots=True)
@@ -84,8 +87,6 @@ class Dispatch:
         for step in steps:
             running = step.state is StepState.RUNNING
             self.register(step, step.epoch, step.holder or "", running=running)
-            if step.cancel_requested_by is not None:
-                self._mark_cancelled(self._hand_outs[step.id])
         self.wake()
 
     async def run(self) -> None:
@@ -169,11 +170,13 @@ class Dispatch:
 
     def _deliver(self, made: list[HandOut]) -> None:
         for hand_out in made:
-            self._hand_outs[hand_out.step_id] = hand_out
             waiter = self._waiters.get(hand_out.holder.removeprefix("agent:"))
-            if waiter is None:
+            # The poll may have ended, or said anew what is free, while the offer was saved.
+            if waiter is None or self._effective(waiter).free < 1:
                 hand_out.deadline = _now()
+                self._hand_outs[hand_out.step_id] = hand_out
                 continue
+            self._hand_outs[hand_out.step_id] = hand_out
             waiter.offers.append(
                 Offer(
                     step_id=hand_out.step_id,
@@ -189,6 +192,8 @@ class Dispatch:
             self._deadline_moved.clear()
             due = [item for item in self._hand_outs.values() if item.deadline <= _now()]
             for hand_out in due:
+                if not self._is_over(hand_out):
+                    continue
                 try:
                     await self._expire(hand_out)
                 except Exception:  # a task root: tried again a second later
@@ -204,25 +209,39 @@ class Dispatch:
                 continue
 
     async def _expire(self, hand_out: HandOut) -> None:
-        """An offer goes back to the queue; a running attempt is lost."""
+        """An offer goes back to the queue; a running attempt is lost.
 
-        async def expire(connection: AsyncConnection) -> None:
+        The write may have to wait in its queue: what was accepted or renewed before its turn stays.
+        """
+
+        async def expire(connection: AsyncConnection) -> bool:
             step = await stored.find_step(connection, hand_out.step_id)
+            if not self._is_over(hand_out):
+                return False
             if step is None or step.epoch != hand_out.epoch:
-                return
+                return True
             if step.state is StepState.OFFERED:
                 await advance.move_step(self._core, connection, step, StepEvent.EXPIRE)
             elif step.state is StepState.RUNNING:
+                if not hand_out.running:
+                    return False  # accepted in this very group commit
                 await self._lose(connection, step)
+            return True
 
-        def committed(_: None) -> None:
+        def committed(expired: bool) -> None:
+            if not expired:
+                return
+            log.info("hand-out expired", step=hand_out.step_id, epoch=hand_out.epoch)
             self.release(hand_out.step_id, hand_out.epoch)
             self._core.news.publish(build_topic(hand_out.build_id))
             self._core.news.publish(log_topic(f"{hand_out.step_id}-{hand_out.epoch}"))
             self.wake()
 
-        log.info("hand-out expired", step=hand_out.step_id, epoch=hand_out.epoch)
         await self._core.database.write(expire, committed=committed)
+
+    def _is_over(self, hand_out: HandOut) -> bool:
+        """Its time is over, and nobody has accepted, renewed or ended it meanwhile."""
+        return self._hand_outs.get(hand_out.step_id) is hand_out and hand_out.deadline <= _now()
 
     async def _lose(self, connection: AsyncConnection, step: Step) -> None:
         attempt = await stored.find_attempt(connection, step.id, step.epoch)
@@ -244,6 +263,10 @@ class Dispatch:
     ) -> None:
         """A hand-out that the database has; its lease starts now."""
         lease = lease_seconds or step.lease_seconds or self._core.settings.lease_seconds
+        waiter = self._waiters.get(holder.removeprefix("agent:"))
+        if running and waiter is not None:
+            # The poll that waits may have been sent before this was accepted; the next one knows.
+            waiter.agent = replace(waiter.agent, free=max(waiter.agent.free - 1, 0))
         self._hand_outs[step.id] = HandOut(
             step_id=step.id,
             build_id=step.build_id,
@@ -253,6 +276,8 @@ class Dispatch:
             deadline=_now() + (lease if running else self._core.settings.accept_seconds),
             lease_seconds=lease,
         )
+        if step.cancel_requested_by is not None:
+            self._mark_cancelled(self._hand_outs[step.id])
         self._deadline_moved.set()
 
     def release(self, step_id: str, epoch: int) -> None:
@@ -263,8 +288,11 @@ class Dispatch:
 
     def cancelled(self, build_id: str) -> None:
         """The build was cancelled: tell its agents. A worker that can't be told is let go."""
-        for hand_out in self._hand_outs.values():
+        for hand_out in list(self._hand_outs.values()):
             if hand_out.build_id != build_id or hand_out.cancel_sequence is not None:
+                continue
+            if not hand_out.running:
+                self.release(hand_out.step_id, hand_out.epoch)
                 continue
             self._mark_cancelled(hand_out)
             if not hand_out.holder.startswith("agent:"):
@@ -272,6 +300,7 @@ class Dispatch:
             if waiter := self._waiters.get(hand_out.holder.removeprefix("agent:")):
                 waiter.woken.set()
         self._deadline_moved.set()
+        self.wake()
 
     def _mark_cancelled(self, hand_out: HandOut) -> None:
         self._cancel_sequence += 1
@@ -282,7 +311,7 @@ class Dispatch:
     async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
         """Held until there is an offer, a new cancel, a lost lease, or the time is over."""
         await self._heard_of(agent)
-        seen = int(request.seen) if request.seen.isdigit() else 0
+        seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
         lost = self._renew(agent, request.leases)
         waiter = self._wait_as(agent, request)
         try:

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pipelines_schema import Problem, Workflow, step_environment
-from pipelines_schema import Step as WorkflowStep
-
 from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.ports import Commit
 from coordinator.services.core import new_id
+from pipelines_schema import Problem, Workflow, step_environment
+from pipelines_schema import Step as WorkflowStep
 
 MAX_MESSAGE_CHARACTERS = 10_000
 

@@ -12,6 +12,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.deliveries import PullRequest, asks_to_skip
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.model import Build, Project, WorkflowRecord, WorkflowSource
+from coordinator.domain.permissions import Principal
+from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
+from coordinator.services import audit
+from coordinator.services.builds import save_draft
+from coordinator.services.core import Core, new_id
+from coordinator.services.dispatch import Dispatch
+from coordinator.services.drafts import Draft, Origin, draft, hold
+from coordinator.storage import projects as stored
 from pipelines_schema import (
     Parsed,
     Problem,
@@ -19,22 +32,12 @@ from pipelines_schema import (
     triggered_by_pull_request,
     triggered_by_push,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from coordinator.domain.deliveries import PullRequest, asks_to_skip
-from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import Build, Project, WorkflowRecord, WorkflowSource
-from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
-from coordinator.services.builds import save_draft
-from coordinator.services.core import Core, new_id
-from coordinator.services.dispatch import Dispatch
-from coordinator.services.drafts import Draft, Origin, draft, hold
-from coordinator.storage import projects as stored
 
 log = structlog.get_logger()
 
 BRANCH = "refs/heads/"
 SHOWN_PROBLEMS = 10
+SHOWN_BUILDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,7 @@ class Ingest:
             except Exception:  # a task root: the other projects are caught up all the same
                 log.exception("catching up failed", project=project.id)
 
-    async def refs_moved(self, project: Project) -> list[str]:
+    async def refs_moved(self, project: Project, principal: Principal | None = None) -> list[str]:
         """Queue builds for the refs that moved; return lines for the one who pushed."""
         async with self._locks.setdefault(project.id, asyncio.Lock()):
             refs = await self.core.repositories.refs(project.id)
@@ -101,11 +104,15 @@ class Ingest:
             moved = moved_refs(seen, refs)
             if not moved:
                 return []
-            _, lines = await self.build_moved(project, moved)
+            _, lines = await self.build_moved(project, moved, principal)
             return lines
 
     async def build_moved(
-        self, project: Project, moved: Sequence[MovedRef], also: AlsoSave = _save_nothing
+        self,
+        project: Project,
+        moved: Sequence[MovedRef],
+        principal: Principal | None = None,
+        also: AlsoSave = _save_nothing,
     ) -> tuple[Sequence[Build], list[str]]:
         """Queue builds for these refs, whose commits are in the project's repository.
 
@@ -115,7 +122,7 @@ class Ingest:
         branches, lines = await self._read_branches(project, moved)
 
         async def save(connection: AsyncConnection) -> list[Build]:
-            builds = await self._save(connection, project, moved, branches)
+            builds = await self._save(connection, project, moved, branches, principal)
             await also(connection, builds, lines)
             return builds
 
@@ -181,6 +188,7 @@ class Ingest:
         project: Project,
         moved: Sequence[MovedRef],
         branches: Sequence[PushedBranch],
+        principal: Principal | None,
     ) -> list[Build]:
         builds = []
         for pushed in branches:
@@ -191,6 +199,17 @@ class Ingest:
                     builds.append(await save_draft(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
+        await audit.record(
+            self.core,
+            connection,
+            "push.received",
+            principal,
+            account_id=project.account_id,
+            project_id=project.id,
+            refs=len(moved),
+            first={"ref": moved[0].ref, "old": moved[0].old, "new": moved[0].new},
+            builds=[build.number for build in builds[:SHOWN_BUILDS]],
+        )
         return builds
 
     async def _draft(

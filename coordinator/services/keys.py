@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 KEY_BYTES = 32
@@ -14,7 +14,7 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    master: bytes
+    master: bytes = field(repr=False)
 
     def step_token(self, step_id: str, epoch: int) -> str:
         """A token for one attempt. Derived, so that the same script can be served again."""
@@ -29,7 +29,7 @@ class Keys:
         if prefix != "prs" or not epoch.isascii() or not epoch.isdigit() or len(epoch) > 18:
             return None
         expected = self._sign(f"step:{step_id}:{int(epoch)}")
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass")):
             return None
         return step_id, int(epoch)
 

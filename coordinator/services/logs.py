@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pipelines_schema.log_frames import Frame
 
 from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
@@ -14,6 +13,7 @@ from coordinator.ports import LogDigest, OffsetMismatch
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage import builds as stored
+from pipelines_schema.log_frames import Frame
 
 SLICE_MAX_BYTES = 4 * 1024 * 1024
 
@@ -43,6 +43,7 @@ class Logs:
             raise StaleEpoch("this attempt has ended")
         size = sum(len(frame.data) for frame in frames)
         if offset + size > self.core.settings.max_log_bytes:
+            await self._check_offset(attempt, offset)
             raise TooLarge(f"a log may hold {self.core.settings.max_log_bytes} bytes")
         if size == 0:
             return await self._check_offset(attempt, offset)
@@ -89,28 +90,27 @@ class Logs:
         max_bytes: int = SLICE_MAX_BYTES,
     ) -> LogSlice:
         """From `offset`, held until there is a byte, the log is complete or the time is over."""
-        step, attempt = await self._find(principal, step_id, attempt_number)
-        if attempt is None:
-            with self.core.news.listen(build_topic(step.build_id)) as moved:
+        until = time.monotonic() + wait_seconds
+        while True:
+            step, attempt = await self._find(principal, step_id, attempt_number)
+            topics = [build_topic(step.build_id)]
+            if attempt is not None:
+                attempt_number = attempt.number  # stay with it when the step is tried once more
+                topics.append(log_topic(attempt.id))
+            with self.core.news.listen(*topics) as moved:
                 step, attempt = await self._find(principal, step_id, attempt_number)
-                if attempt is None and wait_seconds > 0:
-                    await wait_for(moved, wait_seconds)
-                    step, attempt = await self._find(principal, step_id, attempt_number)
+                slice_ = await self._slice(step, attempt, offset, max_bytes)
+                left = until - time.monotonic()
+                if slice_.data or slice_.complete or left <= 0 or self.core.news.closing:
+                    return slice_
+                await wait_for(moved, left)
+
+    async def _slice(
+        self, step: Step, attempt: Attempt | None, offset: int, max_bytes: int
+    ) -> LogSlice:
         if attempt is None:
             complete = step.finished_at is not None
             return LogSlice(data=b"", offset=offset, attempt=0, complete=complete, size=0)
-        topics = (log_topic(attempt.id), build_topic(step.build_id))
-        with self.core.news.listen(*topics) as moved:
-            slice_ = await self._slice(attempt, offset, max_bytes)
-            if slice_.data or slice_.complete or not wait_seconds:
-                return slice_
-            await wait_for(moved, wait_seconds)
-        _, attempt = await self._find(principal, step_id, attempt.number)
-        if attempt is None:
-            raise NotFound("there is no such attempt")
-        return await self._slice(attempt, offset, max_bytes)
-
-    async def _slice(self, attempt: Attempt, offset: int, max_bytes: int) -> LogSlice:
         # The state was read before the bytes: an ended attempt's log can't grow any more.
         ended = attempt.state is not AttemptState.RUNNING
         data = await self.core.logs.read(attempt.id, offset, max_bytes)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines_schema import workflow_from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound
@@ -17,6 +16,7 @@ from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.storage import projects as stored
+from pipelines_schema import workflow_from_json
 
 
 @dataclass(frozen=True, slots=True)

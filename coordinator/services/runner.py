@@ -10,18 +10,6 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import structlog
-from pipelines_schema.contract import (
-    ArtifactRef,
-    CacheDir,
-    CompleteRequest,
-    CompleteResponse,
-    Completion,
-    CompletionReason,
-    DependencySpec,
-    SourceSpec,
-    StepSpec,
-)
-from pipelines_schema.log_frames import Frame, Stream
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, NotFound, StaleEpoch
@@ -45,6 +33,18 @@ from coordinator.services.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from pipelines_schema.contract import (
+    ArtifactRef,
+    CacheDir,
+    CompleteRequest,
+    CompleteResponse,
+    Completion,
+    CompletionReason,
+    DependencySpec,
+    SourceSpec,
+    StepSpec,
+)
+from pipelines_schema.log_frames import Frame, Stream
 
 log = structlog.get_logger()
 
@@ -277,7 +277,9 @@ class Runner:
         if principal.kind is PrincipalKind.STEP:
             if principal.step_id != step_id:
                 raise NotFound("step not found")
-            epoch = principal.epoch if epoch is None else epoch
+            if epoch not in (None, principal.epoch):
+                raise StaleEpoch
+            epoch = principal.epoch
         elif principal.kind is not PrincipalKind.AGENT:
             principal.require(Right.BUILD)
         elif epoch is None:
@@ -311,12 +313,12 @@ class Runner:
             exit_code=request.exit_code,
             reason=CompletionReason.ENGINE if problem else request.reason,
         )
-        message = "\n".join(filter(None, [problem, request.message])) or None
+        message = "\n".join(filter(None, [problem, _storable(request.message)])) or None
 
         async def finish(connection: AsyncConnection) -> tuple[Step, BuildState]:
             step, attempt = await self._attempt(connection, principal, step_id, request.epoch)
-            if attempt.state is not AttemptState.RUNNING or step.epoch != attempt.epoch:
-                raise StaleEpoch("this attempt has ended meanwhile")
+            if attempt.state is not AttemptState.RUNNING:
+                raise _EndedMeanwhile
             _, state = await advance.end_attempt(
                 self.core, connection, step, attempt, end, digest, message
             )
@@ -329,7 +331,11 @@ class Runner:
             self.dispatch.wake()
             self._fold_log(attempt)
 
-        ended, state = await self.core.database.write(finish, committed=committed)
+        try:
+            ended, state = await self.core.database.write(finish, committed=committed)
+        except _EndedMeanwhile:
+            step, attempt = await self.attempt(principal, step_id, attempt.epoch)
+            return await self._answer_again(step, attempt, request)
         return CompleteResponse(
             success=True,
             step_status=SHOWN_AS[ended.state],
@@ -358,6 +364,8 @@ class Runner:
             if request.reason is CompletionReason.LOST
             else (),
         }[attempt.state]
+        if _another_log(attempt, request):
+            said = (*said, Completion.SUCCESS)  # it was failed for its log alone
         same_code = request.exit_code is None or request.exit_code == attempt.exit_code
         if request.status not in said or not same_code:
             if attempt.state is AttemptState.LOST or step.epoch != attempt.epoch:
@@ -402,6 +410,25 @@ class Runner:
     async def drain(self) -> None:
         if self._closing:
             await asyncio.wait(self._closing, timeout=10)
+
+
+class _EndedMeanwhile(Exception):
+    """Another completion, a cancel or the end of the lease came first."""
+
+
+def _another_log(attempt: Attempt, request: CompleteRequest) -> bool:
+    """The attempt was failed because its log is not the one that the request speaks of."""
+    return attempt.state is AttemptState.FAILED and (
+        request.log_bytes not in (None, attempt.log_bytes)
+        or request.log_sha256 not in (None, attempt.log_sha256)
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    """NUL and half surrogate pairs, which no database stores, are replaced."""
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:

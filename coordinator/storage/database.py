@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -47,13 +50,17 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path) -> Database:
-        """Open the SQLite file, made anew or migrated where needed."""
+    async def open(cls, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Database:
+        """Open the SQLite file, made anew or migrated where needed.
+
+        A write waits up to `busy_timeout_ms` for another process that writes to the file.
+        """
         from coordinator.storage.migrate import migrate
 
         path.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(migrate, path)
-        database = cls(_sqlite(path, read_only=False), _sqlite(path, read_only=True))
+        engines = [_sqlite(path, only, busy_timeout_ms) for only in (False, True)]
+        database = cls(*engines)
         await database._start()
         return database
 
@@ -114,13 +121,14 @@ class Database:
                         outcomes.append((item, result))
                     except Exception as refusal:  # handed to the caller of write
                         failed.append((item, refusal))
-        except Exception as broken:  # the commit itself failed: nothing of the batch is durable
-            cause = broken
-            failed += [(item, cause) for item, _ in outcomes]
-            outcomes = []
+        except Exception as broken:  # begin or commit failed: nothing of the batch is durable
+            failed, outcomes = [(item, broken) for item in batch], []
         for item, result in outcomes:
             if item.committed is not None:
-                item.committed(result)
+                try:
+                    item.committed(result)
+                except Exception:  # a task root: the writer outlives a listener's mistake
+                    log.exception("announcing a write failed")
             if not item.done.done():
                 item.done.set_result(result)
         for item, error in failed:
@@ -128,7 +136,7 @@ class Database:
                 item.done.set_exception(error)
 
 
-def _sqlite(path: Path, *, read_only: bool) -> AsyncEngine:
+def _sqlite(path: Path, read_only: bool, busy_timeout_ms: int) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
         connect_args={"isolation_level": None},
@@ -139,7 +147,7 @@ def _sqlite(path: Path, *, read_only: bool) -> AsyncEngine:
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")

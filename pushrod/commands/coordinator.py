@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushrod.connection import ADMIN_TOKEN_NAME
 from pushrod.errors import CommandError
 
 if TYPE_CHECKING:
@@ -37,11 +38,20 @@ def coordinator(data: Path | None, listen: str | None, config: Path | None) -> N
 
 
 async def _serve(settings: Settings) -> None:
-    from pushrod.serving import on_signals, print_ready
+    from pushrod.serving import on_signals
 
     stop = asyncio.Event()
     with on_signals(drain=stop.set, cancel=stop.set):
-        await serve_coordinator(settings, lambda url: print_ready(f"ready {url}"), stop)
+        await serve_coordinator(settings, lambda url: announce(url, settings), stop)
+
+
+def announce(url: str, settings: Settings) -> None:
+    """The ready line on stdout, and for people on stderr how to log in."""
+    from pushrod.presentation import say
+    from pushrod.serving import print_ready
+
+    say(f"log in at {url} with the token in {settings.data / ADMIN_TOKEN_NAME}")
+    print_ready(f"ready {url}")
 
 
 def settings_from(data: Path | None, listen: str | None, config: Path | None) -> Settings:

@@ -14,6 +14,7 @@ import click
 from pushrod.commands.coordinator import (
     DATA_HELP,
     LISTEN_HELP,
+    announce,
     serve_coordinator,
     settings_from,
 )
@@ -102,8 +103,6 @@ def agent_name() -> str:
 
 async def _announce(url: str, settings: Settings, agent: PatientAgent) -> None:
     """Print the ready line when the agent is there, or can't be for want of an engine."""
-    from pushrod.serving import print_ready
-
     token = read_token(settings.data / ADMIN_TOKEN_NAME)
     online = asyncio.create_task(_wait_until_online(Connection(url=url, token=token)))
     missing = asyncio.create_task(agent.engine_missing.wait())
@@ -115,7 +114,7 @@ async def _announce(url: str, settings: Settings, agent: PatientAgent) -> None:
     finally:
         online.cancel()
         missing.cancel()
-    print_ready(f"ready {url}")
+    announce(url, settings)
 
 
 async def _wait_until_online(connection: Connection) -> None:

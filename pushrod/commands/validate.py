@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+
 from pipelines_schema.parse import parse_workflow
 from pipelines_schema.problem import Problem
-
 from pushrod.errors import CommandError, describe_os_error
 from pushrod.presentation import print_json, problem_line, say
 

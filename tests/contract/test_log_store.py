@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore, ObjectStore
-from pipelines_schema.log_frames import Frame, Stream
 
 from coordinator.objects.log_format import (
     HEADER,
@@ -25,6 +24,7 @@ from coordinator.objects.log_format import (
 from coordinator.objects.logs import LogClosed, ObjectLogStore
 from coordinator.objects.stores import open_store
 from coordinator.ports import LogLine, OffsetMismatch
+from pipelines_schema.log_frames import Frame, Stream
 
 ATTEMPT = "0b8f4f3c-6a55-4d8e-9c8a-1f2e3d4c5b6a-1"
 

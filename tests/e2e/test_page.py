@@ -237,8 +237,9 @@ async def test_a_coordinator_that_is_away_is_said_to_be_and_found_again(site: Si
     await expect(log(site.page)).to_contain_text("100% downloaded")
     site.api.away = True
     await site.api.update_build(site.running)
-    await site.api.append_log("s-test", 2, b"while away\n")
+    await site.api.append_log("s-test", 2, b"before\n")
     await expect(site.page.locator("#connection")).to_contain_text("Trying again")
+    await site.api.append_log("s-test", 2, b"while away\n")
     site.api.away = False
     await expect(log(site.page)).to_contain_text("while away")
     await expect(site.page.locator("#connection")).to_be_empty()

@@ -1,4 +1,4 @@
-"""What tests of the agent stand on: a strict coordinator, folders, an agent in or out of process."""
+"""What tests of the agent stand on: a strict coordinator, folders, an agent in or out of us."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class Bench:
         self.work = root / "work"
         self.processes: list[asyncio.subprocess.Process] = []
 
-    def new_agent(self, *, slots: int = 2, token: str | None = None) -> Agent:
+    def new_agent(
+        self, *, slots: int = 2, token: str | None = None, min_free_bytes: int = 1024
+    ) -> Agent:
         settings = AgentSettings(
             url=self.coordinator.url,
             token=token or self.coordinator.registration_token,
@@ -34,6 +36,7 @@ class Bench:
             name="agent",
             slots=slots,
             cancel_report_seconds=3.0,
+            min_free_bytes=min_free_bytes,
         )
         return Agent(settings, HostEngine(work_dir=self.work))
 
@@ -49,17 +52,18 @@ class Bench:
             await asyncio.wait_for(running, PATIENCE_SECONDS)
 
     async def start_process(self, *, slots: int = 2) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(__file__).with_name("agent_process.py")),
-            self.coordinator.url,
-            self.coordinator.registration_token,
-            str(self.data),
-            str(self.work),
-            str(slots),
-            stderr=open(self.root / "agent.log", "ab"),  # noqa: SIM115, ASYNC230 - the child's
-            stdout=subprocess.DEVNULL,
-        )
+        with open(self.root / "agent.log", "ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(Path(__file__).with_name("agent_process.py")),
+                self.coordinator.url,
+                self.coordinator.registration_token,
+                str(self.data),
+                str(self.work),
+                str(slots),
+                stderr=log,
+                stdout=subprocess.DEVNULL,
+            )
         self.processes.append(process)
         return process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import shutil
@@ -80,7 +81,10 @@ class Caller:
         return await self.call("GET", path)
 
     async def post(self, path: str, body: object = None) -> Answer:
-        return await self.call("POST", path, json={} if body is None else body)
+        data = io.BytesIO(json.dumps({} if body is None else body).encode())
+        return await self.call(
+            "POST", path, data=data, headers={"Content-Type": "application/json"}
+        )
 
     # What tests do all the time
 
@@ -131,9 +135,7 @@ class AgentCaller(Caller):
         return dict(answer.expect(200).json)
 
     async def accept(self, offer: Mapping[str, Any]) -> Answer:
-        return await self.post(
-            f"/api/runner/{offer['stepId']}/accept", {"epoch": offer["epoch"]}
-        )
+        return await self.post(f"/api/runner/{offer['stepId']}/accept", {"epoch": offer["epoch"]})
 
     async def renew(self, *leases: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self.post("/api/agents/renew", {"leases": [lease_of(x) for x in leases]})
@@ -154,7 +156,7 @@ class AgentCaller(Caller):
         return await self.call(
             "PATCH",
             f"/api/runner/{spec['stepId']}/log?epoch={spec['epoch']}",
-            data=text,
+            data=io.BytesIO(text),
             headers={"Upload-Offset": str(offset), "Content-Type": "text/plain"},
         )
 

@@ -56,9 +56,7 @@ async def test_the_first_bytes_come_at_once(bench: Bench) -> None:
 
 
 async def test_no_more_steps_run_than_there_are_slots(bench: Bench) -> None:
-    script = (
-        f"cd {bench.root}/slots; touch $$; ls | wc -l; sleep 0.05; ls | wc -l; rm $$"
-    )
+    script = f"cd {bench.root}/slots; touch $$; ls | wc -l; sleep 0.05; ls | wc -l; rm $$"
     (bench.root / "slots").mkdir()
     (bench.root / "slots").chmod(0o777)
     steps = [bench.coordinator.add_step(script) for _ in range(8)]
@@ -108,7 +106,7 @@ async def test_a_lost_lease_ends_the_script_without_a_report(bench: Bench) -> No
     assert step.completions == 0
     pid = (bench.root / "slots" / "pid").read_text().strip()
     assert not Path("/proc", pid).exists()
-    assert list((bench.work / "attempts").iterdir()) == []
+    assert not (bench.work / "attempts").exists()
 
 
 async def test_a_stale_epoch_at_the_log_ends_the_script(bench: Bench) -> None:
@@ -208,7 +206,10 @@ async def test_dependencies_artifacts_overlay_in_order(bench: Bench) -> None:
             {
                 "stepId": "2",
                 "name": "two",
-                "artifacts": [blob("a/both", b"second"), blob("tool", b"#!/bin/sh\npwd >/dev/null\necho t", 0o755)],
+                "artifacts": [
+                    blob("a/both", b"second"),
+                    blob("tool", b"#!/bin/sh\npwd >/dev/null\necho t", 0o755),
+                ],
             },
         ],
     )
@@ -275,7 +276,9 @@ async def test_work_goes_on_while_the_coordinator_is_away(bench: Bench) -> None:
     assert step.text == "1\n2\n" + "".join(f"{number}\n" for number in range(1, 300_001))
     assert step.completion is not None
     assert step.completion.status is Completion.SUCCESS
-    assert any(lease.step_id == step.step_id for poll in bench.coordinator.polls for lease in poll.leases)
+    assert any(
+        lease.step_id == step.step_id for poll in bench.coordinator.polls for lease in poll.leases
+    )
 
 
 async def test_an_unknown_credential_is_replaced_by_registering_anew(bench: Bench) -> None:
@@ -319,7 +322,7 @@ async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -
     second = bench.coordinator.add_step("true")
     await asyncio.wait_for(running, PATIENCE_SECONDS)
     assert first.text == "begun\nended\n"
-    assert second.state == "ready"
+    assert not second.started.is_set()
 
 
 async def test_a_drain_of_the_coordinators_wish_ends_the_agent(bench: Bench) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from pipelines_schema.log_frames import Stream
 
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
@@ -45,15 +44,20 @@ from agent.engines.buildkit.step_graph import (
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.outputs import collect_outputs
 from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
+from pipelines_schema.log_frames import Stream
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
+LATE_SECONDS = 10.0
+"""How long after its timeout the container is killed, if its wrapper can't end the script."""
 DELIVERY_SECONDS = 1800.0
 """The most that collecting the outputs may take."""
 DEATH_SECONDS = 3.0
 """How long the end of a killed process is awaited."""
-UNREPORTED_SECONDS = 0.1
-"""The same for a process that may just have begun."""
+GREETING_SECONDS = 5.0
+"""How long a killed process that is being started is awaited."""
+START_SECONDS = 120.0
+"""The most that it may take to start a container whose image and source are there."""
 LATE_REPORT_SECONDS = 5.0
 SOURCE_NAME = "source"
 KILLED = 137
@@ -62,6 +66,7 @@ _NO_COPY = (
     "the engine clipped the step's {name} and the image has no `tee` to keep a copy of it: "
     "lift the engine's log limit or use another image"
 )
+_LATE = "killed after its timeout of {seconds:g} seconds"
 _WAS_KILLED = (
     "the container was killed from outside, most likely for lack of memory on the engine's machine"
 )
@@ -114,7 +119,6 @@ class _Attempt:
         self._taker = OutputTaker(request.scratch / "collected")
         self._progress: StepProgress | None = None
         self._filters = {Stream.STDOUT: ClipFilter(), Stream.STDERR: ClipFilter()}
-        self._deadline: asyncio.Timeout | None = None
         self._reported = asyncio.Event()
 
     def handlers(self) -> dict[str, StreamHandler]:
@@ -149,11 +153,12 @@ class _Attempt:
             script=request.script,
             source=source,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
+            timeout_seconds=request.timeout_seconds,
             include=self.include,
             keep_output=self._keep_output,
             description=name,
         )
-        self._progress = StepProgress(name=name)
+        self._progress = StepProgress(name=name, greeting=f"{request.attempt_id}\n".encode())
         return graph
 
     async def _send_source(self, stream: SessionStream) -> None:
@@ -173,30 +178,21 @@ class _Attempt:
     def take_report(self, report: control_pb2.StatusResponse) -> None:
         if self._progress is None:
             return
-        before = self._progress.started
         for stream, data in self._progress.take(report):
             passed = self._filters[stream].take(data) if self._keep_output else data
             if passed:
                 self._output.write(stream, passed)
         self._reported.set()
-        if self._progress.started and not before and self._deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._deadline.reschedule(loop.time() + self._request.timeout_seconds)
 
     async def run(self, build: Build, graph: StepGraph) -> StepResult:
         try:
-            async with asyncio.timeout(SETUP_SECONDS) as self._deadline:
-                ref = await build.solve(llb.definition(graph.record))
+            async with asyncio.timeout(SETUP_SECONDS):
+                await self._make_inputs(build, graph)
+            ref = await self._run_process(build, graph)
         except TimeoutError:
-            await self._await_death()
             return self._too_late()
-        except asyncio.CancelledError:
-            await self._await_death()
-            raise
         except BuildFailedError as failure:
             return self._failed(failure.error)
-        finally:
-            self._deadline = None
         ended = await _read_end(build, ref)
         notes = await self._complete_output(build, ref) if self._keep_output else []
         if graph.outputs is None:
@@ -205,21 +201,58 @@ class _Attempt:
             await self._take_outputs(build, graph.outputs, ended)
         if self._request.output_paths:
             notes += await self._collect()
-        return _result(ended, notes)
+        return self._result(ended, notes)
 
-    async def _await_death(self) -> None:
-        """Wait until the engine reports the end of the process whose call was cancelled."""
-        progress = self._progress
-        if progress is None:
-            return
-        seconds = DEATH_SECONDS if progress.started else UNREPORTED_SECONDS
+    async def _make_inputs(self, build: Build, graph: StepGraph) -> None:
+        """Fetch the image and the source; may be cancelled at any moment."""
+        making = [
+            asyncio.create_task(build.solve(llb.definition(needed)))
+            for needed in graph.process.inputs
+        ]
         try:
-            async with asyncio.timeout(seconds):
-                while not progress.completed:
-                    self._reported.clear()
-                    await self._reported.wait()
-        except TimeoutError:
-            return
+            await asyncio.gather(*making)
+        finally:
+            for one in making:
+                one.cancel()
+            await asyncio.gather(*making, return_exceptions=True)
+
+    async def _run_process(self, build: Build, graph: StepGraph) -> str:
+        """Run the process to its end or, on timeout or cancel, to its death."""
+        solving = asyncio.create_task(build.solve(llb.definition(graph.record)))
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._until(solving, lambda progress: progress.running)
+            async with asyncio.timeout(self._request.timeout_seconds + LATE_SECONDS):
+                return await asyncio.shield(solving)
+        finally:
+            if not solving.done():
+                await self._kill(solving)
+
+    async def _kill(self, solving: asyncio.Task[str]) -> None:
+        # BuildKit 0.13 forgets a cancel that comes after it began to make the container and before
+        # the process runs: that would then run on with nobody to stop it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GREETING_SECONDS):
+                await self._until(solving, lambda progress: progress.running)
+        solving.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DEATH_SECONDS):
+                await self._until(None, lambda progress: progress.completed)
+
+    async def _until(
+        self, solving: asyncio.Task[str] | None, reached: Callable[[StepProgress], bool]
+    ) -> None:
+        """Wait until the reports say so or the call is done."""
+        while self._progress is not None and not reached(self._progress):
+            self._reported.clear()
+            waiting = asyncio.create_task(self._reported.wait())
+            try:
+                tasks = {waiting, solving} if solving else {waiting}
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            if solving in done:
+                return
 
     async def _take_outputs(self, build: Build, outputs: llb.Output, ended: _End) -> None:
         try:
@@ -276,15 +309,32 @@ class _Attempt:
             return
 
     def _too_late(self) -> StepResult:
-        seconds = self._request.timeout_seconds
-        if self._progress is None or not self._progress.started:
+        if self._progress is None or not self._progress.running:
             raise StepNotRunError(
                 f"the image and the source were not ready after {SETUP_SECONDS:.0f} seconds: "
                 "see the engine's network and load"
             )
         return StepResult(
-            outcome=Outcome.TIMED_OUT, message=f"killed after its timeout of {seconds:g} seconds"
+            outcome=Outcome.TIMED_OUT,
+            message=_LATE.format(seconds=self._request.timeout_seconds),
+            notes=["the container had to be killed: its outputs are lost"],
         )
+
+    def _result(self, ended: _End, notes: Sequence[str]) -> StepResult:
+        if ended.timed_out:
+            return StepResult(
+                outcome=Outcome.TIMED_OUT,
+                message=_LATE.format(seconds=self._request.timeout_seconds),
+                notes=notes,
+            )
+        if ended.exit_code == KILLED and ended.out_of_memory_kills:
+            return StepResult(
+                outcome=Outcome.OUT_OF_MEMORY,
+                exit_code=ended.exit_code,
+                message="the kernel killed the script for lack of memory",
+                notes=notes,
+            )
+        return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
 
     def _failed(self, error: EngineError) -> StepResult:
         if self._sender is not None and self._sender.failure is not None:
@@ -306,6 +356,7 @@ class _End:
 
     exit_code: int
     out_of_memory_kills: int
+    timed_out: bool
 
 
 async def _read_end(build: Build, ref: str) -> _End:
@@ -316,17 +367,7 @@ async def _read_end(build: Build, ref: str) -> _End:
             raise
         content = b""
     fields = content.decode(errors="replace").split()
-    if len(fields) != 2 or not all(field.isdecimal() for field in fields):
+    if len(fields) != 3 or not all(field.isdecimal() for field in fields):
         raise StepNotRunError("the step's exit code was lost: the engine's disk may be full")
-    return _End(exit_code=int(fields[0]), out_of_memory_kills=int(fields[1]))
-
-
-def _result(ended: _End, notes: Sequence[str]) -> StepResult:
-    if ended.exit_code == KILLED and ended.out_of_memory_kills:
-        return StepResult(
-            outcome=Outcome.OUT_OF_MEMORY,
-            exit_code=ended.exit_code,
-            message="the kernel killed the script for lack of memory",
-            notes=notes,
-        )
-    return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
+    code, kills, late = map(int, fields)
+    return _End(exit_code=code, out_of_memory_kills=kills, timed_out=code == KILLED and late > 0)

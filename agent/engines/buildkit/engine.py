@@ -21,6 +21,7 @@ from agent.engines.buildkit.client import Client, connect
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import reference_problem
+from agent.engines.buildkit.orphans import kill_containers
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
 from agent.engines.buildkit.transport import docker_version
@@ -135,14 +136,19 @@ class BuildKitEngine:
         except StepNotRunError as error:
             return _not_run(str(error))
         except EngineUnavailable as error:
-            return _not_run(str(error))
+            return StepResult(outcome=Outcome.ENGINE_LOST, message=str(error))
         except BuildFailedError as error:
-            return _not_run(self._lost(error.error))
+            return self._broken_off(error.error)
         except grpc.aio.AioRpcError as error:
-            return _not_run(self._lost(engine_error(error)))
+            return self._broken_off(engine_error(error))
 
     async def reap(self, attempt_id: str) -> None:
-        """Nothing is left to end: BuildKit kills a build as soon as its client is gone."""
+        """End what is left of an attempt whose agent was killed.
+
+        BuildKit kills a build whose client is gone, but forgets one whose process was just being
+        started. On this machine it is found; elsewhere it ends by its own timeout.
+        """
+        await asyncio.to_thread(kill_containers, attempt_id)
 
     async def close(self) -> None:
         """Hang up. Builds that still run are killed by the engine."""
@@ -163,10 +169,11 @@ class BuildKitEngine:
             self._shared_key = await asyncio.to_thread(_stored_key, self._data_dir / "buildkit-key")
         return self._shared_key
 
-    def _lost(self, error: EngineError) -> str:
+    def _broken_off(self, error: EngineError) -> StepResult:
         if is_gone(error):
-            return gone(self._address, error.details)
-        return f"the engine at {self._address} failed: {error.details} ({error.code})"
+            message = gone(self._address, error.details)
+            return StepResult(outcome=Outcome.ENGINE_LOST, message=message)
+        return _not_run(f"the engine at {self._address} failed: {error.details} ({error.code})")
 
 
 def _refuse_impossible(request: StepRequest) -> None:

@@ -50,7 +50,7 @@ def is_gone(error: EngineError) -> bool:
 def gone(address: str, details: str) -> str:
     return (
         f"the engine at {address} went away during the step ({details}): "
-        "see that it runs (`pushrod engine status`), and run the step again"
+        "see that it runs (`pushrod engine status`); the step is run again"
     )
 
 

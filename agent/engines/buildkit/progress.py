@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipelines_schema.log_frames import Stream
-
 from agent.engines.buildkit.pb import control_pb2
+from pipelines_schema.log_frames import Stream
 
 CLIPPED = re.compile(rb"\n\[output clipped, log limit [^\]\n]{1,40} reached\]\n")
 
@@ -22,8 +21,10 @@ class StepProgress:
     """
 
     name: str
+    greeting: bytes
+    """What the process writes first, to be taken off its output: it runs and can be killed."""
     digests: set[str] = field(default_factory=set)
-    started: bool = False
+    running: bool = False
     completed: bool = False
     error: str = ""
 
@@ -32,13 +33,22 @@ class StepProgress:
         for vertex in report.vertexes:
             if vertex.name == self.name:
                 self.digests.add(vertex.digest)
-                self.started = self.started or vertex.HasField("started")
                 self.completed = self.completed or vertex.HasField("completed")
                 self.error = vertex.error or self.error
         for log in report.logs:
             if log.vertex in self.digests and log.msg:
-                self.started = True
-                yield (Stream.STDERR if log.stream == 2 else Stream.STDOUT), log.msg
+                stream = Stream.STDERR if log.stream == 2 else Stream.STDOUT
+                data = log.msg if stream is Stream.STDERR else self._without_greeting(log.msg)
+                if data:
+                    yield stream, data
+
+    def _without_greeting(self, data: bytes) -> bytes:
+        size = min(len(data), len(self.greeting))
+        if data[:size] != self.greeting[:size]:
+            return data
+        self.greeting = self.greeting[size:]
+        self.running = self.running or not self.greeting
+        return data[size:]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.contract import WORKSPACE
-
 from agent.engines.buildkit import llb
 from agent.engines.protocol import CacheMount
+from pipelines_schema.contract import WORKSPACE
 
 PRIVATE = "/.pushrod"
 """Where the wrapper's own folders are mounted in the step's container."""
@@ -18,39 +17,54 @@ SCRIPT_FOLDER = "s"
 RECORD_FOLDER = "r"
 CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
+WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 MAX_SCRIPT_BYTES = 1024 * 1024
 
 _START = """\
 # The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
 # and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
-record={private}/record
+record={private}/record out= err=
 exec 3>&1 4>&2 2>/dev/null
+# The first line of the output tells the agent that from now on it can have us killed.
+printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
+
+end_all() {{  # all but tee, ourselves and the first process; false if there was none
+  local found= process
+  for process in /proc/[0-9]*; do
+    process=${{process##*/}}
+    case $process in 1|$BASHPID|$out|$err) continue;; esac
+    kill -9 "$process" && found=1
+  done
+  [ "$found" ]
+}}
+
+watch() {{  # the step's timeout, which holds also if there is no agent any more
+  exec 3>&- 4>&- 5>&- 6>&- 9<> <(:)
+  read -t "$1" -u 9
+  : >"$record/timeout"
+  for round in {{1..50}}; do end_all || break; done
+}}
 """
 _RUN_DIRECT = """\
+watch "$1" &
 bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
 code=$?
 """
 _RUN_RECORDED = """\
-if ! command -v tee >/dev/null; then
+if ! command -v tee; then
+  watch "$1" &
   bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
   code=$?
 else
   exec 5> >(exec tee "$record/stdout" >&3 3>&- 4>&-); out=$!
   exec 6> >(exec tee "$record/stderr" >&4 3>&- 4>&- 5>&-); err=$!
+  watch "$1" &
   bash -e -o pipefail {private}/step/script </dev/null >&5 2>&6 3>&- 4>&- 5>&- 6>&-
   code=$?
   exec 5>&- 6>&-
-  # Whoever still holds the script's output would keep tee waiting: end them all but tee.
-  for round in {{1..50}}; do
-    found=
-    for process in /proc/[0-9]*; do
-      process=${{process##*/}}
-      case $process in 1|$out|$err) continue;; esac
-      kill -9 "$process" && found=1
-    done
-    [ "$found" ] || break
-  done
+  # Whoever still holds the script's output would keep tee waiting.
+  for round in {{1..50}}; do end_all || break; done
   for round in {{1..20}}; do
     alive=
     for process in /proc/[0-9]*; do
@@ -61,7 +75,7 @@ else
   done
   # A survivor belongs to another user: it may hold the pipes for ever, so don't wait for tee.
   [ "$alive" ] || wait "$out" "$err"
-fi
+fi >/dev/null
 """
 _END = """\
 killed=0
@@ -72,7 +86,9 @@ if [ "$code" = 137 ]; then
     break
   done
 fi
-echo "$code $killed" >"$record/{exit_file}"
+late=0
+[ -e "$record/timeout" ] && late=1
+echo "$code $killed $late" >"$record/{exit_file}"
 exit 0
 """
 
@@ -135,11 +151,13 @@ def step_graph(
     script: str,
     source: llb.Output | None,
     cache_mounts: Sequence[CacheMount],
+    timeout_seconds: float,
     include: tuple[str, ...],
     keep_output: bool,
     description: str,
 ) -> StepGraph:
     """The graph of one attempt. `include`: patterns of the outputs to collect; none collects none.
+    The wrapper itself keeps the timeout, so that a log and outputs remain of a late script, too.
 
     Whatever its outcome the script's process succeeds as far as BuildKit knows, so that there
     always are outputs; its exit code stands in the record.
@@ -190,7 +208,7 @@ def step_graph(
     ]
     process = llb.execute(
         llb.Process(
-            arguments=("bash", f"{PRIVATE}/step/wrapper"),
+            arguments=("bash", WRAPPER, f"{timeout_seconds:.3f}"),
             environment=environment,
             directory=WORKSPACE,
             user=owner,

@@ -17,6 +17,7 @@ UPGRADE = (
     b"POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     b"Content-Length: 0\r\n\r\n"
 )
+PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
 ANSWER_SECONDS = 5.0
 MAX_ANSWER_BYTES = 16 * 1024
 
@@ -25,7 +26,7 @@ async def speaks_docker(path: str) -> bool:
     """Whether the socket is a Docker API's. Raises OSError if nobody answers there."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
-        writer.write(UPGRADE)
+        writer.write(PING)
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await reader.read(12)
         return answer.startswith(b"HTTP/1.")
@@ -97,9 +98,10 @@ class Splice(asyncio.Protocol):
 class _Upgrading(Splice):
     """The engine's half: takes the answer to the upgrade first."""
 
-    def __init__(self, near: Splice) -> None:
+    def __init__(self, near: _Near) -> None:
         super().__init__()
         self._near = near
+        near.far = self
         self._answer = bytearray()
         self._upgraded = False
 
@@ -142,6 +144,7 @@ class _Near(Splice):
     def __init__(self, bridge: DockerBridge) -> None:
         super().__init__()
         self._bridge = bridge
+        self.far: Splice | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -150,6 +153,13 @@ class _Near(Splice):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._bridge.forget(self)
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop both connections, whatever is still to be sent."""
+        for half in (self, self.far):
+            if half is not None and half.transport is not None:
+                half.transport.abort()
 
 
 class DockerBridge:
@@ -159,7 +169,7 @@ class DockerBridge:
         self._docker_socket = docker_socket
         self._folder = tempfile.TemporaryDirectory(prefix="pushrod-", ignore_cleanup_errors=True)
         self._dialling: set[asyncio.Task[None]] = set()
-        self._halves: set[Splice] = set()
+        self._nears: set[_Near] = set()
         self._server: asyncio.AbstractServer | None = None
 
     @property
@@ -182,21 +192,20 @@ class DockerBridge:
         for task in self._dialling:
             task.cancel()
         await asyncio.gather(*self._dialling, return_exceptions=True)
-        for half in tuple(self._halves):
-            if half.transport:
-                half.transport.abort()
+        for near in tuple(self._nears):
+            near.abort()
         self._folder.cleanup()
 
-    def start_dialling(self, near: Splice) -> None:
-        self._halves.add(near)
+    def start_dialling(self, near: _Near) -> None:
+        self._nears.add(near)
         task = asyncio.get_running_loop().create_task(self._dial(near))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
 
-    def forget(self, near: Splice) -> None:
-        self._halves.discard(near)
+    def forget(self, near: _Near) -> None:
+        self._nears.discard(near)
 
-    async def _dial(self, near: Splice) -> None:
+    async def _dial(self, near: _Near) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -16,13 +16,11 @@ import stat
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
-
-from pipelines_schema.contract import WORKSPACE
-from typing_extensions import Buffer
+from typing import IO, Any
 
 from agent.engines.buildkit.step_graph import COLLECTED_FOLDER
 from agent.engines.outputs import OutsideWorkspaceError, parse_pattern
+from pipelines_schema.contract import WORKSPACE
 
 _ENGINE_MEANS_OTHERWISE = re.compile(r"[\[\]\\!^]")
 
@@ -136,7 +134,7 @@ class ChunkReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         if not self._piece and not self._ended:
             self._piece = memoryview(self._pieces.get())
             self._ended = not self._piece

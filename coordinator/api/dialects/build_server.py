@@ -77,7 +77,7 @@ class BuildCreate(Body):
 class ImageCreate(Body):
     slug: str = Field(min_length=1, max_length=50)
     image_url: str = Field(min_length=1, max_length=500)
-    public: bool = False
+    public: bool = Field(default=False, strict=True)
 
 
 def add_routes(app: web.Application) -> None:

@@ -26,13 +26,13 @@ let shownStep = null;
 live(turn, (error) => showRefusal(place, error));
 window.addEventListener("hashchange", () => build && drawChoice());
 
-async function turn(signal) {
+async function turn(signal, mayHold) {
   const asked = performance.now();
-  const held = build ? `?wait=${HOLD_SECONDS}&seen=${build.version}` : "";
+  const held = build && mayHold ? `?wait=${HOLD_SECONDS}&seen=${build.version}` : "";
   const answer = await fetchJson(path + held, { signal });
   project ??= await fetchJson(`/api/projects/${answer.projectId}`, { signal });
   if (signal.aborted) return 0;
-  const unchanged = answer.version === build?.version;
+  const unchanged = held && answer.version === build.version;
   announce(build, answer);
   build = { ...answer, steps: inGraphOrder(answer.steps) };
   draw();

@@ -8,9 +8,10 @@ const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 30_000;
 
 /**
- * Call `turn(signal)` again and again while the tab is visible; it answers the milliseconds to
- * wait, or DONE. Turns never overlap, and one whose signal is aborted must change nothing: so an
- * old answer can't overwrite a newer one. A refusal ends the loop and goes to `refused`.
+ * Call `turn(signal, mayHold)` again and again while the tab is visible; it answers the
+ * milliseconds to wait, or DONE. Turns never overlap, and one whose signal is aborted must change
+ * nothing: so an old answer can't overwrite a newer one. After a failure `mayHold` is false: an
+ * answer at once tells that the server is back. A refusal ends the loop and goes to `refused`.
  */
 export function live(turn, refused) {
   let running = null;
@@ -21,7 +22,7 @@ export function live(turn, refused) {
     while (!signal.aborted) {
       let delay;
       try {
-        delay = await turn(signal);
+        delay = await turn(signal, failures === 0);
         failures = 0;
         reachable(turn);
       } catch (error) {

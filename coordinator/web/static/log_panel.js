@@ -43,8 +43,8 @@ export class LogPanel {
     const view = this.#newView({ maxLines: MAX_LINES, trimmed: () => (whole = false) });
     const source = new LogSource({ path: this.#path, view, started: (start) => (whole &&= start === 0) });
     this.#loop = live(
-      async (signal) => {
-        const delay = await source.turn(signal);
+      async (signal, mayHold) => {
+        const delay = await source.turn(signal, mayHold);
         if (signal.aborted) return delay;
         this.#size = source.size;
         this.#describe({ whole, growing: delay !== DONE });

@@ -25,11 +25,12 @@ export class LogSource {
   }
 
   /** One request and what it brought; for `live`. */
-  async turn(signal) {
+  async turn(signal, mayHold) {
     const asked = performance.now();
     const first = this.size === null;
     const start = first ? await this.#start(signal) : this.size;
-    const { response, bytes } = await this.#read(start, first ? 0 : HOLD_SECONDS, signal);
+    const held = mayHold && !first;
+    const { response, bytes } = await this.#read(start, held ? HOLD_SECONDS : 0, signal);
     if (signal.aborted) return 0;
     if (first) this.#started(start);
     this.size = start + bytes.length;
@@ -40,7 +41,7 @@ export class LogSource {
       this.#view.append(this.#decoder.decode());
       return DONE;
     }
-    return Math.max(0, (bytes.length || first ? SHORTEST_TURN_MS : EMPTY_TURN_MS) - took);
+    return Math.max(0, (held && !bytes.length ? EMPTY_TURN_MS : SHORTEST_TURN_MS) - took);
   }
 
   /** Where the part begins that is shown first. */

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from pipelines_schema.log_frames import Stream
 
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.private import (
@@ -27,6 +26,7 @@ from agent.engines.private import (
 )
 from agent.engines.private.record import read_record
 from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
+from pipelines_schema.log_frames import Stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from agent.engines.protocol import EngineUnavailable, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from .conftest import Bench, Marker, TestEngine
 
@@ -71,11 +72,77 @@ async def test_a_step_is_killed_at_its_timeout_with_all_its_processes(
     assert marker.processes() == []
 
 
+async def test_the_log_and_the_outputs_of_a_late_step_are_kept(bench: Bench) -> None:
+    ran = await bench.run(
+        "seq 1 400000 | tee out; echo last >&2; sleep 60", timeout_seconds=3, output_paths=["out"]
+    )
+
+    numbers = b"".join(b"%d\n" % number for number in range(1, 400_001))
+    assert ran.result.outcome is Outcome.TIMED_OUT
+    assert (ran.log.stdout == numbers, ran.log.stderr) == (True, b"last\n")
+    assert ran.collected() == {"out": numbers}
+
+
+async def test_a_step_that_disarms_its_own_timeout_is_killed_all_the_same(
+    one_bench: Bench, marker: Marker
+) -> None:
+    ran = await one_bench.run(f"kill -9 -1; sleep {marker.word}", timeout_seconds=0.5)
+
+    assert ran.result.outcome is Outcome.TIMED_OUT
+    assert marker.processes() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="limiting a container's memory needs root")
+async def test_a_script_killed_for_lack_of_memory_is_reported_as_that(one_bench: Bench) -> None:
+    log = one_bench.log()
+    running = asyncio.create_task(
+        one_bench.run(
+            "echo up; part=$(head -c 1000000 /dev/zero | tr '\\0' x); while :; do x=$x$part; done",
+            attempt_id=(attempt := f"memory-{os.getpid()}"),
+            log=log,
+        )
+    )
+    await log.wait_for(b"up\n")
+    limit_memory(attempt, limit_bytes=60_000_000)
+
+    ran = await running
+
+    assert (ran.result.outcome, ran.result.exit_code) == (Outcome.OUT_OF_MEMORY, 137)
+
+
+def limit_memory(attempt: str, *, limit_bytes: int) -> None:
+    """Limit the container of an attempt, by its wrapper's control group."""
+    mark = f"PUSHROD_ATTEMPT_ID={attempt}".encode()
+    (wrapper,) = (
+        entry
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and b"/.pushrod/step/wrapper" in read_or_nothing(entry / "cmdline")
+        and mark in read_or_nothing(entry / "environ").split(b"\0")
+        and b"NSpid:" in (status := read_or_nothing(entry / "status"))
+        and status.split(b"NSpid:")[1].splitlines()[0].split()[-1] == b"1"
+    )
+    for line in (wrapper / "cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "memory":
+            file = Path(f"/sys/fs/cgroup/memory{group}/memory.limit_in_bytes")
+            file.write_text(str(limit_bytes))
+        elif controllers == "" and Path(f"/sys/fs/cgroup{group}/memory.max").exists():
+            Path(f"/sys/fs/cgroup{group}/memory.max").write_text(str(limit_bytes))
+
+
+def read_or_nothing(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process ended meanwhile
+        return b""
+
+
 async def test_a_cancelled_step_is_gone_within_a_second(bench: Bench, marker: Marker) -> None:
     log = bench.log()
     running = asyncio.create_task(bench.run(long_script(marker), log=log))
     await log.wait_for(b"up\n")
-    assert len(marker.processes()) == 2
+    await until(lambda: len(marker.processes()) == 2, seconds=5)
 
     began = time.monotonic()
     running.cancel()
@@ -134,12 +201,38 @@ async def test_a_killed_client_leaves_no_process(
     assert client.stdout is not None
     assert await client.stdout.readline() == b"up\n"
     # The client itself has the word in its arguments only as a part of one.
-    assert len(marker.processes()) == 1
+    await until(lambda: len(marker.processes()) == 1, seconds=5)
 
     client.kill()
     await client.wait()
 
     await until(lambda: marker.processes() == [], seconds=5)
+
+
+async def test_a_client_killed_while_its_container_starts_is_reaped(
+    engine_under_test: TestEngine, one_bench: Bench, marker: Marker, tmp_path: Path
+) -> None:
+    for attempt, delay in enumerate((0.3, 0.35, 0.4, 0.45)):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        client = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            CLIENT,
+            engine_under_test.address,
+            engine_under_test.image,
+            f"sleep {marker.word}",
+            str(folder),
+        )
+        await asyncio.sleep(delay)
+        client.kill()
+        await client.wait()
+
+    # What the engine forgot to kill shows within the time that a container takes to start.
+    await asyncio.sleep(1)
+    await one_bench.engine.reap("killed-client")
+
+    assert marker.processes() == []
 
 
 async def test_an_engine_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ async def test_a_daemon_killed_under_a_step_is_the_engines_failure_and_found_aga
     async with asyncio.timeout(10):
         ran = await running
 
-    assert ran.result.outcome is Outcome.ENGINE_FAILED
+    assert ran.result.outcome is Outcome.ENGINE_LOST
     assert "went away" in (ran.result.message or "")
     away = await own_bench.run("true")
-    assert away.result.outcome is Outcome.ENGINE_FAILED
+    assert away.result.outcome is Outcome.ENGINE_LOST
     await own_engine.start()
     again = await own_bench.run("echo again")
     assert (again.result.exit_code, again.log.stdout) == (0, b"again\n")
@@ -48,6 +48,6 @@ async def test_a_daemon_that_hangs_is_given_up(own_bench: Bench, own_engine: Own
     finally:
         own_engine.signal(signal.SIGCONT)
 
-    assert ran.result.outcome is Outcome.ENGINE_FAILED
+    assert ran.result.outcome is Outcome.ENGINE_LOST
     assert "went away" in (ran.result.message or "")
     assert (await own_bench.run("echo again")).log.stdout == b"again\n"

@@ -5,6 +5,7 @@ import posixpath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipelines_schema import BadPath, normalised_cache_dir, normalised_output_path
 
 

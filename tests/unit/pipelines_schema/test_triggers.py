@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipelines_schema import parse_workflow, triggered_by_push
 from pipelines_schema.triggers import branch_matches, pattern_matches
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pipelines_schema import VARIABLES
 from pipelines_schema.expressions import expressions, refusal
 from pipelines_schema.nodes import Kind, plain_kind

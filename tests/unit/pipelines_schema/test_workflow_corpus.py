@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from pipelines_schema.compose import compose
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, integer
 from pipelines_schema.parse import parse_workflow

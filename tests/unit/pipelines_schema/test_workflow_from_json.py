@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pipelines_schema import Step, Triggers, Workflow, triggered_by_push, workflow_from_json
 
 

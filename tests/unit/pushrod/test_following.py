@@ -32,6 +32,8 @@ class ScriptedCoordinator:
     slice_bytes: int = 1 << 20
     failing: int = 0
     """How many questions from now on are answered 503."""
+    overdue: int = 0
+    """How many held questions are to end with no news, as after their whole time."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def change(self) -> None:
@@ -62,11 +64,17 @@ class ScriptedCoordinator:
         self.state = state
         await self.change()
 
+    async def let_time_pass(self) -> None:
+        self.overdue += 1
+        async with self.changed:
+            self.changed.notify_all()
+
     async def get_build(self, request: web.Request) -> web.Response:
         self._answerable(request)
         seen = request.query.get("seen")
         async with self.changed:
-            await self.changed.wait_for(lambda: str(self.version) != seen)
+            await self.changed.wait_for(lambda: str(self.version) != seen or self.overdue > 0)
+            self.overdue -= str(self.version) == seen
         steps = list(self.steps.values())
         return web.json_response(
             {"id": "b", "version": self.version, "state": self.state, "steps": steps}
@@ -110,7 +118,12 @@ class Witness:
     bytes_of: dict[tuple[str, int], bytes] = field(default_factory=dict)
     changes: list[tuple[str, str]] = field(default_factory=list)
     ended: list[tuple[str, int]] = field(default_factory=list)
+    waits: list[tuple[str, str]] = field(default_factory=list)
     grew: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def step_waits(self, step: Json) -> None:
+        self.waits.append((step["name"], step["waitsFor"]))
+        self.grew.set()
 
     def step_changed(self, step: Json) -> None:
         self.changes.append((step["name"], step["status"]))
@@ -218,6 +231,20 @@ async def test_a_log_that_was_never_closed_does_not_hold_up_a_finished_build(
     await follow_build(client, "b", witness)
     assert witness.bytes_of == {("lost", 1): b"cut off"}
     assert witness.ended == [("lost", 1)]
+
+
+async def test_a_step_that_nobody_takes_says_what_it_waits_for_after_a_while(
+    coordinator: ScriptedCoordinator, client: Client
+) -> None:
+    witness = Witness()
+    await coordinator.step("a", "READY", attempt=0, waitsFor="no agent is connected")
+    await coordinator.step("b", "BLOCKED", attempt=0, waitsFor="waits for a")
+    following = asyncio.create_task(follow_build(client, "b", witness))
+    await coordinator.let_time_pass()
+    await witness.grew.wait()
+    await coordinator.finish("cancelled")
+    await following
+    assert witness.waits == [("a", "no agent is connected")]
 
 
 async def test_a_coordinator_that_restarts_is_waited_for(

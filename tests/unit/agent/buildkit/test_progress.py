@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from pipelines_schema.log_frames import Stream
 
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
+from pipelines_schema.log_frames import Stream
 
 NOTICE = b"\n[output clipped, log limit 200KiB/s reached]\n"
 
@@ -24,7 +24,7 @@ def announced(**digests: str) -> control_pb2.StatusResponse:
 
 
 def test_output_of_other_vertices_is_left_out_and_streams_are_told_apart() -> None:
-    progress = StepProgress(name="mine")
+    progress = StepProgress(name="mine", greeting=b"id\n")
     assert list(progress.take(announced(mine="sha256:1", other="sha256:2"))) == []
 
     taken = list(
@@ -34,17 +34,31 @@ def test_output_of_other_vertices_is_left_out_and_streams_are_told_apart() -> No
     assert taken == [(Stream.STDOUT, b"a"), (Stream.STDERR, b"c")]
 
 
-def test_the_vertex_start_and_error_are_noted() -> None:
-    progress = StepProgress(name="mine")
+def test_the_vertex_end_and_error_are_noted() -> None:
+    progress = StepProgress(name="mine", greeting=b"id\n")
     message = control_pb2.StatusResponse()
-    message.vertexes.add(name="other").started.seconds = 1
+    message.vertexes.add(name="other").completed.seconds = 1
     assert list(progress.take(message)) == []
-    assert not progress.started
+    assert not progress.completed
 
-    message.vertexes.add(name="mine", error="broken").started.seconds = 1
+    message.vertexes.add(name="mine", error="broken").completed.seconds = 1
     assert list(progress.take(message)) == []
-    assert progress.started
+    assert progress.completed
     assert progress.error == "broken"
+
+
+@pytest.mark.parametrize("pieces", [[b"id\nid\nx"], [b"i", b"d\n", b"id\nx"], [b"id\n", b"id\nx"]])
+def test_the_greeting_is_taken_off_once_and_tells_that_the_process_runs(
+    pieces: list[bytes],
+) -> None:
+    progress = StepProgress(name="mine", greeting=b"id\n")
+    assert list(progress.take(announced(mine="sha256:1"))) == []
+    assert not progress.running
+
+    taken = list(progress.take(report(*(("sha256:1", 1, piece) for piece in pieces))))
+
+    assert b"".join(data for _, data in taken) == b"id\nx"
+    assert progress.running
 
 
 def test_output_passes_up_to_the_engines_notice_and_nothing_after_it() -> None:

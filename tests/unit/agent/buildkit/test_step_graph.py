@@ -30,6 +30,7 @@ def graph(
         script="true",
         source=None,
         cache_mounts=[CacheMount(id="pip", path="/root/.cache/pip/")],
+        timeout_seconds=60,
         include=include,
         keep_output=True,
         description="test",

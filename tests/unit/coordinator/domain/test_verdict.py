@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pipelines_schema.contract import Completion, CompletionReason
 
 from coordinator.domain.lifecycle import StepEvent
 from coordinator.domain.model import AttemptState
 from coordinator.domain.verdict import MAX_LOST, AttemptEnd, RetryPolicy, Verdict, judge
+from pipelines_schema.contract import Completion, CompletionReason
 
 ALL = ("lost", "timeout", "failure")
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from pipelines_schema.log_frames import Frame, Stream
 
 from coordinator.objects.log_format import (
     HEADER,
@@ -20,6 +19,7 @@ from coordinator.objects.log_format import (
     frame_count,
 )
 from coordinator.ports import LogDigest
+from pipelines_schema.log_frames import Frame, Stream
 
 FRAMES = [
     Frame(stream=Stream.STDOUT, time_ms=5, data=b"abc"),

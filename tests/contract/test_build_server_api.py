@@ -1,0 +1,557 @@
+"""The Build Server API (specification 003), as a table of our own, over real HTTP."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UNKNOWN = "00000000-0000-0000-0000-000000000000"
+TABLE: Mapping[str, Mapping[str, type]] = {
+    "Project": {"id": str, "accountId": str, "name": str, "createdAt": str, "updatedAt": str},
+    "Workflow": {"id": str, "projectId": str, "name": str, "createdAt": str, "updatedAt": str},
+    "Build": {
+        "id": str,
+        "projectId": str,
+        "workflowId": str,
+        "status": str,
+        "createdAt": str,
+    },
+    "DockerImage": {"id": str, "slug": str, "imageUrl": str, "public": bool, "createdAt": str},
+    "AuditLog": {"id": str, "action": str, "details": dict, "createdAt": str},
+}
+STATUS_WORDS = {"PENDING", "RUNNING", "SUCCESS", "FAILED"}
+
+
+def check(kind: str, shown: Mapping[str, Any]) -> None:
+    """The object has what the specification lists, camelCase, nothing null."""
+    for name, type_ in TABLE[kind].items():
+        assert type(shown[name]) is type_, (kind, name, shown)
+    for name, value in shown.items():
+        assert re.fullmatch("[a-z]+([A-Z][a-z]*)*", name), name
+        assert value is not None, f"{name} is null: an absent value is left out"
+        if name.endswith("At"):
+            assert TIME.fullmatch(value), (name, value)
+    assert UUID.fullmatch(shown["id"])
+    if kind == "Build":
+        assert shown["status"] in STATUS_WORDS
+
+
+def check_error(body: Mapping[str, Any]) -> None:
+    assert isinstance(body["error"], str)
+    assert body["error"]
+    for detail in body.get("details", []):
+        assert isinstance(detail, dict)
+        assert detail["message"]
+
+
+@pytest.fixture
+async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
+    async with open_coordinator(tmp_path) as coordinator:
+        yield coordinator.admin
+
+
+def paths_of(body: Mapping[str, Any]) -> set[str]:
+    return {detail["path"] for detail in body["details"]}
+
+
+# Projects
+
+
+async def test_a_project_is_created_and_listed(admin: Caller) -> None:
+    made = (await admin.post("/api/projects", {"accountId": "acme", "name": "Shop"})).expect(201)
+    check("Project", made.json)
+    assert made.json["name"] == "Shop"
+    listed = (await admin.get("/api/projects?accountId=acme")).expect(200).json
+    check("Project", listed[0])
+    assert [project["id"] for project in listed] == [made.json["id"]]
+    by_id = await admin.get(f"/api/projects?accountId={made.json['accountId']}")
+    assert by_id.expect(200).json == listed
+    assert made.headers["Content-Type"].startswith("application/json")
+
+
+async def test_an_accounts_own_uuid_is_kept(admin: Caller) -> None:
+    """Who names a new account by a UUID gets that UUID back."""
+    account = "3f0c1a52-8c5d-4a5e-9b57-0a1b2c3d4e5f"
+    made = (await admin.post("/api/projects", {"accountId": account, "name": "x"})).expect(201)
+    assert made.json["accountId"] == account
+
+
+async def test_an_account_without_projects_has_an_empty_list(admin: Caller) -> None:
+    assert (await admin.get("/api/projects?accountId=nobody")).expect(200).json == []
+
+
+@pytest.mark.parametrize("query", ["", "?accountId=", "?account=acme"])
+async def test_the_list_of_projects_needs_an_account(admin: Caller, query: str) -> None:
+    answer = (await admin.get(f"/api/projects{query}")).expect(400)
+    check_error(answer.json)
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        ({}, {"accountId", "name"}),
+        ({"accountId": "a"}, {"name"}),
+        ({"name": "x"}, {"accountId"}),
+        ({"accountId": "", "name": ""}, {"accountId", "name"}),
+        ({"accountId": "a", "name": "x" * 101}, {"name"}),
+        ({"accountId": 5, "name": ["x"]}, {"accountId", "name"}),
+        ({"accountId": None, "name": None}, {"accountId", "name"}),
+        ({"accountId": "a", "name": "nul \0"}, {"name"}),
+        ({"accountId": "a\ud800", "name": "\udfff"}, {"accountId", "name"}),
+    ],
+)
+async def test_a_bad_project_is_refused_with_each_field(
+    admin: Caller, body: Mapping[str, Any], paths: set[str]
+) -> None:
+    answer = (await admin.post("/api/projects", body)).expect(400)
+    check_error(answer.json)
+    assert paths_of(answer.json) == paths
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 100, "../x", "Ünïcode 日本", " ", "a/b\\c", "\u202e"])
+async def test_any_text_up_to_100_characters_is_a_name(admin: Caller, name: str) -> None:
+    for _ in range(2):  # also repeated
+        made = await admin.post("/api/projects", {"accountId": "a", "name": name})
+        assert made.expect(201).json["name"] == name
+    listed = (await admin.get("/api/projects?accountId=a")).json
+    assert len({project["slug"] for project in listed}) == 2
+    assert all(re.fullmatch("[a-z0-9-]+", project["slug"]) for project in listed)
+
+
+# Workflows
+
+
+async def test_a_workflow_is_created_and_listed(admin: Caller) -> None:
+    project = await admin.new_project()
+    path = f"/api/projects/{project['id']}/workflows"
+    steps = [step_of("a"), step_of("b", "a", cacheDirs=["/c"], outputPaths=["dist/"])]
+    made = (await admin.post(path, {"name": "ci", "steps": steps})).expect(201)
+    check("Workflow", made.json)
+    assert (made.json["name"], made.json["projectId"]) == ("ci", project["id"])
+    assert (await admin.get(path)).expect(200).json == [made.json]
+
+
+@pytest.mark.parametrize(
+    "missing", ["name", "imageSlug", "dependsOn", "runScript", "cacheDirs", "outputPaths"]
+)
+async def test_each_field_of_a_step_is_required(admin: Caller, missing: str) -> None:
+    project = await admin.new_project()
+    step = step_of("a")
+    del step[missing]
+    body = {"name": "ci", "steps": [step_of("first"), step]}
+    answer = await admin.post(f"/api/projects/{project['id']}/workflows", body)
+    check_error(answer.expect(400).json)
+    assert paths_of(answer.json) == {f"steps[1].{missing}"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("name", "", "steps[0].name"),
+        ("name", "x" * 101, "steps[0].name"),
+        ("imageSlug", "", "steps[0].imageSlug"),
+        ("runScript", "", "steps[0].runScript"),
+        ("runScript", "a\0b", "steps[0].runScript"),
+        ("runScript", "a\ud800b", "steps[0].runScript"),
+        ("dependsOn", "a", "steps[0].dependsOn"),
+        ("dependsOn", [1], "steps[0].dependsOn[0]"),
+        ("dependsOn", None, "steps[0].dependsOn"),
+        ("dependsOn", ["nobody"], "steps[0].dependsOn[0]"),
+        ("dependsOn", ["a"], None),
+        ("cacheDirs", ["relative"], "steps[0].cacheDirs[0]"),
+        ("cacheDirs", {}, "steps[0].cacheDirs"),
+        ("outputPaths", ["../x"], "steps[0].outputPaths[0]"),
+        ("outputPaths", ["/etc/passwd"], "steps[0].outputPaths[0]"),
+    ],
+)
+async def test_a_bad_step_is_refused_and_named(
+    admin: Caller, field: str, value: object, path: str | None
+) -> None:
+    project = await admin.new_project()
+    body = {"name": "ci", "steps": [{**step_of("a"), field: value}]}
+    answer = await admin.post(f"/api/projects/{project['id']}/workflows", body)
+    check_error(answer.expect(400).json)
+    assert path is None or path in paths_of(answer.json)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "ci"},
+        {"steps": []},
+        {"name": "", "steps": [step_of("a")]},
+        {"name": "x" * 101, "steps": [step_of("a")]},
+        {"name": "ci", "steps": {}},
+        {"name": "ci", "steps": ["a"]},
+        {"name": "ci", "steps": [step_of("a"), step_of("a")]},
+        {"name": "ci", "steps": [step_of("a", "b"), step_of("b", "a")]},
+    ],
+)
+async def test_a_bad_workflow_is_refused(admin: Caller, body: Mapping[str, Any]) -> None:
+    project = await admin.new_project()
+    answer = await admin.post(f"/api/projects/{project['id']}/workflows", body)
+    check_error(answer.expect(400).json)
+    assert answer.json["details"]
+    assert (await admin.get(f"/api/projects/{project['id']}/workflows")).json == []
+
+
+async def test_fields_that_the_specification_does_not_know_are_ignored(admin: Caller) -> None:
+    project = await admin.new_project()
+    body = {
+        "name": "ci",
+        "colour": "red",
+        "steps": [step_of("a", colour="red", timeout={"not": "ours"})],
+    }
+    path = f"/api/projects/{project['id']}"
+    made = (await admin.post(f"{path}/workflows", body)).expect(201)
+    build = {"workflowId": made.json["id"], "colour": 1}
+    (await admin.post(f"{path}/builds", build)).expect(201)
+    image = {"slug": "base", "imageUrl": "docker://debian", "colour": None}
+    (await admin.post("/api/docker-images", image)).expect(201)
+
+
+# Builds
+
+
+async def test_a_build_is_created_and_listed(admin: Caller) -> None:
+    project = await admin.new_project()
+    workflow_id = await admin.new_workflow(project)
+    path = f"/api/projects/{project['id']}/builds"
+    body = {"workflowId": workflow_id, "branch": "main", "commitMessage": "m", "commitAuthor": "a"}
+    made = (await admin.post(path, body)).expect(201)
+    check("Build", made.json)
+    assert made.json["status"] == "PENDING"
+    assert {name: made.json[name] for name in body} == body
+    assert not {"startedAt", "finishedAt", "commitHash", "repoUrl"} & set(made.json)
+    listed = (await admin.get(path)).expect(200).json
+    check("Build", listed["builds"][0])
+    assert listed == {
+        "builds": [made.json],
+        "pagination": {"total": 1, "limit": 20, "offset": 0, "hasMore": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "limit", "offset", "numbers", "more"),
+    [
+        ("", 20, 0, [3, 2, 1], False),
+        ("?limit=2", 2, 0, [3, 2], True),
+        ("?limit=2&offset=2", 2, 2, [1], False),
+        ("?limit=1&offset=1", 1, 1, [2], True),
+        ("?offset=3", 20, 3, [], False),
+        ("?offset=-5", 20, 0, [3, 2, 1], False),
+        ("?limit=0", 1, 0, [3], True),
+        ("?limit=-7", 1, 0, [3], True),
+        ("?limit=1000", 100, 0, [3, 2, 1], False),
+        (f"?limit={2**70}&offset={2**70}", 100, 2**63 - 1, [], False),
+        (f"?offset={2**63}", 20, 2**63 - 1, [], False),
+        ("?limit=&offset=", 20, 0, [3, 2, 1], False),
+        ("?limit=%2B2", 2, 0, [3, 2], True),
+    ],
+)
+async def test_pages_are_clamped_newest_first(
+    admin: Caller, query: str, limit: int, offset: int, numbers: list[int], more: bool
+) -> None:
+    project = await admin.new_project()
+    workflow_id = await admin.new_workflow(project)
+    path = f"/api/projects/{project['id']}/builds"
+    for _ in range(3):
+        (await admin.post(path, {"workflowId": workflow_id})).expect(201)
+    listed = (await admin.get(path + query)).expect(200).json
+    assert [build["number"] for build in listed["builds"]] == numbers
+    assert listed["pagination"] == {
+        "total": 3,
+        "limit": limit,
+        "offset": offset,
+        "hasMore": more,
+    }
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=x", "limit=1.5", "offset=1e3", "offset=%D9%A3", "limit=0x10"]
+)
+async def test_a_page_that_is_no_number_is_refused(admin: Caller, query: str) -> None:
+    project = await admin.new_project()
+    for path in (f"/api/projects/{project['id']}/builds", "/api/audit-logs"):
+        check_error((await admin.get(f"{path}?{query}")).expect(400).json)
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        ({}, {"workflowId"}),
+        ({"workflowId": ""}, {"workflowId"}),
+        ({"workflowId": 5}, {"workflowId"}),
+        ({"workflowId": "WORKFLOW", "branch": 5}, {"branch"}),
+        ({"workflowId": "WORKFLOW", "branch": "a\0"}, {"branch"}),
+        ({"workflowId": "WORKFLOW", "commitMessage": "\ud800"}, {"commitMessage"}),
+        ({"workflowId": "WORKFLOW", "commitAuthor": "\0", "branch": "\0"}, None),
+        ({"workflowId": "WORKFLOW", "commitHash": "0" * 40}, {"commitHash"}),
+        ({"workflowId": "WORKFLOW", "commitHash": "--help"}, {"commitHash"}),
+        ({"workflowId": "WORKFLOW", "repoUrl": "file:///etc"}, {"repoUrl"}),
+    ],
+)
+async def test_a_bad_build_is_refused_with_each_field(
+    admin: Caller, body: Mapping[str, Any], paths: set[str] | None
+) -> None:
+    project = await admin.new_project()
+    workflow_id = await admin.new_workflow(project)
+    if body.get("workflowId") == "WORKFLOW":
+        body = {**body, "workflowId": workflow_id}
+    answer = (await admin.post(f"/api/projects/{project['id']}/builds", body)).expect(400)
+    check_error(answer.json)
+    assert paths_of(answer.json) == (paths or {"commitAuthor", "branch"})
+
+
+async def test_null_is_as_good_as_absent_for_what_is_optional(admin: Caller) -> None:
+    project = await admin.new_project()
+    workflow_id = await admin.new_workflow(project)
+    body = {"workflowId": workflow_id, "branch": None, "commitHash": None, "repoUrl": None}
+    made = (await admin.post(f"/api/projects/{project['id']}/builds", body)).expect(201)
+    check("Build", made.json)
+
+
+# What isn't there
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/projects/{}/workflows"),
+        ("POST", "/api/projects/{}/workflows"),
+        ("GET", "/api/projects/{}/builds"),
+        ("POST", "/api/projects/{}/builds"),
+        ("GET", "/api/projects/{}"),
+        ("GET", "/api/runner/{}"),
+        ("POST", "/api/runner/{}/complete"),
+        ("GET", "/api/projects/-/builds/{}"),
+        ("POST", "/api/projects/-/builds/{}/cancel"),
+        ("POST", "/api/projects/-/builds/{}/retry"),
+        ("GET", "/api/nothing/{}"),
+    ],
+)
+@pytest.mark.parametrize("id_", [UNKNOWN, "nope", "%00", "%FF", "..%2F..%2Fx", "x" * 3000])
+async def test_what_is_not_there_is_404(admin: Caller, method: str, path: str, id_: str) -> None:
+    steps = {"name": "x", "steps": [step_of("a")], "workflowId": "x", "status": "success"}
+    options = {"json": steps} if method == "POST" else {}
+    answer = await admin.call(method, path.format(id_), **options)
+    assert answer.status == 404, answer.text
+    check_error(answer.json)
+
+
+async def test_a_workflow_of_another_project_is_not_found(admin: Caller) -> None:
+    one, two = await admin.new_project(), await admin.new_project()
+    workflow_id = await admin.new_workflow(one)
+    answer = await admin.post(f"/api/projects/{two['id']}/builds", {"workflowId": workflow_id})
+    check_error(answer.expect(404).json)
+
+
+async def test_a_build_is_not_found_below_another_project(admin: Caller) -> None:
+    one, two = await admin.new_project(), await admin.new_project()
+    build = await admin.new_build(one)
+    for suffix, method in [("", "GET"), ("/cancel", "POST"), ("/retry", "POST")]:
+        path = f"/api/projects/{two['id']}/builds/{build['id']}{suffix}"
+        assert (await admin.call(method, path)).status == 404
+
+
+# Docker images
+
+
+async def test_an_image_is_created_and_listed(admin: Caller) -> None:
+    body = {"slug": "python-312", "imageUrl": "docker://registry.example/python:3.12"}
+    made = (await admin.post("/api/docker-images", body)).expect(201)
+    check("DockerImage", made.json)
+    assert {name: made.json[name] for name in body} == body
+    assert made.json["public"] is False
+    open_ = {**body, "slug": "open", "public": True}
+    (await admin.post("/api/docker-images", open_)).expect(201)
+
+    async def listed(query: str) -> list[str]:
+        answer = await admin.get(f"/api/docker-images{query}")
+        return [image["slug"] for image in answer.expect(200).json]
+
+    assert await listed("") == ["open", "python-312"]
+    assert await listed("?public=true") == ["open"]
+    assert await listed("?public=false") == ["python-312"]
+
+
+async def test_a_taken_slug_is_a_conflict(admin: Caller) -> None:
+    body = {"slug": "base", "imageUrl": "docker://debian:12"}
+    (await admin.post("/api/docker-images", body)).expect(201)
+    check_error((await admin.post("/api/docker-images", body)).expect(409).json)
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        ({}, {"slug", "imageUrl"}),
+        ({"slug": "", "imageUrl": ""}, {"slug", "imageUrl"}),
+        ({"slug": "x" * 51, "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "x", "imageUrl": "two words"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "-rm"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "docker://x\n"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "docker://x", "public": "yes"}, {"public"}),
+        ({"slug": "x", "imageUrl": "docker://x", "public": 1}, {"public"}),
+        ({"slug": "x\0", "imageUrl": "docker://x"}, {"slug"}),
+    ],
+)
+async def test_a_bad_image_is_refused_with_each_field(
+    admin: Caller, body: Mapping[str, Any], paths: set[str]
+) -> None:
+    answer = (await admin.post("/api/docker-images", body)).expect(400)
+    check_error(answer.json)
+    assert paths_of(answer.json) == paths
+
+
+@pytest.mark.parametrize(
+    "url", ["debian", "debian:12", "docker://r.example:5000/a/b:c", "oci-layout:///srv/images/x"]
+)
+async def test_an_image_is_a_uri_or_a_plain_reference(admin: Caller, url: str) -> None:
+    made = await admin.post("/api/docker-images", {"slug": "x", "imageUrl": url})
+    assert made.expect(201).json["imageUrl"] == url
+
+
+# The audit log
+
+
+async def test_the_audit_log_is_filtered_and_paged(admin: Caller) -> None:
+    one, two = await admin.new_project(name="one"), await admin.new_project(name="two")
+    await admin.new_build(one)
+    whole = (await admin.get("/api/audit-logs")).expect(200).json
+    for entry in whole["auditLogs"]:
+        check("AuditLog", entry)
+    assert whole["pagination"]["limit"] == 100
+    assert whole["pagination"]["total"] == len(whole["auditLogs"])
+    created = (await admin.get("/api/audit-logs?action=project.created&limit=1")).json
+    assert [entry["projectId"] for entry in created["auditLogs"]] == [two["id"]]
+    assert created["pagination"] == {"total": 2, "limit": 1, "offset": 0, "hasMore": True}
+    of_one = (await admin.get(f"/api/audit-logs?projectId={one['id']}")).json
+    actions = [entry["action"] for entry in of_one["auditLogs"]]
+    assert actions == ["build.created", "workflow.created", "project.created"]
+    both = f"/api/audit-logs?projectId={two['id']}&action=build.created"
+    assert (await admin.get(both)).json["auditLogs"] == []
+
+
+# The ways a body can be wrong
+
+
+BODIES = [
+    b"",
+    b"{",
+    b"[]",
+    b'"text"',
+    b"null",
+    b"NaN",
+    b'{"name": NaN}',
+    b'{"accountId": "a", "name": "\xff"}',
+    '{"accountId": "a", "name": "x"}'.encode("utf-16"),
+    b'\xef\xbb\xbf{"accountId": "a", "name": "x"}',
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"accountId": "a", "name": ' + b"9" * 10_000 + b"}",
+    b"9" * 10_000,
+    b'{"accountId": "a", "name": "\x00"}',
+    b'{"\\u0000": "a", "accountId": "a", "name": "x"}',
+    b'{"\\ud800": "a", "accountId": "a", "name": "x"}',
+    b'{"accountId": "a", "name": "x", "n": 1000000000000000000000}',
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+async def test_a_body_that_is_no_object_is_refused(admin: Caller, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await admin.call("POST", "/api/projects", data=body, headers=headers)
+    assert answer.status == 400, answer.text
+    check_error(answer.json)
+    assert (await admin.get("/api/projects?accountId=a")).json == []
+
+
+async def test_the_error_of_an_odd_name_can_be_written(admin: Caller) -> None:
+    """The path of a problem may be the very text that can't be stored."""
+    body = {"accountId": "a", "name": "x", "\ud800\0": {"y": "\0"}}
+    answer = (await admin.post("/api/projects", body)).expect(400)
+    assert len(answer.json["details"]) == 2
+    answer.body.decode()
+
+
+async def test_a_huge_body_is_too_large(admin: Caller) -> None:
+    body = json.dumps({"accountId": "a", "name": "x" * 9 * 1024 * 1024}).encode()
+    answer = await admin.call("POST", "/api/projects", data=io.BytesIO(body))
+    assert answer.status == 413
+    check_error(answer.json)
+
+
+async def test_a_workflow_that_is_as_large_as_a_body_may_be_is_answered_soon(
+    admin: Caller,
+) -> None:
+    project = await admin.new_project()
+    steps = [step_of(f"s{n}", runScript="echo " + "x" * 12_000) for n in range(600)]
+    answer = await admin.post(
+        f"/api/projects/{project['id']}/workflows", {"name": "ci", "steps": steps}
+    )
+    check_error(answer.expect(400).json)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/api/projects"),
+        ("PUT", "/api/projects/{project}/builds"),
+        ("PATCH", "/api/docker-images"),
+        ("POST", "/api/audit-logs"),
+        ("GET", "/api/runner/{project}/complete"),
+        ("POST", "/api/runner/{project}"),
+    ],
+)
+async def test_a_wrong_method_is_405_and_says_which_are_right(
+    admin: Caller, method: str, path: str
+) -> None:
+    project = await admin.new_project()
+    answer = (await admin.call(method, path.format(project=project["id"]))).expect(405)
+    check_error(answer.json)
+    assert answer.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/projects?accountId=%00",
+        "/api/projects?accountId=%FF",
+        "/api/projects?accountId=%ED%A0%80",
+        "/api/projects?accountId=%zz",
+        "/api/projects?accountId=" + "x" * 5000,
+        "/api/audit-logs?projectId=%00&action=%FF",
+        "/api/docker-images?public=%FF",
+    ],
+)
+async def test_odd_bytes_in_a_query_find_nothing(admin: Caller, path: str) -> None:
+    answer = await admin.get(path)
+    assert answer.status in (200, 400), answer.text
+
+
+# Retry
+
+
+async def test_a_build_is_tried_again_as_a_new_build(admin: Caller) -> None:
+    project = await admin.new_project()
+    build = await admin.new_build(project, step_of("a"), step_of("b", "a"), branch="main")
+    path = f"/api/projects/{project['id']}/builds/{build['id']}"
+    check_error((await admin.post(f"{path}/retry")).expect(409).json)
+    (await admin.post(f"{path}/cancel")).expect(200)
+    check_error((await admin.post(f"{path}/cancel")).expect(409).json)
+    again = (await admin.post(f"{path}/retry")).expect(201).json
+    check("Build", again)
+    assert (again["retryOf"], again["number"], again["branch"]) == (build["id"], 2, "main")
+    shown = await admin.build(again["id"])
+    names = [(step["name"], step["status"], step["dependsOn"]) for step in shown["steps"]]
+    assert names == [("a", "READY", []), ("b", "BLOCKED", ["a"])]

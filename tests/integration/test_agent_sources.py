@@ -1,0 +1,264 @@
+"""Sources over real smart HTTP, from a real repository."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.sources import LentSource, SourceError, Sources
+from pipelines_schema.contract import CompletionReason, SourceSpec
+from tests.integration.agent_bench import Bench, ended, open_bench
+
+TOKEN = "step-token-for-sources"
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with open_bench() as bench:
+        bench.make_repository()
+        yield bench
+
+
+@pytest.fixture
+def sources(bench: Bench) -> Sources:
+    sources = Sources(bench.root / "sources")
+    sources.open()
+    return sources
+
+
+async def lend(bench: Bench, sources: Sources, commit: str) -> LentSource:
+    spec = SourceSpec.model_validate(bench.source(commit))
+    return await sources.prepare("project-1", spec, TOKEN)
+
+
+def write(bench: Bench, name: str, content: bytes, mode: int = 0o644) -> None:
+    path = bench.root / "clone" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): (
+            b"-> " + os.readlink(os.fsencode(path)) if path.is_symlink() else path.read_bytes()
+        )
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+async def test_a_commit_is_laid_out_as_it_is_in_git(bench: Bench, sources: Sources) -> None:
+    write(bench, ".gitattributes", b"* text=auto eol=crlf\n")
+    write(bench, "crlf", b"a\r\nb\r\n")
+    write(bench, "lf", b"a\nb\n")
+    write(bench, "dir/tool", b"#!/bin/sh\n", 0o755)
+    write(bench, "ä/ö \U0001f600", b"x")
+    (bench.root / "clone" / "link").symlink_to("dir/tool")
+    (bench.root / "clone" / "away").symlink_to("/etc/passwd")
+    commit = bench.commit()
+    source = await lend(bench, sources, commit)
+    async with source.open() as folder:
+        found = listing(folder)
+        mode = stat.S_IMODE((folder / "dir/tool").stat().st_mode)
+    assert found["link"] == b"-> dir/tool"
+    assert found["away"] == b"-> /etc/passwd"
+    assert found["lf"] == b"a\nb\n"
+    assert found["ä/ö \U0001f600"] == b"x"
+    # .gitattributes made git store this one with line feeds: the bytes are those of the commit.
+    assert found["crlf"] == b"a\nb\n"
+    assert mode == 0o755
+    assert not any(name.startswith(".git/") for name in found)
+
+
+async def test_a_switch_rewrites_only_what_changed(bench: Bench, sources: Sources) -> None:
+    write(bench, "same", b"1")
+    write(bench, "dir/same", b"1")
+    write(bench, "changed", b"1")
+    write(bench, "gone/deep/file", b"1")
+    write(bench, "file-then-folder", b"1")
+    write(bench, "folder-then-file/x", b"1")
+    write(bench, "mode", b"1")
+    first = bench.commit()
+    lent = await lend(bench, sources, first)
+    async with lent.open() as folder:
+        before = {name: (folder / name).stat().st_mtime_ns for name in ("same", "dir/same")}
+        inodes = {name: (folder / name).stat().st_ino for name in ("same", "dir/same")}
+    write(bench, "changed", b"2")
+    bench.git("rm", "-rq", "gone", "file-then-folder", "folder-then-file")
+    write(bench, "file-then-folder/x", b"2")
+    write(bench, "folder-then-file", b"2")
+    write(bench, "mode", b"1", 0o755)
+    second = bench.commit()
+    again = await lend(bench, sources, second)
+    assert again.key == lent.key
+    async with again.open() as folder:
+        assert listing(folder) == {
+            "same": b"1",
+            "dir/same": b"1",
+            "changed": b"2",
+            "file-then-folder/x": b"2",
+            "folder-then-file": b"2",
+            "mode": b"1",
+        }
+        assert not (folder / "gone").exists()
+        assert (folder / "mode").stat().st_mode & 0o111
+        assert {name: (folder / name).stat().st_mtime_ns for name in before} == before
+        assert {name: (folder / name).stat().st_ino for name in inodes} == inodes
+
+
+async def test_a_tree_is_shared_at_one_commit_and_never_switched_under_a_reader(
+    bench: Bench, sources: Sources
+) -> None:
+    write(bench, "file", b"1")
+    first = bench.commit()
+    write(bench, "file", b"2")
+    second = bench.commit()
+    one, same, other = await asyncio.gather(
+        lend(bench, sources, first), lend(bench, sources, first), lend(bench, sources, second)
+    )
+    assert one.key == same.key
+    assert other.key != one.key
+    async with one.open() as folder, same.open() as again, other.open() as elsewhere:
+        assert folder == again
+        assert (folder / "file").read_bytes() == b"1"
+        assert (elsewhere / "file").read_bytes() == b"2"
+    third = await lend(bench, sources, second)
+    assert third.key == other.key
+    third.release()
+
+
+async def test_a_commit_that_is_here_is_not_fetched_again(bench: Bench, sources: Sources) -> None:
+    write(bench, "file", b"1")
+    commit = bench.commit()
+    (await lend(bench, sources, commit)).release()
+    requests = len(bench.coordinator.git_requests)
+    (await lend(bench, sources, commit)).release()
+    fresh = Sources(bench.root / "sources")
+    fresh.open()
+    lent = await lend(bench, fresh, commit)
+    async with lent.open() as folder:
+        assert (folder / "file").read_bytes() == b"1"
+    assert len(bench.coordinator.git_requests) == requests
+    assert fresh.warm() == ["project-1"]
+
+
+async def test_a_source_opened_a_second_time_has_the_same_files(
+    bench: Bench, sources: Sources
+) -> None:
+    write(bench, "file", b"1")
+    first = bench.commit()
+    write(bench, "file", b"2")
+    second = bench.commit()
+    lent = await lend(bench, sources, first)
+    async with lent.open():
+        pass
+    (await lend(bench, sources, second)).release()
+    async with lent.open() as folder:
+        assert (folder / "file").read_bytes() == b"1"
+
+
+async def test_locks_and_half_trees_of_a_killed_agent_do_no_harm(
+    bench: Bench, sources: Sources
+) -> None:
+    write(bench, "file", b"1")
+    first = bench.commit()
+    (await lend(bench, sources, first)).release()
+    mirror = bench.root / "sources" / "project-1" / "mirror.git"
+    for lock in ("shallow.lock", "packed-refs.lock", f"refs/pushrod/{first}.lock", "HEAD.lock"):
+        (mirror / lock).touch()
+    tree = bench.root / "sources" / "project-1" / "tree-0"
+    (tree / "commit").unlink()
+    (tree / "files" / "half").write_text("written by a switch that was killed")
+    write(bench, "file", b"2")
+    second = bench.commit()
+    fresh = Sources(bench.root / "sources")
+    fresh.open()
+    async with (await lend(bench, fresh, second)).open() as folder:
+        assert listing(folder) == {"file": b"2"}
+
+
+async def test_a_damaged_mirror_is_fetched_anew(bench: Bench, sources: Sources) -> None:
+    write(bench, "file", b"content")
+    commit = bench.commit()
+    (await lend(bench, sources, commit)).release()
+    project = bench.root / "sources" / "project-1"
+    blob = bench.git("rev-parse", f"{commit}:file")
+    damaged = list(project.rglob(f"objects/{blob[:2]}/{blob[2:]}"))
+    for path in damaged:
+        path.unlink()
+    assert damaged
+    (project / "tree-0" / "commit").unlink()
+    fresh = Sources(bench.root / "sources")
+    fresh.open()
+    async with (await lend(bench, fresh, commit)).open() as folder:
+        assert (folder / "file").read_bytes() == b"content"
+
+
+async def test_an_unknown_commit_is_a_clear_error(bench: Bench, sources: Sources) -> None:
+    bench.commit()
+    with pytest.raises(SourceError, match="0000"):
+        await lend(bench, sources, "0" * 39 + "1")
+
+
+@pytest.mark.parametrize("commit", ["main", "--upload-pack=x", "abc123", "A" * 40])
+async def test_only_a_full_commit_id_is_asked_for(
+    bench: Bench, sources: Sources, commit: str
+) -> None:
+    with pytest.raises(SourceError, match="not a full commit id"):
+        await lend(bench, sources, commit)
+
+
+async def test_the_token_is_in_no_argument_and_no_file(
+    bench: Bench, sources: Sources, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shim = tmp_path / "git"
+    shim.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/arguments\nexec /usr/bin/git "$@"\n'
+    )
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    write(bench, "file", b"1")
+    (await lend(bench, sources, bench.commit())).release()
+    assert "fetch" in (tmp_path / "arguments").read_text()
+    assert TOKEN not in (tmp_path / "arguments").read_text()
+    files = [path for path in (bench.root / "sources").rglob("*") if path.is_file()]
+    assert files
+    assert not any(TOKEN.encode() in path.read_bytes() for path in files)
+
+
+async def test_idle_trees_beyond_the_limit_go(bench: Bench, sources: Sources) -> None:
+    commits = []
+    for number in range(6):
+        write(bench, "file", b"%d" % number)
+        commits.append(bench.commit())
+    held = [await lend(bench, sources, commit) for commit in commits]
+    assert len({source.key for source in held}) == 6
+    for source in held:
+        source.release()
+    (await lend(bench, sources, commits[0])).release()
+    assert len(list((bench.root / "sources" / "project-1").glob("tree-*"))) <= 4
+
+
+async def test_a_step_sees_its_commit_in_its_workspace(bench: Bench) -> None:
+    write(bench, "script.sh", b"echo from git", 0o755)
+    commit = bench.commit()
+    step = bench.coordinator.add_step("sh script.sh; ls -a", source=bench.source(commit))
+    async with bench.agent():
+        await ended(step)
+    assert step.text == "from git\n.\n..\nscript.sh\n"
+
+
+async def test_a_source_that_cannot_be_had_is_the_steps_reason(bench: Bench) -> None:
+    bench.commit()
+    step = bench.coordinator.add_step("true", source=bench.source("0" * 39 + "1"))
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.SOURCE
+    assert "can't be fetched" in str(step.completion.message)

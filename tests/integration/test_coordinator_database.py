@@ -1,0 +1,286 @@
+"""The database's promises: no lost update, neighbours unhurt, durable before it is announced."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.storage import migrate
+from coordinator.storage.database import Database, DatabaseClosed
+from coordinator.storage.tables import metadata
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """With a table of our own: a counter."""
+    path = tmp_path / "pushrod.db"
+    migrate.migrate(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
+        connection.execute("INSERT INTO counter VALUES (1, 0)")
+        connection.commit()
+    database = await Database.open(path)
+    yield database
+    await database.close()
+
+
+async def count(connection: AsyncConnection) -> int:
+    return int((await connection.execute(sa.text("SELECT n FROM counter"))).scalar_one())
+
+
+async def increase(connection: AsyncConnection) -> int:
+    """Read, let others run, write."""
+    n = await count(connection)
+    await asyncio.sleep(0)
+    await connection.execute(sa.text("UPDATE counter SET n = :n"), {"n": n + 1})
+    return n + 1
+
+
+async def fail(connection: AsyncConnection) -> int:
+    await increase(connection)
+    await connection.execute(sa.text("INSERT INTO counter VALUES (1, 1)"))
+    return 0
+
+
+async def test_200_concurrent_read_modify_writes_count_200(database: Database) -> None:
+    results = await asyncio.gather(*(database.write(increase) for _ in range(200)))
+    assert sorted(results) == list(range(1, 201))
+    assert await database.read(count) == 200
+
+
+async def test_a_failing_write_hurts_no_neighbour_of_its_group_commit(database: Database) -> None:
+    works = [fail if n % 3 == 0 else increase for n in range(60)]
+    results = await asyncio.gather(*map(database.write, works), return_exceptions=True)
+    for n, result in enumerate(results):
+        assert isinstance(result, IntegrityError) == (n % 3 == 0), (n, result)
+    assert await database.read(count) == 40
+
+
+async def test_what_is_announced_is_committed(database: Database, tmp_path: Path) -> None:
+    seen = []
+
+    def committed(n: int) -> None:
+        with closing(sqlite3.connect(tmp_path / "pushrod.db")) as other:
+            seen.append((n, other.execute("SELECT n FROM counter").fetchone()[0]))
+
+    await asyncio.gather(*(database.write(increase, committed=committed) for _ in range(5)))
+    assert [n for n, _ in seen] == [1, 2, 3, 4, 5]
+    assert all(stored >= n for n, stored in seen)
+
+
+async def test_a_failed_write_is_not_announced(database: Database) -> None:
+    announced: list[int] = []
+    with pytest.raises(IntegrityError):
+        await database.write(fail, committed=announced.append)
+    assert announced == []
+
+
+async def test_a_write_whose_caller_is_cancelled_is_committed_and_announced(
+    database: Database,
+) -> None:
+    entered, go = asyncio.Event(), asyncio.Event()
+    announced: list[int] = []
+
+    async def slow(connection: AsyncConnection) -> int:
+        entered.set()
+        await go.wait()
+        return await increase(connection)
+
+    running = asyncio.create_task(database.write(slow, committed=announced.append))
+    await entered.wait()
+    queued = asyncio.create_task(database.write(increase, committed=announced.append))
+    await asyncio.sleep(0)
+    for caller in (running, queued):
+        caller.cancel()
+    await asyncio.wait([running, queued])
+    assert running.cancelled()
+    assert queued.cancelled()
+    go.set()
+    assert await database.write(count) == 2
+    assert announced == [1, 2]
+
+
+async def test_an_announcement_that_raises_stops_nobody_elses_writes(database: Database) -> None:
+    def broken(_: int) -> None:
+        raise ValueError("a listener's mistake")
+
+    async with asyncio.timeout(5):
+        assert await database.write(increase, committed=broken) == 1
+        assert await database.write(increase) == 2
+
+
+async def test_a_transaction_that_cannot_begin_is_reported_to_each_and_the_next_goes_on(
+    tmp_path: Path,
+) -> None:
+    database = await Database.open(tmp_path / "pushrod.db", busy_timeout_ms=50)
+    try:
+        with closing(sqlite3.connect(tmp_path / "pushrod.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writes = [asyncio.create_task(database.write(_nothing)) for _ in range(3)]
+            async with asyncio.timeout(10):
+                results = await asyncio.gather(*writes, return_exceptions=True)
+            assert [type(result) for result in results] == [OperationalError] * 3
+            other.rollback()
+        async with asyncio.timeout(10):
+            assert await database.write(_nothing) is None
+    finally:
+        await database.close()
+
+
+async def _nothing(_: AsyncConnection) -> None:
+    return None
+
+
+async def test_a_reader_can_not_write(database: Database) -> None:
+    with pytest.raises(OperationalError, match="readonly"):
+        await database.read(increase)
+    assert await database.read(count) == 0
+
+
+async def test_a_reader_sees_one_moment(database: Database) -> None:
+    async def twice(connection: AsyncConnection) -> tuple[int, int]:
+        before = await count(connection)
+        await database.write(increase)
+        return before, await count(connection)
+
+    assert await database.read(twice) == (0, 0)
+    assert await database.read(count) == 1
+
+
+async def test_readers_whose_callers_give_up_leave_the_others_whole(database: Database) -> None:
+    async def long(connection: AsyncConnection) -> int:
+        rows = await connection.execute(
+            sa.text(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+                " SELECT count(*) FROM n"
+            )
+        )
+        return int(rows.scalar_one())
+
+    for _ in range(10):
+        reads = [asyncio.create_task(database.read(long)) for _ in range(20)]
+        await asyncio.sleep(0.005)
+        for read in reads:
+            read.cancel()
+        await asyncio.wait(reads)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(database.read(long) for _ in range(20))) == [20000] * 20
+
+
+async def test_closing_finishes_what_is_queued_and_refuses_what_comes_later(
+    database: Database, tmp_path: Path
+) -> None:
+    writes = [asyncio.create_task(database.write(increase)) for _ in range(100)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert [await write for write in writes] == list(range(1, 101))
+    with pytest.raises(DatabaseClosed):
+        await database.write(increase)
+    with closing(sqlite3.connect(tmp_path / "pushrod.db")) as other:
+        assert other.execute("SELECT n FROM counter").fetchone() == (100,)
+
+
+async def test_a_write_is_on_the_disk_when_it_returns(database: Database) -> None:
+    async def pragmas(connection: AsyncConnection) -> tuple[str, int, int]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in names]
+        return found[0], found[1], found[2]
+
+    assert await database.write(pragmas) == ("wal", 2, 1)
+
+
+# Migrations
+
+
+def test_the_head_is_the_newest_version() -> None:
+    folder = Path(migrate.__file__).parent / "migrations" / "versions"
+    names = sorted(path.name for path in folder.glob("[0-9]*.py"))
+    assert names
+    assert names[-1].startswith(f"{migrate.HEAD}_")
+    assert [name[:4] for name in names] == [f"{n:04}" for n in range(1, len(names) + 1)]
+
+
+def test_the_migrated_schema_is_the_one_in_the_tables(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    path = tmp_path / "a % b.db"
+    migrate.migrate(path)
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as migrated, closing(sqlite3.connect(":memory:")) as made:
+        engine = sa.create_engine("sqlite://", creator=lambda: made)
+        metadata.create_all(engine)
+        # What Alembic doesn't compare on SQLite: the conditions of partial indexes.
+        assert _indexes(migrated) == _indexes(made)
+        engine.dispose()
+
+
+def _indexes(connection: sqlite3.Connection) -> set[str]:
+    query = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    return {" ".join(row[0].split()) for row in connection.execute(query)}
+
+
+def test_a_second_migration_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pushrod.db"
+    migrate.migrate(path)
+    before = path.read_bytes()
+    migrate.migrate(path)
+    assert path.read_bytes() == before
+    assert migrate.current_revision(path) == migrate.HEAD
+
+
+KILLED_AT_STATEMENT = """
+import os, pathlib, signal, sys
+import sqlalchemy as sa
+from coordinator.storage.migrate import migrate
+left = int(sys.argv[2])
+
+@sa.event.listens_for(sa.Engine, "before_cursor_execute")
+def _die(*_):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+migrate(pathlib.Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("statements", [3, 12])
+def test_a_kill_in_the_middle_of_the_first_migration_leaves_it_to_be_made(
+    tmp_path: Path, statements: int
+) -> None:
+    path = tmp_path / "pushrod.db"
+    command = [sys.executable, "-c", KILLED_AT_STATEMENT, str(path), str(statements)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert (tmp_path / "pushrod.db.new").exists(), "the kill came before the first statement"
+    migrate.migrate(path)
+    assert migrate.current_revision(path) == migrate.HEAD
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM builds").fetchone() == (0,)
+
+
+def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "pushrod.db"
+    path.write_text("somebody's letter, longer than the header of a database file " * 20)
+    before = path.read_bytes()
+    with pytest.raises(sqlite3.DatabaseError):
+        migrate.migrate(path)
+    assert path.read_bytes() == before

@@ -1,0 +1,435 @@
+"""From a real `git push` to builds."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.coordinator_fixture import (
+    GIT_ENVIRONMENT,
+    ONE_STEP,
+    Caller,
+    Coordinator,
+    WorkTree,
+    eventually,
+    git,
+    new_work_tree,
+    open_coordinator,
+    try_git,
+)
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    async with open_coordinator(tmp_path) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+def admin(coordinator: Coordinator) -> Caller:
+    return coordinator.admin
+
+
+@pytest.fixture
+async def project(admin: Caller) -> dict[str, Any]:
+    return await admin.new_project("acme", "shop")
+
+
+@pytest.fixture
+async def tree(tmp_path: Path, admin: Caller, project: dict[str, Any]) -> WorkTree:
+    return await new_work_tree(tmp_path, admin, project)
+
+
+def remote_lines(errors: str) -> list[str]:
+    lines = [line.strip() for line in errors.splitlines() if line.startswith("remote: ")]
+    return [line.removeprefix("remote: ") for line in lines]
+
+
+async def test_a_push_makes_a_build_and_tells_where_it_is(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    sha = await tree.commit({".pushrod.yml": ONE_STEP}, "A title\n\nand a body")
+    pushed = await tree.push()
+    [build] = await admin.builds(project)
+    assert remote_lines(pushed.errors) == [f"build #1 ci (main): {build['url']}"]
+    assert build["url"] == f"{admin.coordinator.url}/builds/{build['id']}"
+    assert (build["commitHash"], build["branch"], build["event"]) == (sha, "main", "push")
+    assert build["commitMessage"].startswith("A title")
+    assert build["commitAuthor"] == "Anna <anna@example.org>"
+    workflows = (await admin.get(f"/api/projects/{project['id']}/workflows")).json
+    assert [(w["id"], w["name"], w["path"]) for w in workflows] == [
+        (build["workflowId"], "ci", ".pushrod.yml")
+    ]
+
+
+async def test_several_refs_of_one_push_are_each_built(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP, ".pushrod/two.yml": ONE_STEP})
+    pushed = await tree.push("main:main", "main:release/1", "main:refs/heads/a b".replace(" ", "_"))
+    builds = await admin.builds(project)
+    assert sorted(build["number"] for build in builds) == [1, 2, 3, 4, 5, 6]
+    assert {build["branch"] for build in builds} == {"main", "release/1", "a_b"}
+    assert len(remote_lines(pushed.errors)) == 6
+
+
+async def test_a_force_push_builds_what_the_branch_is_now(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    first = await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.push()
+    await tree.git("commit", "-q", "--amend", "-m", "another")
+    second = (await tree.git("rev-parse", "HEAD")).output
+    await tree.push("--force", "main")
+    assert [build["commitHash"] for build in await admin.builds(project)] == [second, first]
+
+
+async def test_deleting_a_branch_builds_nothing_and_pushing_it_again_builds(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.push("main:main", "main:side")
+    await tree.push("--delete", "side")
+    assert len(await admin.builds(project)) == 2
+    await tree.push("main:side")
+    assert len(await admin.builds(project)) == 3
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+async def test_a_tag_builds_nothing(
+    admin: Caller, project: dict[str, Any], tree: WorkTree, annotated: bool
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.git("tag", *(["-a", "-m", "one"] if annotated else []), "v1")
+    pushed = await tree.push("v1")
+    assert await admin.builds(project) == []
+    assert remote_lines(pushed.errors) == []
+
+
+async def test_a_push_of_what_is_there_already_builds_nothing(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.push()
+    await tree.push()
+    assert len(await admin.builds(project)) == 1
+
+
+async def test_a_workflow_with_mistakes_makes_a_failed_build_that_lists_them(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    broken = "name: ci\non: {push: {}}\nsteps:\n  - name: a\n    imag: base\n    run: x\n"
+    await tree.commit({".pushrod.yml": broken, ".pushrod/good.yml": ONE_STEP})
+    pushed = await tree.push()
+    good, bad = sorted(await admin.builds(project), key=lambda build: str(build["state"]))[::-1]
+    assert (good["state"], bad["state"], bad["status"]) == ("queued", "failed", "FAILED")
+    shown = await admin.build(bad["id"])
+    assert shown["reason"] == "the workflow has mistakes"
+    assert shown["steps"] == []
+    first = shown["problems"][0]
+    assert (first["file"], first["line"]) == (".pushrod.yml", 5)
+    assert "image" in first["message"]
+    lines = remote_lines(pushed.errors)
+    assert any("failed: the workflow has mistakes" in line and bad["url"] in line for line in lines)
+    assert any(line.startswith(f".pushrod.yml:5:{first['column']}: ") for line in lines), lines
+
+
+async def test_a_build_of_a_workflow_with_mistakes_fails_again_when_tried_again(
+    admin: Caller, tree: WorkTree, project: dict[str, Any]
+) -> None:
+    await tree.commit({".pushrod.yml": "steps: 5"})
+    await tree.push()
+    [bad] = await admin.builds(project)
+    again = (await admin.post(f"/api/projects/-/builds/{bad['id']}/retry")).expect(201).json
+    assert again["state"] == "failed"
+    assert (await admin.build(again["id"]))["problems"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"\x00" * 100,
+        b"#" * (1024 * 1024 + 1),
+        b"[" * 1000,
+        b"a: &a [*a]",
+        b"&x " * 10,
+        b"!!python/object/apply:os.system ['true']",
+        b"{" * 60_000,
+    ],
+    ids=["empty", "not-utf8", "nul", "too-large", "deep", "cycle", "anchors", "tag", "braces"],
+)
+async def test_no_content_of_a_workflow_file_breaks_a_push(
+    admin: Caller, project: dict[str, Any], tree: WorkTree, content: bytes
+) -> None:
+    await tree.commit({".pushrod.yml": content})
+    await tree.push()
+    [build] = await admin.builds(project)
+    assert build["state"] == "failed"
+    assert (await admin.build(build["id"]))["problems"][0]["message"]
+
+
+async def test_a_commit_without_a_workflow_builds_nothing_and_says_where_one_goes(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    sha = await tree.commit({"README": "hello"})
+    pushed = await tree.push()
+    assert remote_lines(pushed.errors) == [
+        f"main: no workflow at {sha[:10]}; add .pushrod.yml or .pushrod/ci.yml"
+    ]
+    assert await admin.builds(project) == []
+
+
+async def test_a_branch_that_no_workflow_wants_builds_nothing_and_says_so(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    filtered = ONE_STEP.replace("push: {}", 'push: {branches: ["release/*"]}')
+    await tree.commit({".pushrod.yml": filtered})
+    pushed = await tree.push("main:main", "main:release/1")
+    assert [build["branch"] for build in await admin.builds(project)] == ["release/1"]
+    assert "main: no workflow is triggered by a push to this branch" in remote_lines(pushed.errors)
+
+
+async def test_more_workflow_files_than_allowed_are_not_left_out_silently(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    files: dict[str, str | bytes] = {f".pushrod/w{n:03}.yml": ONE_STEP for n in range(103)}
+    await tree.commit(files)
+    await tree.push()
+    listed = (await admin.get(f"/api/projects/{project['id']}/builds?limit=100")).json
+    assert listed["pagination"]["total"] == 101
+    failed = [build for build in listed["builds"] if build["state"] == "failed"]
+    assert len(failed) == 1
+    assert "100 workflow files" in (await admin.build(failed[0]["id"]))["problems"][0]["message"]
+
+
+async def test_odd_names_messages_and_authors_come_through(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    branch = "feature/ü-\u202e$(id)`id`';\"<b>"
+    await tree.commit({".pushrod.yml": ONE_STEP}, "Grüße \U0001f600 ${{ x }} $(id)")
+    await tree.git("branch", branch)
+    await tree.push(branch)
+    [build] = await admin.builds(project)
+    assert build["branch"] == branch
+    assert build["commitMessage"].startswith("Grüße \U0001f600 ${{ x }} $(id)")
+
+
+async def test_a_commit_that_is_not_utf8_is_built(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.git("-c", "i18n.commitEncoding=latin1", "commit", "-q", "--amend", "-m", "x")
+    raw = (await tree.git("cat-file", "commit", "HEAD")).output
+    body = raw.encode().replace(b"\n\nx", b"\n\nGr\xfc\xdfe \xff")
+    process = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin"],
+        input=body,
+        cwd=tree.folder,
+        env=dict(GIT_ENVIRONMENT),
+        capture_output=True,
+        check=True,
+    )
+    await tree.push(f"{process.stdout.decode().strip()}:refs/heads/odd")
+    [build] = await admin.builds(project)
+    assert build["commitMessage"].startswith("Gr")
+
+
+# Nothing lost, nothing twice
+
+
+async def test_refs_that_moved_unrecorded_are_built_once_after_a_restart(
+    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    """As after a crash between the ref's move and its record."""
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.push()
+    await coordinator.stop()
+    lost = await tree.commit({"x": "1"})
+    bare = str(coordinator.repository(project))
+    for branch in ("main", "other"):
+        await git(tree.folder, "push", "-q", bare, f"main:{branch}")
+    await coordinator.start()
+
+    async def three() -> bool:
+        return len(await admin.builds(project)) >= 3
+
+    await eventually(three)
+    await coordinator.restart()
+    await tree.push("main:third")  # whatever the restart does, this comes after it
+    builds = await admin.builds(project)
+    assert [build["number"] for build in builds] == [4, 3, 2, 1]
+    assert {build["branch"] for build in builds if build["commitHash"] == lost} == {
+        "main",
+        "other",
+        "third",
+    }
+
+
+async def test_a_project_whose_repository_is_broken_does_not_stop_the_others(
+    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    broken = await admin.new_project("acme", "broken")
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await coordinator.stop()
+    coordinator.repository(broken).rename(coordinator.data / "gone")
+    await git(tree.folder, "push", "-q", str(coordinator.repository(project)), "main")
+    await coordinator.start()
+
+    async def built() -> bool:
+        return len(await admin.builds(project)) == 1
+
+    await eventually(built)
+
+
+async def test_50_concurrent_pushes_make_50_builds_with_numbers_of_their_own(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    results = await asyncio.gather(*(tree.push(f"main:b{n}") for n in range(50)))
+    builds = await admin.builds(project)
+    assert sorted(build["number"] for build in builds) == list(range(1, 51))
+    assert {build["branch"] for build in builds} == {f"b{n}" for n in range(50)}
+    told = {build["url"] for build in builds} & set(
+        re.findall(r"http\S+/builds/\S+", "".join(result.errors for result in results))
+    )
+    assert len(told) == 50
+
+
+async def test_each_of_many_pushers_is_told_of_the_own_build(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    branches = [f"b{n}" for n in range(12)]
+    results = await asyncio.gather(*(tree.push(f"main:{branch}") for branch in branches))
+    for branch, result in zip(branches, results, strict=True):
+        lines = remote_lines(result.errors)
+        assert len(lines) == 1, (branch, lines)
+        assert f"({branch})" in lines[0]
+
+
+async def test_a_push_whose_client_is_killed_is_built_or_was_not_received(
+    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP, "big": b"x" * 1000})
+    for number, delay_ms in enumerate((20, 60, 120, 200)):
+        process = await asyncio.create_subprocess_exec(
+            *("git", "push", "-q", "origin", f"main:b{number}"),
+            cwd=tree.folder,
+            env=dict(tree.environment),
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await asyncio.sleep(delay_ms / 1000)
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+    await tree.push("main:last")
+
+    async def in_step() -> bool:
+        listed = await git(coordinator.repository(project), "for-each-ref", "refs/heads")
+        refs = {line.split("refs/heads/")[1] for line in listed.output.splitlines()}
+        built = [build["branch"] for build in await admin.builds(project)]
+        assert len(built) == len(set(built)), "built twice"
+        return refs == set(built)
+
+    await eventually(in_step)
+
+
+# Who may push
+
+
+async def test_only_who_may_build_can_push(
+    coordinator: Coordinator, admin: Caller, tree: WorkTree, project: dict[str, Any]
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+
+    async def push(caller: Caller, branch: str) -> tuple[int, str]:
+        environment = (
+            coordinator.push_environment(caller) if caller.token else dict(GIT_ENVIRONMENT)
+        )
+        result = await try_git(
+            tree.folder, "push", "origin", f"main:{branch}", environment=environment
+        )
+        return result.exit_code, result.errors
+
+    developer = await admin.new_token(role="developer", account="acme")
+    assert (await push(developer, "developer"))[0] == 0
+    viewer = await admin.new_token(role="viewer", account="acme")
+    code, errors = await push(viewer, "viewer")
+    assert (code != 0, "403" in errors) == (True, True), errors
+    other = await admin.new_token(role="maintainer", account="other")
+    code, errors = await push(other, "other")
+    assert (code != 0, "not found" in errors) == (True, True), errors
+    for caller in (Caller(coordinator, "pr_wrong"), coordinator.nobody):
+        code, errors = await push(caller, "wrong")
+        assert code != 0
+        assert "fatal" in errors
+    agent = await admin.new_agent()
+    assert (await push(agent, "agent"))[0] != 0
+    assert {build["branch"] for build in await admin.builds(project)} == {"developer"}
+
+
+async def test_a_viewer_can_clone_and_another_account_can_not(
+    coordinator: Coordinator, admin: Caller, tree: WorkTree, project: dict[str, Any], tmp_path: Path
+) -> None:
+    await tree.commit({"x": "1"})
+    await tree.push()
+    viewer = await admin.new_token(role="viewer", account="acme")
+    stranger = await admin.new_token(role="maintainer", account="other")
+    url = project["pushUrl"]
+    mine = coordinator.push_environment(viewer)
+    await git(tmp_path, "clone", "-q", url, "clone", environment=mine)
+    refused = await try_git(
+        tmp_path, "clone", url, "stolen", environment=coordinator.push_environment(stranger)
+    )
+    assert refused.exit_code != 0
+    assert "not found" in refused.errors
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/git/acme/shop.git/info/refs",
+        "/git/acme/shop.git/info/refs?service=git-evil-pack",
+        "/git/acme/shop.git/HEAD",
+        "/git/acme/shop.git/objects/info/packs",
+        "/git/acme/..%2fshop.git/info/refs?service=git-upload-pack",
+        "/git/acme/nothing.git/info/refs?service=git-upload-pack",
+        "/git/%2e%2e/%2e%2e/etc/passwd",
+        "/git/acme/%00.git/info/refs?service=git-upload-pack",
+    ],
+)
+async def test_odd_git_paths_are_refused(
+    admin: Caller, project: dict[str, Any], path: str
+) -> None:
+    answer = await admin.get(path)
+    assert 400 <= answer.status < 500, answer.text
+
+
+# Building a commit over the API
+
+
+async def test_a_workflow_of_the_repository_can_be_built_over_the_api(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    sha = await tree.commit({".pushrod.yml": ONE_STEP}, "the message")
+    await tree.push()
+    [pushed] = await admin.builds(project)
+    path = f"/api/projects/{project['id']}/builds"
+    body = {"workflowId": pushed["workflowId"]}
+    assert (await admin.post(path, body)).expect(400).json["details"][0]["path"] == "commitHash"
+    made = (await admin.post(path, {**body, "commitHash": sha[:10]})).expect(201).json
+    assert (made["commitHash"], made["event"]) == (sha, "api")
+    assert made["commitMessage"].startswith("the message")
+    without = await tree.commit({".pushrod.yml": "steps: 5"})
+    await tree.push()
+    refused = (await admin.post(path, {**body, "commitHash": without})).expect(400).json
+    assert refused["details"][0]["file"] == ".pushrod.yml"
