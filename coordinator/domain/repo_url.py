@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 MAX_URL_CHARACTERS = 2000
 DEFAULT_PORTS = {"http": 80, "https": 443, "ssh": 22}
-_SCP_LIKE = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+):(?P<path>[^/].*)", re.ASCII)
+_SCP_LIKE = re.compile(r"(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+):(?P<path>[^:].*)", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|[0-9A-Fa-f:.]+", re.ASCII)
 _USER = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _PATH = re.compile(r"/[^\s\\\x00-\x1f\x7f'\"`$;|&<>*?{}()!#]*")
@@ -40,12 +40,15 @@ class RemoteUrl:
     port: int
     user: str
     path: str
+    """Without a slash at its front: relative to the user's home, in ssh's short form."""
 
     @property
     def text(self) -> str:
         """What git is given."""
         if self.scheme == "file":
             return f"file://{self.path}"
+        if not self.path.startswith("/"):
+            return f"{self.user}@{self.host}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         user = f"{self.user}@" if self.user else ""
@@ -54,7 +57,7 @@ class RemoteUrl:
     @property
     def identity(self) -> tuple[str, str]:
         """Host and path without what spelling adds: one repository has https and ssh URLs."""
-        path = re.sub(r"/+", "/", unquote(self.path)).rstrip("/").removesuffix(".git")
+        path = re.sub(r"/+", "/", unquote(self.path)).strip("/").removesuffix(".git")
         return self.host, path if self.scheme == "file" else path.lower()
 
 
@@ -66,7 +69,9 @@ def parse_url(text: str) -> RemoteUrl:
         match = _SCP_LIKE.fullmatch(text)
         if match is None:
             raise RefusedUrl("write the URL with its scheme, such as https://host/owner/name.git")
-        text = f"ssh://{match['user'] or 'git'}@{match['host']}/{match['path']}"
+        path = match["path"]
+        url = parse_url(f"ssh://{match['user'] or 'git'}@{match['host']}/{path.lstrip('/')}")
+        return url if path.startswith("/") else replace(url, path=url.path[1:])
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -104,7 +109,10 @@ def _file_url(host: str, path: str) -> RemoteUrl:
 
 def _is_path(path: str) -> bool:
     segments = path.split("/")
-    return len(path) > 1 and bool(_PATH.fullmatch(path)) and ".." not in segments
+    # git refuses a relative path that begins as an option does.
+    if path.startswith("/-") or ".." in segments:
+        return False
+    return len(path) > 1 and _PATH.fullmatch(path) is not None
 
 
 def check_policy(url: RemoteUrl, policy: RemotePolicy) -> None:
