@@ -17,7 +17,6 @@ MAX_REFS = 100
 """Of one delivery: a mirror that pushes thousands of refs would queue as many builds."""
 MAX_REF_BYTES = 400
 MAX_RETRY_SECONDS = 300.0
-SKIP = re.compile(r"\[(?:skip ci|ci skip)\]", re.IGNORECASE)
 _SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[./]$")
 
@@ -122,11 +121,6 @@ def is_ref(name: object) -> bool:
         and "\ufffd" not in name
         and not _FORBIDDEN_IN_REF.search(name)
     )
-
-
-def asks_to_skip(message: str) -> bool:
-    """Whether a commit's message says `[skip ci]` or `[ci skip]`."""
-    return SKIP.search(message) is not None
 
 
 def reason_to_ignore(event: ForgeEvent, repo_url: str | None) -> str | None:

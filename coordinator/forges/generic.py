@@ -11,7 +11,6 @@ from coordinator.domain.deliveries import (
     MAX_REFS,
     ForgeEvent,
     PushedRef,
-    asks_to_skip,
     is_ref,
     sha_of,
 )
@@ -24,6 +23,7 @@ from coordinator.forges.payload import (
     text,
     verify_hmac,
 )
+from pipelines_schema import asks_to_skip
 
 SIGNATURES = ("X-Pushrod-Signature-256", "X-Hub-Signature-256")
 """The second is what many a script that signs for GitHub already sends."""

@@ -9,7 +9,6 @@ from coordinator.domain.deliveries import (
     ForgeEvent,
     PullRequest,
     PushedRef,
-    asks_to_skip,
     is_ref,
     sha_of,
 )
@@ -22,6 +21,7 @@ from coordinator.forges.payload import (
     text,
     verify_hmac,
 )
+from pipelines_schema import asks_to_skip
 
 SIGNATURE = "X-Hub-Signature-256"
 PULL_REQUEST_ACTIONS = ("opened", "synchronize", "reopened")

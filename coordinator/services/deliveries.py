@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import (
+    TAG,
     Delivery,
     DeliveryState,
     ForgeEvent,
@@ -405,7 +406,9 @@ def _origins(event: ForgeEvent) -> list[Origin]:
     if pull is not None:
         return [Origin.of_pull_request_event(pull)]
     return [
-        Origin(event="push", commit_hash=ref.after, branch=short_name(ref.ref))
+        Origin(event="tag", commit_hash=ref.after, tag=short_name(ref.ref))
+        if ref.ref.startswith(TAG)
+        else Origin(event="push", commit_hash=ref.after, branch=short_name(ref.ref))
         for ref in event.refs
         if ref.after is not None
     ]

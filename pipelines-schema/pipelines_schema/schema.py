@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
-from pipelines_schema.workflow import RetryCause
+from pipelines_schema.workflow import Ending, RetryCause
 
 FILE_NAME = "workflow.schema.json"
 
 _TEXT_TYPES = ["string", "number", "boolean"]
 """Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
 
-
-_EVENTS = ["push", "pullRequest"]
+_NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
+"""But in `${{ … }}`."""
 
 
 def workflow_schema() -> dict[str, Any]:
@@ -51,6 +51,9 @@ def workflow_schema() -> dict[str, Any]:
             "env": _environment(),
             "push": _push(),
             "pullRequest": _pull_request(),
+            "tag": _tag(),
+            "manual": _manual(),
+            "param": _param(),
             "timeout": _timeout(),
             "retries": _retries(),
             "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
@@ -84,9 +87,9 @@ def _step() -> dict[str, Any]:
                 limits.MAX_NAME_CHARACTERS,
                 pattern="^[^/]*$",
             ),
-            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"),
+            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
             "imageSlug": _text(
-                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"
+                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES
             ),
             "run": _text(script, limits.MAX_SCRIPT_BYTES),
             "runScript": _text("The same as `run`.", limits.MAX_SCRIPT_BYTES),
@@ -107,6 +110,13 @@ def _step() -> dict[str, Any]:
             "timeout": {"$ref": "#/$defs/timeout"},
             "retries": {"$ref": "#/$defs/retries"},
             "agents": _agents(),
+            "allowFailure": {
+                "description": "Whether the build goes on, and can succeed, when the step fails. "
+                "`false` if left out.",
+                "type": "boolean",
+            },
+            "runOn": _run_on(),
+            "matrix": _matrix(),
         },
         required=["name"],
     )
@@ -117,20 +127,24 @@ def _step() -> dict[str, Any]:
     return step
 
 
+_EVENTS = ("push", "pullRequest", "tag", "manual")
+
+
 def _on() -> dict[str, Any]:
+    event = {"enum": list(_EVENTS)}
     return {
         "description": "What starts a build. Left out: every push to a branch.",
         "oneOf": [
-            {"enum": _EVENTS},
+            event,
             {
                 "type": "array",
                 "minItems": 1,
                 "maxItems": len(_EVENTS),
                 "uniqueItems": True,
-                "items": {"enum": _EVENTS},
+                "items": event,
             },
             {
-                **_object({event: {"$ref": f"#/$defs/{event}"} for event in _EVENTS}),
+                **_object({name: {"$ref": f"#/$defs/{name}"} for name in _EVENTS}),
                 "minProperties": 1,
             },
         ],
@@ -140,30 +154,51 @@ def _on() -> dict[str, Any]:
 def _push() -> dict[str, Any]:
     return {
         "description": "A push to a branch; all branches if none are named.",
-        "anyOf": [_object({"branches": _branches("whose pushes start a build")}), {"type": "null"}],
-    }
-
-
-def _pull_request() -> dict[str, Any]:
-    return {
-        "description": "A pull request that is opened, reopened or pushed to; one from a fork "
-        "waits for a maintainer's approval and gets no secrets.",
         "anyOf": [
-            _object({"branches": _branches("that the pull request would be merged into")}),
+            _object(
+                {
+                    "branches": _patterns(
+                        "Branches whose pushes start a build.",
+                        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+                    ),
+                    "paths": _patterns(
+                        "Files of which the push must have changed one.", limits.MAX_PATH_BYTES
+                    ),
+                }
+            ),
             {"type": "null"},
         ],
     }
 
 
-def _branches(which: str) -> dict[str, Any]:
-    pattern = {
-        "type": _TEXT_TYPES,
-        "minLength": 1,
-        "maxLength": limits.MAX_BRANCH_PATTERN_CHARACTERS,
-    }
+def _pull_request() -> dict[str, Any]:
+    branches = _patterns(
+        "Branches that the pull request would be merged into.",
+        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    )
     return {
-        "description": f"Branches {which}. `*` stands for any run of characters "
-        "without `/`, `**` for any run, `?` for one character; `!pattern` excludes.",
+        "description": "A pull request that is opened, reopened or pushed to; one from a fork "
+        "waits for a maintainer's approval and gets no secrets.",
+        "anyOf": [_object({"branches": branches}), {"type": "null"}],
+    }
+
+
+def _tag() -> dict[str, Any]:
+    patterns = _patterns(
+        "Tags that start a build when they are pushed; all if none are named.",
+        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    )
+    return {
+        "description": patterns["description"],
+        "anyOf": [*patterns["anyOf"], {"type": "null"}],
+    }
+
+
+def _patterns(description: str, max_characters: int) -> dict[str, Any]:
+    pattern = {"type": _TEXT_TYPES, "minLength": 1, "maxLength": max_characters}
+    return {
+        "description": f"{description} `*` stands for any run of characters without `/`, `**` for "
+        "any run, `?` for one character; `!pattern` excludes.",
         "anyOf": [
             {
                 "type": "array",
@@ -172,6 +207,55 @@ def _branches(which: str) -> dict[str, Any]:
                 "items": pattern,
             },
             pattern,
+        ],
+    }
+
+
+def _manual() -> dict[str, Any]:
+    params = {
+        "description": "Parameters by name; scripts find them as `PUSHROD_PARAM_<NAME>`.",
+        "type": "object",
+        "maxProperties": limits.MAX_PARAMS,
+        "propertyNames": {
+            "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+            "maxLength": limits.MAX_NAME_CHARACTERS,
+        },
+        "additionalProperties": {"$ref": "#/$defs/param"},
+    }
+    return {
+        "description": "Builds made by `pushrod build create`.",
+        "anyOf": [_object({"params": params}), {"type": "null"}],
+    }
+
+
+def _param() -> dict[str, Any]:
+    value = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    return {
+        "anyOf": [
+            _object(
+                {
+                    "default": {
+                        "description": "Its value where none is given; without one (and without "
+                        "`oneOf`) a manual build must give it.",
+                        "type": _TEXT_TYPES,
+                        "maxLength": limits.MAX_PARAM_CHARACTERS,
+                    },
+                    "oneOf": {
+                        "description": "The values it can have, the first being the default if "
+                        "none is named. Only such a parameter may stand in `${{ params.name }}`.",
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": limits.MAX_PARAMS,
+                        "uniqueItems": True,
+                        "items": value,
+                    },
+                }
+            ),
+            {"type": "null"},
         ],
     }
 
@@ -234,6 +318,61 @@ def _retries() -> dict[str, Any]:
     return {
         "description": "How often the step is tried again. Never if left out.",
         "anyOf": [count, _object({"max": count, "on": causes}, required=["max"])],
+    }
+
+
+def _run_on() -> dict[str, Any]:
+    ending = {"type": "string", "enum": [ending.value for ending in Ending]}
+    return {
+        "description": "How the dependencies must have ended for the step to run: `success` (all "
+        "of them, the default), `failure` (at least one failed), or both: always.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(Ending),
+                "uniqueItems": True,
+                "items": ending,
+            },
+            ending,
+        ],
+    }
+
+
+def _matrix() -> dict[str, Any]:
+    name = {
+        "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    value = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    combinations = {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": name,
+            "additionalProperties": value,
+        },
+    }
+    return {
+        "description": "Runs the step once for each combination of values, at most "
+        f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
+        "leaves combinations out, `include` adds some. The values are text as written.",
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": name,
+        "properties": {"include": combinations, "exclude": combinations},
+        "additionalProperties": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": limits.MAX_COMBINATIONS,
+            "uniqueItems": True,
+            "items": value,
+        },
     }
 
 

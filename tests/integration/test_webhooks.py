@@ -7,6 +7,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
@@ -28,13 +30,21 @@ from tests.integration.forge_fixture import (
     until_settled,
 )
 
+WORDS = st.sampled_from(
+    ["ref", "after", "before", "deleted", "repository", "clone_url", "refs", "event", "action"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(), inner),
+    max_leaves=30,
+)
 LOCAL = {"allow_http_repositories": True, "allow_private_addresses": True}
 
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    settings = {**LOCAL, "fetch_retry_seconds": 0.05, "fetch_attempts": 3}
-    async with open_coordinator(tmp_path, **settings) as coordinator:
+    options = {**LOCAL, "fetch_retry_seconds": 0.05, "fetch_attempts": 3}
+    async with open_coordinator(tmp_path, **options) as coordinator:
         yield coordinator
 
 
@@ -345,3 +355,40 @@ async def test_the_hook_may_ask_for_lines_of_text(repository: Repository, hook: 
     answer = await hook.generic(event, headers={"Accept": "text/plain"})
     [build] = await builds_of(hook)
     assert answer.text == f"build #1: {build['url']}\n"
+
+
+async def test_a_tag_is_built_by_the_workflows_that_want_it(
+    repository: Repository, hook: Hook
+) -> None:
+    workflow = "on: {tag: ['v*']}\nsteps: [{name: a, image: b, run: c}]\n"
+    sha = await repository.push({".pushrod.yml": workflow})
+    await repository.tree.git("tag", "-a", "-m", "first", "v1.0")
+    await repository.tree.git("push", "-q", "origin", "v1.0")
+    tag = (await repository.tree.git("rev-parse", "v1.0")).output
+    payload = push_payload(repository.url, tag, ref="refs/tags/v1.0")
+    assert (await hook.github("push", payload)).json["status"] == "processed"
+    [build] = await builds_of(hook)
+    assert (build["event"], build["commitHash"]) == ("tag", sha)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    payload=JSON,
+    kind=st.sampled_from(["push", "pull_request", "ping", "issues"]),
+    valid=st.booleans(),
+)
+async def test_no_signed_payload_is_answered_by_a_5xx(
+    payload: object, kind: str, valid: bool, hook: Hook
+) -> None:
+    if valid and isinstance(payload, dict):
+        payload = push_payload("http://x/y", "a" * 40) | payload
+    assert (await hook.github(kind, payload, wait=0)).status in (200, 202, 400)
+    assert (await hook.generic(payload, wait=0)).status in (200, 202, 400)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"[" * 100_000, b"1" * 5000, b"\xff\xfe", b'{"ref": "\\ud800"}']
+)
+async def test_no_signed_body_is_answered_by_a_5xx(body: bytes, hook: Hook) -> None:
+    assert (await hook.github("push", body)).status in (202, 400)
+    assert (await hook.generic(body)).status in (202, 400)

@@ -1,15 +1,12 @@
-"""deliveries, credentials of remote repositories, pull requests
-
-To be renumbered, with `down_revision` and migrate.HEAD, where another 0002 is merged first.
-"""
+"""deliveries, credentials of remote repositories, pull requests"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
