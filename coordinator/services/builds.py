@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -64,9 +64,15 @@ class Builds:
 
     async def _at_a_branch(self, project: Project, origin: Origin) -> Origin:
         """Without a commit a workflow of the repository is built at its branch's tip."""
-        branch = origin.branch or await self.core.repositories.default_branch(project.id)
-        refs = await self.core.repositories.refs(project.id)
+        branch, refs = await self._branches(project, origin)
         sha = refs.get(f"refs/heads/{branch}")
+        if sha is None and project.repo_url is not None:
+            raise Invalid(
+                f"no push of {branch[:200]!r} has come in yet: push to it, or name a commitHash"
+                if branch
+                else "name the branch or commitHash to build",
+                details=[{"path": "branch", "message": "no such branch"}],
+            )
         if sha is None:
             raise Invalid(
                 f"the repository has no branch {branch[:200]!r}: push it first"
@@ -75,6 +81,18 @@ class Builds:
                 details=[{"path": "branch", "message": "no such branch"}],
             )
         return replace(origin, branch=branch, commit_hash=sha)
+
+    async def _branches(
+        self, project: Project, origin: Origin
+    ) -> tuple[str | None, Mapping[str, str]]:
+        """The branch wanted, and the refs; of a remote project those that its webhooks told of."""
+        if project.repo_url is not None:
+            seen = await self.core.database.read(
+                lambda connection: stored_projects.read_seen_refs(connection, project.id)
+            )
+            return origin.branch, seen
+        branch = origin.branch or await self.core.repositories.default_branch(project.id)
+        return branch, await self.core.repositories.refs(project.id)
 
     async def _check_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
@@ -88,7 +106,10 @@ class Builds:
         commit = await self.core.repositories.commit(project.id, origin.commit_hash)
         if commit is None:
             raise Invalid(
-                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
+                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first"
+                if project.repo_url is None
+                else f"the commit {origin.commit_hash[:64]!r} has not been fetched: it comes with "
+                "the webhook of its push",
                 details=[{"path": "commitHash", "message": "no such commit"}],
             )
         return replace(

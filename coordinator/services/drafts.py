@@ -33,6 +33,10 @@ class Origin:
     retry_of: str | None = None
     pull_request: Mapping[str, Any] | None = None
 
+    @property
+    def of_fork(self) -> bool:
+        return self.pull_request is not None and self.pull_request["fork"] is not False
+
     @classmethod
     def of_push(cls, branch: str, commit: Commit) -> Origin:
         return cls(
@@ -119,7 +123,7 @@ class Draft:
 
 
 def draft(
-    workflow: Workflow, project: Project, origin: Origin, workflow_id: str, now: datetime
+    workflow: Workflow, project: Project, origin: Origin, workflow_id: str | None, now: datetime
 ) -> Draft:
     build_id = new_id()
     if origin.params is None and workflow.triggers.params:

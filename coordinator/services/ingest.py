@@ -301,7 +301,12 @@ class Ingest:
     ) -> Draft:
         workflow, now = file.parsed.workflow, self.core.now()
         name = workflow.name if workflow else file.path
-        record_id = await self._workflow_record(connection, project, file.path, name)
+        if origin.of_fork:
+            # An outsider's file neither names nor adds a workflow of the project.
+            known = await stored.find_workflow_by_path(connection, project.id, file.path)
+            record_id = known.id if known else None
+        else:
+            record_id = await self._workflow_record(connection, project, file.path, name)
         if workflow is not None:
             return draft(workflow, project, origin, record_id, now)
         return Draft(

@@ -181,3 +181,15 @@ async def test_a_push_to_a_branch_without_its_own_trigger_is_not_built_twice(
     push = push_payload(repository.url, told["sha"], ref="refs/heads/pears")
     assert (await hook.github("push", push)).json["status"] == "ignored"
     assert len(await hook.coordinator.admin.builds(hook.project)) == 1
+
+
+async def test_a_fork_neither_adds_nor_renames_a_workflow_of_the_project(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    path = f"/api/projects/{hook.project['id']}/workflows"
+    await pull(hook, repository, fork=True, workflow=f"name: evil{WORKFLOW}")
+    assert (await coordinator.admin.get(path)).json == []
+    sha = await repository.push({".pushrod.yml": f"name: ours{WORKFLOW}"})
+    await hook.github("push", push_payload(repository.url, sha))
+    await pull(hook, repository, fork=True, workflow=f"name: evil{WORKFLOW}")
+    assert [known["name"] for known in (await coordinator.admin.get(path)).json] == ["ours"]

@@ -291,7 +291,7 @@ async def test_a_coordinator_killed_after_its_answer_builds_at_its_next_start(
 
     process = await start()
     async with aiohttp.ClientSession() as session:
-        coordinator = Coordinator(data, {}, session, url=f"http://127.0.0.1:{port}")
+        coordinator = Coordinator(data, {}, session, port)
         _, hook = await remote_project(coordinator, repository.url)
         sha = await repository.push({".pushrod.yml": ONE_STEP})
         repository.forge.status = 503

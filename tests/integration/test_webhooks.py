@@ -392,3 +392,18 @@ async def test_no_signed_payload_is_answered_by_a_5xx(
 async def test_no_signed_body_is_answered_by_a_5xx(body: bytes, hook: Hook) -> None:
     assert (await hook.github("push", body)).status in (202, 400)
     assert (await hook.generic(body)).status in (202, 400)
+
+
+async def test_a_remote_project_is_built_by_hand_at_what_its_webhooks_brought(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    workflow = "on: {push: {}, manual: {}}\nsteps: [{name: a, image: b, run: c}]\n"
+    sha = await repository.push({".pushrod.yml": workflow})
+    await hook.github("push", push_payload(repository.url, sha))
+    path = f"/api/projects/{hook.project['id']}"
+    [known] = (await coordinator.admin.get(f"{path}/workflows")).expect(200).json
+    body = {"workflowId": known["id"], "branch": "main"}
+    built = (await coordinator.admin.post(f"{path}/builds", body)).expect(201).json
+    assert built["commitHash"] == sha
+    for wrong in ({"branch": "wip"}, {"commitHash": "a" * 40, "branch": "main"}, {"branch": None}):
+        (await coordinator.admin.post(f"{path}/builds", body | wrong)).expect(400)
