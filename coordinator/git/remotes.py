@@ -50,6 +50,10 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _REDIRECTED = re.compile(r"returned error: 30[0-9]|unable to update url base from redirection")
+_SAYS_NOTHING = (
+    *("hint:", "warning:", "Warning:", "Please make sure you", "and the repository exists", "@@@"),
+    "fatal: Could not read from remote repository",
+)
 _TOO_LARGE = re.compile(r"File too large|signal 25|index-pack died of signal 25")
 
 
@@ -248,7 +252,7 @@ async def _last_words(process: GitProcess) -> str:
 def _failure(words: str, code: int) -> RemoteFailed:
     """What git said, in one line, and whether another try may help."""
     lines = [" ".join(line.split()) for line in words.splitlines()]
-    told = [line for line in lines if line and not line.startswith(("hint:", "warning:"))]
+    told = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
     said = "; ".join("".join(c for c in line if c.isprintable()) for line in told[-3:])[:500]
     if _MISSING.search(words):
         return RemoteFailed(said, permanent=True, missing=True)
