@@ -12,7 +12,17 @@ from pathlib import Path
 
 from aiohttp import web
 
-from coordinator.api import agents, deliveries, git, runner, session, steps, tokens, webhooks
+from coordinator.api import (
+    agents,
+    deliveries,
+    git,
+    runner,
+    secrets,
+    session,
+    steps,
+    tokens,
+    webhooks,
+)
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
@@ -26,6 +36,7 @@ from coordinator.api.context import (
     LOGS,
     PROJECTS,
     RUNNER,
+    SECRETS,
 )
 from coordinator.api.dialects import build_server
 from coordinator.api.middleware import answer_errors
@@ -48,6 +59,7 @@ from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
+from coordinator.services.secrets import Secrets
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.web import pages
@@ -80,6 +92,7 @@ class Services:
     ingest: Ingest
     credentials: Credentials
     deliveries: Deliveries
+    secrets: Secrets
     git: GitHttpBackend
 
 
@@ -162,6 +175,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             ingest=ingest,
             credentials=credentials,
             deliveries=Deliveries(core, ingest, credentials),
+            secrets=Secrets(core),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -197,12 +211,13 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
+    app[SECRETS] = services.secrets
     app[GIT] = services.git
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    modules = (agents, deliveries, git, runner, session, steps, tokens, webhooks)
+    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
     for module in (*modules, build_server, pages):
         module.add_routes(app)
     return app

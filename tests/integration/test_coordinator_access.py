@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
@@ -15,7 +16,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from aiohttp import web
 
+from coordinator.api import agents, runner, session, steps, tokens
+from coordinator.api import git as git_routes
+from coordinator.api.dialects import build_server
+from coordinator.web import pages
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     AgentCaller,
@@ -469,9 +475,9 @@ async def test_a_token_that_was_believed_a_moment_ago_ends_in_time(
     body = {"name": "x", "expiresInDays": 1}
     made = (await admin.post("/api/tokens", body)).expect(201).json
     caller = Caller(coordinator, made["token"])
-    set_times(coordinator, made["id"], expires_at=datetime.now(UTC) + timedelta(seconds=1))
+    set_times(coordinator, made["id"], expires_at=datetime.now(UTC) + timedelta(seconds=2))
     (await caller.get("/api/accounts")).expect(200)
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(2.1)
     assert (await caller.get("/api/accounts")).status == 401
 
 
@@ -716,3 +722,40 @@ async def test_sessions_are_not_listed_among_the_tokens(admin: Caller) -> None:
     await log_in(admin)
     after = (await admin.get("/api/tokens")).json
     assert [token["id"] for token in after] == [token["id"] for token in before]
+
+
+# No route is forgotten
+
+
+WITHOUT_TOKEN = {
+    ("GET", "/healthz"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
+    ("GET", "/login"),
+    ("GET", "/"),
+    ("GET", "/projects/{id}"),
+    ("GET", "/builds/{id}"),
+    ("GET", "/static/{version}/{name}"),
+}
+
+
+def test_every_route_is_walked_by_the_tests_above() -> None:
+    app = web.Application()
+    for module in (agents, git_routes, runner, session, steps, tokens, build_server, pages):
+        module.add_routes(app)
+    sample = "11111111-1111-1111-1111-111111111111"
+    fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
+    walked = [
+        (method, path.format(**dict.fromkeys(fields, sample)).partition("?")[0])
+        for method, path, *_ in [*WITH_IDS, *ALLOWED]
+    ]
+    walked += [("DELETE", "/api/tokens/x")]
+    for route in app.router.routes():
+        info = route.resource.get_info() if route.resource is not None else {}
+        shown = info.get("path") or info.get("formatter")
+        if route.method == "HEAD" or (route.method, shown) in WITHOUT_TOKEN:
+            continue
+        pattern = info.get("pattern") or re.compile(re.escape(str(shown)))
+        assert any(method == route.method and pattern.fullmatch(path) for method, path in walked), (
+            f"{route.method} {shown} is not among the routes of this file"
+        )

@@ -193,3 +193,20 @@ async def test_a_fork_neither_adds_nor_renames_a_workflow_of_the_project(
     await hook.github("push", push_payload(repository.url, sha))
     await pull(hook, repository, fork=True, workflow=f"name: evil{WORKFLOW}")
     assert [known["name"] for known in (await coordinator.admin.get(path)).json] == ["ours"]
+
+
+@pytest.mark.parametrize("fork", [False, True])
+async def test_secrets_reach_the_repositorys_own_pull_requests_and_never_a_forks(
+    fork: bool, coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    path = f"/api/projects/{hook.project['id']}/secrets/TOKEN"
+    body = {"value": "s3cret-value"}
+    assert (await coordinator.admin.call("PUT", path, json=body)).status < 300
+    workflow = "on: pullRequest\nsteps: [{name: a, image: b, run: c, secrets: [TOKEN]}]\n"
+    told = await pull(hook, repository, fork=fork, workflow=workflow)
+    if fork:
+        approve = f"/api/projects/-/builds/{told['builds'][0]['id']}/approve"
+        (await coordinator.admin.post(approve)).expect(200)
+    agent = await coordinator.admin.new_agent()
+    spec = await agent.take()
+    assert ("s3cret-value" in str(spec)) is not fork
