@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import json
+import pkgutil
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
@@ -18,9 +20,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from coordinator.api import agents, runner, session, steps, tokens
-from coordinator.api import git as git_routes
-from coordinator.api.dialects import build_server
+from coordinator import api
 from coordinator.web import pages
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
@@ -126,6 +126,9 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/runner/{running}/complete", EPOCH),
     ("PATCH", "/api/runner/{running}/log?epoch=1", b"x"),
     ("PUT", "/api/runner/{running}/artifacts/x?epoch=1", b"x"),
+    ("GET", "/api/projects/{project}/secrets", None),
+    ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
+    ("DELETE", "/api/projects/{project}/secrets/NAME", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-upload-pack", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-receive-pack", None),
     ("POST", "/git/{account}/{slug}.git/git-upload-pack", b"0000"),
@@ -147,11 +150,20 @@ async def send(caller: Caller, method: str, path: str, body: Any) -> Answer:
 
 def what_is_stored(coordinator: Coordinator) -> list[Any]:
     """All that a change would change, but for when tokens and agents were last heard of."""
-    tables = ("projects", "workflows", "builds", "steps", "attempts", "artifacts", "images")
+    tables = (
+        "projects",
+        "secrets",
+        "workflows",
+        "builds",
+        "steps",
+        "attempts",
+        "artifacts",
+        "images",
+    )
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in (*tables, "seen_refs", "accounts")
+            for table in (*tables, "seen_refs", "accounts", "secrets")
         ]
         names = "id, kind, role, account_id, revoked_at"
         return [*rows, connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall()]
@@ -260,6 +272,9 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/projects", {"accountId": "acme"}, "maintainer"),
     ("POST", "/api/projects/{project}/workflows", {}, "maintainer"),
     ("POST", "/api/docker-images", {}, "maintainer"),
+    ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
+    ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
+    ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
     ("GET", "/api/audit-logs", None, "maintainer"),
     ("GET", "/api/tokens", None, "maintainer"),
     ("POST", "/api/tokens", {}, "maintainer"),
@@ -741,8 +756,11 @@ WITHOUT_TOKEN = {
 
 def test_every_route_is_walked_by_the_tests_above() -> None:
     app = web.Application()
-    for module in (agents, git_routes, runner, session, steps, tokens, build_server, pages):
-        module.add_routes(app)
+    names = [found.name for found in pkgutil.walk_packages(api.__path__, "coordinator.api.")]
+    for module in [*map(importlib.import_module, names), pages]:
+        if hasattr(module, "add_routes"):
+            module.add_routes(app)
+    assert len(app.router.routes()) > len(WITHOUT_TOKEN)
     sample = "11111111-1111-1111-1111-111111111111"
     fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
     walked = [
