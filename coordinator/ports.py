@@ -11,6 +11,9 @@ from pipelines_schema.log_frames import Frame
 MAX_WORKFLOW_FILES = 100
 """Of one commit; `workflow_files` gives one more, so that the reader notices."""
 
+MAX_CHANGED_PATHS = 3000
+"""Beyond these a push counts as changing everything, so that filters stay quick."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
@@ -45,6 +48,20 @@ class Repositories(Protocol):
 
     async def workflow_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
         """`.pushrod.yml`, `.pushrod.yaml` and `.pushrod/*.yml|*.yaml` at that commit, by path."""
+        ...
+
+    async def default_branch(self, project_id: str) -> str | None:
+        """The short name of the branch that HEAD names; None where that has no commit yet."""
+        ...
+
+    async def changed_paths(
+        self, project_id: str, old: str | None, new: str
+    ) -> Sequence[str] | None:
+        """The files that differ between two commits, removed ones too.
+
+        Without `old`: since `new` left the default branch. None where there is nothing to compare
+        with, or where more than MAX_CHANGED_PATHS differ.
+        """
         ...
 
     async def commits_between(self, project_id: str, old: str | None, new: str) -> int: ...

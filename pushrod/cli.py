@@ -17,7 +17,7 @@ COMMANDS = {
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
     "project": ("pushrod.commands.project:project", "Create and list projects."),
-    "build": ("pushrod.commands.build:build", "List, show, cancel and retry builds."),
+    "build": ("pushrod.commands.build:build", "Create, list, show, cancel and retry builds."),
     "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
     "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),

@@ -79,6 +79,26 @@ class Client:
         body = {"accountId": account, "name": name, "repoUrl": repository}
         return await self._object("POST", "/api/projects", body=body)
 
+    async def workflows(self, project_id: str) -> list[Json]:
+        return await self._list(f"/api/projects/{_quoted(project_id)}/workflows")
+
+    async def create_build(
+        self,
+        project_id: str,
+        workflow_id: str,
+        *,
+        branch: str | None,
+        commit: str | None,
+        params: Mapping[str, str],
+    ) -> Json:
+        body = {
+            "workflowId": workflow_id,
+            "branch": branch,
+            "commitHash": commit,
+            "params": dict(params),
+        }
+        return await self._object("POST", f"/api/projects/{_quoted(project_id)}/builds", body=body)
+
     async def builds(
         self, project_id: str = ANY_PROJECT, *, limit: int = PAGE_SIZE, offset: int = 0
     ) -> list[Json]:

@@ -84,6 +84,23 @@ async def find_project(client: Client, wanted: str) -> Json:
     return choose_project(await all_projects(client), wanted)
 
 
+def choose_workflow(workflows: Sequence[Json], wanted: str | None) -> Json:
+    """The workflow of that name, file or id; without one, the only there is."""
+    found = [
+        one
+        for one in workflows
+        if wanted is None or wanted in (one.get("name"), one.get("path"), one.get("id"))
+    ]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(sorted(str(one.get("path") or one.get("name")) for one in workflows))
+    if not workflows:
+        raise NotFoundError("the project has no workflow yet: push one")
+    if not found:
+        raise NotFoundError(f"there is no workflow {wanted!r}; there are: {names}")
+    raise CommandError(f"which workflow? name one by --workflow: {names}")
+
+
 async def find_build_id(client: Client, text: str) -> str:
     """The id of the build that the text names. Raises a CommandError."""
     reference = parse_build_reference(text)

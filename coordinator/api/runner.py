@@ -35,7 +35,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post(f"{step}/accept", accept)
     app.router.add_post(f"{step}/complete", complete)
     app.router.add_patch(f"{step}/log", append_log)
-    app.router.add_put(step + "/artifacts/{name:.*}", put_artifact)
+    app.router.add_put(step + r"/artifacts/{name:[\s\S]*}", put_artifact)
 
 
 async def _runner(request: web.Request) -> Principal:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
 from coordinator.api.context import ACCOUNTS, CORE
 from coordinator.api.middleware import SESSION_COOKIE
-from coordinator.domain.errors import Forbidden, Unauthenticated
+from coordinator.domain.errors import Forbidden, Invalid, Unauthenticated
 from coordinator.services.accounts import SESSION_LIFE
 
 
@@ -20,10 +20,10 @@ def add_routes(app: web.Application) -> None:
 
 async def log_in(request: web.Request) -> web.Response:
     _check_origin(request)
-    form = await request.post()
-    target = _local(str(form.get("next", "/")))
+    form = await _form(request)
+    target = _local(form.get("next", "/"))
     try:
-        session = await request.app[ACCOUNTS].open_session(str(form.get("token", "")).strip())
+        session = await request.app[ACCOUNTS].open_session(form.get("token", "").strip())
     except Unauthenticated:
         return _redirect(f"/login?error=1&next={quote(target, safe='')}")
     response = _redirect(target)
@@ -46,6 +46,17 @@ async def log_out(request: web.Request) -> web.Response:
     response = _redirect("/login")
     response.del_cookie(SESSION_COOKIE)
     return response
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """Raises Invalid."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Invalid("log in with a form of type application/x-www-form-urlencoded")
+    body = await request.read()
+    try:
+        return dict(parse_qsl(body.decode("utf-8"), max_num_fields=10))
+    except ValueError as error:
+        raise Invalid("the form can't be read") from error
 
 
 def _check_origin(request: web.Request) -> None:

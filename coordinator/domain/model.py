@@ -79,6 +79,9 @@ class Build:
     branch: str | None = None
     commit_message: str | None = None
     commit_author: str | None = None
+    tag: str | None = None
+    params: Mapping[str, str] | None = None
+    """Of the workflow's `on.manual.params`; None where it has none."""
     retry_of: str | None = None
     created_at: datetime
     started_at: datetime | None = None

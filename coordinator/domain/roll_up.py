@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
 
-from coordinator.domain.lifecycle import FINISHED_STEP, BuildEvent, StepState
+from coordinator.domain.lifecycle import BuildEvent, StepState
+from pipelines_schema import DEFAULT_RUN_ON, Ending, topological_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,51 +17,106 @@ class StepView:
     name: str
     state: StepState
     depends_on: Sequence[str]
+    allow_failure: bool = False
+    run_on: Sequence[Ending] = DEFAULT_RUN_ON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     unblocked: Sequence[str]
-    """Ids of blocked steps whose dependencies have all succeeded."""
+    """Ids of blocked steps that are to run now."""
     skipped: Mapping[str, str]
-    """Id of a blocked step → the dependency that did not succeed."""
+    """Id of a blocked step that will never run → why."""
     finished: BuildEvent | None
     """How the build ends, once every step has ended."""
 
 
+class _Outcome(Enum):
+    """What a step's end means to those that depend on it."""
+
+    OPEN = "open"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """It, or something it was waiting for."""
+    CANCELLED = "cancelled"
+    NOT_RUN = "not run"
+    """Skipped though nothing failed: its condition was false, or it waited for a failure."""
+
+
 def settle(steps: Sequence[StepView]) -> Settlement:
-    """Follow the consequences to their end, so that one call suffices. Linear in the edges."""
-    states = {step.name: step.state for step in steps}
+    """Follow the consequences to their end, so that one call suffices.
+
+    In the order of the dependencies each step is looked at once: linear in steps and edges.
+    """
+    by_name = {step.name: step for step in steps}
+    outcomes: dict[str, _Outcome] = {}
     unblocked: list[str] = []
     skipped: dict[str, str] = {}
-    changed = True
-    while changed:
-        changed = False
-        for step in steps:
-            if states[step.name] is not StepState.BLOCKED:
-                continue
-            broken = next(
-                (name for name in step.depends_on if _did_not_succeed(states[name])), None
-            )
-            if broken is not None:
-                states[step.name] = StepState.SKIPPED
-                skipped[step.id] = broken
-                changed = True
-            elif all(states[name] is StepState.SUCCEEDED for name in step.depends_on):
-                states[step.name] = StepState.READY
+    for name in topological_order(steps):
+        step = by_name[name]
+        state = step.state
+        if state is StepState.BLOCKED:
+            decision = _decide(step, outcomes)
+            if decision is True:
                 unblocked.append(step.id)
-    return Settlement(unblocked=unblocked, skipped=skipped, finished=_finish(list(states.values())))
+            elif decision:
+                skipped[step.id] = decision
+                state = StepState.SKIPPED
+        outcomes[name] = _outcome(step, state, outcomes)
+    return Settlement(
+        unblocked=unblocked,
+        skipped=skipped,
+        finished=None if _Outcome.OPEN in outcomes.values() else _finish(steps),
+    )
 
 
-def _did_not_succeed(state: StepState) -> bool:
-    return state in FINISHED_STEP and state is not StepState.SUCCEEDED
-
-
-def _finish(states: Sequence[StepState]) -> BuildEvent | None:
-    if any(state not in FINISHED_STEP for state in states):
+def _decide(step: StepView, outcomes: Mapping[str, _Outcome]) -> str | Literal[True] | None:
+    """True: it runs. Text: why it is skipped. None: that is not settled yet."""
+    before = {name: outcomes[name] for name in step.depends_on}
+    if step.run_on == DEFAULT_RUN_ON:
+        broken = _first(before, _Outcome.FAILED, _Outcome.CANCELLED, _Outcome.NOT_RUN)
+        if broken is not None:
+            return f"dependency did not succeed: {broken}"
+    if _Outcome.OPEN in before.values():
         return None
-    if StepState.FAILED in states:
+    cancelled = _first(before, _Outcome.CANCELLED)
+    if cancelled is not None:
+        return f"dependency was cancelled: {cancelled}"
+    if len(step.run_on) == len(Ending) or _ending(before) in step.run_on:
+        return True
+    return "no dependency failed"
+
+
+def _ending(before: Mapping[str, _Outcome]) -> Ending | None:
+    """How the dependencies ended together; None where none failed but some did not run."""
+    if _Outcome.FAILED in before.values():
+        return Ending.FAILURE
+    return None if _Outcome.NOT_RUN in before.values() else Ending.SUCCESS
+
+
+def _first(before: Mapping[str, _Outcome], *wanted: _Outcome) -> str | None:
+    return next((name for name, outcome in before.items() if outcome in wanted), None)
+
+
+def _outcome(step: StepView, state: StepState, outcomes: Mapping[str, _Outcome]) -> _Outcome:
+    match state:
+        case StepState.SUCCEEDED:
+            return _Outcome.SUCCEEDED
+        case StepState.FAILED:
+            return _Outcome.SUCCEEDED if step.allow_failure else _Outcome.FAILED
+        case StepState.CANCELLED:
+            return _Outcome.CANCELLED
+        case StepState.SKIPPED:
+            before = {outcomes[name] for name in step.depends_on}
+            inherited = (_Outcome.FAILED, _Outcome.CANCELLED)
+            return next((one for one in inherited if one in before), _Outcome.NOT_RUN)
+        case _:
+            return _Outcome.OPEN
+
+
+def _finish(steps: Sequence[StepView]) -> BuildEvent:
+    if any(step.state is StepState.FAILED and not step.allow_failure for step in steps):
         return BuildEvent.FAIL
-    if StepState.CANCELLED in states:
+    if any(step.state is StepState.CANCELLED for step in steps):
         return BuildEvent.CANCEL
     return BuildEvent.SUCCEED

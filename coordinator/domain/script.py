@@ -19,9 +19,10 @@ set -euo pipefail
 umask 077
 PUSHROD_HOME=$(mktemp -d "${{TMPDIR:-/tmp}}/pushrod-step.XXXXXXXX")
 trap 'rm -rf -- "$PUSHROD_HOME"' EXIT
+printf '%s\\n' {authorization} > "$PUSHROD_HOME/header"
+umask 022
 PUSHROD_WORKSPACE=$PUSHROD_HOME/workspace
 mkdir -- "$PUSHROD_WORKSPACE"
-printf '%s\\n' {authorization} > "$PUSHROD_HOME/header"
 """
 
 CHECKOUT = """
@@ -37,7 +38,7 @@ CHECKOUT = """
 
 ARTIFACT = """
 mkdir -p -- "$PUSHROD_WORKSPACE"/{folder}
-curl -fsS -H @"$PUSHROD_HOME/header" -o "$PUSHROD_WORKSPACE"/{name} {url}
+curl -gfsS -H @"$PUSHROD_HOME/header" -o "$PUSHROD_WORKSPACE"/{name} {url}
 printf '%s  %s\\n' {sha256} "$PUSHROD_WORKSPACE"/{name} | sha256sum --quiet -c -
 chmod {mode:o} "$PUSHROD_WORKSPACE"/{name}
 """
@@ -75,9 +76,10 @@ done | sort -zu | while IFS= read -r -d '' path; do
       *) printf -v code %d "'$c"; printf '%%%02X' $((code & 255)) ;;
     esac
   done)
-  curl -fsS -o /dev/null -H @"$PUSHROD_HOME/header" -T "$path" \\
-    {url}/"$encoded?epoch={epoch}&mode=$(stat -c %a -- "$path")"
-done
+  curl -gfsS -o /dev/null -H @"$PUSHROD_HOME/header" -T "$path" \\
+    {url}/"$encoded?epoch={epoch}&mode=$(stat -c %a -- "$path")" ||
+    {{ echo "pushrod: the output ${{path#./}} could not be stored" >&2; exit 1; }}
+done || [ "$PUSHROD_EXIT" != 0 ] || PUSHROD_EXIT=1
 """
 
 FOOTER = """

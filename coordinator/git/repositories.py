@@ -19,7 +19,7 @@ import pygit2
 from pygit2.enums import FileMode, ObjectType, ReferenceType, SortMode
 
 from coordinator.git.environment import git_environment
-from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
+from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
 
 MAX_WORKFLOW_BYTES = 1024 * 1024
 DEFAULT_MAX_INPUT_BYTES = 500 * 1024 * 1024
@@ -92,6 +92,15 @@ class HostedRepositories:
         Raises: CommitMissing.
         """
         return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def default_branch(self, project_id: str) -> str | None:
+        return await asyncio.to_thread(_default_branch, self.path(project_id))
+
+    async def changed_paths(
+        self, project_id: str, old: str | None, new: str
+    ) -> Sequence[str] | None:
+        """Names that are not UTF-8 have their odd bytes as `\\xNN`."""
+        return await asyncio.to_thread(_changed_paths, self.path(project_id), old, new)
 
     async def remove_leftovers(self, *, older_than_seconds: float) -> int:
         """Remove what git processes that were killed left behind; return how much it was.
@@ -182,6 +191,40 @@ def _refs(path: Path) -> dict[str, str]:
             for reference in repository.references.iterator()
             if reference.type == ReferenceType.DIRECT
         }
+
+
+def _default_branch(path: Path) -> str | None:
+    with _opened(path) as repository:
+        if repository.head_is_unborn:
+            return None
+        return repository.head.raw_shorthand.decode(errors="backslashreplace")
+
+
+def _changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
+    with _opened(path) as repository:
+        tip = _find_commit(repository, new)
+        base = _find_commit(repository, old) if old else _left_default_branch(repository, tip)
+        if tip is None or base is None:
+            return None
+        difference = base.tree.diff_to_tree(tip.tree)
+        if len(difference) > MAX_CHANGED_PATHS:
+            return None
+        names = (
+            file.raw_path
+            for delta in difference.deltas
+            for file in (delta.old_file, delta.new_file)
+        )
+        return [name.decode(errors="backslashreplace") for name in dict.fromkeys(names)]
+
+
+def _left_default_branch(
+    repository: pygit2.Repository, tip: pygit2.Commit | None
+) -> pygit2.Commit | None:
+    """Where a new branch begins; None for the default branch itself, which has no beginning."""
+    if tip is None or repository.head_is_unborn or repository.head.target == tip.id:
+        return None
+    base = repository.merge_base(repository.head.target, tip.id)
+    return None if base is None else repository[base].peel(pygit2.Commit)
 
 
 def _find_commit(repository: pygit2.Repository, revision: str) -> pygit2.Commit | None:

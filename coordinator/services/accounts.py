@@ -27,6 +27,8 @@ KNOWN_FOR = timedelta(seconds=10)
 TOUCH_EVERY = timedelta(minutes=10)
 """`last use` of a token is no finer than this: a write per request would cost more than it says."""
 SESSION_LIFE = timedelta(days=14)
+SESSION_SEPARATOR = "."
+"""A session's secret ends in the id of the token that it was opened with."""
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -54,17 +56,32 @@ class Accounts:
         known = self._known.get(token_hash)
         if known and now < known[1]:
             return known[0]
-        token = await self.core.database.read(
-            lambda connection: stored.find_token(connection, token_hash, now)
-        )
-        if token is None:
-            raise Unauthenticated("this token is not known, has expired or was revoked")
+        token, until = await self._find_token(secret, token_hash, now)
         principal = _principal(token)
         if len(self._known) > 10_000:
             self._known.clear()
-        self._known[token_hash] = (principal, now + KNOWN_FOR)
+        self._known[token_hash] = (principal, until)
         await self._touch(token, now)
         return principal
+
+    async def _find_token(
+        self, secret: str, token_hash: str, now: datetime
+    ) -> tuple[Token, datetime]:
+        """The token, and until when it may be believed. A session ends with its token."""
+
+        async def find(connection: AsyncConnection) -> list[Token | None]:
+            found = [await stored.find_token(connection, token_hash, now)]
+            if found[0] is not None and found[0].kind is TokenKind.SESSION:
+                opened_with = secret.rpartition(SESSION_SEPARATOR)[2]
+                found.append(await stored.find_token_by_id(connection, opened_with, now))
+            return found
+
+        found = await self.core.database.read(find)
+        tokens = [token for token in found if token is not None]
+        if len(tokens) < len(found):
+            raise Unauthenticated("this token is not known, has expired or was revoked")
+        ends = [token.expires_at for token in tokens if token.expires_at]
+        return tokens[0], min([now + KNOWN_FOR, *ends])
 
     async def _authenticate_step(self, secret: str) -> Principal:
         spoken = self.core.keys.read_step_token(secret)
@@ -160,7 +177,10 @@ class Accounts:
         elif role is Role.ADMIN and account_id is not None:
             raise Invalid("the role admin is for all accounts: leave `account` out")
         secret = new_token()
-        return await self._save_token(secret, kind, name, role, account_id, expires_in), secret
+        token = await self._save_token(
+            secret, kind, name, role, account_id, expires_in, by=principal
+        )
+        return token, secret
 
     async def _save_token(
         self,
@@ -170,6 +190,8 @@ class Accounts:
         role: Role,
         account_id: str | None,
         expires_in: timedelta | None = None,
+        *,
+        by: Principal | None = None,
     ) -> Token:
         now = self.core.now()
         token = Token(
@@ -191,7 +213,7 @@ class Accounts:
                     self.core,
                     connection,
                     "token.created",
-                    None,
+                    by,
                     account_id=account_id,
                     token=token.id,
                     name=name,
@@ -211,6 +233,13 @@ class Accounts:
         principal.require(Right.MANAGE)
 
         async def revoke(connection: AsyncConnection) -> bool:
+            token = await stored.find_token_by_id(connection, token_id, self.core.now())
+            if (
+                token
+                and token.kind is TokenKind.USER
+                and not principal.rights >= RIGHTS[token.role]
+            ):
+                raise Forbidden(f"this token can't revoke one of role {token.role.value}")
             done = await stored.revoke_token(
                 connection, token_id, principal.account_id, self.core.now()
             )
@@ -232,12 +261,18 @@ class Accounts:
     async def open_session(self, secret: str) -> str:
         """A browser session for the person who holds this token. Raises Unauthenticated."""
         principal = await self.authenticate(secret)
-        if principal.kind is not PrincipalKind.PERSON:
+        if principal.kind is not PrincipalKind.PERSON or SESSION_SEPARATOR in secret:
             raise Unauthenticated("only a person's token can log in")
         role = next(role for role, rights in RIGHTS.items() if rights == principal.rights)
-        session = new_token()
+        session = new_token() + SESSION_SEPARATOR + principal.token_id
         await self._save_token(
-            session, TokenKind.SESSION, principal.name, role, principal.account_id, SESSION_LIFE
+            session,
+            TokenKind.SESSION,
+            principal.name,
+            role,
+            principal.account_id,
+            SESSION_LIFE,
+            by=principal,
         )
         return session
 

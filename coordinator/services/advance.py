@@ -22,6 +22,7 @@ from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from pipelines_schema import DEFAULT_RUN_ON, Ending
 
 
 async def move_step(
@@ -53,32 +54,33 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
         await stored.update_build(connection, build_id, state=build_state.value, started_at=now)
     else:
         build_state = build.state
-    settlement = settle(
-        [
-            StepView(id=step.id, name=step.name, state=step.state, depends_on=step.depends_on)
-            for step in steps
-        ]
-    )
+    settlement = settle([_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:
         await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
-    for step_id, dependency in settlement.skipped.items():
-        await move_step(
-            core,
-            connection,
-            by_id[step_id],
-            StepEvent.SKIP,
-            reason=f"dependency did not succeed: {dependency}",
-        )
+    for step_id, reason in settlement.skipped.items():
+        await move_step(core, connection, by_id[step_id], StepEvent.SKIP, reason=reason)
     if settlement.finished is not None and build_state not in FINISHED_BUILD:
         build_state = advance_build(build_state, settlement.finished)
-        ended = {"state": build_state.value, "finished_at": now}
+        ended: dict[str, Any] = {"state": build_state.value, "finished_at": now}
         if build_state is BuildState.SUCCEEDED:
             ended["reason"] = None  # a cancel that came too late
         await stored.update_build(connection, build_id, **ended)
     else:
         await stored.update_build(connection, build_id)
     return build_state
+
+
+def _view(step: Step) -> StepView:
+    """What an older release stored has neither `allowFailure` nor `runOn`."""
+    return StepView(
+        id=step.id,
+        name=step.name,
+        state=step.state,
+        depends_on=step.depends_on,
+        allow_failure=step.definition.get("allowFailure", False),
+        run_on=tuple(map(Ending, step.definition.get("runOn", DEFAULT_RUN_ON))),
+    )
 
 
 async def end_attempt(

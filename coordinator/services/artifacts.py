@@ -84,12 +84,16 @@ class Artifacts:
         return artifact
 
     async def list_of(self, principal: Principal, step_id: str) -> Sequence[Artifact]:
-        """Those of the last attempt, once it has completed."""
+        """Those of the last attempt, once it has completed. A step sees those of its build."""
 
         async def read(connection: AsyncConnection) -> Sequence[Artifact] | None:
             step = await stored.find_step(connection, step_id)
             if step is None or not principal.sees(step.account_id):
                 return None
+            if principal.step_id is not None:
+                own = await stored.find_step(connection, principal.step_id)
+                if own is None or own.build_id != step.build_id:
+                    return None
             if step.state not in FINISHED_STEP:
                 return ()
             return await stored.artifacts_of(connection, step_id, step.epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +19,7 @@ from coordinator.services.drafts import Draft, Origin, draft, redraft
 from coordinator.services.news import build_topic, wait_for
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
-from pipelines_schema import Workflow, parse_workflow
+from pipelines_schema import Workflow, default_params, param_problems, parse_workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,14 @@ class Builds:
         )
         if record is None:
             raise NotFound("workflow not found")
+        if record.definition is None and origin.commit_hash is None:
+            origin = await self._at_a_branch(project, origin)
         origin = await self._check_origin(project, origin)
         if record.definition is not None:
             workflow = Workflow.from_json(record.definition)
         else:
             workflow = await self._read_workflow(project, record.path or "", origin)
+        origin = _with_params(workflow, origin)
         now = self.core.now()
         wanted = draft(workflow, project, origin, record.id, now)
 
@@ -51,6 +54,20 @@ class Builds:
             return build
 
         return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def _at_a_branch(self, project: Project, origin: Origin) -> Origin:
+        """Without a commit a workflow of the repository is built at its branch's tip."""
+        branch = origin.branch or await self.core.repositories.default_branch(project.id)
+        refs = await self.core.repositories.refs(project.id)
+        sha = refs.get(f"refs/heads/{branch}")
+        if sha is None:
+            raise Invalid(
+                f"the repository has no branch {branch[:200]!r}: push it first"
+                if branch
+                else "the repository has no commit yet: push one first",
+                details=[{"path": "branch", "message": "no such branch"}],
+            )
+        return replace(origin, branch=branch, commit_hash=sha)
 
     async def _check_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
@@ -67,12 +84,12 @@ class Builds:
                 f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
                 details=[{"path": "commitHash", "message": "no such commit"}],
             )
-        return Origin(
-            event=origin.event,
+        return replace(
+            origin,
             commit_hash=commit.sha,
-            branch=origin.branch,
             commit_message=origin.commit_message or commit.message,
             commit_author=origin.commit_author or commit.author,
+            repo_url=None,
         )
 
     async def _read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
@@ -216,6 +233,20 @@ class Builds:
             number=build.number,
             **details,
         )
+
+
+def _with_params(workflow: Workflow, origin: Origin) -> Origin:
+    """Defaults for what is not given. Raises Invalid, naming every wrong parameter."""
+    given, params = origin.params or {}, workflow.triggers.params
+    problems = param_problems(params, given)
+    if problems:
+        raise Invalid(
+            "the parameters are not those of the workflow",
+            details=[
+                {"path": f"params.{name}", "message": message} for name, message in problems.items()
+            ],
+        )
+    return replace(origin, params={**default_params(params), **given} if params else None)
 
 
 async def save_draft(

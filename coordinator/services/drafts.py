@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.ports import Commit
 from coordinator.services.core import new_id
-from pipelines_schema import Problem, Workflow, step_environment
+from pipelines_schema import Problem, Workflow, default_params, expanded_steps, step_environment
 from pipelines_schema import Step as WorkflowStep
 
 MAX_MESSAGE_CHARACTERS = 10_000
@@ -26,6 +26,8 @@ class Origin:
     branch: str | None = None
     commit_message: str | None = None
     commit_author: str | None = None
+    tag: str | None = None
+    params: Mapping[str, str] | None = None
     repo_url: str | None = None
     retry_of: str | None = None
 
@@ -38,6 +40,10 @@ class Origin:
             commit_message=commit.message[:MAX_MESSAGE_CHARACTERS],
             commit_author=commit.author[:1000],
         )
+
+    @classmethod
+    def of_tag(cls, tag: str, commit: Commit) -> Origin:
+        return replace(cls.of_push("", commit), event="tag", branch=None, tag=tag)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,8 @@ class Draft:
             branch=self.origin.branch,
             commit_message=self.origin.commit_message,
             commit_author=self.origin.commit_author,
+            tag=self.origin.tag,
+            params=self.origin.params,
             retry_of=self.origin.retry_of,
             created_at=now,
             finished_at=now if broken else None,
@@ -82,6 +90,8 @@ def draft(
     workflow: Workflow, project: Project, origin: Origin, workflow_id: str, now: datetime
 ) -> Draft:
     build_id = new_id()
+    if origin.params is None and workflow.triggers.params:
+        origin = replace(origin, params=default_params(workflow.triggers.params))
     return Draft(
         id=build_id,
         workflow_name=workflow.name,
@@ -89,7 +99,7 @@ def draft(
         origin=origin,
         steps=[
             _step(workflow, step, position, project, build_id, now)
-            for position, step in enumerate(workflow.steps)
+            for position, step in enumerate(expanded_steps(workflow.steps))
         ],
     )
 
@@ -103,6 +113,8 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
         branch=build.branch,
         commit_message=build.commit_message,
         commit_author=build.commit_author,
+        tag=build.tag,
+        params=build.params,
         repo_url=build.repo_url,
         retry_of=build.id,
     )
@@ -143,6 +155,9 @@ def _step(
         "cacheDirs": list(step.cache_dirs),
         "outputPaths": list(step.output_paths),
         "timeoutSeconds": step.timeout_seconds,
+        "matrix": dict(step.matrix_values),
+        "allowFailure": step.allow_failure,
+        "runOn": [ending.value for ending in step.run_on],
         "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
     }
     return _fresh(

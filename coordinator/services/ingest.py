@@ -8,7 +8,7 @@ transaction, so that a crash in between loses no push and builds none twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -24,11 +24,21 @@ from coordinator.services.core import Core, new_id
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.storage import projects as stored
-from pipelines_schema import Parsed, Problem, parse_workflow, triggered_by_push
+from pipelines_schema import (
+    Parsed,
+    Problem,
+    asks_to_skip,
+    parse_workflow,
+    triggered_by_push,
+    triggered_by_tag,
+)
 
 log = structlog.get_logger()
 
 BRANCH = "refs/heads/"
+TAG = "refs/tags/"
+MAX_TAGS_AT_ONCE = 20
+"""A push of more tags is somebody's whole history, not that many releases."""
 SHOWN_PROBLEMS = 10
 SHOWN_BUILDS = 20
 
@@ -47,8 +57,19 @@ class ParsedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PushedBranch:
-    branch: str
+class PushedRef:
+    """A ref that moved, with the workflow files that it starts."""
+
+    origin: Origin
+    files: Sequence[ParsedFile]
+    by_hand: Sequence[ParsedFile] = ()
+    """Workflows that are only made known, so that somebody can build them."""
+    line: str | None = None
+    """Why nothing is built, for the one who pushed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
     commit: Commit
     files: Sequence[ParsedFile]
 
@@ -66,6 +87,8 @@ class Ingest:
     core: Core
     dispatch: Dispatch
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _listeners: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    """By project: the lines of each call that is under way."""
 
     async def catch_up(self) -> None:
         """Build what was pushed while nobody looked; a project that can't be read is logged."""
@@ -79,67 +102,132 @@ class Ingest:
                 log.exception("catching up failed", project=project.id)
 
     async def refs_moved(self, project: Project, principal: Principal | None = None) -> list[str]:
-        """Queue builds for the refs that moved; return lines for the one who pushed."""
-        async with self._locks.setdefault(project.id, asyncio.Lock()):
-            refs = await self.core.repositories.refs(project.id)
-            seen = await self.core.database.read(
-                lambda connection: stored.read_seen_refs(connection, project.id)
-            )
-            moved = moved_refs(seen, refs)
-            if not moved:
-                return []
-            branches, lines = await self._read_branches(project, moved)
-            builds = await self.core.database.write(
-                lambda connection: self._save(connection, project, moved, branches, principal),
-                committed=lambda _: self.dispatch.wake(),
-            )
-            return lines + self._describe(builds)
+        """Queue builds for the refs that moved; return lines for the one who pushed.
 
-    async def _read_branches(
-        self, project: Project, moved: Sequence[MovedRef]
-    ) -> tuple[list[PushedBranch], list[str]]:
-        """Each pushed branch's commit and workflows; and lines on what won't be built, and why."""
-        branches: list[PushedBranch] = []
+        Whoever comes first builds the refs of all; who waited meanwhile is told those lines too.
+        """
         lines: list[str] = []
-        for ref in moved:
-            if ref.new is None or not ref.ref.startswith(BRANCH):
-                continue
-            branch = ref.ref.removeprefix(BRANCH)
-            pushed = await self._read_branch(project, branch, ref.new)
-            if pushed is None:
-                lines.append(f"{branch}: {ref.new[:10]} is not a commit, so nothing is built")
-            elif not pushed.files:
-                lines.append(
-                    f"{branch}: no workflow at {ref.new[:10]}; add .pushrod.yml or .pushrod/ci.yml"
-                )
-            else:
-                branches.append(pushed)
-                if not any(_builds(file, branch) for file in pushed.files):
-                    lines.append(f"{branch}: no workflow is triggered by a push to this branch")
-        return branches, lines
+        listeners = self._listeners.setdefault(project.id, {})
+        listeners[id(lines)] = lines
+        try:
+            async with self._locks.setdefault(project.id, asyncio.Lock()):
+                news = await self._build_moved(project, principal)
+                for waiting in listeners.values():
+                    waiting += news
+        finally:
+            del listeners[id(lines)]
+        return lines
 
-    async def _read_branch(self, project: Project, branch: str, sha: str) -> PushedBranch | None:
+    async def _build_moved(self, project: Project, principal: Principal | None) -> list[str]:
+        refs = await self.core.repositories.refs(project.id)
+        seen = await self.core.database.read(
+            lambda connection: stored.read_seen_refs(connection, project.id)
+        )
+        moved = moved_refs(seen, refs)
+        if not moved:
+            return []
+        pushed, lines = await self._read_refs(project, moved)
+        builds = await self.core.database.write(
+            lambda connection: self._save(connection, project, moved, pushed, principal),
+            committed=lambda _: self.dispatch.wake(),
+        )
+        return lines + self._describe(builds)
+
+    async def _read_refs(
+        self, project: Project, moved: Sequence[MovedRef]
+    ) -> tuple[list[PushedRef], list[str]]:
+        """What each pushed ref starts; and lines on what won't be built, and why."""
+        pushed: list[PushedRef] = []
+        lines: list[str] = []
+        tags = [ref for ref in moved if ref.ref.startswith(TAG) and ref.new is not None]
+        for ref in moved:
+            if ref.new is not None and ref.ref.startswith(BRANCH):
+                branch = ref.ref.removeprefix(BRANCH)
+                found = await self._read_branch(project, branch, ref.old, ref.new)
+                pushed.append(found) if isinstance(found, PushedRef) else lines.append(found)
+        lines += [one.line for one in pushed if one.line is not None]
+        if len(tags) > MAX_TAGS_AT_ONCE:
+            lines.append(
+                f"{len(tags)} tags at once: none of them is built; push one alone to build it"
+            )
+            return pushed, lines
+        built = {one.origin.commit_hash for one in pushed if one.files}
+        for ref in tags:
+            tag = await self._read_tag(project, ref.ref.removeprefix(TAG), ref.new or "", built)
+            pushed.append(tag) if isinstance(tag, PushedRef) else lines.append(tag)
+        return pushed, lines
+
+    async def _read_branch(
+        self, project: Project, branch: str, old: str | None, sha: str
+    ) -> PushedRef | str:
+        """What a branch's push starts, or the line that says why it starts nothing."""
+        revision = await self._revision(project, sha)
+        if revision is None:
+            return f"{branch}: {sha[:10]} is not a commit, so nothing is built"
+        if asks_to_skip(revision.commit.message):
+            return f"{branch}: the commit's message says [skip ci], so nothing is built"
+        if not revision.files:
+            return f"{branch}: no workflow at {sha[:10]}; add .pushrod.yml or .pushrod/ci.yml"
+        changed = None
+        if any(_looks_at_paths(file) for file in revision.files):
+            changed = await self.core.repositories.changed_paths(project.id, old, sha)
+        files = await asyncio.to_thread(_started_by_push, revision.files, branch, changed)
+        line = f"{branch}: no workflow is triggered by a push to this branch" + (
+            "" if changed is None else " that changes these files"
+        )
+        return PushedRef(
+            origin=Origin.of_push(branch, revision.commit),
+            files=files,
+            by_hand=[file for file in revision.files if _is_manual(file)],
+            line=None if files else line,
+        )
+
+    async def _read_tag(
+        self, project: Project, tag: str, sha: str, built: Collection[str | None]
+    ) -> PushedRef | str:
+        """The same for a tag; an annotated one stands for its commit."""
+        revision = await self._revision(project, sha)
+        if revision is None:
+            return f"{tag}: {sha[:10]} is not a commit, so nothing is built"
+        if asks_to_skip(revision.commit.message):
+            return f"{tag}: the commit's message says [skip ci], so nothing is built"
+        files = [
+            file
+            for file in revision.files
+            # The mistakes of a file are shown once, by the branch that brings the same commit.
+            if (
+                triggered_by_tag(file.parsed.workflow, tag)
+                if file.parsed.workflow
+                else revision.commit.sha not in built
+            )
+        ]
+        if not files:
+            return f"{tag}: no workflow is triggered by this tag"
+        return PushedRef(origin=Origin.of_tag(tag, revision.commit), files=files)
+
+    async def _revision(self, project: Project, sha: str) -> Revision | None:
         commit = await self.core.repositories.commit(project.id, sha)
         if commit is None:
             return None
         files = await self.core.repositories.workflow_files(project.id, commit.sha)
-        parsed = await asyncio.to_thread(_parse_all, files)
-        return PushedBranch(branch=branch, commit=commit, files=parsed)
+        return Revision(commit=commit, files=await asyncio.to_thread(_parse_all, files))
 
     async def _save(
         self,
         connection: AsyncConnection,
         project: Project,
         moved: Sequence[MovedRef],
-        branches: Sequence[PushedBranch],
+        pushed: Sequence[PushedRef],
         principal: Principal | None,
     ) -> list[Build]:
         builds = []
-        for pushed in branches:
-            for file in pushed.files:
-                if _builds(file, pushed.branch):
-                    wanted = await self._draft(connection, project, pushed, file)
-                    builds.append(await save_draft(self.core, connection, project, wanted))
+        for one in pushed:
+            for file in one.by_hand:
+                name = file.parsed.workflow.name if file.parsed.workflow else file.path
+                await self._workflow_record(connection, project, file.path, name)
+            for file in one.files:
+                wanted = await self._draft(connection, project, one.origin, file)
+                builds.append(await save_draft(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
         await audit.record(
@@ -159,13 +247,12 @@ class Ingest:
         self,
         connection: AsyncConnection,
         project: Project,
-        pushed: PushedBranch,
+        origin: Origin,
         file: ParsedFile,
     ) -> Draft:
         workflow, now = file.parsed.workflow, self.core.now()
         name = workflow.name if workflow else file.path
         record_id = await self._workflow_record(connection, project, file.path, name)
-        origin = Origin.of_push(pushed.branch, pushed.commit)
         if workflow is not None:
             return draft(workflow, project, origin, record_id, now)
         return Draft(
@@ -201,7 +288,8 @@ class Ingest:
         for build in builds:
             url = f"{self.core.public_url}/builds/{build.id}"
             if build.state is not BuildState.FAILED:
-                lines.append(f"build #{build.number} {build.workflow_name} ({build.branch}): {url}")
+                ref = build.branch or build.tag
+                lines.append(f"build #{build.number} {build.workflow_name} ({ref}): {url}")
                 continue
             lines.append(f"build #{build.number} failed: {build.reason}: {url}")
             lines += [f"  {_problem_line(p)}" for p in build.problems[:SHOWN_PROBLEMS]]
@@ -227,10 +315,24 @@ def _parse(file: WorkflowFile, position: int) -> ParsedFile:
     )
 
 
-def _builds(file: ParsedFile, branch: str) -> bool:
+def _started_by_push(
+    files: Sequence[ParsedFile], branch: str, changed: Sequence[str] | None
+) -> list[ParsedFile]:
     """A file with mistakes always makes a (failed) build, so that somebody sees them."""
-    workflow = file.parsed.workflow
-    return workflow is None or triggered_by_push(workflow, branch)
+    return [
+        file
+        for file in files
+        if file.parsed.workflow is None or triggered_by_push(file.parsed.workflow, branch, changed)
+    ]
+
+
+def _is_manual(file: ParsedFile) -> bool:
+    return file.parsed.workflow is not None and file.parsed.workflow.triggers.manual is not None
+
+
+def _looks_at_paths(file: ParsedFile) -> bool:
+    push = file.parsed.workflow.triggers.push if file.parsed.workflow else None
+    return push is not None and push.paths is not None
 
 
 def _problem_line(problem: Mapping[str, object]) -> str:

@@ -26,10 +26,10 @@ class Keys:
         prefix, _, rest = token.partition("_")
         step_id, _, tail = rest.partition("_")
         epoch, _, signature = tail.partition("_")
-        if prefix != "prs" or not epoch.isascii() or not epoch.isdigit() or len(epoch) > 18:
+        if not token.isascii() or prefix != "prs" or not epoch.isdigit() or len(epoch) > 18:
             return None
         expected = self._sign(f"step:{step_id}:{int(epoch)}")
-        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass")):
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
             return None
         return step_id, int(epoch)
 

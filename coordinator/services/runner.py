@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ from coordinator.services.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from pipelines_schema import substituted
 from pipelines_schema.contract import (
     ArtifactRef,
     CacheDir,
@@ -183,6 +184,7 @@ class Runner:
         if build is None or project is None:
             raise LookupError(f"step {step.id} has no build or project")
         definition, base = step.definition, self.core.public_url
+        known = _build_words(build)
         source = None
         if build.commit_hash is not None:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
@@ -195,10 +197,10 @@ class Runner:
             build_id=build.id,
             build_number=build.number,
             project_id=project.id,
-            image=await self._image(connection, step),
-            script=definition["script"],
+            image=await self._image(connection, step, known),
+            script=substituted(definition["script"], known),
             env={
-                **definition["env"],
+                **{name: substituted(text, known) for name, text in definition["env"].items()},
                 **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
             cache_dirs=[
@@ -213,11 +215,14 @@ class Runner:
             token=self.core.keys.step_token(step.id, step.epoch),
         )
 
-    async def _image(self, connection: AsyncConnection, step: Step) -> str | None:
+    async def _image(
+        self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
+    ) -> str | None:
         """A registered slug that the account may use, else the text itself as a reference."""
         wanted: str | None = step.definition["image"]
         if wanted is None:
             return None
+        wanted = substituted(wanted, known)
         image = await stored_projects.find_image(connection, wanted)
         if image is None or not (image.public or image.account_id == step.account_id):
             return wanted
@@ -431,7 +436,20 @@ def _storable(text: str | None) -> str | None:
 
 def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
     states = {other.name: other.state for other in steps}
-    return [name for name in step.depends_on if states[name] is not StepState.SUCCEEDED]
+    return [name for name in step.depends_on if states[name] not in FINISHED_STEP]
+
+
+def _build_words(build: Build) -> dict[str, str]:
+    """What is replaced in scripts: BUILD_WORDS, and parameters.
+
+    A free text's parameter is here, too: the parser lets no workflow through that names it.
+    """
+    return {
+        **{f"params.{name}": value for name, value in (build.params or {}).items()},
+        "build.id": build.id,
+        "build.number": str(build.number),
+        "sha": build.commit_hash or "",
+    }
 
 
 def cache_id(project_id: str, step_name: str, path: str) -> str:
@@ -441,6 +459,12 @@ def cache_id(project_id: str, step_name: str, path: str) -> str:
 
 def artifact_url(base: str, step_id: str, name: str) -> str:
     return f"{base}/api/steps/{step_id}/artifacts/{quote(name)}"
+
+
+def _ref(build: Build) -> str | None:
+    if build.tag:
+        return f"refs/tags/{build.tag}"
+    return f"refs/heads/{build.branch}" if build.branch else None
 
 
 def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, str]:
@@ -460,8 +484,13 @@ def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, s
         "PUSHROD_ATTEMPT": str(step.attempt),
         "PUSHROD_COMMIT": build.commit_hash,
         "PUSHROD_BRANCH": build.branch,
-        "PUSHROD_REF": f"refs/heads/{build.branch}" if build.branch else None,
+        "PUSHROD_TAG": build.tag,
+        "PUSHROD_REF": _ref(build),
         "PUSHROD_COMMIT_MESSAGE": build.commit_message,
         "PUSHROD_COMMIT_AUTHOR": build.commit_author,
     }
+    for name, value in (build.params or {}).items():
+        values[f"PUSHROD_PARAM_{name.upper()}"] = value
+    for name, value in step.definition.get("matrix", {}).items():
+        values[f"PUSHROD_MATRIX_{name.upper()}"] = value
     return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

@@ -78,6 +78,21 @@ async def find_token(connection: AsyncConnection, token_hash: str, now: datetime
     return _token(row) if row else None
 
 
+async def find_token_by_id(
+    connection: AsyncConnection, token_id: str, now: datetime
+) -> Token | None:
+    """The token, unless it was revoked or has expired."""
+    found = await connection.execute(
+        sa.select(*columns(Token, tokens)).where(
+            tokens.c.id == token_id,
+            tokens.c.revoked_at.is_(None),
+            sa.or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
+        )
+    )
+    row = found.first()
+    return _token(row) if row else None
+
+
 async def touch_token(connection: AsyncConnection, token_id: str, now: datetime) -> None:
     await connection.execute(
         tokens.update().where(tokens.c.id == token_id).values(last_used_at=now)

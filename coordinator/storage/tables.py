@@ -147,6 +147,8 @@ builds = sa.Table(
     sa.Column("branch", sa.Text),
     sa.Column("commit_message", sa.Text),
     sa.Column("commit_author", sa.Text),
+    sa.Column("tag", sa.Text),
+    sa.Column("params", sa.JSON(none_as_null=True)),
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("started_at", Instant),

@@ -9,12 +9,16 @@ from pipelines_schema.dag import (
     transitive_dependencies,
     unblocked_by,
 )
-from pipelines_schema.expressions import VARIABLES
+from pipelines_schema.expressions import VARIABLES, substituted
+from pipelines_schema.matrix import Matrix, expanded_steps
+from pipelines_schema.params import Param, default_params, param_problems
 from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Problem
-from pipelines_schema.triggers import triggered_by_push
+from pipelines_schema.triggers import asks_to_skip, triggered_by_push, triggered_by_tag
 from pipelines_schema.workflow import (
+    DEFAULT_RUN_ON,
+    Ending,
     PushTrigger,
     Retries,
     RetryCause,
@@ -26,9 +30,13 @@ from pipelines_schema.workflow import (
 )
 
 __all__ = [
+    "DEFAULT_RUN_ON",
     "VARIABLES",
     "BadPath",
     "CycleFound",
+    "Ending",
+    "Matrix",
+    "Param",
     "Parsed",
     "Problem",
     "PushTrigger",
@@ -38,16 +46,22 @@ __all__ = [
     "Triggers",
     "UnreadableWorkflow",
     "Workflow",
+    "asks_to_skip",
+    "default_params",
+    "expanded_steps",
     "find_cycles",
     "initial_ready",
     "normalised_cache_dir",
     "normalised_output_path",
+    "param_problems",
     "parse_workflow",
     "step_environment",
+    "substituted",
     "topological_order",
     "transitive_dependants",
     "transitive_dependencies",
     "triggered_by_push",
+    "triggered_by_tag",
     "unblocked_by",
     "workflow_from_json",
 ]

@@ -1,17 +1,22 @@
-"""`${{ … }}` in a workflow: refused, with the name of the variable that does it safely.
+"""`${{ … }}` in a workflow: what is replaced, and what is refused with the variable to use instead.
 
 What outsiders write (a branch's name, a commit's message) would become part of the script if it
-were put there as text; as an environment variable it stays data.
+were put there as text; as an environment variable it stays data. So only values that the workflow
+itself spells out are replaced, and the build's own id, number and sha.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from pipelines_schema.problem import shown
+from pipelines_schema.suggestions import closest
 
 OPENING = "${{"
 _CLOSING = "}}"
+
+BUILD_WORDS = ("build.id", "build.number", "sha")
+"""Replaced wherever anything is: none of them can hold a character that bash would read."""
 
 VARIABLES = (
     "PUSHROD_BRANCH",
@@ -20,6 +25,7 @@ VARIABLES = (
     "PUSHROD_COMMIT_AUTHOR",
     "PUSHROD_BUILD_ID",
     "PUSHROD_BUILD_NUMBER",
+    "PUSHROD_TAG",
     "PUSHROD_REF",
     "PUSHROD_EVENT",
     "PUSHROD_STEP_NAME",
@@ -43,7 +49,8 @@ _WORDS = {
     "PUSHROD_COMMIT_AUTHOR": "author actor commit.author commit_author github.actor",
     "PUSHROD_BUILD_ID": "build build.id build_id run_id github.run_id",
     "PUSHROD_BUILD_NUMBER": "number build.number build_number run_number github.run_number",
-    "PUSHROD_REF": "ref github.ref git.ref tag",
+    "PUSHROD_REF": "ref github.ref git.ref",
+    "PUSHROD_TAG": "tag git.tag",
     "PUSHROD_EVENT": "event event_name github.event_name",
     "PUSHROD_STEP_NAME": "step step.name step_name github.job",
     "PUSHROD_STEP_ID": "step.id step_id",
@@ -56,8 +63,6 @@ _WORDS = {
 }
 _VARIABLE_OF = {word: variable for variable, words in _WORDS.items() for word in words.split()}
 _NOT_BUILT = {
-    "matrix": "`matrix`",
-    "params": "`on.manual`",
     "inputs": "`inputs`",
     "secrets": "`secrets`",
 }
@@ -77,11 +82,38 @@ def expressions(text: str) -> Iterator[tuple[int, str]]:
         position = text.find(OPENING, end)
 
 
-def refusal(expression: str, in_script: bool) -> str:
+def substituted(text: str, values: Mapping[str, str]) -> str:
+    """The text with the expressions that have a value here replaced; others stay as they are."""
+    parts: list[str] = []
+    done = 0
+    start = text.find(OPENING)
+    while start >= 0:
+        end = text.find(_CLOSING, start)
+        if end < 0:
+            break
+        value = values.get(text[start + len(OPENING) : end].strip())
+        if value is not None:
+            parts += [text[done:start], value]
+            done = end + len(_CLOSING)
+        start = text.find(OPENING, end)
+    return "".join([*parts, text[done:]])
+
+
+def refusal(expression: str, in_script: bool, allowed: Collection[str] = ()) -> str:
     """Why an expression is refused, and what to write instead."""
     written = f"{shown('${{ ' + expression + ' }}')} is not replaced"
     word = expression.casefold()
     head, _, rest = word.partition(".")
+    if head == "matrix":
+        return f"{written}: {_instead_of_matrix(expression, allowed)}"
+    if expression in BUILD_WORDS:
+        return f"{written} here, only in `run`, `image` and `env`"
+    if head == "params" and rest.isidentifier():
+        variable = f"PUSHROD_PARAM_{rest.upper()}"
+        return f"{written}: only a parameter with `oneOf` is; {_instead(variable, in_script)}"
+    near = closest(expression, allowed) if head == "build" else None
+    if near is not None:
+        return f"{written}: did you mean `{near}`?"
     if word in _VARIABLE_OF:
         return f"{written}: {_instead(_VARIABLE_OF[word], in_script)}"
     if head in _NOT_BUILT:
@@ -91,6 +123,15 @@ def refusal(expression: str, in_script: bool) -> str:
         return f"{written}: {_instead(name, in_script)}"
     known = ", ".join(VARIABLES[:6])
     return f"{written}: use the environment variables in `run` ({known}, …)"
+
+
+def _instead_of_matrix(expression: str, allowed: Collection[str]) -> str:
+    known = [word for word in allowed if word.startswith("matrix.")]
+    if not known:
+        return "there is no `matrix` here"
+    near = closest(expression, known)
+    listed = ", ".join(f"`{word}`" for word in known)
+    return f"did you mean `{near}`?" if near else f"this step has {listed}"
 
 
 def _instead(variable: str, in_script: bool) -> str:

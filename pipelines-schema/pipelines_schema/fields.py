@@ -103,10 +103,12 @@ class Reading:
         self._wrong_type(entry, "text", hint)
         return None
 
-    def line_of_text(self, entry: Field, hint: str, max_characters: int) -> str | None:
+    def line_of_text(
+        self, entry: Field, hint: str, max_characters: int, allowed: Collection[str] = ()
+    ) -> str | None:
         """A text of one line, not blank, with nothing in it that can't be shown."""
         text = self.text(entry, hint)
-        if text is None or self.refuse_expressions(entry.value):
+        if text is None or self.refuse_expressions(entry.value, allowed):
             return None
         fault = line_fault(text, max_characters)
         if fault is not None:
@@ -144,15 +146,17 @@ class Reading:
         text = self._checked(item, f"an item of {entry.label}")
         return None if self.refuse_expressions(item) else text
 
-    def refuse_expressions(self, node: Node, *, in_script: bool = False) -> bool:
-        """Note each `${{ … }}` of a text, where it stands; tell whether there was one."""
+    def refuse_expressions(
+        self, node: Node, allowed: Collection[str] = (), *, in_script: bool = False
+    ) -> bool:
+        """Note each `${{ … }}` that is not allowed, where it stands; tell whether there was one."""
         if not isinstance(node, ScalarNode) or OPENING not in node.text:
             return False
         places = _places_of(OPENING, node, self.lines)
-        found = [*expressions(node.text)]
+        found = [one for one in expressions(node.text) if one[1] not in allowed]
         for number, expression in found:
             place = places[number] if number < len(places) else node.place
-            self.add(place, refusal(expression, in_script))
+            self.add(place, refusal(expression, in_script, allowed))
         return bool(found)
 
     def _is_text(self, node: Node) -> bool:

@@ -92,6 +92,10 @@ class ProblemList:
         placed = sorted(self._found.items(), key=lambda item: (item[0][0].line, item[0][0].column))
         return tuple(problem for _, problem in placed)
 
+    @property
+    def count(self) -> int:
+        return len(self._found)
+
     def __bool__(self) -> bool:
         return bool(self._found)
 

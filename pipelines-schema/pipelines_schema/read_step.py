@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
     DEFAULT_TIMEOUT_SECONDS,
@@ -24,11 +25,13 @@ from pipelines_schema.limits import (
     MAX_TIMEOUT_SECONDS,
     RESERVED_PREFIX,
 )
+from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described, integer
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_matrix import read_matrix
 from pipelines_schema.suggestions import closest
-from pipelines_schema.workflow import Retries, RetryCause, Step
+from pipelines_schema.workflow import DEFAULT_RUN_ON, Ending, Retries, RetryCause, Step
 
 STEP = Vocabulary(
     where="a step",
@@ -45,17 +48,17 @@ STEP = Vocabulary(
         "timeout",
         "retries",
         "agents",
+        "allowFailure",
+        "runOn",
+        "matrix",
     ),
     not_built=(
-        "matrix",
         "when",
         "inputs",
         "services",
         "secrets",
         "resources",
         "network",
-        "allowFailure",
-        "runOn",
         "reports",
         "build",
     ),
@@ -74,6 +77,9 @@ STEP = Vocabulary(
         "timeoutSeconds": "write `timeout`, such as `10m`",
         "labels": "write `agents`",
         "tags": "write `agents`",
+        "continueOnError": "write `allowFailure`",
+        "continue-on-error": "write `allowFailure`",
+        "always": "write `runOn: [success, failure]`",
         "if": "conditions (`when`) are not supported yet",
         "on": "`on` belongs to the workflow, beside `steps`",
         "steps": "a step has no steps of its own: give each its `dependsOn`",
@@ -94,8 +100,13 @@ class WrittenStep:
     step: Step
 
 
-def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
-    """`number` counts from 1. None where the item is no mapping at all."""
+def read_step(
+    reading: Reading, node: Node, number: int, replaced: Sequence[str]
+) -> WrittenStep | None:
+    """None where the item is no mapping at all.
+
+    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step.
+    """
     if not isinstance(node, MapNode):
         if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
             reading.add(
@@ -109,23 +120,39 @@ def read_step(reading: Reading, node: Node, number: int) -> WrittenStep | None:
     called = f"step {shown(name)}" if name else f"step {number}"
     is_build = any(key.text == "build" for key, _ in node.entries)
     dependencies = _dependencies(reading, fields)
+    matrix = read_matrix(reading, fields.get("matrix"), name)
+    allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
         dependencies=dependencies,
         step=Step(
             name=name or "",
-            image=_image(reading, node, fields, None if is_build else called),
-            script=_script(reading, node, fields, None if is_build else called) or "",
+            image=_image(reading, node, fields, None if is_build else called, allowed),
+            script=_script(reading, node, fields, None if is_build else called, allowed) or "",
             depends_on=tuple(dependency for _, dependency in dependencies),
-            env=read_environment(reading, fields.get("env")),
+            env=read_environment(reading, fields.get("env"), allowed),
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
             output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
             timeout_seconds=_timeout(reading, fields.get("timeout")),
             retries=_retries(reading, fields.get("retries")),
             agents=_agents(reading, fields.get("agents")),
+            allow_failure=_boolean(reading, fields.get("allowFailure")),
+            run_on=_run_on(reading, fields),
+            matrix=matrix,
         ),
     )
+
+
+def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
+    """What `${{ … }}` may hold besides in `run`, `image` and `env`."""
+    names: Sequence[str] = ()
+    if matrix is not None:
+        names = matrix.names
+    elif entry is not None and isinstance(entry.value, MapNode):
+        # A matrix with mistakes: what its keys say is no mistake a second time.
+        names = [key.text for key, _ in entry.value.entries]
+    return tuple(f"matrix.{name}" for name in names)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:
@@ -152,21 +179,28 @@ def _one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -
 
 
 def _image(
-    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+    reading: Reading,
+    node: MapNode,
+    fields: dict[str, Field],
+    called: str | None,
+    allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "image", "imageSlug")
     if entry is None:
         if called is not None:
             reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
         return None
-    image = reading.line_of_text(entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS)
-    if image is not None and (" " in image or not image.isprintable()):
+    image = reading.line_of_text(
+        entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS, allowed
+    )
+    plain = None if image is None else substituted(image, dict.fromkeys(allowed, "x"))
+    if plain is not None and (" " in plain or not plain.isprintable()):
         reading.add(
             entry.place,
             f"{entry.label} must not hold spaces or invisible characters: "
             "write a slug or an image reference such as `python:3.12`",
         )
-    elif image is not None and not (image[0].isalnum() or image[0] == "_"):
+    elif plain is not None and not (plain[0].isalnum() or plain[0] == "_"):
         reading.add(
             entry.place,
             f"{entry.label} must begin with a letter or a digit: write a slug "
@@ -176,7 +210,11 @@ def _image(
 
 
 def _script(
-    reading: Reading, node: MapNode, fields: dict[str, Field], called: str | None
+    reading: Reading,
+    node: MapNode,
+    fields: dict[str, Field],
+    called: str | None,
+    allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "run", "runScript")
     if entry is None:
@@ -195,7 +233,7 @@ def _script(
             f"{entry.label} has {size:,} bytes, more than {MAX_SCRIPT_BYTES // 1024} KiB: move it "
             "into a file of the repository",
         )
-    reading.refuse_expressions(entry.value, in_script=True)
+    reading.refuse_expressions(entry.value, allowed, in_script=True)
     return script
 
 
@@ -212,14 +250,16 @@ def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Pla
     return tuple((place, name) for name, place in found.items())
 
 
-def read_environment(reading: Reading, entry: Field | None) -> dict[str, str]:
+def read_environment(
+    reading: Reading, entry: Field | None, allowed: Collection[str]
+) -> dict[str, str]:
     """The variables of an `env`, as text; numbers and booleans keep the text as written."""
     if entry is None:
         return {}
     node = reading.mapping(entry, "write `NAME: value` for each variable, or remove the key")
     env: dict[str, str] = {}
     for key, value in () if node is None else node.entries:
-        text = _environment_value(reading, Field(key, value))
+        text = _environment_value(reading, Field(key, value), allowed)
         if _environment_name_is_good(reading, key) and text is not None:
             env[key.text] = text
     return env
@@ -243,10 +283,10 @@ def _environment_name_is_good(reading: Reading, key: ScalarNode) -> bool:
     return True
 
 
-def _environment_value(reading: Reading, entry: Field) -> str | None:
+def _environment_value(reading: Reading, entry: Field, allowed: Collection[str]) -> str | None:
     value = entry.value
     if isinstance(value, ScalarNode) and value.kind is not Kind.NULL:
-        if value.kind is Kind.BROKEN or reading.refuse_expressions(value):
+        if value.kind is Kind.BROKEN or reading.refuse_expressions(value, allowed):
             return None
         if "\0" in value.text:
             reading.add(value.place, f"the variable {entry.label} holds a NUL byte: remove it")
@@ -351,21 +391,63 @@ def _retry_count(reading: Reading, entry: Field) -> int:
 def _retry_causes(reading: Reading, entry: Field | None) -> tuple[RetryCause, ...]:
     if entry is None:
         return tuple(RetryCause)
-    words = [cause.value for cause in RetryCause]
+    chosen = _words(
+        reading,
+        entry,
+        [cause.value for cause in RetryCause],
+        unknown="unknown cause {word} in `retries`",
+        empty="so nothing would be tried again",
+    )
+    return tuple(cause for cause in RetryCause if cause.value in chosen)
+
+
+def _words(
+    reading: Reading, entry: Field, words: Sequence[str], *, unknown: str, empty: str
+) -> set[str]:
+    """One of the words, or a list of them, each once."""
     listed = ", ".join(f"`{word}`" for word in words)
     chosen: set[str] = set()
     hint = f"write a list of {listed}"
     if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so nothing would be tried again: {hint}")
+        reading.add(entry.place, f"{entry.label} is empty, {empty}: {hint}")
     for place, word in reading.texts(entry, hint, MAX_PATHS, one_allowed=True):
         if word not in words:
             near = closest(word, words)
             meant = f"did you mean `{near}`?" if near else f"write {listed}"
-            reading.add(place, f"unknown cause {shown(word)} in `retries`: {meant}")
+            reading.add(place, f"{unknown.format(word=shown(word))}: {meant}")
         elif word in chosen:
             reading.add(place, f"{entry.label} names {shown(word)} twice: remove one of them")
         chosen.add(word)
-    return tuple(cause for cause in RetryCause if cause.value in chosen)
+    return chosen
+
+
+def _boolean(reading: Reading, entry: Field | None) -> bool:
+    if entry is None or entry.is_broken:
+        return False
+    if isinstance(entry.value, ScalarNode) and entry.value.kind is Kind.BOOLEAN:
+        return entry.value.text.lower() == "true"
+    reading.add(entry.place, f"{entry.label} must be `true` or `false`, without quotes")
+    return False
+
+
+def _run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...]:
+    entry = fields.get("runOn")
+    if entry is None:
+        return DEFAULT_RUN_ON
+    chosen = _words(
+        reading,
+        entry,
+        [ending.value for ending in Ending],
+        unknown="unknown ending {word} in `runOn`",
+        empty="so the step would never run",
+    )
+    if Ending.FAILURE in chosen and "dependsOn" not in fields:
+        reading.add(
+            entry.key.place,
+            "`runOn` says how the dependencies must have ended, but there is no `dependsOn`: add "
+            "it, or remove `runOn`",
+        )
+    return tuple(ending for ending in Ending if ending.value in chosen) or DEFAULT_RUN_ON
 
 
 def _agents(reading: Reading, entry: Field | None) -> dict[str, str]:

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pipelines_schema.dag import describe_cycle, find_cycles
+from pipelines_schema.expressions import BUILD_WORDS
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
-from pipelines_schema.limits import MAX_BRANCH_PATTERNS, MAX_NAME_CHARACTERS, MAX_STEPS
-from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
+from pipelines_schema.limits import MAX_NAME_CHARACTERS, MAX_STEPS
+from pipelines_schema.matrix import expanded_name
+from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
+from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_step import STEP, WrittenStep, read_environment, read_step
+from pipelines_schema.read_triggers import read_triggers
 from pipelines_schema.suggestions import closest
-from pipelines_schema.triggers import branch_pattern_problem
-from pipelines_schema.workflow import PushTrigger, Step, Triggers, Workflow
+from pipelines_schema.workflow import Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
@@ -35,29 +38,7 @@ WORKFLOW = Vocabulary(
         },
     },
 )
-ON = Vocabulary(
-    where="`on`",
-    known=("push",),
-    not_built=("pullRequest", "tag", "schedule", "manual"),
-    synonyms={
-        "pull_request": "`pullRequest` is not supported yet",
-        "cron": "`schedule` is not supported yet",
-        "branches": "it belongs below `push`: write `push: {branches: […]}`",
-    },
-)
-PUSH = Vocabulary(
-    where="`push`",
-    known=("branches",),
-    not_built=("paths",),
-    synonyms={
-        "branch": "write `branches`, a list",
-        "branches-ignore": 'write the pattern with a `!` in `branches`, such as `"!wip/**"`',
-        "tags": "`tag` is not supported yet",
-    },
-)
-_ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
 _STEPS_HINT = "begin each step with `- name: …`"
-EVERY_PUSH = Triggers(push=PushTrigger())
 
 
 def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
@@ -76,12 +57,14 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
     elif "steps" not in {key.text for key, _ in root.entries}:
         reading.add(root.place, f"a workflow needs `steps`: {_STEPS_HINT}")
     fields = reading.fields(root, WORKFLOW)
+    triggers = read_triggers(reading, fields.get("on"))
+    replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
     return Workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
-        triggers=_triggers(reading, fields.get("on")),
-        env=read_environment(reading, fields.get("env")),
-        steps=_steps(reading, fields["steps"]) if "steps" in fields else (),
+        triggers=triggers,
+        env=read_environment(reading, fields.get("env"), replaced),
+        steps=_steps(reading, fields["steps"], replaced) if "steps" in fields else (),
     )
 
 
@@ -93,7 +76,7 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
         name=_name(reading, name_field, ""),
         file=None,
         triggers=Triggers(),
-        steps=_steps(reading, steps_field),
+        steps=_steps(reading, steps_field, BUILD_WORDS),
     )
 
 
@@ -108,68 +91,7 @@ def _name(reading: Reading, entry: Field | None, file: str) -> str:
     return name
 
 
-def _triggers(reading: Reading, entry: Field | None) -> Triggers:
-    if entry is None:
-        return EVERY_PUSH
-    match entry.value:
-        case MapNode(entries=entries) if entries:
-            fields = reading.fields(entry.value, ON)
-            return Triggers(push=_push(reading, fields["push"]) if "push" in fields else None)
-        case ListNode(items=items) if items:
-            return _short_triggers(reading, entry)
-        case ScalarNode(kind=kind) if kind not in (Kind.NULL, Kind.BROKEN):
-            return _short_triggers(reading, entry)
-        case ScalarNode(kind=Kind.BROKEN):
-            return Triggers()
-        case _:
-            reading.add(
-                entry.place, f"`on` is empty: {_ON_HINT}, or remove `on` to build every push"
-            )
-            return Triggers()
-
-
-def _short_triggers(reading: Reading, entry: Field) -> Triggers:
-    """`on: push` and `on: [push]`."""
-    names: set[str] = set()
-    for place, name in reading.texts(entry, _ON_HINT, MAX_STEPS, one_allowed=True):
-        if name in names:
-            reading.add(place, f"`on` names {shown(name)} twice: remove one of them")
-        elif name in ON.not_built:
-            reading.add(place, f"{shown(name)} is not supported yet")
-        elif name not in ON.known:
-            near = closest(name, [*ON.known, *ON.not_built])
-            meant = f"did you mean `{near}`?" if near else _ON_HINT
-            reading.add(place, f"unknown event {shown(name)}: {meant}")
-        names.add(name)
-    return EVERY_PUSH if "push" in names else Triggers()
-
-
-def _push(reading: Reading, entry: Field) -> PushTrigger:
-    if entry.is_null or entry.is_broken:
-        return PushTrigger()
-    node = reading.mapping(entry, "write `push: {branches: [main]}`, or `push: {}` for all")
-    if node is None:
-        return PushTrigger()
-    fields = reading.fields(node, PUSH)
-    if "branches" not in fields:
-        return PushTrigger()
-    return PushTrigger(branches=_branches(reading, fields["branches"]))
-
-
-def _branches(reading: Reading, entry: Field) -> tuple[str, ...]:
-    hint = 'write a list of branches or patterns, such as `[main, "release/*"]`'
-    if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so no push would start this: {hint}")
-    patterns: list[str] = []
-    for place, pattern in reading.texts(entry, hint, MAX_BRANCH_PATTERNS, one_allowed=True):
-        fault = branch_pattern_problem(pattern)
-        if fault is not None:
-            reading.add(place, f"the branch {shown(pattern)} {fault}")
-        patterns.append(pattern)
-    return tuple(patterns)
-
-
-def _steps(reading: Reading, entry: Field) -> tuple[Step, ...]:
+def _steps(reading: Reading, entry: Field, replaced: Sequence[str]) -> tuple[Step, ...]:
     node = reading.list(entry, _STEPS_HINT)
     if node is None:
         return ()
@@ -182,9 +104,13 @@ def _steps(reading: Reading, entry: Field) -> tuple[Step, ...]:
             "allowed, so split the workflow",
         )
         return ()
-    read = (read_step(reading, item, number) for number, item in enumerate(node.items, start=1))
+    read = (
+        read_step(reading, item, number, replaced)
+        for number, item in enumerate(node.items, start=1)
+    )
     written = [step for step in read if step is not None]
     _check_names(reading, written)
+    _check_expansion(reading, node.place, written)
     _check_dependencies(reading, written)
     return tuple(step.step for step in written)
 
@@ -201,6 +127,30 @@ def _check_names(reading: Reading, written: Sequence[WrittenStep]) -> None:
                 f"{_named(first[step.name])}): give it another name",
             )
         first.setdefault(step.name, step.place)
+
+
+def _check_expansion(reading: Reading, place: Place, written: Sequence[WrittenStep]) -> None:
+    """What matrices make of the steps: not too many, and no two of one name."""
+    count = sum(len(step.step.matrix.combinations()) if step.step.matrix else 1 for step in written)
+    if count > MAX_STEPS:
+        reading.add(
+            place,
+            f"with every `matrix` written out there are {count:,} steps: at most {MAX_STEPS} are "
+            "allowed, so split the workflow",
+        )
+    names = {step.name for step in written if step.name is not None and step.step.matrix is None}
+    for step in written:
+        if step.name is None or step.step.matrix is None:
+            continue
+        for values in step.step.matrix.combinations():
+            name = expanded_name(step.name, values)
+            if name in names:
+                reading.add(
+                    step.place,
+                    f"a combination of this step's `matrix` is named {shown(name)} as another step "
+                    "is: give the step another name",
+                )
+            names.add(name)
 
 
 def _check_dependencies(reading: Reading, written: Sequence[WrittenStep]) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
-from pipelines_schema.workflow import RetryCause
+from pipelines_schema.workflow import Ending, RetryCause
 
 FILE_NAME = "workflow.schema.json"
 
 _TEXT_TYPES = ["string", "number", "boolean"]
 """Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
+
+_NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
+"""But in `${{ … }}`."""
 
 
 def workflow_schema() -> dict[str, Any]:
@@ -47,6 +50,9 @@ def workflow_schema() -> dict[str, Any]:
             "step": _step(),
             "env": _environment(),
             "push": _push(),
+            "tag": _tag(),
+            "manual": _manual(),
+            "param": _param(),
             "timeout": _timeout(),
             "retries": _retries(),
             "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
@@ -80,9 +86,9 @@ def _step() -> dict[str, Any]:
                 limits.MAX_NAME_CHARACTERS,
                 pattern="^[^/]*$",
             ),
-            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"),
+            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
             "imageSlug": _text(
-                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=r"^\S*$"
+                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES
             ),
             "run": _text(script, limits.MAX_SCRIPT_BYTES),
             "runScript": _text("The same as `run`.", limits.MAX_SCRIPT_BYTES),
@@ -103,6 +109,13 @@ def _step() -> dict[str, Any]:
             "timeout": {"$ref": "#/$defs/timeout"},
             "retries": {"$ref": "#/$defs/retries"},
             "agents": _agents(),
+            "allowFailure": {
+                "description": "Whether the build goes on, and can succeed, when the step fails. "
+                "`false` if left out.",
+                "type": "boolean",
+            },
+            "runOn": _run_on(),
+            "matrix": _matrix(),
         },
         required=["name"],
     )
@@ -113,26 +126,66 @@ def _step() -> dict[str, Any]:
     return step
 
 
+_EVENTS = ("push", "tag", "manual")
+
+
 def _on() -> dict[str, Any]:
+    event = {"enum": list(_EVENTS)}
     return {
         "description": "What starts a build. Left out: every push to a branch.",
         "oneOf": [
-            {"const": "push"},
-            {"type": "array", "minItems": 1, "maxItems": 1, "items": {"const": "push"}},
-            {**_object({"push": {"$ref": "#/$defs/push"}}), "minProperties": 1},
+            event,
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(_EVENTS),
+                "uniqueItems": True,
+                "items": event,
+            },
+            {
+                **_object({name: {"$ref": f"#/$defs/{name}"} for name in _EVENTS}),
+                "minProperties": 1,
+            },
         ],
     }
 
 
 def _push() -> dict[str, Any]:
-    pattern = {
-        "type": _TEXT_TYPES,
-        "minLength": 1,
-        "maxLength": limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    return {
+        "description": "A push to a branch; all branches if none are named.",
+        "anyOf": [
+            _object(
+                {
+                    "branches": _patterns(
+                        "Branches whose pushes start a build.",
+                        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+                    ),
+                    "paths": _patterns(
+                        "Files of which the push must have changed one.", limits.MAX_PATH_BYTES
+                    ),
+                }
+            ),
+            {"type": "null"},
+        ],
     }
-    branches = {
-        "description": "Branches whose pushes start a build. `*` stands for any run of characters "
-        "without `/`, `**` for any run, `?` for one character; `!pattern` excludes.",
+
+
+def _tag() -> dict[str, Any]:
+    patterns = _patterns(
+        "Tags that start a build when they are pushed; all if none are named.",
+        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    )
+    return {
+        "description": patterns["description"],
+        "anyOf": [*patterns["anyOf"], {"type": "null"}],
+    }
+
+
+def _patterns(description: str, max_characters: int) -> dict[str, Any]:
+    pattern = {"type": _TEXT_TYPES, "minLength": 1, "maxLength": max_characters}
+    return {
+        "description": f"{description} `*` stands for any run of characters without `/`, `**` for "
+        "any run, `?` for one character; `!pattern` excludes.",
         "anyOf": [
             {
                 "type": "array",
@@ -143,9 +196,54 @@ def _push() -> dict[str, Any]:
             pattern,
         ],
     }
+
+
+def _manual() -> dict[str, Any]:
+    params = {
+        "description": "Parameters by name; scripts find them as `PUSHROD_PARAM_<NAME>`.",
+        "type": "object",
+        "maxProperties": limits.MAX_PARAMS,
+        "propertyNames": {
+            "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+            "maxLength": limits.MAX_NAME_CHARACTERS,
+        },
+        "additionalProperties": {"$ref": "#/$defs/param"},
+    }
     return {
-        "description": "A push to a branch; all branches if none are named.",
-        "anyOf": [_object({"branches": branches}), {"type": "null"}],
+        "description": "Builds made by `pushrod build create`.",
+        "anyOf": [_object({"params": params}), {"type": "null"}],
+    }
+
+
+def _param() -> dict[str, Any]:
+    value = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    return {
+        "anyOf": [
+            _object(
+                {
+                    "default": {
+                        "description": "Its value where none is given; without one (and without "
+                        "`oneOf`) a manual build must give it.",
+                        "type": _TEXT_TYPES,
+                        "maxLength": limits.MAX_PARAM_CHARACTERS,
+                    },
+                    "oneOf": {
+                        "description": "The values it can have, the first being the default if "
+                        "none is named. Only such a parameter may stand in `${{ params.name }}`.",
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": limits.MAX_PARAMS,
+                        "uniqueItems": True,
+                        "items": value,
+                    },
+                }
+            ),
+            {"type": "null"},
+        ],
     }
 
 
@@ -207,6 +305,61 @@ def _retries() -> dict[str, Any]:
     return {
         "description": "How often the step is tried again. Never if left out.",
         "anyOf": [count, _object({"max": count, "on": causes}, required=["max"])],
+    }
+
+
+def _run_on() -> dict[str, Any]:
+    ending = {"type": "string", "enum": [ending.value for ending in Ending]}
+    return {
+        "description": "How the dependencies must have ended for the step to run: `success` (all "
+        "of them, the default), `failure` (at least one failed), or both: always.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(Ending),
+                "uniqueItems": True,
+                "items": ending,
+            },
+            ending,
+        ],
+    }
+
+
+def _matrix() -> dict[str, Any]:
+    name = {
+        "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    value = {
+        "type": _TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    combinations = {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": name,
+            "additionalProperties": value,
+        },
+    }
+    return {
+        "description": "Runs the step once for each combination of values, at most "
+        f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
+        "leaves combinations out, `include` adds some. The values are text as written.",
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": name,
+        "properties": {"include": combinations, "exclude": combinations},
+        "additionalProperties": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": limits.MAX_COMBINATIONS,
+            "uniqueItems": True,
+            "items": value,
+        },
     }
 
 

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from enum import Enum
 
-from pipelines_schema.limits import MAX_BRANCH_PATTERN_CHARACTERS
+from pipelines_schema.limits import MAX_BRANCH_PATTERN_CHARACTERS, MAX_PATH_BYTES
+from pipelines_schema.problem import shown
 from pipelines_schema.workflow import Workflow
 
+SKIP = re.compile(r"\[(?:skip ci|ci skip)\]", re.IGNORECASE)
 
-def triggered_by_push(workflow: Workflow, branch: str) -> bool:
-    """Whether a push to `branch` (short name, `main`) starts the workflow."""
+
+def asks_to_skip(commit_message: str) -> bool:
+    """Whether nothing is to be built for this commit: `[skip ci]` or `[ci skip]`."""
+    return SKIP.search(commit_message) is not None
+
+
+def triggered_by_push(
+    workflow: Workflow, branch: str, changed: Collection[str] | None = None
+) -> bool:
+    """Whether a push to `branch` (short name, `main`) starts the workflow.
+
+    `changed` are the files that differ; None where that is not known, which counts as all.
+    """
     push = workflow.triggers.push
-    if push is None:
+    if push is None or not (push.branches is None or branch_matches(push.branches, branch)):
         return False
-    return push.branches is None or branch_matches(push.branches, branch)
+    if push.paths is None or changed is None:
+        return True
+    paths = push.paths
+    return any(branch_matches(paths, path) for path in changed)
+
+
+def triggered_by_tag(workflow: Workflow, tag: str) -> bool:
+    """Whether a new or moved tag (short name, `v1`) starts the workflow."""
+    trigger = workflow.triggers.tag
+    if trigger is None:
+        return False
+    return trigger.patterns is None or branch_matches(trigger.patterns, tag)
 
 
 def branch_matches(patterns: Sequence[str], branch: str) -> bool:
@@ -38,6 +63,21 @@ def branch_pattern_problem(pattern: str) -> str | None:
     forbidden = [c for c in name if c in " ~^:\\[" or not c.isprintable()]
     if forbidden or ".." in name or name.startswith("/") or name.endswith("/"):
         return "is no name that git allows for a branch, so it would never match"
+    return None
+
+
+def path_pattern_problem(pattern: str) -> str | None:
+    """What is wrong with a pattern of changed files, or None."""
+    path = pattern.removeprefix("!")
+    if not path:
+        return 'is empty: write a path or a pattern such as `"src/**"`'
+    if len(pattern) > MAX_PATH_BYTES:
+        return f"is longer than {MAX_PATH_BYTES} characters"
+    if path.endswith("/"):
+        return f"names a folder, but files change: write `{shown(path + '**')[1:]}"
+    parts = path.split("/")
+    if path.startswith("/") or "." in parts or ".." in parts or "" in parts:
+        return "must be relative to the repository's root, without `.`, `..` or `//`"
     return None
 
 

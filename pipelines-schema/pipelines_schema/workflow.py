@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
+from pipelines_schema.matrix import Matrix
+from pipelines_schema.params import Param
 
 VERSION = 1
 """Of the stored JSON. A change that old code can't read takes the next number."""
@@ -19,6 +21,18 @@ class RetryCause(StrEnum):
     TIMEOUT = "timeout"
     FAILURE = "failure"
     """The script exited non-zero, or the engine could not run it."""
+
+
+class Ending(StrEnum):
+    """How the dependencies of a step ended, taken together."""
+
+    SUCCESS = "success"
+    """All succeeded, or failed where that is allowed."""
+    FAILURE = "failure"
+    """At least one of them, or of what they depend on, failed."""
+
+
+DEFAULT_RUN_ON = (Ending.SUCCESS,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +50,32 @@ class Retries:
 class PushTrigger:
     branches: tuple[str, ...] | None = None
     """Patterns; None is every branch."""
+    paths: tuple[str, ...] | None = None
+    """Patterns of which some changed file must match one; None is whatever changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagTrigger:
+    patterns: tuple[str, ...] | None = None
+    """None is every tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualTrigger:
+    params: tuple[Param, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Triggers:
     push: PushTrigger | None = None
     """None: no push starts the workflow."""
+    tag: TagTrigger | None = None
+    """None: no tag starts the workflow."""
+    manual: ManualTrigger | None = None
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return () if self.manual is None else self.manual.params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +95,13 @@ class Step:
     retries: Retries = field(default_factory=Retries)
     agents: Mapping[str, str] = field(default_factory=dict)
     """Labels that an agent must have to run the step."""
+    allow_failure: bool = False
+    """The build goes on, and can succeed, where the step failed."""
+    run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
+    """After which endings of its dependencies the step runs."""
+    matrix: Matrix | None = None
+    matrix_values: Mapping[str, str] = field(default_factory=dict)
+    """Of one combination, in a step that `expanded_steps` made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +165,25 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         timeoutSeconds=step.timeout_seconds,
         retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
         agents=dict(step.agents),
+        allowFailure=step.allow_failure or None,
+        runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
+        matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
+    )
+
+
+def _matrix_to_json(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "axes": {name: list(values) for name, values in matrix.axes.items()},
+        "include": [dict(one) for one in matrix.include],
+        "exclude": [dict(one) for one in matrix.exclude],
+    }
+
+
+def _matrix_from_json(value: Mapping[str, Any]) -> Matrix:
+    return Matrix(
+        axes={name: tuple(values) for name, values in value["axes"].items()},
+        include=tuple(value["include"]),
+        exclude=tuple(value["exclude"]),
     )
 
 
@@ -140,22 +200,52 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         timeout_seconds=value["timeoutSeconds"],
         retries=Retries(max=retries["max"], on=tuple(map(RetryCause, retries["on"]))),
         agents=dict(value["agents"]),
+        allow_failure=value.get("allowFailure", False),
+        run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
+        matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
     )
 
 
 def _triggers_to_json(triggers: Triggers) -> dict[str, Any]:
-    if triggers.push is None:
-        return {}
-    branches = triggers.push.branches
-    return {"push": {} if branches is None else {"branches": list(branches)}}
+    push, tag = triggers.push, triggers.tag
+    return _without_absent(
+        push=None
+        if push is None
+        else _without_absent(branches=_listed(push.branches), paths=_listed(push.paths)),
+        tag=None if tag is None else _without_absent(patterns=_listed(tag.patterns)),
+        manual=None
+        if triggers.manual is None
+        else {"params": [_param_to_json(param) for param in triggers.params]},
+    )
+
+
+def _param_to_json(param: Param) -> dict[str, Any]:
+    return _without_absent(name=param.name, default=param.default, oneOf=_listed(param.one_of))
+
+
+def _listed(texts: tuple[str, ...] | None) -> list[str] | None:
+    return None if texts is None else list(texts)
 
 
 def _triggers_from_json(value: Mapping[str, Any]) -> Triggers:
-    push = value.get("push")
-    if push is None:
-        return Triggers()
-    branches = push.get("branches")
-    return Triggers(push=PushTrigger(branches=None if branches is None else tuple(branches)))
+    push, tag, manual = value.get("push"), value.get("tag"), value.get("manual")
+    return Triggers(
+        push=None
+        if push is None
+        else PushTrigger(branches=_texts(push, "branches"), paths=_texts(push, "paths")),
+        tag=None if tag is None else TagTrigger(patterns=_texts(tag, "patterns")),
+        manual=None
+        if manual is None
+        else ManualTrigger(params=tuple(map(_param_from_json, manual["params"]))),
+    )
+
+
+def _param_from_json(value: Mapping[str, Any]) -> Param:
+    return Param(name=value["name"], default=value.get("default"), one_of=_texts(value, "oneOf"))
+
+
+def _texts(value: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    return tuple(value[name]) if name in value else None
 
 
 def _without_absent(**fields: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""`pushrod build list|show|cancel|retry`."""
+"""`pushrod build create|list|show|cancel|retry`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -20,12 +21,65 @@ from pushrod.presentation import (
     step_details,
     step_word,
 )
-from pushrod.references import find_build_id, find_project, is_id, steps_of
+from pushrod.references import choose_workflow, find_build_id, find_project, is_id, steps_of
 
 
 @click.group()
 def build() -> None:
-    """List, show, cancel and retry builds. BUILD is an id, or PROJECT#NUMBER."""
+    """Create, list, show, cancel and retry builds. BUILD is an id, or PROJECT#NUMBER."""
+
+
+@build.command("create")
+@click.argument("project")
+@click.option("--workflow", metavar="NAME", help="Name or file; needed where there are several.")
+@click.option("--branch", metavar="NAME", help="Build its tip (default: the default branch).")
+@click.option("--commit", metavar="SHA", help="Build this commit.")
+@click.option(
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A parameter of the workflow's on.manual.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def create(
+    options: ConnectionOptions,
+    project: str,
+    workflow: str | None,
+    branch: str | None,
+    commit: str | None,
+    params: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Build a workflow of PROJECT (slug, ACCOUNT/SLUG or id) by hand; prints the build's id."""
+    given = given_params(params)
+
+    async def created(client: Client) -> Json:
+        project_id = str((await find_project(client, project))["id"])
+        chosen = choose_workflow(await client.workflows(project_id), workflow)
+        return await client.create_build(
+            project_id, str(chosen["id"]), branch=branch, commit=commit, params=given
+        )
+
+    made = call(resolve_connection(options), created)
+    if as_json:
+        return print_json(made)
+    say(f"build {made['number']}: {made.get('url', '')}")
+    return click.echo(made["id"])
+
+
+def given_params(params: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE` each. Raises BadParameter."""
+    given: dict[str, str] = {}
+    for text in params:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"write NAME=VALUE, not {text!r}", param_hint="--param")
+        if name in given:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--param")
+        given[name] = value
+    return given
 
 
 @build.command("list")

@@ -259,6 +259,19 @@ class Pushrod:
         build: dict[str, Any] = self.api.builds(project["id"])[0]
         return build
 
+    def command(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """The command line, as a person of this coordinator; `given` is its standard input."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
+        environment |= {"PUSHROD_URL": self.api.url, "PUSHROD_TOKEN": self.api.token}
+        return subprocess.run(
+            [*PUSHROD, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            input=given,
+            env=environment,
+        )
+
     def notes(self) -> str:
         """What the processes printed, for a failing test."""
         logs = [self.coordinator, *self.agents.values()]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -196,13 +197,12 @@ class Coordinator:
     data: Path
     settings: Mapping[str, Any]
     session: aiohttp.ClientSession
-    url: str = ""
+    port: int
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        listen = f"127.0.0.1:{URL(self.url).port}" if self.url else "127.0.0.1:0"
-        settings = Settings(data=self.data, **{"listen": listen, **self.settings})
+        settings = Settings(data=self.data, listen=f"127.0.0.1:{self.port}", **self.settings)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(
@@ -212,7 +212,11 @@ class Coordinator:
             await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
             await self._task
-        self.url = ready.result()
+
+    @property
+    def url(self) -> str:
+        """Where it listens; its public_url may be another."""
+        return f"http://127.0.0.1:{self.port}"
 
     async def stop(self) -> None:
         self._stop.set()
@@ -243,6 +247,12 @@ class Coordinator:
         }
 
 
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
 _template: list[bytes] = []
 """A migrated empty database: Alembic takes half a second, which no test but its own must wait."""
 
@@ -268,7 +278,7 @@ async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coord
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        coordinator = Coordinator(data, settings, session)
+        coordinator = Coordinator(data, settings, session, _free_port())
         await coordinator.start()
         try:
             yield coordinator

@@ -103,14 +103,14 @@ async def test_deleting_a_branch_builds_nothing_and_pushing_it_again_builds(
 
 
 @pytest.mark.parametrize("annotated", [False, True])
-async def test_a_tag_builds_nothing(
+async def test_a_tag_that_no_workflow_waits_for_builds_nothing(
     admin: Caller, project: dict[str, Any], tree: WorkTree, annotated: bool
 ) -> None:
     await tree.commit({".pushrod.yml": ONE_STEP})
     await tree.git("tag", *(["-a", "-m", "one"] if annotated else []), "v1")
     pushed = await tree.push("v1")
     assert await admin.builds(project) == []
-    assert remote_lines(pushed.errors) == []
+    assert remote_lines(pushed.errors) == ["v1: no workflow is triggered by this tag"]
 
 
 async def test_a_push_of_what_is_there_already_builds_nothing(
@@ -133,12 +133,14 @@ async def test_a_workflow_with_mistakes_makes_a_failed_build_that_lists_them(
     shown = await admin.build(bad["id"])
     assert shown["reason"] == "the workflow has mistakes"
     assert shown["steps"] == []
-    first = shown["problems"][0]
-    assert (first["file"], first["line"]) == (".pushrod.yml", 5)
-    assert "image" in first["message"]
+    [unknown] = [problem for problem in shown["problems"] if problem["line"] == 5]
+    assert unknown["file"] == ".pushrod.yml"
+    assert "image" in unknown["message"]
     lines = remote_lines(pushed.errors)
     assert any("failed: the workflow has mistakes" in line and bad["url"] in line for line in lines)
-    assert any(line.startswith(f".pushrod.yml:5:{first['column']}: ") for line in lines), lines
+    assert any(
+        line.strip().startswith(f".pushrod.yml:5:{unknown['column']}: ") for line in lines
+    ), lines
 
 
 async def test_a_build_of_a_workflow_with_mistakes_fails_again_when_tried_again(
@@ -312,8 +314,7 @@ async def test_each_of_many_pushers_is_told_of_the_own_build(
     results = await asyncio.gather(*(tree.push(f"main:{branch}") for branch in branches))
     for branch, result in zip(branches, results, strict=True):
         lines = remote_lines(result.errors)
-        assert len(lines) == 1, (branch, lines)
-        assert f"({branch})" in lines[0]
+        assert any(f"({branch})" in line for line in lines), (branch, lines)
 
 
 async def test_a_push_whose_client_is_killed_is_built_or_was_not_received(
@@ -407,9 +408,7 @@ async def test_a_viewer_can_clone_and_another_account_can_not(
         "/git/acme/%00.git/info/refs?service=git-upload-pack",
     ],
 )
-async def test_odd_git_paths_are_refused(
-    admin: Caller, project: dict[str, Any], path: str
-) -> None:
+async def test_odd_git_paths_are_refused(admin: Caller, project: dict[str, Any], path: str) -> None:
     answer = await admin.get(path)
     assert 400 <= answer.status < 500, answer.text
 
@@ -425,9 +424,10 @@ async def test_a_workflow_of_the_repository_can_be_built_over_the_api(
     [pushed] = await admin.builds(project)
     path = f"/api/projects/{project['id']}/builds"
     body = {"workflowId": pushed["workflowId"]}
-    assert (await admin.post(path, body)).expect(400).json["details"][0]["path"] == "commitHash"
+    newest = (await admin.post(path, body)).expect(201).json
+    assert (newest["commitHash"], newest["branch"]) == (sha, "main")
     made = (await admin.post(path, {**body, "commitHash": sha[:10]})).expect(201).json
-    assert (made["commitHash"], made["event"]) == (sha, "api")
+    assert (made["commitHash"], made["event"]) == (sha, "manual")
     assert made["commitMessage"].startswith("the message")
     without = await tree.commit({".pushrod.yml": "steps: 5"})
     await tree.push()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipelines_schema.log_frames import CONTENT_TYPE, MAX_CHUNK_BYTES, Frame, Stream, encode
 
+from pipelines_schema.log_frames import CONTENT_TYPE, MAX_CHUNK_BYTES, Frame, Stream, encode
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Answer,

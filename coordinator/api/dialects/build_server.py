@@ -71,6 +71,7 @@ class BuildCreate(Body):
     branch: str | None = None
     commit_message: str | None = None
     commit_author: str | None = None
+    params: dict[str, str] | None = None
 
 
 class ImageCreate(Body):
@@ -199,12 +200,13 @@ async def create_build(request: web.Request) -> web.Response:
     project = await _find_project(request, principal)
     wanted = await read_model(request, BuildCreate)
     origin = Origin(
-        event="api",
+        event="manual",
         commit_hash=wanted.commit_hash,
         repo_url=wanted.repo_url,
         branch=wanted.branch,
         commit_message=wanted.commit_message,
         commit_author=wanted.commit_author,
+        params=wanted.params,
     )
     build = await request.app[BUILDS].create(principal, project, wanted.workflow_id, origin)
     return web.json_response(_build(request, build), status=201)
@@ -275,6 +277,8 @@ def _build(request: web.Request, build: Build) -> dict[str, Any]:
         branch=build.branch,
         commitMessage=build.commit_message,
         commitAuthor=build.commit_author,
+        tag=build.tag,
+        params=dict(build.params) if build.params else None,
         retryOf=build.retry_of,
         url=f"{request.app[CORE].public_url}/builds/{build.id}",
         createdAt=iso(build.created_at),

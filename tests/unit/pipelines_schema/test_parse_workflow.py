@@ -175,9 +175,9 @@ def test_a_name_that_could_move_a_cursor_is_shown_escaped() -> None:
 
 def test_an_expression_in_an_aliased_script_is_reported_once_where_it_stands() -> None:
     assert problems_of(
-        "steps:\n  - {name: a, image: b, run: &r 'echo ${{ sha }}'}\n"
+        "steps:\n  - {name: a, image: b, run: &r 'echo ${{ ref }}'}\n"
         "  - {name: c, image: b, run: *r}\n"
-    ) == ['f:2:39: `${{ sha }}` is not replaced: write "$PUSHROD_COMMIT"']
+    ) == ['f:2:39: `${{ ref }}` is not replaced: write "$PUSHROD_REF"']
 
 
 def test_an_expression_hidden_by_an_escape_is_reported_at_its_text() -> None:

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines_schema import parse_workflow, triggered_by_push
+from pipelines_schema import (
+    asks_to_skip,
+    parse_workflow,
+    triggered_by_push,
+    triggered_by_tag,
+)
 from pipelines_schema.triggers import branch_matches, pattern_matches
 
 STEP = "\nsteps: [{name: a, image: b, run: c}]\n"
@@ -82,3 +87,48 @@ def test_a_pattern_full_of_stars_is_matched_at_once() -> None:
     started = time.perf_counter()
     assert not pattern_matches("*a" * 120 + "b", "a" * 250)
     assert time.perf_counter() - started < 2  # a backtracking matcher does not come back
+
+
+@pytest.mark.parametrize(
+    ("changed", "started"),
+    [
+        (["src/a.c"], True),
+        (["src/deep/a.c", "x"], True),
+        (["src/README.md"], False),
+        (["docs/a.c"], False),
+        ([], False),
+        (None, True),
+    ],
+)
+def test_a_push_starts_what_names_a_file_that_it_changed(
+    changed: list[str] | None, started: bool
+) -> None:
+    text = 'on: {push: {paths: ["src/**", "!**/*.md"]}}' + STEP
+    workflow = parse_workflow(text.encode(), "f.yml").workflow
+    assert workflow is not None
+    assert triggered_by_push(workflow, "main", changed) is started
+
+
+@pytest.mark.parametrize(
+    ("on", "tag", "started"),
+    [
+        ("on: tag", "v1", True),
+        ('on: {tag: ["v*", "!v*-rc*"]}', "v1", True),
+        ('on: {tag: ["v*", "!v*-rc*"]}', "v1-rc1", False),
+        ('on: {tag: ["v*"]}', "other", False),
+        ("on: push", "v1", False),
+        ("", "v1", False),
+    ],
+)
+def test_a_tag_starts_only_what_names_it(on: str, tag: str, started: bool) -> None:
+    workflow = parse_workflow((on + STEP).encode(), "f.yml").workflow
+    assert workflow is not None
+    assert triggered_by_tag(workflow, tag) is started
+
+
+@pytest.mark.parametrize(
+    ("message", "skips"),
+    [("a [skip ci]", True), ("[CI SKIP]\n\nb", True), ("skip ci", False), ("[skipci]", False)],
+)
+def test_a_message_can_ask_for_nothing_to_be_built(message: str, skips: bool) -> None:
+    assert asks_to_skip(message) is skips

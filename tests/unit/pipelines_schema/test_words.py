@@ -57,7 +57,7 @@ def test_expressions_are_counted_by_their_openings() -> None:
         ("commit.message", 'write "$PUSHROD_COMMIT_MESSAGE"'),
         ("author", 'write "$PUSHROD_COMMIT_AUTHOR"'),
         ("env.Home", 'write "$Home"'),
-        ("matrix.python", "`matrix` is not supported yet"),
+        ("matrix.python", "there is no `matrix` here"),
         ("secrets.TOKEN", "`secrets` is not supported yet"),
         ("env.a b", "use the environment variables in `run`"),
     ],

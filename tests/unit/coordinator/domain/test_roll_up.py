@@ -3,15 +3,92 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from coordinator.domain.lifecycle import BuildEvent, StepState
 from coordinator.domain.roll_up import StepView, settle
+from pipelines_schema import DEFAULT_RUN_ON, Ending
+
+ALWAYS = (Ending.SUCCESS, Ending.FAILURE)
+ON_FAILURE = (Ending.FAILURE,)
 
 
-def view(name: str, state: str, *depends_on: str) -> StepView:
-    return StepView(id=f"id-{name}", name=name, state=StepState(state), depends_on=depends_on)
+def view(
+    name: str,
+    state: str,
+    *depends_on: str,
+    allow_failure: bool = False,
+    run_on: Sequence[Ending] = DEFAULT_RUN_ON,
+) -> StepView:
+    return StepView(
+        id=f"id-{name}",
+        name=name,
+        state=StepState(state),
+        depends_on=depends_on,
+        allow_failure=allow_failure,
+        run_on=run_on,
+    )
+
+
+RUNS, SKIPPED, WAITS = "runs", "skipped", "waits"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "default", "on_failure", "always"),
+    [
+        ("succeeded", "succeeded", RUNS, SKIPPED, RUNS),
+        ("succeeded", "failed", SKIPPED, RUNS, RUNS),
+        ("failed", "failed", SKIPPED, RUNS, RUNS),
+        ("succeeded", "skipped", SKIPPED, SKIPPED, RUNS),
+        ("failed", "skipped", SKIPPED, RUNS, RUNS),
+        ("succeeded", "cancelled", SKIPPED, SKIPPED, SKIPPED),
+        ("failed", "cancelled", SKIPPED, SKIPPED, SKIPPED),
+        ("succeeded", "running", WAITS, WAITS, WAITS),
+        ("failed", "running", SKIPPED, WAITS, WAITS),
+        ("failed", "ready", SKIPPED, WAITS, WAITS),
+    ],
+)
+def test_a_step_runs_after_the_endings_that_it_names(
+    first: str, second: str, default: str, on_failure: str, always: str
+) -> None:
+    for run_on, expected in (
+        (DEFAULT_RUN_ON, default),
+        (ON_FAILURE, on_failure),
+        (ALWAYS, always),
+    ):
+        after = view("after", "blocked", "a", "b", run_on=run_on)
+        for one, other in ((first, second), (second, first)):
+            settled = settle([view("a", one), view("b", other), after])
+            found = RUNS if settled.unblocked else SKIPPED if settled.skipped else WAITS
+            assert found == expected, (one, other, run_on)
+
+
+def test_a_failure_that_is_allowed_counts_as_success_for_dependants_and_build() -> None:
+    lint = view("lint", "failed", allow_failure=True)
+    settled = settle([lint, view("test", "blocked", "lint")])
+    assert settled.unblocked == ["id-test"]
+    assert settle([lint, view("test", "succeeded", "lint")]).finished is BuildEvent.SUCCEED
+    notify = view("notify", "blocked", "lint", run_on=ON_FAILURE)
+    assert settle([lint, notify]).skipped == {"id-notify": "no dependency failed"}
+    assert settle([lint, notify]).finished is BuildEvent.SUCCEED
+
+
+def test_a_failure_further_up_counts_through_the_steps_skipped_for_it() -> None:
+    steps = [
+        view("test", "failed"),
+        view("deploy", "blocked", "test"),
+        view("notify", "blocked", "deploy", run_on=ON_FAILURE),
+    ]
+    settled = settle(steps)
+    assert (settled.unblocked, list(settled.skipped)) == (["id-notify"], ["id-deploy"])
+    assert settled.finished is None
+
+
+def test_a_build_whose_always_step_succeeds_has_failed_all_the_same() -> None:
+    steps = [view("test", "failed"), view("clean up", "succeeded", "test", run_on=ALWAYS)]
+    assert settle(steps).finished is BuildEvent.FAIL
 
 
 def test_a_step_is_unblocked_when_its_last_dependency_succeeds() -> None:
@@ -24,7 +101,7 @@ def test_a_step_is_unblocked_when_its_last_dependency_succeeds() -> None:
 @pytest.mark.parametrize("broken", ["failed", "cancelled", "skipped"])
 def test_a_step_is_skipped_as_soon_as_one_dependency_did_not_succeed(broken: str) -> None:
     settled = settle([view("a", broken), view("b", "running"), view("c", "blocked", "b", "a")])
-    assert settled.skipped == {"id-c": "a"}
+    assert settled.skipped == {"id-c": "dependency did not succeed: a"}
     assert settled.unblocked == []
 
 
@@ -33,7 +110,10 @@ def test_skipping_goes_down_to_the_last_dependant_whatever_the_order() -> None:
     steps = [*chain, view("s0", "blocked", "a")]
     for order in (steps, steps[::-1]):
         settled = settle(order)
-        assert settled.skipped == {"id-s0": "a", "id-s1": "s0", "id-s2": "s1", "id-s3": "s2"}
+        assert settled.skipped == {
+            f"id-{name}": f"dependency did not succeed: {before}"
+            for name, before in (("s0", "a"), ("s1", "s0"), ("s2", "s1"), ("s3", "s2"))
+        }
         assert settled.finished is BuildEvent.FAIL
 
 

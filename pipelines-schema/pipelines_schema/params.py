@@ -1,0 +1,63 @@
+"""The parameters of a build that somebody starts by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines_schema.limits import MAX_PARAM_CHARACTERS
+from pipelines_schema.problem import shown
+from pipelines_schema.suggestions import closest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    name: str
+    default: str | None = None
+    """None: a manual build must give it; other builds lack it."""
+    one_of: tuple[str, ...] | None = None
+    """None: free text, which reaches scripts only as an environment variable."""
+
+    @property
+    def value_if_not_given(self) -> str | None:
+        if self.default is None and self.one_of:
+            return self.one_of[0]
+        return self.default
+
+
+def default_params(params: Sequence[Param]) -> dict[str, str]:
+    """What builds have that nobody gave any."""
+    values = {param.name: param.value_if_not_given for param in params}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def param_problems(params: Sequence[Param], given: Mapping[str, str]) -> dict[str, str]:
+    """Name of a parameter → what is wrong with it; empty where the build can be made."""
+    known = {param.name: param for param in params}
+    problems = {name: _unknown(name, known) for name in given if name not in known}
+    for name, param in known.items():
+        value = given.get(name, param.value_if_not_given)
+        if value is None:
+            problems[name] = f"the parameter {shown(name)} is missing, and has no default"
+        elif param.one_of is not None and value not in param.one_of:
+            listed = ", ".join(map(shown, param.one_of))
+            problems[name] = f"{shown(name)} must be one of {listed}, not {shown(value)}"
+        elif "\0" in value or len(value) > MAX_PARAM_CHARACTERS:
+            problems[name] = (
+                f"{shown(name)} must be text of at most {MAX_PARAM_CHARACTERS:,} characters "
+                "without a NUL"
+            )
+    return problems
+
+
+def _unknown(name: str, known: Mapping[str, Param]) -> str:
+    near = closest(name, known)
+    if near is not None:
+        return f"there is no parameter {shown(name)}: did you mean {shown(near)}?"
+    listed = ", ".join(map(shown, known)) or "none"
+    return f"there is no parameter {shown(name)}; the workflow has {listed}"
+
+
+def replaced_params(params: Sequence[Param]) -> tuple[str, ...]:
+    """What may stand in `${{ … }}`: the parameters whose values the workflow itself spells out."""
+    return tuple(f"params.{param.name}" for param in params if param.one_of is not None)

@@ -1,0 +1,193 @@
+"""The `matrix` of a step, with every mistake noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pipelines_schema.fields import Field, Reading, line_fault
+from pipelines_schema.limits import (
+    ENVIRONMENT_NAME,
+    MAX_COMBINATIONS,
+    MAX_MATRIX_VALUE_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+)
+from pipelines_schema.matrix import Matrix, expanded_name, has
+from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode, described
+from pipelines_schema.problem import Place, shown
+from pipelines_schema.suggestions import closest
+
+INCLUDE, EXCLUDE = "include", "exclude"
+_HINT = 'write the values of each variable, such as `{python: ["3.11", "3.12"]}`'
+_LIST_HINT = "write a list of values"
+
+
+def read_matrix(reading: Reading, entry: Field | None, step_name: str | None) -> Matrix | None:
+    """None where there is none, or one with mistakes."""
+    if entry is None:
+        return None
+    node = reading.mapping(entry, _HINT)
+    if node is None:
+        return None
+    fields = {key.text: Field(key, value) for key, value in node.entries}
+    before = reading.problems.count
+    axes = {
+        name: _values(reading, field)
+        for name, field in fields.items()
+        if name not in (INCLUDE, EXCLUDE) and _name_is_good(reading, field.key, fields)
+    }
+    include = _combinations(reading, fields.get(INCLUDE))
+    exclude = _combinations(reading, fields.get(EXCLUDE))
+    matrix = Matrix(
+        axes=axes,
+        include=tuple(one for _, one in include),
+        exclude=tuple(one for _, one in exclude),
+    )
+    if not node.entries:
+        reading.add(entry.place, f"{entry.label} is empty: {_HINT}")
+    elif reading.problems.count == before:
+        _check(reading, entry, matrix, include, exclude, step_name)
+    return matrix if reading.problems.count == before else None
+
+
+def _name_is_good(reading: Reading, key: ScalarNode, fields: Mapping[str, Field]) -> bool:
+    if not re.fullmatch(ENVIRONMENT_NAME, key.text) or len(key.text) > MAX_NAME_CHARACTERS:
+        reading.add(
+            key.place,
+            f"the variable {shown(key.text)} of `matrix` must be named by letters, digits and "
+            f"`_`, not begin with a digit, and have at most {MAX_NAME_CHARACTERS} characters",
+        )
+        return False
+    twin = next(
+        (
+            other
+            for other in fields
+            if other.upper() == key.text.upper() and other != key.text and other < key.text
+        ),
+        None,
+    )
+    if twin is not None:
+        reading.add(
+            key.place,
+            f"{shown(key.text)} and {shown(twin)} would be the same variable "
+            f"PUSHROD_MATRIX_{key.text.upper()}: rename one of them",
+        )
+    return True
+
+
+def _values(reading: Reading, entry: Field) -> tuple[str, ...]:
+    if isinstance(entry.value, ListNode) and not entry.value.items:
+        reading.add(entry.place, f"{entry.label} is empty, so nothing would run: {_LIST_HINT}")
+    found: dict[str, None] = {}
+    for place, text in reading.texts(entry, _LIST_HINT, MAX_COMBINATIONS):
+        if text in found:
+            reading.add(place, f"{entry.label} names {shown(text)} twice: remove one of them")
+        _check_value(reading, place, entry.label, text)
+        found[text] = None
+    return tuple(found)
+
+
+def _check_value(reading: Reading, place: Place, label: str, text: str) -> None:
+    fault = line_fault(text, MAX_MATRIX_VALUE_CHARACTERS)
+    if fault is not None:
+        reading.add(place, f"a value of {label} {fault}")
+
+
+def _combinations(
+    reading: Reading, entry: Field | None
+) -> tuple[tuple[Place, Mapping[str, str]], ...]:
+    """The mappings of `include` or `exclude`."""
+    if entry is None:
+        return ()
+    hint = 'write a list of combinations, such as `[{python: "3.13", os: linux}]`'
+    node = reading.list(entry, hint)
+    found = []
+    for item in () if node is None else node.items:
+        if isinstance(item, MapNode) and item.entries:
+            found.append((item.place, _combination(reading, item)))
+        elif not (isinstance(item, ScalarNode) and item.kind is Kind.BROKEN):
+            what = "empty" if isinstance(item, MapNode) else described(item)
+            reading.add(
+                item.place,
+                f"an item of {entry.label} must be a mapping of names to values, this is {what}",
+            )
+    return tuple(found)
+
+
+def _combination(reading: Reading, node: MapNode) -> dict[str, str]:
+    values = {}
+    for key, value in node.entries:
+        field = Field(key, value)
+        _name_is_good(reading, key, {})
+        text = reading.text(field, "write the value")
+        if text is not None and not reading.refuse_expressions(value):
+            _check_value(reading, field.place, field.label, text)
+            values[key.text] = text
+    return values
+
+
+def _check(
+    reading: Reading,
+    entry: Field,
+    matrix: Matrix,
+    include: Sequence[tuple[Place, Mapping[str, str]]],
+    exclude: Sequence[tuple[Place, Mapping[str, str]]],
+    step_name: str | None,
+) -> None:
+    """What can only be said of the whole matrix."""
+    if matrix.most_combinations > MAX_COMBINATIONS:
+        reading.add(
+            entry.place,
+            f"`matrix` has {matrix.most_combinations:,} combinations: at most {MAX_COMBINATIONS} "
+            "are allowed",
+        )
+        return
+    before = reading.problems.count
+    _check_excluded(reading, matrix, exclude)
+    _check_included(reading, matrix, include)
+    combinations = matrix.combinations()
+    if not combinations:
+        reading.add(entry.place, "`exclude` leaves nothing of this `matrix`: remove some of it")
+    if step_name is None or reading.problems.count > before:
+        return
+    names: set[str] = set()
+    for values in combinations:
+        name = expanded_name(step_name, values)
+        if len(name) > MAX_NAME_CHARACTERS:
+            reading.add(
+                entry.place,
+                f"the name {shown(name)} of a combination is longer than {MAX_NAME_CHARACTERS} "
+                "characters: shorten the step's name or the values",
+            )
+            return
+        if name in names:
+            reading.add(
+                entry.place,
+                f"two combinations would both be named {shown(name)}: make their values differ",
+            )
+            return
+        names.add(name)
+
+
+def _check_excluded(
+    reading: Reading, matrix: Matrix, exclude: Sequence[tuple[Place, Mapping[str, str]]]
+) -> None:
+    of_axes = Matrix(axes=matrix.axes).combinations()
+    for place, out in exclude:
+        unknown = next((name for name in out if name not in matrix.axes), None)
+        if unknown is not None:
+            near = closest(unknown, matrix.axes)
+            meant = f"did you mean `{near}`?" if near else "name variables of this `matrix`"
+            reading.add(place, f"`exclude` names {shown(unknown)}, which is none of them: {meant}")
+        elif not any(has(one, out) for one in of_axes):
+            reading.add(place, "this excludes nothing: no combination has all of these values")
+
+
+def _check_included(
+    reading: Reading, matrix: Matrix, include: Sequence[tuple[Place, Mapping[str, str]]]
+) -> None:
+    known = list(Matrix(axes=matrix.axes, exclude=matrix.exclude).combinations())
+    for place, one in include:
+        if one in known:
+            reading.add(place, "this combination is in the `matrix` already: remove it")
+        known.append(one)

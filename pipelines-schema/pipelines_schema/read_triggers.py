@@ -1,0 +1,248 @@
+"""The `on` of a workflow, with every mistake noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
+from pipelines_schema.limits import (
+    ENVIRONMENT_NAME,
+    MAX_BRANCH_PATTERNS,
+    MAX_MATRIX_VALUE_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_PARAM_CHARACTERS,
+    MAX_PARAMS,
+    MAX_STEPS,
+)
+from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
+from pipelines_schema.params import Param
+from pipelines_schema.problem import shown
+from pipelines_schema.suggestions import closest
+from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
+from pipelines_schema.workflow import ManualTrigger, PushTrigger, TagTrigger, Triggers
+
+ON = Vocabulary(
+    where="`on`",
+    known=("push", "tag", "manual"),
+    not_built=("pullRequest", "schedule"),
+    synonyms={
+        "pull_request": "`pullRequest` is not supported yet",
+        "cron": "`schedule` is not supported yet",
+        "tags": "write `tag`",
+        "workflow_dispatch": "write `manual`",
+        "branches": "it belongs below `push`: write `push: {branches: […]}`",
+    },
+)
+PUSH = Vocabulary(
+    where="`push`",
+    known=("branches", "paths"),
+    synonyms={
+        "branch": "write `branches`, a list",
+        "branches-ignore": 'write the pattern with a `!` in `branches`, such as `"!wip/**"`',
+        "path": "write `paths`, a list",
+        "paths-ignore": 'write the pattern with a `!` in `paths`, such as `"!docs/**"`',
+        "tags": 'write `tag: ["v*"]` beside `push`',
+    },
+)
+MANUAL = Vocabulary(
+    where="`manual`",
+    known=("params",),
+    synonyms={"inputs": "write `params`", "parameters": "write `params`"},
+)
+PARAM = Vocabulary(
+    where="a parameter",
+    known=("default", "oneOf"),
+    synonyms={
+        "options": "write `oneOf`, a list",
+        "choices": "write `oneOf`, a list",
+        "enum": "write `oneOf`, a list",
+        "required": "a parameter without `default` must be given: remove it",
+    },
+)
+_ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
+_PARAM_HINT = "write `{default: …}`, `{oneOf: […]}`, or nothing"
+EVERY_PUSH = Triggers(push=PushTrigger())
+
+
+def read_triggers(reading: Reading, entry: Field | None) -> Triggers:
+    if entry is None:
+        return EVERY_PUSH
+    match entry.value:
+        case MapNode(entries=entries) if entries:
+            fields = reading.fields(entry.value, ON)
+            return Triggers(
+                push=_push(reading, fields["push"]) if "push" in fields else None,
+                tag=_tag(reading, fields["tag"]) if "tag" in fields else None,
+                manual=_manual(reading, fields["manual"]) if "manual" in fields else None,
+            )
+        case ListNode(items=items) if items:
+            return _short_triggers(reading, entry)
+        case ScalarNode(kind=kind) if kind not in (Kind.NULL, Kind.BROKEN):
+            return _short_triggers(reading, entry)
+        case ScalarNode(kind=Kind.BROKEN):
+            return Triggers()
+        case _:
+            reading.add(
+                entry.place, f"`on` is empty: {_ON_HINT}, or remove `on` to build every push"
+            )
+            return Triggers()
+
+
+def _short_triggers(reading: Reading, entry: Field) -> Triggers:
+    """`on: push` and `on: [push, tag]`."""
+    names: set[str] = set()
+    for place, name in reading.texts(entry, _ON_HINT, MAX_STEPS, one_allowed=True):
+        if name in names:
+            reading.add(place, f"`on` names {shown(name)} twice: remove one of them")
+        elif name in ON.not_built:
+            reading.add(place, f"{shown(name)} is not supported yet")
+        elif name not in ON.known:
+            near = closest(name, [*ON.known, *ON.not_built])
+            meant = f"did you mean `{near}`?" if near else _ON_HINT
+            reading.add(place, f"unknown event {shown(name)}: {meant}")
+        names.add(name)
+    return Triggers(
+        push=PushTrigger() if "push" in names else None,
+        tag=TagTrigger() if "tag" in names else None,
+        manual=ManualTrigger() if "manual" in names else None,
+    )
+
+
+def _push(reading: Reading, entry: Field) -> PushTrigger:
+    if entry.is_null or entry.is_broken:
+        return PushTrigger()
+    node = reading.mapping(entry, "write `push: {branches: [main]}`, or `push: {}` for all")
+    if node is None:
+        return PushTrigger()
+    fields = reading.fields(node, PUSH)
+    branches, paths = fields.get("branches"), fields.get("paths")
+    return PushTrigger(
+        branches=None
+        if branches is None
+        else _patterns(
+            reading,
+            branches,
+            "branch",
+            'write a list of branches or patterns, such as `[main, "release/*"]`',
+            branch_pattern_problem,
+        ),
+        paths=None
+        if paths is None
+        else _patterns(
+            reading,
+            paths,
+            "path",
+            'write a list of paths or patterns, such as `["src/**"]`',
+            path_pattern_problem,
+        ),
+    )
+
+
+def _patterns(
+    reading: Reading,
+    entry: Field,
+    what: str,
+    hint: str,
+    problem: Callable[[str], str | None],
+) -> tuple[str, ...]:
+    if isinstance(entry.value, ListNode) and not entry.value.items:
+        reading.add(entry.place, f"{entry.label} is empty, so no push would start this: {hint}")
+    patterns: list[str] = []
+    for place, pattern in reading.texts(entry, hint, MAX_BRANCH_PATTERNS, one_allowed=True):
+        fault = problem(pattern)
+        if fault is not None:
+            reading.add(place, f"the {what} {shown(pattern)} {fault}")
+        patterns.append(pattern)
+    return tuple(patterns)
+
+
+def _tag(reading: Reading, entry: Field) -> TagTrigger:
+    if entry.is_null or entry.is_broken:
+        return TagTrigger()
+    hint = 'write a list of tags or patterns, such as `["v*"]`, or nothing for every tag'
+    return TagTrigger(patterns=_patterns(reading, entry, "tag", hint, _tag_pattern_problem))
+
+
+def _tag_pattern_problem(pattern: str) -> str | None:
+    fault = branch_pattern_problem(pattern)
+    if fault is None:
+        return None
+    if pattern.removeprefix("!").startswith("refs/"):
+        return "must be a tag's short name: write `v1`, not `refs/tags/v1`"
+    return fault.replace("a branch or a pattern such as `release/*`", "a tag or `v*`").replace(
+        "for a branch", "for a tag"
+    )
+
+
+def _manual(reading: Reading, entry: Field) -> ManualTrigger:
+    if entry.is_null or entry.is_broken:
+        return ManualTrigger()
+    node = reading.mapping(entry, "write `manual: {params: {…}}`, or `manual: {}`")
+    fields = {} if node is None else reading.fields(node, MANUAL)
+    if "params" not in fields:
+        return ManualTrigger()
+    params = reading.mapping(
+        fields["params"], "write the parameters' names with their `default` or `oneOf`"
+    )
+    entries = () if params is None else params.entries
+    if len(entries) > MAX_PARAMS:
+        reading.add(
+            fields["params"].place,
+            f"`params` has {len(entries)} parameters: at most {MAX_PARAMS} are allowed",
+        )
+        return ManualTrigger()
+    seen: dict[str, str] = {}
+    read = []
+    for key, value in entries:
+        if not re.fullmatch(ENVIRONMENT_NAME, key.text) or len(key.text) > MAX_NAME_CHARACTERS:
+            reading.add(
+                key.place,
+                f"the parameter {shown(key.text)} must be named by letters, digits and `_`, not "
+                f"begin with a digit, and have at most {MAX_NAME_CHARACTERS} characters",
+            )
+        twin = seen.setdefault(key.text.upper(), key.text)
+        if twin != key.text:
+            reading.add(
+                key.place,
+                f"{shown(key.text)} and {shown(twin)} would be the same variable "
+                f"PUSHROD_PARAM_{key.text.upper()}: rename one of them",
+            )
+        read.append(_param(reading, Field(key, value)))
+    return ManualTrigger(params=tuple(read))
+
+
+def _param(reading: Reading, entry: Field) -> Param:
+    if entry.is_null or entry.is_broken:
+        return Param(name=entry.name)
+    node = reading.mapping(entry, _PARAM_HINT)
+    fields = {} if node is None else reading.fields(node, PARAM)
+    default = fields.get("default")
+    text = None if default is None else reading.text(default, "write the value, or remove the key")
+    if default is not None and text is not None:
+        if len(text) > MAX_PARAM_CHARACTERS:
+            reading.add(
+                default.place, f"`default` is longer than {MAX_PARAM_CHARACTERS:,} characters"
+            )
+        reading.refuse_expressions(default.value)
+    one_of = _one_of(reading, fields["oneOf"]) if "oneOf" in fields else None
+    if one_of and default is not None and text is not None and text not in one_of:
+        near = closest(text, one_of)
+        meant = f"did you mean {shown(near)}?" if near else "add it there, or choose one of them"
+        reading.add(default.place, f"the default {shown(text)} is not in `oneOf`: {meant}")
+    return Param(name=entry.name, default=text, one_of=one_of)
+
+
+def _one_of(reading: Reading, entry: Field) -> tuple[str, ...]:
+    hint = "write a list of values"
+    if isinstance(entry.value, ListNode) and not entry.value.items:
+        reading.add(entry.place, f"`oneOf` is empty: {hint}, or remove it")
+    found: dict[str, None] = {}
+    for place, text in reading.texts(entry, hint, MAX_PARAMS):
+        fault = line_fault(text, MAX_MATRIX_VALUE_CHARACTERS)
+        if fault is not None:
+            reading.add(place, f"a value of `oneOf` {fault}")
+        if text in found:
+            reading.add(place, f"`oneOf` names {shown(text)} twice: remove one of them")
+        found[text] = None
+    return tuple(found)

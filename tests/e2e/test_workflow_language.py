@@ -1,0 +1,248 @@
+"""What a workflow can say, through the real path: push, coordinator, agent, both engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TestEngine
+from tests.e2e.processes import Pushrod, Repository, running, step_named
+from tests.e2e.test_main_job import ENGINES, workflow
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "host":
+        return "host"
+    return str(request.getfixturevalue("buildkit").address)
+
+
+@pytest.fixture(scope="module")
+def image(engine: str, request: pytest.FixtureRequest) -> str:
+    """The host engine ignores it."""
+    if engine == "host":
+        return "any"
+    buildkit: TestEngine = request.getfixturevalue("buildkit")
+    return buildkit.image
+
+
+@pytest.fixture(scope="module")
+def pushrod(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
+    with running(tmp_path_factory.mktemp("pushrod"), engine) as pushrod:
+        yield pushrod
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.create(tmp_path / "repository")
+
+
+def built(pushrod: Pushrod, repository: Repository, name: str, text: str) -> dict[str, Any]:
+    """The finished build of a pushed workflow, in a project of its own."""
+    project = pushrod.create_project(name)
+    return pushrod.api.wait_finished(pushrod.push_workflow(repository, project, text)["id"])
+
+
+def statuses(build: dict[str, Any]) -> dict[str, str]:
+    return {step["name"]: step["status"] for step in build["steps"]}
+
+
+def test_a_failure_that_is_allowed_stops_nothing(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    text = workflow(
+        image,
+        "name: lint\nrun: echo bad > lint.txt; exit 3\nallowFailure: true\noutputPaths: [lint.txt]",
+        "name: test\ndependsOn: [lint]\nrun: cat lint.txt",
+        "name: never\ndependsOn: [lint]\nrunOn: failure\nrun: echo never",
+    )
+    build = built(pushrod, repository, "allowed", text)
+    assert build["state"] == "succeeded", build
+    assert statuses(build) == {"lint": "FAILED", "test": "SUCCESS", "never": "SKIPPED"}
+    assert step_named(build, "lint")["exitCode"] == 3
+    assert pushrod.api.log(step_named(build, "test")["id"]) == b"bad\n"
+
+
+def test_steps_run_after_the_endings_that_they_name(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    text = workflow(
+        image,
+        "name: test\nrun: exit 1",
+        "name: deploy\ndependsOn: test\nrun: echo never",
+        "name: notify\ndependsOn: deploy\nrunOn: [failure]\nrun: echo told",
+        "name: clean up\ndependsOn: [test, notify]\nrunOn: [success, failure]\nrun: echo clean",
+    )
+    build = built(pushrod, repository, "endings", text)
+    assert build["state"] == "failed"
+    assert statuses(build) == {
+        "test": "FAILED",
+        "deploy": "SKIPPED",
+        "notify": "SUCCESS",
+        "clean up": "SUCCESS",
+    }
+    assert step_named(build, "deploy")["reason"] == "dependency did not succeed: test"
+
+
+def test_a_matrix_runs_each_combination_and_its_dependant_after_all(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    script = "${{ matrix.python }} $PUSHROD_MATRIX_PYTHON $WHERE"
+    text = workflow(
+        image,
+        f'name: test\nrun: echo {script} > "$PUSHROD_MATRIX_OS.txt"\n'
+        'matrix: {python: [3.10, "3.12"], os: [a, b], exclude: [{python: 3.10, os: b}]}\n'
+        'env: {WHERE: "on ${{ matrix.os }}"}\n'
+        'outputPaths: ["*.txt"]',
+        "name: join\ndependsOn: test\nrun: cat b.txt; echo ${{ build.number }} ${{ sha }}",
+    )
+    build = built(pushrod, repository, "matrix", text)
+    assert build["state"] == "succeeded", build
+    names = ["test (3.10, a)", "test (3.12, a)", "test (3.12, b)"]
+    assert list(statuses(build)) == [*names, "join"]
+    join = step_named(build, "join")
+    assert join["dependsOn"] == names
+    expected = f"3.12 3.12 on b\n1 {build['commitHash']}\n"
+    assert pushrod.api.log(join["id"]).decode() == expected
+
+
+def pushed(pushrod: Pushrod, repository: Repository, url: str, *refs: str) -> list[str]:
+    """The lines that the coordinator said to the one who pushed."""
+    done = repository.push(url, pushrod.api.token, *refs)
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix("remote: ").strip() for line in done.stderr.splitlines()]
+    return [line.split(": http")[0] for line in lines if line.startswith(("build", "main", "v"))]
+
+
+def test_a_tag_that_is_pushed_is_built_by_the_workflows_that_name_it(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("tags")
+    script = "name: show\nrun: echo $PUSHROD_EVENT $PUSHROD_TAG $PUSHROD_REF ${PUSHROD_BRANCH-none}"
+    repository.write(".pushrod.yml", 'on: {tag: ["v*"]}\n' + workflow(image, script))
+    old = repository.commit("old")
+    repository.git("tag", "v0")
+    url = project["pushUrl"]
+    assert pushed(pushrod, repository, url, "main", "v0") == [
+        "main: no workflow is triggered by a push to this branch",
+        "build #1 ci (v0)",
+    ]
+    repository.write("more", "")
+    new = repository.commit("new")
+    repository.git("tag", "-a", "v1.0", "-m", "annotated")
+    repository.git("tag", "other")
+    assert pushed(pushrod, repository, url, "main", "v1.0", "other")[1:] == ["build #2 ci (v1.0)"]
+    second, first = pushrod.api.builds(project["id"])
+    assert (first["commitHash"], second["commitHash"]) == (old, new)
+    build = pushrod.api.wait_finished(second["id"])
+    assert (build["state"], build["tag"], build["event"]) == ("succeeded", "v1.0", "tag")
+    log = pushrod.api.log(build["steps"][0]["id"])
+    assert log == b"tag v1.0 refs/tags/v1.0 none\n"
+
+
+def test_a_whole_history_of_tags_is_not_built(pushrod: Pushrod, repository: Repository) -> None:
+    project = pushrod.create_project("many tags")
+    repository.write(".pushrod.yml", "on: tag\n" + workflow("any", "name: a\nrun: echo a"))
+    repository.commit("first")
+    for number in range(21):
+        repository.git("tag", f"v{number}")
+    done = repository.push(project["pushUrl"], pushrod.api.token, "main", "--tags")
+    assert "21 tags at once: none of them is built" in done.stderr
+    assert pushrod.api.builds(project["id"]) == []
+
+
+def test_only_pushes_that_change_the_named_paths_are_built(
+    pushrod: Pushrod, repository: Repository
+) -> None:
+    project = pushrod.create_project("paths")
+    url = project["pushUrl"]
+    text = 'on: {push: {paths: ["src/**", "!**/*.md"]}}\n'
+    repository.write(".pushrod.yml", text + workflow("any", "name: a\nrun: echo a"))
+    repository.write("src/main.c", "1")
+    repository.commit("first")
+    nothing = "main: no workflow is triggered by a push to this branch that changes these files"
+    assert pushed(pushrod, repository, url, "main") == ["build #1 ci (main)"]
+    repository.write("docs.txt", "1")
+    repository.write("src/README.md", "1")
+    repository.commit("documentation")
+    assert pushed(pushrod, repository, url, "main") == [nothing]
+    repository.write("src/main.c", "2")
+    repository.commit("source")
+    repository.write("docs.txt", "2")
+    repository.commit("documentation on top")
+    assert pushed(pushrod, repository, url, "main") == ["build #2 ci (main)"]
+    repository.git("rm", "-q", "src/main.c")
+    repository.commit("removed")
+    assert pushed(pushrod, repository, url, "main") == ["build #3 ci (main)"]
+    repository.git("checkout", "-q", "-b", "vacation")
+    repository.write("docs.txt", "3")
+    repository.commit("documentation on a new branch")
+    assert pushed(pushrod, repository, url, "vacation") == [nothing.replace("main", "vacation")]
+    repository.write("src/new.c", "")
+    repository.commit("source on a new branch")
+    assert pushed(pushrod, repository, url, "HEAD:refs/heads/v2") == ["build #4 ci (v2)"]
+
+
+def test_a_commit_that_says_skip_ci_is_not_built(pushrod: Pushrod, repository: Repository) -> None:
+    project = pushrod.create_project("skipping")
+    repository.write(".pushrod.yml", workflow("any", "name: a\nrun: echo a"))
+    repository.commit("a typo [skip ci]")
+    said = pushed(pushrod, repository, project["pushUrl"], "main")
+    assert said == ["main: the commit's message says [skip ci], so nothing is built"]
+    assert pushrod.api.builds(project["id"]) == []
+
+
+def test_a_build_made_by_hand_gets_its_parameters(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("manual")
+    text = (
+        "on: {manual: {params: {target: {oneOf: [staging, production]}, note: {default: none}, "
+        "who: }}}\n"
+    )
+    script = (
+        'name: deploy\nrun: echo ${{ params.target }} "$PUSHROD_PARAM_TARGET" '
+        '"$PUSHROD_PARAM_NOTE" "$PUSHROD_PARAM_WHO"'
+    )
+    repository.write(".pushrod.yml", text + workflow(image, script))
+    repository.commit("first")
+    assert pushed(pushrod, repository, project["pushUrl"], "main") == [
+        "main: no workflow is triggered by a push to this branch"
+    ]
+    hostile = "$(id); `id` \"'"
+    made = pushrod.command(
+        "build", "create", "manual", "--param", "target=production", "--param", f"who={hostile}"
+    )
+    assert made.returncode == 0, made.stderr
+    build = pushrod.api.wait_finished(made.stdout.strip())
+    assert (build["state"], build["event"], build["branch"]) == ("succeeded", "manual", "main")
+    log = pushrod.api.log(build["steps"][0]["id"])
+    assert log.decode() == f"production production none {hostile}\n"
+    again = pushrod.api.post(f"/api/projects/-/builds/{build['id']}/retry", {})
+    retried = pushrod.api.wait_finished(again["id"])
+    assert pushrod.api.log(retried["steps"][0]["id"]) == log
+
+
+def test_a_build_by_hand_with_wrong_parameters_names_each(
+    pushrod: Pushrod, repository: Repository
+) -> None:
+    project = pushrod.create_project("manual mistakes")
+    text = "on: {manual: {params: {target: {oneOf: [staging, production]}, who: }}}\n"
+    repository.write(".pushrod.yml", text + workflow("any", "name: a\nrun: echo a"))
+    repository.commit("first")
+    pushed(pushrod, repository, project["pushUrl"], "main")
+    made = pushrod.command(
+        "build", "create", project["slug"], "--param", "target=moon", "--param", "tarjet=moon"
+    )
+    assert made.returncode != 0
+    for sentence in (
+        "`target` must be one of `staging`, `production`, not `moon`",
+        "the parameter `who` is missing",
+        "there is no parameter `tarjet`: did you mean `target`?",
+    ):
+        assert sentence in made.stderr
+    missing = pushrod.command("build", "create", project["slug"], "--branch", "nowhere")
+    assert "the repository has no branch 'nowhere'" in missing.stderr
