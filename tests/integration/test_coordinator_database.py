@@ -166,14 +166,15 @@ async def test_a_reader_sees_one_moment(database: Database) -> None:
 
 
 async def test_a_transaction_that_waits_for_something_else_is_refused(database: Database) -> None:
+    never = asyncio.get_running_loop().create_future()
+
     async def waits(connection: AsyncConnection) -> None:
         await increase(connection)
-        await asyncio.Event().wait()
+        await never
 
     with pytest.raises(TransactionMayNotWait):
         await database.write(waits)
     assert await database.read(count) == 0
-
 
 
 async def test_readers_whose_callers_give_up_leave_the_others_whole(database: Database) -> None:
