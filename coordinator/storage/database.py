@@ -67,10 +67,10 @@ class Database:
 
         A write waits up to `busy_timeout_ms` for another process that writes to the file.
         """
-        from coordinator.storage.migrate import migrate
+        from coordinator.storage.migrate import migrate_apart
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(migrate, path)
+        await asyncio.to_thread(migrate_apart, path)
         engines = [_sqlite(path, only, busy_timeout_ms) for only in (False, True)]
         database = cls(*engines)
         database._start()

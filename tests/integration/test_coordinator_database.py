@@ -303,3 +303,13 @@ def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError):
         migrate.migrate(path)
     assert path.read_bytes() == before
+
+
+def test_a_migration_apart_makes_the_schema_and_says_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "pushrod.db"
+    migrate.migrate_apart(path)
+    assert migrate.current_revision(path) == migrate.HEAD
+    damaged = tmp_path / "folder.db"
+    damaged.with_name("folder.db.new").mkdir()
+    with pytest.raises(migrate.MigrationFailed, match=r"folder\.db can't be brought up to date"):
+        migrate.migrate_apart(damaged)
