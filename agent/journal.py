@@ -129,7 +129,7 @@ class Journal:
         entry.folder.mkdir(mode=0o700)
         for folder in (entry.inputs, entry.outputs, entry.scratch):
             folder.mkdir()
-        _replace(entry.folder / "spec.json", json.dumps(spec.to_json()))
+        _replace(entry.folder / "spec.json", json.dumps(_without_secrets(spec)))
         return entry
 
     def record(self, entry: Entry) -> None:
@@ -168,6 +168,11 @@ class Journal:
             else:
                 found.append(entry)
         return found
+
+
+def _without_secrets(spec: StepSpec) -> dict[str, Any]:
+    """A script is never run a second time, so its secrets need not be on disk."""
+    return {name: value for name, value in spec.to_json().items() if name != "secrets"}
 
 
 def _read_entry(folder: Path) -> Entry | None:

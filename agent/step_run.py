@@ -34,6 +34,7 @@ from agent.engines.protocol import (
 from agent.journal import Entry, Journal, Phase, Report
 from agent.lease import retry_delay_seconds
 from agent.log_shipper import LogShipper, LogSpool
+from agent.masking import MaskingSink, masked
 from agent.sources import LentSource, SourceError, Sources
 from pipelines_schema.contract import (
     CompleteRequest,
@@ -113,6 +114,7 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         image=spec.image,
         script=spec.script,
         env=spec.env,
+        secrets=spec.secrets,
         cache_mounts=[CacheMount(id=cache.id, path=cache.path) for cache in spec.cache_dirs],
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,
@@ -247,6 +249,11 @@ class StepRun:
     async def _execute(self, spool: LogSpool) -> Report:
         spec = self._entry.spec
         workshop = self._workshop
+        gone = [name for name in spec.secret_names if name not in spec.secrets]
+        if gone:
+            names = ", ".join(gone)
+            message = f"The project has no secret {names} any more: `pushrod secret set` it again."
+            return failure(CompletionReason.SECRETS, message)
         try:
             async with contextlib.AsyncExitStack() as resources:
                 source = await self._lent_source(spec)
@@ -254,10 +261,13 @@ class StepRun:
                     resources.callback(source.release)
                 await fetch_artifacts(workshop.client, spec, self._entry.inputs)
                 request = request_of(self._entry, source)
-                result = await workshop.engine.run(request, spool)
+                result = await self._run_in_engine(request, spool)
                 if result.outcome is Outcome.ENGINE_LOST:
                     workshop.engine_lost()
-                return report_of(result)
+                report = report_of(result)
+                if report.message and spec.secrets:
+                    return replace(report, message=masked(report.message, spec.secrets))
+                return report
         except (SourceError, ArtifactError) as error:
             return failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:
@@ -267,6 +277,15 @@ class StepRun:
         except Exception as error:
             logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
             return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
+
+    async def _run_in_engine(self, request: StepRequest, spool: LogSpool) -> StepResult:
+        if not request.secrets:
+            return await self._workshop.engine.run(request, spool)
+        output = MaskingSink(spool, request.secrets)
+        try:
+            return await self._workshop.engine.run(request, output)
+        finally:
+            output.end()
 
     async def _lent_source(self, spec: StepSpec) -> LentSource | None:
         if spec.source is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from coordinator.api import agents, git, runner, session, steps, tokens
+from coordinator.api import agents, git, runner, secrets, session, steps, tokens
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
@@ -24,6 +24,7 @@ from coordinator.api.context import (
     LOGS,
     PROJECTS,
     RUNNER,
+    SECRETS,
 )
 from coordinator.api.dialects import build_server
 from coordinator.api.middleware import answer_errors
@@ -43,6 +44,7 @@ from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
+from coordinator.services.secrets import Secrets
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.web import pages
@@ -73,6 +75,7 @@ class Services:
     logs: Logs
     artifacts: Artifacts
     ingest: Ingest
+    secrets: Secrets
     git: GitHttpBackend
 
 
@@ -150,6 +153,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             logs=logs,
             artifacts=Artifacts(core),
             ingest=Ingest(core, dispatch),
+            secrets=Secrets(core),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -171,10 +175,11 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
+    app[SECRETS] = services.secrets
     app[GIT] = services.git
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    for module in (agents, git, runner, session, steps, tokens, build_server, pages):
+    for module in (agents, git, runner, secrets, session, steps, tokens, build_server, pages):
         module.add_routes(app)
     return app
 

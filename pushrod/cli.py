@@ -20,6 +20,7 @@ COMMANDS = {
     "build": ("pushrod.commands.build:build", "Create, list, show, cancel and retry builds."),
     "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
+    "secret": ("pushrod.commands.secret:secret", "Set, list and delete a project's secrets."),
     "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),
     "git-credential": (
         "pushrod.commands.git_credential:git_credential",

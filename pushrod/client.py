@@ -153,6 +153,16 @@ class Client:
         body = {"slug": slug, "imageUrl": image_url, "public": public}
         return await self._object("POST", "/api/docker-images", body=body)
 
+    async def secrets(self, project_id: str) -> list[Json]:
+        """Names; values are never shown."""
+        return await self._list(f"/api/projects/{_quoted(project_id)}/secrets")
+
+    async def set_secret(self, project_id: str, name: str, value: str) -> None:
+        await self._request("PUT", _secret_path(project_id, name), body={"value": value})
+
+    async def delete_secret(self, project_id: str, name: str) -> None:
+        await self._request("DELETE", _secret_path(project_id, name))
+
     async def tokens(self) -> list[Json]:
         return await self._list("/api/tokens")
 
@@ -319,6 +329,10 @@ def _unreachable(url: str, error: Exception) -> str:
 
 def _build_path(build_id: str) -> str:
     return f"/api/projects/{ANY_PROJECT}/builds/{_quoted(build_id)}"
+
+
+def _secret_path(project_id: str, name: str) -> str:
+    return f"/api/projects/{_quoted(project_id)}/secrets/{_quoted(name)}"
 
 
 def _quoted(part: str) -> str:

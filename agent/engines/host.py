@@ -77,6 +77,10 @@ class AttemptFolders:
         return self.root / "tmp"
 
     @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
     def script(self) -> Path:
         return self.root / "script.sh"
 
@@ -138,6 +142,8 @@ def script_environment(
         "TMPDIR": str(folders.temporary),
         "SHELL": "/bin/bash",
         **request.env,
+        **request.secrets,
+        **({"PUSHROD_SECRETS": str(folders.secrets)} if request.secrets else {}),
         "PUSHROD_WORKSPACE": str(folders.workspace),
         ATTEMPT_VARIABLE: request.attempt_id,
     }
@@ -241,6 +247,12 @@ class HostEngine:
         folders.root.mkdir(mode=0o700)
         for folder in (folders.workspace, folders.home, folders.temporary):
             folder.mkdir(mode=0o755)
+        if request.secrets:
+            folders.secrets.mkdir(mode=0o700)
+        for name, value in request.secrets.items():
+            file = folders.secrets / name
+            file.touch(mode=0o600)
+            file.write_text(value, encoding="utf-8", newline="")
         folders.script.write_bytes(request.script.encode("utf-8", "surrogateescape"))
         folders.script.chmod(0o600)
 

@@ -42,6 +42,8 @@ class StepRequest:
     """Image reference. The host engine ignores it; the BuildKit engine refuses None."""
     script: str
     env: Mapping[str, str]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Given to the script as variables, and as files in the folder PUSHROD_SECRETS names."""
     cache_mounts: Sequence[CacheMount] = ()
     output_paths: Sequence[str] = ()
     """Paths and glob patterns relative to the workspace; a folder means all below it."""

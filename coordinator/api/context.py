@@ -14,6 +14,7 @@ from coordinator.services.ingest import Ingest
 from coordinator.services.logs import Logs
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
+from coordinator.services.secrets import Secrets
 
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
@@ -24,4 +25,5 @@ RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
 INGEST = web.AppKey("ingest", Ingest)
+SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)

@@ -174,6 +174,14 @@ class AgentRecord:
     last_seen_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretName:
+    """A secret as it may be shown."""
+
+    name: str
+    updated_at: datetime
+
+
 class TokenKind(StrEnum):
     USER = "user"
     REGISTRATION = "registration"

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Literal
 
 from coordinator.domain.lifecycle import BuildEvent, StepState
+from coordinator.domain.model import Step
 from pipelines_schema import DEFAULT_RUN_ON, Ending, topological_order
 
 
@@ -19,6 +20,18 @@ class StepView:
     depends_on: Sequence[str]
     allow_failure: bool = False
     run_on: Sequence[Ending] = DEFAULT_RUN_ON
+
+
+def step_view(step: Step) -> StepView:
+    """What an older release stored has neither `allowFailure` nor `runOn`."""
+    return StepView(
+        id=step.id,
+        name=step.name,
+        state=step.state,
+        depends_on=step.depends_on,
+        allow_failure=step.definition.get("allowFailure", False),
+        run_on=tuple(map(Ending, step.definition.get("runOn", DEFAULT_RUN_ON))),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

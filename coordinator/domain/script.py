@@ -129,8 +129,16 @@ def bash_script(spec: StepSpec, base_url: str) -> str:
 
 def _run(spec: StepSpec) -> str:
     """The user's script travels as base64 inside a here-document, so no line of it can end it."""
+    variables = sorted({**spec.env, **spec.secrets}.items())
     exports = "\n  ".join(
-        f"export {name}={shlex.quote(value)}" for name, value in sorted(spec.env.items())
+        [
+            *(
+                f"echo 'pushrod: the secret {name} was deleted' >&2; exit 1"
+                for name in spec.secret_names
+                if name not in spec.secrets
+            ),
+            *(f"export {name}={shlex.quote(value)}" for name, value in variables),
+        ]
     )
     encoded = base64.encodebytes(spec.script.encode()).decode().strip()
     return RUN.format(script=encoded, exports=exports or ":")

@@ -17,12 +17,11 @@ from coordinator.domain.lifecycle import (
     advance_step,
 )
 from coordinator.domain.model import Attempt, Step
-from coordinator.domain.roll_up import StepView, settle
+from coordinator.domain.roll_up import settle, step_view
 from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
-from pipelines_schema import DEFAULT_RUN_ON, Ending
 
 
 async def move_step(
@@ -40,21 +39,27 @@ async def move_step(
     return state
 
 
+async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> None:
+    """After a step of it began: nothing else can follow, so its other steps aren't read."""
+    build = await stored.find_build(connection, build_id)
+    if build is None:
+        raise LookupError(f"no build {build_id}")
+    values: dict[str, Any] = {}
+    if build.state is BuildState.QUEUED:
+        state = advance_build(build.state, BuildEvent.BEGIN)
+        values = {"state": state.value, "started_at": core.now()}
+    await stored.update_build(connection, build_id, **values)
+
+
 async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
-    """After a step of it moved: unblock, skip, begin, finish."""
+    """After a step of it ended: unblock, skip, finish."""
     now = core.now()
     build = await stored.find_build(connection, build_id)
     if build is None:
         raise LookupError(f"no build {build_id}")
     steps = await stored.steps_of_build(connection, build_id)
-    if build.state is BuildState.QUEUED and any(
-        step.state is StepState.RUNNING or step.started_at for step in steps
-    ):
-        build_state = advance_build(build.state, BuildEvent.BEGIN)
-        await stored.update_build(connection, build_id, state=build_state.value, started_at=now)
-    else:
-        build_state = build.state
-    settlement = settle([_view(step) for step in steps])
+    build_state = build.state
+    settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:
         await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
@@ -69,18 +74,6 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
     else:
         await stored.update_build(connection, build_id)
     return build_state
-
-
-def _view(step: Step) -> StepView:
-    """What an older release stored has neither `allowFailure` nor `runOn`."""
-    return StepView(
-        id=step.id,
-        name=step.name,
-        state=step.state,
-        depends_on=step.depends_on,
-        allow_failure=step.definition.get("allowFailure", False),
-        run_on=tuple(map(Ending, step.definition.get("runOn", DEFAULT_RUN_ON))),
-    )
 
 
 async def end_attempt(

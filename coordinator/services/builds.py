@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,10 @@ from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, redraft
 from coordinator.services.news import build_topic, wait_for
+from coordinator.services.secrets import missing_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
-from pipelines_schema import Workflow, default_params, param_problems, parse_workflow
+from pipelines_schema import Problem, Workflow, default_params, param_problems, parse_workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Builds:
         content = next((file.content for file in files if file.path == path), None)
         if content is None:
             raise Invalid(f"there is no {path} at commit {origin.commit_hash}")
-        parsed = parse_workflow(content, path)
+        parsed = await asyncio.to_thread(parse_workflow, content, path)
         if parsed.workflow is None:
             raise Invalid(
                 "this workflow has mistakes",
@@ -252,7 +254,18 @@ def _with_params(workflow: Workflow, origin: Origin) -> Origin:
 async def save_draft(
     core: Core, connection: AsyncConnection, project: Project, wanted: Draft
 ) -> Build:
-    """Give a draft its number and save it with its steps."""
+    """Give a draft its number and save it with its steps; failed where a secret is missing."""
+    missing = await missing_secrets(connection, project.id, wanted.steps)
+    if missing:
+        problems = [
+            Problem(
+                message=f"step `{step}` needs the secret {name}, which the project does not have: "
+                f"`pushrod secret set {project.account_slug}/{project.slug} {name}`"
+            )
+            for name, step in missing.items()
+        ]
+        reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
+        wanted = replace(wanted, steps=(), problems=problems, reason=reason)
     number = await stored_projects.next_build_number(connection, project.id)
     build = wanted.build(project, number, core.now())
     await stored.insert_build(connection, build, wanted.steps)

@@ -9,9 +9,19 @@ from typing import Any
 
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.roll_up import settle, step_view
 from coordinator.ports import Commit
 from coordinator.services.core import new_id
-from pipelines_schema import Problem, Workflow, default_params, expanded_steps, step_environment
+from pipelines_schema import (
+    Circumstances,
+    ConditionFault,
+    Problem,
+    Workflow,
+    default_params,
+    expanded_steps,
+    holds,
+    step_environment,
+)
 from pipelines_schema import Step as WorkflowStep
 
 MAX_MESSAGE_CHARACTERS = 10_000
@@ -59,8 +69,10 @@ class Draft:
     id: str = field(default_factory=new_id)
 
     def build(self, project: Project, number: int, now: datetime) -> Build:
-        """Queued, or failed at once where the workflow has problems."""
+        """Queued; failed where the workflow has problems; over where every step is skipped."""
         broken = bool(self.problems) or self.reason is not None
+        over = bool(self.steps) and all(step.state is StepState.SKIPPED for step in self.steps)
+        state = BuildState.SUCCEEDED if over else BuildState.QUEUED
         return Build(
             id=self.id,
             project_id=project.id,
@@ -68,7 +80,7 @@ class Draft:
             workflow_id=self.workflow_id,
             workflow_name=self.workflow_name,
             number=number,
-            state=BuildState.FAILED if broken else BuildState.QUEUED,
+            state=BuildState.FAILED if broken else state,
             event=self.origin.event,
             version=1,
             reason=self.reason or ("the workflow has mistakes" if broken else None),
@@ -82,26 +94,73 @@ class Draft:
             params=self.origin.params,
             retry_of=self.origin.retry_of,
             created_at=now,
-            finished_at=now if broken else None,
+            finished_at=now if broken or over else None,
         )
 
 
 def draft(
     workflow: Workflow, project: Project, origin: Origin, workflow_id: str, now: datetime
 ) -> Draft:
+    """The workflow's steps, those whose condition is false skipped with what follows from it.
+
+    A condition that can't be worked out makes a draft with a problem, that is a failed build.
+    """
     build_id = new_id()
     if origin.params is None and workflow.triggers.params:
         origin = replace(origin, params=default_params(workflow.triggers.params))
+    steps: list[Step] = []
+    problems: dict[Problem, None] = {}
+    for position, step in enumerate(expanded_steps(workflow.steps)):
+        try:
+            runs = step.when is None or holds(step.when.expression, _circumstances(step, origin))
+        except ConditionFault as fault:
+            problems[_condition_problem(workflow, step, fault)] = None
+            continue
+        steps.append(_step(workflow, step, position, project, build_id, now, runs=runs))
     return Draft(
         id=build_id,
         workflow_name=workflow.name,
         workflow_id=workflow_id,
         origin=origin,
-        steps=[
-            _step(workflow, step, position, project, build_id, now)
-            for position, step in enumerate(expanded_steps(workflow.steps))
-        ],
+        steps=() if problems else settled(steps, now),
+        problems=list(problems),
     )
+
+
+def _circumstances(step: WorkflowStep, origin: Origin) -> Circumstances:
+    return Circumstances(
+        event=origin.event,
+        branch=origin.branch or "",
+        tag=origin.tag or "",
+        message=origin.commit_message or "",
+        author=origin.commit_author or "",
+        params=origin.params or {},
+        matrix=step.matrix_values,
+    )
+
+
+def _condition_problem(workflow: Workflow, step: WorkflowStep, fault: ConditionFault) -> Problem:
+    when = step.when
+    return Problem(
+        message=f"`when` of step `{step.name}` {fault}",
+        file=workflow.file,
+        line=when.line if when and when.line else None,
+        column=when.column if when and when.column else None,
+    )
+
+
+def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
+    """The steps of a new build: what a false condition leaves out is skipped from the start."""
+    settlement = settle([step_view(step) for step in steps])
+    result = []
+    for step in steps:
+        if step.id in settlement.skipped:
+            reason = settlement.skipped[step.id]
+            step = replace(step, state=StepState.SKIPPED, reason=reason, finished_at=now)
+        elif step.id in settlement.unblocked:
+            step = replace(step, state=StepState.READY, ready_at=now)
+        result.append(step)
+    return result
 
 
 def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime) -> Draft:
@@ -124,19 +183,22 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
         workflow_id=build.workflow_id,
         origin=origin,
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
-        steps=[
-            _fresh(
-                step.name,
-                step.position,
-                step.definition,
-                step.depends_on,
-                step.labels,
-                project,
-                build_id,
-                now,
-            )
-            for step in steps
-        ],
+        steps=settled(
+            [
+                _fresh(
+                    step.name,
+                    step.position,
+                    step.definition,
+                    step.depends_on,
+                    step.labels,
+                    project,
+                    build_id,
+                    now,
+                )
+                for step in steps
+            ],
+            now,
+        ),
     )
 
 
@@ -147,8 +209,11 @@ def _step(
     project: Project,
     build_id: str,
     now: datetime,
+    *,
+    runs: bool,
 ) -> Step:
     definition = {
+        "conditionFalse": not runs,
         "image": step.image,
         "script": step.script,
         "env": step_environment(workflow, step),
@@ -156,6 +221,7 @@ def _step(
         "outputPaths": list(step.output_paths),
         "timeoutSeconds": step.timeout_seconds,
         "matrix": dict(step.matrix_values),
+        "secrets": list(step.secrets),
         "allowFailure": step.allow_failure,
         "runOn": [ending.value for ending in step.run_on],
         "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
@@ -176,6 +242,8 @@ def _fresh(
     now: datetime,
 ) -> Step:
     ready = not depends_on
+    state = StepState.READY if ready else StepState.BLOCKED
+    skipped = definition.get("conditionFalse", False)
     return Step(
         id=new_id(),
         build_id=build_id,
@@ -183,7 +251,9 @@ def _fresh(
         account_id=project.account_id,
         position=position,
         name=name,
-        state=StepState.READY if ready else StepState.BLOCKED,
+        state=StepState.SKIPPED if skipped else state,
+        reason="condition false" if skipped else None,
+        finished_at=now if skipped else None,
         definition=dict(definition),
         depends_on=list(depends_on),
         labels=dict(labels),
@@ -192,5 +262,5 @@ def _fresh(
         lost_count=0,
         holder=None,
         lease_seconds=None,
-        ready_at=now if ready else None,
+        ready_at=now if ready and not skipped else None,
     )

@@ -31,6 +31,7 @@ from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.logs import Logs
 from coordinator.services.news import build_topic, log_topic
+from coordinator.services.secrets import open_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from pipelines_schema import substituted
@@ -150,7 +151,7 @@ class Runner:
             reason=None,
             message=None,
         )
-        await advance.settle_build(self.core, connection, step.build_id)
+        await advance.begin_build(self.core, connection, step.build_id)
         return await self._find(connection, principal, step.id)
 
     def _begun(self, step: Step) -> None:
@@ -185,6 +186,7 @@ class Runner:
             raise LookupError(f"step {step.id} has no build or project")
         definition, base = step.definition, self.core.public_url
         known = _build_words(build)
+        names = definition.get("secrets", [])
         source = None
         if build.commit_hash is not None:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
@@ -203,6 +205,8 @@ class Runner:
                 **{name: substituted(text, known) for name, text in definition["env"].items()},
                 **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
+            secret_names=names,
+            secrets=dict(await open_secrets(self.core, connection, project.id, names)),
             cache_dirs=[
                 CacheDir(path=path, id=cache_id(project.id, step.name, path))
                 for path in definition["cacheDirs"]

@@ -44,22 +44,23 @@ def migrate(path: Path) -> None:
     if current_revision(path) == HEAD:
         return
     if path.exists():
-        _upgrade(path)
+        upgrade(path, "head")
         return
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
-    _upgrade(fresh)
+    upgrade(fresh, "head")
     fresh.replace(path)
 
 
-def _upgrade(path: Path) -> None:
+def upgrade(path: Path, revision: str) -> None:
+    """All steps up to the revision in one transaction: a kill leaves the file as it was."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def current_revision(path: Path) -> str | None:

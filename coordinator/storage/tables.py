@@ -200,6 +200,15 @@ steps = sa.Table(
     ),
 )
 
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
 attempts = sa.Table(
     "attempts",
     metadata,

@@ -1,4 +1,4 @@
-# ruff: noqa: PT009 (unittest: the image has no pytest)
+
 import unittest
 
 from hello import factors, greeting, read_table

@@ -1,5 +1,6 @@
 """pushrod's workflow language, and the wire contract between coordinator and agents."""
 
+from pipelines_schema.conditions import Circumstances, Condition, ConditionFault, holds
 from pipelines_schema.dag import (
     CycleFound,
     find_cycles,
@@ -15,6 +16,7 @@ from pipelines_schema.params import Param, default_params, param_problems
 from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Problem
+from pipelines_schema.read_step import secret_name_problem
 from pipelines_schema.triggers import asks_to_skip, triggered_by_push, triggered_by_tag
 from pipelines_schema.workflow import (
     DEFAULT_RUN_ON,
@@ -33,6 +35,9 @@ __all__ = [
     "DEFAULT_RUN_ON",
     "VARIABLES",
     "BadPath",
+    "Circumstances",
+    "Condition",
+    "ConditionFault",
     "CycleFound",
     "Ending",
     "Matrix",
@@ -50,11 +55,13 @@ __all__ = [
     "default_params",
     "expanded_steps",
     "find_cycles",
+    "holds",
     "initial_ready",
     "normalised_cache_dir",
     "normalised_output_path",
     "param_problems",
     "parse_workflow",
+    "secret_name_problem",
     "step_environment",
     "substituted",
     "topological_order",

@@ -62,6 +62,8 @@ class CompletionReason(StrEnum):
     OUT_OF_MEMORY = "outOfMemory"
     OUTPUTS = "outputs"
     """The declared outputs could not be stored: see the message."""
+    SECRETS = "secrets"
+    """A secret that the step names is gone: see the message."""
     SOURCE = "source"
     """The source or a dependency's artifacts could not be fetched: see the message."""
 
@@ -168,6 +170,10 @@ class StepSpec(WireModel):
     script: str
     env: dict[str, str] = {}
     """The step's environment, the `PUSHROD_*` variables included."""
+    secret_names: list[str] = []
+    """The secrets that the script must have."""
+    secrets: dict[str, str] = Field(default={}, repr=False)
+    """Their values; one that is missing was deleted since the build was made."""
     cache_dirs: list[CacheDir] = []
     output_paths: list[str] = []
     """Paths or glob patterns (`dist/*.whl`, `reports/`) relative to the workspace."""

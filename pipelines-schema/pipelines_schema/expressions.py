@@ -64,7 +64,6 @@ _WORDS = {
 _VARIABLE_OF = {word: variable for variable, words in _WORDS.items() for word in words.split()}
 _NOT_BUILT = {
     "inputs": "`inputs`",
-    "secrets": "`secrets`",
 }
 
 
@@ -111,6 +110,9 @@ def refusal(expression: str, in_script: bool, allowed: Collection[str] = ()) -> 
     if head == "params" and rest.isidentifier():
         variable = f"PUSHROD_PARAM_{rest.upper()}"
         return f"{written}: only a parameter with `oneOf` is; {_instead(variable, in_script)}"
+    if head == "secrets" and rest.isidentifier():
+        name = expression.partition(".")[2]
+        return f"{written}: name it in the step's `secrets`; {_instead(name, in_script)}"
     near = closest(expression, allowed) if head == "build" else None
     if near is not None:
         return f"{written}: did you mean `{near}`?"

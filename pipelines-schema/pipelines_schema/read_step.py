@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines_schema.conditions import Condition, ConditionFault, check
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
@@ -13,6 +14,7 @@ from pipelines_schema.limits import (
     DURATION,
     ENVIRONMENT_NAME,
     LABEL_NAME,
+    MAX_CONDITION_CHARACTERS,
     MAX_ENVIRONMENT_ENTRY_BYTES,
     MAX_IMAGE_CHARACTERS,
     MAX_LABEL_CHARACTERS,
@@ -21,6 +23,7 @@ from pipelines_schema.limits import (
     MAX_PATHS,
     MAX_RETRIES,
     MAX_SCRIPT_BYTES,
+    MAX_STEP_SECRETS,
     MAX_STEPS,
     MAX_TIMEOUT_SECONDS,
     RESERVED_PREFIX,
@@ -51,12 +54,12 @@ STEP = Vocabulary(
         "allowFailure",
         "runOn",
         "matrix",
+        "when",
+        "secrets",
     ),
     not_built=(
-        "when",
         "inputs",
         "services",
-        "secrets",
         "resources",
         "network",
         "reports",
@@ -80,7 +83,9 @@ STEP = Vocabulary(
         "continueOnError": "write `allowFailure`",
         "continue-on-error": "write `allowFailure`",
         "always": "write `runOn: [success, failure]`",
-        "if": "conditions (`when`) are not supported yet",
+        "if": "write `when`",
+        "condition": "write `when`",
+        "only": "write `when`",
         "on": "`on` belongs to the workflow, beside `steps`",
         "steps": "a step has no steps of its own: give each its `dependsOn`",
     },
@@ -101,11 +106,16 @@ class WrittenStep:
 
 
 def read_step(
-    reading: Reading, node: Node, number: int, replaced: Sequence[str]
+    reading: Reading,
+    node: Node,
+    number: int,
+    replaced: Sequence[str],
+    params: Mapping[str, str],
 ) -> WrittenStep | None:
     """None where the item is no mapping at all.
 
-    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step.
+    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step; `params` are the
+    workflow's, each with an example.
     """
     if not isinstance(node, MapNode):
         if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
@@ -139,6 +149,8 @@ def read_step(
             agents=_agents(reading, fields.get("agents")),
             allow_failure=_boolean(reading, fields.get("allowFailure")),
             run_on=_run_on(reading, fields),
+            secrets=_secrets(reading, fields),
+            when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
             matrix=matrix,
         ),
     )
@@ -153,6 +165,91 @@ def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
         # A matrix with mistakes: what its keys say is no mistake a second time.
         names = [key.text for key, _ in entry.value.entries]
     return tuple(f"matrix.{name}" for name in names)
+
+
+def secret_name_problem(name: str) -> str | None:
+    """What is wrong with a secret's name, or None."""
+    if not re.fullmatch(ENVIRONMENT_NAME, name) or len(name) > MAX_NAME_CHARACTERS:
+        return (
+            "must be named by letters, digits and `_`, not begin with a digit, and have at most "
+            f"{MAX_NAME_CHARACTERS} characters"
+        )
+    if name.startswith(RESERVED_PREFIX):
+        return f"has the name of a variable of pushrod's own: `{RESERVED_PREFIX}…` is taken"
+    return None
+
+
+def _secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
+    entry = fields.get("secrets")
+    if entry is None:
+        return ()
+    environment = fields["env"].value if "env" in fields else None
+    variables = (
+        {key.text for key, _ in environment.entries} if isinstance(environment, MapNode) else set()
+    )
+    found: dict[str, None] = {}
+    hint = "write the names of the project's secrets, such as `[PYPI_TOKEN]`"
+    for place, name in reading.texts(entry, hint, MAX_STEP_SECRETS, one_allowed=True):
+        fault = secret_name_problem(name)
+        if fault is not None:
+            reading.add(place, f"the secret {shown(name)} {fault}")
+        elif name in found:
+            reading.add(place, f"`secrets` names {shown(name)} twice: remove one of them")
+        elif name in variables:
+            reading.add(
+                place, f"{shown(name)} is a secret and a variable of `env`: remove one of them"
+            )
+        found[name] = None
+    return tuple(found)
+
+
+def _examples(fields: dict[str, Field], matrix: Matrix | None) -> dict[str, str] | None:
+    """A value of each of the matrix's names; None where its mistakes hide them."""
+    if matrix is None:
+        return {} if "matrix" not in fields else None
+    examples = dict.fromkeys(matrix.names, "")
+    for combination in reversed(matrix.combinations()):
+        examples |= combination
+    return examples
+
+
+def _condition(
+    reading: Reading,
+    entry: Field | None,
+    params: Mapping[str, str],
+    matrix: Mapping[str, str] | None,
+) -> Condition | None:
+    if entry is None:
+        return None
+    hint = 'write an expression such as `event == "push"`'
+    text = reading.text(entry, hint)
+    if text is None or reading.refuse_expressions(entry.value):
+        return None
+    if len(text) > MAX_CONDITION_CHARACTERS:
+        reading.add(
+            entry.place,
+            f"`when` is longer than {MAX_CONDITION_CHARACTERS} characters: put the decision into "
+            "the script",
+        )
+        return None
+    if not text.strip():
+        reading.add(entry.place, f"`when` is blank: {hint}")
+        return None
+    try:
+        if matrix is not None:
+            check(text, params, matrix)
+    except ConditionFault as fault:
+        reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
+    return Condition(expression=text, line=entry.place.line, column=entry.place.column)
+
+
+def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:
+    """Where in the file the fault is, if the expression stands there on one line as it is."""
+    place = entry.place
+    if fault.column is None or fault.line != 1 or not 0 < place.line <= len(reading.lines):
+        return place
+    start = reading.lines[place.line - 1].find(text.strip("\n"), place.column - 1)
+    return place if start < 0 else Place(place.line, start + fault.column)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:

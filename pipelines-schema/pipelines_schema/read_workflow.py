@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pipelines_schema.dag import describe_cycle, find_cycles
@@ -59,12 +59,13 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
     fields = reading.fields(root, WORKFLOW)
     triggers = read_triggers(reading, fields.get("on"))
     replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
+    params = _example_params(triggers)
     return Workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
         triggers=triggers,
         env=read_environment(reading, fields.get("env"), replaced),
-        steps=_steps(reading, fields["steps"], replaced) if "steps" in fields else (),
+        steps=_steps(reading, fields["steps"], replaced, params) if "steps" in fields else (),
     )
 
 
@@ -76,7 +77,7 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
         name=_name(reading, name_field, ""),
         file=None,
         triggers=Triggers(),
-        steps=_steps(reading, steps_field, BUILD_WORDS),
+        steps=_steps(reading, steps_field, BUILD_WORDS, {}),
     )
 
 
@@ -91,7 +92,13 @@ def _name(reading: Reading, entry: Field | None, file: str) -> str:
     return name
 
 
-def _steps(reading: Reading, entry: Field, replaced: Sequence[str]) -> tuple[Step, ...]:
+def _example_params(triggers: Triggers) -> dict[str, str]:
+    return {param.name: param.value_if_not_given or "" for param in triggers.params}
+
+
+def _steps(
+    reading: Reading, entry: Field, replaced: Sequence[str], params: Mapping[str, str]
+) -> tuple[Step, ...]:
     node = reading.list(entry, _STEPS_HINT)
     if node is None:
         return ()
@@ -105,7 +112,7 @@ def _steps(reading: Reading, entry: Field, replaced: Sequence[str]) -> tuple[Ste
         )
         return ()
     read = (
-        read_step(reading, item, number, replaced)
+        read_step(reading, item, number, replaced, params)
         for number, item in enumerate(node.items, start=1)
     )
     written = [step for step in read if step is not None]

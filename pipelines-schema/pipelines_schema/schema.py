@@ -116,6 +116,13 @@ def _step() -> dict[str, Any]:
             },
             "runOn": _run_on(),
             "matrix": _matrix(),
+            "secrets": _secrets(),
+            "when": _text(
+                "The step is skipped where this is false: an expression in CEL over `event`, "
+                "`branch`, `tag`, `message`, `author`, `params` and `matrix`, such as "
+                '`event == "push" && branch.startsWith("release/")`.',
+                limits.MAX_CONDITION_CHARACTERS,
+            ),
         },
         required=["name"],
     )
@@ -322,6 +329,27 @@ def _run_on() -> dict[str, Any]:
                 "items": ending,
             },
             ending,
+        ],
+    }
+
+
+def _secrets() -> dict[str, Any]:
+    name = {
+        "type": "string",
+        "pattern": f"^(?!{limits.RESERVED_PREFIX}){limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    return {
+        "description": "Secrets of the project (`pushrod secret set`) that the step gets: as "
+        "environment variables, and as files below `$PUSHROD_SECRETS`. Logs show them as `***`.",
+        "anyOf": [
+            {
+                "type": "array",
+                "maxItems": limits.MAX_STEP_SECRETS,
+                "uniqueItems": True,
+                "items": name,
+            },
+            name,
         ],
     }
 

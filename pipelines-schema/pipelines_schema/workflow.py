@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pipelines_schema.conditions import Condition
 from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
@@ -99,6 +100,10 @@ class Step:
     """The build goes on, and can succeed, where the step failed."""
     run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
     """After which endings of its dependencies the step runs."""
+    secrets: tuple[str, ...] = ()
+    """Names of the project's secrets that the step gets."""
+    when: Condition | None = None
+    """The step is skipped where this is false."""
     matrix: Matrix | None = None
     matrix_values: Mapping[str, str] = field(default_factory=dict)
     """Of one combination, in a step that `expanded_steps` made."""
@@ -167,6 +172,14 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         agents=dict(step.agents),
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
+        secrets=list(step.secrets) or None,
+        when=None
+        if step.when is None
+        else {
+            "expression": step.when.expression,
+            "line": step.when.line,
+            "column": step.when.column,
+        },
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
     )
 
@@ -202,6 +215,8 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         agents=dict(value["agents"]),
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
+        secrets=tuple(value.get("secrets", ())),
+        when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
     )
 

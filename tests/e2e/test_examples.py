@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.engines import private
 from tests.conftest import TestEngine
 from tests.e2e.processes import Pushrod, Repository, running, step_named
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 WORKER = ROOT / "examples/curl-worker/worker.sh"
 
 
@@ -124,3 +126,63 @@ def test_the_curl_worker_says_how_to_call_it() -> None:
     ended = subprocess.run([str(WORKER)], capture_output=True, text=True)
     assert ended.returncode == 2
     assert "URL BUILD_ID TOKEN_FILE" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def with_base_image(
+    buildkit: TestEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pushrod]:
+    """A pushrod whose image `debian` is the base image."""
+    base_image = asyncio.run(private.ensure_base_image(print))
+    with running(tmp_path_factory.mktemp("examples"), buildkit.address) as pushrod:
+        pushrod.api.post(
+            "/api/docker-images", {"slug": "debian", "imageUrl": f"docker://{base_image}"}
+        )
+        yield pushrod
+
+
+def checkout(name: str, folder: Path) -> Repository:
+    repository = Repository.create(folder / name)
+    shutil.copytree(EXAMPLES / name, repository.path, dirs_exist_ok=True)
+    return repository
+
+
+@pytest.mark.engine
+def test_python_lib_is_tested_by_its_matrix_and_leaves_a_wheel(
+    with_base_image: Pushrod, tmp_path: Path
+) -> None:
+    pushrod = with_base_image
+    project, repository = pushrod.create_project("lib"), checkout("python-lib", tmp_path)
+    repository.commit("the library")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    build = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"])
+    assert build["state"] == "succeeded", build
+    names = [step["name"] for step in build["steps"]]
+    assert names == ["lint", "test (0)", "test (1)", "test (random)", "wheel"]
+    wheel = build["steps"][-1]
+    assert pushrod.api.log(wheel["id"]).endswith(b"(1, ['a', 'b'])\n")
+    artifacts = pushrod.api.get(f"/api/steps/{wheel['id']}/artifacts")
+    assert [artifact["name"] for artifact in artifacts] == ["dist/shortest-1.0.0-py3-none-any.whl"]
+
+
+@pytest.mark.engine
+def test_monorepo_builds_only_what_a_push_changes(with_base_image: Pushrod, tmp_path: Path) -> None:
+    pushrod = with_base_image
+    project, repository = pushrod.create_project("mono"), checkout("monorepo", tmp_path)
+
+    def built_by_push(message: str) -> list[str]:
+        before = len(pushrod.api.builds(project["id"]))
+        repository.commit(message)
+        repository.push(project["pushUrl"], pushrod.api.token, check=True)
+        builds = pushrod.api.builds(project["id"])
+        new = [pushrod.api.wait_finished(build["id"]) for build in builds[: len(builds) - before]]
+        assert {build["state"] for build in new} <= {"succeeded"}, new
+        return sorted(build["workflow"] for build in new)
+
+    assert built_by_push("all") == ["api", "web"]
+    repository.write("api/notes.txt", "changed")
+    assert built_by_push("api") == ["api"]
+    repository.write("web/about.html", '<a href="index.html">Home</a>')
+    assert built_by_push("web") == ["web"]
+    repository.write("README.md", "changed")
+    assert built_by_push("neither") == []

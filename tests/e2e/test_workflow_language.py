@@ -246,3 +246,138 @@ def test_a_build_by_hand_with_wrong_parameters_names_each(
         assert sentence in made.stderr
     missing = pushrod.command("build", "create", project["slug"], "--branch", "nowhere")
     assert "the repository has no branch 'nowhere'" in missing.stderr
+
+
+def test_a_step_whose_condition_is_false_is_skipped_with_its_dependants(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    text = workflow(
+        image,
+        'name: release\nwhen: event == "tag"\nrun: echo never',
+        "name: after\ndependsOn: release\nrun: echo never",
+        "name: always\ndependsOn: after\nrunOn: [success, failure]\nrun: echo always",
+        "name: test\nmatrix: {n: [1, 2]}\n"
+        'when: branch == "main" && matrix.n == "2" && message.contains("flow")\n'
+        "run: echo $PUSHROD_MATRIX_N",
+    )
+    build = built(pushrod, repository, "conditions", text)
+    assert build["state"] == "succeeded", build
+    assert {step["name"]: step.get("reason", step["status"]) for step in build["steps"]} == {
+        "release": "condition false",
+        "after": "dependency did not succeed: release",
+        "always": "SUCCESS",
+        "test (1)": "condition false",
+        "test (2)": "SUCCESS",
+    }
+    again = pushrod.api.post(f"/api/projects/-/builds/{build['id']}/retry", {})
+    assert statuses(pushrod.api.wait_finished(again["id"])) == statuses(build)
+
+
+def test_a_build_of_nothing_but_false_conditions_is_over_at_once(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("all skipped")
+    text = workflow(image, 'name: release\nwhen: event == "tag"\nrun: echo never')
+    build = pushrod.push_workflow(repository, project, text)
+    assert (build["state"], build["status"]) == ("succeeded", "SUCCESS")
+
+
+def test_a_condition_that_cannot_be_worked_out_fails_the_build_at_its_place(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("faulty condition")
+    text = workflow(image, "name: a\nwhen: int(branch) > 3\nrun: echo never")
+    build = pushrod.api.build(pushrod.push_workflow(repository, project, text)["id"])
+    (problem,) = build["problems"]
+    assert (build["state"], build["steps"]) == ("failed", [])
+    assert (problem["file"], problem["line"], problem["column"]) == (".pushrod.yml", 5, 11)
+    assert "`when` of step `a` can't be worked out" in problem["message"]
+
+
+def test_a_step_gets_its_secrets_and_its_log_does_not_show_them(
+    pushrod: Pushrod, repository: Repository, image: str, tmp_path: Path
+) -> None:
+    project = pushrod.create_project("secrets")
+    token, key = "s3cr3t-t0ken $(id)", "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\n-----END KEY-----\n"
+    (tmp_path / "key").write_text(key)
+    first = pushrod.command("secret", "set", "secrets", "TOKEN", given=token + "\n")
+    assert (first.returncode, first.stdout) == (0, ""), first.stderr
+    second = pushrod.command("secret", "set", "secrets", "KEY", "--file", str(tmp_path / "key"))
+    assert second.returncode == 0, second.stderr
+    listed = pushrod.command("secret", "list", "secrets")
+    assert "TOKEN" in listed.stdout
+    assert token not in listed.stdout
+    script = (
+        "run: |\n"
+        '  echo "${#TOKEN} ${#KEY} $(wc -c < "$PUSHROD_SECRETS/KEY")"\n'
+        '  echo "token: $TOKEN"; printf %s "${TOKEN:0:7}"; sleep 0.2; echo "${TOKEN:7}"\n'
+        '  cat "$PUSHROD_SECRETS/KEY" >&2; printf %s "$TOKEN" | base64\n'
+        '  printf %s "$TOKEN" > made.txt\n'
+    )
+    text = workflow(
+        image,
+        "name: use\nsecrets: [TOKEN, KEY]\n" + script + "outputPaths: [made.txt]",
+        "name: other\nrun: echo ${TOKEN-none} ${KEY-none} ${PUSHROD_SECRETS-none}",
+    )
+    build = pushrod.api.wait_finished(pushrod.push_workflow(repository, project, text)["id"])
+    assert build["state"] == "succeeded", build
+    log = pushrod.api.log(step_named(build, "use")["id"]).decode()
+    assert log.startswith(f"{len(token)} {len(key)} {len(key)}\n"), log
+    lines = log.splitlines()
+    assert "token: ***" in lines
+    assert lines.count("***") == 5, log
+    assert pushrod.api.log(step_named(build, "other")["id"]) == b"none none none\n"
+    artifact = f"/api/steps/{step_named(build, 'use')['id']}/artifacts/made.txt"
+    assert pushrod.api.request("GET", artifact)[1] == token.encode()
+    for secret in (token, "MIIEpAIBAAKCAQEA"):
+        assert files_with(pushrod.data / "pushrod.db", secret) == []
+        assert files_with(pushrod.folder / "agent-agent1", secret) == []
+        audit = pushrod.api.request("GET", "/api/audit-logs")[1].decode()
+        assert secret not in audit
+        assert "secret.set" in audit
+
+
+def files_with(folder: Path, text: str) -> list[Path]:
+    paths = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in paths if text.encode() in path.read_bytes()]
+
+
+def test_a_build_whose_secret_is_missing_fails_and_says_which(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("missing secrets")
+    text = workflow(
+        image, "name: a\nsecrets: [ONE, TWO]\nrun: echo never", "name: b\nrun: echo never"
+    )
+    pushrod.command("secret", "set", project["slug"], "ONE", given="value")
+    build = pushrod.api.build(pushrod.push_workflow(repository, project, text)["id"])
+    assert (build["state"], build["reason"]) == ("failed", "missing secret: TWO")
+    (problem,) = build["problems"]
+    assert "`pushrod secret set default/missing-secrets TWO`" in problem["message"]
+    pushrod.command("secret", "set", project["slug"], "TWO", given="value")
+    again = pushrod.push_workflow(repository, project, text)
+    assert pushrod.api.wait_finished(again["id"])["state"] == "succeeded"
+    assert pushrod.command("secret", "delete", project["slug"], "TWO").returncode == 0
+    assert "no secret" in pushrod.command("secret", "delete", project["slug"], "TWO").stderr
+
+
+def test_secrets_are_for_maintainers_of_the_account_alone(
+    pushrod: Pushrod, repository: Repository
+) -> None:
+    project = pushrod.create_project("guarded")
+    path = f"/api/projects/{project['id']}/secrets"
+    assert pushrod.api.request("PUT", f"{path}/A", {"value": "hunter2"})[0] == 200
+    developer = pushrod.api.post(
+        "/api/tokens", {"name": "dev", "role": "developer", "account": "default"}
+    )
+    for method, target, body in (
+        ("GET", path, None),
+        ("PUT", f"{path}/A", {"value": "x"}),
+        ("DELETE", f"{path}/A", None),
+    ):
+        api = type(pushrod.api)(pushrod.api.url, developer["token"])
+        assert api.request(method, target, body)[0] == 403
+    for name, value in (("a-b", "x"), ("PUSHROD_A", "x"), ("A", ""), ("A", "a\0b")):
+        status, answer, _ = pushrod.api.request("PUT", f"{path}/{name}", {"value": value})
+        assert status == 400, answer
+    assert b"hunter2" not in pushrod.api.request("GET", path)[1]

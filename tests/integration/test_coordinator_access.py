@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
 import json
+import pkgutil
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
@@ -15,7 +18,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from aiohttp import web
 
+from coordinator import api
+from coordinator.web import pages
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     AgentCaller,
@@ -120,6 +126,9 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/runner/{running}/complete", EPOCH),
     ("PATCH", "/api/runner/{running}/log?epoch=1", b"x"),
     ("PUT", "/api/runner/{running}/artifacts/x?epoch=1", b"x"),
+    ("GET", "/api/projects/{project}/secrets", None),
+    ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
+    ("DELETE", "/api/projects/{project}/secrets/NAME", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-upload-pack", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-receive-pack", None),
     ("POST", "/git/{account}/{slug}.git/git-upload-pack", b"0000"),
@@ -141,11 +150,20 @@ async def send(caller: Caller, method: str, path: str, body: Any) -> Answer:
 
 def what_is_stored(coordinator: Coordinator) -> list[Any]:
     """All that a change would change, but for when tokens and agents were last heard of."""
-    tables = ("projects", "workflows", "builds", "steps", "attempts", "artifacts", "images")
+    tables = (
+        "projects",
+        "secrets",
+        "workflows",
+        "builds",
+        "steps",
+        "attempts",
+        "artifacts",
+        "images",
+    )
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in (*tables, "seen_refs", "accounts")
+            for table in (*tables, "seen_refs", "accounts", "secrets")
         ]
         names = "id, kind, role, account_id, revoked_at"
         return [*rows, connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall()]
@@ -254,6 +272,9 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/projects", {"accountId": "acme"}, "maintainer"),
     ("POST", "/api/projects/{project}/workflows", {}, "maintainer"),
     ("POST", "/api/docker-images", {}, "maintainer"),
+    ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
+    ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
+    ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
     ("GET", "/api/audit-logs", None, "maintainer"),
     ("GET", "/api/tokens", None, "maintainer"),
     ("POST", "/api/tokens", {}, "maintainer"),
@@ -469,9 +490,9 @@ async def test_a_token_that_was_believed_a_moment_ago_ends_in_time(
     body = {"name": "x", "expiresInDays": 1}
     made = (await admin.post("/api/tokens", body)).expect(201).json
     caller = Caller(coordinator, made["token"])
-    set_times(coordinator, made["id"], expires_at=datetime.now(UTC) + timedelta(seconds=1))
+    set_times(coordinator, made["id"], expires_at=datetime.now(UTC) + timedelta(seconds=2))
     (await caller.get("/api/accounts")).expect(200)
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(2.1)
     assert (await caller.get("/api/accounts")).status == 401
 
 
@@ -716,3 +737,43 @@ async def test_sessions_are_not_listed_among_the_tokens(admin: Caller) -> None:
     await log_in(admin)
     after = (await admin.get("/api/tokens")).json
     assert [token["id"] for token in after] == [token["id"] for token in before]
+
+
+# No route is forgotten
+
+
+WITHOUT_TOKEN = {
+    ("GET", "/healthz"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
+    ("GET", "/login"),
+    ("GET", "/"),
+    ("GET", "/projects/{id}"),
+    ("GET", "/builds/{id}"),
+    ("GET", "/static/{version}/{name}"),
+}
+
+
+def test_every_route_is_walked_by_the_tests_above() -> None:
+    app = web.Application()
+    names = [found.name for found in pkgutil.walk_packages(api.__path__, "coordinator.api.")]
+    for module in [*map(importlib.import_module, names), pages]:
+        if hasattr(module, "add_routes"):
+            module.add_routes(app)
+    assert len(app.router.routes()) > len(WITHOUT_TOKEN)
+    sample = "11111111-1111-1111-1111-111111111111"
+    fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
+    walked = [
+        (method, path.format(**dict.fromkeys(fields, sample)).partition("?")[0])
+        for method, path, *_ in [*WITH_IDS, *ALLOWED]
+    ]
+    walked += [("DELETE", "/api/tokens/x")]
+    for route in app.router.routes():
+        info = route.resource.get_info() if route.resource is not None else {}
+        shown = info.get("path") or info.get("formatter")
+        if route.method == "HEAD" or (route.method, shown) in WITHOUT_TOKEN:
+            continue
+        pattern = info.get("pattern") or re.compile(re.escape(str(shown)))
+        assert any(method == route.method and pattern.fullmatch(path) for method, path in walked), (
+            f"{route.method} {shown} is not among the routes of this file"
+        )

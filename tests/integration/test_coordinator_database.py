@@ -296,6 +296,45 @@ def test_a_kill_in_the_middle_of_the_first_migration_leaves_it_to_be_made(
         assert connection.execute("SELECT count(*) FROM builds").fetchone() == (0,)
 
 
+def versions() -> list[str]:
+    folder = Path(migrate.__file__).parent / "migrations" / "versions"
+    return sorted(path.name[:4] for path in folder.glob("[0-9]*.py"))
+
+
+def make_old(path: Path, version: str) -> None:
+    """A database as the release of that version left it, with an account in it."""
+    migrate.upgrade(path, version)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO accounts VALUES ('a', 'acme', 'Acme', 0)")
+        connection.commit()
+
+
+@pytest.mark.parametrize("version", versions())
+def test_a_database_of_every_version_is_brought_to_the_newest(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "pushrod.db"
+    make_old(path, version)
+    assert migrate.current_revision(path) == version
+    migrate.migrate(path)
+    assert migrate.current_revision(path) == migrate.HEAD
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT slug FROM accounts").fetchall() == [("acme",)]
+
+
+def test_a_kill_in_the_middle_of_a_later_migration_changes_nothing(tmp_path: Path) -> None:
+    statement = 0
+    while True:
+        path = tmp_path / f"{statement}.db"
+        make_old(path, versions()[0])
+        command = [sys.executable, "-c", KILLED_AT_STATEMENT, str(path), str(statement)]
+        if subprocess.run(command, check=False).returncode == 0:
+            break
+        assert migrate.current_revision(path) in (versions()[0], migrate.HEAD)
+        migrate.migrate(path)
+        assert migrate.current_revision(path) == migrate.HEAD
+        statement += 2
+    assert statement, "it was never killed"
+
+
 def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "pushrod.db"
     path.write_text("somebody's letter, longer than the header of a database file " * 20)

@@ -395,6 +395,17 @@ async def test_a_viewer_can_clone_and_another_account_can_not(
     assert "not found" in refused.errors
 
 
+async def test_git_takes_the_token_as_a_password(
+    admin: Caller, project: dict[str, Any], tmp_path: Path
+) -> None:
+    viewer = await admin.new_token(role="viewer", account="acme")
+    url = project["pushUrl"].replace("http://", f"http://anybody:{viewer.token}@")
+    await git(tmp_path, "clone", "-q", url, "clone")
+    wrong = project["pushUrl"].replace("http://", "http://anybody:pr_wrong@")
+    refused = await try_git(tmp_path, "clone", "-q", wrong, "refused")
+    assert "Authentication failed" in refused.errors
+
+
 @pytest.mark.parametrize(
     "path",
     [

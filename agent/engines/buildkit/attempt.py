@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+import grpc.aio
+
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.client import Client
@@ -23,9 +26,10 @@ from agent.engines.buildkit.filesync import TreeSender, UnsendableTreeError
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
 from agent.engines.buildkit.output_taker import OutputTaker
-from agent.engines.buildkit.pb import control_pb2
+from agent.engines.buildkit.pb import control_pb2, secrets_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
 from agent.engines.buildkit.session import (
+    GIVE_SECRET,
     SEND_SOURCE,
     TAKE_OUTPUT,
     StreamHandler,
@@ -37,6 +41,7 @@ from agent.engines.buildkit.session import (
 from agent.engines.buildkit.step_graph import (
     EXIT_FILE,
     RECORD_FOLDER,
+    SECRETS,
     SOURCE_FOLDER,
     StepGraph,
     step_graph,
@@ -127,7 +132,17 @@ class _Attempt:
             handlers[SEND_SOURCE] = self._send_source
         if self.include:
             handlers[TAKE_OUTPUT] = self._taker.serve
+        if self._request.secrets:
+            handlers[GIVE_SECRET] = self._give_secret
         return handlers
+
+    async def _give_secret(self, stream: SessionStream) -> None:
+        asked = secrets_pb2.GetSecretRequest.FromString(await stream.read())
+        value = self._request.secrets.get(asked.ID)
+        if value is None:
+            await stream.abort(grpc.StatusCode.NOT_FOUND, f"no secret {asked.ID}")
+        answer = secrets_pb2.GetSecretResponse(data=value.encode())
+        await stream.write(answer.SerializeToString())
 
     @property
     def _has_source(self) -> bool:
@@ -142,9 +157,8 @@ class _Attempt:
             self._sender = TreeSender(open=self._layers, folder=SOURCE_FOLDER)
             hint = request.source.key if request.source else ""
             source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
-        environment = step_environment(
-            image.config, image.user, request.env, attempt_id=request.attempt_id
-        )
+        env = {**request.env, **({"PUSHROD_SECRETS": SECRETS} if request.secrets else {})}
+        environment = step_environment(image.config, image.user, env, attempt_id=request.attempt_id)
         graph = step_graph(
             image=image.reference,
             platform=platform,
@@ -152,6 +166,7 @@ class _Attempt:
             environment=environment,
             script=request.script,
             source=source,
+            secrets=sorted(request.secrets),
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             timeout_seconds=request.timeout_seconds,
             include=self.include,

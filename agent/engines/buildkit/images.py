@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.engines.buildkit.llb import ROOT, Owner
+from pipelines_schema.contract import WORKSPACE
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REPOSITORY = re.compile(
@@ -135,6 +136,7 @@ def step_environment(
         "HOME": user.home,
         **config.environment,
         **step,
+        "PUSHROD_WORKSPACE": WORKSPACE,
         "PUSHROD_ATTEMPT_ID": attempt_id,
     }
 

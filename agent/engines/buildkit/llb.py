@@ -100,6 +100,9 @@ class Mount:
     readonly: bool = False
     keep: bool = False
     """The mount's state after the process is an output of the vertex, in order of the mounts."""
+    secret_id: str | None = None
+    """Makes it a secret's file, which the session is asked for; readable to `owner` alone."""
+    owner: Owner = ROOT
     cache_id: str | None = None
     """Makes it a cache mount, shared by all that name the id at once."""
 
@@ -191,6 +194,12 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
         if mount.keep:
             one.output = kept
             kept += 1
+        if mount.secret_id is not None:
+            one.mountType = pb.SECRET
+            one.secretOpt.ID = mount.secret_id
+            one.secretOpt.uid = mount.owner.uid
+            one.secretOpt.gid = mount.owner.gid
+            one.secretOpt.mode = 0o400
         if mount.cache_id is not None:
             one.mountType = pb.CACHE
             one.cacheOpt.ID = mount.cache_id

@@ -19,6 +19,7 @@ CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
+SECRETS = "/run/secrets"
 MAX_SCRIPT_BYTES = 1024 * 1024
 
 _START = """\
@@ -45,6 +46,12 @@ watch() {{  # the step's timeout, which holds also if there is no agent any more
   : >"$record/timeout"
   for round in {{1..50}}; do end_all || break; done
 }}
+"""
+_SECRETS = """\
+for name in NAMES; do
+  IFS= read -r -d '' "$name" <{secrets}/"$name"
+  export "$name"
+done
 """
 _RUN_DIRECT = """\
 watch "$1" &
@@ -102,13 +109,15 @@ class StepGraph:
     """The files to collect, in COLLECTED_FOLDER."""
 
 
-def wrapper(*, keep_output: bool) -> str:
+def wrapper(*, keep_output: bool, secrets: Sequence[str] = ()) -> str:
     """The script of the container's first process.
 
-    With `keep_output` it copies the script's stdout and stderr to the record.
+    With `keep_output` it copies the script's stdout and stderr to the record. `secrets` are names
+    of files to export: as the engine's own variables they would stand in its history.
     """
-    text = _START + (_RUN_RECORDED if keep_output else _RUN_DIRECT) + _END
-    return text.format(private=PRIVATE, exit_file=EXIT_FILE)
+    exports = _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else ""
+    text = _START + exports + (_RUN_RECORDED if keep_output else _RUN_DIRECT) + _END
+    return text.format(private=PRIVATE, exit_file=EXIT_FILE, secrets=SECRETS)
 
 
 def script_problem(script: str) -> str | None:
@@ -150,6 +159,7 @@ def step_graph(
     environment: Mapping[str, str],
     script: str,
     source: llb.Output | None,
+    secrets: Sequence[str] = (),
     cache_mounts: Sequence[CacheMount],
     timeout_seconds: float,
     include: tuple[str, ...],
@@ -175,7 +185,8 @@ def step_graph(
             llb.Directory(path=f"/{SCRIPT_FOLDER}"),
             llb.File(path=f"/{SCRIPT_FOLDER}/script", content=script.encode()),
             llb.File(
-                path=f"/{SCRIPT_FOLDER}/wrapper", content=wrapper(keep_output=keep_output).encode()
+                path=f"/{SCRIPT_FOLDER}/wrapper",
+                content=wrapper(keep_output=keep_output, secrets=secrets).encode(),
             ),
         ],
         description="script",
@@ -204,6 +215,10 @@ def step_graph(
         *(
             _cache_mount(mount, owner, folders)
             for mount in sorted(cache_mounts, key=lambda mount: mount.path)
+        ),
+        *(
+            llb.Mount(destination=f"{SECRETS}/{name}", secret_id=name, owner=owner)
+            for name in secrets
         ),
     ]
     process = llb.execute(

@@ -27,7 +27,7 @@ PUBLIC_BASE = "docker.io/library/debian:bookworm"
 PUBLIC_PULL_SECONDS = 90
 LOCK_SECONDS = 1800
 # Raised whenever the image's content changes: one built by an older recipe is built again.
-BASE_RECIPE = "1"
+BASE_RECIPE = "2"
 TEST_RECIPE = "1"
 PATH_VARIABLE = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_CHANGES = (PATH_VARIABLE, 'CMD ["bash"]')
@@ -43,7 +43,7 @@ async def ensure_base_image(
     address: EngineAddress | None = None,
     places: EnginePlaces | None = None,
 ) -> str:
-    """The reference of a base image with bash, git, python3, curl and certificates.
+    """The reference of a base image with bash, git, python3 with pip, curl and certificates.
 
     Built once (about 45 s), then a question to the engine. A system engine that reaches the
     public registry gets Debian's image from there. Raises: an EngineError.

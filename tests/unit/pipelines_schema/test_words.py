@@ -58,7 +58,7 @@ def test_expressions_are_counted_by_their_openings() -> None:
         ("author", 'write "$PUSHROD_COMMIT_AUTHOR"'),
         ("env.Home", 'write "$Home"'),
         ("matrix.python", "there is no `matrix` here"),
-        ("secrets.TOKEN", "`secrets` is not supported yet"),
+        ("secrets.TOKEN", "name it in the step's `secrets`"),
         ("env.a b", "use the environment variables in `run`"),
     ],
 )

@@ -118,7 +118,7 @@ class Meta(_message.Message):
     def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("input", "selector", "dest", "output", "readonly", "mountType", "cacheOpt")
+    __slots__ = ("input", "selector", "dest", "output", "readonly", "mountType", "cacheOpt", "secretOpt")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     DEST_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class Mount(_message.Message):
     READONLY_FIELD_NUMBER: _ClassVar[int]
     MOUNTTYPE_FIELD_NUMBER: _ClassVar[int]
     CACHEOPT_FIELD_NUMBER: _ClassVar[int]
+    SECRETOPT_FIELD_NUMBER: _ClassVar[int]
     input: int
     selector: str
     dest: str
@@ -133,7 +134,22 @@ class Mount(_message.Message):
     readonly: bool
     mountType: MountType
     cacheOpt: CacheOpt
-    def __init__(self, input: _Optional[int] = ..., selector: _Optional[str] = ..., dest: _Optional[str] = ..., output: _Optional[int] = ..., readonly: _Optional[bool] = ..., mountType: _Optional[_Union[MountType, str]] = ..., cacheOpt: _Optional[_Union[CacheOpt, _Mapping]] = ...) -> None: ...
+    secretOpt: SecretOpt
+    def __init__(self, input: _Optional[int] = ..., selector: _Optional[str] = ..., dest: _Optional[str] = ..., output: _Optional[int] = ..., readonly: _Optional[bool] = ..., mountType: _Optional[_Union[MountType, str]] = ..., cacheOpt: _Optional[_Union[CacheOpt, _Mapping]] = ..., secretOpt: _Optional[_Union[SecretOpt, _Mapping]] = ...) -> None: ...
+
+class SecretOpt(_message.Message):
+    __slots__ = ("ID", "uid", "gid", "mode", "optional")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    ID: str
+    uid: int
+    gid: int
+    mode: int
+    optional: bool
+    def __init__(self, ID: _Optional[str] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., mode: _Optional[int] = ..., optional: _Optional[bool] = ...) -> None: ...
 
 class CacheOpt(_message.Message):
     __slots__ = ("ID", "sharing")
@@ -234,7 +250,7 @@ class UserOpt(_message.Message):
     def __init__(self, byID: _Optional[int] = ...) -> None: ...
 
 class OpMetadata(_message.Message):
-    __slots__ = ("ignore_cache", "description", "caps")
+    __slots__ = ("ignore_cache", "description", "caps", "linux_resources")
     class DescriptionEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -252,10 +268,26 @@ class OpMetadata(_message.Message):
     IGNORE_CACHE_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     CAPS_FIELD_NUMBER: _ClassVar[int]
+    LINUX_RESOURCES_FIELD_NUMBER: _ClassVar[int]
     ignore_cache: bool
     description: _containers.ScalarMap[str, str]
     caps: _containers.ScalarMap[str, bool]
-    def __init__(self, ignore_cache: _Optional[bool] = ..., description: _Optional[_Mapping[str, str]] = ..., caps: _Optional[_Mapping[str, bool]] = ...) -> None: ...
+    linux_resources: LinuxResources
+    def __init__(self, ignore_cache: _Optional[bool] = ..., description: _Optional[_Mapping[str, str]] = ..., caps: _Optional[_Mapping[str, bool]] = ..., linux_resources: _Optional[_Union[LinuxResources, _Mapping]] = ...) -> None: ...
+
+class LinuxResources(_message.Message):
+    __slots__ = ("memory", "memorySwap", "cpuShares", "cpuPeriod", "cpuQuota")
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    MEMORYSWAP_FIELD_NUMBER: _ClassVar[int]
+    CPUSHARES_FIELD_NUMBER: _ClassVar[int]
+    CPUPERIOD_FIELD_NUMBER: _ClassVar[int]
+    CPUQUOTA_FIELD_NUMBER: _ClassVar[int]
+    memory: int
+    memorySwap: int
+    cpuShares: int
+    cpuPeriod: int
+    cpuQuota: int
+    def __init__(self, memory: _Optional[int] = ..., memorySwap: _Optional[int] = ..., cpuShares: _Optional[int] = ..., cpuPeriod: _Optional[int] = ..., cpuQuota: _Optional[int] = ...) -> None: ...
 
 class Definition(_message.Message):
     __slots__ = ("metadata",)

@@ -1,4 +1,4 @@
-"""tags and parameters of builds
+"""tags and parameters of builds; secrets of projects
 
 To be renumbered, with `down_revision` and migrate.HEAD, where another 0002 is merged first.
 """
@@ -17,3 +17,14 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("builds", sa.Column("tag", sa.Text(), nullable=True))
     op.add_column("builds", sa.Column("params", sa.JSON(), nullable=True))
+    op.create_table(
+        "secrets",
+        sa.Column("project_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["projects.id"], name=op.f("fk_secrets_project_id")
+        ),
+        sa.PrimaryKeyConstraint("project_id", "name", name=op.f("pk_secrets")),
+    )

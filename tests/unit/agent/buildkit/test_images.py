@@ -126,5 +126,6 @@ def test_the_steps_environment_covers_the_images_which_covers_the_usual() -> Non
         "PATH": "/image",
         "HOME": "/root",
         "B": "step",
+        "PUSHROD_WORKSPACE": "/workspace",
         "PUSHROD_ATTEMPT_ID": "a-1",
     }

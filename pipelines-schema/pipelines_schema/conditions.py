@@ -1,0 +1,156 @@
+"""`when`: whether a step runs, as an expression in CEL (Common Expression Language).
+
+CEL itself has no loops but its macros, which are refused here: what is left costs time linear in
+the expression and its values. Evaluating one never fails silently: it is True, False or a fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pipelines_schema.problem import shown
+from pipelines_schema.suggestions import closest
+
+if TYPE_CHECKING:
+    from cel import Program
+
+CONDITION_VARIABLES = ("event", "branch", "tag", "message", "author", "params", "matrix")
+EVENTS = ("push", "tag", "manual")
+_EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
+_TEXT_LITERAL = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+_PLACE = re.compile(r"<input>:(\d+):(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    expression: str
+    line: int = 0
+    column: int = 0
+    """Where it stands in the workflow's file, for faults that only a build brings up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a condition can ask about; what a build does not have is empty text."""
+
+    event: str
+    branch: str = ""
+    tag: str = ""
+    message: str = ""
+    author: str = ""
+    params: Mapping[str, str]
+    matrix: Mapping[str, str]
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "event": self.event,
+            "branch": self.branch,
+            "tag": self.tag,
+            "message": self.message,
+            "author": self.author,
+            "params": dict(self.params),
+            "matrix": dict(self.matrix),
+        }
+
+
+class ConditionFault(Exception):
+    """The expression has no truth value; the message says why.
+
+    `line` and `column` are within the expression, from 1, where that is known.
+    """
+
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.line, self.column = line, column
+
+
+def holds(expression: str, circumstances: Circumstances) -> bool:
+    """Raises ConditionFault."""
+    value = _evaluated(compiled(expression), circumstances)
+    if isinstance(value, bool):
+        return value
+    raise ConditionFault(f"is neither true nor false, but {_kind(value)}: {_EXAMPLE}")
+
+
+def check(expression: str, params: Mapping[str, str], matrix: Mapping[str, str]) -> None:
+    """Find what can be known before there is a build. Raises ConditionFault.
+
+    `params` and `matrix` have an example of each value that builds will have.
+    """
+    program = compiled(expression)
+    for name in program.variables():
+        if name not in CONDITION_VARIABLES:
+            raise ConditionFault(_no_variable(name))
+    for event in EVENTS:
+        try:
+            holds(expression, Circumstances(event=event, params=params, matrix=matrix))
+        except ConditionFault as fault:
+            # A conversion such as int(branch) may well succeed with a build's own values.
+            if not isinstance(fault.__cause__, ValueError | ArithmeticError | IndexError):
+                raise
+
+
+@lru_cache(maxsize=1000)
+def compiled(expression: str) -> Program:
+    """Raises ConditionFault."""
+    import cel  # 2 MB that only workflows with conditions need
+
+    macro = _MACRO.search(_TEXT_LITERAL.sub('""', expression))
+    if macro is not None:
+        raise ConditionFault(f"can't use `{macro[1]}(…)`: there are no lists to go through")
+    try:
+        return cel.compile(expression)
+    except ValueError as error:
+        place = _PLACE.search(str(error).replace(expression, ""))
+        line, column = (int(place[1]), int(place[2]) + 1) if place else (None, None)
+        raise ConditionFault(f"is no CEL from here on: {_EXAMPLE}", line, column) from error
+
+
+def _evaluated(program: Program, circumstances: Circumstances) -> Any:
+    try:
+        return program.execute(circumstances.values())
+    except KeyError as error:
+        raise ConditionFault(f"asks for {shown(_key(error))}, which there is not") from error
+    except TypeError as error:
+        raise ConditionFault(
+            "compares or joins values of different kinds: everything but `params` and `matrix` is "
+            'text, and so are their values: write `"3"`, not `3`'
+        ) from error
+    except (ValueError, ArithmeticError, IndexError) as error:
+        raise ConditionFault(f"can't be worked out: {_sentence(error)}") from error
+    except RuntimeError as error:
+        unknown = re.search(r"Undefined variable or function: '([^']*)'", str(error))
+        if unknown is None:
+            raise ConditionFault(f"can't be worked out: {_sentence(error)}") from ValueError(error)
+        raise ConditionFault(f"calls `{unknown[1]}`, which there is not") from error
+
+
+def _no_variable(name: str) -> str:
+    near = closest(name, CONDITION_VARIABLES)
+    if near is not None:
+        return f"names {shown(name)}: did you mean `{near}`?"
+    listed = ", ".join(f"`{known}`" for known in CONDITION_VARIABLES)
+    return f"names {shown(name)}, which there is not: there are {listed}; put text in quotes"
+
+
+def _key(error: KeyError) -> str:
+    return str(error.args[0]).strip("'") if error.args else ""
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _kind(value: object) -> str:
+    match value:
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case _:
+            return "something else"

@@ -1,0 +1,117 @@
+"""Secrets in logs."""
+
+from __future__ import annotations
+
+import base64
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.masking import MASK, Masker, MaskingSink, masked
+from pipelines_schema.log_frames import Stream
+
+
+def shown(secrets: list[str], chunks: list[bytes]) -> bytes:
+    masker = Masker(secrets)
+    return b"".join([*(masker.take(chunk) for chunk in chunks), masker.end()])
+
+
+def test_a_secret_is_masked_wherever_it_stands() -> None:
+    assert shown(["hunter2"], [b"a hunter2 b hunter2hunter2"]) == b"a *** b ******"
+
+
+def test_a_secret_is_masked_however_the_chunks_cut_it() -> None:
+    text = b"before hunter2, after hunter"
+    for first in range(len(text)):
+        for second in range(first, len(text)):
+            chunks = [text[:first], text[first:second], text[second:]]
+            assert shown(["hunter2"], chunks) == b"before ***, after hunter"
+
+
+def test_what_can_not_become_a_secret_is_shown_at_once() -> None:
+    masker = Masker(["hunter2"])
+    assert masker.take(b"the hunt") == b"the "
+    assert masker.take(b"ing!") == b"hunting!"
+
+
+def test_the_longer_of_two_secrets_is_masked_whole() -> None:
+    secrets = ["abc", "abcdef"]
+    assert shown(secrets, [b"xabcdefx abcx"]) == b"x***x ***x"
+    assert shown(secrets, [b"xabc", b"defx ab", b"cx"]) == b"x***x ***x"
+
+
+def test_secrets_that_overlap_leave_nothing_of_either() -> None:
+    for cut in range(7):
+        text = b"1abcdef2"
+        assert shown(["abcd", "cdef"], [text[:cut], text[cut:]]) == b"1***2"
+
+
+def test_each_line_of_a_secret_of_several_lines_is_masked() -> None:
+    key = "-----BEGIN-----\nMIIEpAIBAAK\n  indented\n}\n-----END-----\n"
+    assert shown([key], [b"> MIIEpAIBAAK\r\nindented }"]) == b"> ***\r\n*** }"
+    assert shown([key], [key.encode()]) == b"***\n***\n  ***\n}\n***\n"
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "ab", "abc", "user:"])
+@pytest.mark.parametrize("suffix", ["", "\n", "xy"])
+def test_the_base64_of_a_secret_is_masked_also_within_a_longer_text(
+    prefix: str, suffix: str
+) -> None:
+    secret = "correct horse battery staple"
+    encoded = base64.b64encode((prefix + secret + suffix).encode())
+    result = shown([secret], [b"Authorization: Basic " + encoded])
+    assert MASK in result
+    left = result.removeprefix(b"Authorization: Basic ").replace(MASK, b"")
+    # What is left may be the group that mixes with the neighbours: too little to be of use.
+    assert len(left) <= len(base64.b64encode((prefix + suffix).encode())) + 8
+
+
+def test_base64_over_several_lines_is_masked_line_by_line() -> None:
+    secret = "".join(random.Random(1).choices("abcdefghij", k=300))
+    encoded = base64.encodebytes(secret.encode())
+    assert shown([secret], [encoded]).replace(MASK, b"").strip() == b""
+
+
+def test_a_secret_too_short_to_hide_masks_nothing() -> None:
+    assert shown(["a", "}"], [b"a banana }"]) == b"a banana }"
+
+
+def test_stdout_and_stderr_do_not_mix() -> None:
+    class Kept:
+        def __init__(self) -> None:
+            self.parts: list[tuple[Stream, bytes]] = []
+
+        def write(self, stream: Stream, data: bytes) -> None:
+            self.parts.append((stream, data))
+
+    kept = Kept()
+    sink = MaskingSink(kept, {"A": "hunter2"})
+    sink.write(Stream.STDOUT, b"hun")
+    sink.write(Stream.STDERR, b"ter2")
+    sink.write(Stream.STDOUT, b"ter2")
+    sink.end()
+    assert kept.parts == [(Stream.STDERR, b"ter2"), (Stream.STDOUT, b"***")]
+
+
+def test_a_message_is_masked_whole() -> None:
+    assert masked("no such user hunter2", {"A": "hunter2"}) == "no such user ***"
+
+
+@settings(max_examples=300)
+@given(
+    secrets=st.lists(st.text("ab", min_size=3, max_size=6), max_size=3),
+    text=st.text("abc", max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=6),
+)
+def test_chunks_change_nothing_and_no_secret_is_left(
+    secrets: list[str], text: str, cuts: list[int]
+) -> None:
+    data = text.encode()
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    chunks = [data[a:b] for a, b in pairwise(places)]
+    whole = shown(secrets, [data])
+    assert shown(secrets, chunks) == whole
+    assert [secret for secret in secrets if secret.encode() in whole] == []

@@ -1,0 +1,89 @@
+"""Conditions of steps."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+
+from pipelines_schema import Circumstances, ConditionFault, holds
+from pipelines_schema.conditions import check
+
+PUSH = Circumstances(
+    event="push",
+    branch="release/1",
+    message="fix: a thing\n\nmore",
+    author="Ada <ada@example.org>",
+    params={"target": "staging"},
+    matrix={"python": "3.10"},
+)
+
+
+@pytest.mark.parametrize(
+    ("expression", "truth"),
+    [
+        ('event == "push" && branch.startsWith("release/")', True),
+        ("event in ['tag', 'manual']", False),
+        ('tag == ""', True),
+        ('message.matches("^fix(\\\\(.*\\\\))?:")', True),
+        ('author.endsWith("@example.org>")', True),
+        ('params.target == "staging" ? matrix.python == "3.10" : false', True),
+        ('has(params.other) && params.other == "x"', False),
+        ("!(size(message) > 3)", False),
+        ("true", True),
+    ],
+)
+def test_a_condition_asks_about_the_build(expression: str, truth: bool) -> None:
+    assert holds(expression, PUSH) is truth
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("branch", "is neither true nor false, but text"),
+        ("1", "is neither true nor false, but a number"),
+        ("int(branch) > 1", "can't be worked out"),
+        ("1 / 0 == 1", "can't be worked out"),
+        ('params.other == "x"', "asks for `other`, which there is not"),
+        ('event + 1 == "push1"', "different kinds"),
+        ('shell("id") == ""', "calls `shell`, which there is not"),
+        ("event ==", "is no CEL from here on"),
+        ("[1, 2].all(x, x > 0)", "can't use `all(…)`"),
+    ],
+)
+def test_a_condition_without_a_truth_value_says_why(expression: str, said: str) -> None:
+    with pytest.raises(ConditionFault) as fault:
+        holds(expression, PUSH)
+    assert said in str(fault.value)
+
+
+def test_a_macros_name_in_a_text_is_text() -> None:
+    assert not holds('message.contains(".map(")', PUSH)
+
+
+def test_what_depends_on_the_build_is_left_to_the_build() -> None:
+    check("int(branch) > 3", {}, {})
+    with pytest.raises(ConditionFault, match="did you mean `branch`"):
+        check('brnch == "main"', {}, {})
+    with pytest.raises(ConditionFault, match="asks for `os`"):
+        check('matrix.os == "linux"', {}, {"python": "3.12"})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(" * 490 + "true" + ")" * 490,
+        "!" * 990 + "true",
+        "[" * 490 + "]" * 490 + " == []",
+        'message.matches("(a*)*(a*)*(a*)*(a*)*(a*)*b")',
+        'message.matches("((a{1,1000}){1,1000}){1,1000}")',
+        "true" + " && true" * 120,
+    ],
+)
+def test_no_condition_takes_long_or_brings_the_process_down(expression: str) -> None:
+    began = time.perf_counter()
+    circumstances = Circumstances(event="push", message="a" * 10_000, params={}, matrix={})
+    with contextlib.suppress(ConditionFault):
+        holds(expression, circumstances)
+    assert time.perf_counter() - began < 1
