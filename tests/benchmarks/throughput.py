@@ -106,10 +106,13 @@ def _time(build: dict[str, Any], key: str) -> float:
 
 
 def _cpu_seconds(pushrod: Pushrod) -> dict[str, float]:
-    """User and system time, with that of the children waited for."""
+    """User and system time, with that of the children waited for.
+
+    Not that of the scripts and their supervisors, which nobody waits for.
+    """
     return {
         "coordinator": _cpu(pushrod.coordinator.pid),
-        "agent and scripts": sum(map(_cpu, family(pushrod.agents["one"].pid))),
+        "agent": sum(map(_cpu, family(pushrod.agents["one"].pid))),
     }
 
 
