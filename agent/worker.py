@@ -93,6 +93,8 @@ class Agent:
         self._lease_held = asyncio.Event()
         self._draining = asyncio.Event()
         self._finished = asyncio.Event()
+        self.signed_in = asyncio.Event()
+        """Set once there is a credential, before the first poll."""
 
     async def run(self) -> None:
         """Work until drained. Raises AlreadyRunningError, RegistrationRefusedError and
@@ -102,6 +104,7 @@ class Agent:
                 await self._prepare()
                 try:
                     if await self._sign_in():
+                        self.signed_in.set()
                         await self._work()
                 finally:
                     await self._engine.close()

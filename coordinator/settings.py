@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
 
@@ -118,3 +120,50 @@ def _explain(error: ValidationError, config: Path | None) -> str:
         else:
             lines.append(f"setting `{name}` (PUSHROD_{name.upper()}): {problem['msg']}")
     return "; ".join(lines)
+
+
+REFERENCE_HEAD = """\
+# Settings of the coordinator
+
+Written by `python -m coordinator.settings`; a test keeps it equal to the code.
+
+A setting is a key of the TOML file that `pushrod coordinator --config FILE` reads, or a variable in
+the environment; the variable wins over the file, and the command line (`--data`, `--listen`) over
+both. `pushrod up` takes the variables too. An unknown key and an impossible value are errors, told
+at the start.
+"""
+
+
+def reference() -> str:
+    """Every setting, in Markdown."""
+    rows = [_reference_row(name, field) for name, field in Settings.model_fields.items()]
+    head = "| key | variable | default | allowed | meaning |\n|---|---|---|---|---|"
+    return "\n".join([REFERENCE_HEAD, head, *rows]) + "\n"
+
+
+def _reference_row(name: str, field: FieldInfo) -> str:
+    default = "~/.local/share/pushrod" if name == "data" else field.default
+    shown = "" if default is None else f"`{_plain(default)}`"
+    words = f"`{name}`", f"`PUSHROD_{name.upper()}`", shown, _allowed(field), field.description
+    return "| " + " | ".join(str(word) for word in words) + " |"
+
+
+def _allowed(field: FieldInfo) -> str:
+    limits = {
+        sign: getattr(limit, sign)
+        for limit in field.metadata
+        for sign in ("ge", "le")
+        if hasattr(limit, sign)
+    }
+    if "ge" in limits and "le" in limits:
+        return f"{_plain(limits['ge'])} to {_plain(limits['le'])}"
+    return f"at least {_plain(limits['ge'])}" if "ge" in limits else ""
+
+
+def _plain(value: object) -> str:
+    """20 rather than 20.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

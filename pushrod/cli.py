@@ -15,6 +15,7 @@ COMMANDS = {
     "coordinator": ("pushrod.commands.coordinator:coordinator", "Run the coordinator alone."),
     "agent": ("pushrod.commands.agent:agent", "Run an agent; `agent token` admits one."),
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
+    "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
     "project": ("pushrod.commands.project:project", "Create and list projects."),
     "build": ("pushrod.commands.build:build", "Create, list, show, cancel and retry builds."),
@@ -25,6 +26,10 @@ COMMANDS = {
     "git-credential": (
         "pushrod.commands.git_credential:git_credential",
         "Give git the token (a credential helper).",
+    ),
+    "completion": (
+        "pushrod.commands.completion:completion",
+        "Print the shell's completion script.",
     ),
 }
 

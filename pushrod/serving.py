@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from pushrod.errors import CommandError
 from pushrod.presentation import say
+from pushrod.systemd import notify
 
 if TYPE_CHECKING:
     from agent.worker import Agent
 
+DRAINING = "draining: running steps finish; a second signal cancels them"
 ENGINE_RETRY_SECONDS = 30.0
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -47,13 +49,16 @@ def _as_log_record(
 
 
 def print_ready(line: str) -> None:
-    """Told to whoever started us: exactly this line, at once."""
+    """Told to whoever started us, systemd or another: exactly this line, at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+    notify("READY=1", f"STATUS={line}")
 
 
 @contextmanager
-def on_signals(*, drain: Callable[[], None], cancel: Callable[[], None]) -> Iterator[None]:
+def on_signals(
+    *, drain: Callable[[], None], cancel: Callable[[], None], says: str = DRAINING
+) -> Iterator[None]:
     """The first SIGTERM or SIGINT drains, every later one cancels."""
     loop = asyncio.get_running_loop()
     received = 0
@@ -62,7 +67,8 @@ def on_signals(*, drain: Callable[[], None], cancel: Callable[[], None]) -> Iter
         nonlocal received
         received += 1
         if received == 1:
-            say("draining: running steps finish; a second signal cancels them")
+            notify("STOPPING=1")
+            say(says)
             drain()
         else:
             cancel()
@@ -100,6 +106,8 @@ class PatientAgent:
         self._draining = asyncio.Event()
         self.engine_missing = asyncio.Event()
         """Set once the engine was found to be unusable."""
+        self.signed_in = asyncio.Event()
+        """Set once the coordinator has admitted this agent."""
 
     async def run(self) -> None:
         """Work until drained. Raises CommandError where trying again would not help."""
@@ -111,7 +119,7 @@ class PatientAgent:
             try:
                 agent = await self._open()
                 if agent is not None:
-                    await agent.run()
+                    await self._run(agent)
                     return
             except EngineUnavailable as error:
                 self._say_engine_is_missing(error)
@@ -136,6 +144,17 @@ class PatientAgent:
         self.begin_drain()
         if self._agent is not None:
             self._agent.cancel_all()
+
+    async def _run(self, agent: Agent) -> None:
+        telling = asyncio.create_task(self._tell_when_signed_in(agent))
+        try:
+            await agent.run()
+        finally:
+            telling.cancel()
+
+    async def _tell_when_signed_in(self, agent: Agent) -> None:
+        await agent.signed_in.wait()
+        self.signed_in.set()
 
     async def _open(self) -> Agent | None:
         """The agent with its engine at hand; None if drained meanwhile."""

@@ -149,6 +149,13 @@ def script_environment(
     }
 
 
+def _unenforced(request: StepRequest) -> list[str]:
+    """What is asked for but not done here, for people."""
+    asked = {"memory": request.memory_bytes, "cpus": request.cpus}
+    names = " and ".join(name for name, limit in asked.items() if limit is not None)
+    return [f"resources: the host engine does not limit {names}."] if names else []
+
+
 def refusal(request: StepRequest) -> str | None:
     """Why this step can't be run by any shell, or None."""
     if "\0" in request.script:
@@ -213,7 +220,7 @@ class HostEngine:
                 outcome=result.outcome,
                 exit_code=result.exit_code,
                 message=result.message,
-                notes=(*caches.notes, *result.notes, *notes),
+                notes=(*_unenforced(request), *caches.notes, *result.notes, *notes),
             )
         except OSError as error:
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=f"The host engine: {error}")
@@ -295,6 +302,7 @@ class HostEngine:
             env=script_environment(request, folders, path=path),
             cwd=folders.workspace,
             uid=self._uid,
+            offline=request.offline,
             output=output,
         )
         return await process.run(request.timeout_seconds)
@@ -362,12 +370,19 @@ class SupervisedScript:
         env: Mapping[str, str],
         cwd: Path,
         uid: int | None,
+        offline: bool,
         output: OutputSink,
     ) -> None:
         self._nursery = nursery
         self._attempt_id = attempt_id
         self._request = marshal.dumps(
-            {"argv": list(argv), "env": dict(env), "cwd": str(cwd), "uid": uid}
+            {
+                "argv": list(argv),
+                "env": dict(env),
+                "cwd": str(cwd),
+                "uid": uid,
+                "offline": offline,
+            }
         )
         self._output = output
 

@@ -44,6 +44,11 @@ class StepRequest:
     env: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Given to the script as variables, and as files in the folder PUSHROD_SECRETS names."""
+    offline: bool = False
+    """No network but loopback. An engine that can't do that refuses the step."""
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    """Limits; an engine that can't enforce one says so in the result's notes."""
     cache_mounts: Sequence[CacheMount] = ()
     output_paths: Sequence[str] = ()
     """Paths and glob patterns relative to the workspace; a folder means all below it."""

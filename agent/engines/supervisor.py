@@ -40,6 +40,10 @@ if TYPE_CHECKING:  # not imported: typing costs milliseconds
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
 REAP_EVERY_MS = 5000
 """Adopted orphans that have ended are reaped at least this often."""
 PAUSE_SECONDS = 0.002
@@ -133,6 +137,8 @@ def _become_script(request: dict[str, Any], libc: ctypes.CDLL, status: int) -> N
                 score.write(OOM_SCORE_ADJ)
         except OSError:
             pass  # not allowed in some containers; only a preference
+        if request["offline"]:
+            _leave_the_network(libc)
         if request["uid"] is not None:
             os.setgroups([])
             os.setgid(request["uid"])
@@ -147,6 +153,28 @@ def _become_script(request: dict[str, Any], libc: ctypes.CDLL, status: int) -> N
     except BaseException as error:
         os.write(status, b"failed %s\n" % str(error).replace("\n", " ").encode("utf-8", "replace"))
     os._exit(127)
+
+
+def _leave_the_network(libc: ctypes.CDLL) -> None:
+    """Into a network namespace with nothing but loopback. Raises OSError."""
+    import fcntl  # these two are loaded for such steps alone
+    import socket
+
+    uid, gid = os.getuid(), os.getgid()
+    flags = CLONE_NEWNET if uid == 0 else CLONE_NEWNET | CLONE_NEWUSER
+    if libc.unshare(flags) != 0:
+        raise OSError("`network: none` needs root or user namespaces, and this machine has neither")
+    if uid != 0:
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        request = b"lo".ljust(16, b"\0") + IFF_UP.to_bytes(2, sys.byteorder) + bytes(22)
+        fcntl.ioctl(handle, SIOCSIFFLAGS, request)
 
 
 def _wait(child: int) -> int:

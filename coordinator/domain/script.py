@@ -53,7 +53,7 @@ PUSHROD_EXIT=0
   cd -- "$PUSHROD_WORKSPACE"
   {exports}
   export PUSHROD_WORKSPACE
-  exec bash -e -o pipefail "$PUSHROD_HOME/script" < /dev/null
+  exec {offline}bash -e -o pipefail "$PUSHROD_HOME/script" < /dev/null
 ) || PUSHROD_EXIT=$?
 """
 
@@ -141,7 +141,11 @@ def _run(spec: StepSpec) -> str:
         ]
     )
     encoded = base64.encodebytes(spec.script.encode()).decode().strip()
-    return RUN.format(script=encoded, exports=exports or ":")
+    return RUN.format(
+        script=encoded,
+        exports=exports or ":",
+        offline="unshare --map-current-user --net " if spec.network == "none" else "",
+    )
 
 
 def _words(patterns: Sequence[str]) -> str:

@@ -205,6 +205,9 @@ class Runner:
                 **{name: substituted(text, known) for name, text in definition["env"].items()},
                 **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
+            network="none" if definition.get("network") == "none" else None,
+            memory_bytes=definition.get("memoryBytes"),
+            cpus=definition.get("cpus"),
             secret_names=names,
             secrets=dict(await open_secrets(self.core, connection, project.id, names)),
             cache_dirs=[

@@ -100,12 +100,12 @@ async def touch_token(connection: AsyncConnection, token_id: str, now: datetime)
 
 
 async def list_tokens(connection: AsyncConnection, account_id: str | None) -> Sequence[Token]:
-    """Those that people and registrations hold, not yet revoked."""
+    """Those of people, registrations and agents, not yet revoked: sessions end by logging out."""
     query = (
         sa.select(*columns(Token, tokens))
         .where(
             tokens.c.revoked_at.is_(None),
-            tokens.c.kind.in_([TokenKind.USER.value, TokenKind.REGISTRATION.value]),
+            tokens.c.kind != TokenKind.SESSION.value,
         )
         .order_by(tokens.c.created_at)
     )

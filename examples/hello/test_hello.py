@@ -1,4 +1,3 @@
-
 import unittest
 
 from hello import factors, greeting, read_table

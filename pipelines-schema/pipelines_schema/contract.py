@@ -174,6 +174,10 @@ class StepSpec(WireModel):
     """The secrets that the script must have."""
     secrets: dict[str, str] = Field(default={}, repr=False)
     """Their values; one that is missing was deleted since the build was made."""
+    network: str | None = None
+    """`none`: no network but loopback."""
+    memory_bytes: int | None = None
+    cpus: float | None = None
     cache_dirs: list[CacheDir] = []
     output_paths: list[str] = []
     """Paths or glob patterns (`dist/*.whl`, `reports/`) relative to the workspace."""

@@ -15,10 +15,12 @@ from pipelines_schema.limits import (
     ENVIRONMENT_NAME,
     LABEL_NAME,
     MAX_CONDITION_CHARACTERS,
+    MAX_CPUS,
     MAX_ENVIRONMENT_ENTRY_BYTES,
     MAX_IMAGE_CHARACTERS,
     MAX_LABEL_CHARACTERS,
     MAX_LABELS,
+    MAX_MEMORY_BYTES,
     MAX_NAME_CHARACTERS,
     MAX_PATHS,
     MAX_RETRIES,
@@ -26,6 +28,9 @@ from pipelines_schema.limits import (
     MAX_STEP_SECRETS,
     MAX_STEPS,
     MAX_TIMEOUT_SECONDS,
+    MEMORY,
+    MIN_CPUS,
+    MIN_MEMORY_BYTES,
     RESERVED_PREFIX,
 )
 from pipelines_schema.matrix import Matrix
@@ -34,7 +39,15 @@ from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_out
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_matrix import read_matrix
 from pipelines_schema.suggestions import closest
-from pipelines_schema.workflow import DEFAULT_RUN_ON, Ending, Retries, RetryCause, Step
+from pipelines_schema.workflow import (
+    DEFAULT_RUN_ON,
+    Ending,
+    Network,
+    Resources,
+    Retries,
+    RetryCause,
+    Step,
+)
 
 STEP = Vocabulary(
     where="a step",
@@ -56,12 +69,12 @@ STEP = Vocabulary(
         "matrix",
         "when",
         "secrets",
+        "network",
+        "resources",
     ),
     not_built=(
         "inputs",
         "services",
-        "resources",
-        "network",
         "reports",
         "build",
     ),
@@ -83,6 +96,8 @@ STEP = Vocabulary(
         "continueOnError": "write `allowFailure`",
         "continue-on-error": "write `allowFailure`",
         "always": "write `runOn: [success, failure]`",
+        "memory": "write `resources: {memory: 2GiB}`",
+        "cpus": "write `resources: {cpus: 2}`",
         "if": "write `when`",
         "condition": "write `when`",
         "only": "write `when`",
@@ -90,6 +105,12 @@ STEP = Vocabulary(
         "steps": "a step has no steps of its own: give each its `dependsOn`",
     },
 )
+_RESOURCES = Vocabulary(
+    where="`resources`",
+    known=("memory", "cpus"),
+    synonyms={"cpu": "write `cpus`", "mem": "write `memory`", "ram": "write `memory`"},
+)
+_MEMORY_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 _RETRIES = Vocabulary(where="`retries`", known=("max", "on"))
 _TIMEOUT_HINT = "write a duration such as `90s`, `10m` or `1h30m`"
 _RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [lost, timeout]}}`"
@@ -149,6 +170,8 @@ def read_step(
             agents=_agents(reading, fields.get("agents")),
             allow_failure=_boolean(reading, fields.get("allowFailure")),
             run_on=_run_on(reading, fields),
+            network=_network(reading, fields.get("network")),
+            resources=_resources(reading, fields.get("resources")),
             secrets=_secrets(reading, fields),
             when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
             matrix=matrix,
@@ -165,6 +188,67 @@ def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
         # A matrix with mistakes: what its keys say is no mistake a second time.
         names = [key.text for key, _ in entry.value.entries]
     return tuple(f"matrix.{name}" for name in names)
+
+
+def _network(reading: Reading, entry: Field | None) -> Network:
+    if entry is None:
+        return Network.DEFAULT
+    words = [network.value for network in Network]
+    word = reading.text(entry, "write `none` or `default`")
+    if word is not None and word not in words:
+        near = closest(word, words)
+        meant = f"did you mean `{near}`?" if near else "write `none` or `default`"
+        reading.add(entry.place, f"unknown network {shown(word)}: {meant}")
+        return Network.DEFAULT
+    return Network(word) if word else Network.DEFAULT
+
+
+def _resources(reading: Reading, entry: Field | None) -> Resources:
+    if entry is None:
+        return Resources()
+    hint = "write the limits, such as `{memory: 2GiB, cpus: 2}`"
+    node = reading.mapping(entry, hint)
+    if node is None:
+        return Resources()
+    if not node.entries:
+        reading.add(entry.place, f"{entry.label} is empty: {hint}")
+    fields = reading.fields(node, _RESOURCES)
+    return Resources(
+        memory_bytes=_memory_bytes(reading, fields.get("memory")),
+        cpus=_cpus(reading, fields.get("cpus")),
+    )
+
+
+def _memory_bytes(reading: Reading, entry: Field | None) -> int | None:
+    if entry is None or entry.is_broken:
+        return None
+    value = entry.value
+    if not isinstance(value, ScalarNode) or not re.fullmatch(MEMORY, value.text):
+        reading.add(
+            entry.place, "`memory` must be a number with its unit: write `512MiB` or `2GiB`"
+        )
+        return None
+    count, unit = value.text[:-3], value.text[-3:]
+    size = int(float(count) * _MEMORY_UNITS[unit])
+    if not MIN_MEMORY_BYTES <= size <= MAX_MEMORY_BYTES:
+        reading.add(entry.place, "`memory` must be from 4MiB to 16TiB")
+        return None
+    return size
+
+
+def _cpus(reading: Reading, entry: Field | None) -> float | None:
+    if entry is None or entry.is_broken:
+        return None
+    value = entry.value
+    text = value.text if isinstance(value, ScalarNode) else ""
+    is_number = isinstance(value, ScalarNode) and value.kind in (Kind.INTEGER, Kind.FLOAT)
+    if not is_number or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text):
+        reading.add(entry.place, "`cpus` must be a number such as `2` or `0.5`")
+        return None
+    if not MIN_CPUS <= float(text) <= MAX_CPUS:
+        reading.add(entry.place, f"`cpus` must be from {MIN_CPUS} to {MAX_CPUS}")
+        return None
+    return float(text)
 
 
 def secret_name_problem(name: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
-from pipelines_schema.workflow import Ending, RetryCause
+from pipelines_schema.workflow import Ending, Network, RetryCause
 
 FILE_NAME = "workflow.schema.json"
 
@@ -53,6 +53,7 @@ def workflow_schema() -> dict[str, Any]:
             "tag": _tag(),
             "manual": _manual(),
             "param": _param(),
+            "resources": _resources(),
             "timeout": _timeout(),
             "retries": _retries(),
             "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
@@ -116,6 +117,11 @@ def _step() -> dict[str, Any]:
             },
             "runOn": _run_on(),
             "matrix": _matrix(),
+            "network": {
+                "description": "`none`: the step has no network but its own loopback.",
+                "enum": [network.value for network in Network],
+            },
+            "resources": {"$ref": "#/$defs/resources"},
             "secrets": _secrets(),
             "when": _text(
                 "The step is skipped where this is false: an expression in CEL over `event`, "
@@ -330,6 +336,28 @@ def _run_on() -> dict[str, Any]:
             },
             ending,
         ],
+    }
+
+
+def _resources() -> dict[str, Any]:
+    limits_of = {
+        "memory": {
+            "description": "The most memory: a number with `KiB`, `MiB`, `GiB` or `TiB`.",
+            "type": "string",
+            "pattern": f"^{limits.MEMORY}$",
+        },
+        "cpus": {
+            "description": "The most processor time, in processors: `2`, `0.5`.",
+            "type": "number",
+            "minimum": limits.MIN_CPUS,
+            "maximum": limits.MAX_CPUS,
+        },
+    }
+    return {
+        "description": "The most the step may use. An engine that can't enforce a limit says so "
+        "in the step's message.",
+        **_object(limits_of),
+        "minProperties": 1,
     }
 
 

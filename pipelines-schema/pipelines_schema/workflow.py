@@ -47,6 +47,21 @@ class Retries:
         return cause in self.on and retries_done < self.max
 
 
+class Network(StrEnum):
+    DEFAULT = "default"
+    """What the engine gives."""
+    NONE = "none"
+    """Nothing but the step's own loopback interface."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """The most a step may use; None is no limit."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushTrigger:
     branches: tuple[str, ...] | None = None
@@ -100,6 +115,8 @@ class Step:
     """The build goes on, and can succeed, where the step failed."""
     run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
     """After which endings of its dependencies the step runs."""
+    network: Network = Network.DEFAULT
+    resources: Resources = field(default_factory=Resources)
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
     when: Condition | None = None
@@ -172,6 +189,9 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         agents=dict(step.agents),
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
+        network=None if step.network is Network.DEFAULT else step.network.value,
+        memoryBytes=step.resources.memory_bytes,
+        cpus=step.resources.cpus,
         secrets=list(step.secrets) or None,
         when=None
         if step.when is None
@@ -215,6 +235,8 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         agents=dict(value["agents"]),
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
+        network=Network(value.get("network", Network.DEFAULT)),
+        resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
         secrets=tuple(value.get("secrets", ())),
         when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pushrod.connection import (
 )
 
 if TYPE_CHECKING:
-    from pushrod.serving import AgentOptions
+    from pushrod.serving import AgentOptions, PatientAgent
 
 
 def parse_label(text: str) -> tuple[str, str]:
@@ -73,10 +74,23 @@ def agent(
 
 async def _work(chosen: AgentOptions, connection: Connection) -> None:
     from pushrod.serving import PatientAgent, on_signals
+    from pushrod.systemd import watched
 
     patient = PatientAgent(chosen, url=connection.url, token=connection.token)
-    with on_signals(drain=patient.begin_drain, cancel=patient.cancel_all):
-        await patient.run()
+    telling = asyncio.create_task(_tell_when_signed_in(patient))
+    try:
+        with on_signals(drain=patient.begin_drain, cancel=patient.cancel_all):
+            async with watched():
+                await patient.run()
+    finally:
+        telling.cancel()
+
+
+async def _tell_when_signed_in(patient: PatientAgent) -> None:
+    from pushrod.systemd import notify
+
+    await patient.signed_in.wait()
+    notify("READY=1", "STATUS=taking steps")
 
 
 @agent.command("token")

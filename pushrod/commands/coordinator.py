@@ -39,10 +39,12 @@ def coordinator(data: Path | None, listen: str | None, config: Path | None) -> N
 
 async def _serve(settings: Settings) -> None:
     from pushrod.serving import on_signals
+    from pushrod.systemd import watched
 
     stop = asyncio.Event()
     with on_signals(drain=stop.set, cancel=stop.set):
-        await serve_coordinator(settings, lambda url: announce(url, settings), stop)
+        async with watched():
+            await serve_coordinator(settings, lambda url: announce(url, settings), stop)
 
 
 def announce(url: str, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+LOOK_SECONDS = 5.0
+"""How often an engine that is stayed with is looked after."""
+
 
 @click.group()
 def engine() -> None:
@@ -23,11 +27,17 @@ def engine() -> None:
 
 
 @engine.command("up")
+@click.option("--stay", is_flag=True, help="Mend it until a signal comes, then end it (systemd).")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def engine_up(as_json: bool) -> None:
-    """Bring it up, unless a suitable engine is there already; print its address."""
+def engine_up(stay: bool, as_json: bool) -> None:
+    """Bring it up, unless a suitable engine is there already; print its address.
+
+    With --stay it is always the private engine, and it ends with the command.
+    """
     from agent.engines.private import up
 
+    if stay:
+        return ask_engine(_stay())
     address = ask_engine(up(say=say))
     if as_json:
         return print_json(address_json(address))
@@ -60,6 +70,33 @@ def engine_status(disk: bool, as_json: bool) -> None:
         show_status(found)
     if not found.running:
         raise click.exceptions.Exit(1)
+
+
+async def _stay() -> None:
+    """Raises EngineError when it can't be brought up, or not be mended."""
+    from agent.engines.private import EngineUnresponsiveError, down, up
+    from pushrod.serving import on_signals, print_ready
+    from pushrod.systemd import watched
+
+    stop = asyncio.Event()
+    with on_signals(drain=stop.set, cancel=stop.set, says="ending the engine"):
+        async with watched():
+            address = await up(reuse=False, say=say)
+            try:
+                print_ready(f"ready {address.url}")
+                while not await _is_set_within(stop, LOOK_SECONDS):
+                    # Steps may be running in one that is only slow.
+                    with contextlib.suppress(EngineUnresponsiveError):
+                        await up(reuse=False, say=say)
+            finally:
+                await down(say=say)
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def ask_engine(question: Coroutine[Any, Any, Result]) -> Result:

@@ -66,7 +66,7 @@ def list_tokens(options: ConnectionOptions, as_json: bool) -> None:
             one.get("name"),
             one.get("kind"),
             one.get("role"),
-            one.get("account", "all"),
+            one.get("accountId", "all"),
             age(one.get("createdAt"), now),
             age(one.get("lastUsedAt"), now) or "never",
             one.get("expiresAt", "never"),

@@ -55,7 +55,14 @@ def up(data: Path | None, listen: str | None, engine: str, slots: int | None) ->
 
     log_to_stderr()
     settings = settings_from(data, listen, None)
-    run(_run_all(settings, LocalAgent(engine=engine, slots=slots or default_slots())))
+    run(_run_watched(settings, LocalAgent(engine=engine, slots=slots or default_slots())))
+
+
+async def _run_watched(settings: Settings, local: LocalAgent) -> None:
+    from pushrod.systemd import watched
+
+    async with watched():
+        await _run_all(settings, local)
 
 
 async def _run_all(settings: Settings, local: LocalAgent) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.processes import READY, Process, Pushrod, Repository, running
+from tests.e2e.processes import READY, Api, Process, Pushrod, Repository, running
 
 WORKFLOW = """\
 name: ci
@@ -174,6 +174,24 @@ def test_an_agent_joins_with_a_registration_token(pushrod: Pushrod, tmp_path: Pa
     agent.start(r"registered as agent (\S+)")
     assert "joined" in [one["name"] for one in pushrod.api.get("/api/agents")]
     assert agent.stop() == 0
+
+
+def test_an_agents_credential_is_listed_and_ends_when_revoked(
+    pushrod: Pushrod, tmp_path: Path
+) -> None:
+    registration = command(pushrod, "agent", "token", "--account", "stolen").stdout.decode().strip()
+    asked = {"name": "stolen", "labels": {}, "slots": 1}
+    credential = Api(pushrod.api.url, registration).post("/api/agents/register", asked)["token"]
+    (listed,) = [
+        line.split("\t")
+        for line in command(pushrod, "token", "list").stdout.decode().splitlines()
+        if "agent stolen" in line
+    ]
+    (account,) = [one for one in pushrod.api.get("/api/accounts") if one["slug"] == "stolen"]
+    assert (listed[2], listed[4]) == ("agent", account["id"])
+    assert command(pushrod, "token", "revoke", listed[0]).returncode == 0
+    status, _, _ = Api(pushrod.api.url, credential).request("POST", "/api/agents/poll", b"{}")
+    assert status == 401
 
 
 @pytest.mark.parametrize(

@@ -381,3 +381,35 @@ def test_secrets_are_for_maintainers_of_the_account_alone(
         status, answer, _ = pushrod.api.request("PUT", f"{path}/{name}", {"value": value})
         assert status == 400, answer
     assert b"hunter2" not in pushrod.api.request("GET", path)[1]
+
+
+def test_a_step_without_network_has_nothing_but_loopback(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    script = "run: |\n  tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"
+    text = workflow(
+        image,
+        f"name: offline\nnetwork: none\n{script}",
+        f"name: online\nnetwork: default\n{script}",
+    )
+    build = built(pushrod, repository, "offline", text)
+    assert build["state"] == "succeeded", build
+    offline, online = (
+        set(pushrod.api.log(step_named(build, name)["id"]).decode().split())
+        for name in ("offline", "online")
+    )
+    assert "lo" in offline
+    assert not any(name.startswith(("eth", "en", "wl", "tap", "veth")) for name in offline)
+    assert offline != online
+
+
+def test_limits_hold_or_the_step_says_that_they_do_not(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes || true"
+    text = workflow(image, f"name: a\nresources: {{memory: 64MiB, cpus: 0.5}}\nrun: {script}")
+    build = built(pushrod, repository, "limits", text)
+    (step,) = build["steps"]
+    limit = str(64 * 1024 * 1024)
+    holds = limit in pushrod.api.log(step["id"]).decode().split()
+    assert holds != ("does not limit memory" in step.get("message", "")), step

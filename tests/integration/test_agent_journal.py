@@ -193,3 +193,13 @@ async def test_a_full_disk_ends_the_step_with_a_clear_failure(tmp_path: Path) ->
     assert step.completion.status is Completion.FAILED
     assert "No space left" in str(step.completion.message)
     assert 0 < len(step.log) < 4_000_000
+
+
+def test_secrets_are_never_written_to_the_journal(journal: Journal) -> None:
+    spec = SPEC.model_copy(update={"secret_names": ["KEY"], "secrets": {"KEY": "hunter2"}})
+    entry = journal.begin(spec)
+    assert entry.spec.secrets == {"KEY": "hunter2"}
+    assert b"hunter2" not in (entry.folder / "spec.json").read_bytes()
+    assert "hunter2" not in repr(entry)
+    (read,) = journal.entries()
+    assert (read.spec.secret_names, read.spec.secrets) == (["KEY"], {})

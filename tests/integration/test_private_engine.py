@@ -274,3 +274,39 @@ async def serve_version(socket: Path, version: str, component: str) -> web.AppRu
     await runner.setup()
     await web.UnixSite(runner, str(socket)).start()
     return runner
+
+
+@needs_root
+@pytest.mark.engine
+async def test_an_engine_that_is_stayed_with_is_mended_and_ends_with_the_command() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="pushrod-"))
+    places = EnginePlaces(data=folder, runtime=folder / "run", packages=engine_places().packages)
+    environment = {
+        **os.environ,
+        "PUSHROD_ENGINE_DIR": str(folder),
+        "PUSHROD_ENGINE_PACKAGES": str(places.packages),
+    }
+    staying = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pushrod", "engine", "up", "--stay"),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        assert staying.stdout is not None
+        assert await staying.stdout.readline() == f"ready unix://{places.socket}\n".encode()
+        first = recorded(places)
+        kill(first.daemon)
+        async with asyncio.timeout(60):
+            while not (await status(places=places)).running or recorded(places) == first:
+                await asyncio.sleep(0.1)
+        processes = all_processes(recorded(places))
+        staying.terminate()
+        assert await asyncio.wait_for(staying.wait(), 60) == 0
+        assert await all_end(processes)
+        assert not places.record.exists()
+    finally:
+        if staying.returncode is None:
+            staying.kill()
+            await staying.wait()
+        await down(places=places)
+        shutil.rmtree(folder)

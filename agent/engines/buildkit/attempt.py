@@ -40,11 +40,13 @@ from agent.engines.buildkit.session import (
 )
 from agent.engines.buildkit.step_graph import (
     EXIT_FILE,
+    LIMITS_FILE,
     RECORD_FOLDER,
     SECRETS,
     SOURCE_FOLDER,
     StepGraph,
     step_graph,
+    unenforced,
 )
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.outputs import collect_outputs
@@ -145,6 +147,13 @@ class _Attempt:
         await stream.write(answer.SerializeToString())
 
     @property
+    def _limits(self) -> llb.Limits | None:
+        request = self._request
+        if request.memory_bytes is None and request.cpus is None:
+            return None
+        return llb.Limits(memory_bytes=request.memory_bytes, cpus=request.cpus)
+
+    @property
     def _has_source(self) -> bool:
         return self._request.source is not None or self._request.inputs is not None
 
@@ -167,6 +176,8 @@ class _Attempt:
             script=request.script,
             source=source,
             secrets=sorted(request.secrets),
+            offline=request.offline,
+            limits=self._limits,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             timeout_seconds=request.timeout_seconds,
             include=self.include,
@@ -210,6 +221,8 @@ class _Attempt:
             return self._failed(failure.error)
         ended = await _read_end(build, ref)
         notes = await self._complete_output(build, ref) if self._keep_output else []
+        if self._limits is not None:
+            notes += unenforced(self._limits, await _read_limits(build, ref))
         if graph.outputs is None:
             await build.finish("")
         else:
@@ -363,6 +376,15 @@ class _Attempt:
         if is_gone(error):
             raise BuildFailedError(error)
         raise StepNotRunError(step_problem(self._request.image or "", error))
+
+
+async def _read_limits(build: Build, ref: str) -> str:
+    try:
+        return (await build.read_file(ref, f"/{RECORD_FOLDER}/{LIMITS_FILE}")).decode()
+    except BuildFailedError as failure:
+        if is_gone(failure.error):
+            raise
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

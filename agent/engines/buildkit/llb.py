@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.engines.buildkit.pb import ops_pb2 as pb
 
@@ -38,11 +38,23 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a process may use; engines that don't know them ignore them without a word."""
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
+CPU_PERIOD_MICROSECONDS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vertex:
     raw: bytes
     """The serialized operation; its hash is the vertex's digest, so it is never re-encoded."""
     inputs: tuple[Output, ...] = ()
     description: str = ""
+    limits: Limits | None = None
 
     @property
     def digest(self) -> str:
@@ -169,6 +181,9 @@ class Process:
     environment: Mapping[str, str]
     directory: str
     user: Owner = ROOT
+    offline: bool = False
+    """No network but loopback."""
+    limits: Limits | None = None
     mounts: Sequence[Mount] = field(default=())
     """The first is the root filesystem."""
 
@@ -181,6 +196,8 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
     meta.env.extend(f"{name}={value}" for name, value in process.environment.items())
     meta.cwd = process.directory
     meta.user = f"{process.user.uid}:{process.user.gid}"
+    if process.offline:
+        message.exec.network = pb.NONE
     inputs: list[Output] = []
     kept = 0
     for mount in process.mounts:
@@ -204,7 +221,7 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
             one.mountType = pb.CACHE
             one.cacheOpt.ID = mount.cache_id
             one.cacheOpt.sharing = pb.SHARED
-    return _vertex(message, inputs, description)
+    return replace(_vertex(message, inputs, description), limits=process.limits)
 
 
 def definition(target: Output, *, ignore_cache: frozenset[str] = frozenset()) -> pb.Definition:
@@ -215,6 +232,12 @@ def definition(target: Output, *, ignore_cache: frozenset[str] = frozenset()) ->
         operations.append(vertex.raw)
         metadata = message.metadata[vertex.digest]
         metadata.description["llb.customname"] = vertex.description
+        if vertex.limits is not None:
+            resources = metadata.linux_resources
+            resources.memory = resources.memorySwap = vertex.limits.memory_bytes or 0
+            if vertex.limits.cpus is not None:
+                resources.cpuPeriod = CPU_PERIOD_MICROSECONDS
+                resources.cpuQuota = round(vertex.limits.cpus * CPU_PERIOD_MICROSECONDS)
         metadata.ignore_cache = vertex.digest in ignore_cache
     pointer = pb.Op(inputs=[pb.Input(digest=target.vertex.digest, index=target.index)])
     operations.append(pointer.SerializeToString(deterministic=True))

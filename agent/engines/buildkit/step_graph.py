@@ -19,6 +19,7 @@ CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
+LIMITS_FILE = "limits"
 SECRETS = "/run/secrets"
 MAX_SCRIPT_BYTES = 1024 * 1024
 
@@ -52,6 +53,15 @@ for name in NAMES; do
   IFS= read -r -d '' "$name" <{secrets}/"$name"
   export "$name"
 done
+"""
+_LIMITS = """\
+# What limits hold, since an engine that does not know ours says nothing.
+for file in memory.max memory/memory.limit_in_bytes; do
+  read -r value <"/sys/fs/cgroup/$file" && echo "memory $value"
+done >"$record/{limits_file}"
+for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do
+  read -r value rest <"/sys/fs/cgroup/$file" && echo "cpu $value" && break
+done >>"$record/{limits_file}"
 """
 _RUN_DIRECT = """\
 watch "$1" &
@@ -109,15 +119,23 @@ class StepGraph:
     """The files to collect, in COLLECTED_FOLDER."""
 
 
-def wrapper(*, keep_output: bool, secrets: Sequence[str] = ()) -> str:
+def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool = False) -> str:
     """The script of the container's first process.
 
     With `keep_output` it copies the script's stdout and stderr to the record. `secrets` are names
-    of files to export: as the engine's own variables they would stand in its history.
+    of files to export: as the engine's own variables they would stand in its history. With
+    `keep_limits` the limits that hold are in the record, too.
     """
-    exports = _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else ""
-    text = _START + exports + (_RUN_RECORDED if keep_output else _RUN_DIRECT) + _END
-    return text.format(private=PRIVATE, exit_file=EXIT_FILE, secrets=SECRETS)
+    parts = [
+        _START,
+        _LIMITS if keep_limits else "",
+        _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
+        _RUN_RECORDED if keep_output else _RUN_DIRECT,
+        _END,
+    ]
+    return "".join(parts).format(
+        private=PRIVATE, exit_file=EXIT_FILE, secrets=SECRETS, limits_file=LIMITS_FILE
+    )
 
 
 def script_problem(script: str) -> str | None:
@@ -134,6 +152,31 @@ def script_problem(script: str) -> str | None:
             "put the bulk of it into a file of the repository"
         )
     return None
+
+
+def unenforced(asked: llb.Limits, record: str) -> list[str]:
+    """For people: the limits asked for that the wrapper did not find in force."""
+    found = dict(line.split(" ", 1) for line in record.splitlines() if " " in line)
+    wanted = {
+        "memory": ("memory", asked.memory_bytes),
+        "cpus": (
+            "cpu",
+            None if asked.cpus is None else round(asked.cpus * llb.CPU_PERIOD_MICROSECONDS),
+        ),
+    }
+    names = [
+        name
+        for name, (key, limit) in wanted.items()
+        if limit is not None and not 0 < _number(found.get(key, "")) <= limit
+    ]
+    if not names:
+        return []
+    return [f"resources: this engine does not limit {' and '.join(names)}; a buildkitd can."]
+
+
+def _number(text: str) -> int:
+    """-1 for `max` and what is unknown."""
+    return int(text) if text.isdecimal() else -1
 
 
 def cache_problem(cache_mounts: Sequence[CacheMount]) -> str | None:
@@ -160,6 +203,8 @@ def step_graph(
     script: str,
     source: llb.Output | None,
     secrets: Sequence[str] = (),
+    offline: bool = False,
+    limits: llb.Limits | None = None,
     cache_mounts: Sequence[CacheMount],
     timeout_seconds: float,
     include: tuple[str, ...],
@@ -186,7 +231,9 @@ def step_graph(
             llb.File(path=f"/{SCRIPT_FOLDER}/script", content=script.encode()),
             llb.File(
                 path=f"/{SCRIPT_FOLDER}/wrapper",
-                content=wrapper(keep_output=keep_output, secrets=secrets).encode(),
+                content=wrapper(
+                    keep_output=keep_output, secrets=secrets, keep_limits=limits is not None
+                ).encode(),
             ),
         ],
         description="script",
@@ -227,6 +274,8 @@ def step_graph(
             environment=environment,
             directory=WORKSPACE,
             user=owner,
+            offline=offline,
+            limits=limits,
             mounts=mounts,
         ),
         platform=platform,

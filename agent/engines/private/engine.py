@@ -75,16 +75,29 @@ async def down(*, say: Say = say_on_stderr, places: EnginePlaces | None = None) 
     return True
 
 
-async def status(*, measure_disk: bool = False, places: EnginePlaces | None = None) -> EngineStatus:
-    """How the machine's engine is; starts and changes nothing."""
+def say_nothing(_message: str) -> None:
+    """The `say` of who only asks."""
+
+
+async def status(
+    *,
+    measure_disk: bool = False,
+    places: EnginePlaces | None = None,
+    answer_seconds: float = PING_SECONDS,
+    say: Say = say_nothing,
+) -> EngineStatus:
+    """How the machine's engine is; starts and changes nothing.
+
+    `say` is told why an engine of the system isn't suitable.
+    """
     places = places or engine_places()
     if os.geteuid() != 0 and _may_use(engine_places_of_root()):
         places = engine_places_of_root()
     disk_bytes = await asyncio.to_thread(folder_bytes, places.data) if measure_disk else None
     record = read_record(places.record)
     if record is not None:
-        return await asyncio.to_thread(_private_status, places, record, disk_bytes)
-    system = await asyncio.to_thread(find_system_engine, lambda _: None)
+        return await asyncio.to_thread(_private_status, places, record, disk_bytes, answer_seconds)
+    system = await asyncio.to_thread(find_system_engine, say, answer_seconds)
     return EngineStatus(
         running=system is not None,
         data=places.data,
@@ -136,9 +149,9 @@ def _address(places: EnginePlaces, record: EngineRecord) -> EngineAddress:
 
 
 def _private_status(
-    places: EnginePlaces, record: EngineRecord, disk_bytes: int | None
+    places: EnginePlaces, record: EngineRecord, disk_bytes: int | None, answer_seconds: float
 ) -> EngineStatus:
-    problem = _problem(places, record)
+    problem = _problem(places, record, answer_seconds)
     running = are_all_alive(record) and problem is None
     return EngineStatus(
         running=running,
@@ -152,14 +165,14 @@ def _private_status(
     )
 
 
-def _problem(places: EnginePlaces, record: EngineRecord) -> str | None:
+def _problem(places: EnginePlaces, record: EngineRecord, answer_seconds: float) -> str | None:
     mend = "`pushrod engine up` mends it"
     if not are_all_alive(record):
         return f"its processes have died: {mend}"
     if not has_network(record):
         return f"its network has died: {mend}"
-    if not answers_ping(places.socket, timeout_seconds=PING_SECONDS):
-        return f"it lives but didn't answer within {PING_SECONDS} s"
+    if not answers_ping(places.socket, timeout_seconds=answer_seconds):
+        return f"it lives but didn't answer within {answer_seconds:g} s"
     return None
 
 

@@ -22,10 +22,10 @@ def system_sockets(environment: Mapping[str, str]) -> list[Path]:
     return [Path(chosen.removeprefix("unix://"))] if chosen.startswith("unix://") else []
 
 
-def find_system_engine(say: Say) -> EngineAddress | None:
+def find_system_engine(say: Say, answer_seconds: float = PROBE_SECONDS) -> EngineAddress | None:
     """A system engine that is new enough (Engine 26, BuildKit 0.13); says why one isn't taken."""
     for socket in system_sockets(os.environ):
-        found = ask_version(socket, timeout_seconds=PROBE_SECONDS)
+        found = ask_version(socket, timeout_seconds=answer_seconds)
         if found is None:
             continue
         if found.is_docker and found.major >= OLDEST_ENGINE:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.settings import Settings, SettingsError, load_settings
+from coordinator.settings import Settings, SettingsError, load_settings, reference
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -90,3 +92,14 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
 def test_an_address_has_a_host_and_a_port(listen: str, host: str, port: int) -> None:
     settings = load_settings(listen=listen, environ={})
     assert (settings.host, settings.port) == (host, port)
+
+
+def test_the_reference_in_the_guide_is_that_of_the_code() -> None:
+    remedy = "python -m coordinator.settings > docs/settings.md"
+    assert (DOCS / "settings.md").read_text() == reference(), remedy
+
+
+def test_the_reference_names_each_setting_with_its_default_and_bounds() -> None:
+    text = reference()
+    assert all(f"| `{name}` | `PUSHROD_{name.upper()}` |" in text for name in Settings.model_fields)
+    assert "| `20` | 1 to 3600 |" in text

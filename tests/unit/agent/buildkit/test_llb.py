@@ -117,3 +117,30 @@ def test_a_cache_mount_is_shared_by_all_that_name_it() -> None:
         "pip",
         pb.SHARED,
     )
+
+
+def test_limits_stand_beside_the_operation_so_that_its_digest_stays() -> None:
+    platform = llb.Platform(architecture="amd64")
+
+    def definition_with(limits: llb.Limits | None) -> pb.Definition:
+        mounts = [llb.Mount(destination="/", source=llb.image("a", platform), keep=True)]
+        process = llb.Process(
+            arguments=("true",), environment={}, directory="/", mounts=mounts, limits=limits
+        )
+        vertex = llb.execute(process, platform=platform, description="x")
+        return llb.definition(vertex.output(0))
+
+    free, limited = definition_with(None), definition_with(llb.Limits(memory_bytes=1024, cpus=1.5))
+    assert getattr(free, "def") == getattr(limited, "def")
+    resources = [
+        one.linux_resources for one in limited.metadata.values() if one.linux_resources.memory
+    ]
+    assert [(r.memory, r.memorySwap, r.cpuPeriod, r.cpuQuota) for r in resources] == [
+        (1024, 1024, 100_000, 150_000)
+    ]
+
+
+def test_a_process_without_network_says_so_in_its_operation() -> None:
+    process = llb.Process(arguments=("true",), environment={}, directory="/", offline=True)
+    vertex = llb.execute(process, platform=llb.Platform(architecture="amd64"), description="x")
+    assert pb.Op.FromString(vertex.raw).exec.network == pb.NONE

@@ -12,6 +12,7 @@ from agent.engines.buildkit.step_graph import (
     cache_problem,
     script_problem,
     step_graph,
+    unenforced,
     wrapper,
 )
 from agent.engines.protocol import CacheMount
@@ -112,3 +113,27 @@ def test_the_wrapper_is_sound_bash(keep_output: bool) -> None:
     checked = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
 
     assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+def test_limits_that_are_in_force_need_no_word() -> None:
+    asked = llb.Limits(memory_bytes=1024, cpus=0.5)
+    assert unenforced(asked, "memory 1024\ncpu 50000\n") == []
+    assert unenforced(llb.Limits(), "") == []
+
+
+@pytest.mark.parametrize("record", ["", "memory max\ncpu max\n", "memory 99999999\ncpu -1\n"])
+def test_limits_that_are_not_in_force_are_named(record: str) -> None:
+    asked = llb.Limits(memory_bytes=1024, cpus=0.5)
+    (note,) = unenforced(asked, record)
+    assert "does not limit memory and cpus" in note
+
+
+def test_no_secret_stands_in_the_graph_but_its_name() -> None:
+    text = wrapper(keep_output=False, secrets=["TOKEN"])
+    assert "for name in TOKEN; do" in text
+    mount = llb.Mount(destination="/run/secrets/TOKEN", secret_id="TOKEN", owner=llb.ROOT)
+    process = llb.Process(arguments=("true",), environment={}, directory="/", mounts=[mount])
+    vertex = llb.execute(process, platform=llb.Platform(architecture="amd64"), description="x")
+    operation = pb.Op.FromString(vertex.raw)
+    assert operation.exec.mounts[0].mountType == pb.SECRET
+    assert operation.exec.mounts[0].secretOpt.mode == 0o400

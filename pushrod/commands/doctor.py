@@ -1,0 +1,111 @@
+"""`pushrod doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pushrod.commands.coordinator import LISTEN_HELP
+from pushrod.connection import (
+    ConnectionOptions,
+    connection_options,
+    default_data_folder,
+    read_token,
+    resolve_url,
+)
+from pushrod.presentation import print_json, printable
+
+if TYPE_CHECKING:
+    from pushrod.doctor.finding import Finding
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The data folder to look at (or PUSHROD_DATA).",
+)
+@click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
+@click.option("--engine", default="auto", show_default=True, help="As for `pushrod up`, or none.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def doctor(
+    options: ConnectionOptions,
+    data: Path | None,
+    listen: str | None,
+    engine: str,
+    as_json: bool,
+) -> None:
+    """Say what this machine lacks, and the command that mends it; changes nothing.
+
+    With --url (or PUSHROD_URL) also whether that coordinator answers and takes the token.
+    Exit code 1 when something fails.
+    """
+    from pushrod.client import run
+    from pushrod.commands.coordinator import settings_from
+    from pushrod.doctor.finding import finding_json, is_fit
+
+    settings = settings_from(data or default_data_folder(), listen, None)
+    place = (settings.host, settings.port)
+    findings = run(_look(options, settings.data, place, engine))
+    if as_json:
+        print_json({"fit": is_fit(findings), "findings": [finding_json(f) for f in findings]})
+    else:
+        _show(findings)
+    if not is_fit(findings):
+        raise click.exceptions.Exit(1)
+
+
+async def _look(
+    options: ConnectionOptions, data: Path, listen: tuple[str, int], engine: str
+) -> list[Finding]:
+    """The checks that wait for somebody run at the same time."""
+    from pushrod.doctor import machine
+    from pushrod.doctor.engine import check_engine
+
+    async with asyncio.TaskGroup() as group:
+        asking_engine = group.create_task(check_engine(engine))
+        asking_coordinator = group.create_task(_look_at_coordinator(options))
+        threads = [
+            group.create_task(asyncio.to_thread(*check))
+            for check in (
+                (machine.check_python,),
+                (machine.check_libraries,),
+                (machine.check_git,),
+                (machine.check_curl,),
+                (machine.check_folder, "data folder", data),
+                (machine.check_port, *listen),
+                (machine.check_clock,),
+            )
+        ]
+    found = [thread.result() for thread in threads]
+    return [*found, *asking_engine.result(), *asking_coordinator.result()]
+
+
+async def _look_at_coordinator(options: ConnectionOptions) -> list[Finding]:
+    """Nothing where none was named."""
+    if options.url is None and not os.environ.get("PUSHROD_URL"):
+        return []
+    from pushrod.doctor.coordinator import check_coordinator
+
+    token = os.environ.get("PUSHROD_TOKEN", "").strip() or None
+    if options.token_file is not None:
+        token = await asyncio.to_thread(read_token, options.token_file)
+    return await check_coordinator(resolve_url(options), token)
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        word = finding.verdict.value
+        mark = click.style(f"{word:4}", fg=COLOURS[word])
+        click.echo(f"{mark}  {finding.name:{width}}  {printable(finding.says)}")
+        if finding.remedy is not None:
+            click.echo(f"{'':{width + 8}}→ {printable(finding.remedy)}")

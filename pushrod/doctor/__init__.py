@@ -1,0 +1,1 @@
+"""What pushrod needs of a machine, looked at without changing anything."""
