@@ -4,6 +4,8 @@ A work tree is lent to any number of readers of its commit. It goes to another c
 nobody reads, and then only what differs is rewritten: files that stay keep their times, so that
 incremental sync and cached builds have something to build on. There is no `.git` in it, and its
 bytes are those of the commit: no line-end conversion, no filters.
+
+`source_files` is imported with the first source: libgit2 takes 11 MB, which an idle agent spares.
 """
 
 from __future__ import annotations
@@ -15,16 +17,12 @@ import os
 import random
 import re
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pygit2
-from pygit2.enums import FileMode
 
 from agent.journal import remove_folder
 from agent.lease import retry_delay_seconds
@@ -326,7 +324,9 @@ def _ready_mirror(mirror: Path) -> None:
     if not (mirror / "HEAD").exists():
         remove_folder(mirror)
         mirror.parent.mkdir(mode=0o700, exist_ok=True)
-        pygit2.init_repository(str(mirror), bare=True)
+        from agent import source_files
+
+        source_files.make_mirror(mirror)
     for folder, _, files in os.walk(mirror):
         for name in files:
             if name.endswith(".lock"):
@@ -339,14 +339,9 @@ def _ready_mirror(mirror: Path) -> None:
 
 
 def _has_commit(mirror: Path, commit: str) -> bool:
-    """Whether commit and tree are here; the ref says that the fetch came to its end."""
-    try:
-        repository = pygit2.Repository(str(mirror))
-        return isinstance(repository.get(commit), pygit2.Commit) and (
-            f"refs/pushrod/{commit}" in repository.references
-        )
-    except (pygit2.GitError, KeyError, ValueError):
-        return False
+    from agent import source_files
+
+    return source_files.has_commit(mirror, commit)
 
 
 async def _switch(mirror: Path, tree: WorkTree, commit: str) -> None:
@@ -365,106 +360,6 @@ async def _switch(mirror: Path, tree: WorkTree, commit: str) -> None:
 
 def _rewrite(mirror: Path, tree: WorkTree, before: str | None, commit: str) -> None:
     """Make the tree's files those of the commit. Raises SourceError."""
-    try:
-        tree.commit_file.unlink(missing_ok=True)
-        repository = pygit2.Repository(str(mirror))
-        new = repository[commit].peel(pygit2.Tree)
-        if not _changed_in_place(repository, tree, before, new):
-            remove_folder(tree.folder)
-            tree.files.mkdir(parents=True)
-            _Rewriting(repository, tree.files).apply(None, new)
-        tree.commit_file.write_text(commit, "ascii")
-    except (OSError, pygit2.GitError, KeyError, ValueError) as error:
-        raise SourceError(f"the source at {commit} can't be laid out: {error}") from error
+    from agent import source_files
 
-
-def _changed_in_place(
-    repository: pygit2.Repository, tree: WorkTree, before: str | None, new: pygit2.Tree
-) -> bool:
-    """Rewrite what differs from the commit before; False if that commit is no longer known."""
-    if before is None or not tree.files.is_dir():
-        return False
-    try:
-        old = repository[before].peel(pygit2.Tree)
-        _Rewriting(repository, tree.files).apply(old, new)
-    except (OSError, KeyError, ValueError, pygit2.GitError) as error:
-        logger.info("work tree %s is made anew: %r", tree.folder, error)
-        return False
-    return True
-
-
-class _Rewriting:
-    """Applies the difference of two trees to a folder; subtrees that are equal aren't looked at."""
-
-    def __init__(self, repository: pygit2.Repository, root: Path) -> None:
-        self._repository = repository
-        self._root = os.fsencode(root)
-
-    def apply(self, old: pygit2.Tree | None, new: pygit2.Tree) -> None:
-        todo = [(self._root, old, new)]
-        while todo:
-            folder, before, after = todo.pop()
-            had = _entries(before)
-            wanted = _entries(after)
-            for name in had.keys() - wanted.keys():
-                _remove(os.path.join(folder, name))
-            for name, entry in wanted.items():
-                path = os.path.join(folder, name)
-                earlier = had.get(name)
-                if earlier is not None and _same(earlier, entry):
-                    continue
-                if entry.filemode == FileMode.TREE:
-                    below = self._enter(path, earlier)
-                    todo.append((path, below, self._repository[entry.id].peel(pygit2.Tree)))
-                else:
-                    _remove(path)
-                    self._write(path, entry)
-
-    def _enter(self, path: bytes, earlier: pygit2.Object | None) -> pygit2.Tree | None:
-        """Make the folder, unless it is there; return the tree it holds."""
-        if earlier is not None and earlier.filemode == FileMode.TREE:
-            return self._repository[earlier.id].peel(pygit2.Tree)
-        _remove(path)
-        os.mkdir(path, 0o755)
-        return None
-
-    def _write(self, path: bytes, entry: pygit2.Object) -> None:
-        if entry.filemode == FileMode.COMMIT:
-            os.mkdir(path, 0o755)  # a submodule: an empty folder, as in a plain clone
-            return
-        data = self._repository[entry.id].peel(pygit2.Blob).data
-        if entry.filemode == FileMode.LINK:
-            os.symlink(data, path)
-            return
-        mode = 0o755 if entry.filemode == FileMode.BLOB_EXECUTABLE else 0o644
-        # Exclusive, and a parent is always a folder made here: nothing is written through a link.
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        with open(number, "wb") as file:
-            os.fchmod(number, mode)
-            file.write(data)
-
-
-def _entries(tree: pygit2.Tree | None) -> dict[bytes, pygit2.Object]:
-    """The entries by name. Raises ValueError for names that no honest tree has."""
-    entries: dict[bytes, pygit2.Object] = {}
-    for entry in tree or ():
-        name = entry.raw_name or b""
-        if name in (b"", b".", b"..") or name.lower() == b".git" or b"/" in name or name in entries:
-            raise ValueError(f"the commit has an impossible file name {name!r}")
-        entries[name] = entry
-    return entries
-
-
-def _same(one: pygit2.Object, other: pygit2.Object) -> bool:
-    return one.id == other.id and one.filemode == other.filemode
-
-
-def _remove(path: bytes) -> None:
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if stat.S_ISDIR(status.st_mode):
-        remove_folder(Path(os.fsdecode(path)))
-    else:
-        os.unlink(path)
+    source_files.rewrite(mirror, tree, before, commit)

@@ -305,7 +305,7 @@ class StepRun:
 
     async def _store_outputs(self) -> None:
         report = self._entry.report
-        if report is None or self._entry.phase is Phase.STORED:
+        if report is None or self._entry.phase is Phase.STORED or not self._entry.spec.output_paths:
             return
         if report.reason is not CompletionReason.LOST:
             try:

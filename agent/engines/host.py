@@ -15,6 +15,7 @@ import marshal
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from agent.engines.protocol import (
     StepRequest,
     StepResult,
 )
+from agent.journal import remove_folder
 from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.log_frames import Stream
 
@@ -42,6 +44,9 @@ ROOT_WORK_FOLDER = Path("/var/lib/pushrod-work")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ATTEMPT_VARIABLE = "PUSHROD_HOST_ATTEMPT"
 """In the environment of every process of an attempt, so that `reap` finds them."""
+MAX_ATTEMPT_ID_CHARACTERS = 200
+SMALL_TREE_ENTRIES = 500
+"""So many files are handled here; for more, a process is started."""
 PIPE_BYTES = 1 << 20
 SUPERVISOR_END_SECONDS = 10.0
 SUPERVISOR_GRACE_SECONDS = 1.0
@@ -171,6 +176,7 @@ class HostEngine:
             raise ValueError("scripts never run as root: the host engine's uid must be positive")
         self._work_dir = work_dir
         self._uid = uid if os.geteuid() == 0 else None
+        self._nursery = Nursery()
 
     async def check(self) -> EngineInfo:
         """Make the work folder. Raises EngineUnavailable where bash is missing or it can't."""
@@ -187,6 +193,7 @@ class HostEngine:
 
     async def close(self) -> None:
         """Leave no empty folders; caches stay for the next start."""
+        self._nursery.close()
         for folder in (self._work_dir / "attempts", self._work_dir / "caches", self._work_dir):
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -260,7 +267,7 @@ class HostEngine:
         """Link the caches, then make everything the script's user's own."""
         for place, cache_id in caches.links.items():
             self._link_cache(place, self._work_dir / "caches" / cache_id, folders)
-        if self._uid is not None:
+        if self._uid is not None and not _own_small_tree(folders.root, self._uid):
             _own_tree(folders.root, self._uid)
 
     def _link_cache(self, place: Path, cache: Path, folders: AttemptFolders) -> None:
@@ -289,6 +296,7 @@ class HostEngine:
     ) -> StepResult:
         path = os.environ.get("PATH", DEFAULT_PATH)
         process = SupervisedScript(
+            nursery=self._nursery,
             attempt_id=request.attempt_id,
             argv=[bash, "-e", "-o", "pipefail", str(folders.script)],
             env=script_environment(request, folders, path=path),
@@ -300,12 +308,63 @@ class HostEngine:
         return await process.run(request.timeout_seconds)
 
 
+class Nursery:
+    """The process that forks the supervisors: started by the first script, anew if it is gone."""
+
+    def __init__(self) -> None:
+        self._socket: int | None = None
+        self._process = 0
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the nursery; supervisors that it forked go on."""
+        if self._socket is not None:
+            os.close(self._socket)
+            self._socket = None
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._process, 0)
+
+    def fork(self, attempt_id: str, descriptors: Sequence[int]) -> None:
+        """Have a supervisor forked that gets the descriptors. Raises OSError."""
+        try:
+            self._send(attempt_id, descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close()
+            self._send(attempt_id, descriptors)
+
+    def _send(self, attempt_id: str, descriptors: Sequence[int]) -> None:
+        if self._socket is None:
+            self._socket = self._start()
+        with socket.socket(fileno=os.dup(self._socket)) as connection:
+            socket.send_fds(connection, [attempt_id.encode()], descriptors)
+
+    def _start(self) -> int:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, its:
+            program = str(Path(__file__).with_name("supervisor.py"))
+            self._process = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", "-B", program, "3"],
+                # The place in which each supervisor writes its attempt's id.
+                {ATTEMPT_VARIABLE: "-" * MAX_ATTEMPT_ID_CHARACTERS},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, its.fileno(), 3),
+                    *((os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_RDWR, 0) for n in range(3)),
+                ],
+                setsid=True,
+            )
+            return ours.detach()
+
+
 class SupervisedScript:
     """One script below its supervisor: started, read, and ended as a whole."""
 
     def __init__(
         self,
         *,
+        nursery: Nursery,
         attempt_id: str,
         argv: Sequence[str],
         env: Mapping[str, str],
@@ -314,6 +373,7 @@ class SupervisedScript:
         offline: bool,
         output: OutputSink,
     ) -> None:
+        self._nursery = nursery
         self._attempt_id = attempt_id
         self._request = marshal.dumps(
             {
@@ -333,7 +393,7 @@ class SupervisedScript:
         ended = asyncio.Event()
         lines: list[bytes] = []
         try:
-            supervisor = self._start(stdout, stderr, status, control)
+            self._start(stdout, stderr, status, control)
             drains = [
                 self._read_into_output(loop, stdout, Stream.STDOUT),
                 self._read_into_output(loop, stderr, Stream.STDERR),
@@ -343,7 +403,7 @@ class SupervisedScript:
                 timed_out = not await _within(ended, timeout_seconds)
             finally:
                 control.close_writer()
-                await asyncio.shield(self._end(supervisor, ended))
+                await asyncio.shield(self._end(lines, ended))
                 for drain in drains:
                     drain()
             return _result(b"".join(lines), timed_out, timeout_seconds)
@@ -351,26 +411,18 @@ class SupervisedScript:
             for pipe in pipes:
                 pipe.close(loop)
 
-    def _start(
-        self, stdout: _Pipe, stderr: _Pipe, status: _Pipe, control: _Pipe
-    ) -> subprocess.Popen[bytes]:
-        program = Path(__file__).with_name("supervisor.py")
+    def _start(self, stdout: _Pipe, stderr: _Pipe, status: _Pipe, control: _Pipe) -> None:
         request = os.memfd_create("pushrod-request")
-        os.write(request, self._request)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", str(program), str(status.write), str(request)],
-            stdin=control.read,
-            stdout=stdout.write,
-            stderr=stderr.write,
-            pass_fds=[status.write, request],
-            env={ATTEMPT_VARIABLE: self._attempt_id},
-            cwd="/",
-            start_new_session=True,
-        )
-        os.close(request)
+        try:
+            os.write(request, self._request)
+            self._nursery.fork(
+                self._attempt_id,
+                [control.read, stdout.write, stderr.write, status.write, request],
+            )
+        finally:
+            os.close(request)
         for pipe in (stdout, stderr, status):
             pipe.close_writer()
-        return process
 
     def _read_into_output(
         self, loop: asyncio.AbstractEventLoop, pipe: _Pipe, stream: Stream
@@ -383,15 +435,17 @@ class SupervisedScript:
         _read_pipe(loop, pipe, take, None)
         return lambda: _drain(pipe, take)
 
-    async def _end(self, supervisor: subprocess.Popen[bytes], ended: asyncio.Event) -> None:
+    async def _end(self, lines: list[bytes], ended: asyncio.Event) -> None:
         """Wait for the supervisor to end everything; where it can't (was killed), do it here."""
         try:
             async with asyncio.timeout(SUPERVISOR_END_SECONDS):
                 await ended.wait()
         except TimeoutError:
-            supervisor.kill()
-        code = await asyncio.to_thread(supervisor.wait)
-        if code != 0:
+            # It holds its status open, so the number is still its own.
+            if pid := _status_words(b"".join(lines)).get(b"supervisor"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        if b"exited" not in _status_words(b"".join(lines)):
             await asyncio.to_thread(_end_marked, self._attempt_id, 0.0)
 
 
@@ -466,9 +520,13 @@ def _drain(pipe: _Pipe, take: Callable[[bytes], None]) -> None:
         take(data)
 
 
+def _status_words(status: bytes) -> dict[bytes, bytes]:
+    return dict(line.partition(b" ")[::2] for line in reversed(status.splitlines()))
+
+
 def _result(status: bytes, timed_out: bool, timeout_seconds: float) -> StepResult:
     """What the supervisor's status lines mean."""
-    words = dict(line.partition(b" ")[::2] for line in reversed(status.splitlines()))
+    words = _status_words(status)
     if timed_out:
         message = f"The script ran longer than its timeout of {timeout_seconds:g} s."
         return StepResult(outcome=Outcome.TIMED_OUT, message=message)
@@ -513,6 +571,24 @@ async def _copy_tree(source: Path, target: Path) -> None:
         raise OSError(f"copying to the workspace: {errors.decode('utf-8', 'replace').strip()}")
 
 
+def _own_small_tree(root: Path, uid: int) -> bool:
+    """Give a folder that nobody else can enter yet to the user; False if it holds too much.
+
+    A process of its own would take longer than this for a few files.
+    """
+    found = [str(root)]
+    for folder in found:
+        if not os.path.islink(folder) and os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                found += [entry.path for entry in entries]
+        if len(found) > SMALL_TREE_ENTRIES:
+            return False
+    # The root last: until then only we can get in.
+    for path in reversed(found):
+        os.lchown(path, uid, uid)
+    return True
+
+
 def _own_tree(root: Path, uid: int) -> None:
     # chown and rm rather than os.walk and shutil: those recurse, and a tree can be any depth.
     _run_tool("chown", "-hR", f"{uid}:{uid}", "--", str(root))
@@ -520,10 +596,8 @@ def _own_tree(root: Path, uid: int) -> None:
 
 def remove_tree(root: Path) -> None:
     """Remove a folder, also where scripts took the rights away; links are never followed."""
-    if not os.path.lexists(root):
-        return
     try:
-        _run_tool("rm", "-rf", "--", str(root))
+        remove_folder(root)
     except OSError:
         _run_tool("chmod", "-R", "u+rwx", "--", str(root))
         _run_tool("rm", "-rf", "--", str(root))

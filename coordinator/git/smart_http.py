@@ -7,7 +7,9 @@ project id of a database row, never from the URL.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -49,6 +51,10 @@ _NO_CACHE = {
     "Pragma": "no-cache",
 }
 _CUT_OFF_ERRORS = (web.RequestPayloadError, HttpProcessingError, ConnectionError)
+
+
+VERSION_2 = "version=2"
+_MAX_KNOWN_CAPABILITIES = 64
 
 
 class GitService(StrEnum):
@@ -117,6 +123,7 @@ class GitHttpBackend:
         self._deadline_seconds = deadline_seconds
         self._slots = {service: asyncio.Semaphore(max_processes) for service in GitService}
         self._announcements: set[asyncio.Task[Sequence[str]]] = set()
+        self._known_capabilities: dict[tuple[bytes, str, int], bytes] = {}
 
     async def info_refs(
         self, request: web.Request, project_id: str, service: str
@@ -129,7 +136,41 @@ class GitHttpBackend:
             "QUERY_STRING": f"service={service}",
         }
         call = _Call(service=GitService(service), environment=environment, max_body_bytes=0)
+        if call.service is GitService.UPLOAD_PACK and environment.get("GIT_PROTOCOL") == VERSION_2:
+            return await self._capabilities(request, repository_path(self._root, project_id), call)
         return await self._streamed(request, call)
+
+    async def _capabilities(
+        self, request: web.Request, repository: Path, call: _Call
+    ) -> web.StreamResponse:
+        """Protocol version 2 begins with what git can do, and not with the refs.
+
+        That depends on git and the repository's configuration alone, so a git is started for it
+        once for each of these, which spares every fetch two processes.
+        """
+        made_of = await asyncio.to_thread(_origin_of_capabilities, repository)
+        body = self._known_capabilities.get(made_of) if made_of else None
+        if made_of is None or body is None:
+            answer = await self._answer_of(request, call)
+            if answer is None or answer.status != 200 or made_of is None:
+                return await self._streamed(request, call)
+            if len(self._known_capabilities) >= _MAX_KNOWN_CAPABILITIES:
+                self._known_capabilities.clear()
+            body = self._known_capabilities[made_of] = answer.body
+        return web.Response(
+            body=body,
+            headers={"Content-Type": f"application/x-{call.service}-advertisement", **_NO_CACHE},
+        )
+
+    async def _answer_of(self, request: web.Request, call: _Call) -> _CgiAnswer | None:
+        """git's whole answer to a request without a body; None if there is none."""
+        try:
+            async with self._exchange(request, call) as exchange:
+                feed = await exchange.feeding
+                answer = await _read_whole_answer(exchange.process)
+        except TimeoutError:
+            return None
+        return answer if feed is _Feed.COMPLETE else None
 
     async def rpc(
         self,
@@ -330,6 +371,16 @@ class GitHttpBackend:
         if call.service is GitService.UPLOAD_PACK:
             return _refusal(413, f"A fetch may send at most {_MAX_FETCH_REQUEST_BYTES} bytes.")
         return _refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
+
+
+def _origin_of_capabilities(repository: Path) -> tuple[bytes, str, int] | None:
+    """The repository's configuration and which git it is; None where either can't be read."""
+    git = shutil.which("git")
+    try:
+        config = (repository / "config").read_bytes()
+        return (config, git, os.stat(git).st_mtime_ns) if git else None
+    except OSError:
+        return None
 
 
 async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:

@@ -342,7 +342,8 @@ class Runner:
             self.core.news.publish(build_topic(step.build_id))
             self.core.news.publish(log_topic(attempt.id))
             self.dispatch.wake()
-            self._fold_log(attempt)
+            if digest.size:  # of an empty log nothing is stored that could be folded
+                self._fold_log(attempt)
 
         try:
             ended, state = await self.core.database.write(finish, committed=committed)

@@ -1,4 +1,7 @@
-"""`make bench`: pushrod's own numbers, each beside the floor it stands on."""
+"""`make bench`: pushrod's own numbers, each beside the floor it stands on.
+
+`python -m tests.benchmarks [NAME…]` measures those of the given names alone.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,46 @@ import os
 import platform
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import push_latency, step_overhead
+from tests.benchmarks import log_throughput, memory, push_latency, step_overhead, throughput
+from tests.benchmarks.samples import Row, table
+
+BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
+    "memory": memory.measure,
+    "push": push_latency.measure_host,
+    "push-buildkit": push_latency.measure_buildkit,
+    "steps": step_overhead.measure,
+    "builds": throughput.measure,
+    "log": log_throughput.measure,
+}
 
 
-def main() -> None:
-    sys.stdout.write(f"{os.cpu_count()} CPUs, Python {platform.python_version()}\n")
-    for benchmark in (push_latency, step_overhead):
+def main(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    rows: list[Row] = []
+    for name in names or list(BENCHMARKS):
+        began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="pushrod-bench-") as folder:
-            for line in benchmark.measure(Path(folder) / "pushrod"):
-                sys.stdout.write(line + "\n")
-                sys.stdout.flush()
+            rows += BENCHMARKS[name](Path(folder) / "pushrod")
+        sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
+    sys.stdout.write(f"{machine()}\n\n{table(rows)}\n")
+
+
+def machine() -> str:
+    """What the numbers were measured on, and how busy others kept it."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} CPUs, "
+        f"{memory_bytes / 2**30:.0f} GiB, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[1]:.1f}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

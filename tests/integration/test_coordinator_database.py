@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.storage import migrate
-from coordinator.storage.database import Database, DatabaseClosed
+from coordinator.storage.database import Database, DatabaseClosed, TransactionMayNotWait
 from coordinator.storage.tables import metadata
 
 
@@ -89,16 +90,16 @@ async def test_a_failed_write_is_not_announced(database: Database) -> None:
 async def test_a_write_whose_caller_is_cancelled_is_committed_and_announced(
     database: Database,
 ) -> None:
-    entered, go = asyncio.Event(), asyncio.Event()
+    entered, go = threading.Event(), threading.Event()
     announced: list[int] = []
 
     async def slow(connection: AsyncConnection) -> int:
         entered.set()
-        await go.wait()
+        go.wait(5)
         return await increase(connection)
 
     running = asyncio.create_task(database.write(slow, committed=announced.append))
-    await entered.wait()
+    assert await asyncio.to_thread(entered.wait, 5)
     queued = asyncio.create_task(database.write(increase, committed=announced.append))
     await asyncio.sleep(0)
     for caller in (running, queued):
@@ -149,13 +150,31 @@ async def test_a_reader_can_not_write(database: Database) -> None:
 
 
 async def test_a_reader_sees_one_moment(database: Database) -> None:
-    async def twice(connection: AsyncConnection) -> tuple[int, int]:
-        before = await count(connection)
-        await database.write(increase)
-        return before, await count(connection)
+    counted, go = threading.Event(), threading.Event()
 
-    assert await database.read(twice) == (0, 0)
-    assert await database.read(count) == 1
+    async def twice(connection: AsyncConnection) -> tuple[int, int]:
+        first = await count(connection)
+        counted.set()
+        go.wait(5)
+        return first, await count(connection)
+
+    reading = asyncio.create_task(database.read(twice))
+    assert await asyncio.to_thread(counted.wait, 5)
+    await database.write(increase)
+    go.set()
+    assert await reading == (0, 0)
+
+
+async def test_a_transaction_that_waits_for_something_else_is_refused(database: Database) -> None:
+    never = asyncio.get_running_loop().create_future()
+
+    async def waits(connection: AsyncConnection) -> None:
+        await increase(connection)
+        await never
+
+    with pytest.raises(TransactionMayNotWait):
+        await database.write(waits)
+    assert await database.read(count) == 0
 
 
 async def test_readers_whose_callers_give_up_leave_the_others_whole(database: Database) -> None:
@@ -323,3 +342,13 @@ def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError):
         migrate.migrate(path)
     assert path.read_bytes() == before
+
+
+def test_a_migration_apart_makes_the_schema_and_says_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "pushrod.db"
+    migrate.migrate_apart(path)
+    assert migrate.current_revision(path) == migrate.HEAD
+    damaged = tmp_path / "folder.db"
+    damaged.with_name("folder.db.new").mkdir()
+    with pytest.raises(migrate.MigrationFailed, match=r"folder\.db can't be brought up to date"):
+        migrate.migrate_apart(damaged)

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from coordinator.git.repositories import HostedRepositories
+from coordinator.git.repositories import HostedRepositories, repository_path
 from coordinator.git.smart_http import NOT_YET_BUILT, GitHttpBackend
 
 MAX_INPUT_BYTES = 48 * 1024 * 1024
@@ -579,3 +579,24 @@ async def test_an_unknown_commit_is_refused_in_words_that_git_shows(
 async def test_a_repository_that_is_missing_is_a_404(host: GitHost, work: Path) -> None:
     cloned = await try_git(work, "ls-remote", f"{host.url}/{uuid4()}.git")
     assert "not found" in cloned.errors
+
+
+async def test_what_git_can_do_is_told_as_git_tells_it_each_time(
+    host: GitHost, work: Path, tmp_path: Path
+) -> None:
+    project_id, url = await host.new_project()
+    path = f"{url}/info/refs?service=git-upload-pack"
+    async with aiohttp.ClientSession(headers={"Git-Protocol": "version=2"}) as session:
+        told = []
+        for _ in range(2):
+            async with session.get(path) as answer:
+                assert answer.content_type == "application/x-git-upload-pack-advertisement"
+                told.append(await answer.read())
+        assert told[0] == told[1]
+        assert told[0].startswith(b"000eversion 2\n")
+        repository = repository_path(host.root, project_id)
+        await git(tmp_path, "--git-dir", str(repository), "config", "uploadpack.allowFilter", "1")
+        async with session.get(path) as answer:
+            assert b"fetch=shallow wait-for-done filter" in await answer.read()
+    async with aiohttp.ClientSession() as session, session.get(path) as answer:
+        assert b"# service=git-upload-pack" in await answer.read()
