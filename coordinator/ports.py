@@ -43,6 +43,16 @@ class Repositories(Protocol):
         """Full ref name (`refs/heads/…`, `refs/tags/…`) → full sha it points to."""
         ...
 
+    async def values_of_ref(
+        self, project_id: str, ref: str, old: str | None, new: str
+    ) -> Sequence[str]:
+        """What the ref pointed to after `old` (None: since it was made), up to `new`, in order.
+
+        Two pushes may be received before the first is read: what was pushed in between stands in
+        the ref's log. Only `new` where that doesn't reach back to `old`.
+        """
+        ...
+
     async def commit(self, project_id: str, revision: str) -> Commit | None:
         """The commit of a full or abbreviated sha (tags are peeled); None where there is none."""
         ...

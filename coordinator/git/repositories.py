@@ -22,6 +22,9 @@ from coordinator.git.environment import git_environment
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
 
 MAX_WORKFLOW_BYTES = 1024 * 1024
+MAX_VALUES_AT_ONCE = 100
+"""Of one ref between two looks; more are a lost record, not so many pushes."""
+_NO_COMMIT = "0" * 40
 DEFAULT_MAX_INPUT_BYTES = 500 * 1024 * 1024
 
 _PROJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -81,6 +84,11 @@ class HostedRepositories:
         A name that is not UTF-8 has its odd bytes as `\\xNN` (no ref name holds a backslash).
         """
         return await asyncio.to_thread(_refs, self.path(project_id))
+
+    async def values_of_ref(
+        self, project_id: str, ref: str, old: str | None, new: str
+    ) -> Sequence[str]:
+        return await asyncio.to_thread(_values_of_ref, self.path(project_id), ref, old, new)
 
     async def commit(self, project_id: str, revision: str) -> Commit | None:
         return await asyncio.to_thread(_commit, self.path(project_id), revision)
@@ -153,6 +161,8 @@ def _configure(config_file: Path, max_input_bytes: int) -> None:
         "uploadpack.allowReachableSHA1InWant": True,
         "uploadpack.allowFilter": True,
         "core.hooksPath": os.devnull,
+        # What a ref pointed to between two looks at it is built, too.
+        "core.logAllRefUpdates": True,
         # A ref that is announced as built must still have its objects after a power cut.
         "core.fsync": "committed",
         "core.fsyncMethod": "batch",
@@ -191,6 +201,21 @@ def _refs(path: Path) -> dict[str, str]:
             for reference in repository.references.iterator()
             if reference.type == ReferenceType.DIRECT
         }
+
+
+def _values_of_ref(path: Path, ref: str, old: str | None, new: str) -> list[str]:
+    with _opened(path) as repository:
+        if ref not in repository.references:
+            return [new]
+        before = old or _NO_COMMIT
+        values: list[str] = []
+        for entry in repository.references[ref].log():  # newest first
+            # The ref may have moved on since `new` was read: that is another look's business.
+            if values or str(entry.oid_new) == new:
+                values.append(str(entry.oid_new))
+                if str(entry.oid_old) == before:
+                    return values[::-1] if len(values) <= MAX_VALUES_AT_ONCE else [new]
+        return [new]
 
 
 def _default_branch(path: Path) -> str | None:

@@ -134,11 +134,21 @@ class Ingest:
         seen = await self.core.database.read(
             lambda connection: stored.read_seen_refs(connection, project.id)
         )
-        moved = moved_refs(seen, refs)
+        moved = [step for ref in moved_refs(seen, refs) for step in await self._moves(project, ref)]
         if not moved:
             return []
         _, lines = await self.build_moved(project, moved, principal)
         return lines
+
+    async def _moves(self, project: Project, ref: MovedRef) -> list[MovedRef]:
+        """Each push of a branch that moved more than once since the last look."""
+        if ref.new is None or not ref.ref.startswith(BRANCH):
+            return [ref]
+        values = await self.core.repositories.values_of_ref(project.id, ref.ref, ref.old, ref.new)
+        return [
+            MovedRef(ref=ref.ref, old=old, new=new)
+            for old, new in zip([ref.old, *values], values, strict=False)
+        ]
 
     async def build_moved(
         self,

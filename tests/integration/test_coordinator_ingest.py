@@ -276,6 +276,28 @@ async def test_refs_that_moved_unrecorded_are_built_once_after_a_restart(
     }
 
 
+async def test_each_push_to_a_branch_is_built_also_when_the_next_came_before_it_was_read(
+    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.push()
+    await coordinator.stop()
+    bare, pushed = str(coordinator.repository(project)), []
+    for number in range(3):
+        pushed.append(await tree.commit({"x": str(number)}))
+        await git(tree.folder, "push", "-q", "--force", bare, "main:main", "main:new")
+        await git(tree.folder, "reset", "-q", "--hard", "HEAD~1")
+    await coordinator.start()
+
+    async def seven() -> bool:
+        return len(await admin.builds(project)) >= 7
+
+    await eventually(seven)
+    built = [(build["branch"], build["commitHash"]) for build in await admin.builds(project)]
+    for branch in ("main", "new"):
+        assert [sha for name, sha in built if name == branch][:3] == pushed[::-1]
+
+
 async def test_a_project_whose_repository_is_broken_does_not_stop_the_others(
     coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
 ) -> None:
