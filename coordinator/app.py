@@ -12,12 +12,24 @@ from pathlib import Path
 
 from aiohttp import web
 
-from coordinator.api import agents, git, runner, secrets, session, steps, tokens
+from coordinator.api import (
+    agents,
+    deliveries,
+    git,
+    runner,
+    secrets,
+    session,
+    steps,
+    tokens,
+    webhooks,
+)
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
     BUILDS,
     CORE,
+    CREDENTIALS,
+    DELIVERIES,
     DISPATCH,
     GIT,
     INGEST,
@@ -28,6 +40,7 @@ from coordinator.api.context import (
 )
 from coordinator.api.dialects import build_server
 from coordinator.api.middleware import answer_errors
+from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.objects.blobs import ObjectBlobStore
@@ -37,6 +50,8 @@ from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
+from coordinator.services.credentials import Credentials
+from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
@@ -75,6 +90,8 @@ class Services:
     logs: Logs
     artifacts: Artifacts
     ingest: Ingest
+    credentials: Credentials
+    deliveries: Deliveries
     secrets: Secrets
     git: GitHttpBackend
 
@@ -106,6 +123,7 @@ async def _serve(
         background = [
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
+            tasks.create_task(services.deliveries.run(), name="deliveries"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
         ready()
@@ -132,6 +150,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         core = Core(
             database=database,
             repositories=repositories,
+            remotes=_remotes(settings),
             logs=ObjectLogStore(store),
             blobs=ObjectBlobStore(store),
             news=News(),
@@ -140,6 +159,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             public_url=url,
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
+        ingest, credentials = Ingest(core, dispatch), Credentials(core)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -152,7 +172,9 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             runner=Runner(core, dispatch, logs),
             logs=logs,
             artifacts=Artifacts(core),
-            ingest=Ingest(core, dispatch),
+            ingest=ingest,
+            credentials=credentials,
+            deliveries=Deliveries(core, ingest, credentials),
             secrets=Secrets(core),
             git=GitHttpBackend(
                 data / "repositories",
@@ -162,6 +184,20 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         )
     finally:
         await database.close()
+
+
+def _remotes(settings: Settings) -> GitRemotes:
+    return GitRemotes(
+        settings.data / "repositories",
+        settings.data / "fetching",
+        policy=settings.remote_policy,
+        limits=FetchLimits(
+            seconds=settings.fetch_seconds,
+            stalled_seconds=settings.fetch_stalled_seconds,
+            max_bytes=settings.max_fetch_bytes,
+        ),
+        known_hosts=settings.ssh_known_hosts,
+    )
 
 
 def make_app(services: Services) -> web.Application:
@@ -177,9 +213,12 @@ def make_app(services: Services) -> web.Application:
     app[INGEST] = services.ingest
     app[SECRETS] = services.secrets
     app[GIT] = services.git
+    app[CREDENTIALS] = services.credentials
+    app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    for module in (agents, git, runner, secrets, session, steps, tokens, build_server, pages):
+    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
+    for module in (*modules, build_server, pages):
         module.add_routes(app)
     return app
 

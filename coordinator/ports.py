@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from coordinator.domain.repo_url import RemoteUrl
 from pipelines_schema.log_frames import Frame
 
 MAX_WORKFLOW_FILES = 100
@@ -65,6 +66,40 @@ class Repositories(Protocol):
         ...
 
     async def commits_between(self, project_id: str, old: str | None, new: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """With what a remote repository lets us in; never shown, not even in a traceback."""
+
+    user: str = ""
+    token: str = field(default="", repr=False)
+    deploy_key: str = field(default="", repr=False)
+    """An OpenSSH private key without a passphrase."""
+
+
+class RemoteFailed(Exception):
+    """A remote repository could not be fetched; the message is for people."""
+
+    def __init__(self, message: str, *, permanent: bool, missing: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        """Another try would end the same until somebody changes something."""
+        self.missing = missing
+        """The remote was reached but has no such ref or commit."""
+
+
+class Remotes(Protocol):
+    """Repositories elsewhere, brought into a project's own."""
+
+    async def fetch(
+        self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
+    ) -> None:
+        """Bring full ref names or full commit ids, all or none. Bounded in time and bytes.
+
+        Raises RemoteFailed.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
+from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
 
 MAX_PORT = 65_535
@@ -64,6 +65,35 @@ class Settings(BaseModel):
     git_processes: int = Field(
         default=8, ge=1, le=256, description="git processes that serve clients at once."
     )
+    allow_http_repositories: bool = Field(
+        default=False, description="Fetch projects' repositories by plain http too."
+    )
+    allow_file_repositories: bool = Field(
+        default=False, description="Fetch projects' repositories from this machine's files too."
+    )
+    allow_private_addresses: bool = Field(
+        default=False,
+        description="Fetch projects' repositories from loopback and private networks too.",
+    )
+    ssh_known_hosts: Path | None = Field(
+        default=None,
+        description="Host keys of the forges reached by ssh; default: the first seen is kept.",
+    )
+    fetch_seconds: float = Field(
+        default=300.0, gt=0, le=3600, description="Longest fetch of a project's repository."
+    )
+    fetch_stalled_seconds: int = Field(
+        default=30, ge=1, le=600, description="A fetch ends that brings nothing for so long."
+    )
+    max_fetch_bytes: int = Field(
+        default=2 * 1024**3, ge=1024, description="Most bytes of one fetch."
+    )
+    fetch_attempts: int = Field(
+        default=6, ge=1, le=100, description="Tries to fetch before a build fails for it."
+    )
+    fetch_retry_seconds: float = Field(
+        default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
+    )
 
     @field_validator("listen")
     @classmethod
@@ -71,6 +101,14 @@ class Settings(BaseModel):
         if int(listen.rpartition(":")[2]) > MAX_PORT:
             raise ValueError(f"a port is at most {MAX_PORT}")
         return listen
+
+    @property
+    def remote_policy(self) -> RemotePolicy:
+        return RemotePolicy(
+            http=self.allow_http_repositories,
+            file=self.allow_file_repositories,
+            private_addresses=self.allow_private_addresses,
+        )
 
     @property
     def host(self) -> str:

@@ -119,6 +119,28 @@ class Client:
         """The new build."""
         return await self._object("POST", _build_path(build_id) + "/retry")
 
+    async def approve_build(self, build_id: str) -> Json:
+        return await self._object("POST", _build_path(build_id) + "/approve")
+
+    async def deliveries(self, project_id: str, *, limit: int, offset: int) -> list[Json]:
+        """The webhooks that came in for a project, newest first."""
+        path = f"/api/projects/{_quoted(project_id)}/deliveries"
+        page = await self._object("GET", path, query={"limit": limit, "offset": offset})
+        return _objects(page.get("deliveries"), path)
+
+    async def redeliver(self, project_id: str, delivery_id: str) -> Json:
+        path = f"/api/projects/{_quoted(project_id)}/deliveries/{_quoted(delivery_id)}/redeliver"
+        return await self._object("POST", path)
+
+    async def set_credential(
+        self, project_id: str, *, token: str | None, deploy_key: str | None
+    ) -> None:
+        body = {"token": token, "deployKey": deploy_key}
+        await self._request("PUT", f"/api/projects/{_quoted(project_id)}/credential", body=body)
+
+    async def remove_credential(self, project_id: str) -> None:
+        await self._request("DELETE", f"/api/projects/{_quoted(project_id)}/credential")
+
     async def read_log(
         self, step_id: str, *, offset: int, attempt: int | None = None, wait: bool = False
     ) -> LogSlice:

@@ -125,3 +125,16 @@ def connection_options(command: Callable[..., None]) -> Callable[..., None]:
         command(options=options, **arguments)
 
     return with_options
+
+
+def server_url_option(command: Callable[..., None]) -> Callable[..., None]:
+    """As `connection_options`, for a command whose own `--token-file` is another server's."""
+
+    @click.option("--url", help=f"The coordinator (or PUSHROD_URL; default {DEFAULT_URL}).")
+    @wraps(command)
+    def with_options(*, url: str | None, **arguments: Any) -> None:
+        outer = click.get_current_context().find_object(ConnectionOptions) or ConnectionOptions()
+        options = ConnectionOptions(url=url or outer.url, token_file=outer.token_file)
+        command(options=options, **arguments)
+
+    return with_options

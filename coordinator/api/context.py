@@ -9,6 +9,8 @@ from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
+from coordinator.services.credentials import Credentials
+from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
 from coordinator.services.logs import Logs
@@ -27,3 +29,5 @@ ARTIFACTS = web.AppKey("artifacts", Artifacts)
 INGEST = web.AppKey("ingest", Ingest)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
+CREDENTIALS = web.AppKey("credentials", Credentials)
+DELIVERIES = web.AppKey("deliveries", Deliveries)

@@ -60,6 +60,8 @@ async def _open(request: web.Request, service: str) -> tuple[Project, Principal]
     project = await request.app[PROJECTS].get_by_slugs(
         principal, names["account"], names["project"]
     )
+    if service == RECEIVE and project.repo_url is not None:
+        raise Forbidden(f"the source of this project is {project.repo_url}: push there")
     if principal.kind is PrincipalKind.STEP:
         await _check_step(request, principal, project)
     return project, principal

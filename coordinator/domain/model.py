@@ -83,9 +83,16 @@ class Build:
     params: Mapping[str, str] | None = None
     """Of the workflow's `on.manual.params`; None where it has none."""
     retry_of: str | None = None
+    pull_request: Mapping[str, Any] | None = None
+    """`number`, `head` and `base` branch, `fork`; None where it is not of a pull request."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def of_fork(self) -> bool:
+        """Whether outsiders wrote the code: no secrets, caches of its own, held for approval."""
+        return self.pull_request is not None and self.pull_request["fork"] is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

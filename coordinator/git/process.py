@@ -44,6 +44,10 @@ class GitProcess:
     async def read_errors(self) -> bytes:
         return await self._process.stderr.read(_READ_BYTES) if self._process.stderr else b""
 
+    async def exit_code(self) -> int:
+        """Once the outputs are at their end; negative where a signal ended it."""
+        return await self._process.wait()
+
     async def end(self) -> None:
         """End the whole group: by the end of its input, by SIGTERM, by SIGKILL.
 

@@ -32,7 +32,7 @@ _WORKFLOW_FOLDER = ".pushrod"
 
 # Old but harmless faults that histories of well-known projects carry, and that no one can mend
 # without rewriting them.
-_TOLERATED_FAULTS = ("badTimezone", "missingSpaceBeforeDate", "zeroPaddedFilemode")
+TOLERATED_FAULTS = ("badTimezone", "missingSpaceBeforeDate", "zeroPaddedFilemode")
 
 
 class InvalidProjectId(ValueError):
@@ -159,7 +159,7 @@ def _configure(config_file: Path, max_input_bytes: int) -> None:
         # Deletions of different branches share this lock; git gives up after one second.
         "core.packedRefsTimeout": 30_000,
         "core.filesRefLockTimeout": 10_000,
-        **{f"receive.fsck.{fault}": "warn" for fault in _TOLERATED_FAULTS},
+        **{f"receive.fsck.{fault}": "warn" for fault in TOLERATED_FAULTS},
     }
     for key, value in settings.items():
         config[key] = value

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound
-from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.lifecycle import (
+    FINISHED_BUILD,
+    FINISHED_STEP,
+    BuildEvent,
+    StepEvent,
+    StepState,
+    advance_build,
+)
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import advance, audit
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
-from coordinator.services.drafts import Draft, Origin, draft, redraft
+from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.news import build_topic, wait_for
 from coordinator.services.secrets import missing_secrets
 from coordinator.storage import builds as stored
@@ -59,9 +66,15 @@ class Builds:
 
     async def _at_a_branch(self, project: Project, origin: Origin) -> Origin:
         """Without a commit a workflow of the repository is built at its branch's tip."""
-        branch = origin.branch or await self.core.repositories.default_branch(project.id)
-        refs = await self.core.repositories.refs(project.id)
+        branch, refs = await self._branches(project, origin)
         sha = refs.get(f"refs/heads/{branch}")
+        if sha is None and project.repo_url is not None:
+            raise Invalid(
+                f"no push of {branch[:200]!r} has come in yet: push to it, or name a commitHash"
+                if branch
+                else "name the branch or commitHash to build",
+                details=[{"path": "branch", "message": "no such branch"}],
+            )
         if sha is None:
             raise Invalid(
                 f"the repository has no branch {branch[:200]!r}: push it first"
@@ -70,6 +83,18 @@ class Builds:
                 details=[{"path": "branch", "message": "no such branch"}],
             )
         return replace(origin, branch=branch, commit_hash=sha)
+
+    async def _branches(
+        self, project: Project, origin: Origin
+    ) -> tuple[str | None, Mapping[str, str]]:
+        """The branch wanted, and the refs; of a remote project those that its webhooks told of."""
+        if project.repo_url is not None:
+            seen = await self.core.database.read(
+                lambda connection: stored_projects.read_seen_refs(connection, project.id)
+            )
+            return origin.branch, seen
+        branch = origin.branch or await self.core.repositories.default_branch(project.id)
+        return branch, await self.core.repositories.refs(project.id)
 
     async def _check_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
@@ -83,7 +108,10 @@ class Builds:
         commit = await self.core.repositories.commit(project.id, origin.commit_hash)
         if commit is None:
             raise Invalid(
-                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
+                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first"
+                if project.repo_url is None
+                else f"the commit {origin.commit_hash[:64]!r} has not been fetched: it comes with "
+                "the webhook of its push",
                 details=[{"path": "commitHash", "message": "no such commit"}],
             )
         return replace(
@@ -201,13 +229,39 @@ class Builds:
             reason=f"cancelled by {principal.name}",
         )
 
+    async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """Let a held build go. Raises IllegalTransition for one that is not held."""
+        principal.require(Right.MANAGE)
+        await self.get(principal, project_id, build_id)
+
+        async def approve(connection: AsyncConnection) -> Build:
+            build = await stored.find_build(connection, build_id)
+            if build is None:
+                raise NotFound("build not found")
+            state = advance_build(build.state, BuildEvent.START)
+            reason = f"approved by {principal.name}"
+            await stored.update_build(connection, build_id, state=state.value, reason=reason)
+            await advance.settle_build(self.core, connection, build_id)
+            await self._audit(connection, "build.approved", principal, build)
+            return await stored.find_build(connection, build_id) or build
+
+        def committed(_: Build) -> None:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.wake()
+
+        return await self.core.database.write(approve, committed=committed)
+
     async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
         """A new build of the same commit and steps, linked to the old one."""
         principal.require(Right.BUILD)
         old, steps = await self.get(principal, project.id, build_id)
         if old.state not in FINISHED_BUILD:
             raise Conflict("this build has not finished yet: cancel it or wait")
+        if not steps and not old.problems:
+            raise Conflict("this build never had steps: push or redeliver to try again")
         wanted = redraft(old, steps, project, self.core.now())
+        if old.of_fork and Right.MANAGE not in principal.rights:
+            wanted = hold(wanted)
 
         async def save(connection: AsyncConnection) -> Build:
             build = await save_draft(self.core, connection, project, wanted)
@@ -255,7 +309,9 @@ async def save_draft(
     core: Core, connection: AsyncConnection, project: Project, wanted: Draft
 ) -> Build:
     """Give a draft its number and save it with its steps; failed where a secret is missing."""
-    missing = await missing_secrets(connection, project.id, wanted.steps)
+    missing: dict[str, str] = {}
+    if not wanted.origin.of_fork:  # which gets none, and is not told which there are
+        missing = dict(await missing_secrets(connection, project.id, wanted.steps))
     if missing:
         problems = [
             Problem(

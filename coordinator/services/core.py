@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from coordinator.ports import BlobStore, LogStore, Repositories
+from coordinator.ports import BlobStore, LogStore, Remotes, Repositories
 from coordinator.services.keys import Keys
 from coordinator.services.news import News
 from coordinator.settings import Settings
@@ -26,6 +26,7 @@ def new_id() -> str:
 class Core:
     database: Database
     repositories: Repositories
+    remotes: Remotes
     logs: LogStore
     blobs: BlobStore
     news: News

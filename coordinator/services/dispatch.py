@@ -402,6 +402,8 @@ class Dispatch:
 
     def explain(self, step: Step, unfinished: Sequence[str]) -> str | None:
         """What a pending step waits for, as a sentence; None for one that doesn't wait."""
+        if step.state is StepState.BLOCKED and not unfinished:
+            return "waits for a maintainer to approve the build"
         if step.state is StepState.BLOCKED:
             return f"waits for {', '.join(unfinished)}"
         if step.state is StepState.OFFERED:

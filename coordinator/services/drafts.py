@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.roll_up import settle, step_view
@@ -40,6 +41,11 @@ class Origin:
     params: Mapping[str, str] | None = None
     repo_url: str | None = None
     retry_of: str | None = None
+    pull_request: Mapping[str, Any] | None = None
+
+    @property
+    def of_fork(self) -> bool:
+        return self.pull_request is not None and self.pull_request["fork"] is not False
 
     @classmethod
     def of_push(cls, branch: str, commit: Commit) -> Origin:
@@ -49,6 +55,32 @@ class Origin:
             branch=branch,
             commit_message=commit.message[:MAX_MESSAGE_CHARACTERS],
             commit_author=commit.author[:1000],
+        )
+
+    @classmethod
+    def of_pull_request(cls, pull: PullRequest, commit: Commit) -> Origin:
+        """A fork's branch is named by the number: its `main` must not be taken for ours."""
+        pushed = cls.of_push("", commit)
+        return replace(
+            cls.of_pull_request_event(pull),
+            commit_hash=pushed.commit_hash,
+            commit_message=pushed.commit_message,
+            commit_author=pushed.commit_author,
+        )
+
+    @classmethod
+    def of_pull_request_event(cls, pull: PullRequest) -> Origin:
+        """Where the commit itself is not known."""
+        return cls(
+            event="pullRequest",
+            commit_hash=pull.head_sha,
+            branch=f"pull/{pull.number}" if pull.fork else pull.head_branch,
+            pull_request={
+                "number": pull.number,
+                "head": pull.head_branch,
+                "base": pull.base_branch,
+                "fork": pull.fork,
+            },
         )
 
     @classmethod
@@ -66,13 +98,16 @@ class Draft:
     steps: Sequence[Step] = ()
     problems: Sequence[Problem] = ()
     reason: str | None = None
+    held: bool = False
+    """Waits for a maintainer's approval; none of its steps is ready."""
     id: str = field(default_factory=new_id)
 
     def build(self, project: Project, number: int, now: datetime) -> Build:
-        """Queued; failed where the workflow has problems; over where every step is skipped."""
+        """Queued or held; failed where the workflow has problems; over where all is skipped."""
         broken = bool(self.problems) or self.reason is not None
         over = bool(self.steps) and all(step.state is StepState.SKIPPED for step in self.steps)
-        state = BuildState.SUCCEEDED if over else BuildState.QUEUED
+        waiting = BuildState.HELD if self.held else BuildState.QUEUED
+        state = BuildState.SUCCEEDED if over else waiting
         return Build(
             id=self.id,
             project_id=project.id,
@@ -93,13 +128,14 @@ class Draft:
             tag=self.origin.tag,
             params=self.origin.params,
             retry_of=self.origin.retry_of,
+            pull_request=self.origin.pull_request,
             created_at=now,
             finished_at=now if broken or over else None,
         )
 
 
 def draft(
-    workflow: Workflow, project: Project, origin: Origin, workflow_id: str, now: datetime
+    workflow: Workflow, project: Project, origin: Origin, workflow_id: str | None, now: datetime
 ) -> Draft:
     """The workflow's steps, those whose condition is false skipped with what follows from it.
 
@@ -176,6 +212,7 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
         params=build.params,
         repo_url=build.repo_url,
         retry_of=build.id,
+        pull_request=build.pull_request,
     )
     return Draft(
         id=build_id,
@@ -200,6 +237,17 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
             now,
         ),
     )
+
+
+def hold(wanted: Draft) -> Draft:
+    """The same draft, waiting for approval: its first steps become ready when it is given."""
+    steps = [
+        replace(step, state=StepState.BLOCKED, ready_at=None)
+        if step.state is StepState.READY
+        else step
+        for step in wanted.steps
+    ]
+    return replace(wanted, held=True, steps=steps)
 
 
 def _step(

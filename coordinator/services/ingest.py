@@ -8,12 +8,13 @@ transaction, so that a crash in between loses no push and builds none twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project, WorkflowRecord, WorkflowSource
 from coordinator.domain.permissions import Principal
@@ -22,13 +23,14 @@ from coordinator.services import audit
 from coordinator.services.builds import save_draft
 from coordinator.services.core import Core, new_id
 from coordinator.services.dispatch import Dispatch
-from coordinator.services.drafts import Draft, Origin, draft
+from coordinator.services.drafts import Draft, Origin, draft, hold
 from coordinator.storage import projects as stored
 from pipelines_schema import (
     Parsed,
     Problem,
     asks_to_skip,
     parse_workflow,
+    triggered_by_pull_request,
     triggered_by_push,
     triggered_by_tag,
 )
@@ -82,6 +84,13 @@ def moved_refs(seen: Mapping[str, str], now: Mapping[str, str]) -> list[MovedRef
     ]
 
 
+AlsoSave = Callable[[AsyncConnection, Sequence[Build], Sequence[str]], Awaitable[None]]
+
+
+async def _save_nothing(*_: object) -> None:
+    """What a push to a hosted repository saves besides its builds."""
+
+
 @dataclass(slots=True)
 class Ingest:
     core: Core
@@ -96,6 +105,8 @@ class Ingest:
             lambda connection: stored.list_projects(connection, None)
         )
         for project in projects:
+            if project.repo_url is not None:
+                continue  # its pushes come as deliveries, which have an inbox of their own
             try:
                 await self.refs_moved(project)
             except Exception:  # a task root: the other projects are caught up all the same
@@ -111,14 +122,14 @@ class Ingest:
         listeners[id(lines)] = lines
         try:
             async with self._locks.setdefault(project.id, asyncio.Lock()):
-                news = await self._build_moved(project, principal)
+                news = await self._build_all_moved(project, principal)
                 for waiting in listeners.values():
                     waiting += news
         finally:
             del listeners[id(lines)]
         return lines
 
-    async def _build_moved(self, project: Project, principal: Principal | None) -> list[str]:
+    async def _build_all_moved(self, project: Project, principal: Principal | None) -> list[str]:
         refs = await self.core.repositories.refs(project.id)
         seen = await self.core.database.read(
             lambda connection: stored.read_seen_refs(connection, project.id)
@@ -126,12 +137,50 @@ class Ingest:
         moved = moved_refs(seen, refs)
         if not moved:
             return []
+        _, lines = await self.build_moved(project, moved, principal)
+        return lines
+
+    async def build_moved(
+        self,
+        project: Project,
+        moved: Sequence[MovedRef],
+        principal: Principal | None = None,
+        also: AlsoSave = _save_nothing,
+    ) -> tuple[Sequence[Build], list[str]]:
+        """Queue builds for these refs (at least one), whose commits are in the repository.
+
+        `also(connection, builds, lines)` runs in the same transaction. Returns the builds, and
+        lines for the one who pushed.
+        """
         pushed, lines = await self._read_refs(project, moved)
-        builds = await self.core.database.write(
-            lambda connection: self._save(connection, project, moved, pushed, principal),
-            committed=lambda _: self.dispatch.wake(),
-        )
-        return lines + self._describe(builds)
+
+        async def save(connection: AsyncConnection) -> list[Build]:
+            builds = await self._save(connection, project, moved, pushed, principal)
+            await also(connection, builds, lines)
+            return builds
+
+        builds = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+        return builds, lines + self._describe(builds)
+
+    async def build_pull_request(
+        self, project: Project, pull: PullRequest, also: AlsoSave
+    ) -> Sequence[Build]:
+        """As `build_moved`, for a pull request's head; one from a fork is held for approval."""
+        revision = await self._revision(project, pull.head_sha)
+        files, lines = _wanted_of_pull(revision, pull)
+
+        async def save(connection: AsyncConnection) -> list[Build]:
+            builds = []
+            if revision is not None:
+                origin = Origin.of_pull_request(pull, revision.commit)
+                for file in files:
+                    wanted = await self._draft(connection, project, origin, file)
+                    wanted = hold(wanted) if pull.fork else wanted
+                    builds.append(await save_draft(self.core, connection, project, wanted))
+            await also(connection, builds, lines)
+            return builds
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
 
     async def _read_refs(
         self, project: Project, moved: Sequence[MovedRef]
@@ -252,7 +301,12 @@ class Ingest:
     ) -> Draft:
         workflow, now = file.parsed.workflow, self.core.now()
         name = workflow.name if workflow else file.path
-        record_id = await self._workflow_record(connection, project, file.path, name)
+        if origin.of_fork:
+            # An outsider's file neither names nor adds a workflow of the project.
+            known = await stored.find_workflow_by_path(connection, project.id, file.path)
+            record_id = known.id if known else None
+        else:
+            record_id = await self._workflow_record(connection, project, file.path, name)
         if workflow is not None:
             return draft(workflow, project, origin, record_id, now)
         return Draft(
@@ -333,6 +387,23 @@ def _is_manual(file: ParsedFile) -> bool:
 def _looks_at_paths(file: ParsedFile) -> bool:
     push = file.parsed.workflow.triggers.push if file.parsed.workflow else None
     return push is not None and push.paths is not None
+
+
+def _wanted_of_pull(
+    revision: Revision | None, pull: PullRequest
+) -> tuple[Sequence[ParsedFile], list[str]]:
+    """The files to build, or lines on why there are none."""
+    if revision is None:
+        return (), [f"{pull.head_sha[:10]} is not a commit, so nothing is built"]
+    if asks_to_skip(revision.commit.message):
+        return (), ["the commit's message says [skip ci]"]
+    files = [
+        file
+        for file in revision.files
+        if file.parsed.workflow is None
+        or triggered_by_pull_request(file.parsed.workflow, pull.base_branch)
+    ]
+    return files, [] if files else ["no workflow is triggered by this pull request"]
 
 
 def _problem_line(problem: Mapping[str, object]) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.model import Account, Image, Project, WorkflowRecord, WorkflowSource
 from coordinator.domain.permissions import Principal, Right
+from coordinator.domain.repo_url import RefusedUrl, check_policy, parse_url
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services import audit
 from coordinator.services.core import Core, new_id
@@ -27,11 +28,7 @@ class Projects:
     ) -> Project:
         """The repository is made first: a project in the database always has one."""
         principal.require(Right.MANAGE)
-        if repo_url is not None:
-            raise Invalid(
-                "fetching from another git server is not supported yet: leave the repository's "
-                "URL out and push to the project's pushUrl"
-            )
+        repo_url = self._checked_url(repo_url)
         project_id, now = new_id(), self.core.now()
         await self.core.repositories.create(project_id)
 
@@ -62,6 +59,19 @@ class Projects:
             return project
 
         return await self.core.database.write(save)
+
+    def _checked_url(self, repo_url: str | None) -> str | None:
+        """Raises Invalid for a URL that we would not fetch."""
+        if repo_url is None:
+            return None
+        try:
+            url = parse_url(repo_url)
+            check_policy(url, self.core.settings.remote_policy)
+        except RefusedUrl as error:
+            raise Invalid(
+                str(error), details=[{"path": "repoUrl", "message": str(error)}]
+            ) from error
+        return repo_url
 
     async def get(self, principal: Principal, project_id: str) -> Project:
         """Raises NotFound, also for another account's."""

@@ -110,6 +110,8 @@ class Runner:
         if step.state is StepState.BLOCKED:
             steps = await stored.steps_of_build(connection, step.build_id)
             waits_for = unfinished_dependencies(step, steps)
+            if not waits_for:
+                return Conflict(f"step {step.name!r} waits for approval of its build")
             return Conflict(
                 f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
             )
@@ -186,7 +188,8 @@ class Runner:
             raise LookupError(f"step {step.id} has no build or project")
         definition, base = step.definition, self.core.public_url
         known = _build_words(build)
-        names = definition.get("secrets", [])
+        # Outsiders' code gets none, whoever approved it.
+        names = [] if build.of_fork else definition.get("secrets", [])
         source = None
         if build.commit_hash is not None:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
@@ -211,7 +214,7 @@ class Runner:
             secret_names=names,
             secrets=dict(await open_secrets(self.core, connection, project.id, names)),
             cache_dirs=[
-                CacheDir(path=path, id=cache_id(project.id, step.name, path))
+                CacheDir(path=path, id=cache_id(cache_scope(build), step.name, path))
                 for path in definition["cacheDirs"]
             ],
             output_paths=definition["outputPaths"],
@@ -460,9 +463,16 @@ def _build_words(build: Build) -> dict[str, str]:
     }
 
 
-def cache_id(project_id: str, step_name: str, path: str) -> str:
-    """A cache belongs to project, step and path: nobody else's step can fill or read it."""
-    return hashlib.sha256(f"{project_id}\0{step_name}\0{path}".encode()).hexdigest()[:40]
+def cache_scope(build: Build) -> str:
+    """The project; for a fork's pull request one of its own, so that it can't poison ours."""
+    if build.pull_request is None or not build.of_fork:
+        return build.project_id
+    return f"{build.project_id}\0pr/{build.pull_request['number']}"
+
+
+def cache_id(scope: str, step_name: str, path: str) -> str:
+    """A cache belongs to its scope, step and path: nobody else's step can fill or read it."""
+    return hashlib.sha256(f"{scope}\0{step_name}\0{path}".encode()).hexdigest()[:40]
 
 
 def artifact_url(base: str, step_id: str, name: str) -> str:
@@ -470,6 +480,8 @@ def artifact_url(base: str, step_id: str, name: str) -> str:
 
 
 def _ref(build: Build) -> str | None:
+    if build.pull_request is not None:
+        return f"refs/pull/{build.pull_request['number']}/head"
     if build.tag:
         return f"refs/tags/{build.tag}"
     return f"refs/heads/{build.branch}" if build.branch else None
@@ -497,6 +509,9 @@ def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, s
         "PUSHROD_COMMIT_MESSAGE": build.commit_message,
         "PUSHROD_COMMIT_AUTHOR": build.commit_author,
     }
+    if build.pull_request is not None:
+        values["PUSHROD_PULL_REQUEST"] = str(build.pull_request["number"])
+        values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request["base"]
     for name, value in (build.params or {}).items():
         values[f"PUSHROD_PARAM_{name.upper()}"] = value
     for name, value in step.definition.get("matrix", {}).items():

@@ -150,6 +150,7 @@ builds = sa.Table(
     sa.Column("tag", sa.Text),
     sa.Column("params", sa.JSON(none_as_null=True)),
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
+    sa.Column("pull_request", sa.JSON(none_as_null=True)),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
@@ -234,6 +235,44 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _id(),
+    _to("projects"),
+    _to("accounts"),
+    sa.Column("delivery_id", sa.Text, nullable=False),
+    sa.Column("forge", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("builds", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("next_try_at", Instant),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.UniqueConstraint("project_id", "delivery_id"),
+    sa.Index("ix_deliveries_project_id_received_at", "project_id", "received_at"),
+    # Partial: what waits is looked for at each wake and must not grow with the history.
+    sa.Index(
+        "ix_deliveries_waiting",
+        "next_try_at",
+        sqlite_where=sa.text("state = 'received'"),
+        postgresql_where=sa.text("state = 'received'"),
+    ),
+)
+
+credentials = sa.Table(
+    "credentials",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
 )
 
 audit_log = sa.Table(

@@ -17,10 +17,16 @@ from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Problem
 from pipelines_schema.read_step import secret_name_problem
-from pipelines_schema.triggers import asks_to_skip, triggered_by_push, triggered_by_tag
+from pipelines_schema.triggers import (
+    asks_to_skip,
+    triggered_by_pull_request,
+    triggered_by_push,
+    triggered_by_tag,
+)
 from pipelines_schema.workflow import (
     DEFAULT_RUN_ON,
     Ending,
+    PullRequestTrigger,
     PushTrigger,
     Retries,
     RetryCause,
@@ -44,6 +50,7 @@ __all__ = [
     "Param",
     "Parsed",
     "Problem",
+    "PullRequestTrigger",
     "PushTrigger",
     "Retries",
     "RetryCause",
@@ -67,6 +74,7 @@ __all__ = [
     "topological_order",
     "transitive_dependants",
     "transitive_dependencies",
+    "triggered_by_pull_request",
     "triggered_by_push",
     "triggered_by_tag",
     "unblocked_by",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cel import Program
 
 CONDITION_VARIABLES = ("event", "branch", "tag", "message", "author", "params", "matrix")
-EVENTS = ("push", "tag", "manual")
+EVENTS = ("push", "pullRequest", "tag", "manual")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
 _TEXT_LITERAL = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
 _MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")

@@ -20,14 +20,20 @@ from pipelines_schema.params import Param
 from pipelines_schema.problem import shown
 from pipelines_schema.suggestions import closest
 from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
-from pipelines_schema.workflow import ManualTrigger, PushTrigger, TagTrigger, Triggers
+from pipelines_schema.workflow import (
+    ManualTrigger,
+    PullRequestTrigger,
+    PushTrigger,
+    TagTrigger,
+    Triggers,
+)
 
 ON = Vocabulary(
     where="`on`",
-    known=("push", "tag", "manual"),
-    not_built=("pullRequest", "schedule"),
+    known=("push", "pullRequest", "tag", "manual"),
+    not_built=("schedule",),
     synonyms={
-        "pull_request": "`pullRequest` is not supported yet",
+        "pull_request": "write `pullRequest`",
         "cron": "`schedule` is not supported yet",
         "tags": "write `tag`",
         "workflow_dispatch": "write `manual`",
@@ -43,6 +49,15 @@ PUSH = Vocabulary(
         "path": "write `paths`, a list",
         "paths-ignore": 'write the pattern with a `!` in `paths`, such as `"!docs/**"`',
         "tags": 'write `tag: ["v*"]` beside `push`',
+    },
+)
+PULL_REQUEST = Vocabulary(
+    where="`pullRequest`",
+    known=("branches",),
+    not_built=("paths",),
+    synonyms={
+        "branch": "write `branches`, a list",
+        "types": "opened, reopened and pushed to: all of them start the workflow, so remove it",
     },
 )
 MANUAL = Vocabulary(
@@ -61,6 +76,7 @@ PARAM = Vocabulary(
     },
 )
 _ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
+_BRANCHES_HINT = 'write a list of branches or patterns, such as `[main, "release/*"]`'
 _PARAM_HINT = "write `{default: …}`, `{oneOf: […]}`, or nothing"
 EVERY_PUSH = Triggers(push=PushTrigger())
 
@@ -73,6 +89,11 @@ def read_triggers(reading: Reading, entry: Field | None) -> Triggers:
             fields = reading.fields(entry.value, ON)
             return Triggers(
                 push=_push(reading, fields["push"]) if "push" in fields else None,
+                pull_request=(
+                    _pull_request(reading, fields["pullRequest"])
+                    if "pullRequest" in fields
+                    else None
+                ),
                 tag=_tag(reading, fields["tag"]) if "tag" in fields else None,
                 manual=_manual(reading, fields["manual"]) if "manual" in fields else None,
             )
@@ -104,6 +125,7 @@ def _short_triggers(reading: Reading, entry: Field) -> Triggers:
         names.add(name)
     return Triggers(
         push=PushTrigger() if "push" in names else None,
+        pull_request=PullRequestTrigger() if "pullRequest" in names else None,
         tag=TagTrigger() if "tag" in names else None,
         manual=ManualTrigger() if "manual" in names else None,
     )
@@ -124,7 +146,7 @@ def _push(reading: Reading, entry: Field) -> PushTrigger:
             reading,
             branches,
             "branch",
-            'write a list of branches or patterns, such as `[main, "release/*"]`',
+            _BRANCHES_HINT,
             branch_pattern_problem,
         ),
         paths=None
@@ -139,6 +161,20 @@ def _push(reading: Reading, entry: Field) -> PushTrigger:
     )
 
 
+def _pull_request(reading: Reading, entry: Field) -> PullRequestTrigger:
+    if entry.is_null or entry.is_broken:
+        return PullRequestTrigger()
+    node = reading.mapping(
+        entry, "write `pullRequest: {branches: [main]}`, or `pullRequest: {}` for all"
+    )
+    branches = None if node is None else reading.fields(node, PULL_REQUEST).get("branches")
+    if branches is None:
+        return PullRequestTrigger()
+    return PullRequestTrigger(
+        branches=_patterns(reading, branches, "branch", _BRANCHES_HINT, branch_pattern_problem)
+    )
+
+
 def _patterns(
     reading: Reading,
     entry: Field,
@@ -147,7 +183,7 @@ def _patterns(
     problem: Callable[[str], str | None],
 ) -> tuple[str, ...]:
     if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so no push would start this: {hint}")
+        reading.add(entry.place, f"{entry.label} is empty, so nothing would start this: {hint}")
     patterns: list[str] = []
     for place, pattern in reading.texts(entry, hint, MAX_BRANCH_PATTERNS, one_allowed=True):
         fault = problem(pattern)

@@ -18,7 +18,7 @@ def reference() -> str:
     schema = workflow_schema()
     definitions = schema["$defs"]
     parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
-    parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "manual")]
+    parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
     parts.append(("`resources` of a step", definitions["resources"]))
     parts.append(("A parameter of `on.manual`", definitions["param"]))
     return "\n".join(_table(title, _object_of(part), definitions) for title, part in parts)

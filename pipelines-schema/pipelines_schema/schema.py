@@ -50,6 +50,7 @@ def workflow_schema() -> dict[str, Any]:
             "step": _step(),
             "env": _environment(),
             "push": _push(),
+            "pullRequest": _pull_request(),
             "tag": _tag(),
             "manual": _manual(),
             "param": _param(),
@@ -139,7 +140,7 @@ def _step() -> dict[str, Any]:
     return step
 
 
-_EVENTS = ("push", "tag", "manual")
+_EVENTS = ("push", "pullRequest", "tag", "manual")
 
 
 def _on() -> dict[str, Any]:
@@ -180,6 +181,18 @@ def _push() -> dict[str, Any]:
             ),
             {"type": "null"},
         ],
+    }
+
+
+def _pull_request() -> dict[str, Any]:
+    branches = _patterns(
+        "Branches that the pull request would be merged into.",
+        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    )
+    return {
+        "description": "A pull request that is opened, reopened or pushed to; one from a fork "
+        "waits for a maintainer's approval and gets no secrets.",
+        "anyOf": [_object({"branches": branches}), {"type": "null"}],
     }
 
 

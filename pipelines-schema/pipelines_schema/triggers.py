@@ -42,6 +42,14 @@ def triggered_by_tag(workflow: Workflow, tag: str) -> bool:
     return trigger.patterns is None or branch_matches(trigger.patterns, tag)
 
 
+def triggered_by_pull_request(workflow: Workflow, base_branch: str) -> bool:
+    """Whether a pull request to be merged into `base_branch` starts the workflow."""
+    pull = workflow.triggers.pull_request
+    if pull is None:
+        return False
+    return pull.branches is None or branch_matches(pull.branches, base_branch)
+
+
 def branch_matches(patterns: Sequence[str], branch: str) -> bool:
     """Whether some pattern matches and no `!pattern` does; only `!patterns` exclude from all."""
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]

@@ -71,6 +71,12 @@ class PushTrigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestTrigger:
+    branches: tuple[str, ...] | None = None
+    """Patterns of the branch to be merged into; None is every branch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TagTrigger:
     patterns: tuple[str, ...] | None = None
     """None is every tag."""
@@ -85,6 +91,8 @@ class ManualTrigger:
 class Triggers:
     push: PushTrigger | None = None
     """None: no push starts the workflow."""
+    pull_request: PullRequestTrigger | None = None
+    """None: no pull request starts the workflow."""
     tag: TagTrigger | None = None
     """None: no tag starts the workflow."""
     manual: ManualTrigger | None = None
@@ -244,11 +252,12 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
 
 
 def _triggers_to_json(triggers: Triggers) -> dict[str, Any]:
-    push, tag = triggers.push, triggers.tag
+    push, pull, tag = triggers.push, triggers.pull_request, triggers.tag
     return _without_absent(
         push=None
         if push is None
         else _without_absent(branches=_listed(push.branches), paths=_listed(push.paths)),
+        pullRequest=None if pull is None else _without_absent(branches=_listed(pull.branches)),
         tag=None if tag is None else _without_absent(patterns=_listed(tag.patterns)),
         manual=None
         if triggers.manual is None
@@ -266,10 +275,14 @@ def _listed(texts: tuple[str, ...] | None) -> list[str] | None:
 
 def _triggers_from_json(value: Mapping[str, Any]) -> Triggers:
     push, tag, manual = value.get("push"), value.get("tag"), value.get("manual")
+    pull = value.get("pullRequest")
     return Triggers(
         push=None
         if push is None
         else PushTrigger(branches=_texts(push, "branches"), paths=_texts(push, "paths")),
+        pull_request=(
+            None if pull is None else PullRequestTrigger(branches=_texts(pull, "branches"))
+        ),
         tag=None if tag is None else TagTrigger(patterns=_texts(tag, "patterns")),
         manual=None
         if manual is None

@@ -1,4 +1,4 @@
-"""`pushrod build create|list|show|cancel|retry`."""
+"""`pushrod build create|list|show|cancel|retry|approve`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pushrod.references import choose_workflow, find_build_id, find_project, is_
 
 @click.group()
 def build() -> None:
-    """Create, list, show, cancel and retry builds. BUILD is an id, or PROJECT#NUMBER."""
+    """Create, list, show, cancel, retry and approve builds. BUILD is an id, or PROJECT#NUMBER."""
 
 
 @build.command("create")
@@ -146,6 +146,22 @@ def cancel(options: ConnectionOptions, reference: str, as_json: bool) -> None:
         return await client.cancel_build(await find_build_id(client, reference))
 
     found = call(resolve_connection(options), cancelled)
+    if as_json:
+        return print_json(found)
+    return say(f"build {found['number']}: {found['state']}")
+
+
+@build.command("approve")
+@click.argument("reference", metavar="BUILD")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def approve(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Let a held build go, such as one of a fork's pull request: look at its code first."""
+
+    async def approved(client: Client) -> Json:
+        return await client.approve_build(await find_build_id(client, reference))
+
+    found = call(resolve_connection(options), approved)
     if as_json:
         return print_json(found)
     return say(f"build {found['number']}: {found['state']}")

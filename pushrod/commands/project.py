@@ -1,40 +1,76 @@
-"""`pushrod project create|list`."""
+"""`pushrod project create|list|credential`."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
-from pushrod.client import call
-from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
+from pushrod.client import Client, call
+from pushrod.connection import (
+    ConnectionOptions,
+    connection_options,
+    resolve_connection,
+    server_url_option,
+)
+from pushrod.errors import CommandError
 from pushrod.presentation import print_json, print_table, say
-from pushrod.references import all_projects
+from pushrod.references import all_projects, find_project
 
 DEFAULT_ACCOUNT = "default"
 
 
 @click.group()
 def project() -> None:
-    """Create and list projects."""
+    """Create and list projects; the credentials of their repositories."""
 
 
 @project.command("create")
 @click.argument("name")
 @click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help="Id or slug.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Where to write the webhook's secret, mode 0600.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs; with the webhook's secret.")
 @connection_options
 def create(
-    options: ConnectionOptions, name: str, account: str, repository: str | None, as_json: bool
+    options: ConnectionOptions,
+    name: str,
+    account: str,
+    repository: str | None,
+    secret_file: Path | None,
+    as_json: bool,
 ) -> None:
-    """Create a project; the answer says where to push."""
+    """Create a project; the answer says where to push, or where the forge's webhook goes."""
     created = call(
         resolve_connection(options),
         lambda client: client.create_project(account, name, repository),
     )
+    if secret_file is not None:
+        _write_secret(secret_file, str(created["webhookSecret"]))
     if as_json:
         return print_json(created)
     say(f"created {created['account']}/{created['slug']} ({created['id']})")
-    return click.echo(f"git remote add pushrod {created['pushUrl']}")
+    if repository is None:
+        return click.echo(f"git remote add pushrod {created['pushUrl']}")
+    click.echo(f"webhook {created['webhookUrl']}")
+    if secret_file is None:
+        click.echo(f"secret {created['webhookSecret']}")
+    return None
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(secret + "\n")
+    except OSError as error:
+        raise CommandError(f"{path} can't be written: {error.strerror}") from error
 
 
 @project.command("list")
@@ -55,3 +91,55 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
     ]
     columns = ("account", "slug", "name", "push to", "id")
     return print_table(columns, rows, empty="no projects: `pushrod project create NAME`")
+
+
+@project.command("credential")
+@click.argument("project")
+@click.option(
+    "--token-file",
+    "forge_token_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that holds the forge's token, or USER:TOKEN, for an https URL.",
+)
+@click.option(
+    "--deploy-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that holds a private key without a passphrase, for an ssh URL.",
+)
+@click.option("--remove", is_flag=True, help="Forget the credential.")
+@server_url_option
+def credential(
+    options: ConnectionOptions,
+    project: str,
+    forge_token_file: Path | None,
+    deploy_key: Path | None,
+    remove: bool,
+) -> None:
+    """Keep the credential with which PROJECT's repository is fetched; it is never shown again.
+
+    The coordinator's own token comes from PUSHROD_TOKEN or `pushrod --token-file F project …`.
+    """
+    if sum((forge_token_file is not None, deploy_key is not None, remove)) != 1:
+        raise CommandError("give one of --token-file, --deploy-key and --remove")
+
+    async def keep(client: Client) -> None:
+        project_id = str((await find_project(client, project))["id"])
+        if remove:
+            return await client.remove_credential(project_id)
+        return await client.set_credential(
+            project_id, token=_read(forge_token_file), deploy_key=_read(deploy_key)
+        )
+
+    call(resolve_connection(options), keep)
+    say(f"{project}: the credential is {'removed' if remove else 'kept'}")
+
+
+def _read(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise CommandError(f"{path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{path} holds no token or key: it must be ASCII") from error

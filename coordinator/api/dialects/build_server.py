@@ -21,6 +21,7 @@ from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import SHOWN_AS, BuildState, StepState
 from coordinator.domain.model import AuditEntry, Build, Image, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
+from coordinator.domain.repo_url import forge_of
 from coordinator.services import audit
 from coordinator.services.drafts import Origin
 from coordinator.services.runner import unfinished_dependencies
@@ -92,6 +93,7 @@ def add_routes(app: web.Application) -> None:
     router.add_get("/api/projects/{project_id}/builds/{build_id}", get_build)
     router.add_post("/api/projects/{project_id}/builds/{build_id}/cancel", cancel_build)
     router.add_post("/api/projects/{project_id}/builds/{build_id}/retry", retry_build)
+    router.add_post("/api/projects/{project_id}/builds/{build_id}/approve", approve_build)
     router.add_get("/api/docker-images", list_images)
     router.add_post("/api/docker-images", create_image)
     router.add_get("/api/audit-logs", list_audit_logs)
@@ -132,6 +134,7 @@ async def _find_project(request: web.Request, principal: Principal) -> Project:
 
 def _project(request: web.Request, project: Project) -> dict[str, Any]:
     base = request.app[CORE].public_url
+    forge = forge_of(project.repo_url)
     return _present(
         id=project.id,
         accountId=project.account_id,
@@ -140,7 +143,7 @@ def _project(request: web.Request, project: Project) -> dict[str, Any]:
         slug=project.slug,
         repoUrl=project.repo_url,
         pushUrl=f"{base}/git/{project.account_slug}/{project.slug}.git",
-        webhookUrl=f"{base}/api/webhooks/generic/{project.id}",
+        webhookUrl=f"{base}/api/webhooks/{forge}/{project.id}",
         createdAt=iso(project.created_at),
         updatedAt=iso(project.updated_at),
     )
@@ -254,6 +257,15 @@ async def retry_build(request: web.Request) -> web.Response:
     return web.json_response(_build(request, build), status=201)
 
 
+async def approve_build(request: web.Request) -> web.Response:
+    principal = await principal_of(request, Right.MANAGE)
+    project = await _any_project(request, principal)
+    build = await request.app[BUILDS].approve(
+        principal, project.id if project else None, request.match_info["build_id"]
+    )
+    return web.json_response(_build(request, build))
+
+
 async def _any_project(request: web.Request, principal: Principal) -> Project | None:
     """None for `-`: any project that the principal sees."""
     if request.match_info["project_id"] == ANY_PROJECT:
@@ -280,6 +292,7 @@ def _build(request: web.Request, build: Build) -> dict[str, Any]:
         tag=build.tag,
         params=dict(build.params) if build.params else None,
         retryOf=build.retry_of,
+        pullRequest=dict(build.pull_request) if build.pull_request else None,
         url=f"{request.app[CORE].public_url}/builds/{build.id}",
         createdAt=iso(build.created_at),
         startedAt=iso(build.started_at) if build.started_at else None,

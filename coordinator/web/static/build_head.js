@@ -13,22 +13,25 @@ export class BuildHead {
   #text = el("div", { class: "build-text" });
   #refusal = el("p", { class: "notice bad", role: "alert", hidden: true });
   #cancel = el("button", { type: "button", class: "danger" }, "Cancel");
+  #approve = el("button", { type: "button", class: "primary" }, "Approve");
   #retry = el("button", { type: "button", class: "primary" }, "Retry");
 
   constructor(place, path) {
     this.#place = place;
     this.#path = path;
     this.#cancel.addEventListener("click", () => this.#act(this.#cancel, "cancel"));
+    this.#approve.addEventListener("click", () => this.#act(this.#approve, "approve"));
     this.#retry.addEventListener("click", () => this.#act(this.#retry, "retry"));
   }
 
   draw(build, project) {
     if (!this.#text.isConnected) {
-      const actions = el("div", { class: "actions" }, this.#cancel, this.#retry);
+      const actions = el("div", { class: "actions" }, this.#cancel, this.#approve, this.#retry);
       fill(this.#place, el("div", { class: "build-head" }, this.#text, actions), this.#refusal);
       this.#place.removeAttribute("aria-busy");
     }
     this.#cancel.hidden = !isActive(build.state);
+    this.#approve.hidden = build.state !== "held";
     this.#retry.hidden = isActive(build.state);
     fill(this.#text, ...this.#lines(build, project));
   }
@@ -49,6 +52,7 @@ export class BuildHead {
         build.commitHash ? fact("Commit", el("code", { title: build.commitHash }, shortCommit(build.commitHash))) : null,
         build.commitAuthor ? fact("Author", outsider(authorName(build.commitAuthor), { title: build.commitAuthor })) : null,
         fact("Started by", outsider(build.event)),
+        build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest)) : null,
         build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
         fact("Created", since(build.createdAt))),
     ];
@@ -70,3 +74,6 @@ export class BuildHead {
 }
 
 const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+
+const pullRequest = ({ number, head, base, fork }) =>
+  el("span", {}, `#${number} `, outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);

@@ -12,6 +12,7 @@ const LONGEST_RETRY_MS = 30_000;
  * milliseconds to wait, or DONE. Turns never overlap, and one whose signal is aborted must change
  * nothing: so an old answer can't overwrite a newer one. After a failure `mayHold` is false: an
  * answer at once tells that the server is back. A refusal ends the loop and goes to `refused`.
+ * `wake()` of what is returned begins a turn now.
  */
 export function live(turn, refused) {
   let running = null;
@@ -64,7 +65,7 @@ export function live(turn, refused) {
   document.addEventListener("visibilitychange", wake);
   window.addEventListener("online", wake);
   wake();
-  return { stop };
+  return { stop, wake };
 }
 
 /** Exponential, with jitter so that many tabs don't come back to a restarted server at once. */

@@ -56,8 +56,19 @@ function drawHead(empty) {
       el("div", {}, el("dt", {}, "Account"), el("dd", {}, el("bdi", {}, project.account))),
       project.repoUrl ? el("div", {}, el("dt", {}, "Repository"), el("dd", {}, el("code", {}, project.repoUrl))) : null,
     ),
-    empty
+    project.repoUrl ? webhookHint(empty) : empty
       ? howToPush(project)
       : el("div", { class: "push" }, codeBlock(`git push ${project.pushUrl} HEAD`)),
+  );
+}
+
+/** A project that is fetched from elsewhere: its pushes come as webhooks. */
+function webhookHint(empty) {
+  const deliveries = el("a", { href: `/projects/${encodeURIComponent(project.id)}/deliveries` }, "Deliveries");
+  if (!empty) return el("p", {}, deliveries);
+  return el("div", { class: "empty" },
+    el("p", {}, "No builds yet. Give the repository a webhook to this address, with the project's secret:"),
+    codeBlock(project.webhookUrl),
+    el("p", { class: "hint" }, "Each push there is then built. ", deliveries, " lists what came in."),
   );
 }

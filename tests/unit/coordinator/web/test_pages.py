@@ -21,7 +21,14 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]])
     return await aiohttp_client(app)
 
 
-PAGES = ["/", "/projects/p-1", "/builds/b-1", "/login", "/login?error=1&next=/builds/b-1"]
+PAGES = [
+    "/",
+    "/projects/p-1",
+    "/projects/p-1/deliveries",
+    "/builds/b-1",
+    "/login",
+    "/login?error=1&next=/builds/b-1",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,0 +1,111 @@
+"""Webhooks: the signature first, then the inbox, then the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from coordinator.api.context import CORE, DELIVERIES
+from coordinator.api.deliveries import shown_delivery
+from coordinator.domain.deliveries import Delivery, DeliveryState
+from coordinator.domain.errors import Invalid, NotFound, TooLarge, Unauthenticated
+from coordinator.forges import FORGES
+from coordinator.forges.payload import Unreadable
+
+MAX_BODY_BYTES = 25 * 1024 * 1024
+"""GitHub's own limit."""
+LARGE_BYTES = 256 * 1024
+LARGE_AT_ONCE = 4
+"""Anybody may send a body before we know whether it is signed: only so many large ones are read
+at a time, each within BODY_SECONDS."""
+BODY_SECONDS = 30.0
+SETTLE_SECONDS = 1.0
+MAX_SETTLE_SECONDS = 8.0
+"""Forges give up after ten."""
+_LARGE = web.AppKey("large_webhooks", asyncio.Semaphore)
+
+
+def add_routes(app: web.Application) -> None:
+    app[_LARGE] = asyncio.Semaphore(LARGE_AT_ONCE)
+    app.router.add_post("/api/webhooks/{forge}/{project_id}", receive)
+
+
+async def receive(request: web.Request) -> web.Response:
+    """202 with the delivery's id and status; 200 for a repeat.
+
+    The answer comes when the delivery is processed or after a second (`?wait=` at most eight),
+    whichever is first. `Accept: text/plain` gives lines for people.
+    """
+    forge = FORGES.get(request.match_info["forge"])
+    if forge is None:
+        raise NotFound(f"no such forge; known are {', '.join(FORGES)}")
+    project_id, deliveries = request.match_info["project_id"], request.app[DELIVERIES]
+    secret = request.app[CORE].keys.webhook_secret(project_id)
+    body = await _read(request)
+    if not forge.verify(secret, request.headers, body):
+        deliveries.count_rejected(project_id)
+        raise Unauthenticated("the signature is missing or not of this project's webhook secret")
+    try:
+        parsed = await asyncio.to_thread(forge.parse, request.headers, body)
+    except Unreadable as error:
+        raise Invalid(str(error)) from error
+    receipt = await deliveries.receive(
+        project_id, request.match_info["forge"], parsed.delivery_id, parsed.event
+    )
+    delivery = receipt.delivery
+    if delivery.state is DeliveryState.RECEIVED:
+        delivery = await deliveries.settled(delivery, _wait_seconds(request))
+    return _answer(request, delivery, 202 if receipt.new else 200)
+
+
+async def _read(request: web.Request) -> bytes:
+    """Raises TooLarge, Invalid."""
+    length = request.content_length
+    if length is not None and length > MAX_BODY_BYTES:
+        raise TooLarge(f"a webhook's body may have {MAX_BODY_BYTES} bytes")
+    if length is not None and length <= LARGE_BYTES:
+        return await _read_bounded(request)
+    async with request.app[_LARGE]:
+        return await _read_bounded(request)
+
+
+async def _read_bounded(request: web.Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise TooLarge(f"a webhook's body may have {MAX_BODY_BYTES} bytes")
+    except TimeoutError as error:
+        raise Invalid(f"the body did not come within {BODY_SECONDS:.0f} s") from error
+    except web.RequestPayloadError as error:
+        raise Invalid("the body can't be read") from error
+    return bytes(body)
+
+
+def _wait_seconds(request: web.Request) -> float:
+    text = request.query.get("wait", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 4):
+        return SETTLE_SECONDS
+    return min(float(text), MAX_SETTLE_SECONDS)
+
+
+def _answer(request: web.Request, delivery: Delivery, status: int) -> web.Response:
+    shown = shown_delivery(request, delivery)
+    if "text/plain" in request.headers.get("Accept", ""):
+        return web.Response(status=status, text="".join(f"{line}\n" for line in _lines(shown)))
+    names = ("deliveryId", "status", "reason", "builds")
+    answer = {name: shown[name] for name in names if name in shown}
+    return web.json_response(answer, status=status)
+
+
+def _lines(shown: dict[str, Any]) -> list[str]:
+    lines = [f"build #{build['number']}: {build['url']}" for build in shown["builds"]]
+    if shown["status"] == DeliveryState.RECEIVED:
+        lines.append("the push is received; its build follows")
+    if "reason" in shown:
+        lines.append(f"{shown['status']}: {shown['reason']}")
+    return lines

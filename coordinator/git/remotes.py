@@ -1,0 +1,266 @@
+"""Fetching a project's own remote repository into its bare one, by the git command.
+
+libgit2 can neither be killed nor be kept from an address; a process group can be killed, and git
+lets us pin the address we checked, so that a name can't point elsewhere a moment later. Nothing
+secret stands in an argument or a URL: tokens go by the environment, keys by a file of mode 0600
+that lives as long as the fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import ipaddress
+import os
+import re
+import shlex
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.domain.repo_url import (
+    RefusedUrl,
+    RemotePolicy,
+    RemoteUrl,
+    check_policy,
+    is_public,
+    private_address_refusal,
+)
+from coordinator.git.environment import git_environment
+from coordinator.git.process import GitProcess, git_process
+from coordinator.git.repositories import TOLERATED_FAULTS, repository_path
+from coordinator.ports import Credential, RemoteFailed
+
+CONNECT_SECONDS = 10.0
+MAX_WORDS_BYTES = 16 * 1024
+DEFAULT_USER = "x-access-token"
+"""GitHub's; the others take any user beside a token."""
+_FILE_BLOCK_BYTES = 512
+
+_MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"Authentication failed|could not read (?:Username|Password)|returned error: 40[134]|"
+    r"repository .* not found|Permission denied|Host key verification failed|"
+    r"not appear to be a git repository|does not exist|access denied|fsck error|"
+    r"protocol '.*' not allowed|terminal prompts disabled",
+    re.IGNORECASE,
+)
+_REDIRECTED = re.compile(r"returned error: 30[0-9]|unable to update url base from redirection")
+_SAYS_NOTHING = (
+    *("hint:", "warning:", "Warning:", "Please make sure you", "and the repository exists", "@@@"),
+    "fatal: Could not read from remote repository",
+)
+_TOO_LARGE = re.compile(r"File too large|signal 25|index-pack died of signal 25")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    seconds: float
+    stalled_seconds: int
+    max_bytes: int
+
+
+class GitRemotes:
+    """Implements ports.Remotes over the repositories below `root`.
+
+    `scratch` is ours alone; what a killed coordinator left there is removed when this is made.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        scratch: Path,
+        *,
+        policy: RemotePolicy,
+        limits: FetchLimits,
+        known_hosts: Path | None = None,
+    ) -> None:
+        self._root, self._scratch = root, scratch
+        self._policy, self._limits = policy, limits
+        self._known_hosts = known_hosts
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True, mode=0o700)
+
+    async def fetch(
+        self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
+    ) -> None:
+        """Refs are kept under hashed names, so that `a` and later `a/b` don't stand in each
+        other's way; agents fetch by commit id. Raises RemoteFailed."""
+        repository = repository_path(self._root, project_id)
+        try:
+            check_policy(url, self._policy)
+        except RefusedUrl as error:
+            raise RemoteFailed(str(error), permanent=True) from error
+        address = await self._address(url)
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=self._scratch) as folder:
+            environment = self._environment(url, address, credential, Path(folder), project_id)
+            command = [
+                # dash's and bash's unit; the pack is one file, so this bounds the fetch.
+                *("sh", "-c", 'ulimit -f "$0" && exec "$@"'),
+                str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
+                *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
+                *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
+                *("--", url.text, *map(_refspec, names)),
+            ]
+            await self._run(command, environment)
+
+    async def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        try:
+            async with (
+                asyncio.timeout(self._limits.seconds),
+                git_process(command, environment, patience_seconds=0) as process,
+            ):
+                process.end_input()
+                words = await _last_words(process)
+                code = await process.exit_code()
+        except TimeoutError as error:
+            message = f"the fetch took more than {self._limits.seconds:g} s"
+            raise RemoteFailed(message, permanent=False) from error
+        if code != 0:
+            raise _failure(words, code)
+
+    async def _address(self, url: RemoteUrl) -> str | None:
+        """An address of the host that answers and may be reached; None for a file."""
+        if url.scheme == "file":
+            return None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
+            raise RemoteFailed(f"the name {url.host} can't be resolved", permanent=False) from error
+        addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+        if not self._policy.private_addresses:
+            # One private address among public ones is refused too: the next answer may be it.
+            for address in addresses:
+                if not is_public(ipaddress.ip_address(address)):
+                    raise RemoteFailed(private_address_refusal(url.host), permanent=True)
+        for address in addresses:
+            if await _answers(address, url.port):
+                return address
+        raise RemoteFailed(f"{url.host}:{url.port} can't be reached", permanent=False)
+
+    def _environment(
+        self,
+        url: RemoteUrl,
+        address: str | None,
+        credential: Credential | None,
+        folder: Path,
+        project_id: str,
+    ) -> dict[str, str]:
+        config = {
+            "protocol.allow": "never",
+            f"protocol.{url.scheme}.allow": "always",
+            "protocol.version": "2",
+            # A custom header follows a redirect to anywhere, and so may a fetch to an address
+            # that was not checked.
+            "http.followRedirects": "false",
+            "http.proxy": "",
+            "http.lowSpeedLimit": "1",
+            "http.lowSpeedTime": str(self._limits.stalled_seconds),
+            "http.emptyAuth": "false",
+            "credential.helper": "",
+            "fetch.fsckObjects": "true",
+            "gc.auto": "0",
+            **{f"fetch.fsck.{fault}": "warn" for fault in TOLERATED_FAULTS},
+        }
+        if url.scheme in ("http", "https") and address is not None:
+            if url.host != address:
+                shown = f"[{address}]" if ":" in address else address
+                config["http.curloptResolve"] = f"{url.host}:{url.port}:{shown}"
+            if credential is not None and credential.token:
+                pair = f"{credential.user or DEFAULT_USER}:{credential.token}".encode()
+                basic = base64.b64encode(pair).decode("ascii")
+                config["http.extraHeader"] = f"Authorization: Basic {basic}"
+        environment = git_environment(config) | {"TMPDIR": str(folder)}
+        if url.scheme == "ssh":
+            environment["GIT_SSH_COMMAND"] = self._ssh(url, address, credential, folder)
+            environment["GIT_SSH_VARIANT"] = "ssh"
+        if url.scheme == "file":
+            # git drops the configuration of its environment for the upload-pack it starts here.
+            (folder / "config").write_text("[safe]\n\tdirectory = *\n")
+            environment["GIT_CONFIG_GLOBAL"] = str(folder / "config")
+        return environment
+
+    def _ssh(
+        self, url: RemoteUrl, address: str | None, credential: Credential | None, folder: Path
+    ) -> str:
+        known = self._known_hosts or self._scratch.parent / "known_hosts"
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": f"{CONNECT_SECONDS:.0f}",
+            "ServerAliveInterval": "10",
+            "ServerAliveCountMax": "3",
+            "HostName": address or url.host,
+            "HostKeyAlias": url.host if url.port == 22 else f"[{url.host}]:{url.port}",
+            "UserKnownHostsFile": _ssh_path(known),
+            "GlobalKnownHostsFile": os.devnull,
+            "StrictHostKeyChecking": "yes" if self._known_hosts else "accept-new",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "IdentityFile": os.devnull,
+            "PreferredAuthentications": "publickey",
+            "ForwardAgent": "no",
+            "ClearAllForwardings": "yes",
+            "UpdateHostKeys": "no",
+        }
+        if credential is not None and credential.deploy_key:
+            key = folder / "key"
+            descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(credential.deploy_key.strip() + "\n")
+            options["IdentityFile"] = _ssh_path(key)
+        words = ["ssh", "-F", os.devnull]
+        for name, value in options.items():
+            words += ["-o", f"{name}={value}"]
+        return shlex.join(words)
+
+
+def _ssh_path(path: Path) -> str:
+    """ssh splits at spaces and expands `%` in its own options."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
+def _refspec(name: str) -> str:
+    if not name.startswith("refs/"):
+        return name
+    return f"+{name}:refs/pushrod/{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+
+
+async def _answers(address: str, port: int) -> bool:
+    """git knows no limit for the time to connect, so we look first."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(address, port)
+    except OSError:  # a TimeoutError is one
+        return False
+    writer.close()
+    return True
+
+
+async def _last_words(process: GitProcess) -> str:
+    words = b""
+    while chunk := await process.read_errors():
+        words = (words + chunk)[-MAX_WORDS_BYTES:]
+    return words.decode(errors="replace")
+
+
+def _failure(words: str, code: int) -> RemoteFailed:
+    """What git said, in one line, and whether another try may help."""
+    lines = [" ".join(line.split()) for line in words.splitlines()]
+    told = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
+    said = "; ".join("".join(c for c in line if c.isprintable()) for line in told[-3:])[:500]
+    if _MISSING.search(words):
+        return RemoteFailed(said, permanent=True, missing=True)
+    if _REDIRECTED.search(words):
+        message = f"the forge redirects elsewhere, which is not followed ({said}): give the URL"
+        return RemoteFailed(f"{message} that it redirects to", permanent=True)
+    if _TOO_LARGE.search(words):
+        return RemoteFailed("the repository is larger than max_fetch_bytes", permanent=True)
+    return RemoteFailed(
+        said or f"git fetch ended with {code}", permanent=_REFUSED.search(words) is not None
+    )

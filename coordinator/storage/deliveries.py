@@ -1,0 +1,104 @@
+"""The inbox of webhooks, and the credentials with which remote repositories are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.deliveries import Delivery, DeliveryState
+from coordinator.storage.rows import columns, reader
+from coordinator.storage.tables import credentials, deliveries
+
+_delivery = reader(Delivery, state=DeliveryState)
+_all = sa.select(*columns(Delivery, deliveries))
+_WAITING = sa.text("deliveries.state = 'received'")
+
+
+async def insert_delivery(connection: AsyncConnection, delivery: Delivery) -> None:
+    values = {
+        column.name: getattr(delivery, column.name) for column in columns(Delivery, deliveries)
+    }
+    values |= {"payload": dict(delivery.payload), "builds": list(delivery.builds)}
+    await connection.execute(deliveries.insert().values(**values))
+
+
+async def find_delivery(
+    connection: AsyncConnection, project_id: str, delivery_id: str
+) -> Delivery | None:
+    """By the forge's id of it."""
+    query = _all.where(
+        deliveries.c.project_id == project_id, deliveries.c.delivery_id == delivery_id
+    )
+    row = (await connection.execute(query)).first()
+    return _delivery(row) if row else None
+
+
+async def update_delivery(connection: AsyncConnection, id_: str, **values: Any) -> None:
+    await connection.execute(deliveries.update().where(deliveries.c.id == id_).values(**values))
+
+
+async def list_deliveries(
+    connection: AsyncConnection, project_id: str, limit: int, offset: int
+) -> tuple[Sequence[Delivery], int]:
+    """Newest first, and how many there are."""
+    query = (
+        _all.where(deliveries.c.project_id == project_id)
+        .order_by(deliveries.c.received_at.desc(), deliveries.c.id)
+        .limit(limit)
+        .offset(offset)
+    )
+    found = [_delivery(row) for row in await connection.execute(query)]
+    count = (
+        sa.select(sa.func.count())
+        .select_from(deliveries)
+        .where(deliveries.c.project_id == project_id)
+    )
+    return found, int((await connection.execute(count)).scalar_one())
+
+
+async def waiting_deliveries(
+    connection: AsyncConnection, limit: int, busy: Collection[str]
+) -> Sequence[Delivery]:
+    """Those still to be processed, of projects that are not busy, the one due first in front."""
+    query = _all.where(_WAITING, deliveries.c.project_id.not_in(list(busy))).order_by(
+        deliveries.c.next_try_at, deliveries.c.received_at, deliveries.c.id
+    )
+    return [_delivery(row) for row in await connection.execute(query.limit(limit))]
+
+
+async def save_credential(
+    connection: AsyncConnection,
+    project_id: str,
+    *,
+    kind: str,
+    host: str,
+    sealed: bytes,
+    now: datetime,
+) -> None:
+    """A second one replaces the first."""
+    await delete_credential(connection, project_id)
+    await connection.execute(
+        credentials.insert().values(
+            project_id=project_id, kind=kind, host=host, sealed=sealed, created_at=now
+        )
+    )
+
+
+async def delete_credential(connection: AsyncConnection, project_id: str) -> bool:
+    deleted = await connection.execute(
+        credentials.delete().where(credentials.c.project_id == project_id)
+    )
+    return deleted.rowcount > 0
+
+
+async def find_credential(connection: AsyncConnection, project_id: str) -> Mapping[str, Any] | None:
+    """`kind`, `host` and `sealed`."""
+    query = sa.select(credentials.c.kind, credentials.c.host, credentials.c.sealed).where(
+        credentials.c.project_id == project_id
+    )
+    row = (await connection.execute(query)).first()
+    return dict(row._mapping) if row else None

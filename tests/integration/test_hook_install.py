@@ -1,0 +1,182 @@
+"""`pushrod hook install`: real pushes into a bare repository, over a real hook."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import stat
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pushrod.commands.hook import hmac_blocks
+from pushrod.commands.hook import hook as hook_command
+from tests.integration.coordinator_fixture import (
+    GIT_ENVIRONMENT,
+    ONE_STEP,
+    Coordinator,
+    WorkTree,
+    eventually,
+    open_coordinator,
+)
+from tests.integration.forge_fixture import (
+    Forge,
+    Hook,
+    Repository,
+    open_forge,
+    remote_project,
+    signature,
+)
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    async with open_coordinator(tmp_path, allow_file_repositories=True) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
+    async with open_forge(tmp_path) as forge:
+        repository = await new_bare(forge, tmp_path)
+        yield repository
+
+
+async def new_bare(forge: Forge, folder: Path) -> Repository:
+    """A plain bare repository, whose hooks run."""
+    path = folder / "a repository.git"
+    tree = WorkTree(folder / "tree", GIT_ENVIRONMENT)
+    tree.folder.mkdir()
+    await tree.git("init", "-q", "-b", "main")
+    await tree.git("init", "-q", "--bare", str(path))
+    await tree.git("remote", "add", "origin", str(path))
+    return Repository(forge, f"file://{str(path).replace(' ', '%20')}", path, tree)
+
+
+@pytest.fixture
+async def hook(coordinator: Coordinator, repository: Repository, tmp_path: Path) -> Hook:
+    _, hook = await remote_project(coordinator, repository.url)
+    await asyncio.to_thread(install, hook, repository, tmp_path)
+    return hook
+
+
+def install(hook: Hook, repository: Repository, folder: Path) -> None:
+    secret = folder / "secret"
+    secret.write_text(hook.project["webhookSecret"] + "\n")
+    arguments = ["install", str(repository.path), "--url", hook.coordinator.url]
+    arguments += ["--project", hook.project["id"], "--secret-file", str(secret)]
+    result = CliRunner().invoke(hook_command, arguments)
+    assert result.exit_code == 0, result.output
+
+
+async def test_a_push_is_built_and_the_pusher_told_the_url(
+    repository: Repository, hook: Hook
+) -> None:
+    sha = await repository.tree.commit({".pushrod.yml": ONE_STEP})
+    pushed = await repository.tree.push("main", "main:side")
+    builds = await hook.coordinator.admin.builds(hook.project)
+    assert {(b["branch"], b["commitHash"]) for b in builds} == {("main", sha), ("side", sha)}
+    for build in builds:
+        assert f"remote: pushrod: build #{build['number']}: {build['url']}" in pushed.errors
+    assert list((repository.path / "pushrod" / "spool").iterdir()) == []
+
+
+async def test_deleted_and_oddly_named_branches_and_force_pushes_pass(
+    repository: Repository, hook: Hook
+) -> None:
+    await repository.tree.commit({".pushrod.yml": ONE_STEP})
+    name = "it's-\"größe\"-$(id)&'"
+    await repository.tree.push(f"main:refs/heads/{name}")
+    [build] = await hook.coordinator.admin.builds(hook.project)
+    assert build["branch"] == name
+    await repository.tree.git("commit", "-q", "--amend", "-m", "anew")
+    await repository.tree.push("-f", f"main:refs/heads/{name}")
+    await repository.tree.push(f":refs/heads/{name}")
+    assert len(await hook.coordinator.admin.builds(hook.project)) == 2
+    newest = (await hook.deliveries())[0]
+    assert (newest["status"], "deleted" in newest["reason"]) == ("ignored", True)
+
+
+async def test_a_push_while_the_coordinator_is_away_is_told_with_the_next_one(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    first = await repository.tree.commit({".pushrod.yml": ONE_STEP}, "first")
+    await coordinator.stop()
+    began = time.monotonic()
+    pushed = await repository.tree.push()
+    assert time.monotonic() - began < 8
+    assert "kept and sent with the next one" in pushed.errors
+    await coordinator.start()
+    second = await repository.tree.commit({"x": "y"}, "second")
+    await repository.tree.push()
+
+    async def both() -> bool:
+        builds = await hook.coordinator.admin.builds(hook.project)
+        return [build["commitHash"] for build in builds] == [second, first]
+
+    await eventually(both)
+
+
+async def test_more_refs_than_one_event_may_have_go_in_several(
+    repository: Repository, hook: Hook
+) -> None:
+    await repository.tree.commit({".pushrod.yml": ONE_STEP})
+    await repository.tree.push(*(f"main:refs/heads/b{number}" for number in range(130)))
+
+    async def all_built() -> bool:
+        project = (await hook.coordinator.admin.get(f"/api/projects/{hook.project['id']}")).json
+        path = f"/api/projects/{project['id']}/builds?limit=1"
+        answer = await hook.coordinator.admin.get(path)
+        return bool(answer.json["pagination"]["total"] == 130)
+
+    await eventually(all_built)
+
+
+async def test_a_refused_event_is_kept_apart_and_the_push_succeeds(
+    coordinator: Coordinator, repository: Repository, hook: Hook, tmp_path: Path
+) -> None:
+    wrong = Hook(coordinator, {**hook.project, "webhookSecret": "guess"})
+    await asyncio.to_thread(install, wrong, repository, tmp_path)
+    await repository.tree.commit({".pushrod.yml": ONE_STEP})
+    pushed = await repository.tree.push()
+    assert "refused this with 401" in pushed.errors
+    assert len(list((repository.path / "pushrod" / "refused").iterdir())) == 1
+    assert await coordinator.admin.builds(hook.project) == []
+
+
+async def test_the_key_is_its_owners_alone_and_not_in_the_script(
+    repository: Repository, hook: Hook
+) -> None:
+    home = repository.path / "pushrod"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [home, *home.iterdir()]}
+    assert modes == {
+        "pushrod": 0o700,
+        "spool": 0o700,
+        "inner.key": 0o600,
+        "outer.key": 0o600,
+        "url": 0o600,
+    }
+    script = (repository.path / "hooks" / "post-receive").read_text()
+    assert hook.project["webhookSecret"] not in script
+
+
+async def test_another_hook_is_not_overwritten(
+    repository: Repository, hook: Hook, tmp_path: Path
+) -> None:
+    script = repository.path / "hooks" / "post-receive"
+    script.write_text("#!/bin/sh\necho mine\n")
+    arguments = ["install", str(repository.path), "--url", hook.coordinator.url]
+    arguments += ["--project", hook.project["id"], "--secret-file", str(tmp_path / "secret")]
+    result = await asyncio.to_thread(CliRunner().invoke, hook_command, arguments)
+    assert (result.exit_code, "another hook" in result.output) == (1, True)
+    assert script.read_text() == "#!/bin/sh\necho mine\n"
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 200])
+def test_the_two_key_blocks_make_an_hmac(length: int) -> None:
+    inner, outer = hmac_blocks(b"k" * length)
+    digest = hashlib.sha256(outer + hashlib.sha256(inner + b"body").digest()).hexdigest()
+    assert f"sha256={digest}" == signature("k" * length, b"body")

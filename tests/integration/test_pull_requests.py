@@ -1,0 +1,212 @@
+"""Pull requests: built at their head; one from a fork waits for a maintainer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+from tests.integration.forge_fixture import (
+    Forge,
+    Hook,
+    Repository,
+    open_forge,
+    push_payload,
+    remote_project,
+)
+
+WORKFLOW = """
+on:
+  push: {branches: [main]}
+  pullRequest: {branches: [main, "release/*"]}
+steps:
+  - {name: test, image: base, run: 'true', cacheDirs: [/cache]}
+  - {name: after, image: base, run: 'true', dependsOn: [test]}
+"""
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    settings = {"allow_http_repositories": True, "allow_private_addresses": True}
+    async with open_coordinator(tmp_path, **settings) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+async def forge(tmp_path: Path) -> AsyncIterator[Forge]:
+    async with open_forge(tmp_path) as forge:
+        yield forge
+
+
+@pytest.fixture
+async def repository(forge: Forge, tmp_path: Path) -> Repository:
+    return await forge.new_repository(tmp_path / "tree")
+
+
+@pytest.fixture
+async def hook(coordinator: Coordinator, repository: Repository) -> Hook:
+    return (await remote_project(coordinator, repository.url))[1]
+
+
+async def pull(
+    hook: Hook,
+    repository: Repository,
+    *,
+    fork: bool,
+    action: str = "opened",
+    base: str = "main",
+    message: str = "pears",
+    workflow: str = WORKFLOW,
+) -> dict[str, Any]:
+    """Push a pull request's head as the forge keeps it, and deliver its event."""
+    sha = await repository.push({".pushrod.yml": workflow}, message, "refs/pull/7/head")
+    if not fork:
+        await repository.tree.git("push", "-q", "-f", "origin", f"{sha}:refs/heads/pears")
+    head = {"ref": "main" if fork else "pears", "sha": sha, "repo": {"id": 2 if fork else 1}}
+    payload = {
+        "action": action,
+        "number": 7,
+        "pull_request": {"head": head, "base": {"ref": base, "repo": {"id": 1}}},
+        "repository": {"clone_url": repository.url},
+    }
+    answer = await hook.github("pull_request", payload)
+    return dict(answer.expect(202).json) | {"sha": sha}
+
+
+async def only_build(hook: Hook) -> dict[str, Any]:
+    [build] = await hook.coordinator.admin.builds(hook.project)
+    return await hook.coordinator.admin.build(build["id"])
+
+
+@pytest.mark.parametrize("action", ["opened", "synchronize", "reopened"])
+async def test_a_pull_request_of_the_repository_itself_is_built_at_once(
+    action: str, repository: Repository, hook: Hook
+) -> None:
+    told = await pull(hook, repository, fork=False, action=action)
+    build = await only_build(hook)
+    assert (build["state"], build["event"]) == ("queued", "pullRequest")
+    assert (build["commitHash"], build["branch"]) == (told["sha"], "pears")
+    assert build["pullRequest"] == {"number": 7, "head": "pears", "base": "main", "fork": False}
+    agent = await hook.coordinator.admin.new_agent()
+    spec = await agent.take()
+    assert spec["env"]["PUSHROD_EVENT"] == "pullRequest"
+    assert spec["env"]["PUSHROD_REF"] == "refs/pull/7/head"
+    assert spec["env"]["PUSHROD_PULL_REQUEST"] == "7"
+    assert spec["env"]["PUSHROD_PULL_REQUEST_BASE"] == "main"
+
+
+async def test_a_pull_request_from_a_fork_is_held_until_a_maintainer_approves_it(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    await pull(hook, repository, fork=True)
+    build = await only_build(hook)
+    assert (build["state"], build["status"]) == ("held", "PENDING")
+    assert build["branch"] == "pull/7", "a fork's `main` is not ours"
+    assert "approve" in build["steps"][0]["waitsFor"]
+
+    agent = await coordinator.admin.new_agent()
+    claim = await coordinator.admin.get(f"/api/runner/{build['steps'][0]['id']}")
+    assert "approval" in claim.expect(409).text
+
+    path = f"/api/projects/-/builds/{build['id']}/approve"
+    developer = await coordinator.admin.new_token(role="developer", account="default")
+    (await developer.post(path)).expect(403)
+    stranger = await coordinator.admin.new_token(role="maintainer", account="strangers")
+    (await stranger.post(path)).expect(404)
+    assert (await coordinator.admin.post(path)).expect(200).json["state"] == "queued"
+    (await coordinator.admin.post(path)).expect(409)
+
+    spec = await agent.take()
+    assert (spec["name"], spec["buildId"]) == ("test", build["id"])
+    await agent.complete(spec)
+    assert (await agent.take())["name"] == "after"
+
+
+async def test_a_held_build_can_be_cancelled_and_its_retry_by_a_developer_is_held_again(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    await pull(hook, repository, fork=True)
+    build = await only_build(hook)
+    path = f"/api/projects/-/builds/{build['id']}"
+    assert (await coordinator.admin.post(f"{path}/cancel")).json["state"] == "cancelled"
+    developer = await coordinator.admin.new_token(role="developer", account="default")
+    again = (await developer.post(f"{path}/retry")).expect(201).json
+    assert (again["state"], again["pullRequest"]["fork"]) == ("held", True)
+    by_maintainer = (await coordinator.admin.post(f"{path}/retry")).expect(201).json
+    assert by_maintainer["state"] == "queued"
+
+
+async def test_a_forks_caches_are_its_own(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    caches = []
+    for fork in (False, True):
+        await pull(hook, repository, fork=fork, message=str(fork))
+        build = (await coordinator.admin.builds(hook.project))[0]
+        if fork:
+            (await coordinator.admin.post(f"/api/projects/-/builds/{build['id']}/approve"))
+        agent = await coordinator.admin.new_agent()
+        spec = await agent.take()
+        assert spec["buildId"] == build["id"]
+        caches.append(spec["cacheDirs"][0]["id"])
+        await coordinator.admin.post(f"/api/projects/-/builds/{build['id']}/cancel")
+    assert caches[0] != caches[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"base": "wip"}, "no workflow is triggered"),
+        ({"action": "closed"}, "closed"),
+        ({"action": "labeled"}, "labeled"),
+        ({"message": "docs [skip ci]"}, "skip ci"),
+        ({"workflow": "steps: [{name: a, image: b, run: c}]"}, "no workflow is triggered"),
+    ],
+)
+async def test_what_does_not_concern_us_builds_nothing_and_says_why(
+    change: dict[str, str], reason: str, repository: Repository, hook: Hook
+) -> None:
+    told = await pull(hook, repository, fork=False, **change)  # type: ignore[arg-type]
+    assert (told["status"], reason in told["reason"]) == ("ignored", True), told
+    assert await hook.coordinator.admin.builds(hook.project) == []
+
+
+async def test_a_push_to_a_branch_without_its_own_trigger_is_not_built_twice(
+    repository: Repository, hook: Hook
+) -> None:
+    told = await pull(hook, repository, fork=False)
+    push = push_payload(repository.url, told["sha"], ref="refs/heads/pears")
+    assert (await hook.github("push", push)).json["status"] == "ignored"
+    assert len(await hook.coordinator.admin.builds(hook.project)) == 1
+
+
+async def test_a_fork_neither_adds_nor_renames_a_workflow_of_the_project(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    path = f"/api/projects/{hook.project['id']}/workflows"
+    await pull(hook, repository, fork=True, workflow=f"name: evil{WORKFLOW}")
+    assert (await coordinator.admin.get(path)).json == []
+    sha = await repository.push({".pushrod.yml": f"name: ours{WORKFLOW}"})
+    await hook.github("push", push_payload(repository.url, sha))
+    await pull(hook, repository, fork=True, workflow=f"name: evil{WORKFLOW}")
+    assert [known["name"] for known in (await coordinator.admin.get(path)).json] == ["ours"]
+
+
+@pytest.mark.parametrize("fork", [False, True])
+async def test_secrets_reach_the_repositorys_own_pull_requests_and_never_a_forks(
+    fork: bool, coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    path = f"/api/projects/{hook.project['id']}/secrets/TOKEN"
+    body = {"value": "s3cret-value"}
+    assert (await coordinator.admin.call("PUT", path, json=body)).status < 300
+    workflow = "on: pullRequest\nsteps: [{name: a, image: b, run: c, secrets: [TOKEN]}]\n"
+    told = await pull(hook, repository, fork=fork, workflow=workflow)
+    if fork:
+        approve = f"/api/projects/-/builds/{told['builds'][0]['id']}/approve"
+        (await coordinator.admin.post(approve)).expect(200)
+    agent = await coordinator.admin.new_agent()
+    spec = await agent.take()
+    assert ("s3cret-value" in str(spec)) is not fork
