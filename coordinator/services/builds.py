@@ -260,6 +260,8 @@ class Builds:
         if not steps and not old.problems:
             raise Conflict("this build never had steps: push or redeliver to try again")
         wanted = redraft(old, steps, project, self.core.now())
+        if not steps:
+            wanted = await self._read_again(old, project) or wanted
         if old.of_fork and Right.MANAGE not in principal.rights:
             wanted = hold(wanted)
 
@@ -269,6 +271,25 @@ class Builds:
             return build
 
         return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def _read_again(self, old: Build, project: Project) -> Draft | None:
+        """A build that failed before it had steps, of its workflow as it reads; None where that
+        has mistakes. What was missing then, such as a secret, may be there now."""
+        workflow_id = old.workflow_id or ""
+        record = await self.core.database.read(
+            lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
+        )
+        if record is None:
+            return None
+        origin = Origin.of_retry(old)
+        try:
+            if record.definition is not None:
+                workflow = Workflow.from_json(record.definition)
+            else:
+                workflow = await self._read_workflow(project, record.path or "", origin)
+        except Invalid:
+            return None
+        return draft(workflow, project, origin, record.id, self.core.now())
 
     async def _audit(
         self,

@@ -48,6 +48,22 @@ class Origin:
         return self.pull_request is not None and self.pull_request["fork"] is not False
 
     @classmethod
+    def of_retry(cls, build: Build) -> Origin:
+        """What the build was made for, once more."""
+        return cls(
+            event=build.event,
+            commit_hash=build.commit_hash,
+            branch=build.branch,
+            commit_message=build.commit_message,
+            commit_author=build.commit_author,
+            tag=build.tag,
+            params=build.params,
+            repo_url=build.repo_url,
+            retry_of=build.id,
+            pull_request=build.pull_request,
+        )
+
+    @classmethod
     def of_push(cls, branch: str, commit: Commit) -> Origin:
         return cls(
             event="push",
@@ -202,23 +218,11 @@ def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
 def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime) -> Draft:
     """The same steps once more, as a new build."""
     build_id = new_id()
-    origin = Origin(
-        event=build.event,
-        commit_hash=build.commit_hash,
-        branch=build.branch,
-        commit_message=build.commit_message,
-        commit_author=build.commit_author,
-        tag=build.tag,
-        params=build.params,
-        repo_url=build.repo_url,
-        retry_of=build.id,
-        pull_request=build.pull_request,
-    )
     return Draft(
         id=build_id,
         workflow_name=build.workflow_name,
         workflow_id=build.workflow_id,
-        origin=origin,
+        origin=Origin.of_retry(build),
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
             [
