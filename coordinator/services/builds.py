@@ -98,10 +98,13 @@ class Builds:
 
     async def _check_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
-        if origin.repo_url is not None and origin.repo_url != project.repo_url:
+        own_url = project.repo_url or (
+            f"{self.core.public_url}/git/{project.account_slug}/{project.slug}.git"
+        )
+        if origin.repo_url not in (None, own_url):
             raise Invalid(
-                "repoUrl must be the project's own; this project's source is what was pushed to it",
-                details=[{"path": "repoUrl", "message": "leave repoUrl out"}],
+                f"repoUrl must be the project's own, {own_url}: leave it out",
+                details=[{"path": "repoUrl", "message": f"not {own_url}"}],
             )
         if origin.commit_hash is None:
             return origin

@@ -459,6 +459,7 @@ async def test_a_workflow_of_the_repository_can_be_built_over_the_api(
     body = {"workflowId": pushed["workflowId"]}
     newest = (await admin.post(path, body)).expect(201).json
     assert (newest["commitHash"], newest["branch"]) == (sha, "main")
+    body["repoUrl"] = project["pushUrl"]  # a project's own URL is not another's
     made = (await admin.post(path, {**body, "commitHash": sha[:10]})).expect(201).json
     assert (made["commitHash"], made["event"]) == (sha, "manual")
     assert made["commitMessage"].startswith("the message")
