@@ -142,3 +142,13 @@ async def test_a_choice_survives_the_way_through_the_address(call: Call) -> None
 async def test_retries_back_off_to_a_limit(call: Call) -> None:
     delays = [await call("live.js", "retryDelay", failures, 1) for failures in (1, 2, 3, 10, 500)]
     assert delays == [500, 1000, 2000, 30_000, 30_000]
+
+
+async def test_a_build_that_is_over_shows_the_last_step_that_ran(call: Call) -> None:
+    """Also where the page never saw that step run, since it was that quick."""
+    steps = [
+        {**step("a", "SUCCESS"), "startedAt": "2026-01-01T00:00:00Z"},
+        {**step("b", "SUCCESS"), "startedAt": "2026-01-01T00:00:01Z"},
+        step("c", "SKIPPED"),
+    ]
+    assert (await call("steps.js", "automatic", steps, "a"))["name"] == "b"

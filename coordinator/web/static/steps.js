@@ -18,7 +18,8 @@ export function inGraphOrder(steps) {
 
 /**
  * The step to show when nobody chose one: the one shown as long as it runs or has failed, else
- * the first that runs, else the first that failed, else the last that ran.
+ * the first that runs, else the first that failed; while others wait the one shown, and at the end
+ * the last that ran.
  */
 export function automatic(steps, shownName) {
   const shown = steps.find((step) => step.name === shownName);
@@ -27,7 +28,9 @@ export function automatic(steps, shownName) {
   if (running) return running;
   const failed = steps.find((step) => step.status === "FAILED");
   if (failed) return failed;
-  return shown ?? steps.findLast((step) => step.startedAt) ?? steps[0];
+  const waiting = steps.some((step) => ["BLOCKED", "READY"].includes(step.status));
+  if (shown && waiting) return shown;
+  return steps.findLast((step) => step.startedAt) ?? shown ?? steps[0];
 }
 
 /** `#step=test&attempt=1` → what the reader chose; both may be absent. */
