@@ -25,7 +25,7 @@ from agent.coordinator_client import (
 from agent.engines.protocol import Engine, EngineUnavailable
 from agent.journal import Journal
 from agent.lease import LeaseTable, renewal_wait_seconds, retry_delay_seconds
-from agent.settings import AgentSettings, is_safe_name
+from agent.settings import AgentSettings, InvalidSettingsError, is_safe_name
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
 from pipelines_schema.contract import (
@@ -133,7 +133,7 @@ class Agent:
     async def _work(self) -> None:
         entries = await asyncio.to_thread(self._workshop.journal.entries)
         for entry in entries:
-            logger.info("attempt %s goes on (%s)", entry.attempt_id, entry.phase)
+            logger.info("attempt %s is left of before (%s)", entry.attempt_id, entry.phase)
             self._start(StepRun(workshop=self._workshop, entry=entry, resumed=True))
         self._look_again()
         try:
@@ -510,7 +510,10 @@ async def revive_private_engine() -> None:
 
 
 async def open_engine(name: str, data_dir: Path) -> Engine:
-    """The engine of that name; each is imported only when used. Raises EngineUnavailable."""
+    """The engine of that name; each is imported only when used.
+
+    Raises EngineUnavailable, and InvalidSettingsError for a name that no engine has.
+    """
     if name == "host":
         from agent.engines.host import HostEngine, work_folder_for
 
@@ -534,7 +537,7 @@ async def open_engine(name: str, data_dir: Path) -> Engine:
 
         own = f"unix://{engine_places().socket}"
         return BuildKitEngine(name, data_dir=data_dir, log_limits_lifted=name == own)
-    raise EngineUnavailable(
+    raise InvalidSettingsError(
         f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "
         "unix:///run/docker.sock or tcp://host:1234"
     )

@@ -128,8 +128,8 @@ def _outcome(step: StepView, state: StepState, outcomes: Mapping[str, _Outcome])
 
 
 def _finish(steps: Sequence[StepView]) -> BuildEvent:
+    if any(step.state is StepState.CANCELLED for step in steps):
+        return BuildEvent.CANCEL  # somebody ended it, whatever had failed before
     if any(step.state is StepState.FAILED and not step.allow_failure for step in steps):
         return BuildEvent.FAIL
-    if any(step.state is StepState.CANCELLED for step in steps):
-        return BuildEvent.CANCEL
     return BuildEvent.SUCCEED

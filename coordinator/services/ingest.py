@@ -418,4 +418,4 @@ def _wanted_of_pull(
 
 def _problem_line(problem: Mapping[str, object]) -> str:
     place = ":".join(str(problem[key]) for key in ("file", "line", "column") if key in problem)
-    return f"{place}: {problem['message']}"
+    return f"{place}: {problem['message']}" if place else str(problem["message"])

@@ -128,7 +128,7 @@ def test_what_does_not_depend_on_a_failure_goes_on() -> None:
     [
         (["succeeded", "succeeded"], BuildEvent.SUCCEED),
         (["succeeded", "failed"], BuildEvent.FAIL),
-        (["failed", "cancelled"], BuildEvent.FAIL),
+        (["failed", "cancelled"], BuildEvent.CANCEL),
         (["succeeded", "cancelled"], BuildEvent.CANCEL),
         (["failed", "skipped"], BuildEvent.FAIL),
         (["cancelled", "skipped"], BuildEvent.CANCEL),

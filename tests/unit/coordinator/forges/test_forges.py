@@ -18,7 +18,7 @@ from coordinator.domain.deliveries import (
     reason_to_ignore,
 )
 from coordinator.forges import generic, github
-from coordinator.forges.payload import Unreadable
+from coordinator.forges.payload import Unreadable, read_body
 from tests.integration.forge_fixture import signature
 
 RECORDED = Path(__file__).parents[3] / "webhooks"
@@ -265,3 +265,9 @@ def _generic_event(body: bytes) -> ForgeEvent | None:
         return generic.parse({}, body).event
     except Unreadable:  # a `deliveryId` that can't be one
         return None
+
+
+@pytest.mark.parametrize("body", [b'{"event": "ping"}', b"payload=%7B%22event%22%3A+%22ping%22%7D"])
+def test_a_body_that_curl_calls_a_form_is_read_too(body: bytes) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert read_body(headers, body) == {"event": "ping"}

@@ -1,0 +1,11 @@
+from pathlib import Path
+
+import pytest
+
+from agent.settings import InvalidSettingsError
+from agent.worker import open_engine
+
+
+async def test_a_name_that_no_engine_has_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettingsError, match="use auto, host, buildkit"):
+        await open_engine("bogus", tmp_path)
