@@ -75,8 +75,6 @@ class Repositories(Protocol):
         """
         ...
 
-    async def commits_between(self, project_id: str, old: str | None, new: str) -> int: ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import pygit2
-from pygit2.enums import FileMode, ObjectType, ReferenceType, SortMode
+from pygit2.enums import FileMode, ObjectType, ReferenceType
 
 from coordinator.git.environment import git_environment
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
@@ -117,13 +117,6 @@ class HostedRepositories:
         push's deadline as the age, no push that is under way is touched.
         """
         return await asyncio.to_thread(_remove_leftovers, self._root, older_than_seconds)
-
-    async def commits_between(self, project_id: str, old: str | None, new: str) -> int:
-        """How many commits `new` has that `old` has not; all of them where `old` is not known.
-
-        Zero where `new` is not a commit.
-        """
-        return await asyncio.to_thread(_commits_between, self.path(project_id), old, new)
 
 
 def _create(path: Path, max_input_bytes: int) -> None:
@@ -364,15 +357,3 @@ def _leftovers(root: Path) -> Iterator[Path]:
         yield from repository.glob("*.lock")
         yield from repository.glob("refs/**/*.lock")
         yield from repository.glob("objects/tmp_objdir-*")
-
-
-def _commits_between(path: Path, old: str | None, new: str) -> int:
-    with _opened(path) as repository:
-        tip = _find_commit(repository, new)
-        if tip is None:
-            return 0
-        base = _find_commit(repository, old) if old is not None else None
-        if base is not None:
-            ahead, _ = repository.ahead_behind(tip.id, base.id)
-            return int(ahead)
-        return sum(1 for _ in repository.walk(tip.id, SortMode.NONE))

@@ -270,22 +270,6 @@ async def test_workflow_files_of_an_unknown_commit_are_an_error(
         await repositories.workflow_files(project_id, "1" * 40)
 
 
-async def test_commits_between_counts_what_is_new(
-    repositories: HostedRepositories, project_id: str, repository: pygit2.Repository
-) -> None:
-    base = commit(repository, message="0")
-    tip = base
-    for number in range(1, 4):
-        tip = commit(repository, message=str(number), parents=[tip])
-    other = commit(repository, message="other", parents=[base])
-    assert await repositories.commits_between(project_id, base, tip) == 3
-    assert await repositories.commits_between(project_id, other, tip) == 3
-    assert await repositories.commits_between(project_id, tip, base) == 0
-    assert await repositories.commits_between(project_id, None, tip) == 4
-    assert await repositories.commits_between(project_id, "1" * 40, tip) == 4
-    assert await repositories.commits_between(project_id, base, "1" * 40) == 0
-
-
 async def test_leftovers_of_killed_processes_are_removed_and_nothing_else(
     repositories: HostedRepositories, project_id: str, repository: pygit2.Repository
 ) -> None:
