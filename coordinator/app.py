@@ -16,9 +16,11 @@ from coordinator.api import (
     agents,
     deliveries,
     git,
+    lfs,
     runner,
     secrets,
     session,
+    source_parts,
     steps,
     tokens,
     webhooks,
@@ -33,13 +35,16 @@ from coordinator.api.context import (
     DISPATCH,
     GIT,
     INGEST,
+    LFS,
     LOGS,
     PROJECTS,
     RUNNER,
     SECRETS,
+    SOURCE_PARTS,
 )
 from coordinator.api.dialects import build_server
 from coordinator.api.middleware import answer_errors
+from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
@@ -55,11 +60,13 @@ from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
+from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_parts import SourceParts
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.web import pages
@@ -93,6 +100,8 @@ class Services:
     credentials: Credentials
     deliveries: Deliveries
     secrets: Secrets
+    lfs: Lfs
+    source_parts: SourceParts
     git: GitHttpBackend
 
 
@@ -133,6 +142,7 @@ async def _serve(
         for task in background:
             task.cancel()
     async with asyncio.timeout(STOP_SECONDS):
+        await services.source_parts.close()
         await services.git.close()
         await services.runner.drain()
 
@@ -160,6 +170,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
+        runner = Runner(core, dispatch, logs)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -169,13 +180,15 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             projects=Projects(core),
             builds=Builds(core, dispatch),
             dispatch=dispatch,
-            runner=Runner(core, dispatch, logs),
+            runner=runner,
             logs=logs,
             artifacts=Artifacts(core),
             ingest=ingest,
             credentials=credentials,
             deliveries=Deliveries(core, ingest, credentials),
             secrets=Secrets(core),
+            lfs=Lfs(core),
+            source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -191,12 +204,20 @@ def _remotes(settings: Settings) -> GitRemotes:
         settings.data / "repositories",
         settings.data / "fetching",
         policy=settings.remote_policy,
-        limits=FetchLimits(
-            seconds=settings.fetch_seconds,
-            stalled_seconds=settings.fetch_stalled_seconds,
-            max_bytes=settings.max_fetch_bytes,
-        ),
+        limits=_fetch_limits(settings),
         known_hosts=settings.ssh_known_hosts,
+    )
+
+
+def _remote_lfs(settings: Settings) -> HttpRemoteLfs:
+    return HttpRemoteLfs(policy=settings.remote_policy, limits=_fetch_limits(settings))
+
+
+def _fetch_limits(settings: Settings) -> FetchLimits:
+    return FetchLimits(
+        seconds=settings.fetch_seconds,
+        stalled_seconds=settings.fetch_stalled_seconds,
+        max_bytes=settings.max_fetch_bytes,
     )
 
 
@@ -212,13 +233,16 @@ def make_app(services: Services) -> web.Application:
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
     app[SECRETS] = services.secrets
+    app[LFS] = services.lfs
+    app[SOURCE_PARTS] = services.source_parts
     app[GIT] = services.git
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
-    for module in (*modules, build_server, pages):
+    of_people = (deliveries, git, lfs, secrets, session, steps, tokens, webhooks)
+    of_agents = (agents, runner, source_parts)
+    for module in (*of_people, *of_agents, build_server, pages):
         module.add_routes(app)
     return app
 

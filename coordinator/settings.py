@@ -59,6 +59,9 @@ class Settings(BaseModel):
     max_artifact_bytes: int = Field(
         default=2 * 1024**3, ge=1, description="Most bytes of one artifact."
     )
+    max_lfs_bytes: int = Field(
+        default=2 * 1024**3, ge=1, description="Most bytes of one Git LFS object."
+    )
     max_log_bytes: int = Field(
         default=4 * 1024**3, ge=1024, description="Most bytes of one attempt's log."
     )

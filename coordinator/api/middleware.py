@@ -32,6 +32,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.NotYet: 503,
 }
 
 
@@ -54,6 +55,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         response = error_response(status, error.message, details=error.details, **error.fields)
         if status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="pushrod"'
+        if status == 503:
+            response.headers["Retry-After"] = "1"
         return response
     except IllegalTransition as error:
         return error_response(409, str(error))

@@ -38,7 +38,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_put(step + r"/artifacts/{name:[\s\S]*}", put_artifact)
 
 
-async def _runner(request: web.Request) -> Principal:
+async def runner_of(request: web.Request) -> Principal:
     """Agents, attempts' own tokens, and people who may build."""
     principal = await principal_of(request)
     if principal.rights.isdisjoint({Right.RUN, Right.BUILD}):
@@ -48,7 +48,7 @@ async def _runner(request: web.Request) -> Principal:
 
 async def get_step(request: web.Request) -> web.Response:
     """The claim as text; with `Accept: application/json` the spec, for the leaseholder."""
-    principal = await _runner(request)
+    principal = await runner_of(request)
     step_id = request.match_info["step_id"]
     if "application/json" in request.headers.get("Accept", ""):
         spec = await request.app[RUNNER].spec(principal, step_id)
@@ -66,14 +66,14 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def accept(request: web.Request) -> web.Response:
-    principal = await _runner(request)
+    principal = await runner_of(request)
     wanted = await read_model(request, AcceptRequest)
     spec = await request.app[RUNNER].accept(principal, request.match_info["step_id"], wanted.epoch)
     return web.json_response(spec.to_json(), headers=NO_STORE)
 
 
 async def complete(request: web.Request) -> web.Response:
-    principal = await _runner(request)
+    principal = await runner_of(request)
     # Logs are bytes in the end, and no odd character of theirs may keep a worker from completing.
     wanted = await read_model(request, CompleteRequest, any_text=("logs", "message"))
     answer = await request.app[RUNNER].complete(principal, request.match_info["step_id"], wanted)
@@ -82,7 +82,7 @@ async def complete(request: web.Request) -> web.Response:
 
 async def append_log(request: web.Request) -> web.Response:
     """Append at `Upload-Offset`: framed by log_frames, or any other type as plain output."""
-    _, attempt = await _attempt(request, await _runner(request))
+    _, attempt = await _attempt(request, await runner_of(request))
     offset = _offset(request.headers.get("Upload-Offset"))
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
@@ -122,7 +122,7 @@ def _offset(text: str | None) -> int:
 
 
 async def put_artifact(request: web.Request) -> web.Response:
-    principal = await _runner(request)
+    principal = await runner_of(request)
     step, attempt = await _attempt(request, principal)
     if attempt.state is not AttemptState.RUNNING:
         raise Conflict("this attempt has ended", stale=True)
@@ -133,7 +133,7 @@ async def put_artifact(request: web.Request) -> web.Response:
         step,
         attempt,
         artifact_name(request),
-        _chunks(request),
+        chunks_of(request),
         mode=int(mode, 8),
         sha256=request.headers.get("X-Content-Sha256"),
     )
@@ -151,15 +151,20 @@ def artifact_name(request: web.Request) -> str:
         raise Invalid("an artifact's name must be UTF-8") from error
 
 
-async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     async for chunk in request.content.iter_chunked(READ_BYTES):
         yield chunk
 
 
 async def _attempt(request: web.Request, principal: Principal) -> tuple[Step, Attempt]:
+    return await request.app[RUNNER].attempt(
+        principal, request.match_info["step_id"], epoch_of(request)
+    )
+
+
+def epoch_of(request: web.Request) -> int | None:
+    """Raises Invalid."""
     epoch = request.query.get("epoch")
     if epoch is not None and not re.fullmatch(r"[0-9]{1,18}", epoch, re.ASCII):
         raise Invalid("epoch must be the number the hand-out came with")
-    return await request.app[RUNNER].attempt(
-        principal, request.match_info["step_id"], None if epoch is None else int(epoch)
-    )
+    return None if epoch is None else int(epoch)
