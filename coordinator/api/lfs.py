@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from coordinator.api.context import CORE, LFS
 from coordinator.api.git import GIT_BASE, RECEIVE, UPLOAD, open_project
@@ -51,11 +51,8 @@ def _explained(handler: Handler) -> Handler:
             return await handler(request)
         except CoordinatorError as error:
             status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-            return _refusal(422 if status == 400 else status, error.message)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            return _refusal(422, f"the body breaks its rules: {where}: {first['msg']}")
+            details = [f"{one.get('path', '')}: {one['message']}" for one in error.details[:3]]
+            return _refusal(422 if status == 400 else status, "; ".join([error.message, *details]))
 
     return explained
 

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-import re
-
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from coordinator.api.context import SOURCE_PARTS
-from coordinator.api.middleware import read_model
-from coordinator.api.runner import epoch_of, runner_of
+from coordinator.api.fields import Count
+from coordinator.api.operations import add_operations, operation
+from coordinator.api.runner import NO_STORE, RUNNERS, STEP, AttemptQuery
 from coordinator.api.steps import UNTRUSTED
 from coordinator.domain.errors import Invalid
+from coordinator.domain.permissions import Principal
 from pipelines_schema.contract import LfsObject, LfsRequest, SubmoduleRef, SubmodulesResponse
 
-NO_STORE = {"Cache-Control": "no-store"}
+ERRORS = {
+    404: "Step not found",
+    409: "It can't be had: the message names it, and says what to do",
+    503: "It is still being fetched: ask again in a second",
+}
+
+
+class LfsQuery(AttemptQuery):
+    size: Count = Field(description="Of the object, in bytes, as its pointer says")
+    submodule: str = Field("", description="Path of the submodule that has the pointer")
 
 
 def add_routes(app: web.Application) -> None:
-    step = "/api/runner/{step_id}"
-    app.router.add_get(f"{step}/submodules", get_submodules)
-    app.router.add_post(f"{step}/lfs", bring_objects)
-    app.router.add_get(f"{step}/lfs/{{oid}}", get_object)
+    add_operations(app, [get_submodules, bring_objects, get_object])
 
 
-async def get_submodules(request: web.Request) -> web.Response:
-    """As JSON; with `Accept: text/plain` a line `COMMIT PATH` for each, for a worker of bash."""
-    principal = await runner_of(request)
+@operation(
+    "GET",
+    f"{STEP}/submodules",
+    tag="Runner",
+    summary="List the submodules of a step's commit",
+    right=RUNNERS,
+    errors=ERRORS,
+    returns=SubmodulesResponse,
+)
+async def get_submodules(
+    request: web.Request, principal: Principal, query: AttemptQuery
+) -> web.Response:
+    """Their commits are in the project's repository by then. With `Accept: text/plain` it is a
+    line `COMMIT PATH` for each."""
     found = await request.app[SOURCE_PARTS].submodules(
-        principal, request.match_info["step_id"], epoch_of(request)
+        principal, request.match_info["step_id"], query.epoch
     )
     if "text/plain" in request.headers.get("Accept", ""):
         text = "".join(f"{submodule.commit} {submodule.path}\n" for submodule in found)
@@ -39,30 +56,39 @@ async def get_submodules(request: web.Request) -> web.Response:
     return web.json_response(answer.to_json(), headers=NO_STORE)
 
 
-async def bring_objects(request: web.Request) -> web.Response:
+@operation(
+    "POST",
+    f"{STEP}/lfs",
+    tag="Runner",
+    summary="Bring Git LFS objects of a step's commit to the coordinator",
+    right=RUNNERS,
+    errors=ERRORS,
+)
+async def bring_objects(
+    request: web.Request, principal: Principal, query: AttemptQuery, body: LfsRequest
+) -> None:
     """204 once the coordinator has all of them."""
-    principal = await runner_of(request)
-    wanted = await read_model(request, LfsRequest)
     await request.app[SOURCE_PARTS].bring_objects(
-        principal,
-        request.match_info["step_id"],
-        epoch_of(request),
-        wanted.submodule,
-        wanted.objects,
+        principal, request.match_info["step_id"], query.epoch, body.submodule, body.objects
     )
-    return web.Response(status=204)
 
 
-async def get_object(request: web.Request) -> web.StreamResponse:
-    """The bytes of `oid`, which has `size` bytes, of the project or its `submodule`."""
-    principal = await runner_of(request)
-    wanted = _object(request)
+@operation(
+    "GET",
+    f"{STEP}/lfs/{{oid}}",
+    tag="Runner",
+    summary="Get a Git LFS object of a step's commit",
+    right=RUNNERS,
+    produces="application/octet-stream",
+    errors=ERRORS,
+)
+async def get_object(
+    request: web.Request, principal: Principal, query: LfsQuery
+) -> web.StreamResponse:
+    """Brought to the coordinator first, where it is not there yet."""
+    wanted = _object(request.match_info["oid"], query.size)
     chunks = await request.app[SOURCE_PARTS].open_object(
-        principal,
-        request.match_info["step_id"],
-        epoch_of(request),
-        request.query.get("submodule", ""),
-        wanted,
+        principal, request.match_info["step_id"], query.epoch, query.submodule, wanted
     )
     response = web.StreamResponse(headers={**UNTRUSTED, **NO_STORE})
     response.content_type = "application/octet-stream"
@@ -74,11 +100,8 @@ async def get_object(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _object(request: web.Request) -> LfsObject:
-    size = request.query.get("size", "")
-    if not re.fullmatch(r"[0-9]{1,18}", size, re.ASCII):
-        raise Invalid("size must be the object's size in bytes, as its pointer says")
+def _object(oid: str, size: int) -> LfsObject:
     try:
-        return LfsObject(oid=request.match_info["oid"], size=int(size))
+        return LfsObject(oid=oid, size=size)
     except ValidationError as error:
         raise Invalid("an LFS object's id is a sha256: 64 hexadecimal digits") from error
