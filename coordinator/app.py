@@ -58,6 +58,7 @@ from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.forge_source import ForgeSource
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
 from coordinator.services.lfs import Lfs
@@ -171,6 +172,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
         runner = Runner(core, dispatch, logs)
+        forge_source = ForgeSource(core, credentials)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -178,14 +180,14 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             core=core,
             accounts=accounts,
             projects=Projects(core),
-            builds=Builds(core, dispatch),
+            builds=Builds(core, dispatch, forge_source),
             dispatch=dispatch,
             runner=runner,
             logs=logs,
             artifacts=Artifacts(core),
             ingest=ingest,
             credentials=credentials,
-            deliveries=Deliveries(core, ingest, credentials),
+            deliveries=Deliveries(core, ingest, forge_source),
             secrets=Secrets(core),
             lfs=Lfs(core),
             source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),

@@ -115,10 +115,10 @@ class Remotes(Protocol):
 
     async def fetch(
         self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
-    ) -> None:
-        """Bring full ref names or full commit ids, all or none. Bounded in time and bytes.
+    ) -> Mapping[str, str]:
+        """Bring full ref names or full commit ids, all or none; what each of them is now.
 
-        Raises RemoteFailed.
+        Bounded in time and bytes. Raises RemoteFailed.
         """
         ...
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
@@ -138,7 +139,9 @@ def load_settings(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_explain(error, config)) from error
+        given = {"data": data, "listen": listen}
+        arguments = [name for name, value in given.items() if value is not None]
+        raise SettingsError(_explain(error, config, arguments)) from error
     return settings.model_copy(update={"data": settings.data.expanduser().absolute()})
 
 
@@ -151,16 +154,35 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}") from error
 
 
-def _explain(error: ValidationError, config: Path | None) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted(Settings.model_fields))
-            lines.append(f"unknown setting `{name}` in {config}; known are {known}")
-        else:
-            lines.append(f"setting `{name}` (PUSHROD_{name.upper()}): {problem['msg']}")
-    return "; ".join(lines)
+WRITE = {
+    "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
+    "public_url": "the URL without a path, such as https://ci.example.org",
+}
+"""Of settings whose rule is a pattern."""
+TYPES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _explain(error: ValidationError, config: Path | None, arguments: Sequence[str]) -> str:
+    return "; ".join(_sentence(problem, config, arguments) for problem in error.errors())
+
+
+def _sentence(problem: ErrorDetails, config: Path | None, arguments: Sequence[str]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(Settings.model_fields))
+        return f"unknown setting `{name}` in {config}; known are {known}"
+    called = f"setting `{name}` (PUSHROD_{name.upper()})"
+    if name in arguments:
+        called = f"`--{name}`"
+    return f"{called} is {str(problem['input'])[:100]!r}: write {_wanted(name)}"
+
+
+def _wanted(name: str) -> str:
+    if name in WRITE:
+        return WRITE[name]
+    setting = Settings.model_fields[name]
+    kind = TYPES.get(setting.annotation or str, "text")
+    return " ".join([kind, *filter(None, [_allowed(setting)])])
 
 
 REFERENCE_HEAD = """\
@@ -191,14 +213,15 @@ def _reference_row(name: str, field: FieldInfo) -> str:
 
 def _allowed(field: FieldInfo) -> str:
     limits = {
-        sign: getattr(limit, sign)
+        sign: _plain(getattr(limit, sign))
         for limit in field.metadata
-        for sign in ("ge", "le")
+        for sign in ("ge", "gt", "le")
         if hasattr(limit, sign)
     }
     if "ge" in limits and "le" in limits:
-        return f"{_plain(limits['ge'])} to {_plain(limits['le'])}"
-    return f"at least {_plain(limits['ge'])}" if "ge" in limits else ""
+        return f"{limits['ge']} to {limits['le']}"
+    words = {"ge": "at least {}", "gt": "above {}", "le": "at most {}"}
+    return ", ".join(words[sign].format(limits[sign]) for sign in words if sign in limits)
 
 
 def _plain(value: object) -> str:

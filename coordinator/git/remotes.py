@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pygit2
+
 from coordinator.domain.repo_url import (
     RefusedUrl,
     RemotePolicy,
@@ -88,7 +90,7 @@ class GitRemotes:
 
     async def fetch(
         self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
-    ) -> None:
+    ) -> Mapping[str, str]:
         """Refs are kept under hashed names, so that `a` and later `a/b` don't stand in each
         other's way; agents fetch by commit id. Raises RemoteFailed."""
         repository = repository_path(self._root, project_id)
@@ -100,6 +102,7 @@ class GitRemotes:
         with self._scratch_folder() as folder:
             environment = self._environment(url, address, credential, folder)
             await self._fetch(repository, url.text, names, environment)
+        return await asyncio.to_thread(_values, repository, names)
 
     async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
         """Within our own folder, so no policy is asked. Raises RemoteFailed."""
@@ -124,7 +127,7 @@ class GitRemotes:
             str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
             *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
             *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
-            *("--", source, *map(_refspec, names)),
+            *("--", source, *(f"+{name}:{_own_ref(name)}" for name in names)),
         ]
         await self._run(command, environment)
 
@@ -223,11 +226,19 @@ def _ssh_path(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _refspec(name: str) -> str:
+def _own_ref(name: str) -> str:
     """A ref of ours for each, so that later fetches build on what is here."""
     if not name.startswith("refs/"):
-        return f"+{name}:{OWN_REFS}{name}"
-    return f"+{name}:{OWN_REFS}{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+        return OWN_REFS + name
+    return OWN_REFS + hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
+    repository = pygit2.Repository(str(path))
+    try:
+        return {name: str(repository.references[_own_ref(name)].target) for name in names}
+    finally:
+        repository.free()
 
 
 async def reachable_address(url: RemoteUrl, policy: RemotePolicy) -> str | None:
