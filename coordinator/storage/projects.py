@@ -83,14 +83,6 @@ async def next_build_number(connection: AsyncConnection, project_id: str) -> int
     return int(found.scalar_one())
 
 
-async def count_builds(connection: AsyncConnection, account_id: str | None) -> int:
-    """Over all projects, by their counters."""
-    query = sa.select(sa.func.coalesce(sa.func.sum(projects.c.build_count), 0))
-    if account_id is not None:
-        query = query.where(projects.c.account_id == account_id)
-    return int((await connection.execute(query)).scalar_one())
-
-
 async def read_seen_refs(connection: AsyncConnection, project_id: str) -> dict[str, str]:
     query = sa.select(seen_refs.c.ref, seen_refs.c.sha).where(seen_refs.c.project_id == project_id)
     return {row.ref: row.sha for row in await connection.execute(query)}

@@ -152,11 +152,43 @@ builds = sa.Table(
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("pull_request", sa.JSON(none_as_null=True)),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "number"),
-    sa.Index("ix_builds_account_id_created_at", "account_id", "created_at"),
-    sa.Index("ix_builds_created_at", "created_at"),
+    # The lists of storage.build_lists. What is beside the order's key is there so that no row has
+    # to be read for one that is skipped.
+    sa.Index("ix_builds_listed", "created_at", "id", "state"),
+    sa.Index("ix_builds_listed_account", "account_id", "created_at", "id"),
+    sa.Index("ix_builds_listed_account_updated", "account_id", "updated_at", "id"),
+    sa.Index("ix_builds_listed_account_number", "account_id", "number", "id"),
+    sa.Index("ix_builds_listed_account_state", "account_id", "state", "created_at", "id"),
+    sa.Index("ix_builds_listed_account_state_updated", "account_id", "state", "updated_at", "id"),
+    sa.Index("ix_builds_listed_account_state_number", "account_id", "state", "number", "id"),
+    sa.Index("ix_builds_listed_project_branch", "project_id", "branch", "number", "state"),
+    sa.Index("ix_builds_listed_project_state", "project_id", "state", "number"),
+    sa.Index("ix_builds_listed_project_state_updated", "project_id", "state", "updated_at", "id"),
+    sa.Index(
+        "ix_builds_listed_project_updated", "project_id", "updated_at", "id", "branch", "state"
+    ),
+    # A build that is deleted is looked for here: its retries lose their link.
+    sa.Index(
+        "ix_builds_retry_of",
+        "retry_of",
+        sqlite_where=sa.text("retry_of IS NOT NULL"),
+        postgresql_where=sa.text("retry_of IS NOT NULL"),
+    ),
+)
+
+build_counts = sa.Table(
+    "build_counts",
+    metadata,
+    sa.Column("branch", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("builds", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 steps = sa.Table(
@@ -185,7 +217,7 @@ steps = sa.Table(
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("build_id", "name"),
-    sa.Index("ix_steps_build_id", "build_id"),
+    sa.Index("ix_steps_build_id_position", "build_id", "position"),
     # Partial: the queue is read on every dispatch and must not grow with the history.
     sa.Index(
         "ix_steps_ready",

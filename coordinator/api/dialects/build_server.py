@@ -19,6 +19,7 @@ from coordinator.api.middleware import principal_of, read_model
 from coordinator.api.times import iso
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import SHOWN_AS, BuildState, StepState
+from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import AuditEntry, Build, Image, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.repo_url import forge_of
@@ -189,7 +190,8 @@ async def list_builds(request: web.Request) -> web.Response:
     principal = await principal_of(request, Right.READ)
     project = await _any_project(request, principal)
     limit, offset = page_of(request, default_limit=20)
-    builds, total = await request.app[BUILDS].list_of(principal, project, limit, offset)
+    listing = BuildListing(limit=limit, offset=offset)
+    builds, total = await request.app[BUILDS].list_of(principal, project, listing)
     return web.json_response(
         {
             "builds": [_build(request, build) for build in builds],

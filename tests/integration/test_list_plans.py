@@ -1,0 +1,120 @@
+"""No list reads more the more there is: its indexes have its order and its conditions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from coordinator.domain.errors import Invalid
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.listing import BuildListing, BuildOrder, Scope
+from coordinator.storage.build_lists import list_builds
+from coordinator.storage.database import Database
+from tests.integration.list_fixture import (
+    account_of,
+    build_of,
+    explained,
+    open_database,
+    project_of,
+    save,
+)
+
+STATES = [
+    None,
+    frozenset({BuildState.FAILED}),
+    frozenset({BuildState.HELD, BuildState.QUEUED}),
+    frozenset(BuildState),
+]
+EVERYBODY = Scope(account_id=None)
+ACCOUNT = Scope(account_id="acme")
+PROJECT = Scope(account_id="acme", project_id="shop")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """One build of every state, so that no list is empty and unasked."""
+    shop = project_of("acme", "shop")
+    builds = [build_of(shop, n, state=state) for n, state in enumerate(BuildState, 1)]
+    async with open_database(tmp_path / "pushrod.db") as database:
+        await database.write(
+            lambda connection: save(connection, [account_of("acme"), shop, *builds])
+        )
+        yield database
+
+
+def listings() -> Iterator[tuple[Scope, BuildListing]]:
+    orders = list(product(BuildOrder, (False, True), (0, 4)))
+    for scope, states, (order, ascending, offset) in product((ACCOUNT, PROJECT), STATES, orders):
+        for branch in (None, "main") if scope is PROJECT else (None,):
+            listing = BuildListing(
+                limit=2,
+                offset=offset,
+                states=states,
+                branch=branch,
+                order=order,
+                ascending=ascending,
+            )
+            yield scope, listing
+    for states in STATES:
+        yield EVERYBODY, BuildListing(limit=2, states=states)
+
+
+async def test_every_list_of_builds_stands_on_an_index(database: Database, tmp_path: Path) -> None:
+    for scope, listing in listings():
+        with explained(tmp_path / "pushrod.db") as plans:
+            found, total = await database.read(partial(list_builds, scope=scope, listing=listing))
+        assert total >= len(found)
+        faults = plans.faults(walked=["ix_builds_listed"])
+        assert not faults, (scope, listing, faults)
+        wanted = _index(scope, listing)
+        assert not found or any(wanted in step for step in plans.steps()), (wanted, plans.steps())
+
+
+def _index(scope: Scope, listing: BuildListing) -> str:
+    """The index made for it."""
+    by_state = listing.states is not None and len(listing.states) < len(BuildState)
+    order = {
+        BuildOrder.CREATED_AT: "",
+        BuildOrder.UPDATED_AT: "_updated",
+        BuildOrder.NUMBER: "_number",
+    }[listing.order]
+    if scope is EVERYBODY:
+        return "ix_builds_listed"
+    if scope is ACCOUNT:
+        return f"ix_builds_listed_account{'_state' if by_state else ''}{order} "
+    order = order if order == "_updated" else ""
+    if listing.branch:
+        return f"ix_builds_listed_project{order or '_branch'} "
+    if by_state:
+        return f"ix_builds_listed_project_state{order} "
+    return f"ix_builds_listed_project{order} " if order else "(project_id=?)"
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [BuildListing(limit=1, branch="main"), BuildListing(limit=1, order=BuildOrder.NUMBER)],
+)
+async def test_a_list_without_an_index_is_refused(
+    database: Database, listing: BuildListing
+) -> None:
+    with pytest.raises(Invalid, match="name a project"):
+        await database.read(lambda connection: list_builds(connection, EVERYBODY, listing))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id FROM builds ORDER BY reason",
+        "SELECT id FROM builds WHERE account_id = 'acme' ORDER BY commit_hash LIMIT 1",
+        "SELECT count(*) FROM steps WHERE name = 'x'",
+    ],
+)
+async def test_what_grows_is_noticed(database: Database, tmp_path: Path, query: str) -> None:
+    with explained(tmp_path / "pushrod.db") as plans:
+        await database.read(lambda connection: connection.execute(sa.text(query)))
+    assert plans.faults()
