@@ -1,4 +1,4 @@
-"""Lists of builds: which of them, in what order, which page."""
+"""Lists: which things of whom, in what order, which page."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ class BuildListing:
     """Only with a project, whose branch it is; None or empty: any branch and none."""
     order: BuildOrder = BuildOrder.CREATED_AT
     ascending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditListing:
+    """One page of the audit log, newest first."""
+
+    limit: int
+    offset: int = 0
+    action: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

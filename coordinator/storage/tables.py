@@ -51,6 +51,7 @@ accounts = sa.Table(
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_accounts_name_created_at", "name", "created_at"),
 )
 
 agents = sa.Table(
@@ -63,7 +64,12 @@ agents = sa.Table(
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("last_seen_at", Instant, nullable=False),
+    sa.Index("ix_agents_created_at", "created_at"),
+    sa.Index("ix_agents_account_id_created_at", "account_id", "created_at"),
 )
+
+SHOWN_TOKEN = sa.text("revoked_at IS NULL AND kind <> 'session'")
+"""What a list of tokens shows: partial, since sessions come with every login and stay."""
 
 tokens = sa.Table(
     "tokens",
@@ -79,6 +85,16 @@ tokens = sa.Table(
     sa.Column("expires_at", Instant),
     sa.Column("last_used_at", Instant),
     sa.Column("revoked_at", Instant),
+    sa.Index(
+        "ix_tokens_shown", "created_at", sqlite_where=SHOWN_TOKEN, postgresql_where=SHOWN_TOKEN
+    ),
+    sa.Index(
+        "ix_tokens_shown_account",
+        "account_id",
+        "created_at",
+        sqlite_where=SHOWN_TOKEN,
+        postgresql_where=SHOWN_TOKEN,
+    ),
 )
 
 projects = sa.Table(
@@ -90,9 +106,11 @@ projects = sa.Table(
     sa.Column("slug", sa.Text, nullable=False),
     sa.Column("repo_url", sa.Text),
     sa.Column("build_count", sa.Integer, nullable=False, default=0),
+    sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),
+    sa.Index("ix_projects_account_id_created_at", "account_id", "created_at", "id"),
 )
 
 seen_refs = sa.Table(
@@ -115,6 +133,7 @@ workflows = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("project_id", "path"),
+    sa.Index("ix_workflows_project_id_created_at", "project_id", "created_at", "id"),
 )
 
 images = sa.Table(
@@ -126,6 +145,13 @@ images = sa.Table(
     sa.Column("image_url", sa.Text, nullable=False),
     sa.Column("public", sa.Boolean, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_images_account_id_slug", "account_id", "slug"),
+    sa.Index(
+        "ix_images_public",
+        "slug",
+        sqlite_where=sa.text("public = 1"),
+        postgresql_where=sa.text("public"),
+    ),
 )
 
 builds = sa.Table(
@@ -287,7 +313,7 @@ deliveries = sa.Table(
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "delivery_id"),
-    sa.Index("ix_deliveries_project_id_received_at", "project_id", "received_at"),
+    sa.Index("ix_deliveries_listed", "project_id", "received_at", "id"),
     # Partial: what waits is looked for at each wake and must not grow with the history.
     sa.Index(
         "ix_deliveries_waiting",
@@ -316,6 +342,20 @@ audit_log = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Index("ix_audit_log_account_id_created_at", "account_id", "created_at"),
-    sa.Index("ix_audit_log_project_id_created_at", "project_id", "created_at"),
+    sa.Index("ix_audit_log_listed", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_action", "action", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_account", "account_id", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_account_action", "account_id", "action", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_project", "project_id", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_project_action", "project_id", "action", "created_at", "id"),
+)
+
+audit_counts = sa.Table(
+    "audit_counts",
+    metadata,
+    sa.Column("project_id", sa.String(36), primary_key=True),
+    sa.Column("account_id", sa.String(36), primary_key=True),
+    sa.Column("action", sa.Text, primary_key=True),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )

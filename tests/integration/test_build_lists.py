@@ -19,6 +19,7 @@ from coordinator.domain.listing import BuildListing, BuildOrder, Scope
 from coordinator.domain.model import Build
 from coordinator.storage import builds as stored
 from coordinator.storage import migrate
+from coordinator.storage.audit import append_audit
 from coordinator.storage.build_counts import count_builds
 from coordinator.storage.build_lists import list_builds
 from coordinator.storage.database import Database
@@ -27,6 +28,7 @@ from tests.integration.list_fixture import (
     account_of,
     after,
     build_of,
+    entry_of,
     open_database,
     project_of,
     save,
@@ -173,11 +175,25 @@ async def test_the_counters_follow_every_move_a_build_can_make(
         assert await database.read(partial(count_builds, scope=ACME)) == number - left - 1
 
 
-async def test_counters_that_are_wrong_are_noticed(database: Database, path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE builds SET state = 'failed'",
+        "UPDATE build_counts SET builds = 2 WHERE branch = 'main'",
+        "DELETE FROM builds",
+        "UPDATE audit_counts SET entries = 2",
+        "DELETE FROM audit_log",
+        "UPDATE projects SET delivery_count = 1",
+    ],
+)
+async def test_counters_that_are_wrong_are_noticed(
+    database: Database, path: Path, change: str
+) -> None:
     await database.write(partial(save, things=[build_of(SHOP, 1)]))
+    await database.write(partial(append_audit, entry=entry_of(1), account_id="acme"))
     assert not wrong_counts(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE builds SET state = 'failed'")
+        connection.execute(change)
         connection.commit()
     assert wrong_counts(path)
 

@@ -15,6 +15,7 @@ from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope
 from coordinator.storage.build_lists import list_builds
 from coordinator.storage.database import Database
+from tests.integration.coordinator_fixture import open_coordinator
 from tests.integration.list_fixture import (
     account_of,
     build_of,
@@ -118,3 +119,63 @@ async def test_what_grows_is_noticed(database: Database, tmp_path: Path, query: 
     with explained(tmp_path / "pushrod.db") as plans:
         await database.read(lambda connection: connection.execute(sa.text(query)))
     assert plans.faults()
+
+
+# Every list over HTTP, with all that its handler asks besides
+
+EVERY_LIST = [
+    "/api/accounts",
+    "/api/projects?accountId={account}",
+    "/api/projects/{project}/workflows",
+    "/api/projects/{project}/builds?limit=1",
+    "/api/projects/{project}/builds?limit=1&offset=1",
+    "/api/projects/-/builds?limit=1",
+    "/api/projects/-/builds?limit=1&offset=1",
+    "/api/projects/-/builds/{build}",
+    "/api/projects/{project}/deliveries",
+    "/api/projects/{project}/secrets",
+    "/api/steps/{step}/artifacts",
+    "/api/docker-images",
+    "/api/docker-images?public=true",
+    "/api/docker-images?public=false",
+    "/api/audit-logs?limit=1",
+    "/api/audit-logs?limit=1&offset=3",
+    "/api/audit-logs?action=build.created",
+    "/api/audit-logs?projectId={project}",
+    "/api/audit-logs?projectId={project}&action=build.created&offset=1",
+    "/api/tokens",
+    "/api/agents",
+]
+WALKED = [
+    # Whole, and in its order, because it is what the list shows.
+    "sqlite_autoindex_accounts_2",
+    "sqlite_autoindex_images_2",
+    "ix_agents_created_at",
+    "ix_tokens_shown",
+    "ix_images_public",
+    # From an end on, as far as the page goes.
+    "ix_builds_listed",
+    "ix_audit_log_listed",
+]
+
+
+async def test_every_list_over_http_stands_on_an_index(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin = coordinator.admin
+        maintainer = await admin.new_token(role="maintainer", account="default")
+        project = await admin.new_project()
+        agent = await admin.new_agent()
+        for _ in range(2):
+            await admin.new_build(project)
+        spec = await agent.take()
+        places = {
+            "account": project["accountId"],
+            "project": project["id"],
+            "build": spec["buildId"],
+            "step": spec["stepId"],
+        }
+        for caller, path in product((admin, maintainer), EVERY_LIST):
+            with explained(coordinator.data / "pushrod.db") as plans:
+                (await caller.get(path.format(**places))).expect(200)
+            faults = plans.faults(walked=WALKED)
+            assert not faults, (path, caller is admin, faults)

@@ -38,7 +38,7 @@ from coordinator.api.fields import PageQuery, Pagination
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
-from coordinator.domain.listing import BuildListing
+from coordinator.domain.listing import AuditListing, BuildListing
 from coordinator.domain.model import Build, Image, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.repo_url import forge_of
@@ -442,13 +442,9 @@ async def list_audit_logs(
 ) -> AuditPage:
     """Newest first."""
     limit, offset = query.page
+    listing = AuditListing(limit=limit, offset=offset, action=query.action)
     entries, total = await audit.list_entries(
-        request.app[CORE],
-        principal,
-        project_id=query.project_id,
-        action=query.action,
-        limit=limit,
-        offset=offset,
+        request.app[CORE], principal, query.project_id, listing
     )
     return AuditPage(
         audit_logs=[
