@@ -17,6 +17,7 @@ from coordinator.api import (
     deliveries,
     git,
     lfs,
+    reference,
     runner,
     secrets,
     session,
@@ -242,9 +243,10 @@ def make_app(services: Services) -> web.Application:
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
+    dialects = (build_server,)
     of_people = (deliveries, git, lfs, secrets, session, steps, tokens, webhooks)
     of_agents = (agents, runner, source_parts)
-    for module in (*of_people, *of_agents, build_server, pages):
+    for module in (*dialects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)
     return app
 

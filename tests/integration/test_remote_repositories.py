@@ -127,7 +127,6 @@ async def test_a_credential_can_be_removed(
         {"token": "user:"},
         {"token": ":x"},
         {"token": "é"},
-        {"deployKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END"},
         {"password": "s3cret"},
     ],
 )
@@ -138,6 +137,16 @@ async def test_what_is_no_credential_for_the_url_is_refused(
     path = f"/api/projects/{hook.project['id']}/credential"
     answer = (await coordinator.admin.call("PUT", path, json=body)).expect(400)
     assert "s3cret" not in answer.text
+
+
+async def test_a_deploy_key_contradicts_an_http_url(
+    coordinator: Coordinator, repository: Repository
+) -> None:
+    project, _ = await remote_project(coordinator, repository.url)
+    path = f"/api/projects/{project['id']}/credential"
+    key = {"deployKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END"}
+    answer = await coordinator.admin.call("PUT", path, json=key)
+    assert "is fetched with a token" in answer.expect(409).text
 
 
 async def test_only_a_maintainer_of_the_account_sets_a_credential(
