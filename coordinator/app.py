@@ -60,6 +60,7 @@ from coordinator.services.credentials import Credentials
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.forge_source import ForgeSource
+from coordinator.services.housekeeping import Housekeeping
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
 from coordinator.services.lfs import Lfs
@@ -71,11 +72,13 @@ from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from coordinator.timer import Timer
 from coordinator.web import pages
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
 STOP_SECONDS = 10.0
+HOUR_SECONDS = 3600.0
 LEFTOVER_SECONDS = 5.0
 """The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
@@ -135,6 +138,7 @@ async def _serve(
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
+            tasks.create_task(_timer(services).run(), name="timer"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
         ready()
@@ -147,6 +151,15 @@ async def _serve(
         await services.source_parts.close()
         await services.git.close()
         await services.runner.drain()
+
+
+def _timer(services: Services) -> Timer:
+    housekeeping = Housekeeping(services.core)
+    timer = Timer()
+    timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    hour = services.core.settings.tidy_hour
+    timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
+    return timer
 
 
 @asynccontextmanager

@@ -104,6 +104,13 @@ class Settings(BaseModel):
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
     )
 
+    keep_deliveries_days: int = Field(
+        default=30, ge=1, le=3650, description="How long a webhook's delivery is kept."
+    )
+    tidy_hour: int = Field(
+        default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."
+    )
+
     @field_validator("listen")
     @classmethod
     def _check_port(cls, listen: str) -> str:
