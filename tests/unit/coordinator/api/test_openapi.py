@@ -22,7 +22,7 @@ class Pear(Shown):
 class PearCreate(Body):
     name: str = Field(min_length=1)
     weight: int | None = None
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class PearQuery(Body):
