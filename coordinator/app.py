@@ -17,6 +17,7 @@ from coordinator.api import (
     deliveries,
     git,
     reference,
+    registries,
     runner,
     secrets,
     session,
@@ -36,6 +37,7 @@ from coordinator.api.context import (
     INGEST,
     LOGS,
     PROJECTS,
+    REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
 )
@@ -59,6 +61,7 @@ from coordinator.services.keys import load_keys
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
+from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.settings import Settings
@@ -93,6 +96,7 @@ class Services:
     ingest: Ingest
     credentials: Credentials
     deliveries: Deliveries
+    registry_logins: RegistryLogins
     secrets: Secrets
     git: GitHttpBackend
 
@@ -176,6 +180,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             ingest=ingest,
             credentials=credentials,
             deliveries=Deliveries(core, ingest, credentials),
+            registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             git=GitHttpBackend(
                 data / "repositories",
@@ -212,6 +217,7 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
+    app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[GIT] = services.git
     app[CREDENTIALS] = services.credentials
@@ -219,7 +225,18 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server,)
-    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
+    modules = (
+        agents,
+        deliveries,
+        git,
+        registries,
+        runner,
+        secrets,
+        session,
+        steps,
+        tokens,
+        webhooks,
+    )
     for module in (*dialects, *modules, reference, pages):
         module.add_routes(app)
     return app

@@ -95,6 +95,12 @@ class Settings(BaseModel):
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
     )
 
+    insecure_registries: str = Field(
+        default="",
+        description="Registries that images are pushed to by plain http or by https unchecked: "
+        "HOST:PORT, separated by commas. 127.0.0.1 needs none.",
+    )
+
     @field_validator("listen")
     @classmethod
     def _check_port(cls, listen: str) -> str:
@@ -109,6 +115,11 @@ class Settings(BaseModel):
             file=self.allow_file_repositories,
             private_addresses=self.allow_private_addresses,
         )
+
+    @property
+    def insecure_hosts(self) -> tuple[str, ...]:
+        parts = (part.strip() for part in self.insecure_registries.split(","))
+        return tuple(part for part in parts if part)
 
     @property
     def host(self) -> str:

@@ -26,6 +26,7 @@ from pipelines_schema.triggers import (
 from pipelines_schema.workflow import (
     DEFAULT_RUN_ON,
     Ending,
+    ImageBuild,
     PullRequestTrigger,
     PushTrigger,
     Retries,
@@ -46,6 +47,7 @@ __all__ = [
     "ConditionFault",
     "CycleFound",
     "Ending",
+    "ImageBuild",
     "Matrix",
     "Param",
     "Parsed",

@@ -10,6 +10,7 @@ REPOSITORY = re.compile(
 DOMAIN = re.compile(r"(?:[A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(?::[0-9]+)?|\[[0-9a-f:]+\](?::[0-9]+)?")
 TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
+DOCKER_HUB = "docker.io"
 MAX_REPOSITORY_CHARACTERS = 255
 _UNFIT_FOR_TAGS = re.compile(r"[^\w.-]", re.ASCII)
 
@@ -42,8 +43,9 @@ def is_registry(domain: str) -> bool:
 
 
 def registry_of(reference: str) -> str:
-    """The host, with its port where it has one, of a reference that is whole."""
-    return reference.partition("/")[0]
+    """The host, with its port where it has one; Docker Hub's where none is named."""
+    domain, slash, _ = reference.partition("/")
+    return domain.lower() if slash and is_registry(domain) else DOCKER_HUB
 
 
 def fit_for_tag(value: str) -> str:

@@ -20,6 +20,7 @@ from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_build import read_build
 from pipelines_schema.read_endings import read_boolean, read_retries, read_run_on, read_timeout
 from pipelines_schema.read_environment import read_environment, read_secrets
 from pipelines_schema.read_matrix import read_matrix
@@ -36,6 +37,7 @@ STEP = Vocabulary(
         "imageSlug",
         "run",
         "runScript",
+        "build",
         "dependsOn",
         "env",
         "cacheDirs",
@@ -55,7 +57,6 @@ STEP = Vocabulary(
         "inputs",
         "services",
         "reports",
-        "build",
     ),
     synonyms={
         "needs": "write `dependsOn`",
@@ -71,7 +72,9 @@ STEP = Vocabulary(
         "outputs": "write `outputPaths`",
         "timeoutSeconds": "write `timeout`, such as `10m`",
         "labels": "write `agents`",
-        "tags": "write `agents`",
+        "tags": "write `agents` for labels of agents, or `build: {tags: […]}` for an image",
+        "dockerfile": "write `build: {dockerfile: …}`",
+        "context": "write `build: {context: …}`",
         "continueOnError": "write `allowFailure`",
         "continue-on-error": "write `allowFailure`",
         "always": "write `runOn: [success, failure]`",
@@ -119,7 +122,7 @@ def read_step(
     fields = reading.fields(node, STEP)
     name = _name(reading, node, fields, number)
     called = f"step {shown(name)}" if name else f"step {number}"
-    is_build = any(key.text == "build" for key, _ in node.entries)
+    is_build = "build" in fields
     dependencies = _dependencies(reading, fields)
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
@@ -129,8 +132,9 @@ def read_step(
         dependencies=dependencies,
         step=Step(
             name=name or "",
-            image=_image(reading, node, fields, None if is_build else called, allowed),
-            script=_script(reading, node, fields, None if is_build else called, allowed) or "",
+            image=None if is_build else _image(reading, node, fields, called, allowed),
+            script="" if is_build else _script(reading, node, fields, called, allowed) or "",
+            build=read_build(reading, fields, allowed, matrix),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=read_environment(reading, fields.get("env"), allowed),
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
@@ -236,13 +240,12 @@ def _image(
     reading: Reading,
     node: MapNode,
     fields: dict[str, Field],
-    called: str | None,
+    called: str,
     allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "image", "imageSlug")
     if entry is None:
-        if called is not None:
-            reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
+        reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
         return None
     image = reading.line_of_text(
         entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS, allowed
@@ -267,13 +270,12 @@ def _script(
     reading: Reading,
     node: MapNode,
     fields: dict[str, Field],
-    called: str | None,
+    called: str,
     allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "run", "runScript")
     if entry is None:
-        if called is not None:
-            reading.add(node.place, f"{called} needs `run`: the script to run")
+        reading.add(node.place, f"{called} needs `run`: the script to run")
         return None
     script = reading.text(entry, "write the script as text, below `run: |`, a command on each line")
     if script is None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from agent.engines.buildkit.pb import auth_pb2
 from agent.engines.buildkit.session import Stream
 from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.image_references import DOCKER_HUB
 
-DOCKER_HUB = "docker.io"
 _NAMES_OF_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
 
