@@ -61,11 +61,13 @@ class RegistryLogins:
     async def list_of(
         self, principal: Principal, owner: Project | Account
     ) -> Sequence[RegistryLoginShown]:
-        """Of a project with those of its account."""
+        """By host; of a project with those of its account, which stand before its own."""
         principal.require(Right.MANAGE)
-        return await self.core.database.read(
-            lambda connection: stored.list_logins(connection, _scopes(owner))
+        scopes = _scopes(owner)
+        found = await self.core.database.read(
+            lambda connection: stored.list_logins(connection, scopes)
         )
+        return sorted(found, key=lambda one: (one.host, scopes.index(one.scope_id)))
 
     async def remove(self, principal: Principal, owner: Project | Account, host: str) -> None:
         """Raises NotFound."""

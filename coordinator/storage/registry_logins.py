@@ -47,10 +47,8 @@ async def delete_login(connection: AsyncConnection, scope_id: str, host: str) ->
 async def list_logins(
     connection: AsyncConnection, scope_ids: Sequence[str]
 ) -> Sequence[RegistryLoginShown]:
-    query = (
-        sa.select(*columns(RegistryLoginShown, registry_logins))
-        .where(registry_logins.c.scope_id.in_(scope_ids))
-        .order_by(registry_logins.c.host)
+    query = sa.select(*columns(RegistryLoginShown, registry_logins)).where(
+        registry_logins.c.scope_id.in_(scope_ids)
     )
     return [_shown(row) for row in await connection.execute(query)]
 

@@ -14,7 +14,7 @@ from pipelines_schema.limits import (
     RESERVED_PREFIX,
 )
 from pipelines_schema.nodes import Kind, MapNode, ScalarNode, described
-from pipelines_schema.problem import shown
+from pipelines_schema.problem import Place, shown
 
 
 def read_environment(
@@ -90,15 +90,16 @@ def secret_name_problem(name: str) -> str | None:
     return None
 
 
-def read_secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
+def read_secrets(reading: Reading, fields: dict[str, Field]) -> dict[str, Place]:
+    """The names, each with where it stands."""
     entry = fields.get("secrets")
     if entry is None:
-        return ()
+        return {}
     environment = fields["env"].value if "env" in fields else None
     variables = (
         {key.text for key, _ in environment.entries} if isinstance(environment, MapNode) else set()
     )
-    found: dict[str, None] = {}
+    found: dict[str, Place] = {}
     hint = "write the names of the project's secrets, such as `[PYPI_TOKEN]`"
     for place, name in reading.texts(entry, hint, MAX_STEP_SECRETS, one_allowed=True):
         fault = secret_name_problem(name)
@@ -110,5 +111,5 @@ def read_secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
             reading.add(
                 place, f"{shown(name)} is a secret and a variable of `env`: remove one of them"
             )
-        found[name] = None
-    return tuple(found)
+        found[name] = place
+    return found

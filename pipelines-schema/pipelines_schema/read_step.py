@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check
 from pipelines_schema.expressions import substituted
@@ -126,6 +127,7 @@ def read_step(
     dependencies = _dependencies(reading, fields)
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
+    secrets = read_secrets(reading, fields)
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
@@ -146,7 +148,8 @@ def read_step(
             run_on=read_run_on(reading, fields),
             network=read_network(reading, fields.get("network")),
             resources=read_resources(reading, fields.get("resources")),
-            secrets=read_secrets(reading, fields),
+            secrets=tuple(secrets),
+            secret_places={} if reading.is_json else secrets,
             when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
             matrix=matrix,
         ),
@@ -266,6 +269,10 @@ def _image(
     return image
 
 
+def _is_number(node: Node) -> TypeGuard[ScalarNode]:
+    return isinstance(node, ScalarNode) and node.kind in (Kind.INTEGER, Kind.FLOAT)
+
+
 def _script(
     reading: Reading,
     node: MapNode,
@@ -276,6 +283,14 @@ def _script(
     entry = _one_of(reading, fields, "run", "runScript")
     if entry is None:
         reading.add(node.place, f"{called} needs `run`: the script to run")
+        return None
+    if not reading.is_json and _is_number(entry.value):
+        # `true` without quotes is text like everywhere: it is a command, and a usual one.
+        reading.add(
+            entry.place,
+            f"{entry.label} must be text, this is {described(entry.value)}: write the script in "
+            f'quotes, `{entry.name}: "{entry.value.text}"`, or below `{entry.name}: |`',
+        )
         return None
     script = reading.text(entry, "write the script as text, below `run: |`, a command on each line")
     if script is None:
