@@ -81,6 +81,7 @@ async def bring_objects(
     right=RUNNERS,
     produces="application/octet-stream",
     errors=ERRORS,
+    path_rules={"oid": {"pattern": "^[0-9a-f]{64}$"}},
 )
 async def get_object(
     request: web.Request, principal: Principal, query: LfsQuery
