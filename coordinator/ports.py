@@ -122,6 +122,15 @@ class Remotes(Protocol):
         """
         ...
 
+    async def fetch_module(
+        self, project_id: str, url: RemoteUrl, commit: str, credential: Credential | None
+    ) -> None:
+        """Bring a commit of another repository, which is told nothing of the project's own.
+
+        Bounded in time and bytes. Raises RemoteFailed.
+        """
+        ...
+
     async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
         """Bring a commit from another project's repository here. Raises RemoteFailed."""
         ...
