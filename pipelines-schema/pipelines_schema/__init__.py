@@ -12,8 +12,15 @@ from pipelines_schema.dag import (
 )
 from pipelines_schema.expressions import VARIABLES, substituted
 from pipelines_schema.matrix import Matrix, expanded_steps
+from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
 from pipelines_schema.params import Param, default_params, param_problems
-from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
+from pipelines_schema.parse import (
+    Parsed,
+    ParsedModules,
+    parse_modules,
+    parse_workflow,
+    workflow_from_json,
+)
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Problem
 from pipelines_schema.read_step import secret_name_problem
@@ -39,6 +46,8 @@ from pipelines_schema.workflow import (
 
 __all__ = [
     "DEFAULT_RUN_ON",
+    "DEFAULT_TARGET",
+    "MODULE_FILES",
     "VARIABLES",
     "BadPath",
     "Circumstances",
@@ -47,14 +56,17 @@ __all__ = [
     "CycleFound",
     "Ending",
     "Matrix",
+    "Module",
     "Param",
     "Parsed",
+    "ParsedModules",
     "Problem",
     "PullRequestTrigger",
     "PushTrigger",
     "Retries",
     "RetryCause",
     "Step",
+    "Target",
     "Triggers",
     "UnreadableWorkflow",
     "Workflow",
@@ -67,9 +79,11 @@ __all__ = [
     "normalised_cache_dir",
     "normalised_output_path",
     "param_problems",
+    "parse_modules",
     "parse_workflow",
     "secret_name_problem",
     "step_environment",
+    "steps_for",
     "substituted",
     "topological_order",
     "transitive_dependants",

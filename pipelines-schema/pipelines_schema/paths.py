@@ -72,6 +72,21 @@ def normalised_output_path(text: str) -> str:
     return path
 
 
+def normalised_module_path(text: str) -> str:
+    """A folder relative to the repository's root, `.` for all of it. Raises BadPath."""
+    _check_characters(text)
+    if "\\" in text:
+        raise BadPath("holds a backslash: separate folders by `/`")
+    if "*" in text or "?" in text:
+        raise BadPath("holds a pattern: name the folder itself")
+    if text.startswith(("/", "~")):
+        raise BadPath("is not in the repository: write a path relative to its root")
+    segments = _segments(text, "must lie in the repository: write a path relative to its root")
+    path = "/".join(segments) or "."
+    _check_characters(path)  # `./ x` was hiding a leading space
+    return path
+
+
 def _relative_to_workspace(text: str, outside: str) -> str:
     path = "/" + "/".join(_segments(text, outside))
     if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):
