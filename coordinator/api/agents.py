@@ -5,52 +5,66 @@ from __future__ import annotations
 from aiohttp import web
 
 from coordinator.api.context import ACCOUNTS, CORE, DISPATCH
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.api.times import iso
+from coordinator.api.fields import Instant, Shown
+from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.storage import accounts as stored
 from pipelines_schema.contract import (
     PollRequest,
+    PollResponse,
     RegisterRequest,
     RegisterResponse,
     RenewRequest,
+    RenewResponse,
 )
 
 
+class AgentShown(Shown):
+    id: str
+    name: str
+    labels: dict[str, str]
+    slots: int
+    online: bool
+    last_seen_at: Instant
+
+
 def add_routes(app: web.Application) -> None:
-    app.router.add_post("/api/agents/register", register)
-    app.router.add_post("/api/agents/poll", poll)
-    app.router.add_post("/api/agents/renew", renew)
-    app.router.add_get("/api/agents", list_agents)
+    add_operations(app, [register, poll, renew, list_agents])
 
 
-async def register(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.REGISTER)
-    wanted = await read_model(request, RegisterRequest)
+@operation(
+    "POST",
+    "/api/agents/register",
+    tag="Agents",
+    summary="Register an agent",
+    right=Right.REGISTER,
+    status=201,
+)
+async def register(
+    request: web.Request, principal: Principal, body: RegisterRequest
+) -> RegisterResponse:
     agent, token = await request.app[ACCOUNTS].register_agent(
-        principal, name=wanted.name, labels=dict(wanted.labels), slots=wanted.slots
+        principal, name=body.name, labels=dict(body.labels), slots=body.slots
     )
-    answer = RegisterResponse(agent_id=agent.id, token=token)
-    return web.json_response(answer.to_json(), status=201)
+    return RegisterResponse(agent_id=agent.id, token=token)
 
 
-async def poll(request: web.Request) -> web.Response:
-    agent = await _agent(request)
-    answer = await request.app[DISPATCH].poll(agent, await read_model(request, PollRequest))
-    return web.json_response(answer.to_json())
+@operation(
+    "POST",
+    "/api/agents/poll",
+    tag="Agents",
+    summary="Ask for work, held until there is some",
+    right=Right.RUN,
+)
+async def poll(request: web.Request, principal: Principal, body: PollRequest) -> PollResponse:
+    return await request.app[DISPATCH].poll(await agent_of(request, principal), body)
 
 
-async def renew(request: web.Request) -> web.Response:
-    agent = await _agent(request)
-    wanted = await read_model(request, RenewRequest)
-    return web.json_response(request.app[DISPATCH].renew(agent, wanted.leases).to_json())
-
-
-async def _agent(request: web.Request) -> AgentRecord:
-    principal = await principal_of(request, Right.RUN)
-    return await agent_of(request, principal)
+@operation("POST", "/api/agents/renew", tag="Agents", summary="Renew leases", right=Right.RUN)
+async def renew(request: web.Request, principal: Principal, body: RenewRequest) -> RenewResponse:
+    return request.app[DISPATCH].renew(await agent_of(request, principal), body.leases)
 
 
 async def agent_of(request: web.Request, principal: Principal) -> AgentRecord:
@@ -66,19 +80,17 @@ async def agent_of(request: web.Request, principal: Principal) -> AgentRecord:
     return agent
 
 
-async def list_agents(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.READ)
+@operation("GET", "/api/agents", tag="Agents", summary="List the agents", right=Right.READ)
+async def list_agents(request: web.Request, principal: Principal) -> list[AgentShown]:
     dispatch = request.app[DISPATCH]
-    return web.json_response(
-        [
-            {
-                "id": agent.id,
-                "name": agent.name,
-                "labels": dict(agent.labels),
-                "slots": agent.slots,
-                "online": dispatch.is_online(agent.id),
-                "lastSeenAt": iso(agent.last_seen_at),
-            }
-            for agent in await request.app[ACCOUNTS].list_agents(principal)
-        ]
-    )
+    return [
+        AgentShown(
+            id=agent.id,
+            name=agent.name,
+            labels=dict(agent.labels),
+            slots=agent.slots,
+            online=dispatch.is_online(agent.id),
+            last_seen_at=agent.last_seen_at,
+        )
+        for agent in await request.app[ACCOUNTS].list_agents(principal)
+    ]

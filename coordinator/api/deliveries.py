@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from coordinator.api.context import CORE, CREDENTIALS, DELIVERIES, PROJECTS
-from coordinator.api.dialects.build_server import page_of
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.api.times import iso
-from coordinator.domain.deliveries import Delivery
+from coordinator.api.fields import Instant, PageQuery, Pagination, Shown
+from coordinator.api.operations import add_operations, operation
+from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.model import Project
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services.credentials import MAX_CREDENTIAL_CHARACTERS
@@ -25,80 +24,133 @@ class CredentialSet(BaseModel):
     deploy_key: str | None = Field(default=None, min_length=1, max_length=MAX_CREDENTIAL_CHARACTERS)
 
 
+class RefShown(Shown):
+    ref: str
+    before: str | None = None
+    after: str | None = None
+
+
+class BuildLink(Shown):
+    id: str
+    number: int
+    url: str
+
+
+class DeliveryShown(Shown):
+    delivery_id: str
+    forge: str
+    event: str
+    status: DeliveryState
+    reason: str | None = None
+    refs: list[RefShown]
+    pull_request: int | None = None
+    builds: list[BuildLink]
+    attempts: int
+    received_at: Instant
+    next_try_at: Instant | None = None
+    finished_at: Instant | None = None
+
+
+class DeliveryPage(Shown):
+    deliveries: list[DeliveryShown]
+    rejected_since_start: int = Field(description="How many came wrongly signed or unsigned")
+    pagination: Pagination
+
+
 def add_routes(app: web.Application) -> None:
-    base = "/api/projects/{project_id}"
-    app.router.add_get(f"{base}/deliveries", list_deliveries)
-    app.router.add_post(f"{base}/deliveries/{{delivery_id}}/redeliver", redeliver)
-    app.router.add_put(f"{base}/credential", set_credential)
-    app.router.add_delete(f"{base}/credential", remove_credential)
+    add_operations(app, [list_deliveries, redeliver, set_credential, remove_credential])
 
 
 async def _project(request: web.Request, principal: Principal) -> Project:
     return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
-async def list_deliveries(request: web.Request) -> web.Response:
+@operation(
+    "GET",
+    "/api/projects/{project_id}/deliveries",
+    tag="Deliveries",
+    summary="List a project's deliveries",
+    right=Right.READ,
+    errors={404: "Project not found"},
+)
+async def list_deliveries(
+    request: web.Request, principal: Principal, query: PageQuery
+) -> DeliveryPage:
     """Newest first."""
-    project = await _project(request, await principal_of(request, Right.READ))
-    limit, offset = page_of(request, default_limit=20)
+    project = await _project(request, principal)
+    limit, offset = query.page
     found, total = await request.app[DELIVERIES].list_of(project, limit, offset)
-    pagination = {
-        "total": total,
-        "limit": limit,
-        "offset": offset,
-        "hasMore": offset + len(found) < total and len(found) > 0,
-    }
-    return web.json_response(
-        {
-            "deliveries": [shown_delivery(request, delivery) for delivery in found],
-            "rejectedSinceStart": request.app[DELIVERIES].rejected(project.id),
-            "pagination": pagination,
-        }
+    return DeliveryPage(
+        deliveries=[delivery_shown(request, delivery) for delivery in found],
+        rejected_since_start=request.app[DELIVERIES].rejected(project.id),
+        pagination=Pagination.of(total, query.page, len(found)),
     )
 
 
-async def redeliver(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.BUILD)
+@operation(
+    "POST",
+    "/api/projects/{project_id}/deliveries/{delivery_id}/redeliver",
+    tag="Deliveries",
+    summary="Process a delivery again",
+    right=Right.BUILD,
+    status=202,
+    errors={404: "Project or delivery not found", 409: "It is being processed"},
+)
+async def redeliver(request: web.Request, principal: Principal) -> DeliveryShown:
     project = await _project(request, principal)
     delivery = await request.app[DELIVERIES].redeliver(
         principal, project, request.match_info["delivery_id"]
     )
-    return web.json_response(shown_delivery(request, delivery), status=202)
+    return delivery_shown(request, delivery)
 
 
-async def set_credential(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
+@operation(
+    "PUT",
+    "/api/projects/{project_id}/credential",
+    tag="Deliveries",
+    summary="Set what the project's repository is fetched with",
+    right=Right.MANAGE,
+    errors={404: "Project not found"},
+)
+async def set_credential(request: web.Request, principal: Principal, body: CredentialSet) -> None:
     project = await _project(request, principal)
-    wanted = await read_model(request, CredentialSet)
     await request.app[CREDENTIALS].set(
-        principal, project, token=wanted.token, deploy_key=wanted.deploy_key
+        principal, project, token=body.token, deploy_key=body.deploy_key
     )
-    return web.Response(status=204)
 
 
-async def remove_credential(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
+@operation(
+    "DELETE",
+    "/api/projects/{project_id}/credential",
+    tag="Deliveries",
+    summary="Remove what the project's repository is fetched with",
+    right=Right.MANAGE,
+    errors={404: "Project or credential not found"},
+)
+async def remove_credential(request: web.Request, principal: Principal) -> None:
     await request.app[CREDENTIALS].remove(principal, await _project(request, principal))
-    return web.Response(status=204)
 
 
-def shown_delivery(request: web.Request, delivery: Delivery) -> dict[str, Any]:
+def delivery_shown(request: web.Request, delivery: Delivery) -> DeliveryShown:
     base, payload = request.app[CORE].public_url, delivery.payload
-    shown: dict[str, Any] = {
-        "deliveryId": delivery.delivery_id,
-        "forge": delivery.forge,
-        "event": delivery.event,
-        "status": delivery.state.value,
-        "reason": delivery.reason,
-        "refs": [
-            {name: ref[name] for name in ("ref", "before", "after") if ref[name] is not None}
-            for ref in payload["refs"]
+    return DeliveryShown(
+        delivery_id=delivery.delivery_id,
+        forge=delivery.forge,
+        event=delivery.event,
+        status=delivery.state,
+        reason=delivery.reason,
+        refs=[_ref(ref) for ref in payload["refs"]],
+        pull_request=(payload["pull_request"] or {}).get("number"),
+        builds=[
+            BuildLink(id=build["id"], number=build["number"], url=f"{base}/builds/{build['id']}")
+            for build in delivery.builds
         ],
-        "pullRequest": (payload["pull_request"] or {}).get("number"),
-        "builds": [{**build, "url": f"{base}/builds/{build['id']}"} for build in delivery.builds],
-        "attempts": delivery.attempts,
-        "receivedAt": iso(delivery.received_at),
-        "nextTryAt": iso(delivery.next_try_at) if delivery.next_try_at else None,
-        "finishedAt": iso(delivery.finished_at) if delivery.finished_at else None,
-    }
-    return {name: value for name, value in shown.items() if value is not None}
+        attempts=delivery.attempts,
+        received_at=delivery.received_at,
+        next_try_at=delivery.next_try_at,
+        finished_at=delivery.finished_at,
+    )
+
+
+def _ref(ref: dict[str, Any]) -> RefShown:
+    return RefShown(ref=ref["ref"], before=ref["before"], after=ref["after"])

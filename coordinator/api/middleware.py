@@ -6,17 +6,20 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
 import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from coordinator.api.context import ACCOUNTS, CORE
+from coordinator.api.error_shapes import error_answer
 from coordinator.domain import errors
 from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.permissions import Principal, Right
+from pipelines_schema.suggestions import closest
 
 log = structlog.get_logger()
 
@@ -35,38 +38,19 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
 }
 
 
-def error_response(
-    status: int, message: str, *, details: Sequence[Mapping[str, object]] = (), **fields: object
-) -> web.Response:
-    body: dict[str, object] = {"error": message}
-    if details:
-        body["details"] = [dict(detail) for detail in details]
-    headers = {"Upload-Offset": str(fields["offset"])} if "offset" in fields else None
-    return web.json_response(body | fields, status=status, headers=headers)
-
-
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except errors.CoordinatorError as error:
         status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-        response = error_response(status, error.message, details=error.details, **error.fields)
-        if status == 401:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="pushrod"'
-        return response
+        return error_answer(request, status, error.message, error.details, **error.fields)
     except IllegalTransition as error:
-        return error_response(409, str(error))
-    except ValidationError as error:
-        details = [
-            {"path": path_of(problem["loc"]), "message": problem["msg"]}
-            for problem in error.errors()
-        ]
-        return error_response(400, "the request's body breaks its rules", details=details)
+        return error_answer(request, 409, str(error))
     except web.HTTPException as error:
         if error.status < 400 or request.path.startswith("/git/"):
             raise
-        response = error_response(error.status, error.reason)
+        response = error_answer(request, error.status, error.reason)
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
@@ -74,7 +58,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         raise
     except Exception:  # the last resort; the traceback is in the coordinator's own log
         log.exception("request failed", method=request.method, path=request.path)
-        return error_response(500, "internal error: see the coordinator's log")
+        return error_answer(request, 500, "internal error: see the coordinator's log")
 
 
 def secret_of(request: web.Request) -> str | None:
@@ -103,14 +87,17 @@ def _session(request: web.Request) -> str | None:
     return cookie
 
 
-async def principal_of(request: web.Request, right: Right | None = None) -> Principal:
-    """Whoever the request speaks for. Raises Unauthenticated, Forbidden."""
+async def principal_of(request: web.Request, *rights: Right) -> Principal:
+    """Whoever the request speaks for, who must have one of `rights` where any are named.
+
+    Raises Unauthenticated, Forbidden.
+    """
     secret = secret_of(request)
     if not secret:
         raise errors.Unauthenticated("a token is needed: Authorization: Bearer TOKEN")
     principal = await request.app[ACCOUNTS].authenticate(secret)
-    if right is not None:
-        principal.require(right)
+    if rights and principal.rights.isdisjoint(rights):
+        principal.require(rights[0])
     return principal
 
 
@@ -171,8 +158,39 @@ def path_of(parts: Sequence[str | int]) -> str:
 async def read_model(
     request: web.Request, model: type[Model], *, any_text: Collection[str] = ()
 ) -> Model:
-    """Raises Invalid, ValidationError."""
+    """The JSON body. Raises Invalid."""
     body = await read_json(request, any_text=any_text)
     if not isinstance(body, dict):
         raise errors.Invalid("the body must be a JSON object")
-    return model.model_validate(body)
+    return validated(model, body, "body")
+
+
+def read_query(request: web.Request, model: type[Model]) -> Model:
+    """The query's parameters, the first where one is repeated. Raises Invalid."""
+    values = {name: request.query[name] for name in request.query}
+    problems = list(_bad_texts(values, (), ()))
+    if problems:
+        raise errors.Invalid("the request's query breaks its rules", details=problems)
+    return validated(model, values, "query")
+
+
+def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
+    if problem["type"] != "extra_forbidden":
+        return problem["msg"].removeprefix("Value error, ")
+    if len(problem["loc"]) > 1:
+        return "there is no such field: leave it out"
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    near = closest(str(problem["loc"][0]), known)
+    return f"there is no such field: {f'did you mean {near!r}?' if near else 'leave it out'}"
+
+
+def validated(model: type[Model], value: object, part: str) -> Model:
+    """Raises Invalid, naming each wrong field of this part of the request."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        details = [
+            {"path": path_of(problem["loc"]), "message": _explain(model, problem)}
+            for problem in error.errors(include_url=False, include_context=False)
+        ]
+    raise errors.Invalid(f"the request's {part} breaks its rules", details=details)

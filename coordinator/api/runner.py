@@ -8,13 +8,21 @@ from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
 from aiohttp import web
+from pydantic import Field
 
 from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
-from coordinator.api.middleware import principal_of, read_model
+from coordinator.api.fields import Body, Count, Shown
+from coordinator.api.middleware import read_model
+from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
-from pipelines_schema.contract import AcceptRequest, CompleteRequest
+from pipelines_schema.contract import (
+    AcceptRequest,
+    CompleteRequest,
+    CompleteResponse,
+    StepSpec,
+)
 from pipelines_schema.log_frames import (
     CONTENT_TYPE,
     HEADER,
@@ -29,26 +37,41 @@ MAX_BODY_BYTES = MAX_CHUNK_BYTES + HEADER.size * 65_536
 READ_BYTES = 256 * 1024
 
 
+STEP = "/api/runner/{step_id}"
+RUNNERS = (Right.RUN, Right.BUILD)
+"""Agents, attempts' own tokens, and people who may build."""
+
+
+class AttemptQuery(Body):
+    epoch: Count | None = Field(None, description="The number the hand-out came with")
+
+
+class ArtifactQuery(AttemptQuery):
+    mode: str = Field("644", pattern="^[0-7]{1,5}$", description="Permission bits in octal")
+
+
+class ArtifactStored(Shown):
+    name: str
+    size: int
+    sha256: str
+
+
 def add_routes(app: web.Application) -> None:
-    step = "/api/runner/{step_id}"
-    app.router.add_get(step, get_step, allow_head=False)  # a HEAD must not claim
-    app.router.add_post(f"{step}/accept", accept)
-    app.router.add_post(f"{step}/complete", complete)
-    app.router.add_patch(f"{step}/log", append_log)
-    app.router.add_put(step + r"/artifacts/{name:[\s\S]*}", put_artifact)
+    add_operations(app, [get_step, accept, complete, append_log, put_artifact])
 
 
-async def _runner(request: web.Request) -> Principal:
-    """Agents, attempts' own tokens, and people who may build."""
-    principal = await principal_of(request)
-    if principal.rights.isdisjoint({Right.RUN, Right.BUILD}):
-        raise Forbidden("this token may not run steps")
-    return principal
-
-
-async def get_step(request: web.Request) -> web.Response:
+@operation(
+    "GET",
+    STEP,
+    tag="Runner",
+    summary="Get build step script",
+    right=RUNNERS,
+    produces="text/plain",
+    errors={404: "Step not found", 409: "The step is not ready"},
+    allow_head=False,  # a HEAD must not claim
+)
+async def get_step(request: web.Request, principal: Principal) -> web.Response:
     """The claim as text; with `Accept: application/json` the spec, for the leaseholder."""
-    principal = await _runner(request)
     step_id = request.match_info["step_id"]
     if "application/json" in request.headers.get("Accept", ""):
         spec = await request.app[RUNNER].spec(principal, step_id)
@@ -65,24 +88,49 @@ async def get_step(request: web.Request) -> web.Response:
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-async def accept(request: web.Request) -> web.Response:
-    principal = await _runner(request)
-    wanted = await read_model(request, AcceptRequest)
-    spec = await request.app[RUNNER].accept(principal, request.match_info["step_id"], wanted.epoch)
-    return web.json_response(spec.to_json(), headers=NO_STORE)
+@operation(
+    "POST",
+    f"{STEP}/accept",
+    tag="Runner",
+    summary="Accept an offer",
+    right=RUNNERS,
+    errors={404: "Step not found", 409: "The offer is no longer open"},
+)
+async def accept(request: web.Request, principal: Principal, body: AcceptRequest) -> StepSpec:
+    return await request.app[RUNNER].accept(principal, request.match_info["step_id"], body.epoch)
 
 
-async def complete(request: web.Request) -> web.Response:
-    principal = await _runner(request)
+@operation(
+    "POST",
+    f"{STEP}/complete",
+    tag="Runner",
+    summary="Complete a build step",
+    right=RUNNERS,
+    errors={404: "Step not found", 409: "Not the caller's, or its log is not all here"},
+    body=CompleteRequest,
+    returns=CompleteResponse,
+)
+async def complete(request: web.Request, principal: Principal) -> web.Response:
     # Logs are bytes in the end, and no odd character of theirs may keep a worker from completing.
     wanted = await read_model(request, CompleteRequest, any_text=("logs", "message"))
     answer = await request.app[RUNNER].complete(principal, request.match_info["step_id"], wanted)
     return web.json_response(answer.to_json())
 
 
-async def append_log(request: web.Request) -> web.Response:
+@operation(
+    "PATCH",
+    f"{STEP}/log",
+    tag="Runner",
+    summary="Append to a step's log",
+    right=RUNNERS,
+    accepts="text/plain",
+    errors={404: "Step not found", 409: "The attempt has ended, or the offset is another"},
+)
+async def append_log(
+    request: web.Request, principal: Principal, query: AttemptQuery
+) -> web.Response:
     """Append at `Upload-Offset`: framed by log_frames, or any other type as plain output."""
-    _, attempt = await _attempt(request, await _runner(request))
+    _, attempt = await _attempt(request, principal, query)
     offset = _offset(request.headers.get("Upload-Offset"))
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
@@ -121,25 +169,31 @@ def _offset(text: str | None) -> int:
     return int(text)
 
 
-async def put_artifact(request: web.Request) -> web.Response:
-    principal = await _runner(request)
-    step, attempt = await _attempt(request, principal)
+@operation(
+    "PUT",
+    STEP + r"/artifacts/{name:[\s\S]*}",
+    tag="Runner",
+    summary="Store an artifact",
+    right=RUNNERS,
+    status=201,
+    accepts="application/octet-stream",
+    errors={404: "Step not found", 409: "The attempt has ended"},
+)
+async def put_artifact(
+    request: web.Request, principal: Principal, query: ArtifactQuery
+) -> ArtifactStored:
+    step, attempt = await _attempt(request, principal, query)
     if attempt.state is not AttemptState.RUNNING:
         raise Conflict("this attempt has ended", stale=True)
-    mode = request.query.get("mode", "644")
-    if not re.fullmatch(r"[0-7]{1,5}", mode, re.ASCII):
-        raise Invalid("mode must be permission bits in octal, such as 755")
     artifact = await request.app[ARTIFACTS].store(
         step,
         attempt,
         artifact_name(request),
         _chunks(request),
-        mode=int(mode, 8),
+        mode=int(query.mode, 8),
         sha256=request.headers.get("X-Content-Sha256"),
     )
-    return web.json_response(
-        {"name": artifact.name, "size": artifact.size, "sha256": artifact.sha256}, status=201
-    )
+    return ArtifactStored(name=artifact.name, size=artifact.size, sha256=artifact.sha256)
 
 
 def artifact_name(request: web.Request) -> str:
@@ -156,10 +210,7 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _attempt(request: web.Request, principal: Principal) -> tuple[Step, Attempt]:
-    epoch = request.query.get("epoch")
-    if epoch is not None and not re.fullmatch(r"[0-9]{1,18}", epoch, re.ASCII):
-        raise Invalid("epoch must be the number the hand-out came with")
-    return await request.app[RUNNER].attempt(
-        principal, request.match_info["step_id"], None if epoch is None else int(epoch)
-    )
+async def _attempt(
+    request: web.Request, principal: Principal, query: AttemptQuery
+) -> tuple[Step, Attempt]:
+    return await request.app[RUNNER].attempt(principal, request.match_info["step_id"], query.epoch)

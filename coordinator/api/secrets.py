@@ -6,8 +6,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from coordinator.api.context import PROJECTS, SECRETS
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.api.times import iso
+from coordinator.api.fields import Instant, Shown
+from coordinator.api.operations import add_operations, operation
 from coordinator.domain.model import Project
 from coordinator.domain.permissions import Principal, Right
 
@@ -18,37 +18,64 @@ class SecretValue(BaseModel):
     value: str = Field(repr=False)
 
 
+class SecretShown(Shown):
+    name: str
+    updated_at: Instant
+
+
+class SecretNamed(Shown):
+    name: str
+
+
 def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/projects/{project_id}/secrets", list_secrets)
-    app.router.add_put("/api/projects/{project_id}/secrets/{name}", set_secret)
-    app.router.add_delete("/api/projects/{project_id}/secrets/{name}", delete_secret)
+    add_operations(app, [list_secrets, set_secret, delete_secret])
 
 
-async def _asked(request: web.Request) -> tuple[Principal, Project]:
-    principal = await principal_of(request, Right.MANAGE)
-    return principal, await request.app[PROJECTS].get(principal, request.match_info["project_id"])
+async def _project(request: web.Request, principal: Principal) -> Project:
+    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
-async def list_secrets(request: web.Request) -> web.Response:
-    principal, project = await _asked(request)
-    return web.json_response(
-        [
-            {"name": secret.name, "updatedAt": iso(secret.updated_at)}
-            for secret in await request.app[SECRETS].list_of(principal, project)
-        ]
-    )
+@operation(
+    "GET",
+    "/api/projects/{project_id}/secrets",
+    tag="Secrets",
+    summary="List the names of a project's secrets",
+    right=Right.MANAGE,
+    errors={404: "Project not found"},
+)
+async def list_secrets(request: web.Request, principal: Principal) -> list[SecretShown]:
+    project = await _project(request, principal)
+    return [
+        SecretShown(name=secret.name, updated_at=secret.updated_at)
+        for secret in await request.app[SECRETS].list_of(principal, project)
+    ]
 
 
-async def set_secret(request: web.Request) -> web.Response:
-    principal, project = await _asked(request)
+@operation(
+    "PUT",
+    "/api/projects/{project_id}/secrets/{name}",
+    tag="Secrets",
+    summary="Set a secret",
+    right=Right.MANAGE,
+    errors={404: "Project not found"},
+)
+async def set_secret(request: web.Request, principal: Principal, body: SecretValue) -> SecretNamed:
     name = request.match_info["name"]
-    wanted = await read_model(request, SecretValue)
-    await request.app[SECRETS].set(principal, project, name, wanted.value)
-    return web.json_response({"name": name})
+    project = await _project(request, principal)
+    await request.app[SECRETS].set(principal, project, name, body.value)
+    return SecretNamed(name=name)
 
 
-async def delete_secret(request: web.Request) -> web.Response:
-    principal, project = await _asked(request)
+@operation(
+    "DELETE",
+    "/api/projects/{project_id}/secrets/{name}",
+    tag="Secrets",
+    summary="Delete a secret",
+    right=Right.MANAGE,
+    errors={404: "Project or secret not found"},
+)
+async def delete_secret(request: web.Request, principal: Principal) -> SecretNamed:
     name = request.match_info["name"]
+    project = await _project(request, principal)
     await request.app[SECRETS].delete(principal, project, name)
-    return web.json_response({"name": name})
+    return SecretNamed(name=name)

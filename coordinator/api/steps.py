@@ -6,16 +6,19 @@ import re
 from urllib.parse import quote
 
 from aiohttp import web
+from pydantic import Field
 
 from coordinator.api.context import ARTIFACTS, CORE, LOGS
-from coordinator.api.middleware import principal_of
+from coordinator.api.fields import Body, Count, Shown
+from coordinator.api.operations import add_operations, operation
 from coordinator.api.runner import artifact_name
-from coordinator.domain.errors import Forbidden, Invalid
+from coordinator.domain.errors import Forbidden
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.services.logs import SLICE_MAX_BYTES, LogSlice
 from coordinator.services.runner import artifact_url
 
 MAX_WAIT_SECONDS = 50.0
+READERS = (Right.READ, Right.RUN)
 UNTRUSTED = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -23,26 +26,40 @@ UNTRUSTED = {
 RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})", re.ASCII)
 
 
+class LogQuery(Body):
+    attempt: Count | None = Field(None, description="The number of an attempt; without, the last")
+    offset: Count = Field(0, description="In bytes")
+    wait: Count = Field(0, description="Hold the answer up to so many seconds, at most 50")
+
+
+class ArtifactShown(Shown):
+    name: str
+    size: int
+    sha256: str
+    mode: int = Field(description="Permission bits")
+    url: str
+
+
 def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/steps/{step_id}/log", get_log)
-    app.router.add_get("/api/steps/{step_id}/artifacts", list_artifacts)
-    app.router.add_get("/api/steps/{step_id}/artifacts/{name:.+}", get_artifact)
+    add_operations(app, [get_log, list_artifacts, get_artifact])
 
 
-async def _reader(request: web.Request) -> Principal:
-    principal = await principal_of(request)
-    if principal.rights.isdisjoint({Right.READ, Right.RUN}):
-        raise Forbidden("this token has no right to read")
-    return principal
-
-
-async def get_log(request: web.Request) -> web.Response:
+@operation(
+    "GET",
+    "/api/steps/{step_id}/log",
+    tag="Steps",
+    summary="Read a step's log",
+    right=READERS,
+    produces="text/plain",
+    also={206: "The bytes of a Range"},
+    errors={404: "Step or attempt not found", 416: "The Range begins beyond the end"},
+)
+async def get_log(request: web.Request, principal: Principal, query: LogQuery) -> web.Response:
     """Bytes from `offset` (or a Range) of the last attempt, or of `attempt`."""
-    principal = await _reader(request)
     if principal.kind is PrincipalKind.STEP:
         raise Forbidden("an attempt's own token can't read logs")
     ranged = RANGE.fullmatch(request.headers.get("Range", ""))
-    offset, length = _number(request, "offset") or 0, SLICE_MAX_BYTES
+    offset, length = query.offset, SLICE_MAX_BYTES
     if ranged:
         offset = int(ranged[1])
         if ranged[2]:
@@ -50,9 +67,9 @@ async def get_log(request: web.Request) -> web.Response:
     slice_ = await request.app[LOGS].read(
         principal,
         request.match_info["step_id"],
-        attempt_number=_number(request, "attempt"),
+        attempt_number=query.attempt,
         offset=offset,
-        wait_seconds=min(_number(request, "wait") or 0, MAX_WAIT_SECONDS),
+        wait_seconds=min(query.wait, MAX_WAIT_SECONDS),
         max_bytes=length,
     )
     headers = UNTRUSTED | {
@@ -81,35 +98,39 @@ def _range_status(slice_: LogSlice, headers: dict[str, str]) -> int:
     return 206
 
 
-def _number(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-        raise Invalid(f"{name} must be a whole number, not {text[:40]!r}")
-    return int(text)
-
-
-async def list_artifacts(request: web.Request) -> web.Response:
-    principal = await _reader(request)
+@operation(
+    "GET",
+    "/api/steps/{step_id}/artifacts",
+    tag="Steps",
+    summary="List a step's artifacts",
+    right=READERS,
+    errors={404: "Step not found"},
+)
+async def list_artifacts(request: web.Request, principal: Principal) -> list[ArtifactShown]:
     step_id, base = request.match_info["step_id"], request.app[CORE].public_url
-    return web.json_response(
-        [
-            {
-                "name": artifact.name,
-                "size": artifact.size,
-                "sha256": artifact.sha256,
-                "mode": artifact.mode,
-                "url": artifact_url(base, step_id, artifact.name),
-            }
-            for artifact in await request.app[ARTIFACTS].list_of(principal, step_id)
-        ]
-    )
+    return [
+        ArtifactShown(
+            name=artifact.name,
+            size=artifact.size,
+            sha256=artifact.sha256,
+            mode=artifact.mode,
+            url=artifact_url(base, step_id, artifact.name),
+        )
+        for artifact in await request.app[ARTIFACTS].list_of(principal, step_id)
+    ]
 
 
-async def get_artifact(request: web.Request) -> web.StreamResponse:
+@operation(
+    "GET",
+    "/api/steps/{step_id}/artifacts/{name:.+}",
+    tag="Steps",
+    summary="Download an artifact",
+    right=READERS,
+    produces="application/octet-stream",
+    errors={404: "Step or artifact not found"},
+)
+async def get_artifact(request: web.Request, principal: Principal) -> web.StreamResponse:
     """An attachment that no browser renders: its bytes are somebody else's."""
-    principal = await _reader(request)
     artifact, account_id = await request.app[ARTIFACTS].get(
         principal, request.match_info["step_id"], artifact_name(request)
     )

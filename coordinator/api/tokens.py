@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from coordinator.api.context import ACCOUNTS
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.api.times import iso
+from coordinator.api.fields import Instant, Shown
+from coordinator.api.operations import add_operations, operation
 from coordinator.domain.model import Role, Token, TokenKind
-from coordinator.domain.permissions import Right
+from coordinator.domain.permissions import Principal, Right
 
 
 class TokenCreate(BaseModel):
@@ -26,61 +26,86 @@ class TokenCreate(BaseModel):
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
 
 
+class TokenShown(Shown):
+    id: str
+    kind: str
+    name: str
+    role: Role
+    account_id: str | None = None
+    created_at: Instant
+    expires_at: Instant | None = None
+    last_used_at: Instant | None = None
+
+
+class TokenMade(TokenShown):
+    token: str = Field(description="Shown once, stored nowhere")
+
+
+class AccountShown(Shown):
+    id: str
+    slug: str
+    name: str
+
+
 def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/accounts", list_accounts)
-    app.router.add_get("/api/tokens", list_tokens)
-    app.router.add_post("/api/tokens", create_token)
-    app.router.add_delete("/api/tokens/{token_id}", revoke_token)
+    add_operations(app, [list_accounts, list_tokens, create_token, revoke_token])
 
 
-async def list_accounts(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.READ)
-    return web.json_response(
-        [
-            {"id": account.id, "slug": account.slug, "name": account.name}
-            for account in await request.app[ACCOUNTS].list_accounts(principal)
-        ]
-    )
+@operation("GET", "/api/accounts", tag="Accounts", summary="List the accounts", right=Right.READ)
+async def list_accounts(request: web.Request, principal: Principal) -> list[AccountShown]:
+    return [
+        AccountShown(id=account.id, slug=account.slug, name=account.name)
+        for account in await request.app[ACCOUNTS].list_accounts(principal)
+    ]
 
 
-async def create_token(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
-    wanted = await read_model(request, TokenCreate)
-    days = wanted.expires_in_days
+@operation(
+    "POST",
+    "/api/tokens",
+    tag="Tokens",
+    summary="Create a token",
+    right=Right.MANAGE,
+    status=201,
+    errors={404: "No such account, and this token may not create one"},
+)
+async def create_token(request: web.Request, principal: Principal, body: TokenCreate) -> TokenMade:
+    days = body.expires_in_days
     token, secret = await request.app[ACCOUNTS].create_token(
         principal,
-        kind=TokenKind(wanted.kind),
-        name=wanted.name,
-        role=wanted.role,
-        account=wanted.account,
+        kind=TokenKind(body.kind),
+        name=body.name,
+        role=body.role,
+        account=body.account,
         expires_in=timedelta(days=days) if days else None,
     )
-    return web.json_response(
-        _token(token) | {"token": secret}, status=201, headers={"Cache-Control": "no-store"}
-    )
+    return TokenMade(**_token(token).model_dump(), token=secret)
 
 
-async def list_tokens(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
-    tokens = await request.app[ACCOUNTS].list_tokens(principal)
-    return web.json_response([_token(token) for token in tokens])
+@operation("GET", "/api/tokens", tag="Tokens", summary="List the tokens", right=Right.MANAGE)
+async def list_tokens(request: web.Request, principal: Principal) -> list[TokenShown]:
+    return [_token(token) for token in await request.app[ACCOUNTS].list_tokens(principal)]
 
 
-async def revoke_token(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
+@operation(
+    "DELETE",
+    "/api/tokens/{token_id}",
+    tag="Tokens",
+    summary="Revoke a token",
+    right=Right.MANAGE,
+    errors={404: "No such token"},
+)
+async def revoke_token(request: web.Request, principal: Principal) -> None:
     await request.app[ACCOUNTS].revoke_token(principal, request.match_info["token_id"])
-    return web.Response(status=204)
 
 
-def _token(token: Token) -> dict[str, Any]:
-    shown = {
-        "id": token.id,
-        "kind": token.kind.value,
-        "name": token.name,
-        "role": token.role.value,
-        "accountId": token.account_id,
-        "createdAt": iso(token.created_at),
-        "expiresAt": iso(token.expires_at) if token.expires_at else None,
-        "lastUsedAt": iso(token.last_used_at) if token.last_used_at else None,
-    }
-    return {name: value for name, value in shown.items() if value is not None}
+def _token(token: Token) -> TokenShown:
+    return TokenShown(
+        id=token.id,
+        kind=token.kind.value,
+        name=token.name,
+        role=token.role,
+        account_id=token.account_id,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        last_used_at=token.last_used_at,
+    )

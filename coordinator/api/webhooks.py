@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from aiohttp import web
 
 from coordinator.api.context import CORE, DELIVERIES
-from coordinator.api.deliveries import shown_delivery
+from coordinator.api.deliveries import BuildLink, delivery_shown
+from coordinator.api.fields import Shown
+from coordinator.api.operations import add_operations, operation
 from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.errors import Invalid, NotFound, TooLarge, Unauthenticated
 from coordinator.forges import FORGES
@@ -27,11 +28,44 @@ MAX_SETTLE_SECONDS = 8.0
 _LARGE = web.AppKey("large_webhooks", asyncio.Semaphore)
 
 
+class DeliveryReceipt(Shown):
+    delivery_id: str
+    status: DeliveryState
+    reason: str | None = None
+    builds: list[BuildLink]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [f"build #{build.number}: {build.url}" for build in self.builds]
+        if self.status is DeliveryState.RECEIVED:
+            lines.append("the push is received; its build follows")
+        if self.reason is not None:
+            lines.append(f"{self.status.value}: {self.reason}")
+        return lines
+
+
 def add_routes(app: web.Application) -> None:
     app[_LARGE] = asyncio.Semaphore(LARGE_AT_ONCE)
-    app.router.add_post("/api/webhooks/{forge}/{project_id}", receive)
+    add_operations(app, [receive])
 
 
+@operation(
+    "POST",
+    "/api/webhooks/{forge}/{project_id}",
+    tag="Webhooks",
+    summary="Receive a webhook",
+    secured=False,
+    status=202,
+    also={200: "A repeat, which builds nothing twice"},
+    errors={
+        400: "The payload can't be read",
+        401: "The signature is missing or wrong",
+        404: "No such forge",
+        413: "The body is too large",
+    },
+    returns=DeliveryReceipt,
+    accepts="application/json",
+)
 async def receive(request: web.Request) -> web.Response:
     """202 with the delivery's id and status; 200 for a repeat.
 
@@ -94,18 +128,13 @@ def _wait_seconds(request: web.Request) -> float:
 
 
 def _answer(request: web.Request, delivery: Delivery, status: int) -> web.Response:
-    shown = shown_delivery(request, delivery)
+    shown = delivery_shown(request, delivery)
+    receipt = DeliveryReceipt(
+        delivery_id=shown.delivery_id,
+        status=shown.status,
+        reason=shown.reason,
+        builds=shown.builds,
+    )
     if "text/plain" in request.headers.get("Accept", ""):
-        return web.Response(status=status, text="".join(f"{line}\n" for line in _lines(shown)))
-    names = ("deliveryId", "status", "reason", "builds")
-    answer = {name: shown[name] for name in names if name in shown}
-    return web.json_response(answer, status=status)
-
-
-def _lines(shown: dict[str, Any]) -> list[str]:
-    lines = [f"build #{build['number']}: {build['url']}" for build in shown["builds"]]
-    if shown["status"] == DeliveryState.RECEIVED:
-        lines.append("the push is received; its build follows")
-    if "reason" in shown:
-        lines.append(f"{shown['status']}: {shown['reason']}")
-    return lines
+        return web.Response(status=status, text="".join(f"{line}\n" for line in receipt.lines()))
+    return receipt.answer(status)

@@ -7,263 +7,317 @@ project's slug and push URL, a build's steps, cancel and retry) stands in the sa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
 from coordinator.api.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS
-from coordinator.api.middleware import principal_of, read_model
-from coordinator.api.times import iso
+from coordinator.api.dialects.build_server_models import (
+    BUILD_STATUS,
+    AuditEntryShown,
+    AuditPage,
+    AuditQuery,
+    BuildCreate,
+    BuildDetails,
+    BuildPage,
+    BuildQuery,
+    BuildShown,
+    ImageCreate,
+    ImageShown,
+    ImagesQuery,
+    ProjectCreate,
+    ProjectMade,
+    ProjectShown,
+    ProjectsQuery,
+    StepShown,
+    WorkflowCreate,
+    WorkflowShown,
+)
+from coordinator.api.fields import PageQuery, Pagination
+from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Invalid
-from coordinator.domain.lifecycle import SHOWN_AS, BuildState, StepState
-from coordinator.domain.model import AuditEntry, Build, Image, Project, Step, WorkflowRecord
+from coordinator.domain.lifecycle import SHOWN_AS, StepState
+from coordinator.domain.model import Build, Image, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.repo_url import forge_of
 from coordinator.services import audit
 from coordinator.services.drafts import Origin
 from coordinator.services.runner import unfinished_dependencies
 
-BUILD_STATUS: Mapping[BuildState, str] = {
-    BuildState.HELD: "PENDING",
-    BuildState.QUEUED: "PENDING",
-    BuildState.RUNNING: "RUNNING",
-    BuildState.SUCCEEDED: "SUCCESS",
-    BuildState.FAILED: "FAILED",
-    BuildState.CANCELLED: "FAILED",
-}
 ANY_PROJECT = "-"
-MAX_PAGE = 100
-MAX_OFFSET = 2**63 - 1
-MAX_WAIT_SECONDS = 50.0
+MAX_WAIT_SECONDS = 50
 IMAGE_URL = re.compile(r"(docker://|oci-layout://)?[A-Za-z0-9/][A-Za-z0-9._:/@-]*", re.ASCII)
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
-
-
-class ProjectCreate(Body):
-    account_id: str = Field(min_length=1, max_length=200)
-    name: str = Field(min_length=1, max_length=100)
-    repo_url: str | None = None
-
-
-class WorkflowStep(Body):
-    name: str = Field(min_length=1, max_length=100)
-    image_slug: str = Field(min_length=1)
-    depends_on: list[str]
-    run_script: str = Field(min_length=1)
-    cache_dirs: list[str]
-    output_paths: list[str]
-
-
-class WorkflowCreate(Body):
-    name: str = Field(min_length=1, max_length=100)
-    steps: list[WorkflowStep]
-
-
-class BuildCreate(Body):
-    workflow_id: str = Field(min_length=1)
-    commit_hash: str | None = None
-    repo_url: str | None = None
-    branch: str | None = None
-    commit_message: str | None = None
-    commit_author: str | None = None
-    params: dict[str, str] | None = None
-
-
-class ImageCreate(Body):
-    slug: str = Field(min_length=1, max_length=50)
-    image_url: str = Field(min_length=1, max_length=500)
-    public: bool = Field(default=False, strict=True)
+BUILDS_PATH = "/api/projects/{project_id}/builds"
+NO_PROJECT = {404: "Project not found"}
+NO_BUILD = {404: "Project or build not found"}
 
 
 def add_routes(app: web.Application) -> None:
-    router = app.router
-    router.add_get("/api/projects", list_projects)
-    router.add_post("/api/projects", create_project)
-    router.add_get("/api/projects/{project_id}", get_project)
-    router.add_get("/api/projects/{project_id}/workflows", list_workflows)
-    router.add_post("/api/projects/{project_id}/workflows", create_workflow)
-    router.add_get("/api/projects/{project_id}/builds", list_builds)
-    router.add_post("/api/projects/{project_id}/builds", create_build)
-    router.add_get("/api/projects/{project_id}/builds/{build_id}", get_build)
-    router.add_post("/api/projects/{project_id}/builds/{build_id}/cancel", cancel_build)
-    router.add_post("/api/projects/{project_id}/builds/{build_id}/retry", retry_build)
-    router.add_post("/api/projects/{project_id}/builds/{build_id}/approve", approve_build)
-    router.add_get("/api/docker-images", list_images)
-    router.add_post("/api/docker-images", create_image)
-    router.add_get("/api/audit-logs", list_audit_logs)
+    add_operations(
+        app,
+        [
+            list_projects,
+            create_project,
+            get_project,
+            list_workflows,
+            create_workflow,
+            list_builds,
+            create_build,
+            get_build,
+            cancel_build,
+            retry_build,
+            approve_build,
+            list_images,
+            create_image,
+            list_audit_logs,
+        ],
+    )
 
 
 # Projects
 
 
-async def list_projects(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.READ)
-    key = request.query.get("accountId")
-    if not key:
-        raise Invalid("accountId is missing: name the account whose projects you want")
-    account = await request.app[ACCOUNTS].find(principal, key)
+@operation(
+    "GET",
+    "/api/projects",
+    tag="Projects",
+    summary="Get projects for an account",
+    right=Right.READ,
+)
+async def list_projects(
+    request: web.Request, principal: Principal, query: ProjectsQuery
+) -> list[ProjectShown]:
+    account = await request.app[ACCOUNTS].find(principal, query.account_id)
     projects = await request.app[PROJECTS].list_of(account) if account else []
-    return web.json_response([_project(request, project) for project in projects])
+    return [_project(request, project) for project in projects]
 
 
-async def create_project(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
-    wanted = await read_model(request, ProjectCreate)
-    account = await request.app[ACCOUNTS].find_or_create(principal, wanted.account_id)
+@operation(
+    "POST",
+    "/api/projects",
+    tag="Projects",
+    summary="Create a new project",
+    right=Right.MANAGE,
+    status=201,
+    errors={404: "No such account, and this token may not create one"},
+)
+async def create_project(
+    request: web.Request, principal: Principal, body: ProjectCreate
+) -> ProjectMade:
+    account = await request.app[ACCOUNTS].find_or_create(principal, body.account_id)
     project = await request.app[PROJECTS].create(
-        principal, account, name=wanted.name, repo_url=wanted.repo_url
+        principal, account, name=body.name, repo_url=body.repo_url
     )
+    shown = _project(request, project)
     secret = request.app[CORE].keys.webhook_secret(project.id)
-    return web.json_response(_project(request, project) | {"webhookSecret": secret}, status=201)
+    return ProjectMade(**shown.model_dump(), webhook_secret=secret)
 
 
-async def get_project(request: web.Request) -> web.Response:
-    project = await _find_project(request, await principal_of(request, Right.READ))
-    return web.json_response(_project(request, project))
+@operation(
+    "GET",
+    "/api/projects/{project_id}",
+    tag="Projects",
+    summary="Get a project",
+    right=Right.READ,
+    errors=NO_PROJECT,
+)
+async def get_project(request: web.Request, principal: Principal) -> ProjectShown:
+    return _project(request, await _find_project(request, principal))
 
 
 async def _find_project(request: web.Request, principal: Principal) -> Project:
     return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
-def _project(request: web.Request, project: Project) -> dict[str, Any]:
+def _project(request: web.Request, project: Project) -> ProjectShown:
     base = request.app[CORE].public_url
     forge = forge_of(project.repo_url)
-    return _present(
+    return ProjectShown(
         id=project.id,
-        accountId=project.account_id,
+        account_id=project.account_id,
         account=project.account_slug,
         name=project.name,
         slug=project.slug,
-        repoUrl=project.repo_url,
-        pushUrl=f"{base}/git/{project.account_slug}/{project.slug}.git",
-        webhookUrl=f"{base}/api/webhooks/{forge}/{project.id}",
-        createdAt=iso(project.created_at),
-        updatedAt=iso(project.updated_at),
+        repo_url=project.repo_url,
+        push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
+        webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
+        created_at=project.created_at,
+        updated_at=project.updated_at,
     )
 
 
 # Workflows
 
 
-async def list_workflows(request: web.Request) -> web.Response:
-    project = await _find_project(request, await principal_of(request, Right.READ))
-    workflows = await request.app[PROJECTS].list_workflows(project)
-    return web.json_response([_workflow(workflow) for workflow in workflows])
-
-
-async def create_workflow(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
+@operation(
+    "GET",
+    "/api/projects/{project_id}/workflows",
+    tag="Workflows",
+    summary="Get workflows for a project",
+    right=Right.READ,
+    errors=NO_PROJECT,
+)
+async def list_workflows(request: web.Request, principal: Principal) -> list[WorkflowShown]:
     project = await _find_project(request, principal)
-    wanted = await read_model(request, WorkflowCreate)
+    workflows = await request.app[PROJECTS].list_workflows(project)
+    return [_workflow(workflow) for workflow in workflows]
+
+
+@operation(
+    "POST",
+    "/api/projects/{project_id}/workflows",
+    tag="Workflows",
+    summary="Create a new workflow",
+    right=Right.MANAGE,
+    status=201,
+    errors=NO_PROJECT,
+)
+async def create_workflow(
+    request: web.Request, principal: Principal, body: WorkflowCreate
+) -> WorkflowShown:
+    project = await _find_project(request, principal)
     workflow = await request.app[PROJECTS].create_workflow(
         principal,
         project,
-        wanted.name,
-        [step.model_dump(by_alias=True) for step in wanted.steps],
+        body.name,
+        [step.model_dump(by_alias=True) for step in body.steps],
     )
-    return web.json_response(_workflow(workflow), status=201)
+    return _workflow(workflow)
 
 
-def _workflow(workflow: WorkflowRecord) -> dict[str, Any]:
-    return _present(
+def _workflow(workflow: WorkflowRecord) -> WorkflowShown:
+    return WorkflowShown(
         id=workflow.id,
-        projectId=workflow.project_id,
+        project_id=workflow.project_id,
         name=workflow.name,
         path=workflow.path,
-        createdAt=iso(workflow.created_at),
-        updatedAt=iso(workflow.updated_at),
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
     )
 
 
 # Builds
 
 
-async def list_builds(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.READ)
+@operation(
+    "GET",
+    BUILDS_PATH,
+    tag="Builds",
+    summary="Get builds for a project",
+    right=Right.READ,
+    errors=NO_PROJECT,
+)
+async def list_builds(request: web.Request, principal: Principal, query: PageQuery) -> BuildPage:
+    """Newest first. `-` instead of a project's id means all projects that the token sees."""
     project = await _any_project(request, principal)
-    limit, offset = page_of(request, default_limit=20)
+    limit, offset = query.page
     builds, total = await request.app[BUILDS].list_of(principal, project, limit, offset)
-    return web.json_response(
-        {
-            "builds": [_build(request, build) for build in builds],
-            "pagination": _pagination(total, limit, offset, len(builds)),
-        }
+    return BuildPage(
+        builds=[build_shown(request, build) for build in builds],
+        pagination=Pagination.of(total, query.page, len(builds)),
     )
 
 
-async def create_build(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.BUILD)
+@operation(
+    "POST",
+    BUILDS_PATH,
+    tag="Builds",
+    summary="Create a new build",
+    right=Right.BUILD,
+    status=201,
+    errors={404: "Project or workflow not found"},
+)
+async def create_build(request: web.Request, principal: Principal, body: BuildCreate) -> BuildShown:
     project = await _find_project(request, principal)
-    wanted = await read_model(request, BuildCreate)
     origin = Origin(
         event="manual",
-        commit_hash=wanted.commit_hash,
-        repo_url=wanted.repo_url,
-        branch=wanted.branch,
-        commit_message=wanted.commit_message,
-        commit_author=wanted.commit_author,
-        params=wanted.params,
+        commit_hash=body.commit_hash,
+        repo_url=body.repo_url,
+        branch=body.branch,
+        commit_message=body.commit_message,
+        commit_author=body.commit_author,
+        params=body.params,
     )
-    build = await request.app[BUILDS].create(principal, project, wanted.workflow_id, origin)
-    return web.json_response(_build(request, build), status=201)
+    build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
+    return build_shown(request, build)
 
 
-async def get_build(request: web.Request) -> web.Response:
+@operation(
+    "GET",
+    BUILDS_PATH + "/{build_id}",
+    tag="Builds",
+    summary="Get a build with its steps",
+    right=Right.READ,
+    errors=NO_BUILD,
+)
+async def get_build(request: web.Request, principal: Principal, query: BuildQuery) -> BuildDetails:
     """With `wait` and `seen`, held until the build's version is not `seen` any more."""
-    principal = await principal_of(request, Right.READ)
     project = await _any_project(request, principal)
     project_id = project.id if project else None
     build_id = request.match_info["build_id"]
-    seconds, seen = clamped(request, "wait", 0), clamped(request, "seen", -1)
-    if seconds > 0:
+    if query.wait > 0:
         build, steps = await request.app[BUILDS].wait(
-            principal, project_id, build_id, seen, min(seconds, MAX_WAIT_SECONDS)
+            principal, project_id, build_id, query.seen, min(query.wait, MAX_WAIT_SECONDS)
         )
     else:
         build, steps = await request.app[BUILDS].get(principal, project_id, build_id)
-    shown = _build(request, build) | {
-        "version": build.version,
-        "steps": [_step(request, step, steps) for step in steps],
-    }
-    if build.problems:
-        shown["problems"] = [dict(problem) for problem in build.problems]
-    return web.json_response(shown)
+    return BuildDetails(
+        **_build_fields(request, build),
+        version=build.version,
+        steps=[_step(request, step, steps) for step in steps],
+        problems=[dict(problem) for problem in build.problems] or None,
+    )
 
 
-async def cancel_build(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.BUILD)
+@operation(
+    "POST",
+    BUILDS_PATH + "/{build_id}/cancel",
+    tag="Builds",
+    summary="Cancel a build",
+    right=Right.BUILD,
+    errors={**NO_BUILD, 409: "The build has finished"},
+)
+async def cancel_build(request: web.Request, principal: Principal) -> BuildShown:
     project = await _any_project(request, principal)
     build = await request.app[BUILDS].cancel(
         principal, project.id if project else None, request.match_info["build_id"]
     )
-    return web.json_response(_build(request, build))
+    return build_shown(request, build)
 
 
-async def retry_build(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.BUILD)
+@operation(
+    "POST",
+    BUILDS_PATH + "/{build_id}/retry",
+    tag="Builds",
+    summary="Build the same commit and steps again",
+    right=Right.BUILD,
+    status=201,
+    errors={**NO_BUILD, 409: "The build has not finished"},
+)
+async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
     build_id = request.match_info["build_id"]
     project = await _any_project(request, principal)
     if project is None:
         old, _ = await request.app[BUILDS].get(principal, None, build_id)
         project = await request.app[PROJECTS].get(principal, old.project_id)
-    build = await request.app[BUILDS].retry(principal, project, build_id)
-    return web.json_response(_build(request, build), status=201)
+    return build_shown(request, await request.app[BUILDS].retry(principal, project, build_id))
 
 
-async def approve_build(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
+@operation(
+    "POST",
+    BUILDS_PATH + "/{build_id}/approve",
+    tag="Builds",
+    summary="Let a held build go",
+    right=Right.MANAGE,
+    errors={**NO_BUILD, 409: "The build is not held"},
+)
+async def approve_build(request: web.Request, principal: Principal) -> BuildShown:
     project = await _any_project(request, principal)
     build = await request.app[BUILDS].approve(
         principal, project.id if project else None, request.match_info["build_id"]
     )
-    return web.json_response(_build(request, build))
+    return build_shown(request, build)
 
 
 async def _any_project(request: web.Request, principal: Principal) -> Project | None:
@@ -273,147 +327,137 @@ async def _any_project(request: web.Request, principal: Principal) -> Project | 
     return await _find_project(request, principal)
 
 
-def _build(request: web.Request, build: Build) -> dict[str, Any]:
-    return _present(
-        id=build.id,
-        projectId=build.project_id,
-        workflowId=build.workflow_id,
-        workflow=build.workflow_name,
-        number=build.number,
-        status=BUILD_STATUS[build.state],
-        state=build.state.value,
-        reason=build.reason,
-        event=build.event,
-        commitHash=build.commit_hash,
-        repoUrl=build.repo_url,
-        branch=build.branch,
-        commitMessage=build.commit_message,
-        commitAuthor=build.commit_author,
-        tag=build.tag,
-        params=dict(build.params) if build.params else None,
-        retryOf=build.retry_of,
-        pullRequest=dict(build.pull_request) if build.pull_request else None,
-        url=f"{request.app[CORE].public_url}/builds/{build.id}",
-        createdAt=iso(build.created_at),
-        startedAt=iso(build.started_at) if build.started_at else None,
-        finishedAt=iso(build.finished_at) if build.finished_at else None,
-    )
+def build_shown(request: web.Request, build: Build) -> BuildShown:
+    return BuildShown(**_build_fields(request, build))
 
 
-def _step(request: web.Request, step: Step, steps: Sequence[Step]) -> dict[str, Any]:
+def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
+    return {
+        "id": build.id,
+        "project_id": build.project_id,
+        "workflow_id": build.workflow_id,
+        "workflow": build.workflow_name,
+        "number": build.number,
+        "status": BUILD_STATUS[build.state],
+        "state": build.state,
+        "reason": build.reason,
+        "event": build.event,
+        "commit_hash": build.commit_hash,
+        "repo_url": build.repo_url,
+        "branch": build.branch,
+        "commit_message": build.commit_message,
+        "commit_author": build.commit_author,
+        "tag": build.tag,
+        "params": dict(build.params) if build.params else None,
+        "retry_of": build.retry_of,
+        "pull_request": dict(build.pull_request) if build.pull_request else None,
+        "url": f"{request.app[CORE].public_url}/builds/{build.id}",
+        "created_at": build.created_at,
+        "started_at": build.started_at,
+        "finished_at": build.finished_at,
+    }
+
+
+def _step(request: web.Request, step: Step, steps: Sequence[Step]) -> StepShown:
     waiting = unfinished_dependencies(step, steps) if step.state is StepState.BLOCKED else []
-    return _present(
+    return StepShown(
         id=step.id,
         name=step.name,
-        status=SHOWN_AS[step.state].value,
-        dependsOn=list(step.depends_on),
+        status=SHOWN_AS[step.state],
+        depends_on=list(step.depends_on),
         attempt=step.attempt or None,
-        exitCode=step.exit_code,
+        exit_code=step.exit_code,
         reason=step.reason,
         message=step.message,
-        waitsFor=request.app[DISPATCH].explain(step, waiting),
-        startedAt=iso(step.started_at) if step.started_at else None,
-        finishedAt=iso(step.finished_at) if step.finished_at else None,
+        waits_for=request.app[DISPATCH].explain(step, waiting),
+        started_at=step.started_at,
+        finished_at=step.finished_at,
     )
 
 
 # Images and the audit log
 
 
-async def list_images(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.READ)
-    public = {"true": True, "false": False}.get(request.query.get("public", "").lower())
+@operation(
+    "GET",
+    "/api/docker-images",
+    tag="Docker Images",
+    summary="Get docker images",
+    right=Right.READ,
+)
+async def list_images(
+    request: web.Request, principal: Principal, query: ImagesQuery
+) -> list[ImageShown]:
+    """Without `public`, or with anything but true and false there: all of them."""
+    public = {"true": True, "false": False}.get((query.public or "").lower())
     images = await request.app[PROJECTS].list_images(principal, public)
-    return web.json_response([_image(image) for image in images])
+    return [_image(image) for image in images]
 
 
-async def create_image(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
-    wanted = await read_model(request, ImageCreate)
-    if not IMAGE_URL.fullmatch(wanted.image_url):
+@operation(
+    "POST",
+    "/api/docker-images",
+    tag="Docker Images",
+    summary="Create a new docker image",
+    right=Right.MANAGE,
+    status=201,
+    errors={409: "The slug is taken"},
+)
+async def create_image(request: web.Request, principal: Principal, body: ImageCreate) -> ImageShown:
+    if not IMAGE_URL.fullmatch(body.image_url):
+        message = "write docker://registry/name:tag or registry/name:tag"
         raise Invalid(
-            f"imageUrl {wanted.image_url!r} is no image reference",
-            details=[
-                {
-                    "path": "imageUrl",
-                    "message": "write docker://registry/name:tag or registry/name:tag",
-                }
-            ],
+            f"imageUrl {body.image_url!r} is no image reference",
+            details=[{"path": "imageUrl", "message": message}],
         )
     key = principal.account_id or "default"
     account = await request.app[ACCOUNTS].find_or_create(principal, key)
     image = await request.app[PROJECTS].create_image(
-        principal, account, slug=wanted.slug, image_url=wanted.image_url, public=wanted.public
+        principal, account, slug=body.slug, image_url=body.image_url, public=body.public
     )
-    return web.json_response(_image(image), status=201)
+    return _image(image)
 
 
-def _image(image: Image) -> dict[str, Any]:
-    return {
-        "id": image.id,
-        "slug": image.slug,
-        "imageUrl": image.image_url,
-        "public": image.public,
-        "createdAt": iso(image.created_at),
-    }
+def _image(image: Image) -> ImageShown:
+    return ImageShown(
+        id=image.id,
+        slug=image.slug,
+        image_url=image.image_url,
+        public=image.public,
+        created_at=image.created_at,
+    )
 
 
-async def list_audit_logs(request: web.Request) -> web.Response:
-    principal = await principal_of(request, Right.MANAGE)
-    limit, offset = page_of(request, default_limit=100)
+@operation(
+    "GET",
+    "/api/audit-logs",
+    tag="Audit",
+    summary="Get audit logs",
+    right=Right.MANAGE,
+)
+async def list_audit_logs(
+    request: web.Request, principal: Principal, query: AuditQuery
+) -> AuditPage:
+    """Newest first."""
+    limit, offset = query.page
     entries, total = await audit.list_entries(
         request.app[CORE],
         principal,
-        project_id=request.query.get("projectId"),
-        action=request.query.get("action"),
+        project_id=query.project_id,
+        action=query.action,
         limit=limit,
         offset=offset,
     )
-    return web.json_response(
-        {
-            "auditLogs": [_entry(entry) for entry in entries],
-            "pagination": _pagination(total, limit, offset, len(entries)),
-        }
+    return AuditPage(
+        audit_logs=[
+            AuditEntryShown(
+                id=entry.id,
+                project_id=entry.project_id,
+                action=entry.action,
+                details=dict(entry.details),
+                created_at=entry.created_at,
+            )
+            for entry in entries
+        ],
+        pagination=Pagination.of(total, query.page, len(entries)),
     )
-
-
-def _entry(entry: AuditEntry) -> dict[str, Any]:
-    return _present(
-        id=entry.id,
-        projectId=entry.project_id,
-        action=entry.action,
-        details=dict(entry.details),
-        createdAt=iso(entry.created_at),
-    )
-
-
-# Pages and absent values
-
-
-def clamped(request: web.Request, name: str, default: int) -> int:
-    """An integer of the query, brought into 0 … 2⁶³ - 1. Raises Invalid for text."""
-    text = request.query.get(name)
-    if text is None or text == "":
-        return default
-    if not re.fullmatch(r"[+-]?[0-9]{1,1000}", text, re.ASCII):
-        raise Invalid(f"{name} must be a whole number, not {text[:40]!r}")
-    return min(max(int(text), 0), MAX_OFFSET)
-
-
-def page_of(request: web.Request, *, default_limit: int) -> tuple[int, int]:
-    limit = clamped(request, "limit", default_limit)
-    return min(max(limit, 1), MAX_PAGE), clamped(request, "offset", 0)
-
-
-def _pagination(total: int, limit: int, offset: int, shown: int) -> dict[str, Any]:
-    return {
-        "total": total,
-        "limit": limit,
-        "offset": offset,
-        "hasMore": offset + shown < total and shown > 0,
-    }
-
-
-def _present(**values: Any) -> dict[str, Any]:
-    """Absent values are left out of JSON, never null."""
-    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,181 @@
+"""What specification 003's objects hold. What it lacks and we add stands after its own fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from coordinator.api.fields import Body, ClampedInt, Instant, PageQuery, Pagination, Shown
+from coordinator.domain.lifecycle import BuildState
+from pipelines_schema.contract import StepStatus
+
+BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]] = {
+    BuildState.HELD: "PENDING",
+    BuildState.QUEUED: "PENDING",
+    BuildState.RUNNING: "RUNNING",
+    BuildState.SUCCEEDED: "SUCCESS",
+    BuildState.FAILED: "FAILED",
+    BuildState.CANCELLED: "FAILED",
+}
+
+
+class ProjectsQuery(Body):
+    account_id: str = Field(min_length=1, description="The account's id, slug or name")
+
+
+class ProjectCreate(Body):
+    account_id: str = Field(
+        min_length=1, max_length=200, description="The account's id, slug or name"
+    )
+    name: str = Field(min_length=1, max_length=100)
+    repo_url: str | None = Field(None, description="Of a remote project: https or ssh")
+
+
+class ProjectShown(Shown):
+    id: str
+    account_id: str
+    name: str
+    created_at: Instant
+    updated_at: Instant
+    account: str = Field(description="The account's slug")
+    slug: str
+    repo_url: str | None = None
+    push_url: str
+    webhook_url: str
+
+
+class ProjectMade(ProjectShown):
+    webhook_secret: str = Field(description="For the forge's webhook")
+
+
+class WorkflowStep(Body):
+    name: str = Field(min_length=1, max_length=100)
+    image_slug: str = Field(min_length=1)
+    depends_on: list[str]
+    run_script: str = Field(min_length=1)
+    cache_dirs: list[str]
+    output_paths: list[str]
+
+
+class WorkflowCreate(Body):
+    name: str = Field(min_length=1, max_length=100)
+    steps: list[WorkflowStep]
+
+
+class WorkflowShown(Shown):
+    id: str
+    project_id: str
+    name: str
+    created_at: Instant
+    updated_at: Instant
+    path: str | None = Field(None, description="Of a workflow that lives in the repository")
+
+
+class BuildCreate(Body):
+    workflow_id: str = Field(min_length=1)
+    commit_hash: str | None = None
+    repo_url: str | None = None
+    branch: str | None = None
+    commit_message: str | None = None
+    commit_author: str | None = None
+    params: dict[str, str] | None = None
+
+
+class BuildShown(Shown):
+    id: str
+    project_id: str
+    workflow_id: str | None = None
+    status: Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]
+    commit_hash: str | None = None
+    repo_url: str | None = None
+    branch: str | None = None
+    commit_message: str | None = None
+    commit_author: str | None = None
+    created_at: Instant
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    workflow: str
+    number: int
+    state: BuildState
+    reason: str | None = None
+    event: str
+    tag: str | None = None
+    params: dict[str, str] | None = None
+    retry_of: str | None = None
+    pull_request: dict[str, Any] | None = None
+    url: str
+
+
+class StepShown(Shown):
+    id: str
+    name: str
+    status: StepStatus
+    depends_on: list[str]
+    attempt: int | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    waits_for: str | None = None
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+
+
+class BuildDetails(BuildShown):
+    version: int = Field(description="+1 with each change of the build or of a step of it")
+    steps: list[StepShown]
+    problems: list[dict[str, Any]] | None = Field(
+        None, description="Each mistake of the workflow, with file, line and column"
+    )
+
+
+class BuildQuery(Body):
+    wait: ClampedInt = Field(0, description="Hold the answer up to so many seconds, at most 50")
+    seen: ClampedInt = Field(-1, description="The version that the caller has")
+
+
+class BuildPage(Shown):
+    builds: list[BuildShown]
+    pagination: Pagination
+
+
+class ImagesQuery(Body):
+    public: str | None = Field(
+        None,
+        description="Only public ones, or only those that are not",
+        json_schema_extra={"type": "boolean"},
+    )
+
+
+class ImageCreate(Body):
+    slug: str = Field(min_length=1, max_length=50)
+    image_url: str = Field(min_length=1, max_length=500)
+    public: bool = Field(default=False, strict=True)
+
+
+class ImageShown(Shown):
+    id: str
+    slug: str
+    image_url: str
+    public: bool
+    created_at: Instant
+
+
+class AuditQuery(PageQuery):
+    limit: ClampedInt = Field(100, description="Maximum number to return, 1 to 100")
+    project_id: str | None = None
+    action: str | None = None
+
+
+class AuditEntryShown(Shown):
+    id: str
+    project_id: str | None = None
+    action: str
+    details: dict[str, Any]
+    created_at: Instant
+
+
+class AuditPage(Shown):
+    audit_logs: list[AuditEntryShown]
+    pagination: Pagination
