@@ -43,11 +43,15 @@ from pipelines_schema.contract import (
     LeaseRef,
     StepSpec,
 )
+from pipelines_schema.log_frames import Stream
 
 logger = logging.getLogger(__name__)
 
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
+
+BYPASSED = b"cache: bypassed (clean build)\n"
+"""First line of the log of a step that has caches but begins with empty ones."""
 
 LOST = Report(
     status=Completion.FAILED,
@@ -118,7 +122,11 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
-        cache_mounts=[CacheMount(id=cache.id, path=cache.path) for cache in spec.cache_dirs],
+        cache_mounts=[
+            CacheMount(id=cache.id, path=cache.path, replaces=cache.replaces)
+            for cache in spec.cache_dirs
+        ],
+        clean=spec.clean,
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,
         source=source,
@@ -282,6 +290,8 @@ class StepRun:
             return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
 
     async def _run_in_engine(self, request: StepRequest, spool: LogSpool) -> StepResult:
+        if request.clean and request.cache_mounts:
+            spool.write(Stream.STDOUT, BYPASSED)
         if not request.secrets:
             return await self._workshop.engine.run(request, spool)
         output = MaskingSink(spool, request.secrets)

@@ -18,6 +18,8 @@ class CacheMount:
     """Identity of the cache; the same id is the same cache for every later attempt."""
     path: str
     """Absolute path where the script sees it."""
+    replaces: str | None = None
+    """A cache that nobody gets any more since a clean build: the engine may remove it."""
 
 
 class SourceTree(Protocol):
@@ -50,6 +52,9 @@ class StepRequest:
     cpus: float | None = None
     """Limits; an engine that can't enforce one says so in the result's notes."""
     cache_mounts: Sequence[CacheMount] = ()
+    clean: bool = False
+    """Use nothing that earlier builds left. The caches are new ones, which nobody will ask for
+    again if the script fails."""
     output_paths: Sequence[str] = ()
     """Paths and glob patterns relative to the workspace; a folder means all below it."""
     timeout_seconds: float

@@ -38,6 +38,10 @@ VARIABLES = (
     "PUSHROD_WORKFLOW",
     "PUSHROD_URL",
     "PUSHROD_BUILD_URL",
+    "PUSHROD_MODULE",
+    "PUSHROD_MODULE_PATH",
+    "PUSHROD_BUILD_TARGET",
+    "PUSHROD_CLEAN_BUILD",
 )
 """What every step finds in its environment."""
 
