@@ -26,6 +26,7 @@ from coordinator.api import (
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
+    BUILD_LOGS,
     BUILDS,
     CORE,
     CREDENTIALS,
@@ -34,11 +35,12 @@ from coordinator.api.context import (
     GIT,
     INGEST,
     LOGS,
+    MODULES,
     PROJECTS,
     RUNNER,
     SECRETS,
 )
-from coordinator.api.dialects import build_server
+from coordinator.api.dialects import build_server, build_synthesis
 from coordinator.api.middleware import answer_errors
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
@@ -48,6 +50,7 @@ from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
+from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
@@ -56,6 +59,7 @@ from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
 from coordinator.services.logs import Logs
+from coordinator.services.modules import Modules
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
@@ -85,6 +89,8 @@ class Services:
     accounts: Accounts
     projects: Projects
     builds: Builds
+    build_logs: BuildLogs
+    modules: Modules
     dispatch: Dispatch
     runner: Runner
     logs: Logs
@@ -168,6 +174,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             accounts=accounts,
             projects=Projects(core),
             builds=Builds(core, dispatch),
+            build_logs=BuildLogs(core),
+            modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=Runner(core, dispatch, logs),
             logs=logs,
@@ -206,6 +214,8 @@ def make_app(services: Services) -> web.Application:
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
+    app[BUILD_LOGS] = services.build_logs
+    app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner
     app[LOGS] = services.logs
@@ -218,7 +228,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
-    for module in (*modules, build_server, pages):
+    for module in (*modules, build_server, build_synthesis, pages):
         module.add_routes(app)
     return app
 

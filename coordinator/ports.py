@@ -58,7 +58,14 @@ class Repositories(Protocol):
         ...
 
     async def workflow_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
-        """`.pushrod.yml`, `.pushrod.yaml` and `.pushrod/*.yml|*.yaml` at that commit, by path."""
+        """`.pushrod.yml`, `.pushrod.yaml` and `.pushrod/*.yml|*.yaml` at that commit, by path.
+
+        The file of modules is none of them.
+        """
+        ...
+
+    async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
+        """Those of `pipelines_schema.MODULE_FILES` that there are at that commit."""
         ...
 
     async def default_branch(self, project_id: str) -> str | None:

@@ -51,6 +51,19 @@ class WorkflowRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFile:
+    """What is known of a project's file of modules."""
+
+    project_id: str
+    branch: str | None
+    """The default branch; None where there is none yet."""
+    commit_hash: str | None
+    """Its tip, at which the file was read."""
+    problems: Sequence[Mapping[str, Any]] = ()
+    """The file's mistakes: with any of them, the project has no modules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     id: str
     account_id: str

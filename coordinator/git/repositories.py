@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from pygit2.enums import FileMode, ObjectType, ReferenceType
 
 from coordinator.git.environment import git_environment
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
+from pipelines_schema import MODULE_FILES
 
 MAX_WORKFLOW_BYTES = 1024 * 1024
 MAX_VALUES_AT_ONCE = 100
@@ -100,6 +101,10 @@ class HostedRepositories:
         Raises: CommitMissing.
         """
         return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
+        """As `workflow_files`. Raises: CommitMissing."""
+        return await asyncio.to_thread(_module_files, self.path(project_id), sha)
 
     async def default_branch(self, project_id: str) -> str | None:
         return await asyncio.to_thread(_default_branch, self.path(project_id))
@@ -278,18 +283,30 @@ def _text(raw: bytes, encoding: str | None) -> str:
 
 
 def _workflow_files(path: Path, sha: str) -> list[WorkflowFile]:
+    return _files_of_ours(
+        path, sha, lambda name: name not in MODULE_FILES, at_most=MAX_WORKFLOW_FILES + 1
+    )
+
+
+def _module_files(path: Path, sha: str) -> list[WorkflowFile]:
+    return _files_of_ours(path, sha, MODULE_FILES.__contains__, at_most=len(MODULE_FILES))
+
+
+def _files_of_ours(
+    path: Path, sha: str, wanted: Callable[[str], bool], at_most: int
+) -> list[WorkflowFile]:
     with _opened(path) as repository:
         commit = _find_commit(repository, sha)
         if commit is None:
             raise CommitMissing(sha)
-        blobs = sorted(_workflow_blobs(repository, commit))
+        blobs = sorted(blob for blob in _our_blobs(repository, commit) if wanted(blob[0]))
         return [
             WorkflowFile(path=name, content=_start_of_blob(repository, path, blob_id))
-            for name, blob_id in islice(blobs, MAX_WORKFLOW_FILES + 1)
+            for name, blob_id in islice(blobs, at_most)
         ]
 
 
-def _workflow_blobs(
+def _our_blobs(
     repository: pygit2.Repository, commit: pygit2.Commit
 ) -> Iterator[tuple[str, pygit2.Oid]]:
     root = commit.tree

@@ -30,6 +30,15 @@ _projects = sa.select(*columns(Project, projects), accounts.c.slug.label("accoun
 )
 
 
+def select_projects() -> sa.Select[Any]:
+    """For queries over more tables, whose rows `project_of` reads."""
+    return _projects
+
+
+def project_of(row: sa.Row[Any]) -> Project:
+    return _project(row)
+
+
 async def find_project(connection: AsyncConnection, project_id: str) -> Project | None:
     row = (await connection.execute(_projects.where(projects.c.id == project_id))).first()
     return _project(row) if row else None

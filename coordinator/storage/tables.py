@@ -124,6 +124,7 @@ module_files = sa.Table(
     sa.Column("commit_hash", sa.Text),
     sa.Column("branch", sa.Text),
     sa.Column("problems", sa.JSON, nullable=False),
+    sa.Column("is_broken", sa.Boolean, nullable=False),
 )
 
 modules = sa.Table(

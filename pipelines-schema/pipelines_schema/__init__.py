@@ -13,7 +13,12 @@ from pipelines_schema.dag import (
 from pipelines_schema.expressions import VARIABLES, substituted
 from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
-from pipelines_schema.params import Param, default_params, param_problems
+from pipelines_schema.params import (
+    Param,
+    default_params,
+    param_problems,
+    undeclared_param_problems,
+)
 from pipelines_schema.parse import (
     Parsed,
     ParsedModules,
@@ -92,5 +97,6 @@ __all__ = [
     "triggered_by_push",
     "triggered_by_tag",
     "unblocked_by",
+    "undeclared_param_problems",
     "workflow_from_json",
 ]

@@ -19,6 +19,7 @@ from pipelines_schema.modules import Module, Target
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_module_path
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_workflow import name_by_file
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Workflow
 
@@ -80,10 +81,14 @@ class KnownWorkflows:
     by_file: Mapping[str, Workflow | None]
 
     def find(self, reference: str) -> list[str]:
-        """The files that a workflow's name, or its file, may mean."""
+        """The files that a workflow's name, or its file, may mean.
+
+        One with mistakes may have any name: it is taken to have its file's.
+        """
         if reference in self.by_file:
             return [reference]
-        return [file for file, one in self.by_file.items() if one and one.name == reference]
+        named = [file for file, one in self.by_file.items() if one and one.name == reference]
+        return named or [file for file in self.broken if name_by_file(file) == reference]
 
     @property
     def names(self) -> list[str]:
@@ -91,9 +96,8 @@ class KnownWorkflows:
         return list(dict.fromkeys(names))
 
     @property
-    def all_are_known(self) -> bool:
-        """Whether every name is known: a file with mistakes may have any."""
-        return None not in self.by_file.values()
+    def broken(self) -> list[str]:
+        return [file for file, workflow in self.by_file.items() if workflow is None]
 
 
 def read_modules(
@@ -224,7 +228,7 @@ def _target(reading: Reading, entry: Field, workflows: KnownWorkflows) -> Target
 
 
 def _workflow(reading: Reading, entry: Field, workflows: KnownWorkflows) -> str | None:
-    """The file of the workflow named; one with mistakes may have had the name."""
+    """The file of the workflow named."""
     reference = reading.line_of_text(entry, "write the name of a workflow", MAX_PATH_BYTES)
     if reference is None:
         return None
@@ -237,7 +241,7 @@ def _workflow(reading: Reading, entry: Field, workflows: KnownWorkflows) -> str 
             entry.place,
             f"several workflows are named {shown(reference)}: write the file, one of {listed}",
         )
-    elif workflows.all_are_known:
+    else:
         reading.add(entry.place, _unknown_workflow(reference, workflows))
     return None
 
@@ -251,7 +255,13 @@ def _unknown_workflow(reference: str, workflows: KnownWorkflows) -> str:
             f"there is no workflow {shown(reference)}: the repository has none; write it to "
             ".pushrod/ci.yml"
         )
-    listed = ", ".join(shown(name) for name in workflows.names[:10])
+    if workflows.broken:
+        listed = ", ".join(map(shown, workflows.broken[:10]))
+        return (
+            f"there is no workflow {shown(reference)}, unless it is one that has mistakes: mend "
+            f"{listed} first, or write the file"
+        )
+    listed = ", ".join(map(shown, workflows.names[:10]))
     return f"there is no workflow {shown(reference)}: the repository has {listed}"
 
 

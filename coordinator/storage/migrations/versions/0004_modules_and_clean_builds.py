@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("commit_hash", sa.Text(), nullable=True),
         sa.Column("branch", sa.Text(), nullable=True),
         sa.Column("problems", sa.JSON(), nullable=False),
+        sa.Column("is_broken", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["project_id"], ["projects.id"], name=op.f("fk_module_files_project_id")
         ),
