@@ -62,6 +62,10 @@ class Operation:
     body: type[BaseModel] | None
     returns: Any
     """The type of the answer's JSON; None where there is none."""
+    path_rules: Mapping[str, Mapping[str, Any]]
+    """JSON Schema of path parameters that are not just any text."""
+    headers: Mapping[str, Mapping[str, Any]]
+    """JSON Schema of the headers that it needs; it reads and checks them itself."""
     reads_body: bool
     """False where the handler reads it by itself."""
     secured: bool
@@ -111,6 +115,8 @@ def operation(
     returns: Any = None,
     produces: str = JSON,
     accepts: str | None = None,
+    path_rules: Mapping[str, Mapping[str, Any]] | None = None,
+    headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
     allow_head: bool = True,
 ) -> Callable[[Callable[..., Awaitable[object]]], Operation]:
@@ -136,6 +142,8 @@ def operation(
             error_model=error_model,
             produces=produces,
             accepts=accepts,
+            path_rules=path_rules or {},
+            headers=headers or {},
             query=hints.get("query"),
             body=body or hints.get("body"),
             reads_body="body" in hints,

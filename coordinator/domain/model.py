@@ -103,6 +103,8 @@ class Build:
     clean: bool = False
     """Its steps begin with empty caches."""
     created_at: datetime
+    updated_at: datetime
+    """When the version was counted up last."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

@@ -152,6 +152,7 @@ class Draft:
             module=self.origin.module,
             clean=self.origin.clean,
             created_at=now,
+            updated_at=now,
             finished_at=now if broken or over else None,
         )
 

@@ -761,6 +761,8 @@ async def test_sessions_are_not_listed_among_the_tokens(admin: Caller) -> None:
 
 WITHOUT_TOKEN = {
     ("GET", "/healthz"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/api/docs"),
     ("POST", "/login"),
     ("POST", "/logout"),
     ("GET", "/login"),
