@@ -99,7 +99,8 @@ class Build:
     pull_request: Mapping[str, Any] | None = None
     """`number`, `head` and `base` branch, `fork`; None where it is not of a pull request."""
     module: Mapping[str, str] | None = None
-    """`name`, `path` and `target` of the module it builds; None where it was not asked for one."""
+    """`name`, `path` and `target` of the module it builds, and `step` where the target is one;
+    None where it was not asked for one."""
     clean: bool = False
     """Its steps begin with empty caches."""
     created_at: datetime

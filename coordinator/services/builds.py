@@ -30,7 +30,7 @@ from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.build_lists import list_builds
-from pipelines_schema import Problem, Workflow, default_params, param_problems
+from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,8 @@ class Builds:
                 workflow = Workflow.from_json(record.definition)
             else:
                 workflow = await self._read_workflow(project, record.path or "", origin)
-        except Invalid:
+            workflow = steps_for(workflow, (old.module or {}).get("step"))
+        except (Invalid, KeyError):
             return None
         return draft(workflow, project, origin, record.id, self.core.now())
 

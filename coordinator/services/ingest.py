@@ -183,7 +183,7 @@ class Ingest:
         async with self._locks.setdefault(project.id, asyncio.Lock()):
             modules = await modules_after(self.core, project, {})
             if modules is not None:
-                await self.core.database.write(modules.save)
+                await self.core.database.write(modules.save_unless_newer)
 
     async def build_pull_request(
         self, project: Project, pull: PullRequest, also: AlsoSave

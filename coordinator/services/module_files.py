@@ -36,9 +36,16 @@ class FoundModules:
 
     file: ModuleFile
     modules: Sequence[Module]
+    instead_of: ModuleFile | None
+    """What was known before; None where nobody looked yet."""
 
     async def save(self, connection: AsyncConnection) -> None:
         await stored.replace_modules(connection, self.file, self.modules)
+
+    async def save_unless_newer(self, connection: AsyncConnection) -> None:
+        """As `save`, but not over what a push has saved meanwhile."""
+        if await stored.find_file(connection, self.file.project_id) == self.instead_of:
+            await self.save(connection)
 
 
 def default_branch(head: str | None, branches: Mapping[str, str]) -> str | None:
@@ -81,7 +88,7 @@ async def modules_after(
         commit_hash=sha,
         problems=[problem.to_json() for problem in parsed.problems],
     )
-    return FoundModules(file=file, modules=parsed.modules)
+    return FoundModules(file=file, modules=parsed.modules, instead_of=known)
 
 
 async def _read(core: Core, project: Project, sha: str | None) -> ParsedModules:

@@ -69,7 +69,8 @@ class Modules:
         """
         principal.require(Right.BUILD)
         declared = await self._find(principal, name)
-        workflow = await self._workflow(declared, name, target_name)
+        target = _target(declared, name, target_name)
+        workflow = await self._workflow(declared, name, target)
         origin = replace(
             await self._origin(declared),
             params=checked_params(workflow.triggers.params, parameters),
@@ -77,6 +78,7 @@ class Modules:
                 "name": declared.module.name,
                 "path": declared.module.path,
                 "target": target_name,
+                **({"step": target.step} if target.step is not None else {}),
             },
             clean=clean,
         )
@@ -116,16 +118,8 @@ class Modules:
         hints = [f"did you mean {shown(near)}?"] if near is not None else []
         return unbuildable(name, _details("module_name", [*hints, *problems]))
 
-    async def _workflow(self, declared: DeclaredModule, name: str, target_name: str) -> Workflow:
+    async def _workflow(self, declared: DeclaredModule, name: str, target: Target) -> Workflow:
         """What is to be built, with no step that the target leaves out."""
-        target = declared.module.targets.get(target_name)
-        if target is None:
-            targets = list(declared.module.targets)
-            near = closest(target_name, targets)
-            listed = ", ".join(map(shown, targets[:MAX_LISTED]))
-            hint = f"did you mean {shown(near)}?" if near else f"its targets are {listed}"
-            said = f"the module has no target {shown(target_name)}: {hint}"
-            raise unbuildable(name, _details("build_target", [said]))
         try:
             return await self._read_workflow(declared, target)
         except Invalid as error:
@@ -201,6 +195,17 @@ def unbuildable(name: str, details: Sequence[Mapping[str, Any]] = ()) -> Invalid
     """In specification 000's own words."""
     message = f"Module '{name}' not found or build target invalid."
     return Invalid(message, details=details)
+
+
+def _target(declared: DeclaredModule, name: str, target_name: str) -> Target:
+    targets = declared.module.targets
+    if target_name in targets:
+        return targets[target_name]
+    near = closest(target_name, targets)
+    listed = ", ".join(map(shown, list(targets)[:MAX_LISTED]))
+    hint = f"did you mean {shown(near)}?" if near else f"its targets are {listed}"
+    said = f"the module has no target {shown(target_name)}: {hint}"
+    raise unbuildable(name, _details("build_target", [said]))
 
 
 def _details(path: str, messages: Sequence[str]) -> list[Mapping[str, str]]:

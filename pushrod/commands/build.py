@@ -203,6 +203,12 @@ def show_build(found: Json, now: datetime) -> None:
     if commit:
         message = first_line(str(found.get("commitMessage", "")))
         click.echo(f"{commit} on {cell(found.get('branch', '?'))}: {cell(message)}")
+    if "module" in found:
+        click.echo(
+            f"module {cell(found['module']['name'])}, target {cell(found['module']['target'])}"
+        )
+    if found.get("cleanBuild"):
+        click.echo("clean build: its caches begin empty")
     click.echo(str(found.get("url", "")))
     for problem in found.get("problems", []):
         click.echo(problem_line(problem))

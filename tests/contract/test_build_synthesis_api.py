@@ -374,6 +374,25 @@ async def test_a_retried_build_is_one_of_the_module_too(
     assert (shown["module_name"], shown["status"]) == ("data_visualization", "pending")
 
 
+async def test_a_build_that_lacked_a_secret_is_retried_as_the_target_it_was(
+    admin: Caller, project: dict[str, Any], tmp_path: Path
+) -> None:
+    tree = await new_work_tree(tmp_path, admin, project, "second")
+    await tree.git("pull", "-q", "origin", "main")
+    await tree.commit(
+        {".pushrod/release.yml": RELEASE.replace("compile, ", "compile, secrets: KEY, ")}
+    )
+    await tree.push()
+    triggered = await trigger(admin, build_target="production_bundle")
+    assert (await status_of(admin, triggered))["reason"] == "missing secret: KEY"
+    secret = f"/api/projects/{project['id']}/secrets/KEY"
+    (await admin.call("PUT", secret, json={"value": "secret"})).expect(200)
+    retry = await admin.post(f"/api/projects/-/builds/{triggered['build_id']}/retry")
+    build = await admin.build(retry.expect(201).json["id"])
+    assert [step["name"] for step in build["steps"]] == ["compile", "bundle"]
+    assert build["module"]["step"] == "bundle"
+
+
 @pytest.mark.parametrize("what", ["status", "logs"])
 async def test_what_is_no_build_of_a_module_is_not_found(
     admin: Caller, project: dict[str, Any], what: str

@@ -122,7 +122,7 @@ class BuildShown(Shown):
     pull_request: dict[str, Any] | None = None
     clean_build: bool | None = Field(None, description="True where steps begin with empty caches")
     module: dict[str, str] | None = Field(
-        None, description="`name`, `path` and `target` of the module it builds"
+        None, description="`name`, `path`, `target` and perhaps `step` of the module it builds"
     )
     url: str
 
