@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -105,6 +105,12 @@ class HostedRepositories:
     async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
         """As `workflow_files`. Raises: CommitMissing."""
         return await asyncio.to_thread(_module_files, self.path(project_id), sha)
+
+    async def folders_among(
+        self, project_id: str, sha: str, paths: Collection[str]
+    ) -> Collection[str]:
+        """A link to a folder is none. Raises: CommitMissing."""
+        return await asyncio.to_thread(_folders_among, self.path(project_id), sha, paths)
 
     async def default_branch(self, project_id: str) -> str | None:
         return await asyncio.to_thread(_default_branch, self.path(project_id))
@@ -318,6 +324,21 @@ def _our_blobs(
             for inner, inner_mode, inner_id in _entries(folder):
                 if PurePosixPath(inner).suffix in _WORKFLOW_SUFFIXES and _is_file(inner_mode):
                     yield f"{_WORKFLOW_FOLDER}/{inner}", inner_id
+
+
+def _folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
+    with _opened(path) as repository:
+        commit = _find_commit(repository, sha)
+        if commit is None:
+            raise CommitMissing(sha)
+        return {one for one in paths if _is_folder(commit.tree, one)}
+
+
+def _is_folder(root: pygit2.Tree, path: str) -> bool:
+    try:
+        return root[path].filemode in (FileMode.TREE, FileMode.COMMIT)
+    except (KeyError, ValueError, pygit2.GitError):
+        return False  # nothing there, or a tree on the way is broken or missing
 
 
 def _entries(tree: pygit2.Tree) -> Iterator[tuple[str, int, pygit2.Oid]]:

@@ -12,6 +12,8 @@ from pipelines_schema.workflow import Workflow
 MODULE_FILES = (".pushrod/modules.yml", ".pushrod/modules.yaml")
 """The file that declares a repository's modules, by either of its names; it is no workflow."""
 DEFAULT_TARGET = "default"
+WHOLE_REPOSITORY = "."
+"""The path of a module that is all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from pipelines_schema.json_nodes import JsonComposer
 from pipelines_schema.limits import MAX_PROBLEMS
 from pipelines_schema.modules import Module
 from pipelines_schema.problem import NotComposed, Problem, ProblemList, TooManyProblems
-from pipelines_schema.read_modules import MODULES_WORDING, KnownWorkflows, read_modules
+from pipelines_schema.read_modules import MODULES_WORDING, KnownWorkflows, Repository, read_modules
 from pipelines_schema.read_workflow import read_api_workflow, read_workflow
 from pipelines_schema.workflow import Workflow
 
@@ -60,18 +60,23 @@ def workflow_from_json(name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:
 
 
 def parse_modules(
-    content: bytes, file: str, workflows: Mapping[str, Workflow | None]
+    content: bytes,
+    file: str,
+    workflows: Mapping[str, Workflow | None],
+    is_folder: Callable[[str], bool],
 ) -> ParsedModules:
-    """Read the file of modules. `workflows`: those beside it by file, None for one with mistakes.
+    """Read the file of modules. Raises nothing, on any bytes.
 
-    Raises nothing, on any bytes.
+    `workflows` are those beside it by file, None for one with mistakes; `is_folder` is asked about
+    each module's path.
     """
     problems = ProblemList(file)
 
     def read() -> tuple[Module, ...]:
         document = compose(content, problems, FASTEST_LOADER, MODULES_WORDING)
         reading = Reading(problems, document.lines)
-        return read_modules(reading, document.root, KnownWorkflows(workflows))
+        known = Repository(KnownWorkflows(workflows), is_folder)
+        return read_modules(reading, document.root, known)
 
     found, listed = _read(read, problems, Problem(message=_CUT, file=file, line=1, column=1))
     return ParsedModules(modules=found or (), problems=listed)

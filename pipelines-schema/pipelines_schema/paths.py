@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.limits import MAX_PATH_BYTES
+from pipelines_schema.modules import WHOLE_REPOSITORY
 
 _KERNEL_AND_SYSTEM = ("/proc", "/sys", "/dev", "/etc")
 
@@ -82,7 +83,7 @@ def normalised_module_path(text: str) -> str:
     if text.startswith(("/", "~")):
         raise BadPath("is not in the repository: write a path relative to its root")
     segments = _segments(text, "must lie in the repository: write a path relative to its root")
-    path = "/".join(segments) or "."
+    path = "/".join(segments) or WHOLE_REPOSITORY
     _check_characters(path)  # `./ x` was hiding a leading space
     return path
 

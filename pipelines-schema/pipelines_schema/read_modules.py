@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines_schema.compose import Wording
@@ -15,7 +15,7 @@ from pipelines_schema.limits import (
     MAX_TARGETS,
     MODULE_NAME,
 )
-from pipelines_schema.modules import Module, Target
+from pipelines_schema.modules import WHOLE_REPOSITORY, Module, Target
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_module_path
 from pipelines_schema.problem import Place, shown
@@ -100,9 +100,15 @@ class KnownWorkflows:
         return [file for file, workflow in self.by_file.items() if workflow is None]
 
 
-def read_modules(
-    reading: Reading, root: Node | None, workflows: KnownWorkflows
-) -> tuple[Module, ...]:
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What the file of modules speaks of."""
+
+    workflows: KnownWorkflows
+    is_folder: Callable[[str], bool]
+
+
+def read_modules(reading: Reading, root: Node | None, repository: Repository) -> tuple[Module, ...]:
     """The modules of a file; worth something only if no problem was noted."""
     if root is None or (isinstance(root, ScalarNode) and root.kind is Kind.NULL):
         reading.add(Place(1, 1), f"the file is empty: it needs `modules`; {_MODULES_HINT}")
@@ -120,7 +126,7 @@ def read_modules(
         if not _is_misspelt("modules", root, MODULES_FILE):
             reading.add(root.place, f"`modules` is missing: {_MODULES_HINT}")
         return ()
-    return _modules(reading, fields["modules"], workflows)
+    return _modules(reading, fields["modules"], repository)
 
 
 def _is_misspelt(name: str, node: MapNode, vocabulary: Vocabulary) -> bool:
@@ -132,9 +138,9 @@ def _is_misspelt(name: str, node: MapNode, vocabulary: Vocabulary) -> bool:
     )
 
 
-def _modules(reading: Reading, entry: Field, workflows: KnownWorkflows) -> tuple[Module, ...]:
+def _modules(reading: Reading, entry: Field, repository: Repository) -> tuple[Module, ...]:
     modules = [
-        _module(reading, Field(key, value), workflows)
+        _module(reading, Field(key, value), repository)
         for key, value in _entries(reading, entry, _MODULES_HINT, MAX_MODULES, "modules")
         if _is_name(reading, key, "module")
     ]
@@ -170,7 +176,7 @@ def _is_name(reading: Reading, key: ScalarNode, what: str) -> bool:
     return False
 
 
-def _module(reading: Reading, entry: Field, workflows: KnownWorkflows) -> Module | None:
+def _module(reading: Reading, entry: Field, repository: Repository) -> Module | None:
     node = reading.mapping(entry, _MODULE_HINT)
     if node is None:
         return None
@@ -180,22 +186,33 @@ def _module(reading: Reading, entry: Field, workflows: KnownWorkflows) -> Module
             reading.add(node.place, f"the module {entry.label} needs `{name}`: {_MODULE_HINT}")
     return Module(
         name=entry.name,
-        path=_path(reading, fields["path"]) if "path" in fields else "",
-        targets=_targets(reading, fields["targets"], workflows) if "targets" in fields else {},
+        path=_path(reading, fields["path"], repository) if "path" in fields else "",
+        targets=(
+            _targets(reading, fields["targets"], repository.workflows)
+            if "targets" in fields
+            else {}
+        ),
     )
 
 
-def _path(reading: Reading, entry: Field) -> str:
+def _path(reading: Reading, entry: Field, repository: Repository) -> str:
     text = reading.line_of_text(
         entry, "write the module's folder, such as `libs/core`", MAX_PATH_BYTES
     )
     if text is None:
         return ""
     try:
-        return normalised_module_path(text)
+        path = normalised_module_path(text)
     except BadPath as error:
         reading.add(entry.place, f"{shown(text)} {error}")
         return ""
+    if path != WHOLE_REPOSITORY and not repository.is_folder(path):
+        reading.add(
+            entry.place,
+            f"there is no folder {shown(text)} in the repository: write the module's own, relative "
+            f"to the root, or `{WHOLE_REPOSITORY}` for all of it",
+        )
+    return path
 
 
 def _targets(reading: Reading, entry: Field, workflows: KnownWorkflows) -> dict[str, Target]:

@@ -70,7 +70,7 @@ def check_file(file: Path) -> Sequence[Problem]:
         for one in workflow_files(root)
         if not _declares_modules(one)
     }
-    return parse_modules(content, str(file), beside).problems
+    return parse_modules(content, str(file), beside, lambda path: (root / path).is_dir()).problems
 
 
 def _declares_modules(file: Path) -> bool:

@@ -67,6 +67,7 @@ FILES = {
     ".pushrod/ci.yml": CI,
     ".pushrod/release.yml": RELEASE,
     ".pushrod/strict.yml": STRICT,
+    "libs/visualization/chart.js": "draw()",
 }
 
 

@@ -33,8 +33,8 @@ FILE = ".pushrod/modules.yml"
 LOCAL = {"allow_http_repositories": True, "allow_private_addresses": True}
 
 
-def declaring(*names: str, workflow: str = "ci") -> str:
-    lines = (f"  {name}: {{path: {name}, targets: {{default: {workflow}}}}}\n" for name in names)
+def declaring(*names: str) -> str:
+    lines = (f"  {name}: {{path: ., targets: {{default: ci}}}}\n" for name in names)
     return "modules:\n" + "".join(lines)
 
 
@@ -112,6 +112,20 @@ async def test_mistakes_are_told_by_the_push_and_break_no_build(
     ] == told
     await pushed(tree, {FILE: declaring("core")})
     (await trigger(admin, "core")).expect(202)
+
+
+async def test_a_module_has_a_folder_in_the_repository(admin: Caller, tree: WorkTree) -> None:
+    paths = {"a": "libs/a", "b": "libs/b", "c": "libs", "d": "libs/a/file", "e": "link", "f": ".."}
+    lines = (
+        f"  {name}: {{path: {path}, targets: {{default: ci}}}}\n" for name, path in paths.items()
+    )
+    (tree.folder / "link").symlink_to("libs")
+    files = {".pushrod.yml": ONE_STEP, "libs/a/file": "", FILE: "modules:\n" + "".join(lines)}
+    said = await pushed(tree, files)
+    for number, path in ((3, "libs/b"), (5, "libs/a/file"), (6, "link")):
+        assert f"{FILE}:{number}:13: there is no folder `{path}` in the repository" in said
+    assert f"{FILE}:7:13: `..` must lie in the repository" in said
+    assert said.count(FILE) == 4
 
 
 async def test_both_names_of_the_file_at_once_are_a_mistake(admin: Caller, tree: WorkTree) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines_schema import parse_modules, parse_workflow, steps_for
 from pipelines_schema.workflow import Workflow
-from tests.unit.pipelines_schema.test_modules_corpus import INVALID, SOUND, VALID
+from tests.unit.pipelines_schema.test_modules_corpus import INVALID, SOUND, VALID, is_folder
 
 DIAMOND = """
 steps:
@@ -49,7 +49,7 @@ def test_a_step_that_there_is_not_can_not_be_built() -> None:
 
 def test_a_target_is_kept_by_the_workflows_file_whichever_way_it_was_named() -> None:
     content = b"modules: {a: {path: ./a/, targets: {x: ci, y: .pushrod/ci.yml}}}"
-    [module] = parse_modules(content, "f", SOUND).modules
+    [module] = parse_modules(content, "f", SOUND, is_folder).modules
     assert {target.workflow for target in module.targets.values()} == {".pushrod/ci.yml"}
     assert module.path == "a"
 
@@ -69,7 +69,7 @@ def mangled(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(mangled(), st.binary(max_size=200)))
 def test_any_bytes_are_either_modules_or_problems_with_a_place(content: bytes) -> None:
-    parsed = parse_modules(content, "modules.yml", SOUND)
+    parsed = parse_modules(content, "modules.yml", SOUND, is_folder)
     assert bool(parsed.modules) is not bool(parsed.problems)
     for problem in parsed.problems:
         assert problem.file == "modules.yml"

@@ -41,6 +41,10 @@ SOUND: dict[str, Workflow | None] = {
 WITH_A_BROKEN_ONE = SOUND | {".pushrod/broken.yml": None}
 
 
+def is_folder(path: str) -> bool:
+    return not path.startswith("missing")
+
+
 def workflows_beside(file: Path) -> dict[str, Workflow | None]:
     return WITH_A_BROKEN_ONE if "with-mistakes-beside" in file.stem else SOUND
 
@@ -62,7 +66,7 @@ def test_the_corpus_is_as_large_as_promised() -> None:
 
 @pytest.mark.parametrize("file", VALID, ids=lambda file: file.stem)
 def test_a_valid_file_parses_survives_storage_and_fits_the_schema(file: Path) -> None:
-    parsed = parse_modules(file.read_bytes(), file.name, workflows_beside(file))
+    parsed = parse_modules(file.read_bytes(), file.name, workflows_beside(file), is_folder)
     assert [str(problem) for problem in parsed.problems] == []
     assert parsed.modules
     assert tuple(Module.from_json(one.to_json()) for one in parsed.modules) == parsed.modules
@@ -71,7 +75,7 @@ def test_a_valid_file_parses_survives_storage_and_fits_the_schema(file: Path) ->
 
 @pytest.mark.parametrize("file", INVALID, ids=lambda file: file.stem)
 def test_an_invalid_file_lists_all_its_problems(file: Path) -> None:
-    parsed = parse_modules(file.read_bytes(), file.name, workflows_beside(file))
+    parsed = parse_modules(file.read_bytes(), file.name, workflows_beside(file), is_folder)
     assert parsed.modules == ()
     found = [f"{problem.line}:{problem.column} {problem.message}" for problem in parsed.problems]
     assert found == expected(file)[1]

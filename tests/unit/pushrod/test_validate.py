@@ -73,6 +73,8 @@ def test_modules_are_checked_against_the_workflows_beside_them(
     (tmp_path / ".pushrod.yml").write_text(GOOD)
     (tmp_path / ".pushrod").mkdir()
     (tmp_path / ".pushrod/modules.yml").write_text(MODULES % "test")
+    assert "there is no folder `core` in the repository" in check(tmp_path).stdout
+    (tmp_path / "core").mkdir()
     assert check(tmp_path).exit_code == 0
     (tmp_path / ".pushrod/modules.yml").write_text(MODULES % "tset")
     result = check(tmp_path)
