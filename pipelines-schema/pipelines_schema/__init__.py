@@ -27,7 +27,7 @@ from pipelines_schema.parse import (
     workflow_from_json,
 )
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
-from pipelines_schema.problem import Problem
+from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_step import secret_name_problem
 from pipelines_schema.triggers import (
     asks_to_skip,
@@ -65,6 +65,7 @@ __all__ = [
     "Param",
     "Parsed",
     "ParsedModules",
+    "Place",
     "Problem",
     "PullRequestTrigger",
     "PushTrigger",

@@ -504,7 +504,9 @@ async def test_the_logs_of_a_build_that_never_had_steps_say_why(
     shown = await status_of(admin, triggered)
     assert (shown["status"], shown["reason"]) == ("failed", "missing secret: KEY")
     text = (await admin.get(shown["logs_url"])).expect(200).text
-    assert text.startswith("=== build failed ===\n=== missing secret: KEY\n=== step `a` needs")
+    assert text.startswith(
+        "=== build failed ===\n=== missing secret: KEY\n=== .pushrod/ci.yml:3:47: step `a` needs"
+    )
 
 
 # Bad input
