@@ -18,6 +18,7 @@ from coordinator.api import (
     git,
     lfs,
     reference,
+    registries,
     runner,
     secrets,
     session,
@@ -41,6 +42,7 @@ from coordinator.api.context import (
     LOGS,
     MODULES,
     PROJECTS,
+    REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
     SOURCE_PARTS,
@@ -71,6 +73,7 @@ from coordinator.services.logs import Logs
 from coordinator.services.modules import Modules
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
+from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
@@ -110,6 +113,7 @@ class Services:
     ingest: Ingest
     credentials: Credentials
     deliveries: Deliveries
+    registry_logins: RegistryLogins
     secrets: Secrets
     lfs: Lfs
     source_parts: SourceParts
@@ -210,6 +214,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             ingest=ingest,
             credentials=credentials,
             deliveries=Deliveries(core, ingest, forge_source),
+            registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             lfs=Lfs(core),
             source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
@@ -258,6 +263,7 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
+    app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
@@ -267,7 +273,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server, build_synthesis)
-    of_people = (deliveries, git, lfs, secrets, session, steps, tokens, webhooks)
+    of_people = (deliveries, git, lfs, registries, secrets, session, steps, tokens, webhooks)
     of_agents = (agents, runner, source_parts)
     for module in (*dialects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)

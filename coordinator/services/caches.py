@@ -38,8 +38,21 @@ async def cache_dirs(connection: AsyncConnection, build: Build, step: Step) -> l
     ]
 
 
+async def namespace(connection: AsyncConnection, build: Build, step: Step) -> str:
+    """Whose cache mounts a step that builds an image sees: the project's, until a clean build of
+    the step gives it its own."""
+    scope, project = cache_scope(build), build.project_id
+    generation: str | None = step.attempt_id
+    if not build.clean:
+        known = await stored.find_generation(connection, project, scope, step.name)
+        generation = known.generation if known else None
+    return "\0".join(filter(None, [project, scope, generation]))
+
+
 async def keep_clean(connection: AsyncConnection, step: Step, attempt: Attempt) -> None:
     """After an attempt has succeeded: the caches that a clean build began are the step's now."""
+    if not (step.definition["cacheDirs"] or step.definition.get("build")):
+        return
     build = await stored_builds.find_build(connection, step.build_id)
     if build is not None and build.clean:
         await stored.renew_generation(

@@ -12,6 +12,7 @@ from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,
     Coordinator,
+    new_work_tree,
     open_coordinator,
     step_of,
 )
@@ -30,6 +31,11 @@ def admin(coordinator: Coordinator) -> Caller:
     return coordinator.admin
 
 
+async def take(agent: AgentCaller) -> dict[str, Any]:
+    [offer] = (await agent.poll(capabilities=["imageBuilds"]))["offers"]
+    return dict((await agent.accept(offer)).expect(200).json)
+
+
 class Bench:
     """A project with one workflow, and an agent that runs its builds."""
 
@@ -41,7 +47,7 @@ class Bench:
         path = f"/api/projects/{self.project['id']}/builds"
         made = await self.admin.post(path, {"workflowId": self.workflow, **wanted})
         made.expect(201)
-        return await self.agent.take()
+        return await take(self.agent)
 
     async def run(self, status: str = "success", **wanted: Any) -> dict[str, Any]:
         spec = await self.begin(**wanted)
@@ -122,6 +128,28 @@ async def test_other_steps_and_projects_keep_their_caches(bench: Bench, admin: C
     before = await other.run()
     await bench.run(cleanBuild=True)
     assert caches(await other.run()) == caches(before)
+
+
+async def test_a_clean_image_build_has_cache_mounts_of_its_own_too(
+    admin: Caller, tmp_path: Path
+) -> None:
+    project = await admin.new_project(name="images")
+    tree = await new_work_tree(tmp_path, admin, project)
+    await tree.commit({".pushrod.yml": "steps: [{name: image, build: {context: .}}]\n"})
+    await tree.push()
+    agent = await admin.new_agent()
+    [pushed] = await admin.builds(project)
+    bench = Bench(admin, project, pushed["workflowId"], agent)
+    first = await take(agent)
+    (await agent.complete(first)).expect(200)
+    failed = await bench.run("failed", cleanBuild=True)
+    before = await bench.run()
+    clean = await bench.run(cleanBuild=True)
+    after = await bench.run()
+    scopes = [spec["build"]["cacheScope"] for spec in (first, failed, before, clean, after)]
+    assert scopes[0] == scopes[2]
+    assert scopes[3] == scopes[4]
+    assert len(set(scopes)) == 3
 
 
 @pytest.mark.parametrize("value", ["true", 1, None, []])

@@ -1,6 +1,6 @@
 """modules of repositories, builds of a module, clean builds and the caches they begin
 
-To be renumbered, with `down_revision` and migrate.HEAD, where another 0007 is merged first.
+To be renumbered, with `down_revision` and migrate.HEAD, where another 0008 is merged first.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
