@@ -81,6 +81,37 @@ tokens = sa.Table(
     sa.Column("revoked_at", Instant),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    _id(),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("administrator", sa.Boolean, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Index("ix_memberships_account_id", "account_id"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    _id(),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("retired_at", Instant),
+)
+
 projects = sa.Table(
     "projects",
     metadata,
@@ -157,6 +188,15 @@ builds = sa.Table(
     sa.UniqueConstraint("project_id", "number"),
     sa.Index("ix_builds_account_id_created_at", "account_id", "created_at"),
     sa.Index("ix_builds_created_at", "created_at"),
+    # What a workflow's steps took last, for the estimate of a running build's end.
+    sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
+    # Partial: looked at when a build is deleted, and few builds are retries.
+    sa.Index(
+        "ix_builds_retry_of",
+        "retry_of",
+        sqlite_where=sa.text("retry_of IS NOT NULL"),
+        postgresql_where=sa.text("retry_of IS NOT NULL"),
+    ),
 )
 
 steps = sa.Table(
@@ -235,6 +275,15 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+    sa.Index("ix_artifacts_sha256", "sha256"),
+)
+
+doomed_objects = sa.Table(
+    "doomed_objects",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
 )
 
 deliveries = sa.Table(
