@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -161,11 +161,19 @@ class LogStore(Protocol):
         """Fold the chunks of a finished log into few objects; its text does not change."""
         ...
 
+    async def delete(self, attempt_id: str) -> None:
+        """Delete the log of an attempt that has ended; nothing happens if there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     sha256: str
     size: int
+
+
+Arrived = Callable[[str], Awaitable[None]]
+"""Told a blob's sha256 once it is known, before anything is stored."""
 
 
 class BlobTooLarge(Exception):
@@ -175,7 +183,14 @@ class BlobTooLarge(Exception):
 class BlobStore(Protocol):
     """Content-addressed blobs, per account."""
 
-    async def put(self, account_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
+    async def put(
+        self,
+        account_id: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        max_bytes: int,
+        arrived: Arrived | None = None,
+    ) -> Blob:
         """Store a stream and return its digest; atomic. Raises BlobTooLarge."""
         ...
 
@@ -186,3 +201,7 @@ class BlobStore(Protocol):
         ...
 
     async def exists(self, account_id: str, sha256: str) -> bool: ...
+
+    async def delete(self, account_id: str, sha256: str) -> None:
+        """Nothing happens if there is none."""
+        ...

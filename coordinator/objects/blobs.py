@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -13,7 +14,7 @@ import obstore
 from obstore.store import ObjectStore
 
 from coordinator.objects.stores import make_durable
-from coordinator.ports import Blob, BlobTooLarge
+from coordinator.ports import Arrived, Blob, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
@@ -31,9 +32,18 @@ class ObjectBlobStore:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def put(self, account_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
+    async def put(
+        self,
+        account_id: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        max_bytes: int,
+        arrived: Arrived | None = None,
+    ) -> Blob:
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             blob = await _receive(chunks, spool, max_bytes)
+            if arrived is not None:
+                await arrived(blob.sha256)
             key = _key(account_id, blob.sha256)
             if await self._size(key) != blob.size:
                 spool.seek(0)
@@ -64,6 +74,11 @@ class ObjectBlobStore:
             _SHA256.fullmatch(sha256) is not None
             and await self._size(_key(account_id, sha256)) is not None
         )
+
+    async def delete(self, account_id: str, sha256: str) -> None:
+        with suppress(FileNotFoundError):
+            if _SHA256.fullmatch(sha256):
+                await obstore.delete_async(self._store, _key(account_id, sha256))
 
     async def size(self, account_id: str, sha256: str) -> int:
         """Raises KeyError where there is no such blob."""
