@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -60,6 +60,36 @@ async def list_builds(
     if account_id is not None:
         query = query.where(builds.c.account_id == account_id)
     return [_build(row) for row in await connection.execute(query)]
+
+
+async def page_of_builds(
+    connection: AsyncConnection,
+    *,
+    account_id: str | None,
+    project_id: str | None,
+    states: Sequence[BuildState],
+    sort_by: str,
+    descending: bool,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[Build], int]:
+    """`sort_by`: created_at, updated_at or build_number; those alike are in order of their ids."""
+    where: list[sa.ColumnElement[bool]] = [builds.c.state.in_([state.value for state in states])]
+    if account_id is not None:
+        where.append(builds.c.account_id == account_id)
+    if project_id is not None:
+        where.append(builds.c.project_id == project_id)
+    updated = sa.func.coalesce(builds.c.finished_at, builds.c.started_at, builds.c.created_at)
+    key = {
+        "created_at": builds.c.created_at,
+        "updated_at": updated,
+        "build_number": builds.c.number,
+    }
+    order = (one.desc() if descending else one.asc() for one in (key[sort_by], builds.c.id))
+    query = sa.select(*columns(Build, builds)).where(*where).order_by(*order)
+    found = await connection.execute(query.limit(limit).offset(offset))
+    count = sa.select(sa.func.count()).select_from(builds).where(*where)
+    return [_build(row) for row in found], int((await connection.execute(count)).scalar_one())
 
 
 async def update_build(connection: AsyncConnection, build_id: str, **values: Any) -> None:
@@ -160,6 +190,48 @@ async def attempts_of_step(connection: AsyncConnection, step_id: str) -> Sequenc
         .order_by(attempts.c.epoch)
     )
     return [_attempt(row) for row in await connection.execute(query)]
+
+
+async def attempts_of_build(
+    connection: AsyncConnection, build_id: str
+) -> Mapping[str, Sequence[Attempt]]:
+    """Step id → its attempts in the order they were tried."""
+    query = (
+        sa.select(*columns(Attempt, attempts))
+        .join(steps, steps.c.id == attempts.c.step_id)
+        .where(steps.c.build_id == build_id)
+        .order_by(attempts.c.step_id, attempts.c.epoch)
+    )
+    found: dict[str, list[Attempt]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.step_id, []).append(_attempt(row))
+    return found
+
+
+async def past_durations(
+    connection: AsyncConnection, workflow_id: str, before: datetime, *, last: int
+) -> Mapping[str, Sequence[timedelta]]:
+    """Name of a step → how long it took when it succeeded, in the workflow's `last` builds that
+    finished, newest first."""
+    recent = (
+        sa.select(builds.c.id)
+        .where(builds.c.workflow_id == workflow_id, builds.c.finished_at <= before)
+        .order_by(builds.c.finished_at.desc())
+        .limit(last)
+    )
+    query = (
+        sa.select(steps.c.name, steps.c.started_at, steps.c.finished_at)
+        .where(
+            steps.c.build_id.in_(recent),
+            steps.c.state == StepState.SUCCEEDED.value,
+            steps.c.started_at.is_not(None),
+        )
+        .order_by(steps.c.finished_at.desc())
+    )
+    found: dict[str, list[timedelta]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.name, []).append(row.finished_at - row.started_at)
+    return found
 
 
 async def end_attempt(
