@@ -21,25 +21,31 @@ from coordinator.api import (
     session,
     steps,
     tokens,
+    users,
     webhooks,
 )
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
+    BUILD_LOGS,
     BUILDS,
     CORE,
     CREDENTIALS,
+    DELETIONS,
     DELIVERIES,
     DISPATCH,
     GIT,
+    HELD_BUILDS,
     INGEST,
     LOGS,
     PROJECTS,
     RUNNER,
     SECRETS,
+    USERS,
 )
-from coordinator.api.dialects import build_server
+from coordinator.api.dialects import build_execution, build_execution_rules, build_server
 from coordinator.api.middleware import answer_errors
+from coordinator.api.tracing import trace_requests
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
@@ -48,18 +54,23 @@ from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
+from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
+from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
+from coordinator.services.logins import Logins
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.users import Users
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.web import pages
@@ -93,6 +104,10 @@ class Services:
     credentials: Credentials
     deliveries: Deliveries
     secrets: Secrets
+    users: Users
+    deletions: Deletions
+    build_logs: BuildLogs
+    held_builds: HeldBuilds
     git: GitHttpBackend
 
 
@@ -124,6 +139,7 @@ async def _serve(
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
+            tasks.create_task(services.deletions.run(), name="deletions"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
         ready()
@@ -158,7 +174,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             settings=settings,
             public_url=url,
         )
-        dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
+        dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core, Logins(core))
+        builds = Builds(core, dispatch)
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
@@ -167,7 +184,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             core=core,
             accounts=accounts,
             projects=Projects(core),
-            builds=Builds(core, dispatch),
+            builds=builds,
             dispatch=dispatch,
             runner=Runner(core, dispatch, logs),
             logs=logs,
@@ -176,6 +193,10 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             credentials=credentials,
             deliveries=Deliveries(core, ingest, credentials),
             secrets=Secrets(core),
+            users=Users(core, accounts),
+            deletions=Deletions(core),
+            build_logs=BuildLogs(core),
+            held_builds=HeldBuilds(core, builds),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -201,7 +222,10 @@ def _remotes(settings: Settings) -> GitRemotes:
 
 
 def make_app(services: Services) -> web.Application:
-    app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[trace_requests, answer_errors], client_max_size=MAX_BODY_BYTES
+    )
+    build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
@@ -213,12 +237,16 @@ def make_app(services: Services) -> web.Application:
     app[INGEST] = services.ingest
     app[SECRETS] = services.secrets
     app[GIT] = services.git
+    app[USERS] = services.users
+    app[DELETIONS] = services.deletions
+    app[BUILD_LOGS] = services.build_logs
+    app[HELD_BUILDS] = services.held_builds
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
-    for module in (*modules, build_server, pages):
+    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, users, webhooks)
+    for module in (*modules, build_server, build_execution, pages):
         module.add_routes(app)
     return app
 

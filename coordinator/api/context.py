@@ -7,16 +7,20 @@ from aiohttp import web
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
+from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
+from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.ingest import Ingest
 from coordinator.services.logs import Logs
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.users import Users
 
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
@@ -27,6 +31,10 @@ RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
 INGEST = web.AppKey("ingest", Ingest)
+USERS = web.AppKey("users", Users)
+DELETIONS = web.AppKey("deletions", Deletions)
+BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
+HELD_BUILDS = web.AppKey("held_builds", HeldBuilds)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 CREDENTIALS = web.AppKey("credentials", Credentials)

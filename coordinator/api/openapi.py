@@ -90,7 +90,11 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         "operationId": one.id,
         "tags": [one.tag],
         "summary": one.summary,
-        "parameters": [*_path_parameters(one.path), *_query_parameters(one.query)],
+        "parameters": [
+            *_path_parameters(one.path),
+            *_header_parameters(one.headers),
+            *_query_parameters(one.query),
+        ],
         "responses": _responses(one, schemas),
     }
     if one.description:
@@ -109,6 +113,14 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     return [
         {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}
         for name in _PARAMETER.findall(path)
+    ]
+
+
+def _header_parameters(headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    schema = {"type": "string", "format": "uuid"}
+    return [
+        {"in": "header", "name": name, "required": True, "description": text, "schema": schema}
+        for name, text in headers.items()
     ]
 
 
@@ -143,6 +155,8 @@ def _responses(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         written = {"content": {one.produces: {"schema": answer}}}
     elif one.produces != JSON:
         written = {"content": {one.produces: {"schema": {}}}}
+    if one.streams is not None:
+        written["content"] |= {one.streams: {"schema": {}}}
     error = {JSON: {"schema": schemas[_key(one.error_model, "serialization")]}}
     good = {one.status: "Success", **one.also}
     return {

@@ -58,6 +58,10 @@ class Operation:
     """The content type of success."""
     accepts: str | None
     """The content type of a body that is not JSON."""
+    streams: str | None
+    """A second content type of success, where the caller asks for a stream."""
+    headers: Mapping[str, str]
+    """Required request headers that are UUIDs, and what they mean; only described here."""
     query: type[BaseModel] | None
     body: type[BaseModel] | None
     returns: Any
@@ -111,6 +115,8 @@ def operation(
     returns: Any = None,
     produces: str = JSON,
     accepts: str | None = None,
+    streams: str | None = None,
+    headers: Mapping[str, str] | None = None,
     secured: bool = True,
     allow_head: bool = True,
 ) -> Callable[[Callable[..., Awaitable[object]]], Operation]:
@@ -136,6 +142,8 @@ def operation(
             error_model=error_model,
             produces=produces,
             accepts=accepts,
+            streams=streams,
+            headers=headers or {},
             query=hints.get("query"),
             body=body or hints.get("body"),
             reads_body="body" in hints,

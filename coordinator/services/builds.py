@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
     BuildEvent,
+    BuildState,
     StepEvent,
     StepState,
     advance_build,
 )
-from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import advance, audit
 from coordinator.services.core import Core
@@ -48,7 +49,19 @@ class Builds:
             raise NotFound("workflow not found")
         if record.definition is None and origin.commit_hash is None:
             origin = await self._at_a_branch(project, origin)
-        origin = await self._check_origin(project, origin)
+        origin = await self.checked_origin(project, origin)
+        return await self.make(principal, project, record, origin)
+
+    async def make(
+        self,
+        principal: Principal,
+        project: Project,
+        record: WorkflowRecord,
+        origin: Origin,
+        *,
+        held: bool = False,
+    ) -> Build:
+        """A build of a workflow at a checked origin, queued or `held`. Raises Invalid."""
         if record.definition is not None:
             workflow = Workflow.from_json(record.definition)
         else:
@@ -56,6 +69,7 @@ class Builds:
         origin = _with_params(workflow, origin)
         now = self.core.now()
         wanted = draft(workflow, project, origin, record.id, now)
+        wanted = hold(wanted) if held else wanted
 
         async def save(connection: AsyncConnection) -> Build:
             build = await save_draft(self.core, connection, project, wanted)
@@ -66,7 +80,7 @@ class Builds:
 
     async def _at_a_branch(self, project: Project, origin: Origin) -> Origin:
         """Without a commit a workflow of the repository is built at its branch's tip."""
-        branch, refs = await self._branches(project, origin)
+        branch, refs = await self.branches(project, origin)
         sha = refs.get(f"refs/heads/{branch}")
         if sha is None and project.repo_url is not None:
             raise Invalid(
@@ -84,7 +98,7 @@ class Builds:
             )
         return replace(origin, branch=branch, commit_hash=sha)
 
-    async def _branches(
+    async def branches(
         self, project: Project, origin: Origin
     ) -> tuple[str | None, Mapping[str, str]]:
         """The branch wanted, and the refs; of a remote project those that its webhooks told of."""
@@ -96,7 +110,7 @@ class Builds:
         branch = origin.branch or await self.core.repositories.default_branch(project.id)
         return branch, await self.core.repositories.refs(project.id)
 
-    async def _check_origin(self, project: Project, origin: Origin) -> Origin:
+    async def checked_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
         own_url = project.repo_url or (
             f"{self.core.public_url}/git/{project.account_slug}/{project.slug}.git"
@@ -192,6 +206,40 @@ class Builds:
                     return build, steps
                 await wait_for(moved, left)
 
+    async def page_of(
+        self,
+        principal: Principal,
+        *,
+        project_id: str | None,
+        states: Sequence[BuildState],
+        sort_by: str,
+        descending: bool,
+        limit: int,
+        offset: int,
+    ) -> tuple[Sequence[Build], int]:
+        """A page of the account's builds, and how many there are in all."""
+        return await self.core.database.read(
+            lambda connection: stored.page_of_builds(
+                connection,
+                account_id=principal.account_id,
+                project_id=project_id,
+                states=states,
+                sort_by=sort_by,
+                descending=descending,
+                limit=limit,
+                offset=offset,
+            )
+        )
+
+    async def wait_for_end(self, principal: Principal, build: Build, seconds: float) -> Build:
+        """The build as it is when it has finished, or when the time is over."""
+        until = time.monotonic() + seconds
+        while build.state not in FINISHED_BUILD and (left := until - time.monotonic()) > 0:
+            build, _ = await self.wait(principal, None, build.id, build.version, left)
+            if self.core.news.closing:
+                break
+        return build
+
     async def cancel(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Steps not handed out end at once; a running one when its agent has killed it, or its
         lease ends. Raises Conflict when the build has finished."""
@@ -235,24 +283,40 @@ class Builds:
     async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Let a held build go. Raises IllegalTransition for one that is not held."""
         principal.require(Right.MANAGE)
+        return await self._let_go(principal, project_id, build_id, "approved")
+
+    async def start(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """As `approve`, by whoever may build: but not what outsiders wrote. Raises Forbidden."""
+        principal.require(Right.BUILD)
+        return await self._let_go(principal, project_id, build_id, "started")
+
+    async def _let_go(
+        self, principal: Principal, project_id: str | None, build_id: str, how: str
+    ) -> Build:
         await self.get(principal, project_id, build_id)
 
-        async def approve(connection: AsyncConnection) -> Build:
+        async def let_go(connection: AsyncConnection) -> Build:
             build = await stored.find_build(connection, build_id)
             if build is None:
                 raise NotFound("build not found")
+            if build.of_fork and Right.MANAGE not in principal.rights:
+                raise Forbidden(
+                    "this build is of a pull request from a fork: a maintainer starts it"
+                )
+            if how == "started" and build.state is not BuildState.HELD:
+                raise Conflict("this build was started already")
             state = advance_build(build.state, BuildEvent.START)
-            reason = f"approved by {principal.name}"
+            reason = f"{how} by {principal.name}"
             await stored.update_build(connection, build_id, state=state.value, reason=reason)
             await advance.settle_build(self.core, connection, build_id)
-            await self._audit(connection, "build.approved", principal, build)
+            await self._audit(connection, f"build.{how}", principal, build)
             return await stored.find_build(connection, build_id) or build
 
         def committed(_: Build) -> None:
             self.core.news.publish(build_topic(build_id))
             self.dispatch.wake()
 
-        return await self.core.database.write(approve, committed=committed)
+        return await self.core.database.write(let_go, committed=committed)
 
     async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
         """A new build of the same commit and steps, linked to the old one."""
