@@ -16,6 +16,7 @@ from coordinator.api import (
     agents,
     deliveries,
     git,
+    reference,
     runner,
     secrets,
     session,
@@ -245,8 +246,9 @@ def make_app(services: Services) -> web.Application:
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
+    dialects = (build_server, build_execution)
     modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, users, webhooks)
-    for module in (*modules, build_server, build_execution, pages):
+    for module in (*dialects, *modules, reference, pages):
         module.add_routes(app)
     return app
 

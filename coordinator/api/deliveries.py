@@ -18,7 +18,17 @@ from coordinator.services.credentials import MAX_CREDENTIAL_CHARACTERS
 
 
 class CredentialSet(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("token", "deployKey")
+            ]
+        },
+    )
 
     token: str | None = Field(default=None, min_length=1, max_length=MAX_CREDENTIAL_CHARACTERS)
     deploy_key: str | None = Field(default=None, min_length=1, max_length=MAX_CREDENTIAL_CHARACTERS)
@@ -110,7 +120,7 @@ async def redeliver(request: web.Request, principal: Principal) -> DeliveryShown
     tag="Deliveries",
     summary="Set what the project's repository is fetched with",
     right=Right.MANAGE,
-    errors={404: "Project not found"},
+    errors={404: "Project not found", 409: "The project is not a remote one"},
 )
 async def set_credential(request: web.Request, principal: Principal, body: CredentialSet) -> None:
     project = await _project(request, principal)

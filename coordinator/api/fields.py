@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticUseDefault
 
@@ -52,7 +52,7 @@ def _clamped(value: Any) -> Any:
     return min(max(value, 0), MAX_INTEGER) if isinstance(value, int) else value
 
 
-ClampedInt = Annotated[int, BeforeValidator(_clamped)]
+ClampedInt = Annotated[int, BeforeValidator(_clamped), WithJsonSchema({"type": "integer"})]
 
 
 Count = Annotated[int, Field(ge=0, lt=10**18, strict=False)]

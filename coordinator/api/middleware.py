@@ -149,21 +149,13 @@ def _chosen(request: web.Request, principal: Principal) -> Principal:
     return principal.within(tenant.strip().lower())
 
 
-async def read_json(request: web.Request, *, any_text: Collection[str] = ()) -> object:
-    """What no database can store is refused: NUL, half surrogate pairs, numbers beyond 64 bits.
-
-    The members of the body named in `any_text` may hold such text. Raises Invalid.
-    """
-    body = await request.read()
+def _parse(body: bytes) -> dict[str, object]:
     try:
-        text = body.decode("utf-8")
-        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_bounded_int)
-        # Only an escape can bring such a character in.
-        problems = list(_bad_texts(value, (), any_text)) if "\\u" in text else []
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise errors.Invalid("the body must be JSON (UTF-8)") from error
-    if problems:
-        raise errors.Invalid("the request's body breaks its rules", details=problems)
+    if not isinstance(value, dict):
+        raise errors.Invalid("the body must be a JSON object")
     return value
 
 
@@ -171,29 +163,25 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _bounded_int(text: str) -> int:
-    value = int(text)
-    if value.bit_length() > 63:
-        raise errors.Invalid(f"the number {text[:40]} is out of range")
-    return value
-
-
-def _bad_texts(
+def _unstorable(
     value: object, path: tuple[str | int, ...], any_text: Collection[str]
 ) -> Iterator[dict[str, str]]:
-    if isinstance(value, str):
+    """What no database can hold: NUL, half surrogate pairs, numbers beyond 64 bits."""
+    if isinstance(value, int) and value.bit_length() > 63:
+        yield {"path": path_of(path), "message": "this number is out of range"}
+    elif isinstance(value, str):
         if "\0" in value:
             yield {"path": path_of(path), "message": "this text holds a NUL character"}
         elif any("\ud800" <= character <= "\udfff" for character in value):
             yield {"path": path_of(path), "message": "this text holds half of a surrogate pair"}
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _bad_texts(key, path, ())
+            yield from _unstorable(key, path, ())
             if path or key not in any_text:
-                yield from _bad_texts(item, (*path, key), any_text)
+                yield from _unstorable(item, (*path, key), any_text)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _bad_texts(item, (*path, index), any_text)
+            yield from _unstorable(item, (*path, index), any_text)
 
 
 def path_of(parts: Sequence[str | int]) -> str:
@@ -206,20 +194,26 @@ def path_of(parts: Sequence[str | int]) -> str:
 async def read_model(
     request: web.Request, model: type[Model], *, any_text: Collection[str] = ()
 ) -> Model:
-    """The JSON body. Raises Invalid."""
-    body = await read_json(request, any_text=any_text)
-    if not isinstance(body, dict):
-        raise errors.Invalid("the body must be a JSON object")
-    return validated(model, body, "body")
+    """The JSON body. Members of it that the model does not know are not looked at.
+
+    Those named in `any_text` may hold text that no database can. Raises Invalid.
+    """
+    read = validated(model, _parse(await request.read()), "body")
+    _refuse_unstorable(read, "body", any_text)
+    return read
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
     """The query's parameters, the first where one is repeated. Raises Invalid."""
-    values = {name: request.query[name] for name in request.query}
-    problems = list(_bad_texts(values, (), ()))
+    read = validated(model, {name: request.query[name] for name in request.query}, "query")
+    _refuse_unstorable(read, "query", ())
+    return read
+
+
+def _refuse_unstorable(read: BaseModel, part: str, any_text: Collection[str]) -> None:
+    problems = list(_unstorable(read.model_dump(by_alias=True), (), any_text))
     if problems:
-        raise errors.Invalid("the request's query breaks its rules", details=problems)
-    return validated(model, values, "query")
+        raise errors.Invalid(f"the request's {part} breaks its rules", details=problems)
 
 
 def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:

@@ -10,10 +10,14 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
+from coordinator.api.fields import MAX_INTEGER
 from coordinator.api.operations import JSON, Operation
 
 REFERENCE = "#/components/schemas/{model}"
 _PARAMETER = re.compile(r"\{(\w+)(?::(?:[^{}]|\{[^{}]*\})*)?\}")
+_STORABLE = {"pattern": "^[^\\x00]*$"}
+_BOUNDS = {"minimum": -MAX_INTEGER, "maximum": MAX_INTEGER}
+"""What the middleware refuses because no database can hold it."""
 _Key = tuple[str, JsonSchemaMode]
 
 
@@ -50,6 +54,18 @@ class _Schemas(GenerateJsonSchema):
         if self.mode == "serialization":
             return self.generate_inner(schema["schema"])
         return super().nullable_schema(schema)
+
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        shown = super().str_schema(schema)
+        return shown if "pattern" in shown or self.mode != "validation" else shown | _STORABLE
+
+    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
+        shown = super().int_schema(schema)
+        return shown if self.mode != "validation" else _BOUNDS | shown
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        shown = super().dict_schema(schema)
+        return shown if self.mode != "validation" else shown | {"propertyNames": _STORABLE}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         shown = super().default_schema(schema)
@@ -91,9 +107,12 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         "tags": [one.tag],
         "summary": one.summary,
         "parameters": [
-            *_path_parameters(one.path),
-            *_header_parameters(one.headers),
+            *_path_parameters(one),
             *_query_parameters(one.query),
+            *(
+                {"in": "header", "name": name, "required": True, "schema": dict(schema)}
+                for name, schema in one.headers.items()
+            ),
         ],
         "responses": _responses(one, schemas),
     }
@@ -109,18 +128,15 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
     return shown
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
+def _path_parameters(one: Operation) -> list[dict[str, Any]]:
     return [
-        {"in": "path", "name": name, "required": True, "schema": {"type": "string"}}
-        for name in _PARAMETER.findall(path)
-    ]
-
-
-def _header_parameters(headers: Mapping[str, str]) -> list[dict[str, Any]]:
-    schema = {"type": "string", "format": "uuid"}
-    return [
-        {"in": "header", "name": name, "required": True, "description": text, "schema": schema}
-        for name, text in headers.items()
+        {
+            "in": "path",
+            "name": name,
+            "required": True,
+            "schema": {"type": "string", **one.path_rules.get(name, {})},
+        }
+        for name in _PARAMETER.findall(one.path)
     ]
 
 

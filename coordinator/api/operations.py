@@ -60,12 +60,14 @@ class Operation:
     """The content type of a body that is not JSON."""
     streams: str | None
     """A second content type of success, where the caller asks for a stream."""
-    headers: Mapping[str, str]
-    """Required request headers that are UUIDs, and what they mean; only described here."""
     query: type[BaseModel] | None
     body: type[BaseModel] | None
     returns: Any
     """The type of the answer's JSON; None where there is none."""
+    path_rules: Mapping[str, Mapping[str, Any]]
+    """JSON Schema of path parameters that are not just any text."""
+    headers: Mapping[str, Mapping[str, Any]]
+    """JSON Schema of the headers that it needs; it reads and checks them itself."""
     reads_body: bool
     """False where the handler reads it by itself."""
     secured: bool
@@ -116,7 +118,8 @@ def operation(
     produces: str = JSON,
     accepts: str | None = None,
     streams: str | None = None,
-    headers: Mapping[str, str] | None = None,
+    path_rules: Mapping[str, Mapping[str, Any]] | None = None,
+    headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
     allow_head: bool = True,
 ) -> Callable[[Callable[..., Awaitable[object]]], Operation]:
@@ -143,6 +146,7 @@ def operation(
             produces=produces,
             accepts=accepts,
             streams=streams,
+            path_rules=path_rules or {},
             headers=headers or {},
             query=hints.get("query"),
             body=body or hints.get("body"),

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import Field
 
 from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
-from coordinator.api.fields import Body, Count, Shown
+from coordinator.api.fields import MAX_INTEGER, Body, Count, Shown
 from coordinator.api.middleware import read_model
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
@@ -112,7 +112,7 @@ async def accept(request: web.Request, principal: Principal, body: AcceptRequest
 )
 async def complete(request: web.Request, principal: Principal) -> web.Response:
     # Logs are bytes in the end, and no odd character of theirs may keep a worker from completing.
-    wanted = await read_model(request, CompleteRequest, any_text=("logs", "message"))
+    wanted = await read_model(request, CompleteRequest, any_text=("logs", "message", "outputPaths"))
     answer = await request.app[RUNNER].complete(principal, request.match_info["step_id"], wanted)
     return web.json_response(answer.to_json())
 
@@ -124,6 +124,7 @@ async def complete(request: web.Request, principal: Principal) -> web.Response:
     summary="Append to a step's log",
     right=RUNNERS,
     accepts="text/plain",
+    headers={"Upload-Offset": {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}},
     errors={404: "Step not found", 409: "The attempt has ended, or the offset is another"},
 )
 async def append_log(
@@ -164,7 +165,7 @@ def _frames(content_type: str, body: bytes) -> list[Frame]:
 
 
 def _offset(text: str | None) -> int:
-    if text is None or not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+    if text is None or not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII):
         raise Invalid("Upload-Offset must be the log's size so far, in bytes")
     return int(text)
 

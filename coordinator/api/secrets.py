@@ -15,7 +15,7 @@ from coordinator.domain.permissions import Principal, Right
 class SecretValue(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    value: str = Field(repr=False)
+    value: str = Field(repr=False, json_schema_extra={"minLength": 1})
 
 
 class SecretShown(Shown):
@@ -58,6 +58,7 @@ async def list_secrets(request: web.Request, principal: Principal) -> list[Secre
     summary="Set a secret",
     right=Right.MANAGE,
     errors={404: "Project not found"},
+    path_rules={"name": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,99}$"}},
 )
 async def set_secret(request: web.Request, principal: Principal, body: SecretValue) -> SecretNamed:
     name = request.match_info["name"]

@@ -17,11 +17,20 @@ from coordinator.domain.permissions import Principal, Right
 
 
 class TokenCreate(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        json_schema_extra={
+            "not": {
+                "required": ["role", "account"],
+                "properties": {"role": {"const": "admin"}, "account": {"type": "string"}},
+            }
+        },
+    )
 
     name: str = Field(min_length=1, max_length=100)
     kind: Literal["user", "registration"] = "user"
-    role: Role = Role.DEVELOPER
+    role: Literal[Role.ADMIN, Role.MAINTAINER, Role.DEVELOPER, Role.VIEWER] = Role.DEVELOPER
     account: str | None = Field(default=None, min_length=1, max_length=200)
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
 

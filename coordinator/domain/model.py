@@ -86,6 +86,8 @@ class Build:
     pull_request: Mapping[str, Any] | None = None
     """`number`, `head` and `base` branch, `fork`; None where it is not of a pull request."""
     created_at: datetime
+    updated_at: datetime
+    """When the version was counted up last."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

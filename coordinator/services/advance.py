@@ -41,14 +41,15 @@ async def move_step(
 
 async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> None:
     """After a step of it began: nothing else can follow, so its other steps aren't read."""
+    now = core.now()
     build = await stored.find_build(connection, build_id)
     if build is None:
         raise LookupError(f"no build {build_id}")
     values: dict[str, Any] = {}
     if build.state is BuildState.QUEUED:
         state = advance_build(build.state, BuildEvent.BEGIN)
-        values = {"state": state.value, "started_at": core.now()}
-    await stored.update_build(connection, build_id, **values)
+        values = {"state": state.value, "started_at": now}
+    await stored.update_build(connection, build_id, now=now, **values)
 
 
 async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
@@ -70,9 +71,9 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
         ended: dict[str, Any] = {"state": build_state.value, "finished_at": now}
         if build_state is BuildState.SUCCEEDED:
             ended["reason"] = None  # a cancel that came too late
-        await stored.update_build(connection, build_id, **ended)
+        await stored.update_build(connection, build_id, now=now, **ended)
     else:
-        await stored.update_build(connection, build_id)
+        await stored.update_build(connection, build_id, now=now)
     return build_state
 
 

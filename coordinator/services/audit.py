@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.domain.listing import AuditListing, Scope
 from coordinator.domain.model import AuditEntry
 from coordinator.domain.permissions import Principal
 from coordinator.services.core import Core, new_id
-from coordinator.storage import projects as stored
+from coordinator.storage import audit as stored
 
 
 async def record(
@@ -34,21 +35,10 @@ async def record(
 
 
 async def list_entries(
-    core: Core,
-    principal: Principal,
-    *,
-    project_id: str | None,
-    action: str | None,
-    limit: int,
-    offset: int,
+    core: Core, principal: Principal, project_id: str | None, listing: AuditListing
 ) -> tuple[Sequence[AuditEntry], int]:
-    filters = {"project_id": project_id, "action": action}
+    """Newest first, and how many there are; of another account's project none."""
+    scope = Scope(account_id=principal.account_id, project_id=project_id)
     return await core.database.read(
-        lambda connection: stored.list_audit(
-            connection,
-            principal.account_id,
-            {name: value for name, value in filters.items() if value is not None},
-            limit,
-            offset,
-        )
+        lambda connection: stored.list_audit(connection, scope, listing)
     )

@@ -19,6 +19,7 @@ from coordinator.domain.lifecycle import (
     StepState,
     advance_build,
 )
+from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import advance, audit
@@ -29,6 +30,7 @@ from coordinator.services.news import build_topic, wait_for
 from coordinator.services.secrets import missing_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.build_lists import list_builds
 from pipelines_schema import Problem, Workflow, default_params, param_problems, parse_workflow
 
 
@@ -158,24 +160,20 @@ class Builds:
         return parsed.workflow
 
     async def list_of(
-        self, principal: Principal, project: Project | None, limit: int, offset: int
+        self, principal: Principal, project: Project | None, listing: BuildListing
     ) -> tuple[Sequence[Build], int]:
-        """Newest first, and how many there are; of all projects where None is given."""
+        """The page, and how many builds its list has; of all projects where None is given.
 
-        async def read(connection: AsyncConnection) -> tuple[Sequence[Build], int]:
-            builds = await stored.list_builds(
-                connection,
-                project_id=project.id if project else None,
-                account_id=principal.account_id,
-                limit=limit,
-                offset=offset,
-            )
-            if project is None:
-                return builds, await stored_projects.count_builds(connection, principal.account_id)
-            current = await stored_projects.find_project(connection, project.id)
-            return builds, current.build_count if current else 0
-
-        return await self.core.database.read(read)
+        The principal is known to see the project. Raises Invalid.
+        """
+        scope = (
+            Scope(account_id=project.account_id, project_id=project.id)
+            if project
+            else Scope(account_id=principal.account_id)
+        )
+        return await self.core.database.read(
+            lambda connection: list_builds(connection, scope, listing)
+        )
 
     async def get(
         self, principal: Principal, project_id: str | None, build_id: str
@@ -206,31 +204,6 @@ class Builds:
                     return build, steps
                 await wait_for(moved, left)
 
-    async def page_of(
-        self,
-        principal: Principal,
-        *,
-        project_id: str | None,
-        states: Sequence[BuildState],
-        sort_by: str,
-        descending: bool,
-        limit: int,
-        offset: int,
-    ) -> tuple[Sequence[Build], int]:
-        """A page of the account's builds, and how many there are in all."""
-        return await self.core.database.read(
-            lambda connection: stored.page_of_builds(
-                connection,
-                account_id=principal.account_id,
-                project_id=project_id,
-                states=states,
-                sort_by=sort_by,
-                descending=descending,
-                limit=limit,
-                offset=offset,
-            )
-        )
-
     async def wait_for_end(self, principal: Principal, build: Build, seconds: float) -> Build:
         """The build as it is when it has finished, or when the time is over."""
         until = time.monotonic() + seconds
@@ -252,7 +225,8 @@ class Builds:
                 raise Conflict("this build has finished already")
             for step in await stored.steps_of_build(connection, build_id):
                 await self._cancel_step(connection, step, principal)
-            await stored.update_build(connection, build_id, reason=f"cancelled by {principal.name}")
+            reason, now = f"cancelled by {principal.name}", self.core.now()
+            await stored.update_build(connection, build_id, now=now, reason=reason)
             await advance.settle_build(self.core, connection, build_id)
             await self._audit(connection, "build.cancelled", principal, build)
             cancelled = await stored.find_build(connection, build_id)
@@ -307,7 +281,9 @@ class Builds:
                 raise Conflict("this build was started already")
             state = advance_build(build.state, BuildEvent.START)
             reason = f"{how} by {principal.name}"
-            await stored.update_build(connection, build_id, state=state.value, reason=reason)
+            await stored.update_build(
+                connection, build_id, now=self.core.now(), state=state.value, reason=reason
+            )
             await advance.settle_build(self.core, connection, build_id)
             await self._audit(connection, f"build.{how}", principal, build)
             return await stored.find_build(connection, build_id) or build

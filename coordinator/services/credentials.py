@@ -114,7 +114,7 @@ def _checked(
         return Credential(user=user, token=secret), url
     key = (deploy_key or "").replace("\r\n", "\n").strip()
     if url.scheme != "ssh":
-        raise Invalid(f"a deploy key is for ssh; {url.text} is fetched with a token")
+        raise Conflict(f"a deploy key is for ssh; {url.text} is fetched with a token")
     if not key.startswith("-----BEGIN ") or "PRIVATE KEY-----" not in key or "\0" in key:
         raise Invalid("the deploy key must be a private key as ssh-keygen writes it")
     return Credential(deploy_key=key), url

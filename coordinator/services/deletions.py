@@ -41,7 +41,8 @@ class Deletions:
                 raise NotFound("build not found")
             if build.state not in FINISHED_BUILD:
                 raise Conflict("this build has not finished: cancel it first")
-            await stored.delete_build(connection, build)
+            await stored.doom_objects(connection, build)
+            await stored_builds.delete_build(connection, build_id)
             await audit.record(
                 self.core,
                 connection,

@@ -146,6 +146,7 @@ class Draft:
             retry_of=self.origin.retry_of,
             pull_request=self.origin.pull_request,
             created_at=now,
+            updated_at=now,
             finished_at=now if broken or over else None,
         )
 

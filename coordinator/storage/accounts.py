@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
 from coordinator.storage.rows import columns, reader
-from coordinator.storage.tables import accounts, agents, tokens
+from coordinator.storage.tables import SHOWN_TOKEN, accounts, agents, tokens
 
 _account = reader(Account)
 _agent = reader(AgentRecord)
@@ -18,15 +18,13 @@ _token = reader(Token, kind=TokenKind, role=Role)
 
 
 async def find_account(connection: AsyncConnection, key: str) -> Account | None:
-    """By id or slug; where no slug is like that, by the name it was made with."""
-    found = await connection.execute(
-        sa.select(*columns(Account, accounts))
-        .where(sa.or_(accounts.c.id == key, accounts.c.slug == key, accounts.c.name == key))
-        .order_by((accounts.c.name == key) & (accounts.c.slug != key), accounts.c.created_at)
-        .limit(1)
-    )
-    row = found.first()
-    return _account(row) if row else None
+    """By id, else by slug; where no slug is like that, by the name it was made with."""
+    for column in (accounts.c.id, accounts.c.slug, accounts.c.name):
+        query = sa.select(*columns(Account, accounts)).where(column == key)
+        row = (await connection.execute(query.order_by(accounts.c.created_at).limit(1))).first()
+        if row:
+            return _account(row)
+    return None
 
 
 async def list_accounts(connection: AsyncConnection, only: str | None) -> Sequence[Account]:
@@ -101,17 +99,11 @@ async def touch_token(connection: AsyncConnection, token_id: str, now: datetime)
 
 async def list_tokens(connection: AsyncConnection, account_id: str | None) -> Sequence[Token]:
     """Those of people, registrations and agents, not yet revoked: sessions end by logging out."""
-    query = (
-        sa.select(*columns(Token, tokens))
-        .where(
-            tokens.c.revoked_at.is_(None),
-            tokens.c.kind != TokenKind.SESSION.value,
-        )
-        .order_by(tokens.c.created_at)
-    )
+    query = sa.select(*columns(Token, tokens)).where(SHOWN_TOKEN)
     if account_id is not None:
         query = query.where(tokens.c.account_id == account_id)
-    return [_token(row) for row in await connection.execute(query)]
+    found = await connection.execute(query.order_by(tokens.c.created_at))
+    return [_token(row) for row in found]
 
 
 async def revoke_token(
@@ -151,12 +143,13 @@ async def find_agent(connection: AsyncConnection, agent_id: str) -> AgentRecord 
 
 async def list_agents(connection: AsyncConnection, account_id: str | None) -> Sequence[AgentRecord]:
     """Those that work for the account (all agents where it is None), newest first."""
-    query = sa.select(*columns(AgentRecord, agents)).order_by(agents.c.created_at.desc())
+    query = sa.select(*columns(AgentRecord, agents))
+    arms = [query]
     if account_id is not None:
-        query = query.where(
-            sa.or_(agents.c.account_id == account_id, agents.c.account_id.is_(None))
-        )
-    return [_agent(row) for row in await connection.execute(query)]
+        wanted = (agents.c.account_id == account_id, agents.c.account_id.is_(None))
+        arms = [query.where(one) for one in wanted]
+    found = await connection.execute(sa.union_all(*arms).order_by(sa.desc("created_at")))
+    return [_agent(row) for row in found]
 
 
 async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:

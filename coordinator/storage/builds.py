@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Artifact, Attempt, AttemptState, Build, Step
 from coordinator.domain.scheduling import ReadyStep
+from coordinator.storage.build_counts import Counted, count
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import artifacts, attempts, builds, steps
 
 _build = reader(Build, state=BuildState)
+_read_counted = reader(Counted)
 _step = reader(Step, state=StepState)
 _attempt = reader(Attempt, state=AttemptState)
 _artifact = reader(Artifact)
@@ -31,6 +34,13 @@ async def insert_build(
     values = _values(Build, builds, build)
     values["problems"] = [dict(problem) for problem in build.problems]
     await connection.execute(builds.insert().values(**values))
+    counted = Counted(
+        account_id=build.account_id,
+        project_id=build.project_id,
+        branch=build.branch,
+        state=build.state.value,
+    )
+    await count(connection, (counted, 1))
     if build_steps:
         await connection.execute(
             steps.insert(), [_values(Step, steps, step) for step in build_steps]
@@ -43,62 +53,49 @@ async def find_build(connection: AsyncConnection, build_id: str) -> Build | None
     return _build(row) if row else None
 
 
-async def list_builds(
-    connection: AsyncConnection,
-    *,
-    project_id: str | None,
-    account_id: str | None,
-    limit: int,
-    offset: int,
-) -> Sequence[Build]:
-    """Newest first."""
-    query = sa.select(*columns(Build, builds)).limit(limit).offset(offset)
-    if project_id is not None:
-        query = query.where(builds.c.project_id == project_id).order_by(builds.c.number.desc())
-    else:
-        query = query.order_by(builds.c.created_at.desc(), builds.c.id)
-    if account_id is not None:
-        query = query.where(builds.c.account_id == account_id)
-    return [_build(row) for row in await connection.execute(query)]
-
-
-async def page_of_builds(
-    connection: AsyncConnection,
-    *,
-    account_id: str | None,
-    project_id: str | None,
-    states: Sequence[BuildState],
-    sort_by: str,
-    descending: bool,
-    limit: int,
-    offset: int,
-) -> tuple[Sequence[Build], int]:
-    """`sort_by`: created_at, updated_at or build_number; those alike are in order of their ids."""
-    where: list[sa.ColumnElement[bool]] = [builds.c.state.in_([state.value for state in states])]
-    if account_id is not None:
-        where.append(builds.c.account_id == account_id)
-    if project_id is not None:
-        where.append(builds.c.project_id == project_id)
-    updated = sa.func.coalesce(builds.c.finished_at, builds.c.started_at, builds.c.created_at)
-    key = {
-        "created_at": builds.c.created_at,
-        "updated_at": updated,
-        "build_number": builds.c.number,
-    }
-    order = (one.desc() if descending else one.asc() for one in (key[sort_by], builds.c.id))
-    query = sa.select(*columns(Build, builds)).where(*where).order_by(*order)
-    found = await connection.execute(query.limit(limit).offset(offset))
-    count = sa.select(sa.func.count()).select_from(builds).where(*where)
-    return [_build(row) for row in found], int((await connection.execute(count)).scalar_one())
-
-
-async def update_build(connection: AsyncConnection, build_id: str, **values: Any) -> None:
+async def update_build(
+    connection: AsyncConnection, build_id: str, *, now: datetime, **values: Any
+) -> None:
     """Also counts the version up, which says to those who wait that something moved."""
+    if "state" in values:
+        await _recount(connection, build_id, values["state"])
     await connection.execute(
         builds.update()
         .where(builds.c.id == build_id)
-        .values(version=builds.c.version + 1, **values)
+        .values(version=builds.c.version + 1, updated_at=now, **values)
     )
+
+
+async def _recount(connection: AsyncConnection, build_id: str, state: str | None) -> None:
+    """The build is counted in that state from now on; None: nowhere."""
+    was = await _counted(connection, build_id)
+    if was is None or was.state == state:
+        return
+    becomes = [] if state is None else [(replace(was, state=state), 1)]
+    await count(connection, (was, -1), *becomes)
+
+
+async def _counted(connection: AsyncConnection, build_id: str) -> Counted | None:
+    query = sa.select(*columns(Counted, builds)).where(builds.c.id == build_id)
+    row = (await connection.execute(query)).first()
+    return _read_counted(row) if row else None
+
+
+async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
+    """With its steps, attempts and artifacts; retries of it lose their link. Whether it was there.
+
+    Logs and blobs are in the object store, where nothing here reaches.
+    """
+    await _recount(connection, build_id, None)
+    await connection.execute(
+        builds.update().where(builds.c.retry_of == build_id).values(retry_of=None)
+    )
+    its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
+    for table in (artifacts, attempts):
+        await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
+    await connection.execute(steps.delete().where(steps.c.build_id == build_id))
+    deleted = await connection.execute(builds.delete().where(builds.c.id == build_id))
+    return deleted.rowcount == 1
 
 
 async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:

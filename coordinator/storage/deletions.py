@@ -1,4 +1,4 @@
-"""A build's rows deleted, and what it leaves in the object store written down to be deleted."""
+"""What deleted builds leave in the object store, written down until it is deleted too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.model import Build, attempt_id
 from coordinator.storage.rows import reader
-from coordinator.storage.tables import artifacts, attempts, builds, doomed_objects, steps
+from coordinator.storage.tables import artifacts, attempts, doomed_objects, steps
 
 
 class ObjectKind(StrEnum):
@@ -31,24 +31,14 @@ class DoomedObject:
 _doomed = reader(DoomedObject, kind=ObjectKind)
 
 
-async def delete_build(connection: AsyncConnection, build: Build) -> None:
-    """Its retries stay, and are retries of nothing."""
+async def doom_objects(connection: AsyncConnection, build: Build) -> None:
+    """All that is in the store of a build which is about to be deleted."""
     doomed = [
         *[(ObjectKind.LOG, name) for name in await _attempt_ids(connection, build.id)],
         *[(ObjectKind.BLOB, name) for name in await _digests(connection, build.id)],
     ]
     for kind, name in doomed:
         await _doom(connection, DoomedObject(kind=kind, account_id=build.account_id, name=name))
-    own_steps = sa.select(steps.c.id).where(steps.c.build_id == build.id)
-    for table in (artifacts, attempts):
-        await connection.execute(table.delete().where(table.c.step_id.in_(own_steps)))
-    await connection.execute(steps.delete().where(steps.c.build_id == build.id))
-    await connection.execute(
-        builds.update()
-        .where(sa.text("retry_of IS NOT NULL"), builds.c.retry_of == build.id)
-        .values(retry_of=None)
-    )
-    await connection.execute(builds.delete().where(builds.c.id == build.id))
 
 
 async def _attempt_ids(connection: AsyncConnection, build_id: str) -> Sequence[str]:

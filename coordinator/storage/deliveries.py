@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import Delivery, DeliveryState
+from coordinator.domain.listing import window_of
+from coordinator.storage.pages import page_ids, rows_of
 from coordinator.storage.rows import columns, reader
-from coordinator.storage.tables import credentials, deliveries
+from coordinator.storage.tables import credentials, deliveries, projects
 
 _delivery = reader(Delivery, state=DeliveryState)
 _all = sa.select(*columns(Delivery, deliveries))
@@ -24,6 +26,11 @@ async def insert_delivery(connection: AsyncConnection, delivery: Delivery) -> No
     }
     values |= {"payload": dict(delivery.payload), "builds": list(delivery.builds)}
     await connection.execute(deliveries.insert().values(**values))
+    await connection.execute(
+        projects.update()
+        .where(projects.c.id == delivery.project_id)
+        .values(delivery_count=projects.c.delivery_count + 1)
+    )
 
 
 async def find_delivery(
@@ -45,19 +52,15 @@ async def list_deliveries(
     connection: AsyncConnection, project_id: str, limit: int, offset: int
 ) -> tuple[Sequence[Delivery], int]:
     """Newest first, and how many there are."""
-    query = (
-        _all.where(deliveries.c.project_id == project_id)
-        .order_by(deliveries.c.received_at.desc(), deliveries.c.id)
-        .limit(limit)
-        .offset(offset)
+    count = sa.select(projects.c.delivery_count).where(projects.c.id == project_id)
+    total = int((await connection.execute(count)).scalar_one_or_none() or 0)
+    arm = sa.select(deliveries.c.id, deliveries.c.received_at).where(
+        deliveries.c.project_id == project_id
     )
-    found = [_delivery(row) for row in await connection.execute(query)]
-    count = (
-        sa.select(sa.func.count())
-        .select_from(deliveries)
-        .where(deliveries.c.project_id == project_id)
-    )
-    return found, int((await connection.execute(count)).scalar_one())
+    window = window_of(total=total, limit=limit, offset=offset)
+    keys = ("received_at", "id")
+    ids = await page_ids(connection, [arm], keys, ascending=False, window=window)
+    return await rows_of(connection, _all, deliveries.c.id, ids, _delivery), total
 
 
 async def waiting_deliveries(

@@ -1,19 +1,17 @@
-"""Projects, their workflows, the refs seen of them; image slugs; the audit log."""
+"""Projects, their workflows, the refs seen of them; image slugs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.domain.model import AuditEntry, Image, Project, WorkflowRecord, WorkflowSource
+from coordinator.domain.model import Image, Project, WorkflowRecord, WorkflowSource
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import (
     accounts,
-    audit_log,
     images,
     projects,
     seen_refs,
@@ -23,7 +21,6 @@ from coordinator.storage.tables import (
 _project = reader(Project)
 _workflow = reader(WorkflowRecord, source=WorkflowSource)
 _image = reader(Image)
-_entry = reader(AuditEntry)
 
 _projects = sa.select(*columns(Project, projects), accounts.c.slug.label("account_slug")).join_from(
     projects, accounts
@@ -81,14 +78,6 @@ async def next_build_number(connection: AsyncConnection, project_id: str) -> int
         .returning(projects.c.build_count)
     )
     return int(found.scalar_one())
-
-
-async def count_builds(connection: AsyncConnection, account_id: str | None) -> int:
-    """Over all projects, by their counters."""
-    query = sa.select(sa.func.coalesce(sa.func.sum(projects.c.build_count), 0))
-    if account_id is not None:
-        query = query.where(projects.c.account_id == account_id)
-    return int((await connection.execute(query)).scalar_one())
 
 
 async def read_seen_refs(connection: AsyncConnection, project_id: str) -> dict[str, str]:
@@ -182,49 +171,14 @@ async def list_images(
     connection: AsyncConnection, account_id: str | None, *, public: bool | None
 ) -> Sequence[Image]:
     """The account's images and everybody's public ones, by slug."""
-    query = sa.select(*columns(Image, images)).order_by(images.c.slug)
-    if account_id is not None:
-        query = query.where(sa.or_(images.c.account_id == account_id, images.c.public))
+    query = sa.select(*columns(Image, images))
     if public is not None:
         query = query.where(images.c.public if public else sa.not_(images.c.public))
-    return [_image(row) for row in await connection.execute(query)]
-
-
-async def append_audit(
-    connection: AsyncConnection,
-    entry: AuditEntry,
-    account_id: str | None,
-) -> None:
-    await connection.execute(
-        audit_log.insert().values(
-            id=entry.id,
-            account_id=account_id,
-            project_id=entry.project_id,
-            action=entry.action,
-            details=dict(entry.details),
-            created_at=entry.created_at,
-        )
-    )
-
-
-async def list_audit(
-    connection: AsyncConnection,
-    account_id: str | None,
-    filters: Mapping[str, Any],
-    limit: int,
-    offset: int,
-) -> tuple[Sequence[AuditEntry], int]:
-    """Entries, newest first, and how many there are. `filters`: project_id, action."""
-    conditions = [audit_log.c[name] == value for name, value in filters.items()]
-    if account_id is not None:
-        conditions.append(audit_log.c.account_id == account_id)
-    query = (
-        sa.select(*columns(AuditEntry, audit_log))
-        .where(*conditions)
-        .order_by(audit_log.c.created_at.desc(), audit_log.c.id)
-        .limit(limit)
-        .offset(offset)
-    )
-    entries = [_entry(row) for row in await connection.execute(query)]
-    count = sa.select(sa.func.count()).select_from(audit_log).where(*conditions)
-    return entries, int((await connection.execute(count)).scalar_one())
+    if account_id is None:
+        found = await connection.execute(query.order_by(images.c.slug))
+    else:
+        own = query.where(images.c.account_id == account_id)
+        others = query.where(images.c.account_id != account_id, images.c.public)
+        arms = [own] if public is False else [own, others]
+        found = await connection.execute(sa.union_all(*arms).order_by("slug"))
+    return [_image(row) for row in found]

@@ -51,6 +51,7 @@ accounts = sa.Table(
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_accounts_name_created_at", "name", "created_at"),
 )
 
 agents = sa.Table(
@@ -63,7 +64,12 @@ agents = sa.Table(
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("last_seen_at", Instant, nullable=False),
+    sa.Index("ix_agents_created_at", "created_at"),
+    sa.Index("ix_agents_account_id_created_at", "account_id", "created_at"),
 )
+
+SHOWN_TOKEN = sa.text("revoked_at IS NULL AND kind <> 'session'")
+"""What a list of tokens shows: partial, since sessions come with every login and stay."""
 
 tokens = sa.Table(
     "tokens",
@@ -79,6 +85,16 @@ tokens = sa.Table(
     sa.Column("expires_at", Instant),
     sa.Column("last_used_at", Instant),
     sa.Column("revoked_at", Instant),
+    sa.Index(
+        "ix_tokens_shown", "created_at", sqlite_where=SHOWN_TOKEN, postgresql_where=SHOWN_TOKEN
+    ),
+    sa.Index(
+        "ix_tokens_shown_account",
+        "account_id",
+        "created_at",
+        sqlite_where=SHOWN_TOKEN,
+        postgresql_where=SHOWN_TOKEN,
+    ),
 )
 
 users = sa.Table(
@@ -121,9 +137,11 @@ projects = sa.Table(
     sa.Column("slug", sa.Text, nullable=False),
     sa.Column("repo_url", sa.Text),
     sa.Column("build_count", sa.Integer, nullable=False, default=0),
+    sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),
+    sa.Index("ix_projects_account_id_created_at", "account_id", "created_at", "id"),
 )
 
 seen_refs = sa.Table(
@@ -146,6 +164,7 @@ workflows = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("project_id", "path"),
+    sa.Index("ix_workflows_project_id_created_at", "project_id", "created_at", "id"),
 )
 
 images = sa.Table(
@@ -157,6 +176,13 @@ images = sa.Table(
     sa.Column("image_url", sa.Text, nullable=False),
     sa.Column("public", sa.Boolean, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Index("ix_images_account_id_slug", "account_id", "slug"),
+    sa.Index(
+        "ix_images_public",
+        "slug",
+        sqlite_where=sa.text("public = 1"),
+        postgresql_where=sa.text("public"),
+    ),
 )
 
 builds = sa.Table(
@@ -183,20 +209,45 @@ builds = sa.Table(
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("pull_request", sa.JSON(none_as_null=True)),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "number"),
-    sa.Index("ix_builds_account_id_created_at", "account_id", "created_at"),
-    sa.Index("ix_builds_created_at", "created_at"),
     # What a workflow's steps took last, for the estimate of a running build's end.
     sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
-    # Partial: looked at when a build is deleted, and few builds are retries.
+    # The lists of storage.build_lists. What is beside the order's key is there so that no row has
+    # to be read for one that is skipped.
+    sa.Index("ix_builds_listed", "created_at", "id", "state"),
+    sa.Index("ix_builds_listed_account", "account_id", "created_at", "id"),
+    sa.Index("ix_builds_listed_account_updated", "account_id", "updated_at", "id"),
+    sa.Index("ix_builds_listed_account_number", "account_id", "number", "id"),
+    sa.Index("ix_builds_listed_account_state", "account_id", "state", "created_at", "id"),
+    sa.Index("ix_builds_listed_account_state_updated", "account_id", "state", "updated_at", "id"),
+    sa.Index("ix_builds_listed_account_state_number", "account_id", "state", "number", "id"),
+    sa.Index("ix_builds_listed_project_branch", "project_id", "branch", "number", "state"),
+    sa.Index("ix_builds_listed_project_state", "project_id", "state", "number"),
+    sa.Index("ix_builds_listed_project_state_updated", "project_id", "state", "updated_at", "id"),
+    sa.Index(
+        "ix_builds_listed_project_updated", "project_id", "updated_at", "id", "branch", "state"
+    ),
+    # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(
         "ix_builds_retry_of",
         "retry_of",
         sqlite_where=sa.text("retry_of IS NOT NULL"),
         postgresql_where=sa.text("retry_of IS NOT NULL"),
     ),
+)
+
+build_counts = sa.Table(
+    "build_counts",
+    metadata,
+    sa.Column("branch", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("builds", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 steps = sa.Table(
@@ -225,7 +276,7 @@ steps = sa.Table(
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("build_id", "name"),
-    sa.Index("ix_steps_build_id", "build_id"),
+    sa.Index("ix_steps_build_id_position", "build_id", "position"),
     # Partial: the queue is read on every dispatch and must not grow with the history.
     sa.Index(
         "ix_steps_ready",
@@ -304,7 +355,7 @@ deliveries = sa.Table(
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "delivery_id"),
-    sa.Index("ix_deliveries_project_id_received_at", "project_id", "received_at"),
+    sa.Index("ix_deliveries_listed", "project_id", "received_at", "id"),
     # Partial: what waits is looked for at each wake and must not grow with the history.
     sa.Index(
         "ix_deliveries_waiting",
@@ -333,6 +384,20 @@ audit_log = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Index("ix_audit_log_account_id_created_at", "account_id", "created_at"),
-    sa.Index("ix_audit_log_project_id_created_at", "project_id", "created_at"),
+    sa.Index("ix_audit_log_listed", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_action", "action", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_account", "account_id", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_account_action", "account_id", "action", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_project", "project_id", "created_at", "id"),
+    sa.Index("ix_audit_log_listed_project_action", "project_id", "action", "created_at", "id"),
+)
+
+audit_counts = sa.Table(
+    "audit_counts",
+    metadata,
+    sa.Column("project_id", sa.String(36), primary_key=True),
+    sa.Column("account_id", sa.String(36), primary_key=True),
+    sa.Column("action", sa.Text, primary_key=True),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )

@@ -21,6 +21,7 @@ from yarl import URL
 from coordinator.app import run_coordinator
 from coordinator.settings import Settings
 from coordinator.storage.migrate import migrate
+from tests.integration.list_fixture import wrong_counts
 
 PATIENCE_SECONDS = 20.0
 GIT_ENVIRONMENT = {
@@ -282,6 +283,9 @@ async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coord
         await coordinator.start()
         try:
             yield coordinator
+            await coordinator.stop()
+            # Whatever a test did with builds: the counters must have followed.
+            assert not wrong_counts(data / "pushrod.db")
         finally:
             await coordinator.stop()
             shutil.rmtree(data, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from coordinator.api.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS
@@ -13,19 +15,26 @@ from coordinator.api.dialects.build_execution_models import (
     BuildShown,
     ListQuery,
     Progress,
+    SortBy,
     StatusShown,
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
 from coordinator.api.operations import add_operations
-from coordinator.domain.errors import Conflict
+from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.estimates import progress_of
 from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.listing import BuildListing, BuildOrder, offset_of_page
 from coordinator.domain.model import Build
 from coordinator.domain.permissions import BuildPermission, Principal
 from coordinator.services.build_progress import estimate
 
 CANCEL_SECONDS = 3.0
 """A cancel is answered once the build has ended, or after so long: its agent may be away."""
+ORDERS = {
+    SortBy.CREATED_AT: BuildOrder.CREATED_AT,
+    SortBy.UPDATED_AT: BuildOrder.UPDATED_AT,
+    SortBy.BUILD_NUMBER: BuildOrder.NUMBER,
+}
 RETRIED = (BuildState.FAILED, BuildState.CANCELLED)
 
 
@@ -49,15 +58,7 @@ def add_routes(app: web.Application) -> None:
 
 @build_operation("GET", "", BuildPermission.LIST, summary="List builds")
 async def list_builds(request: web.Request, principal: Principal, query: ListQuery) -> BuildList:
-    builds, total = await request.app[BUILDS].page_of(
-        principal,
-        project_id=query.project_id,
-        states=[state for state, shown in STATUS.items() if query.status in (None, shown)],
-        sort_by=query.sort_by.value,
-        descending=query.sort_order == "desc",
-        limit=query.limit,
-        offset=(query.page - 1) * query.limit,
-    )
+    builds, total = await _page(request, principal, query)
     return BuildList(
         builds=[build_shown(request, build) for build in builds],
         total_count=total,
@@ -65,6 +66,26 @@ async def list_builds(request: web.Request, principal: Principal, query: ListQue
         limit=query.limit,
         has_more=query.page * query.limit < total,
     )
+
+
+async def _page(
+    request: web.Request, principal: Principal, query: ListQuery
+) -> tuple[Sequence[Build], int]:
+    """A filter by a project that is not there finds nothing, as any other would."""
+    listing = BuildListing(
+        limit=query.limit,
+        offset=offset_of_page(query.page, query.limit),
+        states=frozenset(one for one in STATUS if STATUS[one] is query.status) or None,
+        order=ORDERS[query.sort_by],
+        ascending=query.sort_order == "asc",
+    )
+    project = None
+    if query.project_id is not None:
+        try:
+            project = await request.app[PROJECTS].get(principal, query.project_id)
+        except NotFound:
+            return (), 0
+    return await request.app[BUILDS].list_of(principal, project, listing)
 
 
 @build_operation(
@@ -181,7 +202,7 @@ def build_shown(request: web.Request, build: Build) -> BuildShown:
         git_commit=build.commit_hash,
         status=STATUS[build.state],
         created_at=build.created_at,
-        updated_at=build.finished_at or build.started_at or build.created_at,
+        updated_at=build.updated_at,
         started_at=build.started_at,
         completed_at=build.finished_at,
         retry_of=build.retry_of,

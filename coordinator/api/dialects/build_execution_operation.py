@@ -12,6 +12,11 @@ from coordinator.api.operations import Operation, operation
 from coordinator.domain.permissions import NEEDED_FOR, BuildPermission
 
 TAG = "Build Execution API"
+TENANT_SCHEMA = {
+    "type": "string",
+    "format": "uuid",
+    "description": "The tenant (account) to act in; not the nil UUID",
+}
 PATH = f"{PREFIX}/builds"
 
 
@@ -38,6 +43,6 @@ def build_operation(
         right=NEEDED_FOR[permission],
         errors={**usual, **(errors or {})},
         error_model=ErrorEnvelope,
-        headers={TENANT_HEADER: "The tenant (account) to act in"},
+        headers={TENANT_HEADER: TENANT_SCHEMA},
         **declared,
     )

@@ -15,6 +15,7 @@ from aiohttp import web
 from coordinator.api.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS
 from coordinator.api.dialects.build_server_models import (
     BUILD_STATUS,
+    IMAGE_URL,
     AuditEntryShown,
     AuditPage,
     AuditQuery,
@@ -38,6 +39,7 @@ from coordinator.api.fields import PageQuery, Pagination
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
+from coordinator.domain.listing import AuditListing, BuildListing
 from coordinator.domain.model import Build, Image, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.repo_url import forge_of
@@ -47,7 +49,6 @@ from coordinator.services.runner import unfinished_dependencies
 
 ANY_PROJECT = "-"
 MAX_WAIT_SECONDS = 50
-IMAGE_URL = re.compile(r"(docker://|oci-layout://)?[A-Za-z0-9/][A-Za-z0-9._:/@-]*", re.ASCII)
 BUILDS_PATH = "/api/projects/{project_id}/builds"
 NO_PROJECT = {404: "Project not found"}
 NO_BUILD = {404: "Project or build not found"}
@@ -212,7 +213,8 @@ async def list_builds(request: web.Request, principal: Principal, query: PageQue
     """Newest first. `-` instead of a project's id means all projects that the token sees."""
     project = await _any_project(request, principal)
     limit, offset = query.page
-    builds, total = await request.app[BUILDS].list_of(principal, project, limit, offset)
+    listing = BuildListing(limit=limit, offset=offset)
+    builds, total = await request.app[BUILDS].list_of(principal, project, listing)
     return BuildPage(
         builds=[build_shown(request, build) for build in builds],
         pagination=Pagination.of(total, query.page, len(builds)),
@@ -404,7 +406,7 @@ async def list_images(
     errors={409: "The slug is taken"},
 )
 async def create_image(request: web.Request, principal: Principal, body: ImageCreate) -> ImageShown:
-    if not IMAGE_URL.fullmatch(body.image_url):
+    if not re.fullmatch(IMAGE_URL.strip("^$"), body.image_url, re.ASCII):
         message = "write docker://registry/name:tag or registry/name:tag"
         raise Invalid(
             f"imageUrl {body.image_url!r} is no image reference",
@@ -440,13 +442,9 @@ async def list_audit_logs(
 ) -> AuditPage:
     """Newest first."""
     limit, offset = query.page
+    listing = AuditListing(limit=limit, offset=offset, action=query.action)
     entries, total = await audit.list_entries(
-        request.app[CORE],
-        principal,
-        project_id=query.project_id,
-        action=query.action,
-        limit=limit,
-        offset=offset,
+        request.app[CORE], principal, query.project_id, listing
     )
     return AuditPage(
         audit_logs=[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,8 +21,20 @@ BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAIL
 }
 
 
+IMAGE_URL = r"^(docker://|oci-layout://)?[A-Za-z0-9/][A-Za-z0-9._:/@-]*$"
+RepoUrl = Annotated[
+    str,
+    Field(
+        json_schema_extra={
+            "pattern": r"^(https://|ssh://git@)[a-z0-9]+(\.[a-z]{2,10}){1,3}(/[a-z0-9]+){1,4}(\.git)?$"
+        }
+    ),
+]
+"""The common spellings; coordinator.domain.repo_url knows all."""
+
+
 class ProjectsQuery(Body):
-    account_id: str = Field(min_length=1, description="The account's id, slug or name")
+    account_id: str = Field(description="The account's id, slug or name")
 
 
 class ProjectCreate(Body):
@@ -30,7 +42,7 @@ class ProjectCreate(Body):
         min_length=1, max_length=200, description="The account's id, slug or name"
     )
     name: str = Field(min_length=1, max_length=100)
-    repo_url: str | None = Field(None, description="Of a remote project: https or ssh")
+    repo_url: RepoUrl | None = Field(None, description="Of a remote project: https or ssh")
 
 
 class ProjectShown(Shown):
@@ -142,15 +154,13 @@ class BuildPage(Shown):
 
 class ImagesQuery(Body):
     public: str | None = Field(
-        None,
-        description="Only public ones, or only those that are not",
-        json_schema_extra={"type": "boolean"},
+        None, description="`true`: only public ones; `false`: only those that are not"
     )
 
 
 class ImageCreate(Body):
     slug: str = Field(min_length=1, max_length=50)
-    image_url: str = Field(min_length=1, max_length=500)
+    image_url: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL})
     public: bool = Field(default=False, strict=True)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -57,10 +57,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_artifacts_sha256", "artifacts", ["sha256"])
     op.create_index("ix_builds_workflow_id_finished_at", "builds", ["workflow_id", "finished_at"])
-    op.create_index(
-        "ix_builds_retry_of",
-        "builds",
-        ["retry_of"],
-        sqlite_where=sa.text("retry_of IS NOT NULL"),
-        postgresql_where=sa.text("retry_of IS NOT NULL"),
-    )

@@ -1,0 +1,93 @@
+"""Every interface, called with all that its OpenAPI document allows and forbids, by Schemathesis.
+
+The seed is fixed, so that a commit is judged by the same calls each time; `make bench` and a
+developer may take others: `SCHEMATHESIS_SEED=… pytest tests/contract/test_fuzzed_interfaces.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+SPECIFICATION_003 = (
+    Path(__file__).parents[3] / "shared" / "specs" / "003_9f0f53cdd5b9abd0.openapi.json"
+)
+SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
+EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "25")
+PATIENCE_SECONDS = 280
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
+        yield coordinator
+
+
+async def fuzz(
+    coordinator: Coordinator, document: str, *options: str, work: Path, config: Path = CONFIG
+) -> None:
+    """All checks, also over sequences of calls; fails with Schemathesis' own report."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
+        *("run", document, "--url", coordinator.url, "--no-color", "--continue-on-failure"),
+        *("--header", f"Authorization: Bearer {coordinator.admin.token}"),
+        *("--checks", "all", "--seed", SEED, "--max-examples", EXAMPLES, *options),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=work,
+    )
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode(errors="replace")
+    assert b"Test cases:" in output
+
+
+@pytest.mark.skipif(not SPECIFICATION_003.exists(), reason="the specifications are not beside us")
+async def test_specification_003_holds_for_all_that_it_allows(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    # A build of an unknown workflow is a 404, which that check takes for one of the project.
+    options = ("--mode", "positive", "--exclude-checks", "ensure_resource_availability")
+    await fuzz(coordinator, str(SPECIFICATION_003), *options, work=tmp_path)
+
+
+async def test_our_own_document_holds_for_all_that_it_allows_and_forbids(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    await fuzz(coordinator, f"{coordinator.url}/api/openapi.json", work=tmp_path)
+
+
+async def test_our_own_document_holds_for_things_that_exist(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """Ids out of the air are 404 everywhere; these are of a build with a step that runs."""
+    admin = coordinator.admin
+    project = await admin.new_project()
+    agent = await (await admin.new_token(kind="registration")).new_agent()
+    build = await admin.new_build(project)
+    spec = await agent.take()
+    (await agent.upload(spec, "out", b"x")).expect(201)
+    known = {
+        "project_id": project["id"],
+        "build_id": build["id"],
+        "step_id": spec["stepId"],
+        "epoch": spec["epoch"],
+        "forge": "generic",
+        "name": "out",
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in known.items()]
+    config = tmp_path / "schemathesis.toml"
+    config.write_text("\n".join(["[parameters]", *lines, CONFIG.read_text()]))
+    options = ("--phases", "coverage,fuzzing")
+    document = f"{coordinator.url}/api/openapi.json"
+    await fuzz(coordinator, document, *options, work=tmp_path, config=config)

@@ -1,0 +1,183 @@
+"""A database with builds in it, and what its list queries ask of SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.model import Account, AuditEntry, Build, Project
+from coordinator.storage import accounts as stored_accounts
+from coordinator.storage import builds as stored
+from coordinator.storage import projects as stored_projects
+from coordinator.storage.database import Database
+from coordinator.storage.migrate import migrate
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def after(seconds: float) -> datetime:
+    return BEGAN + timedelta(seconds=seconds)
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    migrate(path)
+    database = await Database.open(path)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def account_of(name: str) -> Account:
+    return Account(id=name, slug=name, name=name)
+
+
+def project_of(account: str, name: str) -> Project:
+    return Project(
+        id=name,
+        account_id=account,
+        account_slug=account,
+        name=name,
+        slug=name,
+        repo_url=None,
+        build_count=0,
+        created_at=BEGAN,
+        updated_at=BEGAN,
+    )
+
+
+def build_of(project: Project, number: int, **values: Any) -> Build:
+    made = {
+        "id": f"{project.id}-{number}",
+        "project_id": project.id,
+        "account_id": project.account_id,
+        "workflow_id": None,
+        "workflow_name": "ci",
+        "number": number,
+        "state": BuildState.QUEUED,
+        "event": "push",
+        "version": 1,
+        "branch": "main",
+        "created_at": after(number),
+        "updated_at": after(number),
+    }
+    return Build(**(made | values))
+
+
+def entry_of(number: int, **values: Any) -> AuditEntry:
+    made = {
+        "id": f"entry-{number}",
+        "project_id": "shop",
+        "action": "build.created",
+        "details": {"number": number},
+        "created_at": after(number),
+    }
+    return AuditEntry(**(made | values))
+
+
+async def save(connection: AsyncConnection, things: Sequence[Account | Project | Build]) -> None:
+    for thing in things:
+        match thing:
+            case Account():
+                await stored_accounts.insert_account(connection, thing, BEGAN)
+            case Project():
+                await stored_projects.insert_project(connection, thing)
+            case Build():
+                await stored.insert_build(connection, thing, ())
+
+
+@dataclass(slots=True)
+class Plans:
+    """What SQLite does for each SELECT that was sent."""
+
+    path: Path
+    asked: list[tuple[str, Any]] = field(default_factory=list)
+
+    def steps(self) -> list[str]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [
+                row[3]
+                for statement, parameters in self.asked
+                for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+
+    def faults(self, *, walked: Collection[str] = ()) -> list[str]:
+        """Steps that read more the more there is: a whole table or index, or a sort.
+
+        `walked` are the indexes that may be read from an end on, because a page ends that.
+        """
+        return [step for step in self.steps() if _grows(step, walked)]
+
+
+def _grows(step: str, walked: Collection[str]) -> bool:
+    if not step.startswith("SCAN"):
+        return "TEMP B-TREE" in step
+    if step.startswith(("SCAN (", "SCAN CONSTANT")):  # what a step before it found
+        return False
+    return step.rpartition(" INDEX ")[2] not in walked
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[Plans]:
+    """Collects the SELECTs sent meanwhile, by whatever engine of this process."""
+    plans = Plans(path)
+
+    def collect(
+        _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
+    ) -> None:
+        if statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            plans.asked.append((statement, parameters))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", collect)
+    try:
+        yield plans
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", collect)
+
+
+WRONG_COUNTS = (
+    """
+    WITH counted AS (
+        SELECT '' AS branch, account_id, project_id, state, count(*) AS builds
+        FROM builds GROUP BY account_id, project_id, state
+        UNION ALL
+        SELECT branch, account_id, project_id, state, count(*)
+        FROM builds WHERE branch <> '' GROUP BY branch, account_id, project_id, state
+    )
+    SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM build_counts)
+    UNION ALL
+    SELECT * FROM (SELECT * FROM build_counts WHERE builds <> 0 EXCEPT SELECT * FROM counted)
+    """,
+    """
+    WITH counted AS (
+        SELECT '' AS project_id, coalesce(account_id, ''), action, count(*)
+        FROM audit_log GROUP BY 2, 3
+        UNION ALL
+        SELECT project_id, coalesce(account_id, ''), action, count(*)
+        FROM audit_log WHERE project_id IS NOT NULL GROUP BY 1, 2, 3
+    )
+    SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM audit_counts)
+    UNION ALL
+    SELECT * FROM (SELECT * FROM audit_counts EXCEPT SELECT * FROM counted)
+    """,
+    """
+    SELECT id, delivery_count FROM projects
+    WHERE delivery_count <> (SELECT count(*) FROM deliveries WHERE project_id = projects.id)
+    """,
+)
+
+
+def wrong_counts(path: Path) -> list[tuple[Any, ...]]:
+    """Counters that are not what a count says, and counts that no counter says."""
+    with closing(sqlite3.connect(path)) as connection:
+        return [row for query in WRONG_COUNTS for row in connection.execute(query)]

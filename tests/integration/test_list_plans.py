@@ -1,0 +1,181 @@
+"""No list reads more the more there is: its indexes have its order and its conditions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from coordinator.domain.errors import Invalid
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.listing import BuildListing, BuildOrder, Scope
+from coordinator.storage.build_lists import list_builds
+from coordinator.storage.database import Database
+from tests.integration.coordinator_fixture import open_coordinator
+from tests.integration.list_fixture import (
+    account_of,
+    build_of,
+    explained,
+    open_database,
+    project_of,
+    save,
+)
+
+STATES = [
+    None,
+    frozenset({BuildState.FAILED}),
+    frozenset({BuildState.HELD, BuildState.QUEUED}),
+    frozenset(BuildState),
+]
+EVERYBODY = Scope(account_id=None)
+ACCOUNT = Scope(account_id="acme")
+PROJECT = Scope(account_id="acme", project_id="shop")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """One build of every state, so that no list is empty and unasked."""
+    shop = project_of("acme", "shop")
+    builds = [build_of(shop, n, state=state) for n, state in enumerate(BuildState, 1)]
+    async with open_database(tmp_path / "pushrod.db") as database:
+        await database.write(
+            lambda connection: save(connection, [account_of("acme"), shop, *builds])
+        )
+        yield database
+
+
+def listings() -> Iterator[tuple[Scope, BuildListing]]:
+    orders = list(product(BuildOrder, (False, True), (0, 4)))
+    for scope, states, (order, ascending, offset) in product((ACCOUNT, PROJECT), STATES, orders):
+        for branch in (None, "main") if scope is PROJECT else (None,):
+            listing = BuildListing(
+                limit=2,
+                offset=offset,
+                states=states,
+                branch=branch,
+                order=order,
+                ascending=ascending,
+            )
+            yield scope, listing
+    for states in STATES:
+        yield EVERYBODY, BuildListing(limit=2, states=states)
+
+
+async def test_every_list_of_builds_stands_on_an_index(database: Database, tmp_path: Path) -> None:
+    for scope, listing in listings():
+        with explained(tmp_path / "pushrod.db") as plans:
+            found, total = await database.read(partial(list_builds, scope=scope, listing=listing))
+        assert total >= len(found)
+        faults = plans.faults(walked=["ix_builds_listed"])
+        assert not faults, (scope, listing, faults)
+        wanted = _index(scope, listing)
+        assert not found or any(wanted in step for step in plans.steps()), (wanted, plans.steps())
+
+
+def _index(scope: Scope, listing: BuildListing) -> str:
+    """The index made for it."""
+    by_state = listing.states is not None and len(listing.states) < len(BuildState)
+    order = {
+        BuildOrder.CREATED_AT: "",
+        BuildOrder.UPDATED_AT: "_updated",
+        BuildOrder.NUMBER: "_number",
+    }[listing.order]
+    if scope is EVERYBODY:
+        return "ix_builds_listed"
+    if scope is ACCOUNT:
+        return f"ix_builds_listed_account{'_state' if by_state else ''}{order} "
+    order = order if order == "_updated" else ""
+    if listing.branch:
+        return f"ix_builds_listed_project{order or '_branch'} "
+    if by_state:
+        return f"ix_builds_listed_project_state{order} "
+    return f"ix_builds_listed_project{order} " if order else "(project_id=?)"
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [BuildListing(limit=1, branch="main"), BuildListing(limit=1, order=BuildOrder.NUMBER)],
+)
+async def test_a_list_without_an_index_is_refused(
+    database: Database, listing: BuildListing
+) -> None:
+    with pytest.raises(Invalid, match="name a project"):
+        await database.read(lambda connection: list_builds(connection, EVERYBODY, listing))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id FROM builds ORDER BY reason",
+        "SELECT id FROM builds WHERE account_id = 'acme' ORDER BY commit_hash LIMIT 1",
+        "SELECT count(*) FROM steps WHERE name = 'x'",
+    ],
+)
+async def test_what_grows_is_noticed(database: Database, tmp_path: Path, query: str) -> None:
+    with explained(tmp_path / "pushrod.db") as plans:
+        await database.read(lambda connection: connection.execute(sa.text(query)))
+    assert plans.faults()
+
+
+# Every list over HTTP, with all that its handler asks besides
+
+EVERY_LIST = [
+    "/api/accounts",
+    "/api/projects?accountId={account}",
+    "/api/projects/{project}/workflows",
+    "/api/projects/{project}/builds?limit=1",
+    "/api/projects/{project}/builds?limit=1&offset=1",
+    "/api/projects/-/builds?limit=1",
+    "/api/projects/-/builds?limit=1&offset=1",
+    "/api/projects/-/builds/{build}",
+    "/api/projects/{project}/deliveries",
+    "/api/projects/{project}/secrets",
+    "/api/steps/{step}/artifacts",
+    "/api/docker-images",
+    "/api/docker-images?public=true",
+    "/api/docker-images?public=false",
+    "/api/audit-logs?limit=1",
+    "/api/audit-logs?limit=1&offset=3",
+    "/api/audit-logs?action=build.created",
+    "/api/audit-logs?projectId={project}",
+    "/api/audit-logs?projectId={project}&action=build.created&offset=1",
+    "/api/tokens",
+    "/api/agents",
+]
+WALKED = [
+    # Whole, and in its order, because it is what the list shows.
+    "sqlite_autoindex_accounts_2",
+    "sqlite_autoindex_images_2",
+    "ix_agents_created_at",
+    "ix_tokens_shown",
+    "ix_images_public",
+    # From an end on, as far as the page goes.
+    "ix_builds_listed",
+    "ix_audit_log_listed",
+]
+
+
+async def test_every_list_over_http_stands_on_an_index(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin = coordinator.admin
+        maintainer = await admin.new_token(role="maintainer", account="default")
+        project = await admin.new_project()
+        agent = await admin.new_agent()
+        for _ in range(2):
+            await admin.new_build(project)
+        spec = await agent.take()
+        places = {
+            "account": project["accountId"],
+            "project": project["id"],
+            "build": spec["buildId"],
+            "step": spec["stepId"],
+        }
+        for caller, path in product((admin, maintainer), EVERY_LIST):
+            with explained(coordinator.data / "pushrod.db") as plans:
+                (await caller.get(path.format(**places))).expect(200)
+            faults = plans.faults(walked=WALKED)
+            assert not faults, (path, caller is admin, faults)

@@ -1,0 +1,33 @@
+"""Pages of lists, as arithmetic."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.domain.listing import offset_of_page, window_of
+
+HUGE = 2**63 - 1
+
+
+@given(st.integers(0, 40), st.integers(1, 50), st.integers(0, 60))
+def test_a_window_holds_the_page_from_whichever_end(total: int, limit: int, offset: int) -> None:
+    everything = list(range(total))
+    window = window_of(total=total, limit=limit, offset=offset)
+    walked = everything[::-1] if window.backwards else everything
+    page = walked[window.offset : window.offset + window.count]
+    assert (page[::-1] if window.backwards else page) == everything[offset : offset + limit]
+
+
+@given(st.integers(1, 1000), st.integers(1, 100), st.integers(0, 1000))
+def test_no_window_skips_more_than_half_of_the_list(total: int, limit: int, offset: int) -> None:
+    assert window_of(total=total, limit=limit, offset=offset).offset <= total / 2
+
+
+def test_a_page_beyond_the_end_is_empty_however_far() -> None:
+    window = window_of(total=3, limit=100, offset=HUGE)
+    assert (window.offset, window.count) == (0, 0)
+
+
+def test_pages_are_counted_from_one() -> None:
+    assert [offset_of_page(page, 20) for page in (1, 2, 11)] == [0, 20, 200]
