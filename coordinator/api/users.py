@@ -13,7 +13,7 @@ from coordinator.api.fields import Instant, Shown
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.model import Account, Role
 from coordinator.domain.permissions import Principal, Right
-from coordinator.domain.users import User
+from coordinator.domain.users import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS, User
 
 TAG = "Users"
 NO_USER = {404: "No such user"}
@@ -26,7 +26,7 @@ class Given(BaseModel):
 
 class UserCreate(Given):
     email: str = Field(min_length=1, max_length=1000)
-    password: str = Field(min_length=1, max_length=10_000)
+    password: str = Field(min_length=MIN_PASSWORD_CHARACTERS, max_length=MAX_PASSWORD_CHARACTERS)
     administrator: bool = Field(False, strict=True, description="Everything, in every account")
     roles: dict[str, Role] = Field(
         default_factory=dict,
@@ -40,7 +40,7 @@ class UserChange(Given):
 
 
 class PasswordSet(Given):
-    password: str = Field(min_length=1, max_length=10_000)
+    password: str = Field(min_length=MIN_PASSWORD_CHARACTERS, max_length=MAX_PASSWORD_CHARACTERS)
 
 
 class RoleSet(Given):

@@ -32,10 +32,9 @@ def build_operation(
     PERMISSION_OF[method, PATH + below] = permission
     usual = {
         400: "X-Tenant-ID is missing, or the request breaks a rule",
+        404: "No such build in this tenant, or no such tenant",
         429: "Too many requests: Retry-After says when to go on",
     }
-    if below:
-        usual[404] = "Build not found"
     return operation(
         method,
         PATH + below,
