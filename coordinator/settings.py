@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import tomli
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from coordinator.domain.repo_url import RemotePolicy
@@ -55,6 +56,10 @@ class Settings(BaseModel):
     )
     rate_limit: int = Field(
         default=1000, ge=1, description="Requests a minute to /api/v1, for each token."
+    )
+    auth: Literal["tokens", "none"] = Field(
+        default="tokens",
+        description="Who may call: those with a token, or, on a loopback address, everybody.",
     )
     lease_seconds: float = Field(
         default=LEASE_SECONDS, ge=1, le=3600, description="Life of a hand-out without a renewal."
@@ -114,6 +119,15 @@ class Settings(BaseModel):
             raise ValueError(f"a port is at most {MAX_PORT}")
         return listen
 
+    @model_validator(mode="after")
+    def _check_auth(self) -> Settings:
+        if self.auth == "none" and not _is_loopback(self.host):
+            raise ValueError(
+                f"auth none gives everybody who reaches {self.listen} every right: "
+                "listen on 127.0.0.1, or use tokens"
+            )
+        return self
+
     @property
     def remote_policy(self) -> RemotePolicy:
         return RemotePolicy(
@@ -131,11 +145,20 @@ class Settings(BaseModel):
         return int(self.listen.rpartition(":")[2])
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def load_settings(
     data: Path | None = None,
     listen: str | None = None,
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    *,
+    auth: str | None = None,
 ) -> Settings:
     """Raises SettingsError, which names the key and the file or variable it stands in."""
     values = _read_toml(config) if config else {}
@@ -143,7 +166,8 @@ def load_settings(
         variable = f"PUSHROD_{name.upper()}"
         if text := (os.environ if environ is None else environ).get(variable):
             values[name] = text
-    values |= {k: v for k, v in {"data": data, "listen": listen}.items() if v is not None}
+    given = {"data": data, "listen": listen, "auth": auth}
+    values |= {name: value for name, value in given.items() if value is not None}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -164,7 +188,9 @@ def _explain(error: ValidationError, config: Path | None) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if not problem["loc"]:
+            lines.append(problem["msg"].removeprefix("Value error, "))
+        elif problem["type"] == "extra_forbidden":
             known = ", ".join(sorted(Settings.model_fields))
             lines.append(f"unknown setting `{name}` in {config}; known are {known}")
         else:
@@ -178,9 +204,9 @@ REFERENCE_HEAD = """\
 Written by `python -m coordinator.settings`; a test keeps it equal to the code.
 
 A setting is a key of the TOML file that `pushrod coordinator --config FILE` reads, or a variable in
-the environment; the variable wins over the file, and the command line (`--data`, `--listen`) over
-both. `pushrod up` takes the variables too. An unknown key and an impossible value are errors, told
-at the start.
+the environment; the variable wins over the file, and the command line (`--data`, `--listen`,
+`--auth`) over both. `pushrod up` takes the variables too. An unknown key and an impossible value
+are errors, told at the start.
 """
 
 
@@ -199,6 +225,8 @@ def _reference_row(name: str, field: FieldInfo) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{word}`" for word in get_args(field.annotation))
     limits = {
         sign: getattr(limit, sign)
         for limit in field.metadata

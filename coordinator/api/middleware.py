@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from coordinator.api.context import ACCOUNTS, CORE
 from coordinator.api.error_shapes import error_answer
+from coordinator.api.local import LOCAL, check_local
 from coordinator.domain import errors
 from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.permissions import Principal, Right
@@ -116,6 +117,26 @@ def _session(request: web.Request) -> str | None:
     return cookie
 
 
+async def identify(request: web.Request) -> Principal:
+    """Whoever the request speaks for; a user of several accounts has not chosen one yet.
+
+    Raises Unauthenticated, Forbidden.
+    """
+    if request.app[CORE].settings.auth == "none" and "Authorization" not in request.headers:
+        check_local(request.headers, _port(request))
+        return LOCAL
+    secret = secret_of(request)
+    if not secret:
+        raise errors.Unauthenticated("a token is needed: Authorization: Bearer TOKEN")
+    return await request.app[ACCOUNTS].authenticate(secret)
+
+
+def _port(request: web.Request) -> int:
+    """The one we listen on, which may have been given as 0."""
+    address = request.transport.get_extra_info("sockname") if request.transport else None
+    return int(address[1]) if address else request.app[CORE].settings.port
+
+
 async def principal_of(request: web.Request, *rights: Right) -> Principal:
     """Whoever the request speaks for, who must have one of `rights` where any are named.
 
@@ -125,17 +146,6 @@ async def principal_of(request: web.Request, *rights: Right) -> Principal:
     if rights and principal.rights.isdisjoint(rights):
         principal.require(rights[0])
     return principal
-
-
-async def identify(request: web.Request) -> Principal:
-    """Whoever the request speaks for; a user of several accounts has not chosen one yet.
-
-    Raises Unauthenticated.
-    """
-    secret = secret_of(request)
-    if not secret:
-        raise errors.Unauthenticated("a token is needed: Authorization: Bearer TOKEN")
-    return await request.app[ACCOUNTS].authenticate(secret)
 
 
 def _chosen(request: web.Request, principal: Principal) -> Principal:

@@ -1,4 +1,4 @@
-"""The routes of the web page: five shells, the login form and the static files."""
+"""The routes of the web page: six shells, the login form and the static files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def add_routes(app: web.Application) -> None:
-    """Serve `/`, `/projects/{id}`, its deliveries, `/builds/{id}`, `GET /login` and `/static/…`.
+    """Serve `/`, `/projects/{id}`, its deliveries, `/builds/{id}`, `/api/docs`, `GET /login` and
+    `/static/…`.
 
     The pages hold no data and are served to anyone; who may see what is the API's to decide.
     """
@@ -76,6 +77,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/projects/{id}", shell("project.html"))
     app.router.add_get("/projects/{id}/deliveries", shell("deliveries.html"))
     app.router.add_get("/builds/{id}", shell("build.html"))
+    app.router.add_get("/api/docs", shell("reference.html"))
     app.router.add_get("/login", login)
     app.router.add_get("/static/{version}/{name}", static_file)
 

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 LISTEN_HELP = "Where to serve (default 127.0.0.1:3000)."
 DATA_HELP = "Folder of the data (or PUSHROD_DATA; default ~/.local/share/pushrod)."
 
+auth_option = click.option(
+    "--auth",
+    type=click.Choice(["tokens", "none"]),
+    help="none: no tokens, on a loopback address (default tokens).",
+)
+
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help=DATA_HELP)
 @click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
+@auth_option
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="A TOML file of settings."
 )
-def coordinator(data: Path | None, listen: str | None, config: Path | None) -> None:
+def coordinator(
+    data: Path | None, listen: str | None, auth: str | None, config: Path | None
+) -> None:
     """Run the coordinator alone: pages, API, git and dispatch; agents join it.
 
     Prints `ready URL` once it serves. The first start writes DATA/admin-token.
@@ -34,7 +43,7 @@ def coordinator(data: Path | None, listen: str | None, config: Path | None) -> N
     from pushrod.serving import log_to_stderr
 
     log_to_stderr()
-    run(_serve(settings_from(data, listen, config)))
+    run(_serve(settings_from(data, listen, config, auth=auth)))
 
 
 async def _serve(settings: Settings) -> None:
@@ -52,16 +61,21 @@ def announce(url: str, settings: Settings) -> None:
     from pushrod.presentation import say
     from pushrod.serving import print_ready
 
-    say(f"log in at {url} with the token in {settings.data / ADMIN_TOKEN_NAME}")
+    if settings.auth == "none":
+        say(f"everybody on this machine may do everything at {url}, without a token")
+    else:
+        say(f"log in at {url} with the token in {settings.data / ADMIN_TOKEN_NAME}")
     print_ready(f"ready {url}")
 
 
-def settings_from(data: Path | None, listen: str | None, config: Path | None) -> Settings:
+def settings_from(
+    data: Path | None, listen: str | None, config: Path | None, *, auth: str | None = None
+) -> Settings:
     """The coordinator's settings. Raises CommandError for what can't be understood."""
     from coordinator.settings import SettingsError, load_settings
 
     try:
-        return load_settings(data, listen, config)
+        return load_settings(data, listen, config, auth=auth)
     except SettingsError as error:
         raise CommandError(f"settings: {' '.join(str(error).split())}") from error
 

@@ -15,6 +15,7 @@ from pushrod.commands.coordinator import (
     DATA_HELP,
     LISTEN_HELP,
     announce,
+    auth_option,
     serve_coordinator,
     settings_from,
 )
@@ -42,9 +43,12 @@ def default_slots() -> int:
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help=DATA_HELP)
 @click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
+@auth_option
 @click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
 @click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
-def up(data: Path | None, listen: str | None, engine: str, slots: int | None) -> None:
+def up(
+    data: Path | None, listen: str | None, auth: str | None, engine: str, slots: int | None
+) -> None:
     """Run coordinator, one agent and the engine, all local.
 
     Prints `ready URL` once it serves and the agent is there. Ctrl-C drains; a second one cancels
@@ -54,7 +58,7 @@ def up(data: Path | None, listen: str | None, engine: str, slots: int | None) ->
     from pushrod.serving import log_to_stderr
 
     log_to_stderr()
-    settings = settings_from(data, listen, None)
+    settings = settings_from(data, listen, None, auth=auth)
     run(_run_watched(settings, LocalAgent(engine=engine, slots=slots or default_slots())))
 
 

@@ -15,7 +15,6 @@ from coordinator.api.middleware import (
     PRINCIPAL,
     TENANT_HEADER,
     identify,
-    secret_of,
     subprotocol_value,
 )
 from coordinator.api.tracing import TRACE_ID
@@ -77,7 +76,7 @@ async def _check(
 async def _who(request: web.Request) -> tuple[Principal | None, Unauthenticated | None]:
     """Whoever asks, or why that is not known."""
     try:
-        return (await identify(request) if secret_of(request) else None), None
+        return await identify(request), None
     except Unauthenticated as refusal:
         return None, refusal
 
