@@ -16,10 +16,12 @@ from coordinator.api import (
     agents,
     deliveries,
     git,
+    lfs,
     reference,
     runner,
     secrets,
     session,
+    source_parts,
     steps,
     tokens,
     users,
@@ -38,15 +40,18 @@ from coordinator.api.context import (
     GIT,
     HELD_BUILDS,
     INGEST,
+    LFS,
     LOGS,
     PROJECTS,
     RUNNER,
     SECRETS,
+    SOURCE_PARTS,
     USERS,
 )
 from coordinator.api.dialects import build_execution, build_execution_rules, build_server
 from coordinator.api.middleware import answer_errors
 from coordinator.api.tracing import trace_requests
+from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
@@ -62,23 +67,29 @@ from coordinator.services.credentials import Credentials
 from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.forge_source import ForgeSource
 from coordinator.services.held_builds import HeldBuilds
+from coordinator.services.housekeeping import Housekeeping
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
+from coordinator.services.lfs import Lfs
 from coordinator.services.logins import Logins
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_parts import SourceParts
 from coordinator.services.users import Users
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from coordinator.timer import Timer
 from coordinator.web import pages
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
 STOP_SECONDS = 10.0
+HOUR_SECONDS = 3600.0
 LEFTOVER_SECONDS = 5.0
 """The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
@@ -109,6 +120,8 @@ class Services:
     deletions: Deletions
     build_logs: BuildLogs
     held_builds: HeldBuilds
+    lfs: Lfs
+    source_parts: SourceParts
     git: GitHttpBackend
 
 
@@ -141,6 +154,7 @@ async def _serve(
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.deletions.run(), name="deletions"),
+            tasks.create_task(_timer(services).run(), name="timer"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
         ready()
@@ -150,8 +164,18 @@ async def _serve(
         for task in background:
             task.cancel()
     async with asyncio.timeout(STOP_SECONDS):
+        await services.source_parts.close()
         await services.git.close()
         await services.runner.drain()
+
+
+def _timer(services: Services) -> Timer:
+    housekeeping = Housekeeping(services.core)
+    timer = Timer()
+    timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    hour = services.core.settings.tidy_hour
+    timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
+    return timer
 
 
 @asynccontextmanager
@@ -176,8 +200,10 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             public_url=url,
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core, Logins(core))
-        builds = Builds(core, dispatch)
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
+        runner = Runner(core, dispatch, logs)
+        forge_source = ForgeSource(core, credentials)
+        builds = Builds(core, dispatch, forge_source)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -187,17 +213,19 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             projects=Projects(core),
             builds=builds,
             dispatch=dispatch,
-            runner=Runner(core, dispatch, logs),
+            runner=runner,
             logs=logs,
             artifacts=Artifacts(core),
             ingest=ingest,
             credentials=credentials,
-            deliveries=Deliveries(core, ingest, credentials),
+            deliveries=Deliveries(core, ingest, forge_source),
             secrets=Secrets(core),
             users=Users(core, accounts),
             deletions=Deletions(core),
             build_logs=BuildLogs(core),
             held_builds=HeldBuilds(core, builds),
+            lfs=Lfs(core),
+            source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -213,12 +241,20 @@ def _remotes(settings: Settings) -> GitRemotes:
         settings.data / "repositories",
         settings.data / "fetching",
         policy=settings.remote_policy,
-        limits=FetchLimits(
-            seconds=settings.fetch_seconds,
-            stalled_seconds=settings.fetch_stalled_seconds,
-            max_bytes=settings.max_fetch_bytes,
-        ),
+        limits=_fetch_limits(settings),
         known_hosts=settings.ssh_known_hosts,
+    )
+
+
+def _remote_lfs(settings: Settings) -> HttpRemoteLfs:
+    return HttpRemoteLfs(policy=settings.remote_policy, limits=_fetch_limits(settings))
+
+
+def _fetch_limits(settings: Settings) -> FetchLimits:
+    return FetchLimits(
+        seconds=settings.fetch_seconds,
+        stalled_seconds=settings.fetch_stalled_seconds,
+        max_bytes=settings.max_fetch_bytes,
     )
 
 
@@ -237,6 +273,8 @@ def make_app(services: Services) -> web.Application:
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
     app[SECRETS] = services.secrets
+    app[LFS] = services.lfs
+    app[SOURCE_PARTS] = services.source_parts
     app[GIT] = services.git
     app[USERS] = services.users
     app[DELETIONS] = services.deletions
@@ -247,8 +285,9 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server, build_execution)
-    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, users, webhooks)
-    for module in (*dialects, *modules, reference, pages):
+    of_people = (deliveries, git, lfs, secrets, session, steps, tokens, users, webhooks)
+    of_agents = (agents, runner, source_parts)
+    for module in (*dialects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)
     return app
 

@@ -16,10 +16,12 @@ from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.ingest import Ingest
+from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_parts import SourceParts
 from coordinator.services.users import Users
 
 CORE = web.AppKey("core", Core)
@@ -39,3 +41,5 @@ SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
+LFS = web.AppKey("lfs", Lfs)
+SOURCE_PARTS = web.AppKey("source_parts", SourceParts)

@@ -40,6 +40,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.TooMany: 429,
+    errors.NotYet: 503,
 }
 
 

@@ -14,7 +14,7 @@ import obstore
 from obstore.store import ObjectStore
 
 from coordinator.objects.stores import make_durable
-from coordinator.ports import Arrived, Blob, BlobTooLarge
+from coordinator.ports import Arrived, Blob, BlobDiffers, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
@@ -38,10 +38,13 @@ class ObjectBlobStore:
         chunks: AsyncIterator[bytes],
         *,
         max_bytes: int,
+        sha256: str | None = None,
         arrived: Arrived | None = None,
     ) -> Blob:
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             blob = await _receive(chunks, spool, max_bytes)
+            if sha256 not in (None, blob.sha256):
+                raise BlobDiffers(f"it has the sha256 {blob.sha256}, not {sha256}")
             if arrived is not None:
                 await arrived(blob.sha256)
             key = _key(account_id, blob.sha256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Build, Project, WorkflowRecord
@@ -44,16 +44,14 @@ class HeldBuilds:
 
     async def _at_commit(self, project: Project, origin: Origin) -> Origin:
         """A repository without any commit is no obstacle: a workflow may need no source."""
-        if origin.commit_hash is None:
-            branch, refs = await self.builds.branches(project, origin)
-            sha = refs.get(f"refs/heads/{branch}")
-            if sha is None and any(ref.startswith("refs/heads/") for ref in refs):
-                raise Invalid(
-                    f"the repository has no branch {str(branch)[:200]!r}: push it first",
-                    details=[{"path": "branch", "message": "no such branch"}],
-                )
-            origin = replace(origin, commit_hash=sha)
+        if origin.commit_hash is None and not await self._is_empty(project):
+            origin = await self.builds.at_a_branch(project, origin)
         return await self.builds.checked_origin(project, origin)
+
+    async def _is_empty(self, project: Project) -> bool:
+        if project.repo_url is not None:
+            return False
+        return not await self.core.repositories.refs(project.id)
 
     async def _choose(
         self, project: Project, wanted: str | None, commit: str | None

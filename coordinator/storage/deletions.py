@@ -11,7 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.model import Build, attempt_id
 from coordinator.storage.rows import reader
-from coordinator.storage.tables import artifacts, attempts, doomed_objects, steps
+from coordinator.storage.tables import (
+    artifacts,
+    attempts,
+    doomed_objects,
+    lfs_objects,
+    projects,
+    steps,
+)
 
 
 class ObjectKind(StrEnum):
@@ -87,12 +94,20 @@ async def forget_doomed(connection: AsyncConnection, doomed: Sequence[DoomedObje
 
 
 async def is_referred_to(connection: AsyncConnection, account_id: str, sha256: str) -> bool:
-    """Whether an artifact of the account has these bytes."""
-    query = (
+    """Whether an artifact or an LFS object of the account has these bytes."""
+    of_artifacts = (
         sa.select(sa.literal(1))
         .select_from(artifacts)
         .join(steps, steps.c.id == artifacts.c.step_id)
         .where(artifacts.c.sha256 == sha256, steps.c.account_id == account_id)
-        .limit(1)
     )
-    return (await connection.execute(query)).first() is not None
+    of_lfs = (
+        sa.select(sa.literal(1))
+        .select_from(lfs_objects)
+        .join(projects, projects.c.id == lfs_objects.c.project_id)
+        .where(lfs_objects.c.oid == sha256, projects.c.account_id == account_id)
+    )
+    for query in (of_artifacts, of_lfs):
+        if (await connection.execute(query.limit(1))).first() is not None:
+            return True
+    return False

@@ -36,6 +36,7 @@ CODES: Mapping[int, str] = {
     413: "PAYLOAD_TOO_LARGE",
     429: "TOO_MANY_REQUESTS",
     500: "INTERNAL_SERVER_ERROR",
+    503: "SERVICE_UNAVAILABLE",
 }
 FIELD_NAMES = {"commitHash": "git_commit", "branch": "git_branch"}
 """What the services call a field, and what this document calls it."""
