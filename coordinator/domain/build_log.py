@@ -9,6 +9,7 @@ the first 4096 bytes were.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -117,37 +118,41 @@ def lines_of(frames: Iterable[tuple[int, Frame]], *, ended: bool) -> list[Line]:
     What is not ended yet by a line's end is left for later, unless the attempt has `ended` and
     the run reaches its end. A change between stdout and stderr ends a line too.
     """
+    run = _Run(list(frames))
     lines: list[Line] = []
-    pending, pending_frame, at = b"", None, 0
-    for offset, frame in frames:
-        if pending_frame is not None and frame.stream is not pending_frame.stream and pending:
-            lines += _pieces(pending, pending_frame, at, line_end=0)
+    pending, at = b"", 0
+    for offset, frame in run.frames:
+        if pending and run.frame_at(at).stream is not frame.stream:
+            lines += run.lines(pending, at, line_end=0)
             pending = b""
         start = offset - len(pending)
-        pieces = (pending + frame.data).split(b"\n")
-        for index, piece in enumerate(pieces[:-1]):
-            # The first one began with the frame that is pending.
-            source = pending_frame if index == 0 and pending and pending_frame else frame
-            lines += _pieces(piece, source, start, line_end=1)
-            start += len(piece) + 1
-        if not pending or len(pieces) > 1:
-            pending_frame = frame
-        pending, at = pieces[-1], start
+        *whole, pending = (pending + frame.data).split(b"\n")
+        for text in whole:
+            lines += run.lines(text, start, line_end=1)
+            start += len(text) + 1
+        at = start
         while len(pending) > MAX_MESSAGE_BYTES:
             cut = _cut(pending)
-            lines += _pieces(pending[:cut], pending_frame or frame, at, line_end=0)
-            pending, at, pending_frame = pending[cut:], at + cut, frame
-    if pending and ended and pending_frame is not None:
-        lines += _pieces(pending, pending_frame, at, line_end=0)
-    return lines
+            lines += run.lines(pending[:cut], at, line_end=0)
+            pending, at = pending[cut:], at + cut
+    return [*lines, *run.lines(pending, at, line_end=0)] if pending and ended else lines
 
 
-def _pieces(text: bytes, frame: Frame, start: int, *, line_end: int) -> Iterator[Line]:
-    while len(text) > MAX_MESSAGE_BYTES:
-        cut = _cut(text)
-        yield _line(text[:cut], frame, start + cut)
-        text, start = text[cut:], start + cut
-    yield _line(text, frame, start + len(text) + line_end)
+class _Run:
+    def __init__(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        self.frames = frames
+        self._offsets = [offset for offset, _ in frames]
+
+    def frame_at(self, offset: int) -> Frame:
+        return self.frames[bisect_right(self._offsets, offset) - 1][1]
+
+    def lines(self, text: bytes, start: int, *, line_end: int) -> Iterator[Line]:
+        """One, or the pieces of a long one, each of the frame in which it begins."""
+        while len(text) > MAX_MESSAGE_BYTES:
+            cut = _cut(text)
+            yield _line(text[:cut], self.frame_at(start), start + cut)
+            text, start = text[cut:], start + cut
+        yield _line(text, self.frame_at(start), start + len(text) + line_end)
 
 
 def _cut(text: bytes) -> int:
