@@ -145,6 +145,41 @@ def test_the_estimate_of_a_running_build_is_in_the_future_of_its_start(member: M
     member.pushrod.api.wait_finished(build)
 
 
+def test_users_are_kept_by_the_command_line(member: Member, tmp_path: Path) -> None:
+    def user(*arguments: str, given: str = "") -> str:
+        ran = member.pushrod.command("user", *arguments, given=given)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def log_in(password: str) -> int:
+        body = {"email": "bob@example.org", "password": password}
+        return member.pushrod.api.request("POST", "/api/v1/auth/login", body)[0]
+
+    (tmp_path / "password").write_text("first password\n")
+    file = ("--password-file", str(tmp_path / "password"))
+    made = json.loads(user("create", "Bob@example.org", "--role", "viewer", *file, "--json"))
+    assert made["email"] == "bob@example.org"
+    assert log_in("first password") == 200
+    user("password", "bob@example.org", given="second password")
+    assert (log_in("first password"), log_in("second password")) == (401, 200)
+    user("disable", "bob@example.org")
+    assert log_in("second password") == 401
+    listed = {one["email"]: one for one in json.loads(user("list", "--json"))}
+    assert listed["bob@example.org"]["disabled"] is True
+    assert "viewer in default" in user("list")
+    user("enable", made["id"])
+    user("role", "bob@example.org", "developer", "--account", "default")
+    user("role", "bob@example.org", "none", "--account", "default")
+    assert json.loads(user("list", "--json"))[0]["memberships"] == []
+    assert log_in("second password") == 200
+    user("rotate-keys")
+    refused = member.pushrod.command("user", "create", "x@example.org", given="short")
+    assert refused.returncode != 0
+    assert "8" in refused.stderr
+    refused = member.pushrod.command("user", "disable", "nobody@example.org")
+    assert "no such user" in refused.stderr
+
+
 # The guide's page
 
 

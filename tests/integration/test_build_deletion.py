@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from tests.integration.coordinator_fixture import (
     step_of,
 )
 from tests.integration.execution_fixture import Tenant, new_chain, new_member
+from tests.integration.list_fixture import wrong_counts
 
 
 @pytest.fixture
@@ -91,6 +93,7 @@ async def test_nothing_of_a_deleted_build_is_left(
     assert objects(coordinator) == set()
     for table in ("builds", "steps", "attempts", "artifacts"):
         assert rows(coordinator, table) == 0, table
+    assert wrong_counts(coordinator.data / "pushrod.db") == []
     step = f"/api/steps/{build['stepId']}"
     for path in (f"{step}/log", f"{step}/artifacts", f"{step}/artifacts/out"):
         (await admin.get(path)).expect(404)
@@ -113,6 +116,19 @@ async def test_bytes_that_another_build_has_too_stay(
     await delete(maintainer, second)
     await swept(coordinator)
     assert blobs(coordinator) == 0
+
+
+async def test_bytes_that_are_an_lfs_object_too_stay(
+    coordinator: Coordinator, admin: Caller, maintainer: Tenant, project: dict[str, Any]
+) -> None:
+    content = b"pushed by git lfs"
+    oid = hashlib.sha256(content).hexdigest()
+    place = f"/git/{project['account']}/{project['slug']}.git/info/lfs/objects/{oid}"
+    (await admin.call("PUT", place, data=content)).expect(200)
+    build = await run(admin, maintainer, project, b"x\n", out=content)
+    await delete(maintainer, build)
+    await swept(coordinator)
+    assert (await admin.get(place)).expect(200).body == content
 
 
 async def test_the_same_bytes_of_another_account_are_its_own(

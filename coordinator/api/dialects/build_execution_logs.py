@@ -40,6 +40,7 @@ MAX_CLIENT_MESSAGE_BYTES = 4096
     summary="Get a build's logs",
     returns=LogPage,
     streams=NDJSON,
+    allow_head=False,
 )
 async def get_logs(
     request: web.Request, principal: Principal, query: LogsQuery
@@ -77,14 +78,22 @@ async def _follow(
         # What is wrong is said before the first byte: after it there is only the end.
         page = await anext(pages)
         await response.prepare(request)
-        await _write(response, page)
         try:
+            await _write(response, page)
             async for page in pages:
                 await _write(response, page)
-        except (NotFound, Unauthenticated):
-            return response  # deleted, or no longer allowed: the stream is cut off
-    await response.write_eof()
+        except (NotFound, Unauthenticated, TimeoutError):
+            _cut_off(request)  # deleted, no longer allowed, or a reader that takes nothing
+            return response
+    if not page.complete:
+        _cut_off(request)  # the coordinator stops: it must not look like the end
     return response
+
+
+def _cut_off(request: web.Request) -> None:
+    """End the connection in the middle, so that nobody takes what came for all there is."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _write(response: web.StreamResponse, page: Page) -> None:
@@ -119,6 +128,8 @@ async def stream_logs(
         listening = asyncio.create_task(_listen(socket))
         try:
             await _send_all(socket, page, pages)
+        except TimeoutError:
+            _cut_off(request)  # it comes again with its cursor
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
@@ -146,8 +157,8 @@ async def _send_all(
         await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"build deleted")
     except Unauthenticated:
         await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"token ended")
-    except (TimeoutError, ConnectionError):
-        return  # too slow, or gone: it comes again with its cursor
+    except ConnectionError:
+        return  # it is gone, and comes again with its cursor
 
 
 async def _send(socket: web.WebSocketResponse, page: Page) -> None:
