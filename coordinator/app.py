@@ -18,6 +18,7 @@ from coordinator.api import (
     git,
     lfs,
     reference,
+    registries,
     runner,
     secrets,
     session,
@@ -43,6 +44,7 @@ from coordinator.api.context import (
     LFS,
     LOGS,
     PROJECTS,
+    REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
     SOURCE_PARTS,
@@ -77,6 +79,7 @@ from coordinator.services.logins import Logins
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
+from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
@@ -115,6 +118,7 @@ class Services:
     ingest: Ingest
     credentials: Credentials
     deliveries: Deliveries
+    registry_logins: RegistryLogins
     secrets: Secrets
     users: Users
     deletions: Deletions
@@ -219,6 +223,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             ingest=ingest,
             credentials=credentials,
             deliveries=Deliveries(core, ingest, forge_source),
+            registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             users=Users(core, accounts),
             deletions=Deletions(core),
@@ -272,6 +277,7 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
+    app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
@@ -285,7 +291,8 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server, build_execution)
-    of_people = (deliveries, git, lfs, secrets, session, steps, tokens, users, webhooks)
+    of_accounts = (registries, secrets, session, tokens, users)
+    of_people = (deliveries, git, lfs, steps, webhooks, *of_accounts)
     of_agents = (agents, runner, source_parts)
     for module in (*dialects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)

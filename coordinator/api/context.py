@@ -19,6 +19,7 @@ from coordinator.services.ingest import Ingest
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.projects import Projects
+from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
@@ -37,6 +38,7 @@ USERS = web.AppKey("users", Users)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
 HELD_BUILDS = web.AppKey("held_builds", HeldBuilds)
+REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 CREDENTIALS = web.AppKey("credentials", Credentials)
