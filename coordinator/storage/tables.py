@@ -97,6 +97,37 @@ tokens = sa.Table(
     ),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    _id(),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("administrator", sa.Boolean, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Index("ix_memberships_account_id", "account_id"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    _id(),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("retired_at", Instant),
+)
+
 projects = sa.Table(
     "projects",
     metadata,
@@ -203,6 +234,8 @@ builds = sa.Table(
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "number"),
+    # What a workflow's steps took last, for the estimate of a running build's end.
+    sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
     # The lists of storage.build_lists. What is beside the order's key is there so that no row has
     # to be read for one that is skipped.
     sa.Index("ix_builds_listed", "created_at", "id", "state"),
@@ -327,6 +360,15 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+    sa.Index("ix_artifacts_sha256", "sha256"),
+)
+
+doomed_objects = sa.Table(
+    "doomed_objects",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
 )
 
 cache_generations = sa.Table(
