@@ -43,14 +43,21 @@ from coordinator.api.context import (
     INGEST,
     LFS,
     LOGS,
+    MODULES,
     PROJECTS,
     REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
     SOURCE_PARTS,
     USERS,
+    WHOLE_LOGS,
 )
-from coordinator.api.dialects import build_execution, build_execution_rules, build_server
+from coordinator.api.dialects import (
+    build_execution,
+    build_execution_rules,
+    build_server,
+    build_synthesis,
+)
 from coordinator.api.middleware import answer_errors
 from coordinator.api.tracing import trace_requests
 from coordinator.git.remote_lfs import HttpRemoteLfs
@@ -77,6 +84,7 @@ from coordinator.services.keys import load_keys
 from coordinator.services.lfs import Lfs
 from coordinator.services.logins import Logins
 from coordinator.services.logs import Logs
+from coordinator.services.modules import Modules
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.registry_logins import RegistryLogins
@@ -84,6 +92,7 @@ from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
 from coordinator.services.users import Users
+from coordinator.services.whole_logs import WholeLogs
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.timer import Timer
@@ -111,6 +120,8 @@ class Services:
     accounts: Accounts
     projects: Projects
     builds: Builds
+    whole_logs: WholeLogs
+    modules: Modules
     dispatch: Dispatch
     runner: Runner
     logs: Logs
@@ -216,6 +227,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             accounts=accounts,
             projects=Projects(core),
             builds=builds,
+            whole_logs=WholeLogs(core),
+            modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
             logs=logs,
@@ -272,6 +285,8 @@ def make_app(services: Services) -> web.Application:
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
+    app[WHOLE_LOGS] = services.whole_logs
+    app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner
     app[LOGS] = services.logs
@@ -290,7 +305,7 @@ def make_app(services: Services) -> web.Application:
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    dialects = (build_server, build_execution)
+    dialects = (build_server, build_execution, build_synthesis)
     of_accounts = (registries, secrets, session, tokens, users)
     of_people = (deliveries, git, lfs, steps, webhooks, *of_accounts)
     of_agents = (agents, runner, source_parts)

@@ -18,16 +18,20 @@ from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.ingest import Ingest
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
+from coordinator.services.modules import Modules
 from coordinator.services.projects import Projects
 from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
 from coordinator.services.users import Users
+from coordinator.services.whole_logs import WholeLogs
 
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
+WHOLE_LOGS = web.AppKey("whole_logs", WholeLogs)
+MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 DISPATCH = web.AppKey("dispatch", Dispatch)
 RUNNER = web.AppKey("runner", Runner)
