@@ -25,6 +25,7 @@ from coordinator.domain.submodules import (
 )
 from coordinator.git.environment import git_environment
 from coordinator.git.process import git_process
+from coordinator.git.stored_files import store_files
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
 from pipelines_schema import MODULE_FILES
 
@@ -79,6 +80,8 @@ class HostedRepositories:
     def __init__(self, root: Path, *, max_input_bytes: int = DEFAULT_MAX_INPUT_BYTES) -> None:
         # As git's safe.directory: the operator named this folder, whoever owns it.
         pygit2.settings.owner_validation = False
+        # What a build is made of must be there after a power cut, as the build itself is.
+        pygit2.settings.enable_fsync_gitdir(True)
         self._root = root
         self._max_input_bytes = max_input_bytes
 
@@ -112,6 +115,12 @@ class HostedRepositories:
         Raises: CommitMissing.
         """
         return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def store_files(
+        self, project_id: str, files: Mapping[str, str], *, name: str, message: str
+    ) -> str:
+        path = self.path(project_id)
+        return await asyncio.to_thread(_store_files, path, files, name, message)
 
     async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
         """As `workflow_files`. Raises: CommitMissing."""
@@ -251,6 +260,11 @@ def _values_of_ref(path: Path, ref: str, old: str | None, new: str) -> list[str]
                 if str(entry.oid_old) == before:
                     return values[::-1] if len(values) <= MAX_VALUES_AT_ONCE else [new]
         return [new]
+
+
+def _store_files(path: Path, files: Mapping[str, str], name: str, message: str) -> str:
+    with _opened(path) as repository:
+        return store_files(repository, files, ref=OWN_REFS + name, message=message)
 
 
 def _default_branch(path: Path) -> str | None:
