@@ -77,11 +77,11 @@ class Registry:
 
 def in_engine_network(command: list[str]) -> str:
     return subprocess.run(
-        [*_entering(), *command], check=True, capture_output=True, text=True, timeout=30
+        [*entering(), *command], check=True, capture_output=True, text=True, timeout=30
     ).stdout
 
 
-def _entering() -> list[str]:
+def entering() -> list[str]:
     record = read_record(engine_places().record)
     assert record is not None
     assert record.init is not None
@@ -106,7 +106,7 @@ def registry_with_password(folder: Path) -> Iterator[Registry]:
     root = EngineRoot(folder=Path(record.packages))
     program = root.program("docker-registry")
     with subprocess.Popen(
-        [*_entering(), str(program), "serve", str(folder / "registry.json")],
+        [*entering(), str(program), "serve", str(folder / "registry.json")],
         env=root.environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
