@@ -191,6 +191,17 @@ async def test_a_build_goes_from_pending_over_building_to_succeeded(
     assert datetime.fromisoformat(ended["created_at"])
 
 
+async def test_a_build_whose_agent_was_lost_is_still_building(
+    admin: Caller, agent: AgentCaller
+) -> None:
+    build = await start(admin)
+    spec = await take(agent)
+    (await agent.complete(spec, status="failed", reason="lost")).expect(200)
+    assert (await status(admin, build))["status"] == "BUILDING"
+    (await agent.complete(await take(agent))).expect(200)
+    assert (await status(admin, build))["status"] == "SUCCEEDED"
+
+
 async def test_a_failed_build_says_in_the_documents_words_why(
     admin: Caller, agent: AgentCaller
 ) -> None:

@@ -7,6 +7,7 @@ from aiohttp import web
 from coordinator.api.context import ACCOUNTS, CORE, DEPLOYMENTS, SOURCE_BUILDS
 from coordinator.api.dialects.image_builds_models import (
     BUILD_STATUS,
+    BuildStatus,
     DeploymentCreate,
     DeploymentShown,
     ImageBuildCreate,
@@ -15,7 +16,7 @@ from coordinator.api.dialects.image_builds_models import (
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.image_builds import ImageRequest
 from coordinator.domain.lifecycle import FINISHED_STEP
-from coordinator.domain.model import Account
+from coordinator.domain.model import Account, Step
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services.deployments import DeploymentRequest, DeploymentView
 from coordinator.services.source_builds import ImageBuildView
@@ -165,7 +166,7 @@ def _build(request: web.Request, found: ImageBuildView) -> ImageBuildShown:
     finished = step.finished_at if step and step.state in FINISHED_STEP else None
     return ImageBuildShown(
         id=record.id,
-        status=BUILD_STATUS[step.state] if step else "FAILED",
+        status=_build_status(step),
         image=record.image,
         error=found.error,
         created_at=record.created_at,
@@ -176,6 +177,14 @@ def _build(request: web.Request, found: ImageBuildView) -> ImageBuildShown:
         framework=record.framework,
         build_url=f"{request.app[CORE].public_url}/builds/{record.build_id}",
     )
+
+
+def _build_status(step: Step | None) -> BuildStatus:
+    """What was begun stays so: that an agent was lost meanwhile is no way back to PENDING."""
+    if step is None:
+        return "FAILED"
+    status = BUILD_STATUS[step.state]
+    return "BUILDING" if status == "PENDING" and step.attempt > 0 else status
 
 
 def _deployment(request: web.Request, found: DeploymentView) -> DeploymentShown:
