@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
 
@@ -19,6 +19,8 @@ from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
     LeaseRef,
+    LfsObject,
+    LfsRequest,
     PollRequest,
     PollResponse,
     RegisterRequest,
@@ -26,6 +28,7 @@ from pipelines_schema.contract import (
     RenewRequest,
     RenewResponse,
     StepSpec,
+    SubmodulesResponse,
     WireModel,
 )
 
@@ -176,6 +179,30 @@ class CoordinatorClient:
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise CoordinatorUnavailableError(_sentence(error)) from error
 
+    async def submodules(self, spec: StepSpec) -> SubmodulesResponse:
+        """Those of the step's commit, once the coordinator has their commits."""
+        path = f"api/runner/{_quoted(spec.step_id)}/submodules?epoch={spec.epoch}"
+        async with self._call("GET", path, spec.token, seconds=CALL_SECONDS) as response:
+            return await _read_answer(response, path, SubmodulesResponse)
+
+    async def bring_lfs(self, spec: StepSpec, request: LfsRequest) -> None:
+        """Returns once the coordinator has the objects."""
+        path = f"api/runner/{_quoted(spec.step_id)}/lfs?epoch={spec.epoch}"
+        async with self._call(
+            "POST", path, spec.token, json=request.to_json(), seconds=CALL_SECONDS
+        ):
+            return
+
+    def get_lfs(
+        self, spec: StepSpec, submodule: str, item: LfsObject
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Lend an object's bytes as they come."""
+        path = (
+            f"api/runner/{_quoted(spec.step_id)}/lfs/{item.oid}?epoch={spec.epoch}"
+            f"&size={item.size}&submodule={quote(submodule, safe='')}"
+        )
+        return self.get_artifact(spec, path)
+
     async def _post(
         self,
         path: str,
@@ -188,16 +215,7 @@ class CoordinatorClient:
         async with self._call(
             "POST", path, token, json=request.to_json(), seconds=seconds
         ) as response:
-            try:
-                body = await response.read()
-                return answer.model_validate_json(body)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise CoordinatorUnavailableError(_sentence(error)) from error
-            except pydantic.ValidationError as error:
-                problem = (
-                    f"the answer of {path} can't be understood: {error.error_count()} problems"
-                )
-                raise CallRefusedError(response.status, problem) from error
+            return await _read_answer(response, path, answer)
 
     @asynccontextmanager
     async def _call(
@@ -221,6 +239,16 @@ class CoordinatorClient:
             if not 200 <= response.status < 300:
                 raise await _error_of(response)
             yield response
+
+
+async def _read_answer(response: aiohttp.ClientResponse, path: str, answer: type[Answer]) -> Answer:
+    try:
+        return answer.model_validate_json(await response.read())
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise CoordinatorUnavailableError(_sentence(error)) from error
+    except pydantic.ValidationError as error:
+        problem = f"the answer of {path} can't be understood: {error.error_count()} problems"
+        raise CallRefusedError(response.status, problem) from error
 
 
 async def _error_of(response: aiohttp.ClientResponse) -> CoordinatorError:

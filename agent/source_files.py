@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pygit2
@@ -12,6 +14,8 @@ from pygit2.enums import FileMode
 
 from agent.journal import remove_folder
 from agent.sources import SourceError, WorkTree
+from agent.tree_contents import TreeContents
+from pipelines_schema.lfs_pointer import pointed_object
 
 logger = logging.getLogger(__name__)
 
@@ -31,76 +35,152 @@ def has_commit(mirror: Path, commit: str) -> bool:
         return False
 
 
-def rewrite(mirror: Path, tree: WorkTree, before: str | None, commit: str) -> None:
-    """Make the tree's files those of the commit. Raises SourceError."""
-    try:
+def rewrite(mirror: Path, tree: WorkTree, before: str | None, commit: str) -> TreeContents:
+    """Make the tree's files those of the commit; `seal` ends it. Raises SourceError."""
+    with _explained(commit):
         tree.commit_file.unlink(missing_ok=True)
         repository = pygit2.Repository(str(mirror))
         new = repository[commit].peel(pygit2.Tree)
-        if not _changed_in_place(repository, tree, before, new):
+        contents = _changed_in_place(repository, tree, before, new)
+        if contents is None:
+            contents = TreeContents()
             remove_folder(tree.folder)
             tree.files.mkdir(parents=True)
-            _Rewriting(repository, tree.files).apply(None, new)
+            _Rewriting(repository, tree.files, contents).apply(None, new)
+        return contents
+
+
+def seal(tree: WorkTree, commit: str, contents: TreeContents) -> None:
+    """The tree is whole: a later process may build on it. Raises SourceError."""
+    with _explained(commit):
+        contents.save(tree.contents_file)
         tree.commit_file.write_text(commit, "ascii")
+
+
+def lay_submodule(mirror: Path, tree: WorkTree, contents: TreeContents, path: str) -> None:
+    """Fill the folder of a submodule that the trees name. Raises SourceError."""
+    commit = contents.gitlinks[path]
+    with _explained(f"{commit} (submodule {path})"):
+        repository = pygit2.Repository(str(mirror))
+        rewriting = _Rewriting(repository, tree.files, contents)
+        rewriting.empty(path)
+        rewriting.apply(None, repository[commit].peel(pygit2.Tree), below=path)
+        contents.laid[path] = commit
+
+
+def empty_submodule(tree: WorkTree, contents: TreeContents, path: str) -> None:
+    """A submodule that is not wanted (any more) is an empty folder. Raises SourceError."""
+    with _explained(f"submodule {path}"):
+        _Rewriting(None, tree.files, contents).empty(path)
+
+
+def restore(
+    mirror: Path, tree: WorkTree, contents: TreeContents, submodule: str, path: str, commit: str
+) -> None:
+    """Give a file the bytes that it has in a commit of its repository. Raises SourceError."""
+    with _explained(f"{commit} ({path})"):
+        repository = pygit2.Repository(str(mirror))
+        name = path.removeprefix(submodule + "/") if submodule else path
+        entry = _entry_at(repository, commit, os.fsencode(name))
+        _Rewriting(repository, tree.files, contents).write(path, entry)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pygit2.GitError, KeyError, ValueError) as error:
-        raise SourceError(f"the source at {commit} can't be laid out: {error}") from error
+        raise SourceError(f"the source at {what} can't be laid out: {error}") from error
 
 
 def _changed_in_place(
     repository: pygit2.Repository, tree: WorkTree, before: str | None, new: pygit2.Tree
-) -> bool:
-    """Rewrite what differs from the commit before; False if that commit is no longer known."""
-    if before is None or not tree.files.is_dir():
-        return False
+) -> TreeContents | None:
+    """Rewrite what differs from the commit before; None if that commit is no longer known."""
+    contents = TreeContents.load(tree.contents_file)
+    if before is None or contents is None or not tree.files.is_dir():
+        return None
     try:
         old = repository[before].peel(pygit2.Tree)
-        _Rewriting(repository, tree.files).apply(old, new)
+        _Rewriting(repository, tree.files, contents).apply(old, new)
     except (OSError, KeyError, ValueError, pygit2.GitError) as error:
         logger.info("work tree %s is made anew: %r", tree.folder, error)
-        return False
-    return True
+        return None
+    return contents
 
 
 class _Rewriting:
     """Applies the difference of two trees to a folder; subtrees that are equal aren't looked at."""
 
-    def __init__(self, repository: pygit2.Repository, root: Path) -> None:
+    def __init__(
+        self, repository: pygit2.Repository | None, root: Path, contents: TreeContents
+    ) -> None:
         self._repository = repository
         self._root = os.fsencode(root)
+        self._contents = contents
 
-    def apply(self, old: pygit2.Tree | None, new: pygit2.Tree) -> None:
-        todo = [(self._root, old, new)]
+    def empty(self, path: str) -> None:
+        """Make a submodule's folder an empty one; it stays a place for a submodule."""
+        commit = self._contents.gitlinks[path]
+        folder = os.path.join(self._root, os.fsencode(path))
+        self._remove(folder)
+        os.mkdir(folder, 0o755)
+        self._contents.gitlinks[path] = commit
+
+    def write(self, path: str, entry: pygit2.Object) -> None:
+        """Write one file anew."""
+        full = os.path.join(self._root, os.fsencode(path))
+        self._remove(full)
+        self._write(full, entry)
+
+    def apply(self, old: pygit2.Tree | None, new: pygit2.Tree, *, below: str = "") -> None:
+        """From `old` to `new`, in the folder `below` the root."""
+        start = os.path.join(self._root, os.fsencode(below)) if below else self._root
+        todo = [(start, old, new)]
         while todo:
             folder, before, after = todo.pop()
             had = _entries(before)
             wanted = _entries(after)
             for name in had.keys() - wanted.keys():
-                _remove(os.path.join(folder, name))
+                self._remove(os.path.join(folder, name))
             for name, entry in wanted.items():
                 path = os.path.join(folder, name)
                 earlier = had.get(name)
                 if earlier is not None and _same(earlier, entry):
                     continue
                 if entry.filemode == FileMode.TREE:
-                    below = self._enter(path, earlier)
-                    todo.append((path, below, self._repository[entry.id].peel(pygit2.Tree)))
+                    inner = self._enter(path, earlier)
+                    todo.append((path, inner, self._object(entry).peel(pygit2.Tree)))
                 else:
-                    _remove(path)
+                    self._remove(path)
                     self._write(path, entry)
 
     def _enter(self, path: bytes, earlier: pygit2.Object | None) -> pygit2.Tree | None:
         """Make the folder, unless it is there; return the tree it holds."""
         if earlier is not None and earlier.filemode == FileMode.TREE:
-            return self._repository[earlier.id].peel(pygit2.Tree)
-        _remove(path)
+            return self._object(earlier).peel(pygit2.Tree)
+        self._remove(path)
         os.mkdir(path, 0o755)
         return None
+
+    def _object(self, entry: pygit2.Object) -> pygit2.Object:
+        if self._repository is None:
+            raise KeyError(entry.id)
+        return self._repository[entry.id]
+
+    def _name(self, path: bytes) -> str:
+        return os.fsdecode(path[len(self._root) + 1 :])
+
+    def _remove(self, path: bytes) -> None:
+        self._contents.forget(self._name(path))
+        _remove(path)
 
     def _write(self, path: bytes, entry: pygit2.Object) -> None:
         if entry.filemode == FileMode.COMMIT:
             os.mkdir(path, 0o755)  # a submodule: an empty folder, as in a plain clone
+            self._contents.gitlinks[self._name(path)] = str(entry.id)
             return
-        data = self._repository[entry.id].peel(pygit2.Blob).data
+        data = self._object(entry).peel(pygit2.Blob).data
         if entry.filemode == FileMode.LINK:
             os.symlink(data, path)
             return
@@ -110,6 +190,16 @@ class _Rewriting:
         with open(number, "wb") as file:
             os.fchmod(number, mode)
             file.write(data)
+        if pointed := pointed_object(data):
+            self._contents.pointers[self._name(path)] = pointed
+
+
+def _entry_at(repository: pygit2.Repository, commit: str, name: bytes) -> pygit2.Object:
+    *folders, last = name.split(b"/")
+    tree = repository[commit].peel(pygit2.Tree)
+    for folder in folders:
+        tree = repository[_entries(tree)[folder].id].peel(pygit2.Tree)
+    return _entries(tree)[last]
 
 
 def _entries(tree: pygit2.Tree | None) -> dict[bytes, pygit2.Object]:

@@ -3,7 +3,8 @@
 A work tree is lent to any number of readers of its commit. It goes to another commit only when
 nobody reads, and then only what differs is rewritten: files that stay keep their times, so that
 incremental sync and cached builds have something to build on. There is no `.git` in it, and its
-bytes are those of the commit: no line-end conversion, no filters.
+bytes are those of the commit: no line-end conversion, no filters but Git LFS. Submodules and LFS
+files come from the coordinator (`source_parts`).
 
 `source_files` is imported with the first source: libgit2 takes 11 MB, which an idle agent spares.
 """
@@ -19,15 +20,19 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, Protocol, TypeVar
 
 from agent.journal import remove_folder
 from agent.lease import retry_delay_seconds
 from agent.settings import is_safe_name
-from pipelines_schema.contract import SourceSpec
+from pipelines_schema.contract import LfsObject, SourceSpec, SubmoduleRef
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,36 @@ class SourceError(Exception):
     """The source can't be had at that commit; the message says why."""
 
 
+class PartsError(SourceError):
+    """Its submodules or LFS files can't be had; the commit itself is fine."""
+
+
+class Parts(Protocol):
+    """What the coordinator knows of a commit besides its own files. Raise PartsError."""
+
+    async def submodules(self) -> Sequence[SubmoduleRef]:
+        """Outer ones first; the project's repository has their commits."""
+        ...
+
+    async def bring(self, submodule: str, objects: Sequence[LfsObject]) -> None:
+        """Let the coordinator fetch these LFS objects."""
+        ...
+
+    async def download(self, submodule: str, item: LfsObject, target: Path) -> None:
+        """Write an object that was brought to a file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A commit, and how to get at it."""
+
+    source: SourceSpec
+    token: str
+    parts: Parts | None
+    """None: submodules stay empty folders, LFS files pointers."""
+
+
 @dataclass(slots=True, kw_only=True)
 class WorkTree:
     """One folder and who reads it. Only touched from the event loop, under the project's lock."""
@@ -76,6 +111,10 @@ class WorkTree:
     @property
     def commit_file(self) -> Path:
         return self.folder / "commit"
+
+    @property
+    def contents_file(self) -> Path:
+        return self.folder / "contents.json"
 
 
 class Project:
@@ -122,11 +161,13 @@ class Project:
 class LentSource:
     """A protocol.SourceTree: holds its work tree until it has been read once, or `release`."""
 
-    def __init__(self, *, sources: Sources, project: Project, tree: WorkTree, commit: str) -> None:
+    def __init__(
+        self, *, sources: Sources, project: Project, tree: WorkTree, wanted: Wanted
+    ) -> None:
         self._sources = sources
         self._project = project
         self._tree = tree
-        self._commit = commit
+        self._wanted = wanted
         self._held = True
 
     @property
@@ -137,7 +178,7 @@ class LentSource:
     async def open(self) -> AsyncIterator[Path]:
         """Lend the folder. Opened again, it may be another, and SourceError may be raised."""
         if not self._held:
-            self._tree = await self._sources.lend(self._project, self._commit)
+            self._tree = await self._sources.lend(self._project, self._wanted)
             self._held = True
         try:
             yield self._tree.files
@@ -171,49 +212,44 @@ class Sources:
         """The projects whose source is here."""
         return [name for name, project in self._projects.items() if project.trees]
 
-    async def prepare(self, project_id: str, source: SourceSpec, token: str) -> LentSource:
+    async def prepare(
+        self, project_id: str, source: SourceSpec, token: str, parts: Parts | None = None
+    ) -> LentSource:
         """Fetch the commit if it isn't here and lend a work tree of it. Raises SourceError."""
         if not is_safe_name(project_id):
             raise SourceError(f"the project's id {project_id!r} can't be a folder")
         if not COMMIT.fullmatch(source.commit):
             raise SourceError(f"{source.commit!r} is not a full commit id")
         project = self._projects.setdefault(project_id, Project(self._folder / project_id))
-        tree = await self.lend(project, source.commit, fetch=(source, token))
+        wanted = Wanted(source=source, token=token, parts=parts)
+        tree = await self.lend(project, wanted)
         await self._prune_projects()
-        return LentSource(sources=self, project=project, tree=tree, commit=source.commit)
+        return LentSource(sources=self, project=project, tree=tree, wanted=wanted)
 
-    async def lend(
-        self, project: Project, commit: str, *, fetch: tuple[SourceSpec, str] | None = None
-    ) -> WorkTree:
+    async def lend(self, project: Project, wanted: Wanted) -> WorkTree:
         """Hold a tree of the commit for a reader, who lowers `readers` when done."""
         async with project.lock:
-            tree = project.tree_for(commit)
-            if tree.commit != commit:
-                await self._bring(project, tree, commit, fetch)
+            tree = project.tree_for(wanted.source.commit)
+            if tree.commit != wanted.source.commit:
+                await self._bring(project, tree, wanted)
             tree.readers += 1
             tree.used_at = time.time()
             await self._prune_trees(project)
         return tree
 
-    async def _bring(
-        self,
-        project: Project,
-        tree: WorkTree,
-        commit: str,
-        fetch: tuple[SourceSpec, str] | None,
-    ) -> None:
-        if fetch is None:
-            await _switch(project.mirror, tree, commit)
-            return
-        await _bring_commit(project.mirror, *fetch)
+    async def _bring(self, project: Project, tree: WorkTree, wanted: Wanted) -> None:
+        commits = [wanted.source.commit]
+        await bring_commits(project.mirror, wanted, commits)
         try:
-            await _switch(project.mirror, tree, commit)
+            await _switch(project.mirror, tree, wanted)
+        except PartsError:
+            raise
         except SourceError as error:
             # A mirror that lost objects (a power cut) never gets well by itself.
             logger.warning("%s; fetching anew", error)
             await asyncio.to_thread(remove_folder, project.mirror)
-            await _bring_commit(project.mirror, *fetch)
-            await _switch(project.mirror, tree, commit)
+            await bring_commits(project.mirror, wanted, commits)
+            await _switch(project.mirror, tree, wanted)
 
     async def _prune_trees(self, project: Project) -> None:
         for number in project.surplus_trees():
@@ -233,24 +269,25 @@ class Sources:
                 await asyncio.to_thread(remove_folder, project.folder)
 
 
-async def _bring_commit(mirror: Path, source: SourceSpec, token: str) -> None:
-    """Have the commit in the mirror. Raises SourceError."""
-    if await asyncio.to_thread(_has_commit, mirror, source.commit):
-        return
+async def bring_commits(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> None:
+    """Have the commits in the mirror. Raises SourceError."""
+    missing = await asyncio.to_thread(_missing_commits, mirror, commits)
     deadline = time.monotonic() + AWAY_SECONDS
     failures = 0
-    while True:
-        problem = await _fetch(mirror, source, token)
-        if problem is None and await asyncio.to_thread(_has_commit, mirror, source.commit):
+    while missing:
+        problem = await _fetch(mirror, wanted, missing)
+        missing = await asyncio.to_thread(_missing_commits, mirror, missing)
+        if not missing:
             return
         problem = problem or "the fetched repository does not have it"
         failures += 1
         if time.monotonic() > deadline or not _worth_a_try(problem, failures):
-            raise SourceError(f"commit {source.commit} can't be fetched: {problem}")
-        logger.info("fetching commit %s: %s", source.commit, problem)
+            raise SourceError(f"commit {missing[0]} can't be fetched: {problem}")
+        logger.info("fetching commit %s: %s", missing[0], problem)
         if failures == MAX_OTHER_FAILURES - 1 and not AWAY.search(problem):
             # A mirror that a power cut damaged never gets well by itself; a new one costs little.
             await asyncio.to_thread(remove_folder, mirror)
+            missing = list(commits)
         await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
 
 
@@ -260,8 +297,8 @@ def _worth_a_try(problem: str, failures: int) -> bool:
     return not PERMANENT.search(problem) and failures < MAX_OTHER_FAILURES
 
 
-async def _fetch(mirror: Path, source: SourceSpec, token: str) -> str | None:
-    """Fetch one commit without its history; return what went wrong, or None."""
+async def _fetch(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> str | None:
+    """Fetch commits without their history; return what went wrong, or None."""
     await asyncio.to_thread(_ready_mirror, mirror)
     arguments = [
         "git",
@@ -271,12 +308,13 @@ async def _fetch(mirror: Path, source: SourceSpec, token: str) -> str | None:
         *("-c", "gc.packRefs=false", "-c", "core.hooksPath=/dev/null"),
         f"--git-dir={mirror}",
         *("fetch", "--quiet", "--no-tags", "--depth=1", "--force", "--no-write-fetch-head"),
-        *("--end-of-options", source.url, f"{source.commit}:refs/pushrod/{source.commit}"),
+        *("--end-of-options", wanted.source.url),
+        *(f"{commit}:refs/pushrod/{commit}" for commit in commits),
     ]
-    return await _run_git(arguments, _git_environment(token), FETCH_SECONDS)
+    return await _run_git(arguments, git_environment(wanted.token), FETCH_SECONDS)
 
 
-def _git_environment(token: str) -> dict[str, str]:
+def git_environment(token: str) -> dict[str, str]:
     """The token goes by the environment: a URL or an argument can be seen by every user."""
     return {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -338,28 +376,33 @@ def _ready_mirror(mirror: Path) -> None:
             ref.unlink()
 
 
-def _has_commit(mirror: Path, commit: str) -> bool:
+def _missing_commits(mirror: Path, commits: Sequence[str]) -> list[str]:
     from agent import source_files
 
-    return source_files.has_commit(mirror, commit)
+    return [commit for commit in commits if not source_files.has_commit(mirror, commit)]
 
 
-async def _switch(mirror: Path, tree: WorkTree, commit: str) -> None:
-    """Bring a tree nobody reads to a commit. Not interrupted half-way by a cancel."""
-    before, tree.commit = tree.commit, None
-    work = asyncio.ensure_future(asyncio.to_thread(_rewrite, mirror, tree, before, commit))
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        # The thread can't be stopped, and nobody else may have the tree while it writes.
-        with contextlib.suppress(SourceError):
-            await work
-        raise
+async def _switch(mirror: Path, tree: WorkTree, wanted: Wanted) -> None:
+    """Bring a tree nobody reads to a commit. Raises SourceError."""
+    from agent import source_files
+    from agent.source_parts import add_parts
+
+    commit, before = wanted.source.commit, tree.commit
+    tree.commit = None
+    contents = await to_end(source_files.rewrite, mirror, tree, before, commit)
+    if wanted.parts is not None and (contents.gitlinks or contents.pointers):
+        await add_parts(mirror, tree, contents, wanted, wanted.parts)
+    await to_end(source_files.seal, tree, commit, contents)
     tree.commit = commit
 
 
-def _rewrite(mirror: Path, tree: WorkTree, before: str | None, commit: str) -> None:
-    """Make the tree's files those of the commit. Raises SourceError."""
-    from agent import source_files
-
-    source_files.rewrite(mirror, tree, before, commit)
+async def to_end(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Run in a thread that a cancel waits for: it can't be stopped, and nobody else may have the
+    tree while it writes."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **options))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        with contextlib.suppress(SourceError):
+            await running
+        raise

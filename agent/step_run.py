@@ -35,6 +35,7 @@ from agent.journal import Entry, Journal, Phase, Report
 from agent.lease import retry_delay_seconds
 from agent.log_shipper import LogShipper, LogSpool
 from agent.masking import MaskingSink, masked
+from agent.source_parts import StepParts
 from agent.sources import LentSource, SourceError, Sources
 from pipelines_schema.contract import (
     CompleteRequest,
@@ -293,7 +294,8 @@ class StepRun:
     async def _lent_source(self, spec: StepSpec) -> LentSource | None:
         if spec.source is None:
             return None
-        return await self._workshop.sources.prepare(spec.project_id, spec.source, spec.token)
+        parts = StepParts(self._workshop.client, spec)
+        return await self._workshop.sources.prepare(spec.project_id, spec.source, spec.token, parts)
 
     async def _record_end(self, spool: LogSpool, report: Report) -> None:
         """From here on, a restart reports this end instead of a lost attempt."""

@@ -16,10 +16,12 @@ from coordinator.api import (
     agents,
     deliveries,
     git,
+    lfs,
     reference,
     runner,
     secrets,
     session,
+    source_parts,
     steps,
     tokens,
     webhooks,
@@ -34,13 +36,16 @@ from coordinator.api.context import (
     DISPATCH,
     GIT,
     INGEST,
+    LFS,
     LOGS,
     PROJECTS,
     RUNNER,
     SECRETS,
+    SOURCE_PARTS,
 )
 from coordinator.api.dialects import build_server
 from coordinator.api.middleware import answer_errors
+from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
@@ -54,20 +59,26 @@ from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.forge_source import ForgeSource
+from coordinator.services.housekeeping import Housekeeping
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
+from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_parts import SourceParts
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from coordinator.timer import Timer
 from coordinator.web import pages
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
 STOP_SECONDS = 10.0
+HOUR_SECONDS = 3600.0
 LEFTOVER_SECONDS = 5.0
 """The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
@@ -94,6 +105,8 @@ class Services:
     credentials: Credentials
     deliveries: Deliveries
     secrets: Secrets
+    lfs: Lfs
+    source_parts: SourceParts
     git: GitHttpBackend
 
 
@@ -125,6 +138,7 @@ async def _serve(
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
+            tasks.create_task(_timer(services).run(), name="timer"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
         ready()
@@ -134,8 +148,18 @@ async def _serve(
         for task in background:
             task.cancel()
     async with asyncio.timeout(STOP_SECONDS):
+        await services.source_parts.close()
         await services.git.close()
         await services.runner.drain()
+
+
+def _timer(services: Services) -> Timer:
+    housekeeping = Housekeeping(services.core)
+    timer = Timer()
+    timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    hour = services.core.settings.tidy_hour
+    timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
+    return timer
 
 
 @asynccontextmanager
@@ -161,6 +185,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
+        runner = Runner(core, dispatch, logs)
+        forge_source = ForgeSource(core, credentials)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -168,15 +194,17 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             core=core,
             accounts=accounts,
             projects=Projects(core),
-            builds=Builds(core, dispatch),
+            builds=Builds(core, dispatch, forge_source),
             dispatch=dispatch,
-            runner=Runner(core, dispatch, logs),
+            runner=runner,
             logs=logs,
             artifacts=Artifacts(core),
             ingest=ingest,
             credentials=credentials,
-            deliveries=Deliveries(core, ingest, credentials),
+            deliveries=Deliveries(core, ingest, forge_source),
             secrets=Secrets(core),
+            lfs=Lfs(core),
+            source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -192,12 +220,20 @@ def _remotes(settings: Settings) -> GitRemotes:
         settings.data / "repositories",
         settings.data / "fetching",
         policy=settings.remote_policy,
-        limits=FetchLimits(
-            seconds=settings.fetch_seconds,
-            stalled_seconds=settings.fetch_stalled_seconds,
-            max_bytes=settings.max_fetch_bytes,
-        ),
+        limits=_fetch_limits(settings),
         known_hosts=settings.ssh_known_hosts,
+    )
+
+
+def _remote_lfs(settings: Settings) -> HttpRemoteLfs:
+    return HttpRemoteLfs(policy=settings.remote_policy, limits=_fetch_limits(settings))
+
+
+def _fetch_limits(settings: Settings) -> FetchLimits:
+    return FetchLimits(
+        seconds=settings.fetch_seconds,
+        stalled_seconds=settings.fetch_stalled_seconds,
+        max_bytes=settings.max_fetch_bytes,
     )
 
 
@@ -213,14 +249,17 @@ def make_app(services: Services) -> web.Application:
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
     app[SECRETS] = services.secrets
+    app[LFS] = services.lfs
+    app[SOURCE_PARTS] = services.source_parts
     app[GIT] = services.git
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server,)
-    modules = (agents, deliveries, git, runner, secrets, session, steps, tokens, webhooks)
-    for module in (*dialects, *modules, reference, pages):
+    of_people = (deliveries, git, lfs, secrets, session, steps, tokens, webhooks)
+    of_agents = (agents, runner, source_parts)
+    for module in (*dialects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)
     return app
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from coordinator.domain.repo_url import RemoteUrl
+from coordinator.domain.submodules import DeclaredSubmodule
+from pipelines_schema.contract import LfsObject
 from pipelines_schema.log_frames import Frame
 
 MAX_WORKFLOW_FILES = 100
@@ -75,6 +77,17 @@ class Repositories(Protocol):
         """
         ...
 
+    async def submodules(self, project_id: str, sha: str) -> Sequence[DeclaredSubmodule]:
+        """Those that `.gitmodules` at that commit declares and the commit has.
+
+        Raises UnreadableSubmodules.
+        """
+        ...
+
+    async def tidy(self, project_id: str) -> None:
+        """Pack loose objects, small packs and refs; nothing is removed. Pushes go on meanwhile."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
@@ -102,11 +115,32 @@ class Remotes(Protocol):
 
     async def fetch(
         self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
-    ) -> None:
-        """Bring full ref names or full commit ids, all or none. Bounded in time and bytes.
+    ) -> Mapping[str, str]:
+        """Bring full ref names or full commit ids, all or none; what each of them is now.
 
-        Raises RemoteFailed.
+        Bounded in time and bytes. Raises RemoteFailed.
         """
+        ...
+
+    async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
+        """Bring a commit from another project's repository here. Raises RemoteFailed."""
+        ...
+
+
+KeepObject = Callable[[LfsObject, AsyncIterator[bytes]], Awaitable[None]]
+
+
+class RemoteLfs(Protocol):
+    """Git LFS's batch API of repositories elsewhere."""
+
+    async def download(
+        self,
+        url: RemoteUrl,
+        credential: Credential | None,
+        objects: Sequence[LfsObject],
+        keep: KeepObject,
+    ) -> None:
+        """Give each object's bytes, unchecked, to `keep`. Raises RemoteFailed."""
         ...
 
 
@@ -172,11 +206,22 @@ class BlobTooLarge(Exception):
     """More bytes than the limit came in; nothing was stored."""
 
 
+class BlobDiffers(Exception):
+    """What came in has another digest than was announced; nothing was stored."""
+
+
 class BlobStore(Protocol):
     """Content-addressed blobs, per account."""
 
-    async def put(self, account_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
-        """Store a stream and return its digest; atomic. Raises BlobTooLarge."""
+    async def put(
+        self,
+        account_id: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        max_bytes: int,
+        sha256: str | None = None,
+    ) -> Blob:
+        """Store a stream and return its digest; atomic. Raises BlobTooLarge, BlobDiffers."""
         ...
 
     def get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
@@ -64,6 +65,9 @@ class Settings(BaseModel):
     max_artifact_bytes: int = Field(
         default=2 * 1024**3, ge=1, description="Most bytes of one artifact."
     )
+    max_lfs_bytes: int = Field(
+        default=2 * 1024**3, ge=1, description="Most bytes of one Git LFS object."
+    )
     max_log_bytes: int = Field(
         default=4 * 1024**3, ge=1024, description="Most bytes of one attempt's log."
     )
@@ -98,6 +102,13 @@ class Settings(BaseModel):
     )
     fetch_retry_seconds: float = Field(
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
+    )
+
+    keep_deliveries_days: int = Field(
+        default=30, ge=1, le=3650, description="How long a webhook's delivery is kept."
+    )
+    tidy_hour: int = Field(
+        default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."
     )
 
     @field_validator("listen")
@@ -159,7 +170,8 @@ def load_settings(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_explain(error, config)) from error
+        arguments = [name for name, value in given.items() if value is not None]
+        raise SettingsError(_explain(error, config, arguments)) from error
     return settings.model_copy(update={"data": settings.data.expanduser().absolute()})
 
 
@@ -172,18 +184,39 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not TOML: {error}") from error
 
 
-def _explain(error: ValidationError, config: Path | None) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        if not problem["loc"]:
-            lines.append(problem["msg"].removeprefix("Value error, "))
-        elif problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted(Settings.model_fields))
-            lines.append(f"unknown setting `{name}` in {config}; known are {known}")
-        else:
-            lines.append(f"setting `{name}` (PUSHROD_{name.upper()}): {problem['msg']}")
-    return "; ".join(lines)
+WRITE = {
+    "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
+    "public_url": "the URL without a path, such as https://ci.example.org",
+}
+"""Of settings whose rule is a pattern."""
+TYPES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _explain(error: ValidationError, config: Path | None, arguments: Sequence[str]) -> str:
+    return "; ".join(_sentence(problem, config, arguments) for problem in error.errors())
+
+
+def _sentence(problem: ErrorDetails, config: Path | None, arguments: Sequence[str]) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if not name:
+        return problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        known = ", ".join(sorted(Settings.model_fields))
+        return f"unknown setting `{name}` in {config}; known are {known}"
+    called = f"setting `{name}` (PUSHROD_{name.upper()})"
+    if name in arguments:
+        called = f"`--{name}`"
+    return f"{called} is {str(problem['input'])[:100]!r}: write {_wanted(name)}"
+
+
+def _wanted(name: str) -> str:
+    if name in WRITE:
+        return WRITE[name]
+    setting = Settings.model_fields[name]
+    if get_origin(setting.annotation) is Literal:
+        return f"one of {_allowed(setting)}"
+    kind = TYPES.get(setting.annotation, "text")
+    return " ".join([kind, *filter(None, [_allowed(setting)])])
 
 
 REFERENCE_HEAD = """\
@@ -216,14 +249,15 @@ def _allowed(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{word}`" for word in get_args(field.annotation))
     limits = {
-        sign: getattr(limit, sign)
+        sign: _plain(getattr(limit, sign))
         for limit in field.metadata
-        for sign in ("ge", "le")
+        for sign in ("ge", "gt", "le")
         if hasattr(limit, sign)
     }
     if "ge" in limits and "le" in limits:
-        return f"{_plain(limits['ge'])} to {_plain(limits['le'])}"
-    return f"at least {_plain(limits['ge'])}" if "ge" in limits else ""
+        return f"{limits['ge']} to {limits['le']}"
+    words = {"ge": "at least {}", "gt": "above {}", "le": "at most {}"}
+    return ", ".join(words[sign].format(limits[sign]) for sign in words if sign in limits)
 
 
 def _plain(value: object) -> str:

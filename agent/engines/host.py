@@ -41,7 +41,8 @@ DEFAULT_UID = 60600
 """Of the range that neither Debian nor systemd hands out (60578 to 61183)."""
 ROOT_WORK_FOLDER = Path("/var/lib/pushrod-work")
 """Reachable by every user, unlike a data folder below /root or a home."""
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SCRIPT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""The same on every machine, whatever started the agent; a workflow's `env` may set another."""
 ATTEMPT_VARIABLE = "PUSHROD_HOST_ATTEMPT"
 """In the environment of every process of an attempt, so that `reap` finds them."""
 MAX_ATTEMPT_ID_CHARACTERS = 200
@@ -131,12 +132,10 @@ def _cache_place(path: str, folders: AttemptFolders) -> Path | None:
     return None if path.startswith(("/", "~", "$")) else folders.workspace / path
 
 
-def script_environment(
-    request: StepRequest, folders: AttemptFolders, *, path: str
-) -> dict[str, str]:
-    """The whole environment of the script: nothing of the agent's but PATH."""
+def script_environment(request: StepRequest, folders: AttemptFolders) -> dict[str, str]:
+    """The whole environment of the script: nothing of the agent's."""
     return {
-        "PATH": path,
+        "PATH": SCRIPT_PATH,
         "HOME": str(folders.home),
         "LANG": "C.UTF-8",
         "TMPDIR": str(folders.temporary),
@@ -294,12 +293,11 @@ class HostEngine:
     async def _run_script(
         self, request: StepRequest, folders: AttemptFolders, bash: str, output: OutputSink
     ) -> StepResult:
-        path = os.environ.get("PATH", DEFAULT_PATH)
         process = SupervisedScript(
             nursery=self._nursery,
             attempt_id=request.attempt_id,
             argv=[bash, "-e", "-o", "pipefail", str(folders.script)],
-            env=script_environment(request, folders, path=path),
+            env=script_environment(request, folders),
             cwd=folders.workspace,
             uid=self._uid,
             offline=request.offline,
@@ -559,7 +557,7 @@ async def _copy_tree(source: Path, target: Path) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={"PATH": os.environ.get("PATH", DEFAULT_PATH), "LC_ALL": "C"},
+        env={"PATH": os.environ.get("PATH", SCRIPT_PATH), "LC_ALL": "C"},
     )
     try:
         _, errors = await process.communicate()

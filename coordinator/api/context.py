@@ -13,10 +13,12 @@ from coordinator.services.credentials import Credentials
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
+from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.projects import Projects
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_parts import SourceParts
 
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
@@ -31,3 +33,5 @@ SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
+LFS = web.AppKey("lfs", Lfs)
+SOURCE_PARTS = web.AppKey("source_parts", SourceParts)

@@ -31,6 +31,8 @@ def error_answer(
     response = shape(request, status, message, details, fields)
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pushrod"'
+    if status == 503:
+        response.headers["Retry-After"] = "1"
     return response
 
 

@@ -14,18 +14,19 @@ from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.storage import builds as stored
 
 RECEIVE = "git-receive-pack"
+UPLOAD = "git-upload-pack"
+GIT_BASE = "/git/{account}/{project:[^/]+?}{suffix:(?:\\.git)?}"
 
 
 def add_routes(app: web.Application) -> None:
-    base = "/git/{account}/{project:[^/]+?}{suffix:(?:\\.git)?}"
-    app.router.add_get(base + "/info/refs", info_refs)
-    app.router.add_post(base + "/{service:git-(?:upload|receive)-pack}", rpc)
+    app.router.add_get(GIT_BASE + "/info/refs", info_refs)
+    app.router.add_post(GIT_BASE + "/{service:git-(?:upload|receive)-pack}", rpc)
 
 
 async def info_refs(request: web.Request) -> web.StreamResponse:
     service = request.query.get("service", "")
     try:
-        project, _ = await _open(request, service)
+        project, _ = await open_project(request, service)
     except CoordinatorError as error:
         return _refuse(error)
     return await request.app[GIT].info_refs(request, project.id, service)
@@ -34,7 +35,7 @@ async def info_refs(request: web.Request) -> web.StreamResponse:
 async def rpc(request: web.Request) -> web.StreamResponse:
     service = request.match_info["service"]
     try:
-        project, principal = await _open(request, service)
+        project, principal = await open_project(request, service)
     except CoordinatorError as error:
         return _refuse(error)
 
@@ -50,7 +51,8 @@ async def rpc(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _open(request: web.Request, service: str) -> tuple[Project, Principal]:
+async def open_project(request: web.Request, service: str) -> tuple[Project, Principal]:
+    """The project of the URL, for one who may fetch from it or, with RECEIVE, push to it."""
     principal = await principal_of(request)
     names = request.match_info
     if service == RECEIVE:

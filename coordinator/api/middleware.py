@@ -36,6 +36,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.NotYet: 503,
 }
 
 

@@ -191,7 +191,7 @@ async def put_artifact(
         step,
         attempt,
         artifact_name(request),
-        _chunks(request),
+        chunks_of(request),
         mode=int(query.mode, 8),
         sha256=request.headers.get("X-Content-Sha256"),
     )
@@ -207,7 +207,7 @@ def artifact_name(request: web.Request) -> str:
         raise Invalid("an artifact's name must be UTF-8") from error
 
 
-async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     async for chunk in request.content.iter_chunked(READ_BYTES):
         yield chunk
 

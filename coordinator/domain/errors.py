@@ -43,6 +43,14 @@ class TooLarge(CoordinatorError):
     """More bytes than the limit."""
 
 
+class Unfetchable(Conflict):
+    """A submodule or LFS file can't be had; the message names it, and says what to do."""
+
+
+class NotYet(CoordinatorError):
+    """It is being worked on: the same request, a second later, is answered."""
+
+
 class StaleEpoch(Conflict):
     """The attempt was handed out anew or has ended: the caller stops that work."""
 

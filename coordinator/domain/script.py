@@ -23,16 +23,59 @@ printf '%s\\n' {authorization} > "$PUSHROD_HOME/header"
 umask 022
 PUSHROD_WORKSPACE=$PUSHROD_HOME/workspace
 mkdir -- "$PUSHROD_WORKSPACE"
+pushrod_encoded() {{ # a path, as a URL has it
+  local LC_ALL=C path=$1 i c code
+  for ((i = 0; i < ${{#path}}; i++)); do
+    c=${{path:i:1}}
+    case $c in
+      [a-zA-Z0-9._~/-]) printf %s "$c" ;;
+      *) printf -v code %d "'$c"; printf '%%%02X' $((code & 255)) ;;
+    esac
+  done
+}}
 """
 
 CHECKOUT = """
-# The commit
+# The commit, its submodules and LFS files, all from the coordinator
+pushrod_checkout() {{ # folder, commit
+  git init -q "$1"
+  git -C "$1" fetch -q --depth 1 {url} "$2"
+  git -C "$1" checkout -q --detach FETCH_HEAD
+}}
+pushrod_get() {{ # URL, file, curl's further arguments; while it is fetching it answers 503
+  curl -gsS --fail-with-body --retry 1000 --retry-max-time 3600 -H @"$PUSHROD_HOME/header" \\
+    "${{@:3}}" -o "$2" "$1" || {{ cat -- "$2"; echo; exit 1; }}
+}}
+pushrod_lfs() {{ # the submodule's path, or nothing
+  git -C "$PUSHROD_WORKSPACE/$1" ls-files -z ':(attr:filter=lfs)' |
+  while IFS= read -r -d '' path; do
+    file=$PUSHROD_WORKSPACE/${{1:+$1/}}$path
+    if [[ ! -f $file || -L $file ]]; then continue; fi
+    if ! head -c 43 -- "$file" | cmp -s - <(echo version https://git-lfs.github.com/spec/v1); then
+      continue
+    fi
+    oid=$(sed -n 's/^oid sha256:\\([0-9a-f]\\{{64\\}}\\)$/\\1/p' "$file")
+    size=$(sed -n 's/^size \\([0-9]\\{{1,18\\}}\\)$/\\1/p' "$file")
+    pushrod_get {step_url}"/lfs/$oid?size=$size&submodule=$(pushrod_encoded "$1")" \\
+      "$PUSHROD_HOME/object"
+    printf '%s  %s\\n' "$oid" "$PUSHROD_HOME/object" | sha256sum --quiet -c -
+    cat -- "$PUSHROD_HOME/object" > "$file"
+  done
+}}
 (
   export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.extraHeader GIT_TERMINAL_PROMPT=0
+  export GIT_LFS_SKIP_SMUDGE=1 # a git-lfs of this machine does not know where to ask
   GIT_CONFIG_VALUE_0=$(cat "$PUSHROD_HOME/header"); export GIT_CONFIG_VALUE_0
-  git init -q "$PUSHROD_WORKSPACE"
-  git -C "$PUSHROD_WORKSPACE" fetch -q --depth 1 {url} {commit}
-  git -C "$PUSHROD_WORKSPACE" checkout -q --detach FETCH_HEAD
+  pushrod_checkout "$PUSHROD_WORKSPACE" {commit}
+  : > "$PUSHROD_HOME/submodules"
+  if git -C "$PUSHROD_WORKSPACE" ls-files -s | grep '^160000 ' > /dev/null; then
+    pushrod_get {step_url}/submodules "$PUSHROD_HOME/submodules" -H 'Accept: text/plain'
+  fi
+  while IFS= read -r line; do
+    pushrod_checkout "$PUSHROD_WORKSPACE/${{line#* }}" "${{line%% *}}"
+  done < "$PUSHROD_HOME/submodules"
+  pushrod_lfs ''
+  while IFS= read -r line; do pushrod_lfs "${{line#* }}"; done < "$PUSHROD_HOME/submodules"
 ) >&2
 """
 
@@ -69,13 +112,7 @@ for pattern in {patterns}; do
   done
   unset IFS
 done | sort -zu | while IFS= read -r -d '' path; do
-  encoded=$(LC_ALL=C; path=${{path#./}}; for ((i = 0; i < ${{#path}}; i++)); do
-    c=${{path:i:1}}
-    case $c in
-      [a-zA-Z0-9._~/-]) printf %s "$c" ;;
-      *) printf -v code %d "'$c"; printf '%%%02X' $((code & 255)) ;;
-    esac
-  done)
+  encoded=$(pushrod_encoded "${{path#./}}")
   curl -gfsS -o /dev/null -H @"$PUSHROD_HOME/header" -T "$path" \\
     {url}/"$encoded?epoch={epoch}&mode=$(stat -c %a -- "$path")" ||
     {{ echo "pushrod: the output ${{path#./}} could not be stored" >&2; exit 1; }}
@@ -99,7 +136,9 @@ def bash_script(spec: StepSpec, base_url: str) -> str:
     if spec.source is not None:
         parts.append(
             CHECKOUT.format(
-                url=shlex.quote(spec.source.url), commit=shlex.quote(spec.source.commit)
+                url=shlex.quote(spec.source.url),
+                commit=shlex.quote(spec.source.commit),
+                step_url=shlex.quote(f"{base_url}/api/runner/{spec.step_id}"),
             )
         )
     for dependency in spec.dependencies:

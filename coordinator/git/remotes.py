@@ -18,9 +18,12 @@ import shlex
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pygit2
 
 from coordinator.domain.repo_url import (
     RefusedUrl,
@@ -32,7 +35,7 @@ from coordinator.domain.repo_url import (
 )
 from coordinator.git.environment import git_environment
 from coordinator.git.process import GitProcess, git_process
-from coordinator.git.repositories import TOLERATED_FAULTS, repository_path
+from coordinator.git.repositories import OWN_REFS, TOLERATED_FAULTS, repository_path
 from coordinator.ports import Credential, RemoteFailed
 
 CONNECT_SECONDS = 10.0
@@ -87,7 +90,7 @@ class GitRemotes:
 
     async def fetch(
         self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
-    ) -> None:
+    ) -> Mapping[str, str]:
         """Refs are kept under hashed names, so that `a` and later `a/b` don't stand in each
         other's way; agents fetch by commit id. Raises RemoteFailed."""
         repository = repository_path(self._root, project_id)
@@ -95,18 +98,38 @@ class GitRemotes:
             check_policy(url, self._policy)
         except RefusedUrl as error:
             raise RemoteFailed(str(error), permanent=True) from error
-        address = await self._address(url)
+        address = await reachable_address(url, self._policy)
+        with self._scratch_folder() as folder:
+            environment = self._environment(url, address, credential, folder)
+            await self._fetch(repository, url.text, names, environment)
+        return await asyncio.to_thread(_values, repository, names)
+
+    async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
+        """Within our own folder, so no policy is asked. Raises RemoteFailed."""
+        source = repository_path(self._root, from_project_id)
+        url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))
+        with self._scratch_folder() as folder:
+            environment = self._environment(url, None, None, folder)
+            repository = repository_path(self._root, project_id)
+            await self._fetch(repository, str(source), [commit], environment)
+
+    @contextmanager
+    def _scratch_folder(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=self._scratch) as folder:
-            environment = self._environment(url, address, credential, Path(folder), project_id)
-            command = [
-                # dash's and bash's unit; the pack is one file, so this bounds the fetch.
-                *("sh", "-c", 'ulimit -f "$0" && exec "$@"'),
-                str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
-                *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
-                *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
-                *("--", url.text, *map(_refspec, names)),
-            ]
-            await self._run(command, environment)
+            yield Path(folder)
+
+    async def _fetch(
+        self, repository: Path, source: str, names: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        command = [
+            # dash's and bash's unit; the pack is one file, so this bounds the fetch.
+            *("sh", "-c", 'ulimit -f "$0" && exec "$@"'),
+            str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
+            *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
+            *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
+            *("--", source, *(f"+{name}:{_own_ref(name)}" for name in names)),
+        ]
+        await self._run(command, environment)
 
     async def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         try:
@@ -123,34 +146,12 @@ class GitRemotes:
         if code != 0:
             raise _failure(words, code)
 
-    async def _address(self, url: RemoteUrl) -> str | None:
-        """An address of the host that answers and may be reached; None for a file."""
-        if url.scheme == "file":
-            return None
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
-            raise RemoteFailed(f"the name {url.host} can't be resolved", permanent=False) from error
-        addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
-        if not self._policy.private_addresses:
-            # One private address among public ones is refused too: the next answer may be it.
-            for address in addresses:
-                if not is_public(ipaddress.ip_address(address)):
-                    raise RemoteFailed(private_address_refusal(url.host), permanent=True)
-        for address in addresses:
-            if await _answers(address, url.port):
-                return address
-        raise RemoteFailed(f"{url.host}:{url.port} can't be reached", permanent=False)
-
     def _environment(
         self,
         url: RemoteUrl,
         address: str | None,
         credential: Credential | None,
         folder: Path,
-        project_id: str,
     ) -> dict[str, str]:
         config = {
             "protocol.allow": "never",
@@ -225,10 +226,49 @@ def _ssh_path(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _refspec(name: str) -> str:
+def _own_ref(name: str) -> str:
+    """A ref of ours for each, so that later fetches build on what is here."""
     if not name.startswith("refs/"):
-        return name
-    return f"+{name}:refs/pushrod/{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+        return OWN_REFS + name
+    return OWN_REFS + hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
+    repository = pygit2.Repository(str(path))
+    try:
+        return {name: str(repository.references[_own_ref(name)].target) for name in names}
+    finally:
+        repository.free()
+
+
+async def reachable_address(url: RemoteUrl, policy: RemotePolicy) -> str | None:
+    """An address of the host that answers and may be reached; None for a file.
+
+    Raises RemoteFailed.
+    """
+    if url.scheme == "file":
+        return None
+    for address in await allowed_addresses(url.host, url.port, policy):
+        if await _answers(address, url.port):
+            return address
+    raise RemoteFailed(f"{url.host}:{url.port} can't be reached", permanent=False)
+
+
+async def allowed_addresses(host: str, port: int, policy: RemotePolicy) -> list[str]:
+    """All addresses of a host. Raises RemoteFailed where the policy forbids one of them."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
+        raise RemoteFailed(f"the name {host} can't be resolved", permanent=False) from error
+    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
+    if not policy.private_addresses:
+        # One private address among public ones is refused too: the next answer may be it.
+        for address in addresses:
+            if not is_public(ipaddress.ip_address(address)):
+                raise RemoteFailed(private_address_refusal(host), permanent=True)
+    return addresses
 
 
 async def _answers(address: str, port: int) -> bool:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -18,12 +18,23 @@ from pathlib import Path, PurePosixPath
 import pygit2
 from pygit2.enums import FileMode, ObjectType, ReferenceType
 
+from coordinator.domain.submodules import (
+    DeclaredSubmodule,
+    UnreadableSubmodules,
+    declarations,
+)
 from coordinator.git.environment import git_environment
+from coordinator.git.process import git_process
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
 
 MAX_WORKFLOW_BYTES = 1024 * 1024
 MAX_VALUES_AT_ONCE = 100
 """Of one ref between two looks; more are a lost record, not so many pushes."""
+OWN_REFS = "refs/pushrod/"
+"""Keep what was fetched; no client sees them."""
+MAX_GITMODULES_BYTES = 1024 * 1024
+TIDY_SECONDS = 600.0
+_CONFIG_SECONDS = 10.0
 _NO_COMMIT = "0" * 40
 DEFAULT_MAX_INPUT_BYTES = 500 * 1024 * 1024
 
@@ -78,7 +89,7 @@ class HostedRepositories:
         await asyncio.to_thread(_create, path, self._max_input_bytes)
 
     async def refs(self, project_id: str) -> Mapping[str, str]:
-        """Every direct ref below `refs/`, also others than branches and tags.
+        """Every direct ref below `refs/` but our own, also others than branches and tags.
 
         A tag object's own sha is given, not its commit's. Broken and symbolic refs are left out.
         A name that is not UTF-8 has its odd bytes as `\\xNN` (no ref name holds a backslash).
@@ -100,6 +111,25 @@ class HostedRepositories:
         Raises: CommitMissing.
         """
         return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def submodules(self, project_id: str, sha: str) -> Sequence[DeclaredSubmodule]:
+        """Raises UnreadableSubmodules, CommitMissing."""
+        return await asyncio.to_thread(_submodules, self.path(project_id), sha)
+
+    async def tidy(self, project_id: str) -> None:
+        """`git maintenance`, whose tasks never drop an object: what a ref no longer names stays
+        fetchable. At most TIDY_SECONDS, at the lowest priority."""
+        tasks = [f"--task={task}" for task in ("pack-refs", "loose-objects", "incremental-repack")]
+        repository = str(self.path(project_id))
+        command = ["nice", "-n19", "git", "--git-dir", repository, "maintenance", "run", "--quiet"]
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(TIDY_SECONDS),
+                git_process([*command, *tasks], git_environment({}), patience_seconds=0) as process,
+            ):
+                process.end_input()
+                await asyncio.gather(_drained(process.read), _drained(process.read_errors))
+                await process.exit_code()
 
     async def default_branch(self, project_id: str) -> str | None:
         return await asyncio.to_thread(_default_branch, self.path(project_id))
@@ -193,6 +223,7 @@ def _refs(path: Path) -> dict[str, str]:
             reference.raw_name.decode(errors="backslashreplace"): str(reference.target)
             for reference in repository.references.iterator()
             if reference.type == ReferenceType.DIRECT
+            and not reference.raw_name.startswith(OWN_REFS.encode())
         }
 
 
@@ -333,6 +364,60 @@ def _streamed_start(path: Path, blob_id: str, max_bytes: int) -> bytes:
     return start
 
 
+def _submodules(path: Path, sha: str) -> list[DeclaredSubmodule]:
+    with _opened(path) as repository:
+        commit = _find_commit(repository, sha)
+        if commit is None:
+            raise CommitMissing(sha)
+        tree = commit.tree
+        if ".gitmodules" not in tree or not _is_file(tree[".gitmodules"].filemode):
+            return []
+        found = []
+        for declared in declarations(_read_config(repository, path, tree[".gitmodules"].id)):
+            entry = _entry_at(tree, declared.path)
+            if entry is not None and entry.filemode == FileMode.COMMIT:
+                found.append(
+                    DeclaredSubmodule(
+                        path=declared.path,
+                        url=declared.url,
+                        skipped=declared.skipped,
+                        commit=str(entry.id),
+                    )
+                )
+        return sorted(found, key=lambda submodule: submodule.path)
+
+
+def _entry_at(tree: pygit2.Tree, path: str) -> pygit2.Object | None:
+    try:
+        return tree[path]
+    except (KeyError, ValueError):
+        return None
+
+
+def _read_config(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oid) -> bytes:
+    """The file's settings as git itself reads them; an `[include]` in it is not followed."""
+    if repository.odb.read_header(blob_id)[1] > MAX_GITMODULES_BYTES:
+        raise UnreadableSubmodules(f".gitmodules has more than {MAX_GITMODULES_BYTES} bytes")
+    command = ["git", "--git-dir", str(path), "config", "--blob", str(blob_id), "--list", "-z"]
+    done = subprocess.run(
+        [*command, "--no-includes"],
+        env=git_environment({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_CONFIG_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = " ".join(done.stderr.decode(errors="replace").split())[:200]
+        raise UnreadableSubmodules(f".gitmodules can't be read: {said}")
+    return done.stdout
+
+
+async def _drained(read: Callable[[], Awaitable[bytes]]) -> None:
+    while await read():
+        pass
+
+
 def _remove_leftovers(root: Path, older_than_seconds: float) -> int:
     limit, removed = time.time() - older_than_seconds, 0
     for path in list(_leftovers(root)):
@@ -357,3 +442,5 @@ def _leftovers(root: Path) -> Iterator[Path]:
         yield from repository.glob("*.lock")
         yield from repository.glob("refs/**/*.lock")
         yield from repository.glob("objects/tmp_objdir-*")
+        yield from repository.glob("objects/*.lock")
+        yield from repository.glob("objects/pack/*.lock")

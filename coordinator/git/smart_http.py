@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from coordinator.git import pkt_lines
 from coordinator.git.environment import git_environment
 from coordinator.git.process import GitProcess, git_process
-from coordinator.git.repositories import DEFAULT_MAX_INPUT_BYTES, repository_path
+from coordinator.git.repositories import DEFAULT_MAX_INPUT_BYTES, OWN_REFS, repository_path
 
 log = structlog.get_logger(__name__)
 
@@ -225,6 +225,7 @@ class GitHttpBackend:
         config = {
             "http.receivepack": "true" if service is GitService.RECEIVE_PACK else "false",
             "http.getanyfile": "false",
+            "transfer.hideRefs": OWN_REFS.rstrip("/"),
             "receive.maxInputSize": str(self._max_input_bytes),
         }
         environment = {

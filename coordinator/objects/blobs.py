@@ -13,7 +13,7 @@ import obstore
 from obstore.store import ObjectStore
 
 from coordinator.objects.stores import make_durable
-from coordinator.ports import Blob, BlobTooLarge
+from coordinator.ports import Blob, BlobDiffers, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
@@ -31,9 +31,18 @@ class ObjectBlobStore:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def put(self, account_id: str, chunks: AsyncIterator[bytes], *, max_bytes: int) -> Blob:
+    async def put(
+        self,
+        account_id: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        max_bytes: int,
+        sha256: str | None = None,
+    ) -> Blob:
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             blob = await _receive(chunks, spool, max_bytes)
+            if sha256 not in (None, blob.sha256):
+                raise BlobDiffers(f"it has the sha256 {blob.sha256}, not {sha256}")
             key = _key(account_id, blob.sha256)
             if await self._size(key) != blob.size:
                 spool.seek(0)

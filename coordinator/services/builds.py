@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.domain.deliveries import is_ref
 from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
@@ -25,6 +26,7 @@ from coordinator.services import advance, audit
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
+from coordinator.services.forge_source import ForgeSource
 from coordinator.services.news import build_topic, wait_for
 from coordinator.services.secrets import missing_secrets
 from coordinator.storage import builds as stored
@@ -37,6 +39,7 @@ from pipelines_schema import Problem, Workflow, default_params, param_problems, 
 class Builds:
     core: Core
     dispatch: Dispatch
+    forge_source: ForgeSource
 
     async def create(
         self, principal: Principal, project: Project, workflow_id: str, origin: Origin
@@ -68,15 +71,11 @@ class Builds:
 
     async def _at_a_branch(self, project: Project, origin: Origin) -> Origin:
         """Without a commit a workflow of the repository is built at its branch's tip."""
-        branch, refs = await self._branches(project, origin)
+        if project.repo_url is not None:
+            return await self._at_the_forges_branch(project, origin)
+        branch = origin.branch or await self.core.repositories.default_branch(project.id)
+        refs = await self.core.repositories.refs(project.id)
         sha = refs.get(f"refs/heads/{branch}")
-        if sha is None and project.repo_url is not None:
-            raise Invalid(
-                f"no push of {branch[:200]!r} has come in yet: push to it, or name a commitHash"
-                if branch
-                else "name the branch or commitHash to build",
-                details=[{"path": "branch", "message": "no such branch"}],
-            )
         if sha is None:
             raise Invalid(
                 f"the repository has no branch {branch[:200]!r}: push it first"
@@ -86,17 +85,15 @@ class Builds:
             )
         return replace(origin, branch=branch, commit_hash=sha)
 
-    async def _branches(
-        self, project: Project, origin: Origin
-    ) -> tuple[str | None, Mapping[str, str]]:
-        """The branch wanted, and the refs; of a remote project those that its webhooks told of."""
-        if project.repo_url is not None:
-            seen = await self.core.database.read(
-                lambda connection: stored_projects.read_seen_refs(connection, project.id)
+    async def _at_the_forges_branch(self, project: Project, origin: Origin) -> Origin:
+        """What the branch is now, whether a webhook told of it or not."""
+        branch = origin.branch or ""
+        if not is_ref(f"refs/heads/{branch}"):
+            raise Invalid(
+                "name the branch or commitHash to build",
+                details=[{"path": "branch", "message": "missing, or not a branch's name"}],
             )
-            return origin.branch, seen
-        branch = origin.branch or await self.core.repositories.default_branch(project.id)
-        return branch, await self.core.repositories.refs(project.id)
+        return replace(origin, commit_hash=await self.forge_source.tip(project, branch))
 
     async def _check_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
@@ -111,12 +108,11 @@ class Builds:
         if origin.commit_hash is None:
             return origin
         commit = await self.core.repositories.commit(project.id, origin.commit_hash)
+        if commit is None and project.repo_url is not None:
+            commit = await self.forge_source.commit(project, origin.commit_hash)
         if commit is None:
             raise Invalid(
-                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first"
-                if project.repo_url is None
-                else f"the commit {origin.commit_hash[:64]!r} has not been fetched: it comes with "
-                "the webhook of its push",
+                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
                 details=[{"path": "commitHash", "message": "no such commit"}],
             )
         return replace(
@@ -338,16 +334,21 @@ async def save_draft(
     if not wanted.origin.of_fork:  # which gets none, and is not told which there are
         missing = dict(await missing_secrets(connection, project.id, wanted.steps))
     if missing:
-        problems = [
-            Problem(
-                message=f"step `{step}` needs the secret {name}, which the project does not have: "
-                f"`pushrod secret set {project.account_slug}/{project.slug} {name}`"
-            )
-            for name, step in missing.items()
-        ]
+        problems = [_missing_secret(project, wanted, name, step) for name, step in missing.items()]
         reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
         wanted = replace(wanted, steps=(), problems=problems, reason=reason)
     number = await stored_projects.next_build_number(connection, project.id)
     build = wanted.build(project, number, core.now())
     await stored.insert_build(connection, build, wanted.steps)
     return build
+
+
+def _missing_secret(project: Project, wanted: Draft, name: str, step: str) -> Problem:
+    file, place = wanted.secret_places.get(name, (None, None))
+    return Problem(
+        message=f"step `{step}` needs the secret {name}, which the project does not have: "
+        f"`pushrod secret set {project.account_slug}/{project.slug} {name}`",
+        file=file,
+        line=place.line if place else None,
+        column=place.column if place else None,
+    )

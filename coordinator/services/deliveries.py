@@ -28,13 +28,12 @@ from coordinator.domain.deliveries import (
 from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.model import Build, Project
 from coordinator.domain.permissions import Principal, Right
-from coordinator.domain.repo_url import parse_url
 from coordinator.ports import RemoteFailed
 from coordinator.services import audit
 from coordinator.services.builds import save_draft
 from coordinator.services.core import Core, new_id
-from coordinator.services.credentials import Credentials
 from coordinator.services.drafts import Draft, Origin
+from coordinator.services.forge_source import ForgeSource
 from coordinator.services.ingest import Ingest, MovedRef
 from coordinator.services.news import wait_for
 from coordinator.storage import deliveries as stored
@@ -62,7 +61,7 @@ class Receipt:
 class Deliveries:
     core: Core
     ingest: Ingest
-    credentials: Credentials
+    forge_source: ForgeSource
     _rejected: dict[str, int] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _busy: set[str] = field(default_factory=set)
@@ -307,10 +306,8 @@ class Deliveries:
 
     async def _fetch(self, project: Project, names: Sequence[str]) -> None:
         """Bring these refs, as far as they still are at the forge. Raises RemoteFailed."""
-        url = parse_url(project.repo_url or "")
-        credential = await self.credentials.of(project)
         try:
-            await self.core.remotes.fetch(project.id, url, names, credential)
+            await self.forge_source.fetch(project, names)
         except RemoteFailed as error:
             if not error.missing:
                 raise

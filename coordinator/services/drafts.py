@@ -16,6 +16,7 @@ from coordinator.services.core import new_id
 from pipelines_schema import (
     Circumstances,
     ConditionFault,
+    Place,
     Problem,
     Workflow,
     default_params,
@@ -114,6 +115,8 @@ class Draft:
     steps: Sequence[Step] = ()
     problems: Sequence[Problem] = ()
     reason: str | None = None
+    secret_places: Mapping[str, tuple[str | None, Place]] = field(default_factory=dict)
+    """Where a secret is first named: file and place."""
     held: bool = False
     """Waits for a maintainer's approval; none of its steps is ready."""
     id: str = field(default_factory=new_id)
@@ -177,6 +180,11 @@ def draft(
         origin=origin,
         steps=() if problems else settled(steps, now),
         problems=list(problems),
+        secret_places={
+            name: (workflow.file, place)
+            for step in reversed(workflow.steps)
+            for name, place in step.secret_places.items()
+        },
     )
 
 

@@ -70,6 +70,41 @@ async def waiting_deliveries(
     return [_delivery(row) for row in await connection.execute(query.limit(limit))]
 
 
+async def ended_before(
+    connection: AsyncConnection, project_id: str, instant: datetime, limit: int
+) -> Sequence[str]:
+    """Ids of a project's deliveries that were received before and wait for nothing."""
+    query = (
+        sa.select(deliveries.c.id)
+        .where(
+            deliveries.c.project_id == project_id,
+            deliveries.c.received_at < instant,
+            deliveries.c.state != DeliveryState.RECEIVED.value,
+        )
+        .limit(limit)
+    )
+    return list((await connection.execute(query)).scalars())
+
+
+async def delete_deliveries(
+    connection: AsyncConnection, project_id: str, ids: Collection[str]
+) -> int:
+    """How many of these went; one that was taken into the inbox again meanwhile stays."""
+    deleted = await connection.execute(
+        deliveries.delete().where(
+            deliveries.c.project_id == project_id,
+            deliveries.c.id.in_(list(ids)),
+            deliveries.c.state != DeliveryState.RECEIVED.value,
+        )
+    )
+    await connection.execute(
+        projects.update()
+        .where(projects.c.id == project_id)
+        .values(delivery_count=projects.c.delivery_count - deleted.rowcount)
+    )
+    return deleted.rowcount
+
+
 async def save_credential(
     connection: AsyncConnection,
     project_id: str,

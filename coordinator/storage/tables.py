@@ -337,6 +337,15 @@ deliveries = sa.Table(
     ),
 )
 
+lfs_objects = sa.Table(
+    "lfs_objects",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("oid", sa.String(64), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
 credentials = sa.Table(
     "credentials",
     metadata,

@@ -15,7 +15,7 @@ from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.params import Param, default_params, param_problems
 from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
-from pipelines_schema.problem import Problem
+from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_step import secret_name_problem
 from pipelines_schema.triggers import (
     asks_to_skip,
@@ -49,6 +49,7 @@ __all__ = [
     "Matrix",
     "Param",
     "Parsed",
+    "Place",
     "Problem",
     "PullRequestTrigger",
     "PushTrigger",

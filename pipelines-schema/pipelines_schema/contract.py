@@ -19,6 +19,8 @@ ACCEPT_WITHIN_SECONDS = 5.0
 POLL_HOLD_SECONDS = 50.0
 """How long the coordinator holds an idle poll; at most 55 s by the design."""
 
+LFS_OBJECTS_AT_ONCE = 1000
+
 WORKSPACE = "/workspace"
 """Where a step's working directory is in a container."""
 
@@ -137,6 +139,33 @@ class SourceSpec(WireModel):
     url: str
     """The project's repository at the coordinator, `…/git/<account>/<project>.git`."""
     commit: str
+
+
+class SubmoduleRef(WireModel):
+    """A submodule whose commit the project's repository at the coordinator has, too."""
+
+    path: str
+    """Relative to the workspace, `/` separated, as the trees of the commits spell it."""
+    commit: str
+
+
+class SubmodulesResponse(WireModel):
+    submodules: list[SubmoduleRef] = []
+    """Outer ones before those within them."""
+
+
+class LfsObject(WireModel):
+    """The content of a file that git itself has only a pointer of."""
+
+    oid: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Its sha256."""
+    size: int = Field(ge=0, lt=1 << 62)
+
+
+class LfsRequest(WireModel):
+    submodule: str = Field(default="", max_length=4096)
+    """Path of the submodule that has the pointers; empty: the project itself."""
+    objects: list[LfsObject] = Field(max_length=LFS_OBJECTS_AT_ONCE)
 
 
 class ArtifactRef(WireModel):

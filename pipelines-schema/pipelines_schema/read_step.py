@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check
 from pipelines_schema.expressions import substituted
@@ -153,6 +154,7 @@ def read_step(
     dependencies = _dependencies(reading, fields)
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
+    secrets = _secrets(reading, fields)
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
@@ -172,7 +174,8 @@ def read_step(
             run_on=_run_on(reading, fields),
             network=_network(reading, fields.get("network")),
             resources=_resources(reading, fields.get("resources")),
-            secrets=_secrets(reading, fields),
+            secrets=tuple(secrets),
+            secret_places={} if reading.is_json else secrets,
             when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
             matrix=matrix,
         ),
@@ -263,15 +266,16 @@ def secret_name_problem(name: str) -> str | None:
     return None
 
 
-def _secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
+def _secrets(reading: Reading, fields: dict[str, Field]) -> dict[str, Place]:
+    """The names, each with where it stands."""
     entry = fields.get("secrets")
     if entry is None:
-        return ()
+        return {}
     environment = fields["env"].value if "env" in fields else None
     variables = (
         {key.text for key, _ in environment.entries} if isinstance(environment, MapNode) else set()
     )
-    found: dict[str, None] = {}
+    found: dict[str, Place] = {}
     hint = "write the names of the project's secrets, such as `[PYPI_TOKEN]`"
     for place, name in reading.texts(entry, hint, MAX_STEP_SECRETS, one_allowed=True):
         fault = secret_name_problem(name)
@@ -283,8 +287,8 @@ def _secrets(reading: Reading, fields: dict[str, Field]) -> tuple[str, ...]:
             reading.add(
                 place, f"{shown(name)} is a secret and a variable of `env`: remove one of them"
             )
-        found[name] = None
-    return tuple(found)
+        found[name] = place
+    return found
 
 
 def _examples(fields: dict[str, Field], matrix: Matrix | None) -> dict[str, str] | None:
@@ -390,6 +394,10 @@ def _image(
     return image
 
 
+def _is_number(node: Node) -> TypeGuard[ScalarNode]:
+    return isinstance(node, ScalarNode) and node.kind in (Kind.INTEGER, Kind.FLOAT)
+
+
 def _script(
     reading: Reading,
     node: MapNode,
@@ -401,6 +409,14 @@ def _script(
     if entry is None:
         if called is not None:
             reading.add(node.place, f"{called} needs `run`: the script to run")
+        return None
+    if not reading.is_json and _is_number(entry.value):
+        # `true` without quotes is text like everywhere: it is a command, and a usual one.
+        reading.add(
+            entry.place,
+            f"{entry.label} must be text, this is {described(entry.value)}: write the script in "
+            f'quotes, `{entry.name}: "{entry.value.text}"`, or below `{entry.name}: |`',
+        )
         return None
     script = reading.text(entry, "write the script as text, below `run: |`, a command on each line")
     if script is None:

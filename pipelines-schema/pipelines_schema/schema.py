@@ -92,8 +92,8 @@ def _step() -> dict[str, Any]:
             "imageSlug": _text(
                 "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES
             ),
-            "run": _text(script, limits.MAX_SCRIPT_BYTES),
-            "runScript": _text("The same as `run`.", limits.MAX_SCRIPT_BYTES),
+            "run": _script(script),
+            "runScript": _script("The same as `run`."),
             "dependsOn": _depends_on(),
             "env": _described(
                 "env", "Environment variables of this step; they win over the workflow's."
@@ -470,6 +470,12 @@ def _text(description: str, max_characters: int, pattern: str | None = None) -> 
     if pattern is not None:
         schema["pattern"] = pattern
     return schema
+
+
+def _script(description: str) -> dict[str, Any]:
+    """A number is no script, but `true` is one."""
+    schema = _text(description, limits.MAX_SCRIPT_BYTES)
+    return {**schema, "type": [kind for kind in schema["type"] if kind != "number"]}
 
 
 def _described(definition: str, description: str) -> dict[str, Any]:

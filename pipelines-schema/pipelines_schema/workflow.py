@@ -11,6 +11,7 @@ from pipelines_schema.conditions import Condition
 from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
+from pipelines_schema.problem import Place
 
 VERSION = 1
 """Of the stored JSON. A change that old code can't read takes the next number."""
@@ -127,6 +128,8 @@ class Step:
     resources: Resources = field(default_factory=Resources)
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
+    secret_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+    """Where they stand in the file, for a build whose project lacks one; not stored."""
     when: Condition | None = None
     """The step is skipped where this is false."""
     matrix: Matrix | None = None

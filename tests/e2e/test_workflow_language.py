@@ -354,6 +354,10 @@ def test_a_build_whose_secret_is_missing_fails_and_says_which(
     assert (build["state"], build["reason"]) == ("failed", "missing secret: TWO")
     (problem,) = build["problems"]
     assert "`pushrod secret set default/missing-secrets TWO`" in problem["message"]
+    lines = text.splitlines()
+    [line] = [number for number, content in enumerate(lines, 1) if "TWO" in content]
+    column = lines[line - 1].index("TWO") + 1
+    assert (problem["file"], problem["line"], problem["column"]) == (".pushrod.yml", line, column)
     pushrod.command("secret", "set", project["slug"], "TWO", given="value")
     again = pushrod.api.post(f"/api/projects/-/builds/{build['id']}/retry", {})
     assert pushrod.api.wait_finished(again["id"])["state"] == "succeeded"

@@ -41,6 +41,12 @@ class Forge:
     redirect: str | None = None
     asked: list[str | None] = field(default_factory=list)
     """The Authorization header of each request."""
+    lfs_objects: dict[str, bytes] = field(default_factory=dict)
+    """Content by oid, of all repositories."""
+    lfs_storage: str | None = None
+    """Where the batch answer sends downloads to, if not here."""
+    lfs_asked: list[tuple[str, str | None]] = field(default_factory=list)
+    """Method and Authorization header of each LFS request."""
 
     def require(self, user: str, token: str) -> None:
         pair = base64.b64encode(f"{user}:{token}".encode()).decode()
@@ -60,6 +66,37 @@ class Forge:
             return await self.backend.info_refs(request, project_id, service)
         service = request.match_info["rest"]
         return await self.backend.rpc(request, project_id, service, env_user="anna")
+
+    async def lfs_batch(self, request: web.Request) -> web.Response:
+        self.lfs_asked.append(("POST", request.headers.get("Authorization")))
+        if self.authorization not in (None, request.headers.get("Authorization")):
+            return web.Response(status=401)
+        wanted = await request.json()
+        base = self.lfs_storage or f"{self.url}/lfs"
+        return web.json_response(
+            {"objects": [self._lfs_answer(base, item) for item in wanted["objects"]]},
+            content_type="application/vnd.git-lfs+json",
+        )
+
+    def _lfs_answer(self, base: str, item: Mapping[str, Any]) -> dict[str, Any]:
+        if item["oid"] not in self.lfs_objects:
+            return {**item, "error": {"code": 404, "message": "Object does not exist"}}
+        header = {"X-Signed": "yes"}
+        href = f"{base}/{item['oid']}?signature=1%2F2"
+        return {**item, "actions": {"download": {"href": href, "header": header}}}
+
+    async def lfs_object(self, request: web.Request) -> web.Response:
+        authorization = request.headers.get("Authorization")
+        self.lfs_asked.append(("GET", authorization))
+        # A signed URL holds as it was given alone, to the last escape.
+        signed = request.rel_url.raw_query_string == "signature=1%2F2"
+        if not signed or request.headers.get("X-Signed") != "yes":
+            return web.Response(status=403)
+        if self.redirect is not None:
+            raise web.HTTPFound(self.redirect)
+        if self.authorization not in (None, authorization):
+            return web.Response(status=401)
+        return web.Response(body=self.lfs_objects[request.match_info["oid"]])
 
     async def new_repository(self, folder: Path) -> Repository:
         repository_id = str(uuid4())
@@ -96,6 +133,8 @@ async def open_forge(folder: Path) -> AsyncIterator[Forge]:
     app = web.Application()
     app.router.add_get("/{id}.git/info/refs", forge.handle)
     app.router.add_post("/{id}.git/{rest}", forge.handle)
+    app.router.add_post("/{id}.git/info/lfs/objects/batch", forge.lfs_batch)
+    app.router.add_get("/lfs/{oid}", forge.lfs_object)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

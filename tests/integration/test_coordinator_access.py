@@ -102,6 +102,7 @@ async def furnish(admin: Caller, account: str) -> House:
 
 WORKFLOW = {"name": "ci", "steps": [step_of("x")]}
 EPOCH = {"epoch": 1, "status": "success"}
+LFS_BATCH = {"operation": "upload", "objects": []}
 # Each route with an id in it: method, path, body.
 WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}", None),
@@ -137,6 +138,13 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-upload-pack", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-receive-pack", None),
+    ("GET", "/api/runner/{running}/submodules?epoch=1", None),
+    ("POST", "/api/runner/{running}/lfs?epoch=1", {"objects": []}),
+    ("GET", f"/api/runner/{{running}}/lfs/{'1' * 64}?epoch=1&size=1", None),
+    ("POST", "/git/{account}/{slug}.git/info/lfs/objects/batch", LFS_BATCH),
+    ("PUT", f"/git/{{account}}/{{slug}}.git/info/lfs/objects/{'1' * 64}", b"x"),
+    ("GET", f"/git/{{account}}/{{slug}}.git/info/lfs/objects/{'1' * 64}", None),
+    ("POST", "/git/{account}/{slug}.git/info/lfs/locks/verify", {}),
     ("POST", "/git/{account}/{slug}.git/git-upload-pack", b"0000"),
     ("POST", "/git/{account}/{slug}.git/git-receive-pack", b"0000"),
 ]
@@ -272,6 +280,25 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
         "developer maintainer",
     ),
     ("POST", "/git/{account}/{slug}.git/git-receive-pack", b"0000", "developer maintainer"),
+    (
+        "POST",
+        "/git/{account}/{slug}.git/info/lfs/objects/batch",
+        LFS_BATCH | {"operation": "download"},
+        "viewer developer maintainer agent step",
+    ),
+    ("POST", "/git/{account}/{slug}.git/info/lfs/objects/batch", LFS_BATCH, "developer maintainer"),
+    (
+        "PUT",
+        f"/git/{{account}}/{{slug}}.git/info/lfs/objects/{'1' * 64}",
+        b"x",
+        "developer maintainer",
+    ),
+    (
+        "GET",
+        "/api/runner/{running}/submodules?epoch=1",
+        None,
+        "developer maintainer agent step",
+    ),
     ("POST", "/api/projects/{project}/builds", {"workflowId": "no"}, "developer maintainer"),
     ("POST", "/api/projects/-/builds/{done_build}/cancel", {}, "developer maintainer"),
     ("POST", "/api/projects/-/builds/{build}/retry", {}, "developer maintainer"),

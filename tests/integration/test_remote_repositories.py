@@ -15,7 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.coordinator_fixture import ONE_STEP, Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import (
+    ONE_STEP,
+    Answer,
+    Coordinator,
+    open_coordinator,
+)
 from tests.integration.forge_fixture import (
     Forge,
     Hook,
@@ -122,7 +127,6 @@ async def test_a_credential_can_be_removed(
         {"token": "user:"},
         {"token": ":x"},
         {"token": "é"},
-        {"deployKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END"},
         {"password": "s3cret"},
     ],
 )
@@ -133,6 +137,16 @@ async def test_what_is_no_credential_for_the_url_is_refused(
     path = f"/api/projects/{hook.project['id']}/credential"
     answer = (await coordinator.admin.call("PUT", path, json=body)).expect(400)
     assert "s3cret" not in answer.text
+
+
+async def test_a_deploy_key_contradicts_an_http_url(
+    coordinator: Coordinator, repository: Repository
+) -> None:
+    project, _ = await remote_project(coordinator, repository.url)
+    path = f"/api/projects/{project['id']}/credential"
+    key = {"deployKey": "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END"}
+    answer = await coordinator.admin.call("PUT", path, json=key)
+    assert "is fetched with a token" in answer.expect(409).text
 
 
 async def test_only_a_maintainer_of_the_account_sets_a_credential(
@@ -311,3 +325,67 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+# Built by hand
+
+
+async def build_by_hand(hook: Hook, **origin: str) -> Answer:
+    """A build of the project's one workflow."""
+    admin, project = hook.coordinator.admin, hook.project
+    [workflow] = (await admin.get(f"/api/projects/{project['id']}/workflows")).json
+    body = {"workflowId": workflow["id"], **origin}
+    return await admin.post(f"/api/projects/{project['id']}/builds", body)
+
+
+async def test_a_build_by_hand_fetches_what_no_webhook_told_of(
+    coordinator: Coordinator, repository: Repository
+) -> None:
+    repository.forge.require("x-access-token", "s3cret-token")
+    _, hook = await remote_project(coordinator, repository.url)
+    await give(hook, token="s3cret-token")
+    assert (await deliver(hook, repository))["status"] == "processed"
+    tip = await repository.push({"more": "1"})
+    build = (await build_by_hand(hook, branch="main")).expect(201).json
+    assert (build["commitHash"], build["branch"]) == (tip, "main")
+    other = await repository.push({"more": "2"}, ref="refs/heads/a/b")
+    build = (await build_by_hand(hook, commitHash=other)).expect(201).json
+    assert build["commitHash"] == other
+    build = (await build_by_hand(hook, branch="a/b")).expect(201).json
+    assert build["commitHash"] == other
+
+
+@pytest.mark.parametrize(
+    ("origin", "status", "said"),
+    [
+        ({"branch": "nowhere"}, 400, "has no branch 'nowhere'"),
+        ({"branch": "*"}, 400, "name the branch or commitHash"),
+        ({"branch": "--upload-pack=x"}, 400, "name the branch or commitHash"),
+        ({}, 400, "name the branch or commitHash"),
+        ({"commitHash": "1" * 40}, 400, f"has no commit '{'1' * 40}'"),
+        ({"commitHash": "abcdef1"}, 400, "give all of its 40 digits"),
+    ],
+)
+async def test_what_the_forge_does_not_have_is_no_build(
+    coordinator: Coordinator,
+    repository: Repository,
+    origin: dict[str, str],
+    status: int,
+    said: str,
+) -> None:
+    _, hook = await remote_project(coordinator, repository.url)
+    assert (await deliver(hook, repository))["status"] == "processed"
+    answer = await build_by_hand(hook, **origin)
+    assert answer.status == status, answer.text
+    assert said in answer.text
+
+
+async def test_a_forge_that_is_away_is_told_to_who_builds_by_hand(
+    coordinator: Coordinator, repository: Repository
+) -> None:
+    _, hook = await remote_project(coordinator, repository.url)
+    assert (await deliver(hook, repository))["status"] == "processed"
+    repository.forge.status = 503
+    answer = await build_by_hand(hook, branch="main")
+    assert answer.status == 409
+    assert "could not be fetched" in answer.json["error"]

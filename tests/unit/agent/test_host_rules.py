@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.engines.host import (
+    SCRIPT_PATH,
     AttemptFolders,
     HostEngine,
     place_caches,
@@ -58,10 +59,19 @@ def test_other_caches_are_ignored_with_a_note(path: str) -> None:
 
 def test_the_workspace_variable_is_not_the_steps_to_set() -> None:
     environment = script_environment(
-        request(env={"PUSHROD_WORKSPACE": "/x", "LANG": "de_DE"}), FOLDERS, path="/bin"
+        request(env={"PUSHROD_WORKSPACE": "/x", "LANG": "de_DE"}), FOLDERS
     )
     assert environment["PUSHROD_WORKSPACE"] == "/w/a/workspace"
     assert environment["LANG"] == "de_DE"
+
+
+def test_scripts_have_a_plain_path_whatever_started_the_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/root/of/the/agent:/bin")
+    assert script_environment(request(), FOLDERS)["PATH"] == SCRIPT_PATH
+    own = script_environment(request(env={"PATH": "/opt/tools:/bin"}), FOLDERS)
+    assert own["PATH"] == "/opt/tools:/bin"
 
 
 @pytest.mark.parametrize("env", [{"A\0": "b"}, {"A": "b\0"}, {"": "b"}, {"A=B": "c"}])

@@ -63,6 +63,30 @@ def test_an_impossible_value_is_named_with_its_variable(name: str, text: str) ->
         load_settings(environ={f"PUSHROD_{name.upper()}": text})
 
 
+@pytest.mark.parametrize(
+    ("listen", "environ", "said"),
+    [
+        (
+            "localhost",
+            {},
+            "`--listen` is 'localhost': write HOST:PORT with a port up to 65535, such as "
+            "127.0.0.1:3000 or [::1]:3000",
+        ),
+        ("[::1]:70000", {}, "`--listen` is '[::1]:70000': write HOST:PORT with a port up to 65535"),
+        (None, {"PUSHROD_GIT_PROCESSES": "many"}, "'many': write a whole number 1 to 256"),
+        (None, {"PUSHROD_FETCH_SECONDS": "0"}, "'0': write a number above 0, at most 3600"),
+        (None, {"PUSHROD_MAX_LFS_BYTES": "0"}, "'0': write a whole number at least 1"),
+        (None, {"PUSHROD_ALLOW_FILE_REPOSITORIES": "perhaps"}, "write true or false"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_to_write(
+    listen: str | None, environ: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(listen=listen, environ=environ)
+    assert said in str(refused.value)
+
+
 @pytest.mark.parametrize("content", [b"= 1", b"\xff\xfe", b"[", b"a = 1\na = 2\n"])
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
     config = tmp_path / "pushrod.toml"

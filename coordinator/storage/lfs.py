@@ -1,0 +1,37 @@
+"""Which LFS objects a project has; their bytes are in the account's blob store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.storage.tables import lfs_objects
+from pipelines_schema.contract import LfsObject
+
+
+async def known_objects(
+    connection: AsyncConnection, project_id: str, oids: Collection[str]
+) -> dict[str, int]:
+    """Of these, the ones the project has: oid → size."""
+    query = sa.select(lfs_objects.c.oid, lfs_objects.c.size).where(
+        lfs_objects.c.project_id == project_id, lfs_objects.c.oid.in_(list(oids))
+    )
+    return {row.oid: row.size for row in await connection.execute(query)}
+
+
+async def save_objects(
+    connection: AsyncConnection, project_id: str, objects: Iterable[LfsObject], now: datetime
+) -> None:
+    """Those that are there already stay as they are."""
+    wanted = {item.oid: item.size for item in objects}
+    known = await known_objects(connection, project_id, wanted)
+    rows = [
+        {"project_id": project_id, "oid": oid, "size": size, "created_at": now}
+        for oid, size in wanted.items()
+        if oid not in known
+    ]
+    if rows:
+        await connection.execute(lfs_objects.insert(), rows)

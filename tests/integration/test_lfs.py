@@ -1,0 +1,369 @@
+"""Git LFS: real git-lfs against the coordinator, and files from a forge, through a real agent."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.engines.buildkit.engine import BuildKitEngine
+from tests.conftest import TestEngine
+from tests.integration.coordinator_fixture import (
+    Answer,
+    Caller,
+    Coordinator,
+    WorkTree,
+    git,
+    new_work_tree,
+    open_coordinator,
+    try_git,
+)
+from tests.integration.forge_fixture import Forge, open_forge, push_payload, remote_project
+from tests.integration.source_fixture import (
+    add_submodule,
+    finished,
+    running_agent,
+    track_with_lfs,
+    workflow_of,
+)
+from tests.integration.test_coordinator_script import Bash
+
+LOCAL = {
+    "allow_http_repositories": True,
+    "allow_private_addresses": True,
+    "fetch_retry_seconds": 0.05,
+    "fetch_attempts": 2,
+}
+BIG = bytes(range(256)) * 5000
+SUM = hashlib.sha256(BIG).hexdigest()
+LOOK = workflow_of("sha256sum big.bin | cut -c1-64; stat -c %a big.bin; head -c 7 lookalike")
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{SUM}\nsize {len(BIG)}\n"
+SEEN = f"{SUM}\n755\nversion"
+
+pytestmark = pytest.mark.skipif(not shutil.which("git-lfs"), reason="apt-get install git-lfs")
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    async with open_coordinator(tmp_path, **LOCAL) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+def admin(coordinator: Coordinator) -> Caller:
+    return coordinator.admin
+
+
+@pytest.fixture
+async def forge(tmp_path: Path) -> AsyncIterator[Forge]:
+    async with open_forge(tmp_path) as forge:
+        yield forge
+
+
+async def commit_with_lfs(tree: WorkTree, **files: str | bytes) -> str:
+    """`big.bin` is kept by LFS and may be executed; `lookalike` is only the text of a pointer."""
+    await track_with_lfs(tree)
+    (tree.folder / "big.bin").write_bytes(BIG)
+    (tree.folder / "big.bin").chmod(0o755)
+    return await tree.commit({"lookalike": POINTER, **files})
+
+
+async def app_with_lfs(
+    admin: Caller, folder: Path, workflow: str = LOOK
+) -> tuple[dict[str, Any], WorkTree]:
+    project = await admin.new_project(name="app")
+    tree = await new_work_tree(folder, admin, project, "app")
+    await commit_with_lfs(tree, **{".pushrod.yml": workflow})
+    return project, tree
+
+
+async def test_what_git_lfs_pushes_a_step_finds_in_its_workspace(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    project, tree = await app_with_lfs(admin, tmp_path)
+    async with running_agent(coordinator):
+        said = await tree.push()
+        build = await finished(admin, project)
+    assert "locking" not in said.errors
+    assert (build["state"], build["log"]) == ("succeeded", SEEN), build["message"]
+
+
+@pytest.mark.engine
+async def test_containers_find_lfs_files_and_submodules_too(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path, buildkit: TestEngine
+) -> None:
+    lib_project = await admin.new_project(name="lib")
+    lib = await new_work_tree(tmp_path, admin, lib_project, "lib")
+    lib_sha = await lib.commit({"file": "of the submodule"})
+    await lib.push()
+    script = "sha256sum big.bin | cut -c1-64; cat lib/file"
+    workflow = workflow_of(script, image=buildkit.image)
+    project, tree = await app_with_lfs(admin, tmp_path, workflow)
+    await add_submodule(tree, "lib", "../lib.git", lib_sha)
+    await tree.commit({})
+    engine = BuildKitEngine(buildkit.address, data_dir=tmp_path / "engine", log_limits_lifted=True)
+    async with running_agent(coordinator, engine):
+        await tree.push()
+        build = await finished(admin, project)
+    assert build["log"] == f"{SUM}\nof the submodule", build["message"]
+
+
+async def test_a_clone_by_git_lfs_has_the_content(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    project, tree = await app_with_lfs(admin, tmp_path)
+    await tree.push()
+    copy = WorkTree(tmp_path / "copy", tree.environment | {"GIT_LFS_SKIP_SMUDGE": "1"})
+    await git(
+        tmp_path, "clone", "-q", project["pushUrl"], str(copy.folder), environment=copy.environment
+    )
+    assert (copy.folder / "big.bin").read_text() == POINTER
+    await copy.git("lfs", "install", "--local")
+    await copy.git("lfs", "pull")
+    assert (copy.folder / "big.bin").read_bytes() == BIG
+    viewer = await admin.new_token(role="viewer", account="default")
+    reader = coordinator.push_environment(viewer)
+    refused = await try_git(tree.folder, "lfs", "push", "--all", "origin", environment=reader)
+    assert refused.exit_code != 0
+    assert "no right to build" in refused.errors
+
+
+async def test_a_tree_follows_lfs_files_and_attributes_from_commit_to_commit(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    script = "for f in *.bin; do echo $f $(sha256sum $f | cut -c1-64); done"
+    project, tree = await app_with_lfs(admin, tmp_path, workflow_of(script))
+    other = hashlib.sha256(b"other").hexdigest()
+    pointer_sum = hashlib.sha256(POINTER.encode()).hexdigest()
+    async with running_agent(coordinator):
+        await tree.push()
+        first = await finished(admin, project, 1)
+        await tree.commit({"small.bin": b"other", "same.bin": BIG})
+        await tree.push()
+        second = await finished(admin, project, 2)
+        # Without its attribute a pointer is a text like any other.
+        await tree.git("rm", "-q", "--cached", "small.bin", "same.bin")
+        await tree.commit(
+            {".gitattributes": "", "big.bin": POINTER, "small.bin": b"x", "same.bin": b"y"}
+        )
+        await tree.git("push", "origin", "main")
+        third = await finished(admin, project, 3)
+    assert first["log"] == f"big.bin {SUM}\n"
+    assert second["log"] == f"big.bin {SUM}\nsame.bin {SUM}\nsmall.bin {other}\n"
+    assert third["log"].startswith(f"big.bin {pointer_sum}\n"), third
+
+
+async def test_an_object_that_was_never_pushed_fails_the_step_by_name(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    project, tree = await app_with_lfs(admin, tmp_path)
+    async with running_agent(coordinator):
+        await tree.git("push", "--no-verify", "origin", "main")
+        build = await finished(admin, project)
+    assert build["state"] == "failed"
+    assert f"{SUM[:12]} of {len(BIG)} bytes was never pushed" in build["message"]
+    assert "git lfs push --all origin" in build["message"]
+
+
+async def test_a_submodules_lfs_files_come_from_its_own_project(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib_project = await admin.new_project(name="lib")
+    lib = await new_work_tree(tmp_path, admin, lib_project, "lib")
+    lib_sha = await commit_with_lfs(lib)
+    await lib.push()
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "the lib", "../lib.git", lib_sha)
+    await app.commit({".pushrod.yml": workflow_of("sha256sum < the*/big.bin | cut -c1-64")})
+    async with running_agent(coordinator):
+        await app.push()
+        build = await finished(admin, project)
+    assert build["log"] == f"{SUM}\n", build["message"]
+
+
+async def test_a_worker_of_curl_and_bash_has_lfs_files_too(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib_project = await admin.new_project(name="lib")
+    lib = await new_work_tree(tmp_path, admin, lib_project, "lib")
+    lib_sha = await commit_with_lfs(lib)
+    await lib.push()
+    more = "; sha256sum < l*b/big.bin | cut -c1-64"
+    project, tree = await app_with_lfs(
+        admin, tmp_path, LOOK.replace("lookalike", "lookalike" + more)
+    )
+    await add_submodule(tree, "l b", "../lib.git", lib_sha)
+    await tree.commit({})
+    await tree.push()
+    [build] = await admin.builds(project)
+    step = (await admin.build(build["id"]))["steps"][0]["id"]
+    script = (await admin.get(f"/api/runner/{step}")).expect(200).body
+    ran = await Bash(tmp_path / "worker").run(script)
+    assert (ran.exit_code, ran.output) == (0, SEEN + SUM + "\n"), ran.errors
+
+
+# At a forge
+
+
+async def forge_app(
+    coordinator: Coordinator, forge: Forge, folder: Path, token: str | None = "s3cret"
+) -> dict[str, Any]:
+    """A build of a project at the forge, whose one LFS file the forge has."""
+    repository = await forge.new_repository(folder / "forge-app")
+    await track_with_lfs(repository.tree)
+    (repository.tree.folder / "big.bin").write_bytes(BIG)
+    (repository.tree.folder / "big.bin").chmod(0o755)
+    project, hook = await remote_project(coordinator, repository.url)
+    forge.require("x-access-token", "s3cret")
+    if token is not None:
+        path = f"/api/projects/{project['id']}/credential"
+        (await coordinator.admin.call("PUT", path, json={"token": token})).expect(204)
+    await repository.tree.commit({".pushrod.yml": LOOK, "lookalike": POINTER})
+    await repository.tree.git("push", "-q", "--no-verify", "origin", "HEAD:main")
+    sha = (await repository.tree.git("rev-parse", "HEAD")).output
+    async with running_agent(coordinator):
+        await hook.github("push", push_payload(repository.url, sha))
+        return await finished(coordinator.admin, project)
+
+
+async def test_a_forges_lfs_files_come_with_the_projects_credential(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    forge.lfs_objects[SUM] = BIG
+    build = await forge_app(coordinator, forge, tmp_path)
+    assert (build["state"], build["log"]) == ("succeeded", SEEN), build["message"]
+    assert [method for method, _ in forge.lfs_asked] == ["POST", "GET"]
+    assert {authorization for _, authorization in forge.lfs_asked} == {forge.authorization}
+
+
+async def test_storage_elsewhere_gets_no_credential(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    async with open_forge(tmp_path / "elsewhere") as storage:
+        storage.lfs_objects[SUM] = forge.lfs_objects[SUM] = BIG
+        forge.lfs_storage = f"{storage.url}/lfs"
+        build = await forge_app(coordinator, forge, tmp_path)
+        assert (build["state"], build["log"]) == ("succeeded", SEEN), build["message"]
+        assert storage.lfs_asked == [("GET", None)]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("missing", "Object does not exist"),
+        ("other bytes", f"what came for {SUM[:12]} is not it"),
+        ("more bytes", f"what came for {SUM[:12]} is not it"),
+        ("redirect", "redirects, which is not followed"),
+        ("file", "names a URL that is not fetched"),
+        ("nobody", "can't be reached"),
+    ],
+)
+async def test_a_forge_in_trouble_fails_the_step_in_words(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path, trouble: str, said: str
+) -> None:
+    content = {"other bytes": BIG[::-1], "more bytes": BIG + b"x"}.get(trouble, BIG)
+    if trouble != "missing":
+        forge.lfs_objects[SUM] = content
+    if trouble == "file":
+        forge.lfs_storage = "file:///etc"
+    if trouble == "nobody":
+        forge.lfs_storage = "http://127.0.0.1:1/lfs"
+    (tmp_path / "elsewhere").mkdir()
+    async with open_forge(tmp_path / "elsewhere") as storage:
+        storage.redirect = "http://127.0.0.1:1/"
+        if trouble == "redirect":
+            forge.lfs_storage = f"{storage.url}/lfs"
+        build = await forge_app(coordinator, forge, tmp_path)
+    assert build["state"] == "failed"
+    assert "LFS files (" in build["message"]
+    assert said in build["message"]
+    assert "s3cret" not in str(build)
+
+
+# The batch API
+
+
+async def batch(caller: Caller, project: dict[str, Any], body: object) -> Answer:
+    return await caller.call(
+        "POST",
+        f"/git/default/{project['slug']}.git/info/lfs/objects/batch",
+        data=io.BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode()),
+        headers={"Content-Type": "application/vnd.git-lfs+json"},
+    )
+
+
+async def test_an_upload_is_kept_only_if_it_is_what_it_says(admin: Caller) -> None:
+    project = await admin.new_project(name="app")
+    url = f"/git/default/app.git/info/lfs/objects/{SUM}"
+    wrong = await admin.call("PUT", url, data=io.BytesIO(BIG[1:]))
+    assert wrong.expect(422).headers["Content-Type"].startswith("application/vnd.git-lfs+json")
+    assert SUM in wrong.json["message"]
+    (await admin.get(url)).expect(404)
+    (await admin.call("PUT", url, data=io.BytesIO(BIG))).expect(200)
+    assert (await admin.get(url)).expect(200).body == BIG
+    item = {"oid": SUM, "size": len(BIG)}
+    again = await batch(admin, project, {"operation": "upload", "objects": [item]})
+    assert again.expect(200).json["objects"] == [item]
+
+
+async def test_a_digest_alone_opens_nothing_of_another_project(admin: Caller) -> None:
+    await admin.new_project(name="app")
+    other = await admin.new_project(name="other")
+    path = f"/info/lfs/objects/{SUM}"
+    (await admin.call("PUT", f"/git/default/app.git{path}", data=io.BytesIO(BIG))).expect(200)
+    (await admin.get(f"/git/default/other.git{path}")).expect(404)
+    item = {"oid": SUM, "size": len(BIG)}
+    wanted = await batch(admin, other, {"operation": "download", "objects": [item]})
+    assert wanted.expect(200).json["objects"][0]["error"]["code"] == 404
+    offered = await batch(admin, other, {"operation": "upload", "objects": [item]})
+    assert "upload" in offered.expect(200).json["objects"][0]["actions"]
+
+
+async def test_an_object_over_the_limit_is_refused_before_and_while_it_is_sent(
+    tmp_path: Path,
+) -> None:
+    async with open_coordinator(tmp_path, max_lfs_bytes=1000) as coordinator:
+        admin = coordinator.admin
+        project = await admin.new_project(name="app")
+        item = {"oid": SUM, "size": len(BIG)}
+        answer = await batch(admin, project, {"operation": "upload", "objects": [item]})
+        assert "max_lfs_bytes" in answer.json["objects"][0]["error"]["message"]
+        url = f"/git/default/app.git/info/lfs/objects/{SUM}"
+        (await admin.call("PUT", url, data=io.BytesIO(BIG))).expect(413)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        {"operation": "delete", "objects": []},
+        {"operation": "download"},
+        {"operation": "download", "objects": [{"oid": "../x", "size": 1}]},
+        {"operation": "download", "objects": [{"oid": SUM, "size": -1}]},
+        {"operation": "download", "objects": [{"oid": SUM, "size": 1 << 63}]},
+        {"operation": "download", "objects": [{"oid": SUM, "size": 1}] * 1001},
+        {"operation": "download", "objects": [], "hash_algo": "md5"},
+        {"operation": "download", "objects": [], "transfers": ["ssh"]},
+    ],
+)
+async def test_a_batch_that_is_none_is_refused_in_words(admin: Caller, body: object) -> None:
+    project = await admin.new_project(name="app")
+    answer = await batch(admin, project, body)
+    assert answer.status == 422, answer.text
+    assert answer.json["message"]
+
+
+async def test_locks_are_declined_so_that_git_lfs_goes_on(admin: Caller) -> None:
+    await admin.new_project(name="app")
+    answer = await admin.post("/git/default/app.git/info/lfs/locks/verify")
+    assert answer.status == 501

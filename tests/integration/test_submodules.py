@@ -1,0 +1,388 @@
+"""Submodules, through a real coordinator and agent: where they come from, and where never."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.coordinator_fixture import (
+    Caller,
+    Coordinator,
+    WorkTree,
+    new_work_tree,
+    open_coordinator,
+)
+from tests.integration.forge_fixture import (
+    Forge,
+    Hook,
+    Repository,
+    open_forge,
+    push_payload,
+    remote_project,
+)
+from tests.integration.source_fixture import (
+    add_submodule,
+    finished,
+    running_agent,
+    set_submodule,
+    workflow_of,
+)
+from tests.integration.test_coordinator_script import Bash
+
+LOCAL = {
+    "allow_http_repositories": True,
+    "allow_private_addresses": True,
+    "fetch_retry_seconds": 0.05,
+    "fetch_attempts": 2,
+}
+SHOW = "for f in $(find . -type f -not -path '*/.git*' | sort); do echo $f=$(cat $f); done"
+ALWAYS = workflow_of(SHOW)
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    async with open_coordinator(tmp_path, **LOCAL) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+def admin(coordinator: Coordinator) -> Caller:
+    return coordinator.admin
+
+
+@pytest.fixture
+async def forge(tmp_path: Path) -> AsyncIterator[Forge]:
+    async with open_forge(tmp_path) as forge:
+        yield forge
+
+
+async def hosted(admin: Caller, folder: Path, name: str, account: str = "default") -> WorkTree:
+    project = await admin.new_project(account, name)
+    return await new_work_tree(folder, admin, project, f"{account}-{name}")
+
+
+async def pushed(tree: WorkTree, files: dict[str, str | bytes], message: str = "change") -> str:
+    sha = await tree.commit(files, message)
+    await tree.push()
+    return sha
+
+
+def lines(log: str) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in log.splitlines() if "=" in line)
+
+
+# Hosted here
+
+
+async def test_submodules_within_submodules_are_laid_out_where_the_trees_name_them(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    inner = await hosted(admin, tmp_path, "inner")
+    inner_sha = await pushed(inner, {"deep": "3"})
+    lib = await hosted(admin, tmp_path, "lib")
+    await add_submodule(lib, "in ner/x", "../inner.git", inner_sha)
+    lib_sha = await pushed(lib, {"file": "2"})
+    app_project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, app_project, "app")
+    await add_submodule(app, "third/lib", "../lib.git", lib_sha)
+    await add_submodule(app, "again", f"{coordinator.url}/git/default/inner.git", inner_sha)
+    async with running_agent(coordinator):
+        await pushed(
+            app,
+            {
+                ".pushrod.yml": workflow_of(
+                    "cat third/lib/file again/deep; cat third/lib/in*/x/deep"
+                )
+            },
+        )
+        build = await finished(admin, app_project)
+    assert (build["state"], build["log"]) == ("succeeded", "233"), build["message"]
+
+
+async def test_a_tree_follows_its_submodules_from_commit_to_commit(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib = await hosted(admin, tmp_path, "lib")
+    first = await pushed(lib, {"a": "1", "same": "s"})
+    second = await pushed(lib, {"a": "2", "b": "2"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", "../lib.git", first)
+    seen = []
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+        seen.append(lines((await finished(admin, project, 1))["log"]))
+        await app.git("update-index", "--cacheinfo", f"160000,{second},lib")
+        await pushed(app, {})
+        seen.append(lines((await finished(admin, project, 2))["log"]))
+        await set_submodule(app, "lib", update="none")
+        await pushed(app, {})
+        seen.append(lines((await finished(admin, project, 3))["log"]))
+        await app.git("rm", "-rqf", "lib", ".gitmodules")
+        await pushed(app, {"lib": "a file now"})
+        seen.append(lines((await finished(admin, project, 4))["log"]))
+    ours = [{name: text for name, text in one.items() if "lib" in name} for one in seen]
+    assert ours == [
+        {"./lib/a": "1", "./lib/same": "s"},
+        {"./lib/a": "2", "./lib/b": "2", "./lib/same": "s"},
+        {},
+        {"./lib": "a file now"},
+    ]
+
+
+async def test_another_accounts_project_is_no_submodule(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    secret = await hosted(admin, tmp_path, "secret", "other")
+    sha = await pushed(secret, {"key": "k"})
+    project = await admin.new_project("acme", "app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", "../../other/secret.git", sha)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+        build = await finished(admin, project)
+    assert build["state"] == "failed"
+    assert "submodule lib (/git/other/secret.git): there is no such project" in build["message"]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ext::sh -c touch% /tmp/owned", "a repository URL is one line without spaces"),
+        ("file:///etc", "files are fetched only where the operator set"),
+        ("../../../../../etc", "leads above the root"),
+        ("../../../repositories/x", "leads to no project"),
+        ("git://127.0.0.1/x.git", "the scheme 'git' is not fetched"),
+        ("https://user:word@127.0.0.1/x.git", "no user or token in the URL"),
+        ("ssh://-oProxyCommand=x/y", "the URL names no host"),
+    ],
+)
+async def test_a_hostile_url_fails_the_step_by_name(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path, url: str, said: str
+) -> None:
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", url, "1" * 40)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+        build = await finished(admin, project)
+    assert build["state"] == "failed"
+    assert "submodule lib (" in build["message"]
+    assert said in build["message"]
+
+
+async def test_a_url_that_is_an_option_is_refused_with_its_push(
+    admin: Caller, tmp_path: Path
+) -> None:
+    app = await hosted(admin, tmp_path, "app")
+    await add_submodule(app, "lib", "--upload-pack=touch /tmp/owned", "1" * 40)
+    with pytest.raises(AssertionError, match="disallowed submodule url"):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+
+
+async def test_a_command_as_update_is_refused_with_its_push(admin: Caller, tmp_path: Path) -> None:
+    app = await hosted(admin, tmp_path, "app")
+    await add_submodule(app, "lib", "../lib.git", "1" * 40)
+    await set_submodule(app, "lib", update="!touch /tmp/owned")
+    with pytest.raises(AssertionError, match="disallowed submodule update"):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+
+
+async def test_paths_and_includes_of_gitmodules_lead_nowhere(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib = await hosted(admin, tmp_path, "lib")
+    sha = await pushed(lib, {"file": "1"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", "../lib.git", sha)
+    await set_submodule(app, "up", path="../../outside", url="../lib.git")
+    await set_submodule(app, "abs", path="/etc/outside", url="../lib.git")
+    await set_submodule(app, "file", path=".pushrod.yml", url="../lib.git")
+    await app.git("config", "-f", ".gitmodules", "include.path", "/etc/passwd")
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+        build = await finished(admin, project)
+    assert build["state"] == "succeeded", build["message"]
+    assert lines(build["log"])["./lib/file"] == "1"
+    assert "outside" not in build["log"]
+
+
+async def test_a_broken_gitmodules_and_a_missing_commit_are_told(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib = await hosted(admin, tmp_path, "lib")
+    await pushed(lib, {"file": "1"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", "../lib.git", "1" * 40)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+        missing = (await finished(admin, project, 1))["message"]
+        await pushed(app, {".gitmodules": '[submodule "lib'})
+        broken = (await finished(admin, project, 2))["message"]
+    assert "submodule lib (/git/default/lib.git) has no commit 1111111111: push it there" in missing
+    assert ".gitmodules can't be read" in broken
+
+
+async def test_refs_that_keep_submodules_are_seen_and_moved_by_nobody(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib = await hosted(admin, tmp_path, "lib")
+    sha = await pushed(lib, {"file": "1"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", "../lib.git", sha)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": ALWAYS})
+        await finished(admin, project)
+    assert "pushrod" not in (await app.git("ls-remote", "origin")).output
+    with pytest.raises(AssertionError, match="hidden ref"):
+        await app.git("push", "origin", "HEAD:refs/pushrod/x")
+    await pushed(app, {"more": "1"})
+    entries = (await admin.get("/api/audit-logs?limit=100")).json["auditLogs"]
+    assert "refs/pushrod" not in str(entries)
+
+
+async def test_a_worker_of_curl_and_bash_has_submodules_too(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    inner = await hosted(admin, tmp_path, "inner")
+    inner_sha = await pushed(inner, {"deep": "3"})
+    lib = await hosted(admin, tmp_path, "lib")
+    await add_submodule(lib, "in", "../inner.git", inner_sha)
+    lib_sha = await pushed(lib, {"file": "2"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "a lib", "../lib.git", lib_sha)
+    await pushed(app, {".pushrod.yml": workflow_of("cat a*/file a*/in/deep")})
+    await add_submodule(app, "gone", "../nothing.git", "1" * 40)
+    await pushed(app, {})
+    builds = sorted(await admin.builds(project), key=lambda build: build["number"])
+    scripts = []
+    for build in builds:
+        step = (await admin.build(build["id"]))["steps"][0]["id"]
+        scripts.append((await admin.get(f"/api/runner/{step}")).expect(200).body)
+    good = await Bash(tmp_path / "worker").run(scripts[0])
+    assert (good.exit_code, good.output) == (0, "23"), good.errors
+    bad = await Bash(tmp_path / "worker2").run(scripts[1])
+    assert bad.exit_code != 0
+    assert "submodule gone (/git/default/nothing.git): there is no such project" in bad.errors
+
+
+# At a forge
+
+
+async def give_token(hook: Hook, token: str) -> None:
+    path = f"/api/projects/{hook.project['id']}/credential"
+    (await hook.coordinator.admin.call("PUT", path, json={"token": token})).expect(204)
+
+
+async def deliver(hook: Hook, repository: Repository, files: dict[str, str]) -> None:
+    sha = await repository.push(files)
+    answer = await hook.github("push", push_payload(repository.url, sha))
+    assert answer.expect(202).json["status"] == "processed", answer.text
+
+
+async def test_a_private_submodule_comes_with_the_projects_credential(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    app = await forge.new_repository(tmp_path / "app")
+    lib = await forge.new_repository(tmp_path / "lib")
+    lib_sha = await lib.push({"file": "from the forge"})
+    forge.require("x-access-token", "s3cret")
+    project, hook = await remote_project(coordinator, app.url)
+    await give_token(hook, "s3cret")
+    await add_submodule(app.tree, "lib", "../" + lib.url.rpartition("/")[2], lib_sha)
+    async with running_agent(coordinator):
+        await deliver(hook, app, {".pushrod.yml": workflow_of("cat lib/file")})
+        build = await finished(coordinator.admin, project)
+    assert (build["state"], build["log"]) == ("succeeded", "from the forge"), build["message"]
+
+
+async def test_another_host_never_gets_the_projects_credential(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    async with open_forge(tmp_path / "elsewhere") as other:
+        app = await forge.new_repository(tmp_path / "app")
+        public = await other.new_repository(tmp_path / "public")
+        sha = await public.push({"file": "public"})
+        forge.require("x-access-token", "s3cret")
+        project, hook = await remote_project(coordinator, app.url)
+        await give_token(hook, "s3cret")
+        await add_submodule(app.tree, "lib", public.url, sha)
+        async with running_agent(coordinator):
+            await deliver(hook, app, {".pushrod.yml": workflow_of("cat lib/file")})
+            good = await finished(coordinator.admin, project, 1)
+            other.require("somebody", "else")
+            await app.tree.git("update-index", "--cacheinfo", f"160000,{'2' * 40},lib")
+            await deliver(hook, app, {})
+            bad = await finished(coordinator.admin, project, 2)
+        assert (good["state"], good["log"]) == ("succeeded", "public"), good["message"]
+        assert other.asked
+        assert set(other.asked) == {None}
+    assert bad["state"] == "failed"
+    assert f"submodule lib ({public.url})" in bad["message"]
+    assert "the project's credential is sent to its own host alone" in bad["message"]
+    assert "s3cret" not in str(bad)
+
+
+async def test_a_host_that_is_away_is_tried_again_and_then_named(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    async with open_forge(tmp_path / "elsewhere") as other:
+        lib = await other.new_repository(tmp_path / "lib")
+        sha = await lib.push({"file": "1"})
+    app = await forge.new_repository(tmp_path / "app")
+    project, hook = await remote_project(coordinator, app.url)
+    await add_submodule(app.tree, "lib", lib.url, sha)
+    async with running_agent(coordinator):
+        await deliver(hook, app, {".pushrod.yml": ALWAYS})
+        build = await finished(coordinator.admin, project)
+    assert build["state"] == "failed"
+    assert f"submodule lib ({lib.url}): 127.0.0.1:" in build["message"]
+    assert "can't be reached" in build["message"]
+
+
+async def test_a_private_address_is_refused_for_submodules_too(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin = coordinator.admin
+        project = await admin.new_project(name="app")
+        app = await new_work_tree(tmp_path, admin, project, "app")
+        await add_submodule(app, "lib", "https://localhost:1/lib.git", "1" * 40)
+        async with running_agent(coordinator):
+            await pushed(app, {".pushrod.yml": ALWAYS})
+            build = await finished(admin, project)
+    assert "allow_private_addresses" in build["message"]
+
+
+async def test_a_forks_submodules_are_asked_for_without_the_credential(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    app = await forge.new_repository(tmp_path / "app")
+    lib = await forge.new_repository(tmp_path / "lib")
+    lib_sha = await lib.push({"file": "private"})
+    forge.require("x-access-token", "s3cret")
+    project, hook = await remote_project(coordinator, app.url)
+    await give_token(hook, "s3cret")
+    await add_submodule(app.tree, "lib", "../" + lib.url.rpartition("/")[2], lib_sha)
+    sha = await app.push({".pushrod.yml": ALWAYS}, ref="refs/pull/7/head")
+    head = {"ref": "main", "sha": sha, "repo": {"id": 2}}
+    payload = {
+        "action": "opened",
+        "number": 7,
+        "pull_request": {"head": head, "base": {"ref": "main", "repo": {"id": 1}}},
+        "repository": {"clone_url": app.url},
+    }
+    (await hook.github("pull_request", payload)).expect(202)
+    [held] = await coordinator.admin.builds(project)
+    path = f"/api/projects/-/builds/{held['id']}/approve"
+    async with running_agent(coordinator):
+        (await coordinator.admin.post(path)).expect(200)
+        build = await finished(coordinator.admin, project)
+    assert build["state"] == "failed"
+    assert "without the project's credential" in build["message"]
