@@ -17,6 +17,7 @@ from coordinator.api import (
     deliveries,
     git,
     lfs,
+    overview,
     reference,
     runner,
     secrets,
@@ -257,7 +258,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server,)
-    of_people = (deliveries, git, lfs, secrets, session, steps, tokens, webhooks)
+    of_people = (deliveries, git, lfs, overview, secrets, session, steps, tokens, webhooks)
     of_agents = (agents, runner, source_parts)
     for module in (*dialects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)

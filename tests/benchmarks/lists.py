@@ -115,6 +115,8 @@ def _lists(api: Api) -> Iterator[tuple[str, str, Client]]:
     yield from _pages(api, "deliveries of a project", f"{of_large}/deliveries?limit=20", maintainer)
     yield "projects of an account with 7", "/api/projects?accountId=account-0", maintainer
     yield "projects of an account with 1,000", "/api/projects?accountId=account-3", crowd
+    yield "home page of an account", "/api/overview", maintainer
+    yield "home page of all accounts, 1,020 projects", "/api/overview", everybody
     for what, path in (
         ("workflows", f"{of_large}/workflows"),
         ("secrets", f"{of_large}/secrets"),

@@ -127,7 +127,8 @@ class Plans:
 
 
 LONG = re.compile(
-    r"SEARCH (builds|audit_log|deliveries) (?!.*\((id|ordinal)=\?\)$)(?!.*AND number=\?\)$)"
+    r"SEARCH (builds|audit_log|deliveries) "
+    r"(?!.*(\((id|ordinal)=\?\)|AND number=\?\))( LEFT-JOIN)?$)"
 )
 """Tables of which an account or a project may have any number of rows."""
 

@@ -124,6 +124,7 @@ async def test_what_grows_is_noticed(database: Database, tmp_path: Path, query: 
 
 EVERY_LIST = [
     "/api/accounts",
+    "/api/overview",
     "/api/projects?accountId={account}",
     "/api/projects/{project}/workflows",
     "/api/projects/{project}/builds?limit=1",
@@ -152,6 +153,7 @@ WALKED = [
     "ix_agents_created_at",
     "ix_tokens_shown",
     "ix_images_public",
+    "SCAN projects",
     # From an end on, as far as the page goes.
     "ix_builds_ordinal",
     "ix_audit_log_ordinal",
