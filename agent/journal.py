@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,10 +21,17 @@ from typing import Any
 import pydantic
 
 from agent.settings import is_safe_name
-from pipelines_schema.contract import Completion, CompletionReason, LeaseRef, StepSpec
+from pipelines_schema.contract import (
+    BuiltImage,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    StepSpec,
+)
 
 logger = logging.getLogger(__name__)
 
+SECRET_FIELDS = ("secrets", "registries")
 MAX_MESSAGE_CHARACTERS = 4096
 """The contract's limit for a completion's message."""
 
@@ -45,6 +53,7 @@ class Report:
     exit_code: int | None = None
     reason: CompletionReason | None = None
     message: str | None = None
+    images: Sequence[BuiltImage] = ()
 
     @property
     def message_to_send(self) -> str | None:
@@ -60,6 +69,7 @@ class Report:
             "exitCode": self.exit_code,
             "reason": self.reason,
             "message": self.message,
+            "images": [image.to_json() for image in self.images],
         }
 
     @classmethod
@@ -71,6 +81,7 @@ class Report:
             exit_code=value["exitCode"],
             reason=None if reason is None else CompletionReason(reason),
             message=value["message"],
+            images=tuple(map(BuiltImage.model_validate, value.get("images", ()))),
         )
 
 
@@ -172,7 +183,7 @@ class Journal:
 
 def _without_secrets(spec: StepSpec) -> dict[str, Any]:
     """A script is never run a second time, so its secrets need not be on disk."""
-    return {name: value for name, value in spec.to_json().items() if name != "secrets"}
+    return {name: value for name, value in spec.to_json().items() if name not in SECRET_FIELDS}
 
 
 def _read_entry(folder: Path) -> Entry | None:

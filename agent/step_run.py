@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
 from agent.coordinator_client import (
@@ -27,7 +28,9 @@ from agent.engines.protocol import (
     CacheMount,
     Engine,
     EngineUnavailable,
+    ImageRequest,
     Outcome,
+    OutputSink,
     StepRequest,
     StepResult,
 )
@@ -41,6 +44,7 @@ from pipelines_schema.contract import (
     CompleteRequest,
     Completion,
     CompletionReason,
+    ImageBuildSpec,
     LeaseRef,
     StepSpec,
 )
@@ -79,10 +83,13 @@ def report_of(result: StepResult) -> Report:
     message = "\n".join(sentences) or None
     if result.outcome is Outcome.EXITED:
         status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED
-        return Report(status=status, exit_code=result.exit_code, message=message)
+        return Report(
+            status=status, exit_code=result.exit_code, message=message, images=result.images
+        )
     reasons = {
         Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
         Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
+        Outcome.IMAGE_FAILED: CompletionReason.IMAGE,
         Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
         Outcome.ENGINE_LOST: CompletionReason.LOST,
     }
@@ -116,6 +123,7 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         script=spec.script,
         env=spec.env,
         secrets=spec.secrets,
+        registries=spec.registries,
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
@@ -123,10 +131,37 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,
         source=source,
-        inputs=entry.inputs if any(step.artifacts for step in spec.dependencies) else None,
+        inputs=_inputs(entry),
         outputs=entry.outputs,
         scratch=entry.scratch,
     )
+
+
+def image_request_of(
+    entry: Entry, build: ImageBuildSpec, source: LentSource | None
+) -> ImageRequest:
+    spec = entry.spec
+    return ImageRequest(
+        attempt_id=entry.attempt_id,
+        step_name=spec.name,
+        build=build,
+        registries=spec.registries,
+        secrets=spec.secrets,
+        offline=spec.network == "none",
+        timeout_seconds=spec.timeout_seconds,
+        source=source,
+        inputs=_inputs(entry),
+    )
+
+
+def _inputs(entry: Entry) -> Path | None:
+    return entry.inputs if any(step.artifacts for step in entry.spec.dependencies) else None
+
+
+def confidential(spec: StepSpec) -> dict[str, str]:
+    """What must not be seen in the log or the message, by names of no meaning."""
+    passwords = {f"registry {login.host}": login.password for login in spec.registries}
+    return {**spec.secrets, **passwords}
 
 
 class StepRun:
@@ -264,13 +299,13 @@ class StepRun:
                 if source is not None:
                     resources.callback(source.release)
                 await fetch_artifacts(workshop.client, spec, self._entry.inputs)
-                request = request_of(self._entry, source)
-                result = await self._run_in_engine(request, spool)
+                result = await self._run_in_engine(spec, source, spool)
                 if result.outcome is Outcome.ENGINE_LOST:
                     workshop.engine_lost()
                 report = report_of(result)
-                if report.message and spec.secrets:
-                    return replace(report, message=masked(report.message, spec.secrets))
+                hidden = confidential(spec)
+                if report.message and hidden:
+                    return replace(report, message=masked(report.message, hidden))
                 return report
         except (SourceError, ArtifactError) as error:
             return failure(CompletionReason.SOURCE, str(error))
@@ -282,14 +317,26 @@ class StepRun:
             logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
             return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
 
-    async def _run_in_engine(self, request: StepRequest, spool: LogSpool) -> StepResult:
-        if not request.secrets:
-            return await self._workshop.engine.run(request, spool)
-        output = MaskingSink(spool, request.secrets)
+    async def _run_in_engine(
+        self, spec: StepSpec, source: LentSource | None, spool: LogSpool
+    ) -> StepResult:
+        hidden = confidential(spec)
+        if not hidden:
+            return await self._ask_engine(spec, source, spool)
+        output = MaskingSink(spool, hidden)
         try:
-            return await self._workshop.engine.run(request, output)
+            return await self._ask_engine(spec, source, output)
         finally:
             output.end()
+
+    async def _ask_engine(
+        self, spec: StepSpec, source: LentSource | None, output: OutputSink
+    ) -> StepResult:
+        engine = self._workshop.engine
+        if spec.build is None:
+            return await engine.run(request_of(self._entry, source), output)
+        request = image_request_of(self._entry, spec.build, source)
+        return await engine.build_image(request, output)
 
     async def _lent_source(self, spec: StepSpec) -> LentSource | None:
         if spec.source is None:
@@ -347,6 +394,7 @@ class StepRun:
             log_sha256=spool.sha256 if whole else None,
             reason=report.reason,
             message=report.message_to_send,
+            images=list(report.images) or None,
         )
 
     async def _report(self, spool: LogSpool, shipper: LogShipper) -> None:

@@ -29,6 +29,7 @@ from agent.settings import AgentSettings, InvalidSettingsError, is_safe_name
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
 from pipelines_schema.contract import (
+    Capability,
     CompleteRequest,
     Completion,
     CompletionReason,
@@ -350,6 +351,7 @@ class Agent:
             free=self._free_slots(free_bytes),
             leases=self._leases.refs(),
             disk={"freeBytes": free_bytes, "totalBytes": disk.f_blocks * disk.f_frsize},
+            capabilities=[Capability.IMAGE_BUILDS] if self._engine.builds_images else [],
             warm=self._sources.warm(),
             seen=self._seen,
         )

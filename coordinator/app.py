@@ -19,6 +19,7 @@ from coordinator.api import (
     lfs,
     overview,
     reference,
+    registries,
     runner,
     secrets,
     session,
@@ -40,6 +41,7 @@ from coordinator.api.context import (
     LFS,
     LOGS,
     PROJECTS,
+    REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
     SOURCE_PARTS,
@@ -68,6 +70,7 @@ from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
+from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
@@ -105,6 +108,7 @@ class Services:
     ingest: Ingest
     credentials: Credentials
     deliveries: Deliveries
+    registry_logins: RegistryLogins
     secrets: Secrets
     lfs: Lfs
     source_parts: SourceParts
@@ -203,6 +207,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             ingest=ingest,
             credentials=credentials,
             deliveries=Deliveries(core, ingest, forge_source),
+            registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             lfs=Lfs(core),
             source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
@@ -249,6 +254,7 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[INGEST] = services.ingest
+    app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
@@ -258,9 +264,10 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
     dialects = (build_server,)
-    of_people = (deliveries, git, lfs, overview, secrets, session, steps, tokens, webhooks)
+    of_projects = (deliveries, git, lfs, overview, registries, secrets, webhooks)
+    of_people = (session, steps, tokens)
     of_agents = (agents, runner, source_parts)
-    for module in (*dialects, *of_people, *of_agents, reference, pages):
+    for module in (*dialects, *of_projects, *of_people, *of_agents, reference, pages):
         module.add_routes(app)
     return app
 

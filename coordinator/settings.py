@@ -104,6 +104,11 @@ class Settings(BaseModel):
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
     )
 
+    insecure_registries: str = Field(
+        default="",
+        description="Registries that images are pushed to by plain http or by https unchecked: "
+        "HOST:PORT, separated by commas. 127.0.0.1 needs none.",
+    )
     keep_deliveries_days: int = Field(
         default=30, ge=1, le=3650, description="How long a webhook's delivery is kept."
     )
@@ -134,6 +139,11 @@ class Settings(BaseModel):
             file=self.allow_file_repositories,
             private_addresses=self.allow_private_addresses,
         )
+
+    @property
+    def insecure_hosts(self) -> tuple[str, ...]:
+        parts = (part.strip() for part in self.insecure_registries.split(","))
+        return tuple(part for part in parts if part)
 
     @property
     def host(self) -> str:

@@ -23,6 +23,10 @@ COMMANDS = {
     "hook": ("pushrod.commands.hook:hook", "Make a bare repository tell of its pushes."),
     "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
+    "registry": (
+        "pushrod.commands.registry:registry",
+        "Log projects in to registries, for images to pull and to push.",
+    ),
     "secret": ("pushrod.commands.secret:secret", "Set, list and delete a project's secrets."),
     "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),
     "git-credential": (

@@ -185,6 +185,19 @@ class Client:
     async def delete_secret(self, project_id: str, name: str) -> None:
         await self._request("DELETE", _secret_path(project_id, name))
 
+    async def registry_logins(self, owner: tuple[str, str]) -> list[Json]:
+        """Hosts and usernames; `owner` is `projects` or `accounts`, and the id."""
+        return await self._list(_registry_path(owner))
+
+    async def set_registry_login(
+        self, owner: tuple[str, str], host: str, username: str, password: str
+    ) -> None:
+        body = {"username": username, "password": password}
+        await self._request("PUT", _registry_path(owner, host), body=body)
+
+    async def delete_registry_login(self, owner: tuple[str, str], host: str) -> None:
+        await self._request("DELETE", _registry_path(owner, host))
+
     async def tokens(self) -> list[Json]:
         return await self._list("/api/tokens")
 
@@ -351,6 +364,12 @@ def _unreachable(url: str, error: Exception) -> str:
 
 def _build_path(build_id: str) -> str:
     return f"/api/projects/{ANY_PROJECT}/builds/{_quoted(build_id)}"
+
+
+def _registry_path(owner: tuple[str, str], host: str | None = None) -> str:
+    kind, id_ = owner
+    end = "" if host is None else f"/{_quoted(host)}"
+    return f"/api/{kind}/{_quoted(id_)}/registries{end}"
 
 
 def _secret_path(project_id: str, name: str) -> str:

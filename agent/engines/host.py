@@ -28,6 +28,7 @@ from agent.engines.protocol import (
     CacheMount,
     EngineInfo,
     EngineUnavailable,
+    ImageRequest,
     Outcome,
     OutputSink,
     StepRequest,
@@ -201,6 +202,14 @@ class HostEngine:
         """Wait until the supervisor of a dead agent has done its work, then do what is left."""
         await asyncio.to_thread(_end_marked, attempt_id, SUPERVISOR_GRACE_SECONDS)
         await asyncio.to_thread(remove_tree, self._folders(attempt_id).root)
+
+    @property
+    def builds_images(self) -> bool:
+        return False
+
+    async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
+        message = "The host engine can't build images: an agent with BuildKit can."
+        return StepResult(outcome=Outcome.ENGINE_FAILED, message=message)
 
     async def run(self, request: StepRequest, output: OutputSink) -> StepResult:
         problem = refusal(request)

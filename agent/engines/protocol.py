@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from pipelines_schema.contract import BuiltImage, ImageBuildSpec, RegistryLogin
 from pipelines_schema.log_frames import Stream
 
 
@@ -44,6 +45,8 @@ class StepRequest:
     env: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Given to the script as variables, and as files in the folder PUSHROD_SECRETS names."""
+    registries: Sequence[RegistryLogin] = field(default=(), repr=False)
+    """For the step's image, where its registry asks."""
     offline: bool = False
     """No network but loopback. An engine that can't do that refuses the step."""
     memory_bytes: int | None = None
@@ -63,10 +66,30 @@ class StepRequest:
     """An empty folder for the engine's own use; the caller removes it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """One attempt of a step that builds an image."""
+
+    attempt_id: str
+    step_name: str
+    build: ImageBuildSpec
+    registries: Sequence[RegistryLogin] = field(default=(), repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """For `RUN --mount=type=secret,id=NAME`."""
+    offline: bool = False
+    """No network but loopback for what the Dockerfile runs."""
+    timeout_seconds: float
+    source: SourceTree | None = None
+    inputs: Path | None = None
+    """A folder laid over the source in the workspace: the dependencies' artifacts."""
+
+
 class Outcome(Enum):
     EXITED = "exited"
     TIMED_OUT = "timed out"
     OUT_OF_MEMORY = "out of memory"
+    IMAGE_FAILED = "image failed"
+    """The image can't be built or pushed so: `message` says why."""
     ENGINE_FAILED = "engine failed"
     """The script can't run so (no such image, …): `message` says why and what to do."""
     ENGINE_LOST = "engine lost"
@@ -80,6 +103,8 @@ class StepResult:
     message: str | None = None
     notes: Sequence[str] = field(default=())
     """For people: an output path that matched nothing or pointed outside the workspace, …"""
+    images: Sequence[BuiltImage] = ()
+    """What was pushed, one for each tag, as the registry confirmed it."""
 
 
 class OutputSink(Protocol):
@@ -114,6 +139,17 @@ class Engine(Protocol):
         ...
 
     async def run(self, request: StepRequest, output: OutputSink) -> StepResult: ...
+
+    @property
+    def builds_images(self) -> bool: ...
+
+    async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
+        """Build an image, and push it where that is asked for; ends as `run` does.
+
+        An instruction that exits non-zero is a result with that exit code. An engine whose
+        `builds_images` is false answers ENGINE_FAILED.
+        """
+        ...
 
     async def reap(self, attempt_id: str) -> None:
         """End whatever an earlier, killed agent process left of this attempt."""

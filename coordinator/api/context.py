@@ -16,6 +16,7 @@ from coordinator.services.ingest import Ingest
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.projects import Projects
+from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
@@ -29,6 +30,7 @@ RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
 INGEST = web.AppKey("ingest", Ingest)
+REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 CREDENTIALS = web.AppKey("credentials", Credentials)

@@ -137,6 +137,8 @@ class Step:
     attempt: int
     lost_count: int
     """How many attempts were lost with their agent."""
+    needs: Sequence[str] = ()
+    """Capabilities that an agent's engine must have."""
     holder: str | None
     """Who holds the current hand-out: `agent:<id>` or `token:<id>`."""
     lease_seconds: float | None
@@ -144,6 +146,8 @@ class Step:
     exit_code: int | None = None
     reason: str | None = None
     message: str | None = None
+    images: Sequence[Mapping[str, str]] | None = None
+    """What it pushed: `reference` and `digest` of each; None where it builds no image."""
     ready_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -204,6 +208,17 @@ class AgentRecord:
     slots: int
     created_at: datetime
     last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryLoginShown:
+    """A login to a registry as it may be shown."""
+
+    scope_id: str
+    """The project's id, or the account's for a login of all its projects."""
+    host: str
+    username: str
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ class ReadyStep:
     labels: Mapping[str, str]
     ready_at: datetime
     position: int
+    needs: Sequence[str] = ()
+    """Capabilities that the agent's engine must have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class WaitingAgent:
     labels: Mapping[str, str]
     free: int
     warm: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +36,10 @@ class Assignment:
 
 
 def suits(step: ReadyStep, agent: WaitingAgent) -> bool:
-    return (agent.account_id is None or agent.account_id == step.account_id) and all(
-        agent.labels.get(key) == value for key, value in step.labels.items()
+    return (
+        (agent.account_id is None or agent.account_id == step.account_id)
+        and agent.capabilities.issuperset(step.needs)
+        and all(agent.labels.get(key) == value for key, value in step.labels.items())
     )
 
 

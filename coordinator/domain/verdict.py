@@ -83,6 +83,8 @@ def _describe(end: AttemptEnd) -> str:
             return "out of memory"
         case CompletionReason.ENGINE:
             return "engine"
+        case CompletionReason.IMAGE:
+            return "image"
         case CompletionReason.SECRETS:
             return "secrets"
         case CompletionReason.SOURCE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -85,6 +86,7 @@ async def end_attempt(
     end: AttemptEnd,
     log: LogDigest | None,
     message: str | None,
+    images: Sequence[Mapping[str, str]] | None = None,
 ) -> tuple[Verdict, BuildState]:
     """Close an attempt, and draw the consequences for its step and build."""
     retries = step.definition["retries"]
@@ -113,6 +115,7 @@ async def end_attempt(
         exit_code=end.exit_code,
         reason=verdict.reason,
         message=message,
+        images=images,
         lost_count=step.lost_count + (1 if verdict.lost else 0),
     )
     return verdict, await settle_build(core, connection, step.build_id)

@@ -37,6 +37,9 @@ from pipelines_schema.contract import (
 
 log = structlog.get_logger()
 
+NO_CAPABLE_AGENT = (
+    "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
+)
 READY_MAX = 5_000
 """Ready steps looked at in one dispatch."""
 ONLINE_SECONDS = 75.0
@@ -133,6 +136,7 @@ class Dispatch:
             labels=waiter.agent.labels,
             free=max(waiter.agent.free - offered, 0),
             warm=waiter.agent.warm,
+            capabilities=waiter.agent.capabilities,
         )
 
     async def _choose(
@@ -359,6 +363,7 @@ class Dispatch:
             labels={**agent.labels, **request.labels},
             free=request.free,
             warm=frozenset(request.warm),
+            capabilities=frozenset(request.capabilities),
         )
         if older := self._waiters.get(agent.id):
             older.woken.set()
@@ -414,6 +419,9 @@ class Dispatch:
         serving = [a for a in online if a.account_id in (None, step.account_id)]
         if not serving:
             return "no agent is connected: start one with `pushrod agent`"
+        serving = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
+        if not serving:
+            return NO_CAPABLE_AGENT
         if not any(
             all(agent.labels.get(k) == v for k, v in step.labels.items()) for agent in serving
         ):

@@ -25,6 +25,7 @@ from pipelines_schema import (
     step_environment,
 )
 from pipelines_schema import Step as WorkflowStep
+from pipelines_schema.contract import Capability
 
 MAX_MESSAGE_CHARACTERS = 10_000
 
@@ -277,6 +278,7 @@ def _step(
         "conditionFalse": not runs,
         "image": step.image,
         "script": step.script,
+        "build": None if step.build is None else step.build.to_json(),
         "env": step_environment(workflow, step),
         "cacheDirs": list(step.cache_dirs),
         "outputPaths": list(step.output_paths),
@@ -324,6 +326,7 @@ def _fresh(
         epoch=0,
         attempt=0,
         lost_count=0,
+        needs=[Capability.IMAGE_BUILDS.value] if definition.get("build") else [],
         holder=None,
         lease_seconds=None,
         ready_at=now if ready and not skipped else None,

@@ -21,7 +21,7 @@ from coordinator.domain.lifecycle import (
     StepEvent,
     StepState,
 )
-from coordinator.domain.model import Attempt, AttemptState, Build, Step
+from coordinator.domain.model import Attempt, AttemptState, Build, Project, Step
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.script import bash_script
 from coordinator.domain.verdict import AttemptEnd
@@ -29,8 +29,10 @@ from coordinator.ports import LogDigest
 from coordinator.services import advance
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.image_builds import FOR_BUILDKIT, build_spec, built_images
 from coordinator.services.logs import Logs
 from coordinator.services.news import build_topic, log_topic
+from coordinator.services.registry_logins import open_logins
 from coordinator.services.secrets import open_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
@@ -43,9 +45,11 @@ from pipelines_schema.contract import (
     Completion,
     CompletionReason,
     DependencySpec,
+    RegistryLogin,
     SourceSpec,
     StepSpec,
 )
+from pipelines_schema.image_references import registry_of
 from pipelines_schema.log_frames import Frame, Stream
 
 log = structlog.get_logger()
@@ -78,7 +82,7 @@ class Runner:
             return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
 
         step = await self.core.database.write(accept, committed=self._begun)
-        return await self._spec(step)
+        return await self._spec(step, principal)
 
     async def claim(self, principal: Principal, step_id: str) -> str:
         """The bash script of a ready step; getting it is the claim.
@@ -90,6 +94,8 @@ class Runner:
             step = await self._find(connection, principal, step_id)
             if step.state is StepState.RUNNING and step.holder == principal.holder:
                 return step
+            if step.definition.get("build"):
+                raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
             lease = float(step.definition["timeoutSeconds"]) + CLAIM_GRACE_SECONDS
             if step.state is StepState.OFFERED and step.holder == principal.holder:
                 return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
@@ -104,7 +110,7 @@ class Runner:
             return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
 
         step = await self.core.database.write(claim, committed=self._begun)
-        return bash_script(await self._spec(step), self.core.public_url)
+        return bash_script(await self._spec(step, principal), self.core.public_url)
 
     async def _refusal(self, connection: AsyncConnection, step: Step) -> Conflict:
         if step.state is StepState.BLOCKED:
@@ -152,6 +158,7 @@ class Runner:
             exit_code=None,
             reason=None,
             message=None,
+            images=None,
         )
         await advance.begin_build(self.core, connection, step.build_id)
         return await self._find(connection, principal, step.id)
@@ -170,7 +177,7 @@ class Runner:
             step.holder != principal.holder and not own_step
         ):
             raise Conflict("only the holder of a running step's lease gets its spec")
-        return await self._spec(step)
+        return await self._spec(step, principal)
 
     async def _find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
         step = await stored.find_step(connection, step_id)
@@ -178,8 +185,12 @@ class Runner:
             raise NotFound("step not found")
         return step
 
-    async def _spec(self, step: Step) -> StepSpec:
-        return await self.core.database.read(lambda connection: self._read_spec(connection, step))
+    async def _spec(self, step: Step, principal: Principal) -> StepSpec:
+        """Logins to registries are for agents alone: a worker's script could read its own spec."""
+        spec = await self.core.database.read(lambda connection: self._read_spec(connection, step))
+        if principal.kind is PrincipalKind.AGENT:
+            return spec
+        return spec.model_copy(update={"registries": []})
 
     async def _read_spec(self, connection: AsyncConnection, step: Step) -> StepSpec:
         build = await stored.find_build(connection, step.build_id)
@@ -188,6 +199,7 @@ class Runner:
             raise LookupError(f"step {step.id} has no build or project")
         definition, base = step.definition, self.core.public_url
         known = _build_words(build)
+        image = await self._image(connection, step, known)
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else definition.get("secrets", [])
         source = None
@@ -202,8 +214,10 @@ class Runner:
             build_id=build.id,
             build_number=build.number,
             project_id=project.id,
-            image=await self._image(connection, step, known),
+            image=image,
             script=substituted(definition["script"], known),
+            build=build_spec(self.core, step, build, cache_scope(build), known),
+            registries=await self._registries(connection, build, project, image),
             env={
                 **{name: substituted(text, known) for name, text in definition["env"].items()},
                 **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
@@ -224,6 +238,16 @@ class Runner:
             dependencies=await self._dependencies(connection, step),
             token=self.core.keys.step_token(step.id, step.epoch),
         )
+
+    async def _registries(
+        self, connection: AsyncConnection, build: Build, project: Project, image: str | None
+    ) -> list[RegistryLogin]:
+        """A script's step needs the login for its image alone; a Dockerfile may name any image."""
+        if build.of_fork:
+            return []
+        logins = await open_logins(self.core, connection, project)
+        host = None if image is None else registry_of(image)
+        return [login for login in logins if host in (None, login.host)]
 
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
@@ -327,13 +351,14 @@ class Runner:
             reason=CompletionReason.ENGINE if problem else request.reason,
         )
         message = "\n".join(filter(None, [problem, _storable(request.message)])) or None
+        images = built_images(step, request)
 
         async def finish(connection: AsyncConnection) -> tuple[Step, BuildState]:
             step, attempt = await self._attempt(connection, principal, step_id, request.epoch)
             if attempt.state is not AttemptState.RUNNING:
                 raise _EndedMeanwhile
             _, state = await advance.end_attempt(
-                self.core, connection, step, attempt, end, digest, message
+                self.core, connection, step, attempt, end, digest, message, images
             )
             return await self._find(connection, principal, step_id), state
 

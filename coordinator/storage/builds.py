@@ -127,6 +127,7 @@ async def ready_steps(connection: AsyncConnection, limit: int) -> Sequence[Ready
             steps.c.labels,
             steps.c.ready_at,
             steps.c.position,
+            steps.c.needs,
         )
         .where(sa.text("state = 'ready'"))
         .order_by(steps.c.ready_at)

@@ -245,12 +245,14 @@ steps = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False, default=0),
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
     sa.Column("lost_count", sa.Integer, nullable=False, default=0),
+    sa.Column("needs", sa.JSON, nullable=False, default=list),
     sa.Column("holder", sa.Text),
     sa.Column("lease_seconds", sa.Float),
     sa.Column("cancel_requested_by", sa.Text),
     sa.Column("exit_code", sa.Integer),
     sa.Column("reason", sa.Text),
     sa.Column("message", sa.Text),
+    sa.Column("images", sa.JSON(none_as_null=True)),
     sa.Column("ready_at", Instant),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
@@ -276,6 +278,17 @@ secrets = sa.Table(
     metadata,
     sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+registry_logins = sa.Table(
+    "registry_logins",
+    metadata,
+    # A project or an account: whose login it is.
+    sa.Column("scope_id", sa.String(36), primary_key=True),
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("username", sa.Text, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
 )

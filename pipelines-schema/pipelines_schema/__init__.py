@@ -16,7 +16,7 @@ from pipelines_schema.params import Param, default_params, param_problems
 from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, Problem
-from pipelines_schema.read_step import secret_name_problem
+from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.triggers import (
     asks_to_skip,
     triggered_by_pull_request,
@@ -26,6 +26,7 @@ from pipelines_schema.triggers import (
 from pipelines_schema.workflow import (
     DEFAULT_RUN_ON,
     Ending,
+    ImageBuild,
     PullRequestTrigger,
     PushTrigger,
     Retries,
@@ -46,6 +47,7 @@ __all__ = [
     "ConditionFault",
     "CycleFound",
     "Ending",
+    "ImageBuild",
     "Matrix",
     "Param",
     "Parsed",

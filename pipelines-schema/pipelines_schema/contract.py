@@ -64,10 +64,18 @@ class CompletionReason(StrEnum):
     OUT_OF_MEMORY = "outOfMemory"
     OUTPUTS = "outputs"
     """The declared outputs could not be stored: see the message."""
+    IMAGE = "image"
+    """The image could not be built or pushed: see the message."""
     SECRETS = "secrets"
     """A secret that the step names is gone: see the message."""
     SOURCE = "source"
     """The source or a dependency's artifacts could not be fetched: see the message."""
+
+
+class Capability(StrEnum):
+    """What some agents' engines can do and others' can't."""
+
+    IMAGE_BUILDS = "imageBuilds"
 
 
 class LeaseRef(WireModel):
@@ -94,6 +102,8 @@ class PollRequest(WireModel):
     leases: list[LeaseRef] = []
     disk: dict[str, int] = {}
     """`freeBytes`, `totalBytes` of the agent's data folder."""
+    capabilities: list[str] = []
+    """`Capability` values; unknown ones are of a newer agent and mean nothing."""
     warm: list[str] = []
     """Project ids whose source this agent has."""
     seen: str = ""
@@ -184,6 +194,42 @@ class DependencySpec(WireModel):
     artifacts: list[ArtifactRef] = []
 
 
+class RegistryLogin(WireModel):
+    """What a registry is told when it asks who pushes or pulls."""
+
+    host: str
+    """With its port where it has one, as references name it: `registry.example:5000`."""
+    username: str
+    password: str = Field(repr=False)
+
+
+class ImageBuildSpec(WireModel):
+    """An image to build from a Dockerfile, every value filled in."""
+
+    context: str = "."
+    """Path of a folder, relative to the workspace."""
+    dockerfile: str = "Dockerfile"
+    """Path of the file, relative to the context."""
+    target: str | None = None
+    args: dict[str, str] = {}
+    tags: list[str] = []
+    push: bool = False
+    """To every tag; else the image is only built."""
+    not_pushed_because: str | None = None
+    """For people, where the workflow asks for a push that is not done."""
+    cache_scope: str = ""
+    """Whose cache mounts the build may see: a digest."""
+    insecure_registries: list[str] = []
+    """Hosts that the operator lets be spoken to by plain http, or by https unchecked."""
+
+
+class BuiltImage(WireModel):
+    """A reference under which a registry has what a step built."""
+
+    reference: str = Field(min_length=1, max_length=500)
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+
 class StepSpec(WireModel):
     """All an agent needs to run one attempt of a step."""
 
@@ -197,6 +243,10 @@ class StepSpec(WireModel):
     image: str | None = None
     """Image reference, resolved from the slug; the host engine ignores it."""
     script: str
+    build: ImageBuildSpec | None = None
+    """The image to build instead of running `script`, which is empty then."""
+    registries: list[RegistryLogin] = Field(default=[], repr=False)
+    """Logins of the project and its account, for images to pull and to push."""
     env: dict[str, str] = {}
     """The step's environment, the `PUSHROD_*` variables included."""
     secret_names: list[str] = []
@@ -230,6 +280,8 @@ class CompleteRequest(WireModel):
     reason: CompletionReason | None = None
     message: str | None = Field(default=None, max_length=4096)
     """One or more sentences for people: what went wrong and what to do."""
+    images: list[BuiltImage] | None = Field(default=None, max_length=100)
+    """What the step pushed, one for each tag."""
 
 
 class CompleteResponse(WireModel):

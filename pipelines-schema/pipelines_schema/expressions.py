@@ -102,7 +102,9 @@ def substituted(text: str, values: Mapping[str, str]) -> str:
     return "".join([*parts, text[done:]])
 
 
-def refusal(expression: str, in_script: bool, allowed: Collection[str] = ()) -> str:
+def refusal(
+    expression: str, in_script: bool, allowed: Collection[str] = (), instead: str | None = None
+) -> str:
     """Why an expression is refused, and what to write instead."""
     written = f"{shown('${{ ' + expression + ' }}')} is not replaced"
     word = expression.casefold()
@@ -110,7 +112,9 @@ def refusal(expression: str, in_script: bool, allowed: Collection[str] = ()) -> 
     if head == "matrix":
         return f"{written}: {_instead_of_matrix(expression, allowed)}"
     if expression in BUILD_WORDS:
-        return f"{written} here, only in `run`, `image` and `env`"
+        return f"{written} here, only in `run`, `image`, `env` and `build`"
+    if instead is not None:
+        return f"{written}: {instead}"
     if head == "params" and rest.isidentifier():
         variable = f"PUSHROD_PARAM_{rest.upper()}"
         return f"{written}: only a parameter with `oneOf` is; {_instead(variable, in_script)}"

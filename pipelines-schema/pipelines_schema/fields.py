@@ -147,16 +147,24 @@ class Reading:
         return None if self.refuse_expressions(item) else text
 
     def refuse_expressions(
-        self, node: Node, allowed: Collection[str] = (), *, in_script: bool = False
+        self,
+        node: Node,
+        allowed: Collection[str] = (),
+        *,
+        in_script: bool = False,
+        instead: str | None = None,
     ) -> bool:
-        """Note each `${{ … }}` that is not allowed, where it stands; tell whether there was one."""
+        """Note each `${{ … }}` that is not allowed, where it stands; tell whether there was one.
+
+        `instead` says what to do where there is no script that could read a variable.
+        """
         if not isinstance(node, ScalarNode) or OPENING not in node.text:
             return False
         places = _places_of(OPENING, node, self.lines)
         found = [one for one in expressions(node.text) if one[1] not in allowed]
         for number, expression in found:
             place = places[number] if number < len(places) else node.place
-            self.add(place, refusal(expression, in_script, allowed))
+            self.add(place, refusal(expression, in_script, allowed, instead))
         return bool(found)
 
     def _is_text(self, node: Node) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_FILE_BYTES = 1024 * 1024
 MAX_NODES = 20_000
 """Nodes of a document with every alias written out, so that a bomb is refused unexploded."""
@@ -44,3 +46,7 @@ ENVIRONMENT_NAME = "[A-Za-z_][A-Za-z0-9_]*"
 RESERVED_PREFIX = "PUSHROD_"
 LABEL_NAME = "[A-Za-z0-9][A-Za-z0-9._/-]*"
 DURATION = "(?=[0-9])(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?"
+MAX_TAGS = 20
+MAX_BUILD_ARGS = 100
+TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
+"""A stage of a Dockerfile, by name or number."""

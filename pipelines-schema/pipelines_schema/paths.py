@@ -72,6 +72,21 @@ def normalised_output_path(text: str) -> str:
     return path
 
 
+def normalised_context(text: str, *, is_file: bool = False) -> str:
+    """A folder of the workspace (`.` for all of it), or a file of such a folder. Raises BadPath."""
+    _check_characters(text)
+    outside = "must lie in the workspace" if not is_file else "must lie in the context"
+    outside += ": write a path relative to it, without `..`"
+    if text.startswith(("/", "~")) or "\\" in text:
+        raise BadPath(outside)
+    segments = _segments(text, outside)
+    if is_file and (not segments or text.endswith("/")):
+        raise BadPath("is a folder: name the Dockerfile itself")
+    path = "/".join(segments) or "."
+    _check_characters(path)
+    return path
+
+
 def _relative_to_workspace(text: str, outside: str) -> str:
     path = "/" + "/".join(_segments(text, outside))
     if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):

@@ -19,6 +19,7 @@ def reference() -> str:
     definitions = schema["$defs"]
     parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
+    parts.append(("`build` of a step", definitions["build"]))
     parts.append(("`resources` of a step", definitions["resources"]))
     parts.append(("A parameter of `on.manual`", definitions["param"]))
     return "\n".join(_table(title, _object_of(part), definitions) for title, part in parts)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
+from pipelines_schema.read_build import NOT_BESIDE_BUILD
 from pipelines_schema.workflow import Ending, Network, RetryCause
 
 FILE_NAME = "workflow.schema.json"
@@ -54,6 +55,7 @@ def workflow_schema() -> dict[str, Any]:
             "tag": _tag(),
             "manual": _manual(),
             "param": _param(),
+            "build": _build(),
             "resources": _resources(),
             "timeout": _timeout(),
             "retries": _retries(),
@@ -94,6 +96,7 @@ def _step() -> dict[str, Any]:
             ),
             "run": _script(script),
             "runScript": _script("The same as `run`."),
+            "build": {"$ref": "#/$defs/build"},
             "dependsOn": _depends_on(),
             "env": _described(
                 "env", "Environment variables of this step; they win over the workflow's."
@@ -133,11 +136,52 @@ def _step() -> dict[str, Any]:
         },
         required=["name"],
     )
-    step["allOf"] = [
+    scripted = [
         {"oneOf": [{"required": ["image"]}, {"required": ["imageSlug"]}]},
         {"oneOf": [{"required": ["run"]}, {"required": ["runScript"]}]},
     ]
+    unfit = {"anyOf": [{"required": [key]} for key in NOT_BESIDE_BUILD]}
+    step["if"] = {"required": ["build"]}
+    step["then"] = {"not": unfit}
+    step["else"] = {"allOf": scripted}
     return step
+
+
+def _build() -> dict[str, Any]:
+    path = {"type": _TEXT_TYPES, "minLength": 1}
+    tag = {"type": _TEXT_TYPES, "minLength": 1, "maxLength": limits.MAX_IMAGE_CHARACTERS}
+    build = _object(
+        {
+            "context": {
+                "description": "Folder of the workspace that the Dockerfile may copy from, less "
+                "what its `.dockerignore` names. All of the workspace if left out.",
+                **path,
+            },
+            "dockerfile": {
+                "description": "The Dockerfile, relative to the context. `Dockerfile` if left out.",
+                **path,
+            },
+            "target": _text(
+                "The stage to build; the last one if left out.", limits.MAX_IMAGE_CHARACTERS
+            ),
+            "args": _described("env", "Values for the Dockerfile's `ARG`s. No place for secrets."),
+            "tags": {
+                "description": "References that the image is pushed to, registry and tag included: "
+                "`registry.example/team/app:1.0`.",
+                "anyOf": [{"type": "array", "maxItems": limits.MAX_TAGS, "items": tag}, tag],
+            },
+            "push": {
+                "description": "Whether the image is pushed. `true` if left out and there are "
+                "tags; `false` only builds it.",
+                "type": "boolean",
+            },
+        }
+    )
+    return {
+        "description": "The image that the step builds from a Dockerfile, instead of running a "
+        "script: see [images](images.md).",
+        **build,
+    }
 
 
 _EVENTS = ("push", "pullRequest", "tag", "manual")

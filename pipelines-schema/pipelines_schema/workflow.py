@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from pipelines_schema.conditions import Condition
+from pipelines_schema.expressions import substituted
+from pipelines_schema.image_references import fit_for_tag
 from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
@@ -63,6 +65,63 @@ class Resources:
     cpus: float | None = None
 
 
+DEFAULT_DOCKERFILE = "Dockerfile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBuild:
+    """An image that a step builds from a Dockerfile, instead of running a script."""
+
+    context: str = "."
+    """Normalised path of a folder, relative to the workspace."""
+    dockerfile: str = DEFAULT_DOCKERFILE
+    """Normalised path of the file, relative to the context."""
+    target: str | None = None
+    """The stage to build; None is the last one."""
+    args: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    """Whole references, registry and tag included."""
+    push: bool = False
+    """To all tags; else the image is only built, which fills the engine's cache."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For storage; `from_json` reads it back."""
+        return _without_absent(
+            context=self.context,
+            dockerfile=self.dockerfile,
+            target=self.target,
+            args=dict(self.args),
+            tags=list(self.tags),
+            push=self.push,
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ImageBuild:
+        """What `to_json` wrote; all but `tags` and `push` may be left out."""
+        return cls(
+            context=value.get("context", "."),
+            dockerfile=value.get("dockerfile", DEFAULT_DOCKERFILE),
+            target=value.get("target"),
+            args=dict(value.get("args", {})),
+            tags=tuple(value.get("tags", ())),
+            push=value.get("push", False),
+        )
+
+    def with_values(self, values: Mapping[str, str]) -> ImageBuild:
+        """With the expressions that have a value replaced.
+
+        A value adds no `/`, `:` or `@` to a tag, whatever it holds: it can't change the
+        repository.
+        """
+        fitting = {name: fit_for_tag(value) for name, value in values.items()}
+        return replace(
+            self,
+            target=None if self.target is None else substituted(self.target, values),
+            args={name: substituted(value, values) for name, value in self.args.items()},
+            tags=tuple(dict.fromkeys(substituted(tag, fitting) for tag in self.tags)),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushTrigger:
     branches: tuple[str, ...] | None = None
@@ -107,8 +166,12 @@ class Triggers:
 class Step:
     name: str
     image: str | None
-    """A slug or an image reference; None only in what older versions stored."""
+    """A slug or an image reference; None where an image is built (or in what older versions
+    stored)."""
     script: str
+    """Empty where an image is built."""
+    build: ImageBuild | None = None
+    """The image that the step builds; None for a step that runs a script."""
     depends_on: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     """The step's own; `step_environment` adds the workflow's."""
@@ -191,6 +254,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         name=step.name,
         image=step.image,
         script=step.script,
+        build=None if step.build is None else step.build.to_json(),
         dependsOn=list(step.depends_on),
         env=dict(step.env),
         cacheDirs=list(step.cache_dirs),
@@ -237,6 +301,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         name=value["name"],
         image=value.get("image"),
         script=value["script"],
+        build=ImageBuild.from_json(value["build"]) if "build" in value else None,
         depends_on=tuple(value["dependsOn"]),
         env=dict(value["env"]),
         cache_dirs=tuple(value["cacheDirs"]),

@@ -71,3 +71,6 @@ def _show(files: Sequence[Path], problems: Sequence[Problem]) -> None:
     for file in files:
         if str(file) not in broken:
             say(f"{file}: ok")
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        say(f"{count} in {len(broken)} of {len(files)} files" if len(files) > 1 else count)

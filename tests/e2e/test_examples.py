@@ -16,6 +16,7 @@ from tests.e2e.processes import Pushrod, Repository, running, step_named
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+EXAMPLES_BASE = "127.0.0.1:5000/pushrod/debian:12"
 WORKER = ROOT / "examples/curl-worker/worker.sh"
 
 
@@ -186,3 +187,29 @@ def test_monorepo_builds_only_what_a_push_changes(with_base_image: Pushrod, tmp_
     assert built_by_push("web") == ["web"]
     repository.write("README.md", "changed")
     assert built_by_push("neither") == []
+
+
+@pytest.mark.engine
+def test_image_build_pushes_an_image_that_the_next_step_runs_in(
+    with_base_image: Pushrod, tmp_path: Path
+) -> None:
+    pushrod = with_base_image
+    project, repository = pushrod.create_project("image"), checkout("image-build", tmp_path)
+    # Named after this machine's distribution.
+    base_image = asyncio.run(private.ensure_base_image(lambda _: None))
+    dockerfile = repository.path / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace(EXAMPLES_BASE, base_image))
+    repository.commit("a service")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    build = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"])
+    assert build["state"] == "succeeded", build
+    image, smoke = step_named(build, "image"), step_named(build, "smoke")
+    name = "127.0.0.1:5000/examples/greet"
+    assert [pushed["reference"] for pushed in image["images"]] == [f"{name}:1", f"{name}:latest"]
+    engine = asyncio.run(private.up(reuse=False))
+    for pushed in image["images"]:
+        asked = private.image_digest(pushed["reference"], address=engine)
+        assert asyncio.run(asked) == pushed["digest"]
+    log = pushrod.api.log(image["id"]).decode()
+    assert f"pushed {name}:1 {image['images'][0]['digest']}\n" in log
+    assert pushrod.api.log(smoke["id"]) == b"Hello, Ada! (greet 1.1)\n"

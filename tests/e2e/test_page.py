@@ -161,6 +161,17 @@ async def test_artifacts_are_listed_with_size_and_link(site: Site) -> None:
     await expect(site.page.locator(".artifacts")).to_contain_text("1.8 MB")
 
 
+async def test_the_images_that_a_step_pushed_are_listed_by_digest(site: Site) -> None:
+    digest = f"sha256:{'ab' * 32}"
+    pushed = [{"reference": "registry.example:5000/<b>shop:1", "digest": digest}]
+    steps = [step("s-image", "image", "SUCCESS", exitCode=0, images=pushed)]
+    site.api.builds.append(build("b-image", 50, "succeeded", steps=steps))
+    await site.open("/builds/b-image")
+    images = site.page.get_by_role("list", name="Images")
+    await expect(images).to_contain_text(f"registry.example:5000/<b>shop:1 {digest}")
+    await expect(images.get_by_role("button", name="Copy")).to_be_visible()
+
+
 async def test_a_waiting_step_says_what_it_waits_for(site: Site) -> None:
     await site.open("/builds/b-1#step=image")
     await expect(site.page.locator("#step")).to_contain_text("All agents that fit are busy.")

@@ -133,6 +133,12 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/projects/{project}/deliveries/any/redeliver", {}),
     ("PUT", "/api/projects/{project}/credential", {"token": "x"}),
     ("DELETE", "/api/projects/{project}/credential", None),
+    ("GET", "/api/projects/{project}/registries", None),
+    ("PUT", "/api/projects/{project}/registries/h.example", {"username": "x", "password": "x"}),
+    ("DELETE", "/api/projects/{project}/registries/h.example", None),
+    ("GET", "/api/accounts/{account}/registries", None),
+    ("PUT", "/api/accounts/{account}/registries/h.example", {"username": "x", "password": "x"}),
+    ("DELETE", "/api/accounts/{account}/registries/h.example", None),
     ("GET", "/api/projects/{project}/secrets", None),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
@@ -173,6 +179,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
         "attempts",
         "artifacts",
         "images",
+        "registry_logins",
     )
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
@@ -312,6 +319,12 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/projects/{project}/deliveries/any/redeliver", {}, "developer maintainer"),
     ("PUT", "/api/projects/{project}/credential", {"token": "x"}, "maintainer"),
     ("DELETE", "/api/projects/{project}/credential", None, "maintainer"),
+    ("GET", "/api/projects/{project}/registries", None, "maintainer"),
+    ("PUT", "/api/projects/{project}/registries/h.example", {}, "maintainer"),
+    ("DELETE", "/api/projects/{project}/registries/h.example", None, "maintainer"),
+    ("GET", "/api/accounts/{account}/registries", None, "maintainer"),
+    ("PUT", "/api/accounts/{account}/registries/h.example", {}, "maintainer"),
+    ("DELETE", "/api/accounts/{account}/registries/h.example", None, "maintainer"),
     ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
@@ -541,7 +554,11 @@ async def test_no_secret_is_stored_or_told_again(coordinator: Coordinator, admin
     house = await furnish(admin, "acme")
     session = await log_in(admin)
     registration = await admin.new_token(kind="registration")
+    login = {"username": "builder", "password": "registry-password"}
+    registries = f"/api/projects/{house.project['id']}/registries"
+    (await admin.call("PUT", f"{registries}/registry.example:5000", json=login)).expect(200)
     secrets = [
+        login["password"],
         admin.token,
         house.agent.token,
         house.maintainer.token,
@@ -553,6 +570,7 @@ async def test_no_secret_is_stored_or_told_again(coordinator: Coordinator, admin
     ]
     told = (await admin.get("/api/audit-logs?limit=100")).text
     told += (await admin.get("/api/tokens")).text
+    told += (await admin.get(registries)).text
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         stored = "\n".join(connection.iterdump())
     for secret in secrets:

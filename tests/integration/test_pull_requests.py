@@ -210,3 +210,31 @@ async def test_secrets_reach_the_repositorys_own_pull_requests_and_never_a_forks
     agent = await coordinator.admin.new_agent()
     spec = await agent.take()
     assert ("s3cret-value" in str(spec)) is not fork
+
+
+IMAGE = """
+on: {pullRequest: {branches: [main]}}
+steps: [{name: image, build: {tags: ["registry.example/shop:${{ build.number }}"]}}]
+"""
+
+
+@pytest.mark.parametrize("fork", [False, True])
+async def test_a_forks_image_is_built_but_neither_pushed_nor_given_a_login(
+    coordinator: Coordinator, repository: Repository, hook: Hook, fork: bool
+) -> None:
+    admin = coordinator.admin
+    path = f"/api/projects/{hook.project['id']}/registries/registry.example"
+    login = {"username": "shop", "password": "x"}
+    (await admin.call("PUT", path, json=login)).expect(200)
+    await pull(hook, repository, fork=fork, workflow=IMAGE)
+    build = await only_build(hook)
+    if fork:
+        (await admin.post(f"/api/projects/-/builds/{build['id']}/approve")).expect(200)
+    agent = await admin.new_agent()
+
+    [offer] = (await agent.poll(capabilities=["imageBuilds"]))["offers"]
+    spec = (await agent.accept(offer)).expect(200).json
+
+    assert spec["build"]["push"] is not fork
+    assert ("notPushedBecause" in spec["build"]) is fork
+    assert len(spec.get("registries", [])) == (0 if fork else 1)

@@ -9,9 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-import grpc.aio
-
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.client import Client
@@ -26,9 +23,12 @@ from agent.engines.buildkit.filesync import TreeSender, UnsendableTreeError
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
 from agent.engines.buildkit.output_taker import OutputTaker
-from agent.engines.buildkit.pb import control_pb2, secrets_pb2
+from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
+from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
+    GIVE_CREDENTIALS,
     GIVE_SECRET,
     SEND_SOURCE,
     TAKE_OUTPUT,
@@ -111,7 +111,7 @@ async def run_attempt(
             unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
-            image = await images.find(build, request.image or "", platform)
+            image = await images.find(build, request.image or "", platform, attempt.logins)
             graph = attempt.prepare(image, platform, session)
             return await attempt.run(build, graph)
 
@@ -121,6 +121,7 @@ class _Attempt:
         self._request = request
         self._output = output
         self._keep_output = keep_output
+        self.logins = RegistryLogins(request.registries)
         self.include = engine_patterns(request.output_paths)
         self._sender: TreeSender | None = None
         self._taker = OutputTaker(request.scratch / "collected")
@@ -135,16 +136,10 @@ class _Attempt:
         if self.include:
             handlers[TAKE_OUTPUT] = self._taker.serve
         if self._request.secrets:
-            handlers[GIVE_SECRET] = self._give_secret
+            handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
+        if self.logins.logins:
+            handlers[GIVE_CREDENTIALS] = self.logins.serve
         return handlers
-
-    async def _give_secret(self, stream: SessionStream) -> None:
-        asked = secrets_pb2.GetSecretRequest.FromString(await stream.read())
-        value = self._request.secrets.get(asked.ID)
-        if value is None:
-            await stream.abort(grpc.StatusCode.NOT_FOUND, f"no secret {asked.ID}")
-        answer = secrets_pb2.GetSecretResponse(data=value.encode())
-        await stream.write(answer.SerializeToString())
 
     @property
     def _limits(self) -> llb.Limits | None:

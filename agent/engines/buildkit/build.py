@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from agent.engines.buildkit.client import Client
+from agent.engines.buildkit.error_details import failed_place
 from agent.engines.buildkit.failures import EngineError
 from agent.engines.buildkit.pb import control_pb2, gateway_pb2, ops_pb2
 
@@ -24,6 +25,7 @@ UNBEGUN_SECONDS = 0.5
 CALL_SECONDS = 60.0
 """For gateway calls that read what is there."""
 UNRESPONSIVE_SECONDS = 30.0
+STATUS_DETAILS = "grpc-status-details-bin"
 READ_BYTES = 2 * 1024 * 1024
 
 
@@ -36,7 +38,16 @@ class BuildFailedError(Exception):
 
 
 def engine_error(error: grpc.aio.AioRpcError) -> EngineError:
-    return EngineError(code=error.code().name, details=error.details() or "no details")
+    details = [
+        value
+        for key, value in error.trailing_metadata() or ()
+        if key == STATUS_DETAILS and isinstance(value, bytes)
+    ]
+    return EngineError(
+        code=error.code().name,
+        details=error.details() or "no details",
+        place=failed_place(details[0]) if details else None,
+    )
 
 
 class Build:
@@ -55,11 +66,16 @@ class Build:
         answer = await self.call("Ping", gateway_pb2.PingRequest(), gateway_pb2.PongResponse)
         return {one.ID for one in (*answer.FrontendAPICaps, *answer.LLBCaps) if one.Enabled}
 
-    async def resolve_image(self, reference: str, *, timeout: float) -> tuple[str, bytes]:
-        """The digest (empty if the engine knows none) and the configuration of an image."""
+    async def resolve_image(
+        self, reference: str, *, timeout: float, mode: str = "default"
+    ) -> tuple[str, bytes]:
+        """The digest (empty if the engine knows none) and the configuration of an image.
+
+        By `mode` "pull" the registry is asked, whatever the engine has.
+        """
         answer = await self.call(
             "ResolveImageConfig",
-            gateway_pb2.ResolveImageConfigRequest(Ref=reference, ResolveMode="default"),
+            gateway_pb2.ResolveImageConfigRequest(Ref=reference, ResolveMode=mode),
             gateway_pb2.ResolveImageConfigResponse,
             timeout=timeout,
         )
@@ -105,6 +121,15 @@ class Build:
                 return
             yield answer.Data
             offset += len(answer.Data)
+
+    async def outcome(self) -> Mapping[str, str]:
+        """What the exporter says, once a build that has a frontend is over and all is reported."""
+        try:
+            answer = await asyncio.shield(self._end)
+            await asyncio.shield(self._reports)
+        except grpc.aio.AioRpcError as error:
+            raise BuildFailedError(engine_error(error)) from error
+        return dict(answer.ExporterResponse)
 
     async def finish(self, ref: str) -> None:
         """End the build with this result (empty for none), delivered as the build was opened for.
@@ -158,17 +183,28 @@ async def open_build(
     attempt_id: str,
     session: str,
     exporter: str = "",
+    exporter_attributes: Mapping[str, str] | None = None,
+    frontend: str = "",
+    frontend_attributes: Mapping[str, str] | None = None,
     unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
     take_report: Callable[[control_pb2.StatusResponse], None],
 ) -> AsyncIterator[Build]:
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
+    With a `frontend` the engine makes the build's graph by it; else it is made by our calls.
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
     were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
     engine answers nothing for `unresponsive_seconds` fails.
     """
     name = f"pushrod-{attempt_id}-{secrets.token_hex(4)}"
-    request = control_pb2.SolveRequest(Ref=name, Session=session, ExporterDeprecated=exporter)
+    request = control_pb2.SolveRequest(
+        Ref=name,
+        Session=session,
+        ExporterDeprecated=exporter,
+        ExporterAttrsDeprecated=exporter_attributes or {},
+        Frontend=frontend,
+        FrontendAttrs=frontend_attributes or {},
+    )
     call = client.build(request)
     end = asyncio.ensure_future(_end_of(client, call, unresponsive_seconds))
     seen = asyncio.Event()

@@ -18,6 +18,7 @@ CONTROL = "/moby.buildkit.v1.Control/"
 GATEWAY = "/moby.buildkit.v1.frontend.LLBBridge/"
 BUILD_ID = "buildkit-controlapi-buildid"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_DETAILS_BYTES = 8 * 1024 * 1024
 QUICK_SECONDS = 20.0
 """For calls that only ask the daemon something."""
 
@@ -26,6 +27,9 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.default_authority", "localhost"),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # The details of a failure carry the whole Dockerfile, in base64.
+    ("grpc.max_metadata_size", MAX_DETAILS_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_DETAILS_BYTES),
     # A daemon that was restarted is to be found again at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),

@@ -18,7 +18,10 @@ from agent.engines.buildkit.build import (
     open_build,
 )
 from agent.engines.buildkit.client import Client, connect
+from agent.engines.buildkit.docker_images import DockerUnreachableError, docker_images
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
+from agent.engines.buildkit.image_build import build_image
+from agent.engines.buildkit.image_push import TagLocks, forget_stored
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import reference_problem
 from agent.engines.buildkit.orphans import kill_containers
@@ -28,6 +31,7 @@ from agent.engines.buildkit.transport import docker_version
 from agent.engines.protocol import (
     EngineInfo,
     EngineUnavailable,
+    ImageRequest,
     Outcome,
     OutputSink,
     StepRequest,
@@ -74,6 +78,7 @@ class BuildKitEngine:
         self._client: Client | None = None
         self._platform: llb.Platform | None = None
         self._images = ImageStore()
+        self._tag_locks = TagLocks()
         self._shared_key = ""
 
     async def check(self) -> EngineInfo:
@@ -142,6 +147,34 @@ class BuildKitEngine:
         except grpc.aio.AioRpcError as error:
             return self._broken_off(engine_error(error))
 
+    @property
+    def builds_images(self) -> bool:
+        return True
+
+    async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
+        """Build one image. Raises CancelledError only when the engine was told to stop."""
+        try:
+            client = await self._connected()
+            result = await build_image(
+                request,
+                output,
+                client=client,
+                shared_key=await self._key(),
+                locks=self._tag_locks,
+                unresponsive_seconds=self._unresponsive_seconds,
+            )
+        except StepNotRunError as error:
+            return _not_run(str(error))
+        except EngineUnavailable as error:
+            return StepResult(outcome=Outcome.ENGINE_LOST, message=str(error))
+        except BuildFailedError as error:
+            return self._broken_off(error.error)
+        except grpc.aio.AioRpcError as error:
+            return self._broken_off(engine_error(error))
+        for image in result.images:
+            self._images.forget(image.reference)
+        return result
+
     async def reap(self, attempt_id: str) -> None:
         """End what is left of an attempt whose agent was killed.
 
@@ -149,6 +182,13 @@ class BuildKitEngine:
         started. On this machine it is found; elsewhere it ends by its own timeout.
         """
         await asyncio.to_thread(kill_containers, attempt_id)
+        client = await self._connected()
+        if client.docker_socket is not None:
+            try:
+                async with docker_images(client.docker_socket) as store:
+                    await forget_stored(store, attempt_id)
+            except DockerUnreachableError as error:
+                raise EngineUnavailable(str(error)) from error
 
     async def close(self) -> None:
         """Hang up. Builds that still run are killed by the engine."""

@@ -11,12 +11,24 @@ class StepNotRunError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedPlace:
+    """An instruction of a Dockerfile."""
+
+    line: int
+    """Its first line, from 1."""
+    instruction: str
+    """As written, its lines joined by spaces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineError:
     """A failed call, without gRPC's types."""
 
     code: str
     """gRPC's name of the status: `UNAVAILABLE`, `UNKNOWN`, …"""
     details: str
+    place: FailedPlace | None = None
+    """Where in a Dockerfile it failed, if it did there."""
 
 
 _NO_BASH = re.compile(
@@ -56,17 +68,20 @@ def gone(address: str, details: str) -> str:
 
 def image_problem(image: str, error: EngineError) -> str:
     """Why an image could not be had."""
-    return f"image {image!r} could not be fetched: {_image_reason(image, error)} ({error.details})"
+    return f"image {image!r} could not be fetched: {image_reason(image, error)} ({error.details})"
 
 
-def _image_reason(image: str, error: EngineError) -> str:
+def image_reason(image: str, error: EngineError) -> str:
     if _NO_REGISTRY.search(error.details):
         return (
             "its registry can't be reached from the engine: check the registry's name and the "
             "engine's network, or use an image that the engine has"
         )
     if _NO_RIGHTS.search(error.details) and "pull access denied" not in error.details:
-        return "the registry refuses: make the image public or give the engine credentials"
+        return (
+            "the registry refuses: give the project a login by `pushrod registry login`, or make "
+            "the image public"
+        )
     if _NO_IMAGE.search(error.details):
         return "there is none of this name: check the name and the tag, or push it first"
     return "the engine says why"

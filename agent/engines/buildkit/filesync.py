@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc.aio
 
+from agent.engines.buildkit.ignore_patterns import EVERYTHING, TreeFilter
 from agent.engines.buildkit.llb import TIMESTAMP_NS
 from agent.engines.buildkit.pb import fsutil_pb2
 
@@ -53,8 +54,9 @@ class TreeSender:
 
     open: Callable[[], AbstractAsyncContextManager[Sequence[Path]]]
     """Lends the layers' folders while the engine copies them."""
-    folder: str
-    """The tree's top folder on the engine's side, where all belongs to root."""
+    folder: str = ""
+    """The tree's top folder on the engine's side, where all belongs to root; empty for none."""
+    filter: TreeFilter = EVERYTHING
     files_sent: int = field(default=0)
     bytes_sent: int = field(default=0)
     failure: Exception | None = field(default=None)
@@ -72,7 +74,7 @@ class TreeSender:
     async def _send(
         self, stream: grpc.aio.ServicerContext[bytes, bytes], layers: Sequence[Path]
     ) -> None:
-        entries = await asyncio.to_thread(list, walk(layers, self.folder))
+        entries = await asyncio.to_thread(list, walk(layers, self.folder, self.filter))
         wanted: asyncio.Queue[int | None] = asyncio.Queue()
         # Two writes at once on one stream hang for ever, so one task alone writes.
         async with asyncio.TaskGroup() as tasks:
@@ -153,18 +155,54 @@ def _next_batch(packets: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]
     return batch
 
 
-def walk(layers: Sequence[Path], folder: str) -> Iterator[Entry]:
+def walk(layers: Sequence[Path], folder: str, wanted: TreeFilter = EVERYTHING) -> Iterator[Entry]:
     """The entries of `folder`, made of the layers' content, in the order of the wire.
 
     Raises UnsendableTreeError for a name that is not UTF-8, OSError. Sockets, pipes and devices are
     left out: a source at a commit has none.
     """
-    top = fsutil_pb2.Stat(path=folder, mode=GO_DIRECTORY | 0o755, modTime=TIMESTAMP_NS)
-    yield Entry(packet=_stat_packet(top), file=None)
-    yield from _walk_folder(layers, folder)
+    if folder:
+        top = fsutil_pb2.Stat(path=folder, mode=GO_DIRECTORY | 0o755, modTime=TIMESTAMP_NS)
+        yield Entry(packet=_stat_packet(top), file=None)
+    yield from _walk_folder(layers, folder, wanted)
 
 
-def _walk_folder(layers: Sequence[Path], folder: str) -> Iterator[Entry]:
+def _walk_folder(layers: Sequence[Path], folder: str, wanted: TreeFilter) -> Iterator[Entry]:
+    for name, same in _listed(layers):
+        try:
+            path = f"{folder}/{name.decode()}" if folder else name.decode()
+        except UnicodeDecodeError:
+            raise UnsendableTreeError(
+                f"the file name {name!r} is not UTF-8, which BuildKit can't be sent: rename it"
+            ) from None
+        is_folder = _is_folder(same[-1])
+        if wanted.leaves_out(path, is_folder=is_folder):
+            continue
+        described = _describe(path, same[-1])
+        if described is None:
+            continue
+        below = _walk_folder([Path(entry.path) for entry in same], path, wanted)
+        below = below if is_folder else iter(())
+        yield from _with_children(described, below, only_for_children=wanted.ignores(path))
+
+
+def _with_children(
+    entry: Entry, below: Iterator[Entry], *, only_for_children: bool
+) -> Iterator[Entry]:
+    """The entry and those below it; an ignored folder is sent only for what is taken in again."""
+    if only_for_children:
+        first = next(below, None)
+        if first is None:
+            return
+        yield entry
+        yield first
+    else:
+        yield entry
+    yield from below
+
+
+def _listed(layers: Sequence[Path]) -> Iterator[tuple[bytes, list[os.DirEntry[str]]]]:
+    """Each name with its entries in the layers that make it up, the last one on top."""
     found: dict[bytes, list[os.DirEntry[str]]] = {}
     for layer in layers:
         with os.scandir(layer) as listing:
@@ -175,20 +213,7 @@ def _walk_folder(layers: Sequence[Path], folder: str) -> Iterator[Entry]:
                     same.clear()
                 same.append(entry)
     for name in sorted(found):
-        same = found[name]
-        top = same[-1]
-        try:
-            path = f"{folder}/{name.decode()}"
-        except UnicodeDecodeError:
-            raise UnsendableTreeError(
-                f"the file name {name!r} is not UTF-8, which BuildKit can't be sent: rename it"
-            ) from None
-        described = _describe(path, top)
-        if described is None:
-            continue
-        yield described
-        if _is_folder(top):
-            yield from _walk_folder([Path(entry.path) for entry in same], path)
+        yield name, found[name]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -18,6 +18,9 @@ from agent.engines.buildkit.images import (
     pinned_reference,
     resolve_user,
 )
+from agent.engines.buildkit.registry_logins import RegistryLogins
+from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.image_references import registry_of
 
 FRESH_SECONDS = 10.0
 """How long a tag is believed to mean the same image."""
@@ -33,28 +36,47 @@ class Image:
     user: User
 
 
+NO_LOGINS = RegistryLogins(())
+_Asked = tuple[str, RegistryLogin | None]
+"""A complete reference, and the login with which its registry is asked."""
+
+
 class ImageStore:
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, Image]] = {}
+        self._known: dict[_Asked, tuple[float, Image]] = {}
 
-    async def find(self, build: Build, written: str, platform: llb.Platform) -> Image:
+    async def find(
+        self,
+        build: Build,
+        written: str,
+        platform: llb.Platform,
+        logins: RegistryLogins = NO_LOGINS,
+    ) -> Image:
         """The image that a reference means now. Raises StepNotRunError, BuildFailedError."""
         try:
             reference = complete_reference(written)
-            since, image = self._known.get(reference, (0.0, None))
+            # What one login was shown is not shown to another.
+            asked = (reference, logins.of(registry_of(reference)))
+            since, image = self._known.get(asked, (0.0, None))
             if image is None or time.monotonic() - since > FRESH_SECONDS:
                 image = await self._resolve(build, written, reference, platform)
-                self._remember(reference, image)
+                self._remember(asked, image)
             return image
         except BadImageError as error:
             message = str(error)
             shown = message if repr(written) in message else f"image {written!r}: {message}"
             raise StepNotRunError(shown) from error
 
-    def _remember(self, reference: str, image: Image) -> None:
+    def forget(self, written: str) -> None:
+        """Something else is under this reference now."""
+        reference = complete_reference(written)
+        for asked in [asked for asked in self._known if asked[0] == reference]:
+            del self._known[asked]
+
+    def _remember(self, asked: _Asked, image: Image) -> None:
         if len(self._known) >= MAX_IMAGES:
             self._known.clear()
-        self._known[reference] = (time.monotonic(), image)
+        self._known[asked] = (time.monotonic(), image)
 
     async def _resolve(
         self, build: Build, written: str, reference: str, platform: llb.Platform

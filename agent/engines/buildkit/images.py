@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.engines.buildkit.llb import ROOT, Owner
 from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.image_references import DIGEST, DOMAIN, REPOSITORY, TAG
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_REPOSITORY = re.compile(
-    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-)
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(?::[0-9]+)?|\[[0-9a-f:]+\](?::[0-9]+)?")
-_TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 
 
 class BadImageError(ValueError):
@@ -50,13 +44,13 @@ def complete_reference(written: str) -> str:
         )
     reference = written.removeprefix("docker://")
     name, _, digest = reference.partition("@")
-    if digest and not _DIGEST.fullmatch(digest):
+    if digest and not DIGEST.fullmatch(digest):
         raise BadImageError(f"image {written!r}: {digest!r} is not a digest such as sha256:1f3c…")
     name, tag = _split_tag(name)
-    if tag and not _TAG.fullmatch(tag):
+    if tag and not TAG.fullmatch(tag):
         raise BadImageError(f"image {written!r}: {tag!r} is not a tag")
     domain, path = _split_domain(name)
-    if not (_DOMAIN.fullmatch(domain) and _REPOSITORY.fullmatch(path)):
+    if not (DOMAIN.fullmatch(domain) and REPOSITORY.fullmatch(path)):
         raise BadImageError(
             f"image {written!r} is not an image reference: write it as name:tag or "
             "registry.example/name:tag, in lower case"

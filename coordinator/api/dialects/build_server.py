@@ -46,6 +46,7 @@ from coordinator.domain.repo_url import forge_of
 from coordinator.services import audit
 from coordinator.services.drafts import Origin
 from coordinator.services.runner import unfinished_dependencies
+from pipelines_schema.contract import BuiltImage
 
 ANY_PROJECT = "-"
 MAX_WAIT_SECONDS = 50
@@ -372,6 +373,9 @@ def _step(request: web.Request, step: Step, steps: Sequence[Step]) -> StepShown:
         reason=step.reason,
         message=step.message,
         waits_for=request.app[DISPATCH].explain(step, waiting),
+        images=None
+        if step.images is None
+        else [BuiltImage.model_validate(image) for image in step.images],
         started_at=step.started_at,
         finished_at=step.finished_at,
     )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from coordinator.api.fields import Body, ClampedInt, Instant, PageQuery, Pagination, Shown
 from coordinator.domain.lifecycle import BuildState
-from pipelines_schema.contract import StepStatus
+from pipelines_schema.contract import BuiltImage, StepStatus
 
 BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]] = {
     BuildState.HELD: "PENDING",
@@ -130,6 +130,9 @@ class StepShown(Shown):
     reason: str | None = None
     message: str | None = None
     waits_for: str | None = None
+    images: list[BuiltImage] | None = Field(
+        None, description="What a step that builds an image pushed, one for each tag"
+    )
     started_at: Instant | None = None
     finished_at: Instant | None = None
 

@@ -1,7 +1,7 @@
 // The chosen step: how it stands, its artifacts, its log.
 
 import { drawArtifacts } from "./artifacts.js";
-import { el, fill, outsider } from "./dom.js";
+import { copyButton, el, fill, outsider } from "./dom.js";
 import { LogPanel } from "./log_panel.js";
 import { badge, isFinished } from "./status.js";
 import { hashFor } from "./steps.js";
@@ -9,6 +9,7 @@ import { stepTime } from "./times.js";
 
 const REASONS = {
   engine: "the engine could not run it",
+  image: "its image could not be built or pushed",
   source: "its source could not be fetched",
   outputs: "its outputs could not be stored",
 };
@@ -47,6 +48,7 @@ export class StepPanel {
         step.reason ? outsider(REASONS[step.reason] ?? step.reason, { class: "reason" }) : null),
       step.attempt > 1 ? attempts(step, attempt) : null,
       step.message ? outsider(step.message, { class: `notice message ${step.status === "FAILED" ? "bad" : ""}` }) : null,
+      step.images?.length ? images(step.images) : null,
       !isFinished(step.status) && step.waitsFor ? el("p", { class: "notice message" }, outsider(sentence(step.waitsFor))) : null,
     );
   }
@@ -63,6 +65,15 @@ export class StepPanel {
 
 /** `waits for lint` → `Waits for lint.` */
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
+
+/** What was pushed: by its digest it stays the same, whatever becomes of the tag. */
+const images = (pushed) =>
+  el("ul", { class: "images", "aria-label": "Images" },
+    pushed.map((image) =>
+      el("li", {},
+        el("code", {}, outsider(image.reference)), " ",
+        el("code", { class: "digest" }, outsider(image.digest)),
+        copyButton(() => `${image.reference.replace(/:[^:/]*$/, "")}@${image.digest}`))));
 
 function attempts(step, shown) {
   const numbers = Array.from({ length: step.attempt }, (_, index) => index + 1);

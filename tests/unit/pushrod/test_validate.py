@@ -26,6 +26,7 @@ def test_every_workflow_of_a_repository_is_checked(tmp_path: Path) -> None:
     assert f"{tmp_path}/.pushrod.yml: ok" in result.stderr
     assert result.stdout.startswith(f"{tmp_path}/.pushrod/deploy.yml:4:")
     assert "notes.txt" not in result.output
+    assert result.stderr.endswith("2 problems in 1 of 2 files\n")
 
 
 def test_good_files_are_answered_by_exit_code_0(tmp_path: Path) -> None:

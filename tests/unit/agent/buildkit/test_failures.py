@@ -21,7 +21,7 @@ def failed(details: str, code: str = "UNKNOWN") -> EngineError:
         ("127.0.0.1:5000/x:1: not found", "check the name and the tag"),
         ("pull access denied, repository does not exist", "check the name and the tag"),
         ("dial tcp: lookup registry.example: no such host", "can't be reached"),
-        ("unexpected status: 401 unauthorized", "credentials"),
+        ("unexpected status: 401 unauthorized", "pushrod registry login"),
     ],
 )
 def test_an_image_that_is_not_to_be_had_says_what_to_do(details: str, said: str) -> None:

@@ -1,0 +1,276 @@
+"""One attempt of a step that builds an image: from its request to what the registry has."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path, PurePosixPath
+
+from agent.engines.buildkit.build import BuildFailedError, open_build
+from agent.engines.buildkit.build_context import BuildContext, UnusableContextError
+from agent.engines.buildkit.client import Client
+from agent.engines.buildkit.docker_images import (
+    DockerRefusedError,
+    DockerUnreachableError,
+    docker_images,
+)
+from agent.engines.buildkit.dockerfile_failures import build_problem, is_of_push, push_problem
+from agent.engines.buildkit.dockerfile_log import DockerfileLog, Piece
+from agent.engines.buildkit.failures import EngineError, StepNotRunError, is_gone, process_exit_code
+from agent.engines.buildkit.filesync import UnsendableTreeError
+from agent.engines.buildkit.image_push import (
+    CONFIG_DIGEST,
+    DIGEST,
+    NO_EXPORTER,
+    Exporter,
+    ImageNotPushedError,
+    TagLocks,
+    confirm,
+    forget_stored,
+    push_from_store,
+    pushing_exporters,
+    storing_exporter,
+)
+from agent.engines.buildkit.pb import control_pb2
+from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.secret_giver import give_secret
+from agent.engines.buildkit.session import (
+    GIVE_CREDENTIALS,
+    GIVE_SECRET,
+    SEND_SOURCE,
+    StreamHandler,
+    open_session,
+)
+from agent.engines.protocol import ImageRequest, Outcome, OutputSink, StepResult
+from pipelines_schema.contract import BuiltImage
+from pipelines_schema.image_references import tag_problem
+from pipelines_schema.log_frames import Stream
+
+FRONTEND = "dockerfile.v0"
+CACHE_NAMESPACE = "build-arg:BUILDKIT_CACHE_MOUNT_NS"
+_LATE = "the image's build was ended after its timeout of {seconds:g} seconds"
+
+
+async def build_image(
+    request: ImageRequest,
+    output: OutputSink,
+    *,
+    client: Client,
+    shared_key: str,
+    locks: TagLocks,
+    unresponsive_seconds: float,
+) -> StepResult:
+    """Build it. Raises BuildFailedError where the engine is gone, grpc.aio.AioRpcError."""
+    try:
+        async with AsyncExitStack() as resources, asyncio.timeout(request.timeout_seconds):
+            layers = await _layers(request, resources)
+            attempt = _ImageAttempt(
+                request,
+                output,
+                layers=layers,
+                client=client,
+                shared_key=shared_key,
+                locks=locks,
+                unresponsive_seconds=unresponsive_seconds,
+            )
+            return await attempt.run()
+    except TimeoutError:
+        message = _LATE.format(seconds=request.timeout_seconds)
+        return StepResult(outcome=Outcome.TIMED_OUT, message=message)
+    except (UnusableContextError, ImageNotPushedError) as error:
+        return StepResult(outcome=Outcome.IMAGE_FAILED, message=str(error))
+    except DockerUnreachableError as error:
+        raise BuildFailedError(EngineError(code="UNAVAILABLE", details=str(error))) from error
+    except DockerRefusedError as error:
+        raise StepNotRunError(f"the engine refused: {error}") from error
+
+
+async def _layers(request: ImageRequest, resources: AsyncExitStack) -> list[Path]:
+    """The workspace's folders, held until the build has ended."""
+    layers = []
+    if request.source is not None:
+        layers.append(await resources.enter_async_context(request.source.open()))
+    if request.inputs is not None:
+        layers.append(request.inputs)
+    return layers
+
+
+class _ImageAttempt:
+    def __init__(
+        self,
+        request: ImageRequest,
+        output: OutputSink,
+        *,
+        layers: Sequence[Path],
+        client: Client,
+        shared_key: str,
+        locks: TagLocks,
+        unresponsive_seconds: float,
+    ) -> None:
+        self._request = request
+        self._spec = request.build
+        self._output = output
+        self._client = client
+        self._locks = locks
+        self._unresponsive_seconds = unresponsive_seconds
+        self._logins = RegistryLogins(request.registries)
+        self._context = BuildContext(
+            layers=layers, context=self._spec.context, dockerfile=self._spec.dockerfile
+        )
+        self._dockerfile = str(PurePosixPath(self._spec.context, self._spec.dockerfile))
+        # Two folders under one key would be told apart by size and time alone.
+        source = request.source.key if request.source else request.attempt_id
+        key = f"{shared_key}\0{source}\0{self._spec.context}"
+        self._shared_key = hashlib.sha256(key.encode()).hexdigest()
+
+    async def run(self) -> StepResult:
+        self._check()
+        notes = [self._spec.not_pushed_because] if self._spec.not_pushed_because else []
+        async with open_session(
+            self._client, shared_key=self._shared_key, handlers=self._handlers()
+        ) as session:
+            try:
+                images = await self._build_and_push(session)
+            except BuildFailedError as failure:
+                return self._failed(failure.error)
+            for image in images:
+                self._say(f"pushed {image.reference} {image.digest}")
+            return StepResult(outcome=Outcome.EXITED, exit_code=0, notes=notes, images=images)
+
+    def _check(self) -> None:
+        """Once more than the coordinator did: a tag decides where the image goes."""
+        for tag in self._spec.tags if self._spec.push else ():
+            problem = tag_problem(tag)
+            if problem is not None:
+                raise ImageNotPushedError(f"the tag `{tag}` {problem}")
+        self._context.check()
+
+    def _handlers(self) -> dict[str, StreamHandler]:
+        handlers: dict[str, StreamHandler] = {SEND_SOURCE: self._context.serve}
+        if self._request.secrets:
+            handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
+        if self._request.registries:
+            handlers[GIVE_CREDENTIALS] = self._logins.serve
+        return handlers
+
+    async def _build_and_push(self, session: str) -> Sequence[BuiltImage]:
+        tags = self._spec.tags if self._spec.push else []
+        if not tags:
+            await self._solve(session, NO_EXPORTER)
+            return []
+        socket = self._client.docker_socket
+        if socket is None:
+            images, config = await self._push_by_buildkit(session, tags)
+        else:
+            images, config = await self._push_by_docker(session, tags, socket)
+        async with open_build(
+            self._client,
+            attempt_id=self._request.attempt_id,
+            session=session,
+            unresponsive_seconds=self._unresponsive_seconds,
+            take_report=lambda report: None,
+        ) as build:
+            for image in images:
+                await confirm(build, image, config)
+        return images
+
+    async def _push_by_buildkit(
+        self, session: str, tags: Sequence[str]
+    ) -> tuple[list[BuiltImage], str]:
+        images: list[BuiltImage] = []
+        config = ""
+        # Only the first of them builds: for the others it is all in the cache.
+        for exporter in pushing_exporters(tags, self._spec.insecure_registries):
+            answer = await self._solve(session, exporter)
+            config = answer.get(CONFIG_DIGEST, "")
+            images += [
+                BuiltImage(reference=tag, digest=answer.get(DIGEST, "")) for tag in exporter.tags
+            ]
+        return images, config
+
+    async def _push_by_docker(
+        self, session: str, tags: Sequence[str], socket: str
+    ) -> tuple[list[BuiltImage], str]:
+        attempt = self._request.attempt_id
+        async with docker_images(socket) as store:
+            if await store.push_by_buildkit():
+                return await self._push_by_buildkit(session, tags)
+            try:
+                answer = await self._solve(session, storing_exporter(attempt))
+                images = [
+                    await push_from_store(store, attempt, tag, self._logins, self._locks)
+                    for tag in tags
+                ]
+            finally:
+                await asyncio.shield(forget_stored(store, attempt))
+        return images, answer.get(CONFIG_DIGEST, "")
+
+    async def _solve(self, session: str, exporter: Exporter) -> Mapping[str, str]:
+        """One run of the frontend, with its log. Raises BuildFailedError."""
+        log = DockerfileLog(self._dockerfile)
+        try:
+            async with open_build(
+                self._client,
+                attempt_id=self._request.attempt_id,
+                session=session,
+                exporter=exporter.name,
+                exporter_attributes=exporter.attributes,
+                frontend=FRONTEND,
+                frontend_attributes=self._attributes(),
+                unresponsive_seconds=self._unresponsive_seconds,
+                take_report=lambda report: self._take(log, report),
+            ) as build:
+                return await build.outcome()
+        finally:
+            for piece in log.end():
+                self._write(piece)
+
+    def _attributes(self) -> dict[str, str]:
+        spec = self._spec
+        attributes = {f"build-arg:{name}": value for name, value in spec.args.items()}
+        attributes["filename"] = PurePosixPath(spec.dockerfile).name
+        if spec.target is not None:
+            attributes["target"] = spec.target
+        if self._request.offline:
+            attributes["force-network-mode"] = "none"
+        # Cache mounts are found by a name that the Dockerfile chooses: this keeps other projects'
+        # out of reach.
+        attributes[CACHE_NAMESPACE] = spec.cache_scope or self._request.attempt_id
+        return attributes
+
+    def _take(self, log: DockerfileLog, report: control_pb2.StatusResponse) -> None:
+        for piece in log.take(report):
+            self._write(piece)
+
+    def _write(self, piece: Piece) -> None:
+        self._output.write(*piece)
+
+    def _say(self, text: str) -> None:
+        self._output.write(Stream.STDOUT, f"{text}\n".encode())
+
+    def _failed(self, error: EngineError) -> StepResult:
+        failure = self._context.failure
+        if isinstance(failure, (OSError, UnsendableTreeError, UnusableContextError)):
+            return _image_failed(f"the context could not be sent: {failure}")
+        if failure is not None:
+            raise failure
+        code = process_exit_code(error)
+        if code is not None:
+            message = build_problem(self._dockerfile, error)
+            return StepResult(outcome=Outcome.EXITED, exit_code=code, message=message)
+        if is_gone(error):
+            raise BuildFailedError(error)
+        if is_of_push(error):
+            return _image_failed(push_problem(_pushed_in(error, self._spec.tags), error.details))
+        return _image_failed(build_problem(self._dockerfile, error))
+
+
+def _pushed_in(error: EngineError, tags: Sequence[str]) -> str:
+    """Of several tags the one that the error names."""
+    return next((tag for tag in tags if tag in error.details), tags[0])
+
+
+def _image_failed(message: str) -> StepResult:
+    return StepResult(outcome=Outcome.IMAGE_FAILED, message=message)

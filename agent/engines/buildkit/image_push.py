@@ -1,0 +1,145 @@
+"""Bringing a built image to its registries, and asking them what they have.
+
+There are two ways: BuildKit's own exporter pushes, or, where dockerd keeps images in a store of its
+own, the exporter fills that and dockerd pushes. There the image has a tag of the attempt's own, and
+the real one only while it is pushed: a tag that stayed would be found before the registry's image
+by every later step, whoever's it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from agent.engines.buildkit.build import Build, BuildFailedError
+from agent.engines.buildkit.docker_images import DockerImages, DockerRefusedError
+from agent.engines.buildkit.dockerfile_failures import push_problem
+from agent.engines.buildkit.failures import is_gone
+from agent.engines.buildkit.registry_logins import RegistryLogins
+from pipelines_schema.contract import BuiltImage
+from pipelines_schema.image_references import registry_of
+
+RESOLVE_SECONDS = 120.0
+DIGEST = "containerimage.digest"
+CONFIG_DIGEST = "containerimage.config.digest"
+
+
+class ImageNotPushedError(Exception):
+    """The message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    images: Sequence[BuiltImage]
+    config_digest: str
+    """Of the image's configuration, by which it is known whatever a registry compresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exporter:
+    """What BuildKit is to do with the image, once for some of the tags."""
+
+    name: str
+    attributes: Mapping[str, str]
+    tags: Sequence[str] = ()
+
+
+NO_EXPORTER = Exporter(name="", attributes={})
+
+
+def pushing_exporters(tags: Sequence[str], insecure: Sequence[str]) -> list[Exporter]:
+    """BuildKit pushes. What is said of a host that is not checked holds for a whole export."""
+    groups: dict[bool, list[str]] = defaultdict(list)
+    for tag in tags:
+        groups[registry_of(tag) in insecure].append(tag)
+    return [
+        Exporter(
+            name="image",
+            attributes={
+                "name": ",".join(group),
+                "push": "true",
+                "store": "false",
+                **({"registry.insecure": "true"} if unchecked else {}),
+            },
+            tags=group,
+        )
+        for unchecked, group in groups.items()
+    ]
+
+
+def own_tag(attempt_id: str) -> str:
+    """The tag that keeps an attempt's image in dockerd's store."""
+    return f"localhost/pushrod-build/{attempt_id.lower()}:image"
+
+
+def storing_exporter(attempt_id: str) -> Exporter:
+    return Exporter(name="moby", attributes={"name": own_tag(attempt_id)})
+
+
+@dataclass(slots=True)
+class TagLocks:
+    """One attempt at a time has a tag in the store of one engine."""
+
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def hold(self, tag: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(tag, asyncio.Lock())
+        async with lock:
+            yield
+        if not lock.locked():
+            self._locks.pop(tag, None)
+
+
+async def push_from_store(
+    images: DockerImages, attempt_id: str, tag: str, logins: RegistryLogins, locks: TagLocks
+) -> BuiltImage:
+    """Raises ImageNotPushedError, DockerUnreachableError."""
+    login = logins.docker_header(registry_of(tag))
+    async with locks.hold(tag):
+        try:
+            await images.tag(own_tag(attempt_id), tag)
+            digest = await images.push(tag, login)
+        except DockerRefusedError as error:
+            raise ImageNotPushedError(push_problem(tag, str(error))) from error
+        finally:
+            await _forgotten(images, tag)
+    return BuiltImage(reference=tag, digest=digest)
+
+
+async def forget_stored(images: DockerImages, attempt_id: str) -> None:
+    """Remove the attempt's image, with the tags that a killed agent may have left on it."""
+    own = own_tag(attempt_id)
+    with contextlib.suppress(DockerRefusedError):  # there is none
+        for tag in await images.tags_of(own):
+            await _forgotten(images, tag)
+
+
+async def _forgotten(images: DockerImages, tag: str) -> None:
+    with contextlib.suppress(DockerRefusedError):
+        await asyncio.shield(images.forget(tag))
+
+
+async def confirm(build: Build, image: BuiltImage, config_digest: str) -> None:
+    """Ask the registry for what was pushed. Raises ImageNotPushedError, BuildFailedError."""
+    reference = f"{image.reference.rpartition(':')[0]}@{image.digest}"
+    try:
+        digest, config = await build.resolve_image(reference, timeout=RESOLVE_SECONDS, mode="pull")
+    except BuildFailedError as failure:
+        if is_gone(failure.error):
+            raise
+        raise ImageNotPushedError(
+            f"{image.reference} was pushed as {image.digest}, but its registry does not give it "
+            f"back: {failure.error.details}"
+        ) from failure
+    found = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    if digest != image.digest or found != config_digest:
+        raise ImageNotPushedError(
+            f"{image.reference} was pushed, but its registry has another image there: {digest} "
+            f"with the configuration {found}, not {image.digest} with {config_digest}"
+        )

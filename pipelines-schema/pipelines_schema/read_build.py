@@ -1,0 +1,193 @@
+"""The `build` of a step → `ImageBuild`, with every mistake noted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pipelines_schema.expressions import substituted
+from pipelines_schema.fields import Field, Reading, Vocabulary
+from pipelines_schema.image_references import fit_for_tag, tag_problem
+from pipelines_schema.limits import MAX_BUILD_ARGS, MAX_IMAGE_CHARACTERS, MAX_TAGS, TARGET
+from pipelines_schema.matrix import Matrix
+from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
+from pipelines_schema.paths import BadPath, normalised_context
+from pipelines_schema.problem import shown
+from pipelines_schema.read_endings import read_boolean
+from pipelines_schema.read_environment import read_environment
+from pipelines_schema.workflow import DEFAULT_DOCKERFILE, ImageBuild
+
+BUILD = Vocabulary(
+    where="`build`",
+    known=("context", "dockerfile", "target", "args", "tags", "push"),
+    synonyms={
+        "file": "write `dockerfile`",
+        "path": "write `context`",
+        "buildArgs": "write `args`",
+        "build-args": "write `args`",
+        "buildargs": "write `args`",
+        "env": "write `args`: a Dockerfile reads them by `ARG`",
+        "tag": "write `tags`, a list",
+        "image": "write `tags`, a list of references to push the image to",
+        "secrets": "`secrets` belongs to the step, beside `build`; the Dockerfile reads one by "
+        "`RUN --mount=type=secret,id=NAME`",
+        "platforms": "images are built for the engine's own platform",
+        "cacheFrom": "the engine keeps the layers by itself",
+        "cacheTo": "the engine keeps the layers by itself",
+    },
+)
+NOT_BESIDE_BUILD: Mapping[str, str] = {
+    "run": "the Dockerfile says what is run",
+    "runScript": "the Dockerfile says what is run",
+    "image": "the Dockerfile's `FROM` names the image",
+    "imageSlug": "the Dockerfile's `FROM` names the image",
+    "env": "write `args` in `build`, which the Dockerfile reads by `ARG`",
+    "cacheDirs": "write `RUN --mount=type=cache,target=…` in the Dockerfile",
+    "outputPaths": "the image is what the step makes",
+    "resources": "the engine can't limit an image's build",
+}
+"""Keys of a step that mean nothing where it builds an image → what to do instead."""
+TAKEN_ARGS = {"BUILDKIT_CACHE_MOUNT_NS": "it keeps the projects' caches apart"}
+_REPLACED = (
+    "in `build` only values of the matrix, parameters with `oneOf`, `build.id`, `build.number` and "
+    "`sha` are"
+)
+_HINT = "write a mapping such as `{context: ., tags: [registry.example/app:1.0]}`"
+
+
+def read_build(
+    reading: Reading,
+    fields: dict[str, Field],
+    allowed: Collection[str],
+    matrix: Matrix | None,
+) -> ImageBuild | None:
+    """None where there is none, or no mapping. `allowed` may stand in tags, args and target."""
+    entry = fields.get("build")
+    if entry is None:
+        return None
+    for key, instead in NOT_BESIDE_BUILD.items():
+        if key in fields:
+            place = fields[key].key.place
+            reading.add(place, f"`{key}` has no place beside `build`: {instead}")
+    node = reading.mapping(entry, _HINT)
+    if node is None:
+        return None
+    parts = reading.fields(node, BUILD)
+    tags = _tags(reading, parts.get("tags"), allowed, matrix)
+    return ImageBuild(
+        context=_path(reading, parts.get("context"), "."),
+        dockerfile=_path(reading, parts.get("dockerfile"), DEFAULT_DOCKERFILE),
+        target=_target(reading, parts.get("target"), allowed),
+        args=_args(reading, parts.get("args"), allowed),
+        tags=tags,
+        push=_push(reading, parts, entry),
+    )
+
+
+def _path(reading: Reading, entry: Field | None, default: str) -> str:
+    if entry is None:
+        return default
+    hint = f"write a path, or leave it out for `{default}`"
+    text = reading.text(entry, hint)
+    if text is None or reading.refuse_expressions(entry.value):
+        return default
+    try:
+        return normalised_context(text, is_file=entry.name == "dockerfile")
+    except BadPath as error:
+        reading.add(entry.place, f"the path {shown(text)} of {entry.label} {error}")
+        return default
+
+
+def _target(reading: Reading, entry: Field | None, allowed: Collection[str]) -> str | None:
+    if entry is None:
+        return None
+    hint = "write the name of one of the Dockerfile's stages"
+    if reading.refuse_expressions(entry.value, allowed, instead=_REPLACED):
+        return None
+    text = reading.line_of_text(entry, hint, MAX_IMAGE_CHARACTERS, allowed)
+    if text is not None and not TARGET.fullmatch(substituted(text, dict.fromkeys(allowed, "x"))):
+        reading.add(entry.place, f"{shown(text)} can't be a stage's name: {hint}")
+    return text
+
+
+def _args(reading: Reading, entry: Field | None, allowed: Collection[str]) -> dict[str, str]:
+    if entry is None or not isinstance(entry.value, MapNode):
+        return read_environment(reading, entry, allowed)
+    good = [
+        (key, value)
+        for key, value in entry.value.entries
+        if not reading.refuse_expressions(value, allowed, instead=_REPLACED)
+    ]
+    args = read_environment(
+        reading, Field(entry.key, MapNode(tuple(good), entry.value.place)), allowed
+    )
+    if len(entry.value.entries) > MAX_BUILD_ARGS:
+        reading.add(
+            entry.place,
+            f"`args` has {len(entry.value.entries)} entries: at most {MAX_BUILD_ARGS} are allowed",
+        )
+    for key, _ in entry.value.entries:
+        if key.text in TAKEN_ARGS:
+            reading.add(key.place, f"{shown(key.text)} is not yours to set: {TAKEN_ARGS[key.text]}")
+    return args
+
+
+def _tags(
+    reading: Reading, entry: Field | None, allowed: Collection[str], matrix: Matrix | None
+) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    lone = entry.value if isinstance(entry.value, ScalarNode) else None
+    node = ListNode((lone,), lone.place) if lone is not None and not entry.is_null else None
+    node = node or reading.list(entry, "write a list such as `[registry.example/app:1.0]`")
+    items = () if node is None else node.items
+    if len(items) > MAX_TAGS:
+        reading.add(entry.place, f"`tags` has {len(items)} items: at most {MAX_TAGS} are allowed")
+        return ()
+    found: dict[str, None] = {}
+    for item in items:
+        text = _tag(reading, entry, item, allowed)
+        if text is None:
+            continue
+        fault = _tag_fault(text, allowed, matrix)
+        if fault is not None:
+            reading.add(item.place, fault)
+        elif text in found:
+            reading.add(item.place, f"`tags` names {shown(text)} twice: remove one of them")
+        found[text] = None
+    return tuple(found)
+
+
+def _tag(reading: Reading, entry: Field, item: Node, allowed: Collection[str]) -> str | None:
+    if reading.refuse_expressions(item, allowed, instead=_REPLACED):
+        return None
+    hint = "write a reference such as `registry.example/app:1.0`"
+    return reading.line_of_text(Field(entry.key, item), hint, MAX_IMAGE_CHARACTERS, allowed)
+
+
+def _tag_fault(text: str, allowed: Collection[str], matrix: Matrix | None) -> str | None:
+    """What is wrong with a tag, with one of the values that it gets."""
+    examples = dict.fromkeys(allowed, "x")
+    for combination in matrix.combinations() if matrix is not None else ({},):
+        values = {f"matrix.{name}": fit_for_tag(value) for name, value in combination.items()}
+        filled = substituted(text, examples | values)
+        problem = tag_problem(filled)
+        if problem is not None:
+            meant = "" if filled == text else f", that is {shown(filled)},"
+            return f"the tag {shown(text)}{meant} {problem}"
+    return None
+
+
+def _push(reading: Reading, parts: dict[str, Field], entry: Field) -> bool:
+    """Left out, an image that has tags is pushed."""
+    tags = parts.get("tags")
+    has_tags = tags is not None and not (isinstance(tags.value, ListNode) and not tags.value.items)
+    if "push" not in parts:
+        return has_tags
+    push = read_boolean(reading, parts["push"])
+    if push and not has_tags:
+        reading.add(
+            parts["push"].place,
+            "`push` needs `tags`: the references to push the image to, such as "
+            "`[registry.example/app:1.0]`",
+        )
+    return push

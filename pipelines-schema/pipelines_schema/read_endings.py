@@ -1,0 +1,149 @@
+"""When an attempt of a step is over and what follows → values, with every mistake noted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipelines_schema.fields import Field, Reading, Vocabulary
+from pipelines_schema.limits import (
+    DEFAULT_TIMEOUT_SECONDS,
+    DURATION,
+    MAX_PATHS,
+    MAX_RETRIES,
+    MAX_TIMEOUT_SECONDS,
+)
+from pipelines_schema.nodes import Kind, ListNode, Node, ScalarNode, integer
+from pipelines_schema.problem import shown
+from pipelines_schema.suggestions import closest
+from pipelines_schema.workflow import (
+    DEFAULT_RUN_ON,
+    Ending,
+    Retries,
+    RetryCause,
+)
+
+_RETRIES = Vocabulary(where="`retries`", known=("max", "on"))
+_TIMEOUT_HINT = "write a duration such as `90s`, `10m` or `1h30m`"
+_RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [lost, timeout]}}`"
+
+
+def read_timeout(reading: Reading, entry: Field | None) -> int:
+    if entry is None or entry.is_broken:
+        return DEFAULT_TIMEOUT_SECONDS
+    seconds = _duration_seconds(entry.value)
+    if seconds is None:
+        if entry.is_null:
+            reading.add(entry.place, f"{entry.label} is empty: {_TIMEOUT_HINT}")
+        else:
+            reading.add(
+                entry.place,
+                f"{entry.label} is no duration: {_TIMEOUT_HINT}, or a whole number of seconds",
+            )
+    elif not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+        reading.add(
+            entry.place,
+            f"{entry.label} must be from 1 second to {MAX_TIMEOUT_SECONDS // 3600} hours",
+        )
+    return seconds or DEFAULT_TIMEOUT_SECONDS
+
+
+def _duration_seconds(node: Node) -> int | None:
+    """`90s`, `10m`, `1h30m` or whole seconds; None for anything else."""
+    if not isinstance(node, ScalarNode):
+        return None
+    if node.kind is Kind.INTEGER:
+        return integer(node)
+    if node.kind is not Kind.TEXT or not re.fullmatch(DURATION, node.text):
+        return None
+    unit_seconds = {"h": 3600, "m": 60, "s": 1}
+    parts = re.findall("([0-9]+)([hms])", node.text)
+    return sum(int(count) * unit_seconds[unit] for count, unit in parts)
+
+
+def read_retries(reading: Reading, entry: Field | None) -> Retries:
+    if entry is None:
+        return Retries()
+    if isinstance(entry.value, ScalarNode):
+        return Retries(max=_retry_count(reading, entry))
+    node = reading.mapping(entry, _RETRIES_HINT)
+    if node is None:
+        return Retries()
+    fields = reading.fields(node, _RETRIES)
+    if "max" not in fields:
+        reading.add(node.place, f"`retries` needs `max`, a number from 0 to {MAX_RETRIES}")
+        return Retries()
+    return Retries(
+        max=_retry_count(reading, fields["max"]), on=_retry_causes(reading, fields.get("on"))
+    )
+
+
+def _retry_count(reading: Reading, entry: Field) -> int:
+    count = integer(entry.value) if isinstance(entry.value, ScalarNode) else None
+    if count is not None and 0 <= count <= MAX_RETRIES:
+        return count
+    if not entry.is_broken:
+        reading.add(entry.place, f"{entry.label} must be a whole number from 0 to {MAX_RETRIES}")
+    return 0
+
+
+def _retry_causes(reading: Reading, entry: Field | None) -> tuple[RetryCause, ...]:
+    if entry is None:
+        return tuple(RetryCause)
+    chosen = _words(
+        reading,
+        entry,
+        [cause.value for cause in RetryCause],
+        unknown="unknown cause {word} in `retries`",
+        empty="so nothing would be tried again",
+    )
+    return tuple(cause for cause in RetryCause if cause.value in chosen)
+
+
+def _words(
+    reading: Reading, entry: Field, words: Sequence[str], *, unknown: str, empty: str
+) -> set[str]:
+    """One of the words, or a list of them, each once."""
+    listed = ", ".join(f"`{word}`" for word in words)
+    chosen: set[str] = set()
+    hint = f"write a list of {listed}"
+    if isinstance(entry.value, ListNode) and not entry.value.items:
+        reading.add(entry.place, f"{entry.label} is empty, {empty}: {hint}")
+    for place, word in reading.texts(entry, hint, MAX_PATHS, one_allowed=True):
+        if word not in words:
+            near = closest(word, words)
+            meant = f"did you mean `{near}`?" if near else f"write {listed}"
+            reading.add(place, f"{unknown.format(word=shown(word))}: {meant}")
+        elif word in chosen:
+            reading.add(place, f"{entry.label} names {shown(word)} twice: remove one of them")
+        chosen.add(word)
+    return chosen
+
+
+def read_boolean(reading: Reading, entry: Field | None) -> bool:
+    if entry is None or entry.is_broken:
+        return False
+    if isinstance(entry.value, ScalarNode) and entry.value.kind is Kind.BOOLEAN:
+        return entry.value.text.lower() == "true"
+    reading.add(entry.place, f"{entry.label} must be `true` or `false`, without quotes")
+    return False
+
+
+def read_run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...]:
+    entry = fields.get("runOn")
+    if entry is None:
+        return DEFAULT_RUN_ON
+    chosen = _words(
+        reading,
+        entry,
+        [ending.value for ending in Ending],
+        unknown="unknown ending {word} in `runOn`",
+        empty="so the step would never run",
+    )
+    if Ending.FAILURE in chosen and "dependsOn" not in fields:
+        reading.add(
+            entry.key.place,
+            "`runOn` says how the dependencies must have ended, but there is no `dependsOn`: add "
+            "it, or remove `runOn`",
+        )
+    return tuple(ending for ending in Ending if ending.value in chosen) or DEFAULT_RUN_ON

@@ -1,0 +1,126 @@
+"""A registry that asks for a password, where the engine can reach it: in its network namespace."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.engines.private import engine_places
+from agent.engines.private.packages import EngineRoot
+from agent.engines.private.record import read_record
+from pipelines_schema.contract import RegistryLogin
+
+USERNAME = "builder"
+PASSWORD = "correct-horse"
+PASSWORD_LINE = f"{USERNAME}:$2b$04$5sIsDEami9fWiwdPPZmDYutxrqpfw2F4hs8SXdV7SrQDQ4cnEGsoi\n"
+OWN = "127.0.0.1:5000"
+"""The private engine's own registry, which asks nobody."""
+ASK = """
+import sys, urllib.error, urllib.request
+headers = {"Accept": "application/vnd.docker.distribution.manifest.v2+json,"
+                     "application/vnd.oci.image.manifest.v1+json"}
+if sys.argv[2]:
+    headers["Authorization"] = sys.argv[2]
+try:
+    answer = urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers))
+    print(answer.headers.get("Docker-Content-Digest", ""))
+    sys.stdout.write(answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(f"HTTP {error.code}")
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """A registry as the engine sees it."""
+
+    host: str
+    asks: bool
+    """Whether it wants the password."""
+
+    @property
+    def login(self) -> RegistryLogin:
+        return RegistryLogin(host=self.host, username=USERNAME, password=PASSWORD)
+
+    def new_name(self) -> str:
+        """Of a repository that no other test uses."""
+        return f"{self.host}/test/{secrets.token_hex(6)}"
+
+    def digest(self, reference: str) -> str | None:
+        """Under which digest it has the reference's tag; None if it hasn't."""
+        return self._ask(reference, "manifests")[0]
+
+    def layers(self, reference: str) -> int:
+        return len(json.loads(self._ask(reference, "manifests")[1])["layers"])
+
+    def _ask(self, reference: str, kind: str) -> tuple[str | None, str]:
+        name, _, tag = reference.removeprefix(f"{self.host}/").rpartition(":")
+        word = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+        ended = in_engine_network(
+            [
+                *(sys.executable, "-c", ASK),
+                f"http://{self.host}/v2/{name}/{kind}/{tag}",
+                f"Basic {word}" if self.asks else "",
+            ]
+        )
+        first, _, rest = ended.partition("\n")
+        return (None, "") if first.startswith("HTTP ") else (first, rest)
+
+
+def in_engine_network(command: list[str]) -> str:
+    return subprocess.run(
+        [*_entering(), *command], check=True, capture_output=True, text=True, timeout=30
+    ).stdout
+
+
+def _entering() -> list[str]:
+    record = read_record(engine_places().record)
+    assert record is not None
+    assert record.init is not None
+    return ["nsenter", f"--net=/proc/{record.init.pid}/ns/net"]
+
+
+@contextmanager
+def registry_with_password(folder: Path) -> Iterator[Registry]:
+    """Started for the block."""
+    host = f"127.0.0.1:{20_000 + secrets.randbelow(20_000)}"
+    (folder / "passwords").write_text(PASSWORD_LINE)
+    settings = {
+        "version": 0.1,
+        "log": {"level": "info", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+        "http": {"addr": host},
+        "auth": {"htpasswd": {"realm": "tests", "path": str(folder / "passwords")}},
+    }
+    (folder / "registry.json").write_text(json.dumps(settings))
+    record = read_record(engine_places().record)
+    assert record is not None
+    root = EngineRoot(folder=Path(record.packages))
+    program = root.program("docker-registry")
+    with subprocess.Popen(
+        [*_entering(), str(program), "serve", str(folder / "registry.json")],
+        env=root.environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            heard = ""
+            while "listening on" not in heard:
+                line = process.stderr.readline()
+                assert line, heard
+                heard += line
+            # Read on: a full pipe would stop it.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield Registry(host=host, asks=True)
+        finally:
+            process.kill()
