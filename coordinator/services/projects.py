@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import (
@@ -26,6 +24,7 @@ from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.storage import projects as stored
 from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.overview import glances
 from pipelines_schema import workflow_from_json
 

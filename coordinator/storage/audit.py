@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.listing import AuditListing, Scope, window_of
 from coordinator.domain.model import AuditEntry
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import audit_counts, audit_log

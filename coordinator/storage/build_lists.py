@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope, window_of
 from coordinator.domain.model import Build
 from coordinator.storage.build_counts import count_builds
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import builds

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.listing import window_of
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import credentials, deliveries, projects

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import LastBuild, ProjectGlance
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import accounts, builds, projects
 

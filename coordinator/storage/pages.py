@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.listing import Window
+from coordinator.storage.connection import AsyncConnection
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import ForgeEvent
 from coordinator.storage import tables
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.migrate import migrate
 from tests.integration.list_fixture import wrong_counts

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Account, AuditEntry, Build, Project
 from coordinator.storage import accounts as stored_accounts
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.migrate import migrate
 

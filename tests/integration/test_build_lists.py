@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BUILD_TABLE, BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope
@@ -22,6 +21,7 @@ from coordinator.storage import migrate
 from coordinator.storage.audit import append_audit
 from coordinator.storage.build_counts import count_builds
 from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
 from tests.integration.list_fixture import (

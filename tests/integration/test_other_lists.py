@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.listing import AuditListing, Scope
@@ -20,6 +19,7 @@ from coordinator.storage import deliveries as stored_deliveries
 from coordinator.storage import migrate
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.audit import append_audit, list_audit
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import open_coordinator
 from tests.integration.list_fixture import (
