@@ -341,6 +341,8 @@ deliveries = sa.Table(
     _ordinal("deliveries"),
     sa.Index("ix_deliveries_ordinal", "ordinal", unique=True),
     sa.Index("ix_deliveries_project", "project_id", "ordinal"),
+    # What is old is found by its time.
+    sa.Index("ix_deliveries_listed", "project_id", "received_at", "id"),
     # Partial: what waits is looked for at each wake and must not grow with the history.
     sa.Index(
         "ix_deliveries_waiting",
