@@ -225,7 +225,9 @@ class SourceParts:
         credential, why_none = await self._credential(source, submodule.place, submodule.words)
 
         async def fetch() -> None:
-            await self.core.remotes.fetch(source.project.id, url, [submodule.commit], credential)
+            await self.core.remotes.fetch_module(
+                source.project.id, url, submodule.commit, credential
+            )
 
         try:
             await self._with_retries(fetch, submodule.words)
@@ -342,14 +344,19 @@ class SourceParts:
         if item.size > limit:
             message = f"{item.oid[:12]} has {item.size} bytes, more than max_lfs_bytes ({limit})"
             raise RemoteFailed(message, permanent=True)
-        try:
-            await self.core.blobs.put(
-                project.account_id, chunks, max_bytes=item.size, sha256=item.oid
-            )
-        except (BlobTooLarge, BlobDiffers) as error:
-            message = f"what came for {item.oid[:12]} is not it ({error or 'it is longer'})"
-            raise RemoteFailed(message, permanent=True) from error
-        await self._save(project, [item])
+        async with self.core.blob_claims.arriving(project.account_id) as arrived:
+            try:
+                await self.core.blobs.put(
+                    project.account_id,
+                    chunks,
+                    max_bytes=item.size,
+                    sha256=item.oid,
+                    arrived=arrived,
+                )
+            except (BlobTooLarge, BlobDiffers) as error:
+                message = f"what came for {item.oid[:12]} is not it ({error or 'it is longer'})"
+                raise RemoteFailed(message, permanent=True) from error
+            await self._save(project, [item])
 
     async def _save(self, project: Project, objects: Sequence[LfsObject]) -> None:
         await self.core.database.write(

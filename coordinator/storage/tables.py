@@ -108,6 +108,37 @@ tokens = sa.Table(
     ),
 )
 
+users = sa.Table(
+    "users",
+    metadata,
+    _id(),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("administrator", sa.Boolean, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Index("ix_memberships_account_id", "account_id"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    _id(),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("retired_at", Instant),
+)
+
 projects = sa.Table(
     "projects",
     metadata,
@@ -145,6 +176,25 @@ workflows = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("project_id", "path"),
     sa.Index("ix_workflows_project_id_created_at", "project_id", "created_at", "id"),
+)
+
+module_files = sa.Table(
+    "module_files",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("commit_hash", sa.Text),
+    sa.Column("branch", sa.Text),
+    sa.Column("problems", sa.JSON, nullable=False),
+    sa.Column("is_broken", sa.Boolean, nullable=False),
+)
+
+modules = sa.Table(
+    "modules",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Index("ix_modules_name", "name"),
 )
 
 images = sa.Table(
@@ -188,11 +238,15 @@ builds = sa.Table(
     sa.Column("params", sa.JSON(none_as_null=True)),
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("pull_request", sa.JSON(none_as_null=True)),
+    sa.Column("module", sa.JSON(none_as_null=True)),
+    sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "number"),
+    # What a workflow's steps took last, for the estimate of a running build's end.
+    sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
     _ordinal("builds"),
     # The lists of storage.build_lists. What stands behind the ordinal is there so that no row has
     # to be read for one that is skipped.
@@ -318,6 +372,25 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+    sa.Index("ix_artifacts_sha256", "sha256"),
+)
+
+doomed_objects = sa.Table(
+    "doomed_objects",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+)
+
+cache_generations = sa.Table(
+    "cache_generations",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("step_name", sa.Text, primary_key=True),
+    sa.Column("generation", sa.Text, nullable=False),
+    sa.Column("previous", sa.Text),
 )
 
 deliveries = sa.Table(
