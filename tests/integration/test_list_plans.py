@@ -145,6 +145,11 @@ EVERY_LIST = [
     "/api/audit-logs?projectId={project}&action=build.created&offset=1",
     "/api/tokens",
     "/api/agents",
+    "/api/accounts/{account}/registries",
+    "/api/projects/{project}/registries",
+    "/api/v1/builds?limit=1&page=2",
+    "/api/v1/builds?status=queued&sort_by=updated_at&sort_order=asc",
+    "/api/v1/builds?project_id={project}&status=in_progress&sort_by=build_number",
 ]
 WALKED = [
     # Whole, and in its order, because it is what the list shows.
@@ -177,6 +182,7 @@ async def test_every_list_over_http_stands_on_an_index(tmp_path: Path) -> None:
         }
         for caller, path in product((admin, maintainer), EVERY_LIST):
             with explained(coordinator.data / "pushrod.db") as plans:
-                (await caller.get(path.format(**places))).expect(200)
+                tenant = {"X-Tenant-ID": project["accountId"]}
+                (await caller.call("GET", path.format(**places), headers=tenant)).expect(200)
             faults = plans.faults(walked=WALKED)
             assert not faults, (path, caller is admin, faults)
