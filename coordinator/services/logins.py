@@ -12,18 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from coordinator.domain.errors import Invalid, TooMany, Unauthenticated
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.users import User, checked_email, normal_password, principal_for
 from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.services.login_tokens import Claims, read_login_token, write_login_token
-from coordinator.services.passwords import Passwords
+from coordinator.services.passwords import Passwords, is_outdated
 from coordinator.services.rates import Rates
 from coordinator.services.sealing import seal, unseal
 from coordinator.storage import users as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.users import SealedKey
+
+log = structlog.get_logger()
 
 KEY_BYTES = 32
 SEALED_AS = "login signing key"
@@ -77,11 +81,21 @@ class Logins:
         user, password_hash = await self._find(email)
         right = await self.passwords.matches(password_hash, normal_password(password))
         if not right or user is None or user.disabled:
+            log.warning("login refused", place=place)
             raise Unauthenticated(REFUSED)
+        if password_hash is not None and is_outdated(password_hash):
+            await self._hash_anew(user, normal_password(password))
         now = self.core.now()
         for kind, key in tried.items():
             self._tries[kind].give_back(key, now)
         return await self._issue(user)
+
+    async def _hash_anew(self, user: User, password: str) -> None:
+        """By the parameters of now, which only a login knows the password for."""
+        password_hash = await self.passwords.hash(password)
+        await self.core.database.write(
+            lambda connection: stored.update_user(connection, user.id, password_hash=password_hash)
+        )
 
     def _count(self, tried: Mapping[str, str]) -> None:
         """Before the password is looked at, so that many tries at once are counted too."""

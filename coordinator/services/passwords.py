@@ -38,6 +38,11 @@ class Passwords:
         return right and password_hash is not None
 
 
+def is_outdated(password_hash: str) -> bool:
+    """Whether it was made with other parameters than those of now."""
+    return _hasher().check_needs_rehash(password_hash)
+
+
 def _hasher() -> PasswordHasher:
     # A coordinator that nobody logs in to by password need not load it.
     from argon2 import PasswordHasher
