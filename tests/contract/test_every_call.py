@@ -93,7 +93,7 @@ def test_there_are_calls_of_every_document() -> None:
 async def test_a_huge_body_is_too_large_everywhere(admin: Caller) -> None:
     agent = await (await admin.new_token(kind="registration")).new_agent()
     for method, path in with_json():
-        answer = await send(of_agents(path) and agent or admin, method, path, HUGE)
+        answer = await send(agent if of_agents(path) else admin, method, path, HUGE)
         assert answer.status == 413, (method, path, answer.text[:300])
         check_shape(path, answer)
 
@@ -102,7 +102,7 @@ async def test_a_broken_body_is_refused_everywhere(admin: Caller) -> None:
     agent = await (await admin.new_token(kind="registration")).new_agent()
     for method, path in with_json():
         for body in BROKEN:
-            answer = await send(of_agents(path) and agent or admin, method, path, body)
+            answer = await send(agent if of_agents(path) else admin, method, path, body)
             assert answer.status == 400, (method, path, body[:20], answer.text[:300])
             check_shape(path, answer)
 
