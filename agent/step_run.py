@@ -48,11 +48,15 @@ from pipelines_schema.contract import (
     LeaseRef,
     StepSpec,
 )
+from pipelines_schema.log_frames import Stream
 
 logger = logging.getLogger(__name__)
 
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
+
+BYPASSED = b"cache: bypassed (clean build)\n"
+"""First line of the log of a step that would have used caches."""
 
 LOST = Report(
     status=Completion.FAILED,
@@ -127,7 +131,11 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
-        cache_mounts=[CacheMount(id=cache.id, path=cache.path) for cache in spec.cache_dirs],
+        cache_mounts=[
+            CacheMount(id=cache.id, path=cache.path, replaces=cache.replaces)
+            for cache in spec.cache_dirs
+        ],
+        clean=spec.clean,
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,
         source=source,
@@ -148,6 +156,7 @@ def image_request_of(
         registries=spec.registries,
         secrets=spec.secrets,
         offline=spec.network == "none",
+        clean=spec.clean,
         timeout_seconds=spec.timeout_seconds,
         source=source,
         inputs=_inputs(entry),
@@ -320,6 +329,8 @@ class StepRun:
     async def _run_in_engine(
         self, spec: StepSpec, source: LentSource | None, spool: LogSpool
     ) -> StepResult:
+        if spec.clean and (spec.cache_dirs or spec.build):
+            spool.write(Stream.STDOUT, BYPASSED)
         hidden = confidential(spec)
         if not hidden:
             return await self._ask_engine(spec, source, spool)

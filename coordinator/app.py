@@ -30,6 +30,7 @@ from coordinator.api import (
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
+    BUILD_LOGS,
     BUILDS,
     CORE,
     CREDENTIALS,
@@ -39,13 +40,14 @@ from coordinator.api.context import (
     INGEST,
     LFS,
     LOGS,
+    MODULES,
     PROJECTS,
     REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
     SOURCE_PARTS,
 )
-from coordinator.api.dialects import build_server
+from coordinator.api.dialects import build_server, build_synthesis
 from coordinator.api.middleware import answer_errors
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
@@ -56,6 +58,7 @@ from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
+from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
@@ -67,6 +70,7 @@ from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
+from coordinator.services.modules import Modules
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.registry_logins import RegistryLogins
@@ -100,6 +104,8 @@ class Services:
     accounts: Accounts
     projects: Projects
     builds: Builds
+    build_logs: BuildLogs
+    modules: Modules
     dispatch: Dispatch
     runner: Runner
     logs: Logs
@@ -199,6 +205,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             accounts=accounts,
             projects=Projects(core),
             builds=Builds(core, dispatch, forge_source),
+            build_logs=BuildLogs(core),
+            modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
             logs=logs,
@@ -248,6 +256,8 @@ def make_app(services: Services) -> web.Application:
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
+    app[BUILD_LOGS] = services.build_logs
+    app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner
     app[LOGS] = services.logs
@@ -262,7 +272,7 @@ def make_app(services: Services) -> web.Application:
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    dialects = (build_server,)
+    dialects = (build_server, build_synthesis)
     of_people = (deliveries, git, lfs, registries, secrets, session, steps, tokens, webhooks)
     of_agents = (agents, runner, source_parts)
     for module in (*dialects, *of_people, *of_agents, reference, pages):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,7 +60,20 @@ class Repositories(Protocol):
         ...
 
     async def workflow_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
-        """`.pushrod.yml`, `.pushrod.yaml` and `.pushrod/*.yml|*.yaml` at that commit, by path."""
+        """`.pushrod.yml`, `.pushrod.yaml` and `.pushrod/*.yml|*.yaml` at that commit, by path.
+
+        The file of modules is none of them.
+        """
+        ...
+
+    async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
+        """Those of `pipelines_schema.MODULE_FILES` that there are at that commit."""
+        ...
+
+    async def folders_among(
+        self, project_id: str, sha: str, paths: Collection[str]
+    ) -> Collection[str]:
+        """Those of the paths that are folders at that commit; a submodule is one."""
         ...
 
     async def default_branch(self, project_id: str) -> str | None:
@@ -117,6 +130,15 @@ class Remotes(Protocol):
         self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
     ) -> Mapping[str, str]:
         """Bring full ref names or full commit ids, all or none; what each of them is now.
+
+        Bounded in time and bytes. Raises RemoteFailed.
+        """
+        ...
+
+    async def fetch_module(
+        self, project_id: str, url: RemoteUrl, commit: str, credential: Credential | None
+    ) -> None:
+        """Bring a commit of another repository, which is told nothing of the project's own.
 
         Bounded in time and bytes. Raises RemoteFailed.
         """

@@ -90,12 +90,14 @@ class Client:
         branch: str | None,
         commit: str | None,
         params: Mapping[str, str],
+        clean: bool = False,
     ) -> Json:
         body = {
             "workflowId": workflow_id,
             "branch": branch,
             "commitHash": commit,
             "params": dict(params),
+            "cleanBuild": clean,
         }
         return await self._object("POST", f"/api/projects/{_quoted(project_id)}/builds", body=body)
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.engines.host_caches import HostCaches
 from agent.engines.outputs import collect_outputs
 from agent.engines.protocol import (
     CacheMount,
@@ -177,6 +178,7 @@ class HostEngine:
         self._work_dir = work_dir
         self._uid = uid if os.geteuid() == 0 else None
         self._nursery = Nursery()
+        self._caches = HostCaches(work_dir / "caches")
 
     async def check(self) -> EngineInfo:
         """Make the work folder. Raises EngineUnavailable where bash is missing or it can't."""
@@ -220,9 +222,12 @@ class HostEngine:
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=problem)
         folders = self._folders(request.attempt_id)
         caches = place_caches(request.cache_mounts, folders)
+        self._caches.borrow(request)
+        succeeded = False
         try:
             await self._prepare(request, folders, caches)
             result = await self._run_script(request, folders, str(bash), output)
+            succeeded = result.exit_code == 0
             notes = await asyncio.to_thread(self._collect, request, folders)
             return StepResult(
                 outcome=result.outcome,
@@ -233,7 +238,8 @@ class HostEngine:
         except OSError as error:
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=f"The host engine: {error}")
         finally:
-            await asyncio.shield(asyncio.to_thread(remove_tree, folders.root))
+            going = self._caches.give_back(request, succeeded=succeeded)
+            await asyncio.shield(asyncio.to_thread(_remove_trees, [folders.root, *going]))
 
     def _folders(self, attempt_id: str) -> AttemptFolders:
         return AttemptFolders(root=self._work_dir / "attempts" / attempt_id)
@@ -274,13 +280,11 @@ class HostEngine:
     def _hand_over(self, folders: AttemptFolders, caches: CacheLinks) -> None:
         """Link the caches, then make everything the script's user's own."""
         for place, cache_id in caches.links.items():
-            self._link_cache(place, self._work_dir / "caches" / cache_id, folders)
+            self._link_cache(place, self._caches.path(cache_id), folders)
         if self._uid is not None and not _own_small_tree(folders.root, self._uid):
             _own_tree(folders.root, self._uid)
 
     def _link_cache(self, place: Path, cache: Path, folders: AttemptFolders) -> None:
-        if cache.name in ("", ".", "..") or cache.parent != self._work_dir / "caches":
-            raise OSError(f"cacheDirs: {cache.name!r} is not a cache's identity")
         cache.mkdir(mode=0o755, exist_ok=True)
         if self._uid is not None and cache.stat().st_uid != self._uid:
             _own_tree(cache, self._uid)
@@ -608,6 +612,11 @@ def remove_tree(root: Path) -> None:
     except OSError:
         _run_tool("chmod", "-R", "u+rwx", "--", str(root))
         _run_tool("rm", "-rf", "--", str(root))
+
+
+def _remove_trees(roots: Sequence[Path]) -> None:
+    for root in roots:
+        remove_tree(root)
 
 
 def _run_tool(*argv: str) -> None:

@@ -19,6 +19,8 @@ class CacheMount:
     """Identity of the cache; the same id is the same cache for every later attempt."""
     path: str
     """Absolute path where the script sees it."""
+    replaces: str | None = None
+    """A cache that nobody gets any more since a clean build: the engine may remove it."""
 
 
 class SourceTree(Protocol):
@@ -53,6 +55,9 @@ class StepRequest:
     cpus: float | None = None
     """Limits; an engine that can't enforce one says so in the result's notes."""
     cache_mounts: Sequence[CacheMount] = ()
+    clean: bool = False
+    """Use nothing that earlier builds left. The caches are new ones, which nobody will ask for
+    again if the script fails."""
     output_paths: Sequence[str] = ()
     """Paths and glob patterns relative to the workspace; a folder means all below it."""
     timeout_seconds: float
@@ -78,6 +83,8 @@ class ImageRequest:
     """For `RUN --mount=type=secret,id=NAME`."""
     offline: bool = False
     """No network but loopback for what the Dockerfile runs."""
+    clean: bool = False
+    """Build every layer anew."""
     timeout_seconds: float
     source: SourceTree | None = None
     inputs: Path | None = None

@@ -7,6 +7,7 @@ from aiohttp import web
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
+from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
@@ -15,6 +16,7 @@ from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
+from coordinator.services.modules import Modules
 from coordinator.services.projects import Projects
 from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
@@ -24,6 +26,8 @@ from coordinator.services.source_parts import SourceParts
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
+BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
+MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 DISPATCH = web.AppKey("dispatch", Dispatch)
 RUNNER = web.AppKey("runner", Runner)

@@ -10,7 +10,7 @@ from coordinator.api.fields import Count
 from coordinator.api.operations import add_operations, operation
 from coordinator.api.runner import NO_STORE, RUNNERS, STEP, AttemptQuery
 from coordinator.api.steps import UNTRUSTED
-from coordinator.domain.errors import Invalid
+from coordinator.domain.errors import NotFound
 from coordinator.domain.permissions import Principal
 from pipelines_schema.contract import LfsObject, LfsRequest, SubmoduleRef, SubmodulesResponse
 
@@ -81,6 +81,7 @@ async def bring_objects(
     right=RUNNERS,
     produces="application/octet-stream",
     errors=ERRORS,
+    path_rules={"oid": {"pattern": "^[0-9a-f]{64}$"}},
 )
 async def get_object(
     request: web.Request, principal: Principal, query: LfsQuery
@@ -104,4 +105,4 @@ def _object(oid: str, size: int) -> LfsObject:
     try:
         return LfsObject(oid=oid, size=size)
     except ValidationError as error:
-        raise Invalid("an LFS object's id is a sha256: 64 hexadecimal digits") from error
+        raise NotFound("an LFS object's id is a sha256: 64 hexadecimal digits") from error

@@ -51,6 +51,19 @@ class WorkflowRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleFile:
+    """What is known of a project's file of modules."""
+
+    project_id: str
+    branch: str | None
+    """The default branch; None where there is none yet."""
+    commit_hash: str | None
+    """Its tip, at which the file was read."""
+    problems: Sequence[Mapping[str, Any]] = ()
+    """The file's mistakes: with any of them, the project has no modules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     id: str
     account_id: str
@@ -85,6 +98,11 @@ class Build:
     retry_of: str | None = None
     pull_request: Mapping[str, Any] | None = None
     """`number`, `head` and `base` branch, `fork`; None where it is not of a pull request."""
+    module: Mapping[str, str] | None = None
+    """`name`, `path` and `target` of the module it builds, and `step` where the target is one;
+    None where it was not asked for one."""
+    clean: bool = False
+    """Its steps begin with empty caches."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""

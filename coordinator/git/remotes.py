@@ -19,7 +19,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ MAX_WORDS_BYTES = 16 * 1024
 DEFAULT_USER = "x-access-token"
 """GitHub's; the others take any user beside a token."""
 _FILE_BLOCK_BYTES = 512
+NO_CONFIG: Mapping[str, str] = {}
 
 _MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 _REFUSED = re.compile(
@@ -94,32 +95,62 @@ class GitRemotes:
         """Refs are kept under hashed names, so that `a` and later `a/b` don't stand in each
         other's way; agents fetch by commit id. Raises RemoteFailed."""
         repository = repository_path(self._root, project_id)
+        with await self._ready(url, credential) as environment:
+            refspecs = [f"+{name}:{_own_ref(name)}" for name in names]
+            await self._fetch(repository, url.text, refspecs, environment)
+        return await asyncio.to_thread(_values, repository, names)
+
+    async def fetch_module(
+        self, project_id: str, url: RemoteUrl, commit: str, credential: Credential | None
+    ) -> None:
+        """git tells the other side what it has; here only what came from that very URL."""
+        repository = repository_path(self._root, project_id)
+        kept = f"{OWN_REFS}modules/{hashlib.sha256(url.text.encode()).hexdigest()[:40]}/"
+        known = await asyncio.to_thread(_has_refs, repository, kept)
+        negotiation = (f"--negotiation-tip={kept}*",) if known else ()
+        config = {} if known else {"fetch.negotiationAlgorithm": "noop"}
+        with await self._ready(url, credential, config) as environment:
+            refspecs = [f"+{commit}:{kept}{commit}"]
+            await self._fetch(repository, url.text, refspecs, environment, negotiation)
+
+    async def _ready(
+        self, url: RemoteUrl, credential: Credential | None, config: Mapping[str, str] = NO_CONFIG
+    ) -> AbstractContextManager[Mapping[str, str]]:
+        """The environment to fetch from there, for as long as it is needed. Raises RemoteFailed."""
         try:
             check_policy(url, self._policy)
         except RefusedUrl as error:
             raise RemoteFailed(str(error), permanent=True) from error
         address = await reachable_address(url, self._policy)
-        with self._scratch_folder() as folder:
-            environment = self._environment(url, address, credential, folder)
-            await self._fetch(repository, url.text, names, environment)
-        return await asyncio.to_thread(_values, repository, names)
+        return self._lent_environment(url, address, credential, config)
+
+    @contextmanager
+    def _lent_environment(
+        self,
+        url: RemoteUrl,
+        address: str | None,
+        credential: Credential | None,
+        config: Mapping[str, str] = NO_CONFIG,
+    ) -> Iterator[Mapping[str, str]]:
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=self._scratch) as folder:
+            yield self._environment(url, address, credential, Path(folder), config)
 
     async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
         """Within our own folder, so no policy is asked. Raises RemoteFailed."""
         source = repository_path(self._root, from_project_id)
         url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))
-        with self._scratch_folder() as folder:
-            environment = self._environment(url, None, None, folder)
-            repository = repository_path(self._root, project_id)
-            await self._fetch(repository, str(source), [commit], environment)
-
-    @contextmanager
-    def _scratch_folder(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="fetch-", dir=self._scratch) as folder:
-            yield Path(folder)
+        repository = repository_path(self._root, project_id)
+        with self._lent_environment(url, None, None) as environment:
+            refspecs = [f"+{commit}:{_own_ref(commit)}"]
+            await self._fetch(repository, str(source), refspecs, environment)
 
     async def _fetch(
-        self, repository: Path, source: str, names: Sequence[str], environment: Mapping[str, str]
+        self,
+        repository: Path,
+        source: str,
+        refspecs: Sequence[str],
+        environment: Mapping[str, str],
+        negotiation: Sequence[str] = (),
     ) -> None:
         command = [
             # dash's and bash's unit; the pack is one file, so this bounds the fetch.
@@ -127,7 +158,8 @@ class GitRemotes:
             str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
             *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
             *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
-            *("--", source, *(f"+{name}:{_own_ref(name)}" for name in names)),
+            *negotiation,
+            *("--", source, *refspecs),
         ]
         await self._run(command, environment)
 
@@ -152,8 +184,10 @@ class GitRemotes:
         address: str | None,
         credential: Credential | None,
         folder: Path,
+        more: Mapping[str, str],
     ) -> dict[str, str]:
         config = {
+            **more,
             "protocol.allow": "never",
             f"protocol.{url.scheme}.allow": "always",
             "protocol.version": "2",
@@ -237,6 +271,14 @@ def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
     repository = pygit2.Repository(str(path))
     try:
         return {name: str(repository.references[_own_ref(name)].target) for name in names}
+    finally:
+        repository.free()
+
+
+def _has_refs(path: Path, prefix: str) -> bool:
+    repository = pygit2.Repository(str(path))
+    try:
+        return any(name.startswith(prefix.encode()) for name in repository.raw_listall_references())
     finally:
         repository.free()
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,7 @@ from coordinator.domain.submodules import (
 from coordinator.git.environment import git_environment
 from coordinator.git.process import git_process
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
+from pipelines_schema import MODULE_FILES
 
 MAX_WORKFLOW_BYTES = 1024 * 1024
 MAX_VALUES_AT_ONCE = 100
@@ -111,6 +112,16 @@ class HostedRepositories:
         Raises: CommitMissing.
         """
         return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
+        """As `workflow_files`. Raises: CommitMissing."""
+        return await asyncio.to_thread(_module_files, self.path(project_id), sha)
+
+    async def folders_among(
+        self, project_id: str, sha: str, paths: Collection[str]
+    ) -> Collection[str]:
+        """A link to a folder is none. Raises: CommitMissing."""
+        return await asyncio.to_thread(_folders_among, self.path(project_id), sha, paths)
 
     async def submodules(self, project_id: str, sha: str) -> Sequence[DeclaredSubmodule]:
         """Raises UnreadableSubmodules, CommitMissing."""
@@ -309,18 +320,30 @@ def _text(raw: bytes, encoding: str | None) -> str:
 
 
 def _workflow_files(path: Path, sha: str) -> list[WorkflowFile]:
+    return _files_of_ours(
+        path, sha, lambda name: name not in MODULE_FILES, at_most=MAX_WORKFLOW_FILES + 1
+    )
+
+
+def _module_files(path: Path, sha: str) -> list[WorkflowFile]:
+    return _files_of_ours(path, sha, MODULE_FILES.__contains__, at_most=len(MODULE_FILES))
+
+
+def _files_of_ours(
+    path: Path, sha: str, wanted: Callable[[str], bool], at_most: int
+) -> list[WorkflowFile]:
     with _opened(path) as repository:
         commit = _find_commit(repository, sha)
         if commit is None:
             raise CommitMissing(sha)
-        blobs = sorted(_workflow_blobs(repository, commit))
+        blobs = sorted(blob for blob in _our_blobs(repository, commit) if wanted(blob[0]))
         return [
             WorkflowFile(path=name, content=_start_of_blob(repository, path, blob_id))
-            for name, blob_id in islice(blobs, MAX_WORKFLOW_FILES + 1)
+            for name, blob_id in islice(blobs, at_most)
         ]
 
 
-def _workflow_blobs(
+def _our_blobs(
     repository: pygit2.Repository, commit: pygit2.Commit
 ) -> Iterator[tuple[str, pygit2.Oid]]:
     root = commit.tree
@@ -332,6 +355,21 @@ def _workflow_blobs(
             for inner, inner_mode, inner_id in _entries(folder):
                 if PurePosixPath(inner).suffix in _WORKFLOW_SUFFIXES and _is_file(inner_mode):
                     yield f"{_WORKFLOW_FOLDER}/{inner}", inner_id
+
+
+def _folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
+    with _opened(path) as repository:
+        commit = _find_commit(repository, sha)
+        if commit is None:
+            raise CommitMissing(sha)
+        return {one for one in paths if _is_folder(commit.tree, one)}
+
+
+def _is_folder(root: pygit2.Tree, path: str) -> bool:
+    try:
+        return root[path].filemode in (FileMode.TREE, FileMode.COMMIT)
+    except (KeyError, ValueError, pygit2.GitError):
+        return False  # nothing there, or a tree on the way is broken or missing
 
 
 def _entries(tree: pygit2.Tree) -> Iterator[tuple[str, int, pygit2.Oid]]:

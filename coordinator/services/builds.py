@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +28,11 @@ from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.news import build_topic, wait_for
 from coordinator.services.secrets import missing_secrets
+from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.build_lists import list_builds
-from pipelines_schema import Problem, Workflow, default_params, param_problems, parse_workflow
+from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +129,7 @@ class Builds:
                 f"this workflow lives in the repository as {path}: name the commitHash to build",
                 details=[{"path": "commitHash", "message": "missing"}],
             )
-        files = await self.core.repositories.workflow_files(project.id, origin.commit_hash)
-        content = next((file.content for file in files if file.path == path), None)
-        if content is None:
-            raise Invalid(f"there is no {path} at commit {origin.commit_hash}")
-        parsed = await asyncio.to_thread(parse_workflow, content, path)
-        if parsed.workflow is None:
-            raise Invalid(
-                "this workflow has mistakes",
-                details=[problem.to_json() for problem in parsed.problems],
-            )
-        return parsed.workflow
+        return await workflow_at(self.core, project.id, path, origin.commit_hash)
 
     async def list_of(
         self, principal: Principal, project: Project | None, listing: BuildListing
@@ -287,7 +277,8 @@ class Builds:
                 workflow = Workflow.from_json(record.definition)
             else:
                 workflow = await self._read_workflow(project, record.path or "", origin)
-        except Invalid:
+            workflow = steps_for(workflow, (old.module or {}).get("step"))
+        except (Invalid, KeyError):
             return None
         return draft(workflow, project, origin, record.id, self.core.now())
 

@@ -44,6 +44,8 @@ class Origin:
     repo_url: str | None = None
     retry_of: str | None = None
     pull_request: Mapping[str, Any] | None = None
+    module: Mapping[str, str] | None = None
+    clean: bool = False
 
     @property
     def of_fork(self) -> bool:
@@ -63,6 +65,8 @@ class Origin:
             repo_url=build.repo_url,
             retry_of=build.id,
             pull_request=build.pull_request,
+            module=build.module,
+            clean=build.clean,
         )
 
     @classmethod
@@ -149,6 +153,8 @@ class Draft:
             params=self.origin.params,
             retry_of=self.origin.retry_of,
             pull_request=self.origin.pull_request,
+            module=self.origin.module,
+            clean=self.origin.clean,
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coordinator.domain.errors import Invalid, Unfetchable
+from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project
 from coordinator.domain.repo_url import parse_url
 from coordinator.ports import Commit, RemoteFailed
@@ -28,7 +28,7 @@ class ForgeSource:
         return await self.core.remotes.fetch(project.id, url, names, credential)
 
     async def tip(self, project: Project, branch: str) -> str:
-        """The commit that a branch is at now, brought here. Raises Invalid, Unfetchable."""
+        """The commit that a branch is at now, brought here. Raises Invalid."""
         name = f"refs/heads/{branch}"
         try:
             return (await self.fetch(project, [name]))[name]
@@ -37,7 +37,7 @@ class ForgeSource:
             raise _refused(error, "branch", message) from error
 
     async def commit(self, project: Project, sha: str) -> Commit:
-        """A commit by its full id, brought here. Raises Invalid, Unfetchable."""
+        """A commit by its full id, brought here. Raises Invalid."""
         message = f"the repository {project.repo_url} has no commit {sha[:64]!r}"
         if not _FULL_SHA.fullmatch(sha):
             message = f"no commit {sha[:64]!r} has been fetched yet: give all of its 40 digits"
@@ -53,7 +53,7 @@ class ForgeSource:
         return found
 
 
-def _refused(error: RemoteFailed, path: str, message: str) -> Invalid | Unfetchable:
+def _refused(error: RemoteFailed, path: str, message: str) -> Invalid:
     if error.missing:
         return Invalid(message, details=[{"path": path, "message": "no such one at the forge"}])
-    return Unfetchable(f"the repository could not be fetched: {error}")
+    return Invalid(f"the repository could not be fetched: {error}")

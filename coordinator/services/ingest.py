@@ -16,14 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import Build, Project, WorkflowRecord, WorkflowSource
+from coordinator.domain.model import Build, Project
 from coordinator.domain.permissions import Principal
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
 from coordinator.services import audit
 from coordinator.services.builds import save_draft
-from coordinator.services.core import Core, new_id
+from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold
+from coordinator.services.module_files import FoundModules, modules_after
+from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
 from pipelines_schema import (
     Parsed,
@@ -105,10 +107,11 @@ class Ingest:
             lambda connection: stored.list_projects(connection, None)
         )
         for project in projects:
-            if project.repo_url is not None:
-                continue  # its pushes come as deliveries, which have an inbox of their own
             try:
-                await self.refs_moved(project)
+                if project.repo_url is None:
+                    await self.refs_moved(project)
+                # A remote one's pushes come as deliveries, which have an inbox of their own.
+                await self._refresh_modules(project)
             except Exception:  # a task root: the other projects are caught up all the same
                 log.exception("catching up failed", project=project.id)
 
@@ -163,14 +166,24 @@ class Ingest:
         lines for the one who pushed.
         """
         pushed, lines = await self._read_refs(project, moved)
+        modules = await modules_after(self.core, project, {ref.ref: ref.new for ref in moved})
 
         async def save(connection: AsyncConnection) -> list[Build]:
             builds = await self._save(connection, project, moved, pushed, principal)
+            if modules is not None:
+                await modules.save(connection)
             await also(connection, builds, lines)
             return builds
 
         builds = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
-        return builds, lines + self._describe(builds)
+        return builds, lines + self._describe(builds) + _describe_modules(modules)
+
+    async def _refresh_modules(self, project: Project) -> None:
+        """What an older version recorded no modules for, or another default branch since."""
+        async with self._locks.setdefault(project.id, asyncio.Lock()):
+            modules = await modules_after(self.core, project, {})
+            if modules is not None:
+                await self.core.database.write(modules.save_unless_newer)
 
     async def build_pull_request(
         self, project: Project, pull: PullRequest, also: AlsoSave
@@ -283,7 +296,7 @@ class Ingest:
         for one in pushed:
             for file in one.by_hand:
                 name = file.parsed.workflow.name if file.parsed.workflow else file.path
-                await self._workflow_record(connection, project, file.path, name)
+                await known_workflow(self.core, connection, project, file.path, name)
             for file in one.files:
                 wanted = await self._draft(connection, project, one.origin, file)
                 builds.append(await save_draft(self.core, connection, project, wanted))
@@ -316,7 +329,7 @@ class Ingest:
             known = await stored.find_workflow_by_path(connection, project.id, file.path)
             record_id = known.id if known else None
         else:
-            record_id = await self._workflow_record(connection, project, file.path, name)
+            record_id = await known_workflow(self.core, connection, project, file.path, name)
         if workflow is not None:
             return draft(workflow, project, origin, record_id, now)
         return Draft(
@@ -325,27 +338,6 @@ class Ingest:
             origin=origin,
             problems=file.parsed.problems,
         )
-
-    async def _workflow_record(
-        self, connection: AsyncConnection, project: Project, path: str, name: str
-    ) -> str:
-        now = self.core.now()
-        record = await stored.find_workflow_by_path(connection, project.id, path)
-        if record is None:
-            record = WorkflowRecord(
-                id=new_id(),
-                project_id=project.id,
-                name=name,
-                source=WorkflowSource.REPOSITORY,
-                path=path,
-                definition=None,
-                created_at=now,
-                updated_at=now,
-            )
-            await stored.insert_workflow(connection, record)
-        elif record.name != name:
-            await stored.rename_workflow(connection, record.id, name, now)
-        return record.id
 
     def _describe(self, builds: Sequence[Build]) -> list[str]:
         lines = []
@@ -356,10 +348,22 @@ class Ingest:
                 lines.append(f"build #{build.number} {build.workflow_name} ({ref}): {url}")
                 continue
             lines.append(f"build #{build.number} failed: {build.reason}: {url}")
-            lines += [f"  {_problem_line(p)}" for p in build.problems[:SHOWN_PROBLEMS]]
-            if len(build.problems) > SHOWN_PROBLEMS:
-                lines.append(f"  and {len(build.problems) - SHOWN_PROBLEMS} more")
+            lines += _problem_lines(build.problems)
         return lines
+
+
+def _describe_modules(modules: FoundModules | None) -> list[str]:
+    if modules is None or not modules.file.problems:
+        return []
+    first = f"modules ({modules.file.branch}): none can be built until the file's mistakes are gone"
+    return [first, *_problem_lines(modules.file.problems)]
+
+
+def _problem_lines(problems: Sequence[Mapping[str, object]]) -> list[str]:
+    lines = [f"  {_problem_line(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        lines.append(f"  and {len(problems) - SHOWN_PROBLEMS} more")
+    return lines
 
 
 def _parse_all(files: Sequence[WorkflowFile]) -> list[ParsedFile]:

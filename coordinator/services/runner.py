@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.script import bash_script
 from coordinator.domain.verdict import AttemptEnd
 from coordinator.ports import LogDigest
-from coordinator.services import advance
+from coordinator.services import advance, caches
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.image_builds import FOR_BUILDKIT, build_spec, built_images
@@ -39,7 +38,6 @@ from coordinator.storage import projects as stored_projects
 from pipelines_schema import substituted
 from pipelines_schema.contract import (
     ArtifactRef,
-    CacheDir,
     CompleteRequest,
     CompleteResponse,
     Completion,
@@ -216,7 +214,9 @@ class Runner:
             project_id=project.id,
             image=image,
             script=substituted(definition["script"], known),
-            build=build_spec(self.core, step, build, cache_scope(build), known),
+            build=build_spec(
+                self.core, step, build, await caches.namespace(connection, build, step), known
+            ),
             registries=await self._registries(connection, build, project, image),
             env={
                 **{name: substituted(text, known) for name, text in definition["env"].items()},
@@ -227,10 +227,8 @@ class Runner:
             cpus=definition.get("cpus"),
             secret_names=names,
             secrets=dict(await open_secrets(self.core, connection, project.id, names)),
-            cache_dirs=[
-                CacheDir(path=path, id=cache_id(cache_scope(build), step.name, path))
-                for path in definition["cacheDirs"]
-            ],
+            cache_dirs=await caches.cache_dirs(connection, build, step),
+            clean=build.clean,
             output_paths=definition["outputPaths"],
             timeout_seconds=definition["timeoutSeconds"],
             lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
@@ -357,9 +355,11 @@ class Runner:
             step, attempt = await self._attempt(connection, principal, step_id, request.epoch)
             if attempt.state is not AttemptState.RUNNING:
                 raise _EndedMeanwhile
-            _, state = await advance.end_attempt(
+            verdict, state = await advance.end_attempt(
                 self.core, connection, step, attempt, end, digest, message, images
             )
+            if verdict.attempt is AttemptState.SUCCEEDED:
+                await caches.keep_clean(connection, step, attempt)
             return await self._find(connection, principal, step_id), state
 
         def committed(result: tuple[Step, BuildState]) -> None:
@@ -488,18 +488,6 @@ def _build_words(build: Build) -> dict[str, str]:
     }
 
 
-def cache_scope(build: Build) -> str:
-    """The project; for a fork's pull request one of its own, so that it can't poison ours."""
-    if build.pull_request is None or not build.of_fork:
-        return build.project_id
-    return f"{build.project_id}\0pr/{build.pull_request['number']}"
-
-
-def cache_id(scope: str, step_name: str, path: str) -> str:
-    """A cache belongs to its scope, step and path: nobody else's step can fill or read it."""
-    return hashlib.sha256(f"{scope}\0{step_name}\0{path}".encode()).hexdigest()[:40]
-
-
 def artifact_url(base: str, step_id: str, name: str) -> str:
     return f"{base}/api/steps/{step_id}/artifacts/{quote(name)}"
 
@@ -534,6 +522,12 @@ def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, s
         "PUSHROD_COMMIT_MESSAGE": build.commit_message,
         "PUSHROD_COMMIT_AUTHOR": build.commit_author,
     }
+    if build.clean:
+        values["PUSHROD_CLEAN_BUILD"] = "true"
+    if build.module is not None:
+        values["PUSHROD_MODULE"] = build.module["name"]
+        values["PUSHROD_MODULE_PATH"] = build.module["path"]
+        values["PUSHROD_BUILD_TARGET"] = build.module["target"]
     if build.pull_request is not None:
         values["PUSHROD_PULL_REQUEST"] = str(build.pull_request["number"])
         values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request["base"]

@@ -225,7 +225,9 @@ class SourceParts:
         credential, why_none = await self._credential(source, submodule.place, submodule.words)
 
         async def fetch() -> None:
-            await self.core.remotes.fetch(source.project.id, url, [submodule.commit], credential)
+            await self.core.remotes.fetch_module(
+                source.project.id, url, submodule.commit, credential
+            )
 
         try:
             await self._with_retries(fetch, submodule.words)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.domain.lifecycle import BuildState, StepState
+from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import Artifact, Attempt, AttemptState, Build, Step
 from coordinator.domain.scheduling import ReadyStep
 from coordinator.storage.build_counts import Counted, count
@@ -225,6 +225,34 @@ async def save_artifact(connection: AsyncConnection, artifact: Artifact) -> None
         )
     )
     await connection.execute(artifacts.insert().values(**_values(Artifact, artifacts, artifact)))
+
+
+async def artifacts_of_build(
+    connection: AsyncConnection, build_id: str
+) -> Sequence[tuple[str, Artifact]]:
+    """Each with its step's name, in the order of the steps: of their last attempts, once ended."""
+    finished = [state.value for state in FINISHED_STEP]
+    query = (
+        sa.select(steps.c.name.label("step_name"), *columns(Artifact, artifacts))
+        .join(
+            steps,
+            sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
+        )
+        .where(steps.c.build_id == build_id, steps.c.state.in_(finished))
+        .order_by(steps.c.position, artifacts.c.name)
+    )
+    return [(row.step_name, _artifact(row)) for row in await connection.execute(query)]
+
+
+async def attempts_of_build(connection: AsyncConnection, build_id: str) -> Sequence[Attempt]:
+    """Of each step in the order they were tried."""
+    query = (
+        sa.select(*columns(Attempt, attempts))
+        .join(steps, steps.c.id == attempts.c.step_id)
+        .where(steps.c.build_id == build_id)
+        .order_by(steps.c.position, attempts.c.epoch)
+    )
+    return [_attempt(row) for row in await connection.execute(query)]
 
 
 async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +26,15 @@ _image = reader(Image)
 _projects = sa.select(*columns(Project, projects), accounts.c.slug.label("account_slug")).join_from(
     projects, accounts
 )
+
+
+def select_projects() -> sa.Select[Any]:
+    """For queries over more tables, whose rows `project_of` reads."""
+    return _projects
+
+
+def project_of(row: sa.Row[Any]) -> Project:
+    return _project(row)
 
 
 async def find_project(connection: AsyncConnection, project_id: str) -> Project | None:

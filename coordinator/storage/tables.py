@@ -136,6 +136,25 @@ workflows = sa.Table(
     sa.Index("ix_workflows_project_id_created_at", "project_id", "created_at", "id"),
 )
 
+module_files = sa.Table(
+    "module_files",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("commit_hash", sa.Text),
+    sa.Column("branch", sa.Text),
+    sa.Column("problems", sa.JSON, nullable=False),
+    sa.Column("is_broken", sa.Boolean, nullable=False),
+)
+
+modules = sa.Table(
+    "modules",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Index("ix_modules_name", "name"),
+)
+
 images = sa.Table(
     "images",
     metadata,
@@ -177,6 +196,8 @@ builds = sa.Table(
     sa.Column("params", sa.JSON(none_as_null=True)),
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("pull_request", sa.JSON(none_as_null=True)),
+    sa.Column("module", sa.JSON(none_as_null=True)),
+    sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),
@@ -306,6 +327,16 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+)
+
+cache_generations = sa.Table(
+    "cache_generations",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("step_name", sa.Text, primary_key=True),
+    sa.Column("generation", sa.Text, nullable=False),
+    sa.Column("previous", sa.Text),
 )
 
 deliveries = sa.Table(

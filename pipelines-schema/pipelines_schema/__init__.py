@@ -12,8 +12,20 @@ from pipelines_schema.dag import (
 )
 from pipelines_schema.expressions import VARIABLES, substituted
 from pipelines_schema.matrix import Matrix, expanded_steps
-from pipelines_schema.params import Param, default_params, param_problems
-from pipelines_schema.parse import Parsed, parse_workflow, workflow_from_json
+from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
+from pipelines_schema.params import (
+    Param,
+    default_params,
+    param_problems,
+    undeclared_param_problems,
+)
+from pipelines_schema.parse import (
+    Parsed,
+    ParsedModules,
+    parse_modules,
+    parse_workflow,
+    workflow_from_json,
+)
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
@@ -40,6 +52,8 @@ from pipelines_schema.workflow import (
 
 __all__ = [
     "DEFAULT_RUN_ON",
+    "DEFAULT_TARGET",
+    "MODULE_FILES",
     "VARIABLES",
     "BadPath",
     "Circumstances",
@@ -49,8 +63,10 @@ __all__ = [
     "Ending",
     "ImageBuild",
     "Matrix",
+    "Module",
     "Param",
     "Parsed",
+    "ParsedModules",
     "Place",
     "Problem",
     "PullRequestTrigger",
@@ -58,6 +74,7 @@ __all__ = [
     "Retries",
     "RetryCause",
     "Step",
+    "Target",
     "Triggers",
     "UnreadableWorkflow",
     "Workflow",
@@ -70,9 +87,11 @@ __all__ = [
     "normalised_cache_dir",
     "normalised_output_path",
     "param_problems",
+    "parse_modules",
     "parse_workflow",
     "secret_name_problem",
     "step_environment",
+    "steps_for",
     "substituted",
     "topological_order",
     "transitive_dependants",
@@ -81,5 +100,6 @@ __all__ = [
     "triggered_by_push",
     "triggered_by_tag",
     "unblocked_by",
+    "undeclared_param_problems",
     "workflow_from_json",
 ]

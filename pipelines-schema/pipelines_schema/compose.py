@@ -38,6 +38,20 @@ _MAP_TAGS = frozenset({"!", "tag:yaml.org,2002:map"})
 _BYTE_ORDER_MARKS_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """What messages call the document: workflows are not the only files of the language."""
+
+    whole: str = "the workflow"
+    too_large: str = "move long scripts into files of the repository"
+    too_many: str = "split it"
+    second: str = "one file holds one workflow, so move it into a file of its own"
+    inside_itself: str = "a workflow can't contain itself"
+
+
+WORKFLOW_WORDING = Wording()
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     root: Node | None
@@ -45,20 +59,25 @@ class Document:
     lines: Sequence[str]
 
 
-def compose(content: bytes, problems: ProblemList, loader: Any = FASTEST_LOADER) -> Document:
+def compose(
+    content: bytes,
+    problems: ProblemList,
+    loader: Any = FASTEST_LOADER,
+    wording: Wording = WORKFLOW_WORDING,
+) -> Document:
     """The file's one document. Raises NotComposed, TooManyProblems."""
-    text = _decoded(content, problems)
+    text = _decoded(content, problems, wording)
     lines = LINE_BREAK.split(text)
     _refuse_unwanted(lines, problems)
-    return Document(_Composer(problems).root(_events(text, lines, problems, loader)), lines)
+    events = _events(text, lines, problems, loader)
+    return Document(_Composer(problems, wording).root(events), lines)
 
 
-def _decoded(content: bytes, problems: ProblemList) -> str:
+def _decoded(content: bytes, problems: ProblemList, wording: Wording) -> str:
     if len(content) > MAX_FILE_BYTES:
         problems.add(
             Place(1, 1),
-            f"the file is larger than {MAX_FILE_BYTES // 1024} KiB: move long scripts into files "
-            "of the repository",
+            f"the file is larger than {MAX_FILE_BYTES // 1024} KiB: {wording.too_large}",
         )
         raise NotComposed
     if content.startswith(_BYTE_ORDER_MARKS_16):
@@ -137,8 +156,9 @@ class _Open:
 class _Composer:
     """Builds the tree with a stack of its own, so that no depth of nesting can exhaust Python's."""
 
-    def __init__(self, problems: ProblemList) -> None:
+    def __init__(self, problems: ProblemList, wording: Wording) -> None:
         self._problems = problems
+        self._wording = wording
         self._stack: list[_Open] = []
         self._anchored: dict[str, _Measured] = {}
         self._nodes = 0
@@ -168,8 +188,7 @@ class _Composer:
         if self._documents > 1:
             self._stop(
                 _place(event),
-                "a second document begins here: one file holds one workflow, so move it into a "
-                "file of its own",
+                f"a second document begins here: {self._wording.second}",
             )
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
@@ -228,7 +247,7 @@ class _Composer:
 
     def _unknown_alias(self, anchor: str) -> str:
         if any(entry.anchor == anchor for entry in self._stack):
-            return f"`*{anchor}` stands inside what it repeats: a workflow can't contain itself"
+            return f"`*{anchor}` stands inside what it repeats: {self._wording.inside_itself}"
         return (
             f"there is no `&{anchor}` before this `*{anchor}`: quote the text if the `*` belongs "
             "to it"
@@ -256,15 +275,14 @@ class _Composer:
         if self._nodes > MAX_NODES:
             self._stop(
                 place,
-                f"the workflow has more than {MAX_NODES:,} values once its aliases "
-                "are written out: split it",
+                f"{self._wording.whole} has more than {MAX_NODES:,} values once its aliases "
+                f"are written out: {self._wording.too_many}",
             )
         if self._characters > MAX_EXPANDED_CHARACTERS:
             self._stop(
                 place,
-                f"the workflow has more than {MAX_EXPANDED_CHARACTERS >> 20} MiB of "
-                "text once its aliases are written out: move long scripts into files "
-                "of the repository",
+                f"{self._wording.whole} has more than {MAX_EXPANDED_CHARACTERS >> 20} MiB of "
+                f"text once its aliases are written out: {self._wording.too_large}",
             )
 
     def _entries(self, children: list[Node]) -> tuple[tuple[ScalarNode, Node], ...]:

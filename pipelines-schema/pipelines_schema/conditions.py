@@ -82,10 +82,7 @@ def check(expression: str, params: Mapping[str, str], matrix: Mapping[str, str])
 
     `params` and `matrix` have an example of each value that builds will have.
     """
-    program = compiled(expression)
-    for name in program.variables():
-        if name not in CONDITION_VARIABLES:
-            raise ConditionFault(_no_variable(name))
+    check_words(expression)
     for event in EVENTS:
         try:
             holds(expression, Circumstances(event=event, params=params, matrix=matrix))
@@ -93,6 +90,13 @@ def check(expression: str, params: Mapping[str, str], matrix: Mapping[str, str])
             # A conversion such as int(branch) may well succeed with a build's own values.
             if not isinstance(fault.__cause__, ValueError | ArithmeticError | IndexError):
                 raise
+
+
+def check_words(expression: str) -> None:
+    """Find what can be known even without the matrix. Raises ConditionFault."""
+    for name in compiled(expression).variables():
+        if name not in CONDITION_VARIABLES:
+            raise ConditionFault(_no_variable(name))
 
 
 @lru_cache(maxsize=1000)

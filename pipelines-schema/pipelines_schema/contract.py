@@ -142,7 +142,9 @@ class CacheDir(WireModel):
     path: str
     """Absolute path in the container."""
     id: str
-    """The cache's identity: a digest of project, step name and path."""
+    """The cache's identity: a digest of project, step name, path and generation."""
+    replaces: str | None = None
+    """The cache of which this one has taken the place: an agent that has it may remove it."""
 
 
 class SourceSpec(WireModel):
@@ -258,6 +260,9 @@ class StepSpec(WireModel):
     memory_bytes: int | None = None
     cpus: float | None = None
     cache_dirs: list[CacheDir] = []
+    clean: bool = False
+    """Nothing that earlier builds left may be used: the caches named are new ones, which later
+    builds take over if this attempt succeeds."""
     output_paths: list[str] = []
     """Paths or glob patterns (`dist/*.whl`, `reports/`) relative to the workspace."""
     timeout_seconds: float

@@ -38,6 +38,10 @@ VARIABLES = (
     "PUSHROD_WORKFLOW",
     "PUSHROD_URL",
     "PUSHROD_BUILD_URL",
+    "PUSHROD_MODULE",
+    "PUSHROD_MODULE_PATH",
+    "PUSHROD_BUILD_TARGET",
+    "PUSHROD_CLEAN_BUILD",
 )
 """What every step finds in its environment."""
 
@@ -56,6 +60,10 @@ _WORDS = {
     "PUSHROD_PULL_REQUEST": "pull_request pull_request.number github.event.number",
     "PUSHROD_PULL_REQUEST_BASE": "pull_request_base base_ref github.base_ref",
     "PUSHROD_EVENT": "event event_name github.event_name",
+    "PUSHROD_MODULE": "module module.name module_name",
+    "PUSHROD_MODULE_PATH": "module.path module_path",
+    "PUSHROD_BUILD_TARGET": "target module.target build_target build.target",
+    "PUSHROD_CLEAN_BUILD": "clean clean_build build.clean",
     "PUSHROD_STEP_NAME": "step step.name step_name github.job",
     "PUSHROD_STEP_ID": "step.id step_id",
     "PUSHROD_ATTEMPT": "attempt run_attempt github.run_attempt",

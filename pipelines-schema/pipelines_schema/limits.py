@@ -38,6 +38,12 @@ MAX_LABEL_CHARACTERS = 100
 MAX_BRANCH_PATTERNS = 100
 MAX_BRANCH_PATTERN_CHARACTERS = 255
 
+MAX_MODULES = 500
+MAX_TARGETS = 100
+"""Of one module."""
+MODULE_NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""Of modules and their targets: no `/`, which parts a module from its project."""
+
 DEFAULT_TIMEOUT_SECONDS = 60 * 60
 MAX_TIMEOUT_SECONDS = 24 * 60 * 60
 MAX_RETRIES = 10

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.limits import MAX_PARAM_CHARACTERS
+from pipelines_schema.limits import (
+    ENVIRONMENT_NAME,
+    MAX_NAME_CHARACTERS,
+    MAX_PARAM_CHARACTERS,
+    MAX_PARAMS,
+)
 from pipelines_schema.problem import shown
 from pipelines_schema.suggestions import closest
 
@@ -42,11 +48,8 @@ def param_problems(params: Sequence[Param], given: Mapping[str, str]) -> dict[st
         elif param.one_of is not None and value not in param.one_of:
             listed = ", ".join(map(shown, param.one_of))
             problems[name] = f"{shown(name)} must be one of {listed}, not {shown(value)}"
-        elif "\0" in value or len(value) > MAX_PARAM_CHARACTERS:
-            problems[name] = (
-                f"{shown(name)} must be text of at most {MAX_PARAM_CHARACTERS:,} characters "
-                "without a NUL"
-            )
+        elif (fault := _value_fault(name, value)) is not None:
+            problems[name] = fault
     return problems
 
 
@@ -61,3 +64,32 @@ def _unknown(name: str, known: Mapping[str, Param]) -> str:
 def replaced_params(params: Sequence[Param]) -> tuple[str, ...]:
     """What may stand in `${{ … }}`: the parameters whose values the workflow itself spells out."""
     return tuple(f"params.{param.name}" for param in params if param.one_of is not None)
+
+
+def undeclared_param_problems(given: Mapping[str, str]) -> dict[str, str]:
+    """The same for a workflow that declares none: whatever can be an environment variable."""
+    if len(given) > MAX_PARAMS:
+        first = next(iter(given))
+        return {first: f"there are {len(given)} parameters: at most {MAX_PARAMS} are allowed"}
+    problems: dict[str, str] = {}
+    variables: dict[str, str] = {}
+    for name, value in given.items():
+        same = variables.setdefault(name.upper(), name)
+        if len(name) > MAX_NAME_CHARACTERS or not re.fullmatch(ENVIRONMENT_NAME, name):
+            problems[name] = (
+                f"{shown(name)} must be named with letters, digits and `_`, not beginning with a "
+                f"digit, at most {MAX_NAME_CHARACTERS} characters"
+            )
+        elif same != name:
+            problems[name] = f"{shown(name)} and {shown(same)} would be the same variable"
+        elif (fault := _value_fault(name, value)) is not None:
+            problems[name] = fault
+    return problems
+
+
+def _value_fault(name: str, value: str) -> str | None:
+    if "\0" not in value and len(value) <= MAX_PARAM_CHARACTERS:
+        return None
+    return (
+        f"{shown(name)} must be text of at most {MAX_PARAM_CHARACTERS:,} characters without a NUL"
+    )

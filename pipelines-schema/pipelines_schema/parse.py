@@ -1,16 +1,18 @@
-"""The two doors of the workflow language: a file's bytes, and the API's JSON. Both are pure."""
+"""The doors of the workflow language: a file's bytes, and the API's JSON. All are pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pipelines_schema.compose import compose
+from pipelines_schema.compose import FASTEST_LOADER, compose
 from pipelines_schema.fields import Reading
 from pipelines_schema.json_nodes import JsonComposer
 from pipelines_schema.limits import MAX_PROBLEMS
+from pipelines_schema.modules import Module
 from pipelines_schema.problem import NotComposed, Problem, ProblemList, TooManyProblems
+from pipelines_schema.read_modules import MODULES_WORDING, KnownWorkflows, Repository, read_modules
 from pipelines_schema.read_workflow import read_api_workflow, read_workflow
 from pipelines_schema.workflow import Workflow
 
@@ -20,6 +22,14 @@ class Parsed:
     """Either a workflow, or the problems for which there is none."""
 
     workflow: Workflow | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedModules:
+    """The modules of a file; none where there are problems."""
+
+    modules: tuple[Module, ...]
     problems: tuple[Problem, ...]
 
 
@@ -49,16 +59,46 @@ def workflow_from_json(name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:
     return _parsed(read, problems, Problem(message=_CUT, path="steps"))
 
 
+def parse_modules(
+    content: bytes,
+    file: str,
+    workflows: Mapping[str, Workflow | None],
+    is_folder: Callable[[str], bool],
+) -> ParsedModules:
+    """Read the file of modules. Raises nothing, on any bytes.
+
+    `workflows` are those beside it by file, None for one with mistakes; `is_folder` is asked about
+    each module's path.
+    """
+    problems = ProblemList(file)
+
+    def read() -> tuple[Module, ...]:
+        document = compose(content, problems, FASTEST_LOADER, MODULES_WORDING)
+        reading = Reading(problems, document.lines)
+        known = Repository(KnownWorkflows(workflows), is_folder)
+        return read_modules(reading, document.root, known)
+
+    found, listed = _read(read, problems, Problem(message=_CUT, file=file, line=1, column=1))
+    return ParsedModules(modules=found or (), problems=listed)
+
+
 _CUT = f"there are more than {MAX_PROBLEMS} problems: only the first are listed"
+_Found = TypeVar("_Found")
 
 
 def _parsed(read: Callable[[], Workflow], problems: ProblemList, cut: Problem) -> Parsed:
+    workflow, listed = _read(read, problems, cut)
+    return Parsed(workflow=workflow, problems=listed)
+
+
+def _read(
+    read: Callable[[], _Found], problems: ProblemList, cut: Problem
+) -> tuple[_Found | None, tuple[Problem, ...]]:
+    """What was read, or the problems for which it is worth nothing."""
     try:
-        workflow = read()
+        found = read()
     except NotComposed:
-        return Parsed(workflow=None, problems=problems.in_order())
+        return None, problems.in_order()
     except TooManyProblems:
-        return Parsed(workflow=None, problems=(*problems.in_order(), cut))
-    if problems:
-        return Parsed(workflow=None, problems=problems.in_order())
-    return Parsed(workflow=workflow, problems=())
+        return None, (*problems.in_order(), cut)
+    return (None, problems.in_order()) if problems else (found, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.limits import MAX_PATH_BYTES
+from pipelines_schema.modules import WHOLE_REPOSITORY
 
 _KERNEL_AND_SYSTEM = ("/proc", "/sys", "/dev", "/etc")
 
@@ -68,6 +69,21 @@ def normalised_output_path(text: str) -> str:
     if not segments:
         raise BadPath("is the whole workspace: name the files or folders to keep")
     path = "/".join(segments) + ("/" if text.endswith(("/", "/.")) else "")
+    _check_characters(path)  # `./ x` was hiding a leading space
+    return path
+
+
+def normalised_module_path(text: str) -> str:
+    """A folder relative to the repository's root, `.` for all of it. Raises BadPath."""
+    _check_characters(text)
+    if "\\" in text:
+        raise BadPath("holds a backslash: separate folders by `/`")
+    if "*" in text or "?" in text:
+        raise BadPath("holds a pattern: name the folder itself")
+    if text.startswith(("/", "~")):
+        raise BadPath("is not in the repository: write a path relative to its root")
+    segments = _segments(text, "must lie in the repository: write a path relative to its root")
+    path = "/".join(segments) or WHOLE_REPOSITORY
     _check_characters(path)  # `./ x` was hiding a leading space
     return path
 

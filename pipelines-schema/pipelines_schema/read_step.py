@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from pipelines_schema.conditions import Condition, ConditionFault, check
+from pipelines_schema.conditions import Condition, ConditionFault, check, check_words
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
@@ -200,7 +200,9 @@ def _condition(
         reading.add(entry.place, f"`when` is blank: {hint}")
         return None
     try:
-        if matrix is not None:
+        if matrix is None:  # it has mistakes of its own
+            check_words(text)
+        else:
             check(text, params, matrix)
     except ConditionFault as fault:
         reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")

@@ -85,12 +85,17 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
 def _name(reading: Reading, entry: Field | None, file: str) -> str:
     if entry is not None:
         return reading.line_of_text(entry, "write the workflow's name", MAX_NAME_CHARACTERS) or ""
-    name = PurePosixPath(file).name.lstrip(".").rpartition(".")[0] or "workflow"
+    name = name_by_file(file)
     if line_fault(name, MAX_NAME_CHARACTERS) is not None:
         reading.add(
             Place(1, 1), f"the file's name {shown(name)} can't be the workflow's: write `name`"
         )
     return name
+
+
+def name_by_file(file: str) -> str:
+    """What a workflow is called that has no `name`."""
+    return PurePosixPath(file).name.lstrip(".").rpartition(".")[0] or "workflow"
 
 
 def _example_params(triggers: Triggers) -> dict[str, str]:

@@ -41,6 +41,7 @@ def build() -> None:
     multiple=True,
     help="A parameter of the workflow's on.manual.",
 )
+@click.option("--clean", is_flag=True, help="Begin with empty caches.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
 def create(
@@ -50,6 +51,7 @@ def create(
     branch: str | None,
     commit: str | None,
     params: tuple[str, ...],
+    clean: bool,
     as_json: bool,
 ) -> None:
     """Build a workflow of PROJECT (slug, ACCOUNT/SLUG or id) by hand; prints the build's id."""
@@ -59,7 +61,12 @@ def create(
         project_id = str((await find_project(client, project))["id"])
         chosen = choose_workflow(await client.workflows(project_id), workflow)
         return await client.create_build(
-            project_id, str(chosen["id"]), branch=branch, commit=commit, params=given
+            project_id,
+            str(chosen["id"]),
+            branch=branch,
+            commit=commit,
+            params=given,
+            clean=clean,
         )
 
     made = call(resolve_connection(options), created)
@@ -196,6 +203,12 @@ def show_build(found: Json, now: datetime) -> None:
     if commit:
         message = first_line(str(found.get("commitMessage", "")))
         click.echo(f"{commit} on {cell(found.get('branch', '?'))}: {cell(message)}")
+    if "module" in found:
+        click.echo(
+            f"module {cell(found['module']['name'])}, target {cell(found['module']['target'])}"
+        )
+    if found.get("cleanBuild"):
+        click.echo("clean build: its caches begin empty")
     click.echo(str(found.get("url", "")))
     for problem in found.get("problems", []):
         click.echo(problem_line(problem))

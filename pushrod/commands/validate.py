@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import click
 
-from pipelines_schema.parse import parse_workflow
+from pipelines_schema.modules import MODULE_FILES
+from pipelines_schema.parse import parse_modules, parse_workflow
 from pipelines_schema.problem import Problem
 from pushrod.errors import CommandError, describe_os_error
 from pushrod.presentation import print_json, problem_line, say
@@ -23,7 +24,8 @@ ENDINGS = (".yml", ".yaml")
 def validate(paths: tuple[Path, ...], as_json: bool) -> None:
     """Check workflow files (default: .pushrod.yml and .pushrod/*.yml); exit code 1 on problems.
 
-    Every problem is told as file:line:column. A folder stands for the repository in it.
+    Every problem is told as file:line:column. A folder stands for the repository in it. The file
+    of modules, .pushrod/modules.yml, is checked against the workflows beside it.
     """
     files = [file for path in paths or (Path(),) for file in workflow_files(path)]
     problems = [problem for file in files for problem in check_file(file)]
@@ -42,7 +44,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 def workflow_files(path: Path) -> list[Path]:
-    """The workflow files that a path names. Raises CommandError where there is none."""
+    """The files that a path names, that of modules too. Raises CommandError where there is none."""
     if not path.is_dir():
         return [path]
     folder = path if path.name == FOLDER else path / FOLDER
@@ -57,11 +59,29 @@ def workflow_files(path: Path) -> list[Path]:
 
 def check_file(file: Path) -> Sequence[Problem]:
     """What is wrong with one file. Raises CommandError if it can't be read."""
+    content = _content(file)
+    if not _declares_modules(file):
+        return parse_workflow(content, str(file)).problems
+    root = file.absolute().parent.parent
+    beside = {
+        str(PurePath(one.absolute().relative_to(root))): parse_workflow(
+            _content(one), str(PurePath(one.absolute().relative_to(root)))
+        ).workflow
+        for one in workflow_files(root)
+        if not _declares_modules(one)
+    }
+    return parse_modules(content, str(file), beside, lambda path: (root / path).is_dir()).problems
+
+
+def _declares_modules(file: Path) -> bool:
+    return "/".join(file.absolute().parts[-2:]) in MODULE_FILES
+
+
+def _content(file: Path) -> bytes:
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file} can't be read: {describe_os_error(error)}") from error
-    return parse_workflow(content, str(file)).problems
 
 
 def _show(files: Sequence[Path], problems: Sequence[Problem]) -> None:
@@ -71,3 +91,6 @@ def _show(files: Sequence[Path], problems: Sequence[Problem]) -> None:
     for file in files:
         if str(file) not in broken:
             say(f"{file}: ok")
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        say(f"{count} in {len(broken)} of {len(files)} files" if len(files) > 1 else count)

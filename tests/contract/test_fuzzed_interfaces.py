@@ -12,10 +12,17 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import (
+    ONE_STEP,
+    Caller,
+    Coordinator,
+    new_work_tree,
+    open_coordinator,
+)
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SPECIFICATION_003 = (
@@ -67,19 +74,29 @@ async def test_our_own_document_holds_for_all_that_it_allows_and_forbids(
     await fuzz(coordinator, f"{coordinator.url}/api/openapi.json", work=tmp_path)
 
 
+async def new_build_of_a_module(admin: Caller, project: dict[str, Any], folder: Path) -> str:
+    tree = await new_work_tree(folder, admin, project)
+    modules = "modules: {core: {path: ., targets: {default: ci}}}\n"
+    by_hand = ONE_STEP.replace("push: {}", "manual: {}")
+    await tree.commit({".pushrod.yml": by_hand, ".pushrod/modules.yml": modules})
+    await tree.push()
+    answer = await admin.post("/api/build_synthesis/trigger", {"module_name": "core"})
+    return str(answer.expect(202).json["build_id"])
+
+
 async def test_our_own_document_holds_for_things_that_exist(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
-    """Ids out of the air are 404 everywhere; these are of a build with a step that runs."""
+    """Ids out of the air are 404 everywhere; these are of a module's build whose step runs."""
     admin = coordinator.admin
     project = await admin.new_project()
     agent = await (await admin.new_token(kind="registration")).new_agent()
-    build = await admin.new_build(project)
+    build_id = await new_build_of_a_module(admin, project, tmp_path)
     spec = await agent.take()
     (await agent.upload(spec, "out", b"x")).expect(201)
     known = {
         "project_id": project["id"],
-        "build_id": build["id"],
+        "build_id": build_id,
         "step_id": spec["stepId"],
         "epoch": spec["epoch"],
         "forge": "generic",

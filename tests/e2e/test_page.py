@@ -104,6 +104,18 @@ async def test_a_project_with_many_builds_has_pages(site: Site) -> None:
     await expect(site.page.get_by_role("link", name="Older")).to_have_count(0)
 
 
+async def test_a_modules_clean_build_says_what_it_is(site: Site) -> None:
+    module = {"name": "charts", "path": "libs/charts", "target": "bundle"}
+    site.api.builds.append(build("b-m", 7, "succeeded", module=module, cleanBuild=True))
+    await site.open("/builds/b-m")
+    facts = site.page.locator(".facts")
+    await expect(facts).to_contain_text("charts (bundle)")
+    await expect(facts).to_contain_text("empty at first (clean build)")
+    await site.open("/builds/b-1")
+    await expect(facts).not_to_contain_text("Module")
+    await expect(facts).not_to_contain_text("Caches")
+
+
 async def test_the_running_step_is_chosen_and_its_log_grows_live(site: Site) -> None:
     await site.open("/builds/b-1")
     await expect(site.page.locator("#step h2")).to_have_text("test")

@@ -359,3 +359,15 @@ async def test_leases_are_renewed_apart_from_the_poll(bench: Bench) -> None:
     async with bench.agent():
         await ended(step)
     assert [lease.step_id for lease in bench.coordinator.renewals[0].leases] == [step.step_id]
+
+
+async def test_a_clean_step_with_caches_says_that_they_are_bypassed(bench: Bench) -> None:
+    cache = [{"path": "~/.cache/x", "id": "x1"}]
+    with_caches = bench.coordinator.add_step("echo hello", clean=True, cache_dirs=cache)
+    without = bench.coordinator.add_step("echo hello", clean=True)
+    normal = bench.coordinator.add_step("echo hello", cache_dirs=cache)
+    async with bench.agent():
+        for step in (with_caches, without, normal):
+            await ended(step)
+    assert with_caches.text == "cache: bypassed (clean build)\nhello\n"
+    assert without.text == normal.text == "hello\n"

@@ -311,6 +311,43 @@ async def test_a_cache_is_there_again_and_the_others_are_named(bench: Bench) -> 
     assert "/var/cache/apt" in first.notes[0]
 
 
+def caches_of(bench: Bench) -> set[str]:
+    return {path.name for path in (bench.root / "work" / "caches").iterdir()}
+
+
+async def test_a_clean_attempts_cache_goes_if_its_script_fails_and_stays_else(
+    bench: Bench,
+) -> None:
+    failed = [CacheMount(id="clean-1", path="~/x")]
+    await bench.run("echo half > ~/x/y; exit 1", cache_mounts=failed, clean=True)
+    assert caches_of(bench) == set()
+    await bench.run(
+        "echo whole > ~/x/y", cache_mounts=[CacheMount(id="clean-2", path="~/x")], clean=True
+    )
+    assert caches_of(bench) == {"clean-2"}
+
+
+async def test_a_cache_that_was_replaced_goes_once_nobody_uses_it(bench: Bench) -> None:
+    old = CacheMount(id="old", path="~/x")
+    new = CacheMount(id="new", path="~/x", replaces="old")
+    gate, output = bench.root / "gate", Output()
+    waits = (
+        f"echo 1 > ~/x/y; touch {gate}; until [ -e {gate}.open ]; do sleep 0.02; done; cat ~/x/y"
+    )
+    gate.parent.chmod(0o777)
+    using = asyncio.create_task(
+        bench.engine.run(bench.request(waits, attempt_id="attempt-2", cache_mounts=[old]), output)
+    )
+    while not gate.exists():
+        await asyncio.sleep(0.01)
+    await bench.run("echo 2 > ~/x/y", cache_mounts=[new])
+    assert caches_of(bench) == {"old", "new"}
+    Path(f"{gate}.open").touch()
+    assert (await using).exit_code == 0
+    assert output.of(Stream.STDOUT) == b"1\n"
+    assert caches_of(bench) == {"new"}
+
+
 async def test_a_cache_never_replaces_what_is_behind_a_link(bench: Bench, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

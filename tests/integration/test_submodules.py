@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -328,6 +330,56 @@ async def test_another_host_never_gets_the_projects_credential(
     assert f"submodule lib ({public.url})" in bad["message"]
     assert "the project's credential is sent to its own host alone" in bad["message"]
     assert "s3cret" not in str(bad)
+
+
+@asynccontextmanager
+async def listening_in(target: str) -> AsyncIterator[tuple[str, bytearray]]:
+    """A way to the server at that URL: its own URL, and what was sent to the server by it."""
+    host, _, port = target.removeprefix("http://").rpartition(":")
+    heard = bytearray()
+
+    async def copy(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: bytearray
+    ) -> None:
+        while data := await reader.read(1 << 16):
+            note += data
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(copy(reader, back, heard), copy(there, writer, bytearray()))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+async def test_a_submodules_host_is_told_of_its_own_commits_alone(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    async with (
+        open_forge(tmp_path / "elsewhere") as other,
+        listening_in(other.url) as (url, heard),
+    ):
+        lib = await other.new_repository(tmp_path / "lib")
+        first = await lib.push({"file": "1"})
+        app = await forge.new_repository(tmp_path / "app")
+        project, hook = await remote_project(coordinator, app.url)
+        await add_submodule(app.tree, "lib", f"{url}/{lib.url.rpartition('/')[2]}", first)
+        async with running_agent(coordinator):
+            await deliver(hook, app, {".pushrod.yml": workflow_of("cat lib/file")})
+            assert (await finished(coordinator.admin, project, 1))["log"] == "1"
+            assert first.encode() in heard
+            assert b"have " not in heard
+            second = await lib.push({"file": "2"})
+            await app.tree.git("update-index", "--cacheinfo", f"160000,{second},lib")
+            await deliver(hook, app, {"more": "x"})
+            assert (await finished(coordinator.admin, project, 2))["log"] == "2"
+        assert f"have {first}".encode() in heard
+        haves = {line[:45] for line in bytes(heard).split(b"have ")[1:]}
+        assert {have[:40].decode() for have in haves} == {first}
 
 
 async def test_a_host_that_is_away_is_tried_again_and_then_named(

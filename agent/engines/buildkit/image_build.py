@@ -115,6 +115,8 @@ class _ImageAttempt:
         self._client = client
         self._locks = locks
         self._unresponsive_seconds = unresponsive_seconds
+        self._is_built = False
+        """Whether the frontend was asked once: what comes then takes the layers of that."""
         self._logins = RegistryLogins(request.registries)
         self._context = BuildContext(
             layers=layers, context=self._spec.context, dockerfile=self._spec.dockerfile
@@ -210,6 +212,8 @@ class _ImageAttempt:
     async def _solve(self, session: str, exporter: Exporter) -> Mapping[str, str]:
         """One run of the frontend, with its log. Raises BuildFailedError."""
         log = DockerfileLog(self._dockerfile)
+        attributes = self._attributes()
+        self._is_built = True
         try:
             async with open_build(
                 self._client,
@@ -218,7 +222,7 @@ class _ImageAttempt:
                 exporter=exporter.name,
                 exporter_attributes=exporter.attributes,
                 frontend=FRONTEND,
-                frontend_attributes=self._attributes(),
+                frontend_attributes=attributes,
                 unresponsive_seconds=self._unresponsive_seconds,
                 take_report=lambda report: self._take(log, report),
             ) as build:
@@ -233,6 +237,8 @@ class _ImageAttempt:
         attributes["filename"] = PurePosixPath(spec.dockerfile).name
         if spec.target is not None:
             attributes["target"] = spec.target
+        if self._request.clean and not self._is_built:
+            attributes["no-cache"] = ""  # of all stages; a further exporter takes what was built
         if self._request.offline:
             attributes["force-network-mode"] = "none"
         # Cache mounts are found by a name that the Dockerfile chooses: this keeps other projects'

@@ -241,6 +241,7 @@ async def create_build(request: web.Request, principal: Principal, body: BuildCr
         commit_message=body.commit_message,
         commit_author=body.commit_author,
         params=body.params,
+        clean=body.clean_build,
     )
     build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
     return build_shown(request, build)
@@ -354,6 +355,8 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "params": dict(build.params) if build.params else None,
         "retry_of": build.retry_of,
         "pull_request": dict(build.pull_request) if build.pull_request else None,
+        "clean_build": build.clean or None,
+        "module": dict(build.module) if build.module else None,
         "url": f"{request.app[CORE].public_url}/builds/{build.id}",
         "created_at": build.created_at,
         "started_at": build.started_at,

@@ -93,6 +93,9 @@ class BuildCreate(Body):
     commit_message: str | None = None
     commit_author: str | None = None
     params: dict[str, str] | None = None
+    clean_build: bool = Field(
+        default=False, strict=True, description="Whether its steps begin with empty caches"
+    )
 
 
 class BuildShown(Shown):
@@ -117,6 +120,10 @@ class BuildShown(Shown):
     params: dict[str, str] | None = None
     retry_of: str | None = None
     pull_request: dict[str, Any] | None = None
+    clean_build: bool | None = Field(None, description="True where steps begin with empty caches")
+    module: dict[str, str] | None = Field(
+        None, description="`name`, `path`, `target` and perhaps `step` of the module it builds"
+    )
     url: str
 
 

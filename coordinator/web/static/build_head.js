@@ -48,6 +48,8 @@ export class BuildHead {
       el("dl", { class: "facts" },
         fact("Project", el("a", { href: `/projects/${build.projectId}` }, outsider(project?.name ?? "…"))),
         fact("Workflow", outsider(build.workflow)),
+        build.module ? fact("Module", outsider(`${build.module.name} (${build.module.target})`, { title: build.module.path })) : null,
+        build.cleanBuild ? fact("Caches", "empty at first (clean build)") : null,
         build.branch ? fact("Branch", outsider(build.branch, { class: "branch" })) : null,
         build.commitHash ? fact("Commit", el("code", { title: build.commitHash }, shortCommit(build.commitHash))) : null,
         build.commitAuthor ? fact("Author", outsider(authorName(build.commitAuthor), { title: build.commitAuthor })) : null,

@@ -14,7 +14,7 @@ from agent.engines.protocol import Outcome
 from pipelines_schema.contract import RegistryLogin
 
 from .conftest import Log
-from .image_bench import ImageBench
+from .image_bench import BuiltOnce, ImageBench
 from .registries import OWN, PASSWORD, Registry
 
 if TYPE_CHECKING:
@@ -310,6 +310,27 @@ async def test_what_has_not_changed_is_taken_from_the_cache_and_said_to_be(
     assert f"[4/4] RUN cat /file: {unchanged}" in again.text
     assert f"[2/4] RUN echo {mark} > /mark: {unchanged}" in changed.text
     assert "[4/4] two\n" in changed.text
+
+
+async def test_a_clean_build_takes_nothing_from_the_cache_and_what_it_makes_is_cached(
+    images: ImageBench, own: Registry
+) -> None:
+    dockerfile = f"FROM BASE\nRUN : {secrets.token_hex(8)}; cat /proc/sys/kernel/random/uuid\n"
+    name = own.new_name()
+
+    def made(built: BuiltOnce) -> str:
+        assert built.result.exit_code == 0, built.message
+        return next((line for line in built.text.splitlines() if len(line.split()[-1]) == 36), "")
+
+    first = made(await images.build(dockerfile))
+    # Pushed to two repositories, which the engine may take for two builds.
+    tags = [f"{name}:1", f"{own.new_name()}:1"]
+    clean = await images.build(dockerfile, clean=True, tags=tags, push=True)
+
+    assert first
+    assert made(clean) not in ("", first)
+    assert [built.digest for built in clean.result.images] == [own.digest(tag) for tag in tags]
+    assert "CACHED" in (await images.build(dockerfile)).text
 
 
 async def test_output_keeps_its_streams_and_its_instruction(images: ImageBench) -> None:

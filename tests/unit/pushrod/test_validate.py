@@ -26,6 +26,7 @@ def test_every_workflow_of_a_repository_is_checked(tmp_path: Path) -> None:
     assert f"{tmp_path}/.pushrod.yml: ok" in result.stderr
     assert result.stdout.startswith(f"{tmp_path}/.pushrod/deploy.yml:4:")
     assert "notes.txt" not in result.output
+    assert result.stderr.endswith("2 problems in 1 of 2 files\n")
 
 
 def test_good_files_are_answered_by_exit_code_0(tmp_path: Path) -> None:
@@ -62,3 +63,26 @@ def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     result = check(tmp_path / "none.yml")
     assert result.exit_code == 1
     assert "none.yml can't be read: No such file or directory" in result.stderr
+
+
+MODULES = "modules:\n  core: {path: core, targets: {default: ci, docs: {workflow: ci, step: %s}}}\n"
+
+
+def test_modules_are_checked_against_the_workflows_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".pushrod.yml").write_text(GOOD)
+    (tmp_path / ".pushrod").mkdir()
+    (tmp_path / ".pushrod/modules.yml").write_text(MODULES % "test")
+    assert "there is no folder `core` in the repository" in check(tmp_path).stdout
+    (tmp_path / "core").mkdir()
+    assert check(tmp_path).exit_code == 0
+    (tmp_path / ".pushrod/modules.yml").write_text(MODULES % "tset")
+    result = check(tmp_path)
+    assert result.exit_code == 1
+    wrong = (
+        ".pushrod/modules.yml:2:72: the workflow `ci` has no step `tset`: did you mean `test`?\n"
+    )
+    assert result.stdout == f"{tmp_path}/{wrong}"
+    monkeypatch.chdir(tmp_path / ".pushrod")
+    assert check("modules.yml").stdout == wrong.removeprefix(".pushrod/")

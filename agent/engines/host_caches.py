@@ -1,0 +1,49 @@
+"""The host engine's caches: folders that several attempts may use at once, and that may go."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.engines.protocol import StepRequest
+
+
+class HostCaches:
+    """One folder for each cache. What nobody needs any more goes once nobody uses it.
+
+    A cache goes when a clean build's has taken its place, and a clean build's own when the script
+    that was to fill it failed. After kill -9 of the agent the latter stays; nothing reads it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._users: Counter[str] = Counter()
+        self._unwanted: set[str] = set()
+
+    def path(self, cache_id: str) -> Path:
+        """Raises OSError for what is no cache's identity: it comes from elsewhere."""
+        path = self.folder / cache_id
+        if path.name in ("", ".", "..") or path.parent != self.folder:
+            raise OSError(f"cacheDirs: {cache_id!r} is not a cache's identity")
+        return path
+
+    def borrow(self, request: StepRequest) -> None:
+        self._users.update(mount.id for mount in request.cache_mounts)
+
+    def give_back(self, request: StepRequest, *, succeeded: bool) -> Sequence[Path]:
+        """The folders to remove now, out of the reach of attempts that begin meanwhile."""
+        for mount in request.cache_mounts:
+            self._users[mount.id] -= 1
+            if mount.replaces is not None:
+                self._unwanted.add(mount.replaces)
+            if request.clean and not succeeded:
+                self._unwanted.add(mount.id)
+        going = [one for one in sorted(self._unwanted) if self._users[one] <= 0]
+        self._unwanted.difference_update(going)
+        self._users = +self._users
+        return [self._put_aside(path) for path in map(self.path, going) if path.is_dir()]
+
+    def _put_aside(self, path: Path) -> Path:
+        return path.rename(path.with_name(f"going-{path.name}-{secrets.token_hex(4)}"))

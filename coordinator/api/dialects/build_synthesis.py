@@ -1,0 +1,192 @@
+"""The Build Synthesis API (specification 000): builds of modules that projects declare by name.
+
+The specification names no way to log in: it takes the bearer tokens of all others. Its `build_id`
+is a build's id everywhere else, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from coordinator.api.context import BUILD_LOGS, MODULES
+from coordinator.api.operations import add_operations, operation
+from coordinator.api.steps import UNTRUSTED
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.model import Artifact, Build
+from coordinator.domain.permissions import Principal, Right
+from coordinator.services.modules import ModuleBuild, Scalar
+from coordinator.services.runner import artifact_url
+from pipelines_schema import DEFAULT_TARGET
+
+PREFIX = "/api/build_synthesis"
+TAG = "Build Synthesis"
+NO_BUILD = {404: "No such build of a module"}
+MAX_NAME_CHARACTERS = 310
+"""Of a module's name with its account's and project's slugs before it."""
+Status = Literal["pending", "running", "succeeded", "failed"]
+STATUS: Mapping[BuildState, Status] = {
+    BuildState.HELD: "pending",
+    BuildState.QUEUED: "pending",
+    BuildState.RUNNING: "running",
+    BuildState.SUCCEEDED: "succeeded",
+    BuildState.FAILED: "failed",
+    BuildState.CANCELLED: "failed",
+}
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | bool | int | float):
+        raise ValueError("write text, a number, true or false")
+    return value
+
+
+def _second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Parameter = Annotated[Scalar, BeforeValidator(_scalar)]
+Second = Annotated[
+    datetime,
+    PlainSerializer(_second, return_type=str),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""Written in UTC, to the second: `2026-01-31T08:15:00Z`."""
+
+
+class BuildWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid", title="ModuleBuildWanted")
+
+    module_name: str = Field(
+        min_length=1,
+        max_length=MAX_NAME_CHARACTERS,
+        description="As declared in `.pushrod/modules.yml`; `project/module` or "
+        "`account/project/module` where several projects declare it",
+    )
+    build_target: str = Field(
+        DEFAULT_TARGET, min_length=1, max_length=100, description="One of the module's targets"
+    )
+    clean_build: bool = Field(
+        default=False, strict=True, description="Whether its steps begin with empty caches"
+    )
+    build_parameters: dict[str, Parameter] = Field(
+        default={},
+        description="Parameters of the workflow that the target builds; where that declares none, "
+        "any: scripts find them as PUSHROD_PARAM_<NAME>",
+    )
+
+
+class BuildTriggered(BaseModel):
+    build_id: str
+    status_url: str
+    message: str
+
+
+class BuildArtifact(BaseModel):
+    name: str = Field(
+        description="Its path in the workspace; with its step's name before it, "
+        "where several steps left different files of that path"
+    )
+    url: str = Field(description="Where it can be downloaded with the same token")
+    size: int = Field(description="In bytes")
+
+
+class ModuleBuildStatus(BaseModel):
+    build_id: str
+    module_name: str
+    status: Status
+    start_time: Second | None = None
+    end_time: Second | None = None
+    logs_url: str
+    artifacts: list[BuildArtifact] = Field(description="Those of the steps that have ended")
+    reason: str | None = Field(None, description="Why it failed, where that is known")
+
+
+def add_routes(app: web.Application) -> None:
+    add_operations(app, [trigger_build, get_build_status, get_build_logs])
+
+
+@operation(
+    "POST",
+    f"{PREFIX}/trigger",
+    tag=TAG,
+    summary="Build a module",
+    right=Right.BUILD,
+    status=202,
+)
+async def trigger_build(
+    request: web.Request, principal: Principal, body: BuildWanted
+) -> BuildTriggered:
+    """At the tip of the default branch of the project that declares it."""
+    build = await request.app[MODULES].trigger(
+        principal,
+        body.module_name,
+        body.build_target,
+        clean=body.clean_build,
+        parameters=body.build_parameters,
+    )
+    return BuildTriggered(
+        build_id=build.id,
+        status_url=f"{PREFIX}/status/{build.id}",
+        message=f"Build triggered for {_module_name(build)} module.",
+    )
+
+
+@operation(
+    "GET",
+    f"{PREFIX}/status/{{build_id}}",
+    tag=TAG,
+    summary="Get the status of a module's build",
+    right=Right.READ,
+    errors=NO_BUILD,
+)
+async def get_build_status(request: web.Request, principal: Principal) -> ModuleBuildStatus:
+    found: ModuleBuild = await request.app[MODULES].get(principal, request.match_info["build_id"])
+    build = found.build
+    return ModuleBuildStatus(
+        build_id=build.id,
+        module_name=found.module_name,
+        status=STATUS[build.state],
+        start_time=build.started_at,
+        end_time=build.finished_at,
+        logs_url=f"{PREFIX}/logs/{build.id}",
+        artifacts=[_artifact(name, artifact) for name, artifact in found.artifacts],
+        reason=build.reason if STATUS[build.state] == "failed" else None,
+    )
+
+
+def _module_name(build: Build) -> str:
+    return (build.module or {})["name"]
+
+
+def _artifact(name: str, artifact: Artifact) -> BuildArtifact:
+    url = artifact_url("", artifact.step_id, artifact.name)
+    return BuildArtifact(name=name, url=url, size=artifact.size)
+
+
+@operation(
+    "GET",
+    f"{PREFIX}/logs/{{build_id}}",
+    tag=TAG,
+    summary="Read the logs of a module's build",
+    right=Right.READ,
+    produces="text/plain",
+    errors=NO_BUILD,
+    allow_head=False,
+)
+async def get_build_logs(request: web.Request, principal: Principal) -> web.StreamResponse:
+    """Of all steps in order, each below a heading; of a running build what there is so far."""
+    logs, build_id = request.app[BUILD_LOGS], request.match_info["build_id"]
+    await request.app[MODULES].get(principal, build_id)
+    opened = await logs.open(principal, build_id)
+    response = web.StreamResponse(headers=UNTRUSTED)
+    response.content_type, response.charset = "text/plain", "utf-8"
+    await response.prepare(request)
+    async for data in logs.text(opened):
+        await response.write(data)
+    await response.write_eof()
+    return response
