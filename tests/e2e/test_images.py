@@ -79,7 +79,9 @@ steps:
     image: {name}:one-1
     run: cat /program /word
 """
+    # A secret's value is in no cache's key: without the mark a former run's layer would be taken.
     dockerfile = f"""FROM {buildkit.image}
+ENV MARK={secrets.token_hex(8)}
 COPY program /program
 ARG WORD
 RUN --mount=type=secret,id=TOKEN echo "$WORD" > /word; cat /run/secrets/TOKEN; echo

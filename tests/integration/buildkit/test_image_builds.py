@@ -448,6 +448,34 @@ async def test_a_cancelled_build_is_gone_within_a_second(
     assert marker.processes() == []
 
 
+@pytest.mark.parametrize("delay", [0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3])
+async def test_a_build_cancelled_at_any_moment_leaves_nothing(
+    images: ImageBench, marker: Marker, delay: float
+) -> None:
+    building = asyncio.create_task(images.build(long_dockerfile(marker)))
+    await asyncio.sleep(delay)
+
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+
+    assert marker.processes() == []
+
+
+async def test_an_instruction_sees_no_variable_of_ours_where_it_uses_it_itself(
+    images: ImageBench,
+) -> None:
+    script = "RUN NEW env | grep -i no.proxy || echo none\n"
+
+    ours = await images.build(f"FROM BASE\n{script}")
+    its_own = await images.build(f"FROM BASE\nARG NO_PROXY=mine\n{script}")
+    given = await images.build(f"FROM BASE\n{script}", args={"no_proxy": "a.example"})
+
+    assert ".pushrod.invalid\n" in ours.text
+    for built in (its_own, given):
+        assert "pushrod.invalid" not in built.text
+
+
 async def test_a_build_ends_at_its_timeout(images: ImageBench, marker: Marker) -> None:
     built = await images.build(long_dockerfile(marker), timeout_seconds=3)
 
