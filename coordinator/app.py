@@ -17,6 +17,7 @@ from coordinator.api import (
     deliveries,
     git,
     lfs,
+    overview,
     reference,
     registries,
     runner,
@@ -25,6 +26,7 @@ from coordinator.api import (
     source_parts,
     steps,
     tokens,
+    users,
     webhooks,
 )
 from coordinator.api.context import (
@@ -34,9 +36,11 @@ from coordinator.api.context import (
     BUILDS,
     CORE,
     CREDENTIALS,
+    DELETIONS,
     DELIVERIES,
     DISPATCH,
     GIT,
+    HELD_BUILDS,
     INGEST,
     LFS,
     LOGS,
@@ -46,9 +50,17 @@ from coordinator.api.context import (
     RUNNER,
     SECRETS,
     SOURCE_PARTS,
+    USERS,
+    WHOLE_LOGS,
 )
-from coordinator.api.dialects import build_server, build_synthesis
+from coordinator.api.dialects import (
+    build_execution,
+    build_execution_rules,
+    build_server,
+    build_synthesis,
+)
 from coordinator.api.middleware import answer_errors
+from coordinator.api.tracing import trace_requests
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
@@ -62,13 +74,16 @@ from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
+from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.forge_source import ForgeSource
+from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.housekeeping import Housekeeping
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
 from coordinator.services.lfs import Lfs
+from coordinator.services.logins import Logins
 from coordinator.services.logs import Logs
 from coordinator.services.modules import Modules
 from coordinator.services.news import News
@@ -77,6 +92,8 @@ from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
+from coordinator.services.users import Users
+from coordinator.services.whole_logs import WholeLogs
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.timer import Timer
@@ -104,7 +121,7 @@ class Services:
     accounts: Accounts
     projects: Projects
     builds: Builds
-    build_logs: BuildLogs
+    whole_logs: WholeLogs
     modules: Modules
     dispatch: Dispatch
     runner: Runner
@@ -115,6 +132,10 @@ class Services:
     deliveries: Deliveries
     registry_logins: RegistryLogins
     secrets: Secrets
+    users: Users
+    deletions: Deletions
+    build_logs: BuildLogs
+    held_builds: HeldBuilds
     lfs: Lfs
     source_parts: SourceParts
     git: GitHttpBackend
@@ -148,6 +169,7 @@ async def _serve(
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.ingest.catch_up(), name="catch up"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
+            tasks.create_task(services.deletions.run(), name="deletions"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]
         await web.SockSite(app_runner, listening, backlog=1024).start()
@@ -193,10 +215,11 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             settings=settings,
             public_url=url,
         )
-        dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core)
+        dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core, Logins(core))
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
         runner = Runner(core, dispatch, logs)
         forge_source = ForgeSource(core, credentials)
+        builds = Builds(core, dispatch, forge_source)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -204,8 +227,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             core=core,
             accounts=accounts,
             projects=Projects(core),
-            builds=Builds(core, dispatch, forge_source),
-            build_logs=BuildLogs(core),
+            builds=builds,
+            whole_logs=WholeLogs(core),
             modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
@@ -216,6 +239,10 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             deliveries=Deliveries(core, ingest, forge_source),
             registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
+            users=Users(core, accounts),
+            deletions=Deletions(core),
+            build_logs=BuildLogs(core),
+            held_builds=HeldBuilds(core, builds),
             lfs=Lfs(core),
             source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
             git=GitHttpBackend(
@@ -251,12 +278,15 @@ def _fetch_limits(settings: Settings) -> FetchLimits:
 
 
 def make_app(services: Services) -> web.Application:
-    app = web.Application(middlewares=[answer_errors], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[trace_requests, answer_errors], client_max_size=MAX_BODY_BYTES
+    )
+    build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
-    app[BUILD_LOGS] = services.build_logs
+    app[WHOLE_LOGS] = services.whole_logs
     app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner
@@ -268,14 +298,19 @@ def make_app(services: Services) -> web.Application:
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
     app[GIT] = services.git
+    app[USERS] = services.users
+    app[DELETIONS] = services.deletions
+    app[BUILD_LOGS] = services.build_logs
+    app[HELD_BUILDS] = services.held_builds
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    dialects = (build_server, build_synthesis)
-    of_people = (deliveries, git, lfs, registries, secrets, session, steps, tokens, webhooks)
+    dialects = (build_server, build_execution, build_synthesis)
+    of_accounts = (registries, secrets, session, tokens, users)
+    of_projects = (deliveries, git, lfs, overview, steps, webhooks)
     of_agents = (agents, runner, source_parts)
-    for module in (*dialects, *of_people, *of_agents, reference, pages):
+    for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference, pages):
         module.add_routes(app)
     return app
 

@@ -217,11 +217,19 @@ class LogStore(Protocol):
         """Fold the chunks of a finished log into few objects; its text does not change."""
         ...
 
+    async def delete(self, attempt_id: str) -> None:
+        """Delete the log of an attempt that has ended; nothing happens if there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     sha256: str
     size: int
+
+
+Arrived = Callable[[str], Awaitable[None]]
+"""Told a blob's sha256 once it is known, before anything is stored."""
 
 
 class BlobTooLarge(Exception):
@@ -242,6 +250,7 @@ class BlobStore(Protocol):
         *,
         max_bytes: int,
         sha256: str | None = None,
+        arrived: Arrived | None = None,
     ) -> Blob:
         """Store a stream and return its digest; atomic. Raises BlobTooLarge, BlobDiffers."""
         ...
@@ -253,3 +262,7 @@ class BlobStore(Protocol):
         ...
 
     async def exists(self, account_id: str, sha256: str) -> bool: ...
+
+    async def delete(self, account_id: str, sha256: str) -> None:
+        """Nothing happens if there is none."""
+        ...

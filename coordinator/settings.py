@@ -46,6 +46,18 @@ class Settings(BaseModel):
         pattern=r"^https?://[^\s/]+$",
         description="How people and agents reach this coordinator; default http://LISTEN.",
     )
+    login_seconds: int = Field(
+        default=12 * 3600,
+        ge=1,
+        le=30 * 86_400,
+        description="Life of the token that a login by password gives.",
+    )
+    login_key_days: int = Field(
+        default=30, ge=1, le=365, description="A key signs logins for so long, then the next one."
+    )
+    rate_limit: int = Field(
+        default=1000, ge=1, description="Requests a minute to /api/v1, for each token."
+    )
     auth: Literal["tokens", "none"] = Field(
         default="tokens",
         description="Who may call: those with a token, or, on a loopback address, everybody.",

@@ -29,6 +29,7 @@ COMMANDS = {
     ),
     "secret": ("pushrod.commands.secret:secret", "Set, list and delete a project's secrets."),
     "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),
+    "user": ("pushrod.commands.user:user", "Create, list and change users with passwords."),
     "git-credential": (
         "pushrod.commands.git_credential:git_credential",
         "Give git the token (a credential helper).",

@@ -224,6 +224,38 @@ class Client:
     async def revoke_token(self, token_id: str) -> None:
         await self._request("DELETE", f"/api/tokens/{_quoted(token_id)}")
 
+    async def users(self) -> list[Json]:
+        return await self._list("/api/users")
+
+    async def create_user(
+        self, email: str, password: str, *, administrator: bool, roles: Mapping[str, str]
+    ) -> Json:
+        body = {
+            "email": email,
+            "password": password,
+            "administrator": administrator,
+            "roles": dict(roles),
+        }
+        return await self._object("POST", "/api/users", body=body)
+
+    async def disable_user(self, user: str, *, disabled: bool) -> None:
+        await self._request("PATCH", f"/api/users/{_quoted(user)}", body={"disabled": disabled})
+
+    async def set_password(self, user: str, password: str) -> None:
+        body = {"password": password}
+        await self._request("PUT", f"/api/users/{_quoted(user)}/password", body=body)
+
+    async def set_role(self, user: str, account: str, role: str | None) -> None:
+        """None ends the membership."""
+        path = f"/api/users/{_quoted(user)}/memberships/{_quoted(account)}"
+        if role is None:
+            await self._request("DELETE", path)
+        else:
+            await self._request("PUT", path, body={"role": role})
+
+    async def rotate_keys(self, *, end_logins: bool) -> None:
+        await self._request("POST", "/api/signing-keys", body={"endLogins": end_logins})
+
     async def agents(self) -> list[Json]:
         return await self._list("/api/agents")
 

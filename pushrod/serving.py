@@ -32,7 +32,7 @@ def log_to_stderr() -> None:
     for chatty in ("aiohttp.access", "apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
-        processors=[_as_log_record],
+        processors=[structlog.contextvars.merge_contextvars, _as_log_record],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )

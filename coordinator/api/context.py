@@ -11,8 +11,10 @@ from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
+from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.ingest import Ingest
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
@@ -22,11 +24,13 @@ from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_parts import SourceParts
+from coordinator.services.users import Users
+from coordinator.services.whole_logs import WholeLogs
 
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
-BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
+WHOLE_LOGS = web.AppKey("whole_logs", WholeLogs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 DISPATCH = web.AppKey("dispatch", Dispatch)
@@ -34,6 +38,10 @@ RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
 INGEST = web.AppKey("ingest", Ingest)
+USERS = web.AppKey("users", Users)
+DELETIONS = web.AppKey("deletions", Deletions)
+BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
+HELD_BUILDS = web.AppKey("held_builds", HeldBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)

@@ -28,6 +28,9 @@ Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SESSION_COOKIE = "pushrod_session"
+TENANT_HEADER = "X-Tenant-ID"
+PRINCIPAL = web.RequestKey("principal", Principal)
+"""Of a request whose principal a middleware has found out already."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 STATUS: dict[type[errors.CoordinatorError], int] = {
     errors.Invalid: 400,
@@ -36,6 +39,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.TooMany: 429,
     errors.NotYet: 503,
 }
 
@@ -46,7 +50,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except errors.CoordinatorError as error:
         status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-        return error_answer(request, status, error.message, error.details, **error.fields)
+        response = error_answer(request, status, error.message, error.details, **error.fields)
+        if isinstance(error, errors.TooMany):
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
     except IllegalTransition as error:
         return error_answer(request, 409, str(error))
     except web.HTTPException as error:
@@ -74,7 +81,31 @@ def secret_of(request: web.Request) -> str | None:
         except (binascii.Error, UnicodeDecodeError) as error:
             raise errors.Unauthenticated("the Basic credentials can't be read") from error
         return text.partition(":")[2]
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        return subprotocol_value(request, "bearer") or _own_session(request)
     return _session(request)
+
+
+def subprotocol_value(request: web.Request, name: str) -> str | None:
+    """`bearer.VALUE` among the subprotocols asked for: a browser's script can set no header of a
+    WebSocket but this one."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    asked = [one.strip() for one in offered]
+    values = (one.removeprefix(f"{name}.") for one in asked if one.startswith(f"{name}."))
+    return next(values, None)
+
+
+def _own_session(request: web.Request) -> str | None:
+    """Any page can open a WebSocket to us, with our cookie: only our own pages may use it."""
+    cookie = request.cookies.get(SESSION_COOKIE)
+    if cookie is not None and not _is_own_origin(request):
+        raise errors.Forbidden("a session's WebSocket must come from pushrod's own pages")
+    return cookie
+
+
+def _is_own_origin(request: web.Request) -> bool:
+    allowed = {request.app[CORE].public_url, f"{request.scheme}://{request.host}"}
+    return request.headers.get("Origin") in allowed
 
 
 def _session(request: web.Request) -> str | None:
@@ -82,14 +113,16 @@ def _session(request: web.Request) -> str | None:
     cookie = request.cookies.get(SESSION_COOKIE)
     if cookie is None or request.method in SAFE_METHODS:
         return cookie
-    origin = request.headers.get("Origin")
-    allowed = {request.app[CORE].public_url, f"{request.scheme}://{request.host}"}
-    if origin is None or origin not in allowed:
+    if not _is_own_origin(request):
         raise errors.Forbidden("a change by session must come from pushrod's own pages")
     return cookie
 
 
-async def _speaker(request: web.Request) -> Principal:
+async def identify(request: web.Request) -> Principal:
+    """Whoever the request speaks for; a user of several accounts has not chosen one yet.
+
+    Raises Unauthenticated, Forbidden.
+    """
     if request.app[CORE].settings.auth == "none" and "Authorization" not in request.headers:
         check_local(request.headers, _port(request))
         return LOCAL
@@ -110,10 +143,21 @@ async def principal_of(request: web.Request, *rights: Right) -> Principal:
 
     Raises Unauthenticated, Forbidden.
     """
-    principal = await _speaker(request)
+    principal = request.get(PRINCIPAL) or _chosen(request, await identify(request))
     if rights and principal.rights.isdisjoint(rights):
         principal.require(rights[0])
     return principal
+
+
+def _chosen(request: web.Request, principal: Principal) -> Principal:
+    if not principal.choices:
+        return principal
+    tenant = request.headers.get(TENANT_HEADER)
+    if tenant is None:
+        raise errors.Invalid(
+            f"this user belongs to several accounts: name one's id by the header {TENANT_HEADER}"
+        )
+    return principal.within(tenant.strip().lower())
 
 
 def _parse(body: bytes) -> dict[str, object]:

@@ -144,7 +144,7 @@ def _query_parameters(query: type[BaseModel] | None) -> list[dict[str, Any]]:
     if query is None:
         return []
     schema = query.model_json_schema(by_alias=True, schema_generator=_Schemas)
-    required = schema.get("required", [])
+    required, definitions = schema.get("required", []), schema.get("$defs", {})
     return [
         {
             "in": "query",
@@ -152,8 +152,20 @@ def _query_parameters(query: type[BaseModel] | None) -> list[dict[str, Any]]:
             "required": name in required,
             "schema": _without_null({key: value[key] for key in value if key != "title"}),
         }
-        for name, value in schema.get("properties", {}).items()
+        for name, value in _inlined(schema.get("properties", {}), definitions).items()
     ]
+
+
+def _inlined(value: Any, definitions: Mapping[str, Any]) -> Any:
+    """What a parameter refers to stands in it: a parameter has no definitions of its own."""
+    if isinstance(value, list):
+        return [_inlined(one, definitions) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("$ref"), str):
+        rest = {key: value[key] for key in value if key != "$ref"}
+        return {**definitions[value["$ref"].rpartition("/")[2]], **rest}
+    return {key: _inlined(one, definitions) for key, one in value.items()}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +183,8 @@ def _responses(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         written = {"content": {one.produces: {"schema": answer}}}
     elif one.produces != JSON:
         written = {"content": {one.produces: {"schema": {}}}}
+    if one.streams is not None:
+        written["content"] |= {one.streams: {"schema": {}}}
     error = {JSON: {"schema": schemas[_key(one.error_model, "serialization")]}}
     good = {one.status: "Success", **one.also}
     return {

@@ -58,6 +58,8 @@ class Operation:
     """The content type of success."""
     accepts: str | None
     """The content type of a body that is not JSON."""
+    streams: str | None
+    """A second content type of success, where the caller asks for a stream."""
     query: type[BaseModel] | None
     body: type[BaseModel] | None
     returns: Any
@@ -115,6 +117,7 @@ def operation(
     returns: Any = None,
     produces: str = JSON,
     accepts: str | None = None,
+    streams: str | None = None,
     path_rules: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
@@ -142,6 +145,7 @@ def operation(
             error_model=error_model,
             produces=produces,
             accepts=accepts,
+            streams=streams,
             path_rules=path_rules or {},
             headers=headers or {},
             query=hints.get("query"),

@@ -39,6 +39,14 @@ class Conflict(CoordinatorError):
     """The thing is not in a state in which this can be done."""
 
 
+class TooMany(CoordinatorError):
+    """More requests than the limit; `retry_after` says when, in seconds, there may be another."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class TooLarge(CoordinatorError):
     """More bytes than the limit."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from coordinator.domain.errors import Forbidden
@@ -34,6 +35,29 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 }
 
 
+class BuildPermission(StrEnum):
+    """What specification 001 calls the rights to builds."""
+
+    CREATE = "build:create"
+    """Also to start one and to retry one."""
+    LIST = "build:list"
+    READ = "build:read"
+    CANCEL = "build:cancel"
+    DELETE = "build:delete"
+
+
+NEEDED_FOR: Mapping[BuildPermission, Right] = {
+    BuildPermission.CREATE: Right.BUILD,
+    BuildPermission.LIST: Right.READ,
+    BuildPermission.READ: Right.READ,
+    BuildPermission.CANCEL: Right.BUILD,
+    BuildPermission.DELETE: Right.MANAGE,
+}
+
+NOWHERE = ""
+"""The account of who has none, or has not chosen one yet: no account has this id."""
+
+
 class PrincipalKind(StrEnum):
     PERSON = "person"
     REGISTRATION = "registration"
@@ -54,6 +78,10 @@ class Principal:
     agent_id: str | None = None
     step_id: str | None = None
     epoch: int | None = None
+    user_id: str | None = None
+    """Of a person who logged in with a password."""
+    choices: Mapping[str, Role] = field(default_factory=dict)
+    """Account id → role, of a user of several accounts who has not chosen one yet."""
 
     @property
     def holder(self) -> str:
@@ -67,3 +95,20 @@ class Principal:
         """Raises Forbidden."""
         if right not in self.rights:
             raise Forbidden(f"this token has no right to {right.value}")
+
+    def permissions(self) -> list[BuildPermission]:
+        return [one for one, right in NEEDED_FOR.items() if right in self.rights]
+
+    def require_permission(self, permission: BuildPermission) -> None:
+        """Raises Forbidden."""
+        if NEEDED_FOR[permission] not in self.rights:
+            raise Forbidden(f"the permission {permission.value} is missing")
+
+    def within(self, account_id: str) -> Principal:
+        """The same principal, acting in one account alone. Raises Forbidden for another's."""
+        if account_id in self.choices:
+            rights = RIGHTS[self.choices[account_id]]
+            return replace(self, account_id=account_id, rights=rights, choices={})
+        if self.choices or not self.sees(account_id):
+            raise Forbidden("this is not a tenant of yours: X-Tenant-ID names another account")
+        return replace(self, account_id=account_id)

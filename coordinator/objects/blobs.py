@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -13,7 +14,7 @@ import obstore
 from obstore.store import ObjectStore
 
 from coordinator.objects.stores import make_durable
-from coordinator.ports import Blob, BlobDiffers, BlobTooLarge
+from coordinator.ports import Arrived, Blob, BlobDiffers, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
@@ -38,11 +39,14 @@ class ObjectBlobStore:
         *,
         max_bytes: int,
         sha256: str | None = None,
+        arrived: Arrived | None = None,
     ) -> Blob:
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             blob = await _receive(chunks, spool, max_bytes)
             if sha256 not in (None, blob.sha256):
                 raise BlobDiffers(f"it has the sha256 {blob.sha256}, not {sha256}")
+            if arrived is not None:
+                await arrived(blob.sha256)
             key = _key(account_id, blob.sha256)
             if await self._size(key) != blob.size:
                 spool.seek(0)
@@ -73,6 +77,11 @@ class ObjectBlobStore:
             _SHA256.fullmatch(sha256) is not None
             and await self._size(_key(account_id, sha256)) is not None
         )
+
+    async def delete(self, account_id: str, sha256: str) -> None:
+        with suppress(FileNotFoundError):
+            if _SHA256.fullmatch(sha256):
+                await obstore.delete_async(self._store, _key(account_id, sha256))
 
     async def size(self, account_id: str, sha256: str) -> int:
         """Raises KeyError where there is no such blob."""

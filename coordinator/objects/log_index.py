@@ -55,6 +55,8 @@ class LogIndex:
     hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
     hashed_bytes: int = 0
     """How much of the text `hasher` has seen."""
+    deleted: bool = False
+    """It is not to be folded, which may have been about to begin."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever changes the log or this index."""
 
@@ -128,6 +130,14 @@ class LogDiscovery:
             return int((await obstore.head_async(self._store, key))["size"])
         except FileNotFoundError:
             return None
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Of all objects of a log."""
+        return [
+            entry["path"]
+            async for batch in obstore.list(self._store, prefix, chunk_size=_LIST_BATCH)
+            for entry in batch
+        ]
 
     async def offsets(self, prefix: str) -> dict[int, int]:
         """Offset → object length of all chunks and the seal."""

@@ -101,12 +101,25 @@ class ObjectLogStore:
         """
         index = self._index(attempt_id)
         async with index.lock:
+            if index.deleted:
+                return
             await self._discovery.catch_up(index)
             while index.seal is None:
                 await self._put_seal(index)
             if index.folded is None:
                 await self._fold(index, index.seal)
             await self._delete_chunks(index)
+
+    async def delete(self, attempt_id: str) -> None:
+        """The records that say it is folded go first: a reader then finds nothing, not a half."""
+        index = self._index(attempt_id)
+        async with index.lock:
+            index.deleted = True
+            keys = await self._discovery.keys(index.prefix)
+            for key in sorted(keys, key=lambda key: key != log_format.frames_key(index.prefix)):
+                with suppress(FileNotFoundError):
+                    await obstore.delete_async(self._store, key)
+            index.forget()
 
     def _index(self, attempt_id: str) -> LogIndex:
         index = self._indexes.get(attempt_id)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
@@ -19,8 +17,10 @@ from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.services.keys import hash_token, new_token, write_private
+from coordinator.services.logins import Logins
 from coordinator.storage import accounts as stored
 from coordinator.storage import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
 
 KNOWN_FOR = timedelta(seconds=10)
 """How long a token is believed without asking the database again."""
@@ -29,14 +29,18 @@ TOUCH_EVERY = timedelta(minutes=10)
 SESSION_LIFE = timedelta(days=14)
 SESSION_SEPARATOR = "."
 """A session's secret ends in the id of the token that it was opened with."""
+LOGIN_DOTS = 2
+"""A login's token has three parts; no other secret of ours has two dots."""
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(slots=True)
 class Accounts:
     core: Core
+    logins: Logins
     _known: dict[str, tuple[Principal, datetime]] = field(default_factory=dict)
     _touched: dict[str, datetime] = field(default_factory=dict)
+    _changes: int = 0
 
     async def write_admin_token(self, path: Path) -> None:
         """Make the administrator's token at the first start; a deleted file makes a new one."""
@@ -56,13 +60,24 @@ class Accounts:
         known = self._known.get(token_hash)
         if known and now < known[1]:
             return known[0]
-        token, until = await self._find_token(secret, token_hash, now)
-        principal = _principal(token)
+        asked = self._changes
+        if secret.count(".") == LOGIN_DOTS:
+            principal, ends = await self.logins.authenticate(secret)
+            until = min(now + KNOWN_FOR, ends)
+        else:
+            token, until = await self._find_token(secret, token_hash, now)
+            principal = _principal(token)
+            await self._touch(token, now)
         if len(self._known) > 10_000:
             self._known.clear()
-        self._known[token_hash] = (principal, until)
-        await self._touch(token, now)
+        if asked == self._changes:  # or the answer may be of before the change
+            self._known[token_hash] = (principal, until)
         return principal
+
+    def forget_known(self) -> None:
+        """Somebody's rights have changed: everybody is looked up once more."""
+        self._changes += 1
+        self._known.clear()
 
     async def _find_token(
         self, secret: str, token_hash: str, now: datetime
@@ -256,7 +271,7 @@ class Accounts:
 
         if not await self.core.database.write(revoke):
             raise NotFound("there is no such token")
-        self._known.clear()
+        self.forget_known()
 
     async def open_session(self, secret: str) -> str:
         """A browser session for the person who holds this token. Raises Unauthenticated."""
@@ -282,7 +297,7 @@ class Accounts:
         await self.core.database.write(
             lambda connection: stored.revoke_token(connection, principal.token_id, None, now)
         )
-        self._known.clear()
+        self.forget_known()
 
     # Agents
 

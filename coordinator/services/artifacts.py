@@ -6,15 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, Attempt, AttemptState, Step
 from coordinator.domain.permissions import Principal
-from coordinator.ports import BlobTooLarge
+from coordinator.ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from coordinator.storage.connection import AsyncConnection
 
 MAX_NAME_BYTES = 1024
 
@@ -55,14 +54,29 @@ class Artifacts:
     ) -> Artifact:
         """Raises Invalid (name, digest), TooLarge, StaleEpoch."""
         name = checked_name(name)
+        async with self.core.blob_claims.arriving(step.account_id) as arrived:
+            blob = await self._receive(step, chunks, arrived)
+            return await self._save(step, attempt, name, blob, mode=mode, sha256=sha256)
+
+    async def _receive(self, step: Step, chunks: AsyncIterator[bytes], arrived: Arrived) -> Blob:
+        max_bytes = self.core.settings.max_artifact_bytes
         try:
-            blob = await self.core.blobs.put(
-                step.account_id, chunks, max_bytes=self.core.settings.max_artifact_bytes
+            return await self.core.blobs.put(
+                step.account_id, chunks, max_bytes=max_bytes, arrived=arrived
             )
         except BlobTooLarge as error:
-            raise TooLarge(
-                f"an artifact may have {self.core.settings.max_artifact_bytes} bytes"
-            ) from error
+            raise TooLarge(f"an artifact may have {max_bytes} bytes") from error
+
+    async def _save(
+        self,
+        step: Step,
+        attempt: Attempt,
+        name: str,
+        blob: Blob,
+        *,
+        mode: int,
+        sha256: str | None,
+    ) -> Artifact:
         if sha256 is not None and sha256 != blob.sha256:
             raise Invalid(f"the artifact {name!r} arrived with sha256 {blob.sha256}, not {sha256}")
         artifact = Artifact(

@@ -6,20 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.deliveries import is_ref
-from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
     BuildEvent,
+    BuildState,
     StepEvent,
     StepState,
     advance_build,
 )
 from coordinator.domain.listing import BuildListing, Scope
-from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import advance, audit
 from coordinator.services.core import Core
@@ -32,6 +31,7 @@ from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
 
@@ -44,7 +44,11 @@ class Builds:
     async def create(
         self, principal: Principal, project: Project, workflow_id: str, origin: Origin
     ) -> Build:
-        """Queue a build of a workflow. Raises NotFound, Invalid."""
+        """Queue a build of a workflow. Raises NotFound, Invalid.
+
+        One that came over the API knows of no repository: a repoUrl or a commit that isn't the
+        project's makes a failed build that says so.
+        """
         principal.require(Right.BUILD)
         record = await self.core.database.read(
             lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
@@ -52,8 +56,31 @@ class Builds:
         if record is None:
             raise NotFound("workflow not found")
         if record.definition is None and origin.commit_hash is None:
-            origin = await self._at_a_branch(project, origin)
-        origin = await self._check_origin(project, origin)
+            origin = await self.at_a_branch(project, origin)
+        try:
+            origin = await self.checked_origin(project, origin)
+        except Invalid as error:
+            if record.definition is None:
+                raise
+            wanted = Draft(
+                workflow_name=record.name,
+                workflow_id=record.id,
+                origin=origin,
+                reason=error.message,
+            )
+            return await self._save(principal, project, wanted)
+        return await self.make(principal, project, record, origin)
+
+    async def make(
+        self,
+        principal: Principal,
+        project: Project,
+        record: WorkflowRecord,
+        origin: Origin,
+        *,
+        held: bool = False,
+    ) -> Build:
+        """A build of a workflow at a checked origin, queued or `held`. Raises Invalid."""
         if record.definition is not None:
             workflow = Workflow.from_json(record.definition)
         else:
@@ -61,7 +88,9 @@ class Builds:
         origin = _with_params(workflow, origin)
         now = self.core.now()
         wanted = draft(workflow, project, origin, record.id, now)
+        return await self._save(principal, project, hold(wanted) if held else wanted)
 
+    async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         async def save(connection: AsyncConnection) -> Build:
             build = await save_draft(self.core, connection, project, wanted)
             await self._audit(connection, "build.created", principal, build)
@@ -69,7 +98,7 @@ class Builds:
 
         return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
 
-    async def _at_a_branch(self, project: Project, origin: Origin) -> Origin:
+    async def at_a_branch(self, project: Project, origin: Origin) -> Origin:
         """Without a commit a workflow of the repository is built at its branch's tip."""
         if project.repo_url is not None:
             return await self._at_the_forges_branch(project, origin)
@@ -95,7 +124,7 @@ class Builds:
             )
         return replace(origin, commit_hash=await self.forge_source.tip(project, branch))
 
-    async def _check_origin(self, project: Project, origin: Origin) -> Origin:
+    async def checked_origin(self, project: Project, origin: Origin) -> Origin:
         """A build's commit must be in the project's repository; its details come from there."""
         own_url = project.repo_url or (
             f"{self.core.public_url}/git/{project.account_slug}/{project.slug}.git"
@@ -176,6 +205,15 @@ class Builds:
                     return build, steps
                 await wait_for(moved, left)
 
+    async def wait_for_end(self, principal: Principal, build: Build, seconds: float) -> Build:
+        """The build as it is when it has finished, or when the time is over."""
+        until = time.monotonic() + seconds
+        while build.state not in FINISHED_BUILD and (left := until - time.monotonic()) > 0:
+            build, _ = await self.wait(principal, None, build.id, build.version, left)
+            if self.core.news.closing:
+                break
+        return build
+
     async def cancel(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Steps not handed out end at once; a running one when its agent has killed it, or its
         lease ends. Raises Conflict when the build has finished."""
@@ -220,26 +258,42 @@ class Builds:
     async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Let a held build go. Raises IllegalTransition for one that is not held."""
         principal.require(Right.MANAGE)
+        return await self._let_go(principal, project_id, build_id, "approved")
+
+    async def start(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """As `approve`, by whoever may build: but not what outsiders wrote. Raises Forbidden."""
+        principal.require(Right.BUILD)
+        return await self._let_go(principal, project_id, build_id, "started")
+
+    async def _let_go(
+        self, principal: Principal, project_id: str | None, build_id: str, how: str
+    ) -> Build:
         await self.get(principal, project_id, build_id)
 
-        async def approve(connection: AsyncConnection) -> Build:
+        async def let_go(connection: AsyncConnection) -> Build:
             build = await stored.find_build(connection, build_id)
             if build is None:
                 raise NotFound("build not found")
+            if build.of_fork and Right.MANAGE not in principal.rights:
+                raise Forbidden(
+                    "this build is of a pull request from a fork: a maintainer starts it"
+                )
+            if how == "started" and build.state is not BuildState.HELD:
+                raise Conflict("this build was started already")
             state = advance_build(build.state, BuildEvent.START)
-            reason = f"approved by {principal.name}"
+            reason = f"{how} by {principal.name}"
             await stored.update_build(
                 connection, build_id, now=self.core.now(), state=state.value, reason=reason
             )
             await advance.settle_build(self.core, connection, build_id)
-            await self._audit(connection, "build.approved", principal, build)
+            await self._audit(connection, f"build.{how}", principal, build)
             return await stored.find_build(connection, build_id) or build
 
         def committed(_: Build) -> None:
             self.core.news.publish(build_topic(build_id))
             self.dispatch.wake()
 
-        return await self.core.database.write(approve, committed=committed)
+        return await self.core.database.write(let_go, committed=committed)
 
     async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
         """A new build of the same commit and steps, linked to the old one."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from coordinator.ports import BlobStore, LogStore, Remotes, Repositories
+from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.keys import Keys
 from coordinator.services.news import News
 from coordinator.settings import Settings
@@ -34,4 +35,5 @@ class Core:
     settings: Settings
     public_url: str
     """Without a trailing slash; every URL we hand out starts with it, never with a Host header."""
+    blob_claims: BlobClaims = field(default_factory=BlobClaims)
     now: Callable[[], datetime] = utc_now

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound, TooLarge
 from coordinator.domain.model import Project
 from coordinator.domain.permissions import Principal
@@ -18,6 +16,7 @@ from coordinator.ports import BlobDiffers, BlobTooLarge
 from coordinator.services import audit
 from coordinator.services.core import Core
 from coordinator.storage import lfs as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import LfsObject
 
 
@@ -41,15 +40,18 @@ class Lfs:
     ) -> None:
         """Keep an object whose bytes have that digest. Raises Invalid, TooLarge."""
         limit = self.core.settings.max_lfs_bytes
-        try:
-            blob = await self.core.blobs.put(
-                project.account_id, chunks, max_bytes=limit, sha256=oid
-            )
-        except BlobTooLarge as error:
-            raise TooLarge(f"an LFS object may have {limit} bytes (max_lfs_bytes)") from error
-        except BlobDiffers as error:
-            raise Invalid(f"this is not the object {oid}: {error}") from error
-        item = LfsObject(oid=oid, size=blob.size)
+        async with self.core.blob_claims.arriving(project.account_id) as arrived:
+            try:
+                blob = await self.core.blobs.put(
+                    project.account_id, chunks, max_bytes=limit, sha256=oid, arrived=arrived
+                )
+            except BlobTooLarge as error:
+                raise TooLarge(f"an LFS object may have {limit} bytes (max_lfs_bytes)") from error
+            except BlobDiffers as error:
+                raise Invalid(f"this is not the object {oid}: {error}") from error
+            await self._save(principal, project, LfsObject(oid=oid, size=blob.size))
+
+    async def _save(self, principal: Principal, project: Project, item: LfsObject) -> None:
 
         async def save(connection: AsyncConnection) -> None:
             await stored.save_objects(connection, project.id, [item], self.core.now())
@@ -60,8 +62,8 @@ class Lfs:
                 principal,
                 account_id=project.account_id,
                 project_id=project.id,
-                oid=oid,
-                size=blob.size,
+                oid=item.oid,
+                size=item.size,
             )
 
         await self.core.database.write(save)

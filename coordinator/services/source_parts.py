@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import retry_delay
 from coordinator.domain.errors import Conflict, NotFound, Unfetchable
@@ -38,6 +37,7 @@ from coordinator.services.runner import Runner
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import lfs as stored_lfs
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import LfsObject
 
 log = structlog.get_logger()
@@ -344,14 +344,19 @@ class SourceParts:
         if item.size > limit:
             message = f"{item.oid[:12]} has {item.size} bytes, more than max_lfs_bytes ({limit})"
             raise RemoteFailed(message, permanent=True)
-        try:
-            await self.core.blobs.put(
-                project.account_id, chunks, max_bytes=item.size, sha256=item.oid
-            )
-        except (BlobTooLarge, BlobDiffers) as error:
-            message = f"what came for {item.oid[:12]} is not it ({error or 'it is longer'})"
-            raise RemoteFailed(message, permanent=True) from error
-        await self._save(project, [item])
+        async with self.core.blob_claims.arriving(project.account_id) as arrived:
+            try:
+                await self.core.blobs.put(
+                    project.account_id,
+                    chunks,
+                    max_bytes=item.size,
+                    sha256=item.oid,
+                    arrived=arrived,
+                )
+            except (BlobTooLarge, BlobDiffers) as error:
+                message = f"what came for {item.oid[:12]} is not it ({error or 'it is longer'})"
+                raise RemoteFailed(message, permanent=True) from error
+            await self._save(project, [item])
 
     async def _save(self, project: Project, objects: Sequence[LfsObject]) -> None:
         await self.core.database.write(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import Artifact, Attempt, AttemptState, Build, Step
 from coordinator.domain.scheduling import ReadyStep
 from coordinator.storage.build_counts import Counted, count
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import artifacts, attempts, builds, steps
 
@@ -190,6 +190,48 @@ async def attempts_of_step(connection: AsyncConnection, step_id: str) -> Sequenc
     return [_attempt(row) for row in await connection.execute(query)]
 
 
+async def attempts_of_build(
+    connection: AsyncConnection, build_id: str
+) -> Mapping[str, Sequence[Attempt]]:
+    """Step id → its attempts in the order they were tried."""
+    query = (
+        sa.select(*columns(Attempt, attempts))
+        .join(steps, steps.c.id == attempts.c.step_id)
+        .where(steps.c.build_id == build_id)
+        .order_by(attempts.c.step_id, attempts.c.epoch)
+    )
+    found: dict[str, list[Attempt]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.step_id, []).append(_attempt(row))
+    return found
+
+
+async def past_durations(
+    connection: AsyncConnection, workflow_id: str, before: datetime, *, last: int
+) -> Mapping[str, Sequence[timedelta]]:
+    """Name of a step → how long it took when it succeeded, in the workflow's `last` builds that
+    finished, newest first."""
+    recent = (
+        sa.select(builds.c.id)
+        .where(builds.c.workflow_id == workflow_id, builds.c.finished_at <= before)
+        .order_by(builds.c.finished_at.desc())
+        .limit(last)
+    )
+    query = (
+        sa.select(steps.c.name, steps.c.started_at, steps.c.finished_at)
+        .where(
+            steps.c.build_id.in_(recent),
+            steps.c.state == StepState.SUCCEEDED.value,
+            steps.c.started_at.is_not(None),
+        )
+        .order_by(steps.c.finished_at.desc())
+    )
+    found: dict[str, list[timedelta]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.name, []).append(row.finished_at - row.started_at)
+    return found
+
+
 async def end_attempt(
     connection: AsyncConnection,
     attempt: Attempt,
@@ -242,17 +284,6 @@ async def artifacts_of_build(
         .order_by(steps.c.position, artifacts.c.name)
     )
     return [(row.step_name, _artifact(row)) for row in await connection.execute(query)]
-
-
-async def attempts_of_build(connection: AsyncConnection, build_id: str) -> Sequence[Attempt]:
-    """Of each step in the order they were tried."""
-    query = (
-        sa.select(*columns(Attempt, attempts))
-        .join(steps, steps.c.id == attempts.c.step_id)
-        .where(steps.c.build_id == build_id)
-        .order_by(steps.c.position, attempts.c.epoch)
-    )
-    return [_attempt(row) for row in await connection.execute(query)]
 
 
 async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:

@@ -34,6 +34,17 @@ metadata = sa.MetaData(
 )
 
 
+def _ordinal(table: str) -> sa.Column[int]:
+    """+1 with each row, in the order of the inserts, whatever the clock says.
+
+    Lists are sorted by it: it is short, no two rows share it, and every index can end in it.
+    """
+    following = sa.text(f"(SELECT coalesce(max(ordinal), 0) + 1 FROM {table})")  # noqa: S608
+    return sa.Column(
+        "ordinal", sa.BigInteger, nullable=False, default=following, server_default="0"
+    )
+
+
 def _id() -> sa.Column[str]:
     return sa.Column("id", sa.String(36), primary_key=True)
 
@@ -95,6 +106,37 @@ tokens = sa.Table(
         sqlite_where=SHOWN_TOKEN,
         postgresql_where=SHOWN_TOKEN,
     ),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _id(),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("administrator", sa.Boolean, nullable=False),
+    sa.Column("disabled", sa.Boolean, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    sa.Column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Index("ix_memberships_account_id", "account_id"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    _id(),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("retired_at", Instant),
 )
 
 projects = sa.Table(
@@ -203,21 +245,24 @@ builds = sa.Table(
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "number"),
-    # The lists of storage.build_lists. What is beside the order's key is there so that no row has
+    # What a workflow's steps took last, for the estimate of a running build's end.
+    sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
+    _ordinal("builds"),
+    # The lists of storage.build_lists. What stands behind the ordinal is there so that no row has
     # to be read for one that is skipped.
-    sa.Index("ix_builds_listed", "created_at", "id", "state"),
-    sa.Index("ix_builds_listed_account", "account_id", "created_at", "id"),
-    sa.Index("ix_builds_listed_account_updated", "account_id", "updated_at", "id"),
-    sa.Index("ix_builds_listed_account_number", "account_id", "number", "id"),
-    sa.Index("ix_builds_listed_account_state", "account_id", "state", "created_at", "id"),
-    sa.Index("ix_builds_listed_account_state_updated", "account_id", "state", "updated_at", "id"),
-    sa.Index("ix_builds_listed_account_state_number", "account_id", "state", "number", "id"),
-    sa.Index("ix_builds_listed_project_branch", "project_id", "branch", "number", "state"),
-    sa.Index("ix_builds_listed_project_state", "project_id", "state", "number"),
-    sa.Index("ix_builds_listed_project_state_updated", "project_id", "state", "updated_at", "id"),
-    sa.Index(
-        "ix_builds_listed_project_updated", "project_id", "updated_at", "id", "branch", "state"
-    ),
+    sa.Index("ix_builds_ordinal", "ordinal", unique=True),
+    sa.Index("ix_builds_state", "state", "ordinal"),
+    sa.Index("ix_builds_account", "account_id", "ordinal"),
+    sa.Index("ix_builds_account_updated", "account_id", "updated_at", "ordinal"),
+    sa.Index("ix_builds_account_number", "account_id", "number", "ordinal"),
+    sa.Index("ix_builds_account_state", "account_id", "state", "ordinal"),
+    sa.Index("ix_builds_account_state_updated", "account_id", "state", "updated_at", "ordinal"),
+    sa.Index("ix_builds_account_state_number", "account_id", "state", "number", "ordinal"),
+    sa.Index("ix_builds_project", "project_id", "ordinal"),
+    sa.Index("ix_builds_project_branch", "project_id", "branch", "ordinal", "state"),
+    sa.Index("ix_builds_project_state", "project_id", "state", "ordinal"),
+    sa.Index("ix_builds_project_state_updated", "project_id", "state", "updated_at", "ordinal"),
+    sa.Index("ix_builds_project_updated", "project_id", "updated_at", "ordinal", "branch", "state"),
     # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(
         "ix_builds_retry_of",
@@ -327,6 +372,15 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+    sa.Index("ix_artifacts_sha256", "sha256"),
+)
+
+doomed_objects = sa.Table(
+    "doomed_objects",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
 )
 
 cache_generations = sa.Table(
@@ -357,6 +411,10 @@ deliveries = sa.Table(
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "delivery_id"),
+    _ordinal("deliveries"),
+    sa.Index("ix_deliveries_ordinal", "ordinal", unique=True),
+    sa.Index("ix_deliveries_project", "project_id", "ordinal"),
+    # What is old is found by its time.
     sa.Index("ix_deliveries_listed", "project_id", "received_at", "id"),
     # Partial: what waits is looked for at each wake and must not grow with the history.
     sa.Index(
@@ -395,12 +453,13 @@ audit_log = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Index("ix_audit_log_listed", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_action", "action", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_account", "account_id", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_account_action", "account_id", "action", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_project", "project_id", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_project_action", "project_id", "action", "created_at", "id"),
+    _ordinal("audit_log"),
+    sa.Index("ix_audit_log_ordinal", "ordinal", unique=True),
+    sa.Index("ix_audit_log_action", "action", "ordinal"),
+    sa.Index("ix_audit_log_account", "account_id", "ordinal"),
+    sa.Index("ix_audit_log_account_action", "account_id", "action", "ordinal"),
+    sa.Index("ix_audit_log_project", "project_id", "ordinal"),
+    sa.Index("ix_audit_log_project_action", "project_id", "action", "ordinal"),
 )
 
 audit_counts = sa.Table(

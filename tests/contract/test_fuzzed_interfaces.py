@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 280
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
+    async with open_coordinator(tmp_path, poll_hold_seconds=1, rate_limit=10**6) as coordinator:
         yield coordinator
 
 
@@ -101,6 +101,7 @@ async def test_our_own_document_holds_for_things_that_exist(
         "epoch": spec["epoch"],
         "forge": "generic",
         "name": "out",
+        "X-Tenant-ID": project["accountId"],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in known.items()]
     config = tmp_path / "schemathesis.toml"

@@ -144,6 +144,15 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
     ("GET", "/api/build_synthesis/status/{build}", None),
     ("GET", "/api/build_synthesis/logs/{build}", None),
+    ("GET", "/api/v1/builds/{build}", None),
+    ("DELETE", "/api/v1/builds/{done_build}", None),
+    ("POST", "/api/v1/builds/{build}/start", {}),
+    ("POST", "/api/v1/builds/{build}/cancel", {}),
+    ("POST", "/api/v1/builds/{done_build}/retry", {}),
+    ("GET", "/api/v1/builds/{build}/status", None),
+    ("GET", "/api/v1/builds/{done_build}/logs", None),
+    ("GET", "/api/v1/builds/{build}/logs?follow=true", None),
+    ("GET", "/api/v1/builds/{build}/logs/stream", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-upload-pack", None),
     ("GET", "/git/{account}/{slug}.git/info/refs?service=git-receive-pack", None),
     ("GET", "/api/runner/{running}/submodules?epoch=1", None),
@@ -158,8 +167,9 @@ WITH_IDS: list[tuple[str, str, Any]] = [
 ]
 
 
-async def send(caller: Caller, method: str, path: str, body: Any) -> Answer:
-    options: dict[str, Any] = {"headers": {"Upload-Offset": "0"}}
+async def send(caller: Caller, method: str, path: str, body: Any, tenant: str = "") -> Answer:
+    """With the headers that some of the paths need."""
+    options: dict[str, Any] = {"headers": {"Upload-Offset": "0", "X-Tenant-ID": tenant}}
     if isinstance(body, bytes):
         options["data"] = body
         if "/git-" in path:
@@ -207,7 +217,8 @@ async def test_another_accounts_things_are_not_there(
     before = what_is_stored(coordinator)
     for who, caller in strangers.items():
         for method, path, body in WITH_IDS:
-            answer = await send(caller, method, house.fill(path), body)
+            tenant = other.project["accountId"]
+            answer = await send(caller, method, house.fill(path), body, tenant)
             wanted = {404} if who == "maintainer" else {404, 403}
             assert answer.status in wanted, (who, method, path, answer.status, answer.text[:200])
             assert "artifact of" not in answer.text
@@ -224,6 +235,7 @@ async def test_nobody_gets_nothing(coordinator: Coordinator, admin: Caller) -> N
         ("POST", "/api/projects", {"accountId": "acme", "name": "x"}),
         ("POST", "/api/build_synthesis/trigger", {"module_name": "x"}),
         ("GET", "/api/accounts", None),
+        ("GET", "/api/overview", None),
         ("GET", "/api/docker-images", None),
         ("POST", "/api/docker-images", {"slug": "x", "imageUrl": "x"}),
         ("GET", "/api/audit-logs", None),
@@ -234,6 +246,9 @@ async def test_nobody_gets_nothing(coordinator: Coordinator, admin: Caller) -> N
         ("POST", "/api/agents/register", {"name": "x"}),
         ("POST", "/api/agents/poll", {"free": 1}),
         ("POST", "/api/agents/renew", {"leases": []}),
+        ("GET", "/api/v1/builds", None),
+        ("POST", "/api/v1/builds", {}),
+        *[(method, path, body) for method, path, body, _ in FOR_ADMINISTRATORS],
     ]
     for authorization in (None, "Bearer pr_wrong", "Bearer", "Bearer ", basic, "Basic !", "x"):
         for method, path, body in [*WITH_IDS, *without_ids]:
@@ -263,9 +278,20 @@ async def test_raw_bytes_in_a_token_are_just_wrong(coordinator: Coordinator) -> 
 
 # Roles. 1: allowed (whatever else it says), 0: 403.
 ROLES = ["viewer", "developer", "maintainer", "registration", "agent", "step"]
+FOR_ADMINISTRATORS: list[tuple[str, str, Any, str]] = [
+    ("GET", "/api/users", None, ""),
+    ("POST", "/api/users", {}, ""),
+    ("GET", "/api/users/x", None, ""),
+    ("PATCH", "/api/users/x", {"disabled": True}, ""),
+    ("PUT", "/api/users/x/password", {"password": "x"}, ""),
+    ("PUT", "/api/users/x/memberships/acme", {"role": "viewer"}, ""),
+    ("DELETE", "/api/users/x/memberships/acme", None, ""),
+    ("POST", "/api/signing-keys", {}, ""),
+]
 ALLOWED: list[tuple[str, str, Any, str]] = [
     # method, path, body, who may
     ("GET", "/api/projects?accountId=acme", None, "viewer developer maintainer"),
+    ("GET", "/api/overview", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/workflows", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/builds", None, "viewer developer maintainer"),
@@ -332,6 +358,17 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
+    ("GET", "/api/v1/builds", None, "viewer developer maintainer"),
+    ("POST", "/api/v1/builds", {}, "developer maintainer"),
+    ("GET", "/api/v1/builds/{done_build}", None, "viewer developer maintainer"),
+    ("GET", "/api/v1/builds/{done_build}/status", None, "viewer developer maintainer"),
+    ("GET", "/api/v1/builds/{done_build}/logs", None, "viewer developer maintainer"),
+    ("GET", "/api/v1/builds/{done_build}/logs/stream", None, "viewer developer maintainer"),
+    ("POST", "/api/v1/builds/{done_build}/start", {}, "developer maintainer"),
+    ("POST", "/api/v1/builds/{done_build}/cancel", {}, "developer maintainer"),
+    ("POST", "/api/v1/builds/{done_build}/retry", {}, "developer maintainer"),
+    ("DELETE", "/api/v1/builds/{build}", None, "maintainer"),
+    *FOR_ADMINISTRATORS,
     ("GET", "/api/audit-logs", None, "maintainer"),
     ("GET", "/api/tokens", None, "maintainer"),
     ("POST", "/api/tokens", {}, "maintainer"),
@@ -362,7 +399,8 @@ async def test_each_role_may_do_what_it_needs_and_no_more(
     assert list(callers) == ROLES
     for method, path, body, who in ALLOWED:
         for role, caller in callers.items():
-            answer = await send(caller, method, house.fill(path), body)
+            tenant = house.project["accountId"]
+            answer = await send(caller, method, house.fill(path), body, tenant)
             place = (role, method, path, answer.status, answer.text[:200])
             if role in who.split():
                 assert answer.status not in (401, 403, 500), place
@@ -462,8 +500,9 @@ async def test_lists_show_ones_own_account_alone(coordinator: Coordinator, admin
     async def text(path: str) -> str:
         return (await mine.get(path)).expect(200).text
 
-    assert other.project["id"] not in await text("/api/projects/-/builds")
-    assert house.project["id"] in await text("/api/projects/-/builds")
+    for path in ("/api/projects/-/builds", "/api/overview"):
+        assert other.project["id"] not in await text(path)
+        assert house.project["id"] in await text(path)
     images = json.loads(await text("/api/docker-images"))
     assert [image["slug"] for image in images] == ["acme-image", "everybodys"]
     assert "agent of other" not in await text("/api/agents")
@@ -809,6 +848,7 @@ WITHOUT_TOKEN = {
     ("GET", "/api/openapi.json"),
     ("GET", "/api/docs"),
     ("POST", "/login"),
+    ("POST", "/api/v1/auth/login"),
     ("POST", "/logout"),
     ("GET", "/login"),
     ("GET", "/"),

@@ -139,6 +139,22 @@ async def test_a_held_build_can_be_cancelled_and_its_retry_by_a_developer_is_hel
     assert by_maintainer["state"] == "queued"
 
 
+async def test_a_forks_build_is_not_started_by_a_developer_over_the_build_execution_api(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    await pull(hook, repository, fork=True)
+    build = await only_build(hook)
+    tenant = {"X-Tenant-ID": hook.project["accountId"]}
+    path = f"/api/v1/builds/{build['id']}/start"
+    developer = await coordinator.admin.new_token(role="developer", account="default")
+    refused = (await developer.call("POST", path, headers=tenant)).expect(403)
+    assert "a maintainer starts it" in refused.json["error"]
+    assert (await only_build(hook))["state"] == "held"
+    maintainer = await coordinator.admin.new_token(role="maintainer", account="default")
+    (await maintainer.call("POST", path, headers=tenant)).expect(200)
+    assert (await only_build(hook))["state"] == "queued"
+
+
 async def test_a_forks_caches_are_its_own(
     coordinator: Coordinator, repository: Repository, hook: Hook
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from coordinator.api.context import BUILD_LOGS, MODULES
+from coordinator.api.context import MODULES, WHOLE_LOGS
 from coordinator.api.operations import add_operations, operation
 from coordinator.api.steps import UNTRUSTED
 from coordinator.domain.lifecycle import BuildState
@@ -180,7 +180,7 @@ def _artifact(name: str, artifact: Artifact) -> BuildArtifact:
 )
 async def get_build_logs(request: web.Request, principal: Principal) -> web.StreamResponse:
     """Of all steps in order, each below a heading; of a running build what there is so far."""
-    logs, build_id = request.app[BUILD_LOGS], request.match_info["build_id"]
+    logs, build_id = request.app[WHOLE_LOGS], request.match_info["build_id"]
     await request.app[MODULES].get(principal, build_id)
     opened = await logs.open(principal, build_id)
     response = web.StreamResponse(headers=UNTRUSTED)

@@ -1,0 +1,123 @@
+"""When will a build be done? From history and the graph."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from coordinator.domain.estimates import History, estimated_end, progress_of
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Step
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def step(
+    name: str,
+    *depends_on: str,
+    state: StepState = StepState.BLOCKED,
+    running_for: int | None = None,
+    run_on: tuple[str, ...] = ("success",),
+) -> Step:
+    return Step(
+        id=f"id of {name}",
+        build_id="b",
+        project_id="p",
+        account_id="a",
+        position=0,
+        name=name,
+        state=StepState.RUNNING if running_for is not None else state,
+        definition={"runOn": list(run_on)},
+        depends_on=depends_on,
+        labels={},
+        epoch=0,
+        attempt=0,
+        lost_count=0,
+        holder=None,
+        lease_seconds=None,
+        started_at=None if running_for is None else NOW - timedelta(seconds=running_for),
+    )
+
+
+def took(**seconds: int | list[int]) -> History:
+    return {
+        name: [timedelta(seconds=one) for one in (given if isinstance(given, list) else [given])]
+        for name, given in seconds.items()
+    }
+
+
+def left(steps: list[Step], history: History) -> float | None:
+    end = estimated_end(steps, history, NOW)
+    return None if end is None else (end - NOW).total_seconds()
+
+
+def test_a_chain_takes_as_long_as_its_steps_together() -> None:
+    steps = [step("a", state=StepState.READY), step("b", "a"), step("c", "b")]
+    assert left(steps, took(a=10, b=20, c=30)) == 60
+
+
+def test_side_by_side_the_longest_way_counts() -> None:
+    steps = [
+        step("a", state=StepState.READY),
+        step("short", "a"),
+        step("long", "a"),
+        step("end", "short", "long"),
+    ]
+    assert left(steps, took(a=10, short=5, long=100, end=1)) == 111
+
+
+def test_what_a_running_step_has_used_is_taken_off() -> None:
+    steps = [step("a", running_for=7), step("b", "a")]
+    assert left(steps, took(a=10, b=20)) == 23
+
+
+def test_a_step_that_takes_longer_than_usual_is_expected_to_end_now() -> None:
+    steps = [step("a", running_for=700), step("b", "a")]
+    assert left(steps, took(a=10, b=20)) == 20
+
+
+def test_finished_steps_count_no_more() -> None:
+    steps = [step("a", state=StepState.SUCCEEDED), step("b", "a", state=StepState.READY)]
+    assert left(steps, took(b=20)) == 20
+
+
+def test_the_median_of_what_a_step_took_is_what_it_usually_takes() -> None:
+    steps = [step("a", state=StepState.READY)]
+    assert left(steps, took(a=[10, 500, 12])) == 12
+    assert left(steps, took(a=[10, 20])) == 15
+
+
+@pytest.mark.parametrize("history", [took(), took(a=10), took(b=10)])
+def test_without_history_of_a_step_there_is_no_estimate(history: History) -> None:
+    assert left([step("a", state=StepState.READY), step("b", "a")], history) is None
+
+
+def test_nothing_left_has_no_estimate() -> None:
+    assert left([], took(a=1)) is None
+    assert left([step("a", state=StepState.FAILED), step("b", "a")], took(a=1, b=1)) is None
+
+
+def test_steps_that_wait_for_a_failure_are_left_out_until_there_is_one() -> None:
+    mourner = step("mourn", "a", run_on=("failure",))
+    after = step("after mourning", "mourn")
+    running = [step("a", running_for=0), mourner, after]
+    assert left(running, took(a=10)) == 10
+    failed = [step("a", state=StepState.FAILED), mourner, after]
+    history = {**took(mourn=3), "after mourning": [timedelta(seconds=4)]}
+    assert left(failed, history) == 7, "once it failed, they run"
+
+
+def test_a_long_chain_is_worked_out() -> None:
+    names = [f"s{n}" for n in range(200)]
+    steps = [step("s0", state=StepState.READY)]
+    steps += [step(name, before) for before, name in pairwise(names)]
+    assert left(steps, {name: [timedelta(seconds=1)] for name in names}) == 200
+
+
+def test_progress_counts_the_steps_that_have_ended() -> None:
+    states = [StepState.SUCCEEDED, StepState.SKIPPED, StepState.RUNNING]
+    progress = progress_of([step(f"s{n}", state=state) for n, state in enumerate(states)])
+    assert (progress.current_step, progress.total_steps, progress.percentage) == (2, 3, 66)
+    assert progress_of([]).percentage == 0
