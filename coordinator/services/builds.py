@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.deliveries import is_ref
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
@@ -33,6 +31,7 @@ from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
 

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.image_builds import ImagePlan, ImageRequest
 from coordinator.domain.image_builds.deployment_status import deployment_status
@@ -41,6 +39,7 @@ from coordinator.services.source_builds import (
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import image_builds as stored
 from coordinator.storage import secrets as stored_secrets
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema import Triggers, Workflow
 from pipelines_schema.contract import Capability

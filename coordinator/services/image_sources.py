@@ -6,8 +6,6 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid
 from coordinator.domain.image_builds import (
     ImagePlan,
@@ -23,6 +21,7 @@ from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.storage import image_builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 
 
 @dataclass(slots=True)

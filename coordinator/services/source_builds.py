@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import NotFound
 from coordinator.domain.image_builds import ImagePlan, ImageRequest, build_failure
 from coordinator.domain.image_builds.records import IMAGE_STEP, ImageBuildRecord
@@ -22,6 +20,7 @@ from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.services.image_sources import ImageSources
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import image_builds as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import ImageBuild, Triggers, Workflow
 from pipelines_schema import Step as WorkflowStep
 

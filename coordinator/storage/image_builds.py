@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.image_builds.records import Deployment, ImageBuildRecord
 from coordinator.domain.lifecycle import FINISHED_BUILD
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import builds, deployments, image_builds, image_projects
 

@@ -124,13 +124,14 @@ def package_index(buildkit: TestEngine, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("index")
     for name, version in PACKAGES.items():
         write_wheel(folder / "simple", name, version)
-    shown = in_engine_network(["ip", "-4", "-o", "addr", "show", "docker0"])
+    record = private.engine_places().record
+    shown = in_engine_network(record, ["ip", "-4", "-o", "addr", "show", "docker0"])
     found = re.search(r"inet ([0-9.]+)/", shown)
     assert found is not None, shown
     port = str(20_000 + secrets.randbelow(20_000))
     serve = [sys.executable, "-u", "-m", "http.server", port, "--directory", str(folder)]
     with subprocess.Popen(
-        [*entering(), *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*entering(record), *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         assert server.stdout is not None
         assert "Serving" in server.stdout.readline()
@@ -254,7 +255,10 @@ def test_the_documents_curl_examples_build_and_deploy(pushrod: Pushrod, tmp_path
         lambda: shell(pushrod, DOCUMENTED_STATUS, tmp_path, **look), "SUCCEEDED", "FAILED"
     )
     assert ended["status"] == "SUCCEEDED", ended
-    assert Registry(host=OWN, asks=False).digest(build["image"]) == ended["digest"]
+    assert (
+        Registry(host=OWN, asks=False, record=private.engine_places().record).digest(build["image"])
+        == ended["digest"]
+    )
 
     deployment = shell(pushrod, DOCUMENTED_DEPLOY, tmp_path)
     of_build = pushrod.api.get(f"/api/builds/{deployment['build_id']}")

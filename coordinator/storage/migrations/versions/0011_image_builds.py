@@ -1,6 +1,6 @@
 """image builds from source files, and deployments of images
 
-To be renumbered, with `down_revision` and migrate.HEAD, where another 0010 is merged first.
+To be renumbered, with `down_revision` and migrate.HEAD, where another 0011 is merged first.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
