@@ -125,6 +125,7 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         step_name=spec.name,
         image=spec.image,
         script=spec.script,
+        own_command=spec.own_command,
         env=spec.env,
         secrets=spec.secrets,
         registries=spec.registries,
@@ -189,6 +190,11 @@ class StepRun:
     @property
     def lease(self) -> LeaseRef:
         return self._entry.lease
+
+    @property
+    def is_endless(self) -> bool:
+        """A program that is not expected to end by itself."""
+        return self._entry.spec.own_command
 
     def cancel(self) -> None:
         """The coordinator wants it cancelled: kill the script, report what there is."""

@@ -45,6 +45,8 @@ from pipelines_schema.contract import (
 logger = logging.getLogger(__name__)
 
 SUPERSEDED_POLL_SECONDS = 2.0
+IMAGE_CAPABILITIES = [Capability.IMAGE_BUILDS.value, Capability.OWN_COMMANDS.value]
+"""An engine that builds images runs them, too."""
 QUICK_ANSWER_SECONDS = 0.2
 """A poll that is answered sooner, with nothing in the answer, is followed by a pause."""
 
@@ -111,9 +113,15 @@ class Agent:
                     await self._engine.close()
 
     def begin_drain(self) -> None:
-        """Take no more work; `run` returns when the running steps have been reported."""
+        """Take no more work; `run` returns when the running steps have been reported.
+
+        What runs for as long as nobody stops it is given back, to run elsewhere.
+        """
         if not self._draining.is_set():
             logger.info("draining: %d steps are still running", len(self._leases))
+            for work in self._leases:
+                if work.is_endless:
+                    work.stop()
         self._draining.set()
         self._look_again()
 
@@ -351,7 +359,7 @@ class Agent:
             free=self._free_slots(free_bytes),
             leases=self._leases.refs(),
             disk={"freeBytes": free_bytes, "totalBytes": disk.f_blocks * disk.f_frsize},
-            capabilities=[Capability.IMAGE_BUILDS] if self._engine.builds_images else [],
+            capabilities=IMAGE_CAPABILITIES if self._engine.builds_images else [],
             warm=self._sources.warm(),
             seen=self._seen,
         )

@@ -38,6 +38,7 @@ from coordinator.api.context import (
     CREDENTIALS,
     DELETIONS,
     DELIVERIES,
+    DEPLOYMENTS,
     DISPATCH,
     GIT,
     HELD_BUILDS,
@@ -49,6 +50,7 @@ from coordinator.api.context import (
     REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
+    SOURCE_BUILDS,
     SOURCE_PARTS,
     USERS,
     WHOLE_LOGS,
@@ -58,6 +60,7 @@ from coordinator.api.dialects import (
     build_execution_rules,
     build_server,
     build_synthesis,
+    image_builds,
 )
 from coordinator.api.middleware import answer_errors
 from coordinator.api.tracing import trace_requests
@@ -76,10 +79,12 @@ from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
 from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
+from coordinator.services.deployments import Deployments
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.housekeeping import Housekeeping
+from coordinator.services.image_sources import ImageSources
 from coordinator.services.ingest import Ingest
 from coordinator.services.keys import load_keys
 from coordinator.services.lfs import Lfs
@@ -91,6 +96,7 @@ from coordinator.services.projects import Projects
 from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_builds import SourceBuilds
 from coordinator.services.source_parts import SourceParts
 from coordinator.services.users import Users
 from coordinator.services.whole_logs import WholeLogs
@@ -139,6 +145,8 @@ class Services:
     lfs: Lfs
     source_parts: SourceParts
     git: GitHttpBackend
+    source_builds: SourceBuilds
+    deployments: Deployments
 
 
 async def run_coordinator(
@@ -219,7 +227,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
         runner = Runner(core, dispatch, logs)
         forge_source = ForgeSource(core, credentials)
-        builds = Builds(core, dispatch, forge_source)
+        builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -250,6 +258,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
                 max_processes=settings.git_processes,
                 max_input_bytes=settings.max_push_bytes,
             ),
+            source_builds=SourceBuilds(core, dispatch, sources),
+            deployments=Deployments(core, builds, sources),
         )
     finally:
         await database.close()
@@ -304,9 +314,11 @@ def make_app(services: Services) -> web.Application:
     app[HELD_BUILDS] = services.held_builds
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
+    app[SOURCE_BUILDS] = services.source_builds
+    app[DEPLOYMENTS] = services.deployments
     app.on_response_prepare.append(_harden)
     app.router.add_get("/healthz", _health)
-    dialects = (build_server, build_execution, build_synthesis)
+    dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (deliveries, git, lfs, overview, steps, webhooks)
     of_agents = (agents, runner, source_parts)

@@ -76,6 +76,16 @@ class Repositories(Protocol):
         """Those of the paths that are folders at that commit; a submodule is one."""
         ...
 
+    async def store_files(
+        self, project_id: str, files: Mapping[str, str], *, name: str, message: str
+    ) -> str:
+        """Keep files as a commit without parents, under a ref that nobody is shown; its full sha.
+
+        The same files and message are always the same commit. A file that begins with `#!` is
+        executable.
+        """
+        ...
+
     async def default_branch(self, project_id: str) -> str | None:
         """The short name of the branch that HEAD names; None where that has no commit yet."""
         ...

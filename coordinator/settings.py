@@ -14,10 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
 from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
 
 MAX_PORT = 65_535
+IMAGE_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
+MIRROR = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?$"
+"""No credentials and nothing that a Dockerfile would take apart."""
 
 
 class SettingsError(Exception):
@@ -116,6 +120,47 @@ class Settings(BaseModel):
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
     )
 
+    image_registry: str = Field(
+        default="127.0.0.1:5000",
+        pattern=r"^[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*$",
+        description="HOST[:PORT][/PREFIX] that images built from source files are pushed to, as "
+        "the agents' engines reach it.",
+    )
+    image_base_python: str = Field(
+        default="python:3.11-slim",
+        pattern=IMAGE_REFERENCE,
+        description="Base image of Python programs.",
+    )
+    image_base_node: str = Field(
+        default="node:24-slim", pattern=IMAGE_REFERENCE, description="Base image of Node programs."
+    )
+    image_base_go: str = Field(
+        default="golang:1.25",
+        pattern=IMAGE_REFERENCE,
+        description="Image that Go programs are compiled in.",
+    )
+    image_base_go_run: str = Field(
+        default="gcr.io/distroless/static-debian12:nonroot",
+        pattern=IMAGE_REFERENCE,
+        description="Base image of compiled Go programs.",
+    )
+    image_base_static: str = Field(
+        default="busybox:1.37",
+        pattern=IMAGE_REFERENCE,
+        description="Base image of files that are only served; it has busybox.",
+    )
+    image_pip_index_url: str | None = Field(
+        default=None,
+        pattern=MIRROR,
+        description="Package index that pip uses in image builds; without a password, which "
+        "anybody could read in the image.",
+    )
+    image_npm_registry: str | None = Field(
+        default=None, pattern=MIRROR, description="Registry that npm uses in image builds."
+    )
+    image_go_proxy: str | None = Field(
+        default=None, pattern=MIRROR, description="Module proxy that go uses in image builds."
+    )
     insecure_registries: str = Field(
         default="",
         description="Registries that images are pushed to by plain http or by https unchecked: "
@@ -150,6 +195,24 @@ class Settings(BaseModel):
             http=self.allow_http_repositories,
             file=self.allow_file_repositories,
             private_addresses=self.allow_private_addresses,
+        )
+
+    @property
+    def image_bases(self) -> Bases:
+        return Bases(
+            python=self.image_base_python,
+            node=self.image_base_node,
+            go=self.image_base_go,
+            go_run=self.image_base_go_run,
+            static=self.image_base_static,
+        )
+
+    @property
+    def package_mirrors(self) -> Mirrors:
+        return Mirrors(
+            pip_index_url=self.image_pip_index_url,
+            npm_registry=self.image_npm_registry,
+            go_proxy=self.image_go_proxy,
         )
 
     @property

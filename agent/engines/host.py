@@ -159,6 +159,8 @@ def _unenforced(request: StepRequest) -> list[str]:
 
 def refusal(request: StepRequest) -> str | None:
     """Why this step can't be run by any shell, or None."""
+    if request.own_command:
+        return "The step runs an image, which the host engine can't: it needs an agent on BuildKit."
     if "\0" in request.script:
         line = request.script[: request.script.index("\0")].count("\n") + 1
         return f"The script has a NUL byte on line {line}; remove it."

@@ -44,6 +44,9 @@ class StepRequest:
     image: str | None
     """Image reference. The host engine ignores it; the BuildKit engine refuses None."""
     script: str
+    own_command: bool = False
+    """Run what the image itself starts with, by its own user in its own folder, instead of
+    `script`; with no workspace and no outputs. The host engine refuses it."""
     env: Mapping[str, str]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Given to the script as variables, and as files in the folder PUSHROD_SECRETS names."""

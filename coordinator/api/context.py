@@ -13,6 +13,7 @@ from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
 from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
+from coordinator.services.deployments import Deployments
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.ingest import Ingest
@@ -23,6 +24,7 @@ from coordinator.services.projects import Projects
 from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
+from coordinator.services.source_builds import SourceBuilds
 from coordinator.services.source_parts import SourceParts
 from coordinator.services.users import Users
 from coordinator.services.whole_logs import WholeLogs
@@ -47,5 +49,7 @@ SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
+SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)
+DEPLOYMENTS = web.AppKey("deployments", Deployments)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)

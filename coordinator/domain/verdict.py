@@ -25,6 +25,7 @@ class RetryPolicy:
     max: int
     on: Collection[str]
     """Of `lost`, `timeout`, `failure`."""
+    max_lost: int = MAX_LOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def judge(
     if end.status is Completion.SUCCESS:
         return Verdict(event=StepEvent.SUCCEED, attempt=AttemptState.SUCCEEDED, reason=None)
     if end.reason is CompletionReason.LOST:
-        return _judge_lost(lost_count)
+        return _judge_lost(lost_count, retries.max_lost)
     tries_used = attempt_number - lost_count
     cause = "timeout" if end.reason is CompletionReason.TIMEOUT else "failure"
     again = cause in retries.on and tries_used <= retries.max
@@ -64,8 +65,8 @@ def judge(
     )
 
 
-def _judge_lost(lost_count: int) -> Verdict:
-    if lost_count + 1 >= MAX_LOST:
+def _judge_lost(lost_count: int, max_lost: int) -> Verdict:
+    if lost_count + 1 >= max_lost:
         return Verdict(
             event=StepEvent.FAIL,
             attempt=AttemptState.LOST,

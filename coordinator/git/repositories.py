@@ -23,6 +23,7 @@ from coordinator.domain.submodules import (
 )
 from coordinator.git.environment import git_environment
 from coordinator.git.process import git_process
+from coordinator.git.stored_files import store_files
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
 from pipelines_schema import MODULE_FILES
 
@@ -112,6 +113,12 @@ class HostedRepositories:
         Raises: CommitMissing.
         """
         return await asyncio.to_thread(_workflow_files, self.path(project_id), sha)
+
+    async def store_files(
+        self, project_id: str, files: Mapping[str, str], *, name: str, message: str
+    ) -> str:
+        path = self.path(project_id)
+        return await asyncio.to_thread(_store_files, path, files, name, message)
 
     async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
         """As `workflow_files`. Raises: CommitMissing."""
@@ -227,6 +234,8 @@ def opened(path: Path) -> Iterator[pygit2.Repository]:
 
     # As git's safe.directory: the operator named this folder, whoever owns it.
     pygit2.settings.owner_validation = False
+    # What a build is made of must be there after a power cut, as the build itself is.
+    pygit2.settings.enable_fsync_gitdir(True)
     if not path.is_dir():
         raise RepositoryMissing(path.stem)
     repository = pygit2.Repository(str(path))
@@ -261,6 +270,11 @@ def _values_of_ref(path: Path, ref: str, old: str | None, new: str) -> list[str]
                 if str(entry.oid_old) == before:
                     return values[::-1] if len(values) <= MAX_VALUES_AT_ONCE else [new]
         return [new]
+
+
+def _store_files(path: Path, files: Mapping[str, str], name: str, message: str) -> str:
+    with opened(path) as repository:
+        return store_files(repository, files, ref=OWN_REFS + name, message=message)
 
 
 def _default_branch(path: Path) -> str | None:

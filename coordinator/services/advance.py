@@ -17,7 +17,7 @@ from coordinator.domain.lifecycle import (
 )
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.roll_up import settle, step_view
-from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
+from coordinator.domain.verdict import MAX_LOST, AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
@@ -93,7 +93,11 @@ async def end_attempt(
         end,
         attempt_number=attempt.number,
         lost_count=step.lost_count,
-        retries=RetryPolicy(max=retries["max"], on=frozenset(retries["on"])),
+        retries=RetryPolicy(
+            max=retries["max"],
+            on=frozenset(retries["on"]),
+            max_lost=retries.get("maxLost", MAX_LOST),
+        ),
         cancel_requested_by=step.cancel_requested_by,
     )
     await stored.end_attempt(

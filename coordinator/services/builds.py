@@ -224,11 +224,7 @@ class Builds:
             build = await stored.find_build(connection, build_id)
             if build is None or build.state in FINISHED_BUILD:
                 raise Conflict("this build has finished already")
-            for step in await stored.steps_of_build(connection, build_id):
-                await self._cancel_step(connection, step, principal)
-            reason, now = f"cancelled by {principal.name}", self.core.now()
-            await stored.update_build(connection, build_id, now=now, reason=reason)
-            await advance.settle_build(self.core, connection, build_id)
+            await cancel_build(self.core, connection, build_id, by=principal.name)
             await self._audit(connection, "build.cancelled", principal, build)
             cancelled = await stored.find_build(connection, build_id)
             return cancelled or build
@@ -238,22 +234,6 @@ class Builds:
             self.dispatch.cancelled(build_id)
 
         return await self.core.database.write(cancel, committed=committed)
-
-    async def _cancel_step(
-        self, connection: AsyncConnection, step: Step, principal: Principal
-    ) -> None:
-        if step.state in FINISHED_STEP:
-            return
-        if step.state is StepState.RUNNING:
-            await stored.update_step(connection, step.id, cancel_requested_by=principal.name)
-            return
-        await advance.move_step(
-            self.core,
-            connection,
-            step,
-            StepEvent.CANCEL,
-            reason=f"cancelled by {principal.name}",
-        )
 
     async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Let a held build go. Raises IllegalTransition for one that is not held."""
@@ -301,6 +281,8 @@ class Builds:
         old, steps = await self.get(principal, project.id, build_id)
         if old.state not in FINISHED_BUILD:
             raise Conflict("this build has not finished yet: cancel it or wait")
+        if any(step.definition.get("ownCommand") for step in steps):
+            raise Conflict("this build is a deployment: deploy it again by POST /api/deploy")
         if not steps and not old.problems:
             raise Conflict("this build never had steps: push or redeliver to try again")
         wanted = redraft(old, steps, project, self.core.now())
@@ -355,6 +337,22 @@ class Builds:
             number=build.number,
             **details,
         )
+
+
+async def cancel_build(core: Core, connection: AsyncConnection, build_id: str, *, by: str) -> None:
+    """End what isn't handed out; ask for the end of what runs. The dispatch is to be told once
+    this is committed."""
+    for step in await stored.steps_of_build(connection, build_id):
+        if step.state in FINISHED_STEP:
+            continue
+        if step.state is StepState.RUNNING:
+            await stored.update_step(connection, step.id, cancel_requested_by=by)
+        else:
+            reason = f"cancelled by {by}"
+            await advance.move_step(core, connection, step, StepEvent.CANCEL, reason=reason)
+    reason, now = f"cancelled by {by}", core.now()
+    await stored.update_build(connection, build_id, now=now, reason=reason)
+    await advance.settle_build(core, connection, build_id)
 
 
 def _with_params(workflow: Workflow, origin: Origin) -> Origin:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ from coordinator.domain.verdict import AttemptEnd
 from coordinator.ports import LogDigest
 from coordinator.services import advance, caches
 from coordinator.services.core import Core
+from coordinator.services.deployments import retire_older
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.image_builds import FOR_BUILDKIT, build_spec, built_images
 from coordinator.services.logs import Logs
@@ -56,6 +57,13 @@ CLAIM_GRACE_SECONDS = 60.0
 """What a worker without leases gets beyond the step's timeout, to fetch and report."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    step: Step
+    retired: Sequence[str] = ()
+    """Builds of the deployments that this one replaces."""
+
+
 @dataclass(slots=True)
 class Runner:
     core: Core
@@ -68,19 +76,19 @@ class Runner:
     async def accept(self, principal: Principal, step_id: str, epoch: int) -> StepSpec:
         """The agent takes its offer. Repeated, it is answered the same. Raises StaleEpoch."""
 
-        async def accept(connection: AsyncConnection) -> Step:
+        async def accept(connection: AsyncConnection) -> _Begun:
             step = await self._find(connection, principal, step_id)
             if step.epoch != epoch or step.holder != principal.holder:
                 raise StaleEpoch
             if step.state is StepState.RUNNING:
-                return step
+                return _Begun(step=step)
             if step.state is not StepState.OFFERED:
                 raise StaleEpoch
             lease = self.core.settings.lease_seconds
             return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
 
-        step = await self.core.database.write(accept, committed=self._begun)
-        return await self._spec(step, principal)
+        begun = await self.core.database.write(accept, committed=self._begun)
+        return await self._spec(begun.step, principal)
 
     async def claim(self, principal: Principal, step_id: str) -> str:
         """The bash script of a ready step; getting it is the claim.
@@ -88,10 +96,15 @@ class Runner:
         Repeated by the claimant it is the same script. Raises Conflict for any other step.
         """
 
-        async def claim(connection: AsyncConnection) -> Step:
+        async def claim(connection: AsyncConnection) -> _Begun:
             step = await self._find(connection, principal, step_id)
+            if step.definition.get("ownCommand"):
+                raise Conflict(
+                    f"step {step.name!r} runs an image by its own command: it needs an agent on "
+                    "BuildKit"
+                )
             if step.state is StepState.RUNNING and step.holder == principal.holder:
-                return step
+                return _Begun(step=step)
             if step.definition.get("build"):
                 raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
             lease = float(step.definition["timeoutSeconds"]) + CLAIM_GRACE_SECONDS
@@ -107,8 +120,8 @@ class Runner:
             step = await self._find(connection, principal, step_id)
             return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
 
-        step = await self.core.database.write(claim, committed=self._begun)
-        return bash_script(await self._spec(step, principal), self.core.public_url)
+        begun = await self.core.database.write(claim, committed=self._begun)
+        return bash_script(await self._spec(begun.step, principal), self.core.public_url)
 
     async def _refusal(self, connection: AsyncConnection, step: Step) -> Conflict:
         if step.state is StepState.BLOCKED:
@@ -130,7 +143,7 @@ class Runner:
         event: StepEvent,
         principal: Principal,
         lease_seconds: float,
-    ) -> Step:
+    ) -> _Begun:
         attempt = Attempt(
             step_id=step.id,
             epoch=step.epoch,
@@ -159,9 +172,14 @@ class Runner:
             images=None,
         )
         await advance.begin_build(self.core, connection, step.build_id)
-        return await self._find(connection, principal, step.id)
+        retired = await retire_older(self.core, connection, step)
+        return _Begun(step=await self._find(connection, principal, step.id), retired=retired)
 
-    def _begun(self, step: Step) -> None:
+    def _begun(self, begun: _Begun) -> None:
+        step = begun.step
+        for build_id in begun.retired:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.cancelled(build_id)
         self.dispatch.register(step, step.epoch, step.holder or "", running=True)
         self.core.news.publish(build_topic(step.build_id))
 
@@ -201,7 +219,8 @@ class Runner:
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else definition.get("secrets", [])
         source = None
-        if build.commit_hash is not None:
+        own_command = bool(definition.get("ownCommand"))
+        if build.commit_hash is not None and not own_command:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
             source = SourceSpec(url=url, commit=build.commit_hash)
         return StepSpec(
@@ -214,6 +233,7 @@ class Runner:
             project_id=project.id,
             image=image,
             script=substituted(definition["script"], known),
+            own_command=own_command,
             build=build_spec(
                 self.core, step, build, await caches.namespace(connection, build, step), known
             ),

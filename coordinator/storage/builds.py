@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from coordinator.domain.scheduling import ReadyStep
 from coordinator.storage.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
-from coordinator.storage.tables import artifacts, attempts, builds, steps
+from coordinator.storage.tables import artifacts, attempts, builds, deployments, image_builds, steps
 
 _build = reader(Build, state=BuildState)
 _read_counted = reader(Counted)
@@ -82,7 +82,8 @@ async def _counted(connection: AsyncConnection, build_id: str) -> Counted | None
 
 
 async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
-    """With its steps, attempts and artifacts; retries of it lose their link. Whether it was there.
+    """With its steps, attempts and artifacts, and the deployment it is; retries of it lose their
+    link. Whether it was there.
 
     Logs and blobs are in the object store, where nothing here reaches.
     """
@@ -90,6 +91,8 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     await connection.execute(
         builds.update().where(builds.c.retry_of == build_id).values(retry_of=None)
     )
+    for table in (deployments, image_builds):
+        await connection.execute(table.delete().where(table.c.build_id == build_id))
     its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
     for table in (artifacts, attempts):
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
@@ -102,6 +105,21 @@ async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
     query = sa.select(*columns(Step, steps)).where(steps.c.id == step_id)
     row = (await connection.execute(query)).first()
     return _step(row) if row else None
+
+
+async def steps_of_builds(
+    connection: AsyncConnection, build_ids: Collection[str]
+) -> Mapping[str, Sequence[Step]]:
+    """By build; those of a build in their order."""
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(steps.c.build_id.in_(build_ids))
+        .order_by(steps.c.build_id, steps.c.position)
+    )
+    found: dict[str, list[Step]] = {build_id: [] for build_id in build_ids}
+    for row in await connection.execute(query):
+        found[row.build_id].append(_step(row))
+    return found
 
 
 async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence[Step]:

@@ -471,3 +471,44 @@ audit_counts = sa.Table(
     sa.Column("entries", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+
+image_projects = sa.Table(
+    "image_projects",
+    metadata,
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("image_name", sa.Text, primary_key=True),
+    _to("projects"),
+)
+
+image_builds = sa.Table(
+    "image_builds",
+    metadata,
+    sa.Column("id", sa.String(50), primary_key=True),
+    _to("builds"),
+    _to("accounts"),
+    sa.Column("agent_name", sa.Text, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("language", sa.Text, nullable=False),
+    sa.Column("entry_point", sa.Text),
+    sa.Column("framework", sa.Text),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("build_id"),
+)
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("id", sa.String(50), primary_key=True),
+    _to("builds"),
+    sa.Column("image_build_id", sa.String(50), sa.ForeignKey("image_builds.id")),
+    _to("accounts"),
+    sa.Column("agent_name", sa.Text, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("llm_configs", sa.JSON, nullable=False),
+    sa.Column("replaced_by", sa.String(50)),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("build_id"),
+    sa.Index("ix_deployments_account_id_agent_name", "account_id", "agent_name"),
+    sa.Index("ix_deployments_account_id_created_at", "account_id", "created_at"),
+    sa.Index("ix_deployments_created_at", "created_at"),
+)

@@ -76,6 +76,8 @@ class Capability(StrEnum):
     """What some agents' engines can do and others' can't."""
 
     IMAGE_BUILDS = "imageBuilds"
+    OWN_COMMANDS = "ownCommands"
+    """Runs an image by its own command."""
 
 
 class LeaseRef(WireModel):
@@ -245,6 +247,9 @@ class StepSpec(WireModel):
     image: str | None = None
     """Image reference, resolved from the slug; the host engine ignores it."""
     script: str
+    own_command: bool = False
+    """Run what `image` itself starts with, instead of `script`, which is empty then. There is no
+    workspace."""
     build: ImageBuildSpec | None = None
     """The image to build instead of running `script`, which is empty then."""
     registries: list[RegistryLogin] = Field(default=[], repr=False)

@@ -121,7 +121,7 @@ class Api:
 
     def _json(self, method: str, path: str, body: object) -> Any:
         status, answer, _ = self.request(method, path, body)
-        assert status in (200, 201), f"{method} {path}: {status} {answer[:500]!r}"
+        assert status in (200, 201, 202), f"{method} {path}: {status} {answer[:500]!r}"
         return json.loads(answer)
 
     def builds(self, project_id: str = "-") -> list[dict[str, Any]]:
@@ -190,6 +190,8 @@ class Pushrod:
 
     folder: Path
     engine: str = "host"
+    settings: str = ""
+    """Of the coordinator, as TOML."""
     agents: dict[str, Process] = field(default_factory=dict)
     coordinator: Process = field(init=False)
     api: Api = field(init=False)
@@ -199,12 +201,16 @@ class Pushrod:
         return self.folder / "coordinator"
 
     def start_coordinator(self, listen: str = "127.0.0.1:0") -> None:
+        config = self.folder / "coordinator.toml"
+        config.write_text(self.settings)
         self.coordinator = Process(
             "coordinator",
             "--data",
             str(self.data),
             "--listen",
             listen,
+            "--config",
+            str(config),
             log=self.folder / "coordinator.log",
         )
         url = self.coordinator.start(READY.pattern)
@@ -345,9 +351,11 @@ class Repository:
 
 
 @contextmanager
-def running(folder: Path, engine: str = "host", *, agents: int = 1) -> Iterator[Pushrod]:
+def running(
+    folder: Path, engine: str = "host", *, agents: int = 1, settings: str = ""
+) -> Iterator[Pushrod]:
     folder.mkdir(parents=True, exist_ok=True)
-    pushrod = Pushrod(folder, engine)
+    pushrod = Pushrod(folder, engine, settings)
     pushrod.start_coordinator()
     try:
         for number in range(agents):

@@ -59,6 +59,7 @@ class House:
     """The spec of a step that has ended, with an artifact and a log."""
     agent: AgentCaller
     maintainer: Caller
+    deployment: dict[str, Any]
 
     def fill(self, path: str) -> str:
         return path.format(
@@ -70,6 +71,8 @@ class House:
             running=self.running["stepId"],
             ready=self.ready_id,
             done=self.done["stepId"],
+            deployment=self.deployment["id"],
+            image_build=self.deployment["build_id"],
         )
 
 
@@ -89,7 +92,9 @@ async def furnish(admin: Caller, account: str) -> House:
     ready_id = next(s["id"] for s in build["steps"] if s["id"] != running["stepId"])
     image = {"slug": f"{account}-image", "imageUrl": "docker://debian"}
     (await maintainer.post("/api/docker-images", image)).expect(201)
+    deployment = await maintainer.post("/api/deploy", DEPLOYMENT)
     return House(
+        deployment=deployment.expect(202).json,
         project=project,
         workflow_id=workflow_id,
         running=running,
@@ -100,6 +105,8 @@ async def furnish(admin: Caller, account: str) -> House:
     )
 
 
+DEPLOYMENT = {"agent_name": "bot", "source_files": {"agent.py": "..."}}
+IMAGE_BUILD = {"name": "bot", "files": {"agent.py": "..."}}
 WORKFLOW = {"name": "ci", "steps": [step_of("x")]}
 EPOCH = {"epoch": 1, "status": "success"}
 LFS_BATCH = {"operation": "upload", "objects": []}
@@ -142,6 +149,9 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}/secrets", None),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
+    ("GET", "/api/builds/{image_build}", None),
+    ("GET", "/api/deploy/{deployment}", None),
+    ("POST", "/api/deploy/{deployment}/stop", {}),
     ("GET", "/api/build_synthesis/status/{build}", None),
     ("GET", "/api/build_synthesis/logs/{build}", None),
     ("GET", "/api/v1/builds/{build}", None),
@@ -191,6 +201,9 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
         "attempts",
         "artifacts",
         "images",
+        "image_projects",
+        "image_builds",
+        "deployments",
         "registry_logins",
     )
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
@@ -239,6 +252,9 @@ async def test_nobody_gets_nothing(coordinator: Coordinator, admin: Caller) -> N
         ("GET", "/api/docker-images", None),
         ("POST", "/api/docker-images", {"slug": "x", "imageUrl": "x"}),
         ("GET", "/api/audit-logs", None),
+        ("POST", "/api/builds", IMAGE_BUILD),
+        ("POST", "/api/deploy", DEPLOYMENT),
+        ("GET", "/api/deploy", None),
         ("GET", "/api/tokens", None),
         ("POST", "/api/tokens", {"name": "x"}),
         ("DELETE", "/api/tokens/x", None),
@@ -358,6 +374,12 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
+    ("GET", "/api/builds/{image_build}", None, "viewer developer maintainer"),
+    ("GET", "/api/deploy/{deployment}", None, "viewer developer maintainer"),
+    ("GET", "/api/deploy", None, "viewer developer maintainer"),
+    ("POST", "/api/builds", {}, "developer maintainer"),
+    ("POST", "/api/deploy", {}, "developer maintainer"),
+    ("POST", "/api/deploy/{deployment}/stop", {}, "developer maintainer"),
     ("GET", "/api/v1/builds", None, "viewer developer maintainer"),
     ("POST", "/api/v1/builds", {}, "developer maintainer"),
     ("GET", "/api/v1/builds/{done_build}", None, "viewer developer maintainer"),
@@ -515,7 +537,9 @@ async def test_lists_show_ones_own_account_alone(coordinator: Coordinator, admin
     assert tokens
     assert {token["accountId"] for token in tokens} == {account_id}
     total = json.loads(await text("/api/projects/-/builds"))["pagination"]["total"]
-    assert total == 2
+    assert total == 3
+    deployments = json.loads(await text("/api/deploy"))
+    assert [one["id"] for one in deployments] == [house.deployment["id"]]
 
 
 async def test_nobody_makes_a_token_of_more_rights_than_the_own(admin: Caller) -> None:
@@ -869,6 +893,7 @@ def test_every_route_is_walked_by_the_tests_above() -> None:
     assert len(app.router.routes()) > len(WITHOUT_TOKEN)
     sample = "11111111-1111-1111-1111-111111111111"
     fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
+    fields += ("deployment", "image_build")
     walked = [
         (method, path.format(**dict.fromkeys(fields, sample)).partition("?")[0])
         for method, path, *_ in [*WITH_IDS, *ALLOWED]

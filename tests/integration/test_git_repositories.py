@@ -284,3 +284,23 @@ async def test_leftovers_of_killed_processes_are_removed_and_nothing_else(
     assert await repositories.remove_leftovers(older_than_seconds=-1) == 4
     assert not list(path.rglob("*.lock"))
     assert await repositories.refs(project_id) == {"refs/heads/main": sha}
+
+
+async def test_stored_files_are_always_the_same_commit_and_nobodys_push(
+    repositories: HostedRepositories, project_id: str, repository: pygit2.Repository
+) -> None:
+    files = {"agent.py": "print('ü')\n", "bin/start": "#!/bin/sh\n", "a/b/c.txt": ""}
+    sha = await repositories.store_files(project_id, files, name="images/x", message="sources")
+    again = await repositories.store_files(
+        project_id, dict(reversed(files.items())), name="images/x", message="sources"
+    )
+    assert again == sha
+    tree = repository[sha].peel(pygit2.Tree)
+    stored = {path: (tree[path].data.decode(), tree[path].filemode) for path in files}
+    assert stored == {
+        "agent.py": ("print('ü')\n", FileMode.BLOB),
+        "bin/start": ("#!/bin/sh\n", FileMode.BLOB_EXECUTABLE),
+        "a/b/c.txt": ("", FileMode.BLOB),
+    }
+    assert await repositories.refs(project_id) == {}
+    assert str(repository.references["refs/pushrod/images/x"].target) == sha

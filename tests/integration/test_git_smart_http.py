@@ -600,3 +600,25 @@ async def test_what_git_can_do_is_told_as_git_tells_it_each_time(
             assert b"fetch=shallow wait-for-done filter" in await answer.read()
     async with aiohttp.ClientSession() as session, session.get(path) as answer:
         assert b"# service=git-upload-pack" in await answer.read()
+
+
+@pytest.mark.parametrize("version", ["0", "2"])
+async def test_hidden_commits_are_fetched_by_their_sha_and_shown_to_nobody(
+    host: GitHost, work: Path, tmp_path: Path, version: str
+) -> None:
+    project_id, url = await host.new_project()
+    await commit(work, b"hello")
+    await git(work, "push", "-q", url, "main")
+    hidden = await host.repositories.store_files(
+        project_id, {"agent.py": "1"}, name="images/x", message="sources"
+    )
+    option = f"protocol.version={version}"
+    shown = (await git(work, "-c", option, "ls-remote", url)).output
+    assert "refs/heads/main" in shown
+    assert hidden not in shown
+    await git(work, "-c", option, "fetch", "-q", "--depth=1", url, hidden)
+    assert (await git(work, "show", "FETCH_HEAD:agent.py")).output == "1"
+    refused = await try_git(work, "push", url, "HEAD:refs/pushrod/images/x")
+    assert refused.code != 0
+    assert "hidden ref" in refused.errors
+    await git(work, "-c", option, "fetch", "-q", "--depth=1", url, hidden)

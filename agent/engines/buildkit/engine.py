@@ -25,6 +25,7 @@ from agent.engines.buildkit.image_push import TagLocks, forget_stored
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import reference_problem
 from agent.engines.buildkit.orphans import kill_containers, kill_instructions
+from agent.engines.buildkit.program import run_program
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
 from agent.engines.buildkit.transport import docker_version
@@ -128,6 +129,15 @@ class BuildKitEngine:
             _refuse_impossible(request)
             client = await self._connected()
             platform = self._platform = self._platform or await _platform(client)
+            if request.own_command:
+                return await run_program(
+                    request,
+                    output,
+                    client=client,
+                    platform=platform,
+                    images=self._images,
+                    unresponsive_seconds=self._unresponsive_seconds,
+                )
             return await run_attempt(
                 request,
                 output,

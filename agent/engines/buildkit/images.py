@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.engines.buildkit.llb import ROOT, Owner
@@ -23,6 +23,9 @@ class ImageConfig:
     user: str
     """As written in the image: empty, a name or number, or two with `:` between them."""
     architecture: str
+    arguments: Sequence[str] = ()
+    """What the image starts with: its entry point and its command."""
+    directory: str = "/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ def parse_config(config: bytes) -> ImageConfig:
             environment={name: value for name, _, value in pairs},
             user=process.get("User") or "",
             architecture=document.get("architecture") or "",
+            arguments=(*(process.get("Entrypoint") or ()), *(process.get("Cmd") or ())),
+            directory=process.get("WorkingDir") or "/",
         )
     except (ValueError, AttributeError, TypeError) as error:
         raise BadImageError(

@@ -184,6 +184,9 @@ class Process:
     offline: bool = False
     """No network but loopback."""
     limits: Limits | None = None
+    secret_variables: Sequence[str] = ()
+    """Secrets given as variables of their names; the engine asks the session for them and keeps
+    them out of its history."""
     mounts: Sequence[Mount] = field(default=())
     """The first is the root filesystem."""
 
@@ -198,6 +201,8 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
     meta.user = f"{process.user.uid}:{process.user.gid}"
     if process.offline:
         message.exec.network = pb.NONE
+    for name in process.secret_variables:
+        message.exec.secretenv.add(ID=name, name=name)
     inputs: list[Output] = []
     kept = 0
     for mount in process.mounts:

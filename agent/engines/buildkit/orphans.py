@@ -11,12 +11,15 @@ from pathlib import Path
 from agent.engines.buildkit.step_graph import WRAPPER
 
 GONE_SECONDS = 5.0
+OWN_COMMAND = "PUSHROD_OWN_COMMAND=1"
+"""The variable of a program that is its image's own."""
 
 
 def kill_containers(attempt_id: str) -> None:
     """Kill the attempt's containers, and wait until they are gone. Blocking.
 
-    A container ends as a whole with its first process, which is our wrapper.
+    A container ends as a whole with its first process, which is our wrapper, or that of an image's
+    own program: all of a program's processes have the mark.
     """
     deadline = time.monotonic() + GONE_SECONDS
     while time.monotonic() < deadline:
@@ -65,15 +68,15 @@ def _kill(process: int) -> None:
 
 
 def _first_processes(attempt_id: str) -> Iterator[int]:
-    mark = b"PUSHROD_ATTEMPT_ID=" + attempt_id.encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            if WRAPPER.encode() in arguments and mark in (entry / "environ").read_bytes().split(
-                b"\0"
-            ):
-                yield int(entry.name)
-        except OSError:  # gone meanwhile, or another user's
-            continue
+    mark, own_command = f"PUSHROD_ATTEMPT_ID={attempt_id}".encode(), OWN_COMMAND.encode()
+    for process in _processes():
+        variables = _environment(process)
+        if mark in variables and (own_command in variables or _is_wrapper(process)):
+            yield process
+
+
+def _is_wrapper(process: int) -> bool:
+    try:
+        return WRAPPER.encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # gone meanwhile
+        return False

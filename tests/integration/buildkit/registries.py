@@ -65,7 +65,7 @@ class Registry:
     def _ask(self, reference: str, kind: str) -> tuple[str | None, str]:
         name, _, tag = reference.removeprefix(f"{self.host}/").rpartition(":")
         word = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
-        ended = _in_network(
+        ended = in_engine_network(
             self.record,
             [
                 *(sys.executable, "-c", ASK),
@@ -77,13 +77,13 @@ class Registry:
         return (None, "") if first.startswith("HTTP ") else (first, rest)
 
 
-def _in_network(record: Path, command: list[str]) -> str:
+def in_engine_network(record: Path, command: list[str]) -> str:
     return subprocess.run(
-        [*_entering(record), *command], check=True, capture_output=True, text=True, timeout=30
+        [*entering(record), *command], check=True, capture_output=True, text=True, timeout=30
     ).stdout
 
 
-def _entering(record: Path) -> list[str]:
+def entering(record: Path) -> list[str]:
     engine = read_record(record)
     assert engine is not None
     assert engine.init is not None
@@ -108,7 +108,7 @@ def registry_with_password(folder: Path, record: Path) -> Iterator[Registry]:
     root = EngineRoot(folder=Path(engine.packages))
     program = root.program("docker-registry")
     with subprocess.Popen(
-        [*_entering(record), str(program), "serve", str(folder / "registry.json")],
+        [*entering(record), str(program), "serve", str(folder / "registry.json")],
         env=root.environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -79,6 +79,10 @@ def test_an_impossible_variable_is_refused(env: dict[str, str]) -> None:
     assert "environment variable" in str(refusal(request(env=env)))
 
 
+def test_an_images_own_command_is_for_another_engine() -> None:
+    assert "needs an agent on BuildKit" in str(refusal(request(own_command=True, script="")))
+
+
 def test_scripts_never_run_as_root() -> None:
     with pytest.raises(ValueError, match="never run as root"):
         HostEngine(work_dir=Path("/w"), uid=0)

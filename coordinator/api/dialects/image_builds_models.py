@@ -1,0 +1,147 @@
+"""What specification 002's objects hold. What it lacks and we add stands after its own fields."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+
+from coordinator.domain.image_builds.records import DeploymentStatus
+from coordinator.domain.lifecycle import StepState
+
+BuildStatus = Literal["PENDING", "BUILDING", "SUCCEEDED", "FAILED"]
+BUILD_STATUS: Mapping[StepState, BuildStatus] = {
+    StepState.BLOCKED: "PENDING",
+    StepState.READY: "PENDING",
+    StepState.OFFERED: "PENDING",
+    StepState.RUNNING: "BUILDING",
+    StepState.SUCCEEDED: "SUCCEEDED",
+    StepState.FAILED: "FAILED",
+    StepState.CANCELLED: "FAILED",
+    StepState.SKIPPED: "FAILED",
+}
+MAX_NAME = 100
+MAX_LLM_CONFIGS_BYTES = 32 * 1024
+IMAGE = r"^(docker://)?[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
+_SECRET_WORDS = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+
+
+def _seconds(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Second = Annotated[
+    datetime,
+    PlainSerializer(_seconds, return_type=str),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""Written in UTC, to the second: `2026-02-23T10:00:00Z`."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class ImageBuildCreate(_Body):
+    name: str = Field(
+        min_length=1,
+        max_length=MAX_NAME,
+        description="Agent name (used to derive the image name)",
+    )
+    files: dict[str, str] = Field(description="Map of filename to source code content")
+    entry_point: str | None = Field(
+        None, min_length=1, description="Entry point file (auto-detected if not specified)"
+    )
+    requirements: str | None = Field(None, description="Python requirements in pip format")
+    framework: str | None = Field(
+        None, min_length=1, max_length=MAX_NAME, description="Agent framework hint"
+    )
+
+
+class ImageBuildShown(BaseModel):
+    id: str = Field(description="Build ID for polling status")
+    status: BuildStatus
+    image: str = Field(description="Deterministic image URI (available before build completes)")
+    error: str | None = Field(None, description="Why it failed")
+    created_at: Second
+    completed_at: Second | None = None
+    digest: str | None = Field(None, description="Of the pushed image: `sha256:…`")
+    language: str = Field(description="`python`, `node`, `go`, `static` or `dockerfile`")
+    entry_point: str | None = None
+    framework: str | None = None
+    build_url: str = Field(description="The build's page, with its log")
+
+
+class LlmConfig(BaseModel):
+    """What the program is told of a model. No keys: those are secrets of the agent's project."""
+
+    model_config = ConfigDict(extra="allow")
+
+    provider: str = Field(min_length=1, max_length=MAX_NAME)
+    model: str = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _without_secrets(self) -> Self:
+        for name in self.model_extra or {}:
+            if _SECRET_WORDS.search(name) and not name.endswith("_env"):
+                raise ValueError(
+                    f"{name[:100]!r} looks like a secret, which would be shown to all who may "
+                    "read the build: set it with `pushrod secret set` on the agent's project"
+                )
+        return self
+
+
+class DeploymentCreate(_Body):
+    agent_name: str = Field(min_length=1, max_length=MAX_NAME)
+    source_files: dict[str, str] | None = Field(
+        None, description="Map of filename to source code content; builds the image"
+    )
+    entry_point: str | None = Field(None, min_length=1)
+    requirements: str | None = None
+    framework: str | None = Field(None, min_length=1, max_length=MAX_NAME)
+    image: str | None = Field(
+        None, pattern=IMAGE, description="An image that there is already, instead of sources"
+    )
+    llm_configs: list[LlmConfig] = Field(
+        [], max_length=50, description="Given to the program as JSON in `LLM_CONFIGS`"
+    )
+
+    @field_validator("llm_configs")
+    @classmethod
+    def _bounded(cls, configs: list[LlmConfig]) -> list[LlmConfig]:
+        text = json.dumps([config.model_dump() for config in configs], default=str)
+        if len(text) > MAX_LLM_CONFIGS_BYTES:
+            raise ValueError(f"more than {MAX_LLM_CONFIGS_BYTES} bytes of JSON")
+        return configs
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.source_files is None) == (self.image is None):
+            raise ValueError("give either source_files or an image")
+        if self.image is not None and (self.entry_point, self.requirements) != (None, None):
+            raise ValueError("entry_point and requirements belong to source_files")
+        return self
+
+    @property
+    def configs(self) -> list[dict[str, Any]]:
+        return [config.model_dump() for config in self.llm_configs]
+
+
+class DeploymentShown(BaseModel):
+    id: str
+    agent_name: str
+    status: DeploymentStatus
+    image: str
+    build_id: str | None = Field(None, description="Of `/api/builds`, where the image is built")
+    error: str | None = None
+    created_at: Second
+    started_at: Second | None = Field(None, description="When the program was first started")
+    completed_at: Second | None = None
+    replaced_by: str | None = Field(None, description="The deployment that took its place")
+    llm_configs: list[dict[str, Any]]
+    log_url: str | None = Field(None, description="What the program writes")
+    build_url: str

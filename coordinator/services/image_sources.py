@@ -1,0 +1,129 @@
+"""Projects that hold the sources of images: found or made by the agent's name."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+
+from coordinator.domain.errors import Invalid
+from coordinator.domain.image_builds import (
+    ImagePlan,
+    ImageRequest,
+    RefusedSources,
+    plan_image,
+)
+from coordinator.domain.image_builds.image_name import image_name
+from coordinator.domain.model import Account, Project
+from coordinator.domain.permissions import Principal
+from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.services import audit
+from coordinator.services.core import Core, new_id
+from coordinator.storage import image_builds as stored
+from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
+
+
+@dataclass(slots=True)
+class ImageSources:
+    core: Core
+    _planning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One request's syntax trees at a time in our memory."""
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Two first requests of one name make one project."""
+
+    async def plan(self, account: Account, request: ImageRequest) -> ImagePlan:
+        """Raises Invalid, with every reason."""
+        settings = self.core.settings
+        try:
+            async with self._planning:
+                return await asyncio.to_thread(
+                    plan_image,
+                    request,
+                    account=account.slug,
+                    bases=settings.image_bases,
+                    mirrors=settings.package_mirrors,
+                )
+        except RefusedSources as refused:
+            raise _invalid(refused, request.files_field) from refused
+
+    def name(self, agent_name: str, *, field: str) -> str:
+        """What images of this agent are called. Raises Invalid."""
+        try:
+            return image_name(agent_name, field=field)
+        except RefusedSources as refused:
+            raise _invalid(refused) from refused
+
+    async def keep(self, project: Project, plan: ImagePlan) -> str:
+        """Store the plan's files as a commit of the project; its sha."""
+        return await self.core.repositories.store_files(
+            project.id,
+            plan.files,
+            name=f"images/{plan.tag}",
+            message=f"Sources of {plan.name}:{plan.tag}\n",
+        )
+
+    async def project(
+        self, principal: Principal, account: Account, image_name: str, agent_name: str
+    ) -> Project:
+        """The account's project for images of this name, made if there is none."""
+        async with self._making:
+            found = await self.core.database.read(
+                lambda connection: self._find(connection, account, image_name)
+            )
+            return found or await self._make(principal, account, image_name, agent_name)
+
+    async def _find(
+        self, connection: AsyncConnection, account: Account, image_name: str
+    ) -> Project | None:
+        project_id = await stored.find_image_project(connection, account.id, image_name)
+        if project_id is None:
+            return None
+        return await stored_projects.find_project(connection, project_id)
+
+    async def _make(
+        self, principal: Principal, account: Account, image_name: str, agent_name: str
+    ) -> Project:
+        """The repository first: a project in the database always has one."""
+        project_id, now = new_id(), self.core.now()
+        await self.core.repositories.create(project_id)
+
+        async def save(connection: AsyncConnection) -> Project:
+            wanted = slug_of(image_name, fallback="agent")
+            taken = await stored_projects.project_slugs(connection, account.id, wanted)
+            project = Project(
+                id=project_id,
+                account_id=account.id,
+                account_slug=account.slug,
+                name=agent_name,
+                slug=free_slug(wanted, taken),
+                repo_url=None,
+                build_count=0,
+                created_at=now,
+                updated_at=now,
+            )
+            await stored_projects.insert_project(connection, project)
+            await stored.insert_image_project(connection, account.id, image_name, project_id)
+            await audit.record(
+                self.core,
+                connection,
+                "project.created",
+                principal,
+                account_id=account.id,
+                project_id=project_id,
+                name=agent_name,
+            )
+            return project
+
+        return await self.core.database.write(save)
+
+
+def _invalid(refused: RefusedSources, files_field: str = "files") -> Invalid:
+    details = [
+        {
+            "path": re.sub(r"^files\b", files_field, refusal.field),
+            "message": refusal.message,
+        }
+        for refusal in refused.refusals
+    ]
+    return Invalid(refused.refusals[0].message, details=details)
