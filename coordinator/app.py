@@ -17,6 +17,7 @@ from coordinator.api import (
     deliveries,
     git,
     lfs,
+    overview,
     reference,
     registries,
     runner,
@@ -307,9 +308,9 @@ def make_app(services: Services) -> web.Application:
     app.router.add_get("/healthz", _health)
     dialects = (build_server, build_execution, build_synthesis)
     of_accounts = (registries, secrets, session, tokens, users)
-    of_people = (deliveries, git, lfs, steps, webhooks, *of_accounts)
+    of_projects = (deliveries, git, lfs, overview, steps, webhooks)
     of_agents = (agents, runner, source_parts)
-    for module in (*dialects, *of_people, *of_agents, reference, pages):
+    for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference, pages):
         module.add_routes(app)
     return app
 

@@ -14,7 +14,7 @@ from coordinator.domain.errors import NotFound
 from coordinator.domain.model import Account, Project, RegistryLoginShown
 from coordinator.domain.permissions import Principal, Right
 
-HOST_RULE = {"host": {"pattern": r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]+)?$"}}
+HOST_RULE = {"host": {"pattern": r"^[A-Za-z0-9-]+((\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|:[0-9]{1,5})$"}}
 TAG = "Registries"
 
 

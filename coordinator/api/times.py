@@ -7,4 +7,4 @@ from datetime import UTC, datetime
 
 def iso(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-01-31T08:15:00.250Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -10,7 +10,7 @@ from coordinator.domain.lifecycle import BuildState
 
 class BuildOrder(StrEnum):
     CREATED_AT = "created_at"
-    """Within a project by number, which counts up with each build even if the clock goes back."""
+    """In the order they were made, which is that of the clock unless somebody sets it back."""
     UPDATED_AT = "updated_at"
     NUMBER = "number"
 

@@ -168,8 +168,10 @@ def _without_user(text: str) -> str:
 
 def forge_of(repo_url: str | None) -> str:
     """Which forge's webhooks a project is most likely to get."""
+    if repo_url is None:
+        return "generic"
     try:
-        host = parse_url(repo_url or "").host
+        host = parse_url(repo_url).host
     except RefusedUrl:
         return "generic"
     return "github" if host == "github.com" else "generic"

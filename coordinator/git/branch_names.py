@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pygit2
-
 HEADS = "refs/heads/"
 
 
 def is_branch_name(name: str) -> bool:
     """As `git check-ref-format --branch` says, without looking into any repository."""
+    import pygit2  # 11 MB, which an idle coordinator does without
+
     if name.startswith("-") or name == "HEAD" or not name.isprintable():
         return False
     try:

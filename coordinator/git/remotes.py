@@ -23,8 +23,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pygit2
-
 from coordinator.domain.repo_url import (
     RefusedUrl,
     RemotePolicy,
@@ -35,7 +33,7 @@ from coordinator.domain.repo_url import (
 )
 from coordinator.git.environment import git_environment
 from coordinator.git.process import GitProcess, git_process
-from coordinator.git.repositories import OWN_REFS, TOLERATED_FAULTS, repository_path
+from coordinator.git.repositories import OWN_REFS, TOLERATED_FAULTS, opened, repository_path
 from coordinator.ports import Credential, RemoteFailed
 
 CONNECT_SECONDS = 10.0
@@ -268,19 +266,13 @@ def _own_ref(name: str) -> str:
 
 
 def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
-    repository = pygit2.Repository(str(path))
-    try:
+    with opened(path) as repository:
         return {name: str(repository.references[_own_ref(name)].target) for name in names}
-    finally:
-        repository.free()
 
 
 def _has_refs(path: Path, prefix: str) -> bool:
-    repository = pygit2.Repository(str(path))
-    try:
+    with opened(path) as repository:
         return any(name.startswith(prefix.encode()) for name in repository.raw_listall_references())
-    finally:
-        repository.free()
 
 
 async def reachable_address(url: RemoteUrl, policy: RemotePolicy) -> str | None:

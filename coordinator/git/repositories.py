@@ -14,9 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
-
-import pygit2
-from pygit2.enums import FileMode, ObjectType, ReferenceType
+from typing import TYPE_CHECKING
 
 from coordinator.domain.submodules import (
     DeclaredSubmodule,
@@ -27,6 +25,10 @@ from coordinator.git.environment import git_environment
 from coordinator.git.process import git_process
 from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, Commit, WorkflowFile
 from pipelines_schema import MODULE_FILES
+
+if TYPE_CHECKING:
+    # libgit2 brings 11 MB, so it is loaded where a repository is first looked into.
+    import pygit2
 
 MAX_WORKFLOW_BYTES = 1024 * 1024
 MAX_VALUES_AT_ONCE = 100
@@ -77,8 +79,6 @@ class HostedRepositories:
     """
 
     def __init__(self, root: Path, *, max_input_bytes: int = DEFAULT_MAX_INPUT_BYTES) -> None:
-        # As git's safe.directory: the operator named this folder, whoever owns it.
-        pygit2.settings.owner_validation = False
         self._root = root
         self._max_input_bytes = max_input_bytes
 
@@ -161,6 +161,8 @@ class HostedRepositories:
 
 
 def _create(path: Path, max_input_bytes: int) -> None:
+    import pygit2
+
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,6 +180,8 @@ def _create(path: Path, max_input_bytes: int) -> None:
 
 
 def _configure(config_file: Path, max_input_bytes: int) -> None:
+    import pygit2
+
     config = pygit2.Config(str(config_file))
     settings: dict[str, str | bool | int] = {
         "transfer.fsckObjects": True,
@@ -218,7 +222,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pygit2.Repository]:
+def opened(path: Path) -> Iterator[pygit2.Repository]:
+    import pygit2
+
+    # As git's safe.directory: the operator named this folder, whoever owns it.
+    pygit2.settings.owner_validation = False
     if not path.is_dir():
         raise RepositoryMissing(path.stem)
     repository = pygit2.Repository(str(path))
@@ -229,7 +237,9 @@ def _opened(path: Path) -> Iterator[pygit2.Repository]:
 
 
 def _refs(path: Path) -> dict[str, str]:
-    with _opened(path) as repository:
+    from pygit2.enums import ReferenceType
+
+    with opened(path) as repository:
         return {
             reference.raw_name.decode(errors="backslashreplace"): str(reference.target)
             for reference in repository.references.iterator()
@@ -239,7 +249,7 @@ def _refs(path: Path) -> dict[str, str]:
 
 
 def _values_of_ref(path: Path, ref: str, old: str | None, new: str) -> list[str]:
-    with _opened(path) as repository:
+    with opened(path) as repository:
         if ref not in repository.references:
             return [new]
         before = old or _NO_COMMIT
@@ -254,14 +264,14 @@ def _values_of_ref(path: Path, ref: str, old: str | None, new: str) -> list[str]
 
 
 def _default_branch(path: Path) -> str | None:
-    with _opened(path) as repository:
+    with opened(path) as repository:
         if repository.head_is_unborn:
             return None
         return repository.head.raw_shorthand.decode(errors="backslashreplace")
 
 
 def _changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
-    with _opened(path) as repository:
+    with opened(path) as repository:
         tip = _find_commit(repository, new)
         base = _find_commit(repository, old) if old else _left_default_branch(repository, tip)
         if tip is None or base is None:
@@ -281,6 +291,8 @@ def _left_default_branch(
     repository: pygit2.Repository, tip: pygit2.Commit | None
 ) -> pygit2.Commit | None:
     """Where a new branch begins; None for the default branch itself, which has no beginning."""
+    import pygit2
+
     if tip is None or repository.head_is_unborn or repository.head.target == tip.id:
         return None
     base = repository.merge_base(repository.head.target, tip.id)
@@ -288,6 +300,8 @@ def _left_default_branch(
 
 
 def _find_commit(repository: pygit2.Repository, revision: str) -> pygit2.Commit | None:
+    import pygit2
+
     if not _REVISION.fullmatch(revision):
         return None
     try:
@@ -299,7 +313,7 @@ def _find_commit(repository: pygit2.Repository, revision: str) -> pygit2.Commit 
 
 
 def _commit(path: Path, revision: str) -> Commit | None:
-    with _opened(path) as repository:
+    with opened(path) as repository:
         found = _find_commit(repository, revision)
         if found is None:
             return None
@@ -332,7 +346,7 @@ def _module_files(path: Path, sha: str) -> list[WorkflowFile]:
 def _files_of_ours(
     path: Path, sha: str, wanted: Callable[[str], bool], at_most: int
 ) -> list[WorkflowFile]:
-    with _opened(path) as repository:
+    with opened(path) as repository:
         commit = _find_commit(repository, sha)
         if commit is None:
             raise CommitMissing(sha)
@@ -346,6 +360,9 @@ def _files_of_ours(
 def _our_blobs(
     repository: pygit2.Repository, commit: pygit2.Commit
 ) -> Iterator[tuple[str, pygit2.Oid]]:
+    import pygit2
+    from pygit2.enums import FileMode
+
     root = commit.tree
     for name, mode, entry_id in _entries(root):
         if name in _ROOT_WORKFLOWS and _is_file(mode):
@@ -358,7 +375,7 @@ def _our_blobs(
 
 
 def _folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
-    with _opened(path) as repository:
+    with opened(path) as repository:
         commit = _find_commit(repository, sha)
         if commit is None:
             raise CommitMissing(sha)
@@ -366,6 +383,9 @@ def _folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
 
 
 def _is_folder(root: pygit2.Tree, path: str) -> bool:
+    import pygit2
+    from pygit2.enums import FileMode
+
     try:
         return root[path].filemode in (FileMode.TREE, FileMode.COMMIT)
     except (KeyError, ValueError, pygit2.GitError):
@@ -378,10 +398,14 @@ def _entries(tree: pygit2.Tree) -> Iterator[tuple[str, int, pygit2.Oid]]:
 
 
 def _is_file(mode: int) -> bool:
+    from pygit2.enums import FileMode
+
     return mode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE)
 
 
 def _start_of_blob(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oid) -> bytes:
+    from pygit2.enums import ObjectType
+
     kind, size = repository.odb.read_header(blob_id)
     if kind != ObjectType.BLOB:
         return b""
@@ -403,7 +427,9 @@ def _streamed_start(path: Path, blob_id: str, max_bytes: int) -> bytes:
 
 
 def _submodules(path: Path, sha: str) -> list[DeclaredSubmodule]:
-    with _opened(path) as repository:
+    from pygit2.enums import FileMode
+
+    with opened(path) as repository:
         commit = _find_commit(repository, sha)
         if commit is None:
             raise CommitMissing(sha)

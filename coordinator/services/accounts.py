@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
@@ -22,6 +20,7 @@ from coordinator.services.keys import hash_token, new_token, write_private
 from coordinator.services.logins import Logins
 from coordinator.storage import accounts as stored
 from coordinator.storage import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
 
 KNOWN_FOR = timedelta(seconds=10)
 """How long a token is believed without asking the database again."""

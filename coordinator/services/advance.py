@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
@@ -23,6 +21,7 @@ from coordinator.domain.verdict import AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from coordinator.storage.connection import AsyncConnection
 
 
 async def move_step(

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, Attempt, AttemptState, Step
@@ -15,6 +13,7 @@ from coordinator.domain.permissions import Principal
 from coordinator.ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from coordinator.storage.connection import AsyncConnection
 
 MAX_NAME_BYTES = 1024
 

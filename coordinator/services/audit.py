@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.listing import AuditListing, Scope
 from coordinator.domain.model import AuditEntry
 from coordinator.domain.permissions import Principal
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored
+from coordinator.storage.connection import AsyncConnection
 
 
 async def record(

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.build_log import Cursor, CursorWriter, Level, Line, Place, lines_of
 from coordinator.domain.build_log_events import event_of_step, events_of_build
 from coordinator.domain.errors import Invalid, NotFound
@@ -18,6 +16,7 @@ from coordinator.domain.permissions import Principal
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage import builds as stored
+from coordinator.storage.connection import AsyncConnection
 
 READ_BYTES = 64 * 1024
 """Of each step at a time; more than the longest message."""

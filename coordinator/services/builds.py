@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.deliveries import is_ref
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
@@ -33,6 +31,7 @@ from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
 
@@ -45,7 +44,11 @@ class Builds:
     async def create(
         self, principal: Principal, project: Project, workflow_id: str, origin: Origin
     ) -> Build:
-        """Queue a build of a workflow. Raises NotFound, Invalid."""
+        """Queue a build of a workflow. Raises NotFound, Invalid.
+
+        One that came over the API knows of no repository: a repoUrl or a commit that isn't the
+        project's makes a failed build that says so.
+        """
         principal.require(Right.BUILD)
         record = await self.core.database.read(
             lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
@@ -54,7 +57,18 @@ class Builds:
             raise NotFound("workflow not found")
         if record.definition is None and origin.commit_hash is None:
             origin = await self.at_a_branch(project, origin)
-        origin = await self.checked_origin(project, origin)
+        try:
+            origin = await self.checked_origin(project, origin)
+        except Invalid as error:
+            if record.definition is None:
+                raise
+            wanted = Draft(
+                workflow_name=record.name,
+                workflow_id=record.id,
+                origin=origin,
+                reason=error.message,
+            )
+            return await self._save(principal, project, wanted)
         return await self.make(principal, project, record, origin)
 
     async def make(
@@ -74,8 +88,9 @@ class Builds:
         origin = _with_params(workflow, origin)
         now = self.core.now()
         wanted = draft(workflow, project, origin, record.id, now)
-        wanted = hold(wanted) if held else wanted
+        return await self._save(principal, project, hold(wanted) if held else wanted)
 
+    async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         async def save(connection: AsyncConnection) -> Build:
             build = await save_draft(self.core, connection, project, wanted)
             await self._audit(connection, "build.created", principal, build)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.model import Attempt, Build, Step
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import caches as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import CacheDir
 
 

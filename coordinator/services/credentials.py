@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.model import Project
 from coordinator.domain.permissions import Principal, Right
@@ -16,6 +14,7 @@ from coordinator.services import audit
 from coordinator.services.core import Core
 from coordinator.services.sealing import NotSealedHere, seal, unseal
 from coordinator.storage import deliveries as stored
+from coordinator.storage.connection import AsyncConnection
 
 MAX_CREDENTIAL_CHARACTERS = 20_000
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD
@@ -17,6 +16,7 @@ from coordinator.services.core import Core
 from coordinator.services.news import build_topic
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import deletions as stored
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.deletions import DoomedObject, ObjectKind
 
 log = structlog.get_logger()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import (
     TAG,
@@ -38,6 +37,7 @@ from coordinator.services.ingest import Ingest, MovedRef
 from coordinator.services.news import wait_for
 from coordinator.storage import deliveries as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 
 log = structlog.get_logger()
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import AgentRecord, Step
@@ -25,6 +24,7 @@ from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic
 from coordinator.storage import accounts as stored_accounts
 from coordinator.storage import builds as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import (
     Completion,
     CompletionReason,

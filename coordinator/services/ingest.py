@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState
@@ -27,6 +26,7 @@ from coordinator.services.drafts import Draft, Origin, draft, hold
 from coordinator.services.module_files import FoundModules, modules_after
 from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import (
     Parsed,
     Problem,

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound, TooLarge
 from coordinator.domain.model import Project
 from coordinator.domain.permissions import Principal
@@ -18,6 +16,7 @@ from coordinator.ports import BlobDiffers, BlobTooLarge
 from coordinator.services import audit
 from coordinator.services.core import Core
 from coordinator.storage import lfs as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import LfsObject
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Invalid, TooMany, Unauthenticated
 from coordinator.domain.permissions import Principal, Right
@@ -25,6 +24,7 @@ from coordinator.services.passwords import Passwords, is_outdated
 from coordinator.services.rates import Rates
 from coordinator.services.sealing import seal, unseal
 from coordinator.storage import users as stored
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.users import SealedKey
 
 log = structlog.get_logger()

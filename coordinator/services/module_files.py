@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.model import ModuleFile, Project
 from coordinator.ports import MAX_WORKFLOW_FILES, WorkflowFile
 from coordinator.services.core import Core
 from coordinator.storage import modules as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import (
     MODULE_FILES,
     Module,

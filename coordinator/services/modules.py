@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.model import Artifact, Build
 from coordinator.domain.permissions import Principal, Right
@@ -20,6 +18,7 @@ from coordinator.services.drafts import Origin, draft
 from coordinator.services.workflow_files import known_workflow, workflow_at
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import modules as stored
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.modules import DeclaredModule, Whose
 from pipelines_schema import (
     Param,

@@ -6,17 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Conflict, Invalid, NotFound
-from coordinator.domain.model import Account, Image, Project, WorkflowRecord, WorkflowSource
+from coordinator.domain.listing import BuildListing, Scope
+from coordinator.domain.model import (
+    Account,
+    Build,
+    Image,
+    Project,
+    ProjectGlance,
+    WorkflowRecord,
+    WorkflowSource,
+)
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.repo_url import RefusedUrl, check_policy, parse_url
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.storage import projects as stored
+from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.overview import glances
 from pipelines_schema import workflow_from_json
+
+NEWEST_BUILDS = 20
+"""Of all projects, in the overview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,20 @@ class Projects:
         return await self.core.database.read(
             lambda connection: stored.list_projects(connection, account.id)
         )
+
+    async def overview(
+        self, principal: Principal
+    ) -> tuple[Sequence[ProjectGlance], Sequence[Build]]:
+        """Every project with its last build, and the newest builds of all of them."""
+        scope, newest = Scope(account_id=principal.account_id), BuildListing(limit=NEWEST_BUILDS)
+
+        async def read(
+            connection: AsyncConnection,
+        ) -> tuple[Sequence[ProjectGlance], Sequence[Build]]:
+            builds, _ = await list_builds(connection, scope, newest)
+            return await glances(connection, principal.account_id), builds
+
+        return await self.core.database.read(read)
 
     async def create_workflow(
         self, principal: Principal, project: Project, name: str, steps: Sequence[Mapping[str, Any]]

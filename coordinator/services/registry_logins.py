@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.model import Account, Project, RegistryLoginShown
 from coordinator.domain.permissions import Principal, Right
@@ -15,6 +13,7 @@ from coordinator.services import audit
 from coordinator.services.core import Core
 from coordinator.services.sealing import seal, unseal
 from coordinator.storage import registry_logins as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import RegistryLogin
 from pipelines_schema.image_references import DOMAIN, is_registry
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, NotFound, StaleEpoch
 from coordinator.domain.lifecycle import (
@@ -35,6 +34,7 @@ from coordinator.services.registry_logins import open_logins
 from coordinator.services.secrets import open_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import substituted
 from pipelines_schema.contract import (
     ArtifactRef,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.model import Project, SecretName, Step
 from coordinator.domain.permissions import Principal, Right
@@ -14,6 +12,7 @@ from coordinator.services import audit
 from coordinator.services.core import Core
 from coordinator.services.sealing import seal, unseal
 from coordinator.storage import secrets as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import secret_name_problem
 
 MAX_SECRET_BYTES = 64 * 1024

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import retry_delay
 from coordinator.domain.errors import Conflict, NotFound, Unfetchable
@@ -38,6 +37,7 @@ from coordinator.services.runner import Runner
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import lfs as stored_lfs
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import LfsObject
 
 log = structlog.get_logger()

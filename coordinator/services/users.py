@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.model import Account, Role
 from coordinator.domain.permissions import Principal, Right
@@ -17,6 +15,7 @@ from coordinator.services.accounts import Accounts
 from coordinator.services.core import Core, new_id
 from coordinator.storage import accounts as stored_accounts
 from coordinator.storage import users as stored
+from coordinator.storage.connection import AsyncConnection
 
 
 @dataclass(frozen=True, slots=True)

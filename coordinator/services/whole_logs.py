@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import NotFound
 from coordinator.domain.model import Attempt, Build, Step
 from coordinator.domain.permissions import Principal
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem
 
 READ_BYTES = 256 * 1024

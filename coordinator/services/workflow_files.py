@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project, WorkflowRecord, WorkflowSource
 from coordinator.services.core import Core, new_id
 from coordinator.storage import projects as stored
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Workflow, parse_workflow
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.listing import AuditListing, Scope, window_of
 from coordinator.domain.model import AuditEntry
-from coordinator.storage.pages import page_ids, rows_of
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import audit_counts, audit_log
 
@@ -54,22 +54,21 @@ async def list_audit(
         return [], 0
     total = await _count(connection, scope, listing.action)
     window = window_of(total=total, limit=listing.limit, offset=listing.offset)
-    keys = ("created_at", "id")
-    ids = await page_ids(connection, [_arm(scope, listing)], keys, ascending=False, window=window)
+    pages = Pages(table=audit_log, stretches=[_stretch(scope, listing)])
     shown = sa.select(*columns(AuditEntry, audit_log))
-    if scope.account_id is not None:
-        shown = shown.where(audit_log.c.account_id == scope.account_id)
-    return await rows_of(connection, shown, audit_log.c.id, ids, _entry), total
+    return await pages.read(connection, shown, window, _entry), total
 
 
-def _arm(scope: Scope, listing: AuditListing) -> sa.Select[Any]:
-    """Of a project's entries the index has not the account; where it is another's, none count."""
-    query = sa.select(audit_log.c.id, audit_log.c.created_at)
+def _stretch(scope: Scope, listing: AuditListing) -> Stretch:
+    """A project is of one account: of another's, no entry was counted and none is looked for."""
+    of: list[tuple[sa.Column[Any], str]] = []
     if scope.project_id is not None:
-        query = query.where(audit_log.c.project_id == scope.project_id)
+        of = [(audit_log.c.project_id, scope.project_id)]
     elif scope.account_id is not None:
-        query = query.where(audit_log.c.account_id == scope.account_id)
-    return query if listing.action is None else query.where(audit_log.c.action == listing.action)
+        of = [(audit_log.c.account_id, scope.account_id)]
+    if listing.action is not None:
+        of.append((audit_log.c.action, listing.action))
+    return Stretch(of=of)
 
 
 async def _count(connection: AsyncConnection, scope: Scope, action: str | None) -> int:

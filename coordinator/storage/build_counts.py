@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import Scope
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.tables import build_counts
 
 ALL_BRANCHES = ""

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope, window_of
 from coordinator.domain.model import Build
 from coordinator.storage.build_counts import count_builds
-from coordinator.storage.pages import page_ids, rows_of
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import builds
 
@@ -28,61 +28,55 @@ async def list_builds(
     connection: AsyncConnection, scope: Scope, listing: BuildListing
 ) -> tuple[Sequence[Build], int]:
     """The page, and how many builds its list has. Raises Invalid for what has no index."""
-    keys, arms = _keys(scope, listing), _arms(scope, listing)
+    pages = Pages(
+        table=builds,
+        stretches=_stretches(scope, listing),
+        by=_order(scope, listing),
+        ascending=listing.ascending,
+    )
     total = await count_builds(connection, scope, states=listing.states, branch=listing.branch)
     window = window_of(total=total, limit=listing.limit, offset=listing.offset)
-    ids = await page_ids(connection, arms, keys, ascending=listing.ascending, window=window)
     shown = sa.select(*columns(Build, builds))
-    return await rows_of(connection, shown, builds.c.id, ids, _build), total
+    return await pages.read(connection, shown, window, _build), total
 
 
-def _keys(scope: Scope, listing: BuildListing) -> tuple[str, ...]:
-    """What the list is sorted by; ends in what no two builds of it share."""
-    if scope.project_id is not None and listing.order is not BuildOrder.UPDATED_AT:
-        return (BuildOrder.NUMBER.value,)
-    return (listing.order.value, "id")
-
-
-def _arms(scope: Scope, listing: BuildListing) -> Sequence[sa.Select[Any]]:
-    """The list in parts, one for each state asked for, since an index has each state by itself."""
-    names = dict.fromkeys(("id", *_keys(scope, listing)))
-    query = sa.select(*(builds.c[name] for name in names))
-    states = _states(listing)
-    if scope.account_id is None and scope.project_id is None:
-        return [_of_everybody(query, listing, states)]
-    if scope.project_id is not None:
-        query = query.where(builds.c.project_id == scope.project_id)
-    else:
-        query = query.where(builds.c.account_id == scope.account_id)
-    if listing.branch:
-        return [_of_a_branch(query, scope, listing.branch, states)]
-    if states is None:
-        return [query]
-    return [query.where(builds.c.state == state) for state in states] or [query.where(sa.false())]
-
-
-def _states(listing: BuildListing) -> Sequence[str] | None:
-    if listing.states is None or listing.states == frozenset(BuildState):
+def _order(scope: Scope, listing: BuildListing) -> str | None:
+    """What the list is sorted by before the ordinal, which a project's numbers follow."""
+    if listing.order is BuildOrder.CREATED_AT:
         return None
-    return sorted(state.value for state in listing.states)
-
-
-def _of_everybody(
-    query: sa.Select[Any], listing: BuildListing, states: Sequence[str] | None
-) -> sa.Select[Any]:
-    if listing.branch or listing.order is not BuildOrder.CREATED_AT:
+    if listing.order is BuildOrder.NUMBER and scope.project_id is not None:
+        return None
+    if scope.account_id is None and scope.project_id is None:
         raise Invalid("name a project or an account: over all of them builds are listed by age")
-    return query if states is None else query.where(builds.c.state.in_(states))
+    return listing.order.value
+
+
+def _stretches(scope: Scope, listing: BuildListing) -> Sequence[Stretch]:
+    """One for each state asked for, since an index has each state by itself."""
+    states = listing.states
+    whose: list[tuple[sa.Column[Any], str]] = []
+    if scope.project_id is not None:
+        whose = [(builds.c.project_id, scope.project_id)]
+    elif scope.account_id is not None:
+        whose = [(builds.c.account_id, scope.account_id)]
+    if listing.branch:
+        return [_of_a_branch(scope, whose, listing)]
+    if states is None or len(states) == len(BuildState):
+        return [Stretch(of=whose)]
+    return [Stretch(of=[*whose, (builds.c.state, state.value)]) for state in sorted(states)]
 
 
 def _of_a_branch(
-    query: sa.Select[Any], scope: Scope, branch: str, states: Sequence[str] | None
-) -> sa.Select[Any]:
+    scope: Scope, whose: Sequence[tuple[sa.Column[Any], str]], listing: BuildListing
+) -> Stretch:
     if scope.project_id is None:
-        raise Invalid("name the project whose branch you mean")
-    query = query.where(builds.c.branch == branch)
-    if states is None:
-        return query
-    # An expression, which no index has: for one state SQLite would else take the index of states,
-    # and read a row for each build of another branch.
-    return query.where(builds.c.state.concat("").in_(states))
+        raise Invalid("name a project: a branch is one of a project's")
+    only = None
+    if listing.states is not None:
+        # An expression, which no index has: for one state SQLite would else take the index of
+        # states, and read a row for each build of another branch.
+        only = builds.c.state.concat("").in_(sorted(state.value for state in listing.states))
+    if listing.order is BuildOrder.UPDATED_AT:
+        of_branch = builds.c.branch == listing.branch
+        return Stretch(of=whose, only=of_branch if only is None else sa.and_(of_branch, only))
+    return Stretch(of=[*whose, (builds.c.branch, listing.branch or "")], only=only)

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import Artifact, Attempt, AttemptState, Build, Step
 from coordinator.domain.scheduling import ReadyStep
 from coordinator.storage.build_counts import Counted, count
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import artifacts, attempts, builds, steps
 

@@ -19,11 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coordinator.storage.connection import AsyncConnection
 
 log = structlog.get_logger()
 
@@ -98,7 +99,7 @@ class Database:
 
     def _read(self, work: Work[T]) -> T:
         with self._reader_engine.connect() as connection, connection.begin():
-            return _run(work(_DirectConnection(connection)))
+            return _run(work(_direct(connection)))
 
     async def write(self, work: Work[T], *, committed: Callable[[T], None] | None = None) -> T:
         """Run `work` in a transaction; `committed(result)` is called once it is durable.
@@ -155,7 +156,7 @@ def _transaction(
                 try:
                     # A write alone needs no savepoint: what undoes it undoes the transaction.
                     with connection.begin_nested() if len(batch) > 1 else nullcontext():
-                        result = _run(item.work(_DirectConnection(connection)))
+                        result = _run(item.work(_direct(connection)))
                     outcomes.append((item, result))
                 except Exception as refusal:  # handed to the caller of write
                     if len(batch) == 1:
@@ -180,7 +181,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return result
 
 
-class _DirectConnection(AsyncConnection):
+class _DirectConnection:
     """What a work sees: written as for an asynchronous driver, but never suspended."""
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -195,6 +196,11 @@ class _DirectConnection(AsyncConnection):
         self, statement: str, parameters: Any = None, execution_options: Any = None
     ) -> sa.CursorResult[Any]:
         return self._direct.exec_driver_sql(statement, parameters, execution_options)
+
+
+def _direct(connection: sa.Connection) -> AsyncConnection:
+    """It has what works call of an AsyncConnection; being one would load what makes real ones."""
+    return cast("AsyncConnection", _DirectConnection(connection))
 
 
 def _sqlite(path: Path, read_only: bool, busy_timeout_ms: int) -> sa.Engine:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.model import Build, attempt_id
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import reader
 from coordinator.storage.tables import (
     artifacts,

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.listing import window_of
-from coordinator.storage.pages import page_ids, rows_of
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import credentials, deliveries, projects
 
@@ -54,13 +54,10 @@ async def list_deliveries(
     """Newest first, and how many there are."""
     count = sa.select(projects.c.delivery_count).where(projects.c.id == project_id)
     total = int((await connection.execute(count)).scalar_one_or_none() or 0)
-    arm = sa.select(deliveries.c.id, deliveries.c.received_at).where(
-        deliveries.c.project_id == project_id
-    )
     window = window_of(total=total, limit=limit, offset=offset)
-    keys = ("received_at", "id")
-    ids = await page_ids(connection, [arm], keys, ascending=False, window=window)
-    return await rows_of(connection, _all, deliveries.c.id, ids, _delivery), total
+    stretch = Stretch(of=[(deliveries.c.project_id, project_id)])
+    pages = Pages(table=deliveries, stretches=[stretch])
+    return await pages.read(connection, _all, window, _delivery), total
 
 
 async def waiting_deliveries(

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.tables import lfs_objects
 from pipelines_schema.contract import LfsObject
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in migrations/versions; a test keeps the two equal."""
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.model import ModuleFile, Project
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import project_of, select_projects
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import accounts, module_files, modules, projects

@@ -34,6 +34,17 @@ metadata = sa.MetaData(
 )
 
 
+def _ordinal(table: str) -> sa.Column[int]:
+    """+1 with each row, in the order of the inserts, whatever the clock says.
+
+    Lists are sorted by it: it is short, no two rows share it, and every index can end in it.
+    """
+    following = sa.text(f"(SELECT coalesce(max(ordinal), 0) + 1 FROM {table})")  # noqa: S608
+    return sa.Column(
+        "ordinal", sa.BigInteger, nullable=False, default=following, server_default="0"
+    )
+
+
 def _id() -> sa.Column[str]:
     return sa.Column("id", sa.String(36), primary_key=True)
 
@@ -236,21 +247,22 @@ builds = sa.Table(
     sa.UniqueConstraint("project_id", "number"),
     # What a workflow's steps took last, for the estimate of a running build's end.
     sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
-    # The lists of storage.build_lists. What is beside the order's key is there so that no row has
+    _ordinal("builds"),
+    # The lists of storage.build_lists. What stands behind the ordinal is there so that no row has
     # to be read for one that is skipped.
-    sa.Index("ix_builds_listed", "created_at", "id", "state"),
-    sa.Index("ix_builds_listed_account", "account_id", "created_at", "id"),
-    sa.Index("ix_builds_listed_account_updated", "account_id", "updated_at", "id"),
-    sa.Index("ix_builds_listed_account_number", "account_id", "number", "id"),
-    sa.Index("ix_builds_listed_account_state", "account_id", "state", "created_at", "id"),
-    sa.Index("ix_builds_listed_account_state_updated", "account_id", "state", "updated_at", "id"),
-    sa.Index("ix_builds_listed_account_state_number", "account_id", "state", "number", "id"),
-    sa.Index("ix_builds_listed_project_branch", "project_id", "branch", "number", "state"),
-    sa.Index("ix_builds_listed_project_state", "project_id", "state", "number"),
-    sa.Index("ix_builds_listed_project_state_updated", "project_id", "state", "updated_at", "id"),
-    sa.Index(
-        "ix_builds_listed_project_updated", "project_id", "updated_at", "id", "branch", "state"
-    ),
+    sa.Index("ix_builds_ordinal", "ordinal", unique=True),
+    sa.Index("ix_builds_state", "state", "ordinal"),
+    sa.Index("ix_builds_account", "account_id", "ordinal"),
+    sa.Index("ix_builds_account_updated", "account_id", "updated_at", "ordinal"),
+    sa.Index("ix_builds_account_number", "account_id", "number", "ordinal"),
+    sa.Index("ix_builds_account_state", "account_id", "state", "ordinal"),
+    sa.Index("ix_builds_account_state_updated", "account_id", "state", "updated_at", "ordinal"),
+    sa.Index("ix_builds_account_state_number", "account_id", "state", "number", "ordinal"),
+    sa.Index("ix_builds_project", "project_id", "ordinal"),
+    sa.Index("ix_builds_project_branch", "project_id", "branch", "ordinal", "state"),
+    sa.Index("ix_builds_project_state", "project_id", "state", "ordinal"),
+    sa.Index("ix_builds_project_state_updated", "project_id", "state", "updated_at", "ordinal"),
+    sa.Index("ix_builds_project_updated", "project_id", "updated_at", "ordinal", "branch", "state"),
     # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(
         "ix_builds_retry_of",
@@ -399,6 +411,10 @@ deliveries = sa.Table(
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("project_id", "delivery_id"),
+    _ordinal("deliveries"),
+    sa.Index("ix_deliveries_ordinal", "ordinal", unique=True),
+    sa.Index("ix_deliveries_project", "project_id", "ordinal"),
+    # What is old is found by its time.
     sa.Index("ix_deliveries_listed", "project_id", "received_at", "id"),
     # Partial: what waits is looked for at each wake and must not grow with the history.
     sa.Index(
@@ -437,12 +453,13 @@ audit_log = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Index("ix_audit_log_listed", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_action", "action", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_account", "account_id", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_account_action", "account_id", "action", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_project", "project_id", "created_at", "id"),
-    sa.Index("ix_audit_log_listed_project_action", "project_id", "action", "created_at", "id"),
+    _ordinal("audit_log"),
+    sa.Index("ix_audit_log_ordinal", "ordinal", unique=True),
+    sa.Index("ix_audit_log_action", "action", "ordinal"),
+    sa.Index("ix_audit_log_account", "account_id", "ordinal"),
+    sa.Index("ix_audit_log_account_action", "account_id", "action", "ordinal"),
+    sa.Index("ix_audit_log_project", "project_id", "ordinal"),
+    sa.Index("ix_audit_log_project_action", "project_id", "action", "ordinal"),
 )
 
 audit_counts = sa.Table(

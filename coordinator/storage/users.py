@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.model import Role
 from coordinator.domain.users import User
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import reader
 from coordinator.storage.tables import memberships, signing_keys, users
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from coordinator.web.login import next_path
 from coordinator.web.static_files import load_static_files
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -36,6 +40,32 @@ _STATIC_HEADERS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class _Templates:
+    """Jinja loads with the first page that is asked for: many coordinators serve programs alone."""
+
+    def __init__(self, static: str) -> None:
+        self._static = static
+        self._shells: dict[str, str] = {}
+
+    @cached_property
+    def _environment(self) -> Environment:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        environment = Environment(
+            loader=PackageLoader("coordinator.web"), autoescape=True, undefined=StrictUndefined
+        )
+        environment.globals["static"] = self._static
+        return environment
+
+    def render(self, name: str, **values: object) -> str:
+        return self._environment.get_template(name).render(**values)
+
+    def shell(self, name: str) -> str:
+        if name not in self._shells:
+            self._shells[name] = self.render(name)
+        return self._shells[name]
+
+
 def add_routes(app: web.Application) -> None:
     """Serve `/`, `/projects/{id}`, its deliveries, `/builds/{id}`, `/api/docs`, `GET /login` and
     `/static/…`.
@@ -43,25 +73,20 @@ def add_routes(app: web.Application) -> None:
     The pages hold no data and are served to anyone; who may see what is the API's to decide.
     """
     static = load_static_files()
-    templates = Environment(
-        loader=PackageLoader("coordinator.web"), autoescape=True, undefined=StrictUndefined
-    )
-    templates.globals["static"] = f"/static/{static.version}"
+    templates = _Templates(f"/static/{static.version}")
 
     def shell(template: str) -> Handler:
-        text = templates.get_template(template).render()
-
         async def page(request: web.Request) -> web.Response:
-            return _page(text)
+            return _page(templates.shell(template))
 
         return page
 
-    login_form = templates.get_template("login.html")
-
     async def login(request: web.Request) -> web.Response:
         return _page(
-            login_form.render(
-                next_path=next_path(request.query.get("next")), wrong="error" in request.query
+            templates.render(
+                "login.html",
+                next_path=next_path(request.query.get("next")),
+                wrong="error" in request.query,
             )
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import log_throughput, memory, push_latency, step_overhead, throughput
+from tests.benchmarks import lists, log_throughput, memory, push_latency, step_overhead, throughput
 from tests.benchmarks.samples import Row, table
 
 BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "steps": step_overhead.measure,
     "builds": throughput.measure,
     "log": log_throughput.measure,
+    "lists": lists.measure,
 }
 
 

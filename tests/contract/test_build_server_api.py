@@ -293,9 +293,6 @@ async def test_a_page_that_is_no_number_is_refused(admin: Caller, query: str) ->
         ({"workflowId": "WORKFLOW", "branch": "a\0"}, {"branch"}),
         ({"workflowId": "WORKFLOW", "commitMessage": "\ud800"}, {"commitMessage"}),
         ({"workflowId": "WORKFLOW", "commitAuthor": "\0", "branch": "\0"}, None),
-        ({"workflowId": "WORKFLOW", "commitHash": "0" * 40}, {"commitHash"}),
-        ({"workflowId": "WORKFLOW", "commitHash": "--help"}, {"commitHash"}),
-        ({"workflowId": "WORKFLOW", "repoUrl": "file:///etc"}, {"repoUrl"}),
     ],
 )
 async def test_a_bad_build_is_refused_with_each_field(
@@ -308,6 +305,29 @@ async def test_a_bad_build_is_refused_with_each_field(
     answer = (await admin.post(f"/api/projects/{project['id']}/builds", body)).expect(400)
     check_error(answer.json)
     assert paths_of(answer.json) == (paths or {"commitAuthor", "branch"})
+
+
+@pytest.mark.parametrize(
+    ("origin", "reason"),
+    [
+        ({"commitHash": "0" * 40}, f"the repository has no commit '{'0' * 40}'"),
+        ({"commitHash": "--help"}, "the repository has no commit '--help'"),
+        ({"repoUrl": "file:///etc"}, "repoUrl must be the project's own"),
+        ({"repoUrl": "https://forge.example/a/b.git"}, "repoUrl must be the project's own"),
+    ],
+)
+async def test_a_build_of_what_is_not_the_projects_fails_and_says_so(
+    admin: Caller, origin: Mapping[str, Any], reason: str
+) -> None:
+    project = await admin.new_project()
+    path = f"/api/projects/{project['id']}/builds"
+    body = {"workflowId": await admin.new_workflow(project), **origin}
+    made = (await admin.post(path, body)).expect(201).json
+    check("Build", made)
+    assert made["status"] == "FAILED"
+    assert made["reason"].startswith(reason)
+    assert (await admin.get(f"{path}/{made['id']}")).json["steps"] == []
+    (await admin.post(f"{path}/{made['id']}/retry", {})).expect(409)
 
 
 async def test_null_is_as_good_as_absent_for_what_is_optional(admin: Caller) -> None:

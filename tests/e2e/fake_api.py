@@ -31,7 +31,6 @@ class Log:
 
 @dataclass
 class FakeApi:
-    accounts: list[dict[str, Any]] = field(default_factory=list)
     projects: list[dict[str, Any]] = field(default_factory=list)
     builds: list[dict[str, Any]] = field(default_factory=list)
     """Newest first, with `steps`, `version` and `problems`."""
@@ -86,8 +85,7 @@ def make_app(api: FakeApi) -> web.Application:
     add_routes(app)
     app.add_routes(
         [
-            web.get("/api/accounts", partial(_accounts, api)),
-            web.get("/api/projects", partial(_projects, api)),
+            web.get("/api/overview", partial(_overview, api)),
             web.get("/api/projects/{id}", partial(_project, api)),
             web.get("/api/projects/{id}/builds", partial(_builds, api)),
             web.get("/api/projects/{id}/builds/{build}", partial(_build, api)),
@@ -130,13 +128,22 @@ def _gate(api: FakeApi) -> Middleware:
     return gate
 
 
-async def _accounts(api: FakeApi, request: web.Request) -> web.Response:
-    return web.json_response(api.accounts)
+async def _overview(api: FakeApi, request: web.Request) -> web.Response:
+    def last_build(project: dict[str, Any]) -> dict[str, Any]:
+        of_it = [_shown(build) for build in api.builds if build["projectId"] == project["id"]]
+        return {"lastBuild": of_it[0]} if of_it else {}
+
+    return web.json_response(
+        {
+            "projects": [{**project, **last_build(project)} for project in api.projects],
+            "builds": [_shown(build) for build in api.builds[:20]],
+        }
+    )
 
 
-async def _projects(api: FakeApi, request: web.Request) -> web.Response:
-    account = request.query["accountId"]
-    return web.json_response([p for p in api.projects if p["accountId"] == account])
+def _shown(build: dict[str, Any]) -> dict[str, Any]:
+    """As in a list."""
+    return {name: value for name, value in build.items() if name != "steps"}
 
 
 async def _project(api: FakeApi, request: web.Request) -> web.Response:
@@ -154,7 +161,7 @@ async def _builds(api: FakeApi, request: web.Request) -> web.Response:
     project = request.match_info["id"]
     found = [b for b in api.builds if project in ("-", b["projectId"])]
     limit, offset = int(request.query.get("limit", 20)), int(request.query.get("offset", 0))
-    page = [{k: v for k, v in b.items() if k != "steps"} for b in found[offset : offset + limit]]
+    page = [_shown(build) for build in found[offset : offset + limit]]
     more = offset + limit < len(found)
     pagination = {"total": len(found), "limit": limit, "offset": offset, "hasMore": more}
     return web.json_response({"builds": page, "pagination": pagination})

@@ -7,8 +7,6 @@ from typing import Any
 
 from tests.e2e.fake_api import FakeApi, Log
 
-ACCOUNT = {"id": "a-1", "slug": "default", "name": "default"}
-
 
 def moment(seconds_ago: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
@@ -123,7 +121,6 @@ def sample() -> FakeApi:
     }
     lines = b"".join(b"%5d  compiling module_%d.c\n" % (n, n) for n in range(400))
     return FakeApi(
-        accounts=[ACCOUNT],
         projects=[project("p-1", "hello"), project("p-2", "website"), project("p-3", "compiler")],
         builds=[
             running_build(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Account, AuditEntry, Build, Project
 from coordinator.storage import accounts as stored_accounts
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.migrate import migrate
 
@@ -104,19 +105,32 @@ class Plans:
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
     def steps(self) -> list[str]:
-        with closing(sqlite3.connect(self.path)) as connection:
-            return [
-                row[3]
-                for statement, parameters in self.asked
-                for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            ]
+        return [step for _, step in self._explained()]
 
     def faults(self, *, walked: Collection[str] = ()) -> list[str]:
-        """Steps that read more the more there is: a whole table or index, or a sort.
+        """Steps that read more the more there is: a whole table or index, a sort, or all of one
+        account or project without a page's limit.
 
         `walked` are the indexes that may be read from an end on, because a page ends that.
         """
-        return [step for step in self.steps() if _grows(step, walked)]
+        return [
+            step
+            for statement, step in self._explained()
+            if _grows(step, walked) or ("LIMIT" not in statement and LONG.match(step))
+        ]
+
+    def _explained(self) -> Iterator[tuple[str, str]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            for statement, parameters in self.asked:
+                for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters):
+                    yield statement, row[3]
+
+
+LONG = re.compile(
+    r"SEARCH (builds|audit_log|deliveries) "
+    r"(?!.*(\((id|ordinal)=\?\)|AND number=\?\))( LEFT-JOIN)?$)"
+)
+"""Tables of which an account or a project may have any number of rows."""
 
 
 def _grows(step: str, walked: Collection[str]) -> bool:

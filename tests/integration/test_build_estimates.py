@@ -7,12 +7,11 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Step, WorkflowRecord, WorkflowSource
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
 from tests.integration.list_fixture import (
     BEGAN,
     account_of,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.lifecycle import BUILD_TABLE, BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope
@@ -22,6 +21,7 @@ from coordinator.storage import migrate
 from coordinator.storage.audit import append_audit
 from coordinator.storage.build_counts import count_builds
 from coordinator.storage.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
 from tests.integration.list_fixture import (
@@ -70,8 +70,8 @@ def many_builds(seed: int = 7) -> list[Build]:
             created_at=after(number // 2),
             updated_at=after(chance.randrange(12)),
         )
-        for project in (SHOP, SITE, THEIRS)
         for number in range(1, 21)
+        for project in (SHOP, SITE, THEIRS)
     ]
 
 
@@ -150,6 +150,20 @@ async def test_a_page_far_beyond_the_end_is_empty(database: Database) -> None:
     listing = BuildListing(limit=100, offset=2**63 - 1)
     page, total = await database.read(partial(list_builds, scope=ACME, listing=listing))
     assert (list(page), total) == ([], 40)
+
+
+async def test_a_counter_that_lies_shows_nothing_of_anybody_else(
+    database: Database, path: Path
+) -> None:
+    await database.write(partial(save, things=many_builds()))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE build_counts SET builds = builds + 100")
+        connection.commit()
+    for scope, order, ascending in product((ACME, OF_SHOP), BuildOrder, (False, True)):
+        listing = BuildListing(limit=100, order=order, ascending=ascending)
+        page, _ = await database.read(partial(list_builds, scope=scope, listing=listing))
+        assert {build.account_id for build in page} == {"acme"}
+        assert scope is ACME or {build.project_id for build in page} == {"shop"}
 
 
 # Counters

@@ -235,6 +235,7 @@ async def test_nobody_gets_nothing(coordinator: Coordinator, admin: Caller) -> N
         ("POST", "/api/projects", {"accountId": "acme", "name": "x"}),
         ("POST", "/api/build_synthesis/trigger", {"module_name": "x"}),
         ("GET", "/api/accounts", None),
+        ("GET", "/api/overview", None),
         ("GET", "/api/docker-images", None),
         ("POST", "/api/docker-images", {"slug": "x", "imageUrl": "x"}),
         ("GET", "/api/audit-logs", None),
@@ -290,6 +291,7 @@ FOR_ADMINISTRATORS: list[tuple[str, str, Any, str]] = [
 ALLOWED: list[tuple[str, str, Any, str]] = [
     # method, path, body, who may
     ("GET", "/api/projects?accountId=acme", None, "viewer developer maintainer"),
+    ("GET", "/api/overview", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/workflows", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/builds", None, "viewer developer maintainer"),
@@ -498,8 +500,9 @@ async def test_lists_show_ones_own_account_alone(coordinator: Coordinator, admin
     async def text(path: str) -> str:
         return (await mine.get(path)).expect(200).text
 
-    assert other.project["id"] not in await text("/api/projects/-/builds")
-    assert house.project["id"] in await text("/api/projects/-/builds")
+    for path in ("/api/projects/-/builds", "/api/overview"):
+        assert other.project["id"] not in await text(path)
+        assert house.project["id"] in await text(path)
     images = json.loads(await text("/api/docker-images"))
     assert [image["slug"] for image in images] == ["acme-image", "everybodys"]
     assert "agent of other" not in await text("/api/agents")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.storage import migrate
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database, DatabaseClosed, TransactionMayNotWait
 from coordinator.storage.tables import metadata
 

@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 
 from agent.engines.buildkit.engine import BuildKitEngine
+from coordinator.domain.repo_url import RemotePolicy, parse_url
+from coordinator.git.remote_lfs import HttpRemoteLfs
+from coordinator.git.remotes import FetchLimits
+from coordinator.ports import RemoteFailed
+from pipelines_schema.contract import LfsObject
 from tests.conftest import TestEngine
 from tests.integration.coordinator_fixture import (
     Answer,
@@ -286,6 +291,29 @@ async def test_a_forge_in_trouble_fails_the_step_in_words(
     assert "LFS files (" in build["message"]
     assert said in build["message"]
     assert "s3cret" not in str(build)
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "said"),
+    [
+        ("git@forge.example:anna/app.git", True, "Git LFS is fetched by https alone"),
+        ("file:///srv/app.git", True, "Git LFS is fetched by https alone"),
+        ("http://127.0.0.1:1/app.git", False, "plain http is fetched only where"),
+        ("https://127.0.0.1:1/app.git", False, "is an address of this machine"),
+        ("https://localhost:1/app.git", False, "is an address of this machine"),
+    ],
+)
+async def test_lfs_goes_by_the_same_policy_as_git(url: str, allowed: bool, said: str) -> None:
+    policy = RemotePolicy(http=allowed, file=allowed, private_addresses=allowed)
+    limits = FetchLimits(seconds=5, stalled_seconds=5, max_bytes=1000)
+    remote = HttpRemoteLfs(policy=policy, limits=limits)
+
+    async def keep(*_: object) -> None:
+        raise AssertionError("nothing comes from there")
+
+    with pytest.raises(RemoteFailed, match=said) as refused:
+        await remote.download(parse_url(url), None, [LfsObject(oid=SUM, size=1)], keep)
+    assert refused.value.permanent
 
 
 # The batch API

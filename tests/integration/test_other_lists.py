@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.listing import AuditListing, Scope
@@ -20,6 +19,7 @@ from coordinator.storage import deliveries as stored_deliveries
 from coordinator.storage import migrate
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.audit import append_audit, list_audit
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import open_coordinator
 from tests.integration.list_fixture import (
@@ -233,3 +233,31 @@ async def test_another_accounts_project_has_no_audit_entries(tmp_path: Path) -> 
             answer = await caller.get(f"/api/audit-logs?projectId={project['id']}")
             page = answer.expect(200).json
             assert page["pagination"]["total"] == len(page["auditLogs"]) == total
+
+
+# The overview
+
+
+async def test_the_overview_has_every_project_with_its_last_build_and_the_newest_of_all(
+    tmp_path: Path,
+) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin = coordinator.admin
+        viewer = await admin.new_token(role="viewer", account="acme")
+        empty = {"projects": [], "builds": []}
+        assert (await viewer.get("/api/overview")).expect(200).json == empty
+        shop, site, theirs = [
+            await admin.new_project(account, name)
+            for account, name in (("acme", "shop"), ("acme", "site"), ("other", "theirs"))
+        ]
+        made = [await admin.new_build(project) for project in (shop, theirs, shop)]
+        seen = (await viewer.get("/api/overview")).expect(200).json
+        projects = {project["name"]: project for project in seen["projects"]}
+        assert projects.keys() == {"shop", "site"}
+        assert projects["site"] == {"id": site["id"], "account": "acme", "name": "site"}
+        last = projects["shop"]["lastBuild"]
+        assert (last["id"], last["number"], last["state"]) == (made[2]["id"], 2, "queued")
+        assert [build["id"] for build in seen["builds"]] == [made[2]["id"], made[0]["id"]]
+        everything = (await admin.get("/api/overview")).expect(200).json
+        assert len(everything["projects"]) == 3
+        assert [build["id"] for build in everything["builds"]] == [b["id"] for b in made[::-1]]

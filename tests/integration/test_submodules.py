@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -412,16 +413,9 @@ async def test_a_private_address_is_refused_for_submodules_too(tmp_path: Path) -
     assert "allow_private_addresses" in build["message"]
 
 
-async def test_a_forks_submodules_are_asked_for_without_the_credential(
-    coordinator: Coordinator, forge: Forge, tmp_path: Path
-) -> None:
-    app = await forge.new_repository(tmp_path / "app")
-    lib = await forge.new_repository(tmp_path / "lib")
-    lib_sha = await lib.push({"file": "private"})
-    forge.require("x-access-token", "s3cret")
-    project, hook = await remote_project(coordinator, app.url)
-    await give_token(hook, "s3cret")
-    await add_submodule(app.tree, "lib", "../" + lib.url.rpartition("/")[2], lib_sha)
+async def build_of_fork(hook: Hook, app: Repository) -> dict[str, Any]:
+    """The approved build of a fork's pull request, of what the tree has staged."""
+    admin = hook.coordinator.admin
     sha = await app.push({".pushrod.yml": ALWAYS}, ref="refs/pull/7/head")
     head = {"ref": "main", "sha": sha, "repo": {"id": 2}}
     payload = {
@@ -431,10 +425,52 @@ async def test_a_forks_submodules_are_asked_for_without_the_credential(
         "repository": {"clone_url": app.url},
     }
     (await hook.github("pull_request", payload)).expect(202)
-    [held] = await coordinator.admin.builds(project)
-    path = f"/api/projects/-/builds/{held['id']}/approve"
-    async with running_agent(coordinator):
-        (await coordinator.admin.post(path)).expect(200)
-        build = await finished(coordinator.admin, project)
+    [held] = await admin.builds(hook.project)
+    async with running_agent(hook.coordinator):
+        (await admin.post(f"/api/projects/-/builds/{held['id']}/approve")).expect(200)
+        return await finished(admin, hook.project)
+
+
+async def test_a_forks_submodules_are_asked_for_without_the_credential(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    app = await forge.new_repository(tmp_path / "app")
+    lib = await forge.new_repository(tmp_path / "lib")
+    lib_sha = await lib.push({"file": "private"})
+    forge.require("x-access-token", "s3cret")
+    _, hook = await remote_project(coordinator, app.url)
+    await give_token(hook, "s3cret")
+    await add_submodule(app.tree, "lib", "../" + lib.url.rpartition("/")[2], lib_sha)
+    build = await build_of_fork(hook, app)
     assert build["state"] == "failed"
     assert "without the project's credential" in build["message"]
+
+
+async def test_a_fork_reaches_no_project_of_this_coordinator(
+    admin: Caller, coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    private = await hosted(admin, tmp_path, "private")
+    sha = await pushed(private, {"key": "k"})
+    app = await forge.new_repository(tmp_path / "app")
+    _, hook = await remote_project(coordinator, app.url)
+    await add_submodule(app.tree, "lib", f"{coordinator.url}/git/default/private.git", sha)
+    build = await build_of_fork(hook, app)
+    assert build["state"] == "failed"
+    assert "a fork's build gets no other project of this coordinator" in build["message"]
+
+
+async def test_a_project_here_whose_source_is_at_a_forge_lends_its_own_credential(
+    admin: Caller, coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    lib = await forge.new_repository(tmp_path / "forge-lib")
+    sha = await lib.push({"file": "private"})
+    forge.require("x-access-token", "s3cret")
+    _, hook = await remote_project(coordinator, lib.url, "lib")
+    await give_token(hook, "s3cret")
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await add_submodule(app, "lib", "../lib.git", sha)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": workflow_of("cat lib/file")})
+        build = await finished(admin, project)
+    assert (build["state"], build["log"]) == ("succeeded", "private"), build["message"]

@@ -20,6 +20,7 @@ REPORTS_QUIET_SECONDS = 20.0
 """After a build's end its last reports must come with no pause longer than this."""
 KILL_SECONDS = 5.0
 """How long a cancelled build is awaited."""
+KILL_EVERY_SECONDS = 0.1
 UNBEGUN_SECONDS = 0.5
 """The same for one of which nothing was reported."""
 CALL_SECONDS = 60.0
@@ -188,13 +189,16 @@ async def open_build(
     frontend_attributes: Mapping[str, str] | None = None,
     unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
     take_report: Callable[[control_pb2.StatusResponse], None],
+    kill: Callable[[], object] | None = None,
 ) -> AsyncIterator[Build]:
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
     With a `frontend` the engine makes the build's graph by it; else it is made by our calls.
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
     were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
-    engine answers nothing for `unresponsive_seconds` fails.
+    engine answers nothing for `unresponsive_seconds` fails. `kill` (blocking) is called while a
+    build that was given up goes on: BuildKit 0.13 forgets a cancel that comes while it starts a
+    process.
     """
     name = f"pushrod-{attempt_id}-{secrets.token_hex(4)}"
     request = control_pb2.SolveRequest(
@@ -222,7 +226,11 @@ async def open_build(
         end.cancel()
         # An engine that knows nothing of the build yet makes its reports wait for seconds.
         seconds = KILL_SECONDS if seen.is_set() else UNBEGUN_SECONDS
-        await asyncio.wait((reports,), timeout=seconds)
+        given_up = asyncio.get_running_loop().time() + seconds
+        while not reports.done() and (left := given_up - asyncio.get_running_loop().time()) > 0:
+            if kill is not None and seen.is_set():
+                await asyncio.to_thread(kill)
+            await asyncio.wait((reports,), timeout=min(left, KILL_EVERY_SECONDS) if kill else left)
         reports.cancel()
         await asyncio.gather(end, reports, return_exceptions=True)
 

@@ -59,6 +59,14 @@ class BuildContext:
             )
         _check_file(folder, self.dockerfile, self.context)
 
+    def mentions(self, word: str) -> bool:
+        """Whether the Dockerfile has the word, in small or capital letters."""
+        name = PurePosixPath(self.dockerfile).name
+        for layer in reversed(folder_of(self.layers, self._dockerfile_folder)):
+            if _mode(layer / name) is not None:
+                return word in (layer / name).read_text(errors="replace").lower()
+        return False
+
     async def serve(self, stream: Stream) -> None:
         """Answer a DiffCopy call."""
         try:

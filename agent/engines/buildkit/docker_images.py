@@ -55,6 +55,14 @@ class DockerImages:
             raise DockerRefusedError("the engine did not say the digest of what it pushed")
         return str(digest)
 
+    async def id_of(self, name: str) -> str | None:
+        """The image that has this tag; None if there is none."""
+        try:
+            text = await self._call("GET", f"/images/{name}/json", seconds=QUERY_SECONDS)
+        except DockerRefusedError:
+            return None
+        return str(json.loads(text)["Id"])
+
     async def tags_of(self, name: str) -> list[str]:
         """All tags of the image that has this one."""
         text = await self._call("GET", f"/images/{name}/json", seconds=QUERY_SECONDS)

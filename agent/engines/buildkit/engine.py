@@ -24,7 +24,7 @@ from agent.engines.buildkit.image_build import build_image
 from agent.engines.buildkit.image_push import TagLocks, forget_stored
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import reference_problem
-from agent.engines.buildkit.orphans import kill_containers
+from agent.engines.buildkit.orphans import kill_containers, kill_instructions
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
 from agent.engines.buildkit.transport import docker_version
@@ -182,6 +182,7 @@ class BuildKitEngine:
         started. On this machine it is found; elsewhere it ends by its own timeout.
         """
         await asyncio.to_thread(kill_containers, attempt_id)
+        await asyncio.to_thread(kill_instructions, attempt_id)
         client = await self._connected()
         if client.docker_socket is not None:
             try:

@@ -33,6 +33,7 @@ from agent.engines.buildkit.image_push import (
     pushing_exporters,
     storing_exporter,
 )
+from agent.engines.buildkit.orphans import instruction_mark, kill_instructions
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.registry_logins import RegistryLogins
 from agent.engines.buildkit.secret_giver import give_secret
@@ -49,6 +50,7 @@ from pipelines_schema.image_references import tag_problem
 from pipelines_schema.log_frames import Stream
 
 FRONTEND = "dockerfile.v0"
+NO_PROXY = "no_proxy"
 CACHE_NAMESPACE = "build-arg:BUILDKIT_CACHE_MOUNT_NS"
 _LATE = "the image's build was ended after its timeout of {seconds:g} seconds"
 
@@ -225,6 +227,7 @@ class _ImageAttempt:
                 frontend_attributes=attributes,
                 unresponsive_seconds=self._unresponsive_seconds,
                 take_report=lambda report: self._take(log, report),
+                kill=lambda: kill_instructions(self._request.attempt_id),
             ) as build:
                 return await build.outcome()
         finally:
@@ -239,6 +242,8 @@ class _ImageAttempt:
             attributes["target"] = spec.target
         if self._request.clean and not self._is_built:
             attributes["no-cache"] = ""  # of all stages; a further exporter takes what was built
+        if not self._context.mentions(NO_PROXY) and NO_PROXY not in map(str.lower, spec.args):
+            attributes["build-arg:NO_PROXY"] = instruction_mark(self._request.attempt_id)
         if self._request.offline:
             attributes["force-network-mode"] = "none"
         # Cache mounts are found by a name that the Dockerfile chooses: this keeps other projects'

@@ -74,7 +74,16 @@ def pushing_exporters(tags: Sequence[str], insecure: Sequence[str]) -> list[Expo
 
 def own_tag(attempt_id: str) -> str:
     """The tag that keeps an attempt's image in dockerd's store."""
-    return f"localhost/pushrod-build/{attempt_id.lower()}:image"
+    return f"{_own_repository(attempt_id)}:image"
+
+
+def pushing_tag(attempt_id: str, tag: str) -> str:
+    """The mark that the attempt has put `tag` on its image: a killed agent leaves both."""
+    return f"{_own_repository(attempt_id)}:{hashlib.sha256(tag.encode()).hexdigest()}"
+
+
+def _own_repository(attempt_id: str) -> str:
+    return f"localhost/pushrod-build/{attempt_id.lower()}"
 
 
 def storing_exporter(attempt_id: str) -> Exporter:
@@ -103,26 +112,41 @@ async def push_from_store(
     login = logins.docker_header(registry_of(tag))
     async with locks.hold(tag):
         try:
-            await images.tag(own_tag(attempt_id), tag)
-            digest = await images.push(tag, login)
+            async with _tagged(images, attempt_id, tag):
+                digest = await images.push(tag, login)
         except DockerRefusedError as error:
             raise ImageNotPushedError(push_problem(tag, str(error))) from error
-        finally:
-            await _forgotten(images, tag)
     return BuiltImage(reference=tag, digest=digest)
+
+
+@asynccontextmanager
+async def _tagged(images: DockerImages, attempt_id: str, tag: str) -> AsyncIterator[None]:
+    """The attempt's image has the tag for the block; whose it was before has it again then."""
+    before = await images.id_of(tag)
+    try:
+        await images.tag(own_tag(attempt_id), pushing_tag(attempt_id, tag))
+        await images.tag(own_tag(attempt_id), tag)
+        yield
+    finally:
+        await asyncio.shield(_give_back(images, tag, before))
+
+
+async def _give_back(images: DockerImages, tag: str, before: str | None) -> None:
+    with contextlib.suppress(DockerRefusedError):
+        await (images.forget(tag) if before is None else images.tag(before, tag))
 
 
 async def forget_stored(images: DockerImages, attempt_id: str) -> None:
     """Remove the attempt's image, with the tags that a killed agent may have left on it."""
-    own = own_tag(attempt_id)
     with contextlib.suppress(DockerRefusedError):  # there is none
-        for tag in await images.tags_of(own):
-            await _forgotten(images, tag)
-
-
-async def _forgotten(images: DockerImages, tag: str) -> None:
-    with contextlib.suppress(DockerRefusedError):
-        await asyncio.shield(images.forget(tag))
+        tags = await images.tags_of(own_tag(attempt_id))
+        left = [tag for tag in tags if pushing_tag(attempt_id, tag) in tags]
+        own = [tag for tag in tags if tag.startswith(f"{_own_repository(attempt_id)}:")]
+        # Its own tag last: by that the others are found again.
+        marks = [tag for tag in own if tag != own_tag(attempt_id)]
+        for tag in (*left, *marks, own_tag(attempt_id)):
+            with contextlib.suppress(DockerRefusedError):
+                await images.forget(tag)
 
 
 async def confirm(build: Build, image: BuiltImage, config_digest: str) -> None:

@@ -28,6 +28,8 @@ class EnginePlaces:
     data: Path
     runtime: Path
     packages: Path
+    containerd_images: bool = False
+    """Images in containerd's store, as Docker Engines newer than ours have them."""
 
     @property
     def socket(self) -> Path:

@@ -103,7 +103,7 @@ def _prepare_folders(places: EnginePlaces) -> None:
     (places.runtime / "resolv.conf").write_text(resolver_text(_host_resolver()))
     # A copy, since sh reads a script as it goes, and an upgrade may replace ours.
     shutil.copyfile(Path(__file__).with_name("holder.sh"), places.runtime / "holder.sh")
-    _write_json(places.runtime / "daemon.json", daemon_settings())
+    _write_json(places.runtime / "daemon.json", daemon_settings(places))
     _write_json(places.runtime / "registry.json", registry_settings(places))
 
 
@@ -111,10 +111,14 @@ def _write_json(path: Path, settings: object) -> None:
     path.write_text(json.dumps(settings, indent=1))
 
 
-def daemon_settings() -> dict[str, object]:
+def daemon_settings(places: EnginePlaces) -> dict[str, object]:
     """dockerd's configuration; a file of our own keeps the system's from being read."""
     policy = [{"keepStorage": CACHE_KEPT, "all": True}]
-    return {"builder": {"gc": {"enabled": True, "policy": policy}}, "shutdown-timeout": 10}
+    return {
+        "builder": {"gc": {"enabled": True, "policy": policy}},
+        "shutdown-timeout": 10,
+        **({"features": {"containerd-snapshotter": True}} if places.containerd_images else {}),
+    }
 
 
 def registry_settings(places: EnginePlaces) -> dict[str, object]:

@@ -10,38 +10,18 @@ import { lasting, since } from "./times.js";
 
 const BUSY_MS = 2_000;
 const CALM_MS = 8_000;
-const RECENT = 20;
 
 const projectsPlace = document.getElementById("projects");
 let projects = [];
-const lastBuilds = new Map(); // project id → build, or null where there is none yet
 
 live(turn, (error) => showRefusal(projectsPlace, error));
 
 async function turn(signal) {
-  const { builds } = await fetchJson(`/api/projects/-/builds?limit=${RECENT}`, { signal });
-  const found = await readProjects(signal);
-  const known = new Set(builds.map((build) => build.projectId));
-  const rest = found.filter((project) => !known.has(project.id) && !lastBuilds.get(project.id));
-  const older = await Promise.all(rest.map((project) => lastBuild(project.id, signal)));
+  const found = await fetchJson("/api/overview", { signal });
   if (signal.aborted) return 0;
-  projects = found;
-  rest.forEach((project, index) => lastBuilds.set(project.id, older[index]));
-  builds.toReversed().forEach((build) => lastBuilds.set(build.projectId, build));
-  draw(builds);
-  return builds.some((build) => isActive(build.state)) ? BUSY_MS : CALM_MS;
-}
-
-async function readProjects(signal) {
-  const accounts = await fetchJson("/api/accounts", { signal });
-  const path = (account) => `/api/projects?accountId=${encodeURIComponent(account.id)}`;
-  const lists = await Promise.all(accounts.map((account) => fetchJson(path(account), { signal })));
-  return lists.flat().sort((a, b) => label(a).localeCompare(label(b)));
-}
-
-async function lastBuild(projectId, signal) {
-  const { builds } = await fetchJson(`/api/projects/${projectId}/builds?limit=1`, { signal });
-  return builds[0] ?? null;
+  projects = found.projects.sort((a, b) => label(a).localeCompare(label(b)));
+  draw(found.builds);
+  return found.builds.some((build) => isActive(build.state)) ? BUSY_MS : CALM_MS;
 }
 
 const label = (project) => `${project.account}/${project.name}`;
@@ -61,7 +41,7 @@ function draw(builds) {
 function drawProjects() {
   const several = new Set(projects.map((project) => project.account)).size > 1;
   if (!projectsPlace.querySelector("ul")) fill(projectsPlace, el("ul", { class: "cards" }));
-  const cards = projects.map((project) => ({ ...project, several, last: lastBuilds.get(project.id) }));
+  const cards = projects.map((project) => ({ ...project, several, last: project.lastBuild }));
   list(projectsPlace.querySelector("ul"), cards, {
     key: (project) => project.id,
     create: (project) => el("li", {}, el("a", { class: "card", href: `/projects/${project.id}` })),

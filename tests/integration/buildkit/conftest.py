@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,6 +29,11 @@ from agent.engines.private.record import read_record
 from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
 
+from .registries import OWN, Registry, registry_with_password
+
+if TYPE_CHECKING:
+    from .image_bench import ImageBench
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestEngine:
@@ -37,6 +43,8 @@ class TestEngine:
     image: str
     lifted: bool
     """Whether the daemon is known not to clip logs."""
+    record: Path = field(default_factory=lambda: engine_places().record)
+    """Of the private engine in whose network it reaches registries."""
 
     @property
     def builder_image(self) -> str:
@@ -47,7 +55,9 @@ class TestEngine:
 def engine_under_test() -> TestEngine:
     """The machine's private engine, or the one of PUSHROD_TEST_ENGINE and PUSHROD_TEST_IMAGE."""
     if address := os.environ.get("PUSHROD_TEST_ENGINE"):
-        return TestEngine(address=address, image=os.environ["PUSHROD_TEST_IMAGE"], lifted=False)
+        record = Path(os.environ.get("PUSHROD_TEST_RECORD", engine_places().record))
+        image = os.environ["PUSHROD_TEST_IMAGE"]
+        return TestEngine(address=address, image=image, lifted=False, record=record)
 
     async def start() -> TestEngine:
         engine = await up(reuse=False)
@@ -217,7 +227,8 @@ class OwnEngine:
     async def start(self) -> TestEngine:
         address = await up(reuse=False, places=self.places)
         image = await ensure_test_image(address=address, places=self.places)
-        return TestEngine(address=address.url, image=image, lifted=True)
+        record = self.places.record
+        return TestEngine(address=address.url, image=image, lifted=True, record=record)
 
     def signal(self, number: int) -> None:
         record = read_record(self.places.record)
@@ -226,10 +237,14 @@ class OwnEngine:
         os.kill(record.daemon.pid, number)
 
 
-@pytest.fixture(scope="session")
-def own_engine() -> Iterator[OwnEngine]:
+def needs_root() -> None:
     if os.geteuid() != 0:
         pytest.skip("the private engine needs root")
+
+
+@pytest.fixture(scope="session")
+def own_engine() -> Iterator[OwnEngine]:
+    needs_root()
     folder = Path(tempfile.mkdtemp(prefix="pushrod-"))  # short: sockets lie in it
     places = EnginePlaces(data=folder, runtime=folder / "run", packages=engine_places().packages)
     try:
@@ -268,3 +283,27 @@ class Marker:
 @pytest.fixture
 def marker() -> Marker:
     return Marker(word=f"87{secrets.randbelow(10**9):09d}")
+
+
+@pytest.fixture
+async def images(engine_under_test: TestEngine, tmp_path: Path) -> AsyncIterator[ImageBench]:
+    from .image_bench import image_bench
+
+    async with image_bench(engine_under_test, tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    engine_under_test: TestEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    """A registry that asks for a password."""
+    folder = tmp_path_factory.mktemp("registry")
+    with registry_with_password(folder, engine_under_test.record) as registry:
+        yield registry
+
+
+@pytest.fixture
+def own(engine_under_test: TestEngine) -> Registry:
+    """The engine's own registry, which asks nobody."""
+    return Registry(host=OWN, asks=False, record=engine_under_test.record)

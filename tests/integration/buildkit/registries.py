@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.engines.private import engine_places
 from agent.engines.private.packages import EngineRoot
 from agent.engines.private.record import read_record
 from pipelines_schema.contract import RegistryLogin
@@ -45,6 +44,8 @@ class Registry:
     host: str
     asks: bool
     """Whether it wants the password."""
+    record: Path
+    """Of the engine in whose network it is."""
 
     @property
     def login(self) -> RegistryLogin:
@@ -64,32 +65,33 @@ class Registry:
     def _ask(self, reference: str, kind: str) -> tuple[str | None, str]:
         name, _, tag = reference.removeprefix(f"{self.host}/").rpartition(":")
         word = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
-        ended = in_engine_network(
+        ended = _in_network(
+            self.record,
             [
                 *(sys.executable, "-c", ASK),
                 f"http://{self.host}/v2/{name}/{kind}/{tag}",
                 f"Basic {word}" if self.asks else "",
-            ]
+            ],
         )
         first, _, rest = ended.partition("\n")
         return (None, "") if first.startswith("HTTP ") else (first, rest)
 
 
-def in_engine_network(command: list[str]) -> str:
+def _in_network(record: Path, command: list[str]) -> str:
     return subprocess.run(
-        [*_entering(), *command], check=True, capture_output=True, text=True, timeout=30
+        [*_entering(record), *command], check=True, capture_output=True, text=True, timeout=30
     ).stdout
 
 
-def _entering() -> list[str]:
-    record = read_record(engine_places().record)
-    assert record is not None
-    assert record.init is not None
-    return ["nsenter", f"--net=/proc/{record.init.pid}/ns/net"]
+def _entering(record: Path) -> list[str]:
+    engine = read_record(record)
+    assert engine is not None
+    assert engine.init is not None
+    return ["nsenter", f"--net=/proc/{engine.init.pid}/ns/net"]
 
 
 @contextmanager
-def registry_with_password(folder: Path) -> Iterator[Registry]:
+def registry_with_password(folder: Path, record: Path) -> Iterator[Registry]:
     """Started for the block."""
     host = f"127.0.0.1:{20_000 + secrets.randbelow(20_000)}"
     (folder / "passwords").write_text(PASSWORD_LINE)
@@ -101,12 +103,12 @@ def registry_with_password(folder: Path) -> Iterator[Registry]:
         "auth": {"htpasswd": {"realm": "tests", "path": str(folder / "passwords")}},
     }
     (folder / "registry.json").write_text(json.dumps(settings))
-    record = read_record(engine_places().record)
-    assert record is not None
-    root = EngineRoot(folder=Path(record.packages))
+    engine = read_record(record)
+    assert engine is not None
+    root = EngineRoot(folder=Path(engine.packages))
     program = root.program("docker-registry")
     with subprocess.Popen(
-        [*_entering(), str(program), "serve", str(folder / "registry.json")],
+        [*_entering(record), str(program), "serve", str(folder / "registry.json")],
         env=root.environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -121,6 +123,6 @@ def registry_with_password(folder: Path) -> Iterator[Registry]:
                 heard += line
             # Read on: a full pipe would stop it.
             threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield Registry(host=host, asks=True)
+            yield Registry(host=host, asks=True, record=record)
         finally:
             process.kill()

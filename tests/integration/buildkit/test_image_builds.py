@@ -5,115 +5,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.engines.buildkit.engine import BuildKitEngine
-from agent.engines.protocol import ImageRequest, Outcome, StepResult
-from pipelines_schema.contract import ImageBuildSpec, RegistryLogin
+from agent.engines.protocol import Outcome
+from pipelines_schema.contract import RegistryLogin
 
-from .conftest import FolderSource, Log
-from .registries import OWN, PASSWORD, Registry, registry_with_password
+from .conftest import Log
+from .image_bench import BuiltOnce, ImageBench
+from .registries import OWN, PASSWORD, Registry
 
 if TYPE_CHECKING:
-    from .conftest import Bench, Marker, TestEngine
+    from .conftest import Bench, Marker
 
 pytestmark = pytest.mark.engine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltOnce:
-    result: StepResult
-    log: Log
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        return b"".join(data for _, _, data in self.log.pieces).decode()
-
-    @property
-    def message(self) -> str:
-        return self.result.message or ""
-
-
-@dataclass(slots=True, kw_only=True)
-class ImageBench:
-    engine: BuildKitEngine
-    image: str
-    """What Dockerfiles begin with."""
-    folder: Path
-
-    def write(self, files: Mapping[str, str]) -> None:
-        """BASE stands for the image; `RUN NEW` begins a command that no cache can have."""
-        for name, text in files.items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = f"RUN : {secrets.token_hex(6)};"
-            path.write_text(text.replace("BASE", self.image).replace("RUN NEW", new))
-
-    async def build(
-        self,
-        text: str | None = None,
-        *,
-        log: Log | None = None,
-        registries: Sequence[RegistryLogin] = (),
-        secrets_given: Mapping[str, str] | None = None,
-        offline: bool = False,
-        clean: bool = False,
-        timeout_seconds: float = 120,
-        inputs: Path | None = None,
-        attempt_id: str = "",
-        **build: Any,
-    ) -> BuiltOnce:
-        if text is not None:
-            self.write({"Dockerfile": text})
-        log = log or Log()
-        began = time.monotonic()
-        result = await self.engine.build_image(
-            ImageRequest(
-                attempt_id=attempt_id or secrets.token_hex(8),
-                step_name="image",
-                build=ImageBuildSpec(**build),
-                registries=registries,
-                secrets=secrets_given or {},
-                offline=offline,
-                clean=clean,
-                timeout_seconds=timeout_seconds,
-                source=FolderSource(folder=self.folder, key=self.folder.name),
-                inputs=inputs,
-            ),
-            log,
-        )
-        return BuiltOnce(result=result, log=log, seconds=time.monotonic() - began)
-
-
-@pytest.fixture
-async def images(engine_under_test: TestEngine, tmp_path: Path) -> AsyncIterator[ImageBench]:
-    engine = BuildKitEngine(engine_under_test.address, data_dir=tmp_path / "data")
-    (folder := tmp_path / secrets.token_hex(6)).mkdir()
-    try:
-        yield ImageBench(engine=engine, image=engine_under_test.image, folder=folder)
-    finally:
-        await engine.close()
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    engine_under_test: TestEngine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Registry]:
-    """A registry that asks for a password."""
-    with registry_with_password(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
-
-
-@pytest.fixture
-def own(engine_under_test: TestEngine) -> Registry:
-    """The engine's own registry, which asks nobody."""
-    return Registry(host=OWN, asks=False)
 
 
 async def test_an_image_is_built_and_pushed_to_every_tag(images: ImageBench, own: Registry) -> None:
@@ -539,6 +446,34 @@ async def test_a_cancelled_build_is_gone_within_a_second(
 
     assert time.monotonic() - began < 1
     assert marker.processes() == []
+
+
+@pytest.mark.parametrize("delay", [0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.3])
+async def test_a_build_cancelled_at_any_moment_leaves_nothing(
+    images: ImageBench, marker: Marker, delay: float
+) -> None:
+    building = asyncio.create_task(images.build(long_dockerfile(marker)))
+    await asyncio.sleep(delay)
+
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+
+    assert marker.processes() == []
+
+
+async def test_an_instruction_sees_no_variable_of_ours_where_it_uses_it_itself(
+    images: ImageBench,
+) -> None:
+    script = "RUN NEW env | grep -i no.proxy || echo none\n"
+
+    ours = await images.build(f"FROM BASE\n{script}")
+    its_own = await images.build(f"FROM BASE\nARG NO_PROXY=mine\n{script}")
+    given = await images.build(f"FROM BASE\n{script}", args={"no_proxy": "a.example"})
+
+    assert ".pushrod.invalid\n" in ours.text
+    for built in (its_own, given):
+        assert "pushrod.invalid" not in built.text
 
 
 async def test_a_build_ends_at_its_timeout(images: ImageBench, marker: Marker) -> None:

@@ -1,0 +1,154 @@
+"""Every list over HTTP, on a coordinator whose database holds 200,000 builds."""
+
+from __future__ import annotations
+
+import http.client
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.benchmarks.list_data import fill
+from tests.benchmarks.samples import Row
+from tests.e2e.processes import Api, Pushrod
+
+SAMPLES = 40
+TO_HOLD = "≤ 10 ms"
+
+
+def measure(folder: Path) -> list[Row]:
+    """Each list and the floor in turns, by one client over one connection."""
+    folder.mkdir(parents=True)
+    fill(folder / "coordinator" / "pushrod.db")
+    return measure_filled(folder)
+
+
+def measure_filled(folder: Path) -> list[Row]:
+    pushrod = Pushrod(folder)
+    pushrod.start_coordinator()
+    try:
+        pid = pushrod.coordinator.pid
+        return [_row(what, path, client, pid) for what, path, client in _lists(pushrod.api)]
+    finally:
+        pushrod.coordinator.stop()
+
+
+@dataclass(slots=True)
+class Client:
+    """Somebody with a token, on a connection that stays open."""
+
+    url: str
+    token: str
+    _connection: http.client.HTTPConnection = field(init=False)
+
+    def __post_init__(self) -> None:
+        place = urlsplit(self.url)
+        self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+
+    def seconds(self, path: str) -> float:
+        began = time.perf_counter()
+        self._connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+        answer = self._connection.getresponse()
+        body = answer.read()
+        took = time.perf_counter() - began
+        assert answer.status == 200, (path, answer.status, body[:300])
+        return took
+
+
+def _row(what: str, path: str, client: Client, pid: int) -> Row:
+    """The coordinator's processor time is told beside, which says more where others are busy."""
+    client.seconds(path)
+    ours, floor, worked = [], [], 0.0
+    for _ in range(SAMPLES):
+        floor.append(client.seconds("/healthz"))
+        before = _processor_seconds(pid)
+        ours.append(client.seconds(path))
+        worked += _processor_seconds(pid) - before
+    return Row(
+        what=what,
+        measured=_milliseconds(ours),
+        floor=_milliseconds(floor),
+        ratio=f"{worked / SAMPLES * 1000:.1f} ms of CPU",
+        to_hold=TO_HOLD,
+    )
+
+
+def _processor_seconds(pid: int) -> float:
+    """What all threads of the process have run."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    ordered = sorted(seconds)
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    return f"{statistics.median(ordered) * 1000:.1f} ms median, {p95 * 1000:.1f} p95"
+
+
+def _lists(api: Api) -> Iterator[tuple[str, str, Client]]:
+    """What is read, where, and by whom: the administrator sees all, a maintainer an account."""
+    everybody = Client(api.url, api.token)
+    maintainer = Client(api.url, _token(api, "account-0"))
+    crowd = Client(api.url, _token(api, "account-3"))
+    large = _largest_project(api)
+    of_large = f"/api/projects/{large['id']}"
+    build = api.get(f"{of_large}/builds?limit=1")["builds"][0]
+    step = api.get(f"/api/projects/-/builds/{build['id']}")["steps"][0]
+    yield "one row: a project", of_large, everybody
+    for whose, path, client in (
+        ("of all accounts", "/api/projects/-/builds", everybody),
+        ("of an account", "/api/projects/-/builds", maintainer),
+        ("of a project", f"{of_large}/builds", maintainer),
+    ):
+        yield from _pages(api, f"builds {whose}", f"{path}?limit=20", client)
+    yield "builds of an account, 100 a page", "/api/projects/-/builds?limit=100", maintainer
+    yield "a build with its steps", f"/api/projects/-/builds/{build['id']}", maintainer
+    yield "artifacts of a step", f"/api/steps/{step['id']}/artifacts", maintainer
+    for whose, more, client in (
+        ("of all accounts", "", everybody),
+        ("of an account", "", maintainer),
+        ("of a project", f"&projectId={large['id']}", maintainer),
+        ("of an action", "&action=build.created", everybody),
+        (
+            "of a rare action in a project",
+            f"&projectId={large['id']}&action=token.created",
+            maintainer,
+        ),
+    ):
+        path = f"/api/audit-logs?limit=20{more}"
+        yield from _pages(api, f"audit log {whose}", path, client)
+    yield from _pages(api, "deliveries of a project", f"{of_large}/deliveries?limit=20", maintainer)
+    yield "projects of an account with 7", "/api/projects?accountId=account-0", maintainer
+    yield "projects of an account with 1,000", "/api/projects?accountId=account-3", crowd
+    yield "home page of an account", "/api/overview", maintainer
+    yield "home page of all accounts, 1,020 projects", "/api/overview", everybody
+    for what, path in (
+        ("workflows", f"{of_large}/workflows"),
+        ("secrets", f"{of_large}/secrets"),
+        ("docker images", "/api/docker-images"),
+        ("tokens", "/api/tokens"),
+        ("agents", "/api/agents"),
+        ("accounts", "/api/accounts"),
+    ):
+        yield what, path, maintainer
+
+
+def _token(api: Api, account: str) -> str:
+    made = api.post("/api/tokens", {"name": "bench", "role": "maintainer", "account": account})
+    return str(made["token"])
+
+
+def _largest_project(api: Api) -> dict[str, Any]:
+    project: dict[str, Any] = api.get("/api/projects?accountId=account-0")[0]
+    return project
+
+
+def _pages(api: Api, what: str, path: str, client: Client) -> Iterator[tuple[str, str, Client]]:
+    """The first, the middle and the last page."""
+    total = Api(client.url, client.token).get(path)["pagination"]["total"]
+    for which, offset in (("first", 0), ("middle", total // 2), ("last", total - 20)):
+        yield f"{what} ({total:,}), {which} page", f"{path}&offset={offset}", client

@@ -1,0 +1,133 @@
+"""Which test saw which answer of which interface: writes docs/conformance.md.
+
+    PUSHROD_ANSWERS=/tmp/answers pytest tests/contract tests/integration
+    python -m tests.conformance /tmp/answers
+
+The fixture's callers note method, path, status and test of each answer; here the paths are brought
+to the routes of our OpenAPI document, and each status that it declares gets the test that saw it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
+DOCUMENTS = {
+    "Build Server API": r"/api/(projects|docker-images|audit-logs|runner/\{step_id\}(/complete)?$)",
+    "Build Execution API": r"/api/v1/",
+    "Build API": r"/api/(builds|deploy)",
+    "Build Synthesis API": r"/api/build_synthesis/",
+}
+OURS = r"/(secrets|deliveries|credential|registries|cancel|retry|approve|stop)\b"
+"""What stands below a specification's paths and is not in it."""
+HEAD = """\
+# What is tested of each interface
+
+Written by `python -m tests.conformance`: each status that a call declares, and a test in which a
+real coordinator gave it over HTTP. A unit test looks that these tests still exist.
+"""
+Seen = Mapping[tuple[str, str, int], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    document: str
+    method: str
+    path: str
+    status: int
+    test: str | None
+
+
+def rows(openapi: Mapping[str, Any], seen: Seen) -> Iterator[Row]:
+    for document, pattern in DOCUMENTS.items():
+        for path, methods in openapi["paths"].items():
+            if not re.match(pattern, path):
+                continue
+            if document == "Build Server API" and re.search(OURS, path):
+                continue
+            for method, operation in methods.items():
+                for status in sorted(map(int, operation["responses"])):
+                    test = seen.get((method.upper(), path, status))
+                    yield Row(
+                        document=document,
+                        method=method.upper(),
+                        path=path,
+                        status=status,
+                        test=test,
+                    )
+
+
+def read_answers(lines: Iterable[str], paths: Iterable[str]) -> Seen:
+    """Lines of `METHOD STATUS TEST PATH`; of several tests the first by name."""
+    routes = [(path, re.compile(_route_pattern(path))) for path in sorted(paths, key=_generality)]
+    seen: dict[tuple[str, str, int], str] = {}
+    for line in sorted(set(lines)):
+        method, status, test, asked = line.rstrip("\n").split(" ", 3)
+        found = next((path for path, pattern in routes if pattern.fullmatch(asked[1:-1])), None)
+        if found is not None:
+            key = (method, found, int(status))
+            seen[key] = min(test, seen.get(key, test), key=_preference)
+    return seen
+
+
+def _generality(path: str) -> tuple[int, int]:
+    return path.count("{"), -len(path)
+
+
+def _preference(test: str) -> tuple[bool, str]:
+    """A contract test says most plainly what it is about."""
+    return not test.startswith("tests/contract"), test
+
+
+def _route_pattern(path: str) -> str:
+    return re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))
+
+
+def page(all_rows: Iterable[Row]) -> str:
+    lines, document = [HEAD], None
+    for row in all_rows:
+        if row.document != document:
+            document = row.document
+            lines += [f"## {document}\n", "| call | status | test |", "|---|---|---|"]
+        test = f"`{row.test}`" if row.test else "none"
+        lines.append(f"| `{row.method} {row.path}` | {row.status} | {test} |")
+    return re.sub(r"\n## ", "\n\n## ", "\n".join(lines)) + "\n"
+
+
+def openapi() -> dict[str, Any]:
+    """The document of the interfaces as they are declared, without a coordinator."""
+    import importlib
+    import pkgutil
+
+    from aiohttp import web
+
+    from coordinator import api
+    from coordinator.api.openapi import openapi_document
+    from coordinator.api.operations import OPERATIONS
+
+    app = web.Application()
+    for found in pkgutil.walk_packages(api.__path__, "coordinator.api."):
+        module = importlib.import_module(found.name)
+        if hasattr(module, "add_routes"):
+            module.add_routes(app)
+    operations = app[OPERATIONS]
+    return openapi_document(operations, server="http://127.0.0.1:3000", version="0")
+
+
+def main() -> None:
+    document = openapi()
+    with Path(sys.argv[1]).open() as lines:
+        found = list(rows(document, read_answers(lines, document["paths"])))
+    PAGE.write_text(page(found))
+    for row in found:
+        if row.test is None:
+            sys.stderr.write(f"no test saw {row.method} {row.path} {row.status}\n")
+
+
+if __name__ == "__main__":
+    main()

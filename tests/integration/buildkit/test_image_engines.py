@@ -1,0 +1,141 @@
+"""Images on engines of these tests' own, and what a killed agent leaves in an engine's store."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.engines.buildkit.docker_images import DockerImages, docker_images
+from agent.engines.buildkit.engine import BuildKitEngine
+from agent.engines.buildkit.image_push import own_tag, pushing_tag
+from agent.engines.private import EnginePlaces, down, engine_places
+from agent.engines.protocol import Outcome
+
+from .conftest import Log, OwnEngine, TestEngine, needs_root
+from .image_bench import ImageBench, image_bench
+from .registries import OWN, Registry, registry_with_password
+
+if TYPE_CHECKING:
+    from .conftest import Bench, Marker
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def with_containerd() -> Iterator[TestEngine]:
+    """A Docker Engine whose images are containerd's, so that BuildKit itself pushes them."""
+    needs_root()
+    folder = Path(tempfile.mkdtemp(prefix="pushrod-"))  # short: sockets lie in it
+    places = EnginePlaces(
+        data=folder,
+        runtime=folder / "run",
+        packages=engine_places().packages,
+        containerd_images=True,
+    )
+    try:
+        yield asyncio.run(OwnEngine(places=places).start())
+    finally:
+        asyncio.run(down(places=places))
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def containerd_images(
+    with_containerd: TestEngine, tmp_path: Path
+) -> AsyncIterator[ImageBench]:
+    async with image_bench(with_containerd, tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def store(engine_under_test: TestEngine) -> AsyncIterator[DockerImages]:
+    """The shared engine's own store of images."""
+    async with docker_images(engine_under_test.address.removeprefix("unix://")) as images:
+        yield images
+
+
+async def test_buildkit_pushes_by_itself_where_images_are_containerds(
+    containerd_images: ImageBench, with_containerd: TestEngine, tmp_path: Path
+) -> None:
+    own = Registry(host=OWN, asks=False, record=with_containerd.record)
+    with registry_with_password(tmp_path, with_containerd.record) as guarded:
+        tags = [f"{own.new_name()}:1", f"{guarded.new_name()}:1"]
+        dockerfile = "FROM BASE\nRUN echo made > /made\n"
+
+        refused = await containerd_images.build(dockerfile, tags=tags, push=True)
+        built = await containerd_images.build(
+            dockerfile, tags=tags, push=True, registries=[guarded.login]
+        )
+
+        digests = {image.reference: image.digest for image in built.result.images}
+        assert digests == {tags[0]: own.digest(tags[0]), tags[1]: guarded.digest(tags[1])}
+    assert refused.result.outcome is Outcome.IMAGE_FAILED
+    assert f"{tags[1]} could not be pushed: {guarded.host} refuses it" in refused.message
+    async with docker_images(with_containerd.address.removeprefix("unix://")) as store:
+        assert [await store.id_of(tag) for tag in tags] == [None, None]
+
+
+async def test_a_push_leaves_nothing_in_the_engines_store_and_takes_nothing_from_it(
+    images: ImageBench, own: Registry, store: DockerImages
+) -> None:
+    fresh, known = f"{own.new_name()}:1", f"{own.new_name()}:1"
+    await store.tag(images.image, known)
+    before = await store.id_of(known)
+    attempt = secrets.token_hex(8)
+    try:
+        built = await images.build(
+            "FROM BASE\nRUN true\n", tags=[fresh, known], push=True, attempt_id=attempt
+        )
+
+        assert built.message == ""
+        assert [await store.id_of(tag) for tag in (fresh, known)] == [None, before]
+        assert await store.id_of(own_tag(attempt)) is None
+    finally:
+        await store.forget(known)
+
+
+async def test_what_a_killed_agent_left_is_removed_and_nothing_else(
+    images: ImageBench, own: Registry, store: DockerImages
+) -> None:
+    attempt, left, other = secrets.token_hex(8), f"{own.new_name()}:1", f"{own.new_name()}:1"
+    for tag in (own_tag(attempt), pushing_tag(attempt, left), left, other):
+        await store.tag(images.image, tag)
+    try:
+        await images.engine.reap(attempt)
+        await images.engine.reap(attempt)
+
+        gone = [own_tag(attempt), pushing_tag(attempt, left), left]
+        assert [await store.id_of(tag) for tag in gone] == [None, None, None]
+        assert await store.id_of(other) is not None
+        assert await store.id_of(images.image) is not None
+    finally:
+        await store.forget(other)
+
+
+async def test_a_daemon_killed_under_a_build_is_the_engines_failure(
+    own_bench: Bench, own_engine: OwnEngine, tmp_path: Path, marker: Marker
+) -> None:
+    folder, log = tmp_path / "context", Log()
+    folder.mkdir()
+    engine: BuildKitEngine = own_bench.engine
+    bench = ImageBench(engine=engine, image=own_bench.image, folder=folder)
+    building = asyncio.create_task(
+        bench.build(f"FROM BASE\nRUN NEW echo up; sleep {marker.word}\n", log=log)
+    )
+    await log.wait_for(b"[2/2] up\n")
+
+    own_engine.signal(signal.SIGKILL)
+    async with asyncio.timeout(10):
+        built = await building
+
+    assert built.result.outcome is Outcome.ENGINE_LOST
+    await own_engine.start()
+    assert (await bench.build("FROM BASE\nRUN NEW true\n")).result.exit_code == 0
