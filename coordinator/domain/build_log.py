@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from pipelines_schema.log_frames import Frame, Stream
 
@@ -33,9 +34,9 @@ class Level(StrEnum):
     ERROR = "ERROR"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Up to where one step's log was given out."""
+class Place(NamedTuple):
+    """Up to where one step's log was given out. A tuple, as Line is: there is one for each line,
+    and a frozen dataclass takes five times as long to make."""
 
     attempt: int = 0
     """Index among the step's attempts."""
@@ -62,7 +63,7 @@ class Cursor:
 
     def __str__(self) -> str:
         ranges = [str(a) if a == b else f"{a}-{b}" for a, b in _ranges(sorted(self.done))]
-        places = [f"{k}:{v.attempt}:{v.offset}" for k, v in sorted(self.places.items())]
+        places = [_place_text(key, place) for key, place in sorted(self.places.items())]
         return ",".join([*ranges, *places]) or START
 
 
@@ -88,6 +89,46 @@ def parse_cursor(text: str) -> Cursor | None:
     return Cursor(done=frozenset(done), places=places)
 
 
+@dataclass(slots=True)
+class CursorWriter:
+    """A cursor on its way over many messages, of which only the text is wanted."""
+
+    cursor: Cursor
+    _done: str = ""
+    _places: dict[int, str] = field(default_factory=dict)
+    _moved: dict[int, Place] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._start(self.cursor)
+
+    def _start(self, cursor: Cursor) -> None:
+        self.cursor, self._moved = cursor, {}
+        self._done = str(replace(cursor, places={})) if cursor.done else ""
+        self._places = {key: _place_text(key, one) for key, one in sorted(cursor.places.items())}
+
+    def move(self, position: int, place: Place | None) -> None:
+        """None: beyond the last word of the step."""
+        if place is None:
+            self._start(self.end.past(position))
+        elif position in self._places:
+            self._moved[position] = place
+            self._places[position] = _place_text(position, place)
+        else:
+            self._start(self.end.at(position, place))
+
+    @property
+    def end(self) -> Cursor:
+        return replace(self.cursor, places={**self.cursor.places, **self._moved})
+
+    def __str__(self) -> str:
+        parts = [self._done, *self._places.values()] if self._done else self._places.values()
+        return ",".join(parts) or START
+
+
+def _place_text(position: int, place: Place) -> str:
+    return f"{position}:{place.attempt}:{place.offset}"
+
+
 def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     start = previous = None
     for number in numbers:
@@ -101,8 +142,7 @@ def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, previous
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """One line of an attempt's text, or a piece of a long one, without its end."""
 
     text: str
@@ -143,16 +183,31 @@ class _Run:
         self.frames = frames
         self._offsets = [offset for offset, _ in frames]
 
+        self._times: dict[int, datetime] = {}
+
     def frame_at(self, offset: int) -> Frame:
         return self.frames[bisect_right(self._offsets, offset) - 1][1]
+
+    def _line(self, text: bytes, start: int, end: int) -> Line:
+        frame = self.frame_at(start)
+        time = self._times.get(frame.time_ms)
+        if time is None:  # most lines share theirs: an agent sends many at once
+            time = datetime.fromtimestamp(frame.time_ms / 1000, UTC)
+            self._times[frame.time_ms] = time
+        return Line(
+            text=text.decode("utf-8", "replace").removesuffix("\r"),
+            level=Level.WARN if frame.stream is Stream.STDERR else Level.INFO,
+            time=time,
+            end=end,
+        )
 
     def lines(self, text: bytes, start: int, *, line_end: int) -> Iterator[Line]:
         """One, or the pieces of a long one, each of the frame in which it begins."""
         while len(text) > MAX_MESSAGE_BYTES:
             cut = _cut(text)
-            yield _line(text[:cut], self.frame_at(start), start + cut)
+            yield self._line(text[:cut], start, start + cut)
             text, start = text[cut:], start + cut
-        yield _line(text, self.frame_at(start), start + len(text) + line_end)
+        yield self._line(text, start, start + len(text) + line_end)
 
 
 def _cut(text: bytes) -> int:
@@ -161,12 +216,3 @@ def _cut(text: bytes) -> int:
     while cut > MAX_MESSAGE_BYTES - 4 and cut < len(text) and text[cut] & 0xC0 == 0x80:
         cut -= 1
     return cut
-
-
-def _line(text: bytes, frame: Frame, end: int) -> Line:
-    return Line(
-        text=text.decode("utf-8", "replace").removesuffix("\r"),
-        level=Level.WARN if frame.stream is Stream.STDERR else Level.INFO,
-        time=datetime.fromtimestamp(frame.time_ms / 1000, UTC),
-        end=end,
-    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
-from coordinator.domain.build_log import Cursor, Level, Line, Place, lines_of
+from coordinator.domain.build_log import Cursor, CursorWriter, Level, Line, Place, lines_of
 from coordinator.domain.build_log_events import event_of_step, events_of_build
 from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP
@@ -19,20 +20,18 @@ from coordinator.storage.connection import AsyncConnection
 
 READ_BYTES = 64 * 1024
 """Of each step at a time; more than the longest message."""
-MAX_ROUNDS = 64
-"""What a filter leaves out is passed over so many times before an answer that has little in it."""
+MAX_READ_BYTES = 2 * 1024 * 1024
+"""After so much that a filter leaves out an answer is given, though there is little in it."""
 IDLE_SECONDS = 10.0
 """A follower that has nothing to be told gets its turn so often."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(NamedTuple):
     text: str
     level: Level
     time: datetime
     metadata: Mapping[str, str]
-    cursor: Cursor
-    """From which the next message is read."""
+    """`cursor` is from where the next message is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +40,11 @@ class Filter:
     step: str | None = None
     since: datetime | None = None
 
-    def admits(self, message: Message) -> bool:
+    def admits(self, entry: Entry) -> bool:
         return (
-            message.level in self.levels
-            and (self.step is None or message.metadata.get("step") == self.step)
-            and (self.since is None or message.time >= self.since)
+            entry.line.level in self.levels
+            and (self.step is None or entry.metadata.get("step") == self.step)
+            and (self.since is None or entry.line.time >= self.since)
         )
 
 
@@ -58,6 +57,8 @@ class Page:
     """There is more already."""
     complete: bool
     """There will never be more."""
+    read_bytes: int
+    """Of the steps' logs, to find these messages."""
     topics: Sequence[str] = ()
     """The news on which there may be more."""
 
@@ -79,8 +80,7 @@ class View:
         return [build_topic(self.build.id), *map(log_topic, running)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """A message without its cursor yet, and what it does to the cursor of its step."""
 
     position: int
@@ -98,6 +98,7 @@ class Harvest:
     entries: list[tuple[datetime, int, int, Entry]] = field(default_factory=list)
     horizon: datetime | None = None
     cut: bool = False
+    read_bytes: int = 0
 
     def add(self, entries: Sequence[Entry], *, whole: bool) -> None:
         """The entries of one step, in order. An agent's clock may step back: order wins."""
@@ -140,21 +141,16 @@ class BuildLogs:
         """At most `limit` messages from the cursor on. Raises NotFound, Invalid (no such step)."""
         wanted = wanted or Filter()
         messages: list[Message] = []
-        for _ in range(MAX_ROUNDS):
+        read_bytes = 0
+        while True:
             view = await self._view(principal, build_id)
             _check_step(view, wanted)
-            page = await self._round(view, cursor, limit, wanted.since)
-            for message in page.messages:
-                if len(messages) == limit:
-                    return replace(
-                        page, messages=messages, cursor=cursor, more=True, complete=False
-                    )
-                cursor = message.cursor
-                messages += [message] if wanted.admits(message) else []
+            page = await self._round(view, cursor, wanted, limit - len(messages))
+            messages += page.messages
             cursor = page.cursor
-            if not page.more or len(messages) == limit:
+            read_bytes += page.read_bytes
+            if not page.more or len(messages) == limit or read_bytes >= MAX_READ_BYTES:
                 return replace(page, messages=messages)
-        return replace(page, messages=messages, cursor=cursor)
 
     async def follow(
         self,
@@ -200,8 +196,8 @@ class BuildLogs:
             raise NotFound("build not found")
         return view
 
-    async def _round(self, view: View, cursor: Cursor, limit: int, since: datetime | None) -> Page:
-        """What there is from the cursor on, in the order of time, about `limit` messages."""
+    async def _round(self, view: View, cursor: Cursor, wanted: Filter, limit: int) -> Page:
+        """What there is from the cursor on, in the order of time, at most `limit` messages."""
         harvest = Harvest(limit=limit)
         numbered = list(enumerate(view.steps, start=1))
         for position, step in sorted(
@@ -212,22 +208,22 @@ class BuildLogs:
             if not harvest.reaches(_begin(step)):
                 harvest.cut = True
                 break
-            entries, whole, cursor = await self._entries(view, step, position, cursor, since)
+            entries, whole, cursor = await self._entries(view, step, position, cursor, wanted.since)
             harvest.add(entries, whole=whole)
+            harvest.read_bytes += READ_BYTES
         last = len(view.steps) + 1
         entries = list(harvest.in_order())
         if view.build.state in FINISHED_BUILD and last not in cursor.done and not harvest.cut:
             entries += _last_entries(view, last, cursor)
-        messages = []
-        for entry in entries:
-            cursor = _after(cursor, entry)
-            messages.append(_message(entry, cursor))
+        messages, cursor, all_seen = _chosen(entries, cursor, wanted, limit)
+        more = harvest.cut or not all_seen
         return Page(
             build=view.build,
             messages=messages,
             cursor=cursor,
-            more=harvest.cut,
-            complete=last in cursor.done and not harvest.cut,
+            more=more,
+            complete=last in cursor.done and not more,
+            read_bytes=harvest.read_bytes,
             topics=view.topics,
         )
 
@@ -245,7 +241,7 @@ class BuildLogs:
             lines, all_read = ([], True) if old else await self._lines(attempt, place, ended=ended)
             if lines:
                 more = not all_read or place.attempt + 1 < len(attempts)
-                entries = [_entry(position, step, attempt, place, line) for line in lines]
+                entries = _entries(position, step, attempt, place, lines)
                 if not more and ended and step.state in FINISHED_STEP:
                     entries.append(_end_of(position, step))
                 return entries, not more, cursor
@@ -282,14 +278,23 @@ def _check_step(view: View, wanted: Filter) -> None:
         )
 
 
-def _entry(position: int, step: Step, attempt: Attempt, place: Place, line: Line) -> Entry:
-    stream = "stderr" if line.level is Level.WARN else "stdout"
-    return Entry(
-        position=position,
-        line=line,
-        metadata={"step": step.name, "attempt": str(attempt.number), "stream": stream},
-        place=Place(attempt=place.attempt, offset=line.end),
-    )
+def _entries(
+    position: int, step: Step, attempt: Attempt, place: Place, lines: Sequence[Line]
+) -> list[Entry]:
+    known = {"step": step.name, "attempt": str(attempt.number)}
+    metadata = {
+        Level.INFO: {**known, "stream": "stdout"},
+        Level.WARN: {**known, "stream": "stderr"},
+    }
+    return [
+        Entry(
+            position=position,
+            line=line,
+            metadata=metadata[line.level],
+            place=Place(attempt=place.attempt, offset=line.end),
+        )
+        for line in lines
+    ]
 
 
 def _end_of(position: int, step: Step) -> Entry:
@@ -313,17 +318,25 @@ def _last_entries(view: View, position: int, cursor: Cursor) -> Sequence[Entry]:
     ]
 
 
-def _after(cursor: Cursor, entry: Entry) -> Cursor:
-    if entry.place is None:
-        return cursor.past(entry.position)
-    return cursor.at(entry.position, entry.place)
+def _chosen(
+    entries: Sequence[Entry], cursor: Cursor, wanted: Filter, limit: int
+) -> tuple[Sequence[Message], Cursor, bool]:
+    """At most `limit` messages, where they end, and whether every entry was looked at."""
+    messages: list[Message] = []
+    writer = CursorWriter(cursor)
+    for entry in entries:
+        if len(messages) == limit:
+            return messages, writer.end, False
+        writer.move(entry.position, entry.place)
+        if wanted.admits(entry):
+            messages.append(_message(entry, str(writer)))
+    return messages, writer.end, True
 
 
-def _message(entry: Entry, cursor: Cursor) -> Message:
+def _message(entry: Entry, cursor: str) -> Message:
     return Message(
         text=entry.line.text,
         level=entry.line.level,
         time=entry.line.time,
-        metadata={**entry.metadata, "cursor": str(cursor)},
-        cursor=cursor,
+        metadata={**entry.metadata, "cursor": cursor},
     )

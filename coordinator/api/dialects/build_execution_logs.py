@@ -26,7 +26,7 @@ from coordinator.services.build_logs import Filter, Message, Page
 
 NDJSON = "application/x-ndjson"
 SUBPROTOCOL = "pushrod.logs"
-AT_ONCE = 500
+AT_ONCE = 2000
 PING_SECONDS = 20.0
 SEND_SECONDS = 30.0
 """A reader that takes nothing for so long is let go."""
@@ -162,10 +162,12 @@ async def _send_all(
 
 
 async def _send(socket: web.WebSocketResponse, page: Page) -> None:
-    for message in page.messages:
-        # Waits while the client's window is full, so that one slow reader fills no memory.
-        async with asyncio.timeout(SEND_SECONDS):
+    now = asyncio.get_running_loop().time
+    async with asyncio.timeout(SEND_SECONDS) as patience:
+        for message in page.messages:
+            # Waits while the client's window is full, so that one slow reader fills no memory.
             await socket.send_str(_shown(page, message).model_dump_json())
+            patience.reschedule(now() + SEND_SECONDS)
 
 
 async def _listen(socket: web.WebSocketResponse) -> None:
