@@ -110,6 +110,8 @@ async def test_another_tenant_is_forbidden_and_its_builds_are_not_there(
         assert_envelope(await nowhere.v1(method, place), 404, "NOT_FOUND")
     body = {"project_id": project["id"], "git_branch": "main"}
     assert_envelope(await stranger.v1("POST", "/builds", body), 404, "NOT_FOUND")
+    nowhere = Tenant(coordinator, admin.token, UNKNOWN)
+    assert_envelope(await nowhere.v1("GET", "/builds"), 404, "NOT_FOUND")
     listed = (await stranger.v1("GET", f"/builds?project_id={project['id']}")).expect(200)
     assert (listed.json["builds"], listed.json["total_count"]) == ([], 0)
     assert await maintainer.shown(build) == build

@@ -566,6 +566,16 @@ async def test_odd_bytes_in_a_query_find_nothing(admin: Caller, path: str) -> No
     assert answer.status in (200, 400), answer.text
 
 
+async def test_a_query_that_holds_no_text_or_number_is_refused(admin: Caller) -> None:
+    project = await admin.new_project()
+    build = await admin.new_build(project)
+    for path in (
+        "/api/docker-images?public=%00",
+        f"/api/projects/{project['id']}/builds/{build['id']}?wait=long",
+    ):
+        check_error((await admin.get(path)).expect(400).json)
+
+
 # Retry
 
 

@@ -57,7 +57,7 @@ class Answer:
         return self
 
 
-def _note_answer(method: str, path: str, status: int) -> None:
+def note_answer(method: str, path: str, status: int) -> None:
     """For tests/conformance.py, where PUSHROD_ANSWERS names a file."""
     if name := os.environ.get("PUSHROD_ANSWERS"):
         test = re.sub(r"\[.*| \(\w+\)$", "", os.environ["PYTEST_CURRENT_TEST"])
@@ -86,7 +86,7 @@ class Caller:
             ) as response,
         ):
             body = await response.read()
-            _note_answer(method, url.path, response.status)
+            note_answer(method, url.path, response.status)
             return Answer(status=response.status, headers=response.headers.copy(), body=body)
 
     async def get(self, path: str) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from pipelines_schema.log_frames import CONTENT_TYPE, Frame, Stream, encode
 from tests.integration.coordinator_fixture import (
@@ -20,6 +21,7 @@ from tests.integration.coordinator_fixture import (
     Caller,
     Coordinator,
     new_work_tree,
+    note_answer,
     open_coordinator,
     step_of,
 )
@@ -92,6 +94,7 @@ async def streamed(
         asyncio.timeout(PATIENCE_SECONDS),
         tenant.coordinator.session.ws_connect(url, **options) as socket,
     ):
+        note_answer("GET", URL(url).path, 101)
         yield socket
 
 

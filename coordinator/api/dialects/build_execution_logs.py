@@ -108,7 +108,7 @@ async def _write(response: web.StreamResponse, page: Page) -> None:
     BuildPermission.READ,
     summary="Stream a build's logs over a WebSocket",
     returns=LogMessage,
-    also={101: "The WebSocket is open"},
+    status=101,
     allow_head=False,
 )
 async def stream_logs(
