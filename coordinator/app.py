@@ -64,6 +64,7 @@ from coordinator.api.dialects import (
 )
 from coordinator.api.middleware import answer_errors
 from coordinator.api.tracing import trace_requests
+from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
@@ -79,7 +80,7 @@ from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
 from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
-from coordinator.services.deployments import Deployments
+from coordinator.services.deployments import Deployments, load_target
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.held_builds import HeldBuilds
@@ -119,6 +120,10 @@ class DataFolderInUse(Exception):
 
 class CannotListen(Exception):
     """The address is taken or not ours."""
+
+
+class CannotDeploy(Exception):
+    """The deploy target that the settings name is not installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +264,18 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
                 max_input_bytes=settings.max_push_bytes,
             ),
             source_builds=SourceBuilds(core, dispatch, sources),
-            deployments=Deployments(core, builds, sources),
+            deployments=Deployments(core, builds, sources, _deploy_target(settings)),
         )
     finally:
         await database.close()
+
+
+def _deploy_target(settings: Settings) -> DeployTarget:
+    """Raises CannotDeploy."""
+    try:
+        return load_target(settings.deploy_target)
+    except LookupError as error:
+        raise CannotDeploy(str(error.args[0])) from error
 
 
 def _remotes(settings: Settings) -> GitRemotes:

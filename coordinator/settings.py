@@ -120,6 +120,10 @@ class Settings(BaseModel):
         default=5.0, gt=0, le=300, description="Before the second try; doubled for each further."
     )
 
+    deploy_target: str = Field(
+        default="agents",
+        description="Where deployments run: agents labelled deploy=true, or another's entry point.",
+    )
     image_registry: str = Field(
         default="127.0.0.1:5000",
         pattern=r"^[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*$",

@@ -281,7 +281,7 @@ class Builds:
         old, steps = await self.get(principal, project.id, build_id)
         if old.state not in FINISHED_BUILD:
             raise Conflict("this build has not finished yet: cancel it or wait")
-        if any(step.definition.get("ownCommand") for step in steps):
+        if any(step.definition.get("program") for step in steps):
             raise Conflict("this build is a deployment: deploy it again by POST /api/deploy")
         if not steps and not old.problems:
             raise Conflict("this build never had steps: push or redeliver to try again")

@@ -1,8 +1,8 @@
 """Deployments: an image that runs on an agent until somebody stops it, or a newer one runs.
 
-The one target there is so far: a build whose last step runs the image's own command on an agent
-with the label `deploy=true`. Whatever holds for steps holds for it: a lost agent's program starts
-again elsewhere, its output is the step's log, and to stop it is to cancel.
+A deployment is a build whose last step lives as long as it does; the target says what that step
+is. Whatever holds for steps holds for it: a lost agent's program starts again elsewhere, its output
+is the step's log, and to stop it is to cancel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 from coordinator.domain.errors import Conflict, NotFound
@@ -21,6 +22,7 @@ from coordinator.domain.image_builds.records import (
     Deployment,
     DeploymentStatus,
 )
+from coordinator.domain.image_builds.targets import Deployable, DeployTarget, LabelledAgents
 from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.permissions import Principal, Right
@@ -40,12 +42,11 @@ from coordinator.storage import builds as stored_builds
 from coordinator.storage import image_builds as stored
 from coordinator.storage import secrets as stored_secrets
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema import Step as WorkflowStep
 from pipelines_schema import Triggers, Workflow
 from pipelines_schema.contract import Capability
 
-DEPLOY_LABELS = {"deploy": "true"}
-FOR_EVER_SECONDS = 10 * 365 * 24 * 60 * 60
+TARGETS = "pushrod.deploy_targets"
+"""The entry point group of targets that other distributions bring."""
 LOSSES_FORGIVEN = 1_000_000
 """A program that runs for months outlives many agents."""
 LLM_CONFIGS = "LLM_CONFIGS"
@@ -74,6 +75,7 @@ class Deployments:
     core: Core
     builds: Builds
     sources: ImageSources
+    target: DeployTarget
 
     async def start(
         self, principal: Principal, account: Account, request: DeploymentRequest
@@ -112,15 +114,15 @@ class Deployments:
     ) -> Draft:
         building = (image_step(image),) if commit else ()
         configs = json.dumps(list(request.llm_configs), ensure_ascii=False)
-        program = WorkflowStep(
-            name=PROGRAM_STEP,
-            image=image,
-            script="",
-            depends_on=tuple(step.name for step in building),
-            agents=DEPLOY_LABELS,
-            timeout_seconds=FOR_EVER_SECONDS,
-            env={LLM_CONFIGS: configs} if request.llm_configs else {},
-            secrets=tuple(secrets),
+        program = self.target.program(
+            Deployable(
+                step_name=PROGRAM_STEP,
+                name=name,
+                image=image,
+                depends_on=[step.name for step in building],
+                env={LLM_CONFIGS: configs} if request.llm_configs else {},
+                secrets=secrets,
+            )
         )
         workflow = Workflow(
             name=f"deploy {name}", file=None, triggers=Triggers(), steps=(*building, program)
@@ -251,15 +253,28 @@ def _view(deployment: Deployment, steps: Sequence[Step], *, error: str | None) -
 
 
 def _as_program(step: Step) -> Step:
-    """What no workflow can say: run the image's own command, through any number of agents."""
+    """What no workflow can say: through any number of agents, the image's own command."""
     if step.name != PROGRAM_STEP:
         return step
+    own = not step.definition["script"]
     retries = {**step.definition["retries"], "maxLost": LOSSES_FORGIVEN}
     return replace(
         step,
-        definition={**step.definition, "ownCommand": True, "retries": retries},
-        needs=[Capability.OWN_COMMANDS.value],
+        definition={**step.definition, "program": True, "ownCommand": own, "retries": retries},
+        needs=[Capability.OWN_COMMANDS.value] if own else [],
     )
+
+
+def load_target(name: str) -> DeployTarget:
+    """`agents`, or the entry point of that name. Raises LookupError, which says what there is."""
+    if name == "agents":
+        return LabelledAgents()
+    known = entry_points(group=TARGETS)
+    if name not in known.names:
+        names = ", ".join(sorted({"agents", *known.names}))
+        raise LookupError(f"there is no deploy target {name!r}: known are {names}")
+    target: DeployTarget = known[name].load()()
+    return target
 
 
 async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> Sequence[str]:
@@ -267,7 +282,7 @@ async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> S
 
     Part of the transaction in which it begins, so that no crash leaves two.
     """
-    if step.name != PROGRAM_STEP or not step.definition.get("ownCommand"):
+    if not step.definition.get("program"):
         return ()
     deployment = await stored.deployment_of_build(connection, step.build_id)
     if deployment is None:

@@ -84,9 +84,9 @@ async def serve_coordinator(
     settings: Settings, ready: Callable[[str], None], stop: asyncio.Event
 ) -> None:
     """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
-    from coordinator.app import CannotListen, DataFolderInUse, run_coordinator
+    from coordinator.app import CannotDeploy, CannotListen, DataFolderInUse, run_coordinator
 
     try:
         await run_coordinator(settings, ready=ready, stop=stop)
-    except (CannotListen, DataFolderInUse, OSError) as error:
+    except (CannotDeploy, CannotListen, DataFolderInUse, OSError) as error:
         raise CommandError(f"the coordinator can't run: {error}") from error
