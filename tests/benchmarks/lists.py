@@ -43,6 +43,8 @@ class Client:
 
     url: str
     token: str
+    tenant: str | None = None
+    """The header that /api/v1 needs."""
     _connection: http.client.HTTPConnection = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,7 +53,10 @@ class Client:
 
     def seconds(self, path: str) -> float:
         began = time.perf_counter()
-        self._connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+        headers = {"Authorization": f"Bearer {self.token}"}
+        if self.tenant is not None:
+            headers["X-Tenant-ID"] = self.tenant
+        self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()
         body = answer.read()
         took = time.perf_counter() - began
@@ -106,6 +111,7 @@ def _lists(api: Api) -> Iterator[tuple[str, str, Client]]:
     ):
         yield from _pages(api, f"builds {whose}", f"{path}?limit=20", client)
     yield "builds of an account, 100 a page", "/api/projects/-/builds?limit=100", maintainer
+    yield from _of_tenant(Client(api.url, maintainer.token, large["accountId"]), large["id"])
     yield "a build with its steps", f"/api/projects/-/builds/{build['id']}", maintainer
     yield "artifacts of a step", f"/api/steps/{step['id']}/artifacts", maintainer
     for whose, more, client in (
@@ -133,8 +139,27 @@ def _lists(api: Api) -> Iterator[tuple[str, str, Client]]:
         ("tokens", "/api/tokens"),
         ("agents", "/api/agents"),
         ("accounts", "/api/accounts"),
+        ("deployments", "/api/deploy"),
     ):
         yield what, path, maintainer
+
+
+def _of_tenant(client: Client, project: str) -> Iterator[tuple[str, str, Client]]:
+    """The Build Execution API's list, each way it filters and sorts."""
+    for query in (
+        "page=1",
+        "page=2000",
+        "status=failed",
+        "status=failed&page=100",
+        "status=queued",
+        f"project_id={project}&status=success",
+        f"project_id={project}&sort_by=build_number&sort_order=asc",
+        f"project_id={project}&sort_by=updated_at",
+        f"project_id={project}&sort_by=updated_at&sort_order=asc&page=500",
+        "sort_by=created_at&sort_order=asc&page=1000",
+    ):
+        name = query.replace(project, "…")
+        yield f"/api/v1 builds, {name}", f"/api/v1/builds?{query}", client
 
 
 def _token(api: Api, account: str) -> str:
