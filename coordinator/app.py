@@ -174,7 +174,11 @@ async def _serve(
     services: Services, listening: socket.socket, ready: Callable[[], None], stop: asyncio.Event
 ) -> None:
     app_runner = web.AppRunner(
-        make_app(services), handler_cancellation=True, access_log=None, shutdown_timeout=2.0
+        make_app(services),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=2.0,
+        keepalive_timeout=services.core.settings.idle_seconds,
     )
     await app_runner.setup()
     async with asyncio.TaskGroup() as tasks:
