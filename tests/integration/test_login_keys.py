@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -134,6 +135,59 @@ async def test_a_rotation_that_ends_logins_leaves_one_key(core: Core) -> None:
     assert len(await core.database.read(stored.list_signing_keys)) == 1
     with pytest.raises(Unauthenticated):
         await logins.authenticate(token)
+
+
+@dataclass
+class LateReader:
+    """The database, but what is read first arrives only after the next write."""
+
+    database: Database
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+    late: asyncio.Task[Any] | None = None
+
+    async def read(self, work: Any) -> Any:
+        found = await self.database.read(work)
+        if not self.taken.is_set():
+            self.taken.set()
+            await self.written.wait()
+        return found
+
+    async def write(self, work: Any, **options: Any) -> Any:
+        done = await self.database.write(work, **options)
+        self.written.set()
+        if self.late is not None:
+            await asyncio.wait([self.late])
+        return done
+
+
+async def looking_late(core: Core, token: str) -> tuple[Logins, LateReader]:
+    """Somebody shows a token while its keys are about to be changed."""
+    late = LateReader(core.database)
+    logins = Logins(replace(core, database=cast(Any, late)))
+    late.late = asyncio.create_task(logins.authenticate(token))
+    await late.taken.wait()
+    return logins, late
+
+
+async def test_a_request_begun_before_a_rotation_does_not_bring_old_keys_back(core: Core) -> None:
+    token = await log_in(Logins(core))
+    logins, late = await looking_late(core, token)
+    await logins.rotate_keys(ROOT, end_logins=True)
+    assert late.late is not None
+    with pytest.raises(Unauthenticated):
+        await late.late
+    with pytest.raises(Unauthenticated):
+        await logins.authenticate(token)
+
+
+async def test_the_first_login_is_not_disturbed_by_who_saw_no_keys(core: Core) -> None:
+    logins, late = await looking_late(core, "no.token.atall")
+    token = await log_in(logins)
+    await logins.authenticate(token)
+    assert late.late is not None
+    with pytest.raises(Unauthenticated):
+        await late.late
 
 
 async def test_keys_are_sealed_with_the_coordinators_own(core: Core) -> None:
