@@ -64,7 +64,7 @@ class Logins:
     _rotations: int = 0
     """Keys that were read before the latest one are not kept."""
     _keys_change: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _tries: Mapping[str, Rates] = field(
+    tries: Mapping[str, Rates] = field(
         default_factory=lambda: {
             "both": Rates(TRIES_FROM_ONE_PLACE, TRIED_WITHIN),
             "email": Rates(TRIES_OF_ONE_EMAIL, TRIED_WITHIN),
@@ -78,7 +78,9 @@ class Logins:
         Raises Unauthenticated, TooMany.
         """
         email = email.strip()[:1000]
-        tried = {"both": f"{place} {email.casefold()}", "email": email.casefold(), "place": place}
+        # In this order: what is stopped by one is not counted by the next, so that a place fills
+        # no more windows than it may try, and uses up an email's tries only as far as its own.
+        tried = {"place": place, "both": f"{place} {email.casefold()}", "email": email.casefold()}
         self._count(tried)
         user, password_hash = await self._find(email)
         right = await self.passwords.matches(password_hash, normal_password(password))
@@ -89,7 +91,7 @@ class Logins:
             await self._hash_anew(user, normal_password(password))
         now = self.core.now()
         for kind, key in tried.items():
-            self._tries[kind].give_back(key, now)
+            self.tries[kind].give_back(key, now)
         return await self._issue(user)
 
     async def _hash_anew(self, user: User, password: str) -> None:
@@ -103,7 +105,7 @@ class Logins:
         """Before the password is looked at, so that many tries at once are counted too."""
         now = self.core.now()
         for kind, key in tried.items():
-            standing = self._tries[kind].take(key, now)
+            standing = self.tries[kind].take(key, now)
             if standing.exceeded:
                 seconds = max(int((standing.resets_at - now).total_seconds()), 0) + 1
                 raise TooMany(

@@ -22,6 +22,7 @@ from coordinator.services.keys import Keys
 from coordinator.services.logins import Logins
 from coordinator.services.news import News
 from coordinator.services.passwords import MEMORY_KIB
+from coordinator.services.rates import Rates
 from coordinator.settings import Settings
 from coordinator.storage import users as stored
 from coordinator.storage.database import Database
@@ -220,6 +221,31 @@ async def test_guesses_from_many_places_are_counted_together(core: Core) -> None
             await logins.log_in("Ada@example.org", "wrong", f"192.0.2.{n}")
     with pytest.raises(TooMany):
         await logins.log_in("ada@example.org", PASSWORD, "198.51.100.1")
+
+
+async def test_a_place_that_is_stopped_fills_no_windows_of_others(core: Core) -> None:
+    tries = {"place": Rates(2, DAY), "both": Rates(10, DAY), "email": Rates(10, DAY)}
+    logins = Logins(core, tries=tries)
+    refusals: list[type[Exception]] = []
+    for n in range(5):
+        with pytest.raises((Unauthenticated, TooMany)) as refused:
+            await logins.log_in(f"{n}@example.org", "wrong", "192.0.2.1")
+        refusals.append(refused.type)
+    assert refusals == [Unauthenticated] * 2 + [TooMany] * 3
+    assert {kind: len(rates) for kind, rates in tries.items()} == {
+        "place": 1,
+        "both": 2,
+        "email": 2,
+    }
+
+
+async def test_one_place_alone_uses_up_no_emails_tries_elsewhere(core: Core) -> None:
+    tries = {"place": Rates(20, DAY), "both": Rates(2, DAY), "email": Rates(5, DAY)}
+    logins = Logins(core, tries=tries)
+    for _ in range(10):
+        with pytest.raises((Unauthenticated, TooMany)):
+            await log_in(logins, "wrong")
+    assert await logins.log_in("ada@example.org", PASSWORD, "192.0.2.2")
 
 
 async def test_a_password_hashed_with_old_parameters_is_hashed_anew_at_a_login(
