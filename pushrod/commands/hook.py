@@ -21,7 +21,7 @@ from pushrod.connection import (
     resolve_connection,
     resolve_url,
 )
-from pushrod.errors import CommandError
+from pushrod.errors import CommandError, describe_connection_error
 from pushrod.presentation import say
 from pushrod.references import find_project, is_id
 
@@ -96,7 +96,7 @@ def _try(url: str, secret: bytes, *, force: bool) -> None:
     try:
         status, said = run(_ping(url, secret))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        reason = " ".join(str(error).split()) or "it did not answer in time"
+        reason = describe_connection_error(error)
         say(f"warning: the coordinator can't be reached, so the secret is not tried: {reason}")
         return
     if 200 <= status < 300:
