@@ -179,21 +179,18 @@ class SourceParts:
         return Submodule(path=path, commit=declared.commit, place=place)
 
     async def _bring(self, source: _Source, submodule: Submodule) -> None:
-        project_id, commit = source.project.id, submodule.commit
         if isinstance(submodule.place, HostedPlace):
-            # Asked each time, so that a commit that is here by chance opens no other project.
             other = await self._sibling(source, submodule.place, submodule.words)
             if other.repo_url is None:
                 await self._copy(source, submodule, other)
                 return
-        if await self.core.repositories.commit(project_id, commit) is None:
-            await self._fetch(source, submodule)
+        # A commit that is here by chance opens no other place.
+        await self._fetch(source, submodule)
 
     async def _copy(self, source: _Source, submodule: Submodule, other: Project) -> None:
+        if await self.core.repositories.commit(other.id, submodule.commit) is None:
+            raise _missing_commit(submodule)
         if other.id == source.project.id:
-            found = await self.core.repositories.commit(other.id, submodule.commit)
-            if found is None:
-                raise _missing_commit(submodule)
             return
         try:
             await self.core.remotes.copy(source.project.id, other.id, submodule.commit)
@@ -226,7 +223,7 @@ class SourceParts:
 
         async def fetch() -> None:
             await self.core.remotes.fetch_module(
-                source.project.id, url, submodule.commit, credential
+                source.project.id, url, submodule.commit, credential, trusted=source.trusted
             )
 
         try:
