@@ -18,6 +18,7 @@ from coordinator.api.context import ACCOUNTS, CORE
 from coordinator.api.error_shapes import error_answer
 from coordinator.api.local import LOCAL, check_local
 from coordinator.domain import errors
+from coordinator.domain.client_address import client_address
 from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.permissions import Principal, Right
 from pipelines_schema.suggestions import closest
@@ -87,6 +88,13 @@ def _unreadable(request: web.Request) -> web.Response:
 def _read_no_further(request: web.Request, response: web.Response) -> None:
     response.force_close()
     request.content.feed_eof()  # or the server reads on, and logs where it can't
+
+
+def address_of(request: web.Request) -> str:
+    """Of the client, also when it comes through a proxy that the settings trust."""
+    forwarded = request.headers.getall("X-Forwarded-For", ())
+    proxies = request.app[CORE].settings.trusted_proxies
+    return client_address(request.remote or "", forwarded, proxies)
 
 
 def secret_of(request: web.Request) -> str | None:
