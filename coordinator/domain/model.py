@@ -70,6 +70,9 @@ class Image:
     slug: str
     image_url: str
     public: bool
+    """Listed to everybody."""
+    shared: bool
+    """An administrator made it public: every account's steps may name its slug."""
     created_at: datetime
 
 

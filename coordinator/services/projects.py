@@ -167,7 +167,11 @@ class Projects:
     async def create_image(
         self, principal: Principal, account: Account, *, slug: str, image_url: str, public: bool
     ) -> Image:
-        """Raises Conflict where the slug is taken, also by another account's image."""
+        """Raises Conflict where the account has an image with the slug.
+
+        Only what an administrator makes public is for other accounts' steps: anybody else could
+        put an image of theirs where those steps run.
+        """
         principal.require(Right.MANAGE)
         image = Image(
             id=new_id(),
@@ -175,12 +179,13 @@ class Projects:
             slug=slug,
             image_url=image_url,
             public=public,
+            shared=public and principal.account_id is None,
             created_at=self.core.now(),
         )
 
         async def save(connection: AsyncConnection) -> None:
-            if await stored.find_image(connection, slug):
-                raise Conflict(f"an image with the slug {slug!r} exists already")
+            if await stored.find_image(connection, account.id, slug):
+                raise Conflict(f"this account has an image with the slug {slug!r} already")
             await stored.insert_image(connection, image)
             await audit.record(
                 self.core,

@@ -270,15 +270,18 @@ class Runner:
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
     ) -> str | None:
-        """A registered slug that the account may use, else the text itself as a reference."""
+        """The image of a registered slug, else the text itself as a reference.
+
+        The account's own slug first; nothing that others registered stands for a reference.
+        """
         wanted: str | None = step.definition["image"]
         if wanted is None:
             return None
         wanted = substituted(wanted, known)
-        image = await stored_projects.find_image(connection, wanted)
-        if image is None or not (image.public or image.account_id == step.account_id):
-            return wanted
-        return image.image_url.removeprefix("docker://")
+        image = await stored_projects.find_image(connection, step.account_id, wanted)
+        if image is None and not any(sign in wanted for sign in ":/@"):
+            image = await stored_projects.find_shared_image(connection, wanted)
+        return wanted if image is None else image.image_url.removeprefix("docker://")
 
     async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
         if not step.depends_on:

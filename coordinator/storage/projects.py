@@ -166,14 +166,22 @@ async def insert_image(connection: AsyncConnection, image: Image) -> None:
             slug=image.slug,
             image_url=image.image_url,
             public=image.public,
+            shared=image.shared,
             created_at=image.created_at,
         )
     )
 
 
-async def find_image(connection: AsyncConnection, slug: str) -> Image | None:
-    query = sa.select(*columns(Image, images)).where(images.c.slug == slug)
-    row = (await connection.execute(query)).first()
+async def find_image(connection: AsyncConnection, account_id: str, slug: str) -> Image | None:
+    """The account's own."""
+    mine = (images.c.account_id == account_id, images.c.slug == slug)
+    row = (await connection.execute(sa.select(*columns(Image, images)).where(*mine))).first()
+    return _image(row) if row else None
+
+
+async def find_shared_image(connection: AsyncConnection, slug: str) -> Image | None:
+    shared = (images.c.slug == slug, images.c.shared)
+    row = (await connection.execute(sa.select(*columns(Image, images)).where(*shared))).first()
     return _image(row) if row else None
 
 

@@ -154,7 +154,7 @@ EVERY_LIST = [
 WALKED = [
     # Whole, and in its order, because it is what the list shows.
     "sqlite_autoindex_accounts_2",
-    "sqlite_autoindex_images_2",
+    "ix_images_slug",
     "ix_agents_created_at",
     "ix_tokens_shown",
     "ix_images_public",
