@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -206,6 +207,11 @@ class Settings(BaseModel):
                 f"auth none gives everybody who reaches {self.listen} every right: "
                 "listen on 127.0.0.1, or use tokens"
             )
+        if self.auth == "none" and self.public_url and not _is_local_url(self.public_url):
+            raise ValueError(
+                f"auth none is for this machine alone, and {self.public_url} is reached by others: "
+                "leave public_url out, or use tokens"
+            )
         return self
 
     @property
@@ -246,6 +252,10 @@ class Settings(BaseModel):
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
+
+
+def _is_local_url(url: str) -> bool:
+    return _is_loopback(urlsplit(url).hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

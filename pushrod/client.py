@@ -20,6 +20,7 @@ from pushrod.errors import (
     RefusedError,
     UnauthorizedError,
     UnreachableError,
+    describe_connection_error,
 )
 
 CALL_SECONDS = 30.0
@@ -393,7 +394,7 @@ def _unreachable(url: str, error: Exception) -> str:
     ):
         hint = "start one with `pushrod up`, or choose another by --url or PUSHROD_URL"
         return f"no coordinator answers at {url}: {hint}"
-    return f"{url} can't be reached: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"{url} can't be reached: {describe_connection_error(error)}"
 
 
 def _build_path(build_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import IO, Any
 
 import click
@@ -42,3 +43,12 @@ class ProtocolError(CommandError):
 def describe_os_error(error: OSError) -> str:
     """`No such file or directory`, without the errno and the quoted path."""
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def describe_connection_error(error: Exception) -> str:
+    """`Connection refused`, without the client's own words about the host and its TLS."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno:
+        # Name lookups have negative numbers, which are no errnos.
+        return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+    return " ".join(str(error).split()) or "it did not answer in time"

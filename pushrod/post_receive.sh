@@ -53,11 +53,15 @@ send() {
         --data-binary @"$1" "$url?wait=2" 2>/dev/null)
     case $status in
         2??) show; rm -f "$1" ;;
-        4[0-9][0-79]) # but 408: refused for good
+        400 | 413) # It can't be read, or is too large: no later attempt is taken either.
             echo "pushrod: the coordinator refused this with $status; it is kept in $home/refused"
             show
             mkdir -p "$home/refused" && mv "$1" "$home/refused/" ;;
-        *) return 1 ;;
+        *) # The network, the secret, the project or the rate may be in order at the next push.
+            case $status in 000 | '') does='does not answer' ;; *) does="answers with $status" ;; esac
+            echo "pushrod: $url $does: this push is kept and sent with the next one"
+            case $status in 4??) show ;; esac
+            return 1 ;;
     esac
 }
 
@@ -75,10 +79,11 @@ done
 for name in $(ls -tr "$spool"); do
     file=$spool/$name
     case $file in *.json) ;; *) continue ;; esac
-    if [ $(($(date +%s) - started)) -ge 4 ] || ! send "$file"; then
-        echo "pushrod: $url does not answer: this push is kept and sent with the next one"
+    if [ $(($(date +%s) - started)) -ge 4 ]; then
+        echo "pushrod: $url is slow: what is left is kept and sent with the next push"
         break
     fi
+    send "$file" || break
 done
 rm -f "$home/answer.$$"
 exit 0

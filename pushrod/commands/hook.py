@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
+import secrets
 import subprocess
 from importlib.resources import files
 from pathlib import Path
 
+import aiohttp
 import click
 
-from pushrod.client import call
+from pushrod.client import call, error_message, run
 from pushrod.connection import (
     ConnectionOptions,
     connection_options,
+    is_local,
     resolve_connection,
     resolve_url,
 )
-from pushrod.errors import CommandError
+from pushrod.errors import CommandError, describe_connection_error
 from pushrod.presentation import say
 from pushrod.references import find_project, is_id
 
 MARK = "# pushrod: the post-receive hook"
 HMAC_BLOCK_BYTES = 64
+PING = b'{"event":"ping"}'
+PING_SECONDS = 10.0
 
 
 @click.group()
@@ -39,12 +45,15 @@ def hook() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="File that holds the project's webhook secret.",
 )
+@click.option("--force", is_flag=True, help="Install it though the coordinator refuses the secret.")
 @connection_options
-def install(options: ConnectionOptions, folder: Path, project: str, secret_file: Path) -> None:
+def install(
+    options: ConnectionOptions, folder: Path, project: str, secret_file: Path, *, force: bool
+) -> None:
     """Install a post-receive hook into the repository FOLDER.
 
-    It needs sh, curl and sha256sum (or openssl) there. Those who push must be able to read
-    FOLDER/pushrod, which holds the key.
+    A ping tries the secret first. The hook needs sh, curl and sha256sum (or openssl) there. Those
+    who push must be able to read FOLDER/pushrod, which holds the key.
     """
     project_id = project
     if not is_id(project):
@@ -57,6 +66,7 @@ def install(options: ConnectionOptions, folder: Path, project: str, secret_file:
     script = hooks / "post-receive"
     if script.exists() and MARK not in script.read_text("utf-8", "replace"):
         raise CommandError(f"{script} is another hook: move it away, or call ours from it")
+    _try(url, secret, force=force)
     home = git_folder / "pushrod"
     for place in (home, home / "spool"):
         place.mkdir(mode=0o700, exist_ok=True)
@@ -79,6 +89,41 @@ def hmac_blocks(secret: bytes) -> tuple[bytes, bytes]:
         secret = hashlib.sha256(secret).digest()
     padded = secret.ljust(HMAC_BLOCK_BYTES, b"\0")
     return bytes(byte ^ 0x36 for byte in padded), bytes(byte ^ 0x5C for byte in padded)
+
+
+def _try(url: str, secret: bytes, *, force: bool) -> None:
+    """Say what a signed ping brings. Raises CommandError where no push would ever be taken."""
+    try:
+        status, said = run(_ping(url, secret))
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        reason = describe_connection_error(error)
+        say(f"warning: the coordinator can't be reached, so the secret is not tried: {reason}")
+        return
+    if 200 <= status < 300:
+        say("the coordinator takes the secret")
+    elif status in (401, 404) and not force:
+        raise CommandError(
+            f"{url} answers a ping with {status}: {said}; nothing is installed: "
+            "check --url, --project and the secret, or install it all the same by --force"
+        )
+    else:
+        say(f"warning: {url} answers a ping with {status}: {said}")
+
+
+async def _ping(url: str, secret: bytes) -> tuple[int, str]:
+    """Status, and what an error says."""
+    headers = {
+        "Content-Type": "application/json",
+        "X-Pushrod-Delivery": f"ping-{secrets.token_hex(8)}",
+        "X-Pushrod-Signature-256": f"sha256={hmac.new(secret, PING, 'sha256').hexdigest()}",
+    }
+    timeout = aiohttp.ClientTimeout(total=PING_SECONDS)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, trust_env=not is_local(url)) as session,
+        session.post(url, data=PING, headers=headers, allow_redirects=False) as answer,
+    ):
+        said = error_message(await answer.read())
+        return answer.status, said or str(answer.reason or "no reason given")
 
 
 def _read_secret(path: Path) -> bytes:

@@ -27,8 +27,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
     Every problem is told as file:line:column. A folder stands for the repository in it. The file
     of modules, .pushrod/modules.yml, is checked against the workflows beside it.
     """
-    files = [file for path in paths or (Path(),) for file in workflow_files(path)]
-    problems = [problem for file in files for problem in check_file(file)]
+    files, problems = _checked(paths or (Path(),))
     if as_json:
         print_json(
             {
@@ -41,6 +40,27 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
         _show(files, problems)
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _checked(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """The files, and what is wrong with them: one that can't be read hides no other's mistakes.
+
+    Raises CommandError where the only path has nothing to check.
+    """
+    files: list[Path] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            found = workflow_files(path)
+        except CommandError as error:
+            if len(paths) == 1:
+                raise
+            files.append(path)
+            problems.append(Problem(message=error.message, file=str(path)))
+            continue
+        files += found
+        problems += [problem for file in found for problem in check_file(file)]
+    return files, problems
 
 
 def workflow_files(path: Path) -> list[Path]:
@@ -58,14 +78,22 @@ def workflow_files(path: Path) -> list[Path]:
 
 
 def check_file(file: Path) -> Sequence[Problem]:
-    """What is wrong with one file. Raises CommandError if it can't be read."""
-    content = _content(file)
+    """What is wrong with one file, also that it can't be read."""
+    try:
+        return _check_content(file, file.read_bytes())
+    except OSError as error:
+        message = f"can't be read: {describe_os_error(error)}"
+        return [Problem(message=message, file=str(error.filename or file))]
+
+
+def _check_content(file: Path, content: bytes) -> Sequence[Problem]:
+    """Raises OSError if a workflow beside a file of modules can't be read."""
     if not _declares_modules(file):
         return parse_workflow(content, str(file)).problems
     root = file.absolute().parent.parent
     beside = {
         str(PurePath(one.absolute().relative_to(root))): parse_workflow(
-            _content(one), str(PurePath(one.absolute().relative_to(root)))
+            one.read_bytes(), str(PurePath(one.absolute().relative_to(root)))
         ).workflow
         for one in workflow_files(root)
         if not _declares_modules(one)
@@ -75,13 +103,6 @@ def check_file(file: Path) -> Sequence[Problem]:
 
 def _declares_modules(file: Path) -> bool:
     return "/".join(file.absolute().parts[-2:]) in MODULE_FILES
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{file} can't be read: {describe_os_error(error)}") from error
 
 
 def _show(files: Sequence[Path], problems: Sequence[Problem]) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 
 from pushrod.connection import Connection, is_local
 from pushrod.doctor.finding import Finding, fail, ok, warn
+from pushrod.errors import describe_connection_error
 
 ANSWER_SECONDS = 1.0
 CLOCK_WARN_SECONDS = 30.0
@@ -39,7 +40,7 @@ async def check_coordinator(url: str, token: str | None) -> list[Finding]:
                 findings.append(await _check_token(session, Connection(url=url, token=token)))
             return findings
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split()) or "it does not answer in time"
+            reason = describe_connection_error(error)
             return [fail("coordinator", f"{url} can't be reached: {reason}", f"curl -v {url}/")]
 
 

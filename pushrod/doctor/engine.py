@@ -17,6 +17,7 @@ from agent.engines.private.places import EnginePlaces
 from agent.engines.private.record import EngineStatus
 from pushrod.doctor.finding import Finding, fail, ok, warn
 from pushrod.doctor.machine import judge_space
+from pushrod.errors import describe_connection_error
 
 ANSWER_SECONDS = 1.0
 """Of an engine that lives; a slower one is told as such."""
@@ -156,5 +157,8 @@ def check_address(address: str) -> Finding:
         else:
             return fail("engine", f"{address} is no address", "pushrod doctor --engine auto")
     except (OSError, ValueError) as error:
-        return fail("engine", f"nothing answers at {address}: {error}", UP)
+        # `pushrod engine up` would bring up another one, elsewhere.
+        remedy = "start the engine that listens there, or see: pushrod doctor --engine auto"
+        reason = describe_connection_error(error)
+        return fail("engine", f"nothing answers at {address}: {reason}", remedy)
     return ok("engine", f"something listens at {address}")

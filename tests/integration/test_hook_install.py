@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from pushrod.commands.hook import hmac_blocks
 from pushrod.commands.hook import hook as hook_command
@@ -63,13 +63,23 @@ async def hook(coordinator: Coordinator, repository: Repository, tmp_path: Path)
     return hook
 
 
-def install(hook: Hook, repository: Repository, folder: Path) -> None:
+def install(hook: Hook, repository: Repository, folder: Path, *options: str) -> str:
+    """What the command said."""
+    result = try_to_install(hook, repository, folder, *options)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def try_to_install(hook: Hook, repository: Repository, folder: Path, *options: str) -> Result:
     secret = folder / "secret"
     secret.write_text(hook.project["webhookSecret"] + "\n")
-    arguments = ["install", str(repository.path), "--url", hook.coordinator.url]
+    arguments = ["install", str(repository.path), "--url", hook.coordinator.url, *options]
     arguments += ["--project", hook.project["id"], "--secret-file", str(secret)]
-    result = CliRunner().invoke(hook_command, arguments)
-    assert result.exit_code == 0, result.output
+    return CliRunner().invoke(hook_command, arguments)
+
+
+def with_secret(hook: Hook, secret: str) -> Hook:
+    return Hook(hook.coordinator, {**hook.project, "webhookSecret": secret})
 
 
 async def test_a_push_is_built_and_the_pusher_told_the_url(
@@ -135,16 +145,77 @@ async def test_more_refs_than_one_event_may_have_go_in_several(
     await eventually(all_built)
 
 
-async def test_a_refused_event_is_kept_apart_and_the_push_succeeds(
-    coordinator: Coordinator, repository: Repository, hook: Hook, tmp_path: Path
+async def test_a_push_under_a_wrong_secret_is_told_once_the_right_one_is_installed(
+    repository: Repository, hook: Hook, tmp_path: Path
 ) -> None:
-    wrong = Hook(coordinator, {**hook.project, "webhookSecret": "guess"})
-    await asyncio.to_thread(install, wrong, repository, tmp_path)
+    wrong = with_secret(hook, "guess")
+    said = await asyncio.to_thread(install, wrong, repository, tmp_path, "--force")
+    assert "answers a ping with 401" in said
+    first = await repository.tree.commit({".pushrod.yml": ONE_STEP}, "first")
+    pushed = await repository.tree.push()
+    assert "answers with 401: this push is kept and sent with the next one" in pushed.errors
+    assert "not of this project's webhook secret" in pushed.errors
+    assert await hook.coordinator.admin.builds(hook.project) == []
+    await asyncio.to_thread(install, hook, repository, tmp_path)
+    second = await repository.tree.commit({"x": "y"}, "second")
+    await repository.tree.push()
+
+    async def both() -> bool:
+        builds = await hook.coordinator.admin.builds(hook.project)
+        return [build["commitHash"] for build in builds] == [second, first]
+
+    await eventually(both)
+    assert list((repository.path / "pushrod" / "spool").iterdir()) == []
+
+
+async def test_an_event_that_can_never_be_taken_is_put_aside_and_the_later_ones_pass(
+    repository: Repository, hook: Hook
+) -> None:
+    (repository.path / "pushrod" / "spool" / "1-broken.json").write_text("{")
     await repository.tree.commit({".pushrod.yml": ONE_STEP})
     pushed = await repository.tree.push()
-    assert "refused this with 401" in pushed.errors
-    assert len(list((repository.path / "pushrod" / "refused").iterdir())) == 1
-    assert await coordinator.admin.builds(hook.project) == []
+    refused = repository.path / "pushrod" / "refused"
+    assert f"refused this with 400; it is kept in {refused}" in pushed.errors
+    assert [file.name for file in refused.iterdir()] == ["1-broken.json"]
+    assert len(await hook.coordinator.admin.builds(hook.project)) == 1
+
+
+@pytest.mark.parametrize("wrong", ["secret", "project"])
+async def test_what_the_coordinator_does_not_take_is_told_before_anything_is_installed(
+    coordinator: Coordinator, repository: Repository, tmp_path: Path, wrong: str
+) -> None:
+    _, right = await remote_project(coordinator, repository.url)
+    if wrong == "secret":
+        hook = with_secret(right, "guess")
+    else:
+        nobodys = "00000000-0000-4000-8000-000000000000"
+        hook = Hook(coordinator, {**right.project, "id": nobodys})
+    result = await asyncio.to_thread(try_to_install, hook, repository, tmp_path)
+    assert (result.exit_code, "answers a ping with 401" in result.output) == (1, True)
+    assert "the signature is missing or not of this project's webhook secret" in result.output
+    assert not (repository.path / "pushrod").exists()
+    assert not (repository.path / "hooks" / "post-receive").exists()
+
+
+async def test_a_ping_tells_at_the_installation_that_the_secret_is_right(
+    repository: Repository, hook: Hook, tmp_path: Path
+) -> None:
+    said = await asyncio.to_thread(install, hook, repository, tmp_path)
+    assert "the coordinator takes the secret" in said
+    newest = (await hook.deliveries())[0]
+    assert (newest["status"], newest["reason"]) == ("ignored", "a ping: the webhook works")
+
+
+async def test_the_hook_is_installed_with_a_warning_while_the_coordinator_is_away(
+    coordinator: Coordinator, repository: Repository, hook: Hook, tmp_path: Path
+) -> None:
+    await coordinator.stop()
+    said = await asyncio.to_thread(install, hook, repository, tmp_path)
+    assert "warning: the coordinator can't be reached" in said
+    await coordinator.start()
+    await repository.tree.commit({".pushrod.yml": ONE_STEP})
+    await repository.tree.push()
+    assert len(await hook.coordinator.admin.builds(hook.project)) == 1
 
 
 async def test_the_key_is_its_owners_alone_and_not_in_the_script(

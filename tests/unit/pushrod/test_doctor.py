@@ -178,11 +178,20 @@ async def test_a_docker_that_is_new_enough_is_the_engine(
 
 def test_an_address_where_nothing_listens_fails(tmp_path: Path) -> None:
     assert check_address(f"unix://{tmp_path}/none.sock").verdict is Verdict.FAIL
-    assert check_address("tcp://127.0.0.1:1").verdict is Verdict.FAIL
+    refused = check_address("tcp://127.0.0.1:1")
+    assert refused.verdict is Verdict.FAIL
+    assert refused.says == "nothing answers at tcp://127.0.0.1:1: Connection refused"
     assert check_address("ftp://127.0.0.1").verdict is Verdict.FAIL
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         assert check_address(f"tcp://127.0.0.1:{port}").verdict is Verdict.OK
+
+
+async def test_no_other_engine_is_brought_up_for_an_address_where_nothing_listens() -> None:
+    (found,) = await check_engine("unix:///nope.sock")
+    assert found.says == "nothing answers at unix:///nope.sock: No such file or directory"
+    assert found.remedy is not None
+    assert "pushrod engine up" not in found.remedy
 
 
 async def test_the_host_engine_is_warned_of() -> None:
@@ -248,6 +257,7 @@ async def test_what_is_no_coordinator_fails(aiohttp_server: Serve) -> None:
     assert found.verdict is Verdict.FAIL
     (found,) = await check_coordinator("http://127.0.0.1:1", None)
     assert found.verdict is Verdict.FAIL
+    assert found.says == "http://127.0.0.1:1 can't be reached: Connection refused"
 
 
 # --- the command

@@ -62,7 +62,20 @@ def test_no_workflow_at_all_is_an_error_that_says_where_to_write_one(tmp_path: P
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     result = check(tmp_path / "none.yml")
     assert result.exit_code == 1
-    assert "none.yml can't be read: No such file or directory" in result.stderr
+    assert result.stdout == f"{tmp_path}/none.yml: can't be read: No such file or directory\n"
+
+
+def test_what_can_not_be_read_hides_no_mistakes_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(GOOD)
+    (tmp_path / "bad.yml").write_text(BAD)
+    (tmp_path / "empty").mkdir()
+    result = check(*(tmp_path / name for name in ("none.yml", "bad.yml", "empty", "good.yml")))
+    assert result.exit_code == 1
+    assert "none.yml: can't be read: No such file or directory" in result.stdout
+    assert f"{tmp_path}/bad.yml:4:" in result.stdout
+    assert "write one to .pushrod.yml" in result.stdout
+    assert "good.yml: ok" in result.stderr
+    assert result.stderr.endswith("in 3 of 4 files\n")
 
 
 MODULES = "modules:\n  core: {path: core, targets: {default: ci, docs: {workflow: ci, step: %s}}}\n"
