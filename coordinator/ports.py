@@ -150,10 +150,18 @@ class Remotes(Protocol):
         ...
 
     async def fetch_module(
-        self, project_id: str, url: RemoteUrl, commit: str, credential: Credential | None
+        self,
+        project_id: str,
+        url: RemoteUrl,
+        commit: str,
+        credential: Credential | None,
+        *,
+        trusted: bool,
     ) -> None:
         """Bring a commit of another repository, which is told nothing of the project's own.
 
+        Nothing happens if it came from that very URL before, for one as trusted; that it is in
+        the project's repository for another reason doesn't count.
         Bounded in time and bytes. Raises RemoteFailed.
         """
         ...

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from coordinator.domain.client_address import Network
 from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
 from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
@@ -49,6 +51,11 @@ class Settings(BaseModel):
         default=None,
         pattern=r"^https?://[^\s/]+$",
         description="How people and agents reach this coordinator; default http://LISTEN.",
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        description="Addresses and networks of reverse proxies whose X-Forwarded-For says who "
+        "asks: a list, or separated by commas.",
     )
     login_seconds: int = Field(
         default=12 * 3600,
@@ -177,6 +184,15 @@ class Settings(BaseModel):
         default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."
     )
 
+    @field_validator("trusted_proxies", mode="plain")
+    @classmethod
+    def _read_networks(cls, given: object) -> tuple[Network, ...]:
+        parts = given.split(",") if isinstance(given, str) else given
+        if not isinstance(parts, list | tuple):
+            raise ValueError("neither a list nor text")
+        texts = [str(part).strip() for part in parts]
+        return tuple(ip_network(text) for text in texts if text)
+
     @field_validator("listen")
     @classmethod
     def _check_port(cls, listen: str) -> str:
@@ -190,6 +206,11 @@ class Settings(BaseModel):
             raise ValueError(
                 f"auth none gives everybody who reaches {self.listen} every right: "
                 "listen on 127.0.0.1, or use tokens"
+            )
+        if self.auth == "none" and self.public_url and not _is_local_url(self.public_url):
+            raise ValueError(
+                f"auth none is for this machine alone, and {self.public_url} is reached by others: "
+                "leave public_url out, or use tokens"
             )
         return self
 
@@ -231,6 +252,10 @@ class Settings(BaseModel):
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
+
+
+def _is_local_url(url: str) -> bool:
+    return _is_loopback(urlsplit(url).hostname or "")
 
 
 def _is_loopback(host: str) -> bool:
@@ -276,6 +301,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 WRITE = {
     "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
     "public_url": "the URL without a path, such as https://ci.example.org",
+    "trusted_proxies": "addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
 }
 """Of settings whose rule is a pattern."""
 TYPES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -329,7 +355,7 @@ def reference() -> str:
 
 def _reference_row(name: str, field: FieldInfo) -> str:
     default = "~/.local/share/pushrod" if name == "data" else field.default
-    shown = "" if default is None else f"`{_plain(default)}`"
+    shown = "" if default in (None, ()) else f"`{_plain(default)}`"
     words = f"`{name}`", f"`PUSHROD_{name.upper()}`", shown, _allowed(field), field.description
     return "| " + " | ".join(str(word) for word in words) + " |"
 

@@ -31,11 +31,24 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     for chatty in ("aiohttp.access", "apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_shorten_bad_http)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _as_log_record],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _shorten_bad_http(record: logging.LogRecord) -> bool:
+    """Anybody can send what is not HTTP: one line, without what was sent, which may be secret."""
+    from aiohttp.http_exceptions import BadHttpMessage
+
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BadHttpMessage):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args = "bad HTTP (%s): %s", (type(error).__name__, record.getMessage())
+        record.exc_info = None
+    return True
 
 
 def _as_log_record(

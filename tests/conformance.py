@@ -23,6 +23,14 @@ DOCUMENTS = {
     "Build API": r"/api/(builds|deploy)",
     "Build Synthesis API": r"/api/build_synthesis/",
 }
+TESTS_OF = {
+    "/api/v1": "test_build_execution_api.py",
+    "/api/builds": "test_build_api.py",
+    "/api/deploy": "test_build_api.py",
+    "/api/build_synthesis": "test_build_synthesis_api.py",
+    "/api/": "test_build_server_api.py",
+}
+"""The table of each document's facts, which says most plainly what it is about."""
 OURS = r"/(secrets|deliveries|credential|registries|cancel|retry|approve|stop)\b"
 """What stands below a specification's paths and is not in it."""
 HEAD = """\
@@ -63,25 +71,30 @@ def rows(openapi: Mapping[str, Any], seen: Seen) -> Iterator[Row]:
 
 
 def read_answers(lines: Iterable[str], paths: Iterable[str]) -> Seen:
-    """Lines of `METHOD STATUS TEST PATH`; of several tests the first by name."""
+    """Lines of `METHOD STATUS TEST EXPECTED PATH`; of several tests the most telling one."""
     routes = [(path, re.compile(_route_pattern(path))) for path in sorted(paths, key=_generality)]
-    seen: dict[tuple[str, str, int], str] = {}
+    told: dict[tuple[str, str, int], set[tuple[bool, str]]] = {}
+    calls: dict[str, set[tuple[str, str, int]]] = {}
     for line in sorted(set(lines)):
-        method, status, test, asked = line.rstrip("\n").split(" ", 3)
+        method, status, test, expected, asked = line.rstrip("\n").split(" ", 4)
         found = next((path for path, pattern in routes if pattern.fullmatch(asked[1:-1])), None)
         if found is not None:
             key = (method, found, int(status))
-            seen[key] = min(test, seen.get(key, test), key=_preference)
-    return seen
+            told.setdefault(key, set()).add((expected == "1", test))
+            calls.setdefault(test, set()).add(key)
+
+    def telling(path: str, expected: bool, test: str) -> tuple[bool, bool, int, str]:
+        """One that names the status, of the document's own table, about the fewest calls."""
+        own = next(name for start, name in TESTS_OF.items() if path.startswith(start))
+        return not expected, own not in test, len(calls[test]), test
+
+    return {
+        key: min(tests, key=lambda one: telling(key[1], *one))[1] for key, tests in told.items()
+    }
 
 
 def _generality(path: str) -> tuple[int, int]:
     return path.count("{"), -len(path)
-
-
-def _preference(test: str) -> tuple[bool, str]:
-    """A contract test says most plainly what it is about."""
-    return not test.startswith("tests/contract"), test
 
 
 def _route_pattern(path: str) -> str:

@@ -21,10 +21,14 @@ LOCAL = Principal(
     rights=RIGHTS[Role.ADMIN],
 )
 NAMES = ("127.0.0.1", "localhost", "[::1]")
+FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+"""What a proxy adds: whoever comes through one need not be on this machine."""
 
 
 def check_local(headers: Mapping[str, str], port: int) -> None:
     """Raises Forbidden."""
+    if any(name in headers for name in FORWARDED):
+        raise Forbidden("without a token, this coordinator is not called through a proxy")
     hosts = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
     if headers.get("Host", "").lower() not in hosts:
         raise Forbidden(f"without a token, call this coordinator by http://127.0.0.1:{port}")

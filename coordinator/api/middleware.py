@@ -18,6 +18,7 @@ from coordinator.api.context import ACCOUNTS, CORE
 from coordinator.api.error_shapes import error_answer
 from coordinator.api.local import LOCAL, check_local
 from coordinator.domain import errors
+from coordinator.domain.client_address import client_address
 from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.permissions import Principal, Right
 from pipelines_schema.suggestions import closest
@@ -68,6 +69,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:  # the last resort; the traceback is in the coordinator's own log
         log.exception("request failed", method=request.method, path=request.path)
         return error_answer(request, 500, "internal error: see the coordinator's log")
+
+
+def address_of(request: web.Request) -> str:
+    """Of the client, also when it comes through a proxy that the settings trust."""
+    forwarded = request.headers.getall("X-Forwarded-For", ())
+    proxies = request.app[CORE].settings.trusted_proxies
+    return client_address(request.remote or "", forwarded, proxies)
 
 
 def secret_of(request: web.Request) -> str | None:

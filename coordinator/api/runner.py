@@ -132,8 +132,8 @@ async def append_log(
     request: web.Request, principal: Principal, query: AttemptQuery
 ) -> web.Response:
     """Append at `Upload-Offset`: framed by log_frames, or any other type as plain output."""
-    _, attempt = await _attempt(request, principal, query)
     offset = _offset(request.headers.get("Upload-Offset"))
+    _, attempt = await _attempt(request, principal, query)
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
     frames = _frames(request.content_type, await _read_at_most(request, MAX_BODY_BYTES))

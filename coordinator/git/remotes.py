@@ -23,6 +23,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pygit2
+
 from coordinator.domain.repo_url import (
     RefusedUrl,
     RemotePolicy,
@@ -99,17 +101,44 @@ class GitRemotes:
         return await asyncio.to_thread(_values, repository, names)
 
     async def fetch_module(
-        self, project_id: str, url: RemoteUrl, commit: str, credential: Credential | None
+        self,
+        project_id: str,
+        url: RemoteUrl,
+        commit: str,
+        credential: Credential | None,
+        *,
+        trusted: bool,
     ) -> None:
         """git tells the other side what it has; here only what came from that very URL."""
         repository = repository_path(self._root, project_id)
-        kept = f"{OWN_REFS}modules/{hashlib.sha256(url.text.encode()).hexdigest()[:40]}/"
+        kept = _module_refs(url, trusted)
+        if await asyncio.to_thread(_has_refs, repository, kept + commit):
+            return
+        refspecs = [f"+{commit}:{kept}{commit}"]
+        if not trusted or await asyncio.to_thread(_has_commit, repository, commit):
+            await self._fetch_apart(repository, url, refspecs, credential)
+            return
         known = await asyncio.to_thread(_has_refs, repository, kept)
         negotiation = (f"--negotiation-tip={kept}*",) if known else ()
         config = {} if known else {"fetch.negotiationAlgorithm": "noop"}
         with await self._ready(url, credential, config) as environment:
-            refspecs = [f"+{commit}:{kept}{commit}"]
             await self._fetch(repository, url.text, refspecs, environment, negotiation)
+
+    async def _fetch_apart(
+        self,
+        repository: Path,
+        url: RemoteUrl,
+        refspecs: Sequence[str],
+        credential: Credential | None,
+    ) -> None:
+        """By way of an empty repository: git takes any object that is already there for fetched,
+        and asks nobody, or believes a server that leaves it out."""
+        with tempfile.TemporaryDirectory(prefix="apart-", dir=self._scratch) as folder:
+            apart = Path(folder) / "module.git"
+            await asyncio.to_thread(pygit2.init_repository, apart, bare=True)
+            with await self._ready(url, credential) as environment:
+                await self._fetch(apart, url.text, refspecs, environment)
+            await self._copy(repository, apart, refspecs)
 
     async def _ready(
         self, url: RemoteUrl, credential: Credential | None, config: Mapping[str, str] = NO_CONFIG
@@ -136,10 +165,12 @@ class GitRemotes:
     async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
         """Within our own folder, so no policy is asked. Raises RemoteFailed."""
         source = repository_path(self._root, from_project_id)
-        url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))
         repository = repository_path(self._root, project_id)
+        await self._copy(repository, source, [f"+{commit}:{_own_ref(commit)}"])
+
+    async def _copy(self, repository: Path, source: Path, refspecs: Sequence[str]) -> None:
+        url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))
         with self._lent_environment(url, None, None) as environment:
-            refspecs = [f"+{commit}:{_own_ref(commit)}"]
             await self._fetch(repository, str(source), refspecs, environment)
 
     async def _fetch(
@@ -263,6 +294,17 @@ def _own_ref(name: str) -> str:
     if not name.startswith("refs/"):
         return OWN_REFS + name
     return OWN_REFS + hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+def _module_refs(url: RemoteUrl, trusted: bool) -> str:
+    """Where commits of that URL are kept, apart from those that the credential may have brought."""
+    place = hashlib.sha256(url.text.encode()).hexdigest()[:40]
+    return f"{OWN_REFS}{'modules' if trusted else 'modules-of-forks'}/{place}/"
+
+
+def _has_commit(path: Path, commit: str) -> bool:
+    with opened(path) as repository:
+        return commit in repository
 
 
 def _values(path: Path, names: Sequence[str]) -> dict[str, str]:

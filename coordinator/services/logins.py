@@ -61,8 +61,10 @@ class Logins:
     core: Core
     passwords: Passwords = field(default_factory=Passwords)
     _keys: dict[str, SigningKey] | None = None
+    _rotations: int = 0
+    """Keys that were read before the latest one are not kept."""
     _keys_change: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _tries: Mapping[str, Rates] = field(
+    tries: Mapping[str, Rates] = field(
         default_factory=lambda: {
             "both": Rates(TRIES_FROM_ONE_PLACE, TRIED_WITHIN),
             "email": Rates(TRIES_OF_ONE_EMAIL, TRIED_WITHIN),
@@ -76,7 +78,9 @@ class Logins:
         Raises Unauthenticated, TooMany.
         """
         email = email.strip()[:1000]
-        tried = {"both": f"{place} {email.casefold()}", "email": email.casefold(), "place": place}
+        # In this order: what is stopped by one is not counted by the next, so that a place fills
+        # no more windows than it may try, and uses up an email's tries only as far as its own.
+        tried = {"place": place, "both": f"{place} {email.casefold()}", "email": email.casefold()}
         self._count(tried)
         user, password_hash = await self._find(email)
         right = await self.passwords.matches(password_hash, normal_password(password))
@@ -87,7 +91,7 @@ class Logins:
             await self._hash_anew(user, normal_password(password))
         now = self.core.now()
         for kind, key in tried.items():
-            self._tries[kind].give_back(key, now)
+            self.tries[kind].give_back(key, now)
         return await self._issue(user)
 
     async def _hash_anew(self, user: User, password: str) -> None:
@@ -101,7 +105,7 @@ class Logins:
         """Before the password is looked at, so that many tries at once are counted too."""
         now = self.core.now()
         for kind, key in tried.items():
-            standing = self._tries[kind].take(key, now)
+            standing = self.tries[kind].take(key, now)
             if standing.exceeded:
                 seconds = max(int((standing.resets_at - now).total_seconds()), 0) + 1
                 raise TooMany(
@@ -165,7 +169,8 @@ class Logins:
     async def rotate_keys(self, principal: Principal, *, end_logins: bool) -> None:
         """From now on sign with a new key; with `end_logins` no token of before is believed."""
         principal.require(Right.ADMINISTER)
-        await self._rotate(principal, end_logins=end_logins)
+        async with self._keys_change:
+            await self._rotate(principal, end_logins=end_logins)
 
     async def _signing_key(self) -> SigningKey:
         """The one that is not retired; made anew when there is none or it is too old."""
@@ -174,15 +179,15 @@ class Logins:
         async with self._keys_change:
             if key := self._fresh(await self._believed_keys()):
                 return key
-            await self._rotate(None, end_logins=False)
-            return next(key for key in (self._keys or {}).values() if key.retired_at is None)
+            return await self._rotate(None, end_logins=False)
 
     def _fresh(self, keys: Mapping[str, SigningKey]) -> SigningKey | None:
         oldest = self.core.now() - timedelta(days=self.core.settings.login_key_days)
         fresh = (k for k in keys.values() if k.retired_at is None and k.created_at > oldest)
         return next(fresh, None)
 
-    async def _rotate(self, principal: Principal | None, *, end_logins: bool) -> None:
+    async def _rotate(self, principal: Principal | None, *, end_logins: bool) -> SigningKey:
+        """The new key."""
         now, secret = self.core.now(), secrets.token_bytes(KEY_BYTES)
         sealed = seal(self.core.keys.master, SEALED_AS, secret)
         key = SealedKey(id=new_id(), sealed=sealed, created_at=now, retired_at=None)
@@ -204,24 +209,27 @@ class Logins:
 
         def committed(_: None) -> None:
             self._keys = None
+            self._rotations += 1
 
         await self.core.database.write(rotate, committed=committed)
-        await self._believed_keys()
+        return SigningKey(id=key.id, secret=secret, created_at=now, retired_at=None)
 
     async def _believed_keys(self) -> Mapping[str, SigningKey]:
-        if self._keys is None:
+        while (keys := self._keys) is None:
+            rotations = self._rotations
             sealed = await self.core.database.read(stored.list_signing_keys)
-            self._keys = {
-                one.id: SigningKey(
-                    id=one.id,
-                    secret=unseal(self.core.keys.master, SEALED_AS, one.sealed),
-                    created_at=one.created_at,
-                    retired_at=one.retired_at,
-                )
-                for one in sealed
-            }
+            if rotations == self._rotations:
+                self._keys = {one.id: self._unsealed(one) for one in sealed}
         ended = self._expired_before(self.core.now())
-        return {k.id: k for k in self._keys.values() if not k.retired_at or k.retired_at > ended}
+        return {k.id: k for k in keys.values() if not k.retired_at or k.retired_at > ended}
+
+    def _unsealed(self, key: SealedKey) -> SigningKey:
+        return SigningKey(
+            id=key.id,
+            secret=unseal(self.core.keys.master, SEALED_AS, key.sealed),
+            created_at=key.created_at,
+            retired_at=key.retired_at,
+        )
 
     def _expired_before(self, now: datetime) -> datetime:
         """A key retired before this has signed nothing that still lives."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
 MAX_KEYS = 20_000
 """Beyond these the oldest windows are forgotten: memory is bounded whatever comes in."""
@@ -33,7 +34,7 @@ class Rates:
 
     limit: int
     window: timedelta
-    _windows: OrderedDict[str, Standing] = field(default_factory=OrderedDict)
+    _windows: OrderedDict[bytes, Standing] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
         """How many windows are remembered."""
@@ -41,25 +42,32 @@ class Rates:
 
     def take(self, key: str, now: datetime) -> Standing:
         """Count one more; one that exceeds the limit is counted no further."""
-        standing = self._open(key, now)
+        digest = _digest(key)
+        standing = self._open(digest, now)
         if not standing.exceeded:
             standing = replace(standing, used=standing.used + 1)
-        self._windows[key] = standing
+        self._windows[digest] = standing
         return standing
 
     def give_back(self, key: str, now: datetime) -> None:
-        standing = self._open(key, now)
+        digest = _digest(key)
+        standing = self._open(digest, now)
         if standing.used:
-            self._windows[key] = replace(standing, used=standing.used - 1)
+            self._windows[digest] = replace(standing, used=standing.used - 1)
 
-    def _open(self, key: str, now: datetime) -> Standing:
-        known = self._windows.get(key)
+    def _open(self, digest: bytes, now: datetime) -> Standing:
+        known = self._windows.get(digest)
         if known is not None and now < known.resets_at:
             return known
-        self._windows.pop(key, None)
+        self._windows.pop(digest, None)
         # Windows are as long as each other, so the first one opened is the first to end.
         while self._windows and (
             len(self._windows) >= MAX_KEYS or next(iter(self._windows.values())).resets_at <= now
         ):
             self._windows.popitem(last=False)
         return Standing(limit=self.limit, used=0, resets_at=now + self.window)
+
+
+def _digest(key: str) -> bytes:
+    """Strangers choose keys: remembered so, a long one takes no more memory than a short one."""
+    return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()

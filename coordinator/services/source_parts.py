@@ -8,8 +8,9 @@ objects into the account's blob store.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -97,8 +98,8 @@ class SourceParts:
     ) -> None:
         """Have these LFS objects here. Raises as `submodules` does."""
         source = await self._source(principal, step_id, epoch)
-        if missing := await self._missing(source.project, objects):
-            place = await self._place_of(source, submodule)
+        place = await self._place_of(source, submodule)
+        if missing := await self._missing(source, place, objects):
             key = (source.project.id, place, source.trusted, frozenset(missing))
             await self._objects.result(
                 key, lambda: self._bring_objects(source, submodule, place, missing)
@@ -179,21 +180,18 @@ class SourceParts:
         return Submodule(path=path, commit=declared.commit, place=place)
 
     async def _bring(self, source: _Source, submodule: Submodule) -> None:
-        project_id, commit = source.project.id, submodule.commit
         if isinstance(submodule.place, HostedPlace):
-            # Asked each time, so that a commit that is here by chance opens no other project.
             other = await self._sibling(source, submodule.place, submodule.words)
             if other.repo_url is None:
                 await self._copy(source, submodule, other)
                 return
-        if await self.core.repositories.commit(project_id, commit) is None:
-            await self._fetch(source, submodule)
+        # A commit that is here by chance opens no other place.
+        await self._fetch(source, submodule)
 
     async def _copy(self, source: _Source, submodule: Submodule, other: Project) -> None:
+        if await self.core.repositories.commit(other.id, submodule.commit) is None:
+            raise _missing_commit(submodule)
         if other.id == source.project.id:
-            found = await self.core.repositories.commit(other.id, submodule.commit)
-            if found is None:
-                raise _missing_commit(submodule)
             return
         try:
             await self.core.remotes.copy(source.project.id, other.id, submodule.commit)
@@ -226,7 +224,7 @@ class SourceParts:
 
         async def fetch() -> None:
             await self.core.remotes.fetch_module(
-                source.project.id, url, submodule.commit, credential
+                source.project.id, url, submodule.commit, credential, trusted=source.trusted
             )
 
         try:
@@ -280,13 +278,26 @@ class SourceParts:
     # LFS objects
 
     async def _missing(
-        self, project: Project, objects: Sequence[LfsObject]
+        self, source: _Source, place: Place, objects: Sequence[LfsObject]
     ) -> tuple[LfsObject, ...]:
+        """Those that did not come from there yet, for one as trusted. Raises Unfetchable."""
         wanted = {item.oid: item for item in objects}
         known = await self.core.database.read(
-            lambda connection: stored_lfs.known_objects(connection, project.id, wanted)
+            lambda connection: self._known(connection, source, place, wanted)
         )
+        for item in objects:
+            if known.get(item.oid, item.size) != item.size:
+                raise Unfetchable(f"LFS files ({place.text}): {_differs(item, known[item.oid])}")
         return tuple(item for oid, item in wanted.items() if oid not in known)
+
+    async def _known(
+        self, connection: AsyncConnection, source: _Source, place: Place, oids: Collection[str]
+    ) -> dict[str, int]:
+        project = source.project
+        if place == _own_place(project) and isinstance(place, HostedPlace):
+            return await stored_lfs.known_objects(connection, project.id, oids)
+        origin = _origin(source, place)
+        return await stored_lfs.fetched_objects(connection, project.id, origin, oids)
 
     async def _place_of(self, source: _Source, submodule: str) -> Place:
         if not submodule:
@@ -304,17 +315,17 @@ class SourceParts:
         if isinstance(place, HostedPlace):
             other = await self._sibling(source, place, words)
             if other.repo_url is None:
-                await self._share(source.project, other, missing, words)
+                await self._share(source, place, other, missing, words)
                 return
         remote = await self._remote_place(source, place, words)
         credential, why_none = await self._credential(source, place, words)
         url = parse_url(remote.text)
 
         async def keep(item: LfsObject, chunks: AsyncIterator[bytes]) -> None:
-            await self._keep(source.project, item, chunks)
+            await self._keep(source, place, item, chunks)
 
         async def download() -> None:
-            wanted = await self._missing(source.project, missing)
+            wanted = await self._missing(source, place, missing)
             await self.remote_lfs.download(url, credential, wanted, keep)
 
         try:
@@ -323,7 +334,12 @@ class SourceParts:
             raise Unfetchable(_advised(words, error, why_none)) from error
 
     async def _share(
-        self, project: Project, other: Project, missing: Sequence[LfsObject], words: str
+        self,
+        source: _Source,
+        place: Place,
+        other: Project,
+        missing: Sequence[LfsObject],
+        words: str,
     ) -> None:
         """Those that were pushed to the project here that has them."""
         known = await self.core.database.read(
@@ -332,36 +348,46 @@ class SourceParts:
             )
         )
         for item in missing:
-            if known.get(item.oid) != item.size:
+            if known.get(item.oid, item.size) != item.size:
+                raise Unfetchable(f"{words}: {_differs(item, known[item.oid])}")
+            if item.oid not in known:
                 raise Unfetchable(
                     f"{words}: {item.oid[:12]} of {item.size} bytes was never pushed: "
                     "run `git lfs push --all origin`"
                 )
-        await self._save(project, missing)
+        await self._save(source, place, missing)
 
-    async def _keep(self, project: Project, item: LfsObject, chunks: AsyncIterator[bytes]) -> None:
+    async def _keep(
+        self, source: _Source, place: Place, item: LfsObject, chunks: AsyncIterator[bytes]
+    ) -> None:
+        account_id = source.project.account_id
         limit = self.core.settings.max_lfs_bytes
         if item.size > limit:
             message = f"{item.oid[:12]} has {item.size} bytes, more than max_lfs_bytes ({limit})"
             raise RemoteFailed(message, permanent=True)
-        async with self.core.blob_claims.arriving(project.account_id) as arrived:
+        async with self.core.blob_claims.arriving(account_id) as arrived:
             try:
-                await self.core.blobs.put(
-                    project.account_id,
+                blob = await self.core.blobs.put(
+                    account_id,
                     chunks,
                     max_bytes=item.size,
                     sha256=item.oid,
                     arrived=arrived,
                 )
-            except (BlobTooLarge, BlobDiffers) as error:
-                message = f"what came for {item.oid[:12]} is not it ({error or 'it is longer'})"
+            except BlobTooLarge as error:
+                raise RemoteFailed(_differs(item, None), permanent=True) from error
+            except BlobDiffers as error:
+                message = f"what came for {item.oid[:12]} is not it ({error})"
                 raise RemoteFailed(message, permanent=True) from error
-            await self._save(project, [item])
+            if blob.size != item.size:
+                raise RemoteFailed(_differs(item, blob.size), permanent=True)
+            await self._save(source, place, [item])
 
-    async def _save(self, project: Project, objects: Sequence[LfsObject]) -> None:
+    async def _save(self, source: _Source, place: Place, objects: Sequence[LfsObject]) -> None:
+        origin, now = _origin(source, place), self.core.now()
         await self.core.database.write(
-            lambda connection: stored_lfs.save_objects(
-                connection, project.id, objects, self.core.now()
+            lambda connection: stored_lfs.save_fetched(
+                connection, source.project.id, origin, objects, now
             )
         )
 
@@ -370,6 +396,18 @@ def _own_place(project: Project) -> Place:
     if project.repo_url is not None:
         return parse_url(project.repo_url)
     return HostedPlace(account=project.account_slug, project=project.slug)
+
+
+def _origin(source: _Source, place: Place) -> str:
+    """Apart for forks: what they ask for comes without the credential."""
+    who = "trusted" if source.trusted else "fork"
+    return hashlib.sha256(f"{who} {place.text}".encode()).hexdigest()
+
+
+def _differs(item: LfsObject, size: int | None) -> str:
+    """In words, for a size that was seen, or None where more came than the pointer says."""
+    seen = "the object has more" if size is None else f"the object has {size}"
+    return f"the pointer of {item.oid[:12]} says {item.size} bytes, {seen}: commit the file anew"
 
 
 def _missing_commit(submodule: Submodule) -> Unfetchable:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.tables import lfs_objects
+from coordinator.storage.tables import lfs_objects, lfs_origins
 from pipelines_schema.contract import LfsObject
 
 
@@ -35,3 +35,50 @@ async def save_objects(
     ]
     if rows:
         await connection.execute(lfs_objects.insert(), rows)
+
+
+async def fetched_objects(
+    connection: AsyncConnection, project_id: str, origin: str, oids: Collection[str]
+) -> dict[str, int]:
+    """Of these, the ones that were fetched from there for the project: oid → size."""
+    query = (
+        sa.select(lfs_objects.c.oid, lfs_objects.c.size)
+        .join(
+            lfs_origins,
+            sa.and_(
+                lfs_origins.c.project_id == lfs_objects.c.project_id,
+                lfs_origins.c.oid == lfs_objects.c.oid,
+            ),
+        )
+        .where(
+            lfs_objects.c.project_id == project_id,
+            lfs_origins.c.origin == origin,
+            lfs_objects.c.oid.in_(list(oids)),
+        )
+    )
+    return {row.oid: row.size for row in await connection.execute(query)}
+
+
+async def save_fetched(
+    connection: AsyncConnection,
+    project_id: str,
+    origin: str,
+    objects: Sequence[LfsObject],
+    now: datetime,
+) -> None:
+    """Their bytes were seen, so these are their sizes."""
+    oids = [item.oid for item in objects]
+    known = await known_objects(connection, project_id, oids)
+    fetched = await fetched_objects(connection, project_id, origin, oids)
+    await save_objects(connection, project_id, objects, now)
+    for item in objects:
+        if known.get(item.oid, item.size) != item.size:
+            await connection.execute(
+                lfs_objects.update()
+                .where(lfs_objects.c.project_id == project_id, lfs_objects.c.oid == item.oid)
+                .values(size=item.size)
+            )
+    new = set(oids) - fetched.keys()
+    rows = [{"project_id": project_id, "oid": oid, "origin": origin} for oid in new]
+    if rows:
+        await connection.execute(lfs_origins.insert(), rows)

@@ -434,6 +434,14 @@ lfs_objects = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
 )
 
+lfs_origins = sa.Table(
+    "lfs_origins",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("oid", sa.String(64), primary_key=True),
+    sa.Column("origin", sa.String(64), primary_key=True),
+)
+
 credentials = sa.Table(
     "credentials",
     metadata,

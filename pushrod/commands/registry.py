@@ -53,6 +53,8 @@ def login(
     """
     _check_owner(project, account)
     password = read_value(password_file).removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise CommandError("the password is empty")
 
     async def put(client: Client) -> None:
         owner = await _owner(client, project, account)

@@ -133,6 +133,12 @@ def read_password(file: Path | None) -> str:
 
     Raises CommandError.
     """
+    if not (password := _read(file)):
+        raise CommandError("the password is empty")
+    return password
+
+
+def _read(file: Path | None) -> str:
     try:
         if file is not None:
             return file.read_bytes().decode().removesuffix("\n").removesuffix("\r")

@@ -43,6 +43,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    call: tuple[str, str] = ("", "")
+    """Method and path."""
 
     @property
     def json(self) -> Any:
@@ -54,15 +56,16 @@ class Answer:
 
     def expect(self, status: int) -> Answer:
         assert self.status == status, f"{self.status} {self.text[:1000]}"
+        note_answer(*self.call, status, expected=True)
         return self
 
 
-def note_answer(method: str, path: str, status: int) -> None:
+def note_answer(method: str, path: str, status: int, *, expected: bool = False) -> None:
     """For tests/conformance.py, where PUSHROD_ANSWERS names a file."""
     if name := os.environ.get("PUSHROD_ANSWERS"):
         test = re.sub(r"\[.*| \(\w+\)$", "", os.environ["PYTEST_CURRENT_TEST"])
         with Path(name).open("a") as file:
-            file.write(f"{method} {status} {test} {path!r}\n")
+            file.write(f"{method} {status} {test} {int(expected)} {path!r}\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,12 @@ class Caller:
         ):
             body = await response.read()
             note_answer(method, url.path, response.status)
-            return Answer(status=response.status, headers=response.headers.copy(), body=body)
+            return Answer(
+                status=response.status,
+                headers=response.headers.copy(),
+                body=body,
+                call=(method, url.path),
+            )
 
     async def get(self, path: str) -> Answer:
         return await self.call("GET", path)

@@ -53,6 +53,9 @@ async def test_a_token_still_says_who_calls(coordinator: Coordinator) -> None:
         {"Origin": "https://127.0.0.1:{port}"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
+        {"X-Forwarded-For": "192.0.2.7"},
+        {"Forwarded": "for=192.0.2.7"},
+        {"Via": "1.1 proxy"},
     ],
 )
 async def test_a_page_of_another_site_gets_nothing(
@@ -77,6 +80,12 @@ async def test_our_own_pages_and_programs_get_in(coordinator: Coordinator, host:
 def test_it_is_refused_on_an_address_that_others_reach(tmp_path: Path, listen: str) -> None:
     with pytest.raises(SettingsError, match=r"listen on 127\.0\.0\.1, or use tokens"):
         load_settings(tmp_path, listen, environ={}, auth="none")
+
+
+@pytest.mark.parametrize("url", ["https://ci.example", "http://192.0.2.1:3000"])
+def test_it_is_refused_where_the_public_url_is_another_machines(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match="leave public_url out, or use tokens"):
+        load_settings(tmp_path, environ={"PUSHROD_PUBLIC_URL": url}, auth="none")
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.9.9.9:1", "[::1]:3000", "localhost:3000"])

@@ -38,6 +38,7 @@ from tests.integration.source_fixture import (
     workflow_of,
 )
 from tests.integration.test_coordinator_script import Bash
+from tests.integration.test_submodules import build_of_fork
 
 LOCAL = {
     "allow_http_repositories": True,
@@ -248,6 +249,71 @@ async def test_a_forges_lfs_files_come_with_the_projects_credential(
     assert {authorization for _, authorization in forge.lfs_asked} == {forge.authorization}
 
 
+async def test_a_fork_gets_no_lfs_file_that_came_from_another_place(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    """A trusted build brings a private submodule's file; the fork only copies its pointer."""
+    forge.lfs_objects[SUM] = BIG
+    lib = await forge.new_repository(tmp_path / "lib")
+    await track_with_lfs(lib.tree)
+    (lib.tree.folder / "big.bin").write_bytes(BIG)
+    await lib.tree.commit({})
+    await lib.tree.git("push", "-q", "--no-verify", "origin", "HEAD:main")
+    lib_sha = (await lib.tree.git("rev-parse", "HEAD")).output
+    app = await forge.new_repository(tmp_path / "app")
+    project, hook = await remote_project(coordinator, app.url)
+    await add_submodule(app.tree, "lib", lib.url, lib_sha)
+    sha = await app.push({".pushrod.yml": workflow_of("sha256sum < lib/big.bin | cut -c1-64")})
+    async with running_agent(coordinator):
+        await hook.github("push", push_payload(app.url, sha))
+        trusted = await finished(coordinator.admin, project)
+    assert trusted["log"] == f"{SUM}\n", trusted["message"]
+    del forge.lfs_objects[SUM]
+    await app.tree.git("rm", "-rqf", "lib", ".gitmodules")
+    await app.tree.commit({".gitattributes": "*.bin filter=lfs", "big.bin": POINTER})
+    build = await build_of_fork(hook, app)
+    assert build["state"] == "failed", build["log"]
+    assert "Object does not exist" in build["message"]
+
+
+@pytest.mark.parametrize("more", [1, -1])
+async def test_a_pointer_with_a_wrong_size_fails_the_step_in_words(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path, more: int
+) -> None:
+    project, tree = await app_with_lfs(admin, tmp_path, workflow_of("wc -c big.bin"))
+    await tree.push()
+    pointer = POINTER.replace(str(len(BIG)), str(len(BIG) + more))
+    await tree.git("rm", "-q", "big.bin")
+    await tree.git("config", "--unset-all", "filter.lfs.clean")
+    await tree.git("config", "--unset-all", "filter.lfs.process")
+    await tree.git("config", "filter.lfs.required", "false")
+    await tree.commit({"big.bin": pointer})
+    await tree.git("push", "-q", "--no-verify", "origin", "main")
+    async with running_agent(coordinator):
+        build = await finished(admin, project, 2)
+    said = f"says {len(BIG) + more} bytes, the object has {len(BIG)}"
+    assert build["state"] == "failed"
+    assert said in build["message"]
+
+
+@pytest.mark.parametrize(("more", "has"), [(1, str(len(BIG))), (-1, "more")])
+async def test_a_forges_object_of_another_size_fails_the_step_in_words(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path, more: int, has: str
+) -> None:
+    forge.lfs_objects[SUM] = BIG
+    app = await forge.new_repository(tmp_path / "app")
+    project, hook = await remote_project(coordinator, app.url)
+    pointer = POINTER.replace(str(len(BIG)), str(len(BIG) + more))
+    attributes = {".gitattributes": "*.bin filter=lfs", "big.bin": pointer}
+    sha = await app.push({".pushrod.yml": workflow_of("wc -c big.bin"), **attributes})
+    async with running_agent(coordinator):
+        await hook.github("push", push_payload(app.url, sha))
+        build = await finished(coordinator.admin, project)
+    said = f"says {len(BIG) + more} bytes, the object has {has}"
+    assert build["state"] == "failed"
+    assert said in build["message"]
+
+
 async def test_storage_elsewhere_gets_no_credential(
     coordinator: Coordinator, forge: Forge, tmp_path: Path
 ) -> None:
@@ -265,7 +331,7 @@ async def test_storage_elsewhere_gets_no_credential(
     [
         ("missing", "Object does not exist"),
         ("other bytes", f"what came for {SUM[:12]} is not it"),
-        ("more bytes", f"what came for {SUM[:12]} is not it"),
+        ("more bytes", f"the pointer of {SUM[:12]} says {len(BIG)} bytes, the object has more"),
         ("redirect", "redirects, which is not followed"),
         ("file", "names a URL that is not fetched"),
         ("nobody", "can't be reached"),

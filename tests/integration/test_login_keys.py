@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from coordinator.services.keys import Keys
 from coordinator.services.logins import Logins
 from coordinator.services.news import News
 from coordinator.services.passwords import MEMORY_KIB
+from coordinator.services.rates import Rates
 from coordinator.settings import Settings
 from coordinator.storage import users as stored
 from coordinator.storage.database import Database
@@ -136,6 +138,59 @@ async def test_a_rotation_that_ends_logins_leaves_one_key(core: Core) -> None:
         await logins.authenticate(token)
 
 
+@dataclass
+class LateReader:
+    """The database, but what is read first arrives only after the next write."""
+
+    database: Database
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+    late: asyncio.Task[Any] | None = None
+
+    async def read(self, work: Any) -> Any:
+        found = await self.database.read(work)
+        if not self.taken.is_set():
+            self.taken.set()
+            await self.written.wait()
+        return found
+
+    async def write(self, work: Any, **options: Any) -> Any:
+        done = await self.database.write(work, **options)
+        self.written.set()
+        if self.late is not None:
+            await asyncio.wait([self.late])
+        return done
+
+
+async def looking_late(core: Core, token: str) -> tuple[Logins, LateReader]:
+    """Somebody shows a token while its keys are about to be changed."""
+    late = LateReader(core.database)
+    logins = Logins(replace(core, database=cast(Any, late)))
+    late.late = asyncio.create_task(logins.authenticate(token))
+    await late.taken.wait()
+    return logins, late
+
+
+async def test_a_request_begun_before_a_rotation_does_not_bring_old_keys_back(core: Core) -> None:
+    token = await log_in(Logins(core))
+    logins, late = await looking_late(core, token)
+    await logins.rotate_keys(ROOT, end_logins=True)
+    assert late.late is not None
+    with pytest.raises(Unauthenticated):
+        await late.late
+    with pytest.raises(Unauthenticated):
+        await logins.authenticate(token)
+
+
+async def test_the_first_login_is_not_disturbed_by_who_saw_no_keys(core: Core) -> None:
+    logins, late = await looking_late(core, "no.token.atall")
+    token = await log_in(logins)
+    await logins.authenticate(token)
+    assert late.late is not None
+    with pytest.raises(Unauthenticated):
+        await late.late
+
+
 async def test_keys_are_sealed_with_the_coordinators_own(core: Core) -> None:
     await log_in(Logins(core))
     [key] = await core.database.read(stored.list_signing_keys)
@@ -166,6 +221,31 @@ async def test_guesses_from_many_places_are_counted_together(core: Core) -> None
             await logins.log_in("Ada@example.org", "wrong", f"192.0.2.{n}")
     with pytest.raises(TooMany):
         await logins.log_in("ada@example.org", PASSWORD, "198.51.100.1")
+
+
+async def test_a_place_that_is_stopped_fills_no_windows_of_others(core: Core) -> None:
+    tries = {"place": Rates(2, DAY), "both": Rates(10, DAY), "email": Rates(10, DAY)}
+    logins = Logins(core, tries=tries)
+    refusals: list[type[Exception]] = []
+    for n in range(5):
+        with pytest.raises((Unauthenticated, TooMany)) as refused:
+            await logins.log_in(f"{n}@example.org", "wrong", "192.0.2.1")
+        refusals.append(refused.type)
+    assert refusals == [Unauthenticated] * 2 + [TooMany] * 3
+    assert {kind: len(rates) for kind, rates in tries.items()} == {
+        "place": 1,
+        "both": 2,
+        "email": 2,
+    }
+
+
+async def test_one_place_alone_uses_up_no_emails_tries_elsewhere(core: Core) -> None:
+    tries = {"place": Rates(20, DAY), "both": Rates(2, DAY), "email": Rates(5, DAY)}
+    logins = Logins(core, tries=tries)
+    for _ in range(10):
+        with pytest.raises((Unauthenticated, TooMany)):
+            await log_in(logins, "wrong")
+    assert await logins.log_in("ada@example.org", PASSWORD, "192.0.2.2")
 
 
 async def test_a_password_hashed_with_old_parameters_is_hashed_anew_at_a_login(

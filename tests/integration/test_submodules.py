@@ -425,10 +425,10 @@ async def build_of_fork(hook: Hook, app: Repository) -> dict[str, Any]:
         "repository": {"clone_url": app.url},
     }
     (await hook.github("pull_request", payload)).expect(202)
-    [held] = await admin.builds(hook.project)
+    held = max(await admin.builds(hook.project), key=lambda build: build["number"])
     async with running_agent(hook.coordinator):
         (await admin.post(f"/api/projects/-/builds/{held['id']}/approve")).expect(200)
-        return await finished(admin, hook.project)
+        return await finished(admin, hook.project, held["number"])
 
 
 async def test_a_forks_submodules_are_asked_for_without_the_credential(
@@ -444,6 +444,60 @@ async def test_a_forks_submodules_are_asked_for_without_the_credential(
     build = await build_of_fork(hook, app)
     assert build["state"] == "failed"
     assert "without the project's credential" in build["message"]
+
+
+async def test_a_fork_gets_nothing_of_what_the_credential_brought_before(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    app = await forge.new_repository(tmp_path / "app")
+    lib = await forge.new_repository(tmp_path / "lib")
+    lib_sha = await lib.push({"file": "private"})
+    forge.require("x-access-token", "s3cret")
+    project, hook = await remote_project(coordinator, app.url)
+    await give_token(hook, "s3cret")
+    await add_submodule(app.tree, "lib", "../" + lib.url.rpartition("/")[2], lib_sha)
+    async with running_agent(coordinator):
+        await deliver(hook, app, {".pushrod.yml": ALWAYS})
+        assert (await finished(coordinator.admin, project, 1))["state"] == "succeeded"
+    build = await build_of_fork(hook, app)
+    assert build["state"] == "failed", build["log"]
+    assert "without the project's credential" in build["message"]
+
+
+async def test_a_fork_gets_a_public_submodule_that_is_here_already(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    app = await forge.new_repository(tmp_path / "app")
+    lib = await forge.new_repository(tmp_path / "lib")
+    lib_sha = await lib.push({"file": "public"})
+    project, hook = await remote_project(coordinator, app.url)
+    await add_submodule(app.tree, "lib", "../" + lib.url.rpartition("/")[2], lib_sha)
+    async with running_agent(coordinator):
+        await deliver(hook, app, {".pushrod.yml": ALWAYS})
+        assert (await finished(coordinator.admin, project, 1))["state"] == "succeeded"
+    build = await build_of_fork(hook, app)
+    assert build["state"] == "succeeded", build["message"]
+    assert lines(build["log"])["./lib/file"] == "public"
+
+
+async def test_a_wrong_url_is_told_though_the_commit_came_from_elsewhere(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    app = await forge.new_repository(tmp_path / "app")
+    lib = await forge.new_repository(tmp_path / "lib")
+    other = await forge.new_repository(tmp_path / "other")
+    await other.push({"file": "other"})
+    lib_sha = await lib.push({"file": "lib"})
+    project, hook = await remote_project(coordinator, app.url)
+    await add_submodule(app.tree, "lib", lib.url, lib_sha)
+    async with running_agent(coordinator):
+        await deliver(hook, app, {".pushrod.yml": ALWAYS})
+        assert (await finished(coordinator.admin, project, 1))["state"] == "succeeded"
+        await set_submodule(app.tree, "lib", url=other.url)
+        await deliver(hook, app, {"more": "1"})
+        build = await finished(coordinator.admin, project, 2)
+    assert build["state"] == "failed"
+    assert f"submodule lib ({other.url}) has no commit {lib_sha[:10]}" in build["message"]
 
 
 async def test_a_fork_reaches_no_project_of_this_coordinator(

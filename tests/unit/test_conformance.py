@@ -29,12 +29,22 @@ def test_each_status_was_seen_by_a_test_that_exists() -> None:
 
 def test_a_path_goes_to_the_route_that_says_most_of_it() -> None:
     paths = ["/api/a/{id}", "/api/a/b", "/api/a/{id}/c"]
-    lines = ["GET 200 t.py::one '/api/a/b'", "GET 404 t.py::two '/api/a/x'"]
+    lines = ["GET 200 t.py::one 1 '/api/a/b'", "GET 404 t.py::two 0 '/api/a/x'"]
     seen = read_answers(lines, paths)
     assert seen == {
         ("GET", "/api/a/b", 200): "t.py::one",
         ("GET", "/api/a/{id}", 404): "t.py::two",
     }
+
+
+def test_the_test_that_names_the_status_and_does_little_else_is_taken() -> None:
+    lines = [
+        "GET 200 t.py::a_by_the_way 0 '/api/a'",
+        "GET 200 t.py::b_among_others 1 '/api/a'",
+        "POST 201 t.py::b_among_others 1 '/api/a'",
+        "GET 200 t.py::c_alone 1 '/api/a'",
+    ]
+    assert read_answers(lines, ["/api/a"])["GET", "/api/a", 200] == "t.py::c_alone"
 
 
 def test_a_status_that_nobody_saw_says_so() -> None:

@@ -103,8 +103,10 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        await self._channel.close()
-        await self._resources.aclose()
+        try:
+            await self._channel.close()
+        finally:  # also when we are cancelled while we wait
+            await self._resources.aclose()
 
     async def workers(self, *, timeout: float = QUICK_SECONDS) -> control_pb2.ListWorkersResponse:
         answer: control_pb2.ListWorkersResponse = await self._unary(

@@ -178,7 +178,11 @@ class DockerBridge:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Near(self), self.path)
+        try:
+            self._server = await loop.create_unix_server(lambda: _Near(self), self.path)
+        except BaseException:  # a cancel, too, must not leave the folder behind
+            self._folder.cleanup()
+            raise
         return self
 
     async def __aexit__(
@@ -187,14 +191,16 @@ class DockerBridge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server:
-            self._server.close()
-        for task in self._dialling:
-            task.cancel()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
-        for near in tuple(self._nears):
-            near.abort()
-        self._folder.cleanup()
+        try:
+            if self._server:
+                self._server.close()
+            for task in self._dialling:
+                task.cancel()
+            await asyncio.gather(*self._dialling, return_exceptions=True)
+        finally:  # also when we are cancelled while we wait
+            for near in tuple(self._nears):
+                near.abort()
+            self._folder.cleanup()
 
     def start_dialling(self, near: _Near) -> None:
         self._nears.add(near)

@@ -14,6 +14,7 @@ from coordinator.api.dialects.build_execution_models import (
 )
 from coordinator.api.dialects.build_execution_operation import TAG
 from coordinator.api.dialects.build_execution_rules import LOGIN
+from coordinator.api.middleware import address_of
 from coordinator.api.operations import operation
 from coordinator.domain.model import Account, Role
 from coordinator.domain.users import User, principal_for
@@ -33,7 +34,7 @@ from coordinator.domain.users import User, principal_for
 )
 async def log_in(request: web.Request, body: LoginRequest) -> LoginAnswer:
     login = await request.app[ACCOUNTS].logins.log_in(
-        body.email, body.password, request.remote or ""
+        body.email, body.password, address_of(request)
     )
     tenants = await request.app[USERS].accounts_of(login.user)
     return LoginAnswer(

@@ -14,6 +14,7 @@ from coordinator.api.error_shapes import add_error_shape
 from coordinator.api.middleware import (
     PRINCIPAL,
     TENANT_HEADER,
+    address_of,
     identify,
     subprotocol_value,
 )
@@ -85,7 +86,7 @@ async def _who(request: web.Request) -> tuple[Principal | None, Unauthenticated 
 def _count(request: web.Request, principal: Principal | None) -> None:
     """Raises TooMany."""
     now = request.app[CORE].now()
-    key = f"token {principal.token_id}" if principal else f"address {request.remote}"
+    key = f"token {principal.token_id}" if principal else f"address {address_of(request)}"
     standing = request.app[_RATES].take(key, now)
     request[_STANDING] = standing
     if standing.exceeded:

@@ -56,6 +56,9 @@ def test_an_unknown_key_is_named_with_its_file_and_what_is_known(tmp_path: Path)
         ("listen", "127.0.0.1:65536"),
         ("listen", "127.0.0.1:99999"),
         ("listen", "two words:3000"),
+        ("trusted_proxies", "nginx"),
+        ("trusted_proxies", "127.0.0.1,,10.0.0.1/8"),
+        ("trusted_proxies", "127.0.0.1 10.0.0.1"),
     ],
 )
 def test_an_impossible_value_is_named_with_its_variable(name: str, text: str) -> None:
@@ -116,6 +119,29 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
 def test_an_address_has_a_host_and_a_port(listen: str, host: str, port: int) -> None:
     settings = load_settings(listen=listen, environ={})
     assert (settings.host, settings.port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ('trusted_proxies = ["127.0.0.1", "10.0.0.0/8", "::1"]\n', {}),
+        ('trusted_proxies = "127.0.0.1,10.0.0.0/8,::1"\n', {}),
+        ("", {"PUSHROD_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8, ::1,"}),
+    ],
+)
+def test_proxies_are_a_list_in_the_file_and_separated_by_commas_in_the_environment(
+    tmp_path: Path, text: str, environ: dict[str, str]
+) -> None:
+    settings = load_settings(config=toml(tmp_path, text), environ=environ)
+    shown = [str(network) for network in settings.trusted_proxies]
+    assert shown == ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]
+
+
+@pytest.mark.parametrize("value", ["7", "true", "[7]", '["nginx"]', "{a = 1}"])
+def test_proxies_that_are_none_are_told_with_what_to_write(tmp_path: Path, value: str) -> None:
+    config = toml(tmp_path, f"trusted_proxies = {value}\n")
+    with pytest.raises(SettingsError, match=r"`trusted_proxies`.*write addresses or networks"):
+        load_settings(config=config, environ={})
 
 
 def test_the_reference_in_the_guide_is_that_of_the_code() -> None:

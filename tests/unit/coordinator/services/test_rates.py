@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 from coordinator.services.rates import MAX_KEYS, Rates
@@ -28,6 +29,19 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     rates.give_back("a", NOW)
     assert not rates.take("a", NOW).exceeded
     assert rates.take("a", NOW).exceeded
+
+
+def test_long_keys_take_no_more_memory_than_short_ones() -> None:
+    rates = Rates(1, MINUTE)
+    tracemalloc.start()
+    try:
+        for n in range(500):
+            rates.take("x" * 20_000 + str(n), NOW)
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert used < 1_000_000
+    assert rates.take("x" * 20_000 + "0", NOW).exceeded
 
 
 def test_windows_that_ended_and_too_many_of_them_are_forgotten() -> None:
