@@ -40,6 +40,8 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post(f"{base}/objects/batch", _explained(batch))
     app.router.add_put(f"{base}/objects/{{oid}}", _explained(upload))
     app.router.add_get(f"{base}/objects/{{oid}}", _explained(download))
+    app.router.add_get(f"{base}/locks", _explained(locks))
+    app.router.add_post(f"{base}/locks", _explained(locks))
     app.router.add_post(f"{base}/locks/verify", _explained(locks))
 
 

@@ -461,3 +461,12 @@ async def test_locks_are_declined_so_that_git_lfs_goes_on(admin: Caller) -> None
     await admin.new_project(name="app")
     answer = await admin.post("/git/default/app.git/info/lfs/locks/verify")
     assert answer.status == 501
+
+
+@pytest.mark.parametrize("command", [("locks",), ("lock", "big.bin")])
+async def test_a_person_who_locks_a_file_is_told_that_there_are_no_locks(
+    admin: Caller, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    _, tree = await app_with_lfs(admin, tmp_path)
+    told = await try_git(tree.folder, "lfs", *command, environment=tree.environment)
+    assert "files can't be locked here" in told.errors
