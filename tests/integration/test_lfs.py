@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from agent.engines.buildkit.engine import BuildKitEngine
+from coordinator.domain.errors import NotYet
 from coordinator.domain.repo_url import RemotePolicy, parse_url
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits
 from coordinator.ports import RemoteFailed
+from coordinator.services.in_flight import MAX_RUNNING, InFlight
 from pipelines_schema.contract import LfsObject
 from tests.conftest import TestEngine
 from tests.integration.coordinator_fixture import (
@@ -380,6 +386,84 @@ async def test_lfs_goes_by_the_same_policy_as_git(url: str, allowed: bool, said:
     with pytest.raises(RemoteFailed, match=said) as refused:
         await remote.download(parse_url(url), None, [LfsObject(oid=SUM, size=1)], keep)
     assert refused.value.permanent
+
+
+LIMITS = FetchLimits(seconds=0.5, stalled_seconds=30, max_bytes=1000)
+HERE = RemotePolicy(http=True, private_addresses=True)
+
+
+async def test_a_server_that_trickles_is_given_up(unused_tcp_port: int) -> None:
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            href = f"http://127.0.0.1:{unused_tcp_port}/object"
+            [item] = (await request.json())["objects"]
+            return web.json_response(
+                {"objects": [{**item, "actions": {"download": {"href": href}}}]}
+            )
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async def keep(_: LfsObject, chunks: AsyncIterator[bytes]) -> None:
+        async for _chunk in chunks:
+            pass
+
+    remote = HttpRemoteLfs(policy=HERE, limits=LIMITS)
+    url = parse_url(f"http://127.0.0.1:{unused_tcp_port}/app.git")
+    async with serving(trickle, unused_tcp_port):
+        with pytest.raises(RemoteFailed, match=r"took more than 0\.5 s \(fetch_seconds\)"):
+            await remote.download(url, None, [LfsObject(oid=SUM, size=512)], keep)
+
+
+async def test_objects_over_max_fetch_bytes_are_not_asked_for() -> None:
+    async def keep(*_: object) -> None:
+        raise AssertionError("nothing is asked for")
+
+    remote = HttpRemoteLfs(policy=HERE, limits=LIMITS)
+    objects = [LfsObject(oid=f"{n:064x}", size=501) for n in range(2)]
+    with pytest.raises(RemoteFailed, match=r"1002 bytes are more than max_fetch_bytes") as refused:
+        await remote.download(parse_url("http://127.0.0.1:1/a.git"), None, objects, keep)
+    assert refused.value.permanent
+
+
+@asynccontextmanager
+async def serving(handler: Handler, port: int) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def test_one_project_has_few_tasks_under_way_and_others_do_not_wait() -> None:
+    tasks: InFlight[str] = InFlight()
+    end = asyncio.Event()
+
+    async def slow() -> str:
+        await end.wait()
+        return "slow"
+
+    async def quick() -> str:
+        return "quick"
+
+    async def ask(number: int) -> str:
+        return await tasks.result("one", number, slow)
+
+    asked = [asyncio.create_task(ask(number)) for number in range(MAX_RUNNING)]
+    await asyncio.sleep(0)
+    with pytest.raises(NotYet):
+        await tasks.result("one", "more", quick)
+    assert await tasks.result("another", 1, quick) == "quick"
+    end.set()
+    assert await asyncio.gather(*asked) == ["slow"] * MAX_RUNNING
+    assert await tasks.result("one", "more", quick) == "quick"
+    await tasks.close()
 
 
 # The batch API
