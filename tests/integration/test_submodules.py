@@ -213,6 +213,21 @@ async def test_paths_and_includes_of_gitmodules_lead_nowhere(
     assert "outside" not in build["log"]
 
 
+async def test_of_two_sections_with_one_path_the_last_counts(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib = await hosted(admin, tmp_path, "lib")
+    sha = await pushed(lib, {"file": "1"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await set_submodule(app, "old", path="lib", url="../gone.git")
+    await add_submodule(app, "lib", "../lib.git", sha)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": workflow_of("cat lib/file")})
+        build = await finished(admin, project)
+    assert (build["state"], build["log"]) == ("succeeded", "1"), build["message"]
+
+
 async def test_a_broken_gitmodules_and_a_missing_commit_are_told(
     admin: Caller, coordinator: Coordinator, tmp_path: Path
 ) -> None:
