@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -29,6 +30,7 @@ from coordinator.api import (
     users,
     webhooks,
 )
+from coordinator.api.connections import Connection
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
@@ -174,7 +176,10 @@ async def _serve(
     services: Services, listening: socket.socket, ready: Callable[[], None], stop: asyncio.Event
 ) -> None:
     app_runner = web.AppRunner(
-        make_app(services), handler_cancellation=True, access_log=None, shutdown_timeout=2.0
+        make_app(services),
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=2.0,
     )
     await app_runner.setup()
     async with asyncio.TaskGroup() as tasks:
@@ -185,10 +190,11 @@ async def _serve(
             tasks.create_task(services.deletions.run(), name="deletions"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]
-        await web.SockSite(app_runner, listening, backlog=1024).start()
+        serving = await _accept(app_runner, listening, services.core.settings.idle_seconds)
         ready()
         await stop.wait()
         services.core.news.close()
+        serving.close()
         await app_runner.cleanup()
         for task in background:
             task.cancel()
@@ -196,6 +202,19 @@ async def _serve(
         await services.source_parts.close()
         await services.git.close()
         await services.runner.drain()
+
+
+async def _accept(
+    app_runner: web.AppRunner, listening: socket.socket, idle_seconds: float
+) -> asyncio.Server:
+    """As a web.SockSite does, with connections of our own kind."""
+    loop, server = asyncio.get_running_loop(), app_runner.server
+    if server is None:
+        raise RuntimeError("the runner is not set up")
+    options: dict[str, Any] = {"access_log": None, "keepalive_timeout": idle_seconds}
+    return await loop.create_server(
+        lambda: Connection(server, loop=loop, **options), sock=listening, backlog=1024
+    )
 
 
 def _timer(services: Services) -> Timer:

@@ -97,6 +97,15 @@ class Settings(BaseModel):
     git_processes: int = Field(
         default=8, ge=1, le=256, description="git processes that serve clients at once."
     )
+    body_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="A JSON body comes within so long, or gets a 408."
+    )
+    idle_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        le=3600,
+        description="A connection is closed that brings no whole request for so long.",
+    )
     allow_http_repositories: bool = Field(
         default=False, description="Fetch projects' repositories by plain http too."
     )

@@ -38,6 +38,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
+    errors.TooSlow: 408,
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.TooMany: 429,
@@ -54,7 +55,11 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         response = error_answer(request, status, error.message, error.details, **error.fields)
         if isinstance(error, errors.TooMany):
             response.headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, errors.TooSlow):
+            _read_no_further(request, response)
         return response
+    except web.RequestPayloadError:
+        return _unreadable(request)
     except IllegalTransition as error:
         return error_answer(request, 409, str(error))
     except web.HTTPException as error:
@@ -69,6 +74,20 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except Exception:  # the last resort; the traceback is in the coordinator's own log
         log.exception("request failed", method=request.method, path=request.path)
         return error_answer(request, 500, "internal error: see the coordinator's log")
+
+
+def _unreadable(request: web.Request) -> web.Response:
+    """Nobody knows where such a body ends, so nothing after it is a request."""
+    response = error_answer(
+        request, 400, "the body can't be read: send it whole, encoded as its headers say"
+    )
+    _read_no_further(request, response)
+    return response
+
+
+def _read_no_further(request: web.Request, response: web.Response) -> None:
+    response.force_close()
+    request.content.feed_eof()  # or the server reads on, and logs where it can't
 
 
 def address_of(request: web.Request) -> str:
@@ -210,14 +229,24 @@ def path_of(parts: Sequence[str | int]) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
+async def read_body(request: web.Request) -> bytes:
+    """The whole of it. Raises TooSlow."""
+    seconds = request.app[CORE].settings.body_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError as error:
+        raise errors.TooSlow(f"the body did not come within {seconds:g} s") from error
+
+
 async def read_model(
     request: web.Request, model: type[Model], *, any_text: Collection[str] = ()
 ) -> Model:
     """The JSON body. Members of it that the model does not know are not looked at.
 
-    Those named in `any_text` may hold text that no database can. Raises Invalid.
+    Those named in `any_text` may hold text that no database can. Raises Invalid, TooSlow.
     """
-    read = validated(model, _parse(await request.read()), "body")
+    read = validated(model, _parse(await read_body(request)), "body")
     _refuse_unstorable(read, "body", any_text)
     return read
 

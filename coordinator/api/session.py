@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote
 from aiohttp import web
 
 from coordinator.api.context import ACCOUNTS, CORE
-from coordinator.api.middleware import SESSION_COOKIE
+from coordinator.api.middleware import SESSION_COOKIE, read_body
 from coordinator.domain.errors import Forbidden, Invalid, Unauthenticated
 from coordinator.services.accounts import SESSION_LIFE
 
@@ -49,10 +49,10 @@ async def log_out(request: web.Request) -> web.Response:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """Raises Invalid."""
+    """Raises Invalid, TooSlow."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise Invalid("log in with a form of type application/x-www-form-urlencoded")
-    body = await request.read()
+    body = await read_body(request)
     try:
         return dict(parse_qsl(body.decode("utf-8"), max_num_fields=10))
     except ValueError as error:

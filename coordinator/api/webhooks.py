@@ -115,8 +115,6 @@ async def _read_bounded(request: web.Request) -> bytes:
                     raise TooLarge(f"a webhook's body may have {MAX_BODY_BYTES} bytes")
     except TimeoutError as error:
         raise Invalid(f"the body did not come within {BODY_SECONDS:.0f} s") from error
-    except web.RequestPayloadError as error:
-        raise Invalid("the body can't be read") from error
     return bytes(body)
 
 

@@ -51,6 +51,10 @@ class TooLarge(CoordinatorError):
     """More bytes than the limit."""
 
 
+class TooSlow(CoordinatorError):
+    """The request did not come within the time for it; its connection is closed."""
+
+
 class Unfetchable(Conflict):
     """A submodule or LFS file can't be had; the message names it, and says what to do."""
 

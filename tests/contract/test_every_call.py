@@ -107,6 +107,41 @@ async def test_a_broken_body_is_refused_everywhere(admin: Caller) -> None:
             check_shape(path, answer)
 
 
+async def test_a_body_that_is_not_encoded_as_it_says_is_refused_everywhere(
+    admin: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = await (await admin.new_token(kind="registration")).new_agent()
+    lies = {**JSON, **TENANT, "Content-Encoding": "gzip"}
+    for method, path in with_json():
+        caller = agent if of_agents(path) else admin
+        answer = await caller.call(method, filled(path), data=io.BytesIO(b"{}"), headers=lies)
+        assert answer.status == 400, (method, path, answer.text[:300])
+        assert "encoded" in answer.text
+        check_shape(path, answer)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_body_that_does_not_come_is_given_up_everywhere(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin = coordinator.admin
+        agent = await (await admin.new_token(kind="registration")).new_agent()
+        (await admin.post("/api/projects", {"accountId": SAMPLE, "name": "x"})).expect(201)
+        coordinator.settings = {"body_seconds": 0.05}
+        await coordinator.restart()
+        for method, path in with_json():
+            token = (agent if of_agents(path) else admin).token
+            head = (
+                f"{method} {filled(path)} HTTP/1.1\r\nHost: localhost\r\n"
+                f"X-Tenant-ID: {SAMPLE}\r\nAuthorization: Bearer {token}\r\n"
+                "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            )
+            answer = await coordinator.exchange(head.encode())
+            assert b" 408 " in answer.splitlines()[0], (method, path, answer[:300])
+            assert b"Connection: close" in answer
+            body = answer.partition(b"\r\n\r\n")[2]
+            check_shape(path, Answer(status=408, headers={}, body=body))
+
+
 async def test_a_method_that_there_is_not_is_told_with_those_there_are(admin: Caller) -> None:
     for path, methods in DOCUMENT["paths"].items():
         for method in METHODS - set(methods):

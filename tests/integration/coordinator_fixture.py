@@ -247,6 +247,16 @@ class Coordinator:
         await self.stop()
         await self.start()
 
+    async def exchange(self, sent: bytes) -> bytes:
+        """All that it answers to these bytes, until it closes the connection itself."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                writer.write(sent)
+                return await reader.read()
+        finally:
+            writer.close()
+
     @property
     def admin(self) -> Caller:
         return Caller(self, (self.data / "admin-token").read_text().strip())
