@@ -261,10 +261,7 @@ class Builds:
             if how == "started" and build.state is not BuildState.HELD:
                 raise Conflict("this build was started already")
             state = advance_build(build.state, BuildEvent.START)
-            reason = f"{how} by {principal.name}"
-            await stored.update_build(
-                connection, build_id, now=self.core.now(), state=state.value, reason=reason
-            )
+            await stored.update_build(connection, build_id, now=self.core.now(), state=state.value)
             await advance.settle_build(self.core, connection, build_id)
             await self._audit(connection, f"build.{how}", principal, build)
             return await stored.find_build(connection, build_id) or build
