@@ -58,6 +58,8 @@ class Builds:
         if record.definition is None and origin.commit_hash is None:
             origin = await self.at_a_branch(project, origin)
         try:
+            if record.definition is not None:
+                origin = await self._at_named_branch(project, origin)
             origin = await self.checked_origin(project, origin)
         except Invalid as error:
             if record.definition is None:
@@ -113,6 +115,21 @@ class Builds:
                 details=[{"path": "branch", "message": "no such branch"}],
             )
         return replace(origin, branch=branch, commit_hash=sha)
+
+    async def _at_named_branch(self, project: Project, origin: Origin) -> Origin:
+        """For a workflow of the API, which may do without source: where no branch is named, and
+        where nothing was pushed yet, there is none."""
+        if origin.commit_hash is not None or not origin.branch:
+            return origin
+        if await self.is_empty(project):
+            return origin
+        return await self.at_a_branch(project, origin)
+
+    async def is_empty(self, project: Project) -> bool:
+        """Whether nothing was pushed yet; a forge's repository is taken to have something."""
+        if project.repo_url is not None:
+            return False
+        return not await self.core.repositories.refs(project.id)
 
     async def _at_the_forges_branch(self, project: Project, origin: Origin) -> Origin:
         """What the branch is now, whether a webhook told of it or not."""

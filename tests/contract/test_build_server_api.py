@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
+from tests.integration.coordinator_fixture import Caller, new_work_tree, open_coordinator, step_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -328,6 +328,27 @@ async def test_a_build_of_what_is_not_the_projects_fails_and_says_so(
     assert made["reason"].startswith(reason)
     assert (await admin.get(f"{path}/{made['id']}")).json["steps"] == []
     (await admin.post(f"{path}/{made['id']}/retry", {})).expect(409)
+
+
+async def test_a_named_branch_is_built_at_its_tip_whatever_the_workflow_is_from(
+    admin: Caller, tmp_path: Path
+) -> None:
+    project = await admin.new_project()
+    body = {"workflowId": await admin.new_workflow(project)}
+    path = f"/api/projects/{project['id']}/builds"
+    early = (await admin.post(path, {**body, "branch": "main"})).expect(201).json
+    assert (early["status"], "commitHash" in early) == ("PENDING", False), "nothing is there yet"
+    tree = await new_work_tree(tmp_path, admin, project)
+    sha = await tree.commit({"a": "1"})
+    await tree.push()
+    made = (await admin.post(path, {**body, "branch": "main"})).expect(201).json
+    assert (made["commitHash"], made["branch"]) == (sha, "main")
+    missing = (await admin.post(path, {**body, "branch": "nope"})).expect(201).json
+    assert (missing["status"], missing["branch"]) == ("FAILED", "nope")
+    assert missing["reason"] == "the repository has no branch 'nope': push it first"
+    for nothing in ({}, {"branch": ""}, {"branch": None}):
+        bare = (await admin.post(path, {**body, **nothing})).expect(201).json
+        assert (bare["status"], "commitHash" in bare, "branch" in bare) == ("PENDING", False, False)
 
 
 async def test_null_is_as_good_as_absent_for_what_is_optional(admin: Caller) -> None:
