@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.coordinator_fixture import Caller, new_work_tree, open_coordinator, step_of
+from tests.integration.execution_fixture import logged_in, new_user
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -357,6 +358,31 @@ async def test_null_is_as_good_as_absent_for_what_is_optional(admin: Caller) -> 
     body = {"workflowId": workflow_id, "branch": None, "commitHash": None, "repoUrl": None}
     made = (await admin.post(f"/api/projects/{project['id']}/builds", body)).expect(201)
     check("Build", made.json)
+
+
+async def test_a_user_of_several_accounts_is_in_the_one_that_the_request_means(
+    admin: Caller,
+) -> None:
+    here = await admin.new_project(name="here")
+    there = await admin.new_project(account="other", name="there")
+    theirs = await admin.new_project(account="third", name="theirs")
+    await new_user(admin, "two@a.example", default="developer", other="developer")
+    user = await logged_in(admin.coordinator, "two@a.example")
+    for key in (there["accountId"], "other"):
+        listed = (await user.get(f"/api/projects?accountId={key}")).expect(200).json
+        assert [one["name"] for one in listed] == ["there"]
+    for project in (here, there):
+        shown = (await user.get(f"/api/projects/{project['id']}")).expect(200).json
+        assert shown["name"] == project["name"]
+        build = await admin.new_build(project, step_of("a"))
+        for path in (f"projects/{project['id']}/builds", "projects/-/builds"):
+            (await user.get(f"/api/{path}/{build['id']}")).expect(200)
+        (await user.get(f"/api/steps/{build['steps'][0]['id']}/artifacts")).expect(200)
+    (await user.get(f"/api/projects/{theirs['id']}")).expect(404)
+    (await user.get(f"/api/projects?accountId={theirs['accountId']}")).expect(400)
+    elsewhere = {"X-Tenant-ID": here["accountId"]}
+    there_path = f"/api/projects/{there['id']}"
+    (await user.call("GET", there_path, headers=elsewhere)).expect(404)
 
 
 # What isn't there
