@@ -35,6 +35,13 @@ from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
 
+NOT_STARTED = {
+    BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
+    BuildState.FAILED: "this build has failed: retry it to build it again",
+    BuildState.SUCCEEDED: "this build has succeeded already",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Builds:
     core: Core
@@ -276,7 +283,7 @@ class Builds:
                     "this build is of a pull request from a fork: a maintainer starts it"
                 )
             if how == "started" and build.state is not BuildState.HELD:
-                raise Conflict("this build was started already")
+                raise Conflict(NOT_STARTED.get(build.state, "this build was started already"))
             state = advance_build(build.state, BuildEvent.START)
             await stored.update_build(connection, build_id, now=self.core.now(), state=state.value)
             await advance.settle_build(self.core, connection, build_id)
