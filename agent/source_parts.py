@@ -47,6 +47,8 @@ Answer = TypeVar("Answer")
 
 PATIENCE_SECONDS = 3600.0
 """How long the coordinator may fetch from forges, or be away."""
+QUIET_SECONDS = 5.0
+"""After which the step's log says what is waited for."""
 DOWNLOADS_AT_ONCE = 4
 MAX_DAMAGED = 3
 ATTRIBUTE_SECONDS = 60.0
@@ -58,9 +60,11 @@ class StepParts:
 
     client: CoordinatorClient
     spec: StepSpec
+    tell: Callable[[str], None]
+    """Given a line for the step's log."""
 
     async def submodules(self) -> Sequence[SubmoduleRef]:
-        answer = await _patiently(lambda: self.client.submodules(self.spec), "the submodules")
+        answer = await self._patiently(lambda: self.client.submodules(self.spec), "the submodules")
         return answer.submodules
 
     async def bring(self, submodule: str, objects: Sequence[LfsObject]) -> None:
@@ -69,11 +73,11 @@ class StepParts:
             await self._bring(LfsRequest(submodule=submodule, objects=some))
 
     async def _bring(self, request: LfsRequest) -> None:
-        await _patiently(lambda: self.client.bring_lfs(self.spec, request), "LFS files")
+        await self._patiently(lambda: self.client.bring_lfs(self.spec, request), "LFS files")
 
     async def download(self, submodule: str, item: LfsObject, target: Path) -> None:
         for _ in range(MAX_DAMAGED):
-            if await _patiently(
+            if await self._patiently(
                 lambda: self._download(submodule, item, target), f"the LFS file {item.oid[:12]}"
             ):
                 return
@@ -92,24 +96,27 @@ class StepParts:
                     file.write(chunk)
         return size == item.size and sha256.hexdigest() == item.oid
 
-
-async def _patiently(call: Callable[[], Awaitable[Answer]], what: str) -> Answer:
-    """Ask until there is an answer: the coordinator says "not yet" while it fetches itself."""
-    deadline, failures = time.monotonic() + PATIENCE_SECONDS, 0
-    while True:
-        try:
-            return await call()
-        except CoordinatorUnavailableError as error:
-            if time.monotonic() > deadline:
+    async def _patiently(self, call: Callable[[], Awaitable[Answer]], what: str) -> Answer:
+        """Ask until there is an answer: the coordinator says "not yet" while it fetches itself."""
+        begun, failures, told = time.monotonic(), 0, False
+        while True:
+            try:
+                return await call()
+            except CoordinatorUnavailableError as error:
+                waited = time.monotonic() - begun
+                if waited > PATIENCE_SECONDS:
+                    raise PartsError(f"{what} can't be fetched: {error}") from error
+                if waited > QUIET_SECONDS and not told:
+                    self.tell(f"fetching {what}: {error}")
+                    told = True
+            except CallRefusedError as error:
+                raise PartsError(error.message) from error  # which names what, and from where
+            except CredentialRefusedError as error:
                 raise PartsError(f"{what} can't be fetched: {error}") from error
-        except CallRefusedError as error:
-            raise PartsError(error.message) from error  # which names what, and from where
-        except CredentialRefusedError as error:
-            raise PartsError(f"{what} can't be fetched: {error}") from error
-        except OSError as error:
-            raise PartsError(f"{what} can't be written: {error}") from error
-        failures += 1
-        await asyncio.sleep(retry_delay_seconds(min(failures, 4), random.random()))  # noqa: S311
+            except OSError as error:
+                raise PartsError(f"{what} can't be written: {error}") from error
+            failures += 1
+            await asyncio.sleep(retry_delay_seconds(min(failures, 4), random.random()))  # noqa: S311
 
 
 async def add_parts(

@@ -67,6 +67,10 @@ STOPPED = replace(LOST, message="The agent was stopped while the script ran.")
 CANCELLED = Report(status=Completion.FAILED, reason=CompletionReason.CANCELLED)
 
 
+class SourceTooLate(Exception):
+    """The step's time was over before its source was here."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
     """What every step run of an agent works with."""
@@ -310,7 +314,7 @@ class StepRun:
             return failure(CompletionReason.SECRETS, message)
         try:
             async with contextlib.AsyncExitStack() as resources:
-                source = await self._lent_source(spec)
+                source = await self._lent_source(spec, spool)
                 if source is not None:
                     resources.callback(source.release)
                 await fetch_artifacts(workshop.client, spec, self._entry.inputs)
@@ -322,6 +326,8 @@ class StepRun:
                 if report.message and hidden:
                     return replace(report, message=masked(report.message, hidden))
                 return report
+        except SourceTooLate as error:
+            return failure(CompletionReason.TIMEOUT, str(error))
         except (SourceError, ArtifactError) as error:
             return failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:
@@ -355,11 +361,26 @@ class StepRun:
         request = image_request_of(self._entry, spec.build, source)
         return await engine.build_image(request, output)
 
-    async def _lent_source(self, spec: StepSpec) -> LentSource | None:
+    async def _lent_source(self, spec: StepSpec, spool: LogSpool) -> LentSource | None:
+        """Raises SourceError, SourceTooLate."""
         if spec.source is None:
             return None
-        parts = StepParts(self._workshop.client, spec)
-        return await self._workshop.sources.prepare(spec.project_id, spec.source, spec.token, parts)
+        parts = StepParts(
+            self._workshop.client,
+            spec,
+            lambda line: spool.write(Stream.STDOUT, f"{line}\n".encode()),
+        )
+        try:
+            async with asyncio.timeout(spec.timeout_seconds) as limit:
+                return await self._workshop.sources.prepare(
+                    spec.project_id, spec.source, spec.token, parts
+                )
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise SourceTooLate(
+                f"The source was not here after {spec.timeout_seconds:g} s, the step's timeout."
+            ) from error
 
     async def _record_end(self, spool: LogSpool, report: Report) -> None:
         """From here on, a restart reports this end instead of a lost attempt."""

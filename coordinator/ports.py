@@ -41,6 +41,10 @@ class Repositories(Protocol):
         """Make the empty repository; nothing happens if it exists."""
         ...
 
+    async def remove(self, project_id: str) -> None:
+        """Take back one whose project was never stored; nothing happens if there is none."""
+        ...
+
     async def refs(self, project_id: str) -> Mapping[str, str]:
         """Full ref name (`refs/heads/…`, `refs/tags/…`) → full sha it points to."""
         ...

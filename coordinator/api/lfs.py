@@ -40,6 +40,8 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post(f"{base}/objects/batch", _explained(batch))
     app.router.add_put(f"{base}/objects/{{oid}}", _explained(upload))
     app.router.add_get(f"{base}/objects/{{oid}}", _explained(download))
+    app.router.add_get(f"{base}/locks", _explained(locks))
+    app.router.add_post(f"{base}/locks", _explained(locks))
     app.router.add_post(f"{base}/locks/verify", _explained(locks))
 
 
@@ -95,17 +97,24 @@ def _to_upload(
     if item.size > limit:
         message = f"an LFS object may have {limit} bytes here (max_lfs_bytes)"
         return {"error": {"code": 422, "message": message}}
-    if known.get(item.oid) == item.size:
-        return {}
+    if item.oid in known:
+        return {} if known[item.oid] == item.size else _other_size(item, known[item.oid])
     return {"actions": {"upload": {"href": _href(request, project, item.oid)}}}
 
 
 def _to_download(
     request: web.Request, project: Project, item: LfsObject, known: Mapping[str, int]
 ) -> dict[str, Any]:
-    if known.get(item.oid) != item.size:
+    if item.oid not in known:
         return {"error": {"code": 404, "message": "this project has no such object"}}
+    if known[item.oid] != item.size:
+        return _other_size(item, known[item.oid])
     return {"actions": {"download": {"href": _href(request, project, item.oid)}}}
+
+
+def _other_size(item: LfsObject, size: int) -> dict[str, Any]:
+    message = f"the pointer says {item.size} bytes, the object has {size}: commit the file anew"
+    return {"error": {"code": 422, "message": message}}
 
 
 def _href(request: web.Request, project: Project, oid: str) -> str:

@@ -14,7 +14,15 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from coordinator.api.context import ACCOUNTS, CORE
+from coordinator.api.context import (
+    ACCOUNTS,
+    ARTIFACTS,
+    BUILDS,
+    CORE,
+    DEPLOYMENTS,
+    PROJECTS,
+    SOURCE_BUILDS,
+)
 from coordinator.api.error_shapes import error_answer
 from coordinator.api.local import LOCAL, check_local
 from coordinator.domain import errors
@@ -170,21 +178,64 @@ async def principal_of(request: web.Request, *rights: Right) -> Principal:
 
     Raises Unauthenticated, Forbidden.
     """
-    principal = request.get(PRINCIPAL) or _chosen(request, await identify(request))
+    principal = request.get(PRINCIPAL) or await _chosen(request, await identify(request))
     if rights and principal.rights.isdisjoint(rights):
         principal.require(rights[0])
     return principal
 
 
-def _chosen(request: web.Request, principal: Principal) -> Principal:
+async def _chosen(request: web.Request, principal: Principal) -> Principal:
+    """Acting in one account: the one that the request names, or that has what its path names."""
     if not principal.choices:
         return principal
     tenant = request.headers.get(TENANT_HEADER)
-    if tenant is None:
-        raise errors.Invalid(
-            f"this user belongs to several accounts: name one's id by the header {TENANT_HEADER}"
-        )
-    return principal.within(tenant.strip().lower())
+    if chosen := await _with_account(request, principal):
+        return chosen
+    if tenant is not None:
+        return principal.within(tenant.strip().lower())
+    if chosen := await _with_thing(request, principal):
+        return chosen
+    raise errors.Invalid(
+        f"this user belongs to several accounts: name one's id by the header {TENANT_HEADER}"
+    )
+
+
+async def _with_account(request: web.Request, principal: Principal) -> Principal | None:
+    """In the account that `accountId` of the query names, if it is one of the user's."""
+    key = request.query.get("accountId")
+    for member in map(principal.within, principal.choices):
+        if key and await request.app[ACCOUNTS].find(member, key):
+            return member
+    return None
+
+
+async def _with_thing(request: web.Request, principal: Principal) -> Principal | None:
+    """In the account of the build, project or other thing that the path names, if the user is its member.
+
+    Raises NotFound where none of the user's accounts has it.
+    """
+    path, missing = request.match_info, None
+    for member in map(principal.within, principal.choices):
+        try:
+            if build_id := path.get("build_id"):
+                await request.app[BUILDS].get(member, None, build_id)
+            elif (project_id := path.get("project_id", "-")) != "-":
+                await request.app[PROJECTS].get(member, project_id)
+            elif step_id := path.get("step_id"):
+                await request.app[ARTIFACTS].list_of(member, step_id)
+            elif image_build_id := path.get("image_build_id"):
+                await request.app[SOURCE_BUILDS].get(member, image_build_id)
+            elif deployment_id := path.get("deployment_id"):
+                await request.app[DEPLOYMENTS].get(member, deployment_id)
+            else:
+                return None
+        except errors.NotFound as error:
+            missing = error
+        else:
+            return member
+    if missing is not None:
+        raise missing
+    return None
 
 
 def _parse(body: bytes) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 
-from coordinator.domain.lifecycle import FINISHED_STEP, StepState
+from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
 from coordinator.domain.roll_up import StepView, settle, step_view
 from pipelines_schema import topological_order
@@ -19,17 +19,24 @@ History = Mapping[str, Sequence[timedelta]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     current_step: int
-    """How many steps have ended."""
+    """How many steps have run to their end."""
     total_steps: int
-
-    @property
-    def percentage(self) -> int:
-        return 100 * self.current_step // self.total_steps if self.total_steps else 0
+    percentage: int
 
 
-def progress_of(steps: Sequence[Step]) -> Progress:
-    ended = sum(1 for step in steps if step.state in FINISHED_STEP)
-    return Progress(current_step=ended, total_steps=len(steps))
+def progress_of(steps: Sequence[Step], *, succeeded: bool) -> Progress:
+    """Steps that never ran are not progress; a build that succeeded is all done nevertheless."""
+    ran = sum(map(_ran, steps))
+    share = 100 * ran // len(steps) if steps else 0
+    return Progress(
+        current_step=ran, total_steps=len(steps), percentage=100 if succeeded else share
+    )
+
+
+def _ran(step: Step) -> bool:
+    if step.state is StepState.CANCELLED:
+        return step.started_at is not None
+    return step.state in (StepState.SUCCEEDED, StepState.FAILED)
 
 
 def estimated_end(steps: Sequence[Step], history: History, now: datetime) -> datetime | None:

@@ -14,6 +14,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|[0-9A-Fa-f:.]+", re.ASC
 _USER = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _PATH = re.compile(r"/[^\s\\\x00-\x1f\x7f'\"`$;|&<>*?{}()!#]*")
 """Without what a shell at the other end of an ssh connection could take for more than a path."""
+_ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9A-Fa-f]*)$", re.ASCII)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -123,6 +124,8 @@ def check_policy(url: RemoteUrl, policy: RemotePolicy) -> None:
         )
     if url.scheme == "file" and not policy.file:
         raise RefusedUrl("files are fetched only where the operator set allow_file_repositories")
+    if _is_odd_address(url.host):
+        raise RefusedUrl(f"{url.host} is no host name: write an address as 192.0.2.1")
     try:
         address = ipaddress.ip_address(url.host)
     except ValueError:
@@ -131,6 +134,20 @@ def check_policy(url: RemoteUrl, policy: RemotePolicy) -> None:
         private = not is_public(address)
     if private and url.scheme != "file" and not policy.private_addresses:
         raise RefusedUrl(private_address_refusal(url.host))
+
+
+def _is_odd_address(host: str) -> bool:
+    """Whether resolvers read a host as an IPv4 address that is not in its one usual form.
+
+    What ends in a number is no name: `127.1`, `2130706433`, `0177.0.0.1`, `0x7f.1`, `0`.
+    """
+    if ":" in host or not _ENDS_IN_NUMBER.search(host.rstrip(".")):
+        return False
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def private_address_refusal(host: str) -> str:

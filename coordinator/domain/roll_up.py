@@ -34,6 +34,26 @@ def step_view(step: Step) -> StepView:
     )
 
 
+MAX_REASON_CHARACTERS = 500
+_SAYS_LITTLE = frozenset({"engine", "image", "secrets", "source", "outputs"})
+"""Reasons of a step that only its message explains."""
+
+
+def failure_of_build(steps: Sequence[Step]) -> str | None:
+    """`step boom failed: exit code 3`: the first step by position that may not fail and did."""
+    failed = [
+        step
+        for step in steps
+        if step.state is StepState.FAILED and not step.definition.get("allowFailure", False)
+    ]
+    if not failed:
+        return None
+    step = min(failed, key=lambda one: one.position)
+    how = [step.reason, step.message if step.reason in _SAYS_LITTLE else None]
+    said = " ".join(": ".join([f"step {step.name} failed", *filter(None, how)]).split())
+    return said if len(said) <= MAX_REASON_CHARACTERS else said[: MAX_REASON_CHARACTERS - 1] + "…"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     unblocked: Sequence[str]

@@ -13,7 +13,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,13 @@ class HttpRemoteLfs:
         keep: KeepObject,
     ) -> None:
         self._check(url)
+        total = sum(wanted.size for wanted in objects)
+        if total > self._limits.max_bytes:
+            raise RemoteFailed(
+                f"{len(objects)} LFS objects of {total} bytes are more than max_fetch_bytes "
+                f"({self._limits.max_bytes})",
+                permanent=True,
+            )
         async with self._session() as session:
             for start in range(0, len(objects), OBJECTS_IN_A_BATCH):
                 batch = objects[start : start + OBJECTS_IN_A_BATCH]
@@ -87,6 +94,18 @@ class HttpRemoteLfs:
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
         )
 
+    @asynccontextmanager
+    async def _deadline(self, what: str) -> AsyncIterator[None]:
+        """One that brings a byte now and then would never stall."""
+        try:
+            async with asyncio.timeout(self._limits.seconds) as limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"{what} took more than {self._limits.seconds:g} s (fetch_seconds)"
+            raise RemoteFailed(message, permanent=False) from error
+
     async def _ask(
         self,
         session: aiohttp.ClientSession,
@@ -101,13 +120,17 @@ class HttpRemoteLfs:
             "hash_algo": "sha256",
         }
         headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **_authorization(credential)}
-        with _failures(f"the LFS server of {url.text}"):
-            async with session.post(
-                URL(_endpoint(url) + "/objects/batch", encoded=True),
-                data=json.dumps(body).encode(),
-                headers=headers,
-                allow_redirects=False,
-            ) as response:
+        what = f"the LFS server of {url.text}"
+        with _failures(what):
+            async with (
+                self._deadline(what),
+                session.post(
+                    URL(_endpoint(url) + "/objects/batch", encoded=True),
+                    data=json.dumps(body).encode(),
+                    headers=headers,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 answer = await _read_answer(response, url)
         try:
             return [
@@ -184,9 +207,12 @@ class HttpRemoteLfs:
     ) -> None:
         what = f"the LFS object {download.object.oid[:12]} at {download.url.host}"
         with _failures(what):
-            async with session.get(
-                download.url, headers=download.headers, allow_redirects=False
-            ) as response:
+            async with (
+                self._deadline(what),
+                session.get(
+                    download.url, headers=download.headers, allow_redirects=False
+                ) as response,
+            ):
                 if response.status != 200:
                     raise _refusal(what, response.status)
                 await keep(download.object, _chunks(response))

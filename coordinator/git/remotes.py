@@ -23,8 +23,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pygit2
-
 from coordinator.domain.repo_url import (
     RefusedUrl,
     RemotePolicy,
@@ -133,6 +131,8 @@ class GitRemotes:
     ) -> None:
         """By way of an empty repository: git takes any object that is already there for fetched,
         and asks nobody, or believes a server that leaves it out."""
+        import pygit2
+
         with tempfile.TemporaryDirectory(prefix="apart-", dir=self._scratch) as folder:
             apart = Path(folder) / "module.git"
             await asyncio.to_thread(pygit2.init_repository, apart, bare=True)

@@ -90,6 +90,9 @@ class HostedRepositories:
         path = self.path(project_id)
         await asyncio.to_thread(_create, path, self._max_input_bytes)
 
+    async def remove(self, project_id: str) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.path(project_id), ignore_errors=True)
+
     async def refs(self, project_id: str) -> Mapping[str, str]:
         """Every direct ref below `refs/` but our own, also others than branches and tags.
 
@@ -450,19 +453,18 @@ def _submodules(path: Path, sha: str) -> list[DeclaredSubmodule]:
         tree = commit.tree
         if ".gitmodules" not in tree or not _is_file(tree[".gitmodules"].filemode):
             return []
-        found = []
+        found = {}
         for declared in declarations(_read_config(repository, path, tree[".gitmodules"].id)):
             entry = _entry_at(tree, declared.path)
             if entry is not None and entry.filemode == FileMode.COMMIT:
-                found.append(
-                    DeclaredSubmodule(
-                        path=declared.path,
-                        url=declared.url,
-                        skipped=declared.skipped,
-                        commit=str(entry.id),
-                    )
+                # Of two sections with one path the last counts, as in git.
+                found[declared.path] = DeclaredSubmodule(
+                    path=declared.path,
+                    url=declared.url,
+                    skipped=declared.skipped,
+                    commit=str(entry.id),
                 )
-        return sorted(found, key=lambda submodule: submodule.path)
+        return sorted(found.values(), key=lambda submodule: submodule.path)
 
 
 def _entry_at(tree: pygit2.Tree, path: str) -> pygit2.Object | None:
@@ -477,14 +479,19 @@ def _read_config(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oid)
     if repository.odb.read_header(blob_id)[1] > MAX_GITMODULES_BYTES:
         raise UnreadableSubmodules(f".gitmodules has more than {MAX_GITMODULES_BYTES} bytes")
     command = ["git", "--git-dir", str(path), "config", "--blob", str(blob_id), "--list", "-z"]
-    done = subprocess.run(
-        [*command, "--no-includes"],
-        env=git_environment({}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_CONFIG_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*command, "--no-includes"],
+            env=git_environment({}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_CONFIG_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnreadableSubmodules(
+            f".gitmodules can't be read: git took more than {_CONFIG_SECONDS:g} s"
+        ) from error
     if done.returncode != 0:
         said = " ".join(done.stderr.decode(errors="replace").split())[:200]
         raise UnreadableSubmodules(f".gitmodules can't be read: {said}")

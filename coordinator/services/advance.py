@@ -16,7 +16,7 @@ from coordinator.domain.lifecycle import (
     advance_step,
 )
 from coordinator.domain.model import Attempt, Step
-from coordinator.domain.roll_up import settle, step_view
+from coordinator.domain.roll_up import failure_of_build, settle, step_view
 from coordinator.domain.verdict import MAX_LOST, AttemptEnd, RetryPolicy, Verdict, judge
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
@@ -71,6 +71,8 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
         ended: dict[str, Any] = {"state": build_state.value, "finished_at": now}
         if build_state is BuildState.SUCCEEDED:
             ended["reason"] = None  # a cancel that came too late
+        elif build_state is BuildState.FAILED:
+            ended["reason"] = failure_of_build(steps)
         await stored.update_build(connection, build_id, now=now, **ended)
     else:
         await stored.update_build(connection, build_id, now=now)

@@ -34,6 +34,12 @@ from coordinator.storage.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
+NOT_STARTED = {
+    BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
+    BuildState.FAILED: "this build has failed: retry it to build it again",
+    BuildState.SUCCEEDED: "this build has succeeded already",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Builds:
@@ -58,6 +64,8 @@ class Builds:
         if record.definition is None and origin.commit_hash is None:
             origin = await self.at_a_branch(project, origin)
         try:
+            if record.definition is not None:
+                origin = await self._at_named_branch(project, origin)
             origin = await self.checked_origin(project, origin)
         except Invalid as error:
             if record.definition is None:
@@ -113,6 +121,21 @@ class Builds:
                 details=[{"path": "branch", "message": "no such branch"}],
             )
         return replace(origin, branch=branch, commit_hash=sha)
+
+    async def _at_named_branch(self, project: Project, origin: Origin) -> Origin:
+        """For a workflow of the API, which may do without source: where no branch is named, and
+        where nothing was pushed yet, there is none."""
+        if origin.commit_hash is not None or not origin.branch:
+            return origin
+        if await self.is_empty(project):
+            return origin
+        return await self.at_a_branch(project, origin)
+
+    async def is_empty(self, project: Project) -> bool:
+        """Whether nothing was pushed yet; a forge's repository is taken to have something."""
+        if project.repo_url is not None:
+            return False
+        return not await self.core.repositories.refs(project.id)
 
     async def _at_the_forges_branch(self, project: Project, origin: Origin) -> Origin:
         """What the branch is now, whether a webhook told of it or not."""
@@ -259,12 +282,9 @@ class Builds:
                     "this build is of a pull request from a fork: a maintainer starts it"
                 )
             if how == "started" and build.state is not BuildState.HELD:
-                raise Conflict("this build was started already")
+                raise Conflict(NOT_STARTED.get(build.state, "this build was started already"))
             state = advance_build(build.state, BuildEvent.START)
-            reason = f"{how} by {principal.name}"
-            await stored.update_build(
-                connection, build_id, now=self.core.now(), state=state.value, reason=reason
-            )
+            await stored.update_build(connection, build_id, now=self.core.now(), state=state.value)
             await advance.settle_build(self.core, connection, build_id)
             await self._audit(connection, f"build.{how}", principal, build)
             return await stored.find_build(connection, build_id) or build

@@ -44,14 +44,9 @@ class HeldBuilds:
 
     async def _at_commit(self, project: Project, origin: Origin) -> Origin:
         """A repository without any commit is no obstacle: a workflow may need no source."""
-        if origin.commit_hash is None and not await self._is_empty(project):
+        if origin.commit_hash is None and not await self.builds.is_empty(project):
             origin = await self.builds.at_a_branch(project, origin)
         return await self.builds.checked_origin(project, origin)
-
-    async def _is_empty(self, project: Project) -> bool:
-        if project.repo_url is not None:
-            return False
-        return not await self.core.repositories.refs(project.id)
 
     async def _choose(
         self, project: Project, wanted: str | None, commit: str | None

@@ -84,7 +84,10 @@ class ImageSources:
     async def _make(
         self, principal: Principal, account: Account, image_name: str, agent_name: str
     ) -> Project:
-        """The repository first: a project in the database always has one."""
+        """The repository first: a project in the database always has one.
+
+        Of a project that could not be stored nothing is left.
+        """
         project_id, now = new_id(), self.core.now()
         await self.core.repositories.create(project_id)
 
@@ -115,7 +118,11 @@ class ImageSources:
             )
             return project
 
-        return await self.core.database.write(save)
+        try:
+            return await self.core.database.write(save)
+        except Exception:  # not a cancellation: the write goes on without us
+            await self.core.repositories.remove(project_id)
+            raise
 
 
 def _invalid(refused: RefusedSources, files_field: str = "files") -> Invalid:

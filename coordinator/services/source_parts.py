@@ -100,9 +100,11 @@ class SourceParts:
         source = await self._source(principal, step_id, epoch)
         place = await self._place_of(source, submodule)
         if missing := await self._missing(source, place, objects):
-            key = (source.project.id, place, source.trusted, frozenset(missing))
+            key = (place, source.trusted, frozenset(missing))
             await self._objects.result(
-                key, lambda: self._bring_objects(source, submodule, place, missing)
+                source.project.id,
+                key,
+                lambda: self._bring_objects(source, submodule, place, missing),
             )
 
     async def open_object(
@@ -137,8 +139,10 @@ class SourceParts:
     # Submodules
 
     async def _all_of(self, source: _Source) -> Sequence[Submodule]:
-        key = (source.project.id, source.commit, source.trusted)
-        return await self._submodules.result(key, lambda: self._bring_all(source))
+        key = (source.commit, source.trusted)
+        return await self._submodules.result(
+            source.project.id, key, lambda: self._bring_all(source)
+        )
 
     async def _bring_all(self, source: _Source) -> Sequence[Submodule]:
         brought: list[Submodule] = []

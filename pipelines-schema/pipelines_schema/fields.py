@@ -158,14 +158,18 @@ class Reading:
 
         `instead` says what to do where there is no script that could read a variable.
         """
-        if not isinstance(node, ScalarNode) or OPENING not in node.text:
-            return False
-        places = _places_of(OPENING, node, self.lines)
-        found = [one for one in expressions(node.text) if one[1] not in allowed]
-        for number, expression in found:
-            place = places[number] if number < len(places) else node.place
+        found = [one for one in self.expressions(node) if one[1] not in allowed]
+        for place, expression in found:
             self.add(place, refusal(expression, in_script, allowed, instead))
         return bool(found)
+
+    def expressions(self, node: Node) -> Iterator[tuple[Place, str]]:
+        """Where each `${{ … }}` of a scalar stands, and what is in it."""
+        if not isinstance(node, ScalarNode) or OPENING not in node.text:
+            return
+        places = _places_of(OPENING, node, self.lines)
+        for number, expression in expressions(node.text):
+            yield (places[number] if number < len(places) else node.place), expression
 
     def _is_text(self, node: Node) -> bool:
         if not isinstance(node, ScalarNode) or node.kind in (Kind.NULL, Kind.BROKEN):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines_schema.fields import Field, Reading, line_fault
 from pipelines_schema.limits import (
@@ -13,7 +13,7 @@ from pipelines_schema.limits import (
     MAX_NAME_CHARACTERS,
 )
 from pipelines_schema.matrix import Matrix, expanded_name, has
-from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode, described
+from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.suggestions import closest
 
@@ -48,6 +48,47 @@ def read_matrix(reading: Reading, entry: Field | None, step_name: str | None) ->
     elif reading.problems.count == before:
         _check(reading, entry, matrix, include, exclude, step_name)
     return matrix if reading.problems.count == before else None
+
+
+def matrix_keys(node: MapNode) -> tuple[str, ...]:
+    """The names of a matrix with mistakes, as far as they can be told."""
+    names = [key.text for key, _ in node.entries]
+    for key, value in node.entries:
+        items = value.items if isinstance(value, ListNode) else (value,)
+        if key.text == INCLUDE:
+            maps = (item for item in items if isinstance(item, MapNode))
+            names += [name.text for item in maps for name, _ in item.entries]
+    return tuple(names)
+
+
+def refuse_lacking(reading: Reading, fields: Sequence[Field], matrix: Matrix) -> None:
+    """Note each `${{ matrix.… }}` of a value that only some combinations have."""
+    combinations = matrix.combinations()
+    lacking = {
+        f"matrix.{name}": name
+        for name in matrix.names
+        if any(name not in one for one in combinations)
+    }
+    for node in (scalar for field in fields for scalar in _scalars(field.value)):
+        for place, expression in reading.expressions(node):
+            if expression in lacking:
+                name = lacking[expression]
+                reading.add(
+                    place,
+                    f"{shown('${{ ' + expression + ' }}')} is not replaced in every combination: "
+                    f"some lack `{name}`: give it to all of them (those of `{INCLUDE}` stand by "
+                    f'themselves), or write "$PUSHROD_MATRIX_{name.upper()}" in `run`, empty '
+                    "where there is none",
+                )
+
+
+def _scalars(node: Node) -> Iterator[ScalarNode]:
+    if isinstance(node, ScalarNode):
+        yield node
+    inner = node.items if isinstance(node, ListNode) else ()
+    values = (value for _, value in node.entries) if isinstance(node, MapNode) else inner
+    for value in values:
+        yield from _scalars(value)
 
 
 def _name_is_good(reading: Reading, key: ScalarNode, fields: Mapping[str, Field]) -> bool:

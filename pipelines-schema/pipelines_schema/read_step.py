@@ -24,7 +24,7 @@ from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_build import read_build
 from pipelines_schema.read_endings import read_boolean, read_retries, read_run_on, read_timeout
 from pipelines_schema.read_environment import read_environment, read_secrets
-from pipelines_schema.read_matrix import read_matrix
+from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources
 from pipelines_schema.workflow import (
     Step,
@@ -90,6 +90,9 @@ STEP = Vocabulary(
 )
 
 
+_REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenStep:
     """A step as far as it could be read, with the places that the graph's problems need."""
@@ -128,6 +131,8 @@ def read_step(
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
     secrets = read_secrets(reading, fields)
+    if matrix is not None and "when" not in fields:  # which may leave those without it out
+        refuse_lacking(reading, [fields[key] for key in _REPLACED_IN if key in fields], matrix)
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
@@ -163,7 +168,7 @@ def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
         names = matrix.names
     elif entry is not None and isinstance(entry.value, MapNode):
         # A matrix with mistakes: what its keys say is no mistake a second time.
-        names = [key.text for key, _ in entry.value.entries]
+        names = matrix_keys(entry.value)
     return tuple(f"matrix.{name}" for name in names)
 
 

@@ -194,6 +194,43 @@ async def test_a_started_build_runs_to_success(
         assert_envelope(answer, 409, "CONFLICT")
 
 
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"exitCode": 3}, "step one failed: exit code 3"),
+        ({"exitCode": None, "reason": "timeout"}, "step one failed: timeout"),
+        (
+            {"exitCode": None, "reason": "image", "message": "image 'x': there\nis none"},
+            "step one failed: image: image 'x': there is none",
+        ),
+    ],
+)
+async def test_a_failed_builds_reason_is_the_step_that_failed_not_who_started_it(
+    admin: Caller,
+    maintainer: Tenant,
+    project: dict[str, Any],
+    end: dict[str, Any],
+    reason: str,
+) -> None:
+    build = await maintainer.started(project)
+    assert "reason" not in build
+    agent = await admin.new_agent()
+    (await agent.complete(await agent.take(), status="failed", **end)).expect(200)
+    assert (await maintainer.shown(build))["reason"] == reason
+
+
+async def test_a_build_cancelled_before_its_start_says_so_and_made_no_progress(
+    maintainer: Tenant, project: dict[str, Any]
+) -> None:
+    build = await maintainer.create(project)
+    (await maintainer.v1("POST", f"/builds/{build['id']}/cancel")).expect(200)
+    refused = await maintainer.v1("POST", f"/builds/{build['id']}/start")
+    said = assert_envelope(refused, 409, "CONFLICT")["error"]
+    assert said == "this build was cancelled: retry it to build it again"
+    shown = (await maintainer.v1("GET", f"/builds/{build['id']}/status")).expect(200).json
+    assert shown["progress"] == {"current_step": 0, "total_steps": 2, "percentage": 0}
+
+
 async def test_two_starts_at_once_start_it_once(
     maintainer: Tenant, project: dict[str, Any]
 ) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
+from tests.integration.coordinator_fixture import Caller, new_work_tree, open_coordinator, step_of
+from tests.integration.execution_fixture import logged_in, new_user
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -330,12 +331,58 @@ async def test_a_build_of_what_is_not_the_projects_fails_and_says_so(
     (await admin.post(f"{path}/{made['id']}/retry", {})).expect(409)
 
 
+async def test_a_named_branch_is_built_at_its_tip_whatever_the_workflow_is_from(
+    admin: Caller, tmp_path: Path
+) -> None:
+    project = await admin.new_project()
+    body = {"workflowId": await admin.new_workflow(project)}
+    path = f"/api/projects/{project['id']}/builds"
+    early = (await admin.post(path, {**body, "branch": "main"})).expect(201).json
+    assert (early["status"], "commitHash" in early) == ("PENDING", False), "nothing is there yet"
+    tree = await new_work_tree(tmp_path, admin, project)
+    sha = await tree.commit({"a": "1"})
+    await tree.push()
+    made = (await admin.post(path, {**body, "branch": "main"})).expect(201).json
+    assert (made["commitHash"], made["branch"]) == (sha, "main")
+    missing = (await admin.post(path, {**body, "branch": "nope"})).expect(201).json
+    assert (missing["status"], missing["branch"]) == ("FAILED", "nope")
+    assert missing["reason"] == "the repository has no branch 'nope': push it first"
+    for nothing in ({}, {"branch": ""}, {"branch": None}):
+        bare = (await admin.post(path, {**body, **nothing})).expect(201).json
+        assert (bare["status"], "commitHash" in bare, "branch" in bare) == ("PENDING", False, False)
+
+
 async def test_null_is_as_good_as_absent_for_what_is_optional(admin: Caller) -> None:
     project = await admin.new_project()
     workflow_id = await admin.new_workflow(project)
     body = {"workflowId": workflow_id, "branch": None, "commitHash": None, "repoUrl": None}
     made = (await admin.post(f"/api/projects/{project['id']}/builds", body)).expect(201)
     check("Build", made.json)
+
+
+async def test_a_user_of_several_accounts_is_in_the_one_that_the_request_means(
+    admin: Caller,
+) -> None:
+    here = await admin.new_project(name="here")
+    there = await admin.new_project(account="other", name="there")
+    theirs = await admin.new_project(account="third", name="theirs")
+    await new_user(admin, "two@a.example", default="developer", other="developer")
+    user = await logged_in(admin.coordinator, "two@a.example")
+    for key in (there["accountId"], "other"):
+        listed = (await user.get(f"/api/projects?accountId={key}")).expect(200).json
+        assert [one["name"] for one in listed] == ["there"]
+    for project in (here, there):
+        shown = (await user.get(f"/api/projects/{project['id']}")).expect(200).json
+        assert shown["name"] == project["name"]
+        build = await admin.new_build(project, step_of("a"))
+        for path in (f"projects/{project['id']}/builds", "projects/-/builds"):
+            (await user.get(f"/api/{path}/{build['id']}")).expect(200)
+        (await user.get(f"/api/steps/{build['steps'][0]['id']}/artifacts")).expect(200)
+    (await user.get(f"/api/projects/{theirs['id']}")).expect(404)
+    (await user.get(f"/api/projects?accountId={theirs['accountId']}")).expect(400)
+    elsewhere = {"X-Tenant-ID": here["accountId"]}
+    there_path = f"/api/projects/{there['id']}"
+    (await user.call("GET", there_path, headers=elsewhere)).expect(404)
 
 
 # What isn't there

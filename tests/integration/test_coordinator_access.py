@@ -171,6 +171,8 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/git/{account}/{slug}.git/info/lfs/objects/batch", LFS_BATCH),
     ("PUT", f"/git/{{account}}/{{slug}}.git/info/lfs/objects/{'1' * 64}", b"x"),
     ("GET", f"/git/{{account}}/{{slug}}.git/info/lfs/objects/{'1' * 64}", None),
+    ("GET", "/git/{account}/{slug}.git/info/lfs/locks", None),
+    ("POST", "/git/{account}/{slug}.git/info/lfs/locks", {}),
     ("POST", "/git/{account}/{slug}.git/info/lfs/locks/verify", {}),
     ("POST", "/git/{account}/{slug}.git/git-upload-pack", b"0000"),
     ("POST", "/git/{account}/{slug}.git/git-receive-pack", b"0000"),

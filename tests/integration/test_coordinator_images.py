@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +272,20 @@ async def test_an_impossible_login_is_refused(
 
     assert said in answer.text
     assert "xxxx" not in answer.text
+
+
+async def test_a_project_for_an_image_that_can_not_be_stored_leaves_no_repository(
+    coordinator: Coordinator, admin: Caller
+) -> None:
+    request = {"name": "my-agent", "files": {"agent.py": "print()"}, "entry_point": "agent.py"}
+    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON image_projects "
+            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    (await admin.post("/api/builds", request)).expect(500)
+    assert list((coordinator.data / "repositories").glob("*.git")) == []
+    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database:
+        database.execute("DROP TRIGGER full")
+    (await admin.post("/api/builds", request)).expect(202)
+    assert len(list((coordinator.data / "repositories").glob("*.git"))) == 1

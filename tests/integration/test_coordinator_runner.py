@@ -472,6 +472,7 @@ async def test_a_failure_skips_what_depends_on_it_and_fails_the_build(admin: Cal
     }
     shown = await admin.build(spec["buildId"])
     assert (shown["status"], shown["state"]) == ("FAILED", "failed")
+    assert shown["reason"] == "step a failed: timeout"
     a, b, c = shown["steps"]
     assert (a["status"], a["reason"], a["message"]) == ("FAILED", "timeout", "too long")
     assert (b["status"], b["reason"]) == ("SKIPPED", "dependency did not succeed: a")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from agent.engines.buildkit.engine import BuildKitEngine
+from coordinator.domain.errors import NotYet
 from coordinator.domain.repo_url import RemotePolicy, parse_url
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits
 from coordinator.ports import RemoteFailed
+from coordinator.services.in_flight import MAX_RUNNING, InFlight
 from pipelines_schema.contract import LfsObject
 from tests.conftest import TestEngine
 from tests.integration.coordinator_fixture import (
@@ -367,6 +374,11 @@ async def test_a_forge_in_trouble_fails_the_step_in_words(
         ("http://127.0.0.1:1/app.git", False, "plain http is fetched only where"),
         ("https://127.0.0.1:1/app.git", False, "is an address of this machine"),
         ("https://localhost:1/app.git", False, "is an address of this machine"),
+        ("https://127.1/app.git", False, "is no host name"),
+        ("https://2130706433/app.git", False, "is no host name"),
+        ("https://0177.0.0.1/app.git", False, "is no host name"),
+        ("https://0x7f.1/app.git", False, "is no host name"),
+        ("https://0/app.git", True, "is no host name"),
     ],
 )
 async def test_lfs_goes_by_the_same_policy_as_git(url: str, allowed: bool, said: str) -> None:
@@ -380,6 +392,104 @@ async def test_lfs_goes_by_the_same_policy_as_git(url: str, allowed: bool, said:
     with pytest.raises(RemoteFailed, match=said) as refused:
         await remote.download(parse_url(url), None, [LfsObject(oid=SUM, size=1)], keep)
     assert refused.value.permanent
+
+
+LIMITS = FetchLimits(seconds=0.5, stalled_seconds=30, max_bytes=1000)
+HERE = RemotePolicy(http=True, private_addresses=True)
+
+
+async def test_a_server_that_trickles_is_given_up(unused_tcp_port: int) -> None:
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            href = f"http://127.0.0.1:{unused_tcp_port}/object"
+            [item] = (await request.json())["objects"]
+            return web.json_response(
+                {"objects": [{**item, "actions": {"download": {"href": href}}}]}
+            )
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async def keep(_: LfsObject, chunks: AsyncIterator[bytes]) -> None:
+        async for _chunk in chunks:
+            pass
+
+    remote = HttpRemoteLfs(policy=HERE, limits=LIMITS)
+    url = parse_url(f"http://127.0.0.1:{unused_tcp_port}/app.git")
+    async with serving(trickle, unused_tcp_port):
+        with pytest.raises(RemoteFailed, match=r"took more than 0\.5 s \(fetch_seconds\)"):
+            await remote.download(url, None, [LfsObject(oid=SUM, size=512)], keep)
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1", "0x7f000001", "0", "0."])
+async def test_a_download_from_an_oddly_written_address_is_refused_for_good(
+    unused_tcp_port: int, host: str
+) -> None:
+    async def send_astray(request: web.Request) -> web.StreamResponse:
+        [item] = (await request.json())["objects"]
+        href = f"http://{host}:{unused_tcp_port}/object"
+        return web.json_response({"objects": [{**item, "actions": {"download": {"href": href}}}]})
+
+    async def keep(*_: object) -> None:
+        raise AssertionError("nothing comes from there")
+
+    remote = HttpRemoteLfs(policy=HERE, limits=replace(LIMITS, seconds=30))
+    url = parse_url(f"http://127.0.0.1:{unused_tcp_port}/app.git")
+    async with serving(send_astray, unused_tcp_port):
+        with pytest.raises(RemoteFailed, match="is no host name") as refused:
+            await remote.download(url, None, [LfsObject(oid=SUM, size=512)], keep)
+    assert refused.value.permanent
+
+
+async def test_objects_over_max_fetch_bytes_are_not_asked_for() -> None:
+    async def keep(*_: object) -> None:
+        raise AssertionError("nothing is asked for")
+
+    remote = HttpRemoteLfs(policy=HERE, limits=LIMITS)
+    objects = [LfsObject(oid=f"{n:064x}", size=501) for n in range(2)]
+    with pytest.raises(RemoteFailed, match=r"1002 bytes are more than max_fetch_bytes") as refused:
+        await remote.download(parse_url("http://127.0.0.1:1/a.git"), None, objects, keep)
+    assert refused.value.permanent
+
+
+@asynccontextmanager
+async def serving(handler: Handler, port: int) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def test_one_project_has_few_tasks_under_way_and_others_do_not_wait() -> None:
+    tasks: InFlight[str] = InFlight()
+    end = asyncio.Event()
+
+    async def slow() -> str:
+        await end.wait()
+        return "slow"
+
+    async def quick() -> str:
+        return "quick"
+
+    async def ask(number: int) -> str:
+        return await tasks.result("one", number, slow)
+
+    asked = [asyncio.create_task(ask(number)) for number in range(MAX_RUNNING)]
+    await asyncio.sleep(0)
+    with pytest.raises(NotYet):
+        await tasks.result("one", "more", quick)
+    assert await tasks.result("another", 1, quick) == "quick"
+    end.set()
+    assert await asyncio.gather(*asked) == ["slow"] * MAX_RUNNING
+    assert await tasks.result("one", "more", quick) == "quick"
+    await tasks.close()
 
 
 # The batch API
@@ -406,6 +516,20 @@ async def test_an_upload_is_kept_only_if_it_is_what_it_says(admin: Caller) -> No
     item = {"oid": SUM, "size": len(BIG)}
     again = await batch(admin, project, {"operation": "upload", "objects": [item]})
     assert again.expect(200).json["objects"] == [item]
+
+
+@pytest.mark.parametrize("operation", ["upload", "download"])
+async def test_a_batch_that_names_another_size_is_told_the_objects(
+    admin: Caller, operation: str
+) -> None:
+    project = await admin.new_project(name="app")
+    url = f"/git/default/app.git/info/lfs/objects/{SUM}"
+    (await admin.call("PUT", url, data=io.BytesIO(BIG))).expect(200)
+    item = {"oid": SUM, "size": len(BIG) + 1}
+    answer = await batch(admin, project, {"operation": operation, "objects": [item]})
+    [told] = answer.expect(200).json["objects"]
+    assert told["error"]["code"] == 422
+    assert f"says {len(BIG) + 1} bytes, the object has {len(BIG)}" in told["error"]["message"]
 
 
 async def test_a_digest_alone_opens_nothing_of_another_project(admin: Caller) -> None:
@@ -461,3 +585,12 @@ async def test_locks_are_declined_so_that_git_lfs_goes_on(admin: Caller) -> None
     await admin.new_project(name="app")
     answer = await admin.post("/git/default/app.git/info/lfs/locks/verify")
     assert answer.status == 501
+
+
+@pytest.mark.parametrize("command", [("locks",), ("lock", "big.bin")])
+async def test_a_person_who_locks_a_file_is_told_that_there_are_no_locks(
+    admin: Caller, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    _, tree = await app_with_lfs(admin, tmp_path)
+    told = await try_git(tree.folder, "lfs", *command, environment=tree.environment)
+    assert "files can't be locked here" in told.errors

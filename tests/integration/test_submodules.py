@@ -213,6 +213,21 @@ async def test_paths_and_includes_of_gitmodules_lead_nowhere(
     assert "outside" not in build["log"]
 
 
+async def test_of_two_sections_with_one_path_the_last_counts(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    lib = await hosted(admin, tmp_path, "lib")
+    sha = await pushed(lib, {"file": "1"})
+    project = await admin.new_project(name="app")
+    app = await new_work_tree(tmp_path, admin, project, "app")
+    await set_submodule(app, "old", path="lib", url="../gone.git")
+    await add_submodule(app, "lib", "../lib.git", sha)
+    async with running_agent(coordinator):
+        await pushed(app, {".pushrod.yml": workflow_of("cat lib/file")})
+        build = await finished(admin, project)
+    assert (build["state"], build["log"]) == ("succeeded", "1"), build["message"]
+
+
 async def test_a_broken_gitmodules_and_a_missing_commit_are_told(
     admin: Caller, coordinator: Coordinator, tmp_path: Path
 ) -> None:
@@ -399,6 +414,29 @@ async def test_a_host_that_is_away_is_tried_again_and_then_named(
     assert build["state"] == "failed"
     assert f"submodule lib ({lib.url}): 127.0.0.1:" in build["message"]
     assert "can't be reached" in build["message"]
+
+
+async def test_a_steps_timeout_covers_its_source(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    silent: list[asyncio.StreamWriter] = []
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+
+    app = await forge.new_repository(tmp_path / "app")
+    project, hook = await remote_project(coordinator, app.url)
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/lib.git"
+        await add_submodule(app.tree, "lib", url, "1" * 40)
+        async with running_agent(coordinator):
+            workflow = ALWAYS.replace("{name: look,", "{name: look, timeout: 1s,")
+            await deliver(hook, app, {".pushrod.yml": workflow})
+            build = await finished(coordinator.admin, project)
+        for writer in silent:
+            writer.close()
+    assert build["steps"][0]["reason"] == "timeout"
+    assert build["message"] == "The source was not here after 1 s, the step's timeout."
 
 
 async def test_a_private_address_is_refused_for_submodules_too(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
 async def get_status(request: web.Request, principal: Principal) -> StatusShown:
     build_id = request.match_info["build_id"]
     build, steps = await request.app[BUILDS].get(principal, None, build_id)
-    progress = progress_of(steps)
+    progress = progress_of(steps, succeeded=build.state is BuildState.SUCCEEDED)
     return StatusShown(
         build_id=build.id,
         status=STATUS[build.state],

@@ -132,7 +132,7 @@ class BuildShown(BaseModel):
 
 
 class Progress(BaseModel):
-    current_step: int = Field(description="Steps that have ended")
+    current_step: int = Field(description="Steps that have run to their end")
     total_steps: int
     percentage: int = Field(ge=0, le=100)
 

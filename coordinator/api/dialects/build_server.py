@@ -237,7 +237,7 @@ async def create_build(request: web.Request, principal: Principal, body: BuildCr
         event="manual",
         commit_hash=body.commit_hash,
         repo_url=body.repo_url,
-        branch=body.branch,
+        branch=body.branch or None,
         commit_message=body.commit_message,
         commit_author=body.commit_author,
         params=body.params,

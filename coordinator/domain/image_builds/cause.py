@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 MAX_CAUSE_CHARACTERS = 500
 TAIL_LINES = 400
@@ -12,12 +12,23 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _PREFIX = re.compile(r"^(?:#\d+\s+)?(?:\[[^\]]{1,100}\]\s+)?(?:\d+\.\d+\s+)?")
 """What a builder may put before a tool's line: number, stage, seconds."""
 
+_INTERNAL = re.compile(r"^(?:#\d+\s+)?\[internal\]")
+"""What the builder says of itself, such as why it could not fetch a base image."""
+_BASE_IMAGE = re.compile(
+    r": FROM (?:--\S+ )*(?P<image>\S+)(?: AS \S+)?: (?P<why>.+)", re.IGNORECASE | re.DOTALL
+)
+
 _PIP_ERROR = re.compile(r"^ERROR: (?!process )(.+)")
 """Not the builder's own word on the process that failed."""
 _PIP_NO_MATCH = re.compile(r"^ERROR: (No matching distribution found for .+)")
 _PIP_UNREACHABLE = re.compile(
     r"Retrying \(Retry\(|Could not fetch URL|NewConnectionError|Failed to establish a new conn"
 )
+_PIP_OWN = re.compile(
+    r"^(?:Collecting |ERROR: (?:No matching distribution found|Could not find a version that|"
+    r"Cannot install |Invalid requirement|ResolutionImpossible|Could not install packages))"
+)
+"""No other tool writes these: `ERROR: …` alone may be anybody's."""
 _PIP_SAYS_LITTLE = ("subprocess-exited-with-error", "Failed building", "Failed to build", "Resol")
 _NPM_CODE = re.compile(r"^npm (?:ERR!|error) code (\S+)")
 _NPM_TEXT = re.compile(r"^npm (?:ERR!|error) (?:\d{3} )?(.+)")
@@ -36,18 +47,25 @@ def build_failure(lines: Sequence[str], message: str) -> str:
 
     `message` names the instruction that failed, which tells whose words to look for.
     """
-    said = [_plain(line) for line in lines[-TAIL_LINES:]]
+    if base := _BASE_IMAGE.search(message):  # before any tool ran
+        return _one_line(f"base image {base['image']} could not be fetched: {base['why']}")
+    said = list(_plain(lines[-TAIL_LINES:]))
     for words, read in _READERS:
         if any(word in message for word in words) and (cause := read(said)):
             return _one_line(cause)
+    pip_ran = any(_PIP_OWN.match(line) for line in said)
     for _, read in _READERS:
-        if cause := read(said):
+        if (read is not _pip or pip_ran) and (cause := read(said)):
             return _one_line(cause)
     return _one_line(message)
 
 
-def _plain(line: str) -> str:
-    return _PREFIX.sub("", _ESCAPES.sub("", line).rstrip(), count=1)
+def _plain(lines: Sequence[str]) -> Iterator[str]:
+    """The tools' lines without what is put before them; not the builder's own."""
+    for line in lines:
+        text = _ESCAPES.sub("", line).rstrip()
+        if not _INTERNAL.match(text):
+            yield _PREFIX.sub("", text, count=1)
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -116,8 +117,18 @@ def test_a_long_chain_is_worked_out() -> None:
     assert left(steps, {name: [timedelta(seconds=1)] for name in names}) == 200
 
 
-def test_progress_counts_the_steps_that_have_ended() -> None:
-    states = [StepState.SUCCEEDED, StepState.SKIPPED, StepState.RUNNING]
-    progress = progress_of([step(f"s{n}", state=state) for n, state in enumerate(states)])
-    assert (progress.current_step, progress.total_steps, progress.percentage) == (2, 3, 66)
-    assert progress_of([]).percentage == 0
+def test_progress_counts_the_steps_that_have_run_to_their_end() -> None:
+    ended = [StepState.SUCCEEDED, StepState.FAILED]
+    states = [*ended, StepState.SKIPPED, StepState.CANCELLED, StepState.RUNNING]
+    steps = [step(f"s{n}", state=state) for n, state in enumerate(states)]
+    progress = progress_of(steps, succeeded=False)
+    assert (progress.current_step, progress.total_steps, progress.percentage) == (2, 5, 40)
+    steps[3] = replace(steps[3], started_at=NOW)
+    assert progress_of(steps, succeeded=False).current_step == 3
+    assert progress_of([], succeeded=False).percentage == 0
+
+
+def test_a_build_that_succeeded_is_all_done_whatever_was_skipped() -> None:
+    steps = [step("a", state=StepState.SUCCEEDED), step("b", state=StepState.SKIPPED)]
+    progress = progress_of(steps, succeeded=True)
+    assert (progress.current_step, progress.total_steps, progress.percentage) == (1, 2, 100)

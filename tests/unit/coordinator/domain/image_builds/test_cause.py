@@ -83,6 +83,41 @@ GO = 'Dockerfile:7: RUN ["go", "build", "-trimpath", "-o", "/out/agent", "."]: e
             ["/bin/sh: 1: frobnicate: not found"],
             "command failed: frobnicate: not found",
         ),
+        (
+            "Dockerfile:1: FROM busybox:1.37: its registry can't be reached",
+            [
+                "[internal] load metadata for registry.example/library/busybox:1.37",
+                "[internal] ERROR: failed to do request: Head "
+                '"https://registry.example/v2/library/busybox/manifests/1.37": dial tcp: lookup '
+                "registry.example: no such host",
+            ],
+            "base image busybox:1.37 could not be fetched: its registry can't be reached",
+        ),
+        (
+            "agent/Dockerfile:3: FROM --platform=linux/amd64 127.0.0.1:5000/nope:1 AS pip: "
+            "there is none of this name (127.0.0.1:5000/nope:1: not found)",
+            ["[internal] ERROR: 127.0.0.1:5000/nope:1: not found"],
+            "base image 127.0.0.1:5000/nope:1 could not be fetched: there is none of this name "
+            "(127.0.0.1:5000/nope:1: not found)",
+        ),
+        (
+            "Dockerfile: no such host",
+            [
+                "[internal] ERROR: failed to do request: Head "
+                '"https://registry.example/v2/library/busybox/manifests/1.37": no such host'
+            ],
+            "Dockerfile: no such host",
+        ),
+        (
+            "Dockerfile:5: COPY a b: a is not in the context",
+            ["[2/3] ERROR: failed to calculate checksum of ref x: not found"],
+            "Dockerfile:5: COPY a b: a is not in the context",
+        ),
+        (
+            "Dockerfile:5: RUN make dependencies: exit code 2",
+            ["[2/3] Collecting x", "[2/3] ERROR: No matching distribution found for x"],
+            "pip install failed: no matching distribution found for x",
+        ),
         ("denied: no right to push to x", ["pushing layers"], "denied: no right to push to x"),
         (PIP, [], PIP),
     ],
