@@ -34,7 +34,6 @@ from coordinator.storage.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
-
 WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
 NOT_STARTED = {
     BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
