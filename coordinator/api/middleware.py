@@ -210,7 +210,7 @@ async def _with_account(request: web.Request, principal: Principal) -> Principal
 
 
 async def _with_thing(request: web.Request, principal: Principal) -> Principal | None:
-    """In the account of the build, project or other thing that the path names, if the user is its member.
+    """In the account of what the path names, such as a project, if the user is its member.
 
     Raises NotFound where none of the user's accounts has it.
     """

@@ -34,6 +34,7 @@ from coordinator.storage.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
 
+WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
 NOT_STARTED = {
     BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
     BuildState.FAILED: "this build has failed: retry it to build it again",
@@ -281,6 +282,8 @@ class Builds:
                 raise Forbidden(
                     "this build is of a pull request from a fork: a maintainer starts it"
                 )
+            if how == "started" and build.retry_of and build.state in WAITED_FOR:
+                return build  # a retry starts by itself: its client may not know
             if how == "started" and build.state is not BuildState.HELD:
                 raise Conflict(NOT_STARTED.get(build.state, "this build was started already"))
             state = advance_build(build.state, BuildEvent.START)

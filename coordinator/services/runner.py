@@ -432,10 +432,8 @@ class Runner:
         if request.status not in said or not same_code:
             if attempt.state is AttemptState.LOST or step.epoch != attempt.epoch:
                 raise StaleEpoch
-            raise Conflict(
-                f"this attempt was completed as {attempt.state.value} already, "
-                f"exit code {attempt.exit_code}"
-            )
+            code = "" if attempt.exit_code is None else f", exit code {attempt.exit_code}"
+            raise Conflict(f"this attempt was completed as {attempt.state.value} already{code}")
         build = await self.core.database.read(
             lambda connection: stored.find_build(connection, step.build_id)
         )

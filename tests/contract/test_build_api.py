@@ -502,7 +502,9 @@ async def test_a_program_gets_its_projects_secrets(admin: Caller, host: AgentCal
         ({"source_files": None}, "either source_files or an image"),
         ({"source_files": {}}, "at least the program"),
         ({"source_files": {"../a.py": ""}}, "`..`"),
-        ({"source_files": None, "image": "$(id)"}, "pattern"),
+        ({"source_files": None, "image": "$(id)"}, "write an image's reference, such as"),
+        ({"entrypoint": "a.py"}, "did you mean 'entry_point'?"),
+        ({"source_files": None, "image": "x", "framework": "flask"}, "framework belong to"),
         ({"source_files": None, "image": "x"}, "belong to source_files"),
         ({"agent_name": "!"}, "letters a to z"),
         ({"llm_configs": [{"provider": "openai"}]}, "required"),
@@ -515,7 +517,18 @@ async def test_a_bad_deployment_is_a_400_that_says_what_to_write(
 ) -> None:
     answer = (await admin.post("/api/deploy", {**DEPLOY, **changes})).expect(400)
     assert says in json.dumps(answer.json["details"], ensure_ascii=False)
+    assert all(detail["path"] for detail in answer.json["details"])
     assert "sk-" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("entrypoint", "entry_point"), ("requirement", "requirements")]
+)
+async def test_a_misspelt_field_of_a_build_is_refused(admin: Caller, name: str, meant: str) -> None:
+    body = {"name": "x", "files": {"agent.py": ""}, name: "agent.py"}
+    [detail] = (await admin.post("/api/builds", body)).expect(400).json["details"]
+    assert detail["path"] == name
+    assert f"did you mean {meant!r}?" in detail["message"]
 
 
 async def test_deployments_are_listed_newest_first(admin: Caller, host: AgentCaller) -> None:

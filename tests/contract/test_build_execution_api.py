@@ -231,6 +231,29 @@ async def test_a_build_cancelled_before_its_start_says_so_and_made_no_progress(
     assert shown["progress"] == {"current_step": 0, "total_steps": 2, "percentage": 0}
 
 
+async def test_a_start_of_a_retry_is_taken_until_it_has_ended(
+    admin: Caller, maintainer: Tenant, project: dict[str, Any]
+) -> None:
+    old = await maintainer.create(project)
+    (await maintainer.v1("POST", f"/builds/{old['id']}/cancel")).expect(200)
+    retried = await maintainer.v1("POST", f"/builds/{old['id'].upper()}/retry")
+    new = retried.expect(201).json
+    assert (await maintainer.start(new))["status"] == "queued"
+    await (await admin.new_agent()).take()
+    assert (await maintainer.start(new))["status"] == "in_progress"
+    (await admin.post(f"/api/projects/-/builds/{new['id']}/cancel")).expect(200)
+    plain = await maintainer.started(project)
+    again = await maintainer.v1("POST", f"/builds/{plain['id']}/start")
+    assert_envelope(again, 409, "CONFLICT")
+
+
+async def test_an_id_in_capitals_is_the_same_build(
+    maintainer: Tenant, project: dict[str, Any]
+) -> None:
+    build = await maintainer.create(project)
+    assert await maintainer.shown({"id": build["id"].upper()}) == build
+
+
 async def test_two_starts_at_once_start_it_once(
     maintainer: Tenant, project: dict[str, Any]
 ) -> None:
@@ -557,6 +580,8 @@ async def test_builds_are_filtered_by_status_and_project(
         ("page=-1", "page"),
         ("page=x", "page"),
         ("page=1.5", "page"),
+        ("page=1.0", "page"),
+        ("limit=2.0", "limit"),
         ("page=99999999999999999999", "page"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),

@@ -479,6 +479,16 @@ async def test_a_failure_skips_what_depends_on_it_and_fails_the_build(admin: Cal
     assert (c["status"], c["reason"]) == ("SKIPPED", "dependency did not succeed: b")
 
 
+async def test_an_attempt_that_ended_without_an_exit_code_is_told_without_one(
+    admin: Caller,
+) -> None:
+    agent, spec = await running(admin)
+    late = {"status": "failed", "exitCode": None, "reason": "timeout"}
+    (await agent.complete(spec, **late)).expect(200)
+    again = (await agent.complete(spec)).expect(409)
+    assert again.json["error"] == "this attempt was completed as failed already"
+
+
 async def test_a_success_after_a_cancel_leaves_no_word_of_the_cancel(admin: Caller) -> None:
     agent, spec = await running(admin)
     (await admin.post(f"/api/projects/-/builds/{spec['buildId']}/cancel")).expect(200)

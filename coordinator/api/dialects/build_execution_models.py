@@ -154,11 +154,21 @@ class SortBy(StrEnum):
     BUILD_NUMBER = "build_number"
 
 
+def _whole(text: object) -> object:
+    """pydantic would take `1.0` for an integer."""
+    if isinstance(text, str) and not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError("write a whole number")
+    return text
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class ListQuery(Given):
     status: Status | None = None
     project_id: Uuid | None = None
-    page: int = Field(1, ge=1, le=MAX_PAGE, description="From 1")
-    limit: int = Field(20, ge=1, le=MAX_LIMIT)
+    page: Whole = Field(1, ge=1, le=MAX_PAGE, description="From 1")
+    limit: Whole = Field(20, ge=1, le=MAX_LIMIT)
     sort_by: SortBy = SortBy.CREATED_AT
     sort_order: Literal["asc", "desc"] = "desc"
 
@@ -186,7 +196,7 @@ class LogsQuery(Given):
         max_length=8000,
         description="A message's cursor: what follows it; or a time: what came then or later",
     )
-    limit: int = Field(100, ge=1, le=MAX_LINES)
+    limit: Whole = Field(100, ge=1, le=MAX_LINES)
     follow: bool = Field(False, description="One message a line, live until the build has ended")
 
 

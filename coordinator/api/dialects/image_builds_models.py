@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import StepState
@@ -43,7 +52,18 @@ Second = Annotated[
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    """What is sent; unknown members are refused: a misspelt one would change what is built."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _image(reference: str) -> str:
+    if not re.fullmatch(IMAGE, reference) or reference.endswith("\n"):
+        raise ValueError("write an image's reference, such as registry.example/team/agent:1.2")
+    return reference
+
+
+Image = Annotated[str, AfterValidator(_image), Field(json_schema_extra={"pattern": IMAGE})]
 
 
 class ImageBuildCreate(_Body):
@@ -103,8 +123,10 @@ class DeploymentCreate(_Body):
     entry_point: str | None = Field(None, min_length=1)
     requirements: str | None = None
     framework: str | None = Field(None, min_length=1, max_length=MAX_NAME)
-    image: str | None = Field(
-        None, pattern=IMAGE, description="An image that there is already, instead of sources"
+    image: Image | None = Field(
+        None,
+        validate_default=True,
+        description="An image that there is already, instead of sources",
     )
     llm_configs: list[LlmConfig] = Field(
         [], max_length=50, description="Given to the program as JSON in `LLM_CONFIGS`"
@@ -118,13 +140,17 @@ class DeploymentCreate(_Body):
             raise ValueError(f"more than {MAX_LLM_CONFIGS_BYTES} bytes of JSON")
         return configs
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.source_files is None) == (self.image is None):
+    @field_validator("image")
+    @classmethod
+    def _one_origin(cls, image: str | None, info: ValidationInfo) -> str | None:
+        """Checked here, after the fields before it, so that the fault has a path."""
+        given = info.data
+        if "source_files" in given and (given["source_files"] is None) == (image is None):
             raise ValueError("give either source_files or an image")
-        if self.image is not None and (self.entry_point, self.requirements) != (None, None):
-            raise ValueError("entry_point and requirements belong to source_files")
-        return self
+        names = ("entry_point", "requirements", "framework")
+        if image is not None and (odd := [name for name in names if given.get(name) is not None]):
+            raise ValueError(f"{' and '.join(odd)} belong to source_files: leave out beside image")
+        return image
 
     @property
     def configs(self) -> list[dict[str, Any]]:
