@@ -12,6 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
@@ -42,6 +43,12 @@ from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import LfsObject
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+
+FETCHES_IN_ALL = 4
+"""As long as so many fetches may take, all submodules of a commit may, and all LFS files that are
+asked for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +111,9 @@ class SourceParts:
             await self._objects.result(
                 source.project.id,
                 key,
-                lambda: self._bring_objects(source, submodule, place, missing),
+                lambda: self._in_time(
+                    lambda: self._bring_objects(source, submodule, place, missing), "LFS files"
+                ),
             )
 
     async def open_object(
@@ -141,8 +150,22 @@ class SourceParts:
     async def _all_of(self, source: _Source) -> Sequence[Submodule]:
         key = (source.commit, source.trusted)
         return await self._submodules.result(
-            source.project.id, key, lambda: self._bring_all(source)
+            source.project.id,
+            key,
+            lambda: self._in_time(lambda: self._bring_all(source), "submodules"),
         )
+
+    async def _in_time(self, work: Callable[[], Awaitable[T]], words: str) -> T:
+        """What it gives: many places that each are slow have one end. Raises Unfetchable."""
+        seconds = FETCHES_IN_ALL * self.core.settings.fetch_seconds
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await work()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"the {words} took more than {seconds:g} s in all"
+            raise Unfetchable(f"{message} ({FETCHES_IN_ALL} times fetch_seconds)") from error
 
     async def _bring_all(self, source: _Source) -> Sequence[Submodule]:
         brought: list[Submodule] = []

@@ -416,6 +416,18 @@ async def test_a_host_that_is_away_is_tried_again_and_then_named(
     assert "can't be reached" in build["message"]
 
 
+async def test_all_submodules_together_have_one_end(tmp_path: Path) -> None:
+    settings = LOCAL | {"fetch_seconds": 0.25, "fetch_attempts": 100}
+    async with open_coordinator(tmp_path, **settings) as coordinator:
+        project = await coordinator.admin.new_project(name="app")
+        app = await new_work_tree(tmp_path, coordinator.admin, project, "app")
+        await add_submodule(app, "lib", "http://127.0.0.1:1/lib.git", "1" * 40)
+        async with running_agent(coordinator):
+            await pushed(app, {".pushrod.yml": ALWAYS})
+            build = await finished(coordinator.admin, project)
+    assert "the submodules took more than 1 s in all (4 times fetch_seconds)" in build["message"]
+
+
 async def test_a_steps_timeout_covers_its_source(
     coordinator: Coordinator, forge: Forge, tmp_path: Path
 ) -> None:
