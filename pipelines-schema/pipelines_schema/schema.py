@@ -342,7 +342,8 @@ def _depends_on() -> dict[str, Any]:
 def _timeout() -> dict[str, Any]:
     return {
         "description": "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
-        "most 24 hours. One hour if left out.",
+        "most 24 hours. One hour if left out. Its source, with submodules and LFS files, must be "
+        "there within the same time, which is counted apart.",
         "anyOf": [
             {"type": "string", "pattern": f"^{limits.DURATION}$"},
             {"type": "integer", "minimum": 1, "maximum": limits.MAX_TIMEOUT_SECONDS},
