@@ -190,6 +190,7 @@ async def test_a_record_from_before_a_reboot_ends_no_stranger(places: EnginePlac
     stranger = identify(os.getpid())
     assert stranger is not None
     old = replace(stranger, boot_id="an earlier boot")
+    places.record.parent.mkdir(parents=True, exist_ok=True)
     write_record(
         places.record, EngineRecord(holder=old, init=old, network=old, daemon=old, version="26")
     )
