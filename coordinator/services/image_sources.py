@@ -16,9 +16,8 @@ from coordinator.domain.image_builds import (
 from coordinator.domain.image_builds.image_name import image_name
 from coordinator.domain.model import Account, Project
 from coordinator.domain.permissions import Principal
-from coordinator.domain.slugs import free_slug, slug_of
-from coordinator.services import audit
-from coordinator.services.core import Core, new_id
+from coordinator.services.core import Core
+from coordinator.services.projects import make_project
 from coordinator.storage import image_builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
@@ -84,45 +83,12 @@ class ImageSources:
     async def _make(
         self, principal: Principal, account: Account, image_name: str, agent_name: str
     ) -> Project:
-        """The repository first: a project in the database always has one.
+        async def also(connection: AsyncConnection, project: Project) -> None:
+            await stored.insert_image_project(connection, account.id, image_name, project.id)
 
-        Of a project that could not be stored nothing is left.
-        """
-        project_id, now = new_id(), self.core.now()
-        await self.core.repositories.create(project_id)
-
-        async def save(connection: AsyncConnection) -> Project:
-            wanted = slug_of(image_name, fallback="agent")
-            taken = await stored_projects.project_slugs(connection, account.id, wanted)
-            project = Project(
-                id=project_id,
-                account_id=account.id,
-                account_slug=account.slug,
-                name=agent_name,
-                slug=free_slug(wanted, taken),
-                repo_url=None,
-                build_count=0,
-                created_at=now,
-                updated_at=now,
-            )
-            await stored_projects.insert_project(connection, project)
-            await stored.insert_image_project(connection, account.id, image_name, project_id)
-            await audit.record(
-                self.core,
-                connection,
-                "project.created",
-                principal,
-                account_id=account.id,
-                project_id=project_id,
-                name=agent_name,
-            )
-            return project
-
-        try:
-            return await self.core.database.write(save)
-        except Exception:  # not a cancellation: the write goes on without us
-            await self.core.repositories.remove(project_id)
-            raise
+        return await make_project(
+            self.core, principal, account, name=agent_name, slug=image_name, also=also
+        )
 
 
 def _invalid(refused: RefusedSources, files_field: str = "files") -> Invalid:

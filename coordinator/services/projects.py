@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,59 @@ NEWEST_BUILDS = 20
 """Of all projects, in the overview."""
 
 
+async def make_project(
+    core: Core,
+    principal: Principal,
+    account: Account,
+    *,
+    name: str,
+    slug: str | None = None,
+    repo_url: str | None = None,
+    also: Callable[[AsyncConnection, Project], Awaitable[None]] | None = None,
+) -> Project:
+    """The repository first: a project in the database always has one.
+
+    Of a project that could not be stored nothing is left. `slug` is wished for, else made of the
+    name; `also` is part of the transaction.
+    """
+    project_id, now = new_id(), core.now()
+    await core.repositories.create(project_id)
+
+    async def save(connection: AsyncConnection) -> Project:
+        wanted = slug_of(slug or name, fallback="project")
+        taken = await stored.project_slugs(connection, account.id, wanted)
+        project = Project(
+            id=project_id,
+            account_id=account.id,
+            account_slug=account.slug,
+            name=name,
+            slug=free_slug(wanted, taken),
+            repo_url=repo_url,
+            build_count=0,
+            created_at=now,
+            updated_at=now,
+        )
+        await stored.insert_project(connection, project)
+        if also is not None:
+            await also(connection, project)
+        await audit.record(
+            core,
+            connection,
+            "project.created",
+            principal,
+            account_id=account.id,
+            project_id=project_id,
+            name=name,
+        )
+        return project
+
+    try:
+        return await core.database.write(save)
+    except Exception:  # not a cancellation: the write goes on without us
+        await core.repositories.remove(project_id)
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class Projects:
     core: Core
@@ -39,39 +92,10 @@ class Projects:
     async def create(
         self, principal: Principal, account: Account, *, name: str, repo_url: str | None
     ) -> Project:
-        """The repository is made first: a project in the database always has one."""
         principal.require(Right.MANAGE)
-        repo_url = self._checked_url(repo_url)
-        project_id, now = new_id(), self.core.now()
-        await self.core.repositories.create(project_id)
-
-        async def save(connection: AsyncConnection) -> Project:
-            wanted = slug_of(name, fallback="project")
-            taken = await stored.project_slugs(connection, account.id, wanted)
-            project = Project(
-                id=project_id,
-                account_id=account.id,
-                account_slug=account.slug,
-                name=name,
-                slug=free_slug(wanted, taken),
-                repo_url=repo_url,
-                build_count=0,
-                created_at=now,
-                updated_at=now,
-            )
-            await stored.insert_project(connection, project)
-            await audit.record(
-                self.core,
-                connection,
-                "project.created",
-                principal,
-                account_id=account.id,
-                project_id=project_id,
-                name=name,
-            )
-            return project
-
-        return await self.core.database.write(save)
+        return await make_project(
+            self.core, principal, account, name=name, repo_url=self._checked_url(repo_url)
+        )
 
     def _checked_url(self, repo_url: str | None) -> str | None:
         """Raises Invalid for a URL that we would not fetch."""
