@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from coordinator.domain.lifecycle import BuildState, StepState
+from coordinator.domain.step_definition import StepDefinition
+from pipelines_schema import Step as WorkflowStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,50 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestRef:
+    """Of which pull request a build is."""
+
+    number: int
+    head: str
+    """The branch that is to be merged."""
+    base: str
+    """The branch to be merged into."""
+    fork: bool
+    """Outsiders wrote the code."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> PullRequestRef:
+        """What isn't clearly no fork counts as one."""
+        return cls(
+            number=value["number"],
+            head=value["head"],
+            base=value["base"],
+            fork=value["fork"] is not False,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleRef:
+    """Which module a build was asked for."""
+
+    name: str
+    path: str
+    target: str
+    step: str | None = None
+    """The target's step, where it is one."""
+
+    def to_json(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, str]) -> ModuleRef:
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     id: str
     project_id: str
@@ -99,11 +145,9 @@ class Build:
     params: Mapping[str, str] | None = None
     """Of the workflow's `on.manual.params`; None where it has none."""
     retry_of: str | None = None
-    pull_request: Mapping[str, Any] | None = None
-    """`number`, `head` and `base` branch, `fork`; None where it is not of a pull request."""
-    module: Mapping[str, str] | None = None
-    """`name`, `path` and `target` of the module it builds, and `step` where the target is one;
-    None where it was not asked for one."""
+    pull_request: PullRequestRef | None = None
+    module: ModuleRef | None = None
+    """None where it was not asked for one."""
     clean: bool = False
     """Its steps begin with empty caches."""
     created_at: datetime
@@ -115,7 +159,7 @@ class Build:
     @property
     def of_fork(self) -> bool:
         """Whether outsiders wrote the code: no secrets, caches of its own, held for approval."""
-        return self.pull_request is not None and self.pull_request["fork"] is not False
+        return self.pull_request is not None and self.pull_request.fork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +194,10 @@ class Step:
     position: int
     name: str
     state: StepState
-    definition: Mapping[str, Any]
+    definition: StepDefinition
     depends_on: Sequence[str]
-    """Names of steps of the same build."""
+    """Names of steps of the same build. This and `labels` are the definition's, once more, where
+    queries see them."""
     labels: Mapping[str, str]
     epoch: int
     attempt: int
@@ -172,6 +217,10 @@ class Step:
     ready_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def written(self) -> WorkflowStep:
+        return self.definition.written
 
     @property
     def attempt_id(self) -> str:

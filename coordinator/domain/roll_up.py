@@ -23,14 +23,13 @@ class StepView:
 
 
 def step_view(step: Step) -> StepView:
-    """What an older release stored has neither `allowFailure` nor `runOn`."""
     return StepView(
         id=step.id,
         name=step.name,
         state=step.state,
         depends_on=step.depends_on,
-        allow_failure=step.definition.get("allowFailure", False),
-        run_on=tuple(map(Ending, step.definition.get("runOn", DEFAULT_RUN_ON))),
+        allow_failure=step.written.allow_failure,
+        run_on=step.written.run_on,
     )
 
 
@@ -42,9 +41,7 @@ _SAYS_LITTLE = frozenset({"engine", "image", "secrets", "source", "outputs"})
 def failure_of_build(steps: Sequence[Step]) -> str | None:
     """`step boom failed: exit code 3`: the first step by position that may not fail and did."""
     failed = [
-        step
-        for step in steps
-        if step.state is StepState.FAILED and not step.definition.get("allowFailure", False)
+        step for step in steps if step.state is StepState.FAILED and not step.written.allow_failure
     ]
     if not failed:
         return None

@@ -90,15 +90,15 @@ async def end_attempt(
     images: Sequence[Mapping[str, str]] | None = None,
 ) -> tuple[Verdict, BuildState]:
     """Close an attempt, and draw the consequences for its step and build."""
-    retries = step.definition["retries"]
+    retries = step.written.retries
     verdict = judge(
         end,
         attempt_number=attempt.number,
         lost_count=step.lost_count,
         retries=RetryPolicy(
-            max=retries["max"],
-            on=frozenset(retries["on"]),
-            max_lost=retries.get("maxLost", MAX_LOST),
+            max=retries.max,
+            on=frozenset(retries.on),
+            max_lost=step.definition.max_lost or MAX_LOST,
         ),
         cancel_requested_by=step.cancel_requested_by,
     )

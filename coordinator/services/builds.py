@@ -304,7 +304,7 @@ class Builds:
         old, steps = await self.get(principal, project.id, build_id)
         if old.state not in FINISHED_BUILD:
             raise Conflict("this build has not finished yet: cancel it or wait")
-        if any(step.definition.get("program") for step in steps):
+        if any(step.definition.program for step in steps):
             raise Conflict("this build is a deployment: deploy it again by POST /api/deploy")
         if not steps and not old.problems:
             raise Conflict("this build never had steps: push or redeliver to try again")
@@ -336,7 +336,7 @@ class Builds:
                 workflow = Workflow.from_json(record.definition)
             else:
                 workflow = await self._read_workflow(project, record.path or "", origin)
-            workflow = steps_for(workflow, (old.module or {}).get("step"))
+            workflow = steps_for(workflow, old.module.step if old.module else None)
         except (Invalid, KeyError):
             return None
         return draft(workflow, project, origin, record.id, self.core.now())

@@ -18,7 +18,7 @@ from pipelines_schema.contract import CacheDir
 
 async def cache_dirs(connection: AsyncConnection, build: Build, step: Step) -> list[CacheDir]:
     """The caches of the step's current attempt."""
-    paths = step.definition["cacheDirs"]
+    paths = step.written.cache_dirs
     if not paths:
         return []
     if build.clean:
@@ -50,7 +50,7 @@ async def namespace(connection: AsyncConnection, build: Build, step: Step) -> st
 
 async def keep_clean(connection: AsyncConnection, step: Step, attempt: Attempt) -> None:
     """After an attempt has succeeded: the caches that a clean build began are the step's now."""
-    if not (step.definition["cacheDirs"] or step.definition.get("build")):
+    if not (step.written.cache_dirs or step.written.build):
         return
     build = await stored_builds.find_build(connection, step.build_id)
     if build is not None and build.clean:
@@ -63,7 +63,7 @@ def cache_scope(build: Build) -> str:
     """Empty, or a fork's pull request, which has caches of its own: it can't poison ours."""
     if build.pull_request is None or not build.of_fork:
         return ""
-    return f"pr/{build.pull_request['number']}"
+    return f"pr/{build.pull_request.number}"
 
 
 def _id(build: Build, step: Step, path: str, generation: str | None) -> str:

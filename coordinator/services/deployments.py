@@ -256,11 +256,12 @@ def _as_program(step: Step) -> Step:
     """What no workflow can say: through any number of agents, the image's own command."""
     if step.name != PROGRAM_STEP:
         return step
-    own = not step.definition["script"]
-    retries = {**step.definition["retries"], "maxLost": LOSSES_FORGIVEN}
+    own = not step.written.script
     return replace(
         step,
-        definition={**step.definition, "program": True, "ownCommand": own, "retries": retries},
+        definition=replace(
+            step.definition, program=True, own_command=own, max_lost=LOSSES_FORGIVEN
+        ),
         needs=[Capability.OWN_COMMANDS.value] if own else [],
     )
 
@@ -282,7 +283,7 @@ async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> S
 
     Part of the transaction in which it begins, so that no crash leaves two.
     """
-    if not step.definition.get("program"):
+    if not step.definition.program:
         return ()
     deployment = await stored.deployment_of_build(connection, step.build_id)
     if deployment is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from coordinator.domain.deliveries import PullRequest
 from coordinator.domain.lifecycle import BuildState, StepState
-from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.model import Build, ModuleRef, Project, PullRequestRef, Step
 from coordinator.domain.roll_up import settle, step_view
+from coordinator.domain.step_definition import StepDefinition
 from coordinator.ports import Commit
 from coordinator.services.core import new_id
 from pipelines_schema import (
@@ -43,13 +43,13 @@ class Origin:
     params: Mapping[str, str] | None = None
     repo_url: str | None = None
     retry_of: str | None = None
-    pull_request: Mapping[str, Any] | None = None
-    module: Mapping[str, str] | None = None
+    pull_request: PullRequestRef | None = None
+    module: ModuleRef | None = None
     clean: bool = False
 
     @property
     def of_fork(self) -> bool:
-        return self.pull_request is not None and self.pull_request["fork"] is not False
+        return self.pull_request is not None and self.pull_request.fork
 
     @classmethod
     def of_retry(cls, build: Build) -> Origin:
@@ -97,12 +97,12 @@ class Origin:
             event="pullRequest",
             commit_hash=pull.head_sha,
             branch=f"pull/{pull.number}" if pull.fork else pull.head_branch,
-            pull_request={
-                "number": pull.number,
-                "head": pull.head_branch,
-                "base": pull.base_branch,
-                "fork": pull.fork,
-            },
+            pull_request=PullRequestRef(
+                number=pull.number,
+                head=pull.head_branch,
+                base=pull.base_branch,
+                fork=pull.fork,
+            ),
         )
 
     @classmethod
@@ -179,7 +179,9 @@ def draft(
         except ConditionFault as fault:
             problems[_condition_problem(workflow, step, fault)] = None
             continue
-        steps.append(_step(workflow, step, position, project, build_id, now, runs=runs))
+        written = replace(step, env=step_environment(workflow, step))
+        definition = StepDefinition(written=written, condition_false=not runs)
+        steps.append(_fresh(definition, position, project, build_id, now))
     return Draft(
         id=build_id,
         workflow_name=workflow.name,
@@ -241,19 +243,7 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
         origin=Origin.of_retry(build),
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
-            [
-                _fresh(
-                    step.name,
-                    step.position,
-                    step.definition,
-                    step.depends_on,
-                    step.labels,
-                    project,
-                    build_id,
-                    now,
-                )
-                for step in steps
-            ],
+            [_fresh(step.definition, step.position, project, build_id, now) for step in steps],
             now,
         ),
     )
@@ -270,69 +260,30 @@ def hold(wanted: Draft) -> Draft:
     return replace(wanted, held=True, steps=steps)
 
 
-def _step(
-    workflow: Workflow,
-    step: WorkflowStep,
-    position: int,
-    project: Project,
-    build_id: str,
-    now: datetime,
-    *,
-    runs: bool,
-) -> Step:
-    definition = {
-        "conditionFalse": not runs,
-        "image": step.image,
-        "script": step.script,
-        "build": None if step.build is None else step.build.to_json(),
-        "env": step_environment(workflow, step),
-        "cacheDirs": list(step.cache_dirs),
-        "outputPaths": list(step.output_paths),
-        "timeoutSeconds": step.timeout_seconds,
-        "matrix": dict(step.matrix_values),
-        "network": step.network.value,
-        "memoryBytes": step.resources.memory_bytes,
-        "cpus": step.resources.cpus,
-        "secrets": list(step.secrets),
-        "allowFailure": step.allow_failure,
-        "runOn": [ending.value for ending in step.run_on],
-        "retries": {"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
-    }
-    return _fresh(
-        step.name, position, definition, step.depends_on, step.agents, project, build_id, now
-    )
-
-
 def _fresh(
-    name: str,
-    position: int,
-    definition: Mapping[str, Any],
-    depends_on: Sequence[str],
-    labels: Mapping[str, str],
-    project: Project,
-    build_id: str,
-    now: datetime,
+    definition: StepDefinition, position: int, project: Project, build_id: str, now: datetime
 ) -> Step:
-    ready = not depends_on
+    written = definition.written
+    ready = not written.depends_on
     state = StepState.READY if ready else StepState.BLOCKED
-    skipped = definition.get("conditionFalse", False)
+    skipped = definition.condition_false
     return Step(
         id=new_id(),
         build_id=build_id,
         project_id=project.id,
         account_id=project.account_id,
         position=position,
-        name=name,
+        name=written.name,
         state=StepState.SKIPPED if skipped else state,
         reason="condition false" if skipped else None,
         finished_at=now if skipped else None,
-        definition=dict(definition),
-        depends_on=list(depends_on),
-        labels=dict(labels),
+        definition=definition,
+        depends_on=list(written.depends_on),
+        labels=dict(written.agents),
         epoch=0,
         attempt=0,
         lost_count=0,
-        needs=[Capability.IMAGE_BUILDS.value] if definition.get("build") else [],
+        needs=[Capability.IMAGE_BUILDS.value] if written.build else [],
         holder=None,
         lease_seconds=None,
         ready_at=now if ready and not skipped else None,

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Build, Step
 from coordinator.services.core import Core
-from pipelines_schema import ImageBuild
 from pipelines_schema.contract import CompleteRequest, Completion, ImageBuildSpec
 
 FOR_BUILDKIT = (
@@ -22,10 +21,9 @@ def build_spec(
     core: Core, step: Step, build: Build, cache_scope: str, known: Mapping[str, str]
 ) -> ImageBuildSpec | None:
     """None for a step that runs a script. `known` are the words replaced in it."""
-    written = step.definition.get("build")
-    if not written:
+    if step.written.build is None:
         return None
-    image = ImageBuild.from_json(written).with_values(known)
+    image = step.written.build.with_values(known)
     held_back = image.push and build.of_fork
     return ImageBuildSpec(
         context=image.context,
@@ -43,7 +41,7 @@ def build_spec(
 
 def built_images(step: Step, request: CompleteRequest) -> Sequence[Mapping[str, str]] | None:
     """What is stored of a completion's images. Raises Invalid for images that no step built."""
-    if not step.definition.get("build"):
+    if step.written.build is None:
         if request.images:
             raise Invalid(f"step {step.name!r} builds no image: leave `images` out")
         return None

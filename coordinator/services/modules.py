@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coordinator.domain.errors import Invalid, NotFound
-from coordinator.domain.model import Artifact, Build
+from coordinator.domain.model import Artifact, Build, ModuleRef
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import audit
 from coordinator.services.builds import save_draft
@@ -73,12 +73,12 @@ class Modules:
         origin = replace(
             await self._origin(declared),
             params=checked_params(workflow.triggers.params, parameters),
-            module={
-                "name": declared.module.name,
-                "path": declared.module.path,
-                "target": target_name,
-                **({"step": target.step} if target.step is not None else {}),
-            },
+            module=ModuleRef(
+                name=declared.module.name,
+                path=declared.module.path,
+                target=target_name,
+                step=target.step,
+            ),
             clean=clean,
         )
         return await self._queue(principal, declared, workflow, origin)
@@ -164,7 +164,7 @@ class Modules:
                 project_id=build.project_id,
                 build=build.id,
                 number=build.number,
-                module=dict(build.module or {}),
+                module=build.module.to_json() if build.module else {},
                 clean=build.clean,
             )
             return build
@@ -186,7 +186,7 @@ class Modules:
         if build is None or build.module is None:
             raise NotFound("build not found")
         return ModuleBuild(
-            build=build, module_name=build.module["name"], artifacts=named_apart(artifacts)
+            build=build, module_name=build.module.name, artifacts=named_apart(artifacts)
         )
 
 

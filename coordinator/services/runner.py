@@ -36,7 +36,7 @@ from coordinator.services.secrets import open_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema import substituted
+from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
     ArtifactRef,
     CompleteRequest,
@@ -98,16 +98,16 @@ class Runner:
 
         async def claim(connection: AsyncConnection) -> _Begun:
             step = await self._find(connection, principal, step_id)
-            if step.definition.get("ownCommand"):
+            if step.definition.own_command:
                 raise Conflict(
                     f"step {step.name!r} runs an image by its own command: it needs an agent on "
                     "BuildKit"
                 )
             if step.state is StepState.RUNNING and step.holder == principal.holder:
                 return _Begun(step=step)
-            if step.definition.get("build"):
+            if step.written.build is not None:
                 raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
-            lease = float(step.definition["timeoutSeconds"]) + CLAIM_GRACE_SECONDS
+            lease = float(step.written.timeout_seconds) + CLAIM_GRACE_SECONDS
             if step.state is StepState.OFFERED and step.holder == principal.holder:
                 return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
             if step.state is not StepState.READY:
@@ -213,13 +213,13 @@ class Runner:
         project = await stored_projects.find_project(connection, step.project_id)
         if build is None or project is None:
             raise LookupError(f"step {step.id} has no build or project")
-        definition, base = step.definition, self.core.public_url
+        written, base = step.written, self.core.public_url
         known = _build_words(build)
         image = await self._image(connection, step, known)
         # Outsiders' code gets none, whoever approved it.
-        names = [] if build.of_fork else definition.get("secrets", [])
+        names = [] if build.of_fork else list(written.secrets)
         source = None
-        own_command = bool(definition.get("ownCommand"))
+        own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
             source = SourceSpec(url=url, commit=build.commit_hash)
@@ -232,25 +232,25 @@ class Runner:
             build_number=build.number,
             project_id=project.id,
             image=image,
-            script=substituted(definition["script"], known),
+            script=substituted(written.script, known),
             own_command=own_command,
             build=build_spec(
                 self.core, step, build, await caches.namespace(connection, build, step), known
             ),
             registries=await self._registries(connection, build, project, image),
             env={
-                **{name: substituted(text, known) for name, text in definition["env"].items()},
+                **{name: substituted(text, known) for name, text in written.env.items()},
                 **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
-            network="none" if definition.get("network") == "none" else None,
-            memory_bytes=definition.get("memoryBytes"),
-            cpus=definition.get("cpus"),
+            network="none" if written.network is Network.NONE else None,
+            memory_bytes=written.resources.memory_bytes,
+            cpus=written.resources.cpus,
             secret_names=names,
             secrets=dict(await open_secrets(self.core, connection, project.id, names)),
             cache_dirs=await caches.cache_dirs(connection, build, step),
             clean=build.clean,
-            output_paths=definition["outputPaths"],
-            timeout_seconds=definition["timeoutSeconds"],
+            output_paths=list(written.output_paths),
+            timeout_seconds=written.timeout_seconds,
             lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
             source=source,
             dependencies=await self._dependencies(connection, step),
@@ -274,10 +274,9 @@ class Runner:
 
         The account's own slug first; nothing that others registered stands for a reference.
         """
-        wanted: str | None = step.definition["image"]
-        if wanted is None:
+        if step.written.image is None:
             return None
-        wanted = substituted(wanted, known)
+        wanted = substituted(step.written.image, known)
         image = await stored_projects.find_image(connection, step.account_id, wanted)
         if image is None and not any(sign in wanted for sign in ":/@"):
             image = await stored_projects.find_shared_image(connection, wanted)
@@ -515,7 +514,7 @@ def artifact_url(base: str, step_id: str, name: str) -> str:
 
 def _ref(build: Build) -> str | None:
     if build.pull_request is not None:
-        return f"refs/pull/{build.pull_request['number']}/head"
+        return f"refs/pull/{build.pull_request.number}/head"
     if build.tag:
         return f"refs/tags/{build.tag}"
     return f"refs/heads/{build.branch}" if build.branch else None
@@ -546,14 +545,14 @@ def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, s
     if build.clean:
         values["PUSHROD_CLEAN_BUILD"] = "true"
     if build.module is not None:
-        values["PUSHROD_MODULE"] = build.module["name"]
-        values["PUSHROD_MODULE_PATH"] = build.module["path"]
-        values["PUSHROD_BUILD_TARGET"] = build.module["target"]
+        values["PUSHROD_MODULE"] = build.module.name
+        values["PUSHROD_MODULE_PATH"] = build.module.path
+        values["PUSHROD_BUILD_TARGET"] = build.module.target
     if build.pull_request is not None:
-        values["PUSHROD_PULL_REQUEST"] = str(build.pull_request["number"])
-        values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request["base"]
+        values["PUSHROD_PULL_REQUEST"] = str(build.pull_request.number)
+        values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request.base
     for name, value in (build.params or {}).items():
         values[f"PUSHROD_PARAM_{name.upper()}"] = value
-    for name, value in step.definition.get("matrix", {}).items():
+    for name, value in step.written.matrix_values.items():
         values[f"PUSHROD_MATRIX_{name.upper()}"] = value
     return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

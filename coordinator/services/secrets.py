@@ -96,7 +96,7 @@ async def missing_secrets(
     """Name of a secret that the project lacks → the first step that names it."""
     wanted: dict[str, str] = {}
     for step in steps:
-        for name in step.definition.get("secrets", ()):
+        for name in step.written.secrets:
             wanted.setdefault(name, step.name)
     if not wanted:
         return {}

@@ -16,12 +16,11 @@ from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope, window_of
 from coordinator.domain.model import Build
 from coordinator.storage.build_counts import count_builds
+from coordinator.storage.builds import build_of
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pages import Pages, Stretch
-from coordinator.storage.rows import columns, reader
+from coordinator.storage.rows import columns
 from coordinator.storage.tables import builds
-
-_build = reader(Build, state=BuildState)
 
 
 async def list_builds(
@@ -37,7 +36,7 @@ async def list_builds(
     total = await count_builds(connection, scope, states=listing.states, branch=listing.branch)
     window = window_of(total=total, limit=listing.limit, offset=listing.offset)
     shown = sa.select(*columns(Build, builds))
-    return await pages.read(connection, shown, window, _build), total
+    return await pages.read(connection, shown, window, build_of), total
 
 
 def _order(scope: Scope, listing: BuildListing) -> str | None:

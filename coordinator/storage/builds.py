@@ -10,18 +10,43 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
-from coordinator.domain.model import Artifact, Attempt, AttemptState, Build, Step
+from coordinator.domain.model import (
+    Artifact,
+    Attempt,
+    AttemptState,
+    Build,
+    ModuleRef,
+    PullRequestRef,
+    Step,
+)
 from coordinator.domain.scheduling import ReadyStep
+from coordinator.domain.step_definition import definition_from_json
 from coordinator.storage.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import artifacts, attempts, builds, deployments, image_builds, steps
 
-_build = reader(Build, state=BuildState)
+build_of = reader(
+    Build,
+    state=BuildState,
+    pull_request=lambda value: value and PullRequestRef.from_json(value),
+    module=lambda value: value and ModuleRef.from_json(value),
+)
 _read_counted = reader(Counted)
-_step = reader(Step, state=StepState)
 _attempt = reader(Attempt, state=AttemptState)
 _artifact = reader(Artifact)
+_step = reader(
+    Step,
+    state=StepState,
+    of_row={
+        "definition": lambda row: definition_from_json(
+            row["definition"],
+            name=row["name"],
+            depends_on=tuple(row["depends_on"]),
+            labels=row["labels"],
+        )
+    },
+)
 
 
 def _values(kind: type[Any], table: sa.Table, thing: Any) -> dict[str, Any]:
@@ -32,7 +57,11 @@ async def insert_build(
     connection: AsyncConnection, build: Build, build_steps: Sequence[Step]
 ) -> None:
     values = _values(Build, builds, build)
-    values["problems"] = [dict(problem) for problem in build.problems]
+    values |= {
+        "problems": [dict(problem) for problem in build.problems],
+        "pull_request": build.pull_request and build.pull_request.to_json(),
+        "module": build.module and build.module.to_json(),
+    }
     await connection.execute(builds.insert().values(**values))
     counted = Counted(
         account_id=build.account_id,
@@ -42,15 +71,17 @@ async def insert_build(
     )
     await count(connection, (counted, 1))
     if build_steps:
-        await connection.execute(
-            steps.insert(), [_values(Step, steps, step) for step in build_steps]
-        )
+        rows = [
+            {**_values(Step, steps, step), "definition": step.definition.to_json()}
+            for step in build_steps
+        ]
+        await connection.execute(steps.insert(), rows)
 
 
 async def find_build(connection: AsyncConnection, build_id: str) -> Build | None:
     query = sa.select(*columns(Build, builds)).where(builds.c.id == build_id)
     row = (await connection.execute(query)).first()
-    return _build(row) if row else None
+    return build_of(row) if row else None
 
 
 async def update_build(

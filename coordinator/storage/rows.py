@@ -11,8 +11,14 @@ import sqlalchemy as sa
 T = TypeVar("T")
 
 
-def reader(of: type[T], /, **convert: Callable[[Any], Any]) -> Callable[[Any], T]:
-    """A function from row to value; `convert` names the fields that need a type of their own."""
+def reader(
+    of: type[T],
+    /,
+    of_row: Mapping[str, Callable[[Mapping[Any, Any]], Any]] | None = None,
+    **convert: Callable[[Any], Any],
+) -> Callable[[Any], T]:
+    """A function from row to value; `convert` names the fields that need a type of their own,
+    `of_row` those that are made of several columns."""
     names = [field.name for field in fields(of)]  # type: ignore[arg-type]
 
     def read(row: sa.Row[Any]) -> T:
@@ -20,6 +26,8 @@ def reader(of: type[T], /, **convert: Callable[[Any], Any]) -> Callable[[Any], T
         values = {name: mapping[name] for name in names}
         for name, function in convert.items():
             values[name] = function(values[name])
+        for name, make in (of_row or {}).items():
+            values[name] = make(mapping)
         return of(**values)
 
     return read

@@ -199,6 +199,15 @@ class Step:
     matrix_values: Mapping[str, str] = field(default_factory=dict)
     """Of one combination, in a step that `expanded_steps` made."""
 
+    def to_json(self) -> dict[str, Any]:
+        """For storage; `from_json` reads it back."""
+        return _step_to_json(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Step:
+        """What `to_json` wrote, in this release or an earlier one."""
+        return _step_from_json(value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
@@ -218,7 +227,7 @@ class Workflow:
             file=self.file,
             triggers=_triggers_to_json(self.triggers),
             env=dict(self.env),
-            steps=[_step_to_json(step) for step in self.steps],
+            steps=[step.to_json() for step in self.steps],
         )
 
     @classmethod
@@ -232,7 +241,7 @@ class Workflow:
             file=value.get("file"),
             triggers=_triggers_from_json(value["triggers"]),
             env=dict(value["env"]),
-            steps=tuple(_step_from_json(step) for step in value["steps"]),
+            steps=tuple(Step.from_json(step) for step in value["steps"]),
         )
 
 
@@ -276,6 +285,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
             "column": step.when.column,
         },
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
+        matrixValues=dict(step.matrix_values) or None,
     )
 
 
@@ -316,6 +326,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         secrets=tuple(value.get("secrets", ())),
         when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
+        matrix_values=dict(value.get("matrixValues", {})),
     )
 
 

@@ -14,11 +14,15 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from coordinator.domain.deliveries import ForgeEvent
+from coordinator.domain.step_definition import StepDefinition
 from coordinator.storage import tables
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.migrate import migrate
+from pipelines_schema import Step as WorkflowStep
 from tests.integration.list_fixture import wrong_counts
+
+STEP = StepDefinition(written=WorkflowStep(name="step", image="debian", script="make test"))
 
 BUILDS = 200_000
 STEPS_EACH = 2
@@ -174,7 +178,7 @@ class Made:
             "position": position,
             "name": f"step-{position}",
             "state": "blocked" if waits else "succeeded",
-            "definition": {"image": "debian", "script": "make test", "env": {}, "runOn": []},
+            "definition": STEP.to_json(),
             "depends_on": [f"step-{position - 1}"] if position else [],
             "labels": {},
             "started_at": build["started_at"],

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Step, WorkflowRecord, WorkflowSource
+from coordinator.domain.step_definition import StepDefinition
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
+from pipelines_schema import Step as WorkflowStep
 from tests.integration.list_fixture import (
     BEGAN,
     account_of,
@@ -49,7 +51,7 @@ def step_of_build(build_id: str, name: str, state: StepState, number: int) -> St
         position=0,
         name=name,
         state=state,
-        definition={},
+        definition=StepDefinition(written=WorkflowStep(name=name, image="debian", script="make")),
         depends_on=(),
         labels={},
         epoch=1,

@@ -160,7 +160,7 @@ async def get_build_status(request: web.Request, principal: Principal) -> Module
 
 
 def _module_name(build: Build) -> str:
-    return (build.module or {})["name"]
+    return build.module.name if build.module else ""
 
 
 def _artifact(name: str, artifact: Artifact) -> BuildArtifact:

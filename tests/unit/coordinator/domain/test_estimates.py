@@ -11,6 +11,9 @@ import pytest
 from coordinator.domain.estimates import History, estimated_end, progress_of
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
+from coordinator.domain.step_definition import StepDefinition
+from pipelines_schema import DEFAULT_RUN_ON, Ending
+from pipelines_schema import Step as WorkflowStep
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -20,7 +23,7 @@ def step(
     *depends_on: str,
     state: StepState = StepState.BLOCKED,
     running_for: int | None = None,
-    run_on: tuple[str, ...] = ("success",),
+    run_on: tuple[Ending, ...] = DEFAULT_RUN_ON,
 ) -> Step:
     return Step(
         id=f"id of {name}",
@@ -30,7 +33,9 @@ def step(
         position=0,
         name=name,
         state=StepState.RUNNING if running_for is not None else state,
-        definition={"runOn": list(run_on)},
+        definition=StepDefinition(
+            written=WorkflowStep(name=name, image="debian", script="make", run_on=run_on)
+        ),
         depends_on=depends_on,
         labels={},
         epoch=0,
@@ -101,7 +106,7 @@ def test_nothing_left_has_no_estimate() -> None:
 
 
 def test_steps_that_wait_for_a_failure_are_left_out_until_there_is_one() -> None:
-    mourner = step("mourn", "a", run_on=("failure",))
+    mourner = step("mourn", "a", run_on=(Ending.FAILURE,))
     after = step("after mourning", "mourn")
     running = [step("a", running_for=0), mourner, after]
     assert left(running, took(a=10)) == 10

@@ -1,0 +1,78 @@
+"""What a step is to do, from when its build is made: it never changes afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines_schema import Step as WorkflowStep
+
+VERSION = 2
+"""Of the stored JSON. Version 1 had no number and was flat: the workflow's keys beside ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDefinition:
+    """The workflow's own words, and what no workflow can say."""
+
+    written: WorkflowStep
+    """Expanded: one combination of its matrix; `env` has the workflow's variables, too."""
+    condition_false: bool = False
+    """It was left out by its `when`."""
+    program: bool = False
+    """A deployment's: it runs until it is stopped."""
+    own_command: bool = False
+    """It runs its image by the image's own command, not a script."""
+    max_lost: int | None = None
+    """After so many lost attempts the step fails; None is the usual number."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For storage; `definition_from_json` reads it back."""
+        stored: dict[str, Any] = {"version": VERSION, "written": self.written.to_json()}
+        if self.condition_false:
+            stored["conditionFalse"] = True
+        if self.program:
+            stored["program"] = True
+        if self.own_command:
+            stored["ownCommand"] = True
+        if self.max_lost is not None:
+            stored["maxLost"] = self.max_lost
+        return stored
+
+
+def definition_from_json(
+    value: Mapping[str, Any],
+    *,
+    name: str,
+    depends_on: tuple[str, ...],
+    labels: Mapping[str, str],
+) -> StepDefinition:
+    """What `to_json` wrote, or an earlier release. The rest stands in columns of its own, where
+    queries need it: version 1 has it there alone.
+
+    Raises ValueError for what a later release wrote.
+    """
+    version = value.get("version", 1)
+    if version not in (1, VERSION):
+        raise ValueError(f"a stored step of version {version!r}; this release reads {VERSION}")
+    written = value["written"] if version == VERSION else _flat(value)
+    losses = value if version == VERSION else value["retries"]
+    return StepDefinition(
+        written=WorkflowStep.from_json(
+            {**written, "name": name, "dependsOn": depends_on, "agents": labels}
+        ),
+        condition_false=value.get("conditionFalse", False),
+        program=value.get("program", False),
+        own_command=value.get("ownCommand", False),
+        max_lost=losses.get("maxLost"),
+    )
+
+
+def _flat(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 1's keys are the workflow's, but for the matrix, which was one combination's, and
+    for an absent `build`, which was written."""
+    written = {name: one for name, one in value.items() if name not in ("matrix", "build")}
+    if value.get("build"):
+        written["build"] = value["build"]
+    return {**written, "matrixValues": value.get("matrix", {})}
