@@ -4,11 +4,8 @@ from pipelines_schema.conditions import Circumstances, Condition, ConditionFault
 from pipelines_schema.dag import (
     CycleFound,
     find_cycles,
-    initial_ready,
     topological_order,
-    transitive_dependants,
     transitive_dependencies,
-    unblocked_by,
 )
 from pipelines_schema.expressions import VARIABLES, substituted
 from pipelines_schema.matrix import Matrix, expanded_steps
@@ -85,7 +82,6 @@ __all__ = [
     "expanded_steps",
     "find_cycles",
     "holds",
-    "initial_ready",
     "normalised_cache_dir",
     "normalised_output_path",
     "param_problems",
@@ -96,12 +92,10 @@ __all__ = [
     "steps_for",
     "substituted",
     "topological_order",
-    "transitive_dependants",
     "transitive_dependencies",
     "triggered_by_pull_request",
     "triggered_by_push",
     "triggered_by_tag",
-    "unblocked_by",
     "undeclared_param_problems",
     "workflow_from_json",
 ]

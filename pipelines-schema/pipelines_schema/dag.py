@@ -1,4 +1,4 @@
-"""The graph of a build's steps: order, cycles, and what becomes ready when.
+"""The graph of a build's steps: order, cycles, and what hangs on what.
 
 Works on anything with a `name` and a `depends_on`, so on a workflow's steps and a build's alike.
 Every function takes time linear in steps and dependencies (the order: times log steps).
@@ -72,32 +72,17 @@ def find_cycles(steps: Sequence[Dependent]) -> tuple[tuple[str, ...], ...]:
     return tuple(_cycle_through(name, edges) for name in sorted(knots, key=position.__getitem__))
 
 
-def initial_ready(steps: Sequence[Dependent]) -> tuple[str, ...]:
-    """The steps that wait for nothing."""
-    return tuple(step.name for step in steps if not step.depends_on)
-
-
-def unblocked_by(
-    steps: Sequence[Dependent], finished: str, succeeded: Collection[str]
-) -> tuple[str, ...]:
-    """The steps that the success of `finished` makes ready; `succeeded` are all that succeeded."""
-    done = {*succeeded, finished}
-    return tuple(
-        step.name
-        for step in steps
-        if finished in step.depends_on and done.issuperset(step.depends_on)
-    )
-
-
-def transitive_dependants(steps: Sequence[Dependent], name: str) -> tuple[str, ...]:
-    """All that can't run without `name`, itself left out, in the order of the steps."""
-    return _reachable(steps, name, _dependants(steps))
-
-
 def transitive_dependencies(steps: Sequence[Dependent], name: str) -> tuple[str, ...]:
     """All that must run before `name`, itself left out, in the order of the steps."""
     names = {step.name for step in steps}
-    return _reachable(steps, name, {step.name: _known(step, names) for step in steps})
+    edges = {step.name: _known(step, names) for step in steps}
+    found: set[str] = set()
+    open_names = [name]
+    while open_names:
+        new = set(edges[open_names.pop()]) - found
+        found |= new
+        open_names.extend(new)
+    return tuple(step.name for step in steps if step.name in found and step.name != name)
 
 
 def _known(step: Dependent, names: Collection[str]) -> tuple[str, ...]:
@@ -110,19 +95,6 @@ def _dependants(steps: Sequence[Dependent]) -> dict[str, list[str]]:
         for dependency in _known(step, dependants):
             dependants[dependency].append(step.name)
     return dependants
-
-
-def _reachable(
-    steps: Sequence[Dependent], start: str, edges: Mapping[str, Iterable[str]]
-) -> tuple[str, ...]:
-    found: set[str] = set()
-    open_names = [start]
-    while open_names:
-        for neighbour in edges[open_names.pop()]:
-            if neighbour not in found:
-                found.add(neighbour)
-                open_names.append(neighbour)
-    return tuple(step.name for step in steps if step.name in found and step.name != start)
 
 
 def _cycle_through(start: str, edges: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
