@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from coordinator.domain.repo_url import same_repository
+from pipelines_schema import asks_to_skip
 
 BRANCH = "refs/heads/"
 TAG = "refs/tags/"
@@ -17,6 +18,7 @@ MAX_REFS = 100
 """Of one delivery: a mirror that pushes thousands of refs would queue as many builds."""
 MAX_REF_BYTES = 400
 MAX_RETRY_SECONDS = 300.0
+SKIPPED = "the commit's message says [skip ci]"
 _SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[./]$")
 
@@ -57,6 +59,8 @@ class ForgeEvent:
     """The repository's URLs as the forge gives them; any may be the project's."""
     refs: Sequence[PushedRef] = ()
     pull_request: PullRequest | None = None
+    message: str | None = None
+    """The commit's, where the forge gives it: it may ask for no build."""
     ignored: str | None = None
     """Why nothing is to be done, whatever the project."""
 
@@ -71,6 +75,7 @@ class ForgeEvent:
             repositories=tuple(value["repositories"]),
             refs=tuple(PushedRef(**ref) for ref in value["refs"]),
             pull_request=PullRequest(**pull) if pull else None,
+            message=value.get("message"),
             ignored=value["ignored"],
         )
 
@@ -127,6 +132,8 @@ def reason_to_ignore(event: ForgeEvent, repo_url: str | None) -> str | None:
     """Why an event is not for a project with that URL, or None."""
     if event.ignored is not None:
         return event.ignored
+    if asks_to_skip(event.message or ""):
+        return SKIPPED
     if repo_url is None:
         return "the project has no repoUrl to fetch from: push to its pushUrl instead"
     if event.repositories and not any(same_repository(u, repo_url) for u in event.repositories):

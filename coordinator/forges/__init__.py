@@ -1,13 +1,13 @@
-"""Forges: is a webhook theirs, and what does it say? Pure: one module per forge.
-
-Each has `verify(secret, headers, body)` and `parse(headers, body)`.
-"""
+"""Forges: is a webhook theirs, and what does it say? Pure: one module per forge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 
-from coordinator.forges import generic, github
+from coordinator.forges.forge import Forge
+from coordinator.forges.generic import Generic
+from coordinator.forges.github import GitHub
 
-FORGES: Mapping[str, ModuleType] = {"github": github, "generic": generic}
+_ALL: Sequence[Forge] = (GitHub(), Generic())
+FORGES: Mapping[str, Forge] = {forge.name: forge for forge in _ALL}
+"""By the name that stands in the webhook's path."""

@@ -16,6 +16,7 @@ from coordinator.domain.deliveries import (
 )
 from coordinator.forges.payload import (
     ParsedDelivery,
+    commit_message,
     event_name,
     inner,
     read_body,
@@ -23,23 +24,23 @@ from coordinator.forges.payload import (
     text,
     verify_hmac,
 )
-from pipelines_schema import asks_to_skip
 
 SIGNATURES = ("X-Pushrod-Signature-256", "X-Hub-Signature-256")
 """The second is what many a script that signs for GitHub already sends."""
 DELIVERY = "X-Pushrod-Delivery"
 
 
-def verify(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    given = next((headers[name] for name in SIGNATURES if name in headers), None)
-    return verify_hmac(secret, given, body)
+class Generic:
+    name = "generic"
 
+    def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+        given = next((headers[name] for name in SIGNATURES if name in headers), None)
+        return verify_hmac(secret, given, body)
 
-def parse(headers: Mapping[str, str], body: bytes) -> ParsedDelivery:
-    """Raises Unreadable for what is not JSON; any JSON is understood or ignored with a reason."""
-    payload = read_body(headers, body)
-    given = headers.get(DELIVERY) or inner(payload, "deliveryId")
-    return ParsedDelivery(delivery_id=read_delivery_id(given, body), event=_event(payload))
+    def parse(self, headers: Mapping[str, str], body: bytes) -> ParsedDelivery:
+        payload = read_body(headers, body)
+        given = headers.get(DELIVERY) or inner(payload, "deliveryId")
+        return ParsedDelivery(delivery_id=read_delivery_id(given, body), event=_event(payload))
 
 
 def _event(payload: object) -> ForgeEvent:
@@ -56,13 +57,12 @@ def _event(payload: object) -> ForgeEvent:
     else:
         refs = [ref for entry in entries if (ref := _pushed(entry)) is not None]
         ignored = None if refs else "the event names no branch or tag that has moved"
-    if asks_to_skip(text(payload, "message") or ""):
-        ignored = "the commit's message says [skip ci]"
     repository = text(payload, "repository") or text(payload, "repository", "url")
     return ForgeEvent(
         kind=kind,
         repositories=(repository[:2000],) if repository else (),
-        refs=() if ignored else refs,
+        refs=refs,
+        message=commit_message(payload, "message"),
         ignored=ignored,
     )
 

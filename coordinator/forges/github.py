@@ -14,6 +14,7 @@ from coordinator.domain.deliveries import (
 )
 from coordinator.forges.payload import (
     ParsedDelivery,
+    commit_message,
     event_name,
     inner,
     read_body,
@@ -21,7 +22,6 @@ from coordinator.forges.payload import (
     text,
     verify_hmac,
 )
-from pipelines_schema import asks_to_skip
 
 SIGNATURE = "X-Hub-Signature-256"
 PULL_REQUEST_ACTIONS = ("opened", "synchronize", "reopened")
@@ -29,18 +29,19 @@ MAX_PULL_REQUEST_NUMBER = 10**9
 _URLS = ("clone_url", "ssh_url", "git_url", "html_url")
 
 
-def verify(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-    return verify_hmac(secret, headers.get(SIGNATURE), body)
+class GitHub:
+    name = "github"
 
+    def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+        return verify_hmac(secret, headers.get(SIGNATURE), body)
 
-def parse(headers: Mapping[str, str], body: bytes) -> ParsedDelivery:
-    """Raises Unreadable for what is not JSON; any JSON is understood or ignored with a reason."""
-    payload = read_body(headers, body)
-    kind = event_name(headers.get("X-GitHub-Event"), "unnamed")
-    return ParsedDelivery(
-        delivery_id=read_delivery_id(headers.get("X-GitHub-Delivery"), body),
-        event=_event(kind, payload),
-    )
+    def parse(self, headers: Mapping[str, str], body: bytes) -> ParsedDelivery:
+        payload = read_body(headers, body)
+        kind = event_name(headers.get("X-GitHub-Event"), "unnamed")
+        return ParsedDelivery(
+            delivery_id=read_delivery_id(headers.get("X-GitHub-Delivery"), body),
+            event=_event(kind, payload),
+        )
 
 
 def _event(kind: str, payload: object) -> ForgeEvent:
@@ -62,13 +63,12 @@ def _push(payload: object) -> ForgeEvent:
         ignored = "the event names no branch or tag"
     elif after is None and inner(payload, "deleted") is not True and not _is_zero(payload):
         ignored = "the event names no commit"
-    elif asks_to_skip(text(payload, "head_commit", "message") or ""):
-        ignored = "the commit's message says [skip ci]"
     pushed = PushedRef(ref=ref or "", before=sha_of(inner(payload, "before")), after=after)
     return ForgeEvent(
         kind="push",
         repositories=_repository_urls(inner(payload, "repository")),
         refs=() if ignored else (pushed,),
+        message=commit_message(payload, "head_commit", "message"),
         ignored=ignored,
     )
 

@@ -15,6 +15,7 @@ from coordinator.domain.deliveries import ForgeEvent
 
 MAX_DELIVERY_ID_CHARACTERS = 200
 _DELIVERY_ID = re.compile(rf"[!-~]{{1,{MAX_DELIVERY_ID_CHARACTERS}}}", re.ASCII)
+MAX_MESSAGE_CHARACTERS = 10_000
 _PREFIX = "sha256="
 
 
@@ -76,6 +77,12 @@ def text(value: object, *path: str) -> str | None:
     if not isinstance(found, str):
         return None
     return found.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def commit_message(value: object, *path: str) -> str | None:
+    """The beginning of the message at `path`: what is read later from the commit is the whole."""
+    found = text(value, *path)
+    return None if found is None else found[:MAX_MESSAGE_CHARACTERS]
 
 
 def event_name(given: str | None, default: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from coordinator.domain.deliveries import PullRequest
+from coordinator.domain.deliveries import SKIPPED, PullRequest
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project
 from coordinator.domain.permissions import Principal
@@ -237,7 +237,7 @@ class Ingest:
         if revision is None:
             return f"{branch}: {sha[:10]} is not a commit, so nothing is built"
         if asks_to_skip(revision.commit.message):
-            return f"{branch}: the commit's message says [skip ci], so nothing is built"
+            return f"{branch}: {SKIPPED}, so nothing is built"
         if not revision.files:
             return f"{branch}: no workflow at {sha[:10]}; add .pushrod.yml or .pushrod/ci.yml"
         changed = None
@@ -262,7 +262,7 @@ class Ingest:
         if revision is None:
             return f"{tag}: {sha[:10]} is not a commit, so nothing is built"
         if asks_to_skip(revision.commit.message):
-            return f"{tag}: the commit's message says [skip ci], so nothing is built"
+            return f"{tag}: {SKIPPED}, so nothing is built"
         files = [
             file
             for file in revision.files
@@ -410,7 +410,7 @@ def _wanted_of_pull(
     if revision is None:
         return (), [f"{pull.head_sha[:10]} is not a commit, so nothing is built"]
     if asks_to_skip(revision.commit.message):
-        return (), ["the commit's message says [skip ci]"]
+        return (), [SKIPPED]
     files = [
         file
         for file in revision.files

@@ -17,10 +17,11 @@ from coordinator.domain.deliveries import (
     is_ref,
     reason_to_ignore,
 )
-from coordinator.forges import generic, github
+from coordinator.forges import FORGES
 from coordinator.forges.payload import Unreadable, read_body
 from tests.integration.forge_fixture import signature
 
+github, generic = FORGES["github"], FORGES["generic"]
 RECORDED = Path(__file__).parents[3] / "webhooks"
 BEFORE = "5f1c0f1d8e7b3a29c4d6e8f0a1b2c3d4e5f60718"
 AFTER = "9b8a7c6d5e4f30211203f4e5d6c7b8a990817263"

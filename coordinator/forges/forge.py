@@ -1,0 +1,24 @@
+"""What the coordinator asks of a forge. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from coordinator.forges.payload import ParsedDelivery
+
+
+class Forge(Protocol):
+    """One kind of forge, whose webhooks come to `/api/webhooks/<name>/<project>`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether whoever sent the raw body knows the project's secret; in constant time."""
+
+    def parse(self, headers: Mapping[str, str], body: bytes) -> ParsedDelivery:
+        """What a body says, as far as we know it: any JSON is understood, or ignored with a reason.
+
+        Raises Unreadable for what is not JSON.
+        """
