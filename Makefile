@@ -2,7 +2,7 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 
-.PHONY: setup demo demo-stop test check bench
+.PHONY: setup demo demo-stop test torture check bench
 
 setup:
 	@PYTHON='$(PYTHON)' .ci/setup
@@ -27,6 +27,10 @@ test:
 	.venv/bin/python -m agent.engines.private base-image
 	.venv/bin/python -m agent.engines.private test-image
 	.venv/bin/pytest $(PYTEST_ARGS)
+
+# What `make test` does of these in seconds, for as long as it takes to trust it.
+torture: setup
+	PUSHROD_TORTURE=long .venv/bin/pytest -p no:randomly --timeout 3600 tests/torture $(PYTEST_ARGS)
 
 bench: setup
 	.venv/bin/pushrod engine up

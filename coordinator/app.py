@@ -30,6 +30,7 @@ from coordinator.api import (
     users,
     webhooks,
 )
+from coordinator.api.carried import CARRIED, CarriedThrough
 from coordinator.api.connections import Connection
 from coordinator.api.context import (
     ACCOUNTS,
@@ -175,8 +176,9 @@ async def run_coordinator(
 async def _serve(
     services: Services, listening: socket.socket, ready: Callable[[], None], stop: asyncio.Event
 ) -> None:
+    app = make_app(services)
     app_runner = web.AppRunner(
-        make_app(services),
+        app,
         handler_cancellation=True,
         access_log=None,
         shutdown_timeout=2.0,
@@ -199,6 +201,7 @@ async def _serve(
         for task in background:
             task.cancel()
     async with asyncio.timeout(STOP_SECONDS):
+        await app[CARRIED].drain()
         await services.source_parts.close()
         await services.git.close()
         await services.runner.drain()
@@ -325,6 +328,7 @@ def make_app(services: Services) -> web.Application:
     )
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
+    app[CARRIED] = CarriedThrough()
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds

@@ -57,6 +57,7 @@ async def register(
     tag="Agents",
     summary="Ask for work, held until there is some",
     right=Right.RUN,
+    held=True,
 )
 async def poll(request: web.Request, principal: Principal, body: PollRequest) -> PollResponse:
     return await request.app[DISPATCH].poll(await agent_of(request, principal), body)

@@ -6,12 +6,13 @@ Whoever may fetch may download, whoever may push may upload; a step's token read
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from coordinator.api.carried import carried
 from coordinator.api.context import CORE, LFS
 from coordinator.api.git import GIT_BASE, RECEIVE, UPLOAD, open_project
 from coordinator.api.middleware import STATUS, read_model
@@ -23,7 +24,7 @@ from pipelines_schema.contract import LFS_OBJECTS_AT_ONCE, LfsObject
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 OID = re.compile(r"[0-9a-f]{64}")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class BatchRequest(BaseModel):
@@ -38,7 +39,7 @@ class BatchRequest(BaseModel):
 def add_routes(app: web.Application) -> None:
     base = f"{GIT_BASE}/info/lfs"
     app.router.add_post(f"{base}/objects/batch", _explained(batch))
-    app.router.add_put(f"{base}/objects/{{oid}}", _explained(upload))
+    app.router.add_put(f"{base}/objects/{{oid}}", _explained(carried(upload)))
     app.router.add_get(f"{base}/objects/{{oid}}", _explained(download))
     app.router.add_get(f"{base}/locks", _explained(locks))
     app.router.add_post(f"{base}/locks", _explained(locks))

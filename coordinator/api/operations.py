@@ -14,13 +14,14 @@ says what it `returns` or `produces`. coordinator.api.openapi reads the same dec
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
+from coordinator.api.carried import CARRIED
 from coordinator.api.middleware import principal_of, read_model, read_query
 from coordinator.domain.permissions import Right
 
@@ -72,7 +73,9 @@ class Operation:
     """False where the handler reads it by itself."""
     secured: bool
     allow_head: bool
-    call: Callable[..., Awaitable[object]]
+    ends_with_client: bool
+    """It is cancelled when its client goes; any other change is carried to its end."""
+    call: Callable[..., Coroutine[Any, Any, object]]
     adapter: TypeAdapter[Any] | None = field(repr=False)
 
     @property
@@ -89,7 +92,7 @@ class Operation:
             arguments["query"] = read_query(request, self.query)
         if self.body is not None and self.reads_body:
             arguments["body"] = await read_model(request, self.body)
-        answer = await self.call(request, **arguments)
+        answer = await self._call(request, arguments)
         if isinstance(answer, web.StreamResponse):
             return answer
         if self.adapter is None:
@@ -100,6 +103,11 @@ class Operation:
             content_type=JSON,
             charset="utf-8",
         )
+
+    async def _call(self, request: web.Request, arguments: Mapping[str, object]) -> object:
+        if self.ends_with_client:
+            return await self.call(request, **arguments)
+        return await request.app[CARRIED].run(self.call(request, **arguments))
 
 
 def operation(
@@ -122,11 +130,13 @@ def operation(
     headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
     allow_head: bool = True,
-) -> Callable[[Callable[..., Awaitable[object]]], Operation]:
+    held: bool = False,
+) -> Callable[[Callable[..., Coroutine[Any, Any, object]]], Operation]:
     """Declare an operation; `errors` are those besides 400, 401, 403, 413, which follow from
-    the rest of the declaration. `secured=False` is for what anybody may call."""
+    the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
+    waits for something to happen and ends with its client although it is no GET."""
 
-    def declare(call: Callable[..., Awaitable[object]]) -> Operation:
+    def declare(call: Callable[..., Coroutine[Any, Any, object]]) -> Operation:
         hints = get_type_hints(call)
         answer: Any = hints.get("return")
         if isinstance(answer, type) and issubclass(answer, web.StreamResponse):
@@ -154,6 +164,7 @@ def operation(
             returns=answer if written else None,
             secured=secured,
             allow_head=allow_head,
+            ends_with_client=held or method == "GET",
             call=call,
             adapter=TypeAdapter(answer) if written else None,
         )

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
+from coordinator.api.carried import carried
 from coordinator.api.context import ACCOUNTS, CORE
 from coordinator.api.middleware import SESSION_COOKIE, read_body
 from coordinator.domain.errors import Forbidden, Invalid, Unauthenticated
@@ -14,8 +15,8 @@ from coordinator.services.accounts import SESSION_LIFE
 
 
 def add_routes(app: web.Application) -> None:
-    app.router.add_post("/login", log_in)
-    app.router.add_post("/logout", log_out)
+    app.router.add_post("/login", carried(log_in))
+    app.router.add_post("/logout", carried(log_out))
 
 
 async def log_in(request: web.Request) -> web.Response:

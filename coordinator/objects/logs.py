@@ -149,9 +149,7 @@ class ObjectLogStore:
             raise LogClosed(index.size)
         header = log_format.decode_header(key, body[: log_format.HEADER.size])
         if index.hashed_bytes == index.size:
-            text = memoryview(body)[log_format.HEADER.size :][: header.text_bytes]
-            await asyncio.to_thread(index.hasher.update, text)
-            index.hashed_bytes += header.text_bytes
+            await _hash(index, memoryview(body)[log_format.HEADER.size :][: header.text_bytes])
         index.add(header)
 
     async def _reaching(self, attempt_id: str, offset: int | None) -> LogIndex:
@@ -228,8 +226,7 @@ class ObjectLogStore:
         if index.seal is not None:
             return index.seal
         async for text in self._texts(index, index.hashed_bytes):
-            await asyncio.to_thread(index.hasher.update, text)
-            index.hashed_bytes += len(text)
+            await _hash(index, text)
         return LogDigest(size=index.size, sha256=index.hasher.hexdigest())
 
     async def _texts(self, index: LogIndex, start: int) -> AsyncIterator[bytes]:
@@ -295,6 +292,14 @@ class ObjectLogStore:
             # Another coordinator that does the same may be a step ahead.
             with suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, chunks)
+
+
+async def _hash(index: LogIndex, text: bytes | memoryview) -> None:
+    """On a copy: one who is cancelled here leaves hasher and `hashed_bytes` as they were, both,
+    though the thread goes on."""
+    hasher = index.hasher.copy()
+    await asyncio.to_thread(hasher.update, text)
+    index.hasher, index.hashed_bytes = hasher, index.hashed_bytes + len(text)
 
 
 async def _in_order(read: Callable[[Span], Awaitable[_T]], spans: Iterable[Span]) -> list[_T]:

@@ -23,8 +23,9 @@ from coordinator.objects.log_format import (
 )
 from coordinator.objects.logs import LogClosed, ObjectLogStore
 from coordinator.objects.stores import open_store
-from coordinator.ports import LogLine, OffsetMismatch
+from coordinator.ports import LogDigest, LogLine, OffsetMismatch
 from pipelines_schema.log_frames import Frame, Stream
+from tests.interruption import cancelled_at
 
 ATTEMPT = "0b8f4f3c-6a55-4d8e-9c8a-1f2e3d4c5b6a-1"
 
@@ -368,3 +369,59 @@ async def test_a_log_of_many_small_frames_is_read_by_its_middle(logs: ObjectLogS
         assert [part.frame for part in found] == [out(b"%04d\n" % line, line % 1500)]
     spanning = await logs.frames(ATTEMPT, 1000 * 5, 2000 * 5)
     assert [int(part.frame.data) for part in spanning] == list(range(1000, 3000))
+
+
+async def resend(logs: ObjectLogStore, attempt_id: str, start: int, data: bytes) -> None:
+    """As a sender does that was not answered: from where the log says that it ends."""
+    end, offset = start + len(data), start
+    while offset < end:
+        try:
+            offset = await logs.append(attempt_id, offset, [out(data[offset - start :])])
+        except OffsetMismatch as error:
+            offset = error.expected
+
+
+def digest_of(data: bytes) -> LogDigest:
+    return LogDigest(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+async def test_a_log_is_exact_wherever_an_append_was_cut_short(logs: ObjectLogStore) -> None:
+    first, second = b"first " * 1000, b"second " * 1000
+    for moment in range(100):
+        attempt_id = f"attempt-{moment}"
+        await logs.append(attempt_id, 0, [out(first)])
+        work = logs.append(attempt_id, len(first), [out(second)])
+        cut = await cancelled_at(moment, work)
+        await resend(logs, attempt_id, len(first), second)
+        assert await logs.digest(attempt_id) == digest_of(first + second), moment
+        await logs.close(attempt_id)
+        assert await logs.read(attempt_id, 0, 1 << 20) == first + second
+        if not cut:
+            return
+    raise AssertionError("an append waits more often than it should")
+
+
+async def test_a_digest_is_exact_wherever_it_was_cut_short(objects: ObjectStore) -> None:
+    data = b"some text " * 1000
+    await ObjectLogStore(objects).append(ATTEMPT, 0, [out(data)])
+    for moment in range(100):
+        after_a_restart = ObjectLogStore(objects)
+        cut = await cancelled_at(moment, after_a_restart.digest(ATTEMPT))
+        assert await after_a_restart.digest(ATTEMPT) == digest_of(data), moment
+        if not cut:
+            return
+    raise AssertionError("a digest waits more often than it should")
+
+
+async def test_a_log_is_exact_wherever_its_folding_was_cut_short(objects: ObjectStore) -> None:
+    data = b"some text " * 1000
+    for moment in range(200):
+        logs, attempt_id = ObjectLogStore(objects), f"attempt-{moment}"
+        await logs.append(attempt_id, 0, [out(data)])
+        cut = await cancelled_at(moment, logs.close(attempt_id))
+        assert await logs.read(attempt_id, 0, 1 << 20) == data
+        await logs.close(attempt_id)
+        assert await ObjectLogStore(objects).digest(attempt_id) == digest_of(data), moment
+        if not cut:
+            return
+    raise AssertionError("folding waits more often than it should")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from coordinator.api.dialects.build_execution_models import ErrorEnvelope
@@ -27,7 +27,7 @@ def build_operation(
     *,
     errors: Mapping[int, str] | None = None,
     **declared: Any,
-) -> Callable[[Callable[..., Awaitable[object]]], Operation]:
+) -> Callable[[Callable[..., Coroutine[Any, Any, object]]], Operation]:
     """`below` is the path below /api/v1/builds."""
     PERMISSION_OF[method, PATH + below] = permission
     usual = {
