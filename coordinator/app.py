@@ -45,11 +45,11 @@ from coordinator.api.context import (
     DISPATCH,
     GIT,
     HELD_BUILDS,
-    INGEST,
     LFS,
     LOGS,
     MODULES,
     PROJECTS,
+    PUSH_RETRIES,
     REGISTRY_LOGINS,
     RUNNER,
     SECRETS,
@@ -97,6 +97,7 @@ from coordinator.services.logs import Logs
 from coordinator.services.modules import Modules
 from coordinator.services.news import News
 from coordinator.services.projects import Projects
+from coordinator.services.push_retries import PushRetries
 from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
@@ -141,7 +142,7 @@ class Services:
     runner: Runner
     logs: Logs
     artifacts: Artifacts
-    ingest: Ingest
+    push_retries: PushRetries
     credentials: Credentials
     deliveries: Deliveries
     registry_logins: RegistryLogins
@@ -187,7 +188,7 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(services.dispatch.run(), name="dispatch"),
-            tasks.create_task(services.ingest.catch_up(), name="catch up"),
+            tasks.create_task(services.push_retries.run(), name="pushes"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.deletions.run(), name="deletions"),
             tasks.create_task(_timer(services).run(), name="timer"),
@@ -237,7 +238,9 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
     )
     store = open_store(data / "objects")
     keys = load_keys(data / "secret-key")
-    database = await Database.open(data / "pushrod.db")
+    database = await Database.open(
+        data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)
+    )
     try:
         core = Core(
             database=database,
@@ -269,7 +272,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             runner=runner,
             logs=logs,
             artifacts=Artifacts(core),
-            ingest=ingest,
+            push_retries=PushRetries(core, ingest),
             credentials=credentials,
             deliveries=Deliveries(core, ingest, forge_source),
             registry_logins=RegistryLogins(core),
@@ -338,7 +341,7 @@ def make_app(services: Services) -> web.Application:
     app[RUNNER] = services.runner
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
-    app[INGEST] = services.ingest
+    app[PUSH_RETRIES] = services.push_retries
     app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[LFS] = services.lfs

@@ -106,6 +106,12 @@ class Settings(BaseModel):
         le=3600,
         description="A connection is closed that brings no whole request for so long.",
     )
+    database_wait_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        le=600,
+        description="How long a write waits for another process that has locked the database.",
+    )
     allow_http_repositories: bool = Field(
         default=False, description="Fetch projects' repositories by plain http too."
     )

@@ -16,11 +16,11 @@ from coordinator.services.deliveries import Deliveries
 from coordinator.services.deployments import Deployments
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.held_builds import HeldBuilds
-from coordinator.services.ingest import Ingest
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
 from coordinator.services.modules import Modules
 from coordinator.services.projects import Projects
+from coordinator.services.push_retries import PushRetries
 from coordinator.services.registry_logins import RegistryLogins
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
@@ -39,7 +39,6 @@ DISPATCH = web.AppKey("dispatch", Dispatch)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
-INGEST = web.AppKey("ingest", Ingest)
 USERS = web.AppKey("users", Users)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
@@ -47,6 +46,7 @@ HELD_BUILDS = web.AppKey("held_builds", HeldBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
+PUSH_RETRIES = web.AppKey("push_retries", PushRetries)
 CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
 SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from coordinator.api.context import CORE, GIT, INGEST, PROJECTS
+from coordinator.api.context import CORE, GIT, PROJECTS, PUSH_RETRIES
 from coordinator.api.middleware import principal_of
 from coordinator.domain.errors import CoordinatorError, Forbidden, NotFound, Unauthenticated
 from coordinator.domain.model import Project
@@ -40,7 +40,7 @@ async def rpc(request: web.Request) -> web.StreamResponse:
         return _refuse(error)
 
     async def after_receive() -> Sequence[str]:
-        return await request.app[INGEST].refs_moved(project, principal)
+        return await request.app[PUSH_RETRIES].received(project, principal)
 
     return await request.app[GIT].rpc(
         request,

@@ -15,7 +15,6 @@ from datetime import datetime
 import structlog
 
 from coordinator.domain.deliveries import (
-    TAG,
     Delivery,
     DeliveryState,
     ForgeEvent,
@@ -38,6 +37,7 @@ from coordinator.services.news import wait_for
 from coordinator.storage import deliveries as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger()
 
@@ -249,12 +249,8 @@ class Deliveries:
                 await self._build_pull_request(delivery, project, event)
             else:
                 await self._build_push(delivery, project, event)
-        except RemoteFailed as error:
-            await self._not_fetched(delivery, project, event, error)
         except Exception as error:  # a task root: this delivery is tried again, the others go on
-            log.exception("processing a delivery failed", delivery=delivery.id)
-            broken = RemoteFailed(f"internal error ({type(error).__name__})", permanent=False)
-            await self._not_fetched(delivery, project, event, broken)
+            await self._failed(delivery, project, event, error)
         finally:
             self.core.news.publish(_topic(delivery.id))
 
@@ -360,14 +356,24 @@ class Deliveries:
             finished_at=self.core.now(),
         )
 
-    async def _not_fetched(
-        self, delivery: Delivery, project: Project, event: ForgeEvent, error: RemoteFailed
+    async def _failed(
+        self, delivery: Delivery, project: Project, event: ForgeEvent, error: Exception
     ) -> None:
-        """Another try later, or builds that say why there is none."""
+        """Another try later, for as long as only the machine is to blame; else at last builds
+        that say why there are none."""
         attempts, settings = delivery.attempts + 1, self.core.settings
-        reason = f"the repository could not be fetched: {error}"
-        log.warning("not fetched", delivery=delivery.id, reason=str(error), attempts=attempts)
-        if not error.permanent and attempts < settings.fetch_attempts:
+        trouble = trouble_of(error)
+        if trouble is not None:
+            reason, permanent = trouble.value, False
+        elif isinstance(error, RemoteFailed):
+            reason = f"the repository could not be fetched: {error}"
+            permanent = error.permanent or attempts >= settings.fetch_attempts
+        else:
+            log.exception("processing a delivery failed", delivery=delivery.id)
+            reason = f"internal error ({type(error).__name__})"
+            permanent = attempts >= settings.fetch_attempts
+        log.warning("not built", delivery=delivery.id, reason=reason, attempts=attempts)
+        if not permanent:
             delay = retry_delay(attempts, settings.fetch_retry_seconds)
             await self.core.database.write(
                 lambda connection: stored.update_delivery(
@@ -402,13 +408,7 @@ def _origins(event: ForgeEvent) -> list[Origin]:
     pull = event.pull_request
     if pull is not None:
         return [Origin.of_pull_request_event(pull)]
-    return [
-        Origin(event="tag", commit_hash=ref.after, tag=short_name(ref.ref))
-        if ref.ref.startswith(TAG)
-        else Origin(event="push", commit_hash=ref.after, branch=short_name(ref.ref))
-        for ref in event.refs
-        if ref.after is not None
-    ]
+    return [Origin.of_ref(ref.ref, ref.after) for ref in event.refs if ref.after is not None]
 
 
 def _topic(delivery_id: str) -> str:

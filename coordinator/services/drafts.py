@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from coordinator.domain.deliveries import PullRequest
+from coordinator.domain.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, ModuleRef, Project, PullRequestRef, Step
 from coordinator.domain.roll_up import settle, step_view
@@ -104,6 +104,13 @@ class Origin:
                 fork=pull.fork,
             ),
         )
+
+    @classmethod
+    def of_ref(cls, ref: str, sha: str) -> Origin:
+        """Where the commit itself is not known."""
+        if ref.startswith(TAG):
+            return cls(event="tag", commit_hash=sha, tag=short_name(ref))
+        return cls(event="push", commit_hash=sha, branch=short_name(ref))
 
     @classmethod
     def of_tag(cls, tag: str, commit: Commit) -> Origin:

@@ -27,6 +27,7 @@ from coordinator.services.module_files import FoundModules, modules_after
 from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.trouble import trouble_of
 from pipelines_schema import (
     Parsed,
     Problem,
@@ -101,20 +102,6 @@ class Ingest:
     _listeners: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     """By project: the lines of each call that is under way."""
 
-    async def catch_up(self) -> None:
-        """Build what was pushed while nobody looked; a project that can't be read is logged."""
-        projects = await self.core.database.read(
-            lambda connection: stored.list_projects(connection, None)
-        )
-        for project in projects:
-            try:
-                if project.repo_url is None:
-                    await self.refs_moved(project)
-                # A remote one's pushes come as deliveries, which have an inbox of their own.
-                await self._refresh_modules(project)
-            except Exception:  # a task root: the other projects are caught up all the same
-                log.exception("catching up failed", project=project.id)
-
     async def refs_moved(self, project: Project, principal: Principal | None = None) -> list[str]:
         """Queue builds for the refs that moved; return lines for the one who pushed.
 
@@ -132,12 +119,47 @@ class Ingest:
             del listeners[id(lines)]
         return lines
 
-    async def _build_all_moved(self, project: Project, principal: Principal | None) -> list[str]:
+    async def give_up(
+        self, project: Project, principal: Principal | None, reason: str
+    ) -> list[str]:
+        """As `refs_moved`, each ref by itself; one that still can't be built fails with the reason.
+
+        For pushes that our own faults have kept from having builds.
+        """
+        async with self._locks.setdefault(project.id, asyncio.Lock()):
+            lines: list[str] = []
+            for ref in await self._all_moved(project):
+                try:
+                    lines += (await self.build_moved(project, [ref], principal))[1]
+                except Exception as error:  # a task root: the other refs are built all the same
+                    if trouble_of(error) is not None:
+                        raise
+                    log.exception("a push is given up", project=project.id, ref=ref.ref)
+                    lines += await self._save_failed(project, ref, principal, reason)
+            return lines
+
+    async def _save_failed(
+        self, project: Project, ref: MovedRef, principal: Principal | None, reason: str
+    ) -> list[str]:
+        async def save(connection: AsyncConnection) -> list[Build]:
+            builds = await self._save(connection, project, [ref], (), principal)
+            if ref.new is not None:
+                origin = Origin.of_ref(ref.ref, ref.new)
+                wanted = Draft(workflow_name="push", origin=origin, reason=reason)
+                builds.append(await save_draft(self.core, connection, project, wanted))
+            return builds
+
+        return self._describe(await self.core.database.write(save))
+
+    async def _all_moved(self, project: Project) -> list[MovedRef]:
         refs = await self.core.repositories.refs(project.id)
         seen = await self.core.database.read(
             lambda connection: stored.read_seen_refs(connection, project.id)
         )
-        moved = [step for ref in moved_refs(seen, refs) for step in await self._moves(project, ref)]
+        return [step for ref in moved_refs(seen, refs) for step in await self._moves(project, ref)]
+
+    async def _build_all_moved(self, project: Project, principal: Principal | None) -> list[str]:
+        moved = await self._all_moved(project)
         if not moved:
             return []
         _, lines = await self.build_moved(project, moved, principal)
@@ -178,7 +200,7 @@ class Ingest:
         builds = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
         return builds, lines + self._describe(builds) + _describe_modules(modules)
 
-    async def _refresh_modules(self, project: Project) -> None:
+    async def refresh_modules(self, project: Project) -> None:
         """What an older version recorded no modules for, or another default branch since."""
         async with self._locks.setdefault(project.id, asyncio.Lock()):
             modules = await modules_after(self.core, project, {})

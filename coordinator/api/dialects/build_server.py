@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from coordinator.api.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS
+from coordinator.api.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS, PUSH_RETRIES
 from coordinator.api.dialects.build_server_models import (
     BUILD_STATUS,
     IMAGE_URL,
@@ -31,6 +31,7 @@ from coordinator.api.dialects.build_server_models import (
     ProjectMade,
     ProjectShown,
     ProjectsQuery,
+    PushWaits,
     StepShown,
     WorkflowCreate,
     WorkflowShown,
@@ -135,6 +136,7 @@ async def _find_project(request: web.Request, principal: Principal) -> Project:
 def _project(request: web.Request, project: Project) -> ProjectShown:
     base = request.app[CORE].public_url
     forge = forge_of(project.repo_url)
+    waits = request.app[PUSH_RETRIES].waiting(project.id)
     return ProjectShown(
         id=project.id,
         account_id=project.account_id,
@@ -144,6 +146,9 @@ def _project(request: web.Request, project: Project) -> ProjectShown:
         repo_url=project.repo_url,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
+        push_waits=PushWaits(reason=waits.reason, since=waits.since, tries=waits.tries)
+        if waits
+        else None,
         created_at=project.created_at,
         updated_at=project.updated_at,
     )

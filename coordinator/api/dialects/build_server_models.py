@@ -45,6 +45,12 @@ class ProjectCreate(Body):
     repo_url: RepoUrl | None = Field(None, description="Of a remote project: https or ssh")
 
 
+class PushWaits(Shown):
+    reason: str
+    since: Instant
+    tries: int
+
+
 class ProjectShown(Shown):
     id: str
     account_id: str
@@ -56,6 +62,9 @@ class ProjectShown(Shown):
     repo_url: str | None = None
     push_url: str
     webhook_url: str
+    push_waits: PushWaits | None = Field(
+        None, description="A push whose builds could not be made yet; it is tried again by itself"
+    )
 
 
 class ProjectMade(ProjectShown):

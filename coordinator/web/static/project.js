@@ -21,18 +21,21 @@ let project = null;
 live(turn, (error) => showRefusal(place, error));
 
 async function turn(signal) {
-  const found = project ?? (await fetchJson(path, { signal }));
-  const { builds, pagination } = await fetchJson(`${path}/builds?limit=${PAGE}&offset=${offset}`, { signal });
+  const [found, { builds, pagination }] = await Promise.all([
+    fetchJson(path, { signal }),
+    fetchJson(`${path}/builds?limit=${PAGE}&offset=${offset}`, { signal }),
+  ]);
   if (signal.aborted) return 0;
   project = found;
   draw(builds, pagination);
-  const expecting = pagination.total === 0 || builds.some((build) => isActive(build.state));
+  const expecting = pagination.total === 0 || project.pushWaits || builds.some((build) => isActive(build.state));
   return expecting ? BUSY_MS : CALM_MS;
 }
 
 function draw(builds, pagination) {
   const empty = pagination.total === 0;
   drawHead(empty);
+  drawWaitingPush();
   document.getElementById("builds-section").hidden = empty;
   drawBuilds(document.getElementById("builds"), builds);
   fill(
@@ -59,6 +62,18 @@ function drawHead(empty) {
     project.repoUrl ? webhookHint(empty) : empty
       ? howToPush(project)
       : el("div", { class: "push" }, codeBlock(`git push ${project.pushUrl} HEAD`)),
+  );
+}
+
+/** A push that has no build yet: why, and that nobody needs to do anything. */
+function drawWaitingPush() {
+  const waits = project.pushWaits;
+  fill(
+    document.getElementById("push-waits"),
+    waits
+      ? el("p", { class: "notice bad" },
+          `The last push has no build yet: ${waits.reason}. It is tried again by itself (so far ${waits.tries}×).`)
+      : null,
   );
 }
 

@@ -1,0 +1,60 @@
+"""What an exception says of the machine: its disk is full, its database is busy."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from enum import StrEnum
+
+from sqlalchemy.exc import DBAPIError
+
+
+class Trouble(StrEnum):
+    """It passes without anybody changing us; the text is for people."""
+
+    DISK_FULL = "the coordinator's disk is full"
+    DATABASE_BUSY = "the coordinator's database is locked by another process"
+    DESCRIPTORS = "the coordinator has no file descriptor left"
+    DISK = "the coordinator's disk can't be read or written"
+
+
+_OF_ERRNO = {
+    errno.ENOSPC: Trouble.DISK_FULL,
+    errno.EDQUOT: Trouble.DISK_FULL,
+    errno.EMFILE: Trouble.DESCRIPTORS,
+    errno.ENFILE: Trouble.DESCRIPTORS,
+    errno.EIO: Trouble.DISK,
+    errno.EROFS: Trouble.DISK,
+}
+_OF_SQLITE = {
+    sqlite3.SQLITE_FULL: Trouble.DISK_FULL,
+    sqlite3.SQLITE_BUSY: Trouble.DATABASE_BUSY,
+    sqlite3.SQLITE_LOCKED: Trouble.DATABASE_BUSY,
+    sqlite3.SQLITE_CANTOPEN: Trouble.DISK,
+    sqlite3.SQLITE_IOERR: Trouble.DISK,
+    sqlite3.SQLITE_READONLY: Trouble.DISK,
+}
+_PRIMARY = 0xFF
+"""SQLite's extended codes have the primary one in their lowest byte."""
+
+
+def trouble_of(error: BaseException | None) -> Trouble | None:
+    """None: nothing that the machine is to blame for. Also looks at what caused the error."""
+    while error is not None:
+        found = _trouble_of_one(error)
+        if found is not None:
+            return found
+        error = error.__cause__
+    return None
+
+
+def _trouble_of_one(error: BaseException) -> Trouble | None:
+    if isinstance(error, DBAPIError):
+        return _trouble_of_one(error.orig) if error.orig is not None else None
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        return None if code is None else _OF_SQLITE.get(code & _PRIMARY)
+    if isinstance(error, OSError) and error.errno is not None:
+        return _OF_ERRNO.get(error.errno)
+    # The object store's library has the operating system's words in its own exception.
+    return Trouble.DISK_FULL if "No space left on device" in str(error) else None
