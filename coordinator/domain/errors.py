@@ -70,6 +70,10 @@ class StaleEpoch(Conflict):
         super().__init__(message, stale=True)
 
 
+class NotTheHolder(Conflict):
+    """Somebody else holds the hand-out: only he reports on it."""
+
+
 class LogIncomplete(Conflict):
     """The log isn't acknowledged up to where the caller says; resume at `offset`."""
 

@@ -322,6 +322,8 @@ class Token:
     role: Role
     account_id: str | None
     agent_id: str | None
+    user_id: str | None
+    """Who made it, if a user did: another of his tokens."""
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None

@@ -80,13 +80,24 @@ class Principal:
     epoch: int | None = None
     user_id: str | None = None
     """Of a person who logged in with a password."""
+    person_id: str | None = None
+    """Whoever has several tokens is one person: the user whose token it is, or the token with
+    which a session was opened. None: the token stands for itself."""
     choices: Mapping[str, Role] = field(default_factory=dict)
     """Account id → role, of a user of several accounts who has not chosen one yet."""
 
     @property
     def holder(self) -> str:
         """How a hand-out records whose it is."""
-        return f"agent:{self.agent_id}" if self.agent_id else f"token:{self.token_id}"
+        if self.agent_id:
+            return f"agent:{self.agent_id}"
+        return f"token:{self.person_id or self.token_id}"
+
+    def holds(self, step_id: str, epoch: int, holder: str) -> bool:
+        """Whether it may report on this hand-out: as its holder, or by the hand-out's own token."""
+        if self.kind is PrincipalKind.STEP:
+            return (self.step_id, self.epoch) == (step_id, epoch)
+        return self.holder == holder
 
     def sees(self, account_id: str) -> bool:
         return self.account_id is None or self.account_id == account_id

@@ -85,5 +85,6 @@ def principal_for(user: User) -> Principal:
         account_id=account_id,
         rights=rights,
         user_id=user.id,
+        person_id=user.id,
         choices=dict(user.memberships) if several else {},
     )

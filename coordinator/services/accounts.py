@@ -65,8 +65,8 @@ class Accounts:
             principal, ends = await self.logins.authenticate(secret)
             until = min(now + KNOWN_FOR, ends)
         else:
-            token, until = await self._find_token(secret, token_hash, now)
-            principal = _principal(token)
+            token, person_id, until = await self._find_token(secret, token_hash, now)
+            principal = _principal(token, person_id)
             await self._touch(token, now)
         if len(self._known) > 10_000:
             self._known.clear()
@@ -81,8 +81,9 @@ class Accounts:
 
     async def _find_token(
         self, secret: str, token_hash: str, now: datetime
-    ) -> tuple[Token, datetime]:
-        """The token, and until when it may be believed. A session ends with its token."""
+    ) -> tuple[Token, str, datetime]:
+        """The token, whose it is, and until when it may be believed. A session is its token's, and
+        ends with it."""
 
         async def find(connection: AsyncConnection) -> list[Token | None]:
             found = [await stored.find_token(connection, token_hash, now)]
@@ -96,7 +97,8 @@ class Accounts:
         if len(tokens) < len(found):
             raise Unauthenticated("this token is not known, has expired or was revoked")
         ends = [token.expires_at for token in tokens if token.expires_at]
-        return tokens[0], min([now + KNOWN_FOR, *ends])
+        person_id = next((one.user_id for one in tokens if one.user_id), tokens[-1].id)
+        return tokens[0], person_id, min([now + KNOWN_FOR, *ends])
 
     async def _authenticate_step(self, secret: str) -> Principal:
         spoken = self.core.keys.read_step_token(secret)
@@ -216,6 +218,7 @@ class Accounts:
             role=role,
             account_id=account_id,
             agent_id=None,
+            user_id=by.user_id if by else None,
             created_at=now,
             expires_at=now + expires_in if expires_in else None,
             last_used_at=None,
@@ -323,6 +326,7 @@ class Accounts:
             role=Role.AGENT,
             account_id=principal.account_id,
             agent_id=agent.id,
+            user_id=None,
             created_at=now,
             expires_at=None,
             last_used_at=None,
@@ -351,7 +355,7 @@ class Accounts:
         )
 
 
-def _principal(token: Token) -> Principal:
+def _principal(token: Token, person_id: str) -> Principal:
     match token.kind:
         case TokenKind.AGENT:
             kind, rights = PrincipalKind.AGENT, RIGHTS[Role.AGENT]
@@ -366,4 +370,5 @@ def _principal(token: Token) -> Principal:
         account_id=token.account_id,
         rights=rights,
         agent_id=token.agent_id,
+        person_id=person_id,
     )

@@ -10,7 +10,14 @@ from urllib.parse import quote
 
 import structlog
 
-from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, NotFound, StaleEpoch
+from coordinator.domain.errors import (
+    Conflict,
+    Invalid,
+    LogIncomplete,
+    NotFound,
+    NotTheHolder,
+    StaleEpoch,
+)
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
@@ -24,7 +31,7 @@ from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.script import bash_script
 from coordinator.domain.verdict import AttemptEnd
 from coordinator.ports import LogDigest
-from coordinator.services import advance, caches
+from coordinator.services import advance, audit, caches
 from coordinator.services.core import Core
 from coordinator.services.deployments import retire_older
 from coordinator.services.dispatch import Dispatch
@@ -53,6 +60,7 @@ from pipelines_schema.log_frames import Frame, Stream
 
 log = structlog.get_logger()
 
+MAX_NOTED_REFUSALS = 10_000
 CLAIM_GRACE_SECONDS = 60.0
 """What a worker without leases gets beyond the step's timeout, to fetch and report."""
 
@@ -70,6 +78,8 @@ class Runner:
     dispatch: Dispatch
     logs: Logs
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    _refused: set[tuple[str, str]] = field(default_factory=set)
+    """Token and step of refused reports that the audit log has."""
 
     # Getting a step
 
@@ -188,11 +198,11 @@ class Runner:
         step = await self.core.database.read(
             lambda connection: self._find(connection, principal, step_id)
         )
-        own_step = principal.kind is PrincipalKind.STEP and principal.step_id == step_id
-        if step.state is not StepState.RUNNING or (
-            step.holder != principal.holder and not own_step
-        ):
-            raise Conflict("only the holder of a running step's lease gets its spec")
+        if step.state is not StepState.RUNNING:
+            raise Conflict("only a running step has a spec: poll for it, or GET its script")
+        if not principal.holds(step_id, step.epoch, step.holder or ""):
+            await self._note_refusal(principal, step_id)
+            raise NotTheHolder("only the holder of a running step's lease gets its spec")
         return await self._spec(step, principal)
 
     async def _find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
@@ -315,13 +325,45 @@ class Runner:
     async def attempt(
         self, principal: Principal, step_id: str, epoch: int | None
     ) -> tuple[Step, Attempt]:
-        """The attempt that the principal speaks for. Raises StaleEpoch, NotFound, Invalid.
+        """The attempt that the principal speaks for: who holds its hand-out, and nobody else.
 
         Agents must name the epoch; a person may leave it out and means the current one.
+        Raises StaleEpoch, NotTheHolder, NotFound, Invalid.
         """
-        return await self.core.database.read(
-            lambda connection: self._attempt(connection, principal, step_id, epoch)
-        )
+        try:
+            return await self.core.database.read(
+                lambda connection: self._attempt(connection, principal, step_id, epoch)
+            )
+        except NotTheHolder:
+            await self._note_refusal(principal, step_id)
+            raise
+
+    async def _note_refusal(self, principal: Principal, step_id: str) -> None:
+        """A person's in the audit log, once for each step and token: a loop doesn't fill it."""
+        if principal.kind is not PrincipalKind.PERSON:
+            return
+        tried = (principal.token_id, step_id)
+        if tried in self._refused:
+            return
+        if len(self._refused) >= MAX_NOTED_REFUSALS:
+            self._refused.clear()
+        self._refused.add(tried)
+
+        async def note(connection: AsyncConnection) -> None:
+            step = await self._find(connection, principal, step_id)
+            await audit.record(
+                self.core,
+                connection,
+                "step.report_refused",
+                principal,
+                account_id=step.account_id,
+                project_id=step.project_id,
+                build=step.build_id,
+                step=step_id,
+                holder=step.holder,
+            )
+
+        await self.core.database.write(note)
 
     async def _attempt(
         self,
@@ -348,8 +390,12 @@ class Runner:
             if epoch is None:
                 raise Conflict(f"step {step.name!r} is not running: GET its script to claim it")
             raise StaleEpoch
-        if principal.kind is PrincipalKind.AGENT and attempt.holder != principal.holder:
-            raise StaleEpoch
+        if not principal.holds(step_id, attempt.epoch, attempt.holder):
+            if principal.kind is PrincipalKind.AGENT:
+                raise StaleEpoch
+            raise NotTheHolder(
+                f"step {step.name!r} is another worker's: only who holds its hand-out reports on it"
+            )
         return step, attempt
 
     async def complete(

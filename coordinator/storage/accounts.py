@@ -57,6 +57,7 @@ async def insert_token(connection: AsyncConnection, token: Token, token_hash: st
             hash=token_hash,
             account_id=token.account_id,
             agent_id=token.agent_id,
+            user_id=token.user_id,
             created_at=token.created_at,
             expires_at=token.expires_at,
         )

@@ -92,6 +92,7 @@ tokens = sa.Table(
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
     _to("accounts", nullable=True),
     _to("agents", nullable=True),
+    sa.Column("user_id", sa.String(36)),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("expires_at", Instant),
     sa.Column("last_used_at", Instant),
