@@ -111,6 +111,10 @@ class Repositories(Protocol):
         """
         ...
 
+    async def is_on_branch(self, project_id: str, sha: str) -> bool:
+        """Whether a branch of the remote, as far as they were fetched, has the commit."""
+        ...
+
     async def tidy(self, project_id: str) -> None:
         """Pack loose objects, small packs and refs; nothing is removed. Pushes go on meanwhile."""
         ...
@@ -144,6 +148,15 @@ class Remotes(Protocol):
         self, project_id: str, url: RemoteUrl, names: Sequence[str], credential: Credential | None
     ) -> Mapping[str, str]:
         """Bring full ref names or full commit ids, all or none; what each of them is now.
+
+        Bounded in time and bytes. Raises RemoteFailed.
+        """
+        ...
+
+    async def fetch_branches(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> None:
+        """Bring what every branch is now; `is_on_branch` knows them from then on.
 
         Bounded in time and bytes. Raises RemoteFailed.
         """

@@ -150,6 +150,8 @@ class Build:
     """None where it was not asked for one."""
     clean: bool = False
     """Its steps begin with empty caches."""
+    outside: bool = False
+    """Its commit was on no branch of the project, and of no pull request that we know of."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""
@@ -159,7 +161,7 @@ class Build:
     @property
     def of_fork(self) -> bool:
         """Whether outsiders wrote the code: no secrets, caches of its own, held for approval."""
-        return self.pull_request is not None and self.pull_request.fork
+        return self.outside or (self.pull_request is not None and self.pull_request.fork)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,13 @@ from coordinator.domain.repo_url import (
 )
 from coordinator.git.environment import git_environment
 from coordinator.git.process import GitProcess, git_process
-from coordinator.git.repositories import OWN_REFS, TOLERATED_FAULTS, opened, repository_path
+from coordinator.git.repositories import (
+    OWN_REFS,
+    REMOTE_BRANCHES,
+    TOLERATED_FAULTS,
+    opened,
+    repository_path,
+)
 from coordinator.ports import Credential, RemoteFailed
 
 CONNECT_SECONDS = 10.0
@@ -97,6 +103,15 @@ class GitRemotes:
             refspecs = [f"+{name}:{_own_ref(name)}" for name in names]
             await self._fetch(repository, url.text, refspecs, environment)
         return await asyncio.to_thread(_values, repository, names)
+
+    async def fetch_branches(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> None:
+        """Below a folder of their own, where no fetched commit or pull request stands."""
+        repository = repository_path(self._root, project_id)
+        refspec = f"+refs/heads/*:{REMOTE_BRANCHES}*"
+        with await self._ready(url, credential) as environment:
+            await self._fetch(repository, url.text, [refspec], environment, ("--prune",))
 
     async def fetch_module(
         self,
@@ -179,7 +194,7 @@ class GitRemotes:
         source: str,
         refspecs: Sequence[str],
         environment: Mapping[str, str],
-        negotiation: Sequence[str] = (),
+        options: Sequence[str] = (),
     ) -> None:
         command = [
             # dash's and bash's unit; the pack is one file, so this bounds the fetch.
@@ -187,7 +202,7 @@ class GitRemotes:
             str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
             *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
             *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
-            *negotiation,
+            *options,
             *("--", source, *refspecs),
         ]
         await self._run(command, environment)

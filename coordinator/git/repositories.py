@@ -35,9 +35,12 @@ MAX_WORKFLOW_BYTES = 1024 * 1024
 MAX_VALUES_AT_ONCE = 100
 """Of one ref between two looks; more are a lost record, not so many pushes."""
 OWN_REFS = "refs/pushrod/"
+REMOTE_BRANCHES = f"{OWN_REFS}branches/"
+"""Where a remote project's branches are kept, as they were when somebody had to know them all."""
 """Keep what was fetched; no client sees them."""
 MAX_GITMODULES_BYTES = 1024 * 1024
 TIDY_SECONDS = 600.0
+ANCESTRY_SECONDS = 30.0
 _CONFIG_SECONDS = 10.0
 _NO_COMMIT = "0" * 40
 DEFAULT_MAX_INPUT_BYTES = 500 * 1024 * 1024
@@ -151,6 +154,18 @@ class HostedRepositories:
                 process.end_input()
                 await asyncio.gather(_drained(process.read), _drained(process.read_errors))
                 await process.exit_code()
+
+    async def is_on_branch(self, project_id: str, sha: str) -> bool:
+        """By git itself, which has an index of commits. Raises TimeoutError."""
+        command = ["git", "--git-dir", str(self.path(project_id)), "for-each-ref", "--count=1"]
+        asked = [f"--contains={sha}", REMOTE_BRANCHES]
+        async with (
+            asyncio.timeout(ANCESTRY_SECONDS),
+            git_process([*command, *asked], git_environment({}), patience_seconds=0) as process,
+        ):
+            process.end_input()
+            found, _ = await asyncio.gather(process.read(), _drained(process.read_errors))
+            return bool(found)
 
     async def default_branch(self, project_id: str) -> str | None:
         return await asyncio.to_thread(_default_branch, self.path(project_id))

@@ -26,6 +26,7 @@ from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.news import build_topic, wait_for
+from coordinator.services.outsiders import marked
 from coordinator.services.secrets import missing_secrets
 from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
@@ -62,12 +63,13 @@ class Builds:
         )
         if record is None:
             raise NotFound("workflow not found")
-        if record.definition is None and origin.commit_hash is None:
+        by_id = origin.commit_hash is not None
+        if record.definition is None and not by_id:
             origin = await self.at_a_branch(project, origin)
         try:
             if record.definition is not None:
                 origin = await self._at_named_branch(project, origin)
-            origin = await self.checked_origin(project, origin)
+            origin = await self.checked_origin(project, origin, by_id=by_id)
         except Invalid as error:
             if record.definition is None:
                 raise
@@ -78,7 +80,7 @@ class Builds:
                 reason=error.message,
             )
             return await self._save(principal, project, wanted)
-        return await self.make(principal, project, record, origin)
+        return await self.make(principal, project, record, origin, held=origin.of_fork)
 
     async def make(
         self,
@@ -148,8 +150,11 @@ class Builds:
             )
         return replace(origin, commit_hash=await self.forge_source.tip(project, branch))
 
-    async def checked_origin(self, project: Project, origin: Origin) -> Origin:
-        """A build's commit must be in the project's repository; its details come from there."""
+    async def checked_origin(self, project: Project, origin: Origin, *, by_id: bool) -> Origin:
+        """A build's commit must be in the project's repository; its details come from there.
+
+        `by_id`: somebody named it, rather than its branch, so it may be a fork's.
+        """
         own_url = project.repo_url or (
             f"{self.core.public_url}/git/{project.account_slug}/{project.slug}.git"
         )
@@ -168,13 +173,14 @@ class Builds:
                 f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
                 details=[{"path": "commitHash", "message": "no such commit"}],
             )
-        return replace(
+        origin = replace(
             origin,
             commit_hash=commit.sha,
             commit_message=origin.commit_message or commit.message,
             commit_author=origin.commit_author or commit.author,
             repo_url=None,
         )
+        return await marked(self.core, self.forge_source, project, origin) if by_id else origin
 
     async def _read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
         if origin.commit_hash is None:
@@ -280,7 +286,8 @@ class Builds:
                 raise NotFound("build not found")
             if build.of_fork and Right.MANAGE not in principal.rights:
                 raise Forbidden(
-                    "this build is of a pull request from a fork: a maintainer starts it"
+                    "this build's commit is of a fork, on no branch of the project: "
+                    "a maintainer starts it"
                 )
             if how == "started" and build.retry_of and build.state in WAITED_FOR:
                 return build  # a retry starts by itself: its client may not know

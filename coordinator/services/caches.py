@@ -61,8 +61,10 @@ async def keep_clean(connection: AsyncConnection, step: Step, attempt: Attempt) 
 
 def cache_scope(build: Build) -> str:
     """Empty, or a fork's pull request, which has caches of its own: it can't poison ours."""
-    if build.pull_request is None or not build.of_fork:
+    if not build.of_fork:
         return ""
+    if build.pull_request is None:
+        return f"commit/{build.commit_hash}"
     return f"pr/{build.pull_request.number}"
 
 

@@ -46,10 +46,11 @@ class Origin:
     pull_request: PullRequestRef | None = None
     module: ModuleRef | None = None
     clean: bool = False
+    outside: bool = False
 
     @property
     def of_fork(self) -> bool:
-        return self.pull_request is not None and self.pull_request.fork
+        return self.outside or (self.pull_request is not None and self.pull_request.fork)
 
     @classmethod
     def of_retry(cls, build: Build) -> Origin:
@@ -67,6 +68,7 @@ class Origin:
             pull_request=build.pull_request,
             module=build.module,
             clean=build.clean,
+            outside=build.outside,
         )
 
     @classmethod
@@ -162,6 +164,7 @@ class Draft:
             pull_request=self.origin.pull_request,
             module=self.origin.module,
             clean=self.origin.clean,
+            outside=self.origin.outside,
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,

@@ -27,6 +27,16 @@ class ForgeSource:
         credential = await self.credentials.of(project)
         return await self.core.remotes.fetch(project.id, url, names, credential)
 
+    async def fetch_branches(self, project: Project) -> None:
+        """What every branch is now. Raises Invalid."""
+        url = parse_url(project.repo_url or "")
+        try:
+            credential = await self.credentials.of(project)
+            await self.core.remotes.fetch_branches(project.id, url, credential)
+        except RemoteFailed as error:
+            message = f"the repository {project.repo_url} has no branches"
+            raise _refused(error, "commitHash", message) from error
+
     async def tip(self, project: Project, branch: str) -> str:
         """The commit that a branch is at now, brought here. Raises Invalid."""
         name = f"refs/heads/{branch}"

@@ -44,9 +44,10 @@ class HeldBuilds:
 
     async def _at_commit(self, project: Project, origin: Origin) -> Origin:
         """A repository without any commit is no obstacle: a workflow may need no source."""
-        if origin.commit_hash is None and not await self.builds.is_empty(project):
+        by_id = origin.commit_hash is not None
+        if not by_id and not await self.builds.is_empty(project):
             origin = await self.builds.at_a_branch(project, origin)
-        return await self.builds.checked_origin(project, origin)
+        return await self.builds.checked_origin(project, origin, by_id=by_id)
 
     async def _choose(
         self, project: Project, wanted: str | None, commit: str | None

@@ -84,6 +84,24 @@ async def find_build(connection: AsyncConnection, build_id: str) -> Build | None
     return build_of(row) if row else None
 
 
+async def pull_request_of_commit(
+    connection: AsyncConnection, project_id: str, commit_hash: str
+) -> PullRequestRef | None:
+    """Of the newest build of that commit for a pull request."""
+    query = (
+        sa.select(builds.c.pull_request)
+        .where(
+            builds.c.project_id == project_id,
+            builds.c.commit_hash == commit_hash,
+            builds.c.pull_request.is_not(None),
+        )
+        .order_by(builds.c.ordinal.desc())
+        .limit(1)
+    )
+    found = (await connection.execute(query)).first()
+    return PullRequestRef.from_json(found.pull_request) if found else None
+
+
 async def update_build(
     connection: AsyncConnection, build_id: str, *, now: datetime, **values: Any
 ) -> None:

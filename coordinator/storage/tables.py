@@ -243,6 +243,7 @@ builds = sa.Table(
     sa.Column("pull_request", sa.JSON(none_as_null=True)),
     sa.Column("module", sa.JSON(none_as_null=True)),
     sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("outside", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),

@@ -1,0 +1,33 @@
+"""Whose is a commit that somebody asks to build? A fork's stays a fork's, whoever asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.domain.model import Project
+from coordinator.services.core import Core
+from coordinator.services.drafts import Origin
+from coordinator.services.forge_source import ForgeSource
+from coordinator.storage import builds as stored
+
+
+async def marked(core: Core, source: ForgeSource, project: Project, origin: Origin) -> Origin:
+    """The origin, with it whether its commit comes from outside. Raises Invalid.
+
+    Forges give out a fork's commits by their ids as if they were the project's own, so what counts
+    is whether a branch of the project has it, or a pull request from such a branch had.
+    """
+    sha = origin.commit_hash
+    if project.repo_url is None or sha is None:
+        return origin
+    if await core.repositories.is_on_branch(project.id, sha):
+        return origin
+    await source.fetch_branches(project)
+    if await core.repositories.is_on_branch(project.id, sha):
+        return origin
+    pull = await core.database.read(
+        lambda connection: stored.pull_request_of_commit(connection, project.id, sha)
+    )
+    if pull is None:
+        return replace(origin, outside=True)
+    return replace(origin, pull_request=pull) if pull.fork else origin
