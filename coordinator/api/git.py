@@ -11,6 +11,7 @@ from coordinator.api.middleware import principal_of
 from coordinator.domain.errors import CoordinatorError, Forbidden, NotFound, Unauthenticated
 from coordinator.domain.model import Project
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
+from coordinator.git.slots import GitClient
 from coordinator.storage import builds as stored
 
 RECEIVE = "git-receive-pack"
@@ -26,10 +27,12 @@ def add_routes(app: web.Application) -> None:
 async def info_refs(request: web.Request) -> web.StreamResponse:
     service = request.query.get("service", "")
     try:
-        project, _ = await open_project(request, service)
+        project, principal = await open_project(request, service)
     except CoordinatorError as error:
         return _refuse(error)
-    return await request.app[GIT].info_refs(request, project.id, service)
+    return await request.app[GIT].info_refs(
+        request, project.id, service, _client(project, principal)
+    )
 
 
 async def rpc(request: web.Request) -> web.StreamResponse:
@@ -47,7 +50,16 @@ async def rpc(request: web.Request) -> web.StreamResponse:
         project.id,
         service,
         env_user=principal.name,
+        client=_client(project, principal),
         after_receive=after_receive if service == RECEIVE else None,
+    )
+
+
+def _client(project: Project, principal: Principal) -> GitClient:
+    """Of the account that asks: one that may see all has a share for each account's projects."""
+    return GitClient(
+        account_id=principal.account_id or project.account_id,
+        is_agent=principal.kind is PrincipalKind.STEP,
     )
 
 

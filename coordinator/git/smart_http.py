@@ -14,16 +14,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
+from io import BytesIO
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from coordinator.git import pkt_lines
+from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer
+from coordinator.git.client_pace import Pace
 from coordinator.git.environment import git_environment
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.repositories import DEFAULT_MAX_INPUT_BYTES, OWN_REFS, repository_path
+from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +41,12 @@ NOT_YET_BUILT = (
     "pushrod: it will be tried again; nothing needs to be pushed a second time.",
 )
 
-_MAX_CGI_HEADER_BYTES = 16 * 1024
+NO_BODY = BytesIO()
+_IN_MEMORY_BYTES = 256 * 1024
+"""Of a fetch's request; what is more, which is rare, lies in an unnamed file."""
+_COPY_BYTES = 64 * 1024
 _MAX_FETCH_REQUEST_BYTES = 10 * 1024 * 1024
 """What http-backend buffers of a fetch's wants and haves."""
-_MAX_RECEIVE_ANSWER_BYTES = 16 * 1024 * 1024
 _COMMANDS_BYTES = 8 * 1024 * 1024
 """Room for a push's ref commands besides its pack."""
 _LAST_WORDS_BYTES = 2048
@@ -82,15 +90,11 @@ class _Call:
     """One CGI call of http-backend."""
 
     service: GitService
+    client: GitClient
     environment: Mapping[str, str]
     max_body_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CgiAnswer:
-    status: int
-    content_type: str
-    body: bytes
+    body: IO[bytes] | None = None
+    """What was read already; None: it is read while git runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +106,10 @@ class _Exchange:
 class GitHttpBackend:
     """Serves the repositories below `root`, a bounded number at a time.
 
-    Fetches and pushes have `max_processes` each, so that neither starves the other; a request
-    beyond them waits without its body being read. `max_input_bytes` bounds a push's pack;
-    `idle_seconds` is how long a client may neither send nor take a byte, `deadline_seconds` bounds
-    a whole exchange.
+    Fetches and pushes have `max_processes` each, so that neither starves the other. A fetch's
+    request is here before it waits for its turn; a push that waits is not read. `max_input_bytes`
+    bounds a push's pack; `idle_seconds` is how long a client may neither send nor take a byte,
+    after which it must keep to SLOWEST_BYTES_A_SECOND; `deadline_seconds` bounds a whole exchange.
     """
 
     def __init__(
@@ -121,12 +125,15 @@ class GitHttpBackend:
         self._max_input_bytes = max_input_bytes
         self._idle_seconds = idle_seconds
         self._deadline_seconds = deadline_seconds
-        self._slots = {service: asyncio.Semaphore(max_processes) for service in GitService}
+        self._slots = {
+            GitService.UPLOAD_PACK: GitSlots(max_processes, AGENTS_OWN),
+            GitService.RECEIVE_PACK: GitSlots(max_processes),
+        }
         self._announcements: set[asyncio.Task[Sequence[str]]] = set()
         self._known_capabilities: dict[tuple[bytes, str, int], bytes] = {}
 
     async def info_refs(
-        self, request: web.Request, project_id: str, service: str
+        self, request: web.Request, project_id: str, service: str, client: GitClient = ANYBODY
     ) -> web.StreamResponse:
         """Answer `GET …/info/refs?service=…`: the refs, as the first half of a fetch or a push."""
         if service not in tuple(GitService):
@@ -135,7 +142,13 @@ class GitHttpBackend:
             **self._environment(request, project_id, GitService(service), "info/refs", user=""),
             "QUERY_STRING": f"service={service}",
         }
-        call = _Call(service=GitService(service), environment=environment, max_body_bytes=0)
+        call = _Call(
+            service=GitService(service),
+            client=client,
+            environment=environment,
+            max_body_bytes=0,
+            body=NO_BODY,
+        )
         if call.service is GitService.UPLOAD_PACK and environment.get("GIT_PROTOCOL") == VERSION_2:
             return await self._capabilities(request, repository_path(self._root, project_id), call)
         return await self._streamed(request, call)
@@ -162,12 +175,12 @@ class GitHttpBackend:
             headers={"Content-Type": f"application/x-{call.service}-advertisement", **_NO_CACHE},
         )
 
-    async def _answer_of(self, request: web.Request, call: _Call) -> _CgiAnswer | None:
+    async def _answer_of(self, request: web.Request, call: _Call) -> CgiAnswer | None:
         """git's whole answer to a request without a body; None if there is none."""
         try:
             async with self._exchange(request, call) as exchange:
                 feed = await exchange.feeding
-                answer = await _read_whole_answer(exchange.process)
+                answer = await read_whole_answer(exchange.process)
         except TimeoutError:
             return None
         return answer if feed is _Feed.COMPLETE else None
@@ -179,6 +192,7 @@ class GitHttpBackend:
         service: str,
         *,
         env_user: str,
+        client: GitClient = ANYBODY,
         after_receive: AfterReceive | None = None,
     ) -> web.StreamResponse:
         """Answer `POST …/git-upload-pack` or `…/git-receive-pack`.
@@ -192,6 +206,7 @@ class GitHttpBackend:
             return _refusal(415, f"The body must be of type application/x-{service}-request.")
         call = _Call(
             service=GitService(service),
+            client=client,
             environment={
                 **self._environment(
                     request, project_id, GitService(service), service, user=env_user
@@ -202,9 +217,13 @@ class GitHttpBackend:
         )
         if (request.content_length or 0) > call.max_body_bytes:
             return self._too_large(call)
-        if call.service is GitService.UPLOAD_PACK:
-            return await self._streamed(request, call)
-        return await self._received(request, call, after_receive)
+        if call.service is GitService.RECEIVE_PACK:
+            return await self._received(request, call, after_receive)
+        with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
+            feed = await self._read_body(request, spool, call.max_body_bytes)
+            if feed is not _Feed.COMPLETE:
+                return self._failure(call, feed)
+            return await self._streamed(request, replace(call, body=spool))
 
     async def close(self) -> None:
         """Wait for each `after_receive` whose client did not."""
@@ -251,7 +270,7 @@ class GitHttpBackend:
     async def _exchange(self, request: web.Request, call: _Call) -> AsyncIterator[_Exchange]:
         """Run git in a slot, with the request's body as its input. Raises TimeoutError."""
         async with (
-            self._slots[call.service],
+            self._slots[call.service].slot(call.client),
             asyncio.timeout(self._deadline_seconds),
             git_process(
                 ["git", "http-backend"],
@@ -260,38 +279,69 @@ class GitHttpBackend:
             ) as process,
             asyncio.TaskGroup() as group,
         ):
-            feeding = group.create_task(self._feed(request, process, call.max_body_bytes))
+            feeding = group.create_task(self._feed(request, process, call))
             group.create_task(_note_last_words(process, call))
             yield _Exchange(process=process, feeding=feeding)
 
-    async def _feed(self, request: web.Request, process: GitProcess, max_bytes: int) -> _Feed:
+    async def _feed(self, request: web.Request, process: GitProcess, call: _Call) -> _Feed:
         """Give git the request's body, to its end even where git no longer listens.
 
         A client that is still sending would not read an answer that comes before its time. Ends
         git unless the body came whole.
         """
-        outcome = await self._copy_body(request, process, max_bytes)
+        outcome = await self._copy_body(request, process, call)
         if outcome is not _Feed.COMPLETE:
             await process.end()
         return outcome
 
-    async def _copy_body(self, request: web.Request, process: GitProcess, max_bytes: int) -> _Feed:
-        received, listening = 0, True
+    async def _copy_body(self, request: web.Request, process: GitProcess, call: _Call) -> _Feed:
+        listening = True
+
+        async def write(chunk: bytes) -> None:
+            nonlocal listening
+            listening = listening and await process.write(chunk)
+
+        if call.body is None:
+            feed = await self._take_body(request, write, call.max_body_bytes)
+        else:
+            feed = _Feed.COMPLETE
+            call.body.seek(0)
+            while chunk := await asyncio.to_thread(call.body.read, _COPY_BYTES):
+                await write(chunk)
+        if feed is _Feed.COMPLETE:
+            process.end_input()
+        return feed
+
+    async def _read_body(self, request: web.Request, spool: IO[bytes], max_bytes: int) -> _Feed:
+        """Before git is started, so that whoever sends it slowly holds nothing but himself up."""
+
+        async def write(chunk: bytes) -> None:
+            await asyncio.to_thread(spool.write, chunk)
+
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await self._take_body(request, write, max_bytes)
+        except TimeoutError:
+            return _Feed.IDLE
+
+    async def _take_body(
+        self, request: web.Request, write: Callable[[bytes], Awaitable[None]], max_bytes: int
+    ) -> _Feed:
+        pace = Pace(grace_seconds=self._idle_seconds)
         while True:
             try:
-                async with asyncio.timeout(self._idle_seconds):
+                async with pace.waiting():
                     chunk = await request.content.readany()
             except TimeoutError:
                 return _Feed.IDLE
             except _CUT_OFF_ERRORS:
                 return _Feed.CUT_OFF
             if not chunk:
-                process.end_input()
                 return _Feed.COMPLETE
-            received += len(chunk)
-            if received > max_bytes:
+            pace.moved_bytes += len(chunk)
+            if pace.moved_bytes > max_bytes:
                 return _Feed.TOO_LARGE
-            listening = listening and await process.write(chunk)
+            await write(chunk)
 
     async def _streamed(self, request: web.Request, call: _Call) -> web.StreamResponse:
         """Pass git's answer on as it comes, after the whole request: so git itself reads it."""
@@ -300,7 +350,7 @@ class GitHttpBackend:
                 feed = await exchange.feeding
                 if feed is not _Feed.COMPLETE:
                     return self._failure(call, feed)
-                head = await _read_cgi_head(exchange.process)
+                head = await read_cgi_head(exchange.process)
                 if head is None:
                     return self._failure(call, feed)
                 return await self._pass_on(request, exchange.process, head)
@@ -309,14 +359,15 @@ class GitHttpBackend:
             return self._failure(call, _Feed.IDLE)
 
     async def _pass_on(
-        self, request: web.Request, process: GitProcess, head: _CgiAnswer
+        self, request: web.Request, process: GitProcess, head: CgiAnswer
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=head.status, headers=_headers(head))
         try:
             await response.prepare(request)
-            chunk = head.body or await process.read()
+            chunk, pace = head.body or await process.read(), Pace(grace_seconds=self._idle_seconds)
             while chunk:
-                async with asyncio.timeout(self._idle_seconds):
+                pace.moved_bytes += len(chunk)
+                async with pace.waiting():
                     await response.write(chunk)
                 chunk = await process.read()
             await response.write_eof()
@@ -330,12 +381,12 @@ class GitHttpBackend:
     ) -> web.Response:
         """Hold git's answer back until the moved refs have been taken notice of."""
         exchange: _Exchange | None = None
-        answer: _CgiAnswer | None = None
+        answer: CgiAnswer | None = None
         feed = _Feed.CUT_OFF
         lines: Sequence[str] = ()
         try:
             async with self._exchange(request, call) as exchange:
-                answer = await _read_whole_answer(exchange.process)
+                answer = await read_whole_answer(exchange.process)
                 feed = await exchange.feeding
         except TimeoutError:
             feed = _Feed.IDLE
@@ -392,46 +443,6 @@ async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
         return NOT_YET_BUILT
 
 
-async def _read_cgi_head(process: GitProcess) -> _CgiAnswer | None:
-    """The answer's status and type with what was read of its body; None if git gave no answer."""
-    raw = b""
-    while len(raw) < _MAX_CGI_HEADER_BYTES:
-        chunk = await process.read()
-        raw += chunk
-        head, separator, body = raw.partition(b"\r\n\r\n")
-        if separator:
-            return _parse_cgi(head, body)
-        if not chunk:
-            break
-    return None
-
-
-def _parse_cgi(head: bytes, body: bytes) -> _CgiAnswer:
-    """RFC 3875, section 6.3: an absent Status means 200."""
-    fields = {
-        name.strip().lower(): value.strip()
-        for name, _, value in (line.partition(":") for line in head.decode("latin-1").splitlines())
-    }
-    return _CgiAnswer(
-        status=int(fields.get("status", "200").split()[0]),
-        content_type=fields.get("content-type", "text/plain"),
-        body=body,
-    )
-
-
-async def _read_whole_answer(process: GitProcess) -> _CgiAnswer | None:
-    head = await _read_cgi_head(process)
-    if head is None:
-        return None
-    body = bytearray(head.body)
-    while chunk := await process.read():
-        body += chunk
-        if len(body) > _MAX_RECEIVE_ANSWER_BYTES:
-            await process.end()
-            return None
-    return replace(head, body=bytes(body))
-
-
 async def _note_last_words(process: GitProcess, call: _Call) -> None:
     """Log what git complained of; most of it the client has seen as well."""
     words = b""
@@ -445,7 +456,7 @@ async def _note_last_words(process: GitProcess, call: _Call) -> None:
         )
 
 
-def _headers(answer: _CgiAnswer) -> dict[str, str]:
+def _headers(answer: CgiAnswer) -> dict[str, str]:
     return {"Content-Type": answer.content_type, **_NO_CACHE}
 
 
