@@ -302,7 +302,11 @@ class HostEngine:
 
     def _collect(self, request: StepRequest, folders: AttemptFolders) -> tuple[str, ...]:
         return collect_outputs(
-            folders.workspace, request.output_paths, request.outputs, owner=self._uid
+            folders.workspace,
+            request.output_paths,
+            request.outputs,
+            owner=self._uid,
+            above=self._work_dir / "attempts",
         )
 
     async def _run_script(
