@@ -74,7 +74,11 @@ class Settings(BaseModel):
         description="Who may call: those with a token, or, on a loopback address, everybody.",
     )
     lease_seconds: float = Field(
-        default=LEASE_SECONDS, ge=1, le=3600, description="Life of a hand-out without a renewal."
+        default=LEASE_SECONDS,
+        ge=1,
+        le=3600,
+        description="A silent agent's step is given to another after so long; so long, too, may "
+        "the coordinator be away before scripts end by themselves.",
     )
     accept_seconds: float = Field(
         default=ACCEPT_WITHIN_SECONDS, ge=0.5, le=60, description="Time to accept an offer."

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-LEASE_SECONDS = 20.0
-"""How long a hand-out lives without a renewal."""
+LEASE_SECONDS = 60.0
+"""How long a hand-out lives without a renewal, as the coordinator counts: from when it heard of
+the agent. The agent counts from when it sent what was answered, so its own end comes first."""
 RENEW_EVERY_SECONDS = 6.0
 ACCEPT_WITHIN_SECONDS = 5.0
 POLL_HOLD_SECONDS = 50.0
@@ -89,6 +90,8 @@ class RegisterRequest(WireModel):
     name: str = Field(min_length=1, max_length=100)
     labels: dict[str, str] = {}
     slots: int = Field(default=1, ge=1, le=1000)
+    instance: str | None = Field(default=None, max_length=100)
+    """Of this process of the agent: a fresh id for each."""
 
 
 class RegisterResponse(WireModel):
@@ -110,6 +113,9 @@ class PollRequest(WireModel):
     """Project ids whose source this agent has."""
     seen: str = ""
     """The cursor of the last answer; opaque."""
+    instance: str | None = Field(default=None, max_length=100)
+    """Of this process of the agent. What an earlier one held and this one does not name in
+    `leases` is lost. Who names an instance ends a script by itself when its lease is over."""
 
 
 class Offer(WireModel):
@@ -129,11 +135,20 @@ class PollResponse(WireModel):
 
 class RenewRequest(WireModel):
     leases: list[LeaseRef]
+    instance: str | None = Field(default=None, max_length=100)
 
 
 class RenewResponse(WireModel):
     cancels: list[LeaseRef] = []
     lost: list[LeaseRef] = []
+
+
+class GoodbyeRequest(WireModel):
+    """The agent's process ends. What it holds and does not name here is lost at once."""
+
+    instance: str = Field(max_length=100)
+    leases: list[LeaseRef] = []
+    """Of attempts whose journal its next process reports."""
 
 
 class AcceptRequest(WireModel):
@@ -272,6 +287,9 @@ class StepSpec(WireModel):
     """Paths or glob patterns (`dist/*.whl`, `reports/`) relative to the workspace."""
     timeout_seconds: float
     lease_seconds: float = LEASE_SECONDS
+    ends_with_lease: bool = True
+    """False for a step that may never be handed out again: its script runs on without a lease, for
+    its result is waited for."""
     source: SourceSpec | None = None
     dependencies: list[DependencySpec] = []
     token: str
