@@ -35,11 +35,19 @@ class Assignment:
     agent_id: str
 
 
+def serves(agent: WaitingAgent, account_id: str) -> bool:
+    return agent.account_id in (None, account_id)
+
+
+def has_labels(agent: WaitingAgent, labels: Mapping[str, str]) -> bool:
+    return all(agent.labels.get(key) == value for key, value in labels.items())
+
+
 def suits(step: ReadyStep, agent: WaitingAgent) -> bool:
     return (
-        (agent.account_id is None or agent.account_id == step.account_id)
+        serves(agent, step.account_id)
         and agent.capabilities.issuperset(step.needs)
-        and all(agent.labels.get(key) == value for key, value in step.labels.items())
+        and has_labels(agent, step.labels)
     )
 
 

@@ -190,7 +190,7 @@ class Runner:
         for build_id in begun.retired:
             self.core.news.publish(build_topic(build_id))
             self.dispatch.cancelled(build_id)
-        self.dispatch.register(step, step.epoch, step.holder or "", running=True)
+        self.dispatch.begin(step)
         self.core.news.publish(build_topic(step.build_id))
 
     async def spec(self, principal: Principal, step_id: str) -> StepSpec:

@@ -152,4 +152,4 @@ def test_the_reference_in_the_guide_is_that_of_the_code() -> None:
 def test_the_reference_names_each_setting_with_its_default_and_bounds() -> None:
     text = reference()
     assert all(f"| `{name}` | `PUSHROD_{name.upper()}` |" in text for name in Settings.model_fields)
-    assert "| `20` | 1 to 3600 |" in text
+    assert "| `60` | 1 to 3600 |" in text

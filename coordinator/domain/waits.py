@@ -1,0 +1,44 @@
+"""Why a step waits, as a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Step
+from coordinator.domain.scheduling import WaitingAgent, has_labels, serves
+
+NO_AGENT = "no agent is connected: start one with `pushrod agent`"
+NO_CAPABLE_AGENT = (
+    "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
+)
+
+
+def why_it_waits(
+    step: Step, unfinished: Sequence[str], online: Sequence[WaitingAgent]
+) -> str | None:
+    """None for a step that doesn't wait. `unfinished` are the steps it depends on."""
+    match step.state:
+        case StepState.BLOCKED if not unfinished:
+            return "waits for a maintainer to approve the build"
+        case StepState.BLOCKED:
+            return f"waits for {', '.join(unfinished)}"
+        case StepState.OFFERED:
+            return "is offered to an agent"
+        case StepState.READY:
+            return why_nobody_takes_it(step, online)
+        case _:
+            return None
+
+
+def why_nobody_takes_it(step: Step, online: Sequence[WaitingAgent]) -> str:
+    serving = [agent for agent in online if serves(agent, step.account_id)]
+    if not serving:
+        return NO_AGENT
+    serving = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
+    if not serving:
+        return NO_CAPABLE_AGENT
+    if not any(has_labels(agent, step.labels) for agent in serving):
+        wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
+        return f"no connected agent has the labels {wanted}"
+    return "all agents that fit are busy"
