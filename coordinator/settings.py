@@ -86,6 +86,12 @@ class Settings(BaseModel):
     poll_hold_seconds: float = Field(
         default=POLL_HOLD_SECONDS, ge=1, le=55, description="How long an idle poll is held."
     )
+    project_max_running_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Most steps of one project that agents run at once; none: no limit.",
+    )
     max_push_bytes: int = Field(
         default=500 * 1024 * 1024, ge=1024, description="Most bytes of one git push."
     )

@@ -12,6 +12,7 @@ from coordinator.domain.model import AgentRecord
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.storage import accounts as stored
 from pipelines_schema.contract import (
+    GoodbyeRequest,
     PollRequest,
     PollResponse,
     RegisterRequest,
@@ -31,7 +32,7 @@ class AgentShown(Shown):
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(app, [register, poll, renew, list_agents])
+    add_operations(app, [register, poll, renew, goodbye, list_agents])
 
 
 @operation(
@@ -66,6 +67,18 @@ async def poll(request: web.Request, principal: Principal, body: PollRequest) ->
 @operation("POST", "/api/agents/renew", tag="Agents", summary="Renew leases", right=Right.RUN)
 async def renew(request: web.Request, principal: Principal, body: RenewRequest) -> RenewResponse:
     return request.app[DISPATCH].renew(await agent_of(request, principal), body)
+
+
+@operation(
+    "POST",
+    "/api/agents/goodbye",
+    tag="Agents",
+    summary="Tell that an agent's process ends",
+    right=Right.RUN,
+)
+async def goodbye(request: web.Request, principal: Principal, body: GoodbyeRequest) -> None:
+    """What it holds is handed out again at once, but for the `leases` that it reports later."""
+    request.app[DISPATCH].goodbye(await agent_of(request, principal), body)
 
 
 async def agent_of(request: web.Request, principal: Principal) -> AgentRecord:

@@ -13,9 +13,14 @@ NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
 )
 
+BUSY = "all agents that fit are busy"
+
 
 def why_it_waits(
-    step: Step, unfinished: Sequence[str], online: Sequence[WaitingAgent]
+    step: Step,
+    unfinished: Sequence[str],
+    online: Sequence[WaitingAgent],
+    most_of_a_project: int | None = None,
 ) -> str | None:
     """None for a step that doesn't wait. `unfinished` are the steps it depends on."""
     match step.state:
@@ -26,12 +31,14 @@ def why_it_waits(
         case StepState.OFFERED:
             return "is offered to an agent"
         case StepState.READY:
-            return why_nobody_takes_it(step, online)
+            return why_nobody_takes_it(step, online, most_of_a_project)
         case _:
             return None
 
 
-def why_nobody_takes_it(step: Step, online: Sequence[WaitingAgent]) -> str:
+def why_nobody_takes_it(
+    step: Step, online: Sequence[WaitingAgent], most_of_a_project: int | None = None
+) -> str:
     serving = [agent for agent in online if serves(agent, step.account_id)]
     if not serving:
         return NO_AGENT
@@ -41,4 +48,6 @@ def why_nobody_takes_it(step: Step, online: Sequence[WaitingAgent]) -> str:
     if not any(has_labels(agent, step.labels) for agent in serving):
         wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
         return f"no connected agent has the labels {wanted}"
-    return "all agents that fit are busy"
+    if most_of_a_project is None:
+        return BUSY
+    return f"{BUSY}, or its project runs {most_of_a_project} steps, as many as it may"

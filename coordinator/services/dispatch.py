@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
 from coordinator.domain.hand_outs import HandOut, HandOuts, HandOutState
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import AgentRecord, Step
-from coordinator.domain.scheduling import Assignment, WaitingAgent, assign
+from coordinator.domain.scheduling import Assignment, Queue, WaitingAgent, assign, suits
 from coordinator.domain.waits import why_it_waits
 from coordinator.services.core import Core
 from coordinator.services.leases import Leases, boot_seconds
 from coordinator.services.polls import Polls, holder_of
 from coordinator.services.presence import Presence
 from coordinator.storage import builds as stored
+from coordinator.storage import queue as stored_queue
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema.contract import PollRequest, PollResponse, RenewRequest, RenewResponse
+from pipelines_schema.contract import (
+    GoodbyeRequest,
+    PollRequest,
+    PollResponse,
+    RenewRequest,
+    RenewResponse,
+)
 
 log = structlog.get_logger()
-
-READY_MAX = 5_000
-"""Ready steps looked at in one dispatch."""
 
 
 class Dispatch:
@@ -83,38 +89,62 @@ class Dispatch:
                 self._wake.set()
 
     async def _dispatch(self) -> None:
+        """Hand out until no slot is free or no queue has a step for one."""
         waiting = self._polls.waiting()
         if not waiting:
             return
-        assignments = await self._core.database.read(
-            lambda connection: self._choose(connection, waiting)
+        queues, busy = await self._core.database.read(
+            lambda connection: _read_queues(connection, waiting)
         )
-        if assignments:
+        if queues:
             await self._core.database.write(
-                lambda connection: self._offer(connection, assignments), committed=self._deliver
+                lambda connection: self._offer(connection, queues, waiting, busy),
+                committed=self._deliver,
             )
-
-    async def _choose(
-        self, connection: AsyncConnection, waiting: Sequence[WaitingAgent]
-    ) -> list[Assignment]:
-        ready = await stored.ready_steps(connection, READY_MAX)
-        if not ready:
-            return []
-        return assign(ready, waiting, await stored.handed_out_per_project(connection))
 
     async def _offer(
-        self, connection: AsyncConnection, assignments: Sequence[Assignment]
+        self,
+        connection: AsyncConnection,
+        queues: Sequence[Queue],
+        waiting: Sequence[WaitingAgent],
+        busy: Mapping[str, int],
     ) -> list[HandOut]:
-        made = []
-        for assignment in assignments:
-            holder = holder_of(assignment.agent_id)
-            given = await stored.hand_out(
-                connection, assignment.step_id, to=StepState.OFFERED, holder=holder
-            )
-            if given is not None:
-                epoch, build_id = given
-                made.append(self._hand_out(assignment.step_id, build_id, epoch, holder))
+        """In one transaction, so that a poll is answered with all its offers.
+
+        A queue is asked for as many steps as it may get, and may have fewer: then it is done with,
+        and its slots are given once more.
+        """
+        made: list[HandOut] = []
+        most = self._core.settings.project_max_running_steps
+        while assignments := assign(queues, waiting, busy, most_of_a_project=most):
+            given, empty = await self._offer_each(connection, assignments)
+            made += [hand_out for _, hand_out in given]
+            if not empty:
+                break
+            queues = [queue for queue in queues if queue.key not in empty]
+            busy = Counter(busy) + Counter(queue.project_id for queue, _ in given)
+            taken = Counter(hand_out.holder for _, hand_out in given)
+            waiting = [
+                replace(agent, free=agent.free - taken[holder_of(agent.agent_id)])
+                for agent in waiting
+            ]
         return made
+
+    async def _offer_each(
+        self, connection: AsyncConnection, assignments: Sequence[Assignment]
+    ) -> tuple[list[tuple[Queue, HandOut]], set[tuple[str, str]]]:
+        """Also the keys of queues that had fewer steps than were asked for."""
+        made: list[tuple[Queue, HandOut]] = []
+        empty: set[tuple[str, str]] = set()
+        for queue, holder in [(one.queue, holder_of(one.agent_id)) for one in assignments]:
+            given = None
+            if queue.key not in empty:
+                given = await stored_queue.offer_next(connection, queue, holder)
+            if given is None:
+                empty.add(queue.key)
+            else:
+                made.append((queue, self._hand_out(*given, holder)))
+        return made, empty
 
     def _hand_out(
         self,
@@ -137,9 +167,10 @@ class Dispatch:
             lease_seconds=lease,
         )
 
-    def _deliver(self, made: list[HandOut]) -> None:
+    def _deliver(self, offered: list[HandOut]) -> None:
         now = self._clock()
-        for hand_out in made:
+        for made in offered:
+            hand_out = replace(made, instance=self._polls.instance_of(made.holder))
             delivered = self._polls.deliver(hand_out)
             self._hand_outs.offer(hand_out, now)
             if not delivered:
@@ -183,9 +214,26 @@ class Dispatch:
     def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         return self._polls.renew(agent, request)
 
+    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        self._polls.goodbye(agent, request)
+
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)
 
     def explain(self, step: Step, unfinished: Sequence[str]) -> str | None:
         """What a pending step waits for, as a sentence; None for one that doesn't wait."""
-        return why_it_waits(step, unfinished, self._presence.online())
+        most = self._core.settings.project_max_running_steps
+        return why_it_waits(step, unfinished, self._presence.online(), most)
+
+
+async def _read_queues(
+    connection: AsyncConnection, waiting: Sequence[WaitingAgent]
+) -> tuple[Sequence[Queue], Mapping[str, int]]:
+    """The queues that one of the agents suits, and how many steps of each project run."""
+    classes = {
+        one.id: one
+        for one in await stored_queue.waiting_classes(connection)
+        if any(suits(one, agent) for agent in waiting)
+    }
+    queues = await stored_queue.queues_of(connection, classes)
+    return queues, await stored_queue.handed_out_per_project(connection) if queues else {}

@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from coordinator.domain.hand_outs import HandOut, HandOuts
+from coordinator.domain.hand_outs import HandOut, HandOuts, Lease
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.scheduling import WaitingAgent
 from coordinator.services.core import Core
 from coordinator.services.presence import Presence
 from coordinator.storage import accounts as stored
 from pipelines_schema.contract import (
+    GoodbyeRequest,
     LeaseRef,
     Offer,
     PollRequest,
@@ -105,11 +106,12 @@ class Polls:
         """Held until there is an offer, a new cancel, a lost lease, or the time is over."""
         await self._heard_of(agent)
         seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
-        lost = self._renew(agent, request.leases)
+        lost = self._renew(agent, request)
         waiter = self._wait_as(agent, request)
         try:
             if not lost and not self._news_for(agent, seen):
-                self._wake()
+                if waiter.agent.free:
+                    self._wake()
                 with self._core.news.listen("closing") as closing:
                     await _first_of(
                         waiter.woken, closing, seconds=self._core.settings.poll_hold_seconds
@@ -131,14 +133,37 @@ class Polls:
 
     def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         self._presence.heard(agent.id)
-        lost = self._renew(agent, request.leases)
+        lost = self._renew(agent, request)
         cancels = self._hand_outs.cancels_of(holder_of(agent.id))
         return RenewResponse(cancels=[_lease(item) for item in cancels], lost=lost)
 
-    def _renew(self, agent: AgentRecord, leases: Sequence[LeaseRef]) -> list[LeaseRef]:
-        named = [(lease.step_id, lease.epoch) for lease in leases]
-        lost = self._hand_outs.renew(holder_of(agent.id), named, self._clock())
+    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        """Its process ends: nobody waits for what it does not report later."""
+        kept = _named(request.leases)
+        self._hand_outs.leave(holder_of(agent.id), request.instance, kept, self._clock())
+        self._presence.left(agent.id)
+        self._moved()
+
+    def _renew(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> list[LeaseRef]:
+        self._follow(agent, request)
+        lost = self._hand_outs.renew(holder_of(agent.id), _named(request.leases), self._clock())
         return [LeaseRef(step_id=step_id, epoch=epoch) for step_id, epoch in lost]
+
+    def _follow(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> None:
+        """A process that was not heard before has taken the place of an earlier one.
+
+        Not while that one's poll is held: it may live, as one of two with the same credential.
+        Its next poll, which this one ends, tells.
+        """
+        if not request.instance:
+            return
+        older = self._waiters.get(agent.id)
+        if older is not None and older.instance not in (None, request.instance):
+            return
+        if self._presence.is_only_process(agent.id, request.instance):
+            held = _named(request.leases)
+            self._hand_outs.take_over(holder_of(agent.id), request.instance, held, self._clock())
+            self._moved()
 
     def _wait_as(self, agent: AgentRecord, request: PollRequest) -> Waiter:
         waiting = WaitingAgent(
@@ -173,6 +198,10 @@ class Polls:
             await self._core.database.write(
                 lambda connection: stored.touch_agent(connection, agent.id, when)
             )
+
+
+def _named(leases: Sequence[LeaseRef]) -> list[Lease]:
+    return [(lease.step_id, lease.epoch) for lease in leases]
 
 
 def _lease(hand_out: HandOut) -> LeaseRef:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import structlog
 
 from coordinator.domain.scheduling import WaitingAgent
+
+log = structlog.get_logger()
 
 ONLINE_SECONDS = 75.0
 """An agent that was silent for longer is shown as offline."""
 WRITTEN_EVERY_SECONDS = 300.0
 """How often the database is told that an agent was heard."""
+PROCESSES_KNOWN = 16
 
 
 @dataclass(slots=True)
@@ -18,6 +23,9 @@ class _Heard:
     at: float
     written_at: float | None = None
     said: WaitingAgent | None = None
+    processes: list[str] = field(default_factory=list)
+    """Newest last."""
+    twins: bool = False
 
 
 class Presence:
@@ -46,6 +54,17 @@ class Presence:
     def says(self, agent: WaitingAgent) -> None:
         self.heard(agent.agent_id)
         self._heard[agent.agent_id].said = agent
+
+    def is_only_process(self, agent_id: str, instance: str) -> bool:
+        """False for good once an earlier process speaks after a later one: then two work with one
+        credential, and neither's silence says anything about its scripts."""
+        heard = self._heard[agent_id]
+        if instance in heard.processes[:-1] and not heard.twins:
+            heard.twins = True
+            log.warning("two processes work as one agent: give each its own", agent=agent_id)
+        if instance not in heard.processes:
+            heard.processes = [*heard.processes[1 - PROCESSES_KNOWN :], instance]
+        return not heard.twins
 
     def left(self, agent_id: str) -> None:
         self._heard.pop(agent_id, None)

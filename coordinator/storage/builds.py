@@ -19,7 +19,7 @@ from coordinator.domain.model import (
     PullRequestRef,
     Step,
 )
-from coordinator.domain.scheduling import ReadyStep
+from coordinator.domain.scheduling import queue_class_of
 from coordinator.domain.step_definition import definition_from_json
 from coordinator.storage.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
@@ -71,11 +71,16 @@ async def insert_build(
     )
     await count(connection, (counted, 1))
     if build_steps:
-        rows = [
-            {**_values(Step, steps, step), "definition": step.definition.to_json()}
-            for step in build_steps
-        ]
-        await connection.execute(steps.insert(), rows)
+        await connection.execute(steps.insert(), [_step_values(step) for step in build_steps])
+
+
+def _step_values(step: Step) -> dict[str, Any]:
+    queue_class = queue_class_of(step.account_id, step.labels, step.needs)
+    return {
+        **_values(Step, steps, step),
+        "definition": step.definition.to_json(),
+        "queue_class": queue_class,
+    }
 
 
 async def find_build(connection: AsyncConnection, build_id: str) -> Build | None:
@@ -182,35 +187,6 @@ async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence
 
 async def update_step(connection: AsyncConnection, step_id: str, **values: Any) -> None:
     await connection.execute(steps.update().where(steps.c.id == step_id).values(**values))
-
-
-async def ready_steps(connection: AsyncConnection, limit: int) -> Sequence[ReadyStep]:
-    """The oldest ready steps."""
-    query = (
-        sa.select(
-            steps.c.id,
-            steps.c.project_id,
-            steps.c.account_id,
-            steps.c.labels,
-            steps.c.ready_at,
-            steps.c.position,
-            steps.c.needs,
-        )
-        .where(sa.text("state = 'ready'"))
-        .order_by(steps.c.ready_at)
-        .limit(limit)
-    )
-    read = reader(ReadyStep)
-    return [read(row) for row in await connection.execute(query)]
-
-
-async def handed_out_per_project(connection: AsyncConnection) -> Mapping[str, int]:
-    query = (
-        sa.select(steps.c.project_id, sa.func.count().label("steps"))
-        .where(sa.text("state IN ('offered', 'running')"))
-        .group_by(steps.c.project_id)
-    )
-    return {row.project_id: row.steps for row in await connection.execute(query)}
 
 
 async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:

@@ -304,6 +304,8 @@ steps = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
     sa.Column("lost_count", sa.Integer, nullable=False, default=0),
     sa.Column("needs", sa.JSON, nullable=False, default=list),
+    # A digest of account, labels and needs: steps of one class suit the same agents.
+    sa.Column("queue_class", sa.String(32), nullable=False, server_default=""),
     sa.Column("holder", sa.Text),
     sa.Column("lease_seconds", sa.Float),
     sa.Column("cancel_requested_by", sa.Text),
@@ -318,8 +320,11 @@ steps = sa.Table(
     sa.Index("ix_steps_build_id_position", "build_id", "position"),
     # Partial: the queue is read on every dispatch and must not grow with the history.
     sa.Index(
-        "ix_steps_ready",
+        "ix_steps_queue",
+        "queue_class",
+        "project_id",
         "ready_at",
+        "position",
         sqlite_where=sa.text("state = 'ready'"),
         postgresql_where=sa.text("state = 'ready'"),
     ),

@@ -50,7 +50,7 @@ def with_json() -> list[tuple[str, str]]:
 
 
 def of_agents(path: str) -> bool:
-    return path in ("/api/agents/poll", "/api/agents/renew")
+    return path in ("/api/agents/poll", "/api/agents/renew", "/api/agents/goodbye")
 
 
 def filled(path: str) -> str:

@@ -575,3 +575,120 @@ async def test_an_accept_while_a_poll_waits_takes_one_of_its_free_slots(
     assert not poll.done()
     poll.cancel()
     assert len((await agent.poll(free=1))["offers"]) == 1
+
+
+async def test_an_agent_that_says_goodbye_is_lost_at_once_and_offline(
+    coordinator: Coordinator,
+) -> None:
+    admin = coordinator.admin
+    agent, other = await admin.new_agent(slots=2), await admin.new_agent("other")
+    await admin.new_build(await admin.new_project(), step_of("left"), step_of("kept"))
+    offers = (await agent.poll(free=2, instance="one"))["offers"]
+    specs = {}
+    for offer in offers:
+        spec = (await agent.accept(offer)).expect(200).json
+        specs[spec["name"]] = spec
+    goodbye = {"instance": "one", "leases": [lease_of(specs["kept"])]}
+    (await agent.post("/api/agents/goodbye", goodbye)).expect(204)
+    assert not await is_online(coordinator, agent)
+    # A lease lives a minute here, so this comes at once or not within the test.
+    spec = await other.take()
+    assert (spec["name"], spec["attempt"]) == ("left", 2)
+    assert (await agent.renew(specs["kept"]))["lost"] == []
+
+
+async def test_only_an_agent_says_goodbye(coordinator: Coordinator) -> None:
+    body = {"instance": "one"}
+    assert (await coordinator.admin.post("/api/agents/goodbye", body)).status == 403
+
+
+async def test_an_agent_that_starts_anew_loses_at_once_what_it_does_not_know_of(
+    coordinator: Coordinator,
+) -> None:
+    admin = coordinator.admin
+    agent, other = await admin.new_agent(slots=2), await admin.new_agent("other")
+    await admin.new_build(await admin.new_project(), step_of("forgotten"), step_of("known"))
+    specs = {}
+    for offer in (await agent.poll(free=2, instance="one"))["offers"]:
+        spec = (await agent.accept(offer)).expect(200).json
+        specs[spec["name"]] = spec
+    poll = holding(agent, free=0, instance="two", leases=[lease_of(specs["known"])])
+    spec = await other.take()
+    assert (spec["name"], spec["attempt"]) == ("forgotten", 2)
+    poll.cancel()
+    assert (await agent.renew(specs["known"]))["lost"] == []
+
+
+async def test_two_processes_of_one_agent_lose_nothing_to_each_other_once_both_were_heard(
+    coordinator: Coordinator,
+) -> None:
+    """Somebody copied an agent's folder: their steps may not run a second time beside the first."""
+    admin = coordinator.admin
+    agent, other = await admin.new_agent(slots=2), await admin.new_agent("other")
+    for instance in ("one", "two", "one"):
+        await agent.post("/api/agents/renew", {"leases": [], "instance": instance})
+    build = await admin.new_build(await admin.new_project())
+    [offer] = (await agent.poll(instance="one"))["offers"]
+    spec = (await agent.accept(offer)).expect(200).json
+    await agent.post("/api/agents/renew", {"leases": [], "instance": "two"})
+    assert (await agent.renew(spec))["lost"] == []
+    poll = holding(other)
+    await polled(coordinator, other)
+    assert await states(coordinator, build) == {"test": "RUNNING"}
+    poll.cancel()
+
+
+async def test_a_new_process_takes_nothing_from_one_whose_poll_is_held(
+    coordinator: Coordinator,
+) -> None:
+    admin = coordinator.admin
+    agent = await admin.new_agent()
+    build = await admin.new_build(await admin.new_project())
+    [offer] = (await agent.poll(instance="one"))["offers"]
+    spec = (await agent.accept(offer)).expect(200).json
+    first = holding(agent, free=0, instance="one", leases=[lease_of(spec)])
+    await polled(coordinator, agent)
+    second = holding(agent, free=0, instance="two")
+    await first
+    assert (await agent.renew(spec))["lost"] == []
+    assert await states(coordinator, build) == {"test": "RUNNING"}
+    second.cancel()
+
+
+async def test_steps_that_nobody_suits_hold_up_no_other(coordinator: Coordinator) -> None:
+    admin = coordinator.admin
+    await admin.new_build(await admin.new_project("acme"), *[step_of(f"s{n}") for n in range(200)])
+    build = await admin.new_build(await admin.new_project("other"))
+    registrar = await admin.new_token(kind="registration", account="other")
+    agent = await registrar.new_agent()
+    assert (await agent.take())["buildId"] == build["id"]
+
+
+async def test_an_agent_with_many_slots_gets_all_there_is_at_once(
+    coordinator: Coordinator,
+) -> None:
+    """Also where a queue has fewer steps than it might have got."""
+    admin = coordinator.admin
+    agent = await admin.new_agent(slots=8)
+    for name, count in (("one", 1), ("two", 2), ("four", 4)):
+        steps = [step_of(f"{name} {n}") for n in range(count)]
+        await admin.new_build(await admin.new_project(name=name), *steps)
+    assert len((await agent.poll(free=8))["offers"]) == 7
+
+
+async def test_a_project_runs_no_more_steps_at_once_than_its_limit(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path, **LONG, project_max_running_steps=2) as coordinator:
+        admin = coordinator.admin
+        agent = await admin.new_agent(slots=8)
+        build = await admin.new_build(
+            await admin.new_project(), *[step_of(f"s{n}") for n in range(3)]
+        )
+        first = (await agent.poll(free=8))["offers"]
+        assert len(first) == 2
+        steps = (await admin.build(build["id"]))["steps"]
+        [waits] = [step for step in steps if step["waitsFor"] != "is offered to an agent"]
+        assert waits["waitsFor"].endswith("or its project runs 2 steps, as many as it may")
+        poll = holding(agent, free=6)
+        (await agent.complete((await agent.accept(first[0])).expect(200).json)).expect(200)
+        async with asyncio.timeout(5):
+            assert [offer["stepId"] for offer in (await poll)["offers"]] == [waits["id"]]
