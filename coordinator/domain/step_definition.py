@@ -25,7 +25,7 @@ class StepDefinition:
     own_command: bool = False
     """It runs its image by the image's own command, not a script."""
     max_lost: int | None = None
-    """After so many lost attempts the step fails; None is the usual number."""
+    """So many attempts may be lost with their agents and count for nothing; None: none."""
 
     def to_json(self) -> dict[str, Any]:
         """For storage; `definition_from_json` reads it back."""

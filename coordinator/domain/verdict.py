@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coordinator.domain.lifecycle import StepEvent
 from coordinator.domain.model import AttemptState
+from coordinator.domain.step_definition import StepDefinition
+from pipelines_schema import Retries, RetryCause
 from pipelines_schema.contract import Completion, CompletionReason
-
-MAX_LOST = 5
-"""After so many attempts lost with their agents the step itself is taken for the cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +21,32 @@ class AttemptEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    max: int
-    on: Collection[str]
-    """Of `lost`, `timeout`, `failure`."""
-    max_lost: int = MAX_LOST
+    retries: Retries
+    at_most_once: bool = False
+    losses_forgiven: int = 0
+    """So many lost attempts count for nothing: a deployment outlives many agents."""
+
+    def tries_again(self, cause: RetryCause, attempts: int, losses: int) -> bool:
+        """Whether the last of so many attempts, of which so many were lost, is followed by
+        another."""
+        if self.at_most_once:
+            return False
+        if cause is RetryCause.LOST and losses <= self.losses_forgiven:
+            return True
+        return self.retries.covers(cause, attempts - min(losses, self.losses_forgiven))
+
+
+def retry_policy(definition: StepDefinition) -> RetryPolicy:
+    return RetryPolicy(
+        retries=definition.written.retries,
+        at_most_once=definition.written.at_most_once,
+        losses_forgiven=definition.max_lost or 0,
+    )
+
+
+def may_run_again_when_lost(definition: StepDefinition) -> bool:
+    """Whether anything is gained by calling its attempt lost: else its result is waited for."""
+    return retry_policy(definition).tries_again(RetryCause.LOST, attempts=1, losses=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +62,10 @@ def judge(
     *,
     attempt_number: int,
     lost_count: int,
-    retries: RetryPolicy,
+    policy: RetryPolicy,
     cancel_requested_by: str | None,
 ) -> Verdict:
-    """`attempt_number` counts from 1; lost attempts don't use up the step's retries."""
+    """`attempt_number` counts from 1; `lost_count` are those before this one that were lost."""
     if cancel_requested_by is not None and end.status is not Completion.SUCCESS:
         return Verdict(
             event=StepEvent.CANCEL,
@@ -53,27 +74,31 @@ def judge(
         )
     if end.status is Completion.SUCCESS:
         return Verdict(event=StepEvent.SUCCEED, attempt=AttemptState.SUCCEEDED, reason=None)
-    if end.reason is CompletionReason.LOST:
-        return _judge_lost(lost_count, retries.max_lost)
-    tries_used = attempt_number - lost_count
-    cause = "timeout" if end.reason is CompletionReason.TIMEOUT else "failure"
-    again = cause in retries.on and tries_used <= retries.max
+    cause = _CAUSES.get(end.reason, RetryCause.FAILURE)
+    lost = cause is RetryCause.LOST
+    losses = lost_count + lost
+    again = policy.tries_again(cause, attempt_number, losses)
     return Verdict(
         event=StepEvent.RETRY if again else StepEvent.FAIL,
-        attempt=AttemptState.FAILED,
-        reason=_describe(end),
+        attempt=AttemptState.LOST if lost else AttemptState.FAILED,
+        reason=_lost(again, losses, policy) if lost else _describe(end),
+        lost=lost,
     )
 
 
-def _judge_lost(lost_count: int, max_lost: int) -> Verdict:
-    if lost_count + 1 >= max_lost:
-        return Verdict(
-            event=StepEvent.FAIL,
-            attempt=AttemptState.LOST,
-            reason=f"lost agent: {lost_count + 1} attempts were lost with their agents",
-            lost=True,
-        )
-    return Verdict(event=StepEvent.RETRY, attempt=AttemptState.LOST, reason="lost agent", lost=True)
+_CAUSES: Mapping[CompletionReason | None, RetryCause] = {
+    CompletionReason.LOST: RetryCause.LOST,
+    CompletionReason.TIMEOUT: RetryCause.TIMEOUT,
+}
+
+
+def _lost(again: bool, losses: int, policy: RetryPolicy) -> str:
+    if again:
+        return "lost agent"
+    if losses > 1:
+        return f"lost agent: {losses} attempts were lost with their agents"
+    word = "`atMostOnce`" if policy.at_most_once else "its `retries`"
+    return f"lost agent: how far it came is not known, and {word} allows no other attempt"
 
 
 def _describe(end: AttemptEnd) -> str:

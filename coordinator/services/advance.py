@@ -17,7 +17,7 @@ from coordinator.domain.lifecycle import (
 )
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.roll_up import failure_of_build, settle, step_view
-from coordinator.domain.verdict import MAX_LOST, AttemptEnd, RetryPolicy, Verdict, judge
+from coordinator.domain.verdict import AttemptEnd, Verdict, judge, retry_policy
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
@@ -90,16 +90,11 @@ async def end_attempt(
     images: Sequence[Mapping[str, str]] | None = None,
 ) -> tuple[Verdict, BuildState]:
     """Close an attempt, and draw the consequences for its step and build."""
-    retries = step.written.retries
     verdict = judge(
         end,
         attempt_number=attempt.number,
         lost_count=step.lost_count,
-        retries=RetryPolicy(
-            max=retries.max,
-            on=frozenset(retries.on),
-            max_lost=step.definition.max_lost or MAX_LOST,
-        ),
+        policy=retry_policy(step.definition),
         cancel_requested_by=step.cancel_requested_by,
     )
     await stored.end_attempt(

@@ -19,6 +19,7 @@ from coordinator.domain.hand_outs import HandOut, HandOuts, HandOutState
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import AgentRecord, Step
 from coordinator.domain.scheduling import Assignment, Queue, WaitingAgent, assign, suits
+from coordinator.domain.verdict import may_run_again_when_lost
 from coordinator.domain.waits import why_it_waits
 from coordinator.services.core import Core
 from coordinator.services.leases import Leases, boot_seconds
@@ -38,6 +39,10 @@ from pipelines_schema.contract import (
 log = structlog.get_logger()
 
 
+RESULT_GRACE_SECONDS = 300.0
+"""How long after its timeout the result of a step is waited for that may not run again."""
+
+
 class Dispatch:
     def __init__(self, core: Core, clock: Callable[[], float] = boot_seconds) -> None:
         self._core, self._clock = core, clock
@@ -47,9 +52,9 @@ class Dispatch:
             cancel_sequence=int(time.time() * 1000),
         )
         self._presence = Presence(clock)
-        self._leases = Leases(core, self._hand_outs, clock, self.wake)
+        self.leases = Leases(core, self._hand_outs, clock, self.wake)
         self._polls = Polls(
-            core, self._hand_outs, self._presence, clock, wake=self.wake, moved=self._leases.moved
+            core, self._hand_outs, self._presence, clock, wake=self.wake, moved=self.leases.moved
         )
         self._wake = asyncio.Event()
 
@@ -65,13 +70,13 @@ class Dispatch:
                     self._hand_out(step.id, step.build_id, step.epoch, step.holder or ""),
                     self._clock(),
                 )
-        self._leases.moved()
+        self.leases.moved()
         self.wake()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch_forever(), name="dispatch")
-            tasks.create_task(self._leases.run(), name="leases")
+            tasks.create_task(self.leases.run(), name="leases")
 
     def wake(self) -> None:
         """Something became ready, or somebody waits."""
@@ -175,7 +180,7 @@ class Dispatch:
             self._hand_outs.offer(hand_out, now)
             if not delivered:
                 self._hand_outs.end_soon(hand_out.lease, now)
-        self._leases.moved()
+        self.leases.moved()
 
     # What others tell us
 
@@ -189,11 +194,14 @@ class Dispatch:
             HandOutState.RUNNING,
             step.lease_seconds,
         )
+        if not may_run_again_when_lost(step.definition):
+            waited = step.written.timeout_seconds + RESULT_GRACE_SECONDS
+            hand_out = replace(hand_out, term_seconds=max(waited, hand_out.term_seconds))
         self._polls.takes_a_slot(hand_out.holder)
         self._hand_outs.begin(hand_out, self._clock())
         if step.cancel_requested_by is not None:
             self._hand_outs.cancel_one(step.id, self._clock())
-        self._leases.moved()
+        self.leases.moved()
 
     def release(self, step_id: str, epoch: int) -> None:
         """The hand-out of that epoch is over."""
@@ -203,7 +211,7 @@ class Dispatch:
         """The build was cancelled: tell its agents."""
         for holder in self._hand_outs.cancel(build_id, self._clock()):
             self._polls.tell(holder)
-        self._leases.moved()
+        self.leases.moved()
         self.wake()
 
     # What agents and people ask

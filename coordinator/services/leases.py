@@ -58,8 +58,13 @@ class Leases:
                 self._last_tick = None
                 self._held.clear()
                 await self._held.wait()
-            self._notice_absence()
+            self.tick()
             await asyncio.sleep(TICK_SECONDS)
+
+    def tick(self) -> None:
+        """Look at the clock: it may have gone on while the timers of this process stood still."""
+        self._notice_absence()
+        self._moved.set()
 
     def _notice_absence(self) -> None:
         """Called by whichever of the tasks runs first after it, before anything is called lost."""

@@ -29,7 +29,7 @@ from coordinator.domain.lifecycle import (
 from coordinator.domain.model import Attempt, AttemptState, Build, Project, Step
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.script import bash_script
-from coordinator.domain.verdict import AttemptEnd
+from coordinator.domain.verdict import AttemptEnd, may_run_again_when_lost
 from coordinator.ports import LogDigest
 from coordinator.services import advance, audit, caches
 from coordinator.services.core import Core
@@ -262,6 +262,7 @@ class Runner:
             output_paths=list(written.output_paths),
             timeout_seconds=written.timeout_seconds,
             lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
+            ends_with_lease=may_run_again_when_lost(step.definition),
             source=source,
             dependencies=await self._dependencies(connection, step),
             token=self.core.keys.step_token(step.id, step.epoch),

@@ -33,7 +33,9 @@ from pipelines_schema.triggers import (
     triggered_by_tag,
 )
 from pipelines_schema.workflow import (
+    DEFAULT_RETRIES,
     DEFAULT_RUN_ON,
+    NEVER,
     Ending,
     ImageBuild,
     Network,
@@ -49,9 +51,11 @@ from pipelines_schema.workflow import (
 )
 
 __all__ = [
+    "DEFAULT_RETRIES",
     "DEFAULT_RUN_ON",
     "DEFAULT_TARGET",
     "MODULE_FILES",
+    "NEVER",
     "VARIABLES",
     "BadPath",
     "Circumstances",

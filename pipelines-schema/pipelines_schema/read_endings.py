@@ -10,6 +10,7 @@ from pipelines_schema.limits import (
     DEFAULT_TIMEOUT_SECONDS,
     DURATION,
     MAX_PATHS,
+    MAX_QUEUE_TIMEOUT_SECONDS,
     MAX_RETRIES,
     MAX_TIMEOUT_SECONDS,
 )
@@ -17,7 +18,9 @@ from pipelines_schema.nodes import Kind, ListNode, Node, ScalarNode, integer
 from pipelines_schema.problem import shown
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import (
+    DEFAULT_RETRIES,
     DEFAULT_RUN_ON,
+    NEVER,
     Ending,
     Retries,
     RetryCause,
@@ -29,8 +32,16 @@ _RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [los
 
 
 def read_timeout(reading: Reading, entry: Field | None) -> int:
+    return _read_duration(reading, entry, MAX_TIMEOUT_SECONDS) or DEFAULT_TIMEOUT_SECONDS
+
+
+def read_queue_timeout(reading: Reading, entry: Field | None) -> int | None:
+    return _read_duration(reading, entry, MAX_QUEUE_TIMEOUT_SECONDS)
+
+
+def _read_duration(reading: Reading, entry: Field | None, most_seconds: int) -> int | None:
     if entry is None or entry.is_broken:
-        return DEFAULT_TIMEOUT_SECONDS
+        return None
     seconds = _duration_seconds(entry.value)
     if seconds is None:
         if entry.is_null:
@@ -40,12 +51,11 @@ def read_timeout(reading: Reading, entry: Field | None) -> int:
                 entry.place,
                 f"{entry.label} is no duration: {_TIMEOUT_HINT}, or a whole number of seconds",
             )
-    elif not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+    elif not 1 <= seconds <= most_seconds:
         reading.add(
-            entry.place,
-            f"{entry.label} must be from 1 second to {MAX_TIMEOUT_SECONDS // 3600} hours",
+            entry.place, f"{entry.label} must be from 1 second to {most_seconds // 3600} hours"
         )
-    return seconds or DEFAULT_TIMEOUT_SECONDS
+    return seconds
 
 
 def _duration_seconds(node: Node) -> int | None:
@@ -63,19 +73,22 @@ def _duration_seconds(node: Node) -> int | None:
 
 def read_retries(reading: Reading, entry: Field | None) -> Retries:
     if entry is None:
-        return Retries()
+        return DEFAULT_RETRIES
     if isinstance(entry.value, ScalarNode):
-        return Retries(max=_retry_count(reading, entry))
+        return _retries(_retry_count(reading, entry), tuple(RetryCause))
     node = reading.mapping(entry, _RETRIES_HINT)
     if node is None:
-        return Retries()
+        return DEFAULT_RETRIES
     fields = reading.fields(node, _RETRIES)
     if "max" not in fields:
         reading.add(node.place, f"`retries` needs `max`, a number from 0 to {MAX_RETRIES}")
-        return Retries()
-    return Retries(
-        max=_retry_count(reading, fields["max"]), on=_retry_causes(reading, fields.get("on"))
-    )
+        return DEFAULT_RETRIES
+    causes = _retry_causes(reading, fields.get("on"))
+    return _retries(_retry_count(reading, fields["max"]), causes)
+
+
+def _retries(count: int, causes: tuple[RetryCause, ...]) -> Retries:
+    return Retries(max=count, on=causes) if count else NEVER
 
 
 def _retry_count(reading: Reading, entry: Field) -> int:
@@ -127,6 +140,17 @@ def read_boolean(reading: Reading, entry: Field | None) -> bool:
         return entry.value.text.lower() == "true"
     reading.add(entry.place, f"{entry.label} must be `true` or `false`, without quotes")
     return False
+
+
+def read_at_most_once(reading: Reading, fields: dict[str, Field], retries: Retries) -> bool:
+    entry = fields.get("atMostOnce")
+    once = read_boolean(reading, entry)
+    if once and entry is not None and "retries" in fields and retries.max:
+        reading.add(
+            entry.key.place,
+            "`atMostOnce` says never again, and `retries` says again: remove one of them",
+        )
+    return once
 
 
 def read_run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...]:

@@ -22,7 +22,14 @@ from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_build import read_build
-from pipelines_schema.read_endings import read_boolean, read_retries, read_run_on, read_timeout
+from pipelines_schema.read_endings import (
+    read_at_most_once,
+    read_boolean,
+    read_queue_timeout,
+    read_retries,
+    read_run_on,
+    read_timeout,
+)
 from pipelines_schema.read_environment import read_environment, read_secrets
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources
@@ -44,7 +51,9 @@ STEP = Vocabulary(
         "cacheDirs",
         "outputPaths",
         "timeout",
+        "queueTimeout",
         "retries",
+        "atMostOnce",
         "agents",
         "allowFailure",
         "runOn",
@@ -131,6 +140,7 @@ def read_step(
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
     secrets = read_secrets(reading, fields)
+    retries = read_retries(reading, fields.get("retries"))
     if matrix is not None and "when" not in fields:  # which may leave those without it out
         refuse_lacking(reading, [fields[key] for key in _REPLACED_IN if key in fields], matrix)
     return WrittenStep(
@@ -147,7 +157,9 @@ def read_step(
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
             output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
             timeout_seconds=read_timeout(reading, fields.get("timeout")),
-            retries=read_retries(reading, fields.get("retries")),
+            queue_timeout_seconds=read_queue_timeout(reading, fields.get("queueTimeout")),
+            retries=retries,
+            at_most_once=read_at_most_once(reading, fields, retries),
             agents=read_agents(reading, fields.get("agents")),
             allow_failure=read_boolean(reading, fields.get("allowFailure")),
             run_on=read_run_on(reading, fields),

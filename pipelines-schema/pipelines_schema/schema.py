@@ -112,7 +112,14 @@ def _step() -> dict[str, Any]:
                 "`dist/*.whl` or `reports/`. They are kept also when the script fails.",
             ),
             "timeout": {"$ref": "#/$defs/timeout"},
+            "queueTimeout": _queue_timeout(),
             "retries": {"$ref": "#/$defs/retries"},
+            "atMostOnce": {
+                "description": "Once an agent has taken the step, it is never handed out again, "
+                "whatever becomes of the agent: for what must not happen twice, such as a "
+                "deployment. It fails where its end is never known. `false` if left out.",
+                "type": "boolean",
+            },
             "agents": _agents(),
             "allowFailure": {
                 "description": "Whether the build goes on, and can succeed, when the step fails. "
@@ -351,6 +358,18 @@ def _timeout() -> dict[str, Any]:
     }
 
 
+def _queue_timeout() -> dict[str, Any]:
+    return {
+        "description": "How long the step may wait for an agent once it could run: `90s`, `10m`, "
+        "`1h30m` or whole seconds, at most 168 hours; then it fails with what it waits for. 24 "
+        "hours if left out, unless the coordinator's `queue_timeout_seconds` says otherwise.",
+        "anyOf": [
+            {"type": "string", "pattern": f"^{limits.DURATION}$"},
+            {"type": "integer", "minimum": 1, "maximum": limits.MAX_QUEUE_TIMEOUT_SECONDS},
+        ],
+    }
+
+
 def _retries() -> dict[str, Any]:
     count = {
         "description": "Attempts after the first.",
@@ -374,7 +393,8 @@ def _retries() -> dict[str, Any]:
         ],
     }
     return {
-        "description": "How often the step is tried again. Never if left out.",
+        "description": "How often the step is tried again, whatever for. If left out: twice, and "
+        "only where its agent was lost. `0` is never, not even then.",
         "anyOf": [count, _object({"max": count, "on": causes}, required=["max"])],
     }
 

@@ -41,13 +41,20 @@ DEFAULT_RUN_ON = (Ending.SUCCESS,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    max: int = 0
-    """Attempts after the first, 0 to 10."""
+    max: int
+    """Attempts after the first, 0 to 10, whatever each was for."""
     on: tuple[RetryCause, ...] = tuple(RetryCause)
+    """Empty where `max` is 0."""
 
-    def covers(self, cause: RetryCause, retries_done: int) -> bool:
-        """Whether an attempt that ended by `cause` is followed by another."""
-        return cause in self.on and retries_done < self.max
+    def covers(self, cause: RetryCause, attempts: int) -> bool:
+        """Whether the last of so many attempts, which ended by `cause`, is followed by another."""
+        return cause in self.on and attempts <= self.max
+
+
+DEFAULT_RETRIES = Retries(max=2, on=(RetryCause.LOST,))
+"""Where a step says nothing: a lost agent is no fault of the step's."""
+NEVER = Retries(max=0, on=())
+"""`retries: 0`: not even when the agent was lost."""
 
 
 class Network(StrEnum):
@@ -180,7 +187,11 @@ class Step:
     output_paths: tuple[str, ...] = ()
     """Normalised paths or patterns relative to the workspace; a closing `/` marks a folder."""
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
-    retries: Retries = field(default_factory=Retries)
+    queue_timeout_seconds: int | None = None
+    """How long it may wait for an agent once it is ready; None is as long as usual."""
+    retries: Retries = DEFAULT_RETRIES
+    at_most_once: bool = False
+    """Once an agent has accepted it, it is never handed out again."""
     agents: Mapping[str, str] = field(default_factory=dict)
     """Labels that an agent must have to run the step."""
     allow_failure: bool = False
@@ -269,7 +280,9 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         cacheDirs=list(step.cache_dirs),
         outputPaths=list(step.output_paths),
         timeoutSeconds=step.timeout_seconds,
+        queueTimeoutSeconds=step.queue_timeout_seconds,
         retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
+        atMostOnce=step.at_most_once or None,
         agents=dict(step.agents),
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
@@ -289,6 +302,13 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     )
 
 
+def _retries_from_json(value: Mapping[str, Any]) -> Retries:
+    """Before 0 meant never, it was also what a step had that said nothing: with all causes."""
+    if value["max"] == 0 and value["on"]:
+        return DEFAULT_RETRIES
+    return Retries(max=value["max"], on=tuple(map(RetryCause, value["on"])))
+
+
 def _matrix_to_json(matrix: Matrix) -> dict[str, Any]:
     return {
         "axes": {name: list(values) for name, values in matrix.axes.items()},
@@ -306,7 +326,6 @@ def _matrix_from_json(value: Mapping[str, Any]) -> Matrix:
 
 
 def _step_from_json(value: Mapping[str, Any]) -> Step:
-    retries = value["retries"]
     return Step(
         name=value["name"],
         image=value.get("image"),
@@ -317,7 +336,9 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         cache_dirs=tuple(value["cacheDirs"]),
         output_paths=tuple(value["outputPaths"]),
         timeout_seconds=value["timeoutSeconds"],
-        retries=Retries(max=retries["max"], on=tuple(map(RetryCause, retries["on"]))),
+        queue_timeout_seconds=value.get("queueTimeoutSeconds"),
+        retries=_retries_from_json(value["retries"]),
+        at_most_once=value.get("atMostOnce", False),
         agents=dict(value["agents"]),
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),

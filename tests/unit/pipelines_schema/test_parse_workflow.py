@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines_schema import (
+    DEFAULT_RETRIES,
+    NEVER,
     Parsed,
     Problem,
     PushTrigger,
@@ -90,7 +92,8 @@ steps:
 
 def test_what_is_left_out_has_its_default() -> None:
     step = workflow_of(STEP).steps[0]
-    assert (step.timeout_seconds, step.retries.max, step.retries.on) == (3600, 0, tuple(RetryCause))
+    assert (step.timeout_seconds, step.retries) == (3600, DEFAULT_RETRIES)
+    assert (step.queue_timeout_seconds, step.at_most_once) == (None, False)
     assert (step.depends_on, step.env, step.cache_dirs, step.output_paths, step.agents) == (
         (), {}, (), (), {},
     )  # fmt: skip
@@ -250,3 +253,10 @@ def mutated(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300, deadline=None)
 def test_any_mutation_of_a_workflow_is_a_workflow_or_problems(content: bytes) -> None:
     check(parse_workflow(content, "f.yml"), content)
+
+
+@pytest.mark.parametrize("written", ["0", "{max: 0}", "{max: 0, on: [lost]}"])
+def test_no_retries_are_none_for_any_reason(written: str) -> None:
+    assert workflow_of(STEP.replace("run:", f"retries: {written}\n    run:")).steps[0].retries == (
+        NEVER
+    )

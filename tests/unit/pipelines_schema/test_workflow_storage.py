@@ -5,6 +5,8 @@ import json
 import pytest
 
 from pipelines_schema import (
+    DEFAULT_RETRIES,
+    NEVER,
     PushTrigger,
     Retries,
     RetryCause,
@@ -66,7 +68,26 @@ def test_a_workflow_of_another_version_is_not_guessed_at(version: object) -> Non
 
 def test_retries_cover_their_causes_until_they_are_used_up() -> None:
     retries = Retries(max=2, on=(RetryCause.LOST, RetryCause.TIMEOUT))
-    assert [retries.covers(RetryCause.LOST, done) for done in range(4)] == [
+    assert [retries.covers(RetryCause.LOST, attempts) for attempts in range(1, 5)] == [
         True, True, False, False,
     ]  # fmt: skip
-    assert not retries.covers(RetryCause.FAILURE, 0)
+    assert not retries.covers(RetryCause.FAILURE, 1)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step(name="a", image="x", script="y", retries=DEFAULT_RETRIES),
+        Step(name="a", image="x", script="y", retries=NEVER),
+        Step(name="a", image="x", script="y", retries=Retries(max=1), queue_timeout_seconds=60),
+        Step(name="a", image="x", script="y", at_most_once=True),
+    ],
+)
+def test_what_a_step_says_of_its_attempts_is_read_back(step: Step) -> None:
+    assert Step.from_json(step.to_json()) == step
+
+
+def test_a_stored_0_of_before_it_meant_never_is_what_a_step_had_that_said_nothing() -> None:
+    step = Step(name="a", image="x", script="y")
+    older = {"max": 0, "on": ["lost", "timeout", "failure"]}
+    assert Step.from_json({**step.to_json(), "retries": older}) == step
