@@ -19,6 +19,7 @@ from coordinator.domain.client_address import Network
 from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
 from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
+from pipelines_schema.limits import MAX_QUEUE_TIMEOUT_SECONDS
 
 MAX_PORT = 65_535
 IMAGE_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
@@ -85,6 +86,12 @@ class Settings(BaseModel):
     )
     poll_hold_seconds: float = Field(
         default=POLL_HOLD_SECONDS, ge=1, le=55, description="How long an idle poll is held."
+    )
+    queue_timeout_seconds: float = Field(
+        default=24 * 3600,
+        ge=1,
+        le=MAX_QUEUE_TIMEOUT_SECONDS,
+        description="A step that no agent takes for so long fails; its `queueTimeout` wins.",
     )
     project_max_running_steps: int | None = Field(
         default=None,

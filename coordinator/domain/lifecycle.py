@@ -52,12 +52,16 @@ class StepEvent(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     SKIP = "skip"
+    GIVE_UP = "give-up"
+    """No agent took it in time."""
 
 
 BUILD_TABLE: Mapping[tuple[BuildState, BuildEvent], BuildState] = {
     (BuildState.HELD, BuildEvent.START): BuildState.QUEUED,
     (BuildState.HELD, BuildEvent.CANCEL): BuildState.CANCELLED,
     (BuildState.QUEUED, BuildEvent.BEGIN): BuildState.RUNNING,
+    # Every step that might fail was given up before it began.
+    (BuildState.QUEUED, BuildEvent.SUCCEED): BuildState.SUCCEEDED,
     (BuildState.QUEUED, BuildEvent.FAIL): BuildState.FAILED,
     (BuildState.QUEUED, BuildEvent.CANCEL): BuildState.CANCELLED,
     (BuildState.RUNNING, BuildEvent.SUCCEED): BuildState.SUCCEEDED,
@@ -71,6 +75,7 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.READY, StepEvent.OFFER): StepState.OFFERED,
     (StepState.READY, StepEvent.CLAIM): StepState.RUNNING,
+    (StepState.READY, StepEvent.GIVE_UP): StepState.FAILED,
     (StepState.READY, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.OFFERED, StepEvent.ACCEPT): StepState.RUNNING,
     (StepState.OFFERED, StepEvent.EXPIRE): StepState.READY,

@@ -217,6 +217,8 @@ class Step:
     images: Sequence[Mapping[str, str]] | None = None
     """What it pushed: `reference` and `digest` of each; None where it builds no image."""
     ready_at: datetime | None = None
+    queue_until: datetime | None = None
+    """If it is ready: until when it waits for an agent."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

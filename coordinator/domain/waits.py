@@ -36,6 +36,25 @@ def why_it_waits(
             return None
 
 
+def not_taken(
+    step: Step,
+    seconds: float,
+    online: Sequence[WaitingAgent],
+    most_of_a_project: int | None = None,
+) -> str:
+    """The reason of a step that waited too long."""
+    why = why_nobody_takes_it(step, online, most_of_a_project)
+    return f"no agent took it within {_duration(seconds)}: {why}"
+
+
+def _duration(seconds: float) -> str:
+    """As a workflow says it: `90s`, `10m`, `24h`."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def why_nobody_takes_it(
     step: Step, online: Sequence[WaitingAgent], most_of_a_project: int | None = None
 ) -> str:

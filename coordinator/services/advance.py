@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from coordinator.domain.lifecycle import (
@@ -33,10 +35,24 @@ async def move_step(
         values["finished_at"] = now
     if state is StepState.READY:
         values |= {"ready_at": now, "holder": None, "lease_seconds": None}
+        if event is not StepEvent.EXPIRE:  # which would let an agent that never accepts prolong it
+            values["queue_until"] = now + timedelta(seconds=queue_seconds(core, step))
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
     await stored.update_step(connection, step.id, state=state.value, **values)
     return state
+
+
+def queue_seconds(core: Core, step: Step) -> float:
+    """How long it may wait for an agent."""
+    return step.written.queue_timeout_seconds or core.settings.queue_timeout_seconds
+
+
+def queued(core: Core, step: Step) -> Step:
+    """A new step, which may be ready from the start."""
+    if step.ready_at is None:
+        return step
+    return replace(step, queue_until=step.ready_at + timedelta(seconds=queue_seconds(core, step)))
 
 
 async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> None:

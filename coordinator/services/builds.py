@@ -412,7 +412,8 @@ async def save_draft(
         wanted = replace(wanted, steps=(), problems=problems, reason=reason)
     number = await stored_projects.next_build_number(connection, project.id)
     build = wanted.build(project, number, core.now())
-    await stored.insert_build(connection, build, wanted.steps)
+    steps = [advance.queued(core, step) for step in wanted.steps]
+    await stored.insert_build(connection, build, steps)
     return build
 
 

@@ -25,6 +25,7 @@ from coordinator.services.core import Core
 from coordinator.services.leases import Leases, boot_seconds
 from coordinator.services.polls import Polls, holder_of
 from coordinator.services.presence import Presence
+from coordinator.services.queue_timeouts import QueueTimeouts
 from coordinator.storage import builds as stored
 from coordinator.storage import queue as stored_queue
 from coordinator.storage.connection import AsyncConnection
@@ -56,6 +57,7 @@ class Dispatch:
         self._polls = Polls(
             core, self._hand_outs, self._presence, clock, wake=self.wake, moved=self.leases.moved
         )
+        self._timeouts = QueueTimeouts(core, self._presence, self.wake)
         self._wake = asyncio.Event()
 
     # The background tasks
@@ -77,10 +79,12 @@ class Dispatch:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._dispatch_forever(), name="dispatch")
             tasks.create_task(self.leases.run(), name="leases")
+            tasks.create_task(self._timeouts.run(), name="queue timeouts")
 
     def wake(self) -> None:
         """Something became ready, or somebody waits."""
         self._wake.set()
+        self._timeouts.moved()
 
     async def _dispatch_forever(self) -> None:
         while True:

@@ -189,6 +189,19 @@ async def update_step(connection: AsyncConnection, step_id: str, **values: Any) 
     await connection.execute(steps.update().where(steps.c.id == step_id).values(**values))
 
 
+async def steps_waiting_since(
+    connection: AsyncConnection, now: datetime, limit: int
+) -> Sequence[Step]:
+    """Ready steps whose time in the queue is over, those first that wait longest."""
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(sa.text("steps.state = 'ready'"), steps.c.queue_until <= now)
+        .order_by(steps.c.queue_until, steps.c.position)
+        .limit(limit)
+    )
+    return [_step(row) for row in await connection.execute(query)]
+
+
 async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
     query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
     return [_step(row) for row in await connection.execute(query)]

@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-HEAD = "0016"
+HEAD = "0017"
 """The newest revision in migrations/versions; a test keeps the two equal."""
 
 

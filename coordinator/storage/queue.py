@@ -7,6 +7,7 @@ seeks the next greater key reads one row of each: 10,000 steps of one class and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -107,6 +108,15 @@ async def queues_of(
         Queue(wants=classes[row.queue_class], project_id=row.project_id, oldest=row.oldest)
         for row in await connection.execute(query, names)
     ]
+
+
+_FIRST_END = sa.select(sa.func.min(steps.c.queue_until)).where(sa.text("state = 'ready'"))
+
+
+async def first_queue_end(connection: AsyncConnection) -> datetime | None:
+    """When a ready step's time in the queue is over next, or was."""
+    found: datetime | None = (await connection.execute(_FIRST_END)).scalar()
+    return found
 
 
 async def handed_out_per_project(connection: AsyncConnection) -> Mapping[str, int]:

@@ -314,6 +314,8 @@ steps = sa.Table(
     sa.Column("message", sa.Text),
     sa.Column("images", sa.JSON(none_as_null=True)),
     sa.Column("ready_at", Instant),
+    # When its time in the queue is over. An offer that comes back does not prolong it.
+    sa.Column("queue_until", Instant),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("build_id", "name"),
@@ -325,6 +327,12 @@ steps = sa.Table(
         "project_id",
         "ready_at",
         "position",
+        sqlite_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready'"),
+    ),
+    sa.Index(
+        "ix_steps_queue_until",
+        "queue_until",
         sqlite_where=sa.text("state = 'ready'"),
         postgresql_where=sa.text("state = 'ready'"),
     ),

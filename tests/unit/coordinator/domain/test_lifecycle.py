@@ -26,11 +26,11 @@ STEP_MOVES = """
     ready offer offered | ready claim running | ready cancel cancelled
     offered accept running | offered expire ready | offered cancel cancelled
     running succeed succeeded | running fail failed | running retry ready
-    running cancel cancelled
+    running cancel cancelled | ready give-up failed
 """
 BUILD_MOVES = """
     held start queued | held cancel cancelled
-    queued begin running | queued fail failed | queued cancel cancelled
+    queued succeed succeeded | queued begin running | queued fail failed | queued cancel cancelled
     running succeed succeeded | running fail failed | running cancel cancelled
 """
 
