@@ -66,7 +66,7 @@ async def poll(request: web.Request, principal: Principal, body: PollRequest) ->
 
 @operation("POST", "/api/agents/renew", tag="Agents", summary="Renew leases", right=Right.RUN)
 async def renew(request: web.Request, principal: Principal, body: RenewRequest) -> RenewResponse:
-    return request.app[DISPATCH].renew(await agent_of(request, principal), body)
+    return await request.app[DISPATCH].renew(await agent_of(request, principal), body)
 
 
 @operation(

@@ -16,7 +16,8 @@ from coordinator.api.local import LOCAL
 from coordinator.api.middleware import read_model
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
-from coordinator.domain.model import Attempt, AttemptState, Step
+from coordinator.domain.late_reports import may_be_reported_on
+from coordinator.domain.model import Attempt, Step
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from pipelines_schema.contract import (
     AcceptRequest,
@@ -185,7 +186,7 @@ async def put_artifact(
     request: web.Request, principal: Principal, query: ArtifactQuery
 ) -> ArtifactStored:
     step, attempt = await _attempt(request, principal, query)
-    if attempt.state is not AttemptState.RUNNING:
+    if not may_be_reported_on(step, attempt):
         raise Conflict("this attempt has ended", stale=True)
     artifact = await request.app[ARTIFACTS].store(
         step,

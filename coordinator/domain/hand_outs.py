@@ -156,6 +156,13 @@ class HandOuts:
             )
         self._keep(replace(hand_out, deadline=now + _term(hand_out)))
 
+    def complete(self, step_id: str, epoch: int) -> None:
+        """The attempt of that epoch was reported on; an offer made since is taken back, for the
+        report may have come late."""
+        held = self._by_step.get(step_id)
+        if held is not None and (held.epoch == epoch or (held.epoch > epoch and not held.runs)):
+            self._drop(held)
+
     def release(self, step_id: str, epoch: int) -> None:
         """The hand-out of that epoch is over."""
         held = self._by_step.get(step_id)

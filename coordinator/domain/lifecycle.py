@@ -52,6 +52,8 @@ class StepEvent(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     SKIP = "skip"
+    RESUME = "resume"
+    """The result of its latest attempt, which was taken for lost, has come after all."""
     GIVE_UP = "give-up"
     """No agent took it in time."""
 
@@ -75,6 +77,7 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.READY, StepEvent.OFFER): StepState.OFFERED,
     (StepState.READY, StepEvent.CLAIM): StepState.RUNNING,
+    (StepState.READY, StepEvent.RESUME): StepState.RUNNING,
     (StepState.READY, StepEvent.GIVE_UP): StepState.FAILED,
     (StepState.READY, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.OFFERED, StepEvent.ACCEPT): StepState.RUNNING,

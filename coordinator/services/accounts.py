@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
+from coordinator.domain.late_reports import is_late
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
+from coordinator.domain.model import Account, AgentRecord, Role, Step, Token, TokenKind
 from coordinator.domain.permissions import RIGHTS, Principal, PrincipalKind, Right
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services import audit
@@ -106,9 +107,9 @@ class Accounts:
             raise Unauthenticated("this step token is not one of ours")
         step_id, epoch = spoken
         step = await self.core.database.read(
-            lambda connection: stored_builds.find_step(connection, step_id)
+            lambda connection: _step_of_attempt(connection, step_id, epoch)
         )
-        if step is None or step.epoch != epoch or step.state is not StepState.RUNNING:
+        if step is None:
             raise StaleEpoch("this step token's attempt has ended")
         return Principal(
             kind=PrincipalKind.STEP,
@@ -372,3 +373,12 @@ def _principal(token: Token, person_id: str) -> Principal:
         agent_id=token.agent_id,
         person_id=person_id,
     )
+
+
+async def _step_of_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Step | None:
+    """None where nothing may be reported on that attempt any more."""
+    step = await stored_builds.find_step(connection, step_id)
+    if step is None or (step.epoch == epoch and step.state is StepState.RUNNING):
+        return step
+    attempt = await stored_builds.find_attempt(connection, step_id, epoch)
+    return step if attempt is not None and is_late(step, attempt) else None

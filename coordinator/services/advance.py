@@ -95,6 +95,29 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
     return build_state
 
 
+async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> Step:
+    """The step as it was before its attempt was taken for lost: for a report that came late.
+
+    Its epoch goes back to the attempt's. One that was counted up for an offer is given again: it
+    was never accepted, and an accept must name its holder, too.
+    """
+    if step.state is StepState.OFFERED:
+        step = replace(step, state=advance_step(step.state, StepEvent.EXPIRE))
+    lost_count = max(step.lost_count - 1, 0)
+    state = await move_step(
+        core,
+        connection,
+        step,
+        StepEvent.RESUME,
+        epoch=attempt.epoch,
+        holder=attempt.holder,
+        lost_count=lost_count,
+    )
+    return replace(
+        step, state=state, epoch=attempt.epoch, holder=attempt.holder, lost_count=lost_count
+    )
+
+
 async def end_attempt(
     core: Core,
     connection: AsyncConnection,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from coordinator.domain.errors import Invalid, NotFound, StaleEpoch, TooLarge
+from coordinator.domain.late_reports import may_be_reported_on
 from coordinator.domain.lifecycle import FINISHED_STEP
-from coordinator.domain.model import Artifact, Attempt, AttemptState, Step
+from coordinator.domain.model import Artifact, Attempt, Step
 from coordinator.domain.permissions import Principal
 from coordinator.ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
@@ -89,8 +90,9 @@ class Artifacts:
         )
 
         async def save(connection: AsyncConnection) -> None:
+            now = await stored.find_step(connection, step.id)
             current = await stored.find_attempt(connection, step.id, attempt.epoch)
-            if current is None or current.state is not AttemptState.RUNNING:
+            if now is None or current is None or not may_be_reported_on(now, current):
                 raise StaleEpoch("this attempt has ended")
             await stored.save_artifact(connection, artifact)
 

@@ -207,9 +207,9 @@ class Dispatch:
             self._hand_outs.cancel_one(step.id, self._clock())
         self.leases.moved()
 
-    def release(self, step_id: str, epoch: int) -> None:
-        """The hand-out of that epoch is over."""
-        self._hand_outs.release(step_id, epoch)
+    def ended(self, step_id: str, epoch: int) -> None:
+        """The attempt of that epoch is over; an offer made since is taken back."""
+        self._hand_outs.complete(step_id, epoch)
 
     def cancelled(self, build_id: str) -> None:
         """The build was cancelled: tell its agents."""
@@ -223,8 +223,8 @@ class Dispatch:
     async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
         return await self._polls.poll(agent, request)
 
-    def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
-        return self._polls.renew(agent, request)
+    async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
+        return await self._polls.renew(agent, request)
 
     def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
         self._polls.goodbye(agent, request)

@@ -35,11 +35,11 @@ class Logs:
     core: Core
 
     async def append(self, attempt: Attempt, offset: int, frames: Sequence[Frame]) -> int:
-        """Store a chunk of a running attempt; return the acknowledged size.
+        """Store a chunk of an attempt that nobody has ended; return the acknowledged size.
 
         Raises StaleEpoch, LogIncomplete (with the right offset), TooLarge.
         """
-        if attempt.state is not AttemptState.RUNNING:
+        if attempt.state is not AttemptState.RUNNING and not _was_only_lost(attempt):
             raise StaleEpoch("this attempt has ended")
         size = sum(len(frame.data) for frame in frames)
         if offset + size > self.core.settings.max_log_bytes:
@@ -140,3 +140,8 @@ class Logs:
         if found is None:
             raise NotFound(f"this step has no attempt {number}")
         return step, found
+
+
+def _was_only_lost(attempt: Attempt) -> bool:
+    """Nobody has said how its log ends: what comes late is kept, whatever becomes of the step."""
+    return attempt.state is AttemptState.LOST and attempt.log_bytes is None

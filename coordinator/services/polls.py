@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from coordinator.domain.hand_outs import HandOut, HandOuts, Lease
+from coordinator.domain.late_reports import is_late
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.scheduling import WaitingAgent
 from coordinator.services.core import Core
 from coordinator.services.presence import Presence
 from coordinator.storage import accounts as stored
+from coordinator.storage import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import (
     GoodbyeRequest,
     LeaseRef,
@@ -106,7 +109,7 @@ class Polls:
         """Held until there is an offer, a new cancel, a lost lease, or the time is over."""
         await self._heard_of(agent)
         seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
-        lost = self._renew(agent, request)
+        lost = await self._renew(agent, request)
         waiter = self._wait_as(agent, request)
         try:
             if not lost and not self._news_for(agent, seen):
@@ -131,9 +134,9 @@ class Polls:
             seen=str(max([seen, *(item.cancel_sequence or 0 for item in cancels)])),
         )
 
-    def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
+    async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         self._presence.heard(agent.id)
-        lost = self._renew(agent, request)
+        lost = await self._renew(agent, request)
         cancels = self._hand_outs.cancels_of(holder_of(agent.id))
         return RenewResponse(cancels=[_lease(item) for item in cancels], lost=lost)
 
@@ -144,9 +147,16 @@ class Polls:
         self._presence.left(agent.id)
         self._moved()
 
-    def _renew(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> list[LeaseRef]:
+    async def _renew(
+        self, agent: AgentRecord, request: PollRequest | RenewRequest
+    ) -> list[LeaseRef]:
         self._follow(agent, request)
-        lost = self._hand_outs.renew(holder_of(agent.id), _named(request.leases), self._clock())
+        holder = holder_of(agent.id)
+        lost = self._hand_outs.renew(holder, _named(request.leases), self._clock())
+        if lost and request.instance:
+            lost = await self._core.database.read(
+                lambda connection: _lost_for_good(connection, holder, lost)
+            )
         return [LeaseRef(step_id=step_id, epoch=epoch) for step_id, epoch in lost]
 
     def _follow(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> None:
@@ -198,6 +208,21 @@ class Polls:
             await self._core.database.write(
                 lambda connection: stored.touch_agent(connection, agent.id, when)
             )
+
+
+async def _lost_for_good(
+    connection: AsyncConnection, holder: str, leases: Sequence[Lease]
+) -> list[Lease]:
+    """Those whose result would come too late. An agent that names its instance has ended such a
+    script by itself, so that it is not told to, and reports what there is."""
+    lost = []
+    for step_id, epoch in leases:
+        step = await stored_builds.find_step(connection, step_id)
+        attempt = await stored_builds.find_attempt(connection, step_id, epoch)
+        its_own = attempt is not None and attempt.holder == holder
+        if step is None or attempt is None or not its_own or not is_late(step, attempt):
+            lost.append((step_id, epoch))
+    return lost
 
 
 def _named(leases: Sequence[LeaseRef]) -> list[Lease]:

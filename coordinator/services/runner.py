@@ -18,6 +18,7 @@ from coordinator.domain.errors import (
     NotTheHolder,
     StaleEpoch,
 )
+from coordinator.domain.late_reports import is_late, may_be_reported_on
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
@@ -407,7 +408,8 @@ class Runner:
         Raises StaleEpoch, Conflict (contradicts an earlier one), LogIncomplete, NotFound.
         """
         step, attempt = await self.attempt(principal, step_id, request.epoch)
-        if attempt.state is not AttemptState.RUNNING:
+        if not may_be_reported_on(step, attempt):
+            await self._keep_log(attempt)
             return await self._answer_again(step, attempt, request)
         if request.logs:
             await self._store_logs(attempt, request.logs)
@@ -422,8 +424,10 @@ class Runner:
 
         async def finish(connection: AsyncConnection) -> tuple[Step, BuildState]:
             step, attempt = await self._attempt(connection, principal, step_id, request.epoch)
-            if attempt.state is not AttemptState.RUNNING:
+            if not may_be_reported_on(step, attempt):
                 raise _EndedMeanwhile
+            if is_late(step, attempt):
+                step = await advance.resume(self.core, connection, step, attempt)
             verdict, state = await advance.end_attempt(
                 self.core, connection, step, attempt, end, digest, message, images
             )
@@ -432,7 +436,7 @@ class Runner:
             return await self._find(connection, principal, step_id), state
 
         def committed(result: tuple[Step, BuildState]) -> None:
-            self.dispatch.release(step_id, attempt.epoch)
+            self.dispatch.ended(step_id, attempt.epoch)
             self.core.news.publish(build_topic(step.build_id))
             self.core.news.publish(log_topic(attempt.id))
             self.dispatch.wake()
@@ -449,6 +453,17 @@ class Runner:
             step_status=SHOWN_AS[ended.state],
             build_complete=state in FINISHED_BUILD,
         )
+
+    async def _keep_log(self, attempt: Attempt) -> None:
+        """Of an attempt that was lost and whose step goes on without it: what came of it is all."""
+        if attempt.state is not AttemptState.LOST or attempt.log_bytes is not None:
+            return
+        digest = await self.core.logs.digest(attempt.id)
+        await self.core.database.write(
+            lambda connection: stored.set_log(connection, attempt, digest.size, digest.sha256)
+        )
+        if digest.size:
+            self._fold_log(attempt)
 
     async def _close_log(
         self, attempt: Attempt, request: CompleteRequest

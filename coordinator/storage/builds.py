@@ -313,6 +313,17 @@ async def end_attempt(
     )
 
 
+async def set_log(
+    connection: AsyncConnection, attempt: Attempt, log_bytes: int, log_sha256: str
+) -> None:
+    """Of an attempt that has ended without saying what its log is."""
+    await connection.execute(
+        attempts.update()
+        .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
+        .values(log_bytes=log_bytes, log_sha256=log_sha256)
+    )
+
+
 async def save_artifact(connection: AsyncConnection, artifact: Artifact) -> None:
     """A second one of the same name replaces the first: an upload may be repeated."""
     await connection.execute(

@@ -113,8 +113,8 @@ class Agent:
             seconds -= 1.0
             await asyncio.sleep(0)
 
-    def renew(self, lease: LeaseRef) -> list[LeaseRef]:
-        return self.dispatch.renew(self.record, RenewRequest(leases=[lease])).lost
+    async def renew(self, lease: LeaseRef) -> list[LeaseRef]:
+        return (await self.dispatch.renew(self.record, RenewRequest(leases=[lease]))).lost
 
     async def state(self, build: Build) -> tuple[StepState, int]:
         [step] = await self.tested.steps(build)
@@ -150,7 +150,7 @@ async def test_a_silent_agents_step_is_ready_again_when_its_lease_is_over(agent:
     assert await agent.state(build) == (StepState.RUNNING, 1)
     await agent.awake(2)
     await agent.becomes(build, StepState.READY, 1)
-    assert agent.renew(lease) == [lease]
+    assert await agent.renew(lease) == [lease]
 
 
 async def test_a_renewal_of_another_epoch_keeps_no_lease(agent: Agent) -> None:
@@ -158,7 +158,7 @@ async def test_a_renewal_of_another_epoch_keeps_no_lease(agent: Agent) -> None:
     lease = await agent.taken()
     await agent.awake(LEASE / 2)
     older = LeaseRef(step_id=lease.step_id, epoch=lease.epoch - 1)
-    assert agent.renew(older) == [older]
+    assert await agent.renew(older) == [older]
     await agent.awake(LEASE / 2 + 1)
     await agent.becomes(build, StepState.READY, 1)
 
@@ -171,7 +171,7 @@ async def test_a_coordinator_that_was_away_takes_nobody_for_lost(agent: Agent) -
     agent.pass_time(10 * LEASE)
     await agent.written()
     assert await agent.state(build) == (StepState.RUNNING, 1)
-    assert agent.renew(lease) == []
+    assert await agent.renew(lease) == []
     await agent.awake(LEASE + 1)
     await agent.becomes(build, StepState.READY, 1)
 
@@ -193,7 +193,7 @@ async def test_the_result_of_a_step_that_may_not_run_again_is_waited_for(
     await agent.awake(100 + RESULT_GRACE_SECONDS - 1)
     await agent.written()
     assert await agent.state(build) == (StepState.RUNNING, 1)
-    assert agent.renew(lease) == []
+    assert await agent.renew(lease) == []
     await agent.awake(100 + RESULT_GRACE_SECONDS + 1)
     await agent.becomes(build, StepState.FAILED, 1)
     [step] = await agent.tested.steps(build)

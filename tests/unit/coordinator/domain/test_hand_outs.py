@@ -230,3 +230,15 @@ def test_an_absence_takes_nothing_back_that_is_being_written() -> None:
     over.expiry.take()
     held.begin_new_terms(now=100)
     assert held.find("s") is over
+
+
+def test_a_late_report_takes_back_an_offer_made_since_but_nothing_that_runs() -> None:
+    held = hand_outs()
+    held.offer(hand_out("offered", 2, running=False), now=0)
+    held.begin(hand_out("runs", 2), now=0)
+    held.begin(hand_out("its own", 1), now=0)
+    for step in ("offered", "runs", "its own"):
+        held.complete(step, 1)
+    assert [held.find(step) is None for step in ("offered", "runs", "its own")] == [
+        True, False, True,
+    ]  # fmt: skip

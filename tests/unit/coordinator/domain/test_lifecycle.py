@@ -26,7 +26,7 @@ STEP_MOVES = """
     ready offer offered | ready claim running | ready cancel cancelled
     offered accept running | offered expire ready | offered cancel cancelled
     running succeed succeeded | running fail failed | running retry ready
-    running cancel cancelled | ready give-up failed
+    running cancel cancelled | ready give-up failed | ready resume running
 """
 BUILD_MOVES = """
     held start queued | held cancel cancelled
