@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from coordinator.api.context import (
     PROJECTS,
     PUSH_RETRIES,
     REGISTRY_LOGINS,
+    REPORTS,
     RUNNER,
     SECRETS,
     SOURCE_BUILDS,
@@ -83,7 +85,7 @@ from coordinator.services.core import Core
 from coordinator.services.credentials import Credentials
 from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
-from coordinator.services.deployments import Deployments, load_target
+from coordinator.services.deployments import Deployments, load_target, retire_older
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.held_builds import HeldBuilds
@@ -99,10 +101,12 @@ from coordinator.services.news import News
 from coordinator.services.projects import Projects
 from coordinator.services.push_retries import PushRetries
 from coordinator.services.registry_logins import RegistryLogins
+from coordinator.services.reports import Reports
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_builds import SourceBuilds
 from coordinator.services.source_parts import SourceParts
+from coordinator.services.step_specs import StepSpecs
 from coordinator.services.users import Users
 from coordinator.services.whole_logs import WholeLogs
 from coordinator.settings import Settings
@@ -140,6 +144,7 @@ class Services:
     modules: Modules
     dispatch: Dispatch
     runner: Runner
+    reports: Reports
     logs: Logs
     artifacts: Artifacts
     push_retries: PushRetries
@@ -205,7 +210,7 @@ async def _serve(
         await app[CARRIED].drain()
         await services.source_parts.close()
         await services.git.close()
-        await services.runner.drain()
+        await services.reports.drain()
 
 
 async def _accept(
@@ -255,7 +260,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core, Logins(core))
         ingest, credentials = Ingest(core, dispatch), Credentials(core)
-        runner = Runner(core, dispatch, logs)
+        runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
         await accounts.write_admin_token(data / "admin-token")
@@ -270,6 +275,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
+            reports=Reports(core, dispatch, logs, runner),
             logs=logs,
             artifacts=Artifacts(core),
             push_retries=PushRetries(core, ingest),
@@ -339,6 +345,7 @@ def make_app(services: Services) -> web.Application:
     app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner
+    app[REPORTS] = services.reports
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[PUSH_RETRIES] = services.push_retries

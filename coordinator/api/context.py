@@ -22,6 +22,7 @@ from coordinator.services.modules import Modules
 from coordinator.services.projects import Projects
 from coordinator.services.push_retries import PushRetries
 from coordinator.services.registry_logins import RegistryLogins
+from coordinator.services.reports import Reports
 from coordinator.services.runner import Runner
 from coordinator.services.secrets import Secrets
 from coordinator.services.source_builds import SourceBuilds
@@ -36,6 +37,7 @@ WHOLE_LOGS = web.AppKey("whole_logs", WholeLogs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 DISPATCH = web.AppKey("dispatch", Dispatch)
+REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)

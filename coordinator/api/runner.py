@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from pydantic import Field
 
-from coordinator.api.context import ARTIFACTS, LOGS, RUNNER
+from coordinator.api.context import ARTIFACTS, LOGS, REPORTS, RUNNER
 from coordinator.api.fields import MAX_INTEGER, Body, Count, Shown
 from coordinator.api.local import LOCAL
 from coordinator.api.middleware import read_model
@@ -115,7 +115,7 @@ async def accept(request: web.Request, principal: Principal, body: AcceptRequest
 async def complete(request: web.Request, principal: Principal) -> web.Response:
     # Logs are bytes in the end, and no odd character of theirs may keep a worker from completing.
     wanted = await read_model(request, CompleteRequest, any_text=("logs", "message", "outputPaths"))
-    answer = await request.app[RUNNER].complete(principal, request.match_info["step_id"], wanted)
+    answer = await request.app[REPORTS].complete(principal, request.match_info["step_id"], wanted)
     return web.json_response(answer.to_json())
 
 

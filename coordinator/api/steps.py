@@ -14,8 +14,8 @@ from coordinator.api.operations import add_operations, operation
 from coordinator.api.runner import artifact_name
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
+from coordinator.domain.step_words import artifact_url
 from coordinator.services.logs import SLICE_MAX_BYTES, LogSlice
-from coordinator.services.runner import artifact_url
 
 MAX_WAIT_SECONDS = 50.0
 READERS = (Right.READ, Right.RUN)

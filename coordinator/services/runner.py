@@ -1,84 +1,47 @@
-"""The runner contract: accept or claim a step, get its spec, complete it."""
+"""Handing a step over: an agent accepts its offer, a worker claims a ready step."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
-import structlog
-
-from coordinator.domain.errors import (
-    Conflict,
-    Invalid,
-    LogIncomplete,
-    NotFound,
-    NotTheHolder,
-    StaleEpoch,
-)
-from coordinator.domain.late_reports import is_late, may_be_reported_on
-from coordinator.domain.lifecycle import (
-    FINISHED_BUILD,
-    FINISHED_STEP,
-    SHOWN_AS,
-    BuildState,
-    StepEvent,
-    StepState,
-)
-from coordinator.domain.model import Attempt, AttemptState, Build, Project, Step
+from coordinator.domain.errors import Conflict, Invalid, NotFound, NotTheHolder, StaleEpoch
+from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.script import bash_script
-from coordinator.domain.verdict import AttemptEnd, may_run_again_when_lost
-from coordinator.ports import LogDigest
-from coordinator.services import advance, audit, caches
+from coordinator.services import advance, audit
 from coordinator.services.core import Core
-from coordinator.services.deployments import retire_older
 from coordinator.services.dispatch import Dispatch
-from coordinator.services.image_builds import FOR_BUILDKIT, build_spec, built_images
-from coordinator.services.logs import Logs
-from coordinator.services.news import build_topic, log_topic
-from coordinator.services.registry_logins import open_logins
-from coordinator.services.secrets import open_secrets
+from coordinator.services.image_builds import FOR_BUILDKIT
+from coordinator.services.news import build_topic
+from coordinator.services.step_specs import StepSpecs
 from coordinator.storage import builds as stored
-from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema import Network, substituted
-from pipelines_schema.contract import (
-    ArtifactRef,
-    CompleteRequest,
-    CompleteResponse,
-    Completion,
-    CompletionReason,
-    DependencySpec,
-    RegistryLogin,
-    SourceSpec,
-    StepSpec,
-)
-from pipelines_schema.image_references import registry_of
-from pipelines_schema.log_frames import Frame, Stream
-
-log = structlog.get_logger()
+from pipelines_schema.contract import StepSpec
 
 MAX_NOTED_REFUSALS = 10_000
 CLAIM_GRACE_SECONDS = 60.0
 """What a worker without leases gets beyond the step's timeout, to fetch and report."""
 
 
+OnBegin = Callable[[AsyncConnection, Step], Awaitable[Sequence[str]]]
+"""Part of the transaction in which a step begins; the ids of builds that it cancels for that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Begun:
     step: Step
-    retired: Sequence[str] = ()
-    """Builds of the deployments that this one replaces."""
+    ended: Sequence[str] = ()
+    """Builds that were cancelled because it began."""
 
 
 @dataclass(slots=True)
 class Runner:
     core: Core
     dispatch: Dispatch
-    logs: Logs
-    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    specs: StepSpecs
+    on_begin: Sequence[OnBegin] = ()
     _refused: set[tuple[str, str]] = field(default_factory=set)
     """Token and step of refused reports that the audit log has."""
 
@@ -88,7 +51,7 @@ class Runner:
         """The agent takes its offer. Repeated, it is answered the same. Raises StaleEpoch."""
 
         async def accept(connection: AsyncConnection) -> _Begun:
-            step = await self._find(connection, principal, step_id)
+            step = await self.find(connection, principal, step_id)
             if step.epoch != epoch or step.holder != principal.holder:
                 raise StaleEpoch
             if step.state is StepState.RUNNING:
@@ -108,7 +71,7 @@ class Runner:
         """
 
         async def claim(connection: AsyncConnection) -> _Begun:
-            step = await self._find(connection, principal, step_id)
+            step = await self.find(connection, principal, step_id)
             if step.definition.own_command:
                 raise Conflict(
                     f"step {step.name!r} runs an image by its own command: it needs an agent on "
@@ -128,7 +91,7 @@ class Runner:
             )
             if given is None:
                 raise StaleEpoch("another worker was quicker")
-            step = await self._find(connection, principal, step_id)
+            step = await self.find(connection, principal, step_id)
             return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
 
         begun = await self.core.database.write(claim, committed=self._begun)
@@ -183,12 +146,12 @@ class Runner:
             images=None,
         )
         await advance.begin_build(self.core, connection, step.build_id)
-        retired = await retire_older(self.core, connection, step)
-        return _Begun(step=await self._find(connection, principal, step.id), retired=retired)
+        ended = [build for hook in self.on_begin for build in await hook(connection, step)]
+        return _Begun(step=await self.find(connection, principal, step.id), ended=ended)
 
     def _begun(self, begun: _Begun) -> None:
         step = begun.step
-        for build_id in begun.retired:
+        for build_id in begun.ended:
             self.core.news.publish(build_topic(build_id))
             self.dispatch.cancelled(build_id)
         self.dispatch.begin(step)
@@ -197,7 +160,7 @@ class Runner:
     async def spec(self, principal: Principal, step_id: str) -> StepSpec:
         """The spec once more, for the holder of the lease."""
         step = await self.core.database.read(
-            lambda connection: self._find(connection, principal, step_id)
+            lambda connection: self.find(connection, principal, step_id)
         )
         if step.state is not StepState.RUNNING:
             raise Conflict("only a running step has a spec: poll for it, or GET its script")
@@ -206,7 +169,7 @@ class Runner:
             raise NotTheHolder("only the holder of a running step's lease gets its spec")
         return await self._spec(step, principal)
 
-    async def _find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
+    async def find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
         step = await stored.find_step(connection, step_id)
         if step is None or not principal.sees(step.account_id):
             raise NotFound("step not found")
@@ -214,113 +177,10 @@ class Runner:
 
     async def _spec(self, step: Step, principal: Principal) -> StepSpec:
         """Logins to registries are for agents alone: a worker's script could read its own spec."""
-        spec = await self.core.database.read(lambda connection: self._read_spec(connection, step))
+        spec = await self.core.database.read(lambda connection: self.specs.read(connection, step))
         if principal.kind is PrincipalKind.AGENT:
             return spec
         return spec.model_copy(update={"registries": []})
-
-    async def _read_spec(self, connection: AsyncConnection, step: Step) -> StepSpec:
-        build = await stored.find_build(connection, step.build_id)
-        project = await stored_projects.find_project(connection, step.project_id)
-        if build is None or project is None:
-            raise LookupError(f"step {step.id} has no build or project")
-        written, base = step.written, self.core.public_url
-        known = _build_words(build)
-        image = await self._image(connection, step, known)
-        # Outsiders' code gets none, whoever approved it.
-        names = [] if build.of_fork else list(written.secrets)
-        source = None
-        own_command = step.definition.own_command
-        if build.commit_hash is not None and not own_command:
-            url = f"{base}/git/{project.account_slug}/{project.slug}.git"
-            source = SourceSpec(url=url, commit=build.commit_hash)
-        return StepSpec(
-            step_id=step.id,
-            epoch=step.epoch,
-            attempt=step.attempt,
-            name=step.name,
-            build_id=build.id,
-            build_number=build.number,
-            project_id=project.id,
-            image=image,
-            script=substituted(written.script, known),
-            own_command=own_command,
-            build=build_spec(
-                self.core, step, build, await caches.namespace(connection, build, step), known
-            ),
-            registries=await self._registries(connection, build, project, image),
-            env={
-                **{name: substituted(text, known) for name, text in written.env.items()},
-                **_variables(step, build, f"{project.account_slug}/{project.slug}", base),
-            },
-            network="none" if written.network is Network.NONE else None,
-            memory_bytes=written.resources.memory_bytes,
-            cpus=written.resources.cpus,
-            secret_names=names,
-            secrets=dict(await open_secrets(self.core, connection, project.id, names)),
-            cache_dirs=await caches.cache_dirs(connection, build, step),
-            clean=build.clean,
-            output_paths=list(written.output_paths),
-            timeout_seconds=written.timeout_seconds,
-            lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
-            ends_with_lease=may_run_again_when_lost(step.definition),
-            source=source,
-            dependencies=await self._dependencies(connection, step),
-            token=self.core.keys.step_token(step.id, step.epoch),
-        )
-
-    async def _registries(
-        self, connection: AsyncConnection, build: Build, project: Project, image: str | None
-    ) -> list[RegistryLogin]:
-        """A script's step needs the login for its image alone; a Dockerfile may name any image."""
-        if build.of_fork:
-            return []
-        logins = await open_logins(self.core, connection, project)
-        host = None if image is None else registry_of(image)
-        return [login for login in logins if host in (None, login.host)]
-
-    async def _image(
-        self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
-    ) -> str | None:
-        """The image of a registered slug, else the text itself as a reference.
-
-        The account's own slug first; nothing that others registered stands for a reference.
-        """
-        if step.written.image is None:
-            return None
-        wanted = substituted(step.written.image, known)
-        image = await stored_projects.find_image(connection, step.account_id, wanted)
-        if image is None and not any(sign in wanted for sign in ":/@"):
-            image = await stored_projects.find_shared_image(connection, wanted)
-        return wanted if image is None else image.image_url.removeprefix("docker://")
-
-    async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
-        if not step.depends_on:
-            return []
-        steps = {
-            other.name: other for other in await stored.steps_of_build(connection, step.build_id)
-        }
-        specs = []
-        for name in step.depends_on:
-            other = steps[name]
-            artifacts = await stored.artifacts_of(connection, other.id, other.epoch)
-            specs.append(
-                DependencySpec(
-                    step_id=other.id,
-                    name=name,
-                    artifacts=[
-                        ArtifactRef(
-                            name=artifact.name,
-                            size=artifact.size,
-                            sha256=artifact.sha256,
-                            mode=artifact.mode,
-                            url=artifact_url(self.core.public_url, other.id, artifact.name),
-                        )
-                        for artifact in artifacts
-                    ],
-                )
-            )
-        return specs
 
     # Speaking for a step
 
@@ -334,7 +194,7 @@ class Runner:
         """
         try:
             return await self.core.database.read(
-                lambda connection: self._attempt(connection, principal, step_id, epoch)
+                lambda connection: self.attempt_in(connection, principal, step_id, epoch)
             )
         except NotTheHolder:
             await self._note_refusal(principal, step_id)
@@ -352,7 +212,7 @@ class Runner:
         self._refused.add(tried)
 
         async def note(connection: AsyncConnection) -> None:
-            step = await self._find(connection, principal, step_id)
+            step = await self.find(connection, principal, step_id)
             await audit.record(
                 self.core,
                 connection,
@@ -367,14 +227,14 @@ class Runner:
 
         await self.core.database.write(note)
 
-    async def _attempt(
+    async def attempt_in(
         self,
         connection: AsyncConnection,
         principal: Principal,
         step_id: str,
         epoch: int | None,
     ) -> tuple[Step, Attempt]:
-        step = await self._find(connection, principal, step_id)
+        step = await self.find(connection, principal, step_id)
         if principal.kind is PrincipalKind.STEP:
             if principal.step_id != step_id:
                 raise NotFound("step not found")
@@ -400,221 +260,7 @@ class Runner:
             )
         return step, attempt
 
-    async def complete(
-        self, principal: Principal, step_id: str, request: CompleteRequest
-    ) -> CompleteResponse:
-        """End an attempt. The same completion again is answered the same.
-
-        Raises StaleEpoch, Conflict (contradicts an earlier one), LogIncomplete, NotFound.
-        """
-        step, attempt = await self.attempt(principal, step_id, request.epoch)
-        if not may_be_reported_on(step, attempt):
-            await self._keep_log(attempt)
-            return await self._answer_again(step, attempt, request)
-        if request.logs:
-            await self._store_logs(attempt, request.logs)
-        digest, problem = await self._close_log(attempt, request)
-        end = AttemptEnd(
-            status=Completion.FAILED if problem else request.status,
-            exit_code=request.exit_code,
-            reason=CompletionReason.ENGINE if problem else request.reason,
-        )
-        message = "\n".join(filter(None, [problem, _storable(request.message)])) or None
-        images = built_images(step, request)
-
-        async def finish(connection: AsyncConnection) -> tuple[Step, BuildState]:
-            step, attempt = await self._attempt(connection, principal, step_id, request.epoch)
-            if not may_be_reported_on(step, attempt):
-                raise _EndedMeanwhile
-            if is_late(step, attempt):
-                step = await advance.resume(self.core, connection, step, attempt)
-            verdict, state = await advance.end_attempt(
-                self.core, connection, step, attempt, end, digest, message, images
-            )
-            if verdict.attempt is AttemptState.SUCCEEDED:
-                await caches.keep_clean(connection, step, attempt)
-            return await self._find(connection, principal, step_id), state
-
-        def committed(result: tuple[Step, BuildState]) -> None:
-            self.dispatch.ended(step_id, attempt.epoch)
-            self.core.news.publish(build_topic(step.build_id))
-            self.core.news.publish(log_topic(attempt.id))
-            self.dispatch.wake()
-            if digest.size:  # of an empty log nothing is stored that could be folded
-                self._fold_log(attempt)
-
-        try:
-            ended, state = await self.core.database.write(finish, committed=committed)
-        except _EndedMeanwhile:
-            step, attempt = await self.attempt(principal, step_id, attempt.epoch)
-            return await self._answer_again(step, attempt, request)
-        return CompleteResponse(
-            success=True,
-            step_status=SHOWN_AS[ended.state],
-            build_complete=state in FINISHED_BUILD,
-        )
-
-    async def _keep_log(self, attempt: Attempt) -> None:
-        """Of an attempt that was lost and whose step goes on without it: what came of it is all."""
-        if attempt.state is not AttemptState.LOST or attempt.log_bytes is not None:
-            return
-        digest = await self.core.logs.digest(attempt.id)
-        await self.core.database.write(
-            lambda connection: stored.set_log(connection, attempt, digest.size, digest.sha256)
-        )
-        if digest.size:
-            self._fold_log(attempt)
-
-    async def _close_log(
-        self, attempt: Attempt, request: CompleteRequest
-    ) -> tuple[LogDigest, str | None]:
-        """The log's digest, and what is wrong where it isn't the log that was sent."""
-        try:
-            digest = await self.logs.check_whole(attempt, request.log_bytes, request.log_sha256)
-        except Invalid as error:
-            log.error("log differs", attempt=attempt.id, error=error.message)
-            return await self.core.logs.digest(attempt.id), error.message
-        return digest, None
-
-    async def _answer_again(
-        self, step: Step, attempt: Attempt, request: CompleteRequest
-    ) -> CompleteResponse:
-        said = {
-            AttemptState.SUCCEEDED: (Completion.SUCCESS,),
-            AttemptState.FAILED: (Completion.FAILED,),
-            AttemptState.CANCELLED: (Completion.FAILED,),
-            AttemptState.LOST: (Completion.FAILED,)
-            if request.reason is CompletionReason.LOST
-            else (),
-        }[attempt.state]
-        if _another_log(attempt, request):
-            said = (*said, Completion.SUCCESS)  # it was failed for its log alone
-        same_code = request.exit_code is None or request.exit_code == attempt.exit_code
-        if request.status not in said or not same_code:
-            if attempt.state is AttemptState.LOST or step.epoch != attempt.epoch:
-                raise StaleEpoch
-            code = "" if attempt.exit_code is None else f", exit code {attempt.exit_code}"
-            raise Conflict(f"this attempt was completed as {attempt.state.value} already{code}")
-        build = await self.core.database.read(
-            lambda connection: stored.find_build(connection, step.build_id)
-        )
-        return CompleteResponse(
-            success=True,
-            step_status=SHOWN_AS[step.state],
-            build_complete=build is not None and build.state in FINISHED_BUILD,
-        )
-
-    async def _store_logs(self, attempt: Attempt, text: str) -> None:
-        """003's `logs`: used where the worker sent none by the log protocol."""
-        data = text.encode("utf-8", "replace")
-        now_ms = int(time.time() * 1000)
-        size = await self.core.logs.size(attempt.id)
-        if size not in (0, len(data)):
-            return
-        try:
-            frames = [Frame(stream=Stream.STDOUT, time_ms=now_ms, data=data)]
-            await self.logs.append(attempt, 0, frames)
-        except LogIncomplete:
-            return  # sent already, by this completion's first try or by the log protocol
-
-    def _fold_log(self, attempt: Attempt) -> None:
-        task = asyncio.create_task(self._fold(attempt), name=f"fold {attempt.id}")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _fold(self, attempt: Attempt) -> None:
-        try:
-            await self.core.logs.close(attempt.id)
-        except Exception:  # a task root: the chunks stay readable as they are
-            log.exception("folding a log failed", attempt=attempt.id)
-
-    async def drain(self) -> None:
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=10)
-
-
-class _EndedMeanwhile(Exception):
-    """Another completion, a cancel or the end of the lease came first."""
-
-
-def _another_log(attempt: Attempt, request: CompleteRequest) -> bool:
-    """The attempt was failed because its log is not the one that the request speaks of."""
-    return attempt.state is AttemptState.FAILED and (
-        request.log_bytes not in (None, attempt.log_bytes)
-        or request.log_sha256 not in (None, attempt.log_sha256)
-    )
-
-
-def _storable(text: str | None) -> str | None:
-    """NUL and half surrogate pairs, which no database stores, are replaced."""
-    if text is None:
-        return None
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
 
 def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
     states = {other.name: other.state for other in steps}
     return [name for name in step.depends_on if states[name] not in FINISHED_STEP]
-
-
-def _build_words(build: Build) -> dict[str, str]:
-    """What is replaced in scripts: BUILD_WORDS, and parameters.
-
-    A free text's parameter is here, too: the parser lets no workflow through that names it.
-    """
-    return {
-        **{f"params.{name}": value for name, value in (build.params or {}).items()},
-        "build.id": build.id,
-        "build.number": str(build.number),
-        "sha": build.commit_hash or "",
-    }
-
-
-def artifact_url(base: str, step_id: str, name: str) -> str:
-    return f"{base}/api/steps/{step_id}/artifacts/{quote(name)}"
-
-
-def _ref(build: Build) -> str | None:
-    if build.pull_request is not None:
-        return f"refs/pull/{build.pull_request.number}/head"
-    if build.tag:
-        return f"refs/tags/{build.tag}"
-    return f"refs/heads/{build.branch}" if build.branch else None
-
-
-def _variables(step: Step, build: Build, project: str, base: str) -> dict[str, str]:
-    account, _, slug = project.partition("/")
-    values = {
-        "CI": "true",
-        "PUSHROD_ACCOUNT": account,
-        "PUSHROD_PROJECT": slug,
-        "PUSHROD_WORKFLOW": build.workflow_name,
-        "PUSHROD_BUILD_ID": build.id,
-        "PUSHROD_BUILD_NUMBER": str(build.number),
-        "PUSHROD_BUILD_URL": f"{base}/builds/{build.id}",
-        "PUSHROD_URL": base,
-        "PUSHROD_EVENT": build.event,
-        "PUSHROD_STEP_ID": step.id,
-        "PUSHROD_STEP_NAME": step.name,
-        "PUSHROD_ATTEMPT": str(step.attempt),
-        "PUSHROD_COMMIT": build.commit_hash,
-        "PUSHROD_BRANCH": build.branch,
-        "PUSHROD_TAG": build.tag,
-        "PUSHROD_REF": _ref(build),
-        "PUSHROD_COMMIT_MESSAGE": build.commit_message,
-        "PUSHROD_COMMIT_AUTHOR": build.commit_author,
-    }
-    if build.clean:
-        values["PUSHROD_CLEAN_BUILD"] = "true"
-    if build.module is not None:
-        values["PUSHROD_MODULE"] = build.module.name
-        values["PUSHROD_MODULE_PATH"] = build.module.path
-        values["PUSHROD_BUILD_TARGET"] = build.module.target
-    if build.pull_request is not None:
-        values["PUSHROD_PULL_REQUEST"] = str(build.pull_request.number)
-        values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request.base
-    for name, value in (build.params or {}).items():
-        values[f"PUSHROD_PARAM_{name.upper()}"] = value
-    for name, value in step.written.matrix_values.items():
-        values[f"PUSHROD_MATRIX_{name.upper()}"] = value
-    return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

@@ -19,8 +19,8 @@ from coordinator.api.steps import UNTRUSTED
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Artifact, Build
 from coordinator.domain.permissions import Principal, Right
+from coordinator.domain.step_words import artifact_url
 from coordinator.services.modules import ModuleBuild, Scalar
-from coordinator.services.runner import artifact_url
 from pipelines_schema import DEFAULT_TARGET
 
 PREFIX = "/api/build_synthesis"

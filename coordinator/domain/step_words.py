@@ -1,0 +1,70 @@
+"""What a step's script is told of its build, its project and itself."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from coordinator.domain.model import Build, Step
+
+
+def build_words(build: Build) -> dict[str, str]:
+    """What is replaced in scripts: BUILD_WORDS, and parameters.
+
+    A free text's parameter is here, too: the parser lets no workflow through that names it.
+    """
+    return {
+        **{f"params.{name}": value for name, value in (build.params or {}).items()},
+        "build.id": build.id,
+        "build.number": str(build.number),
+        "sha": build.commit_hash or "",
+    }
+
+
+def artifact_url(base: str, step_id: str, name: str) -> str:
+    return f"{base}/api/steps/{step_id}/artifacts/{quote(name)}"
+
+
+def _ref(build: Build) -> str | None:
+    if build.pull_request is not None:
+        return f"refs/pull/{build.pull_request.number}/head"
+    if build.tag:
+        return f"refs/tags/{build.tag}"
+    return f"refs/heads/{build.branch}" if build.branch else None
+
+
+def step_variables(step: Step, build: Build, project: str, base: str) -> dict[str, str]:
+    account, _, slug = project.partition("/")
+    values = {
+        "CI": "true",
+        "PUSHROD_ACCOUNT": account,
+        "PUSHROD_PROJECT": slug,
+        "PUSHROD_WORKFLOW": build.workflow_name,
+        "PUSHROD_BUILD_ID": build.id,
+        "PUSHROD_BUILD_NUMBER": str(build.number),
+        "PUSHROD_BUILD_URL": f"{base}/builds/{build.id}",
+        "PUSHROD_URL": base,
+        "PUSHROD_EVENT": build.event,
+        "PUSHROD_STEP_ID": step.id,
+        "PUSHROD_STEP_NAME": step.name,
+        "PUSHROD_ATTEMPT": str(step.attempt),
+        "PUSHROD_COMMIT": build.commit_hash,
+        "PUSHROD_BRANCH": build.branch,
+        "PUSHROD_TAG": build.tag,
+        "PUSHROD_REF": _ref(build),
+        "PUSHROD_COMMIT_MESSAGE": build.commit_message,
+        "PUSHROD_COMMIT_AUTHOR": build.commit_author,
+    }
+    if build.clean:
+        values["PUSHROD_CLEAN_BUILD"] = "true"
+    if build.module is not None:
+        values["PUSHROD_MODULE"] = build.module.name
+        values["PUSHROD_MODULE_PATH"] = build.module.path
+        values["PUSHROD_BUILD_TARGET"] = build.module.target
+    if build.pull_request is not None:
+        values["PUSHROD_PULL_REQUEST"] = str(build.pull_request.number)
+        values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request.base
+    for name, value in (build.params or {}).items():
+        values[f"PUSHROD_PARAM_{name.upper()}"] = value
+    for name, value in step.written.matrix_values.items():
+        values[f"PUSHROD_MATRIX_{name.upper()}"] = value
+    return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

@@ -1,0 +1,135 @@
+"""All that an agent needs to run one attempt of a step, read in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.step_words import artifact_url, build_words, step_variables
+from coordinator.domain.verdict import may_run_again_when_lost
+from coordinator.services import caches
+from coordinator.services.core import Core
+from coordinator.services.image_builds import build_spec
+from coordinator.services.registry_logins import open_logins
+from coordinator.services.secrets import open_secrets
+from coordinator.storage import builds as stored
+from coordinator.storage import projects as stored_projects
+from coordinator.storage.connection import AsyncConnection
+from pipelines_schema import Network, substituted
+from pipelines_schema.contract import (
+    ArtifactRef,
+    DependencySpec,
+    RegistryLogin,
+    SourceSpec,
+    StepSpec,
+)
+from pipelines_schema.image_references import registry_of
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpecs:
+    core: Core
+
+    async def read(self, connection: AsyncConnection, step: Step) -> StepSpec:
+        build = await stored.find_build(connection, step.build_id)
+        project = await stored_projects.find_project(connection, step.project_id)
+        if build is None or project is None:
+            raise LookupError(f"step {step.id} has no build or project")
+        written, base = step.written, self.core.public_url
+        known = build_words(build)
+        image = await self._image(connection, step, known)
+        # Outsiders' code gets none, whoever approved it.
+        names = [] if build.of_fork else list(written.secrets)
+        source = None
+        own_command = step.definition.own_command
+        if build.commit_hash is not None and not own_command:
+            url = f"{base}/git/{project.account_slug}/{project.slug}.git"
+            source = SourceSpec(url=url, commit=build.commit_hash)
+        return StepSpec(
+            step_id=step.id,
+            epoch=step.epoch,
+            attempt=step.attempt,
+            name=step.name,
+            build_id=build.id,
+            build_number=build.number,
+            project_id=project.id,
+            image=image,
+            script=substituted(written.script, known),
+            own_command=own_command,
+            build=build_spec(
+                self.core, step, build, await caches.namespace(connection, build, step), known
+            ),
+            registries=await self._registries(connection, build, project, image),
+            env={
+                **{name: substituted(text, known) for name, text in written.env.items()},
+                **step_variables(step, build, f"{project.account_slug}/{project.slug}", base),
+            },
+            network="none" if written.network is Network.NONE else None,
+            memory_bytes=written.resources.memory_bytes,
+            cpus=written.resources.cpus,
+            secret_names=names,
+            secrets=dict(await open_secrets(self.core, connection, project.id, names)),
+            cache_dirs=await caches.cache_dirs(connection, build, step),
+            clean=build.clean,
+            output_paths=list(written.output_paths),
+            timeout_seconds=written.timeout_seconds,
+            lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
+            ends_with_lease=may_run_again_when_lost(step.definition),
+            source=source,
+            dependencies=await self._dependencies(connection, step),
+            token=self.core.keys.step_token(step.id, step.epoch),
+        )
+
+    async def _registries(
+        self, connection: AsyncConnection, build: Build, project: Project, image: str | None
+    ) -> list[RegistryLogin]:
+        """A script's step needs the login for its image alone; a Dockerfile may name any image."""
+        if build.of_fork:
+            return []
+        logins = await open_logins(self.core, connection, project)
+        host = None if image is None else registry_of(image)
+        return [login for login in logins if host in (None, login.host)]
+
+    async def _image(
+        self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
+    ) -> str | None:
+        """The image of a registered slug, else the text itself as a reference.
+
+        The account's own slug first; nothing that others registered stands for a reference.
+        """
+        if step.written.image is None:
+            return None
+        wanted = substituted(step.written.image, known)
+        image = await stored_projects.find_image(connection, step.account_id, wanted)
+        if image is None and not any(sign in wanted for sign in ":/@"):
+            image = await stored_projects.find_shared_image(connection, wanted)
+        return wanted if image is None else image.image_url.removeprefix("docker://")
+
+    async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
+        if not step.depends_on:
+            return []
+        steps = {
+            other.name: other for other in await stored.steps_of_build(connection, step.build_id)
+        }
+        specs = []
+        for name in step.depends_on:
+            other = steps[name]
+            artifacts = await stored.artifacts_of(connection, other.id, other.epoch)
+            specs.append(
+                DependencySpec(
+                    step_id=other.id,
+                    name=name,
+                    artifacts=[
+                        ArtifactRef(
+                            name=artifact.name,
+                            size=artifact.size,
+                            sha256=artifact.sha256,
+                            mode=artifact.mode,
+                            url=artifact_url(self.core.public_url, other.id, artifact.name),
+                        )
+                        for artifact in artifacts
+                    ],
+                )
+            )
+        return specs
