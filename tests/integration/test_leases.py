@@ -23,9 +23,16 @@ from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import NEVER
 from pipelines_schema.contract import LeaseRef, PollRequest, RenewRequest
 from tests.integration.coordinator_fixture import eventually
-from tests.integration.core_fixture import TestedCore, open_core, step_of
+from tests.integration.core_fixture import Clock, TestedCore, open_core, step_of
 
 LEASE, ACCEPT = 60.0, 5.0
+
+
+def record_at(clock: Clock) -> AgentRecord:
+    now = clock.now()
+    return AgentRecord(
+        id="a", account_id=None, name="a", labels={}, slots=1, created_at=now, last_seen_at=now
+    )
 
 
 @asynccontextmanager
@@ -43,16 +50,7 @@ async def running(folder: Path) -> AsyncIterator[tuple[TestedCore, Dispatch]]:
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     async with running(tmp_path) as (tested, dispatch):
-        now = tested.clock.now()
-        record = AgentRecord(
-            id="a",
-            account_id=None,
-            name="a",
-            labels={},
-            slots=1,
-            created_at=now,
-            last_seen_at=now,
-        )
+        record = record_at(tested.clock)
         await tested.core.database.write(
             lambda connection: stored_accounts.insert_agent(connection, record)
         )
@@ -214,10 +212,7 @@ async def test_an_offer_whose_poll_broke_off_goes_back_before_its_time(tmp_path:
             wake=lambda: None,
             moved=moved.set,
         )
-        now = clock.now()
-        record = AgentRecord(
-            id="a", account_id=None, name="a", labels={}, slots=1, created_at=now, last_seen_at=now
-        )
+        record = record_at(clock)
         poll = asyncio.create_task(polls.poll(record, PollRequest(free=1)))
 
         async def is_held() -> bool:
@@ -241,3 +236,20 @@ async def test_an_offer_whose_poll_broke_off_goes_back_before_its_time(tmp_path:
         assert hand_outs.next_deadline() == clock()
         assert moved.is_set()
         assert polls.waiting() == []
+
+
+async def test_only_a_poll_with_a_free_slot_wakes_dispatch(tmp_path: Path) -> None:
+    async with open_core(tmp_path, poll_hold_seconds=1) as tested:
+        woken: list[int] = []
+        clock = tested.clock
+        polls = Polls(
+            tested.core,
+            HandOuts(accept_seconds=ACCEPT),
+            Presence(clock),
+            clock,
+            wake=lambda: woken.append(free),
+            moved=lambda: None,
+        )
+        for free in (0, 1):
+            await polls.poll(record_at(clock), PollRequest(free=free))
+        assert woken == [1]
