@@ -347,25 +347,29 @@ def _depends_on() -> dict[str, Any]:
 
 
 def _timeout() -> dict[str, Any]:
-    return {
-        "description": "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
+    return _duration(
+        "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
         "most 24 hours. One hour if left out. Its source, with submodules and LFS files, must be "
         "there within the same time, which is counted apart.",
-        "anyOf": [
-            {"type": "string", "pattern": f"^{limits.DURATION}$"},
-            {"type": "integer", "minimum": 1, "maximum": limits.MAX_TIMEOUT_SECONDS},
-        ],
-    }
+        limits.MAX_TIMEOUT_SECONDS,
+    )
 
 
 def _queue_timeout() -> dict[str, Any]:
-    return {
-        "description": "How long the step may wait for an agent once it could run: `90s`, `10m`, "
+    return _duration(
+        "How long the step may wait for an agent once it could run: `90s`, `10m`, "
         "`1h30m` or whole seconds, at most 168 hours; then it fails with what it waits for. 24 "
         "hours if left out, unless the coordinator's `queue_timeout_seconds` says otherwise.",
+        limits.MAX_QUEUE_TIMEOUT_SECONDS,
+    )
+
+
+def _duration(description: str, most_seconds: int) -> dict[str, Any]:
+    return {
+        "description": description,
         "anyOf": [
             {"type": "string", "pattern": f"^{limits.DURATION}$"},
-            {"type": "integer", "minimum": 1, "maximum": limits.MAX_QUEUE_TIMEOUT_SECONDS},
+            {"type": "integer", "minimum": 1, "maximum": most_seconds},
         ],
     }
 
