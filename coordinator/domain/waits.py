@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import Step
+from coordinator.domain.model import Build, Step
 from coordinator.domain.scheduling import WaitingAgent, has_labels, serves
 
+FOR_APPROVAL = "waits for a maintainer to approve the build"
+FOR_START = "waits for the build to be started"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
 NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
@@ -18,6 +20,7 @@ BUSY = "all agents that fit are busy"
 
 def why_it_waits(
     step: Step,
+    build: Build,
     unfinished: Sequence[str],
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
@@ -25,7 +28,7 @@ def why_it_waits(
     """None for a step that doesn't wait. `unfinished` are the steps it depends on."""
     match step.state:
         case StepState.BLOCKED if not unfinished:
-            return "waits for a maintainer to approve the build"
+            return why_it_is_held(build)
         case StepState.BLOCKED:
             return f"waits for {', '.join(unfinished)}"
         case StepState.OFFERED:
@@ -34,6 +37,11 @@ def why_it_waits(
             return why_nobody_takes_it(step, online, most_of_a_project)
         case _:
             return None
+
+
+def why_it_is_held(build: Build) -> str:
+    """What outsiders wrote waits for approval; any other was made to be started later."""
+    return FOR_APPROVAL if build.of_fork else FOR_START
 
 
 def not_taken(

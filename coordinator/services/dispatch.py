@@ -17,7 +17,7 @@ import structlog
 
 from coordinator.domain.hand_outs import HandOut, HandOuts, HandOutState
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import AgentRecord, Step
+from coordinator.domain.model import AgentRecord, Build, Step
 from coordinator.domain.scheduling import Assignment, Queue, WaitingAgent, assign, suits
 from coordinator.domain.verdict import may_run_again_when_lost
 from coordinator.domain.waits import why_it_waits
@@ -232,10 +232,10 @@ class Dispatch:
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)
 
-    def explain(self, step: Step, unfinished: Sequence[str]) -> str | None:
+    def explain(self, step: Step, build: Build, unfinished: Sequence[str]) -> str | None:
         """What a pending step waits for, as a sentence; None for one that doesn't wait."""
         most = self._core.settings.project_max_running_steps
-        return why_it_waits(step, unfinished, self._presence.online(), most)
+        return why_it_waits(step, build, unfinished, self._presence.online(), most)
 
 
 async def _read_queues(

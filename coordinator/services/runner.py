@@ -10,6 +10,7 @@ from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.script import bash_script
+from coordinator.domain.waits import why_it_is_held
 from coordinator.services import advance, audit
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
@@ -102,7 +103,9 @@ class Runner:
             steps = await stored.steps_of_build(connection, step.build_id)
             waits_for = unfinished_dependencies(step, steps)
             if not waits_for:
-                return Conflict(f"step {step.name!r} waits for approval of its build")
+                build = await stored.find_build(connection, step.build_id)
+                why = "is not ready" if build is None else why_it_is_held(build)
+                return Conflict(f"step {step.name!r} {why}")
             return Conflict(
                 f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
             )

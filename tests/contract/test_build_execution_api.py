@@ -167,7 +167,12 @@ async def test_a_created_build_waits_for_its_start(
         assert datetime.fromisoformat(build[name]).tzinfo
     assert "started_at" not in build
     assert None not in build.values(), "what is absent is left out"
-    assert (await admin.build(build["id"]))["state"] == "held"
+    held = await admin.build(build["id"])
+    assert held["state"] == "held"
+    first = held["steps"][0]
+    assert first["waitsFor"] == "waits for the build to be started", "nobody's approval is needed"
+    claim = (await admin.get(f"/api/runner/{first['id']}")).expect(409)
+    assert claim.json["error"].endswith("waits for the build to be started")
     agent = await admin.new_agent()
     assert (await agent.poll())["offers"] == []
     assert (await maintainer.create(project))["build_number"] == 2

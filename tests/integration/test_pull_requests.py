@@ -109,7 +109,7 @@ async def test_a_pull_request_from_a_fork_is_held_until_a_maintainer_approves_it
 
     agent = await coordinator.admin.new_agent()
     claim = await coordinator.admin.get(f"/api/runner/{build['steps'][0]['id']}")
-    assert "approval" in claim.expect(409).text
+    assert "waits for a maintainer to approve" in claim.expect(409).text
 
     path = f"/api/projects/-/builds/{build['id']}/approve"
     developer = await coordinator.admin.new_token(role="developer", account="default")

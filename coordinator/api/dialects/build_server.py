@@ -274,7 +274,7 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
     return BuildDetails(
         **_build_fields(request, build),
         version=build.version,
-        steps=[_step(request, step, steps) for step in steps],
+        steps=[_step(request, build, step, steps) for step in steps],
         problems=[dict(problem) for problem in build.problems] or None,
     )
 
@@ -369,7 +369,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
     }
 
 
-def _step(request: web.Request, step: Step, steps: Sequence[Step]) -> StepShown:
+def _step(request: web.Request, build: Build, step: Step, steps: Sequence[Step]) -> StepShown:
     waiting = unfinished_dependencies(step, steps) if step.state is StepState.BLOCKED else []
     return StepShown(
         id=step.id,
@@ -380,7 +380,7 @@ def _step(request: web.Request, step: Step, steps: Sequence[Step]) -> StepShown:
         exit_code=step.exit_code,
         reason=step.reason,
         message=step.message,
-        waits_for=request.app[DISPATCH].explain(step, waiting),
+        waits_for=request.app[DISPATCH].explain(step, build, waiting),
         images=None
         if step.images is None
         else [BuiltImage.model_validate(image) for image in step.images],
