@@ -58,6 +58,7 @@ class Presence:
     def is_only_process(self, agent_id: str, instance: str) -> bool:
         """False for good once an earlier process speaks after a later one: then two work with one
         credential, and neither's silence says anything about its scripts."""
+        self.heard(agent_id)  # a goodbye may have come while its request waited
         heard = self._heard[agent_id]
         if instance in heard.processes[:-1] and not heard.twins:
             heard.twins = True
