@@ -18,6 +18,7 @@ from coordinator.api import (
     agents,
     deliveries,
     git,
+    health,
     lfs,
     overview,
     reference,
@@ -45,6 +46,7 @@ from coordinator.api.context import (
     DEPLOYMENTS,
     DISPATCH,
     GIT,
+    HEALTH,
     HELD_BUILDS,
     LFS,
     LOGS,
@@ -69,6 +71,7 @@ from coordinator.api.dialects import (
 )
 from coordinator.api.middleware import answer_errors
 from coordinator.api.tracing import trace_requests
+from coordinator.api.trouble import TROUBLES, Troubles
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
@@ -88,6 +91,7 @@ from coordinator.services.deliveries import Deliveries
 from coordinator.services.deployments import Deployments, load_target, retire_older
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.forge_source import ForgeSource
+from coordinator.services.health import Health
 from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.housekeeping import Housekeeping
 from coordinator.services.image_sources import ImageSources
@@ -338,6 +342,8 @@ def make_app(services: Services) -> web.Application:
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
     app[CARRIED] = CarriedThrough()
+    app[TROUBLES] = Troubles()
+    app[HEALTH] = Health(services.core)
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
@@ -363,11 +369,10 @@ def make_app(services: Services) -> web.Application:
     app[SOURCE_BUILDS] = services.source_builds
     app[DEPLOYMENTS] = services.deployments
     app.on_response_prepare.append(_harden)
-    app.router.add_get("/healthz", _health)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (deliveries, git, lfs, overview, steps, webhooks)
-    of_agents = (agents, runner, source_parts)
+    of_agents = (agents, health, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference, pages):
         module.add_routes(app)
     return app
@@ -378,10 +383,6 @@ async def _harden(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     if request.path.startswith("/api/"):
         response.headers.setdefault("Cache-Control", "no-store")
-
-
-async def _health(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
 
 
 @contextmanager

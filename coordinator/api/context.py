@@ -15,6 +15,7 @@ from coordinator.services.deletions import Deletions
 from coordinator.services.deliveries import Deliveries
 from coordinator.services.deployments import Deployments
 from coordinator.services.dispatch import Dispatch
+from coordinator.services.health import Health
 from coordinator.services.held_builds import HeldBuilds
 from coordinator.services.lfs import Lfs
 from coordinator.services.logs import Logs
@@ -53,5 +54,6 @@ CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
 SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)
 DEPLOYMENTS = web.AppKey("deployments", Deployments)
+HEALTH = web.AppKey("health", Health)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)

@@ -25,10 +25,12 @@ from coordinator.api.context import (
 )
 from coordinator.api.error_shapes import error_answer
 from coordinator.api.local import LOCAL, check_local
+from coordinator.api.trouble import TROUBLES
 from coordinator.domain import errors
 from coordinator.domain.client_address import client_address
 from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.permissions import Principal, Right
+from coordinator.storage.trouble import trouble_of
 from pipelines_schema.suggestions import closest
 
 log = structlog.get_logger()
@@ -79,7 +81,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return response
     except (asyncio.CancelledError, ConnectionError):
         raise
-    except Exception:  # the last resort; the traceback is in the coordinator's own log
+    except Exception as error:  # the last resort; the traceback is in the coordinator's own log
+        if trouble := trouble_of(error):
+            return request.app[TROUBLES].answer(request, trouble)
         log.exception("request failed", method=request.method, path=request.path)
         return error_answer(request, 500, "internal error: see the coordinator's log")
 

@@ -873,6 +873,7 @@ async def test_sessions_are_not_listed_among_the_tokens(admin: Caller) -> None:
 
 WITHOUT_TOKEN = {
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("GET", "/api/openapi.json"),
     ("GET", "/api/docs"),
     ("POST", "/login"),
