@@ -172,7 +172,7 @@ async def run_coordinator(
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
 
-    Raises DataFolderInUse, CannotListen.
+    Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)

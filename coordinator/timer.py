@@ -54,11 +54,14 @@ class Timer:
         try:
             await asyncio.Event().wait()
         finally:
-            self._scheduler.shutdown(wait=False)
+            self._scheduler.pause()
             running = list(self._running)
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            # Its jobs end with them: one that shutdown has to cancel is told as an error.
+            await asyncio.sleep(0)
+            self._scheduler.shutdown(wait=False)
 
 
 async def _logged(name: str, work: Work) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -60,5 +63,16 @@ def pushrod(context: click.Context, url: str | None, token_file: Path | None) ->
 
 
 def main() -> None:
-    """The console script."""
-    pushrod(prog_name="pushrod")
+    """The console script. Ctrl-C ends a command as a signal does everywhere: 130, and no words."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = pushrod.main(prog_name="pushrod", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    sys.exit(code or 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -21,7 +23,18 @@ if TYPE_CHECKING:
 
 DRAINING = "draining: running steps finish; a second signal cancels them"
 ENGINE_RETRY_SECONDS = 30.0
+ENOUGH_DESCRIPTORS = 65_536
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def begin_service() -> None:
+    """For a command that serves: its log, its files for itself alone, descriptors enough."""
+    # Until there is a loop that drains, Ctrl-C just ends what is only starting.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    log_to_stderr()
+    os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, ENOUGH_DESCRIPTORS), most))
 
 
 def log_to_stderr() -> None:

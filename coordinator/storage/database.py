@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -67,11 +67,13 @@ class Database:
         """Open the SQLite file, made anew or migrated where needed.
 
         A write waits up to `busy_timeout_ms` for another process that writes to the file.
+        Raises DatabaseUnusable.
         """
         from coordinator.storage.migrate import migrate_apart
 
         path.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(migrate_apart, path)
+        await asyncio.to_thread(_keep_to_ourselves, path)
         engines = [_sqlite(path, only, busy_timeout_ms) for only in (False, True)]
         database = cls(*engines)
         database._start()
@@ -142,6 +144,13 @@ class Database:
         for item, error in failed:
             if not item.done.done():
                 item.done.set_exception(error)
+
+
+def _keep_to_ourselves(path: Path) -> None:
+    """A folder that is copied or moved may be open to others; what SQLite adds is like the file."""
+    for file in (path, *path.parent.glob(f"{path.name}-*")):
+        with suppress(FileNotFoundError):
+            file.chmod(0o600)
 
 
 def _transaction(

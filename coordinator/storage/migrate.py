@@ -11,19 +11,22 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from coordinator.storage.soundness import DatabaseUnusable, check_sound
+
 HEAD = "0017"
 """The newest revision in migrations/versions; a test keeps the two equal."""
 
 
-class MigrationFailed(Exception):
+class MigrationFailed(DatabaseUnusable):
     """The schema could not be brought up to date; the file is as it was."""
 
 
 def migrate_apart(path: Path) -> None:
     """`migrate` in a process of its own, which takes Alembic's 10 MB along when it ends.
 
-    Raises MigrationFailed.
+    Raises MigrationFailed, DatabaseUnusable.
     """
+    check_sound(path, known_revisions=known_revisions())
     if current_revision(path) == HEAD:
         return
     done = subprocess.run(
@@ -37,6 +40,11 @@ def migrate_apart(path: Path) -> None:
     if done.returncode != 0:
         problem = done.stderr.decode(errors="replace").strip()
         raise MigrationFailed(f"the database {path} can't be brought up to date: {problem}")
+
+
+def known_revisions() -> frozenset[str]:
+    """Those that this version can bring a database from, and its own."""
+    return frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
 
 
 def migrate(path: Path) -> None:

@@ -59,9 +59,9 @@ def agent(
     if context.invoked_subcommand is not None:
         return
     from pushrod.client import run
-    from pushrod.serving import AgentOptions, log_to_stderr
+    from pushrod.serving import AgentOptions, begin_service
 
-    log_to_stderr()
+    begin_service()
     chosen = AgentOptions(
         data=(data or default_data_folder() / "agent").absolute(),
         name=name or agent_name(),

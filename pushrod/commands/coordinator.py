@@ -40,9 +40,9 @@ def coordinator(
     Prints `ready URL` once it serves. The first start writes DATA/admin-token.
     """
     from pushrod.client import run
-    from pushrod.serving import log_to_stderr
+    from pushrod.serving import begin_service
 
-    log_to_stderr()
+    begin_service()
     run(_serve(settings_from(data, listen, config, auth=auth)))
 
 
@@ -85,8 +85,9 @@ async def serve_coordinator(
 ) -> None:
     """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
     from coordinator.app import CannotDeploy, CannotListen, DataFolderInUse, run_coordinator
+    from coordinator.storage.soundness import DatabaseUnusable
 
     try:
         await run_coordinator(settings, ready=ready, stop=stop)
-    except (CannotDeploy, CannotListen, DataFolderInUse, OSError) as error:
+    except (CannotDeploy, CannotListen, DatabaseUnusable, DataFolderInUse, OSError) as error:
         raise CommandError(f"the coordinator can't run: {error}") from error

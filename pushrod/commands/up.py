@@ -20,6 +20,7 @@ from pushrod.commands.coordinator import (
     settings_from,
 )
 from pushrod.connection import ADMIN_TOKEN_NAME, Connection, read_token
+from pushrod.errors import CommandError
 
 if TYPE_CHECKING:
     from coordinator.settings import Settings
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 ENGINE_HELP = "auto, host, buildkit, or a BuildKit's address."
 ONLINE_POLL_SECONDS = 0.05
+STEPS_WOULD_BE_TRUSTED = (
+    "without tokens everybody on this machine may do everything here, and with the host engine the "
+    "steps are on this machine: any workflow could read all secrets and change all projects. Leave "
+    "--auth none out, take another --engine, or say --trust-steps if you wrote every workflow"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +52,16 @@ def default_slots() -> int:
 @auth_option
 @click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
 @click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
+@click.option(
+    "--trust-steps", is_flag=True, help="Allow --auth none with --engine host: steps may do all."
+)
 def up(
-    data: Path | None, listen: str | None, auth: str | None, engine: str, slots: int | None
+    data: Path | None,
+    listen: str | None,
+    auth: str | None,
+    engine: str,
+    slots: int | None,
+    trust_steps: bool,
 ) -> None:
     """Run coordinator, one agent and the engine, all local.
 
@@ -55,10 +69,12 @@ def up(
     the running steps.
     """
     from pushrod.client import run
-    from pushrod.serving import log_to_stderr
+    from pushrod.serving import begin_service
 
-    log_to_stderr()
+    begin_service()
     settings = settings_from(data, listen, None, auth=auth)
+    if settings.auth == "none" and engine == "host" and not trust_steps:
+        raise CommandError(STEPS_WOULD_BE_TRUSTED)
     run(_run_watched(settings, LocalAgent(engine=engine, slots=slots or default_slots())))
 
 
@@ -82,7 +98,7 @@ async def _run_all(settings: Settings, local: LocalAgent) -> None:
         with on_signals(drain=stop_coordinator.set, cancel=stop_coordinator.set):
             waiting: set[asyncio.Future[Any]] = {coordinator, serving}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done() or coordinator.done():
+        if not serving.done() or coordinator.done() or stop_coordinator.is_set():
             return
         agent = _agent_at(serving.result(), settings, local)
         with on_signals(drain=agent.begin_drain, cancel=agent.cancel_all):
