@@ -405,49 +405,44 @@ class SupervisedScript:
 
     async def run(self, timeout_seconds: float) -> StepResult:
         loop = asyncio.get_running_loop()
-        pipes = [_Pipe() for _ in range(4)]
-        stdout, stderr, status, control = pipes
+        pipes = [_Pipe() for _ in range(3)]
+        printed, status, control = pipes
         ended = asyncio.Event()
         lines: list[bytes] = []
         try:
-            self._start(stdout, stderr, status, control)
-            drains = [
-                self._read_into_output(loop, stdout, Stream.STDOUT),
-                self._read_into_output(loop, stderr, Stream.STDERR),
-            ]
+            self._start(printed, status, control)
+            drain = self._read_into_output(loop, printed)
             _read_pipe(loop, status, lines.append, ended.set)
             try:
                 timed_out = not await _within(ended, timeout_seconds)
             finally:
                 control.close_writer()
                 await asyncio.shield(self._end(lines, ended))
-                for drain in drains:
-                    drain()
+                drain()
             return _result(b"".join(lines), timed_out, timeout_seconds)
         finally:
             for pipe in pipes:
                 pipe.close(loop)
 
-    def _start(self, stdout: _Pipe, stderr: _Pipe, status: _Pipe, control: _Pipe) -> None:
+    def _start(self, printed: _Pipe, status: _Pipe, control: _Pipe) -> None:
         request = os.memfd_create("pushrod-request")
         try:
             os.write(request, self._request)
             self._nursery.fork(
                 self._attempt_id,
-                [control.read, stdout.write, stderr.write, status.write, request],
+                # Its streams are one, or lines would change places on their way to the log.
+                [control.read, printed.write, printed.write, status.write, request],
             )
         finally:
             os.close(request)
-        for pipe in (stdout, stderr, status):
+        for pipe in (printed, status):
             pipe.close_writer()
 
-    def _read_into_output(
-        self, loop: asyncio.AbstractEventLoop, pipe: _Pipe, stream: Stream
-    ) -> Callable[[], None]:
+    def _read_into_output(self, loop: asyncio.AbstractEventLoop, pipe: _Pipe) -> Callable[[], None]:
         """Give the pipe's bytes to the output as they come; the result drains what is left."""
 
         def take(data: bytes) -> None:
-            self._output.write(stream, data)
+            self._output.write(Stream.STDOUT, data)
 
         _read_pipe(loop, pipe, take, None)
         return lambda: _drain(pipe, take)

@@ -41,6 +41,7 @@ from agent.engines.buildkit.session import (
 from agent.engines.buildkit.step_graph import (
     EXIT_FILE,
     LIMITS_FILE,
+    OUTPUT_FILE,
     RECORD_FOLDER,
     SECRETS,
     SOURCE_FOLDER,
@@ -68,9 +69,8 @@ START_SECONDS = 120.0
 LATE_REPORT_SECONDS = 5.0
 SOURCE_NAME = "source"
 KILLED = 137
-_RECORDED = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
 _NO_COPY = (
-    "the engine clipped the step's {name} and the image has no `tee` to keep a copy of it: "
+    "the engine clipped the step's output and the image has no `tee` to keep a copy of it: "
     "lift the engine's log limit or use another image"
 )
 _LATE = "killed after its timeout of {seconds:g} seconds"
@@ -126,7 +126,7 @@ class _Attempt:
         self._sender: TreeSender | None = None
         self._taker = OutputTaker(request.scratch / "collected")
         self._progress: StepProgress | None = None
-        self._filters = {Stream.STDOUT: ClipFilter(), Stream.STDERR: ClipFilter()}
+        self._filter = ClipFilter()
         self._reported = asyncio.Event()
 
     def handlers(self) -> dict[str, StreamHandler]:
@@ -200,7 +200,7 @@ class _Attempt:
         if self._progress is None:
             return
         for stream, data in self._progress.take(report):
-            passed = self._filters[stream].take(data) if self._keep_output else data
+            passed = self._filter.take(data) if self._keep_output else data
             if passed:
                 self._output.write(stream, passed)
         self._reported.set()
@@ -305,27 +305,23 @@ class _Attempt:
 
     async def _complete_output(self, build: Build, ref: str) -> list[str]:
         """Write what the engine's reports lack of the output, from the copy in the record."""
-        sizes = await build.file_sizes(ref, f"/{RECORD_FOLDER}")
-        notes: list[str] = []
-        for stream, name in _RECORDED.items():
-            one = self._filters[stream]
-            if name not in sizes:
-                if one.clipped:
-                    notes.append(_NO_COPY.format(name=name))
-                continue
-            await self._await_reports(one, sizes[name])
-            # Whatever is reported from now on stands in the copy, too.
-            one.clipped = True
-            if one.passed < sizes[name]:
-                async for data in build.read_from(ref, f"/{RECORD_FOLDER}/{name}", one.passed):
-                    self._output.write(stream, data)
-        return notes
+        size = (await build.file_sizes(ref, f"/{RECORD_FOLDER}")).get(OUTPUT_FILE)
+        if size is None:
+            return [_NO_COPY] if self._filter.clipped else []
+        await self._await_reports(size)
+        # Whatever is reported from now on stands in the copy, too.
+        self._filter.clipped = True
+        if self._filter.passed < size:
+            copy = f"/{RECORD_FOLDER}/{OUTPUT_FILE}"
+            async for data in build.read_from(ref, copy, self._filter.passed):
+                self._output.write(Stream.STDOUT, data)
+        return []
 
-    async def _await_reports(self, one: ClipFilter, size: int) -> None:
-        """Let reports that are on their way arrive, as they carry the order of the streams."""
+    async def _await_reports(self, size: int) -> None:
+        """Let reports that are on their way arrive, as they carry the times of the lines."""
         try:
             async with asyncio.timeout(LATE_REPORT_SECONDS):
-                while one.passed < size and not one.clipped:
+                while self._filter.passed < size and not self._filter.clipped:
                     self._reported.clear()
                     await self._reported.wait()
         except TimeoutError:

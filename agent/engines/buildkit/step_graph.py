@@ -20,29 +20,36 @@ COLLECTED_FOLDER = "f"
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
+OUTPUT_FILE = "output"
 SECRETS = "/run/secrets"
 MAX_SCRIPT_BYTES = 1024 * 1024
 
 _START = """\
 # The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
 # and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
-record={private}/record out= err=
-exec 3>&1 4>&2 2>/dev/null
+record={private}/record out=
+exec 3>&1 2>/dev/null
 # The first line of the output tells the agent that from now on it can have us killed.
 printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
 
 end_all() {{  # all but tee, ourselves and the first process; false if there was none
-  local found= process
-  for process in /proc/[0-9]*; do
-    process=${{process##*/}}
-    case $process in 1|$BASHPID|$out|$err) continue;; esac
-    kill -9 "$process" && found=1
+  # All are stopped before the first is killed, so that none sees another die and writes of it.
+  local found= process others=' ' more=1
+  while [ "$more" ]; do
+    more=
+    for process in /proc/[0-9]*; do
+      process=${{process##*/}}
+      case " 1 $BASHPID $out $others" in *" $process "*) continue;; esac
+      others+="$process "
+      kill -STOP "$process" && more=1
+    done
   done
+  for process in $others; do kill -9 "$process" && found=1; done
   [ "$found" ]
 }}
 
 watch() {{  # the step's timeout, which holds also if there is no agent any more
-  exec 3>&- 4>&- 5>&- 6>&- 9<> <(:)
+  exec 3>&- 5>&- 9<> <(:)
   read -t "$1" -u 9
   : >"$record/timeout"
   for round in {{1..50}}; do end_all || break; done
@@ -64,36 +71,39 @@ for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do
 done >>"$record/{limits_file}"
 """
 _RUN_DIRECT = """\
+# Both streams of a script are one, or its lines would change places on their way to the log.
 watch "$1" &
-bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
+bash -e -o pipefail {private}/step/script </dev/null >&3 2>&3 3>&-
 code=$?
+for round in {{1..50}}; do end_all || break; done
 """
-_RUN_RECORDED = """\
+_RUN_RECORDED = (
+    """\
 if ! command -v tee; then
-  watch "$1" &
-  bash -e -o pipefail {private}/step/script </dev/null >&3 2>&4 3>&- 4>&-
-  code=$?
+"""
+    + _RUN_DIRECT
+    + """\
 else
-  exec 5> >(exec tee "$record/stdout" >&3 3>&- 4>&-); out=$!
-  exec 6> >(exec tee "$record/stderr" >&4 3>&- 4>&- 5>&-); err=$!
+  exec 5> >(exec tee "$record/{output_file}" >&3 3>&-); out=$!
   watch "$1" &
-  bash -e -o pipefail {private}/step/script </dev/null >&5 2>&6 3>&- 4>&- 5>&- 6>&-
+  bash -e -o pipefail {private}/step/script </dev/null >&5 2>&5 3>&- 5>&-
   code=$?
-  exec 5>&- 6>&-
+  exec 5>&-
   # Whoever still holds the script's output would keep tee waiting.
   for round in {{1..50}}; do end_all || break; done
   for round in {{1..20}}; do
     alive=
     for process in /proc/[0-9]*; do
-      case ${{process##*/}} in 1|$out|$err) ;; *) alive=1;; esac
+      case ${{process##*/}} in 1|$out) ;; *) alive=1;; esac
     done
     [ "$alive" ] || break
     sleep 0.05
   done
-  # A survivor belongs to another user: it may hold the pipes for ever, so don't wait for tee.
-  [ "$alive" ] || wait "$out" "$err"
+  # A survivor belongs to another user: it may hold the pipe for ever, so don't wait for tee.
+  [ "$alive" ] || wait "$out"
 fi >/dev/null
 """
+)
 _END = """\
 killed=0
 if [ "$code" = 137 ]; then
@@ -114,7 +124,7 @@ exit 0
 class StepGraph:
     process: llb.Vertex
     record: llb.Output
-    """The exit file and the copies of stdout and stderr, in RECORD_FOLDER."""
+    """The exit file and the copy of the output, in RECORD_FOLDER."""
     outputs: llb.Output | None
     """The files to collect, in COLLECTED_FOLDER."""
 
@@ -122,7 +132,7 @@ class StepGraph:
 def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool = False) -> str:
     """The script of the container's first process.
 
-    With `keep_output` it copies the script's stdout and stderr to the record. `secrets` are names
+    With `keep_output` it copies the script's output to the record. `secrets` are names
     of files to export: as the engine's own variables they would stand in its history. With
     `keep_limits` the limits that hold are in the record, too.
     """
@@ -134,7 +144,11 @@ def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool
         _END,
     ]
     return "".join(parts).format(
-        private=PRIVATE, exit_file=EXIT_FILE, secrets=SECRETS, limits_file=LIMITS_FILE
+        private=PRIVATE,
+        exit_file=EXIT_FILE,
+        secrets=SECRETS,
+        limits_file=LIMITS_FILE,
+        output_file=OUTPUT_FILE,
     )
 
 

@@ -79,8 +79,24 @@ async def test_the_log_and_the_outputs_of_a_late_step_are_kept(bench: Bench) -> 
 
     numbers = b"".join(b"%d\n" % number for number in range(1, 400_001))
     assert ran.result.outcome is Outcome.TIMED_OUT
-    assert (ran.log.stdout == numbers, ran.log.stderr) == (True, b"last\n")
+    assert ran.log.stdout == numbers + b"last\n"
     assert ran.collected() == {"out": numbers}
+
+
+SHELLS_THAT_WAIT = "for i in {1..20}; do bash -c 'sleep 60; echo later' & done; echo up; "
+"""Each would write of its `sleep` that it was killed, if it lived to see that."""
+
+
+async def test_no_process_of_a_late_step_writes_of_anothers_death(bench: Bench) -> None:
+    ran = await bench.run(SHELLS_THAT_WAIT + "wait", timeout_seconds=2)
+
+    assert (ran.result.outcome, ran.log.stdout) == (Outcome.TIMED_OUT, b"up\n")
+
+
+async def test_no_process_that_a_script_left_writes_of_anothers_death(bench: Bench) -> None:
+    ran = await bench.run(SHELLS_THAT_WAIT + "sleep 0.5")
+
+    assert (ran.result.exit_code, ran.log.stdout) == (0, b"up\n")
 
 
 async def test_a_step_that_disarms_its_own_timeout_is_killed_all_the_same(
