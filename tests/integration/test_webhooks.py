@@ -349,6 +349,21 @@ async def test_redelivering_builds_once_more(
     (await stranger.get(f"/api/projects/{hook.project['id']}/deliveries")).expect(404)
 
 
+async def test_what_is_not_for_us_is_ignored_also_when_it_is_redelivered(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    sha = await repository.push({".pushrod.yml": ONE_STEP})
+    elsewhere = {"repository": {"clone_url": "https://github.com/else/where.git"}}
+    payload = push_payload(repository.url, sha) | elsewhere
+    await hook.github("push", payload, delivery="d/1")
+    path = f"/api/projects/{hook.project['id']}/deliveries/d%2F1/redeliver"
+    (await coordinator.admin.post(path)).expect(202)
+    delivery = await until_settled(hook, "d/1")
+    assert (delivery["status"], delivery["builds"]) == ("ignored", [])
+    assert "another repository" in delivery["reason"]
+    assert (await builds_of(hook), repository.forge.asked) == ([], [])
+
+
 async def test_the_hook_may_ask_for_lines_of_text(repository: Repository, hook: Hook) -> None:
     sha = await repository.push({".pushrod.yml": ONE_STEP})
     event = {"refs": [{"ref": "refs/heads/main", "after": sha}]}
