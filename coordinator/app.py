@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
-from coordinator.objects.stores import open_store
+from coordinator.objects.stores import open_store, remove_staged
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
 from coordinator.services.build_logs import BuildLogs
@@ -122,6 +123,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
 STOP_SECONDS = 10.0
 HOUR_SECONDS = 3600.0
+OBJECTS = "objects"
+"""The folder of logs and artifacts, in the data folder."""
 LEFTOVER_SECONDS = 5.0
 """The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
@@ -194,12 +197,14 @@ async def _serve(
         shutdown_timeout=2.0,
     )
     await app_runner.setup()
+    objects = services.core.settings.data / OBJECTS
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.push_retries.run(), name="pushes"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.deletions.run(), name="deletions"),
+            tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]
         serving = await _accept(app_runner, listening, services.core.settings.idle_seconds)
@@ -245,7 +250,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
     repositories = HostedRepositories(
         data / "repositories", max_input_bytes=settings.max_push_bytes
     )
-    store = open_store(data / "objects")
+    store = open_store(data / OBJECTS)
     keys = load_keys(data / "secret-key")
     database = await Database.open(
         data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
+import structlog
 from obstore.store import LocalStore, ObjectStore, from_url
+
+log = structlog.get_logger(__name__)
+
+_STAGED = re.compile(r".+#\d+")
+"""No key of ours has a `#`."""
+_CLOCK_SECONDS = 0.1
+"""So much may a file's time, which the kernel rounds down, be behind the clock."""
 
 
 def open_store(location: str | Path) -> ObjectStore:
@@ -32,6 +42,33 @@ async def make_durable(store: ObjectStore, key: str) -> None:
     """
     if isinstance(store, LocalStore) and store.prefix is not None:
         await asyncio.to_thread(_sync, Path(store.prefix), key)
+
+
+async def remove_staged(root: Path, *, before: float) -> None:
+    """Remove what writes of an earlier process, killed in the middle, left in a local store.
+
+    obstore's LocalStore writes beside the object, to its name with `#` and a number, and hides
+    such files from its listings. What was changed since `before` may be a write under way.
+    """
+    try:
+        removed = await asyncio.to_thread(_remove_staged, root, before - _CLOCK_SECONDS)
+    except OSError:  # a task root: they only take room
+        log.exception("removing what killed writes left failed")
+        return
+    if removed:
+        log.info("removed what killed writes left", files=removed)
+
+
+def _remove_staged(root: Path, before: float) -> int:
+    removed = 0
+    for folder, _, names in os.walk(root):
+        for name in filter(_STAGED.fullmatch, names):
+            path = Path(folder, name)
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+    return removed
 
 
 def _sync(root: Path, key: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import obstore
 import pytest
 
 from coordinator.git.repositories import HostedRepositories
+from coordinator.objects.stores import open_store, remove_staged
 from coordinator.timer import Timer
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
@@ -155,3 +159,57 @@ async def test_the_end_waits_for_a_job_that_is_running_and_never_runs_it_twice_a
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert (most, ended) == (1, True)
+
+
+async def test_what_killed_writes_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        await coordinator.stop()
+        attempt = coordinator.data / "objects" / "logs" / "an-attempt"
+        blobs = coordinator.data / "objects" / "blobs" / "default" / "ab"
+        left = [attempt / "text#1", attempt / "frames#12", blobs / ("ab" * 32 + "#1")]
+        whole = [attempt / "text", blobs / ("ab" * 32)]
+        for path in (*left, *whole):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half")
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+        under_way = attempt / "text#2"
+        under_way.write_bytes(b"half")
+        os.utime(under_way, (time.time() + 60, time.time() + 60))
+        await coordinator.start()
+
+        async def gone() -> bool:
+            return not any(path.exists() for path in left)
+
+        await eventually(gone)
+        assert [path for path in (*whole, under_way) if not path.exists()] == []
+
+
+async def test_the_store_writes_beside_its_objects_under_names_that_are_removed(
+    tmp_path: Path,
+) -> None:
+    """Only then is what a kill leaves found: a write is stopped in its middle, and looked at."""
+    store, folder = open_store(tmp_path), tmp_path / "logs" / "an-attempt"
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x" * 1024
+        begun.set()
+        await go_on.wait()
+        yield b"y"
+
+    writing = asyncio.ensure_future(
+        obstore.put_async(store, "logs/an-attempt/text", pieces(), chunk_size=512)
+    )
+    await begun.wait()
+    try:
+        await eventually(lambda: _found(folder))
+        await remove_staged(tmp_path, before=time.time() + 60)
+        assert await _found(folder) == []
+    finally:
+        go_on.set()
+        await asyncio.wait([writing])
+        writing.exception()
+
+
+async def _found(folder: Path) -> list[Path]:
+    return list(folder.glob("*"))
