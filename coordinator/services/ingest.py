@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -90,8 +91,15 @@ def moved_refs(seen: Mapping[str, str], now: Mapping[str, str]) -> list[MovedRef
 AlsoSave = Callable[[AsyncConnection, Sequence[Build], Sequence[str]], Awaitable[None]]
 
 
-async def _save_nothing(*_: object) -> None:
-    """What a push to a hosted repository saves besides its builds."""
+BeforeSaving = Callable[[AsyncConnection], Awaitable[None]]
+
+
+async def _nothing(*_: object) -> None:
+    """Neither asked before a push's builds are saved, nor saved besides them."""
+
+
+class _SeenMeanwhile(Exception):
+    """The builds of a comparison that was cancelled had been on their way to the database."""
 
 
 @dataclass(slots=True)
@@ -130,7 +138,9 @@ class Ingest:
             lines: list[str] = []
             for ref in await self._all_moved(project):
                 try:
-                    lines += (await self.build_moved(project, [ref], principal))[1]
+                    lines += await self._build_seen_once(project, [ref], principal)
+                except _SeenMeanwhile:
+                    continue
                 except Exception as error:  # a task root: the other refs are built all the same
                     if trouble_of(error) is not None:
                         raise
@@ -159,10 +169,26 @@ class Ingest:
         return [step for ref in moved_refs(seen, refs) for step in await self._moves(project, ref)]
 
     async def _build_all_moved(self, project: Project, principal: Principal | None) -> list[str]:
-        moved = await self._all_moved(project)
-        if not moved:
-            return []
-        _, lines = await self.build_moved(project, moved, principal)
+        while moved := await self._all_moved(project):
+            with suppress(_SeenMeanwhile):
+                return await self._build_seen_once(project, moved, principal)
+        return []
+
+    async def _build_seen_once(
+        self, project: Project, moved: Sequence[MovedRef], principal: Principal | None
+    ) -> list[str]:
+        """Raises _SeenMeanwhile: a write goes on when the one who asked for it is cancelled, so
+        the lock alone doesn't keep two comparisons apart."""
+        seen: dict[str, str | None] = {}
+        for one in moved:
+            seen.setdefault(one.ref, one.old)  # of several moves of a ref, from the first
+
+        async def check(connection: AsyncConnection) -> None:
+            for ref, sha in seen.items():
+                if await stored.find_seen_ref(connection, project.id, ref) != sha:
+                    raise _SeenMeanwhile
+
+        _, lines = await self.build_moved(project, moved, principal, before=check)
         return lines
 
     async def _moves(self, project: Project, ref: MovedRef) -> list[MovedRef]:
@@ -180,17 +206,19 @@ class Ingest:
         project: Project,
         moved: Sequence[MovedRef],
         principal: Principal | None = None,
-        also: AlsoSave = _save_nothing,
+        also: AlsoSave = _nothing,
+        before: BeforeSaving = _nothing,
     ) -> tuple[Sequence[Build], list[str]]:
         """Queue builds for these refs (at least one), whose commits are in the repository.
 
-        `also(connection, builds, lines)` runs in the same transaction. Returns the builds, and
-        lines for the one who pushed.
+        `before(connection)` and `also(connection, builds, lines)` run in the same transaction.
+        Returns the builds, and lines for the one who pushed.
         """
         pushed, lines = await self._read_refs(project, moved)
         modules = await modules_after(self.core, project, {ref.ref: ref.new for ref in moved})
 
         async def save(connection: AsyncConnection) -> list[Build]:
+            await before(connection)
             builds = await self._save(connection, project, moved, pushed, principal)
             if modules is not None:
                 await modules.save(connection)

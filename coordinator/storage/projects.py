@@ -95,6 +95,13 @@ async def read_seen_refs(connection: AsyncConnection, project_id: str) -> dict[s
     return {row.ref: row.sha for row in await connection.execute(query)}
 
 
+async def find_seen_ref(connection: AsyncConnection, project_id: str, ref: str) -> str | None:
+    query = sa.select(seen_refs.c.sha).where(
+        seen_refs.c.project_id == project_id, seen_refs.c.ref == ref
+    )
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
 async def save_seen_ref(
     connection: AsyncConnection, project_id: str, ref: str, sha: str | None
 ) -> None:

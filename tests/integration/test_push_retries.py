@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from coordinator.api.local import LOCAL
+from coordinator.domain.listing import BuildListing, Scope
+from coordinator.domain.model import Project
+from coordinator.git.repositories import HostedRepositories
+from coordinator.services.core import Core
+from coordinator.services.dispatch import Dispatch
+from coordinator.services.ingest import Ingest
+from coordinator.services.keys import Keys
+from coordinator.services.news import News
+from coordinator.services.projects import make_project
+from coordinator.services.push_retries import PushRetries
+from coordinator.settings import Settings
+from coordinator.storage.build_lists import list_builds
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     Caller,
     Coordinator,
     WorkTree,
     eventually,
+    git,
     new_work_tree,
     open_coordinator,
 )
+from tests.integration.list_fixture import account_of, open_database, save
+from tests.interruption import cancelled_at
 
 
 @pytest.fixture
@@ -124,3 +140,57 @@ async def test_a_waiting_push_outlives_a_restart(
 
 async def waits(admin: Caller, project: dict[str, Any]) -> bool:
     return "pushWaits" in (await admin.get(f"/api/projects/{project['id']}")).json
+
+
+NOWHERE = cast(Any, None)
+
+
+@asynccontextmanager
+async def hosting(folder: Path) -> AsyncIterator[tuple[PushRetries, Project, Path]]:
+    """What stands behind a push, without HTTP; and the project's repository, with a commit."""
+    repositories = HostedRepositories(folder / "repositories")
+    async with open_database(folder / "pushrod.db") as database:
+        core = Core(
+            database=database,
+            repositories=repositories,
+            remotes=NOWHERE,
+            logs=NOWHERE,
+            blobs=NOWHERE,
+            news=News(),
+            keys=Keys(b"k" * 32),
+            settings=Settings(),
+            public_url="https://ci.example",
+        )
+        account = account_of("default")
+        await database.write(lambda connection: save(connection, [account]))
+        project = await make_project(core, LOCAL, account, name="shop")
+        bare = repositories.path(project.id)
+        await git(folder, "clone", "-q", str(bare), "work")
+        (folder / "work" / ".pushrod.yml").write_text(ONE_STEP)
+        await git(folder / "work", "add", "-A")
+        await git(folder / "work", "commit", "-q", "-m", "first")
+        await git(folder / "work", "push", "-q", "origin", "HEAD:refs/heads/main")
+        yield PushRetries(core, Ingest(core, Dispatch(core))), project, bare
+
+
+async def test_a_comparison_cut_short_at_any_moment_loses_no_push_and_builds_none_twice(
+    tmp_path: Path,
+) -> None:
+    async with hosting(tmp_path) as (pushes, project, bare):
+        for moment in range(200):
+            await git(bare, "update-ref", f"refs/heads/b{moment}", "refs/heads/main")
+            cut = await cancelled_at(moment, pushes.received(project, LOCAL))
+            await pushes.received(project, LOCAL)
+            built = await branches(pushes.core, project)
+            assert built.count(f"b{moment}") == 1, moment
+            if not cut:
+                return
+    raise AssertionError("a comparison waits more often than it should")
+
+
+async def branches(core: Core, project: Project) -> list[str | None]:
+    scope = Scope(account_id=project.account_id, project_id=project.id)
+    builds, _ = await core.database.read(
+        lambda connection: list_builds(connection, scope, BuildListing(limit=200))
+    )
+    return [build.branch for build in builds]
