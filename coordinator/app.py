@@ -81,6 +81,7 @@ from coordinator.git.smart_http import GitHttpBackend
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store, remove_staged
+from coordinator.reading import ReadingProcesses
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
 from coordinator.services.build_logs import BuildLogs
@@ -255,6 +256,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
     database = await Database.open(
         data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)
     )
+    readings = ReadingProcesses()
     try:
         core = Core(
             database=database,
@@ -262,6 +264,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             remotes=_remotes(settings),
             logs=ObjectLogStore(store),
             blobs=ObjectBlobStore(store),
+            readings=readings,
             news=News(),
             keys=keys,
             settings=settings,
@@ -307,6 +310,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             deployments=Deployments(core, builds, sources, _deploy_target(settings)),
         )
     finally:
+        await readings.close()
         await database.close()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coordinator.domain.repo_url import RemoteUrl
 from coordinator.domain.submodules import DeclaredSubmodule
+from pipelines_schema import Place, Watch
 from pipelines_schema.contract import LfsObject
 from pipelines_schema.log_frames import Frame
 
@@ -32,6 +33,38 @@ class WorkflowFile:
     path: str
     content: bytes
     """At most `max_bytes` + 1 bytes are read, so that the parser can refuse a larger one."""
+
+
+_Arguments = ParamSpec("_Arguments")
+_Found = TypeVar("_Found")
+
+
+class NotRead(Exception):
+    """Text that an outsider wrote could not be read within the limits; nothing came of it."""
+
+    def __init__(self, reason: str, place: Place | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """Goes on after the name of what was read."""
+        self.place = place
+        """Of the condition that was being evaluated; None if none was."""
+
+
+class Readings(Protocol):
+    """Reads outsiders' text where it can neither hold nor end the coordinator."""
+
+    async def run(
+        self,
+        account: str,
+        read: Callable[Concatenate[Watch, _Arguments], _Found],
+        *args: _Arguments.args,
+        **keywords: _Arguments.kwargs,
+    ) -> _Found:
+        """What `read`, a function of a module, gives for values that can be pickled.
+
+        Accounts take turns. Raises NotRead, and what `read` raises.
+        """
+        ...
 
 
 class Repositories(Protocol):

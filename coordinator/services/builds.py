@@ -21,6 +21,7 @@ from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import advance, audit
+from coordinator.services.conditions import answers
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
@@ -97,8 +98,14 @@ class Builds:
         else:
             workflow = await self._read_workflow(project, record.path or "", origin)
         origin = _with_params(workflow, origin)
-        now = self.core.now()
-        wanted = draft(workflow, project, origin, record.id, now)
+        wanted = draft(
+            workflow,
+            project,
+            origin,
+            record.id,
+            self.core.now(),
+            answers=await answers(self.core, project, workflow, origin),
+        )
         return await self._save(principal, project, hold(wanted) if held else wanted)
 
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
@@ -188,7 +195,7 @@ class Builds:
                 f"this workflow lives in the repository as {path}: name the commitHash to build",
                 details=[{"path": "commitHash", "message": "missing"}],
             )
-        return await workflow_at(self.core, project.id, path, origin.commit_hash)
+        return await workflow_at(self.core, project, path, origin.commit_hash)
 
     async def list_of(
         self, principal: Principal, project: Project | None, listing: BuildListing
@@ -346,7 +353,14 @@ class Builds:
             workflow = steps_for(workflow, old.module.step if old.module else None)
         except (Invalid, KeyError):
             return None
-        return draft(workflow, project, origin, record.id, self.core.now())
+        return draft(
+            workflow,
+            project,
+            origin,
+            record.id,
+            self.core.now(),
+            answers=await answers(self.core, project, workflow, origin),
+        )
 
     async def _audit(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from coordinator.ports import BlobStore, LogStore, Remotes, Repositories
+from coordinator.ports import BlobStore, LogStore, Readings, Remotes, Repositories
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.keys import Keys
 from coordinator.services.news import News
@@ -30,6 +30,7 @@ class Core:
     remotes: Remotes
     logs: LogStore
     blobs: BlobStore
+    readings: Readings
     news: News
     keys: Keys
     settings: Settings

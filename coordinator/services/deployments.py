@@ -128,7 +128,7 @@ class Deployments:
             name=f"deploy {name}", file=None, triggers=Triggers(), steps=(*building, program)
         )
         origin = Origin(event=EVENT, commit_hash=commit, commit_message=f"Deployment of {image}")
-        wanted = draft(workflow, project, origin, None, self.core.now())
+        wanted = draft(workflow, project, origin, None, self.core.now(), answers={})
         return replace(wanted, steps=[_as_program(step) for step in wanted.steps])
 
     async def _save(

@@ -9,6 +9,7 @@ from datetime import datetime
 from coordinator.domain.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build, ModuleRef, Project, PullRequestRef, Step
+from coordinator.domain.reading import Answer, Question
 from coordinator.domain.roll_up import settle, step_view
 from coordinator.domain.step_definition import StepDefinition
 from coordinator.ports import Commit
@@ -21,7 +22,6 @@ from pipelines_schema import (
     Workflow,
     default_params,
     expanded_steps,
-    holds,
     step_environment,
 )
 from pipelines_schema import Step as WorkflowStep
@@ -171,23 +171,40 @@ class Draft:
         )
 
 
+def conditions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
+    """What is to be answered before the workflow can be drafted, by the step's position."""
+    origin = _with_default_params(workflow, origin)
+    return {
+        position: Question(
+            expression=step.when.expression, circumstances=_circumstances(step, origin)
+        )
+        for position, step in enumerate(expanded_steps(workflow.steps))
+        if step.when is not None
+    }
+
+
 def draft(
-    workflow: Workflow, project: Project, origin: Origin, workflow_id: str | None, now: datetime
+    workflow: Workflow,
+    project: Project,
+    origin: Origin,
+    workflow_id: str | None,
+    now: datetime,
+    *,
+    answers: Mapping[int, Answer],
 ) -> Draft:
     """The workflow's steps, those whose condition is false skipped with what follows from it.
 
-    A condition that can't be worked out makes a draft with a problem, that is a failed build.
+    `answers` are those to `conditions`. A condition that can't be worked out makes a draft with a
+    problem, that is a failed build.
     """
     build_id = new_id()
-    if origin.params is None and workflow.triggers.params:
-        origin = replace(origin, params=default_params(workflow.triggers.params))
+    origin = _with_default_params(workflow, origin)
     steps: list[Step] = []
     problems: dict[Problem, None] = {}
     for position, step in enumerate(expanded_steps(workflow.steps)):
-        try:
-            runs = step.when is None or holds(step.when.expression, _circumstances(step, origin))
-        except ConditionFault as fault:
-            problems[_condition_problem(workflow, step, fault)] = None
+        runs = answers[position] if step.when is not None else True
+        if isinstance(runs, ConditionFault):
+            problems[_condition_problem(workflow, step, runs)] = None
             continue
         written = replace(step, env=step_environment(workflow, step))
         definition = StepDefinition(written=written, condition_false=not runs)
@@ -205,6 +222,12 @@ def draft(
             for name, place in step.secret_places.items()
         },
     )
+
+
+def _with_default_params(workflow: Workflow, origin: Origin) -> Origin:
+    if origin.params is None and workflow.triggers.params:
+        return replace(origin, params=default_params(workflow.triggers.params))
+    return origin
 
 
 def _circumstances(step: WorkflowStep, origin: Origin) -> Circumstances:

@@ -11,11 +11,12 @@ from coordinator.domain.image_builds import (
     ImagePlan,
     ImageRequest,
     RefusedSources,
-    plan_image,
 )
 from coordinator.domain.image_builds.image_name import image_name
 from coordinator.domain.model import Account, Project
 from coordinator.domain.permissions import Principal
+from coordinator.domain.reading import read_image_plan
+from coordinator.ports import NotRead
 from coordinator.services.core import Core
 from coordinator.services.projects import make_project
 from coordinator.storage import image_builds as stored
@@ -26,8 +27,6 @@ from coordinator.storage.connection import AsyncConnection
 @dataclass(slots=True)
 class ImageSources:
     core: Core
-    _planning: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """One request's syntax trees at a time in our memory."""
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Two first requests of one name make one project."""
 
@@ -35,14 +34,18 @@ class ImageSources:
         """Raises Invalid, with every reason."""
         settings = self.core.settings
         try:
-            async with self._planning:
-                return await asyncio.to_thread(
-                    plan_image,
-                    request,
-                    account=account.slug,
-                    bases=settings.image_bases,
-                    mirrors=settings.package_mirrors,
-                )
+            return await self.core.readings.run(
+                account.id,
+                read_image_plan,
+                request,
+                account.slug,
+                settings.image_bases,
+                settings.package_mirrors,
+            )
+        except NotRead as error:
+            message = f"this text {error.reason}"
+            details = [{"path": request.files_field, "message": message}]
+            raise Invalid(message, details=details) from error
         except RefusedSources as refused:
             raise _invalid(refused, request.files_field) from refused
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -18,13 +18,16 @@ from coordinator.domain.deliveries import SKIPPED, PullRequest
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project
 from coordinator.domain.permissions import Principal
-from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
+from coordinator.domain.reading import Answer
+from coordinator.ports import MAX_WORKFLOW_FILES, Commit
 from coordinator.services import audit
 from coordinator.services.builds import save_draft
+from coordinator.services.conditions import answers
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold
 from coordinator.services.module_files import FoundModules, modules_after
+from coordinator.services.parsing import parsed_workflow
 from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
 from coordinator.storage.connection import AsyncConnection
@@ -33,7 +36,6 @@ from pipelines_schema import (
     Parsed,
     Problem,
     asks_to_skip,
-    parse_workflow,
     triggered_by_pull_request,
     triggered_by_push,
     triggered_by_tag,
@@ -60,6 +62,8 @@ class MovedRef:
 class ParsedFile:
     path: str
     parsed: Parsed
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+    """Those of the conditions, for the build that is to be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,11 +245,14 @@ class Ingest:
         """As `build_moved`, for a pull request's head; one from a fork is held for approval."""
         revision = await self._revision(project, pull.head_sha)
         files, lines = _wanted_of_pull(revision, pull)
+        origin = None
+        if revision is not None:
+            origin = Origin.of_pull_request(pull, revision.commit)
+            files = await self._answered(project, origin, files)
 
         async def save(connection: AsyncConnection) -> list[Build]:
             builds = []
-            if revision is not None:
-                origin = Origin.of_pull_request(pull, revision.commit)
+            if origin is not None:
                 for file in files:
                     wanted = await self._draft(connection, project, origin, file)
                     wanted = hold(wanted) if pull.fork else wanted
@@ -294,12 +301,13 @@ class Ingest:
         if any(_looks_at_paths(file) for file in revision.files):
             changed = await self.core.repositories.changed_paths(project.id, old, sha)
         files = await asyncio.to_thread(_started_by_push, revision.files, branch, changed)
+        origin = Origin.of_push(branch, revision.commit)
         line = f"{branch}: no workflow is triggered by a push to this branch" + (
             "" if changed is None else " that changes these files"
         )
         return PushedRef(
-            origin=Origin.of_push(branch, revision.commit),
-            files=files,
+            origin=origin,
+            files=await self._answered(project, origin, files),
             by_hand=[file for file in revision.files if _is_manual(file)],
             line=None if files else line,
         )
@@ -325,14 +333,38 @@ class Ingest:
         ]
         if not files:
             return f"{tag}: no workflow is triggered by this tag"
-        return PushedRef(origin=Origin.of_tag(tag, revision.commit), files=files)
+        origin = Origin.of_tag(tag, revision.commit)
+        return PushedRef(origin=origin, files=await self._answered(project, origin, files))
 
     async def _revision(self, project: Project, sha: str) -> Revision | None:
         commit = await self.core.repositories.commit(project.id, sha)
         if commit is None:
             return None
         files = await self.core.repositories.workflow_files(project.id, commit.sha)
-        return Revision(commit=commit, files=await asyncio.to_thread(_parse_all, files))
+        read = [
+            await parsed_workflow(self.core.readings, project.account_id, file)
+            if position < MAX_WORKFLOW_FILES
+            else _too_many_files(file.path)
+            for position, file in enumerate(files)
+        ]
+        return Revision(
+            commit=commit,
+            files=[
+                ParsedFile(path=file.path, parsed=parsed)
+                for file, parsed in zip(files, read, strict=True)
+            ],
+        )
+
+    async def _answered(
+        self, project: Project, origin: Origin, files: Sequence[ParsedFile]
+    ) -> list[ParsedFile]:
+        """With what their conditions come to: the transaction that saves them can't wait."""
+        return [
+            replace(file, answers=await answers(self.core, project, file.parsed.workflow, origin))
+            if file.parsed.workflow is not None
+            else file
+            for file in files
+        ]
 
     async def _save(
         self,
@@ -381,7 +413,7 @@ class Ingest:
         else:
             record_id = await known_workflow(self.core, connection, project, file.path, name)
         if workflow is not None:
-            return draft(workflow, project, origin, record_id, now)
+            return draft(workflow, project, origin, record_id, now, answers=file.answers)
         return Draft(
             workflow_name=name,
             workflow_id=record_id,
@@ -416,21 +448,11 @@ def _problem_lines(problems: Sequence[Mapping[str, object]]) -> list[str]:
     return lines
 
 
-def _parse_all(files: Sequence[WorkflowFile]) -> list[ParsedFile]:
-    """In a thread: a hostile file of 1 MiB takes half a second."""
-    return [_parse(file, position) for position, file in enumerate(files)]
-
-
-def _parse(file: WorkflowFile, position: int) -> ParsedFile:
-    if position < MAX_WORKFLOW_FILES:
-        return ParsedFile(path=file.path, parsed=parse_workflow(file.content, file.path))
+def _too_many_files(path: str) -> Parsed:
     message = (
         f"a commit may have {MAX_WORKFLOW_FILES} workflow files: this and later ones are left out"
     )
-    return ParsedFile(
-        path=file.path,
-        parsed=Parsed(workflow=None, problems=(Problem(message=message, file=file.path),)),
-    )
+    return Parsed(workflow=None, problems=(Problem(message=message, file=path),))
 
 
 def _started_by_push(

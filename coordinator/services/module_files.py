@@ -6,13 +6,13 @@ module need not read every repository.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.model import ModuleFile, Project
-from coordinator.ports import MAX_WORKFLOW_FILES, WorkflowFile
+from coordinator.ports import MAX_WORKFLOW_FILES
 from coordinator.services.core import Core
+from coordinator.services.parsing import named_paths, parsed_modules, parsed_workflow
 from coordinator.storage import modules as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
@@ -21,9 +21,6 @@ from pipelines_schema import (
     Module,
     ParsedModules,
     Problem,
-    Workflow,
-    parse_modules,
-    parse_workflow,
 )
 
 BRANCH = "refs/heads/"
@@ -103,38 +100,13 @@ async def _read(core: Core, project: Project, sha: str | None) -> ParsedModules:
         problem = Problem(message=message, file=files[1].path, line=1, column=1)
         return ParsedModules(modules=(), problems=(problem,))
     workflows = await core.repositories.workflow_files(project.id, sha)
-    reading = await asyncio.to_thread(_Reading.begin, files[0], workflows)
-    folders = await core.repositories.folders_among(project.id, sha, reading.paths)
-    return await asyncio.to_thread(reading.end, folders)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """Reads the file twice: to learn which paths it names, and with what they are.
-
-    In threads: a hostile file of 1 MiB takes half a second.
-    """
-
-    file: WorkflowFile
-    workflows: Mapping[str, Workflow | None]
-    paths: Collection[str]
-
-    @classmethod
-    def begin(cls, file: WorkflowFile, workflows: Sequence[WorkflowFile]) -> _Reading:
-        known = {
-            one.path: parse_workflow(one.content, one.path).workflow
-            for one in workflows[:MAX_WORKFLOW_FILES]
-        }
-        asked: list[str] = []
-
-        def note(path: str) -> bool:
-            asked.append(path)
-            return True
-
-        parse_modules(file.content, file.path, known, note)
-        return cls(file, known, asked)
-
-    def end(self, folders: Collection[str]) -> ParsedModules:
-        return parse_modules(
-            self.file.content, self.file.path, self.workflows, folders.__contains__
-        )
+    known = {
+        one.path: (await parsed_workflow(core.readings, project.account_id, one)).workflow
+        for one in workflows[:MAX_WORKFLOW_FILES]
+    }
+    # Read twice: to learn which paths it names, and with what they are.
+    paths = await named_paths(core.readings, project.account_id, files[0], known)
+    folders = await core.repositories.folders_among(project.id, sha, paths)
+    return await parsed_modules(
+        core.readings, project.account_id, files[0], known, frozenset(folders)
+    )

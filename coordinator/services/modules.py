@@ -12,6 +12,7 @@ from coordinator.domain.model import Artifact, Build, ModuleRef
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import audit
 from coordinator.services.builds import save_draft
+from coordinator.services.conditions import answers
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Origin, draft
@@ -128,7 +129,7 @@ class Modules:
 
     async def _read_workflow(self, declared: DeclaredModule, target: Target) -> Workflow:
         sha = declared.file.commit_hash or ""
-        workflow = await workflow_at(self.core, declared.project.id, target.workflow, sha)
+        workflow = await workflow_at(self.core, declared.project, target.workflow, sha)
         try:
             return steps_for(workflow, target.step)
         except KeyError as error:
@@ -146,7 +147,14 @@ class Modules:
         self, principal: Principal, declared: DeclaredModule, workflow: Workflow, origin: Origin
     ) -> Build:
         project = declared.project
-        wanted = draft(workflow, project, origin, None, self.core.now())
+        wanted = draft(
+            workflow,
+            project,
+            origin,
+            None,
+            self.core.now(),
+            answers=await answers(self.core, project, workflow, origin),
+        )
 
         async def save(connection: AsyncConnection) -> Build:
             workflow_id = await known_workflow(

@@ -22,11 +22,11 @@ from coordinator.domain.repo_url import RefusedUrl, check_policy, parse_url
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services import audit
 from coordinator.services.core import Core, new_id
+from coordinator.services.parsing import parsed_api_workflow
 from coordinator.storage import projects as stored
 from coordinator.storage.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.overview import glances
-from pipelines_schema import workflow_from_json
 
 NEWEST_BUILDS = 20
 """Of all projects, in the overview."""
@@ -149,7 +149,7 @@ class Projects:
     ) -> WorkflowRecord:
         """Raises Invalid with every problem of the steps."""
         principal.require(Right.MANAGE)
-        parsed = workflow_from_json(name, steps)
+        parsed = await parsed_api_workflow(self.core.readings, project.account_id, name, steps)
         if parsed.workflow is None:
             raise Invalid(
                 "this workflow has mistakes",

@@ -113,7 +113,7 @@ def image_draft(core: Core, project: Project, name: str, commit: str, image: str
     """A build of one step, which builds the commit's Dockerfile and pushes the image."""
     workflow = Workflow(name=name, file=None, triggers=Triggers(), steps=(image_step(image),))
     origin = Origin(event=EVENT, commit_hash=commit, commit_message=f"Sources of {image}")
-    return draft(workflow, project, origin, None, core.now())
+    return draft(workflow, project, origin, None, core.now(), answers={})
 
 
 def image_step(image: str) -> WorkflowStep:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project, WorkflowRecord, WorkflowSource
 from coordinator.services.core import Core, new_id
+from coordinator.services.parsing import parsed_workflow
 from coordinator.storage import projects as stored
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema import Workflow, parse_workflow
+from pipelines_schema import Workflow
 
 
-async def workflow_at(core: Core, project_id: str, path: str, sha: str) -> Workflow:
+async def workflow_at(core: Core, project: Project, path: str, sha: str) -> Workflow:
     """Raises Invalid where the file is missing at that commit, or has mistakes."""
-    files = await core.repositories.workflow_files(project_id, sha)
-    content = next((file.content for file in files if file.path == path), None)
-    if content is None:
+    files = await core.repositories.workflow_files(project.id, sha)
+    file = next((file for file in files if file.path == path), None)
+    if file is None:
         raise Invalid(f"there is no {path} at commit {sha}")
-    parsed = await asyncio.to_thread(parse_workflow, content, path)
+    parsed = await parsed_workflow(core.readings, project.account_id, file)
     if parsed.workflow is None:
         raise Invalid(
             "this workflow has mistakes",

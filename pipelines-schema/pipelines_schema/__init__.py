@@ -1,6 +1,13 @@
 """pushrod's workflow language, and the wire contract between coordinator and agents."""
 
-from pipelines_schema.conditions import Circumstances, Condition, ConditionFault, holds
+from pipelines_schema.conditions import (
+    Circumstances,
+    Condition,
+    ConditionFault,
+    Watch,
+    holds,
+    unwatched,
+)
 from pipelines_schema.dag import (
     CycleFound,
     find_cycles,
@@ -80,6 +87,7 @@ __all__ = [
     "Target",
     "Triggers",
     "UnreadableWorkflow",
+    "Watch",
     "Workflow",
     "asks_to_skip",
     "default_params",
@@ -101,5 +109,6 @@ __all__ = [
     "triggered_by_push",
     "triggered_by_tag",
     "undeclared_param_problems",
+    "unwatched",
     "workflow_from_json",
 ]

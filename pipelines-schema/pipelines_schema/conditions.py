@@ -1,18 +1,22 @@
 """`when`: whether a step runs, as an expression in CEL (Common Expression Language).
 
-CEL itself has no loops but its macros, which are refused here: what is left costs time linear in
-the expression and its values. Evaluating one never fails silently: it is True, False or a fault.
+Evaluating one never fails silently: it is True, False or a fault. CEL's loops, its macros, are
+refused. Cheap it is not: a regular expression in `matches` costs a second within our limits of
+length, and the library lets no other thread run meanwhile. Who evaluates what outsiders wrote does
+so in a process that can be ended, with a `Watch` that is told which one it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pipelines_schema.problem import shown
+from pipelines_schema.cel_macros import first_macro, unfolds_a_macro
+from pipelines_schema.problem import Place, shown
 from pipelines_schema.suggestions import closest
 
 if TYPE_CHECKING:
@@ -21,9 +25,15 @@ if TYPE_CHECKING:
 CONDITION_VARIABLES = ("event", "branch", "tag", "message", "author", "params", "matrix")
 EVENTS = ("push", "pullRequest", "tag", "manual")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
-_TEXT_LITERAL = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
-_MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _PLACE = re.compile(r"<input>:(\d+):(\d+)")
+
+Watch = Callable[[Place], AbstractContextManager[None]]
+"""Entered for each condition that is evaluated, with the place where it stands."""
+
+
+def unwatched(place: Place) -> AbstractContextManager[None]:
+    """For expressions of one's own."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,15 +114,18 @@ def compiled(expression: str) -> Program:
     """Raises ConditionFault."""
     import cel  # 2 MB that only workflows with conditions need
 
-    macro = _MACRO.search(_TEXT_LITERAL.sub('""', expression))
+    macro = first_macro(expression)
     if macro is not None:
-        raise ConditionFault(f"can't use `{macro[1]}(…)`: there are no lists to go through")
+        raise ConditionFault(f"can't use `{macro}(…)`: there are no lists to go through")
     try:
-        return cel.compile(expression)
+        program = cel.compile(expression)
     except ValueError as error:
         place = _PLACE.search(str(error).replace(expression, ""))
         line, column = (int(place[1]), int(place[2]) + 1) if place else (None, None)
         raise ConditionFault(f"is no CEL from here on: {_EXAMPLE}", line, column) from error
+    if unfolds_a_macro(program.functions()):
+        raise ConditionFault("can't go through lists: there are none to go through")
+    return program
 
 
 def _evaluated(program: Program, circumstances: Circumstances) -> Any:

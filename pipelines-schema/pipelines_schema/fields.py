@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipelines_schema.conditions import Watch, unwatched
 from pipelines_schema.expressions import OPENING, expressions, refusal
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.problem import Place, ProblemList, shown
@@ -69,6 +70,7 @@ class Reading:
     lines: Sequence[str] = ()
     """The file's, to point into a script; none for JSON."""
     is_json: bool = False
+    watch: Watch = unwatched
 
     def add(self, place: Place, message: str) -> None:
         self.problems.add(place, message)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pipelines_schema.compose import FASTEST_LOADER, compose
+from pipelines_schema.conditions import Watch, unwatched
 from pipelines_schema.fields import Reading
 from pipelines_schema.json_nodes import JsonComposer
 from pipelines_schema.limits import MAX_PROBLEMS
@@ -33,25 +34,27 @@ class ParsedModules:
     problems: tuple[Problem, ...]
 
 
-def parse_workflow(content: bytes, file: str) -> Parsed:
+def parse_workflow(content: bytes, file: str, watch: Watch = unwatched) -> Parsed:
     """Read a workflow file; `file` is its path in the repository. Raises nothing, on any bytes."""
     problems = ProblemList(file)
 
     def read() -> Workflow:
         document = compose(content, problems)
-        return read_workflow(Reading(problems, document.lines), document.root, file)
+        return read_workflow(Reading(problems, document.lines, watch=watch), document.root, file)
 
     return _parsed(read, problems, Problem(message=_CUT, file=file, line=1, column=1))
 
 
-def workflow_from_json(name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:
+def workflow_from_json(
+    name: str, steps: Sequence[Mapping[str, Any]], watch: Watch = unwatched
+) -> Parsed:
     """Check a workflow that came as decoded JSON, by the rules that files are checked by."""
     problems = ProblemList(None)
     composer = JsonComposer(problems)
 
     def read() -> Workflow:
         return read_api_workflow(
-            Reading(problems, is_json=True),
+            Reading(problems, is_json=True, watch=watch),
             composer.node(name, "name"),
             composer.node(steps, "steps"),
         )

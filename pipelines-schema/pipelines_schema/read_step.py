@@ -217,10 +217,11 @@ def _condition(
         reading.add(entry.place, f"`when` is blank: {hint}")
         return None
     try:
-        if matrix is None:  # it has mistakes of its own
-            check_words(text)
-        else:
-            check(text, params, matrix)
+        with reading.watch(entry.place):
+            if matrix is None:  # it has mistakes of its own
+                check_words(text)
+            else:
+                check(text, params, matrix)
     except ConditionFault as fault:
         reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
     return Condition(expression=text, line=entry.place.line, column=entry.place.column)

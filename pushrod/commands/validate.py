@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import click
 
+from coordinator.ports import Readings, WorkflowFile
+from coordinator.reading import ReadingProcesses
+from coordinator.services.parsing import named_paths, parsed_modules, parsed_workflow
 from pipelines_schema.modules import MODULE_FILES
-from pipelines_schema.parse import parse_modules, parse_workflow
 from pipelines_schema.problem import Problem
 from pushrod.errors import CommandError, describe_os_error
 from pushrod.presentation import print_json, problem_line, say
@@ -16,6 +19,8 @@ from pushrod.presentation import print_json, problem_line, say
 SINGLE_FILES = (".pushrod.yml", ".pushrod.yaml")
 FOLDER = ".pushrod"
 ENDINGS = (".yml", ".yaml")
+NOBODY = ""
+"""Whose turn it is to have something read."""
 
 
 @click.command()
@@ -27,7 +32,7 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
     Every problem is told as file:line:column. A folder stands for the repository in it. The file
     of modules, .pushrod/modules.yml, is checked against the workflows beside it.
     """
-    files, problems = _checked(paths or (Path(),))
+    files, problems = asyncio.run(_checked_as_pushed(paths or (Path(),)))
     if as_json:
         print_json(
             {
@@ -42,7 +47,13 @@ def validate(paths: tuple[Path, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _checked(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+async def _checked_as_pushed(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """As the coordinator would, within its limits."""
+    async with ReadingProcesses() as readings:
+        return await _checked(readings, paths)
+
+
+async def _checked(readings: Readings, paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
     """The files, and what is wrong with them: one that can't be read hides no other's mistakes.
 
     Raises CommandError where the only path has nothing to check.
@@ -59,7 +70,8 @@ def _checked(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
             problems.append(Problem(message=error.message, file=str(path)))
             continue
         files += found
-        problems += [problem for file in found for problem in check_file(file)]
+        for file in found:
+            problems += await _check_file(readings, file)
     return files, problems
 
 
@@ -77,28 +89,44 @@ def workflow_files(path: Path) -> list[Path]:
     return found
 
 
-def check_file(file: Path) -> Sequence[Problem]:
+async def _check_file(readings: Readings, file: Path) -> Sequence[Problem]:
     """What is wrong with one file, also that it can't be read."""
     try:
-        return _check_content(file, file.read_bytes())
+        content = _content(file, str(file))
+        beside = _workflows_beside(file) if _declares_modules(file) else None
     except OSError as error:
         message = f"can't be read: {describe_os_error(error)}"
         return [Problem(message=message, file=str(error.filename or file))]
+    if beside is None:
+        return (await parsed_workflow(readings, NOBODY, content)).problems
+    workflows = {
+        one.path: (await parsed_workflow(readings, NOBODY, one)).workflow for one in beside
+    }
+    paths = await named_paths(readings, NOBODY, content, workflows)
+    folders = _folders_among(_root(file), paths)
+    return (await parsed_modules(readings, NOBODY, content, workflows, folders)).problems
 
 
-def _check_content(file: Path, content: bytes) -> Sequence[Problem]:
-    """Raises OSError if a workflow beside a file of modules can't be read."""
-    if not _declares_modules(file):
-        return parse_workflow(content, str(file)).problems
-    root = file.absolute().parent.parent
-    beside = {
-        str(PurePath(one.absolute().relative_to(root))): parse_workflow(
-            one.read_bytes(), str(PurePath(one.absolute().relative_to(root)))
-        ).workflow
+def _content(file: Path, called: str) -> WorkflowFile:
+    return WorkflowFile(path=called, content=file.read_bytes())
+
+
+def _workflows_beside(file: Path) -> list[WorkflowFile]:
+    """Of the repository whose modules the file declares."""
+    root = _root(file)
+    return [
+        _content(one, str(PurePath(one.absolute().relative_to(root))))
         for one in workflow_files(root)
         if not _declares_modules(one)
-    }
-    return parse_modules(content, str(file), beside, lambda path: (root / path).is_dir()).problems
+    ]
+
+
+def _root(file: Path) -> Path:
+    return file.absolute().parent.parent
+
+
+def _folders_among(root: Path, paths: Sequence[str]) -> frozenset[str]:
+    return frozenset(path for path in paths if (root / path).is_dir())
 
 
 def _declares_modules(file: Path) -> bool:

@@ -67,6 +67,7 @@ async def core(database: Database, clock: Clock) -> Core:
         remotes=NOWHERE,
         logs=NOWHERE,
         blobs=NOWHERE,
+        readings=NOWHERE,
         news=News(),
         keys=Keys(b"k" * 32),
         settings=Settings(login_seconds=7 * 86_400, login_key_days=30),

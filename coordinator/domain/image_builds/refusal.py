@@ -20,6 +20,10 @@ class RefusedSources(ValueError):
         super().__init__("; ".join(refusal.message for refusal in refusals))
         self.refusals = tuple(refusals)
 
+    def __reduce__(self) -> tuple[type[RefusedSources], tuple[Sequence[Refusal]]]:
+        """It comes from another process, and its text alone would not make it again."""
+        return type(self), (self.refusals,)
+
     @classmethod
     def of(cls, field: str, message: str) -> RefusedSources:
         return cls([Refusal(field=field, message=message)])

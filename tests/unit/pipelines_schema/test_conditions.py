@@ -39,6 +39,38 @@ def test_a_condition_asks_about_the_build(expression: str, truth: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("expression", "macro"),
+    [
+        ("[0].all(x, true)", "all"),
+        ("[0].//\nall(x, true)", "all"),
+        ("[0] . // one\r\n // two )\n exists // three\n (x, true)", "exists"),
+        ('r"\\" + [0].map(x, true) + "', "map"),
+        ('"""\\"""".filter(x, true)', "filter"),
+        ('// "\n[0].exists_one(x, true) // "', "exists_one"),
+        ("[0].existsOne(x, true)", "existsOne"),
+        ("[[0].all(x, true)].size() == 1", "all"),
+    ],
+)
+def test_a_loop_is_refused_wherever_comments_and_quotes_stand(expression: str, macro: str) -> None:
+    with pytest.raises(ConditionFault, match=rf"^can't use `{macro}\(…\)`"):
+        holds(expression, PUSH)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'branch != "x.all(y, z)"',
+        "branch != '.map('",
+        'branch != r".map(\\"',
+        'branch != """a".map(x, y)"""',
+        "true // [0].all(x, x)",
+    ],
+)
+def test_what_only_looks_like_a_loop_is_text(expression: str) -> None:
+    assert holds(expression, PUSH)
+
+
+@pytest.mark.parametrize(
     ("expression", "said"),
     [
         ("branch", "is neither true nor false, but text"),

@@ -1,0 +1,87 @@
+"""What reads text that outsiders wrote. Pure, and never called in the coordinator's own process:
+`coordinator.reading` does so in one that can be ended, and gives each the `watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.domain.image_builds import ImagePlan, ImageRequest, plan_image
+from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
+from pipelines_schema import (
+    Circumstances,
+    ConditionFault,
+    Parsed,
+    ParsedModules,
+    Place,
+    Watch,
+    Workflow,
+    holds,
+    parse_modules,
+    parse_workflow,
+    workflow_from_json,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A step's condition, to be answered for one build."""
+
+    expression: str
+    circumstances: Circumstances
+
+
+Answer = bool | ConditionFault
+
+
+def read_workflow(watch: Watch, content: bytes, file: str) -> Parsed:
+    return parse_workflow(content, file, watch)
+
+
+def read_api_workflow(watch: Watch, name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:
+    return workflow_from_json(name, steps, watch)
+
+
+def answer_all(watch: Watch, questions: Sequence[Question]) -> list[Answer]:
+    """For the watch, the place of a question is its index, as a line from 0."""
+    return [_answer(watch, index, question) for index, question in enumerate(questions)]
+
+
+def _answer(watch: Watch, index: int, question: Question) -> Answer:
+    try:
+        with watch(Place(index, 0)):
+            return holds(question.expression, question.circumstances)
+    except ConditionFault as fault:
+        return fault
+
+
+def named_paths(
+    watch: Watch, content: bytes, file: str, workflows: Mapping[str, Workflow | None]
+) -> list[str]:
+    """Which paths a file of modules names, to be looked up before it is read."""
+    asked: list[str] = []
+
+    def note(path: str) -> bool:
+        asked.append(path)
+        return True
+
+    parse_modules(content, file, workflows, note)
+    return asked
+
+
+def read_modules(
+    watch: Watch,
+    content: bytes,
+    file: str,
+    workflows: Mapping[str, Workflow | None],
+    folders: frozenset[str],
+) -> ParsedModules:
+    return parse_modules(content, file, workflows, folders.__contains__)
+
+
+def read_image_plan(
+    watch: Watch, request: ImageRequest, account_slug: str, bases: Bases, mirrors: Mirrors
+) -> ImagePlan:
+    """Raises RefusedSources."""
+    return plan_image(request, account=account_slug, bases=bases, mirrors=mirrors)

@@ -1,0 +1,5 @@
+"""Outsiders' text is read in processes of their own, which can be ended (docs/adr/0020)."""
+
+from coordinator.reading.processes import ReadingProcesses
+
+__all__ = ["ReadingProcesses"]

@@ -1,0 +1,115 @@
+"""The process in which outsiders' text is read: `python -m coordinator.reading.child FD`.
+
+Its timers end it by the default action of their signals, in the kernel: a library that holds the
+interpreter's lock for ever, or a handler of Python's, can't delay them. It has no more of the
+coordinator than its code: no environment, no open file but its pipes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from coordinator.domain import reading as _warm  # noqa: F401 - most requests need it
+from coordinator.reading.limits import (
+    CONDITION_SECONDS,
+    KEPT_BYTES,
+    LENGTH,
+    MEMORY_BYTES,
+    OUT_OF_MEMORY,
+    READING_SECONDS,
+)
+from pipelines_schema import Place
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    place_fd = int(sys.argv[1])
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    os.close(0)
+    _limit_memory()
+    while (request := _receive(requests)) is not None:
+        kept = _answer(answers, request, place_fd)
+        if not kept:
+            return
+
+
+def _limit_memory() -> None:
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * PAGE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, now + MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _receive(requests: BinaryIO) -> bytes | None:
+    """None once the coordinator has closed its end, or is dead."""
+    head = requests.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    return requests.read(LENGTH.unpack(head)[0])
+
+
+def _answer(answers: BinaryIO, request: bytes, place_fd: int) -> bool:
+    """Whether this process can be asked again."""
+    _note_place(place_fd, None)
+    signal.setitimer(signal.ITIMER_PROF, READING_SECONDS)
+    try:
+        answer = _read(request, place_fd)
+        kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < KEPT_BYTES
+        body = pickle.dumps((*answer, kept))
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    answers.write(LENGTH.pack(len(body)) + body)
+    answers.flush()
+    return kept
+
+
+def _read(request: bytes, place_fd: int) -> tuple[bool, Any]:
+    """Whether it was read, and the result or the error."""
+    read: Callable[..., Any]
+    read, args, keywords = pickle.loads(request)  # noqa: S301 - the coordinator wrote it
+    try:
+        return True, read(_watch(place_fd), *args, **keywords)
+    except MemoryError:
+        raise
+    except Exception as error:  # the root of this process's work: the coordinator raises it
+        return False, _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:  # whatever its class does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _watch(place_fd: int) -> Callable[[Place], Any]:
+    @contextmanager
+    def watch(place: Place) -> Iterator[None]:
+        _note_place(place_fd, place)
+        signal.setitimer(signal.ITIMER_VIRTUAL, CONDITION_SECONDS)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+    return watch
+
+
+def _note_place(place_fd: int, place: Place | None) -> None:
+    """Where the coordinator finds it should this process come to its end."""
+    os.pwrite(place_fd, pickle.dumps(place), 0)
+
+
+if __name__ == "__main__":
+    main()

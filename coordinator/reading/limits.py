@@ -1,0 +1,25 @@
+"""What one reading may cost, and how a process of readings tells that it was too much."""
+
+from __future__ import annotations
+
+import signal
+import struct
+
+CONDITION_SECONDS = 0.25
+"""Of processor time, for one condition."""
+READING_SECONDS = 3.0
+"""Of processor time, for all of it: what is read in vain at worst takes one second."""
+WAIT_SECONDS = 30.0
+"""By the clock, for a process that neither ends nor answers, on a machine that has other work."""
+MEMORY_BYTES = 512 * 1024 * 1024
+"""Beside what the process has at its start. The syntax trees of an image's sources are the most."""
+KEPT_BYTES = 192 * 1024 * 1024
+"""A process that has ever had more is not kept."""
+
+CONDITION_TOO_LONG = signal.SIGVTALRM
+READING_TOO_LONG = signal.SIGPROF
+OUT_OF_MEMORY = 70
+"""The exit code; a library that gives up by itself ends with SIGABRT instead."""
+
+LENGTH = struct.Struct(">I")
+"""Before each request and each answer, which are pickled."""

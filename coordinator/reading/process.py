@@ -1,0 +1,120 @@
+"""One process in which text is read, from the coordinator's side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import IO, Any
+
+from coordinator.ports import NotRead
+from coordinator.reading import limits
+from pipelines_schema import Place
+
+MAX_PLACE_BYTES = 4096
+_ENVIRONMENT = ("PYTHONPATH", "LD_LIBRARY_PATH")
+"""What it may need to find its code; nothing else of ours is its business."""
+
+
+class EndedFromOutside(Exception):
+    """Somebody ended the process, such as a kernel without memory: its text is not to blame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    was_read: bool
+    value: Any
+    """The result, or the error that reading raised."""
+    kept: bool
+    """Whether the process can be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingProcess:
+    _process: asyncio.subprocess.Process
+    _place: IO[bytes]
+
+    @classmethod
+    async def start(cls) -> ReadingProcess:
+        place = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "coordinator.reading.child", str(place.fileno())),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=(place.fileno(),),
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                start_new_session=True,  # a Ctrl-C at the terminal is not for it
+            )
+        except BaseException:
+            place.close()
+            raise
+        return cls(process, place)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, request: bytes) -> Answered:
+        """Raises NotRead, EndedFromOutside."""
+        written, answers = self._process.stdin, self._process.stdout
+        if written is None or answers is None:
+            raise RuntimeError("the process has no pipes")
+        try:
+            async with asyncio.timeout(limits.WAIT_SECONDS):
+                written.write(limits.LENGTH.pack(len(request)) + request)
+                await written.drain()
+                (length,) = limits.LENGTH.unpack(await answers.readexactly(limits.LENGTH.size))
+                was_read, value, kept = pickle.loads(  # noqa: S301 - our own process wrote it
+                    await answers.readexactly(length)
+                )
+                return Answered(was_read=was_read, value=value, kept=kept)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise self._cause(await self._process.wait()) from None
+        except TimeoutError:
+            raise NotRead(
+                f"takes more than {limits.WAIT_SECONDS:.0f} s to read", self._last_place()
+            ) from None
+
+    async def end(self) -> None:
+        """At once, whatever it is doing."""
+        if self.is_alive:
+            self._process.kill()
+        await self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._place.close()
+
+    def _cause(self, code: int) -> Exception:
+        match code:
+            case _ if code == -limits.CONDITION_TOO_LONG:
+                milliseconds = round(limits.CONDITION_SECONDS * 1000)
+                said = f"takes more than {milliseconds} ms of processor time to work out"
+                return NotRead(f"{said}: make it simpler", self._last_place())
+            case _ if code == -limits.READING_TOO_LONG:
+                said = f"takes more than {limits.READING_SECONDS:.0f} s of processor time to read"
+                return NotRead(f"{said}: make it smaller or simpler", self._last_place())
+            case limits.OUT_OF_MEMORY:
+                mebibytes = limits.MEMORY_BYTES // 1024 // 1024
+                said = f"takes more than {mebibytes} MiB of memory to read"
+                return NotRead(f"{said}: make it smaller or simpler", self._last_place())
+            case _ if code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
+                return EndedFromOutside()
+            case _:
+                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                said = f"ended the process that was reading it ({how}), perhaps for want of memory"
+                return NotRead(f"{said}: make it smaller or simpler", self._last_place())
+
+    def _last_place(self) -> Place | None:
+        place: Place | None = pickle.loads(  # noqa: S301 - our own process wrote it
+            os.pread(self._place.fileno(), MAX_PLACE_BYTES, 0)
+        )
+        return place

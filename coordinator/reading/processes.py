@@ -1,0 +1,87 @@
+"""The processes in which text is read: started when first needed, kept, replaced when they end."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+
+import structlog
+
+from coordinator.ports import NotRead
+from coordinator.reading.process import Answered, EndedFromOutside, ReadingProcess
+from coordinator.reading.turns import Turns
+from pipelines_schema import Watch
+
+AT_ONCE = 2
+"""Of different accounts: one with slow text leaves the other process to the rest."""
+_Arguments = ParamSpec("_Arguments")
+_Found = TypeVar("_Found")
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class ReadingProcesses:
+    _turns: Turns = field(default_factory=lambda: Turns(AT_ONCE))
+    _idle: list[ReadingProcess] = field(default_factory=list)
+
+    async def run(
+        self,
+        account: str,
+        read: Callable[Concatenate[Watch, _Arguments], _Found],
+        *args: _Arguments.args,
+        **keywords: _Arguments.kwargs,
+    ) -> _Found:
+        """What `read` gives, a function of a module, run in a process with limits.
+
+        Raises NotRead, and what `read` raises.
+        """
+        request = pickle.dumps((read, args, keywords))
+        async with self._turns.turn(account):
+            try:
+                answered = await self._ask(request)
+            except EndedFromOutside:
+                log.warning("a reading was ended from outside", read=read.__name__)
+                answered = await self._ask_again(request)
+        if not answered.was_read:
+            raise cast(Exception, answered.value)
+        return cast(_Found, answered.value)
+
+    async def _ask_again(self, request: bytes) -> Answered:
+        try:
+            return await self._ask(request)
+        except EndedFromOutside:
+            raise NotRead("was not read: something ended the process twice", None) from None
+
+    async def _ask(self, request: bytes) -> Answered:
+        process = await self._take()
+        kept = False
+        try:
+            answered = await process.ask(request)
+            kept = answered.kept
+            return answered
+        finally:
+            if kept:
+                self._idle.append(process)
+            else:
+                await process.end()
+
+    async def _take(self) -> ReadingProcess:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            await process.end()
+        return await ReadingProcess.start()
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()

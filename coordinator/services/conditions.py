@@ -1,0 +1,29 @@
+"""The conditions of a build's steps, answered before the transaction that saves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from coordinator.domain.model import Project
+from coordinator.domain.reading import Answer, answer_all
+from coordinator.ports import NotRead
+from coordinator.services.core import Core
+from coordinator.services.drafts import Origin, conditions
+from pipelines_schema import ConditionFault, Workflow
+
+
+async def answers(
+    core: Core, project: Project, workflow: Workflow, origin: Origin
+) -> Mapping[int, Answer]:
+    """Whether each step with a condition runs, by its position in the build."""
+    asked = conditions(workflow, origin)
+    if not asked:
+        return {}
+    questions = list(asked.values())
+    try:
+        given = await core.readings.run(project.account_id, answer_all, questions)
+    except NotRead as error:
+        at_fault = error.place.line if error.place is not None else 0
+        given = [True] * len(asked)
+        given[at_fault] = ConditionFault(error.reason)
+    return dict(zip(asked, given, strict=True))

@@ -1,0 +1,62 @@
+"""What outsiders wrote, as it reads; text that breaks a limit reads as one with a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coordinator.domain import reading
+from coordinator.ports import NotRead, Readings, WorkflowFile
+from pipelines_schema import Parsed, ParsedModules, Problem, Workflow
+
+
+async def parsed_workflow(readings: Readings, account: str, file: WorkflowFile) -> Parsed:
+    try:
+        return await readings.run(account, reading.read_workflow, file.content, file.path)
+    except NotRead as error:
+        return Parsed(workflow=None, problems=(_problem(error, file.path),))
+
+
+async def parsed_api_workflow(
+    readings: Readings, account: str, name: str, steps: Sequence[Mapping[str, Any]]
+) -> Parsed:
+    try:
+        return await readings.run(account, reading.read_api_workflow, name, steps)
+    except NotRead as error:
+        return Parsed(workflow=None, problems=(_problem(error, None),))
+
+
+async def named_paths(
+    readings: Readings, account: str, file: WorkflowFile, workflows: Mapping[str, Workflow | None]
+) -> list[str]:
+    """Empty where it can't be read, which `parsed_modules` will tell."""
+    try:
+        return await readings.run(account, reading.named_paths, file.content, file.path, workflows)
+    except NotRead:
+        return []
+
+
+async def parsed_modules(
+    readings: Readings,
+    account: str,
+    file: WorkflowFile,
+    workflows: Mapping[str, Workflow | None],
+    folders: frozenset[str],
+) -> ParsedModules:
+    try:
+        return await readings.run(
+            account, reading.read_modules, file.content, file.path, workflows, folders
+        )
+    except NotRead as error:
+        return ParsedModules(modules=(), problems=(_problem(error, file.path),))
+
+
+def _problem(error: NotRead, file: str | None) -> Problem:
+    """`file` is None for what came over the API, where places are paths."""
+    place = error.place
+    message = f"{'this text' if place is None else '`when`'} {error.reason}"
+    if place is None:
+        return Problem(message=message, file=file, path="steps" if file is None else None)
+    if file is None:
+        return Problem(message=message, path=place.path)
+    return Problem(message=message, file=file, line=place.line, column=place.column)
