@@ -84,6 +84,7 @@ from coordinator.objects.stores import open_store, remove_staged
 from coordinator.reading import ReadingProcesses
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
+from coordinator.services.begun_pushes import BegunPushes
 from coordinator.services.build_logs import BuildLogs
 from coordinator.services.builds import Builds
 from coordinator.services.core import Core
@@ -271,7 +272,7 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             public_url=url,
         )
         dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core, Logins(core))
-        ingest, credentials = Ingest(core, dispatch), Credentials(core)
+        ingest, credentials = Ingest(core, dispatch, BegunPushes(core)), Credentials(core)
         runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)

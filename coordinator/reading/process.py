@@ -80,9 +80,7 @@ class ReadingProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             raise self._cause(await self._process.wait()) from None
         except TimeoutError:
-            raise NotRead(
-                f"takes more than {limits.WAIT_SECONDS:.0f} s to read", self._last_place()
-            ) from None
+            raise NotRead(f"takes more than {limits.WAIT_SECONDS:.0f} s to read", None) from None
 
     async def end(self) -> None:
         """At once, whatever it is doing."""
@@ -101,7 +99,7 @@ class ReadingProcess:
                 return NotRead(f"{said}: make it simpler", self._last_place())
             case _ if code == -limits.READING_TOO_LONG:
                 said = f"takes more than {limits.READING_SECONDS:.0f} s of processor time to read"
-                return NotRead(f"{said}: make it smaller or simpler", self._last_place())
+                return NotRead(f"{said}: make it smaller or simpler", None)
             case limits.OUT_OF_MEMORY:
                 mebibytes = limits.MEMORY_BYTES // 1024 // 1024
                 said = f"takes more than {mebibytes} MiB of memory to read"

@@ -23,7 +23,15 @@ async def answers(
     try:
         given = await core.readings.run(project.account_id, answer_all, questions)
     except NotRead as error:
-        at_fault = error.place.line if error.place is not None else 0
-        given = [True] * len(asked)
-        given[at_fault] = ConditionFault(error.reason)
+        given = _unanswered(len(asked), error)
     return dict(zip(asked, given, strict=True))
+
+
+def _unanswered(count: int, error: NotRead) -> list[Answer]:
+    """The fault stands at the one that was being evaluated, if it was that one's alone."""
+    if error.place is None:
+        fault = ConditionFault(f"can't be worked out: with the other steps' it {error.reason}")
+        return [fault, *[True] * (count - 1)]
+    given: list[Answer] = [True] * count
+    given[error.place.line] = ConditionFault(error.reason)
+    return given

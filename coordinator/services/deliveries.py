@@ -28,6 +28,7 @@ from coordinator.domain.model import Build, Project
 from coordinator.domain.permissions import Principal, Right
 from coordinator.ports import RemoteFailed
 from coordinator.services import audit
+from coordinator.services.begun_pushes import TookProcessesDown
 from coordinator.services.builds import save_draft
 from coordinator.services.core import Core, new_id
 from coordinator.services.drafts import Draft, Origin
@@ -368,6 +369,8 @@ class Deliveries:
         elif isinstance(error, RemoteFailed):
             reason = f"the repository could not be fetched: {error}"
             permanent = error.permanent or attempts >= settings.fetch_attempts
+        elif isinstance(error, TookProcessesDown):
+            reason, permanent = str(error), True
         else:
             log.exception("processing a delivery failed", delivery=delivery.id)
             reason = f"internal error ({type(error).__name__})"
@@ -389,6 +392,8 @@ class Deliveries:
             return
 
         async def save(connection: AsyncConnection) -> None:
+            if isinstance(error, TookProcessesDown):  # a redelivery is tried anew
+                await self.ingest.begun.end(connection, project.id, error.pushes)
             builds = [
                 await save_draft(
                     self.core,

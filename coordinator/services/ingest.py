@@ -21,6 +21,7 @@ from coordinator.domain.permissions import Principal
 from coordinator.domain.reading import Answer
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit
 from coordinator.services import audit
+from coordinator.services.begun_pushes import BegunPushes, TookProcessesDown
 from coordinator.services.builds import save_draft
 from coordinator.services.conditions import answers
 from coordinator.services.core import Core
@@ -30,6 +31,7 @@ from coordinator.services.module_files import FoundModules, modules_after
 from coordinator.services.parsing import parsed_workflow
 from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
+from coordinator.storage.begun_pushes import Push
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.trouble import trouble_of
 from pipelines_schema import (
@@ -92,6 +94,10 @@ def moved_refs(seen: Mapping[str, str], now: Mapping[str, str]) -> list[MovedRef
     ]
 
 
+def _pushes(moved: Sequence[MovedRef]) -> list[Push]:
+    return [(ref.ref, ref.new or "") for ref in moved]
+
+
 AlsoSave = Callable[[AsyncConnection, Sequence[Build], Sequence[str]], Awaitable[None]]
 
 
@@ -110,6 +116,7 @@ class _SeenMeanwhile(Exception):
 class Ingest:
     core: Core
     dispatch: Dispatch
+    begun: BegunPushes
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     _listeners: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     """By project: the lines of each call that is under way."""
@@ -163,7 +170,10 @@ class Ingest:
                 builds.append(await save_draft(self.core, connection, project, wanted))
             return builds
 
-        return self._describe(await self.core.database.write(save))
+        builds = await self.core.database.write(
+            save, committed=lambda _: self._saved(project, _pushes([ref]))
+        )
+        return self._describe(builds)
 
     async def _all_moved(self, project: Project) -> list[MovedRef]:
         refs = await self.core.repositories.refs(project.id)
@@ -175,8 +185,22 @@ class Ingest:
     async def _build_all_moved(self, project: Project, principal: Principal | None) -> list[str]:
         while moved := await self._all_moved(project):
             with suppress(_SeenMeanwhile):
-                return await self._build_seen_once(project, moved, principal)
+                return await self._build_apart(project, moved, principal)
         return []
+
+    async def _build_apart(
+        self, project: Project, moved: Sequence[MovedRef], principal: Principal | None
+    ) -> list[str]:
+        """One by one where the reading of one of them has ended the process; else all at once.
+        Raises _SeenMeanwhile."""
+        lines: list[str] = []
+        for stretch in await self.begun.apart(project.id, _pushes(moved)):
+            try:
+                lines += await self._build_seen_once(project, moved[stretch], principal)
+            except TookProcessesDown as error:
+                for ref in moved[stretch]:
+                    lines += await self._save_failed(project, ref, principal, str(error))
+        return lines
 
     async def _build_seen_once(
         self, project: Project, moved: Sequence[MovedRef], principal: Principal | None
@@ -216,8 +240,9 @@ class Ingest:
         """Queue builds for these refs (at least one), whose commits are in the repository.
 
         `before(connection)` and `also(connection, builds, lines)` run in the same transaction.
-        Returns the builds, and lines for the one who pushed.
+        Returns the builds, and lines for the one who pushed. Raises TookProcessesDown.
         """
+        await self.begun.begin(project.id, _pushes(moved))
         pushed, lines = await self._read_refs(project, moved)
         modules = await modules_after(self.core, project, {ref.ref: ref.new for ref in moved})
 
@@ -229,7 +254,9 @@ class Ingest:
             await also(connection, builds, lines)
             return builds
 
-        builds = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+        builds = await self.core.database.write(
+            save, committed=lambda _: self._saved(project, _pushes(moved))
+        )
         return builds, lines + self._describe(builds) + _describe_modules(modules)
 
     async def refresh_modules(self, project: Project) -> None:
@@ -243,6 +270,8 @@ class Ingest:
         self, project: Project, pull: PullRequest, also: AlsoSave
     ) -> Sequence[Build]:
         """As `build_moved`, for a pull request's head; one from a fork is held for approval."""
+        push = (f"refs/pull/{pull.number}/head", pull.head_sha)
+        await self.begun.begin(project.id, [push])
         revision = await self._revision(project, pull.head_sha)
         files, lines = _wanted_of_pull(revision, pull)
         origin = None
@@ -257,10 +286,17 @@ class Ingest:
                     wanted = await self._draft(connection, project, origin, file)
                     wanted = hold(wanted) if pull.fork else wanted
                     builds.append(await save_draft(self.core, connection, project, wanted))
+            await self.begun.end(connection, project.id, [push])
             await also(connection, builds, lines)
             return builds
 
-        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+        return await self.core.database.write(
+            save, committed=lambda _: self._saved(project, [push])
+        )
+
+    def _saved(self, project: Project, pushes: Sequence[Push]) -> None:
+        self.begun.ended(project.id, pushes)
+        self.dispatch.wake()
 
     async def _read_refs(
         self, project: Project, moved: Sequence[MovedRef]
@@ -384,6 +420,7 @@ class Ingest:
                 builds.append(await save_draft(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
+        await self.begun.end(connection, project.id, _pushes(moved))
         await audit.record(
             self.core,
             connection,

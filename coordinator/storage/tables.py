@@ -164,6 +164,15 @@ seen_refs = sa.Table(
     sa.Column("sha", sa.String(64), nullable=False),
 )
 
+begun_pushes = sa.Table(
+    "begun_pushes",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("ref", sa.Text, primary_key=True),
+    sa.Column("sha", sa.String(64), primary_key=True),
+    sa.Column("processes", sa.Integer, nullable=False),
+)
+
 workflows = sa.Table(
     "workflows",
     metadata,

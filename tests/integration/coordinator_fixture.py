@@ -276,7 +276,7 @@ class Coordinator:
         }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -307,7 +307,7 @@ async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coord
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        coordinator = Coordinator(data, settings, session, _free_port())
+        coordinator = Coordinator(data, settings, session, free_port())
         await coordinator.start()
         try:
             yield coordinator

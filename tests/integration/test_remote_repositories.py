@@ -19,6 +19,7 @@ from tests.integration.coordinator_fixture import (
     ONE_STEP,
     Answer,
     Coordinator,
+    free_port,
     open_coordinator,
 )
 from tests.integration.forge_fixture import (
@@ -287,7 +288,7 @@ async def test_a_coordinator_killed_after_its_answer_builds_at_its_next_start(
         "PUSHROD_FETCH_RETRY_SECONDS": "0.1",
         "PUSHROD_FETCH_ATTEMPTS": "100",
     }
-    port = _free_port()
+    port = free_port()
 
     async def start() -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
@@ -319,12 +320,6 @@ async def test_a_coordinator_killed_after_its_answer_builds_at_its_next_start(
         assert len(await coordinator.admin.builds(hook.project)) == 1
         process.terminate()
         await process.communicate()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 # Built by hand
