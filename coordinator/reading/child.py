@@ -7,6 +7,7 @@ coordinator than its code: no environment, no open file but its pipes.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import resource
@@ -16,7 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from coordinator.domain import reading as _warm  # noqa: F401 - most requests need it
+import cel as _cel  # noqa: F401 - the first condition must not pay for it
+
+from coordinator.domain import reading as _reading  # noqa: F401 - most requests need it
 from coordinator.reading.limits import (
     CONDITION_SECONDS,
     KEPT_BYTES,
@@ -49,6 +52,12 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _limit_processor_time() -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(used.ru_utime + used.ru_stime) + READING_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
 def _receive(requests: BinaryIO) -> bytes | None:
     """None once the coordinator has closed its end, or is dead."""
     head = requests.read(LENGTH.size)
@@ -60,14 +69,13 @@ def _receive(requests: BinaryIO) -> bytes | None:
 def _answer(answers: BinaryIO, request: bytes, place_fd: int) -> bool:
     """Whether this process can be asked again."""
     _note_place(place_fd, None)
-    signal.setitimer(signal.ITIMER_PROF, READING_SECONDS)
+    _limit_processor_time()
     try:
         answer = _read(request, place_fd)
         kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < KEPT_BYTES
         body = pickle.dumps((*answer, kept))
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
-    signal.setitimer(signal.ITIMER_PROF, 0)
     answers.write(LENGTH.pack(len(body)) + body)
     answers.flush()
     return kept
@@ -97,11 +105,11 @@ def _watch(place_fd: int) -> Callable[[Place], Any]:
     @contextmanager
     def watch(place: Place) -> Iterator[None]:
         _note_place(place_fd, place)
-        signal.setitimer(signal.ITIMER_VIRTUAL, CONDITION_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, CONDITION_SECONDS)
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     return watch
 

@@ -7,8 +7,9 @@ import struct
 
 CONDITION_SECONDS = 0.25
 """Of processor time, for one condition."""
-READING_SECONDS = 3.0
-"""Of processor time, for all of it: what is read in vain at worst takes one second."""
+READING_SECONDS = 3
+"""Of processor time, for all of it; the kernel counts whole seconds, so that it may be one more.
+The worst that is read to its end takes one."""
 WAIT_SECONDS = 30.0
 """By the clock, for a process that neither ends nor answers, on a machine that has other work."""
 MEMORY_BYTES = 512 * 1024 * 1024
@@ -16,8 +17,8 @@ MEMORY_BYTES = 512 * 1024 * 1024
 KEPT_BYTES = 192 * 1024 * 1024
 """A process that has ever had more is not kept."""
 
-CONDITION_TOO_LONG = signal.SIGVTALRM
-READING_TOO_LONG = signal.SIGPROF
+CONDITION_TOO_LONG = signal.SIGPROF
+READING_TOO_LONG = signal.SIGXCPU
 OUT_OF_MEMORY = 70
 """The exit code; a library that gives up by itself ends with SIGABRT instead."""
 

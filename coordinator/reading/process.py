@@ -98,7 +98,7 @@ class ReadingProcess:
                 said = f"takes more than {milliseconds} ms of processor time to work out"
                 return NotRead(f"{said}: make it simpler", self._last_place())
             case _ if code == -limits.READING_TOO_LONG:
-                said = f"takes more than {limits.READING_SECONDS:.0f} s of processor time to read"
+                said = f"takes more than {limits.READING_SECONDS} s of processor time to read"
                 return NotRead(f"{said}: make it smaller or simpler", None)
             case limits.OUT_OF_MEMORY:
                 mebibytes = limits.MEMORY_BYTES // 1024 // 1024
