@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from coordinator.api.context import CORE, DELIVERIES
 from coordinator.api.deliveries import BuildLink, delivery_shown
@@ -12,8 +13,10 @@ from coordinator.api.fields import Shown
 from coordinator.api.operations import add_operations, operation
 from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.errors import Invalid, NotFound, TooLarge, Unauthenticated
-from coordinator.forges import FORGES
-from coordinator.forges.payload import Unreadable
+from coordinator.forges import FORGES, parse_delivery
+from coordinator.forges.forge import Forge
+from coordinator.forges.payload import ParsedDelivery, Unreadable
+from coordinator.ports import NotRead
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub's own limit."""
@@ -82,9 +85,11 @@ async def receive(request: web.Request) -> web.Response:
         deliveries.count_rejected(project_id)
         raise Unauthenticated("the signature is missing or not of this project's webhook secret")
     try:
-        parsed = await asyncio.to_thread(forge.parse, request.headers, body)
+        parsed = await _parsed(request, forge, project_id, body)
     except Unreadable as error:
         raise Invalid(str(error)) from error
+    except NotRead as error:
+        raise Invalid(f"the body {error.reason}") from error
     receipt = await deliveries.receive(
         project_id, request.match_info["forge"], parsed.delivery_id, parsed.event
     )
@@ -92,6 +97,17 @@ async def receive(request: web.Request) -> web.Response:
     if delivery.state is DeliveryState.RECEIVED:
         delivery = await deliveries.settled(delivery, _wait_seconds(request))
     return _answer(request, delivery, 202 if receipt.new else 200)
+
+
+async def _parsed(
+    request: web.Request, forge: Forge, project_id: str, body: bytes
+) -> ParsedDelivery:
+    """Raises Unreadable, NotRead."""
+    if len(body) <= LARGE_BYTES:
+        return forge.parse(request.headers, body)
+    headers = CIMultiDict(request.headers)
+    readings = request.app[CORE].readings
+    return await readings.run(project_id, parse_delivery, forge.name, headers, body)
 
 
 async def _read(request: web.Request) -> bytes:

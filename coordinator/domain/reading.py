@@ -20,6 +20,7 @@ from pipelines_schema import (
     holds,
     parse_modules,
     parse_workflow,
+    triggered_by_push,
     workflow_from_json,
 )
 
@@ -78,6 +79,13 @@ def read_modules(
     folders: frozenset[str],
 ) -> ParsedModules:
     return parse_modules(content, file, workflows, folders.__contains__)
+
+
+def is_started_by_push(
+    watch: Watch, workflow: Workflow, branch: str, changed: Sequence[str]
+) -> bool:
+    """Thousands of paths by dozens of patterns: ten seconds where somebody means it."""
+    return triggered_by_push(workflow, branch, changed)
 
 
 def read_image_plan(

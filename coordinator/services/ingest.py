@@ -28,7 +28,7 @@ from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold
 from coordinator.services.module_files import FoundModules, modules_after
-from coordinator.services.parsing import parsed_workflow
+from coordinator.services.parsing import parsed_workflow, started_by_push
 from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
 from coordinator.storage.begun_pushes import Push
@@ -39,7 +39,6 @@ from pipelines_schema import (
     Problem,
     asks_to_skip,
     triggered_by_pull_request,
-    triggered_by_push,
     triggered_by_tag,
 )
 
@@ -336,7 +335,7 @@ class Ingest:
         changed = None
         if any(_looks_at_paths(file) for file in revision.files):
             changed = await self.core.repositories.changed_paths(project.id, old, sha)
-        files = await asyncio.to_thread(_started_by_push, revision.files, branch, changed)
+        files = await self._started_by_push(project, revision.files, branch, changed)
         origin = Origin.of_push(branch, revision.commit)
         line = f"{branch}: no workflow is triggered by a push to this branch" + (
             "" if changed is None else " that changes these files"
@@ -389,6 +388,34 @@ class Ingest:
                 ParsedFile(path=file.path, parsed=parsed)
                 for file, parsed in zip(files, read, strict=True)
             ],
+        )
+
+    async def _started_by_push(
+        self,
+        project: Project,
+        files: Sequence[ParsedFile],
+        branch: str,
+        changed: Sequence[str] | None,
+    ) -> list[ParsedFile]:
+        """A file with mistakes always makes a (failed) build, so that somebody sees them."""
+        started = []
+        for file in files:
+            known = await self._is_started(project, file, branch, changed)
+            if isinstance(known, Parsed):
+                started.append(replace(file, parsed=known))
+            elif known:
+                started.append(file)
+        return started
+
+    async def _is_started(
+        self, project: Project, file: ParsedFile, branch: str, changed: Sequence[str] | None
+    ) -> bool | Parsed:
+        workflow = file.parsed.workflow
+        if workflow is None:
+            return True
+        asked = changed if _looks_at_paths(file) else None
+        return await started_by_push(
+            self.core.readings, project.account_id, workflow, branch, asked
         )
 
     async def _answered(
@@ -490,17 +517,6 @@ def _too_many_files(path: str) -> Parsed:
         f"a commit may have {MAX_WORKFLOW_FILES} workflow files: this and later ones are left out"
     )
     return Parsed(workflow=None, problems=(Problem(message=message, file=path),))
-
-
-def _started_by_push(
-    files: Sequence[ParsedFile], branch: str, changed: Sequence[str] | None
-) -> list[ParsedFile]:
-    """A file with mistakes always makes a (failed) build, so that somebody sees them."""
-    return [
-        file
-        for file in files
-        if file.parsed.workflow is None or triggered_by_push(file.parsed.workflow, branch, changed)
-    ]
 
 
 def _is_manual(file: ParsedFile) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.domain import reading
 from coordinator.ports import NotRead, Readings, WorkflowFile
-from pipelines_schema import Parsed, ParsedModules, Problem, Workflow
+from pipelines_schema import Parsed, ParsedModules, Problem, Workflow, triggered_by_push
 
 
 async def parsed_workflow(readings: Readings, account: str, file: WorkflowFile) -> Parsed:
@@ -24,6 +24,20 @@ async def parsed_api_workflow(
         return await readings.run(account, reading.read_api_workflow, name, steps)
     except NotRead as error:
         return Parsed(workflow=None, problems=(_problem(error, None),))
+
+
+async def started_by_push(
+    readings: Readings, account: str, workflow: Workflow, branch: str, changed: Sequence[str] | None
+) -> bool | Parsed:
+    """Whether it is, or why that can't be known."""
+    if changed is None or not triggered_by_push(workflow, branch):
+        return triggered_by_push(workflow, branch)
+    try:
+        return await readings.run(account, reading.is_started_by_push, workflow, branch, changed)
+    except NotRead as error:
+        message = f"which of the changed files `paths` matches {error.reason}"
+        problem = Problem(message=message, file=workflow.file)
+        return Parsed(workflow=None, problems=(problem,))
 
 
 async def named_paths(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import sys
@@ -36,6 +37,7 @@ from tests.integration.forge_fixture import (
 )
 
 ON_EVERYTHING = "on: {push: {}, pullRequest: {}}\n"
+STEPS = "steps: [{name: a, image: base, run: 'true'}]\n"
 LOCAL = {"allow_http_repositories": True, "allow_private_addresses": True}
 LONG_MESSAGE = "a" * 10_000
 
@@ -131,6 +133,39 @@ async def test_a_condition_in_a_forks_pull_request_holds_nobody(
     await others_are_answered(coordinator)
     build = await failed_build(coordinator, project)
     assert said in build["problems"][0]["message"]
+
+
+async def test_filters_of_paths_that_take_too_long_fail_their_workflow_alone(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    project = await coordinator.admin.new_project()
+    tree = await new_work_tree(tmp_path, coordinator.admin, project)
+    await tree.commit({".pushrod/good.yml": ONE_STEP})
+    await tree.push()
+    patterns = [f"**/{'*a' * 100}{number}" for number in range(100)]
+    hostile = f"on: {{push: {{paths: {json.dumps(patterns)}}}}}\n{STEPS}"
+    files = {f"{number}/{'a' * 200}": "" for number in range(500)}
+    await tree.commit(files | {".pushrod/hostile.yml": hostile})
+    pushing = asyncio.ensure_future(tree.push())
+    await others_are_answered(coordinator)
+    await pushing
+    builds = await coordinator.admin.builds(project)
+    assert sorted(build["state"] for build in builds) == ["failed", "queued", "queued"]
+    [failed] = [build for build in builds if build["state"] == "failed"]
+    [problem] = (await coordinator.admin.build(failed["id"]))["problems"]
+    assert "`paths` matches takes more than 3 s of processor time" in problem["message"]
+    assert problem["file"] == ".pushrod/hostile.yml"
+
+
+async def test_a_large_webhook_is_read_like_a_small_one(
+    coordinator: Coordinator, repository: Repository
+) -> None:
+    _, hook = await remote_project(coordinator, repository.url)
+    sha = await repository.push({".pushrod.yml": ONE_STEP})
+    payload = push_payload(repository.url, sha) | {"commits": [{}] * 1_000_000}
+    answer = (await hook.github("push", payload)).expect(202)
+    assert answer.json["status"] == "processed"
+    (await hook.github("push", b"{" * 1_000_000)).expect(400)
 
 
 @dataclass(slots=True)
