@@ -81,7 +81,7 @@ from coordinator.git.smart_http import GitHttpBackend
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store, remove_staged
-from coordinator.reading import ReadingProcesses
+from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.accounts import Accounts
 from coordinator.services.artifacts import Artifacts
 from coordinator.services.begun_pushes import BegunPushes

@@ -1,5 +1,1 @@
 """Outsiders' text is read in processes of their own, which can be ended (docs/adr/0020)."""
-
-from coordinator.reading.processes import ReadingProcesses
-
-__all__ = ["ReadingProcesses"]

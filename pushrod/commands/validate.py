@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import click
 
 from coordinator.ports import Readings, WorkflowFile
-from coordinator.reading import ReadingProcesses
+from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.parsing import named_paths, parsed_modules, parsed_workflow
 from pipelines_schema.modules import MODULE_FILES
 from pipelines_schema.problem import Problem

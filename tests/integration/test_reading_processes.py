@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from coordinator.domain.reading import Question, answer_all, read_workflow
 from coordinator.ports import NotRead
-from coordinator.reading import ReadingProcesses
+from coordinator.reading.processes import ReadingProcesses
 from pipelines_schema import Circumstances, Place, Watch
 
 A_SECOND = 'message.matches("(((a{10}){10}){10}){10}")'
