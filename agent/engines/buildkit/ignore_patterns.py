@@ -12,17 +12,77 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_PATTERN_CHARACTERS = 4096
+MAX_STARS = 20
+MAX_STARS_OF_AN_EXPRESSION = 2
+"""Beyond these a regular expression, which is quick else, tries more ways than it ever ends."""
 
 
 class BadPatternError(ValueError):
     """A pattern that matches nothing because it is malformed; the text names it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ManyStars:
+    """Steps through all ways of matching at once: whatever the stars, it costs the pattern's length
+    times the path's."""
+
+    pieces: Sequence[re.Pattern[str] | str]
+    """A star, or what one character must be."""
+
+    @classmethod
+    def of(cls, text: str) -> ManyStars:
+        """Raises re.error."""
+        return cls(
+            [
+                _star(part, is_last) or re.compile(_piece(part, is_last), re.DOTALL)
+                for part, is_last in _parts(text)
+            ]
+        )
+
+    def fullmatch(self, path: str) -> bool:
+        reached = {0}
+        for piece in self.pieces:
+            reached = _step(piece, path, reached)
+            if not reached:
+                return False
+        return len(path) in reached
+
+
+_REST, _FOLDERS, _SEGMENT = "**", "**/", "*"
+
+
+def _star(part: str, is_last: bool) -> str | None:
+    if part.startswith("**"):
+        return _REST if is_last else _FOLDERS
+    return _SEGMENT if part == "*" else None
+
+
+def _step(piece: re.Pattern[str] | str, path: str, reached: set[int]) -> set[int]:
+    if isinstance(piece, re.Pattern):
+        return {at + 1 for at in reached if piece.match(path, at)}
+    first = min(reached)
+    if piece == _REST:
+        return {len(path)}
+    if piece == _FOLDERS:
+        return reached | {at + 1 for at in range(first, len(path)) if path[at] == "/"}
+    return _within_segments(path, reached)
+
+
+def _within_segments(path: str, reached: set[int]) -> set[int]:
+    result: set[int] = set()
+    inside = False
+    for at in range(min(reached), len(path) + 1):
+        inside = at in reached or (inside and path[at - 1] != "/")
+        if inside:
+            result.add(at)
+    return result
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IgnorePattern:
     takes_in: bool
     """Begins with `!`."""
-    expression: re.Pattern[str]
+    expression: re.Pattern[str] | ManyStars
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +116,17 @@ def _pattern(line: str) -> IgnorePattern:
     text = line.removeprefix("!").strip("/")
     if len(text) > MAX_PATTERN_CHARACTERS:
         raise BadPatternError(f"a pattern of .dockerignore is too long: {text[:50]}…")
+    stars = sum(part.startswith("*") for part, _ in _parts(text))
+    if stars > MAX_STARS:
+        raise BadPatternError(
+            f"a pattern of .dockerignore has more than {MAX_STARS} stars: {text[:50]}…"
+        )
     try:
-        return IgnorePattern(takes_in=takes_in, expression=re.compile(_expression(text), re.DOTALL))
+        if stars > MAX_STARS_OF_AN_EXPRESSION:
+            expression: re.Pattern[str] | ManyStars = ManyStars.of(text)
+        else:
+            expression = re.compile(_expression(text), re.DOTALL)
+        return IgnorePattern(takes_in=takes_in, expression=expression)
     except re.error as error:
         raise BadPatternError(f"the pattern {text!r} of .dockerignore is malformed") from error
 

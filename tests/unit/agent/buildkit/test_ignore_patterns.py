@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.engines.buildkit.ignore_patterns import (
     BadPatternError,
     IgnorePatterns,
+    ManyStars,
     TreeFilter,
+    _expression,
     ignore_patterns,
 )
 
@@ -72,3 +79,38 @@ def test_only_what_is_asked_for_is_looked_at() -> None:
     assert not wanted.leaves_out("src/app/main.py", is_folder=False)
     assert wanted.leaves_out("src/application", is_folder=True)
     assert wanted.leaves_out("go.sum", is_folder=False)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("**/a*/" * 10 + "x", "a/" * 400),
+        ("*a" * 20 + "x", "a" * 400),
+        ("**/" * 20 + "x", "a/" * 400 + "y"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_pattern_full_of_stars_is_answered(pattern: str, path: str) -> None:
+    """A regular expression would take longer than anybody waits."""
+    assert not ignore_patterns([pattern]).ignores(path)
+
+
+def test_a_pattern_of_more_stars_than_anybody_needs_is_refused() -> None:
+    with pytest.raises(BadPatternError, match="more than 20 stars"):
+        ignore_patterns(["*a" * 21])
+
+
+PIECES = ("**/", "*", "?", "a", "[^b]", "/", "b")
+PATHS = [
+    "".join(letters)
+    for length in range(1, 7)
+    for letters in itertools.product("ab/", repeat=length)
+    if not letters[0] == letters[-1] == "/"
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join))
+def test_many_stars_match_as_few_do(pattern: str) -> None:
+    stepping, expression = ManyStars.of(pattern), re.compile(_expression(pattern), re.DOTALL)
+    for path in PATHS[::7]:
+        assert stepping.fullmatch(path) is (expression.fullmatch(path) is not None), path
