@@ -110,6 +110,14 @@ async def test_a_process_is_kept_for_the_next_text(readings: ReadingProcesses) -
     assert await readings.run("a", process_id) == await readings.run("b", process_id)
 
 
+async def test_a_process_is_kept_whatever_memory_the_coordinator_has(
+    readings: ReadingProcesses,
+) -> None:
+    held = b"x" * 250 * 1024 * 1024
+    assert await readings.run("a", process_id) == await readings.run("b", process_id)
+    del held
+
+
 async def test_a_process_that_was_ended_is_replaced(readings: ReadingProcesses) -> None:
     before = await readings.run("a", process_id)
     with pytest.raises(NotRead):
