@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent.engines.host import HostEngine, remove_tree
+from agent.engines.host import HostEngine
+from agent.engines.host_trees import remove_tree
 from agent.settings import AgentSettings
 from agent.worker import Agent
 from tests.integration.fake_coordinator import FakeCoordinator, Step

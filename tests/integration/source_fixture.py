@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.engines.host import HostEngine, remove_tree
+from agent.engines.host import HostEngine
+from agent.engines.host_trees import remove_tree
 from agent.engines.protocol import Engine
 from agent.settings import AgentSettings
 from agent.worker import Agent

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.engines.host import HostEngine, remove_tree
+from agent.engines.host import HostEngine
+from agent.engines.host_trees import remove_tree
 from agent.engines.protocol import CacheMount, Outcome, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
 

@@ -4,14 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.engines.host import (
-    SCRIPT_PATH,
-    AttemptFolders,
-    HostEngine,
-    place_caches,
-    refusal,
-    script_environment,
-)
+from agent.engines.host import SCRIPT_PATH, HostEngine, refusal, script_environment
+from agent.engines.host_folders import AttemptFolders, place_caches
 from agent.engines.protocol import CacheMount, StepRequest
 
 FOLDERS = AttemptFolders(root=Path("/w/a"))

@@ -1,0 +1,78 @@
+"""The folders of one attempt on the host, and where in them its caches are linked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.engines.protocol import CacheMount
+from pipelines_schema.contract import WORKSPACE
+
+CONTAINER_HOME = "/root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFolders:
+    """The folders of one attempt, all owned by the user who runs the script."""
+
+    root: Path
+
+    @property
+    def workspace(self) -> Path:
+        return self.root / "workspace"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def temporary(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def script(self) -> Path:
+        return self.root / "script.sh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLinks:
+    links: Mapping[Path, str]
+    """Where the script sees a cache → the cache's id."""
+    notes: Sequence[str]
+
+
+def place_caches(mounts: Sequence[CacheMount], folders: AttemptFolders) -> CacheLinks:
+    """Say where each cache's link goes; the host has no mounts, so only two places are possible."""
+    links: dict[Path, str] = {}
+    notes = []
+    for mount in mounts:
+        place = _cache_place(mount.path, folders)
+        if place is None:
+            notes.append(
+                f"cacheDirs: the host engine ignores {mount.path}: it can keep only caches below "
+                f"{WORKSPACE} or the home folder (~)."
+            )
+        else:
+            links[place] = mount.id
+    return CacheLinks(links=links, notes=tuple(notes))
+
+
+def _cache_place(path: str, folders: AttemptFolders) -> Path | None:
+    if ".." in Path(path).parts or not Path(path).name:
+        return None
+    for prefix, folder in (
+        (WORKSPACE, folders.workspace),
+        (CONTAINER_HOME, folders.home),
+        ("~", folders.home),
+        ("$HOME", folders.home),
+        ("${HOME}", folders.home),
+    ):
+        if path.startswith(prefix + "/"):
+            below = path[len(prefix) :].strip("/")
+            return folder / below if Path(below).name else None
+    return None if path.startswith(("/", "~", "$")) else folders.workspace / path

@@ -1,0 +1,86 @@
+"""Whole folder trees of the host engine: copied, given to a user, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.journal import remove_folder
+
+SMALL_TREE_ENTRIES = 500
+"""So many files are handled here; for more, a process is started."""
+TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+async def copy_tree(source: Path, target: Path) -> None:
+    """Lay a folder over another: modes, times and links kept, links in the target replaced.
+
+    A link is never written through: the source may hold one named like an input, to anywhere.
+    """
+    process = await asyncio.create_subprocess_exec(
+        "cp",
+        "-a",
+        "--no-preserve=ownership",
+        "--remove-destination",
+        "--",
+        f"{source}/.",
+        str(target),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={"PATH": os.environ.get("PATH", TOOL_PATH), "LC_ALL": "C"},
+    )
+    try:
+        _, errors = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        raise OSError(f"copying to the workspace: {errors.decode('utf-8', 'replace').strip()}")
+
+
+def own_small_tree(root: Path, uid: int) -> bool:
+    """Give a folder that nobody else can enter yet to the user; False if it holds too much.
+
+    A process of its own would take longer than this for a few files.
+    """
+    found = [str(root)]
+    for folder in found:
+        if not os.path.islink(folder) and os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                found += [entry.path for entry in entries]
+        if len(found) > SMALL_TREE_ENTRIES:
+            return False
+    # The root last: until then only we can get in.
+    for path in reversed(found):
+        os.lchown(path, uid, uid)
+    return True
+
+
+def own_tree(root: Path, uid: int) -> None:
+    # chown and rm rather than os.walk and shutil: those recurse, and a tree can be any depth.
+    _run_tool("chown", "-hR", f"{uid}:{uid}", "--", str(root))
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a folder, also where scripts took the rights away; links are never followed."""
+    try:
+        remove_folder(root)
+    except OSError:
+        _run_tool("chmod", "-R", "u+rwx", "--", str(root))
+        _run_tool("rm", "-rf", "--", str(root))
+
+
+def remove_trees(roots: Sequence[Path]) -> None:
+    for root in roots:
+        remove_tree(root)
+
+
+def _run_tool(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise OSError(f"{argv[0]}: {done.stderr.decode('utf-8', 'replace').strip()[:500]}")
