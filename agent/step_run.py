@@ -127,6 +127,7 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
     return StepRequest(
         attempt_id=entry.attempt_id,
         step_name=spec.name,
+        isolation=spec.isolation or spec.project_id,
         image=spec.image,
         script=spec.script,
         own_command=spec.own_command,

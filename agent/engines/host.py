@@ -1,8 +1,9 @@
 """The host engine: scripts run as plain processes of this machine, with the agent's rights.
 
-Where the agent is root, scripts run as `uid` instead, a user that can read neither the agent's
-data folder nor get rights back (no_new_privs). Steps that run at the same time are not isolated
-from each other: that is what containers are for.
+Where the agent is root, scripts run as their project's own user instead (`user_ids.py`), who can
+read neither the agent's data folder nor another project's files and processes, nor get rights back
+(no_new_privs). Steps of one project are not isolated from each other: that is what containers are
+for.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent.engines.host_caches import HostCaches
-from agent.engines.host_folders import AttemptFolders, CacheLinks, place_caches
+from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
 from agent.engines.host_trees import (
     copy_tree,
     own_small_tree,
@@ -35,14 +38,17 @@ from agent.engines.protocol import (
     StepResult,
 )
 from agent.engines.supervised_script import Nursery, SupervisedScript
+from agent.engines.user_ids import DEFAULT_USER_IDS, NoFreeUserIdError, UserIds
+from pipelines_schema.log_frames import Stream
 
-DEFAULT_UID = 60600
-"""Of the range that neither Debian nor systemd hands out (60578 to 61183)."""
 ROOT_WORK_FOLDER = Path("/var/lib/pushrod-work")
 """Reachable by every user, unlike a data folder below /root or a home."""
+USER_ID_TABLE = ROOT_WORK_FOLDER / "users" / "user-ids.json"
 SCRIPT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The same on every machine, whatever started the agent; a workflow's `env` may set another."""
 SUPERVISOR_GRACE_SECONDS = 1.0
+USER_ID_RETRY_SECONDS = 1.0
+"""Ids are also freed by other agents, which tell us nothing."""
 
 
 def work_folder_for(data_dir: Path) -> Path:
@@ -89,14 +95,27 @@ def refusal(request: StepRequest) -> str | None:
     return None
 
 
-class HostEngine:
-    """Runs each attempt below `work_dir`, as `uid` where the agent is root."""
+def _owner_of(path: Path) -> int | None:
+    """None if it has gone."""
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return None
 
-    def __init__(self, *, work_dir: Path, uid: int = DEFAULT_UID) -> None:
-        if uid <= 0:
-            raise ValueError("scripts never run as root: the host engine's uid must be positive")
+
+class HostEngine:
+    """Runs each attempt below `work_dir`, as its project's own user where the agent is root."""
+
+    def __init__(
+        self,
+        *,
+        work_dir: Path,
+        user_ids: range = DEFAULT_USER_IDS,
+        user_id_table: Path = USER_ID_TABLE,
+    ) -> None:
+        users = UserIds(table=user_id_table, work_dir=work_dir, ids=user_ids)
+        self._users = users if os.geteuid() == 0 else None
         self._work_dir = work_dir
-        self._uid = uid if os.geteuid() == 0 else None
         self._nursery = Nursery()
         self._caches = HostCaches(work_dir / "caches")
 
@@ -140,15 +159,63 @@ class HostEngine:
             problem = "bash is not installed: apt-get install bash"
         if problem is not None:
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=problem)
+        async with self._user_for(request, output) as uid:
+            return await self._run_as(uid, request, str(bash), output)
+
+    @asynccontextmanager
+    async def _user_for(
+        self, request: StepRequest, output: OutputSink
+    ) -> AsyncIterator[int | None]:
+        """Lend the user of the request's project; None where scripts run as the agent's own."""
+        if self._users is None:
+            yield None
+            return
+        self._users.hold(request.isolation)
+        try:
+            yield await self._allotted(self._users, request.isolation, output)
+        finally:
+            self._users.let_go(request.isolation)
+
+    async def _allotted(self, users: UserIds, name: str, output: OutputSink) -> int:
+        told = False
+        while True:
+            await asyncio.to_thread(self._make_work_folder)
+            try:
+                return await asyncio.to_thread(users.allot, name, self._clear)
+            except NoFreeUserIdError as error:
+                if not told:
+                    output.write(Stream.STDERR, f"waits for a free user id: {error}\n".encode())
+                told = True
+            await asyncio.sleep(USER_ID_RETRY_SECONDS)
+
+    def _clear(self, uid: int) -> bool:
+        """Remove an idle project's caches; False if an attempt that died is not cleaned up yet."""
+        if any(_owner_of(path) == uid for path in (self._work_dir / "attempts").iterdir()):
+            return False
+        for path in self._caches.folder.iterdir():
+            if _owner_of(path) == uid:
+                remove_tree(path)
+        return True
+
+    async def _run_as(
+        self, uid: int | None, request: StepRequest, bash: str, output: OutputSink
+    ) -> StepResult:
         folders = self._folders(request.attempt_id)
         caches = place_caches(request.cache_mounts, folders)
         self._caches.borrow(request)
         succeeded = False
         try:
-            await self._prepare(request, folders, caches)
-            result = await self._run_script(request, folders, str(bash), output)
+            await self._prepare(request, folders, caches, uid)
+            result = await self._run_script(request, folders, bash, uid, output)
             succeeded = result.exit_code == 0
-            notes = await asyncio.to_thread(self._collect, request, folders)
+            notes = await asyncio.to_thread(
+                collect_outputs,
+                folders.workspace,
+                request.output_paths,
+                request.outputs,
+                owner=uid,
+                above=self._work_dir / "attempts",
+            )
             return StepResult(
                 outcome=result.outcome,
                 exit_code=result.exit_code,
@@ -168,12 +235,12 @@ class HostEngine:
         for folder in (self._work_dir, self._work_dir / "attempts", self._work_dir / "caches"):
             folder.mkdir(parents=True, exist_ok=True)
             # Others may pass through, but list nothing: the names below are theirs to know.
-            folder.chmod(0o711 if self._uid is not None else 0o700)
-        if self._uid is not None and self._work_dir.parent == ROOT_WORK_FOLDER:
+            folder.chmod(0o711 if self._users is not None else 0o700)
+        if self._users is not None and self._work_dir.parent == ROOT_WORK_FOLDER:
             ROOT_WORK_FOLDER.chmod(0o711)
 
     async def _prepare(
-        self, request: StepRequest, folders: AttemptFolders, caches: CacheLinks
+        self, request: StepRequest, folders: AttemptFolders, caches: CacheLinks, uid: int | None
     ) -> None:
         await asyncio.to_thread(self._make_work_folder)
         await asyncio.to_thread(self._make_folders, request, folders)
@@ -182,7 +249,7 @@ class HostEngine:
                 await copy_tree(source, folders.workspace)
         if request.inputs is not None:
             await copy_tree(request.inputs, folders.workspace)
-        await asyncio.to_thread(self._hand_over, folders, caches)
+        await asyncio.to_thread(self._hand_over, folders, caches, uid)
 
     def _make_folders(self, request: StepRequest, folders: AttemptFolders) -> None:
         folders.root.mkdir(mode=0o700)
@@ -197,38 +264,31 @@ class HostEngine:
         folders.script.write_bytes(request.script.encode("utf-8", "surrogateescape"))
         folders.script.chmod(0o600)
 
-    def _hand_over(self, folders: AttemptFolders, caches: CacheLinks) -> None:
+    def _hand_over(self, folders: AttemptFolders, caches: CacheLinks, uid: int | None) -> None:
         """Link the caches, then make everything the script's user's own."""
         for place, cache_id in caches.links.items():
-            self._link_cache(place, self._caches.path(cache_id), folders)
-        if self._uid is not None and not own_small_tree(folders.root, self._uid):
-            own_tree(folders.root, self._uid)
+            cache = self._caches.path(cache_id)
+            self._make_cache(cache, uid)
+            link_cache(place, cache, folders)
+        if uid is not None and not own_small_tree(folders.root, uid):
+            own_tree(folders.root, uid)
 
-    def _link_cache(self, place: Path, cache: Path, folders: AttemptFolders) -> None:
-        cache.mkdir(mode=0o755, exist_ok=True)
-        if self._uid is not None and cache.stat().st_uid != self._uid:
-            own_tree(cache, self._uid)
-        # A link in the source must not lead the agent out of the attempt's folders.
-        if not place.parent.resolve().is_relative_to(folders.root.resolve()):
-            raise OSError(f"cacheDirs: {place} is behind a symbolic link")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_dir() and not place.is_symlink():
-            remove_tree(place)
-        else:
-            place.unlink(missing_ok=True)
-        place.symlink_to(cache)
-
-    def _collect(self, request: StepRequest, folders: AttemptFolders) -> tuple[str, ...]:
-        return collect_outputs(
-            folders.workspace,
-            request.output_paths,
-            request.outputs,
-            owner=self._uid,
-            above=self._work_dir / "attempts",
-        )
+    def _make_cache(self, cache: Path, uid: int | None) -> None:
+        """A cache of another user is begun anew, not handed on: who filled it may have put hard
+        links there, to files that would change hands with it."""
+        if cache.is_dir() and uid is not None and _owner_of(cache) != uid:
+            remove_tree(self._caches.put_aside(cache))
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if uid is not None:
+            os.chown(cache, uid, uid, follow_symlinks=False)
 
     async def _run_script(
-        self, request: StepRequest, folders: AttemptFolders, bash: str, output: OutputSink
+        self,
+        request: StepRequest,
+        folders: AttemptFolders,
+        bash: str,
+        uid: int | None,
+        output: OutputSink,
     ) -> StepResult:
         process = SupervisedScript(
             nursery=self._nursery,
@@ -236,7 +296,7 @@ class HostEngine:
             argv=[bash, "-e", "-o", "pipefail", str(folders.script)],
             env=script_environment(request, folders),
             cwd=folders.workspace,
-            uid=self._uid,
+            uid=uid,
             offline=request.offline,
             output=output,
         )

@@ -43,7 +43,7 @@ class HostCaches:
         going = [one for one in sorted(self._unwanted) if self._users[one] <= 0]
         self._unwanted.difference_update(going)
         self._users = +self._users
-        return [self._put_aside(path) for path in map(self.path, going) if path.is_dir()]
+        return [self.put_aside(path) for path in map(self.path, going) if path.is_dir()]
 
-    def _put_aside(self, path: Path) -> Path:
+    def put_aside(self, path: Path) -> Path:
         return path.rename(path.with_name(f"going-{path.name}-{secrets.token_hex(4)}"))

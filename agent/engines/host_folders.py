@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.engines.host_trees import remove_tree
 from agent.engines.protocol import CacheMount
 from pipelines_schema.contract import WORKSPACE
 
@@ -76,3 +77,21 @@ def _cache_place(path: str, folders: AttemptFolders) -> Path | None:
             below = path[len(prefix) :].strip("/")
             return folder / below if Path(below).name else None
     return None if path.startswith(("/", "~", "$")) else folders.workspace / path
+
+
+def link_cache(place: Path, cache: Path, folders: AttemptFolders) -> None:
+    """Put a link to the cache in the attempt's folders, which nobody else can enter yet.
+
+    Links of the source may lead anywhere, also to where somebody changes them: the folder is
+    resolved once, and from there on only its real path is used, which nobody can change.
+    """
+    above = place.parent.resolve()
+    if not above.is_relative_to(folders.root.resolve()):
+        raise OSError(f"cacheDirs: {place} is behind a symbolic link")
+    above.mkdir(parents=True, exist_ok=True)
+    link = above / place.name
+    if link.is_dir() and not link.is_symlink():
+        remove_tree(link)
+    else:
+        link.unlink(missing_ok=True)
+    link.symlink_to(cache)

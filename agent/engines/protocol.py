@@ -41,6 +41,8 @@ class StepRequest:
     attempt_id: str
     """Unique per attempt; letters, digits, `-`."""
     step_name: str
+    isolation: str = ""
+    """Attempts of one name may meet each other; what has different names must not."""
     image: str | None
     """Image reference. The host engine ignores it; the BuildKit engine refuses None."""
     script: str

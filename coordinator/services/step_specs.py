@@ -54,6 +54,7 @@ class StepSpecs:
             build_id=build.id,
             build_number=build.number,
             project_id=project.id,
+            isolation=f"{project.id}/fork" if build.of_fork else project.id,
             image=image,
             script=substituted(written.script, known),
             own_command=own_command,

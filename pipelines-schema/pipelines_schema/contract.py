@@ -259,6 +259,9 @@ class StepSpec(WireModel):
     build_id: str
     build_number: int
     project_id: str
+    isolation: str | None = None
+    """Attempts with different words here must not reach each other's files and processes; where
+    it is missing, the project's id counts."""
     image: str | None = None
     """Image reference, resolved from the slug; the host engine ignores it."""
     script: str

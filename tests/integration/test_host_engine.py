@@ -58,7 +58,9 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.engine = HostEngine(work_dir=root / "work")
+        self.engine = HostEngine(
+            work_dir=root / "work", user_id_table=root / "users" / "user-ids.json"
+        )
         self.outputs = root / "outputs"
         self.output = Output()
 
@@ -407,7 +409,7 @@ async def test_root_runs_scripts_as_another_user_that_cannot_read_the_data_folde
         f"id -u; exec 2>/dev/null; cat {data}/credential; ls {data} || cat /etc/shadow"
     )
     assert result.exit_code != 0
-    assert bench.output.of(Stream.STDOUT) == b"60600\n"
+    assert bench.output.of(Stream.STDOUT) == b"60706\n"
 
 
 @as_root

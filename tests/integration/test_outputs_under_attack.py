@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.engines.host import DEFAULT_UID
 from agent.engines.outputs import collect_outputs
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root collects others' files")
 
+OWNER = 60706
 ROUNDS = 30
 DECOYS = 200
 SECRET = b"root's own"
@@ -47,7 +47,7 @@ def ground(tmp_path: Path) -> Iterator[Path]:
 def swapping(one: Path, other: Path) -> Iterator[None]:
     """The script's user exchanges two names as fast as it can."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", SWAPPER, str(one), str(other), str(DEFAULT_UID)],
+        [sys.executable, "-I", "-S", "-c", SWAPPER, str(one), str(other), str(OWNER)],
         stdout=subprocess.PIPE,
     )
     try:
@@ -79,7 +79,7 @@ def workspace_with(ground: Path, target: Path, mode: int) -> Path:
         decoy.write_text("decoy")
         decoy.chmod(mode)
         (workspace / "l" / f"x{number}").symlink_to(target)
-    subprocess.run(["chown", "-hR", f"{DEFAULT_UID}:{DEFAULT_UID}", str(attempt)], check=True)
+    subprocess.run(["chown", "-hR", f"{OWNER}:{OWNER}", str(attempt)], check=True)
     return workspace
 
 
@@ -93,7 +93,7 @@ def test_no_swap_of_folders_and_links_brings_or_changes_a_file_of_root(
         for number in range(ROUNDS):
             outputs = ground / f"outputs{number}"
             outputs.mkdir(mode=0o700)
-            collect_outputs(workspace, ["d"], outputs, owner=DEFAULT_UID, above=ground)
+            collect_outputs(workspace, ["d"], outputs, owner=OWNER, above=ground)
             found = {file.read_bytes() for file in outputs.rglob("f")}
             assert found <= {b"decoy"}
             assert stat.S_IMODE((target / "f").stat().st_mode) == 0o600
@@ -119,6 +119,6 @@ def test_a_link_inside_the_workspace_still_gives_what_it_leads_to(ground: Path) 
     outputs = ground / "outputs"
     outputs.mkdir()
     patterns = ["relative", "absolute", "out"]
-    notes = collect_outputs(workspace, patterns, outputs, owner=DEFAULT_UID, above=ground)
+    notes = collect_outputs(workspace, patterns, outputs, owner=OWNER, above=ground)
     assert {file.name for file in outputs.iterdir()} == {"relative", "absolute"}
     assert notes == ("outputPaths: out is a link to outside the workspace; not stored.",)

@@ -155,10 +155,10 @@ async def test_a_forks_build_is_not_started_by_a_developer_over_the_build_execut
     assert (await only_build(hook))["state"] == "queued"
 
 
-async def test_a_forks_caches_are_its_own(
+async def test_a_forks_caches_and_its_isolation_are_its_own(
     coordinator: Coordinator, repository: Repository, hook: Hook
 ) -> None:
-    caches = []
+    caches, isolation = [], []
     for fork in (False, True):
         await pull(hook, repository, fork=fork, message=str(fork))
         build = (await coordinator.admin.builds(hook.project))[0]
@@ -168,8 +168,10 @@ async def test_a_forks_caches_are_its_own(
         spec = await agent.take()
         assert spec["buildId"] == build["id"]
         caches.append(spec["cacheDirs"][0]["id"])
+        isolation.append(spec["isolation"])
         await coordinator.admin.post(f"/api/projects/-/builds/{build['id']}/cancel")
     assert caches[0] != caches[1]
+    assert isolation == [spec["projectId"], f"{spec['projectId']}/fork"]
 
 
 @pytest.mark.parametrize(
