@@ -496,6 +496,7 @@ async def create_agent(
     slots: int = 1,
     labels: Mapping[str, str] | None = None,
     engine: str = "auto",
+    host_user_ids: range | None = None,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -506,7 +507,8 @@ async def create_agent(
         url=url, token=token, data_dir=data_dir, name=name, slots=slots, labels=labels or {}
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
-    return Agent(settings, await open_engine(engine, data_dir), revive_engine=revive)
+    opened = await open_engine(engine, data_dir, host_user_ids)
+    return Agent(settings, opened, revive_engine=revive)
 
 
 async def revive_private_engine() -> None:
@@ -519,15 +521,18 @@ async def revive_private_engine() -> None:
         raise EngineUnavailable(str(error)) from error
 
 
-async def open_engine(name: str, data_dir: Path) -> Engine:
+async def open_engine(name: str, data_dir: Path, host_user_ids: range | None = None) -> Engine:
     """The engine of that name; each is imported only when used.
 
     Raises EngineUnavailable, and InvalidSettingsError for a name that no engine has.
     """
     if name == "host":
         from agent.engines.host import HostEngine, work_folder_for
+        from agent.engines.user_ids import DEFAULT_USER_IDS
 
-        return HostEngine(work_dir=work_folder_for(data_dir))
+        return HostEngine(
+            work_dir=work_folder_for(data_dir), user_ids=host_user_ids or DEFAULT_USER_IDS
+        )
     from agent.engines.buildkit.engine import BuildKitEngine
 
     if name in ("auto", "buildkit"):

@@ -118,6 +118,7 @@ class AgentOptions:
     slots: int
     engine: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    host_user_ids: range | None = None
 
 
 class PatientAgent:
@@ -196,6 +197,7 @@ class PatientAgent:
                 slots=options.slots,
                 labels=options.labels,
                 engine=options.engine,
+                host_user_ids=options.host_user_ids,
             )
         )
         try:

@@ -20,6 +20,9 @@ from pushrod.connection import (
 if TYPE_CHECKING:
     from pushrod.serving import AgentOptions, PatientAgent
 
+MAX_USER_ID = 2**32 - 1
+"""Which means "no user" to the kernel."""
+
 
 def parse_label(text: str) -> tuple[str, str]:
     """`key=value` → both. Raises click.BadParameter."""
@@ -27,6 +30,19 @@ def parse_label(text: str) -> tuple[str, str]:
     if not key or not equals:
         raise click.BadParameter(f"{text!r} must look like os=linux", param_hint="--label")
     return key, value
+
+
+def parse_user_ids(text: str | None) -> range | None:
+    """`first-last` → all of them. Raises click.BadParameter."""
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    numbers = first.isascii() and first.isdigit() and last.isascii() and last.isdigit()
+    if not (dash and numbers and 0 < int(first) <= int(last) < MAX_USER_ID):
+        raise click.BadParameter(
+            f"{text!r} must look like 60706-61183, from 1 on", param_hint="--host-user-ids"
+        )
+    return range(int(first), int(last) + 1)
 
 
 @click.group(invoke_without_command=True)
@@ -39,6 +55,13 @@ def parse_label(text: str) -> tuple[str, str]:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the agent's data (default: `agent` in the default data folder).",
 )
+@click.option(
+    "--host-user-ids",
+    envvar="PUSHROD_HOST_USER_IDS",
+    metavar="FIRST-LAST",
+    callback=lambda _context, _option, text: parse_user_ids(text),
+    help="Users that the host engine of root runs projects as (default: 60706-61183).",
+)
 @connection_options
 @click.pass_context
 def agent(
@@ -49,6 +72,7 @@ def agent(
     labels: tuple[str, ...],
     engine: str,
     data: Path | None,
+    host_user_ids: range | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
 
@@ -68,6 +92,7 @@ def agent(
         slots=slots or default_slots(),
         engine=engine,
         labels=dict(map(parse_label, labels)),
+        host_user_ids=host_user_ids,
     )
     run(_work(chosen, resolve_connection(options)))
 
