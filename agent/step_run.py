@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +55,9 @@ logger = logging.getLogger(__name__)
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
 
+MAX_NOTES = 20
+"""Of a step's message."""
+
 BYPASSED = b"cache: bypassed (clean build)\n"
 """First line of the log of a step that would have used caches."""
 
@@ -85,9 +88,16 @@ class Workshop:
     """Called when the agent's own credential is refused; returns when there is a new one."""
 
 
+def shortened(notes: Sequence[str]) -> Sequence[str]:
+    """A script can make any number of files that can't be stored: what is left out is counted."""
+    if len(notes) <= MAX_NOTES:
+        return notes
+    return [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more like these"]
+
+
 def report_of(result: StepResult) -> Report:
     """What the coordinator is told about how a script ended."""
-    sentences = [text for text in (result.message, *result.notes) if text]
+    sentences = [text for text in (result.message, *shortened(result.notes)) if text]
     message = "\n".join(sentences) or None
     if result.outcome is Outcome.EXITED:
         status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED

@@ -213,6 +213,15 @@ async def _with_account(request: web.Request, principal: Principal) -> Principal
     return None
 
 
+async def check_account(request: web.Request, principal: Principal, key: str | None) -> None:
+    """Whoever names an account means it, also where a call would do without: what is answered or
+    made must not be another's. Raises NotFound; an administrator may name any."""
+    if key is None or principal.account_id is None:
+        return
+    if await request.app[ACCOUNTS].find(principal, key) is None:
+        raise errors.NotFound(f"there is no account {key[:200]!r}")
+
+
 async def _with_thing(request: web.Request, principal: Principal) -> Principal | None:
     """In the account of what the path names, such as a project, if the user is its member.
 

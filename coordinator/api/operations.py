@@ -22,7 +22,7 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from coordinator.api.carried import CARRIED
-from coordinator.api.middleware import principal_of, read_model, read_query
+from coordinator.api.middleware import check_account, principal_of, read_model, read_query
 from coordinator.domain.permissions import Right
 
 JSON = "application/json"
@@ -86,6 +86,7 @@ class Operation:
         arguments: dict[str, object] = {}
         if self.secured:
             principal = await principal_of(request, *self.rights)
+            await check_account(request, principal, request.query.get("accountId"))
             if "principal" in self.call.__annotations__:
                 arguments["principal"] = principal
         if self.query is not None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 
-from coordinator.domain.errors import Invalid
+from coordinator.domain.errors import Forbidden, Invalid
 from coordinator.domain.image_builds import (
     ImagePlan,
     ImageRequest,
@@ -14,9 +14,10 @@ from coordinator.domain.image_builds import (
 )
 from coordinator.domain.image_builds.image_name import image_name
 from coordinator.domain.model import Account, Project
-from coordinator.domain.permissions import Principal
+from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.reading import read_image_plan
 from coordinator.ports import NotRead
+
 from coordinator.services.core import Core
 from coordinator.services.projects import make_project
 from coordinator.storage import image_builds as stored
@@ -68,11 +69,19 @@ class ImageSources:
     async def project(
         self, principal: Principal, account: Account, image_name: str, agent_name: str
     ) -> Project:
-        """The account's project for images of this name, made if there is none."""
+        """The account's project for images of this name, made if there is none.
+
+        Raises Forbidden for one who may make none.
+        """
         async with self._making:
             found = await self.core.database.read(
                 lambda connection: self._find(connection, account, image_name)
             )
+            if found is None and Right.MANAGE not in principal.rights:
+                raise Forbidden(
+                    f"the account has no project {image_name!r} yet, and this token may make none: "
+                    "a maintainer builds or deploys it the first time"
+                )
             return found or await self._make(principal, account, image_name, agent_name)
 
     async def _find(

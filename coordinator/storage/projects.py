@@ -195,7 +195,7 @@ async def find_shared_image(connection: AsyncConnection, slug: str) -> Image | N
 async def list_images(
     connection: AsyncConnection, account_id: str | None, *, public: bool | None
 ) -> Sequence[Image]:
-    """The account's images and everybody's public ones, by slug."""
+    """The account's images and those that an administrator shares with everybody, by slug."""
     query = sa.select(*columns(Image, images))
     if public is not None:
         query = query.where(images.c.public if public else sa.not_(images.c.public))
@@ -203,7 +203,7 @@ async def list_images(
         found = await connection.execute(query.order_by(images.c.slug))
     else:
         own = query.where(images.c.account_id == account_id)
-        others = query.where(images.c.account_id != account_id, images.c.public)
+        others = query.where(images.c.account_id != account_id, images.c.shared)
         arms = [own] if public is False else [own, others]
         found = await connection.execute(sa.union_all(*arms).order_by("slug"))
     return [_image(row) for row in found]

@@ -272,6 +272,7 @@ async def test_without_a_token_nothing_is_told(coordinator: Coordinator) -> None
 async def test_a_viewer_reads_and_a_developer_builds(admin: Caller) -> None:
     developer = await admin.new_token(role="developer", account="default")
     viewer = await admin.new_token(role="viewer", account="default")
+    await start(admin)  # whose project that makes
     build = await start(developer)
     assert await status(viewer, build) == build
     (await viewer.post("/api/builds", REQUEST)).expect(403)

@@ -415,7 +415,7 @@ async def list_images(
     summary="Create a new docker image",
     right=Right.MANAGE,
     status=201,
-    errors={409: "The slug is taken"},
+    errors={404: "No such account", 409: "The slug is taken"},
 )
 async def create_image(request: web.Request, principal: Principal, body: ImageCreate) -> ImageShown:
     if not re.fullmatch(IMAGE_URL.strip("^$"), body.image_url, re.ASCII):
@@ -424,7 +424,7 @@ async def create_image(request: web.Request, principal: Principal, body: ImageCr
             f"imageUrl {body.image_url!r} is no image reference",
             details=[{"path": "imageUrl", "message": message}],
         )
-    key = principal.account_id or "default"
+    key = body.account_id or principal.account_id or "default"
     account = await request.app[ACCOUNTS].find_or_create(principal, key)
     image = await request.app[PROJECTS].create_image(
         principal, account, slug=body.slug, image_url=body.image_url, public=body.public

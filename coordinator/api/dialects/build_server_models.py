@@ -181,6 +181,12 @@ class ImageCreate(Body):
     slug: str = Field(min_length=1, max_length=50)
     image_url: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL})
     public: bool = Field(default=False, strict=True)
+    account_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="The account's id, slug or name; default: the token's own",
+    )
 
 
 class ImageShown(Shown):

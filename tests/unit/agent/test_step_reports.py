@@ -62,3 +62,11 @@ def test_a_long_message_is_cut_where_the_contract_cuts_and_says_so() -> None:
     assert len(message) == MAX_MESSAGE_CHARACTERS
     assert "10000 characters" in message
     CompleteRequest(status=report.status, message=message)
+
+
+def test_a_message_stays_short_whatever_number_of_files_was_refused() -> None:
+    notes = tuple(f"outputPaths: link-{number} is refused" for number in range(1500))
+    report = report_of(StepResult(outcome=Outcome.EXITED, exit_code=0, notes=notes))
+    lines = (report.message or "").split("\n")
+    assert lines[0] == "outputPaths: link-0 is refused"
+    assert (len(lines), lines[-1]) == (21, "and 1480 more like these")
