@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from coordinator.domain.client_address import Network
 from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
+from coordinator.domain.quotas import Quotas
 from coordinator.domain.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
 from pipelines_schema.limits import MAX_QUEUE_TIMEOUT_SECONDS
@@ -110,6 +111,17 @@ class Settings(BaseModel):
     )
     max_log_bytes: int = Field(
         default=4 * 1024**3, ge=1024, description="Most bytes of one attempt's log."
+    )
+    project_max_queued_builds: int = Field(
+        default=2_000, ge=1, description="Most builds of a project that wait to begin."
+    )
+    project_max_waiting_steps: int = Field(
+        default=10_000, ge=1, description="Most steps of a project that wait to be handed out."
+    )
+    project_max_stored_bytes: int = Field(
+        default=100 * 1024**3,
+        ge=1,
+        description="Most bytes of a project's artifacts and logs; beyond them it builds nothing.",
     )
     git_processes: int = Field(
         default=8, ge=1, le=256, description="git processes that serve clients at once."
@@ -245,6 +257,14 @@ class Settings(BaseModel):
                 "leave public_url out, or use tokens"
             )
         return self
+
+    @property
+    def quotas(self) -> Quotas:
+        return Quotas(
+            queued_builds=self.project_max_queued_builds,
+            waiting_steps=self.project_max_waiting_steps,
+            stored_bytes=self.project_max_stored_bytes,
+        )
 
     @property
     def remote_policy(self) -> RemotePolicy:

@@ -11,9 +11,11 @@ from coordinator.domain.late_reports import may_be_reported_on
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, Attempt, Step
 from coordinator.domain.permissions import Principal
+from coordinator.domain.quotas import no_bytes_left
 from coordinator.ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
 from coordinator.storage import builds as stored
+from coordinator.storage import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
 
 MAX_NAME_BYTES = 1024
@@ -56,17 +58,34 @@ class Artifacts:
         """Raises Invalid (name, digest), TooLarge, StaleEpoch."""
         name = checked_name(name)
         async with self.core.blob_claims.arriving(step.account_id) as arrived:
-            blob = await self._receive(step, chunks, arrived)
+            blob = await self._receive(step, attempt, name, chunks, arrived)
             return await self._save(step, attempt, name, blob, mode=mode, sha256=sha256)
 
-    async def _receive(self, step: Step, chunks: AsyncIterator[bytes], arrived: Arrived) -> Blob:
-        max_bytes = self.core.settings.max_artifact_bytes
+    async def _receive(
+        self,
+        step: Step,
+        attempt: Attempt,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        arrived: Arrived,
+    ) -> Blob:
+        settings = self.core.settings
+        stored_bytes = await self.core.database.read(
+            lambda connection: stored_quotas.bytes_beside(
+                connection, step.project_id, step.id, attempt.epoch, name
+            )
+        )
+        room = max(settings.project_max_stored_bytes - stored_bytes, 0)
+        max_bytes = min(settings.max_artifact_bytes, room)
         try:
             return await self.core.blobs.put(
                 step.account_id, chunks, max_bytes=max_bytes, arrived=arrived
             )
         except BlobTooLarge as error:
-            raise TooLarge(f"an artifact may have {max_bytes} bytes") from error
+            message = f"an artifact may have {max_bytes} bytes"
+            if room < settings.max_artifact_bytes:
+                message = no_bytes_left(stored_bytes, settings.project_max_stored_bytes)
+            raise TooLarge(message) from error
 
     async def _save(
         self,

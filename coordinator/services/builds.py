@@ -28,13 +28,13 @@ from coordinator.services.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.news import build_topic, wait_for
 from coordinator.services.outsiders import marked
-from coordinator.services.secrets import missing_secrets
+from coordinator.services.saved_drafts import save_asked_for
 from coordinator.services.workflow_files import workflow_at
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema import Problem, Workflow, default_params, param_problems, steps_for
+from pipelines_schema import Workflow, default_params, param_problems, steps_for
 
 WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
 NOT_STARTED = {
@@ -110,7 +110,7 @@ class Builds:
 
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         async def save(connection: AsyncConnection) -> Build:
-            build = await save_draft(self.core, connection, project, wanted)
+            build = await save_asked_for(self.core, connection, project, wanted)
             await self._audit(connection, "build.created", principal, build)
             return build
 
@@ -329,7 +329,7 @@ class Builds:
             wanted = hold(wanted)
 
         async def save(connection: AsyncConnection) -> Build:
-            build = await save_draft(self.core, connection, project, wanted)
+            build = await save_asked_for(self.core, connection, project, wanted)
             await self._audit(connection, "build.retried", principal, build, of=old.id)
             return build
 
@@ -411,32 +411,3 @@ def _with_params(workflow: Workflow, origin: Origin) -> Origin:
             ],
         )
     return replace(origin, params={**default_params(params), **given} if params else None)
-
-
-async def save_draft(
-    core: Core, connection: AsyncConnection, project: Project, wanted: Draft
-) -> Build:
-    """Give a draft its number and save it with its steps; failed where a secret is missing."""
-    missing: dict[str, str] = {}
-    if not wanted.origin.of_fork:  # which gets none, and is not told which there are
-        missing = dict(await missing_secrets(connection, project.id, wanted.steps))
-    if missing:
-        problems = [_missing_secret(project, wanted, name, step) for name, step in missing.items()]
-        reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
-        wanted = replace(wanted, steps=(), problems=problems, reason=reason)
-    number = await stored_projects.next_build_number(connection, project.id)
-    build = wanted.build(project, number, core.now())
-    steps = [advance.queued(core, step) for step in wanted.steps]
-    await stored.insert_build(connection, build, steps)
-    return build
-
-
-def _missing_secret(project: Project, wanted: Draft, name: str, step: str) -> Problem:
-    file, place = wanted.secret_places.get(name, (None, None))
-    return Problem(
-        message=f"step `{step}` needs the secret {name}, which the project does not have: "
-        f"`pushrod secret set {project.account_slug}/{project.slug} {name}`",
-        file=file,
-        line=place.line if place else None,
-        column=place.column if place else None,
-    )

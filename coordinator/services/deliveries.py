@@ -29,12 +29,12 @@ from coordinator.domain.permissions import Principal, Right
 from coordinator.ports import RemoteFailed
 from coordinator.services import audit
 from coordinator.services.begun_pushes import TookProcessesDown
-from coordinator.services.builds import save_draft
 from coordinator.services.core import Core, new_id
 from coordinator.services.drafts import Draft, Origin
 from coordinator.services.forge_source import ForgeSource
 from coordinator.services.ingest import Ingest, MovedRef
 from coordinator.services.news import wait_for
+from coordinator.services.saved_drafts import save_pushed
 from coordinator.storage import deliveries as stored
 from coordinator.storage import projects as stored_projects
 from coordinator.storage.connection import AsyncConnection
@@ -395,7 +395,7 @@ class Deliveries:
             if isinstance(error, TookProcessesDown):  # a redelivery is tried anew
                 await self.ingest.begun.end(connection, project.id, error.pushes)
             builds = [
-                await save_draft(
+                await save_pushed(
                     self.core,
                     connection,
                     project,

@@ -27,10 +27,11 @@ from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import audit
-from coordinator.services.builds import Builds, cancel_build, save_draft
+from coordinator.services.builds import Builds, cancel_build
 from coordinator.services.core import Core
 from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.services.image_sources import ImageSources
+from coordinator.services.saved_drafts import save_asked_for
 from coordinator.services.source_builds import (
     EVENT,
     failure_of,
@@ -147,7 +148,7 @@ class Deployments:
                 self.core, connection, principal, project, wanted, request.agent_name, plan, image
             )
         else:
-            await save_draft(self.core, connection, project, wanted)
+            await save_asked_for(self.core, connection, project, wanted)
         deployment = Deployment(
             id=f"deploy-{wanted.id.replace('-', '')}",
             build_id=wanted.id,

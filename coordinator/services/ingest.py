@@ -22,13 +22,13 @@ from coordinator.domain.reading import Answer
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit
 from coordinator.services import audit
 from coordinator.services.begun_pushes import BegunPushes, TookProcessesDown
-from coordinator.services.builds import save_draft
 from coordinator.services.conditions import answers
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold
 from coordinator.services.module_files import FoundModules, modules_after
 from coordinator.services.parsing import parsed_workflow, started_by_push
+from coordinator.services.saved_drafts import save_pushed
 from coordinator.services.workflow_files import known_workflow
 from coordinator.storage import projects as stored
 from coordinator.storage.begun_pushes import Push
@@ -166,7 +166,7 @@ class Ingest:
             if ref.new is not None:
                 origin = Origin.of_ref(ref.ref, ref.new)
                 wanted = Draft(workflow_name="push", origin=origin, reason=reason)
-                builds.append(await save_draft(self.core, connection, project, wanted))
+                builds.append(await save_pushed(self.core, connection, project, wanted))
             return builds
 
         builds = await self.core.database.write(
@@ -284,7 +284,7 @@ class Ingest:
                 for file in files:
                     wanted = await self._draft(connection, project, origin, file)
                     wanted = hold(wanted) if pull.fork else wanted
-                    builds.append(await save_draft(self.core, connection, project, wanted))
+                    builds.append(await save_pushed(self.core, connection, project, wanted))
             await self.begun.end(connection, project.id, [push])
             await also(connection, builds, lines)
             return builds
@@ -444,7 +444,7 @@ class Ingest:
                 await known_workflow(self.core, connection, project, file.path, name)
             for file in one.files:
                 wanted = await self._draft(connection, project, one.origin, file)
-                builds.append(await save_draft(self.core, connection, project, wanted))
+                builds.append(await save_pushed(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
         await self.begun.end(connection, project.id, _pushes(moved))

@@ -11,11 +11,11 @@ from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.model import Artifact, Build, ModuleRef
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import audit
-from coordinator.services.builds import save_draft
 from coordinator.services.conditions import answers
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Origin, draft
+from coordinator.services.saved_drafts import save_asked_for
 from coordinator.services.workflow_files import known_workflow, workflow_at
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import modules as stored
@@ -160,7 +160,7 @@ class Modules:
             workflow_id = await known_workflow(
                 self.core, connection, project, workflow.file or "", workflow.name
             )
-            build = await save_draft(
+            build = await save_asked_for(
                 self.core, connection, project, replace(wanted, workflow_id=workflow_id)
             )
             await audit.record(

@@ -13,11 +13,11 @@ from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.permissions import Principal, Right
 from coordinator.services import audit
-from coordinator.services.builds import save_draft
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.services.image_sources import ImageSources
+from coordinator.services.saved_drafts import save_asked_for
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import image_builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -142,7 +142,7 @@ async def save_image_build(
     plan: ImagePlan,
     image: str,
 ) -> ImageBuildRecord:
-    build = await save_draft(core, connection, project, wanted)
+    build = await save_asked_for(core, connection, project, wanted)
     record = ImageBuildRecord(
         id=f"build-{build.id.replace('-', '')}",
         build_id=build.id,

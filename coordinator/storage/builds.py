@@ -23,6 +23,7 @@ from coordinator.domain.scheduling import queue_class_of
 from coordinator.domain.step_definition import definition_from_json
 from coordinator.storage.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.quotas import add_stored, forget_stored
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import artifacts, attempts, builds, deployments, image_builds, steps
 
@@ -142,6 +143,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     Logs and blobs are in the object store, where nothing here reaches.
     """
     await _recount(connection, build_id, None)
+    await forget_stored(connection, build_id)
     await connection.execute(
         builds.update().where(builds.c.retry_of == build_id).values(retry_of=None)
     )
@@ -311,6 +313,7 @@ async def end_attempt(
             finished_at=now,
         )
     )
+    await add_stored(connection, attempt.step_id, log_bytes or 0)
 
 
 async def set_log(
@@ -322,17 +325,22 @@ async def set_log(
         .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
         .values(log_bytes=log_bytes, log_sha256=log_sha256)
     )
+    await add_stored(connection, attempt.step_id, log_bytes - (attempt.log_bytes or 0))
 
 
 async def save_artifact(connection: AsyncConnection, artifact: Artifact) -> None:
     """A second one of the same name replaces the first: an upload may be repeated."""
-    await connection.execute(
-        artifacts.delete().where(
+    replaced = await connection.execute(
+        artifacts.delete()
+        .where(
             artifacts.c.step_id == artifact.step_id,
             artifacts.c.epoch == artifact.epoch,
             artifacts.c.name == artifact.name,
         )
+        .returning(artifacts.c.size)
     )
+    before = replaced.scalar_one_or_none() or 0
+    await add_stored(connection, artifact.step_id, artifact.size - before)
     await connection.execute(artifacts.insert().values(**_values(Artifact, artifacts, artifact)))
 
 

@@ -150,6 +150,8 @@ projects = sa.Table(
     sa.Column("repo_url", sa.Text),
     sa.Column("build_count", sa.Integer, nullable=False, default=0),
     sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
+    # Of artifacts and of the logs of attempts that have ended: storage.quotas keeps it.
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),
@@ -344,6 +346,13 @@ steps = sa.Table(
         "queue_until",
         sqlite_where=sa.text("state = 'ready'"),
         postgresql_where=sa.text("state = 'ready'"),
+    ),
+    # Counted with each new build.
+    sa.Index(
+        "ix_steps_waiting",
+        "project_id",
+        sqlite_where=sa.text("state IN ('blocked', 'ready')"),
+        postgresql_where=sa.text("state IN ('blocked', 'ready')"),
     ),
     sa.Index(
         "ix_steps_handed_out",

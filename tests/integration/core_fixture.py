@@ -13,11 +13,11 @@ from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
-from coordinator.services.builds import save_draft
 from coordinator.services.core import Core
 from coordinator.services.drafts import Origin, draft
 from coordinator.services.keys import load_keys
 from coordinator.services.news import News
+from coordinator.services.saved_drafts import save_asked_for
 from coordinator.settings import Settings
 from coordinator.storage import accounts as stored_accounts
 from coordinator.storage import builds as stored
@@ -77,7 +77,7 @@ class TestedCore:
         workflow = Workflow(name="ci", file=None, triggers=Triggers(), steps=steps)
         wanted = draft(workflow, project, Origin(event="manual"), None, self.clock.now())
         return await self.core.database.write(
-            lambda connection: save_draft(self.core, connection, project, wanted)
+            lambda connection: save_asked_for(self.core, connection, project, wanted)
         )
 
     async def build(self, build: Build) -> Build:
