@@ -8,8 +8,9 @@ import sys
 import click
 
 from pushrod.client import Json
-from pushrod.log_lines import PrefixedLines, prefix_for
+from pushrod.log_lines import PrefixedLines, Write, prefix_for
 from pushrod.presentation import FINISHED_STEPS, say, step_summary
+from pushrod.terminal_text import SafeBytes
 
 PREFIX_COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 
@@ -24,8 +25,16 @@ def say_step(step: Json) -> None:
     say(f"-- {step['name']}: {step_summary(step)}")
 
 
+def for_stdout(write: Write) -> SafeBytes | None:
+    """What stands between a log and `write` on a terminal; None elsewhere: there it is exact."""
+    return SafeBytes(write) if sys.stdout.isatty() else None
+
+
 class RawBytes:
-    """One step's log as it is."""
+    """One step's log as it is; on a terminal, with nothing that it would obey."""
+
+    def __init__(self) -> None:
+        self._safe: SafeBytes | None = None
 
     def step_changed(self, step: Json) -> None:
         if int(step.get("attempt", 0)) > 1 and step["status"] == "RUNNING":
@@ -35,10 +44,13 @@ class RawBytes:
         say_step(step)
 
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
-        write_bytes(data)
+        self._safe = self._safe or for_stdout(write_bytes)
+        feed = self._safe.feed if self._safe else write_bytes
+        feed(data)
 
     def log_ended(self, step: Json, attempt: int) -> None:
-        """The bytes were all there is to say."""
+        if self._safe:
+            self._safe.close()
 
 
 class MarkedLines:
@@ -47,6 +59,7 @@ class MarkedLines:
     def __init__(self, names: list[str]) -> None:
         self._names = names
         self._lines: dict[tuple[str, int], PrefixedLines] = {}
+        self._safe: dict[tuple[str, int], SafeBytes] = {}
 
     def step_changed(self, step: Json) -> None:
         status = step["status"]
@@ -61,11 +74,17 @@ class MarkedLines:
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
         key = (step["id"], attempt)
         if key not in self._lines:
-            self._lines[key] = PrefixedLines(prefix=self._prefix(step["name"]), write=write_bytes)
-        self._lines[key].feed(data)
+            lines = PrefixedLines(prefix=self._prefix(step["name"]), write=write_bytes)
+            self._lines[key] = lines
+            if safe := for_stdout(lines.feed):
+                self._safe[key] = safe
+        (self._safe.get(key) or self._lines[key]).feed(data)
 
     def log_ended(self, step: Json, attempt: int) -> None:
-        if lines := self._lines.pop((step["id"], attempt), None):
+        key = (step["id"], attempt)
+        if safe := self._safe.pop(key, None):
+            safe.close()
+        if lines := self._lines.pop(key, None):
             lines.close()
 
     def _prefix(self, name: str) -> bytes:

@@ -32,7 +32,8 @@ def refusal(usage: Usage, quotas: Quotas, *, new_steps: int, held: bool) -> str 
     if usage.queued_builds >= quotas.queued_builds // share:
         return (
             f"{usage.queued_builds} builds of the project wait already, and "
-            f"{quotas.queued_builds // share} may: cancel some, wait, or raise project_max_queued_builds"
+            f"{quotas.queued_builds // share} may: cancel some, wait, or raise "
+            "project_max_queued_builds"
         )
     if usage.waiting_steps + new_steps > quotas.waiting_steps // share:
         return (
