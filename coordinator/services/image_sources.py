@@ -17,7 +17,6 @@ from coordinator.domain.model import Account, Project
 from coordinator.domain.permissions import Principal, Right
 from coordinator.domain.reading import read_image_plan
 from coordinator.ports import NotRead
-
 from coordinator.services.core import Core
 from coordinator.services.projects import make_project
 from coordinator.storage import image_builds as stored
