@@ -14,6 +14,9 @@ from coordinator.storage import builds as stored
 async def marked(core: Core, source: ForgeSource, project: Project, origin: Origin) -> Origin:
     """The origin, with it whether its commit comes from outside. Raises Invalid.
 
+    Such a build is of no branch of the project, whatever the caller calls it: a step `when` the
+    branch is main, and a script that looks, must not take it for theirs.
+
     Forges give out a fork's commits by their ids as if they were the project's own, so what counts
     is whether a branch of the project has it, or a pull request from such a branch had.
     """
@@ -29,5 +32,7 @@ async def marked(core: Core, source: ForgeSource, project: Project, origin: Orig
         lambda connection: stored.pull_request_of_commit(connection, project.id, sha)
     )
     if pull is None:
-        return replace(origin, outside=True)
-    return replace(origin, pull_request=pull) if pull.fork else origin
+        return replace(origin, outside=True, branch=f"commit/{sha[:10]}")
+    if not pull.fork:
+        return origin
+    return replace(origin, pull_request=pull, branch=f"pull/{pull.number}")

@@ -81,9 +81,11 @@ async def pull_request(hook: Hook, repository: Repository, sha: str) -> None:
     (await hook.github("pull_request", payload)).expect(202)
 
 
-async def build_by_hand(caller: Caller, hook: Hook, workflow_id: str, sha: str) -> dict[str, Any]:
+async def build_by_hand(
+    caller: Caller, hook: Hook, workflow_id: str, sha: str, **more: str
+) -> dict[str, Any]:
     path = f"/api/projects/{hook.project['id']}/builds"
-    answer = await caller.post(path, {"workflowId": workflow_id, "commitHash": sha})
+    answer = await caller.post(path, {"workflowId": workflow_id, "commitHash": sha, **more})
     return await caller.build(answer.expect(201).json["id"])
 
 
@@ -95,8 +97,9 @@ async def test_a_forks_commit_built_by_hand_is_held_and_gets_no_secret(
     if known:
         await pull_request(hook, repository, sha)
     developer = await coordinator.admin.new_token(role="developer", account="default")
-    build = await build_by_hand(developer, hook, workflow_id, sha)
+    build = await build_by_hand(developer, hook, workflow_id, sha, branch="main")
     assert build["state"] == "held"
+    assert build["branch"] == ("pull/7" if known else f"commit/{sha[:10]}")
     path = f"/api/projects/-/builds/{build['id']}"
     (await developer.post(f"{path}/approve")).expect(403)
 
@@ -107,6 +110,7 @@ async def test_a_forks_commit_built_by_hand_is_held_and_gets_no_secret(
     [ours] = [one for one in specs if one["buildId"] != build["id"]]
     assert ours["secrets"] == {"KEY": "s3cret-of-ours"}
     assert not spec.get("secrets")
+    assert spec["env"]["PUSHROD_BRANCH"] == build["branch"]
     assert spec["cacheDirs"][0]["id"] != ours["cacheDirs"][0]["id"]
 
 
