@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.processes import Pushrod, Repository, is_running, running, step_named
+from tests.torture.length import by_length
 
 ENGINES = ["host", pytest.param("buildkit", marks=pytest.mark.engine)]
 SCRIPT = """\
@@ -33,6 +36,7 @@ LOG = b"".join(
     for i in range(1, 31)
 )
 VICTIMS = ["agent", "coordinator", "both"]
+KILLS_A_BUILD = 4
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
@@ -70,12 +74,13 @@ def kill_and_restart(pushrod: Pushrod, victim: str) -> None:
         pushrod.start_agent("agent1")
 
 
-def test_a_build_survives_many_kills_at_random_moments(tmp_path: Path) -> None:
+def test_builds_survive_many_kills_at_random_moments(tmp_path: Path) -> None:
+    """One build for each few kills, so that something runs at every one of them."""
     seed = random.randrange(10**6)
     print("seed", seed)  # noqa: T201 - to repeat a failure
     dice = random.Random(seed)
     steps = "".join(
-        f"  - name: s{i}\n    image: any\n    run: |\n"
+        f"  - name: s{i}\n    image: any\n    retries: {{max: 10, on: [lost]}}\n    run: |\n"
         f"      for n in $(seq 1 200); do echo s{i} $n; done; sleep 0.3; echo end\n"
         + (f"    dependsOn: [s{i - 1}]\n" if i % 3 else "")
         for i in range(9)
@@ -83,17 +88,23 @@ def test_a_build_survives_many_kills_at_random_moments(tmp_path: Path) -> None:
     with running(tmp_path / "pushrod") as pushrod:
         project = pushrod.create_project("app")
         repository = Repository.create(tmp_path / "repository")
-        build = pushrod.push_workflow(repository, project, f"name: many\nsteps:\n{steps}")
-        for _ in range(4):
-            pause = dice.uniform(0.1, 1.2)
-            pushrod.api.request("GET", f"/api/projects/-/builds/{build['id']}?wait=1&seen=0")
-            time.sleep(pause)
-            kill_and_restart(pushrod, dice.choice(VICTIMS))
-        build = pushrod.api.wait_finished(build["id"])
-        assert build["state"] == "succeeded", build
-        for i, step in enumerate(build["steps"]):
-            expected = "".join(f"s{i} {n}\n" for n in range(1, 201)) + "end\n"
-            assert pushrod.api.log(step["id"]) == expected.encode()
+        for round_ in range(by_length(short=4, long=60) // KILLS_A_BUILD):
+            build = pushrod.push_workflow(
+                repository, project, f"name: many\n# {round_}\nsteps:\n{steps}"
+            )
+            for _ in range(KILLS_A_BUILD):
+                pause = dice.uniform(0.1, 1.2)
+                pushrod.api.request("GET", f"/api/projects/-/builds/{build['id']}?wait=1&seen=0")
+                time.sleep(pause)
+                kill_and_restart(pushrod, dice.choice(VICTIMS))
+            assert_exact(pushrod, pushrod.api.wait_finished(build["id"]))
+
+
+def assert_exact(pushrod: Pushrod, build: Mapping[str, Any]) -> None:
+    assert build["state"] == "succeeded", build
+    for i, step in enumerate(build["steps"]):
+        expected = "".join(f"s{i} {n}\n" for n in range(1, 201)) + "end\n"
+        assert pushrod.api.log(step["id"]) == expected.encode()
 
 
 def test_a_push_whose_coordinator_dies_before_the_record_is_built_once(tmp_path: Path) -> None:
