@@ -12,11 +12,11 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from coordinator.api.bodies import pieces
 from coordinator.api.carried import carried
 from coordinator.api.context import CORE, LFS
 from coordinator.api.git import GIT_BASE, RECEIVE, UPLOAD, open_project
 from coordinator.api.middleware import STATUS, read_model
-from coordinator.api.runner import chunks_of
 from coordinator.api.steps import UNTRUSTED
 from coordinator.domain.errors import CoordinatorError, Invalid
 from coordinator.domain.model import Project
@@ -126,7 +126,7 @@ def _href(request: web.Request, project: Project, oid: str) -> str:
 
 async def upload(request: web.Request) -> web.Response:
     project, principal = await open_project(request, RECEIVE)
-    await request.app[LFS].store(principal, project, _oid(request), chunks_of(request))
+    await request.app[LFS].store(principal, project, _oid(request), pieces(request))
     return web.Response(status=200)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
 from aiohttp import web
 from pydantic import Field
 
+from coordinator.api.bodies import pieces
 from coordinator.api.context import ARTIFACTS, LOGS, REPORTS, RUNNER
 from coordinator.api.fields import MAX_INTEGER, Body, Count, Shown
 from coordinator.api.local import LOCAL
@@ -144,7 +144,7 @@ async def append_log(
 
 async def _read_at_most(request: web.Request, limit: int) -> bytes:
     body = bytearray()
-    async for chunk in request.content.iter_chunked(READ_BYTES):
+    async for chunk in pieces(request):
         body += chunk
         if len(body) > limit:
             raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
@@ -192,7 +192,7 @@ async def put_artifact(
         step,
         attempt,
         artifact_name(request),
-        chunks_of(request),
+        pieces(request),
         mode=int(query.mode, 8),
         sha256=request.headers.get("X-Content-Sha256"),
     )
@@ -206,11 +206,6 @@ def artifact_name(request: web.Request) -> str:
         return unquote(raw, errors="strict")
     except UnicodeDecodeError as error:
         raise Invalid("an artifact's name must be UTF-8") from error
-
-
-async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    async for chunk in request.content.iter_chunked(READ_BYTES):
-        yield chunk
 
 
 async def _attempt(

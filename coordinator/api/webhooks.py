@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from coordinator.api.bodies import pieces
 from coordinator.api.context import CORE, DELIVERIES
 from coordinator.api.deliveries import BuildLink, delivery_shown
 from coordinator.api.fields import Shown
+from coordinator.api.middleware import address_of
 from coordinator.api.operations import add_operations, operation
+from coordinator.api.shares import FairShares
 from coordinator.domain.deliveries import Delivery, DeliveryState
-from coordinator.domain.errors import Invalid, NotFound, TooLarge, Unauthenticated
+from coordinator.domain.errors import Invalid, NotFound, TooLarge, TooSlow, Unauthenticated
 from coordinator.forges import FORGES, parse_delivery
 from coordinator.forges.forge import Forge
 from coordinator.forges.payload import ParsedDelivery, Unreadable
+from coordinator.git.client_pace import SLOWEST_BYTES_A_SECOND
 from coordinator.ports import NotRead
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub's own limit."""
 LARGE_BYTES = 256 * 1024
-LARGE_AT_ONCE = 4
-"""Anybody may send a body before we know whether it is signed: only so many large ones are read
-at a time, each within BODY_SECONDS."""
+LARGE_AT_ONCE = 32
+LARGE_OF_ONE_CLIENT = 4
+"""Anybody may send a body before we know whether it is signed: only so many large ones are taken
+at a time, into files, each within BODY_SECONDS and at LARGE_BYTES_A_SECOND at least."""
+LARGE_IN_MEMORY = 4
+"""Of those that came whole."""
+LARGE_BYTES_A_SECOND = 64 * 1024
+LARGE_GRACE_SECONDS = 3.0
 BODY_SECONDS = 30.0
 SETTLE_SECONDS = 1.0
 MAX_SETTLE_SECONDS = 8.0
 """Forges give up after ten."""
-_LARGE = web.AppKey("large_webhooks", asyncio.Semaphore)
+_LARGE = web.AppKey("large_webhooks", FairShares)
+_WHOLE = web.AppKey("whole_webhooks", asyncio.Semaphore)
 
 
 class DeliveryReceipt(Shown):
@@ -48,7 +61,8 @@ class DeliveryReceipt(Shown):
 
 
 def add_routes(app: web.Application) -> None:
-    app[_LARGE] = asyncio.Semaphore(LARGE_AT_ONCE)
+    app[_LARGE] = FairShares(LARGE_AT_ONCE, LARGE_OF_ONE_CLIENT)
+    app[_WHOLE] = asyncio.Semaphore(LARGE_IN_MEMORY)
     add_operations(app, [receive])
 
 
@@ -111,27 +125,32 @@ async def _parsed(
 
 
 async def _read(request: web.Request) -> bytes:
-    """Raises TooLarge, Invalid."""
+    """Raises TooLarge, TooSlow."""
     length = request.content_length
     if length is not None and length > MAX_BODY_BYTES:
         raise TooLarge(f"a webhook's body may have {MAX_BODY_BYTES} bytes")
     if length is not None and length <= LARGE_BYTES:
-        return await _read_bounded(request)
-    async with request.app[_LARGE]:
-        return await _read_bounded(request)
+        with BytesIO() as body:
+            await _take(request, body, BODY_SECONDS, SLOWEST_BYTES_A_SECOND)
+            return body.getvalue()
+    with SpooledTemporaryFile(LARGE_BYTES) as file:
+        async with request.app[_LARGE].share(address_of(request)):
+            await _take(request, file, LARGE_GRACE_SECONDS, LARGE_BYTES_A_SECOND)
+        # What a slow client can hold up is behind us.
+        async with request.app[_WHOLE]:
+            file.seek(0)
+            return await asyncio.to_thread(file.read)
 
 
-async def _read_bounded(request: web.Request) -> bytes:
-    body = bytearray()
+async def _take(request: web.Request, file: IO[bytes], grace_seconds: float, slowest: int) -> None:
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            while chunk := await request.content.readany():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
+            async for chunk in pieces(request, grace_seconds=grace_seconds, slowest=slowest):
+                if file.tell() + len(chunk) > MAX_BODY_BYTES:
                     raise TooLarge(f"a webhook's body may have {MAX_BODY_BYTES} bytes")
+                file.write(chunk)
     except TimeoutError as error:
-        raise Invalid(f"the body did not come within {BODY_SECONDS:.0f} s") from error
-    return bytes(body)
+        raise TooSlow(f"the body did not come within {BODY_SECONDS:.0f} s") from error
 
 
 def _wait_seconds(request: web.Request) -> float:

@@ -16,6 +16,8 @@ class Pace:
     """Whether a client goes on as fast as one that is alive, by the time that it let us wait."""
 
     grace_seconds: float
+    slowest: int = SLOWEST_BYTES_A_SECOND
+    """Bytes a second."""
     waited: float = 0.0
     moved_bytes: int = 0
 
@@ -27,6 +29,6 @@ class Pace:
         async with asyncio.timeout(self.grace_seconds):
             yield
         self.waited += now() - began
-        too_little = self.moved_bytes < self.waited * SLOWEST_BYTES_A_SECOND
+        too_little = self.moved_bytes < self.waited * self.slowest
         if self.waited > self.grace_seconds and too_little:
             raise TimeoutError

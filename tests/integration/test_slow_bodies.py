@@ -1,0 +1,87 @@
+"""Clients that send slowly, or stop, hold up nobody but themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.coordinator_fixture import Answer, Coordinator, open_coordinator
+from tests.integration.forge_fixture import signature
+
+SLOW_CLIENTS = 12
+IDLE_SECONDS = 1.0
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    settings = {"trusted_proxies": ["127.0.0.1"], "idle_seconds": IDLE_SECONDS}
+    async with open_coordinator(tmp_path, **settings) as coordinator:
+        yield coordinator
+
+
+@asynccontextmanager
+async def begun(
+    coordinator: Coordinator, request_line: str, length: int, *headers: str
+) -> AsyncIterator[asyncio.StreamReader]:
+    """A request of which only the first byte comes; its answer can be read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", coordinator.port)
+    lines = [f"{request_line} HTTP/1.1", "Host: 127.0.0.1", *headers, f"Content-Length: {length}"]
+    writer.write("\r\n".join([*lines, "", "x"]).encode())
+    await writer.drain()
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+async def test_senders_of_large_webhooks_that_stop_keep_no_other_from_being_heard(
+    coordinator: Coordinator,
+) -> None:
+    project = await coordinator.admin.new_project()
+    path = f"/api/webhooks/generic/{project['id']}"
+    async with AsyncExitStack() as slow:
+        for _ in range(SLOW_CLIENTS):
+            stranger = begun(
+                coordinator, f"POST {path}", 20_000_000, "X-Forwarded-For: 203.0.113.7"
+            )
+            await slow.enter_async_context(stranger)
+        body = json.dumps({"event": "ping", "filler": "x" * 1_000_000}).encode()
+        # Long before those are given up.
+        async with asyncio.timeout(2):
+            answer = await signed(coordinator, path, project["webhookSecret"], body)
+        answer.expect(202)
+
+
+async def signed(coordinator: Coordinator, path: str, secret: str, body: bytes) -> Answer:
+    return await coordinator.nobody.call(
+        "POST",
+        path,
+        data=body,
+        headers={
+            "Content-Type": "application/json",
+            "X-Pushrod-Delivery": str(uuid4()),
+            "X-Pushrod-Signature-256": signature(secret, body),
+            "X-Forwarded-For": "198.51.100.1",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "call", ["PATCH /api/runner/{step}/log?epoch=1", "PUT /api/runner/{step}/artifacts/a?epoch=1"]
+)
+async def test_an_upload_that_stops_is_let_go(call: str, coordinator: Coordinator) -> None:
+    project = await coordinator.admin.new_project()
+    await coordinator.admin.new_build(project)
+    agent = await coordinator.admin.new_agent()
+    spec = await agent.take()
+    line = call.format(step=spec["stepId"])
+    headers = [f"Authorization: Bearer {agent.token}", "Upload-Offset: 0"]
+    async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(15):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        assert b"stopped coming" in await reader.read()
