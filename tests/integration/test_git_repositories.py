@@ -94,9 +94,12 @@ async def test_creating_twice_changes_nothing(
     ]
 
 
+NEW_LINE_AFTER = "6556ecc0-df5d-4597-afb9-15fc5d020571"
+
+
 @pytest.mark.parametrize(
     "project_id",
-    ["", "..", "../../etc", "A0E1B2C3-93D1-4B53-9A51-0D2F4B6A8C11", "x", f"{uuid4()}\n"],
+    ["", "..", "../../etc", "A0E1B2C3-93D1-4B53-9A51-0D2F4B6A8C11", "x", f"{NEW_LINE_AFTER}\n"],
 )
 async def test_a_project_id_that_is_no_uuid_makes_no_path(
     repositories: HostedRepositories, project_id: str
