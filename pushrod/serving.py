@@ -33,8 +33,8 @@ def begin_service() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     log_to_stderr()
     os.umask(0o077)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, ENOUGH_DESCRIPTORS), most))
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, ENOUGH_DESCRIPTORS)), most))
 
 
 def log_to_stderr() -> None:

@@ -16,6 +16,8 @@ from coordinator.storage import builds as stored
 
 RECEIVE = "git-receive-pack"
 UPLOAD = "git-upload-pack"
+OF_AGENT = web.RequestKey("of_agent", bool)
+"""The token is of a step that an agent holds."""
 GIT_BASE = "/git/{account}/{project:[^/]+?}{suffix:(?:\\.git)?}"
 
 
@@ -31,7 +33,7 @@ async def info_refs(request: web.Request) -> web.StreamResponse:
     except CoordinatorError as error:
         return _refuse(error)
     return await request.app[GIT].info_refs(
-        request, project.id, service, _client(project, principal)
+        request, project.id, service, _client(request, project, principal)
     )
 
 
@@ -50,16 +52,19 @@ async def rpc(request: web.Request) -> web.StreamResponse:
         project.id,
         service,
         env_user=principal.name,
-        client=_client(project, principal),
+        client=_client(request, project, principal),
         after_receive=after_receive if service == RECEIVE else None,
     )
 
 
-def _client(project: Project, principal: Principal) -> GitClient:
-    """Of the account that asks: one that may see all has a share for each account's projects."""
+def _client(request: web.Request, project: Project, principal: Principal) -> GitClient:
+    """Of the account that asks: one that may see all has a share for each account's projects.
+
+    Whoever claims a step himself gets its token, too, and is no agent for it.
+    """
     return GitClient(
         account_id=principal.account_id or project.account_id,
-        is_agent=principal.kind is PrincipalKind.STEP,
+        is_agent=request.get(OF_AGENT, False),
     )
 
 
@@ -82,12 +87,13 @@ async def open_project(request: web.Request, service: str) -> tuple[Project, Pri
 
 
 async def _check_step(request: web.Request, principal: Principal, project: Project) -> None:
-    """An attempt's token reads its own project's source and no other."""
+    """An attempt's token reads its own project's source and no other. Raises NotFound."""
     step = await request.app[CORE].database.read(
         lambda connection: stored.find_step(connection, principal.step_id or "")
     )
     if step is None or step.project_id != project.id:
         raise NotFound("project not found")
+    request[OF_AGENT] = (step.holder or "").startswith("agent:")
 
 
 def _refuse(error: CoordinatorError) -> web.Response:

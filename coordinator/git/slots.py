@@ -33,8 +33,8 @@ class GitSlots:
 
     total: int
     agents_own: int = 0
-    _agents: int = 0
-    """How many agents have one of their own slots."""
+    _agents: Counter[str] = field(default_factory=Counter)
+    """How many of the agents' own slots an account's have."""
     _accounts: Counter[str] = field(default_factory=Counter)
     """How many of the others an account has."""
     _waiting: list[tuple[GitClient, asyncio.Future[bool]]] = field(default_factory=list)
@@ -56,8 +56,8 @@ class GitSlots:
 
     def _take(self, client: GitClient) -> bool | None:
         """Whether the slot is one of the agents' own; None if there is none for this client."""
-        if client.is_agent and self._agents < self.agents_own:
-            self._agents += 1
+        if client.is_agent and self._has_own_slot_for(client.account_id):
+            self._agents[client.account_id] += 1
             return True
         others = self.total - self.agents_own
         share = max(others // 2, 1)
@@ -66,12 +66,16 @@ class GitSlots:
             return False
         return None
 
+    def _has_own_slot_for(self, account_id: str) -> bool:
+        # Of several, one account's agents leave one to the others'.
+        share = max(self.agents_own - 1, 1)
+        return self._agents.total() < self.agents_own and self._agents[account_id] < share
+
     def _give_back(self, client: GitClient, is_own: bool) -> None:
-        if is_own:
-            self._agents -= 1
-        else:
-            self._accounts[client.account_id] -= 1
-            self._accounts += Counter()  # forgets those who have none
+        taken = self._agents if is_own else self._accounts
+        taken[client.account_id] -= 1
+        if not taken[client.account_id]:
+            del taken[client.account_id]
         self._hand_on()
 
     def _hand_on(self) -> None:

@@ -75,7 +75,9 @@ class TestedCore:
 
     async def new_build(self, project: Project, *steps: WorkflowStep) -> Build:
         workflow = Workflow(name="ci", file=None, triggers=Triggers(), steps=steps)
-        wanted = draft(workflow, project, Origin(event="manual"), None, self.clock.now())
+        wanted = draft(
+            workflow, project, Origin(event="manual"), None, self.clock.now(), answers={}
+        )
         return await self.core.database.write(
             lambda connection: save_asked_for(self.core, connection, project, wanted)
         )
@@ -107,6 +109,7 @@ async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
             database=database,
             repositories=cast("Any", None),
             remotes=cast("Any", None),
+            readings=cast("Any", None),
             logs=ObjectLogStore(store),
             blobs=ObjectBlobStore(store),
             news=News(),

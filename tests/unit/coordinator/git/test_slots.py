@@ -52,15 +52,22 @@ async def test_two_slots_are_left_to_agents_whoever_holds_the_others() -> None:
         await holding(stack, slots, *[person("a")] * 3, *[person("b")] * 3)
         assert not await gets_one(slots, person("c"))
         await holding(stack, slots, agent("a"))
-        assert await gets_one(slots, agent("a"))
+        assert await gets_one(slots, agent("c"))
 
 
 async def test_agents_take_their_own_slots_before_those_of_their_account() -> None:
     slots = GitSlots(8, 2)
     async with AsyncExitStack() as stack:
-        await holding(stack, slots, *[agent("a")] * 5)
+        await holding(stack, slots, *[agent("a")] * 4)
         assert not await gets_one(slots, agent("a"))
         assert await gets_one(slots, person("b"))
+
+
+async def test_one_accounts_agents_leave_one_of_their_slots_to_the_others() -> None:
+    slots = GitSlots(8, 2)
+    async with AsyncExitStack() as stack:
+        await holding(stack, slots, *[agent("a")] * 4, *[person("b")] * 3)
+        assert await gets_one(slots, agent("c"))
 
 
 async def test_the_fewest_slots_still_serve_everybody() -> None:
@@ -116,4 +123,4 @@ def test_whoever_comes_and_goes_all_get_their_turn(
 
 
 def running(slots: GitSlots) -> int:
-    return slots._agents + slots._accounts.total()
+    return slots._agents.total() + slots._accounts.total()
