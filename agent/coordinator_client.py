@@ -18,6 +18,7 @@ from pipelines_schema.contract import (
     AcceptRequest,
     CompleteRequest,
     CompleteResponse,
+    GoodbyeRequest,
     LeaseRef,
     LfsObject,
     LfsRequest,
@@ -35,7 +36,8 @@ from pipelines_schema.contract import (
 CALL_SECONDS = 30.0
 COMPLETE_SECONDS = 120.0
 """The coordinator checks the digest of the whole log before it answers."""
-RENEW_CALL_SECONDS = 5.0
+MOST_RENEW_CALL_SECONDS = 5.0
+GOODBYE_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A transfer of any length is given up when nothing moves for so long."""
@@ -113,15 +115,26 @@ class CoordinatorClient:
             seconds=self._poll_timeout_seconds,
         )
 
-    async def renew(self, request: RenewRequest) -> RenewResponse:
-        """Short deadline: a renewal that hangs longer than the lease is worth nothing."""
+    async def renew(self, request: RenewRequest, *, seconds: float) -> RenewResponse:
+        """Short deadline: an answer that comes later than the next renewal is worth nothing."""
         return await self._post(
             "api/agents/renew",
             self.credential,
             request,
             RenewResponse,
-            seconds=RENEW_CALL_SECONDS,
+            seconds=min(seconds, MOST_RENEW_CALL_SECONDS),
         )
+
+    async def goodbye(self, request: GoodbyeRequest) -> None:
+        """Raises CallRefusedError where the coordinator is older than this call."""
+        async with self._call(
+            "POST",
+            "api/agents/goodbye",
+            self.credential,
+            json=request.to_json(),
+            seconds=GOODBYE_SECONDS,
+        ):
+            return
 
     async def accept(self, lease: LeaseRef) -> StepSpec:
         """Raises StaleLeaseError if the offer is no longer this agent's."""

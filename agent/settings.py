@@ -33,6 +33,9 @@ class AgentSettings:
     """With less room than this in the data folder the agent asks for no work."""
     poll_timeout_seconds: float = 70.0
     """A held poll that is not answered for so long is given up and asked again."""
+    may_be_killed: bool = True
+    """By its watchdog, when it is stopped beyond a lease. Not where the coordinator shares its
+    process: that gives out nothing either, while it is stopped."""
     cancel_report_seconds: float = 10.0
     """After `cancel_all`, how long to try to tell the coordinator before leaving it to the next
     start."""

@@ -35,11 +35,12 @@ from agent.engines.protocol import (
     StepResult,
 )
 from agent.journal import Entry, Journal, Phase, Report
-from agent.lease import retry_delay_seconds
+from agent.lease import Term, boot_clock, retry_delay_seconds
 from agent.log_shipper import LogShipper, LogSpool
 from agent.masking import MaskingSink, masked
 from agent.source_parts import StepParts
 from agent.sources import LentSource, SourceError, Sources
+from agent.watchdog import Watchdog
 from pipelines_schema.contract import (
     CompleteRequest,
     Completion,
@@ -67,6 +68,11 @@ LOST = Report(
     message="The agent was restarted while the script ran.",
 )
 STOPPED = replace(LOST, message="The agent was stopped while the script ran.")
+LEASE_OVER = replace(
+    LOST,
+    message="The lease could not be renewed in time, so the agent ended the script: another agent "
+    "may run the step by now.",
+)
 CANCELLED = Report(status=Completion.FAILED, reason=CompletionReason.CANCELLED)
 
 
@@ -82,6 +88,8 @@ class Workshop:
     engine: Engine
     journal: Journal
     sources: Sources
+    watchdog: Watchdog | None
+    """For an engine that ends no attempt at its term itself."""
     engine_lost: Callable[[], None]
     """Called when the engine went away under a step: no new work until it is back."""
     sign_in_again: Callable[[], Awaitable[None]]
@@ -104,6 +112,8 @@ def report_of(result: StepResult) -> Report:
         return Report(
             status=status, exit_code=result.exit_code, message=message, images=result.images
         )
+    if result.outcome is Outcome.LEASE_OVER:
+        return LEASE_OVER
     reasons = {
         Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
         Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
@@ -132,7 +142,7 @@ def with_trouble(report: Report, reason: CompletionReason, message: str) -> Repo
     return replace(changed, reason=reason)
 
 
-def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
+def request_of(entry: Entry, source: LentSource | None, term: Term | None = None) -> StepRequest:
     spec = entry.spec
     return StepRequest(
         attempt_id=entry.attempt_id,
@@ -154,6 +164,7 @@ def request_of(entry: Entry, source: LentSource | None) -> StepRequest:
         clean=spec.clean,
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,
+        term=term,
         source=source,
         inputs=_inputs(entry),
         outputs=entry.outputs,
@@ -192,9 +203,13 @@ def confidential(spec: StepSpec) -> dict[str, str]:
 class StepRun:
     """One attempt. `run` once; `cancel`, `stop` and `abandon` at any time, from the event loop."""
 
-    def __init__(self, *, workshop: Workshop, entry: Entry, resumed: bool) -> None:
+    def __init__(
+        self, *, workshop: Workshop, entry: Entry, resumed: bool, term: Term | None = None
+    ) -> None:
+        """Without a term the script runs to its end, whatever becomes of its lease."""
         self._workshop = workshop
         self._entry = entry
+        self._term = term
         self.resumed = resumed
         """Left by an earlier process: it needs no slot, since its script runs no more."""
         self._execution: asyncio.Task[Report] | None = None
@@ -207,9 +222,18 @@ class StepRun:
         return self._entry.lease
 
     @property
+    def lease_seconds(self) -> float:
+        return self._entry.spec.lease_seconds
+
+    @property
     def is_endless(self) -> bool:
         """A program that is not expected to end by itself."""
         return self._entry.spec.own_command
+
+    def renew(self, *, sent_at: float) -> None:
+        """The coordinator answered a renewal that was sent then."""
+        if self._term is not None:
+            self._term.renew(sent_at=sent_at, now=boot_clock())
 
     def cancel(self) -> None:
         """The coordinator wants it cancelled: kill the script, report what there is."""
@@ -286,18 +310,27 @@ class StepRun:
     async def _carry_out(self, spool: LogSpool) -> Report:
         """Run the script to its end, or until it is to end as something else."""
         execution = self._execution = asyncio.create_task(self._execute(spool))
-        guard = asyncio.create_task(self._guard_disk(spool))
+        guards = [asyncio.create_task(self._guard_disk(spool))]
+        if self._term is not None:
+            guards.append(asyncio.create_task(self._guard_term(self._term)))
         try:
             if self._ends_as is not None:
                 execution.cancel()
             await asyncio.wait({execution})
             return self._outcome(execution)
         finally:
-            guard.cancel()
+            for guard in guards:
+                guard.cancel()
             execution.cancel()
             # The engine kills the script before its task ends, also when we are being cancelled.
             with contextlib.suppress(asyncio.CancelledError, StaleLeaseError):
                 await asyncio.shield(execution)
+
+    async def _guard_term(self, term: Term) -> None:
+        watchdog = self._workshop.watchdog
+        with watchdog.guarding(term) if watchdog else contextlib.nullcontext():
+            await term.over()
+        self._end_as(LEASE_OVER)
 
     async def _guard_disk(self, spool: LogSpool) -> None:
         await spool.failed.wait()
@@ -368,7 +401,7 @@ class StepRun:
     ) -> StepResult:
         engine = self._workshop.engine
         if spec.build is None:
-            return await engine.run(request_of(self._entry, source), output)
+            return await engine.run(request_of(self._entry, source, self._term), output)
         request = image_request_of(self._entry, spec.build, source)
         return await engine.build_image(request, output)
 

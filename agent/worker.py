@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,15 +25,26 @@ from agent.coordinator_client import (
 )
 from agent.engines.protocol import Engine, EngineUnavailable
 from agent.journal import Journal
-from agent.lease import LeaseTable, renewal_wait_seconds, retry_delay_seconds
+from agent.lease import (
+    LONGEST_TICK_SECONDS,
+    LeaseTable,
+    Term,
+    boot_clock,
+    renew_every_seconds,
+    renewal_wait_seconds,
+    retry_delay_seconds,
+)
 from agent.settings import AgentSettings, InvalidSettingsError, is_safe_name
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
+from agent.watchdog import Watchdog
 from pipelines_schema.contract import (
+    LEASE_SECONDS,
     Capability,
     CompleteRequest,
     Completion,
     CompletionReason,
+    GoodbyeRequest,
     LeaseRef,
     Offer,
     PollRequest,
@@ -72,17 +84,21 @@ class Agent:
         """`revive_engine` is tried when the engine went away; it raises EngineUnavailable."""
         self._settings = settings
         self._engine = engine
+        self._instance = uuid.uuid4().hex
         self._revive_engine = revive_engine
         self._engine_lost = asyncio.Event()
         self._client = CoordinatorClient(
             settings.url, poll_timeout_seconds=settings.poll_timeout_seconds
         )
         self._sources = Sources(settings.data_dir / "sources")
+        guarded = settings.may_be_killed and not engine.ends_at_term
+        self._watchdog = Watchdog() if guarded else None
         self._workshop = Workshop(
             client=self._client,
             engine=engine,
             journal=Journal(settings.data_dir / "attempts"),
             sources=self._sources,
+            watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in_again,
         )
@@ -109,7 +125,10 @@ class Agent:
                     if await self._sign_in():
                         self.signed_in.set()
                         await self._work()
+                        await self._say_goodbye()
                 finally:
+                    if self._watchdog is not None:
+                        await asyncio.to_thread(self._watchdog.close)
                     await self._engine.close()
 
     def begin_drain(self) -> None:
@@ -162,6 +181,16 @@ class Agent:
                 task.cancel()
             if left:
                 await asyncio.wait(left)
+
+    async def _say_goodbye(self) -> None:
+        """What this process held is lost at once, but for what the next one reports."""
+        left = await asyncio.to_thread(self._workshop.journal.entries)
+        leases = [entry.lease for entry in left]
+        try:
+            await self._client.goodbye(GoodbyeRequest(instance=self._instance, leases=leases))
+        except CoordinatorError as error:
+            # One that is older than this call, or away, learns it by the leases' end.
+            logger.info("no goodbye: %s", error)
 
     # --- step runs
 
@@ -253,7 +282,10 @@ class Agent:
     async def _register(self) -> None:
         settings = self._settings
         request = RegisterRequest(
-            name=settings.name, labels=dict(settings.labels), slots=settings.slots
+            name=settings.name,
+            labels=dict(settings.labels),
+            slots=settings.slots,
+            instance=self._instance,
         )
         answer = await self._client.register(settings.token, request)
         await asyncio.to_thread(write_credential, settings.data_dir, settings.url, answer.token)
@@ -268,22 +300,40 @@ class Agent:
         failures = 0
         while True:
             await self._lease_held.wait()
-            await asyncio.sleep(renewal_wait_seconds(last_renewed=renewed, now=time.monotonic()))
             if not self._leases:
                 self._lease_held.clear()
                 continue
+            every, sent_at = self._renew_every_seconds(), boot_clock()
+            wait = renewal_wait_seconds(last_renewed=renewed, every=every, now=sent_at)
+            if wait > 0:
+                # No longer: meanwhile a step with a shorter lease may begin.
+                await asyncio.sleep(min(wait, LONGEST_TICK_SECONDS))
+                continue
+            request = RenewRequest(leases=self._leases.refs(), instance=self._instance)
             try:
-                answer = await self._client.renew(RenewRequest(leases=self._leases.refs()))
+                answer = await self._client.renew(request, seconds=every)
             except CredentialRefusedError:
                 await self._sign_in_again()
             except CoordinatorError as error:
                 failures += 1
                 logger.warning("leases not renewed: %s", error)
-                await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+                delay = retry_delay_seconds(failures, random.random())  # noqa: S311
+                await asyncio.sleep(min(delay, every / 2))
             else:
                 failures = 0
-                renewed = time.monotonic()
+                renewed = sent_at
                 self._obey(answer.cancels, answer.lost)
+                self._prolong(request.leases, sent_at)
+
+    def _renew_every_seconds(self) -> float:
+        shortest = min((work.lease_seconds for work in self._leases), default=LEASE_SECONDS)
+        return renew_every_seconds(shortest)
+
+    def _prolong(self, leases: Sequence[LeaseRef], sent_at: float) -> None:
+        """For those that were named in what was sent then: what began since has its own term."""
+        for lease in leases:
+            if work := self._leases.find(lease):
+                work.renew(sent_at=sent_at)
 
     def _obey(self, cancels: list[LeaseRef], lost: list[LeaseRef]) -> None:
         for lease in cancels:
@@ -362,6 +412,7 @@ class Agent:
             capabilities=IMAGE_CAPABILITIES if self._engine.builds_images else [],
             warm=self._sources.warm(),
             seen=self._seen,
+            instance=self._instance,
         )
 
     def _free_slots(self, free_bytes: int) -> int:
@@ -395,9 +446,10 @@ class Agent:
             return
         self._accepting += 1
         try:
+            sent_at = boot_clock()
             spec = await self._accept(lease, offer.accept_within_seconds)
             if spec is not None:
-                await self._begin(spec)
+                await self._begin(spec, sent_at)
         finally:
             self._accepting -= 1
             self._look_again_if_drained()
@@ -425,14 +477,20 @@ class Agent:
                         return None
         return None
 
-    async def _begin(self, spec: StepSpec) -> None:
+    async def _begin(self, spec: StepSpec, sent_at: float) -> None:
         try:
             entry = await asyncio.to_thread(self._workshop.journal.begin, spec)
         except OSError as error:
             logger.error("step %s can't be begun: %s", spec.step_id, error)
             await self._refuse(spec, f"The agent can't write to its disk: {error}")
             return
-        work = StepRun(workshop=self._workshop, entry=entry, resumed=False)
+        term = Term(lease_seconds=spec.lease_seconds, sent_at=sent_at)
+        work = StepRun(
+            workshop=self._workshop,
+            entry=entry,
+            resumed=False,
+            term=term if spec.ends_with_lease else None,
+        )
         self._start(work)
 
     async def _refuse(self, spec: StepSpec, message: str) -> None:
@@ -497,6 +555,7 @@ async def create_agent(
     labels: Mapping[str, str] | None = None,
     engine: str = "auto",
     host_user_ids: range | None = None,
+    may_be_killed: bool = True,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -504,7 +563,13 @@ async def create_agent(
     only where somebody asked for it. Raises EngineUnavailable, InvalidSettingsError.
     """
     settings = AgentSettings(
-        url=url, token=token, data_dir=data_dir, name=name, slots=slots, labels=labels or {}
+        url=url,
+        token=token,
+        data_dir=data_dir,
+        name=name,
+        slots=slots,
+        labels=labels or {},
+        may_be_killed=may_be_killed,
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
     opened = await open_engine(engine, data_dir, host_user_ids)

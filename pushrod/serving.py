@@ -119,6 +119,8 @@ class AgentOptions:
     engine: str
     labels: Mapping[str, str] = field(default_factory=dict)
     host_user_ids: range | None = None
+    may_be_killed: bool = True
+    """See `agent.settings`."""
 
 
 class PatientAgent:
@@ -198,6 +200,7 @@ class PatientAgent:
                 labels=options.labels,
                 engine=options.engine,
                 host_user_ids=options.host_user_ids,
+                may_be_killed=options.may_be_killed,
             )
         )
         try:

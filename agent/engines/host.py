@@ -148,6 +148,10 @@ class HostEngine:
     def builds_images(self) -> bool:
         return False
 
+    @property
+    def ends_at_term(self) -> bool:
+        return True
+
     async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
         message = "The host engine can't build images: an agent with BuildKit can."
         return StepResult(outcome=Outcome.ENGINE_FAILED, message=message)
@@ -299,5 +303,6 @@ class HostEngine:
             uid=uid,
             offline=request.offline,
             output=output,
+            term=request.term,
         )
         return await process.run(request.timeout_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,6 +36,17 @@ class SourceTree(Protocol):
         ...
 
 
+class AttemptTerm(Protocol):
+    """Until when the attempt may run, by CLOCK_BOOTTIME; it moves on as its lease is renewed."""
+
+    @property
+    def ends_at(self) -> float: ...
+
+    def follow(self, follower: Callable[[float], None]) -> Callable[[], None]:
+        """Have later ends told; returns what stops that."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
     attempt_id: str
@@ -66,6 +77,8 @@ class StepRequest:
     output_paths: Sequence[str] = ()
     """Paths and glob patterns relative to the workspace; a folder means all below it."""
     timeout_seconds: float
+    term: AttemptTerm | None = None
+    """None: the attempt may run on, whatever becomes of its lease. See `Engine.ends_at_term`."""
     source: SourceTree | None = None
     inputs: Path | None = None
     """A folder laid over the source in the workspace: the dependencies' artifacts."""
@@ -104,6 +117,8 @@ class Outcome(Enum):
     """The image can't be built or pushed so: `message` says why."""
     ENGINE_FAILED = "engine failed"
     """The script can't run so (no such image, …): `message` says why and what to do."""
+    LEASE_OVER = "lease over"
+    """Its term ended, so the engine ended it: by now another agent may run the step."""
     ENGINE_LOST = "engine lost"
     """The engine is away, before or while the script ran: another try may well succeed."""
 
@@ -154,6 +169,13 @@ class Engine(Protocol):
 
     @property
     def builds_images(self) -> bool: ...
+
+    @property
+    def ends_at_term(self) -> bool:
+        """Whether it ends an attempt at its term also while the agent is stopped (SIGSTOP, a
+        debugger). Where not, the agent is killed then, and the engine ends the attempts of a
+        client that is gone."""
+        ...
 
     async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
         """Build an image, and push it where that is asked for; ends as `run` does.

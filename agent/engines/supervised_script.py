@@ -13,8 +13,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agent.engines import supervisor
 from agent.engines.marked_processes import ATTEMPT_VARIABLE, end_marked
-from agent.engines.protocol import Outcome, OutputSink, StepResult
+from agent.engines.protocol import AttemptTerm, Outcome, OutputSink, StepResult
 from pipelines_schema.log_frames import Stream
 
 MAX_ATTEMPT_ID_CHARACTERS = 200
@@ -86,19 +87,19 @@ class SupervisedScript:
         uid: int | None,
         offline: bool,
         output: OutputSink,
+        term: AttemptTerm | None = None,
     ) -> None:
         self._nursery = nursery
         self._attempt_id = attempt_id
-        self._request = marshal.dumps(
-            {
-                "argv": list(argv),
-                "env": dict(env),
-                "cwd": str(cwd),
-                "uid": uid,
-                "offline": offline,
-            }
-        )
+        self._request = {
+            "argv": list(argv),
+            "env": dict(env),
+            "cwd": str(cwd),
+            "uid": uid,
+            "offline": offline,
+        }
         self._output = output
+        self._term = term
 
     async def run(self, timeout_seconds: float) -> StepResult:
         loop = asyncio.get_running_loop()
@@ -108,11 +109,13 @@ class SupervisedScript:
         lines: list[bytes] = []
         try:
             self._start(printed, status, control)
+            unfollow = self._tell_term(control)
             drain = self._read_into_output(loop, printed)
             _read_pipe(loop, status, lines.append, ended.set)
             try:
                 timed_out = not await _within(ended, timeout_seconds)
             finally:
+                unfollow()
                 control.close_writer()
                 await asyncio.shield(self._end(lines, ended))
                 drain()
@@ -124,7 +127,8 @@ class SupervisedScript:
     def _start(self, printed: _Pipe, status: _Pipe, control: _Pipe) -> None:
         request = os.memfd_create("pushrod-request")
         try:
-            os.write(request, self._request)
+            ends_at = float("inf") if self._term is None else self._term.ends_at
+            os.write(request, marshal.dumps({**self._request, "ends_at": ends_at}))
             self._nursery.fork(
                 self._attempt_id,
                 # Its streams are one, or lines would change places on their way to the log.
@@ -134,6 +138,15 @@ class SupervisedScript:
             os.close(request)
         for pipe in (printed, status):
             pipe.close_writer()
+
+    def _tell_term(self, control: _Pipe) -> Callable[[], None]:
+        """Have the supervisor told each later end of the term; returns what stops that."""
+        if self._term is None:
+            return _nothing
+        os.set_blocking(control.write, False)
+        # What was renewed since the request was written was told to nobody.
+        control.tell(self._term.ends_at)
+        return self._term.follow(control.tell)
 
     def _read_into_output(self, loop: asyncio.AbstractEventLoop, pipe: _Pipe) -> Callable[[], None]:
         """Give the pipe's bytes to the output as they come; the result drains what is left."""
@@ -158,6 +171,10 @@ class SupervisedScript:
             await asyncio.to_thread(end_marked, self._attempt_id, 0.0)
 
 
+def _nothing() -> None:
+    """What stops the following of no term."""
+
+
 async def _within(event: asyncio.Event, seconds: float) -> bool:
     """Whether the event came before the time ran out."""
     try:
@@ -174,6 +191,11 @@ class _Pipe:
         with contextlib.suppress(OSError):  # beyond the user's limit for pipes: only slower
             fcntl.fcntl(self.read, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._open = {self.read, self.write}
+
+    def tell(self, ends_at: float) -> None:
+        """Tell the supervisor a later end. One that is gone, or stuck, has no use for it."""
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(self.write, supervisor.DEADLINE.pack(ends_at))
 
     def close_writer(self) -> None:
         self._close_end(self.write)
@@ -244,6 +266,8 @@ def _result(status: bytes, timed_out: bool, timeout_seconds: float) -> StepResul
         return StepResult(
             outcome=Outcome.ENGINE_FAILED, message=f"The script could not be started: {why}"
         )
+    if b"overdue" in words:
+        return StepResult(outcome=Outcome.LEASE_OVER)
     if b"exited" in words:
         return StepResult(outcome=Outcome.EXITED, exit_code=int(words[b"exited"]))
     return StepResult(

@@ -6,12 +6,14 @@ knows nothing and does nothing else, and ends when the agent's end of the socket
 
 A message has the attempt's id, and with it come five descriptors: control, stdout, stderr, status
 and request. The request is a file in memory, marshalled: no secret of the step's environment is
-ever an argument. On the control pipe nothing comes until it closes, which means "kill it": the
-agent closes it to cancel, the kernel does when the agent dies.
+ever an argument. The control pipe brings the ends of the attempt's term, each later than the one
+before, until it closes, which means "kill it": the agent closes it to cancel, the kernel does when
+the agent dies. An agent that is stopped does neither: then the script is ended here at its term,
+since its step may be given to another agent soon after.
 
 A supervisor is a child subreaper, so a double fork or setsid does not escape it. Its status gets
 the line `supervisor PID`, and when no process of the script is left `exited CODE`; before that
-`failed MESSAGE` where there was no script.
+`failed MESSAGE` where there was no script, `overdue` where its term ended.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import marshal
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from _signal import (  # type: ignore[import-not-found]
@@ -44,8 +47,13 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 1
-REAP_EVERY_MS = 5000
-"""Adopted orphans that have ended are reaped at least this often."""
+REAP_EVERY_SECONDS = 5.0
+"""Adopted orphans that have ended are reaped about this often."""
+LONGEST_TICK_SECONDS = 1.0
+"""A poll's time stands still while the machine sleeps, so a term that ended then is seen this late
+after it woke."""
+DEADLINE = struct.Struct("=d")
+CONTROL_BYTES = 512 * DEADLINE.size
 PAUSE_SECONDS = 0.002
 GIVE_UP_SECONDS = 5.0
 """A process that can't be killed (in the kernel, or of another user) is left after this long."""
@@ -90,13 +98,17 @@ def _supervise(attempt: bytes, descriptors: list[int], libc: ctypes.CDLL) -> Non
         os.write(status, b"supervisor %d\n" % os.getpid())
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         request = _read_request(request_file)
+        if _boot_clock() >= request["ends_at"]:
+            # The agent was stopped between taking the step and starting its script.
+            os.write(status, b"overdue\nexited -1\n")
+            return
         child = os.fork()
         if child == 0:
             _become_script(request, libc, status)
         null = os.open(os.devnull, os.O_RDWR)
         for number in (1, 2):
             os.dup2(null, number)
-        code = _wait(child)
+        code = _wait(child, request["ends_at"], status)
         code = _end_everything(child, code)
         os.write(status, b"exited %d\n" % code)
     finally:
@@ -177,19 +189,40 @@ def _leave_the_network(libc: ctypes.CDLL) -> None:
         fcntl.ioctl(handle, SIOCSIFFLAGS, request)
 
 
-def _wait(child: int) -> int:
-    """The script's exit code; -1 as soon as the control pipe closes."""
+def _wait(child: int, ends_at: float, status: int) -> int:
+    """The script's exit code; -1 as soon as the control pipe closes or the term is over."""
     poll = select.poll()
     poll.register(0, select.POLLIN | select.POLLHUP)
     handle = os.pidfd_open(child)
     poll.register(handle, select.POLLIN)
+    reap_at = _boot_clock() + REAP_EVERY_SECONDS
     while True:
-        ready = {number for number, _ in poll.poll(REAP_EVERY_MS)}
+        ready = {number for number, _ in poll.poll(_tick_ms(ends_at))}
         if handle in ready:
             return _exit_code(os.waitpid(child, 0)[1])
-        if 0 in ready and not os.read(0, 1):
+        if 0 in ready:
+            told = os.read(0, CONTROL_BYTES)
+            if not told:
+                return -1
+            (ends_at,) = DEADLINE.unpack(told[-DEADLINE.size :])
+        if _boot_clock() >= ends_at:
+            os.write(status, b"overdue\n")
             return -1
-        _reap_orphans(child)
+        if _boot_clock() >= reap_at:
+            _reap_orphans(child)
+            reap_at = _boot_clock() + REAP_EVERY_SECONDS
+
+
+def _tick_ms(ends_at: float) -> int:
+    """How long to wait, rounded up: a wait that ends before the term would only be repeated."""
+    if ends_at == float("inf"):
+        return int(REAP_EVERY_SECONDS * 1000)
+    left = min(LONGEST_TICK_SECONDS, ends_at - _boot_clock())
+    return max(0, int(left * 1000) + 1)
+
+
+def _boot_clock() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _reap_orphans(child: int) -> None:

@@ -15,7 +15,6 @@ from pydantic.alias_generators import to_camel
 LEASE_SECONDS = 60.0
 """How long a hand-out lives without a renewal, as the coordinator counts: from when it heard of
 the agent. The agent counts from when it sent what was answered, so its own end comes first."""
-RENEW_EVERY_SECONDS = 6.0
 ACCEPT_WITHIN_SECONDS = 5.0
 POLL_HOLD_SECONDS = 50.0
 """How long the coordinator holds an idle poll; at most 55 s by the design."""

@@ -119,6 +119,7 @@ def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
         name=agent_name(),
         slots=local.slots,
         engine=local.engine,
+        may_be_killed=False,
     )
     return PatientAgent(options, url=url, token=read_token(settings.data / ADMIN_TOKEN_NAME))
 

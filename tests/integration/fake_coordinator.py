@@ -26,6 +26,7 @@ from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
     Completion,
+    GoodbyeRequest,
     LeaseRef,
     Offer,
     PollRequest,
@@ -78,6 +79,8 @@ class FakeCoordinator:
         self.registrations: list[RegisterRequest] = []
         self.polls: list[PollRequest] = []
         self.renewals: list[RenewRequest] = []
+        self.goodbyes: list[GoodbyeRequest] = []
+        self.knows_goodbye = True
         self.breaches: list[str] = []
         self.git_requests: list[str] = []
         self.lost: list[LeaseRef] = []
@@ -161,6 +164,7 @@ class FakeCoordinator:
                 web.post("/api/agents/register", self._register),
                 web.post("/api/agents/poll", self._poll),
                 web.post("/api/agents/renew", self._renew),
+                web.post("/api/agents/goodbye", self._goodbye),
                 web.post("/api/runner/{step}/accept", self._accept),
                 web.patch("/api/runner/{step}/log", self._log),
                 web.put("/api/runner/{step}/artifacts/{name:(?s:.+)}", self._artifact),
@@ -260,6 +264,12 @@ class FakeCoordinator:
         ]
         lost = [lease for lease in self.lost if (lease.step_id, lease.epoch) in held]
         return web.json_response(RenewResponse(cancels=cancels, lost=lost).to_json())
+
+    async def _goodbye(self, request: web.Request) -> web.Response:
+        if not self.knows_goodbye:
+            return _error(404, "no such call")
+        self.goodbyes.append(GoodbyeRequest.model_validate(await request.json()))
+        return web.Response(status=204)
 
     async def _accept(self, request: web.Request) -> web.Response:
         if _token(request) not in self.agents:

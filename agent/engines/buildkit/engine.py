@@ -158,6 +158,10 @@ class BuildKitEngine:
             return self._broken_off(engine_error(error))
 
     @property
+    def ends_at_term(self) -> bool:
+        return False
+
+    @property
     def builds_images(self) -> bool:
         return True
 

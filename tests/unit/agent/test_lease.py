@@ -6,10 +6,13 @@ from agent.lease import (
     FIRST_RETRY_SECONDS,
     LONGEST_RETRY_SECONDS,
     LeaseTable,
+    Term,
+    margin_seconds,
+    renew_every_seconds,
     renewal_wait_seconds,
     retry_delay_seconds,
 )
-from pipelines_schema.contract import LEASE_SECONDS, RENEW_EVERY_SECONDS, LeaseRef
+from pipelines_schema.contract import LEASE_SECONDS, LeaseRef
 
 
 def test_retries_begin_short_double_and_stay_bounded() -> None:
@@ -26,13 +29,41 @@ def test_jitter_takes_at_most_half_of_the_delay() -> None:
 
 
 def test_a_renewal_is_due_three_times_within_a_lease() -> None:
-    assert renewal_wait_seconds(last_renewed=100.0, now=100.0) == RENEW_EVERY_SECONDS
-    assert renewal_wait_seconds(last_renewed=100.0, now=103.0) == RENEW_EVERY_SECONDS - 3
-    assert 3 * RENEW_EVERY_SECONDS < LEASE_SECONDS
+    every = renew_every_seconds(LEASE_SECONDS)
+    assert every == LEASE_SECONDS / 3
+    assert renewal_wait_seconds(last_renewed=100.0, every=every, now=100.0) == every
+    assert renewal_wait_seconds(last_renewed=100.0, every=every, now=103.0) == every - 3
+
+
+@pytest.mark.parametrize("lease_seconds", [1.0, 3.0, 60.0, 3600.0])
+def test_a_term_ends_before_the_lease_and_after_its_second_renewal(lease_seconds: float) -> None:
+    term = Term(lease_seconds=lease_seconds, sent_at=100.0)
+    assert 0 < margin_seconds(lease_seconds) <= 3
+    assert term.ends_at == 100.0 + lease_seconds - margin_seconds(lease_seconds)
+    assert term.ends_at > 100.0 + 2 * renew_every_seconds(lease_seconds)
+
+
+def test_a_renewal_counts_from_when_it_was_sent_and_is_told() -> None:
+    term = Term(lease_seconds=60, sent_at=100.0)
+    told: list[float] = []
+    unfollow = term.follow(told.append)
+    term.renew(sent_at=120.0, now=125.0)
+    term.renew(sent_at=110.0, now=126.0)
+    assert told == [term.ends_at] == [177.0]
+    unfollow()
+    term.renew(sent_at=140.0, now=140.0)
+    assert told == [177.0]
+    assert term.ends_at == 197.0
+
+
+def test_a_term_that_is_over_is_not_renewed_by_a_late_answer() -> None:
+    term = Term(lease_seconds=60, sent_at=100.0)
+    term.renew(sent_at=156.0, now=157.0)
+    assert term.ends_at == 157.0
 
 
 def test_an_overdue_renewal_is_due_now() -> None:
-    assert renewal_wait_seconds(last_renewed=-float("inf"), now=5.0) == 0
+    assert renewal_wait_seconds(last_renewed=-float("inf"), every=20.0, now=5.0) == 0
 
 
 def test_a_lease_is_found_by_its_own_epoch_only() -> None:
