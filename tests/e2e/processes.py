@@ -221,12 +221,17 @@ class Pushrod:
         self.start_coordinator(self.api.url.removeprefix("http://"))
 
     def start_agent(
-        self, name: str = "one", *, slots: int = 2, labels: tuple[str, ...] = ()
+        self,
+        name: str = "one",
+        *,
+        slots: int = 2,
+        labels: tuple[str, ...] = (),
+        url: str | None = None,
     ) -> None:
         arguments = [
             "agent",
             "--url",
-            self.api.url,
+            url or self.api.url,
             "--token-file",
             str(self.data / "admin-token"),
             "--name",
