@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
+from agent.carried import in_thread, to_its_end
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -216,6 +217,7 @@ class StepRun:
         self._ends_as: Report | None = None
         self._whole: asyncio.Task[None] | None = None
         self._abandoned = False
+        self._settled = False
 
     @property
     def lease(self) -> LeaseRef:
@@ -244,8 +246,12 @@ class StepRun:
         self._end_as(STOPPED)
 
     def abandon(self) -> None:
-        """The attempt is not ours any more: kill the script, report nothing, forget it."""
-        if self._whole is not None and not self._abandoned:
+        """The attempt is not ours any more: kill the script, report nothing, forget it.
+
+        Once it is reported that has no meaning: a coordinator that has just taken the report
+        may call the lease lost in its answer to a renewal that was on the way.
+        """
+        if self._whole is not None and not self._abandoned and not self._settled:
             self._whole.cancel()
         self._abandoned = True
 
@@ -267,7 +273,8 @@ class StepRun:
             # An abandoned attempt ends quietly; the agent's own end leaves the journal as it is.
             if not self._abandoned:
                 raise
-        await asyncio.to_thread(self._workshop.journal.forget, self._entry)
+        self._settled = True
+        await in_thread(self._workshop.journal.forget, self._entry)
 
     async def _run(self) -> None:
         spool = await asyncio.to_thread(LogSpool, self._entry.spool)
@@ -324,7 +331,7 @@ class StepRun:
             execution.cancel()
             # The engine kills the script before its task ends, also when we are being cancelled.
             with contextlib.suppress(asyncio.CancelledError, StaleLeaseError):
-                await asyncio.shield(execution)
+                await to_its_end(execution)
 
     async def _guard_term(self, term: Term) -> None:
         watchdog = self._workshop.watchdog
@@ -429,7 +436,7 @@ class StepRun:
     async def _record_end(self, spool: LogSpool, report: Report) -> None:
         """From here on, a restart reports this end instead of a lost attempt."""
         try:
-            await asyncio.to_thread(spool.make_last)
+            await in_thread(spool.make_last)
         except OSError as error:
             report = failure(CompletionReason.ENGINE, f"The agent can't write the log: {error}")
         await self._record(report, Phase.ENDED)
@@ -458,7 +465,7 @@ class StepRun:
     async def _record(self, report: Report, phase: Phase) -> None:
         self._entry = self._entry.with_report(report, phase)
         try:
-            await asyncio.to_thread(self._workshop.journal.record, self._entry)
+            await in_thread(self._workshop.journal.record, self._entry)
         except OSError as error:
             # Only a restart would need it; the report itself still goes out from memory.
             logger.warning("journal of attempt %s: %s", self._entry.attempt_id, error)

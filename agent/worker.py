@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.carried import in_thread
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -479,7 +480,7 @@ class Agent:
 
     async def _begin(self, spec: StepSpec, sent_at: float) -> None:
         try:
-            entry = await asyncio.to_thread(self._workshop.journal.begin, spec)
+            entry = await in_thread(self._workshop.journal.begin, spec)
         except OSError as error:
             logger.error("step %s can't be begun: %s", spec.step_id, error)
             await self._refuse(spec, f"The agent can't write to its disk: {error}")

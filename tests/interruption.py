@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from itertools import count
 from typing import Any
 
@@ -16,7 +16,7 @@ nobody takes it."""
 
 async def cancelled_at(moment: int, work: Coroutine[Any, Any, object]) -> bool:
     """Run `work`, cancelled where it waits for the time `moment` (from 0); whether it got there."""
-    task = asyncio.create_task(_run(moment, work))
+    task = asyncio.create_task(_run(moment, work, _cancel))
     try:
         await task
     except asyncio.CancelledError:
@@ -24,8 +24,32 @@ async def cancelled_at(moment: int, work: Coroutine[Any, Any, object]) -> bool:
     return False
 
 
+async def interrupted_at(
+    moment: int, work: Coroutine[Any, Any, object], interrupt: Callable[[], None]
+) -> bool:
+    """Run `work`, with a call of `interrupt` where it waits for the time `moment`; whether it got
+    there."""
+    interrupted = []
+
+    def call() -> None:
+        interrupted.append(moment)
+        interrupt()
+
+    await asyncio.create_task(_run(moment, work, call))
+    return bool(interrupted)
+
+
+def _cancel() -> None:
+    time.sleep(THREAD_SECONDS)
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
 @types.coroutine
-def _run(moment: int, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, object]:
+def _run(
+    moment: int, work: Coroutine[Any, Any, object], interrupt: Callable[[], None]
+) -> Generator[Any, Any, object]:
     thrown: BaseException | None = None
     for waits in count():
         try:
@@ -33,10 +57,7 @@ def _run(moment: int, work: Coroutine[Any, Any, object]) -> Generator[Any, Any, 
         except StopIteration as end:
             return end.value
         if waits == moment:
-            time.sleep(THREAD_SECONDS)
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
+            interrupt()
         thrown = None
         try:
             yield awaited
