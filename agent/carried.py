@@ -29,5 +29,5 @@ async def in_thread(
     *arguments: Arguments.args,
     **named: Arguments.kwargs,
 ) -> Result:
-    """asyncio.to_thread, but for cancellation: there the function may never run, or run on unseen."""
+    """As asyncio.to_thread, where a cancellation lets the function run on unseen, or never run."""
     return await to_its_end(asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named)))

@@ -1,9 +1,9 @@
 """What an agent must still know after kill -9: one folder per attempt, written before acted on.
 
 `spec.json` is the step as accepted; `state.json` says how far the attempt is and, once the script
-has ended, what is to be reported; `log.spool` is its log; `sent` names the artifacts already
-stored. `spec.json` and `state.json` are replaced atomically, the other two only grow: a torn tail
-of theirs is cut off.
+has ended, what is to be reported, and length and digest of its log; `log.spool` is that log; `sent`
+names the artifacts already stored. `spec.json` and `state.json` are replaced atomically, the other
+two only grow: a torn tail of theirs is cut off, and a log that is not as `state.json` says tells so.
 """
 
 from __future__ import annotations
@@ -86,6 +86,22 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogMark:
+    """The whole log of an ended script, to know a spool that a disk has damaged."""
+
+    text_bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"textBytes": self.text_bytes, "sha256": self.sha256}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> LogMark:
+        """Raises KeyError or TypeError if it is not one."""
+        return cls(text_bytes=value["textBytes"], sha256=value["sha256"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """An attempt as the journal has it. `report` is there from ENDED on."""
 
@@ -93,6 +109,8 @@ class Entry:
     spec: StepSpec
     phase: Phase
     report: Report | None = None
+    log: LogMark | None = None
+    """None before ENDED, or where an older agent wrote the entry."""
 
     @property
     def lease(self) -> LeaseRef:
@@ -146,7 +164,9 @@ class Journal:
     def record(self, entry: Entry) -> None:
         """Write how far the attempt is, before anything is done that relies on it."""
         report = None if entry.report is None else entry.report.to_json()
-        _replace(entry.folder / "state.json", json.dumps({"phase": entry.phase, "report": report}))
+        log = None if entry.log is None else entry.log.to_json()
+        state = {"phase": entry.phase, "report": report, "log": log}
+        _replace(entry.folder / "state.json", json.dumps(state))
 
     def mark_sent(self, entry: Entry, name: str) -> None:
         """Record that an artifact is stored. No fsync: sending it twice does no harm."""
@@ -197,8 +217,14 @@ def _read_entry(folder: Path) -> Entry | None:
     entry = Entry(folder=folder, spec=spec, phase=Phase.ACCEPTED)
     try:
         state = _load((folder / "state.json").read_text("utf-8"))
-        return replace(entry, phase=Phase(state["phase"]), report=Report.from_json(state["report"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        log = state.get("log")
+        return replace(
+            entry,
+            phase=Phase(state["phase"]),
+            report=Report.from_json(state["report"]),
+            log=None if log is None else LogMark.from_json(log),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return entry
 
 

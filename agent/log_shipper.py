@@ -24,6 +24,7 @@ from agent.coordinator_client import (
     CredentialRefusedError,
     WrongOffsetError,
 )
+from agent.journal import LogMark
 from agent.lease import retry_delay_seconds
 from pipelines_schema import log_frames
 from pipelines_schema.contract import StepSpec
@@ -69,6 +70,10 @@ class LogSpool:
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
+
+    @property
+    def mark(self) -> LogMark:
+        return LogMark(text_bytes=self.text_bytes, sha256=self.sha256)
 
     def write(self, stream: Stream, data: bytes) -> None:
         if not data or self.failure is not None or self.closed.is_set():
@@ -223,11 +228,13 @@ class LogShipper:
         self._offset = 0
         # After a restart the acknowledged offset is unknown: a small chunk asks for it.
         self._asking = resumed
+        self.torn = False
+        """The spool is not what was written, so the coordinator may know more of it."""
         self.refusal: str | None = None
         """Why the coordinator will never take this log, if it said so."""
 
     def resume_at(self, offset: int) -> None:
-        self._offset = min(offset, self._spool.text_bytes)
+        self._offset = offset if self.torn else min(offset, self._spool.text_bytes)
 
     async def ship(self) -> None:
         """Return when the log is closed and acknowledged, or refused. Raises StaleLeaseError."""
@@ -283,7 +290,7 @@ class LogShipper:
 
     def _advance(self, offset: int) -> None:
         self._asking = False
-        if offset > self._spool.text_bytes:
+        if offset > self._spool.text_bytes and not self.torn:
             self.refusal = (
                 f"the coordinator has {offset} bytes of a log that has {self._spool.text_bytes}"
             )

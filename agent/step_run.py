@@ -63,6 +63,11 @@ MAX_NOTES = 20
 BYPASSED = b"cache: bypassed (clean build)\n"
 """First line of the log of a step that would have used caches."""
 
+TORN = (
+    "The log may not be whole: the agent's disk has lost or changed part of it ({left} of {all} bytes "
+    "are left)."
+)
+
 LOST = Report(
     status=Completion.FAILED,
     reason=CompletionReason.LOST,
@@ -106,8 +111,7 @@ def shortened(notes: Sequence[str]) -> Sequence[str]:
 
 def report_of(result: StepResult) -> Report:
     """What the coordinator is told about how a script ended."""
-    sentences = [text for text in (result.message, *shortened(result.notes)) if text]
-    message = "\n".join(sentences) or None
+    message = joined(result.message, *shortened(result.notes)) or None
     if result.outcome is Outcome.EXITED:
         status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED
         return Report(
@@ -134,10 +138,13 @@ def failure(reason: CompletionReason, message: str) -> Report:
     return Report(status=Completion.FAILED, reason=reason, message=message)
 
 
+def joined(*texts: str | None) -> str:
+    return "\n".join(text for text in texts if text)
+
+
 def with_trouble(report: Report, reason: CompletionReason, message: str) -> Report:
     """The report of a step whose aftermath went wrong; what failed first stays the reason."""
-    sentences = [text for text in (report.message, message) if text]
-    changed = replace(report, status=Completion.FAILED, message="\n".join(sentences))
+    changed = replace(report, status=Completion.FAILED, message=joined(report.message, message))
     if report.status is Completion.FAILED:
         return changed
     return replace(changed, reason=reason)
@@ -218,6 +225,7 @@ class StepRun:
         self._whole: asyncio.Task[None] | None = None
         self._abandoned = False
         self._settled = False
+        self._torn: str | None = None
 
     @property
     def lease(self) -> LeaseRef:
@@ -284,11 +292,22 @@ class StepRun:
             spool=spool,
             resumed=self.resumed,
         )
+        self._tell_torn(spool, shipper)
         try:
             await self._carry_through(spool, shipper)
             await self._report(spool, shipper)
         finally:
             spool.close()
+
+    def _tell_torn(self, spool: LogSpool, shipper: LogShipper) -> None:
+        """Say in the log what the disk has done to it; how the script ended is still known."""
+        written = self._entry.log
+        if written is None or written == spool.mark:
+            return
+        self._torn = TORN.format(left=spool.text_bytes, all=written.text_bytes)
+        logger.warning("attempt %s: %s", self._entry.attempt_id, self._torn)
+        spool.write(Stream.STDERR, f"\npushrod: {self._torn}\n".encode())
+        shipper.torn = True
 
     async def _carry_through(self, spool: LogSpool, shipper: LogShipper) -> None:
         """All but the report, while the log is on its way; returns when all of it has arrived."""
@@ -439,6 +458,7 @@ class StepRun:
             await in_thread(spool.make_last)
         except OSError as error:
             report = failure(CompletionReason.ENGINE, f"The agent can't write the log: {error}")
+        self._entry = replace(self._entry, log=spool.mark)
         await self._record(report, Phase.ENDED)
 
     async def _store_outputs(self) -> None:
@@ -474,7 +494,9 @@ class StepRun:
         if shipper.refusal is not None:
             message = f"The coordinator did not take the whole log: {shipper.refusal}"
             report = with_trouble(report, CompletionReason.ENGINE, message)
-        whole = shipper.refusal is None
+        if self._torn is not None:
+            report = replace(report, message=joined(report.message, self._torn))
+        whole = shipper.refusal is None and self._torn is None
         return CompleteRequest(
             status=report.status,
             exit_code=report.exit_code,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -105,6 +106,49 @@ async def test_killed_amid_the_artifacts_only_the_missing_ones_are_sent_again(
     assert before >= 1
     # At most those in flight at the kill are sent twice.
     assert len(step.uploads) <= 12 + 4 + 4
+
+
+def cut(spool: Path) -> None:
+    os.truncate(spool, spool.stat().st_size - 50)
+
+
+def change(spool: Path) -> None:
+    text = spool.read_bytes()
+    spool.write_bytes(text.replace(b"\n300\n", b"\n3X0\n"))
+
+
+@pytest.mark.parametrize("sent", ["nothing sent", "all sent"])
+@pytest.mark.parametrize("damage", [cut, change, Path.unlink])
+async def test_a_damaged_log_of_an_ended_script_says_so_and_the_step_has_its_result(
+    bench: Bench, damage: Callable[[Path], None], sent: str
+) -> None:
+    step = bench.coordinator.add_step(
+        f"{waiting_script(bench, 'go')}; seq 500; mkdir o; echo x > o/f", outputPaths=["o"]
+    )
+    agent = await bench.start_process()
+    await asyncio.wait_for(step.started.wait(), PATIENCE_SECONDS)
+    if sent == "nothing sent":
+        await bench.coordinator.stop()
+    else:
+        bench.coordinator.hold_artifacts = asyncio.Event()
+    (bench.root / "shared" / "go").touch()
+    folder = bench.data / "attempts" / f"{step.step_id}-1"
+    text = "".join(f"{number}\n" for number in range(1, 501))
+    await until((folder / "state.json").exists)
+    if sent == "all sent":
+        await until(lambda: step.text == text)
+    await bench.kill(agent)
+    damage(folder / "log.spool")
+    if sent == "nothing sent":
+        await bench.coordinator.start()
+    bench.coordinator.hold_artifacts = None
+    await bench.start_process()
+    await ended(step)
+    assert step.completion is not None
+    assert step.completion.status is Completion.SUCCESS
+    assert "may not be whole" in str(step.completion.message)
+    assert "pushrod: The log may not be whole" in step.text or step.text == text
+    assert sorted(step.artifacts) == ["o/f"]
 
 
 @pytest.mark.parametrize("after_chunks", [1, 4])
