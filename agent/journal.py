@@ -3,7 +3,7 @@
 `spec.json` is the step as accepted; `state.json` says how far the attempt is and, once the script
 has ended, what is to be reported, and length and digest of its log; `log.spool` is that log; `sent`
 names the artifacts already stored. `spec.json` and `state.json` are replaced atomically, the other
-two only grow: a torn tail of theirs is cut off, and a log that is not as `state.json` says tells so.
+two only grow: a torn tail of theirs is cut off. A log that is not as `state.json` says tells so.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agent import descriptors
 from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
 from agent.carried import in_thread, to_its_end
 from agent.coordinator_client import (
@@ -64,8 +65,8 @@ BYPASSED = b"cache: bypassed (clean build)\n"
 """First line of the log of a step that would have used caches."""
 
 TORN = (
-    "The log may not be whole: the agent's disk has lost or changed part of it ({left} of {all} bytes "
-    "are left)."
+    "The log may not be whole: the agent's disk has lost or changed part of it "
+    "({left} of {all} bytes are left)."
 )
 
 LOST = Report(
@@ -405,6 +406,9 @@ class StepRun:
         except StaleLeaseError:
             raise
         except Exception as error:
+            if descriptors.are_lacking(error):
+                workshop.engine_lost()
+                return replace(LOST, message=descriptors.LACKING)
             logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
             return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent import descriptors
 from agent.carried import in_thread
 from agent.coordinator_client import (
     CallRefusedError,
@@ -85,6 +86,7 @@ class Agent:
         """`revive_engine` is tried when the engine went away; it raises EngineUnavailable."""
         self._settings = settings
         self._engine = engine
+        self._slots = min(settings.slots, descriptors.slots_allowed(descriptors.descriptor_limit()))
         self._instance = uuid.uuid4().hex
         self._revive_engine = revive_engine
         self._engine_lost = asyncio.Event()
@@ -158,6 +160,13 @@ class Agent:
         logger.info("engine %s %s at %s", info.name, info.version, info.address)
         await asyncio.to_thread(self._workshop.journal.open)
         await asyncio.to_thread(self._sources.open)
+        if self._slots < self._settings.slots:
+            logger.warning(
+                "%d descriptors are enough for %d steps at a time, not for %d: see `ulimit -n`",
+                descriptors.descriptor_limit(),
+                self._slots,
+                self._settings.slots,
+            )
 
     async def _work(self) -> None:
         entries = await asyncio.to_thread(self._workshop.journal.entries)
@@ -423,7 +432,7 @@ class Agent:
             logger.warning("only %d bytes are free in the data folder: no new work", free_bytes)
             return 0
         busy = sum(not work.resumed for work in self._leases) + self._accepting
-        return max(0, self._settings.slots - busy)
+        return max(0, self._slots - busy)
 
     async def _follow(self, answer: PollResponse, seconds: float) -> None:
         self._seen = answer.seen
@@ -483,7 +492,7 @@ class Agent:
             entry = await in_thread(self._workshop.journal.begin, spec)
         except OSError as error:
             logger.error("step %s can't be begun: %s", spec.step_id, error)
-            await self._refuse(spec, f"The agent can't write to its disk: {error}")
+            await self._refuse(spec, error)
             return
         term = Term(lease_seconds=spec.lease_seconds, sent_at=sent_at)
         work = StepRun(
@@ -494,12 +503,15 @@ class Agent:
         )
         self._start(work)
 
-    async def _refuse(self, spec: StepSpec, message: str) -> None:
+    async def _refuse(self, spec: StepSpec, error: OSError) -> None:
+        lacking = descriptors.are_lacking(error)
         request = CompleteRequest(
             status=Completion.FAILED,
-            reason=CompletionReason.ENGINE,
+            reason=CompletionReason.LOST if lacking else CompletionReason.ENGINE,
             epoch=spec.epoch,
-            message=message,
+            message=descriptors.LACKING
+            if lacking
+            else f"The agent can't write to its disk: {error}",
         )
         try:
             await self._client.complete(spec.step_id, request)

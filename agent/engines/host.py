@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from agent.descriptors import are_lacking
 from agent.engines.host_caches import HostCaches
 from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
 from agent.engines.host_trees import (
@@ -227,6 +228,8 @@ class HostEngine:
                 notes=(*_unenforced(request), *caches.notes, *result.notes, *notes),
             )
         except OSError as error:
+            if are_lacking(error):
+                raise
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=f"The host engine: {error}")
         finally:
             going = self._caches.give_back(request, succeeded=succeeded)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.descriptors import are_lacking
 from agent.journal import remove_folder
 
 SMALL_TREE_ENTRIES = 500
 """So many files are handled here; for more, a process is started."""
+WITHOUT_DESCRIPTORS_SECONDS = 60.0
+AGAIN_SECONDS = 0.1
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -78,8 +82,21 @@ def remove_tree(root: Path) -> None:
 
 
 def remove_trees(roots: Sequence[Path]) -> None:
+    """Remove folders, once there are descriptors for it: other steps' ends give some back."""
     for root in roots:
+        give_up_at = time.monotonic() + WITHOUT_DESCRIPTORS_SECONDS
+        while not _removed(root, last=time.monotonic() >= give_up_at):
+            time.sleep(AGAIN_SECONDS)
+
+
+def _removed(root: Path, *, last: bool) -> bool:
+    try:
         remove_tree(root)
+    except OSError as error:
+        if last or not are_lacking(error):
+            raise
+        return False
+    return True
 
 
 def _run_tool(*argv: str) -> None:

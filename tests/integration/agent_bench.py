@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -52,9 +52,13 @@ class Bench:
             agent.cancel_all()
             await asyncio.wait_for(running, PATIENCE_SECONDS)
 
-    async def start_process(self, *, slots: int = 2) -> asyncio.subprocess.Process:
+    async def start_process(
+        self, *, slots: int = 2, within: Sequence[str] = ()
+    ) -> asyncio.subprocess.Process:
+        """An agent, started by the command line `within` if there is one."""
         with open(self.root / "agent.log", "ab") as log:
             process = await asyncio.create_subprocess_exec(
+                *within,
                 sys.executable,
                 str(Path(__file__).with_name("agent_process.py")),
                 self.coordinator.url,
