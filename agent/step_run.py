@@ -400,17 +400,23 @@ class StepRun:
         except SourceTooLate as error:
             return failure(CompletionReason.TIMEOUT, str(error))
         except (SourceError, ArtifactError) as error:
-            return failure(CompletionReason.SOURCE, str(error))
+            return self._lacking(error) or failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:
             return failure(CompletionReason.ENGINE, str(error))
         except StaleLeaseError:
             raise
         except Exception as error:
-            if descriptors.are_lacking(error):
-                workshop.engine_lost()
-                return replace(LOST, message=descriptors.LACKING)
+            if lacking := self._lacking(error):
+                return lacking
             logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
             return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
+
+    def _lacking(self, error: Exception) -> Report | None:
+        """The report, if descriptors ran out: no new work until the engine is seen to answer."""
+        if not descriptors.are_lacking(error):
+            return None
+        self._workshop.engine_lost()
+        return replace(LOST, message=descriptors.LACKING)
 
     async def _run_in_engine(
         self, spec: StepSpec, source: LentSource | None, spool: LogSpool
@@ -473,7 +479,9 @@ class StepRun:
             try:
                 await self._send_outputs()
             except (ArtifactError, OSError) as error:
-                report = with_trouble(report, CompletionReason.OUTPUTS, str(error))
+                report = self._lacking(error) or with_trouble(
+                    report, CompletionReason.OUTPUTS, str(error)
+                )
         await self._record(report, Phase.STORED)
 
     async def _send_outputs(self) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import ctypes
 import marshal
 import os
+import resource
 import select
 import socket
 import struct
@@ -29,11 +30,12 @@ import time
 from _signal import (  # type: ignore[import-not-found]
     SIG_DFL,
     SIG_IGN,
+    SIG_SETMASK,
     SIGCHLD,
     SIGKILL,
-    SIGPIPE,
     SIGSTOP,
-    SIGXFSZ,
+    pthread_sigmask,
+    valid_signals,
 )
 from _signal import signal as set_signal
 
@@ -57,6 +59,18 @@ CONTROL_BYTES = 512 * DEADLINE.size
 PAUSE_SECONDS = 0.002
 GIVE_UP_SECONDS = 5.0
 """A process that can't be killed (in the kernel, or of another user) is left after this long."""
+LIMITS = 16
+"""The kernel numbers its limits from 0, without a gap."""
+SOFT_LIMITS = {
+    resource.RLIMIT_NOFILE: 1024,
+    resource.RLIMIT_STACK: 8 << 20,
+    resource.RLIMIT_CORE: 0,
+}
+"""What a script begins with; of all others the hard limit. It may raise these up to theirs."""
+MOST_DESCRIPTORS = 1 << 16
+IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+"""Numbers of the system call, which the C library has no name for."""
+IOPRIO_WHO_PROCESS = 1
 OOM_SCORE_ADJ = b"500"
 """The kernel, short of memory, takes the script before the agent."""
 
@@ -70,6 +84,7 @@ DESCRIPTORS = 5
 def main() -> None:
     os.chdir("/")
     libc = ctypes.CDLL(None)
+    _begin_clean(libc, int(sys.argv[1]))
     set_signal(SIGCHLD, SIG_IGN)  # supervisors that end are nobody's to wait for
     with socket.socket(fileno=int(sys.argv[1])) as agent:
         while True:
@@ -83,6 +98,40 @@ def main() -> None:
                 _supervise(message, descriptors, libc)
             for number in descriptors:
                 os.close(number)
+
+
+def _begin_clean(libc: ctypes.CDLL, agent: int) -> None:
+    """Take off what the agent's start left on us: all that we fork begins the same everywhere.
+
+    Where the agent isn't root, a niceness stays, and limits go no higher than the hard ones.
+    """
+    os.closerange(3, agent)
+    os.closerange(agent + 1, MOST_DESCRIPTORS)
+    try:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    except OSError:
+        pass  # not allowed: only a preference
+    if number := IOPRIO_SET.get(os.uname().machine):
+        libc.syscall(number, IOPRIO_WHO_PROCESS, 0, 0)
+    for limit in range(LIMITS):
+        _reset_limit(limit)
+
+
+def _reset_limit(limit: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    soft = SOFT_LIMITS.get(limit, hard)
+    if hard != resource.RLIM_INFINITY and (soft == resource.RLIM_INFINITY or soft > hard):
+        soft = hard
+    resource.setrlimit(limit, (soft, hard))
+
+
+def _reset_signals() -> None:
+    """To their default actions, none blocked: under nohup, a shell or Python some are ignored."""
+    for number in valid_signals():
+        if number not in (SIGKILL, SIGSTOP):
+            set_signal(number, SIG_DFL)
+    pthread_sigmask(SIG_SETMASK, ())
 
 
 def _supervise(attempt: bytes, descriptors: list[int], libc: ctypes.CDLL) -> None:
@@ -140,8 +189,7 @@ def _become_script(request: dict[str, Any], libc: ctypes.CDLL, status: int) -> N
     """In the child: drop everything that is the agent's, then be bash."""
     try:
         os.setsid()
-        for number in (SIGPIPE, SIGXFSZ):  # Python ignores these two; a script must not
-            set_signal(number, SIG_DFL)
+        _reset_signals()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         try:
