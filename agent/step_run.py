@@ -11,9 +11,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from agent import descriptors
 from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
@@ -27,13 +26,10 @@ from agent.coordinator_client import (
     WrongOffsetError,
 )
 from agent.engines.protocol import (
-    CacheMount,
     Engine,
     EngineUnavailable,
-    ImageRequest,
     Outcome,
     OutputSink,
-    StepRequest,
     StepResult,
 )
 from agent.journal import Entry, Journal, Phase, Report
@@ -42,12 +38,22 @@ from agent.log_shipper import LogShipper, LogSpool
 from agent.masking import MaskingSink, masked
 from agent.source_parts import StepParts
 from agent.sources import LentSource, SourceError, Sources
+from agent.step_reports import (
+    CANCELLED,
+    LEASE_OVER,
+    LOST,
+    STOPPED,
+    TORN,
+    failure,
+    joined,
+    report_of,
+    with_trouble,
+)
+from agent.step_requests import confidential, image_request_of, request_of
 from agent.watchdog import Watchdog
 from pipelines_schema.contract import (
     CompleteRequest,
-    Completion,
     CompletionReason,
-    ImageBuildSpec,
     LeaseRef,
     StepSpec,
 )
@@ -58,29 +64,8 @@ logger = logging.getLogger(__name__)
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
 
-MAX_NOTES = 20
-"""Of a step's message."""
-
 BYPASSED = b"cache: bypassed (clean build)\n"
 """First line of the log of a step that would have used caches."""
-
-TORN = (
-    "The log may not be whole: the agent's disk has lost or changed part of it "
-    "({left} of {all} bytes are left)."
-)
-
-LOST = Report(
-    status=Completion.FAILED,
-    reason=CompletionReason.LOST,
-    message="The agent was restarted while the script ran.",
-)
-STOPPED = replace(LOST, message="The agent was stopped while the script ran.")
-LEASE_OVER = replace(
-    LOST,
-    message="The lease could not be renewed in time, so the agent ended the script: another agent "
-    "may run the step by now.",
-)
-CANCELLED = Report(status=Completion.FAILED, reason=CompletionReason.CANCELLED)
 
 
 class SourceTooLate(Exception):
@@ -101,112 +86,6 @@ class Workshop:
     """Called when the engine went away under a step: no new work until it is back."""
     sign_in_again: Callable[[], Awaitable[None]]
     """Called when the agent's own credential is refused; returns when there is a new one."""
-
-
-def shortened(notes: Sequence[str]) -> Sequence[str]:
-    """A script can make any number of files that can't be stored: what is left out is counted."""
-    if len(notes) <= MAX_NOTES:
-        return notes
-    return [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more like these"]
-
-
-def report_of(result: StepResult) -> Report:
-    """What the coordinator is told about how a script ended."""
-    message = joined(result.message, *shortened(result.notes)) or None
-    if result.outcome is Outcome.EXITED:
-        status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED
-        return Report(
-            status=status, exit_code=result.exit_code, message=message, images=result.images
-        )
-    if result.outcome is Outcome.LEASE_OVER:
-        return LEASE_OVER
-    reasons = {
-        Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
-        Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
-        Outcome.IMAGE_FAILED: CompletionReason.IMAGE,
-        Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
-        Outcome.ENGINE_LOST: CompletionReason.LOST,
-    }
-    return Report(
-        status=Completion.FAILED,
-        exit_code=result.exit_code,
-        reason=reasons[result.outcome],
-        message=message,
-    )
-
-
-def failure(reason: CompletionReason, message: str) -> Report:
-    return Report(status=Completion.FAILED, reason=reason, message=message)
-
-
-def joined(*texts: str | None) -> str:
-    return "\n".join(text for text in texts if text)
-
-
-def with_trouble(report: Report, reason: CompletionReason, message: str) -> Report:
-    """The report of a step whose aftermath went wrong; what failed first stays the reason."""
-    changed = replace(report, status=Completion.FAILED, message=joined(report.message, message))
-    if report.status is Completion.FAILED:
-        return changed
-    return replace(changed, reason=reason)
-
-
-def request_of(entry: Entry, source: LentSource | None, term: Term | None = None) -> StepRequest:
-    spec = entry.spec
-    return StepRequest(
-        attempt_id=entry.attempt_id,
-        step_name=spec.name,
-        isolation=spec.isolation or spec.project_id,
-        image=spec.image,
-        script=spec.script,
-        own_command=spec.own_command,
-        env=spec.env,
-        secrets=spec.secrets,
-        registries=spec.registries,
-        offline=spec.network == "none",
-        memory_bytes=spec.memory_bytes,
-        cpus=spec.cpus,
-        cache_mounts=[
-            CacheMount(id=cache.id, path=cache.path, replaces=cache.replaces)
-            for cache in spec.cache_dirs
-        ],
-        clean=spec.clean,
-        output_paths=spec.output_paths,
-        timeout_seconds=spec.timeout_seconds,
-        term=term,
-        source=source,
-        inputs=_inputs(entry),
-        outputs=entry.outputs,
-        scratch=entry.scratch,
-    )
-
-
-def image_request_of(
-    entry: Entry, build: ImageBuildSpec, source: LentSource | None
-) -> ImageRequest:
-    spec = entry.spec
-    return ImageRequest(
-        attempt_id=entry.attempt_id,
-        step_name=spec.name,
-        build=build,
-        registries=spec.registries,
-        secrets=spec.secrets,
-        offline=spec.network == "none",
-        clean=spec.clean,
-        timeout_seconds=spec.timeout_seconds,
-        source=source,
-        inputs=_inputs(entry),
-    )
-
-
-def _inputs(entry: Entry) -> Path | None:
-    return entry.inputs if any(step.artifacts for step in entry.spec.dependencies) else None
-
-
-def confidential(spec: StepSpec) -> dict[str, str]:
-    """What must not be seen in the log or the message, by names of no meaning."""
-    passwords = {f"registry {login.host}": login.password for login in spec.registries}
-    return {**spec.secrets, **passwords}
 
 
 class StepRun:

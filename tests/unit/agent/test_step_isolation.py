@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.journal import Entry, Phase
-from agent.step_run import request_of
+from agent.step_requests import request_of
 from pipelines_schema.contract import StepSpec
 
 

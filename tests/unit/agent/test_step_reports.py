@@ -4,7 +4,7 @@ import pytest
 
 from agent.engines.protocol import Outcome, StepResult
 from agent.journal import MAX_MESSAGE_CHARACTERS, Report
-from agent.step_run import report_of, with_trouble
+from agent.step_reports import report_of, with_trouble
 from pipelines_schema.contract import CompleteRequest, Completion, CompletionReason
 
 

@@ -1,0 +1,79 @@
+"""What the coordinator is told about an attempt's end, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.engines.protocol import Outcome, StepResult
+from agent.journal import Report
+from pipelines_schema.contract import Completion, CompletionReason
+
+MAX_NOTES = 20
+"""Of a step's message."""
+
+TORN = (
+    "The log may not be whole: the agent's disk has lost or changed part of it "
+    "({left} of {all} bytes are left)."
+)
+
+LOST = Report(
+    status=Completion.FAILED,
+    reason=CompletionReason.LOST,
+    message="The agent was restarted while the script ran.",
+)
+STOPPED = replace(LOST, message="The agent was stopped while the script ran.")
+LEASE_OVER = replace(
+    LOST,
+    message="The lease could not be renewed in time, so the agent ended the script: another agent "
+    "may run the step by now.",
+)
+CANCELLED = Report(status=Completion.FAILED, reason=CompletionReason.CANCELLED)
+
+
+def shortened(notes: Sequence[str]) -> Sequence[str]:
+    """A script can make any number of files that can't be stored: what is left out is counted."""
+    if len(notes) <= MAX_NOTES:
+        return notes
+    return [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more like these"]
+
+
+def report_of(result: StepResult) -> Report:
+    """What the coordinator is told about how a script ended."""
+    message = joined(result.message, *shortened(result.notes)) or None
+    if result.outcome is Outcome.EXITED:
+        status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED
+        return Report(
+            status=status, exit_code=result.exit_code, message=message, images=result.images
+        )
+    if result.outcome is Outcome.LEASE_OVER:
+        return LEASE_OVER
+    reasons = {
+        Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
+        Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
+        Outcome.IMAGE_FAILED: CompletionReason.IMAGE,
+        Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
+        Outcome.ENGINE_LOST: CompletionReason.LOST,
+    }
+    return Report(
+        status=Completion.FAILED,
+        exit_code=result.exit_code,
+        reason=reasons[result.outcome],
+        message=message,
+    )
+
+
+def failure(reason: CompletionReason, message: str) -> Report:
+    return Report(status=Completion.FAILED, reason=reason, message=message)
+
+
+def joined(*texts: str | None) -> str:
+    return "\n".join(text for text in texts if text)
+
+
+def with_trouble(report: Report, reason: CompletionReason, message: str) -> Report:
+    """The report of a step whose aftermath went wrong; what failed first stays the reason."""
+    changed = replace(report, status=Completion.FAILED, message=joined(report.message, message))
+    if report.status is Completion.FAILED:
+        return changed
+    return replace(changed, reason=reason)

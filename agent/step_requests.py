@@ -1,0 +1,69 @@
+"""What an engine is asked for an attempt, made of its spec and its journal entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.engines.protocol import CacheMount, ImageRequest, StepRequest
+from agent.journal import Entry
+from agent.lease import Term
+from agent.sources import LentSource
+from pipelines_schema.contract import ImageBuildSpec, StepSpec
+
+
+def request_of(entry: Entry, source: LentSource | None, term: Term | None = None) -> StepRequest:
+    spec = entry.spec
+    return StepRequest(
+        attempt_id=entry.attempt_id,
+        step_name=spec.name,
+        isolation=spec.isolation or spec.project_id,
+        image=spec.image,
+        script=spec.script,
+        own_command=spec.own_command,
+        env=spec.env,
+        secrets=spec.secrets,
+        registries=spec.registries,
+        offline=spec.network == "none",
+        memory_bytes=spec.memory_bytes,
+        cpus=spec.cpus,
+        cache_mounts=[
+            CacheMount(id=cache.id, path=cache.path, replaces=cache.replaces)
+            for cache in spec.cache_dirs
+        ],
+        clean=spec.clean,
+        output_paths=spec.output_paths,
+        timeout_seconds=spec.timeout_seconds,
+        term=term,
+        source=source,
+        inputs=_inputs(entry),
+        outputs=entry.outputs,
+        scratch=entry.scratch,
+    )
+
+
+def image_request_of(
+    entry: Entry, build: ImageBuildSpec, source: LentSource | None
+) -> ImageRequest:
+    spec = entry.spec
+    return ImageRequest(
+        attempt_id=entry.attempt_id,
+        step_name=spec.name,
+        build=build,
+        registries=spec.registries,
+        secrets=spec.secrets,
+        offline=spec.network == "none",
+        clean=spec.clean,
+        timeout_seconds=spec.timeout_seconds,
+        source=source,
+        inputs=_inputs(entry),
+    )
+
+
+def _inputs(entry: Entry) -> Path | None:
+    return entry.inputs if any(step.artifacts for step in entry.spec.dependencies) else None
+
+
+def confidential(spec: StepSpec) -> dict[str, str]:
+    """What must not be seen in the log or the message, by names of no meaning."""
+    passwords = {f"registry {login.host}": login.password for login in spec.registries}
+    return {**spec.secrets, **passwords}
