@@ -9,6 +9,7 @@ from agent.journal import Entry
 from agent.lease import Term
 from agent.sources import LentSource
 from pipelines_schema.contract import ImageBuildSpec, StepSpec
+from pipelines_schema.own_registries import OwnRegistries
 
 
 def request_of(entry: Entry, source: LentSource | None, term: Term | None = None) -> StepRequest:
@@ -23,6 +24,7 @@ def request_of(entry: Entry, source: LentSource | None, term: Term | None = None
         env=spec.env,
         secrets=spec.secrets,
         registries=spec.registries,
+        own_registries=own_registries_of(spec),
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
@@ -50,6 +52,7 @@ def image_request_of(
         step_name=spec.name,
         build=build,
         registries=spec.registries,
+        own_registries=own_registries_of(spec),
         secrets=spec.secrets,
         offline=spec.network == "none",
         clean=spec.clean,
@@ -57,6 +60,13 @@ def image_request_of(
         source=source,
         inputs=_inputs(entry),
     )
+
+
+def own_registries_of(spec: StepSpec) -> OwnRegistries | None:
+    told = spec.own_registries
+    if told is None:
+        return None
+    return OwnRegistries(registries=told.registries, account=told.account, public=told.public)
 
 
 def _inputs(entry: Entry) -> Path | None:

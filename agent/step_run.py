@@ -262,6 +262,8 @@ class StepRun:
             names = ", ".join(gone)
             message = f"The project has no secret {names} any more: `pushrod secret set` it again."
             return failure(CompletionReason.SECRETS, message)
+        if spec.refused is not None:
+            return failure(CompletionReason.IMAGE, spec.refused)
         try:
             async with contextlib.AsyncExitStack() as resources:
                 source = await self._lent_source(spec, spool)

@@ -24,6 +24,7 @@ from pipelines_schema.limits import MAX_QUEUE_TIMEOUT_SECONDS
 
 MAX_PORT = 65_535
 IMAGE_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
+REGISTRY = r"[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*"
 MIRROR = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """No credentials and nothing that a Dockerfile would take apart."""
 
@@ -177,9 +178,15 @@ class Settings(BaseModel):
     )
     image_registry: str = Field(
         default="127.0.0.1:5000",
-        pattern=r"^[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*$",
+        pattern=f"^{REGISTRY}$",
         description="HOST[:PORT][/PREFIX] that images built from source files are pushed to, as "
         "the agents' engines reach it.",
+    )
+    own_registries: str = Field(
+        default="127.0.0.1:5000",
+        pattern=rf"^({REGISTRY}(\s*,\s*{REGISTRY})*)?$",
+        description="Registries common to all accounts, HOST[:PORT][/PREFIX], separated by commas: "
+        "an account pushes to and reads its own folder of each, PREFIX/ACCOUNT, alone.",
     )
     image_base_python: str = Field(
         default="python:3.11-slim",
@@ -294,8 +301,14 @@ class Settings(BaseModel):
 
     @property
     def insecure_hosts(self) -> tuple[str, ...]:
-        parts = (part.strip() for part in self.insecure_registries.split(","))
-        return tuple(part for part in parts if part)
+        return _listed(self.insecure_registries)
+
+    @property
+    def common_registries(self) -> tuple[str, ...]:
+        """The folder of images built from source files is one, where it is within another."""
+        common = _listed(self.own_registries)
+        within = any(self.image_registry.startswith(f"{one}/") for one in common)
+        return (*common, self.image_registry) if within else common
 
     @property
     def host(self) -> str:
@@ -304,6 +317,11 @@ class Settings(BaseModel):
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in text.split(","))
+    return tuple(part for part in parts if part)
 
 
 def _is_local_url(url: str) -> bool:

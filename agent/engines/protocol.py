@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pipelines_schema.contract import BuiltImage, ImageBuildSpec, RegistryLogin
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.own_registries import OwnRegistries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,8 @@ class StepRequest:
     """Given to the script as variables, and as files in the folder PUSHROD_SECRETS names."""
     registries: Sequence[RegistryLogin] = field(default=(), repr=False)
     """For the step's image, where its registry asks."""
+    own_registries: OwnRegistries | None = None
+    """Whose images are whose, for `image`; None where the coordinator says nothing of it."""
     offline: bool = False
     """No network but loopback. An engine that can't do that refuses the step."""
     memory_bytes: int | None = None
@@ -99,6 +102,8 @@ class ImageRequest:
     registries: Sequence[RegistryLogin] = field(default=(), repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """For `RUN --mount=type=secret,id=NAME`."""
+    own_registries: OwnRegistries | None = None
+    """Whose images are whose, for the tags and all that the Dockerfile names."""
     offline: bool = False
     """No network but loopback for what the Dockerfile runs."""
     clean: bool = False

@@ -22,6 +22,7 @@ from coordinator.services.logins import Logins
 from coordinator.storage import accounts as stored
 from coordinator.storage import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
+from pipelines_schema.own_registries import OPERATOR
 
 KNOWN_FOR = timedelta(seconds=10)
 """How long a token is believed without asking the database again."""
@@ -154,7 +155,8 @@ class Accounts:
                 return existing
             account_id = key if UUID_TEXT.fullmatch(key) else new_id()
             wanted = slug_of(key, fallback="account")
-            taken = await stored.account_slugs_like(connection, wanted)
+            # The operator's folder of images at common registries is nobody's account's.
+            taken = {OPERATOR, *await stored.account_slugs_like(connection, wanted)}
             account = Account(id=account_id, slug=free_slug(wanted, taken), name=key)
             await stored.insert_account(connection, account, self.core.now())
             await audit.record(

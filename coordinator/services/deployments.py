@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any
 
-from coordinator.domain.errors import Conflict, NotFound
+from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.image_builds import ImagePlan, ImageRequest
 from coordinator.domain.image_builds.deployment_status import deployment_status
 from coordinator.domain.image_builds.records import (
@@ -31,6 +31,7 @@ from coordinator.services.builds import Builds, cancel_build
 from coordinator.services.core import Core
 from coordinator.services.drafts import Draft, Origin, draft
 from coordinator.services.image_sources import ImageSources
+from coordinator.services.own_images import own_registries
 from coordinator.services.saved_drafts import save_asked_for
 from coordinator.services.source_builds import (
     EVENT,
@@ -83,11 +84,12 @@ class Deployments:
     ) -> DeploymentView:
         """Queue what builds and runs it. Raises Invalid."""
         principal.require(Right.BUILD)
+        await self._require_own(account, request.image)
         plan = await self.sources.plan(account, request.sources) if request.sources else None
         name = plan.name if plan else self.sources.name(request.agent_name, field="agent_name")
         project = await self.sources.project(principal, account, name, request.agent_name)
         commit = await self.sources.keep(project, plan) if plan else None
-        image = image_reference(self.core, plan) if plan else request.image or ""
+        image = image_reference(self.core, account, plan) if plan else request.image or ""
 
         async def save(connection: AsyncConnection) -> tuple[Deployment, Draft]:
             secrets = await stored_secrets.list_secrets(connection, project.id)
@@ -103,6 +105,19 @@ class Deployments:
             save, committed=lambda _: self.builds.dispatch.wake()
         )
         return await self._view(deployment, None, wanted.steps)
+
+    async def _require_own(self, account: Account, image: str | None) -> None:
+        if image is None:
+            return
+        rule = await self.core.database.read(
+            lambda connection: own_registries(self.core, connection, account.slug)
+        )
+        problem = rule.pull_problem(image)
+        if problem is not None:
+            raise Invalid(
+                "the image is not this account's",
+                details=[{"path": "image", "message": f"the image `{image}` {problem}"}],
+            )
 
     def _draft(
         self,

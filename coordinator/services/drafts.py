@@ -126,6 +126,8 @@ class Draft:
     workflow_name: str
     origin: Origin
     workflow_id: str | None = None
+    file: str | None = None
+    """The workflow's, to which the places in its steps belong."""
     steps: Sequence[Step] = ()
     problems: Sequence[Problem] = ()
     reason: str | None = None
@@ -213,6 +215,7 @@ def draft(
         id=build_id,
         workflow_name=workflow.name,
         workflow_id=workflow_id,
+        file=workflow.file,
         origin=origin,
         steps=() if problems else settled(steps, now),
         problems=list(problems),

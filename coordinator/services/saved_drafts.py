@@ -7,9 +7,11 @@ from dataclasses import replace
 from coordinator.domain.errors import TooMany
 from coordinator.domain.model import Build, Project
 from coordinator.domain.quotas import refusal
+from coordinator.domain.step_words import build_words
 from coordinator.services import advance
 from coordinator.services.core import Core
 from coordinator.services.drafts import Draft
+from coordinator.services.own_images import image_problems
 from coordinator.services.secrets import missing_secrets
 from coordinator.storage import builds as stored_builds
 from coordinator.storage import projects as stored_projects
@@ -54,7 +56,8 @@ async def _refusal(
 
 
 async def _save(core: Core, connection: AsyncConnection, project: Project, wanted: Draft) -> Build:
-    """Give a draft its number and save it with its steps; failed where a secret is missing."""
+    """Give a draft its number and save it with its steps; failed where a secret is missing, or an
+    image is another account's."""
     missing: dict[str, str] = {}
     if not wanted.origin.of_fork:  # which gets none, and is not told which there are
         missing = dict(await missing_secrets(connection, project.id, wanted.steps))
@@ -64,6 +67,11 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
         wanted = replace(wanted, steps=(), problems=problems, reason=reason)
     number = await stored_projects.next_build_number(connection, project.id)
     build = wanted.build(project, number, core.now())
+    words = build_words(build)
+    refused = await image_problems(core, connection, project, wanted.steps, words, wanted.file)
+    if refused:
+        wanted = replace(wanted, steps=(), problems=[*wanted.problems, *refused])
+        build = wanted.build(project, number, core.now())
     steps = [advance.queued(core, step) for step in wanted.steps]
     await stored_builds.insert_build(connection, build, steps)
     return build

@@ -52,7 +52,7 @@ class SourceBuilds:
         plan = await self.sources.plan(account, request)
         project = await self.sources.project(principal, account, plan.name, request.name)
         commit = await self.sources.keep(project, plan)
-        image = image_reference(self.core, plan)
+        image = image_reference(self.core, account, plan)
         wanted = image_draft(self.core, project, plan.name, commit, image)
 
         async def save(connection: AsyncConnection) -> ImageBuildRecord:
@@ -105,8 +105,9 @@ async def failure_of(core: Core, step: Step) -> str:
     return build_failure(tail.decode(errors="replace").splitlines(), said)
 
 
-def image_reference(core: Core, plan: ImagePlan) -> str:
-    return f"{core.settings.image_registry}/{plan.name}:{plan.tag}"
+def image_reference(core: Core, account: Account, plan: ImagePlan) -> str:
+    """Below the account's own folder: two accounts may have programs of one name."""
+    return f"{core.settings.image_registry}/{account.slug}/{plan.name}:{plan.tag}"
 
 
 def image_draft(core: Core, project: Project, name: str, commit: str, image: str) -> Draft:

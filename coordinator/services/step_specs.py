@@ -11,6 +11,12 @@ from coordinator.domain.verdict import may_run_again_when_lost
 from coordinator.services import caches
 from coordinator.services.core import Core
 from coordinator.services.image_builds import build_spec
+from coordinator.services.own_images import (
+    own_registries,
+    resolved_image,
+    step_problems,
+    wire_of,
+)
 from coordinator.services.registry_logins import open_logins
 from coordinator.services.secrets import open_secrets
 from coordinator.storage import builds as stored
@@ -20,6 +26,7 @@ from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
     ArtifactRef,
     DependencySpec,
+    ImageBuildSpec,
     RegistryLogin,
     SourceSpec,
     StepSpec,
@@ -39,8 +46,13 @@ class StepSpecs:
         written, base = step.written, self.core.public_url
         known = build_words(build)
         image = await self._image(connection, step, known)
+        rule = await own_registries(self.core, connection, project.account_slug)
+        # Builds made by an earlier release, and slugs that mean something else by now.
+        refused = next((text for text, _ in step_problems(rule, step, known, image)), None)
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
+        scope = await caches.namespace(connection, build, step)
+        image_build = build_spec(self.core, step, build, scope, known)
         source = None
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
@@ -55,12 +67,13 @@ class StepSpecs:
             build_number=build.number,
             project_id=project.id,
             isolation=f"{project.id}/fork" if build.of_fork else project.id,
-            image=image,
+            # An agent that knows no `refused` fails for want of an image, or pushes nothing.
+            image=None if refused else image,
+            own_registries=wire_of(rule),
+            refused=refused,
             script=substituted(written.script, known),
             own_command=own_command,
-            build=build_spec(
-                self.core, step, build, await caches.namespace(connection, build, step), known
-            ),
+            build=_unpushed(image_build, refused) if image_build and refused else image_build,
             registries=await self._registries(connection, build, project, image),
             env={
                 **{name: substituted(text, known) for name, text in written.env.items()},
@@ -95,17 +108,10 @@ class StepSpecs:
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
     ) -> str | None:
-        """The image of a registered slug, else the text itself as a reference.
-
-        The account's own slug first; nothing that others registered stands for a reference.
-        """
         if step.written.image is None:
             return None
         wanted = substituted(step.written.image, known)
-        image = await stored_projects.find_image(connection, step.account_id, wanted)
-        if image is None and not any(sign in wanted for sign in ":/@"):
-            image = await stored_projects.find_shared_image(connection, wanted)
-        return wanted if image is None else image.image_url.removeprefix("docker://")
+        return await resolved_image(connection, step.account_id, wanted)
 
     async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
         if not step.depends_on:
@@ -134,3 +140,7 @@ class StepSpecs:
                 )
             )
         return specs
+
+
+def _unpushed(build: ImageBuildSpec, why: str) -> ImageBuildSpec:
+    return build.model_copy(update={"tags": [], "push": False, "not_pushed_because": why})

@@ -192,6 +192,12 @@ async def find_shared_image(connection: AsyncConnection, slug: str) -> Image | N
     return _image(row) if row else None
 
 
+async def shared_references(connection: AsyncConnection) -> Sequence[str]:
+    """What administrators made public, as references."""
+    query = sa.select(images.c.image_url).where(images.c.shared).order_by(images.c.image_url)
+    return list(dict.fromkeys((await connection.execute(query)).scalars()))
+
+
 async def list_images(
     connection: AsyncConnection, account_id: str | None, *, public: bool | None
 ) -> Sequence[Image]:

@@ -248,6 +248,14 @@ class BuiltImage(WireModel):
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
 
 
+class OwnRegistriesSpec(WireModel):
+    """Whose images are whose at registries common to all accounts: see `own_registries`."""
+
+    registries: list[str] = []
+    account: str
+    public: list[str] = []
+
+
 class StepSpec(WireModel):
     """All an agent needs to run one attempt of a step."""
 
@@ -271,6 +279,10 @@ class StepSpec(WireModel):
     """The image to build instead of running `script`, which is empty then."""
     registries: list[RegistryLogin] = Field(default=[], repr=False)
     """Logins of the project and its account, for images to pull and to push."""
+    own_registries: OwnRegistriesSpec | None = None
+    """What the step may push and pull where all accounts do; checked before either is done."""
+    refused: str | None = None
+    """Why it must not run, for people: the agent fails it with these words."""
     env: dict[str, str] = {}
     """The step's environment, the `PUSHROD_*` variables included."""
     secret_names: list[str] = []

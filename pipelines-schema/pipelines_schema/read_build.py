@@ -11,7 +11,7 @@ from pipelines_schema.limits import MAX_BUILD_ARGS, MAX_IMAGE_CHARACTERS, MAX_TA
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
 from pipelines_schema.paths import BadPath, normalised_context
-from pipelines_schema.problem import shown
+from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_environment import read_environment
 from pipelines_schema.workflow import DEFAULT_DOCKERFILE, ImageBuild
@@ -78,8 +78,9 @@ def read_build(
         dockerfile=_path(reading, parts.get("dockerfile"), DEFAULT_DOCKERFILE),
         target=_target(reading, parts.get("target"), allowed),
         args=_args(reading, parts.get("args"), allowed),
-        tags=tags,
+        tags=tuple(tags),
         push=_push(reading, parts, entry),
+        tag_places={} if reading.is_json else tags,
     )
 
 
@@ -133,17 +134,17 @@ def _args(reading: Reading, entry: Field | None, allowed: Collection[str]) -> di
 
 def _tags(
     reading: Reading, entry: Field | None, allowed: Collection[str], matrix: Matrix | None
-) -> tuple[str, ...]:
+) -> dict[str, Place]:
     if entry is None:
-        return ()
+        return {}
     lone = entry.value if isinstance(entry.value, ScalarNode) else None
     node = ListNode((lone,), lone.place) if lone is not None and not entry.is_null else None
     node = node or reading.list(entry, "write a list such as `[registry.example/app:1.0]`")
     items = () if node is None else node.items
     if len(items) > MAX_TAGS:
         reading.add(entry.place, f"`tags` has {len(items)} items: at most {MAX_TAGS} are allowed")
-        return ()
-    found: dict[str, None] = {}
+        return {}
+    found: dict[str, Place] = {}
     for item in items:
         text = _tag(reading, entry, item, allowed)
         if text is None:
@@ -153,8 +154,8 @@ def _tags(
             reading.add(item.place, fault)
         elif text in found:
             reading.add(item.place, f"`tags` names {shown(text)} twice: remove one of them")
-        found[text] = None
-    return tuple(found)
+        found.setdefault(text, item.place)
+    return found
 
 
 def _tag(reading: Reading, entry: Field, item: Node, allowed: Collection[str]) -> str | None:

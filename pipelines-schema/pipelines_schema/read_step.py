@@ -150,6 +150,7 @@ def read_step(
         step=Step(
             name=name or "",
             image=None if is_build else _image(reading, node, fields, called, allowed),
+            image_place=_image_place(reading, fields),
             script="" if is_build else _script(reading, node, fields, called, allowed) or "",
             build=read_build(reading, fields, allowed, matrix),
             depends_on=tuple(dependency for _, dependency in dependencies),
@@ -326,6 +327,11 @@ def _script(
         )
     reading.refuse_expressions(entry.value, allowed, in_script=True)
     return script
+
+
+def _image_place(reading: Reading, fields: dict[str, Field]) -> Place | None:
+    written = next((fields[key] for key in ("image", "imageSlug") if key in fields), None)
+    return None if reading.is_json or written is None else written.place
 
 
 def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Place, str], ...]:

@@ -90,6 +90,8 @@ class ImageBuild:
     """Whole references, registry and tag included."""
     push: bool = False
     """To all tags; else the image is only built, which fills the engine's cache."""
+    tag_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+    """Where the tags stand in the file; not stored."""
 
     def to_json(self) -> dict[str, Any]:
         """For storage; `from_json` reads it back."""
@@ -126,6 +128,7 @@ class ImageBuild:
             target=None if self.target is None else substituted(self.target, values),
             args={name: substituted(value, values) for name, value in self.args.items()},
             tags=tuple(dict.fromkeys(substituted(tag, fitting) for tag in self.tags)),
+            tag_places={substituted(tag, fitting): at for tag, at in self.tag_places.items()},
         )
 
 
@@ -177,6 +180,8 @@ class Step:
     stored)."""
     script: str
     """Empty where an image is built."""
+    image_place: Place | None = field(default=None, compare=False)
+    """Where `image` stands in the file; not stored."""
     build: ImageBuild | None = None
     """The image that the step builds; None for a step that runs a script."""
     depends_on: tuple[str, ...] = ()

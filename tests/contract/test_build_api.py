@@ -92,7 +92,7 @@ async def test_a_build_is_answered_at_once_with_its_id_and_its_images_uri(admin:
     assert set(RESPONSE_FIELDS) <= build.keys()
     assert build["id"].startswith("build-")
     assert build["status"] == "PENDING"
-    assert re.fullmatch(r"127\.0\.0\.1:5000/my-agent:[0-9a-f]{16}", build["image"])
+    assert re.fullmatch(r"127\.0\.0\.1:5000/default/my-agent:[0-9a-f]{16}", build["image"])
     assert MOMENT.fullmatch(build["created_at"])
     assert build["language"] == "python"
     assert "completed_at" not in build
@@ -159,7 +159,7 @@ async def test_the_same_inputs_have_the_same_uri_and_each_post_is_a_build(admin:
     other = await start(admin, files={**AGENT, "more.txt": "x"})
     assert other["image"] != first["image"]
     renamed = await start(admin, name="My Agent 2")
-    assert renamed["image"].startswith("127.0.0.1:5000/my-agent-2:")
+    assert renamed["image"].startswith("127.0.0.1:5000/default/my-agent-2:")
 
 
 async def test_the_uri_is_the_same_after_a_restart(coordinator: Coordinator) -> None:
@@ -331,7 +331,7 @@ async def test_a_change_of_settings_shows_in_the_dockerfile_and_the_uri(tmp_path
     }
     async with open_coordinator(tmp_path, **settings) as coordinator:
         build = await start(coordinator.admin)
-        assert build["image"].startswith("registry.example/agents/my-agent:")
+        assert build["image"].startswith("registry.example/agents/default/my-agent:")
 
 
 async def test_what_is_posted_stands_in_the_audit_log(admin: Caller) -> None:
@@ -377,7 +377,7 @@ async def test_sources_without_an_image_are_built_and_then_run(
 ) -> None:
     deployment = (await admin.post("/api/deploy", DEPLOY)).expect(202).json
     assert deployment["status"] == "PENDING"
-    assert deployment["image"].startswith("127.0.0.1:5000/my-agent:")
+    assert deployment["image"].startswith("127.0.0.1:5000/default/my-agent:")
     build = {"id": deployment["build_id"]}
     assert (await status(admin, build))["status"] == "PENDING"
 

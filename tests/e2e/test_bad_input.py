@@ -59,7 +59,7 @@ def test_a_workflow_with_mistakes_is_a_failed_build_that_lists_them(
 
 def test_an_image_that_does_not_exist_is_named(pushrod: Pushrod, repository: Repository) -> None:
     project = pushrod.create_project("image")
-    image = "127.0.0.1:5000/there/is:none"
+    image = "127.0.0.1:5000/default/is:none"
     build = pushrod.push_workflow(
         repository, project, f"steps: [{{name: a, image: '{image}', run: echo}}]"
     )

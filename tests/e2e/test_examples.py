@@ -204,7 +204,7 @@ def test_image_build_pushes_an_image_that_the_next_step_runs_in(
     build = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"])
     assert build["state"] == "succeeded", build
     image, smoke = step_named(build, "image"), step_named(build, "smoke")
-    name = "127.0.0.1:5000/examples/greet"
+    name = "127.0.0.1:5000/default/greet"
     assert [pushed["reference"] for pushed in image["images"]] == [f"{name}:1", f"{name}:latest"]
     engine = asyncio.run(private.up(reuse=False))
     for pushed in image["images"]:

@@ -148,7 +148,7 @@ DEBIANS_COMPILERS = (
 
 async def make_base(address: str, folder: Path, lines: str) -> str:
     """What the languages' official images are where there is no public registry: Debian's."""
-    reference = f"{OWN}/test/base:{secrets.token_hex(4)}"
+    reference = f"{OWN}/default/base:{secrets.token_hex(4)}"
     base = await private.ensure_base_image(print)
     (folder / "Dockerfile").write_text(f"FROM {base}\n{lines}\n")
     engine = BuildKitEngine(address, data_dir=folder / "data")
@@ -377,10 +377,10 @@ def test_a_go_program_that_does_not_compile_says_where(pushrod: Pushrod) -> None
 def test_static_files_are_served_and_a_dockerfile_of_ones_own_is_built(pushrod: Pushrod) -> None:
     ended = built(pushrod, {"name": "pages", "files": {"index.html": "<p>hello"}})
     assert ended["status"] == "SUCCEEDED", ended
-    own = {"Dockerfile": "FROM 127.0.0.1:5000/none:1\n"}
+    own = {"Dockerfile": "FROM 127.0.0.1:5000/default/none:1\n"}
     failed = built(pushrod, {"name": "own", "files": own})
     assert failed["status"] == "FAILED"
-    assert "127.0.0.1:5000/none:1" in failed["error"]
+    assert "127.0.0.1:5000/default/none:1" in failed["error"]
 
 
 # Deployments

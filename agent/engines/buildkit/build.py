@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import grpc.aio
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.error_details import failed_place
 from agent.engines.buildkit.failures import EngineError
-from agent.engines.buildkit.pb import control_pb2, gateway_pb2, ops_pb2
+from agent.engines.buildkit.pb import control_pb2, gateway_pb2, ops_pb2, policy_pb2
 
 REPORTS_QUIET_SECONDS = 20.0
 """After a build's end its last reports must come with no pause longer than this."""
@@ -187,12 +187,14 @@ async def open_build(
     exporter_attributes: Mapping[str, str] | None = None,
     frontend: str = "",
     frontend_attributes: Mapping[str, str] | None = None,
+    source_rules: Sequence[tuple[bool, str]] = (),
     unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
     take_report: Callable[[control_pb2.StatusResponse], None],
     kill: Callable[[], object] | None = None,
 ) -> AsyncIterator[Build]:
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
+    `source_rules` say which sources may be fetched: a pattern each, the last that fits counts.
     With a `frontend` the engine makes the build's graph by it; else it is made by our calls.
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
     were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
@@ -208,6 +210,7 @@ async def open_build(
         ExporterAttrsDeprecated=exporter_attributes or {},
         Frontend=frontend,
         FrontendAttrs=frontend_attributes or {},
+        SourcePolicy=_policy(source_rules) if source_rules else None,
     )
     call = client.build(request)
     end = asyncio.ensure_future(_end_of(client, call, unresponsive_seconds))
@@ -233,6 +236,19 @@ async def open_build(
             await asyncio.wait((reports,), timeout=min(left, KILL_EVERY_SECONDS) if kill else left)
         reports.cancel()
         await asyncio.gather(end, reports, return_exceptions=True)
+
+
+def _policy(rules: Sequence[tuple[bool, str]]) -> policy_pb2.Policy:
+    return policy_pb2.Policy(
+        version=1,
+        rules=[
+            policy_pb2.Rule(
+                action=policy_pb2.ALLOW if allowed else policy_pb2.DENY,
+                selector=policy_pb2.Selector(identifier=pattern, match_type=policy_pb2.REGEX),
+            )
+            for allowed, pattern in rules
+        ],
+    )
 
 
 async def _end_of(client: Client, call: Any, unresponsive_seconds: float) -> Any:

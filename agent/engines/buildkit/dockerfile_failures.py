@@ -9,6 +9,7 @@ from pipelines_schema.image_references import registry_of
 
 MAX_INSTRUCTION_CHARACTERS = 200
 KILLED = 137
+_DENIED = re.compile(r'source "(?:docker-image://)?(?P<source>[^"]+)" (?:is )?denied by policy')
 _SYNTAX = re.compile(r"^dockerfile parse error(?: on line \d+)?: ", re.IGNORECASE)
 _NOT_IN_CONTEXT = re.compile(
     r"failed to calculate checksum of ref [^:]+::?[^:]*: (?P<what>.+): not found"
@@ -45,6 +46,11 @@ def build_problem(dockerfile: str, error: EngineError) -> str:
 
 def _reason(error: EngineError) -> str:
     details = error.details
+    if found := _DENIED.search(details):
+        return (
+            f"{found['source']} is not this account's to read: only its own folder of a registry "
+            "that all accounts share is, and what an administrator made public"
+        )
     if found := _UNKNOWN_IMAGE.search(details):
         return f"{image_reason(found['image'], error)} ({details[found.end() :]})"
     if found := _NOT_IN_CONTEXT.search(details):

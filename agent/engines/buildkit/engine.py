@@ -23,7 +23,7 @@ from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, 
 from agent.engines.buildkit.image_build import build_image
 from agent.engines.buildkit.image_push import TagLocks, forget_stored
 from agent.engines.buildkit.image_store import ImageStore
-from agent.engines.buildkit.images import reference_problem
+from agent.engines.buildkit.images import complete_reference, reference_problem
 from agent.engines.buildkit.orphans import kill_containers, kill_instructions
 from agent.engines.buildkit.program import run_program
 from agent.engines.buildkit.session import open_session
@@ -237,6 +237,9 @@ def _refuse_impossible(request: StepRequest) -> None:
         problem = "the step names no image, which the BuildKit engine needs: set `image`"
     if problem is None:
         problem = reference_problem(request.image or "")
+    if problem is None and request.own_registries is not None:
+        foreign = request.own_registries.pull_problem(complete_reference(request.image or ""))
+        problem = f"the image `{request.image}` {foreign}" if foreign else None
     if problem is None:
         bad = next((k for k, v in request.env.items() if "\0" in k + v or "=" in k or not k), None)
         if bad is not None:

@@ -113,6 +113,7 @@ class _ImageAttempt:
     ) -> None:
         self._request = request
         self._spec = request.build
+        self._rule = request.own_registries
         self._output = output
         self._client = client
         self._locks = locks
@@ -149,6 +150,9 @@ class _ImageAttempt:
             problem = tag_problem(tag)
             if problem is not None:
                 raise ImageNotPushedError(f"the tag `{tag}` {problem}")
+            foreign = self._rule.push_problem(tag) if self._rule else None
+            if foreign is not None:
+                raise ImageNotPushedError(f"the tag `{tag}` {foreign}")
         self._context.check()
 
     def _handlers(self) -> dict[str, StreamHandler]:
@@ -225,6 +229,7 @@ class _ImageAttempt:
                 exporter_attributes=exporter.attributes,
                 frontend=FRONTEND,
                 frontend_attributes=attributes,
+                source_rules=self._rule.source_rules() if self._rule else (),
                 unresponsive_seconds=self._unresponsive_seconds,
                 take_report=lambda report: self._take(log, report),
                 kill=lambda: kill_instructions(self._request.attempt_id),

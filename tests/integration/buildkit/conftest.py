@@ -28,6 +28,7 @@ from agent.engines.private import (
 from agent.engines.private.record import read_record
 from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.own_registries import OwnRegistries
 
 from .registries import OWN, Registry, registry_with_password
 
@@ -151,6 +152,7 @@ class Bench:
         source: SourceTree | None = None,
         inputs: Path | None = None,
         attempt_id: str = "",
+        own_registries: OwnRegistries | None = None,
     ) -> Ran:
         attempt_id = attempt_id or secrets.token_hex(8)
         outputs, scratch = self.folder / attempt_id / "o", self.folder / attempt_id / "s"
@@ -170,6 +172,7 @@ class Bench:
                 timeout_seconds=timeout_seconds,
                 source=source,
                 inputs=inputs,
+                own_registries=own_registries,
                 outputs=outputs,
                 scratch=scratch,
             ),

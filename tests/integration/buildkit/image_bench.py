@@ -13,6 +13,7 @@ from typing import Any
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.protocol import ImageRequest, StepResult
 from pipelines_schema.contract import ImageBuildSpec, RegistryLogin
+from pipelines_schema.own_registries import OwnRegistries
 
 from .conftest import FolderSource, Log, TestEngine
 
@@ -53,6 +54,7 @@ class ImageBench:
         *,
         log: Log | None = None,
         registries: Sequence[RegistryLogin] = (),
+        own_registries: OwnRegistries | None = None,
         secrets_given: Mapping[str, str] | None = None,
         offline: bool = False,
         clean: bool = False,
@@ -71,6 +73,7 @@ class ImageBench:
                 step_name="image",
                 build=ImageBuildSpec(**build),
                 registries=registries,
+                own_registries=own_registries,
                 secrets=secrets_given or {},
                 offline=offline,
                 clean=clean,
