@@ -28,6 +28,8 @@ from pipelines_schema.contract import (
     RegisterResponse,
     RenewRequest,
     RenewResponse,
+    SettleImageRequest,
+    SettleImageResponse,
     StepSpec,
     SubmodulesResponse,
     WireModel,
@@ -143,6 +145,11 @@ class CoordinatorClient:
         if (spec.step_id, spec.epoch) != (lease.step_id, lease.epoch):
             raise CallRefusedError(200, f"accepting {lease} was answered with another step")
         return spec
+
+    async def settle_image(self, spec: StepSpec, digest: str) -> SettleImageResponse:
+        path = f"api/runner/{_quoted(spec.step_id)}/image"
+        request = SettleImageRequest(epoch=spec.epoch, digest=digest)
+        return await self._post(path, spec.token, request, SettleImageResponse)
 
     async def complete(self, step_id: str, request: CompleteRequest) -> CompleteResponse:
         """Raises WrongOffsetError if the log isn't wholly acknowledged yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.engines.protocol import CacheMount, ImageRequest, StepRequest
+from agent.engines.protocol import CacheMount, ImageRequest, SettleImage, StepRequest
 from agent.journal import Entry
 from agent.lease import Term
 from agent.sources import LentSource
@@ -12,13 +12,20 @@ from pipelines_schema.contract import ImageBuildSpec, StepSpec
 from pipelines_schema.own_registries import OwnRegistries
 
 
-def request_of(entry: Entry, source: LentSource | None, term: Term | None = None) -> StepRequest:
+def request_of(
+    entry: Entry,
+    source: LentSource | None,
+    term: Term | None = None,
+    settle_image: SettleImage | None = None,
+) -> StepRequest:
     spec = entry.spec
     return StepRequest(
         attempt_id=entry.attempt_id,
         step_name=spec.name,
         isolation=spec.isolation or spec.project_id,
         image=spec.image,
+        image_digest=spec.image_digest,
+        settle_image=settle_image if spec.settles_images else None,
         script=spec.script,
         own_command=spec.own_command,
         env=spec.env,

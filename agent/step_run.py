@@ -318,9 +318,23 @@ class StepRun:
     ) -> StepResult:
         engine = self._workshop.engine
         if spec.build is None:
-            return await engine.run(request_of(self._entry, source, self._term), output)
+            wanted = request_of(self._entry, source, self._term, self._settle_image)
+            return await engine.run(wanted, output)
         request = image_request_of(self._entry, spec.build, source)
         return await engine.build_image(request, output)
+
+    async def _settle_image(self, digest: str) -> str:
+        """Ask for as long as it takes: the lease ends it. Raises CallRefusedError, StaleLeaseError,
+        CredentialRefusedError."""
+        failures = 0
+        while True:
+            try:
+                answer = await self._workshop.client.settle_image(self._entry.spec, digest)
+                return answer.digest
+            except CoordinatorUnavailableError as error:
+                logger.info("settling an image of %s: %s", self._entry.attempt_id, error)
+            failures += 1
+            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
 
     async def _lent_source(self, spec: StepSpec, spool: LogSpool) -> LentSource | None:
         """Raises SourceError, SourceTooLate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -48,6 +48,9 @@ class AttemptTerm(Protocol):
         ...
 
 
+SettleImage = Callable[[str], Awaitable[str]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
     attempt_id: str
@@ -57,6 +60,10 @@ class StepRequest:
     """Attempts of one name may meet each other; what has different names must not."""
     image: str | None
     """Image reference. The host engine ignores it; the BuildKit engine refuses None."""
+    image_digest: str | None = None
+    """Which image that is, where the build knows it already."""
+    settle_image: SettleImage | None = None
+    """Told the digest found for `image` where none is given: answers with the one to use."""
     script: str
     own_command: bool = False
     """Run what the image itself starts with, by its own user in its own folder, instead of

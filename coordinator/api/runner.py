@@ -23,6 +23,8 @@ from pipelines_schema.contract import (
     AcceptRequest,
     CompleteRequest,
     CompleteResponse,
+    SettleImageRequest,
+    SettleImageResponse,
     StepSpec,
 )
 from pipelines_schema.log_frames import (
@@ -59,7 +61,7 @@ class ArtifactStored(Shown):
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(app, [get_step, accept, complete, append_log, put_artifact])
+    add_operations(app, [get_step, accept, settle_image, complete, append_log, put_artifact])
 
 
 @operation(
@@ -100,6 +102,20 @@ NO_STORE = {"Cache-Control": "no-store"}
 )
 async def accept(request: web.Request, principal: Principal, body: AcceptRequest) -> StepSpec:
     return await request.app[RUNNER].accept(principal, request.match_info["step_id"], body.epoch)
+
+
+@operation(
+    "POST",
+    f"{STEP}/image",
+    tag="Runner",
+    summary="Settle which image a step's tag means",
+    right=RUNNERS,
+    errors={404: "Step not found", 409: "The hand-out is no longer the caller's"},
+)
+async def settle_image(
+    request: web.Request, principal: Principal, body: SettleImageRequest
+) -> SettleImageResponse:
+    return await request.app[RUNNER].settle_image(principal, request.match_info["step_id"], body)
 
 
 @operation(

@@ -18,8 +18,9 @@ from coordinator.services.image_builds import FOR_BUILDKIT
 from coordinator.services.news import build_topic
 from coordinator.services.step_specs import StepSpecs
 from coordinator.storage import builds as stored
+from coordinator.storage.build_images import insert_digest
 from coordinator.storage.connection import AsyncConnection
-from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract import SettleImageRequest, SettleImageResponse, StepSpec
 
 MAX_NOTED_REFUSALS = 10_000
 CLAIM_GRACE_SECONDS = 60.0
@@ -184,6 +185,25 @@ class Runner:
         if principal.kind is PrincipalKind.AGENT:
             return spec
         return spec.model_copy(update={"registries": []})
+
+    async def settle_image(
+        self, principal: Principal, step_id: str, request: SettleImageRequest
+    ) -> SettleImageResponse:
+        """Which image the step's tag means: what is found first is meant to the build's end, by
+        later attempts and on other agents, too. Raises StaleEpoch."""
+
+        async def settle(connection: AsyncConnection) -> SettleImageResponse:
+            step, _ = await self.attempt_in(connection, principal, step_id, request.epoch)
+            tag = await self.specs.tag(connection, step)
+            if tag is None:
+                raise Invalid(f"step {step.name!r} names no tag of an image")
+            digest = await self.specs.digest(connection, step, tag)
+            if digest is None:
+                digest = request.digest
+                await insert_digest(connection, step.build_id, tag, digest)
+            return SettleImageResponse(digest=digest)
+
+        return await self.core.database.write(settle)
 
     # Speaking for a step
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.pushed_images import pushed_before
 from coordinator.domain.step_words import artifact_url, build_words, step_variables
 from coordinator.domain.verdict import may_run_again_when_lost
 from coordinator.services import caches
@@ -21,6 +22,7 @@ from coordinator.services.registry_logins import open_logins
 from coordinator.services.secrets import open_secrets
 from coordinator.storage import builds as stored
 from coordinator.storage import projects as stored_projects
+from coordinator.storage.build_images import find_digest
 from coordinator.storage.connection import AsyncConnection
 from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
@@ -31,7 +33,7 @@ from pipelines_schema.contract import (
     SourceSpec,
     StepSpec,
 )
-from pipelines_schema.image_references import registry_of
+from pipelines_schema.image_references import registry_of, whole_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class StepSpecs:
             isolation=f"{project.id}/fork" if build.of_fork else project.id,
             # An agent that knows no `refused` fails for want of an image, or pushes nothing.
             image=None if refused else image,
+            image_digest=await self.digest(connection, step, image),
+            settles_images=True,
             own_registries=wire_of(rule),
             refused=refused,
             script=substituted(written.script, known),
@@ -104,6 +108,26 @@ class StepSpecs:
         logins = await open_logins(self.core, connection, project)
         host = None if image is None else registry_of(image)
         return [login for login in logins if host in (None, login.host)]
+
+    async def tag(self, connection: AsyncConnection, step: Step) -> str | None:
+        """The whole tag that a script's step names as its image; None where it names a digest."""
+        build = await stored.find_build(connection, step.build_id)
+        if build is None:
+            raise LookupError(f"step {step.id} has no build")
+        image = await self._image(connection, step, build_words(build))
+        return None if image is None else whole_tag(image)
+
+    async def digest(
+        self, connection: AsyncConnection, step: Step, image: str | None
+    ) -> str | None:
+        """What the image's tag means to the step: what one before it pushed, else what the first
+        step of the build that asked was told."""
+        tag = None if image is None else whole_tag(image)
+        if tag is None:
+            return None
+        steps = await stored.steps_of_build(connection, step.build_id)
+        pushed = pushed_before(step, steps).get(tag)
+        return pushed or await find_digest(connection, step.build_id, tag)
 
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]

@@ -25,7 +25,15 @@ from coordinator.storage.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.quotas import add_stored, forget_stored
 from coordinator.storage.rows import columns, reader
-from coordinator.storage.tables import artifacts, attempts, builds, deployments, image_builds, steps
+from coordinator.storage.tables import (
+    artifacts,
+    attempts,
+    build_images,
+    builds,
+    deployments,
+    image_builds,
+    steps,
+)
 
 build_of = reader(
     Build,
@@ -147,7 +155,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     await connection.execute(
         builds.update().where(builds.c.retry_of == build_id).values(retry_of=None)
     )
-    for table in (deployments, image_builds):
+    for table in (deployments, image_builds, build_images):
         await connection.execute(table.delete().where(table.c.build_id == build_id))
     its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
     for table in (artifacts, attempts):

@@ -538,6 +538,15 @@ image_builds = sa.Table(
     sa.UniqueConstraint("build_id"),
 )
 
+build_images = sa.Table(
+    "build_images",
+    metadata,
+    sa.Column("build_id", sa.String(36), sa.ForeignKey("builds.id"), primary_key=True),
+    sa.Column("reference", sa.String(600), primary_key=True),
+    sa.Column("digest", sa.String(71), nullable=False),
+)
+"""What a tag meant to the first of a build's steps that asked its registry."""
+
 deployments = sa.Table(
     "deployments",
     metadata,

@@ -19,6 +19,7 @@ ACCEPT_WITHIN_SECONDS = 5.0
 POLL_HOLD_SECONDS = 50.0
 """How long the coordinator holds an idle poll; at most 55 s by the design."""
 
+DIGEST = r"^sha256:[0-9a-f]{64}$"
 LFS_OBJECTS_AT_ONCE = 1000
 
 WORKSPACE = "/workspace"
@@ -245,7 +246,19 @@ class BuiltImage(WireModel):
     """A reference under which a registry has what a step built."""
 
     reference: str = Field(min_length=1, max_length=500)
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    digest: str = Field(pattern=DIGEST)
+
+
+class SettleImageRequest(WireModel):
+    """Which image an agent found under a step's tag."""
+
+    epoch: int
+    digest: str = Field(pattern=DIGEST)
+
+
+class SettleImageResponse(WireModel):
+    digest: str
+    """The image to use: what the first of the build's steps found under the tag."""
 
 
 class OwnRegistriesSpec(WireModel):
@@ -271,6 +284,10 @@ class StepSpec(WireModel):
     it is missing, the project's id counts."""
     image: str | None = None
     """Image reference, resolved from the slug; the host engine ignores it."""
+    image_digest: str | None = None
+    """What `image` means in this build, where one of its steps found or pushed it already."""
+    settles_images: bool = False
+    """The coordinator wants to be told what an agent finds under `image`: `SettleImageRequest`."""
     script: str
     own_command: bool = False
     """Run what `image` itself starts with, instead of `script`, which is empty then. There is no

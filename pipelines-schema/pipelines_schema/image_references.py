@@ -48,6 +48,28 @@ def registry_of(reference: str) -> str:
     return domain.lower() if slash and is_registry(domain) else DOCKER_HUB
 
 
+def with_registry(name: str) -> tuple[str, str]:
+    """`busybox` → `docker.io`, `library/busybox`: registry and path of a name without its tag."""
+    first, slash, rest = name.partition("/")
+    if slash and is_registry(first):
+        if first == "index.docker.io":
+            first = DOCKER_HUB
+        return first, f"library/{rest}" if first == DOCKER_HUB and "/" not in rest else rest
+    return DOCKER_HUB, name if slash else f"library/{name}"
+
+
+def whole_tag(written: str) -> str | None:
+    """The reference with its registry and its tag, `latest` where it names none; None for one
+    that names a digest, and so means one image for ever."""
+    reference = written.removeprefix("docker://")
+    if "@" in reference:
+        return None
+    head, colon, tag = reference.rpartition(":")
+    if not colon or "/" in tag:  # a colon before a slash is a registry's port
+        head, tag = reference, "latest"
+    return "{}/{}:{}".format(*with_registry(head), tag)
+
+
 def fit_for_tag(value: str) -> str:
     """The value as a part of a reference: it can add no `/`, `:` or `@` to it."""
     return _UNFIT_FOR_TAGS.sub("-", value)

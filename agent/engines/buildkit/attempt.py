@@ -111,7 +111,7 @@ async def run_attempt(
             unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
-            image = await images.find(build, request.image or "", platform, attempt.logins)
+            image = await images.find_for(build, request, platform, attempt.logins)
             graph = attempt.prepare(image, platform, session)
             return await attempt.run(build, graph)
 

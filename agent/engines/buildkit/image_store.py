@@ -19,6 +19,7 @@ from agent.engines.buildkit.images import (
     resolve_user,
 )
 from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.protocol import StepRequest
 from pipelines_schema.contract import RegistryLogin
 from pipelines_schema.image_references import registry_of
 
@@ -66,6 +67,22 @@ class ImageStore:
             message = str(error)
             shown = message if repr(written) in message else f"image {written!r}: {message}"
             raise StepNotRunError(shown) from error
+
+    async def find_for(
+        self, build: Build, request: StepRequest, platform: llb.Platform, logins: RegistryLogins
+    ) -> Image:
+        """The step's image, the same for all steps of its build."""
+        written = request.image or ""
+        if request.image_digest is not None:
+            written = pinned_reference(complete_reference(written), request.image_digest)
+        image = await self.find(build, written, platform, logins)
+        tag, _, digest = image.reference.partition("@")
+        if not digest or "@" in written or request.settle_image is None:
+            return image
+        settled = await request.settle_image(digest)
+        if settled == digest:
+            return image
+        return await self.find(build, pinned_reference(tag, settled), platform, logins)
 
     def forget(self, written: str) -> None:
         """Something else is under this reference now."""

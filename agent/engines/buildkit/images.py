@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.engines.buildkit.llb import ROOT, Owner
 from pipelines_schema.contract import WORKSPACE
-from pipelines_schema.image_references import DIGEST, DOMAIN, REPOSITORY, TAG
+from pipelines_schema.image_references import DIGEST, DOMAIN, REPOSITORY, TAG, with_registry
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,7 +52,7 @@ def complete_reference(written: str) -> str:
     name, tag = _split_tag(name)
     if tag and not TAG.fullmatch(tag):
         raise BadImageError(f"image {written!r}: {tag!r} is not a tag")
-    domain, path = _split_domain(name)
+    domain, path = with_registry(name)
     if not (DOMAIN.fullmatch(domain) and REPOSITORY.fullmatch(path)):
         raise BadImageError(
             f"image {written!r} is not an image reference: write it as name:tag or "
@@ -163,12 +163,3 @@ def _split_tag(name: str) -> tuple[str, str]:
     # A colon before a slash is a registry's port.
     # One without a tag behind it stays, and is refused with the name.
     return (head, tail) if colon and tail and "/" not in tail else (name, "")
-
-
-def _split_domain(name: str) -> tuple[str, str]:
-    first, slash, rest = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        if first == "index.docker.io":
-            first = "docker.io"
-        return first, f"library/{rest}" if first == "docker.io" and "/" not in rest else rest
-    return "docker.io", name if slash else f"library/{name}"

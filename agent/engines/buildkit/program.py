@@ -63,7 +63,7 @@ async def run_program(
             take_report=program.take_report,
         ) as build,
     ):
-        image = await images.find(build, request.image or "", platform, program.logins)
+        image = await images.find_for(build, request, platform, program.logins)
         return await program.run(build, program.process(image, platform))
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,6 @@ from agent.engines.private import (
 from agent.engines.private.record import read_record
 from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
-from pipelines_schema.own_registries import OwnRegistries
 
 from .registries import OWN, Registry, registry_with_password
 
@@ -152,7 +151,7 @@ class Bench:
         source: SourceTree | None = None,
         inputs: Path | None = None,
         attempt_id: str = "",
-        own_registries: OwnRegistries | None = None,
+        **more: Any,
     ) -> Ran:
         attempt_id = attempt_id or secrets.token_hex(8)
         outputs, scratch = self.folder / attempt_id / "o", self.folder / attempt_id / "s"
@@ -172,7 +171,7 @@ class Bench:
                 timeout_seconds=timeout_seconds,
                 source=source,
                 inputs=inputs,
-                own_registries=own_registries,
+                **more,
                 outputs=outputs,
                 scratch=scratch,
             ),

@@ -92,3 +92,26 @@ async def test_a_script_runs_in_no_image_of_another_account(
         assert ran.result.outcome is Outcome.ENGINE_FAILED
         assert f"the image `{image}` is not your account's to read" in (ran.result.message or "")
         assert b"of-beta" not in ran.log.stdout
+
+
+async def test_a_step_runs_in_the_image_that_its_build_settled_on(
+    images: ImageBench, own: Registry, one_bench: Bench
+) -> None:
+    tag = f"{own.new_name()}:1"
+    for word in ("first", "second"):
+        await images.build(f"FROM BASE\nRUN echo {word} > /who\n", tags=[tag], push=True)
+        if word == "first":
+            first = own.digest(tag)
+    assert first is not None
+    found: list[str] = []
+
+    async def settle(digest: str) -> str:
+        found.append(digest)
+        return str(first)
+
+    told = await one_bench.run("cat /who", image=tag, image_digest=first)
+    answered = await one_bench.run("cat /who", image=tag, settle_image=settle)
+
+    assert told.log.stdout == b"first\n"
+    assert answered.log.stdout == b"first\n"
+    assert found == [own.digest(tag)]
