@@ -372,3 +372,16 @@ async def test_a_clean_step_with_caches_says_that_they_are_bypassed(bench: Bench
             await ended(step)
     assert with_caches.text == "cache: bypassed (clean build)\nhello\n"
     assert without.text == normal.text == "hello\n"
+
+
+async def test_a_step_that_the_coordinator_refuses_fails_with_its_words_and_runs_nothing(
+    bench: Bench,
+) -> None:
+    step = bench.coordinator.add_step("echo ran", refused="the image `x` is another account's")
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.status is Completion.FAILED
+    assert step.completion.reason is CompletionReason.IMAGE
+    assert step.completion.message == "the image `x` is another account's"
+    assert step.frames == []
