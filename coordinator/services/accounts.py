@@ -19,6 +19,7 @@ from coordinator.services import audit
 from coordinator.services.core import Core, new_id
 from coordinator.services.keys import hash_token, new_token, write_private
 from coordinator.services.logins import Logins
+from coordinator.services.seldom import Seldom
 from coordinator.storage import accounts as stored
 from coordinator.storage import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
@@ -41,7 +42,7 @@ class Accounts:
     core: Core
     logins: Logins
     _known: dict[str, tuple[Principal, datetime]] = field(default_factory=dict)
-    _touched: dict[str, datetime] = field(default_factory=dict)
+    _touched: Seldom = field(default_factory=lambda: Seldom(TOUCH_EVERY))
     _changes: int = 0
 
     async def write_admin_token(self, path: Path) -> None:
@@ -123,10 +124,8 @@ class Accounts:
         )
 
     async def _touch(self, token: Token, now: datetime) -> None:
-        last = self._touched.get(token.id)
-        if token.kind is TokenKind.AGENT or (last and now - last < TOUCH_EVERY):
+        if token.kind is TokenKind.AGENT or not self._touched.is_due(token.id, now):
             return
-        self._touched[token.id] = now
         await self.core.database.write(
             lambda connection: stored.touch_token(connection, token.id, now)
         )

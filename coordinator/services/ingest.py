@@ -7,7 +7,6 @@ transaction, so that a crash in between loses no push and builds none twice.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from coordinator.services.conditions import answers
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.drafts import Draft, Origin, draft, hold
+from coordinator.services.locks import Locks
 from coordinator.services.module_files import FoundModules, modules_after
 from coordinator.services.parsing import parsed_workflow, started_by_push
 from coordinator.services.saved_drafts import save_pushed
@@ -116,7 +116,8 @@ class Ingest:
     core: Core
     dispatch: Dispatch
     begun: BegunPushes
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _locks: Locks = field(default_factory=Locks)
+    """By project."""
     _listeners: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     """By project: the lines of each call that is under way."""
 
@@ -129,12 +130,14 @@ class Ingest:
         listeners = self._listeners.setdefault(project.id, {})
         listeners[id(lines)] = lines
         try:
-            async with self._locks.setdefault(project.id, asyncio.Lock()):
+            async with self._locks.of(project.id):
                 news = await self._build_all_moved(project, principal)
                 for waiting in listeners.values():
                     waiting += news
         finally:
             del listeners[id(lines)]
+            if not listeners:
+                del self._listeners[project.id]
         return lines
 
     async def give_up(
@@ -144,7 +147,7 @@ class Ingest:
 
         For pushes that our own faults have kept from having builds.
         """
-        async with self._locks.setdefault(project.id, asyncio.Lock()):
+        async with self._locks.of(project.id):
             lines: list[str] = []
             for ref in await self._all_moved(project):
                 try:
@@ -260,7 +263,7 @@ class Ingest:
 
     async def refresh_modules(self, project: Project) -> None:
         """What an older version recorded no modules for, or another default branch since."""
-        async with self._locks.setdefault(project.id, asyncio.Lock()):
+        async with self._locks.of(project.id):
             modules = await modules_after(self.core, project, {})
             if modules is not None:
                 await self.core.database.write(modules.save_unless_newer)
