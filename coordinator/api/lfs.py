@@ -16,9 +16,9 @@ from coordinator.api.bodies import pieces
 from coordinator.api.carried import carried
 from coordinator.api.context import CORE, LFS
 from coordinator.api.git import GIT_BASE, RECEIVE, UPLOAD, open_project
-from coordinator.api.middleware import STATUS, read_model
+from coordinator.api.middleware import STATUS, read_model, read_no_further
 from coordinator.api.steps import UNTRUSTED
-from coordinator.domain.errors import CoordinatorError, Invalid
+from coordinator.domain.errors import CoordinatorError, Invalid, TooSlow
 from coordinator.domain.model import Project
 from pipelines_schema.contract import LFS_OBJECTS_AT_ONCE, LfsObject
 
@@ -55,7 +55,11 @@ def _explained(handler: Handler) -> Handler:
         except CoordinatorError as error:
             status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
             details = [f"{one.get('path', '')}: {one['message']}" for one in error.details[:3]]
-            return _refusal(422 if status == 400 else status, "; ".join([error.message, *details]))
+            words = "; ".join([error.message, *details])
+            response = _refusal(422 if status == 400 else status, words)
+            if isinstance(error, TooSlow):
+                read_no_further(request, response)
+            return response
 
     return explained
 

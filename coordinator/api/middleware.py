@@ -66,7 +66,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if isinstance(error, errors.TooMany):
             response.headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, errors.TooSlow):
-            _read_no_further(request, response)
+            read_no_further(request, response)
         return response
     except web.RequestPayloadError:
         return _unreadable(request)
@@ -93,11 +93,12 @@ def _unreadable(request: web.Request) -> web.Response:
     response = error_answer(
         request, 400, "the body can't be read: send it whole, encoded as its headers say"
     )
-    _read_no_further(request, response)
+    read_no_further(request, response)
     return response
 
 
-def _read_no_further(request: web.Request, response: web.Response) -> None:
+def read_no_further(request: web.Request, response: web.Response) -> None:
+    """The connection ends with this answer."""
     response.force_close()
     request.content.feed_eof()  # or the server reads on, and logs where it can't
 

@@ -85,3 +85,14 @@ async def test_an_upload_that_stops_is_let_go(call: str, coordinator: Coordinato
     async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(15):
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
         assert b"stopped coming" in await reader.read()
+
+
+async def test_an_lfs_upload_that_stops_is_let_go(coordinator: Coordinator) -> None:
+    await coordinator.admin.new_project()
+    line = f"PUT /git/default/shop.git/info/lfs/objects/{'0' * 64}"
+    headers = [f"Authorization: Bearer {coordinator.admin.token}"]
+    async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(15):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 408")
+    # Or what still comes of the body would be read as the next request.
+    assert b"Connection: close" in answer
