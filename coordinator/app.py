@@ -34,7 +34,7 @@ from coordinator.api import (
     webhooks,
 )
 from coordinator.api.carried import CARRIED, CarriedThrough
-from coordinator.api.connections import Connection
+from coordinator.api.connections import Connection, connections_refused, open_connections
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
@@ -123,6 +123,8 @@ from coordinator.web import pages
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
+BACKLOG = 1024
+"""Connections that the kernel keeps until we accept them."""
 STOP_SECONDS = 10.0
 HOUR_SECONDS = 3600.0
 OBJECTS = "objects"
@@ -209,11 +211,10 @@ async def _serve(
             tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]
-        serving = await _accept(app_runner, listening, services.core.settings.idle_seconds)
-        ready()
-        await stop.wait()
-        services.core.news.close()
-        serving.close()
+        async with _accepting(app_runner, listening, services.core.settings.idle_seconds):
+            ready()
+            await stop.wait()
+            services.core.news.close()
         await app_runner.cleanup()
         for task in background:
             task.cancel()
@@ -224,17 +225,28 @@ async def _serve(
         await services.reports.drain()
 
 
-async def _accept(
+@asynccontextmanager
+async def _accepting(
     app_runner: web.AppRunner, listening: socket.socket, idle_seconds: float
-) -> asyncio.Server:
+) -> AsyncIterator[None]:
     """As a web.SockSite does, with connections of our own kind."""
     loop, server = asyncio.get_running_loop(), app_runner.server
     if server is None:
         raise RuntimeError("the runner is not set up")
     options: dict[str, Any] = {"access_log": None, "keepalive_timeout": idle_seconds}
-    return await loop.create_server(
-        lambda: Connection(server, loop=loop, **options), sock=listening, backlog=1024
-    )
+    connections = open_connections()
+    with connections_refused(connections):
+        serving = await loop.create_server(
+            lambda: Connection(server, connections, loop=loop, **options),
+            sock=listening,
+            # By which asyncio also means how many it accepts before it looks at anything else.
+            backlog=connections.accepted_at_once,
+        )
+        listening.listen(BACKLOG)
+        try:
+            yield
+        finally:
+            serving.close()
 
 
 def _timer(services: Services) -> Timer:
