@@ -1,17 +1,28 @@
-"""Passwords: argon2id, never more than two at once, and the same work for whoever is not there."""
+"""Passwords: argon2id, never more than two at once, and the same work for whoever is not there.
+
+Anybody may try to log in. So the work has threads of its own, which nothing else waits for, and
+those who wait for one of them are bounded.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from coordinator.domain.errors import TooMany
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 AT_ONCE = 2
-"""Each takes MEMORY_KIB for a tenth of a second: what waits for a turn costs nothing."""
+"""Each takes MEMORY_KIB for a tenth of a second."""
+MOST_WAITING = 200
+"""About ten seconds' work: who came later would have given up before his turn."""
+AGAIN_SECONDS = 10
 MEMORY_KIB = 7 * 1024
 PASSES = 5
 LANES = 1
@@ -19,23 +30,42 @@ LANES = 1
 which the allocator keeps after the first login."""
 SALT_BYTES = 16
 HASH_BYTES = 32
+T = TypeVar("T")
 
 
 class Passwords:
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        # A pool's own queue: a thread goes on when the one who waits for it is cancelled, and
+        # would still be counted here.
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="passwords")
+        self._waiting = 0
         self.stand_in = _stand_in()
         """Verified in place of a hash that there is not: it matches no password."""
 
     async def hash(self, password: str) -> str:
-        async with self._turns:
-            return await asyncio.to_thread(lambda: _hasher().hash(password))
+        return await self._in_turn(lambda: _hasher().hash(password))
 
     async def matches(self, password_hash: str | None, password: str) -> bool:
-        """None: there is no such user, which takes as long to find out as a wrong password."""
-        async with self._turns:
-            right = await asyncio.to_thread(_verify, password_hash or self.stand_in, password)
+        """None: there is no such user, which takes as long to find out as a wrong password.
+
+        Raises TooMany.
+        """
+        known = password_hash or self.stand_in
+        right = await self._in_turn(lambda: _verify(known, password))
         return right and password_hash is not None
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        """Raises TooMany."""
+        if self._waiting >= MOST_WAITING:
+            raise TooMany("too many are logging in: try again soon", retry_after=AGAIN_SECONDS)
+        done = self._threads.submit(work)
+        self._waiting += 1
+        ended = asyncio.wrap_future(done)
+        ended.add_done_callback(self._leave)
+        return await ended
+
+    def _leave(self, _: asyncio.Future[T]) -> None:
+        self._waiting -= 1
 
 
 def is_outdated(password_hash: str) -> bool:
