@@ -31,6 +31,7 @@ from coordinator.api import (
     steps,
     tokens,
     users,
+    waits,
     webhooks,
 )
 from coordinator.api.carried import CARRIED, CarriedThrough
@@ -363,6 +364,7 @@ def make_app(services: Services) -> web.Application:
     )
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
+    waits.set_up(app)
     app[CARRIED] = CarriedThrough()
     app[TROUBLES] = Troubles()
     app[HEALTH] = Health(services.core)

@@ -130,6 +130,13 @@ class Settings(BaseModel):
     body_seconds: float = Field(
         default=30.0, gt=0, le=600, description="A JSON body comes within so long, or gets a 408."
     )
+    max_waiting_requests: int = Field(
+        default=400,
+        ge=1,
+        le=100_000,
+        description="Long polls, followed logs and WebSockets of one account at once; one person "
+        "has a quarter of them. More get a 429.",
+    )
     idle_seconds: float = Field(
         default=75.0,
         gt=0,

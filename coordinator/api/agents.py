@@ -7,6 +7,7 @@ from aiohttp import web
 from coordinator.api.context import ACCOUNTS, CORE, DISPATCH
 from coordinator.api.fields import Instant, Shown
 from coordinator.api.operations import add_operations, operation
+from coordinator.api.waits import waiting
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
@@ -58,10 +59,13 @@ async def register(
     tag="Agents",
     summary="Ask for work, held until there is some",
     right=Right.RUN,
+    errors={429: "Too many polls of this agent are held"},
     held=True,
 )
 async def poll(request: web.Request, principal: Principal, body: PollRequest) -> PollResponse:
-    return await request.app[DISPATCH].poll(await agent_of(request, principal), body)
+    agent = await agent_of(request, principal)
+    with waiting(request, principal):
+        return await request.app[DISPATCH].poll(agent, body)
 
 
 @operation("POST", "/api/agents/renew", tag="Agents", summary="Renew leases", right=Right.RUN)

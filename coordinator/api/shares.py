@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 
 class FairShares:
@@ -27,3 +28,43 @@ class FairShares:
             own, users = self._owners.pop(owner)
             if users > 1:
                 self._owners[owner] = own, users - 1
+
+
+class Places:
+    """How many places each kind of owner may have at a time; whoever finds none is told so."""
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        self._limits = limits
+        self._taken: Counter[tuple[str, str]] = Counter()
+
+    def __len__(self) -> int:
+        """How many owners have any."""
+        return len(self._taken)
+
+    @contextmanager
+    def place(self, owners: Mapping[str, str]) -> Iterator[None]:
+        """One, that counts for each of the owners, who are named by their kind.
+
+        Raises NoPlace.
+        """
+        for kind, name in owners.items():
+            if self._taken[kind, name] >= self._limits[kind]:
+                self._forget()
+                raise NoPlace(kind, self._limits[kind])
+        self._taken.update(owners.items())
+        try:
+            yield
+        finally:
+            self._taken.subtract(owners.items())
+            self._forget()
+
+    def _forget(self) -> None:
+        self._taken += Counter()  # drops those who have none
+
+
+class NoPlace(Exception):
+    """All of an owner's places are taken."""
+
+    def __init__(self, kind: str, limit: int) -> None:
+        super().__init__(kind, limit)
+        self.kind, self.limit = kind, limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from coordinator.api.context import ARTIFACTS, CORE, LOGS
 from coordinator.api.fields import Body, Count, Shown
 from coordinator.api.operations import add_operations, operation
 from coordinator.api.runner import artifact_name
+from coordinator.api.waits import waiting
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.step_words import artifact_url
@@ -52,7 +54,11 @@ def add_routes(app: web.Application) -> None:
     right=READERS,
     produces="text/plain",
     also={206: "The bytes of a Range"},
-    errors={404: "Step or attempt not found", 416: "The Range begins beyond the end"},
+    errors={
+        404: "Step or attempt not found",
+        416: "The Range begins beyond the end",
+        429: "Too many requests wait already",
+    },
 )
 async def get_log(request: web.Request, principal: Principal, query: LogQuery) -> web.Response:
     """Bytes from `offset` (or a Range) of the last attempt, or of `attempt`."""
@@ -64,14 +70,15 @@ async def get_log(request: web.Request, principal: Principal, query: LogQuery) -
         offset = int(ranged[1])
         if ranged[2]:
             length = min(length, max(int(ranged[2]) + 1 - offset, 0))
-    slice_ = await request.app[LOGS].read(
-        principal,
-        request.match_info["step_id"],
-        attempt_number=query.attempt,
-        offset=offset,
-        wait_seconds=min(query.wait, MAX_WAIT_SECONDS),
-        max_bytes=length,
-    )
+    with waiting(request, principal) if query.wait else nullcontext():
+        slice_ = await request.app[LOGS].read(
+            principal,
+            request.match_info["step_id"],
+            attempt_number=query.attempt,
+            offset=offset,
+            wait_seconds=min(query.wait, MAX_WAIT_SECONDS),
+            max_bytes=length,
+        )
     headers = UNTRUSTED | {
         "Log-Attempt": str(slice_.attempt),
         "Log-Complete": "true" if slice_.complete else "false",

@@ -19,6 +19,7 @@ from coordinator.api.dialects.build_execution_models import (
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
 from coordinator.api.middleware import identify
+from coordinator.api.waits import waiting
 from coordinator.domain.build_log import Cursor, Level, parse_cursor
 from coordinator.domain.errors import Invalid, NotFound, Unauthenticated
 from coordinator.domain.permissions import BuildPermission, Principal
@@ -52,7 +53,8 @@ async def get_logs(
     cursor, wanted = _from(query)
     build_id = request.match_info["build_id"]
     if query.follow:
-        return await _follow(request, principal, cursor, wanted)
+        with waiting(request, principal):
+            return await _follow(request, principal, cursor, wanted)
     page = await request.app[BUILD_LOGS].read(
         principal, build_id, cursor, wanted, limit=query.limit
     )
@@ -117,6 +119,13 @@ async def stream_logs(
     """Each text message is one log message. Closed with 1000 when the build has ended and all of
     its log was sent; `since` takes the last message's `metadata.cursor` to go on after it."""
     cursor, wanted = _from(query)
+    with waiting(request, principal):
+        return await _stream(request, principal, cursor, wanted)
+
+
+async def _stream(
+    request: web.Request, principal: Principal, cursor: Cursor, wanted: Filter
+) -> web.StreamResponse:
     socket = web.WebSocketResponse(
         protocols=[SUBPROTOCOL], heartbeat=PING_SECONDS, max_msg_size=MAX_CLIENT_MESSAGE_BYTES
     )

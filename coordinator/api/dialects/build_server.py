@@ -38,6 +38,7 @@ from coordinator.api.dialects.build_server_models import (
 )
 from coordinator.api.fields import PageQuery, Pagination
 from coordinator.api.operations import add_operations, operation
+from coordinator.api.waits import waiting
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
 from coordinator.domain.listing import AuditListing, BuildListing
@@ -258,7 +259,7 @@ async def create_build(request: web.Request, principal: Principal, body: BuildCr
     tag="Builds",
     summary="Get a build with its steps",
     right=Right.READ,
-    errors=NO_BUILD,
+    errors={**NO_BUILD, 429: "Too many requests wait already"},
 )
 async def get_build(request: web.Request, principal: Principal, query: BuildQuery) -> BuildDetails:
     """With `wait` and `seen`, held until the build's version is not `seen` any more."""
@@ -266,9 +267,10 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
     project_id = project.id if project else None
     build_id = request.match_info["build_id"]
     if query.wait > 0:
-        build, steps = await request.app[BUILDS].wait(
-            principal, project_id, build_id, query.seen, min(query.wait, MAX_WAIT_SECONDS)
-        )
+        with waiting(request, principal):
+            build, steps = await request.app[BUILDS].wait(
+                principal, project_id, build_id, query.seen, min(query.wait, MAX_WAIT_SECONDS)
+            )
     else:
         build, steps = await request.app[BUILDS].get(principal, project_id, build_id)
     return BuildDetails(
