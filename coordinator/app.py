@@ -35,7 +35,12 @@ from coordinator.api import (
     webhooks,
 )
 from coordinator.api.carried import CARRIED, CarriedThrough
-from coordinator.api.connections import Connection, connections_refused, open_connections
+from coordinator.api.connections import (
+    Connection,
+    connections_refused,
+    end_when_gone,
+    open_connections,
+)
 from coordinator.api.context import (
     ACCOUNTS,
     ARTIFACTS,
@@ -244,6 +249,7 @@ async def _accepting(
             backlog=connections.accepted_at_once,
         )
         listening.listen(BACKLOG)
+        end_when_gone(listening)
         try:
             yield
         finally:

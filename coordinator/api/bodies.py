@@ -35,3 +35,22 @@ async def pieces(
             return
         pace.moved_bytes += len(chunk)
         yield chunk
+
+
+async def sent(
+    request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    """The prepared response with its body written. A client that takes next to nothing for
+    `idle_seconds` is cut off, in the middle: half an answer must not look whole."""
+    pace = Pace(grace_seconds=request.app[CORE].settings.idle_seconds)
+    async for chunk in chunks:
+        pace.moved_bytes += len(chunk)
+        try:
+            async with pace.waiting():
+                await response.write(chunk)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+    await response.write_eof()
+    return response

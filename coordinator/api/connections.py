@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 MOST_SPARE = 256
 """Descriptors that connections leave to work: git, the database, files."""
 USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+KEEP_ALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
+"""Seconds of silence, seconds between questions, questions without an answer."""
 TOLD_EVERY = timedelta(minutes=1)
 
 
@@ -71,6 +74,13 @@ class OpenConnections:
                 del self._open[idle]
                 self._closing.add(idle)
                 idle.force_close()
+
+
+def end_when_gone(listening: socket.socket) -> None:
+    """Connections of clients that went without a word, as those of a machine that lost its power,
+    end after two minutes: what waits for news sends nothing that would find out."""
+    for option, value in KEEP_ALIVE.items():
+        listening.setsockopt(socket.IPPROTO_TCP, option, value)  # inherited by what it accepts
 
 
 def open_connections() -> OpenConnections:

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.api.bodies import pieces
+from coordinator.api.bodies import pieces, sent
 from coordinator.api.carried import carried
 from coordinator.api.context import CORE, LFS
 from coordinator.api.git import GIT_BASE, RECEIVE, UPLOAD, open_project
@@ -141,10 +141,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     response.content_type = "application/octet-stream"
     response.content_length = size
     await response.prepare(request)
-    async for chunk in chunks:
-        await response.write(chunk)
-    await response.write_eof()
-    return response
+    return await sent(request, response, chunks)
 
 
 async def locks(request: web.Request) -> web.Response:

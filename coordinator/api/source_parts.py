@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import Field, ValidationError
 
+from coordinator.api.bodies import sent
 from coordinator.api.context import SOURCE_PARTS
 from coordinator.api.fields import Count
 from coordinator.api.operations import add_operations, operation
@@ -95,10 +96,7 @@ async def get_object(
     response.content_type = "application/octet-stream"
     response.content_length = wanted.size
     await response.prepare(request)
-    async for chunk in chunks:
-        await response.write(chunk)
-    await response.write_eof()
-    return response
+    return await sent(request, response, chunks)
 
 
 def _object(oid: str, size: int) -> LfsObject:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import Field
 
+from coordinator.api.bodies import sent
 from coordinator.api.context import ARTIFACTS, CORE, LOGS
 from coordinator.api.fields import Body, Count, Shown
 from coordinator.api.operations import add_operations, operation
@@ -152,7 +153,4 @@ async def get_artifact(request: web.Request, principal: Principal) -> web.Stream
     response.content_type = "application/octet-stream"
     response.content_length = artifact.size
     await response.prepare(request)
-    async for chunk in request.app[CORE].blobs.get(account_id, artifact.sha256):
-        await response.write(chunk)
-    await response.write_eof()
-    return response
+    return await sent(request, response, request.app[CORE].blobs.get(account_id, artifact.sha256))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,11 +14,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.integration.coordinator_fixture import Answer, Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import Answer, Coordinator, eventually, open_coordinator
 from tests.integration.forge_fixture import signature
 
 SLOW_CLIENTS = 12
 IDLE_SECONDS = 1.0
+KEEP_ALIVE_TIMER, ESTABLISHED = 2, "01"
+"""As /proc/net/tcp has them."""
 
 
 @pytest.fixture
@@ -96,3 +101,45 @@ async def test_an_lfs_upload_that_stops_is_let_go(coordinator: Coordinator) -> N
     assert answer.startswith(b"HTTP/1.1 408")
     # Or what still comes of the body would be read as the next request.
     assert b"Connection: close" in answer
+
+
+async def test_a_download_that_is_not_taken_is_cut_off(coordinator: Coordinator) -> None:
+    await coordinator.admin.new_build(await coordinator.admin.new_project())
+    agent = await coordinator.admin.new_agent()
+    spec = await agent.take()
+    # More than all buffers between here and the coordinator hold.
+    app = io.BytesIO(bytes(24 << 20))
+    (await agent.upload(spec, "app", app)).expect(201)  # type: ignore[arg-type]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.to_thread(client.connect, ("127.0.0.1", coordinator.port))
+        client.sendall(
+            f"GET /api/steps/{spec['stepId']}/artifacts/app HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {coordinator.admin.token}\r\n\r\n".encode()
+        )
+        client_port = client.getsockname()[1]
+
+        async def has_ended() -> bool:
+            ends = await connection(coordinator.port, client_port)
+            return not ends or ends[3] != ESTABLISHED
+
+        await eventually(has_ended)
+
+
+async def test_a_client_that_went_without_a_word_is_found_out(coordinator: Coordinator) -> None:
+    """By questions of the kernel, which are asked on each connection of ours."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", coordinator.port)
+    ours = await connection(coordinator.port, writer.get_extra_info("sockname")[1])
+    timer, _, expires = ours[5].partition(":")
+    assert int(timer) == KEEP_ALIVE_TIMER
+    assert int(expires, 16) / os.sysconf("SC_CLK_TCK") <= 60
+    writer.transport.abort()
+    del reader
+
+
+async def connection(port: int, client_port: int) -> list[str]:
+    """The row of the coordinator's end in the kernel's table; nothing if there is none."""
+    table = await asyncio.to_thread(Path("/proc/net/tcp").read_text)
+    rows = (row.split() for row in table.splitlines())
+    wanted = [f"{port:04X}", f"{client_port:04X}"]
+    return next((r for r in rows if [p.rpartition(":")[2] for p in r[1:3]] == wanted), [])

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from coordinator.api.bodies import sent
 from coordinator.api.context import MODULES, WHOLE_LOGS
 from coordinator.api.operations import add_operations, operation
 from coordinator.api.steps import UNTRUSTED
@@ -186,7 +187,4 @@ async def get_build_logs(request: web.Request, principal: Principal) -> web.Stre
     response = web.StreamResponse(headers=UNTRUSTED)
     response.content_type, response.charset = "text/plain", "utf-8"
     await response.prepare(request)
-    async for data in logs.text(opened):
-        await response.write(data)
-    await response.write_eof()
-    return response
+    return await sent(request, response, logs.text(opened))
