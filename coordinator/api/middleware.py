@@ -40,6 +40,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SESSION_COOKIE = "pushrod_session"
 TENANT_HEADER = "X-Tenant-ID"
+STRANGERS_BYTES = 64 * 1024
 PRINCIPAL = web.RequestKey("principal", Principal)
 """Of a request whose principal a middleware has found out already."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -294,24 +295,41 @@ def path_of(parts: Sequence[str | int]) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The whole of it. Raises TooSlow."""
+async def read_body(request: web.Request, *, of_a_stranger: bool = False) -> bytes:
+    """The whole of it; of one who has not yet said who he is, no more than that takes.
+
+    Raises TooSlow, TooLarge.
+    """
     seconds = request.app[CORE].settings.body_seconds
     try:
         async with asyncio.timeout(seconds):
-            return await request.read()
+            return await (_read_small(request) if of_a_stranger else request.read())
     except TimeoutError as error:
         raise errors.TooSlow(f"the body did not come within {seconds:g} s") from error
 
 
+async def _read_small(request: web.Request) -> bytes:
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > STRANGERS_BYTES:
+            raise errors.TooLarge(f"without a token a body may have {STRANGERS_BYTES} bytes")
+    return bytes(body)
+
+
 async def read_model(
-    request: web.Request, model: type[Model], *, any_text: Collection[str] = ()
+    request: web.Request,
+    model: type[Model],
+    *,
+    any_text: Collection[str] = (),
+    of_a_stranger: bool = False,
 ) -> Model:
     """The JSON body. Members of it that the model does not know are not looked at.
 
     Those named in `any_text` may hold text that no database can. Raises Invalid, TooSlow.
     """
-    read = validated(model, _parse(await read_body(request)), "body")
+    body = await read_body(request, of_a_stranger=of_a_stranger)
+    read = validated(model, _parse(body), "body")
     _refuse_unstorable(read, "body", any_text)
     return read
 

@@ -92,7 +92,7 @@ class Operation:
         if self.query is not None:
             arguments["query"] = read_query(request, self.query)
         if self.body is not None and self.reads_body:
-            arguments["body"] = await read_model(request, self.body)
+            arguments["body"] = await read_model(request, self.body, of_a_stranger=not self.secured)
         answer = await self._call(request, arguments)
         if isinstance(answer, web.StreamResponse):
             return answer

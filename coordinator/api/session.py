@@ -53,7 +53,7 @@ async def _form(request: web.Request) -> dict[str, str]:
     """Raises Invalid, TooSlow."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise Invalid("log in with a form of type application/x-www-form-urlencoded")
-    body = await read_body(request)
+    body = await read_body(request, of_a_stranger=True)
     try:
         return dict(parse_qsl(body.decode("utf-8"), max_num_fields=10))
     except ValueError as error:

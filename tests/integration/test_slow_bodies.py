@@ -143,3 +143,16 @@ async def connection(port: int, client_port: int) -> list[str]:
     rows = (row.split() for row in table.splitlines())
     wanted = [f"{port:04X}", f"{client_port:04X}"]
     return next((r for r in rows if [p.rpartition(":")[2] for p in r[1:3]] == wanted), [])
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/login", "application/x-www-form-urlencoded"), ("/api/v1/auth/login", "application/json")],
+)
+async def test_a_stranger_brings_no_more_than_a_login_takes(
+    path: str, kind: str, coordinator: Coordinator
+) -> None:
+    body = b"x" * 100_000
+    headers = {"Content-Type": kind}
+    answer = await coordinator.nobody.call("POST", path, data=body, headers=headers)
+    answer.expect(413)
