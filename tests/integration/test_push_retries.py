@@ -14,6 +14,8 @@ from coordinator.api.local import LOCAL
 from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Project
 from coordinator.git.repositories import HostedRepositories
+from coordinator.reading.processes import ReadingProcesses
+from coordinator.services.begun_pushes import BegunPushes
 from coordinator.services.core import Core
 from coordinator.services.dispatch import Dispatch
 from coordinator.services.ingest import Ingest
@@ -149,13 +151,14 @@ NOWHERE = cast(Any, None)
 async def hosting(folder: Path) -> AsyncIterator[tuple[PushRetries, Project, Path]]:
     """What stands behind a push, without HTTP; and the project's repository, with a commit."""
     repositories = HostedRepositories(folder / "repositories")
-    async with open_database(folder / "pushrod.db") as database:
+    async with open_database(folder / "pushrod.db") as database, ReadingProcesses() as readings:
         core = Core(
             database=database,
             repositories=repositories,
             remotes=NOWHERE,
             logs=NOWHERE,
             blobs=NOWHERE,
+            readings=readings,
             news=News(),
             keys=Keys(b"k" * 32),
             settings=Settings(),
@@ -170,7 +173,8 @@ async def hosting(folder: Path) -> AsyncIterator[tuple[PushRetries, Project, Pat
         await git(folder / "work", "add", "-A")
         await git(folder / "work", "commit", "-q", "-m", "first")
         await git(folder / "work", "push", "-q", "origin", "HEAD:refs/heads/main")
-        yield PushRetries(core, Ingest(core, Dispatch(core))), project, bare
+        ingest = Ingest(core, Dispatch(core), BegunPushes(core))
+        yield PushRetries(core, ingest), project, bare
 
 
 async def test_a_comparison_cut_short_at_any_moment_loses_no_push_and_builds_none_twice(
