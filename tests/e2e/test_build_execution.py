@@ -129,7 +129,7 @@ def test_a_build_is_made_started_watched_and_deleted(member: Member) -> None:
     logs = member.v1("GET", f"/builds/{build}/logs")
     said = [(one["level"], one["metadata"]["step"], one["message"]) for one in logs["logs"][:-1]]
     assert [one for one in said if one[2] == "prepared"] == [("INFO", "prepare", "prepared")]
-    assert [one for one in said if one[2] == "careful"] == [("WARN", "test", "careful")]
+    assert [one for one in said if one[2] == "careful"] == [("INFO", "test", "careful")]
     assert logs["logs"][-1]["message"] == "build succeeded"
     member.v1("DELETE", f"/builds/{build}")
     status_code, _, _ = member.pushrod.api.request("GET", f"/api/projects/-/builds/{build}")
@@ -226,7 +226,7 @@ def test_the_guides_node_runs_as_written(member: Member) -> None:
         TENANT=member.tenant,
         BUILD=member.started(),
     )
-    assert "[INFO] tested\n[WARN] careful\n" in printed
+    assert "[INFO] tested\n[INFO] careful\n" in printed
     assert printed.endswith("1000 build success\n")
 
 
@@ -361,7 +361,7 @@ def run_node(member: Member, script: str, **environment: str) -> str:
 def test_the_websocket_example_of_the_document_runs_as_written(member: Member) -> None:
     script = between("Connecting to WebSocket", "Log Message Format")
     printed = run_node(member, mended(member, script, member.started()))
-    assert "[INFO] tested\n[WARN] careful\n" in printed
+    assert "[INFO] tested\n[INFO] careful\n" in printed
     assert printed.endswith("Connection closed\n")
 
 
