@@ -109,6 +109,7 @@ DEPLOYMENT = {"agent_name": "bot", "source_files": {"agent.py": "..."}}
 IMAGE_BUILD = {"name": "bot", "files": {"agent.py": "..."}}
 WORKFLOW = {"name": "ci", "steps": [step_of("x")]}
 EPOCH = {"epoch": 1, "status": "success"}
+SETTLED = {"digest": "sha256:" + "1" * 64, "epoch": 1}
 LFS_BATCH = {"operation": "upload", "objects": []}
 # Each route with an id in it: method, path, body.
 WITH_IDS: list[tuple[str, str, Any]] = [
@@ -131,6 +132,7 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/runner/{ready}", None),
     ("GET", "/api/runner/{running}", None),
     ("POST", "/api/runner/{running}/accept", {"epoch": 1}),
+    ("POST", "/api/runner/{running}/image", SETTLED),
     ("POST", "/api/runner/{running}/complete", EPOCH),
     ("PATCH", "/api/runner/{running}/log?epoch=1", b"x"),
     ("PUT", "/api/runner/{running}/artifacts/x?epoch=1", b"x"),
@@ -404,6 +406,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/agents/goodbye", {"instance": "x"}, "agent"),
     ("GET", "/api/runner/{done}", None, "developer maintainer agent"),
     ("POST", "/api/runner/{done}/accept", {"epoch": 1}, "developer maintainer agent step"),
+    ("POST", "/api/runner/{done}/image", SETTLED, "developer maintainer agent step"),
     ("POST", "/api/runner/{done}/complete", EPOCH, "developer maintainer agent step"),
     ("PATCH", "/api/runner/{done}/log?epoch=1", b"x", "developer maintainer agent step"),
     ("PUT", "/api/runner/{done}/artifacts/x?epoch=1", b"x", "developer maintainer agent step"),

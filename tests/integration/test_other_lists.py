@@ -184,7 +184,7 @@ async def test_an_account_sees_its_images_and_everybodys_public_ones_by_slug(
                 slug=slug,
                 image_url="docker://x",
                 public=public,
-                shared=False,
+                shared=public,
                 created_at=after(0),
             )
             await stored_projects.insert_image(connection, image)
