@@ -26,7 +26,7 @@ BROKEN = [
     b"[]",
     b'{"name": "\xff"}',
     b"[" * 50_000,
-    b'{"a":' * 50_000,
+    b'{"a":' * 10_000,  # below the 64 KiB that a stranger's body may have
     b"9" * 5_000,
     b'{"name": NaN}',
 ]
