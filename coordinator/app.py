@@ -15,33 +15,23 @@ from typing import Any
 
 from aiohttp import web
 
-from coordinator.api import (
-    agents,
-    deliveries,
-    git,
-    health,
-    lfs,
-    overview,
-    reference,
-    registries,
-    runner,
-    secrets,
-    session,
-    source_parts,
-    steps,
-    tokens,
-    users,
-    waits,
-    webhooks,
+from coordinator.api.builds import overview
+from coordinator.api.dialects import (
+    build_execution,
+    build_execution_rules,
+    build_server,
+    build_synthesis,
+    image_builds,
 )
-from coordinator.api.carried import CARRIED, CarriedThrough
-from coordinator.api.connections import (
+from coordinator.api.http import reference, waits
+from coordinator.api.http.carried import CARRIED, CarriedThrough
+from coordinator.api.http.connections import (
     Connection,
     connections_refused,
     end_when_gone,
     open_connections,
 )
-from coordinator.api.context import (
+from coordinator.api.http.context import (
     ACCOUNTS,
     ARTIFACTS,
     BUILD_LOGS,
@@ -69,16 +59,14 @@ from coordinator.api.context import (
     USERS,
     WHOLE_LOGS,
 )
-from coordinator.api.dialects import (
-    build_execution,
-    build_execution_rules,
-    build_server,
-    build_synthesis,
-    image_builds,
-)
-from coordinator.api.middleware import answer_errors
-from coordinator.api.tracing import trace_requests
-from coordinator.api.trouble import TROUBLES, Troubles
+from coordinator.api.http.middleware import answer_errors
+from coordinator.api.http.tracing import trace_requests
+from coordinator.api.http.trouble import TROUBLES, Troubles
+from coordinator.api.people import session, tokens, users
+from coordinator.api.projects import registries, secrets
+from coordinator.api.pushes import deliveries, git, lfs, webhooks
+from coordinator.api.steps import agents, runner, source_parts, steps
+from coordinator.api.upkeep import health
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
@@ -88,40 +76,40 @@ from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store, remove_staged
 from coordinator.reading.processes import ReadingProcesses
-from coordinator.services.accounts import Accounts
-from coordinator.services.artifacts import Artifacts
-from coordinator.services.begun_pushes import BegunPushes
-from coordinator.services.build_logs import BuildLogs
-from coordinator.services.builds import Builds
+from coordinator.services.builds.builds import Builds
+from coordinator.services.builds.deletions import Deletions
+from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.held_builds import HeldBuilds
+from coordinator.services.builds.modules import Modules
 from coordinator.services.core import Core
-from coordinator.services.credentials import Credentials
-from coordinator.services.deletions import Deletions
-from coordinator.services.deliveries import Deliveries
-from coordinator.services.deployments import Deployments, load_target, retire_older
-from coordinator.services.dispatch import Dispatch
-from coordinator.services.forge_source import ForgeSource
-from coordinator.services.health import Health
-from coordinator.services.held_builds import HeldBuilds
-from coordinator.services.housekeeping import Housekeeping
-from coordinator.services.image_sources import ImageSources
-from coordinator.services.ingest import Ingest
+from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
+from coordinator.services.deployments.image_sources import ImageSources
+from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.keys import load_keys
-from coordinator.services.lfs import Lfs
-from coordinator.services.logins import Logins
-from coordinator.services.logs import Logs
-from coordinator.services.modules import Modules
+from coordinator.services.logs.build_logs import BuildLogs
+from coordinator.services.logs.logs import Logs
+from coordinator.services.logs.whole_logs import WholeLogs
 from coordinator.services.news import News
-from coordinator.services.projects import Projects
-from coordinator.services.push_retries import PushRetries
-from coordinator.services.registry_logins import RegistryLogins
-from coordinator.services.reports import Reports
-from coordinator.services.runner import Runner
-from coordinator.services.secrets import Secrets
-from coordinator.services.source_builds import SourceBuilds
-from coordinator.services.source_parts import SourceParts
-from coordinator.services.step_specs import StepSpecs
-from coordinator.services.users import Users
-from coordinator.services.whole_logs import WholeLogs
+from coordinator.services.outputs.artifacts import Artifacts
+from coordinator.services.people.accounts import Accounts
+from coordinator.services.people.logins import Logins
+from coordinator.services.people.users import Users
+from coordinator.services.projects.credentials import Credentials
+from coordinator.services.projects.projects import Projects
+from coordinator.services.projects.registry_logins import RegistryLogins
+from coordinator.services.projects.secrets import Secrets
+from coordinator.services.pushes.begun_pushes import BegunPushes
+from coordinator.services.pushes.deliveries import Deliveries
+from coordinator.services.pushes.ingest import Ingest
+from coordinator.services.pushes.lfs import Lfs
+from coordinator.services.pushes.push_retries import PushRetries
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.reports import Reports
+from coordinator.services.steps.runner import Runner
+from coordinator.services.steps.source_parts import SourceParts
+from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.services.upkeep.health import Health
+from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.timer import Timer

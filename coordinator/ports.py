@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from coordinator.domain.repo_url import RemoteUrl
-from coordinator.domain.submodules import DeclaredSubmodule
+from coordinator.domain.pushes.repo_url import RemoteUrl
+from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from pipelines_schema import Place, Watch
 from pipelines_schema.contract import LfsObject
 from pipelines_schema.log_frames import Frame

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from coordinator.domain.client_address import Network
+from coordinator.domain.builds.quotas import Quotas
 from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
-from coordinator.domain.quotas import Quotas
-from coordinator.domain.repo_url import RemotePolicy
+from coordinator.domain.people.client_address import Network
+from coordinator.domain.pushes.repo_url import RemotePolicy
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
 from pipelines_schema.limits import MAX_QUEUE_TIMEOUT_SECONDS
 

@@ -120,8 +120,8 @@ def openapi() -> dict[str, Any]:
     from aiohttp import web
 
     from coordinator import api
-    from coordinator.api.openapi import openapi_document
-    from coordinator.api.operations import OPERATIONS
+    from coordinator.api.http.openapi import openapi_document
+    from coordinator.api.http.operations import OPERATIONS
 
     app = web.Application()
     for found in pkgutil.walk_packages(api.__path__, "coordinator.api."):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coordinator.domain.deliveries import (
+from coordinator.domain.pushes.deliveries import (
     MAX_REFS,
     ForgeEvent,
     PushedRef,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coordinator.domain.deliveries import (
+from coordinator.domain.pushes.deliveries import (
     BRANCH,
     ForgeEvent,
     PullRequest,

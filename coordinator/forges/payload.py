@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from coordinator.domain.deliveries import ForgeEvent
+from coordinator.domain.pushes.deliveries import ForgeEvent
 
 MAX_DELIVERY_ID_CHARACTERS = 200
 _DELIVERY_ID = re.compile(rf"[!-~]{{1,{MAX_DELIVERY_ID_CHARACTERS}}}", re.ASCII)

@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from coordinator.domain.repo_url import RefusedUrl, RemotePolicy, RemoteUrl, check_policy
+from coordinator.domain.pushes.repo_url import RefusedUrl, RemotePolicy, RemoteUrl, check_policy
 from coordinator.git.remotes import CONNECT_SECONDS, DEFAULT_USER, FetchLimits, allowed_addresses
 from coordinator.ports import Credential, KeepObject, RemoteFailed
 from pipelines_schema.contract import LfsObject

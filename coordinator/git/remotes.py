@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.domain.repo_url import (
+from coordinator.domain.pushes.repo_url import (
     RefusedUrl,
     RemotePolicy,
     RemoteUrl,

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from coordinator.domain.submodules import (
+from coordinator.domain.pushes.submodules import (
     DeclaredSubmodule,
     UnreadableSubmodules,
     declarations,

@@ -7,7 +7,7 @@ from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
 from coordinator.domain.model import AuditEntry
-from coordinator.domain.permissions import Principal
+from coordinator.domain.people.permissions import Principal
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored
 from coordinator.storage.connection import AsyncConnection

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from coordinator.domain.deliveries import ForgeEvent
+from coordinator.domain.pushes.deliveries import ForgeEvent
 from coordinator.domain.step_definition import StepDefinition
 from coordinator.storage import tables
 from coordinator.storage.connection import AsyncConnection

@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.app import CannotDeploy
 from coordinator.domain.image_builds.targets import LabelledAgents
-from coordinator.services.deployments import load_target
+from coordinator.services.deployments.deployments import load_target
 from tests.integration.coordinator_fixture import open_coordinator
 
 TARGET = """

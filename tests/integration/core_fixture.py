@@ -13,17 +13,17 @@ from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
+from coordinator.services.builds.drafts import Origin, draft
+from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.core import Core
-from coordinator.services.drafts import Origin, draft
 from coordinator.services.keys import load_keys
 from coordinator.services.news import News
-from coordinator.services.saved_drafts import save_asked_for
 from coordinator.settings import Settings
-from coordinator.storage import accounts as stored_accounts
-from coordinator.storage import builds as stored
-from coordinator.storage import projects as stored_projects
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
+from coordinator.storage.people import accounts as stored_accounts
+from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema import Triggers, Workflow
 

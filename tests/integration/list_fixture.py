@@ -15,12 +15,12 @@ import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Account, AuditEntry, Build, Project
-from coordinator.storage import accounts as stored_accounts
-from coordinator.storage import builds as stored
-from coordinator.storage import projects as stored_projects
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.migrate import migrate
+from coordinator.storage.people import accounts as stored_accounts
+from coordinator.storage.projects import projects as stored_projects
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import coordinator.api
-from coordinator.api.operations import Operation
+from coordinator.api.http.operations import Operation
 from tests.integration.coordinator_fixture import Coordinator, open_coordinator
 
 TRIES = 40

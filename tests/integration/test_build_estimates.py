@@ -10,9 +10,9 @@ from pathlib import Path
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Step, WorkflowRecord, WorkflowSource
 from coordinator.domain.step_definition import StepDefinition
-from coordinator.storage import builds as stored
-from coordinator.storage import projects as stored_projects
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Step as WorkflowStep
 from tests.integration.list_fixture import (
     BEGAN,

@@ -16,11 +16,11 @@ import pytest
 from coordinator.domain.lifecycle import BUILD_TABLE, BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope
 from coordinator.domain.model import Build
-from coordinator.storage import builds as stored
 from coordinator.storage import migrate
 from coordinator.storage.audit import append_audit
-from coordinator.storage.build_counts import count_builds
-from coordinator.storage.build_lists import list_builds
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.builds.build_counts import count_builds
+from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of

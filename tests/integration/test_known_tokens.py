@@ -11,9 +11,9 @@ import pytest
 
 from coordinator.domain.errors import Unauthenticated
 from coordinator.domain.model import Role, TokenKind
-from coordinator.domain.permissions import RIGHTS, Principal, PrincipalKind
-from coordinator.services.accounts import Accounts
-from coordinator.services.logins import Logins
+from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind
+from coordinator.services.people.accounts import Accounts
+from coordinator.services.people.logins import Logins
 from coordinator.storage.database import Database
 from tests.integration.core_fixture import open_core
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from coordinator.domain.hand_outs import HandOut, HandOuts, HandOutState
 from coordinator.domain.lifecycle import BuildState, StepEvent, StepState
 from coordinator.domain.model import AgentRecord, Attempt, AttemptState, Build
-from coordinator.services import advance, leases
-from coordinator.services.dispatch import RESULT_GRACE_SECONDS, Dispatch
-from coordinator.services.polls import Polls
-from coordinator.services.presence import Presence
-from coordinator.storage import accounts as stored_accounts
-from coordinator.storage import builds as stored
+from coordinator.domain.steps.hand_outs import HandOut, HandOuts, HandOutState
+from coordinator.services.steps import advance, leases
+from coordinator.services.steps.dispatch import RESULT_GRACE_SECONDS, Dispatch
+from coordinator.services.steps.polls import Polls
+from coordinator.services.steps.presence import Presence
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people import accounts as stored_accounts
 from pipelines_schema import NEVER
 from pipelines_schema.contract import LeaseRef, PollRequest, RenewRequest
 from tests.integration.coordinator_fixture import eventually

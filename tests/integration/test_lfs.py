@@ -19,7 +19,7 @@ from aiohttp.typedefs import Handler
 
 from agent.engines.buildkit.engine import BuildKitEngine
 from coordinator.domain.errors import NotYet
-from coordinator.domain.repo_url import RemotePolicy, parse_url
+from coordinator.domain.pushes.repo_url import RemotePolicy, parse_url
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits
 from coordinator.ports import RemoteFailed

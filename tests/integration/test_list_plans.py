@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope
-from coordinator.storage.build_lists import list_builds
+from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import open_coordinator
 from tests.integration.list_fixture import (

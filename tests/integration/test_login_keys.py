@@ -15,17 +15,17 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 
 from coordinator.domain.errors import TooMany, Unauthenticated
-from coordinator.domain.permissions import Principal, PrincipalKind, Right
-from coordinator.domain.users import User
+from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
+from coordinator.domain.people.users import User
 from coordinator.services.core import Core
 from coordinator.services.keys import Keys
-from coordinator.services.logins import Logins
 from coordinator.services.news import News
-from coordinator.services.passwords import MEMORY_KIB
-from coordinator.services.rates import Rates
+from coordinator.services.people.logins import Logins
+from coordinator.services.people.passwords import MEMORY_KIB
+from coordinator.services.people.rates import Rates
 from coordinator.settings import Settings
-from coordinator.storage import users as stored
 from coordinator.storage.database import Database
+from coordinator.storage.people import users as stored
 from tests.integration.list_fixture import open_database
 
 PASSWORD = "correct horse"

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.domain.deliveries import Delivery, DeliveryState
 from coordinator.domain.listing import AuditListing, Scope
 from coordinator.domain.model import AgentRecord, AuditEntry, Image
-from coordinator.storage import accounts as stored_accounts
-from coordinator.storage import deliveries as stored_deliveries
+from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.storage import migrate
-from coordinator.storage import projects as stored_projects
 from coordinator.storage.audit import append_audit, list_audit
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
+from coordinator.storage.people import accounts as stored_accounts
+from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.pushes import deliveries as stored_deliveries
 from tests.integration.coordinator_fixture import open_coordinator
 from tests.integration.list_fixture import (
     account_of,

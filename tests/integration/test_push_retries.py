@@ -10,21 +10,21 @@ from typing import Any, cast
 
 import pytest
 
-from coordinator.api.local import LOCAL
+from coordinator.api.http.local import LOCAL
 from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Project
 from coordinator.git.repositories import HostedRepositories
 from coordinator.reading.processes import ReadingProcesses
-from coordinator.services.begun_pushes import BegunPushes
 from coordinator.services.core import Core
-from coordinator.services.dispatch import Dispatch
-from coordinator.services.ingest import Ingest
 from coordinator.services.keys import Keys
 from coordinator.services.news import News
-from coordinator.services.projects import make_project
-from coordinator.services.push_retries import PushRetries
+from coordinator.services.projects.projects import make_project
+from coordinator.services.pushes.begun_pushes import BegunPushes
+from coordinator.services.pushes.ingest import Ingest
+from coordinator.services.pushes.push_retries import PushRetries
+from coordinator.services.steps.dispatch import Dispatch
 from coordinator.settings import Settings
-from coordinator.storage.build_lists import list_builds
+from coordinator.storage.builds.build_lists import list_builds
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     Caller,

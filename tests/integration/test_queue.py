@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.scheduling import Queue, WaitingAgent, queue_class_of, suits
-from coordinator.storage import builds as stored
+from coordinator.domain.steps.scheduling import Queue, WaitingAgent, queue_class_of, suits
 from coordinator.storage import migrate
-from coordinator.storage import queue as stored_queue
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import queue as stored_queue
 from tests.integration.core_fixture import TestedCore, open_core, step_of
 
 AGENT = WaitingAgent(agent_id="a", account_id=None, labels={"os": "linux"}, free=1)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from coordinator.domain.lifecycle import BuildState, StepEvent, StepState
 from coordinator.domain.model import Build
-from coordinator.services import advance
-from coordinator.services.dispatch import Dispatch
-from coordinator.storage import builds as stored
-from coordinator.storage import queue as stored_queue
+from coordinator.services.steps import advance
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import queue as stored_queue
 from tests.integration.coordinator_fixture import eventually
 from tests.integration.core_fixture import TestedCore, open_core, step_of
 

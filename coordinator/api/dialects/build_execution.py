@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from coordinator.api.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS
 from coordinator.api.dialects import build_execution_login, build_execution_logs
 from coordinator.api.dialects.build_execution_models import (
     STATUS,
@@ -19,14 +18,15 @@ from coordinator.api.dialects.build_execution_models import (
     StatusShown,
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
-from coordinator.api.operations import add_operations
+from coordinator.api.http.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS
+from coordinator.api.http.operations import add_operations
+from coordinator.domain.builds.estimates import progress_of
 from coordinator.domain.errors import Conflict, NotFound
-from coordinator.domain.estimates import progress_of
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, offset_of_page
 from coordinator.domain.model import Build
-from coordinator.domain.permissions import BuildPermission, Principal
-from coordinator.services.build_progress import estimate
+from coordinator.domain.people.permissions import BuildPermission, Principal
+from coordinator.services.builds.build_progress import estimate
 
 CANCEL_SECONDS = 3.0
 """A cancel is answered once the build has ended, or after so long: its agent may be away."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from coordinator.api.context import ACCOUNTS, USERS
 from coordinator.api.dialects.build_execution_models import (
     ErrorEnvelope,
     LoginAnswer,
@@ -14,10 +13,11 @@ from coordinator.api.dialects.build_execution_models import (
 )
 from coordinator.api.dialects.build_execution_operation import TAG
 from coordinator.api.dialects.build_execution_rules import LOGIN
-from coordinator.api.middleware import address_of
-from coordinator.api.operations import operation
+from coordinator.api.http.context import ACCOUNTS, USERS
+from coordinator.api.http.middleware import address_of
+from coordinator.api.http.operations import operation
 from coordinator.domain.model import Account, Role
-from coordinator.domain.users import User, principal_for
+from coordinator.domain.people.users import User, principal_for
 
 
 @operation(

@@ -8,7 +8,6 @@ from contextlib import aclosing
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from coordinator.api.context import BUILD_LOGS
 from coordinator.api.dialects.build_execution_models import (
     STATUS,
     LogMessage,
@@ -18,12 +17,13 @@ from coordinator.api.dialects.build_execution_models import (
     read_time,
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
-from coordinator.api.middleware import identify
-from coordinator.api.waits import waiting
-from coordinator.domain.build_log import Cursor, Level, parse_cursor
+from coordinator.api.http.context import BUILD_LOGS
+from coordinator.api.http.middleware import identify
+from coordinator.api.http.waits import waiting
 from coordinator.domain.errors import Invalid, NotFound, Unauthenticated
-from coordinator.domain.permissions import BuildPermission, Principal
-from coordinator.services.build_logs import Filter, Message, Page
+from coordinator.domain.logs.build_log import Cursor, Level, parse_cursor
+from coordinator.domain.people.permissions import BuildPermission, Principal
+from coordinator.services.logs.build_logs import Filter, Message, Page
 
 NDJSON = "application/x-ndjson"
 SUBPROTOCOL = "pushrod.logs"

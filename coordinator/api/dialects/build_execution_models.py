@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from coordinator.api.fields import Instant
-from coordinator.domain.build_log import Level
+from coordinator.api.http.fields import Instant
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.permissions import BuildPermission
+from coordinator.domain.logs.build_log import Level
+from coordinator.domain.people.permissions import BuildPermission
 from coordinator.git.branch_names import HEADS, is_branch_name
 
 MAX_LIMIT = 100

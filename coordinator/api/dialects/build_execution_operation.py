@@ -7,9 +7,9 @@ from typing import Any
 
 from coordinator.api.dialects.build_execution_models import ErrorEnvelope
 from coordinator.api.dialects.build_execution_rules import PERMISSION_OF, PREFIX
-from coordinator.api.middleware import TENANT_HEADER
-from coordinator.api.operations import Operation, operation
-from coordinator.domain.permissions import NEEDED_FOR, BuildPermission
+from coordinator.api.http.middleware import TENANT_HEADER
+from coordinator.api.http.operations import Operation, operation
+from coordinator.domain.people.permissions import NEEDED_FOR, BuildPermission
 
 TAG = "Build Execution API"
 TENANT_SCHEMA = {

@@ -8,20 +8,20 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from coordinator.api.context import ACCOUNTS, CORE
 from coordinator.api.dialects.build_execution_models import ErrorEnvelope, read_uuid
-from coordinator.api.error_shapes import add_error_shape
-from coordinator.api.middleware import (
+from coordinator.api.http.context import ACCOUNTS, CORE
+from coordinator.api.http.error_shapes import add_error_shape
+from coordinator.api.http.middleware import (
     PRINCIPAL,
     TENANT_HEADER,
     address_of,
     identify,
     subprotocol_value,
 )
-from coordinator.api.tracing import TRACE_ID
+from coordinator.api.http.tracing import TRACE_ID
 from coordinator.domain.errors import Invalid, NotFound, TooMany, Unauthenticated
-from coordinator.domain.permissions import BuildPermission, Principal
-from coordinator.services.rates import Rates, Standing
+from coordinator.domain.people.permissions import BuildPermission, Principal
+from coordinator.services.people.rates import Rates, Standing
 
 PREFIX = "/api/v1"
 LOGIN = f"{PREFIX}/auth/login"

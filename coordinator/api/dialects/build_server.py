@@ -1,6 +1,6 @@
 """The Build Server API (specification 003): projects, workflows, builds, images, audit log.
 
-Its runner calls are in coordinator.api.runner. What the specification lacks and we add (a
+Its runner calls are in coordinator.api.steps.runner. What the specification lacks and we add (a
 project's slug and push URL, a build's steps, cancel and retry) stands in the same objects.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from aiohttp import web
 
-from coordinator.api.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS, PUSH_RETRIES
 from coordinator.api.dialects.build_server_models import (
     BUILD_STATUS,
     IMAGE_URL,
@@ -36,18 +35,19 @@ from coordinator.api.dialects.build_server_models import (
     WorkflowCreate,
     WorkflowShown,
 )
-from coordinator.api.fields import PageQuery, Pagination
-from coordinator.api.operations import add_operations, operation
-from coordinator.api.waits import waiting
+from coordinator.api.http.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS, PUSH_RETRIES
+from coordinator.api.http.fields import PageQuery, Pagination
+from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.waits import waiting
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
 from coordinator.domain.listing import AuditListing, BuildListing
 from coordinator.domain.model import Build, Image, Project, Step, WorkflowRecord
-from coordinator.domain.permissions import Principal, Right
-from coordinator.domain.repo_url import forge_of
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.pushes.repo_url import forge_of
 from coordinator.services import audit
-from coordinator.services.drafts import Origin
-from coordinator.services.runner import unfinished_dependencies
+from coordinator.services.builds.drafts import Origin
+from coordinator.services.steps.runner import unfinished_dependencies
 from pipelines_schema.contract import BuiltImage
 
 ANY_PROJECT = "-"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from coordinator.api.fields import Body, ClampedInt, Instant, PageQuery, Pagination, Shown
+from coordinator.api.http.fields import Body, ClampedInt, Instant, PageQuery, Pagination, Shown
 from coordinator.domain.lifecycle import BuildState
 from pipelines_schema.contract import BuiltImage, StepStatus
 
@@ -30,7 +30,7 @@ RepoUrl = Annotated[
         }
     ),
 ]
-"""The common spellings; coordinator.domain.repo_url knows all."""
+"""The common spellings; coordinator.domain.pushes.repo_url knows all."""
 
 
 class ProjectsQuery(Body):

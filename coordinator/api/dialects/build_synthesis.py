@@ -13,15 +13,15 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from coordinator.api.bodies import sent
-from coordinator.api.context import MODULES, WHOLE_LOGS
-from coordinator.api.operations import add_operations, operation
-from coordinator.api.steps import UNTRUSTED
+from coordinator.api.http.bodies import sent
+from coordinator.api.http.context import MODULES, WHOLE_LOGS
+from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Artifact, Build
-from coordinator.domain.permissions import Principal, Right
-from coordinator.domain.step_words import artifact_url
-from coordinator.services.modules import ModuleBuild, Scalar
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.steps.step_words import artifact_url
+from coordinator.services.builds.modules import ModuleBuild, Scalar
 from pipelines_schema import DEFAULT_TARGET
 
 PREFIX = "/api/build_synthesis"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from coordinator.api.context import ACCOUNTS, CORE, DEPLOYMENTS, SOURCE_BUILDS
 from coordinator.api.dialects.image_builds_models import (
     BUILD_STATUS,
     BuildStatus,
@@ -13,13 +12,14 @@ from coordinator.api.dialects.image_builds_models import (
     ImageBuildCreate,
     ImageBuildShown,
 )
-from coordinator.api.operations import add_operations, operation
+from coordinator.api.http.context import ACCOUNTS, CORE, DEPLOYMENTS, SOURCE_BUILDS
+from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.image_builds import ImageRequest
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Account, Step
-from coordinator.domain.permissions import Principal, Right
-from coordinator.services.deployments import DeploymentRequest, DeploymentView
-from coordinator.services.source_builds import ImageBuildView
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.services.deployments.deployments import DeploymentRequest, DeploymentView
+from coordinator.services.deployments.source_builds import ImageBuildView
 
 DEFAULT_ACCOUNT = "default"
 NO_BUILD = {404: "build not found"}

@@ -8,10 +8,10 @@ import pytest
 from aiohttp import web
 from pydantic import Field
 
-from coordinator.api.fields import Body, ClampedInt, Shown
-from coordinator.api.openapi import openapi_document
-from coordinator.api.operations import Operation, operation
-from coordinator.domain.permissions import Right
+from coordinator.api.http.fields import Body, ClampedInt, Shown
+from coordinator.api.http.openapi import openapi_document
+from coordinator.api.http.operations import Operation, operation
+from coordinator.domain.people.permissions import Right
 
 
 class Pear(Shown):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.domain.build_log import (
+from coordinator.domain.logs.build_log import (
     MAX_MESSAGE_BYTES,
     Cursor,
     Level,

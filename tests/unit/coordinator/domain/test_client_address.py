@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from coordinator.domain.client_address import client_address
+from coordinator.domain.people.client_address import client_address
 
 PROXIES = tuple(ip_network(text) for text in ("127.0.0.1", "10.0.0.0/8", "2001:db8::/32"))
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from coordinator.domain.estimates import History, estimated_end, progress_of
+from coordinator.domain.builds.estimates import History, estimated_end, progress_of
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
 from coordinator.domain.step_definition import StepDefinition

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from coordinator.domain.hand_outs import (
+from coordinator.domain.steps.hand_outs import (
     HAND_OUT_TABLE,
     HandOut,
     HandOutEvent,

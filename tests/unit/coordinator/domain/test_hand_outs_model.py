@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from coordinator.domain.hand_outs import HandOut, HandOuts, HandOutState
 from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState, advance_step
+from coordinator.domain.steps.hand_outs import HandOut, HandOuts, HandOutState
 
 STEPS = ("s", "t", "u")
 AGENTS = ("agent:a", "agent:b")

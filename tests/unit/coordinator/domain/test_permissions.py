@@ -8,7 +8,7 @@ import pytest
 
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import Role
-from coordinator.domain.permissions import RIGHTS, Principal, PrincipalKind, Right
+from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
 
 GRANTED = {
     Role.VIEWER: "read",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.domain.quotas import Quotas, Usage, refusal
+from coordinator.domain.builds.quotas import Quotas, Usage, refusal
 
 QUOTAS = Quotas(queued_builds=10, waiting_steps=100, stored_bytes=1000)
 

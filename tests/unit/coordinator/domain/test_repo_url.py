@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from coordinator.domain.repo_url import (
+from coordinator.domain.pushes.repo_url import (
     RefusedUrl,
     RemotePolicy,
     check_policy,

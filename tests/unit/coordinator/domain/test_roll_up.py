@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from coordinator.domain.builds.roll_up import StepView, settle
 from coordinator.domain.lifecycle import BuildEvent, StepState
-from coordinator.domain.roll_up import StepView, settle
 from pipelines_schema import DEFAULT_RUN_ON, Ending
 
 ALWAYS = (Ending.SUCCESS, Ending.FAILURE)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from coordinator.domain.scheduling import (
+from coordinator.domain.steps.scheduling import (
     Queue,
     QueueClass,
     WaitingAgent,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.domain.script import bash_script
+from coordinator.domain.steps.script import bash_script
 from pipelines_schema.contract import ArtifactRef, DependencySpec, SourceSpec, StepSpec
 
 TOKEN = "prs_secret"

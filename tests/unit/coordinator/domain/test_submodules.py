@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.domain.repo_url import RefusedUrl, parse_url
-from coordinator.domain.submodules import (
+from coordinator.domain.pushes.repo_url import RefusedUrl, parse_url
+from coordinator.domain.pushes.submodules import (
     Declaration,
     HostedPlace,
     UnreadableSubmodules,

@@ -8,8 +8,14 @@ import pytest
 
 from coordinator.domain.errors import Forbidden, Invalid
 from coordinator.domain.model import Role
-from coordinator.domain.permissions import NEEDED_FOR, NOWHERE, RIGHTS, BuildPermission, Right
-from coordinator.domain.users import User, checked_email, checked_password, principal_for
+from coordinator.domain.people.permissions import (
+    NEEDED_FOR,
+    NOWHERE,
+    RIGHTS,
+    BuildPermission,
+    Right,
+)
+from coordinator.domain.people.users import User, checked_email, checked_password, principal_for
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 from coordinator.domain.lifecycle import StepEvent
 from coordinator.domain.model import AttemptState
 from coordinator.domain.step_definition import StepDefinition
-from coordinator.domain.verdict import (
+from coordinator.domain.steps.verdict import (
     AttemptEnd,
     RetryPolicy,
     Verdict,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.domain.deliveries import (
+from coordinator.domain.pushes.deliveries import (
     ForgeEvent,
     PullRequest,
     PushedRef,

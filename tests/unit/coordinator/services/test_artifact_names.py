@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.domain.errors import Invalid
-from coordinator.services.artifacts import MAX_NAME_BYTES, checked_name
+from coordinator.services.outputs.artifacts import MAX_NAME_BYTES, checked_name
 
 
 @pytest.mark.parametrize("name", ["a", "dist/app.whl", "a b/ü/日本", "..a", "a..", "-x", "[1]{2}#"])

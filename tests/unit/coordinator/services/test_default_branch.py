@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.services.module_files import default_branch
+from coordinator.services.pushes.module_files import default_branch
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from coordinator.services.login_tokens import Claims, read_login_token, write_login_token
+from coordinator.services.people.login_tokens import Claims, read_login_token, write_login_token
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ISSUER = "https://ci.example"

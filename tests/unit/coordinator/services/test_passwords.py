@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from argon2 import Type, extract_parameters
 
 from coordinator.domain.errors import TooMany
-from coordinator.services.passwords import MEMORY_KIB, MOST_WAITING, Passwords
+from coordinator.services.people.passwords import MEMORY_KIB, MOST_WAITING, Passwords
 
 
 async def test_only_the_right_password_matches() -> None:

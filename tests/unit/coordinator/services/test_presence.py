@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.domain.scheduling import WaitingAgent
-from coordinator.services.presence import ONLINE_SECONDS, WRITTEN_EVERY_SECONDS, Presence
+from coordinator.domain.steps.scheduling import WaitingAgent
+from coordinator.services.steps.presence import ONLINE_SECONDS, WRITTEN_EVERY_SECONDS, Presence
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 
-from coordinator.services.rates import MAX_KEYS, Rates
+from coordinator.services.people.rates import MAX_KEYS, Rates
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

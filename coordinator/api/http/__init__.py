@@ -1,0 +1,1 @@
+"""How any request is read, limited, answered and described."""

@@ -1,0 +1,1 @@
+"""What begins a build by itself: hosted pushes, LFS, webhooks, deliveries."""

@@ -1,0 +1,156 @@
+"""A step's log and artifacts, as people and dependants read them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from urllib.parse import quote
+
+from aiohttp import web
+from pydantic import Field
+
+from coordinator.api.http.bodies import sent
+from coordinator.api.http.context import ARTIFACTS, CORE, LOGS
+from coordinator.api.http.fields import Body, Count, Shown
+from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.waits import waiting
+from coordinator.api.steps.runner import artifact_name
+from coordinator.domain.errors import Forbidden
+from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
+from coordinator.domain.steps.step_words import artifact_url
+from coordinator.services.logs.logs import SLICE_MAX_BYTES, LogSlice
+
+MAX_WAIT_SECONDS = 50.0
+READERS = (Right.READ, Right.RUN)
+UNTRUSTED = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})", re.ASCII)
+
+
+class LogQuery(Body):
+    attempt: Count | None = Field(None, description="The number of an attempt; without, the last")
+    offset: Count = Field(0, description="In bytes")
+    wait: Count = Field(0, description="Hold the answer up to so many seconds, at most 50")
+
+
+class ArtifactShown(Shown):
+    name: str
+    size: int
+    sha256: str
+    mode: int = Field(description="Permission bits")
+    url: str
+
+
+def add_routes(app: web.Application) -> None:
+    add_operations(app, [get_log, list_artifacts, get_artifact])
+
+
+@operation(
+    "GET",
+    "/api/steps/{step_id}/log",
+    tag="Steps",
+    summary="Read a step's log",
+    right=READERS,
+    produces="text/plain",
+    also={206: "The bytes of a Range"},
+    errors={
+        404: "Step or attempt not found",
+        416: "The Range begins beyond the end",
+        429: "Too many requests wait already",
+    },
+)
+async def get_log(request: web.Request, principal: Principal, query: LogQuery) -> web.Response:
+    """Bytes from `offset` (or a Range) of the last attempt, or of `attempt`."""
+    if principal.kind is PrincipalKind.STEP:
+        raise Forbidden("an attempt's own token can't read logs")
+    ranged = RANGE.fullmatch(request.headers.get("Range", ""))
+    offset, length = query.offset, SLICE_MAX_BYTES
+    if ranged:
+        offset = int(ranged[1])
+        if ranged[2]:
+            length = min(length, max(int(ranged[2]) + 1 - offset, 0))
+    with waiting(request, principal) if query.wait else nullcontext():
+        slice_ = await request.app[LOGS].read(
+            principal,
+            request.match_info["step_id"],
+            attempt_number=query.attempt,
+            offset=offset,
+            wait_seconds=min(query.wait, MAX_WAIT_SECONDS),
+            max_bytes=length,
+        )
+    headers = UNTRUSTED | {
+        "Log-Attempt": str(slice_.attempt),
+        "Log-Complete": "true" if slice_.complete else "false",
+        "Log-Next-Offset": str(slice_.offset + len(slice_.data)),
+        "Log-Size": str(slice_.size),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "no-store",
+    }
+    return web.Response(
+        body=slice_.data,
+        status=_range_status(slice_, headers) if ranged else 200,
+        content_type="text/plain",
+        charset="utf-8",
+        headers=headers,
+    )
+
+
+def _range_status(slice_: LogSlice, headers: dict[str, str]) -> int:
+    if not slice_.data:
+        headers["Content-Range"] = f"bytes */{slice_.size}"
+        return 416
+    last = slice_.offset + len(slice_.data) - 1
+    headers["Content-Range"] = f"bytes {slice_.offset}-{last}/{slice_.size}"
+    return 206
+
+
+@operation(
+    "GET",
+    "/api/steps/{step_id}/artifacts",
+    tag="Steps",
+    summary="List a step's artifacts",
+    right=READERS,
+    errors={404: "Step not found"},
+)
+async def list_artifacts(request: web.Request, principal: Principal) -> list[ArtifactShown]:
+    step_id, base = request.match_info["step_id"], request.app[CORE].public_url
+    return [
+        ArtifactShown(
+            name=artifact.name,
+            size=artifact.size,
+            sha256=artifact.sha256,
+            mode=artifact.mode,
+            url=artifact_url(base, step_id, artifact.name),
+        )
+        for artifact in await request.app[ARTIFACTS].list_of(principal, step_id)
+    ]
+
+
+@operation(
+    "GET",
+    "/api/steps/{step_id}/artifacts/{name:.+}",
+    tag="Steps",
+    summary="Download an artifact",
+    right=READERS,
+    produces="application/octet-stream",
+    errors={404: "Step or artifact not found"},
+)
+async def get_artifact(request: web.Request, principal: Principal) -> web.StreamResponse:
+    """An attachment that no browser renders: its bytes are somebody else's."""
+    artifact, account_id = await request.app[ARTIFACTS].get(
+        principal, request.match_info["step_id"], artifact_name(request)
+    )
+    file_name = quote(artifact.name.rpartition("/")[2])
+    response = web.StreamResponse(
+        headers=UNTRUSTED
+        | {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{file_name}",
+            "ETag": f'"{artifact.sha256}"',
+        }
+    )
+    response.content_type = "application/octet-stream"
+    response.content_length = artifact.size
+    await response.prepare(request)
+    return await sent(request, response, request.app[CORE].blobs.get(account_id, artifact.sha256))

@@ -1,0 +1,1 @@
+"""Images: whose they are, what a tag means, what builds them."""

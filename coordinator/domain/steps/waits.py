@@ -1,0 +1,80 @@
+"""Why a step waits, as a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Build, Step
+from coordinator.domain.steps.scheduling import WaitingAgent, has_labels, serves
+
+FOR_APPROVAL = "waits for a maintainer to approve the build"
+FOR_START = "waits for the build to be started"
+NO_AGENT = "no agent is connected: start one with `pushrod agent`"
+NO_CAPABLE_AGENT = (
+    "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
+)
+
+BUSY = "all agents that fit are busy"
+
+
+def why_it_waits(
+    step: Step,
+    build: Build,
+    unfinished: Sequence[str],
+    online: Sequence[WaitingAgent],
+    most_of_a_project: int | None = None,
+) -> str | None:
+    """None for a step that doesn't wait. `unfinished` are the steps it depends on."""
+    match step.state:
+        case StepState.BLOCKED if not unfinished:
+            return why_it_is_held(build)
+        case StepState.BLOCKED:
+            return f"waits for {', '.join(unfinished)}"
+        case StepState.OFFERED:
+            return "is offered to an agent"
+        case StepState.READY:
+            return why_nobody_takes_it(step, online, most_of_a_project)
+        case _:
+            return None
+
+
+def why_it_is_held(build: Build) -> str:
+    """What outsiders wrote waits for approval; any other was made to be started later."""
+    return FOR_APPROVAL if build.of_fork else FOR_START
+
+
+def not_taken(
+    step: Step,
+    seconds: float,
+    online: Sequence[WaitingAgent],
+    most_of_a_project: int | None = None,
+) -> str:
+    """The reason of a step that waited too long."""
+    why = why_nobody_takes_it(step, online, most_of_a_project)
+    return f"no agent took it within {_duration(seconds)}: {why}"
+
+
+def _duration(seconds: float) -> str:
+    """As a workflow says it: `90s`, `10m`, `24h`."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def why_nobody_takes_it(
+    step: Step, online: Sequence[WaitingAgent], most_of_a_project: int | None = None
+) -> str:
+    serving = [agent for agent in online if serves(agent, step.account_id)]
+    if not serving:
+        return NO_AGENT
+    serving = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
+    if not serving:
+        return NO_CAPABLE_AGENT
+    if not any(has_labels(agent, step.labels) for agent in serving):
+        wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
+        return f"no connected agent has the labels {wanted}"
+    if most_of_a_project is None:
+        return BUSY
+    return f"{BUSY}, or its project runs {most_of_a_project} steps, as many as it may"

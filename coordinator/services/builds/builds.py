@@ -1,0 +1,414 @@
+"""Builds: made, read, cancelled, tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from coordinator.domain.lifecycle import (
+    FINISHED_BUILD,
+    FINISHED_STEP,
+    BuildEvent,
+    BuildState,
+    StepEvent,
+    StepState,
+    advance_build,
+)
+from coordinator.domain.listing import BuildListing, Scope
+from coordinator.domain.model import Build, Project, Step, WorkflowRecord
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.pushes.deliveries import is_ref
+from coordinator.services import audit
+from coordinator.services.builds.conditions import answers
+from coordinator.services.builds.drafts import Draft, Origin, draft, hold, redraft
+from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.outsiders import marked
+from coordinator.services.builds.saved_drafts import save_asked_for
+from coordinator.services.builds.workflow_files import workflow_at
+from coordinator.services.core import Core
+from coordinator.services.news import build_topic, wait_for
+from coordinator.services.steps import advance
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.builds.build_lists import list_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects import projects as stored_projects
+from pipelines_schema import Workflow, default_params, param_problems, steps_for
+
+WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
+NOT_STARTED = {
+    BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
+    BuildState.FAILED: "this build has failed: retry it to build it again",
+    BuildState.SUCCEEDED: "this build has succeeded already",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Builds:
+    core: Core
+    dispatch: Dispatch
+    forge_source: ForgeSource
+
+    async def create(
+        self, principal: Principal, project: Project, workflow_id: str, origin: Origin
+    ) -> Build:
+        """Queue a build of a workflow. Raises NotFound, Invalid.
+
+        One that came over the API knows of no repository: a repoUrl or a commit that isn't the
+        project's makes a failed build that says so.
+        """
+        principal.require(Right.BUILD)
+        record = await self.core.database.read(
+            lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
+        )
+        if record is None:
+            raise NotFound("workflow not found")
+        by_id = origin.commit_hash is not None
+        if record.definition is None and not by_id:
+            origin = await self.at_a_branch(project, origin)
+        try:
+            if record.definition is not None:
+                origin = await self._at_named_branch(project, origin)
+            origin = await self.checked_origin(project, origin, by_id=by_id)
+        except Invalid as error:
+            if record.definition is None:
+                raise
+            wanted = Draft(
+                workflow_name=record.name,
+                workflow_id=record.id,
+                origin=origin,
+                reason=error.message,
+            )
+            return await self._save(principal, project, wanted)
+        return await self.make(principal, project, record, origin, held=origin.of_fork)
+
+    async def make(
+        self,
+        principal: Principal,
+        project: Project,
+        record: WorkflowRecord,
+        origin: Origin,
+        *,
+        held: bool = False,
+    ) -> Build:
+        """A build of a workflow at a checked origin, queued or `held`. Raises Invalid."""
+        if record.definition is not None:
+            workflow = Workflow.from_json(record.definition)
+        else:
+            workflow = await self._read_workflow(project, record.path or "", origin)
+        origin = _with_params(workflow, origin)
+        wanted = draft(
+            workflow,
+            project,
+            origin,
+            record.id,
+            self.core.now(),
+            answers=await answers(self.core, project, workflow, origin),
+        )
+        return await self._save(principal, project, hold(wanted) if held else wanted)
+
+    async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
+        async def save(connection: AsyncConnection) -> Build:
+            build = await save_asked_for(self.core, connection, project, wanted)
+            await self._audit(connection, "build.created", principal, build)
+            return build
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def at_a_branch(self, project: Project, origin: Origin) -> Origin:
+        """Without a commit a workflow of the repository is built at its branch's tip."""
+        if project.repo_url is not None:
+            return await self._at_the_forges_branch(project, origin)
+        branch = origin.branch or await self.core.repositories.default_branch(project.id)
+        refs = await self.core.repositories.refs(project.id)
+        sha = refs.get(f"refs/heads/{branch}")
+        if sha is None:
+            raise Invalid(
+                f"the repository has no branch {branch[:200]!r}: push it first"
+                if branch
+                else "the repository has no commit yet: push one first",
+                details=[{"path": "branch", "message": "no such branch"}],
+            )
+        return replace(origin, branch=branch, commit_hash=sha)
+
+    async def _at_named_branch(self, project: Project, origin: Origin) -> Origin:
+        """For a workflow of the API, which may do without source: where no branch is named, and
+        where nothing was pushed yet, there is none."""
+        if origin.commit_hash is not None or not origin.branch:
+            return origin
+        if await self.is_empty(project):
+            return origin
+        return await self.at_a_branch(project, origin)
+
+    async def is_empty(self, project: Project) -> bool:
+        """Whether nothing was pushed yet; a forge's repository is taken to have something."""
+        if project.repo_url is not None:
+            return False
+        return not await self.core.repositories.refs(project.id)
+
+    async def _at_the_forges_branch(self, project: Project, origin: Origin) -> Origin:
+        """What the branch is now, whether a webhook told of it or not."""
+        branch = origin.branch or ""
+        if not is_ref(f"refs/heads/{branch}"):
+            raise Invalid(
+                "name the branch or commitHash to build",
+                details=[{"path": "branch", "message": "missing, or not a branch's name"}],
+            )
+        return replace(origin, commit_hash=await self.forge_source.tip(project, branch))
+
+    async def checked_origin(self, project: Project, origin: Origin, *, by_id: bool) -> Origin:
+        """A build's commit must be in the project's repository; its details come from there.
+
+        `by_id`: somebody named it, rather than its branch, so it may be a fork's.
+        """
+        own_url = project.repo_url or (
+            f"{self.core.public_url}/git/{project.account_slug}/{project.slug}.git"
+        )
+        if origin.repo_url not in (None, own_url):
+            raise Invalid(
+                f"repoUrl must be the project's own, {own_url}: leave it out",
+                details=[{"path": "repoUrl", "message": f"not {own_url}"}],
+            )
+        if origin.commit_hash is None:
+            return origin
+        commit = await self.core.repositories.commit(project.id, origin.commit_hash)
+        if commit is None and project.repo_url is not None:
+            commit = await self.forge_source.commit(project, origin.commit_hash)
+        if commit is None:
+            raise Invalid(
+                f"the repository has no commit {origin.commit_hash[:64]!r}: push it first",
+                details=[{"path": "commitHash", "message": "no such commit"}],
+            )
+        origin = replace(
+            origin,
+            commit_hash=commit.sha,
+            commit_message=origin.commit_message or commit.message,
+            commit_author=origin.commit_author or commit.author,
+            repo_url=None,
+        )
+        return await marked(self.core, self.forge_source, project, origin) if by_id else origin
+
+    async def _read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
+        if origin.commit_hash is None:
+            raise Invalid(
+                f"this workflow lives in the repository as {path}: name the commitHash to build",
+                details=[{"path": "commitHash", "message": "missing"}],
+            )
+        return await workflow_at(self.core, project, path, origin.commit_hash)
+
+    async def list_of(
+        self, principal: Principal, project: Project | None, listing: BuildListing
+    ) -> tuple[Sequence[Build], int]:
+        """The page, and how many builds its list has; of all projects where None is given.
+
+        The principal is known to see the project. Raises Invalid.
+        """
+        scope = (
+            Scope(account_id=project.account_id, project_id=project.id)
+            if project
+            else Scope(account_id=principal.account_id)
+        )
+        return await self.core.database.read(
+            lambda connection: list_builds(connection, scope, listing)
+        )
+
+    async def get(
+        self, principal: Principal, project_id: str | None, build_id: str
+    ) -> tuple[Build, Sequence[Step]]:
+        """Raises NotFound, also for another account's build."""
+
+        async def read(connection: AsyncConnection) -> tuple[Build | None, Sequence[Step]]:
+            build = await stored.find_build(connection, build_id)
+            return build, await stored.steps_of_build(connection, build_id) if build else ()
+
+        build, steps = await self.core.database.read(read)
+        if build is None or not principal.sees(build.account_id):
+            raise NotFound("build not found")
+        if project_id is not None and build.project_id != project_id:
+            raise NotFound("build not found")
+        return build, steps
+
+    async def wait(
+        self, principal: Principal, project_id: str | None, build_id: str, seen: int, seconds: float
+    ) -> tuple[Build, Sequence[Step]]:
+        """As `get`, held until the build's version is not `seen` or the time is over."""
+        until = time.monotonic() + seconds
+        while True:
+            with self.core.news.listen(build_topic(build_id)) as moved:
+                build, steps = await self.get(principal, project_id, build_id)
+                left = until - time.monotonic()
+                if build.version != seen or left <= 0 or self.core.news.closing:
+                    return build, steps
+                await wait_for(moved, left)
+
+    async def wait_for_end(self, principal: Principal, build: Build, seconds: float) -> Build:
+        """The build as it is when it has finished, or when the time is over."""
+        until = time.monotonic() + seconds
+        while build.state not in FINISHED_BUILD and (left := until - time.monotonic()) > 0:
+            build, _ = await self.wait(principal, None, build.id, build.version, left)
+            if self.core.news.closing:
+                break
+        return build
+
+    async def cancel(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """Steps not handed out end at once; a running one when its agent has killed it, or its
+        lease ends. Raises Conflict when the build has finished."""
+        principal.require(Right.BUILD)
+        await self.get(principal, project_id, build_id)
+
+        async def cancel(connection: AsyncConnection) -> Build:
+            build = await stored.find_build(connection, build_id)
+            if build is None or build.state in FINISHED_BUILD:
+                raise Conflict("this build has finished already")
+            await cancel_build(self.core, connection, build_id, by=principal.name)
+            await self._audit(connection, "build.cancelled", principal, build)
+            cancelled = await stored.find_build(connection, build_id)
+            return cancelled or build
+
+        def committed(_: Build) -> None:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.cancelled(build_id)
+
+        return await self.core.database.write(cancel, committed=committed)
+
+    async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """Let a held build go. Raises IllegalTransition for one that is not held."""
+        principal.require(Right.MANAGE)
+        return await self._let_go(principal, project_id, build_id, "approved")
+
+    async def start(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
+        """As `approve`, by whoever may build: but not what outsiders wrote. Raises Forbidden."""
+        principal.require(Right.BUILD)
+        return await self._let_go(principal, project_id, build_id, "started")
+
+    async def _let_go(
+        self, principal: Principal, project_id: str | None, build_id: str, how: str
+    ) -> Build:
+        await self.get(principal, project_id, build_id)
+
+        async def let_go(connection: AsyncConnection) -> Build:
+            build = await stored.find_build(connection, build_id)
+            if build is None:
+                raise NotFound("build not found")
+            if build.of_fork and Right.MANAGE not in principal.rights:
+                raise Forbidden(
+                    "this build's commit is of a fork, on no branch of the project: "
+                    "a maintainer starts it"
+                )
+            if how == "started" and build.retry_of and build.state in WAITED_FOR:
+                return build  # a retry starts by itself: its client may not know
+            if how == "started" and build.state is not BuildState.HELD:
+                raise Conflict(NOT_STARTED.get(build.state, "this build was started already"))
+            state = advance_build(build.state, BuildEvent.START)
+            await stored.update_build(connection, build_id, now=self.core.now(), state=state.value)
+            await advance.settle_build(self.core, connection, build_id)
+            await self._audit(connection, f"build.{how}", principal, build)
+            return await stored.find_build(connection, build_id) or build
+
+        def committed(_: Build) -> None:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.wake()
+
+        return await self.core.database.write(let_go, committed=committed)
+
+    async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
+        """A new build of the same commit and steps, linked to the old one."""
+        principal.require(Right.BUILD)
+        old, steps = await self.get(principal, project.id, build_id)
+        if old.state not in FINISHED_BUILD:
+            raise Conflict("this build has not finished yet: cancel it or wait")
+        if any(step.definition.program for step in steps):
+            raise Conflict("this build is a deployment: deploy it again by POST /api/deploy")
+        if not steps and not old.problems:
+            raise Conflict("this build never had steps: push or redeliver to try again")
+        wanted = redraft(old, steps, project, self.core.now())
+        if not steps:
+            wanted = await self._read_again(old, project) or wanted
+        if old.of_fork and Right.MANAGE not in principal.rights:
+            wanted = hold(wanted)
+
+        async def save(connection: AsyncConnection) -> Build:
+            build = await save_asked_for(self.core, connection, project, wanted)
+            await self._audit(connection, "build.retried", principal, build, of=old.id)
+            return build
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def _read_again(self, old: Build, project: Project) -> Draft | None:
+        """A build that failed before it had steps, of its workflow as it reads; None where that
+        has mistakes. What was missing then, such as a secret, may be there now."""
+        workflow_id = old.workflow_id or ""
+        record = await self.core.database.read(
+            lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
+        )
+        if record is None:
+            return None
+        origin = Origin.of_retry(old)
+        try:
+            if record.definition is not None:
+                workflow = Workflow.from_json(record.definition)
+            else:
+                workflow = await self._read_workflow(project, record.path or "", origin)
+            workflow = steps_for(workflow, old.module.step if old.module else None)
+        except (Invalid, KeyError):
+            return None
+        return draft(
+            workflow,
+            project,
+            origin,
+            record.id,
+            self.core.now(),
+            answers=await answers(self.core, project, workflow, origin),
+        )
+
+    async def _audit(
+        self,
+        connection: AsyncConnection,
+        action: str,
+        principal: Principal,
+        build: Build,
+        **details: str,
+    ) -> None:
+        await audit.record(
+            self.core,
+            connection,
+            action,
+            principal,
+            account_id=build.account_id,
+            project_id=build.project_id,
+            build=build.id,
+            number=build.number,
+            **details,
+        )
+
+
+async def cancel_build(core: Core, connection: AsyncConnection, build_id: str, *, by: str) -> None:
+    """End what isn't handed out; ask for the end of what runs. The dispatch is to be told once
+    this is committed."""
+    for step in await stored.steps_of_build(connection, build_id):
+        if step.state in FINISHED_STEP:
+            continue
+        if step.state is StepState.RUNNING:
+            await stored.update_step(connection, step.id, cancel_requested_by=by)
+        else:
+            reason = f"cancelled by {by}"
+            await advance.move_step(core, connection, step, StepEvent.CANCEL, reason=reason)
+    reason, now = f"cancelled by {by}", core.now()
+    await stored.update_build(connection, build_id, now=now, reason=reason)
+    await advance.settle_build(core, connection, build_id)
+
+
+def _with_params(workflow: Workflow, origin: Origin) -> Origin:
+    """Defaults for what is not given. Raises Invalid, naming every wrong parameter."""
+    given, params = origin.params or {}, workflow.triggers.params
+    problems = param_problems(params, given)
+    if problems:
+        raise Invalid(
+            "the parameters are not those of the workflow",
+            details=[
+                {"path": f"params.{name}", "message": message} for name, message in problems.items()
+            ],
+        )
+    return replace(origin, params={**default_params(params), **given} if params else None)

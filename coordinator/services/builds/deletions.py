@@ -1,0 +1,106 @@
+"""Deleting a build: its rows in one transaction, then its logs and artifacts, whatever crashes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from coordinator.domain.errors import Conflict, NotFound
+from coordinator.domain.lifecycle import FINISHED_BUILD
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.services import audit
+from coordinator.services.core import Core
+from coordinator.services.news import build_topic
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.builds import deletions as stored
+from coordinator.storage.builds.deletions import DoomedObject, ObjectKind
+from coordinator.storage.connection import AsyncConnection
+
+log = structlog.get_logger()
+
+AT_ONCE = 500
+AGAIN_SECONDS = 60.0
+"""Until what could not be deleted is tried once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletions:
+    core: Core
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def delete_build(self, principal: Principal, build_id: str) -> None:
+        """Raises NotFound, also for another account's; Conflict unless it has finished."""
+        principal.require(Right.MANAGE)
+
+        async def delete(connection: AsyncConnection) -> None:
+            build = await stored_builds.find_build(connection, build_id)
+            if build is None or not principal.sees(build.account_id):
+                raise NotFound("build not found")
+            if build.state not in FINISHED_BUILD:
+                raise Conflict("this build has not finished: cancel it first")
+            await stored.doom_objects(connection, build)
+            await stored_builds.delete_build(connection, build_id)
+            await audit.record(
+                self.core,
+                connection,
+                "build.deleted",
+                principal,
+                account_id=build.account_id,
+                project_id=build.project_id,
+                build=build.id,
+                number=build.number,
+            )
+
+        def committed(_: None) -> None:
+            self.core.news.publish(build_topic(build_id))
+            self._wanted.set()
+
+        await self.core.database.write(delete, committed=committed)
+
+    async def run(self) -> None:
+        """Delete what is doomed: at the start what a crash left, then as builds are deleted."""
+        while True:
+            self._wanted.clear()
+            try:
+                waits = not await self._delete_doomed()
+            except Exception:  # a task root: what is left is tried again
+                log.exception("deleting objects failed")
+                waits = True
+            try:
+                async with asyncio.timeout(AGAIN_SECONDS if waits else None):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def _delete_doomed(self) -> bool:
+        """Whether nothing is left."""
+        while doomed := await self.core.database.read(
+            lambda connection: stored.list_doomed(connection, AT_ONCE)
+        ):
+            gone = [one for one in doomed if await self._delete(one)]
+            await self._forget(gone)
+            if len(gone) < len(doomed):
+                return False
+        return True
+
+    async def _forget(self, gone: Sequence[DoomedObject]) -> None:
+        await self.core.database.write(lambda connection: stored.forget_doomed(connection, gone))
+
+    async def _delete(self, doomed: DoomedObject) -> bool:
+        """False where it has to wait, because the same bytes are arriving right now."""
+        if doomed.kind is ObjectKind.LOG:
+            await self.core.logs.delete(doomed.name)
+            return True
+        with self.core.blob_claims.deleting((doomed.account_id, doomed.name)) as mine:
+            if not mine:
+                return False
+            # Read while nobody can refer to it anew.
+            used = await self.core.database.read(
+                lambda connection: stored.is_referred_to(connection, doomed.account_id, doomed.name)
+            )
+            if not used:
+                await self.core.blobs.delete(doomed.account_id, doomed.name)
+        return True

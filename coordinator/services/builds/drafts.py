@@ -1,0 +1,326 @@
+"""From a workflow to a build with its steps, not yet saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from coordinator.domain.builds.roll_up import settle, step_view
+from coordinator.domain.lifecycle import BuildState, StepState
+from coordinator.domain.model import Build, ModuleRef, Project, PullRequestRef, Step
+from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
+from coordinator.domain.reading import Answer, Question
+from coordinator.domain.step_definition import StepDefinition
+from coordinator.ports import Commit
+from coordinator.services.core import new_id
+from pipelines_schema import (
+    Circumstances,
+    ConditionFault,
+    Place,
+    Problem,
+    Workflow,
+    default_params,
+    expanded_steps,
+    step_environment,
+)
+from pipelines_schema import Step as WorkflowStep
+from pipelines_schema.contract import Capability
+
+MAX_MESSAGE_CHARACTERS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a build is made for."""
+
+    event: str
+    commit_hash: str | None = None
+    branch: str | None = None
+    commit_message: str | None = None
+    commit_author: str | None = None
+    tag: str | None = None
+    params: Mapping[str, str] | None = None
+    repo_url: str | None = None
+    retry_of: str | None = None
+    pull_request: PullRequestRef | None = None
+    module: ModuleRef | None = None
+    clean: bool = False
+    outside: bool = False
+
+    @property
+    def of_fork(self) -> bool:
+        return self.outside or (self.pull_request is not None and self.pull_request.fork)
+
+    @classmethod
+    def of_retry(cls, build: Build) -> Origin:
+        """What the build was made for, once more."""
+        return cls(
+            event=build.event,
+            commit_hash=build.commit_hash,
+            branch=build.branch,
+            commit_message=build.commit_message,
+            commit_author=build.commit_author,
+            tag=build.tag,
+            params=build.params,
+            repo_url=build.repo_url,
+            retry_of=build.id,
+            pull_request=build.pull_request,
+            module=build.module,
+            clean=build.clean,
+            outside=build.outside,
+        )
+
+    @classmethod
+    def of_push(cls, branch: str, commit: Commit) -> Origin:
+        return cls(
+            event="push",
+            commit_hash=commit.sha,
+            branch=branch,
+            commit_message=commit.message[:MAX_MESSAGE_CHARACTERS],
+            commit_author=commit.author[:1000],
+        )
+
+    @classmethod
+    def of_pull_request(cls, pull: PullRequest, commit: Commit) -> Origin:
+        """A fork's branch is named by the number: its `main` must not be taken for ours."""
+        pushed = cls.of_push("", commit)
+        return replace(
+            cls.of_pull_request_event(pull),
+            commit_hash=pushed.commit_hash,
+            commit_message=pushed.commit_message,
+            commit_author=pushed.commit_author,
+        )
+
+    @classmethod
+    def of_pull_request_event(cls, pull: PullRequest) -> Origin:
+        """Where the commit itself is not known."""
+        return cls(
+            event="pullRequest",
+            commit_hash=pull.head_sha,
+            branch=f"pull/{pull.number}" if pull.fork else pull.head_branch,
+            pull_request=PullRequestRef(
+                number=pull.number,
+                head=pull.head_branch,
+                base=pull.base_branch,
+                fork=pull.fork,
+            ),
+        )
+
+    @classmethod
+    def of_ref(cls, ref: str, sha: str) -> Origin:
+        """Where the commit itself is not known."""
+        if ref.startswith(TAG):
+            return cls(event="tag", commit_hash=sha, tag=short_name(ref))
+        return cls(event="push", commit_hash=sha, branch=short_name(ref))
+
+    @classmethod
+    def of_tag(cls, tag: str, commit: Commit) -> Origin:
+        return replace(cls.of_push("", commit), event="tag", branch=None, tag=tag)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A build that still lacks its number."""
+
+    workflow_name: str
+    origin: Origin
+    workflow_id: str | None = None
+    file: str | None = None
+    """The workflow's, to which the places in its steps belong."""
+    steps: Sequence[Step] = ()
+    problems: Sequence[Problem] = ()
+    reason: str | None = None
+    secret_places: Mapping[str, tuple[str | None, Place]] = field(default_factory=dict)
+    """Where a secret is first named: file and place."""
+    held: bool = False
+    """Waits for a maintainer's approval; none of its steps is ready."""
+    id: str = field(default_factory=new_id)
+
+    def build(self, project: Project, number: int, now: datetime) -> Build:
+        """Queued or held; failed where the workflow has problems; over where all is skipped."""
+        broken = bool(self.problems) or self.reason is not None
+        over = bool(self.steps) and all(step.state is StepState.SKIPPED for step in self.steps)
+        waiting = BuildState.HELD if self.held else BuildState.QUEUED
+        state = BuildState.SUCCEEDED if over else waiting
+        return Build(
+            id=self.id,
+            project_id=project.id,
+            account_id=project.account_id,
+            workflow_id=self.workflow_id,
+            workflow_name=self.workflow_name,
+            number=number,
+            state=BuildState.FAILED if broken else state,
+            event=self.origin.event,
+            version=1,
+            reason=self.reason or ("the workflow has mistakes" if broken else None),
+            problems=[problem.to_json() for problem in self.problems],
+            commit_hash=self.origin.commit_hash,
+            repo_url=self.origin.repo_url,
+            branch=self.origin.branch,
+            commit_message=self.origin.commit_message,
+            commit_author=self.origin.commit_author,
+            tag=self.origin.tag,
+            params=self.origin.params,
+            retry_of=self.origin.retry_of,
+            pull_request=self.origin.pull_request,
+            module=self.origin.module,
+            clean=self.origin.clean,
+            outside=self.origin.outside,
+            created_at=now,
+            updated_at=now,
+            finished_at=now if broken or over else None,
+        )
+
+
+def conditions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
+    """What is to be answered before the workflow can be drafted, by the step's position."""
+    origin = _with_default_params(workflow, origin)
+    return {
+        position: Question(
+            expression=step.when.expression, circumstances=_circumstances(step, origin)
+        )
+        for position, step in enumerate(expanded_steps(workflow.steps))
+        if step.when is not None
+    }
+
+
+def draft(
+    workflow: Workflow,
+    project: Project,
+    origin: Origin,
+    workflow_id: str | None,
+    now: datetime,
+    *,
+    answers: Mapping[int, Answer],
+) -> Draft:
+    """The workflow's steps, those whose condition is false skipped with what follows from it.
+
+    `answers` are those to `conditions`. A condition that can't be worked out makes a draft with a
+    problem, that is a failed build.
+    """
+    build_id = new_id()
+    origin = _with_default_params(workflow, origin)
+    steps: list[Step] = []
+    problems: dict[Problem, None] = {}
+    for position, step in enumerate(expanded_steps(workflow.steps)):
+        runs = answers[position] if step.when is not None else True
+        if isinstance(runs, ConditionFault):
+            problems[_condition_problem(workflow, step, runs)] = None
+            continue
+        written = replace(step, env=step_environment(workflow, step))
+        definition = StepDefinition(written=written, condition_false=not runs)
+        steps.append(_fresh(definition, position, project, build_id, now))
+    return Draft(
+        id=build_id,
+        workflow_name=workflow.name,
+        workflow_id=workflow_id,
+        file=workflow.file,
+        origin=origin,
+        steps=() if problems else settled(steps, now),
+        problems=list(problems),
+        secret_places={
+            name: (workflow.file, place)
+            for step in reversed(workflow.steps)
+            for name, place in step.secret_places.items()
+        },
+    )
+
+
+def _with_default_params(workflow: Workflow, origin: Origin) -> Origin:
+    if origin.params is None and workflow.triggers.params:
+        return replace(origin, params=default_params(workflow.triggers.params))
+    return origin
+
+
+def _circumstances(step: WorkflowStep, origin: Origin) -> Circumstances:
+    return Circumstances(
+        event=origin.event,
+        branch=origin.branch or "",
+        tag=origin.tag or "",
+        message=origin.commit_message or "",
+        author=origin.commit_author or "",
+        params=origin.params or {},
+        matrix=step.matrix_values,
+    )
+
+
+def _condition_problem(workflow: Workflow, step: WorkflowStep, fault: ConditionFault) -> Problem:
+    when = step.when
+    return Problem(
+        message=f"`when` of step `{step.name}` {fault}",
+        file=workflow.file,
+        line=when.line if when and when.line else None,
+        column=when.column if when and when.column else None,
+    )
+
+
+def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
+    """The steps of a new build: what a false condition leaves out is skipped from the start."""
+    settlement = settle([step_view(step) for step in steps])
+    result = []
+    for step in steps:
+        if step.id in settlement.skipped:
+            reason = settlement.skipped[step.id]
+            step = replace(step, state=StepState.SKIPPED, reason=reason, finished_at=now)
+        elif step.id in settlement.unblocked:
+            step = replace(step, state=StepState.READY, ready_at=now)
+        result.append(step)
+    return result
+
+
+def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime) -> Draft:
+    """The same steps once more, as a new build."""
+    build_id = new_id()
+    return Draft(
+        id=build_id,
+        workflow_name=build.workflow_name,
+        workflow_id=build.workflow_id,
+        origin=Origin.of_retry(build),
+        problems=[Problem.from_json(dict(problem)) for problem in build.problems],
+        steps=settled(
+            [_fresh(step.definition, step.position, project, build_id, now) for step in steps],
+            now,
+        ),
+    )
+
+
+def hold(wanted: Draft) -> Draft:
+    """The same draft, waiting for approval: its first steps become ready when it is given."""
+    steps = [
+        replace(step, state=StepState.BLOCKED, ready_at=None)
+        if step.state is StepState.READY
+        else step
+        for step in wanted.steps
+    ]
+    return replace(wanted, held=True, steps=steps)
+
+
+def _fresh(
+    definition: StepDefinition, position: int, project: Project, build_id: str, now: datetime
+) -> Step:
+    written = definition.written
+    ready = not written.depends_on
+    state = StepState.READY if ready else StepState.BLOCKED
+    skipped = definition.condition_false
+    return Step(
+        id=new_id(),
+        build_id=build_id,
+        project_id=project.id,
+        account_id=project.account_id,
+        position=position,
+        name=written.name,
+        state=StepState.SKIPPED if skipped else state,
+        reason="condition false" if skipped else None,
+        finished_at=now if skipped else None,
+        definition=definition,
+        depends_on=list(written.depends_on),
+        labels=dict(written.agents),
+        epoch=0,
+        attempt=0,
+        lost_count=0,
+        needs=[Capability.IMAGE_BUILDS.value] if written.build else [],
+        holder=None,
+        lease_seconds=None,
+        ready_at=now if ready and not skipped else None,
+    )

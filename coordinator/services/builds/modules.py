@@ -1,0 +1,274 @@
+"""Builds of modules: what a module's name and target mean, and the build they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from coordinator.domain.errors import Invalid, NotFound
+from coordinator.domain.model import Artifact, Build, ModuleRef
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.services import audit
+from coordinator.services.builds.conditions import answers
+from coordinator.services.builds.drafts import Origin, draft
+from coordinator.services.builds.saved_drafts import save_asked_for
+from coordinator.services.builds.workflow_files import known_workflow, workflow_at
+from coordinator.services.core import Core
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.pushes import modules as stored
+from coordinator.storage.pushes.modules import DeclaredModule, Whose
+from pipelines_schema import (
+    Param,
+    Problem,
+    Target,
+    Workflow,
+    default_params,
+    param_problems,
+    steps_for,
+    undeclared_param_problems,
+)
+from pipelines_schema.problem import shown
+from pipelines_schema.suggestions import closest
+
+MAX_LISTED = 10
+Scalar = str | bool | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleBuild:
+    """A build of a module as it is now."""
+
+    build: Build
+    module_name: str
+    artifacts: Sequence[tuple[str, Artifact]]
+    """Each with the name it goes by among the build's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    core: Core
+    dispatch: Dispatch
+
+    async def trigger(
+        self,
+        principal: Principal,
+        name: str,
+        target_name: str,
+        *,
+        clean: bool,
+        parameters: Mapping[str, Scalar],
+    ) -> Build:
+        """Queue a build of a module's target at the tip of its default branch.
+
+        `name` is the module's, or `project/module` or `account/project/module`.
+        Raises Invalid: no such module or target, a name of several, wrong parameters.
+        """
+        principal.require(Right.BUILD)
+        declared = await self._find(principal, name)
+        target = _target(declared, name, target_name)
+        workflow = await self._workflow(declared, name, target)
+        origin = replace(
+            await self._origin(declared),
+            params=checked_params(workflow.triggers.params, parameters),
+            module=ModuleRef(
+                name=declared.module.name,
+                path=declared.module.path,
+                target=target_name,
+                step=target.step,
+            ),
+            clean=clean,
+        )
+        return await self._queue(principal, declared, workflow, origin)
+
+    async def _find(self, principal: Principal, name: str) -> DeclaredModule:
+        *qualifiers, module_name = name.split("/")
+        if len(qualifiers) > 2:
+            raise unbuildable(name)
+        account_slug, project_slug = [None, None, *qualifiers][-2:]
+        whose = Whose(
+            account_id=principal.account_id, account_slug=account_slug, project_slug=project_slug
+        )
+        found = await self.core.database.read(
+            lambda connection: stored.find_modules(connection, whose, module_name, MAX_LISTED + 1)
+        )
+        if len(found) > 1:
+            raise _ambiguous(name, found)
+        if not found:
+            raise await self._unknown(whose, name, module_name)
+        return found[0]
+
+    async def _unknown(self, whose: Whose, name: str, module_name: str) -> Invalid:
+        """With what may help: a module of almost that name, or files that can't be read."""
+
+        async def read(connection: AsyncConnection) -> tuple[Sequence[str], list[str]]:
+            broken = await stored.broken_files(connection, whose, MAX_LISTED)
+            problems = [
+                f"{project.account_slug}/{project.slug}: {Problem.from_json(dict(problem))}"
+                for project, file in broken
+                for problem in file.problems
+            ]
+            return await stored.module_names(connection, whose), problems[:MAX_LISTED]
+
+        names, problems = await self.core.database.read(read)
+        near = closest(module_name, names)
+        hints = [f"did you mean {shown(near)}?"] if near is not None else []
+        return unbuildable(name, _details("module_name", [*hints, *problems]))
+
+    async def _workflow(self, declared: DeclaredModule, name: str, target: Target) -> Workflow:
+        """What is to be built, with no step that the target leaves out."""
+        try:
+            return await self._read_workflow(declared, target)
+        except Invalid as error:
+            problems = [str(Problem.from_json(dict(one))) for one in error.details[:MAX_LISTED]]
+            said = f"{target.workflow}: {error.message}"
+            raise unbuildable(name, _details("build_target", [said, *problems])) from error
+
+    async def _read_workflow(self, declared: DeclaredModule, target: Target) -> Workflow:
+        sha = declared.file.commit_hash or ""
+        workflow = await workflow_at(self.core, declared.project, target.workflow, sha)
+        try:
+            return steps_for(workflow, target.step)
+        except KeyError as error:
+            # Only where the workflow had mistakes when the modules were read, and none any more.
+            raise Invalid(f"there is no step {shown(target.step or '')}") from error
+
+    async def _origin(self, declared: DeclaredModule) -> Origin:
+        sha = declared.file.commit_hash or ""
+        commit = await self.core.repositories.commit(declared.project.id, sha)
+        if commit is None or declared.file.branch is None:
+            raise LookupError(f"project {declared.project.id} has lost its commit {sha}")
+        return replace(Origin.of_push(declared.file.branch, commit), event="manual")
+
+    async def _queue(
+        self, principal: Principal, declared: DeclaredModule, workflow: Workflow, origin: Origin
+    ) -> Build:
+        project = declared.project
+        wanted = draft(
+            workflow,
+            project,
+            origin,
+            None,
+            self.core.now(),
+            answers=await answers(self.core, project, workflow, origin),
+        )
+
+        async def save(connection: AsyncConnection) -> Build:
+            workflow_id = await known_workflow(
+                self.core, connection, project, workflow.file or "", workflow.name
+            )
+            build = await save_asked_for(
+                self.core, connection, project, replace(wanted, workflow_id=workflow_id)
+            )
+            await audit.record(
+                self.core,
+                connection,
+                "build.created",
+                principal,
+                account_id=build.account_id,
+                project_id=build.project_id,
+                build=build.id,
+                number=build.number,
+                module=build.module.to_json() if build.module else {},
+                clean=build.clean,
+            )
+            return build
+
+        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
+
+    async def get(self, principal: Principal, build_id: str) -> ModuleBuild:
+        """Raises NotFound, also for a build of no module."""
+
+        async def read(
+            connection: AsyncConnection,
+        ) -> tuple[Build | None, Sequence[tuple[str, Artifact]]]:
+            build = await stored_builds.find_build(connection, build_id)
+            if build is None or not principal.sees(build.account_id):
+                return None, ()
+            return build, await stored_builds.artifacts_of_build(connection, build_id)
+
+        build, artifacts = await self.core.database.read(read)
+        if build is None or build.module is None:
+            raise NotFound("build not found")
+        return ModuleBuild(
+            build=build, module_name=build.module.name, artifacts=named_apart(artifacts)
+        )
+
+
+def unbuildable(name: str, details: Sequence[Mapping[str, Any]] = ()) -> Invalid:
+    """In specification 000's own words."""
+    message = f"Module '{name}' not found or build target invalid."
+    return Invalid(message, details=details)
+
+
+def _target(declared: DeclaredModule, name: str, target_name: str) -> Target:
+    targets = declared.module.targets
+    if target_name in targets:
+        return targets[target_name]
+    near = closest(target_name, targets)
+    listed = ", ".join(map(shown, list(targets)[:MAX_LISTED]))
+    hint = f"did you mean {shown(near)}?" if near else f"its targets are {listed}"
+    said = f"the module has no target {shown(target_name)}: {hint}"
+    raise unbuildable(name, _details("build_target", [said]))
+
+
+def _details(path: str, messages: Sequence[str]) -> list[Mapping[str, str]]:
+    return [{"path": path, "message": message} for message in messages]
+
+
+def _ambiguous(name: str, found: Sequence[DeclaredModule]) -> Invalid:
+    module_name = name.rpartition("/")[2]
+    names = [f"{one.project.account_slug}/{one.project.slug}/{module_name}" for one in found]
+    listed = ", ".join(names[:MAX_LISTED]) + (", …" if len(names) > MAX_LISTED else "")
+    return Invalid(
+        f"Module '{name}' is declared by several projects: write one of {listed}",
+        details=_details("module_name", names[:MAX_LISTED]),
+    )
+
+
+def checked_params(
+    declared: Sequence[Param], given: Mapping[str, Scalar]
+) -> Mapping[str, str] | None:
+    """The build's parameters as text, with the defaults of those not given.
+
+    Where the workflow declares parameters, its rules hold; where it declares none, any will do:
+    they reach scripts only as variables. Raises Invalid, naming each wrong one.
+    """
+    texts = {name: _as_text(value) for name, value in given.items()}
+    problems = param_problems(declared, texts) if declared else undeclared_param_problems(texts)
+    if problems:
+        raise Invalid(
+            "the build parameters are not those of the workflow",
+            details=[
+                {"path": f"build_parameters.{name}", "message": message}
+                for name, message in problems.items()
+            ],
+        )
+    return {**default_params(declared), **texts} or None
+
+
+def _as_text(value: Scalar) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def named_apart(artifacts: Sequence[tuple[str, Artifact]]) -> list[tuple[str, Artifact]]:
+    """Artifacts by their paths. `artifacts` have their steps' names.
+
+    What a step passes on unchanged stands once; of different files of one path each is named by
+    its step as well: no step's name holds a `/`.
+    """
+    contents: dict[str, set[str]] = {}
+    for _, artifact in artifacts:
+        contents.setdefault(artifact.name, set()).add(artifact.sha256)
+    named: list[tuple[str, Artifact]] = []
+    listed: set[str] = set()
+    for step_name, artifact in artifacts:
+        if len(contents[artifact.name]) > 1:
+            named.append((f"{step_name}/{artifact.name}", artifact))
+        elif artifact.name not in listed:
+            named.append((artifact.name, artifact))
+            listed.add(artifact.name)
+    return named

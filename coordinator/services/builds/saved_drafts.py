@@ -1,0 +1,88 @@
+"""A draft becomes a build: where the project has room for it, and every secret it names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.domain.builds.quotas import refusal
+from coordinator.domain.errors import TooMany
+from coordinator.domain.model import Build, Project
+from coordinator.domain.steps.step_words import build_words
+from coordinator.services.builds.drafts import Draft
+from coordinator.services.core import Core
+from coordinator.services.images.own_images import image_problems
+from coordinator.services.projects.secrets import missing_secrets
+from coordinator.services.steps import advance
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.builds import quotas as stored_quotas
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects import projects as stored_projects
+from pipelines_schema import Problem
+
+TRY_AGAIN_SECONDS = 60
+
+
+async def save_asked_for(
+    core: Core, connection: AsyncConnection, project: Project, wanted: Draft
+) -> Build:
+    """For one who waits for the answer. Raises TooMany, which says what is full."""
+    why = await _refusal(core, connection, project, wanted)
+    if why is not None:
+        raise TooMany(why, retry_after=TRY_AGAIN_SECONDS)
+    return await _save(core, connection, project, wanted)
+
+
+async def save_pushed(
+    core: Core, connection: AsyncConnection, project: Project, wanted: Draft
+) -> Build:
+    """For what was pushed: where there is no room, a failed build says so, and can be retried."""
+    why = await _refusal(core, connection, project, wanted)
+    if why is not None:
+        wanted = replace(wanted, steps=(), problems=[Problem(message=why)], reason=why, held=False)
+    return await _save(core, connection, project, wanted)
+
+
+async def _refusal(
+    core: Core, connection: AsyncConnection, project: Project, wanted: Draft
+) -> str | None:
+    """A build that has failed already takes no room."""
+    if wanted.problems or wanted.reason is not None:
+        return None
+    quotas = core.settings.quotas
+    usage = await stored_quotas.usage_of(
+        connection, project.account_id, project.id, quotas.waiting_steps
+    )
+    return refusal(usage, quotas, new_steps=len(wanted.steps), held=wanted.held)
+
+
+async def _save(core: Core, connection: AsyncConnection, project: Project, wanted: Draft) -> Build:
+    """Give a draft its number and save it with its steps; failed where a secret is missing, or an
+    image is another account's."""
+    missing: dict[str, str] = {}
+    if not wanted.origin.of_fork:  # which gets none, and is not told which there are
+        missing = dict(await missing_secrets(connection, project.id, wanted.steps))
+    if missing:
+        problems = [_missing_secret(project, wanted, name, step) for name, step in missing.items()]
+        reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
+        wanted = replace(wanted, steps=(), problems=problems, reason=reason)
+    number = await stored_projects.next_build_number(connection, project.id)
+    build = wanted.build(project, number, core.now())
+    words = build_words(build)
+    refused = await image_problems(core, connection, project, wanted.steps, words, wanted.file)
+    if refused:
+        wanted = replace(wanted, steps=(), problems=[*wanted.problems, *refused])
+        build = wanted.build(project, number, core.now())
+    steps = [advance.queued(core, step) for step in wanted.steps]
+    await stored_builds.insert_build(connection, build, steps)
+    return build
+
+
+def _missing_secret(project: Project, wanted: Draft, name: str, step: str) -> Problem:
+    file, place = wanted.secret_places.get(name, (None, None))
+    return Problem(
+        message=f"step `{step}` needs the secret {name}, which the project does not have: "
+        f"`pushrod secret set {project.account_slug}/{project.slug} {name}`",
+        file=file,
+        line=place.line if place else None,
+        column=place.column if place else None,
+    )

@@ -1,0 +1,1 @@
+"""Images from posted source files, and what runs of them."""

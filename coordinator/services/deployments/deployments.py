@@ -1,0 +1,311 @@
+"""Deployments: an image that runs on an agent until somebody stops it, or a newer one runs.
+
+A deployment is a build whose last step lives as long as it does; the target says what that step
+is. Whatever holds for steps holds for it: a lost agent's program starts again elsewhere, its output
+is the step's log, and to stop it is to cancel.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from typing import Any
+
+from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.image_builds import ImagePlan, ImageRequest
+from coordinator.domain.image_builds.deployment_status import deployment_status
+from coordinator.domain.image_builds.records import (
+    IMAGE_STEP,
+    PROGRAM_STEP,
+    Deployment,
+    DeploymentStatus,
+)
+from coordinator.domain.image_builds.targets import Deployable, DeployTarget, LabelledAgents
+from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
+from coordinator.domain.model import Account, Build, Project, Step
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.services import audit
+from coordinator.services.builds.builds import Builds, cancel_build
+from coordinator.services.builds.drafts import Draft, Origin, draft
+from coordinator.services.builds.saved_drafts import save_asked_for
+from coordinator.services.core import Core
+from coordinator.services.deployments.image_sources import ImageSources
+from coordinator.services.deployments.source_builds import (
+    EVENT,
+    failure_of,
+    image_reference,
+    image_step,
+    save_image_build,
+)
+from coordinator.services.images.own_images import own_registries
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.images import image_builds as stored
+from coordinator.storage.projects import secrets as stored_secrets
+from pipelines_schema import Triggers, Workflow
+from pipelines_schema.contract import Capability
+
+TARGETS = "pushrod.deploy_targets"
+"""The entry point group of targets that other distributions bring."""
+LOSSES_FORGIVEN = 1_000_000
+"""A program that runs for months outlives many agents."""
+LLM_CONFIGS = "LLM_CONFIGS"
+MAX_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRequest:
+    agent_name: str
+    sources: ImageRequest | None
+    image: str | None
+    """One of the two."""
+    llm_configs: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentView:
+    deployment: Deployment
+    status: DeploymentStatus
+    error: str | None
+    program: Step | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployments:
+    core: Core
+    builds: Builds
+    sources: ImageSources
+    target: DeployTarget
+
+    async def start(
+        self, principal: Principal, account: Account, request: DeploymentRequest
+    ) -> DeploymentView:
+        """Queue what builds and runs it. Raises Invalid."""
+        principal.require(Right.BUILD)
+        await self._require_own(account, request.image)
+        plan = await self.sources.plan(account, request.sources) if request.sources else None
+        name = plan.name if plan else self.sources.name(request.agent_name, field="agent_name")
+        project = await self.sources.project(principal, account, name, request.agent_name)
+        commit = await self.sources.keep(project, plan) if plan else None
+        image = image_reference(self.core, account, plan) if plan else request.image or ""
+
+        async def save(connection: AsyncConnection) -> tuple[Deployment, Draft]:
+            secrets = await stored_secrets.list_secrets(connection, project.id)
+            wanted = self._draft(
+                project, name, commit, image, request, [secret.name for secret in secrets]
+            )
+            deployment = await self._save(
+                connection, principal, project, wanted, request, plan, image
+            )
+            return deployment, wanted
+
+        deployment, wanted = await self.core.database.write(
+            save, committed=lambda _: self.builds.dispatch.wake()
+        )
+        return await self._view(deployment, None, wanted.steps)
+
+    async def _require_own(self, account: Account, image: str | None) -> None:
+        if image is None:
+            return
+        rule = await self.core.database.read(
+            lambda connection: own_registries(self.core, connection, account.slug)
+        )
+        problem = rule.pull_problem(image)
+        if problem is not None:
+            raise Invalid(
+                "the image is not this account's",
+                details=[{"path": "image", "message": f"the image `{image}` {problem}"}],
+            )
+
+    def _draft(
+        self,
+        project: Project,
+        name: str,
+        commit: str | None,
+        image: str,
+        request: DeploymentRequest,
+        secrets: Sequence[str],
+    ) -> Draft:
+        building = (image_step(image),) if commit else ()
+        configs = json.dumps(list(request.llm_configs), ensure_ascii=False)
+        program = self.target.program(
+            Deployable(
+                step_name=PROGRAM_STEP,
+                name=name,
+                image=image,
+                depends_on=[step.name for step in building],
+                env={LLM_CONFIGS: configs} if request.llm_configs else {},
+                secrets=secrets,
+            )
+        )
+        workflow = Workflow(
+            name=f"deploy {name}", file=None, triggers=Triggers(), steps=(*building, program)
+        )
+        origin = Origin(event=EVENT, commit_hash=commit, commit_message=f"Deployment of {image}")
+        wanted = draft(workflow, project, origin, None, self.core.now(), answers={})
+        return replace(wanted, steps=[_as_program(step) for step in wanted.steps])
+
+    async def _save(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        project: Project,
+        wanted: Draft,
+        request: DeploymentRequest,
+        plan: ImagePlan | None,
+        image: str,
+    ) -> Deployment:
+        record = None
+        if plan is not None:
+            record = await save_image_build(
+                self.core, connection, principal, project, wanted, request.agent_name, plan, image
+            )
+        else:
+            await save_asked_for(self.core, connection, project, wanted)
+        deployment = Deployment(
+            id=f"deploy-{wanted.id.replace('-', '')}",
+            build_id=wanted.id,
+            image_build_id=record.id if record else None,
+            account_id=project.account_id,
+            agent_name=request.agent_name,
+            image=image,
+            llm_configs=list(request.llm_configs),
+            replaced_by=None,
+            created_at=self.core.now(),
+        )
+        await stored.insert_deployment(connection, deployment)
+        await self._audit(connection, "deployment.created", principal, deployment, project.id)
+        return deployment
+
+    async def get(self, principal: Principal, deployment_id: str) -> DeploymentView:
+        """Raises NotFound, also for another account's."""
+
+        async def read(
+            connection: AsyncConnection,
+        ) -> tuple[Deployment | None, Build | None, Sequence[Step]]:
+            deployment = await stored.find_deployment(connection, deployment_id)
+            if deployment is None:
+                return None, None, ()
+            build = await stored_builds.find_build(connection, deployment.build_id)
+            steps = await stored_builds.steps_of_build(connection, deployment.build_id)
+            return deployment, build, steps
+
+        deployment, build, steps = await self.core.database.read(read)
+        if deployment is None or not principal.sees(deployment.account_id):
+            raise NotFound("deployment not found")
+        return await self._view(deployment, build, steps)
+
+    async def list_of(self, principal: Principal) -> Sequence[DeploymentView]:
+        """The newest MAX_LISTED."""
+
+        async def read(
+            connection: AsyncConnection,
+        ) -> Sequence[tuple[Deployment, Sequence[Step]]]:
+            listed = await stored.list_deployments(connection, principal.account_id, MAX_LISTED)
+            steps = await stored_builds.steps_of_builds(
+                connection, [one.build_id for one in listed]
+            )
+            return [(one, steps[one.build_id]) for one in listed]
+
+        # Why one failed may take reading its log: that is for the one that is asked for.
+        return [_view(*one, error=None) for one in await self.core.database.read(read)]
+
+    async def stop(self, principal: Principal, deployment_id: str) -> DeploymentView:
+        """Raises NotFound, Conflict where it has ended."""
+        principal.require(Right.BUILD)
+        found = await self.get(principal, deployment_id)
+        deployment = found.deployment
+        build, _ = await self.builds.get(principal, None, deployment.build_id)
+        if build.state in FINISHED_BUILD:
+            raise Conflict(f"this deployment has ended already: it is {found.status.value}")
+        await self.builds.cancel(principal, None, deployment.build_id)
+        return await self.get(principal, deployment_id)
+
+    async def _view(
+        self, deployment: Deployment, build: Build | None, steps: Sequence[Step]
+    ) -> DeploymentView:
+        view = _view(deployment, steps, error=None)
+        if view.status is not DeploymentStatus.FAILED:
+            return view
+        image = next((step for step in steps if step.name == IMAGE_STEP), None)
+        return replace(view, error=await self._error(build, image, view.program))
+
+    async def _error(
+        self, build: Build | None, image: Step | None, program: Step | None
+    ) -> str | None:
+        if image is not None and image.state is StepState.FAILED:
+            return await failure_of(self.core, image)
+        if program is not None and program.state is StepState.FAILED:
+            return program.message or program.reason
+        return build.reason if build else None
+
+    async def _audit(
+        self,
+        connection: AsyncConnection,
+        action: str,
+        principal: Principal,
+        deployment: Deployment,
+        project_id: str,
+    ) -> None:
+        await audit.record(
+            self.core,
+            connection,
+            action,
+            principal,
+            account_id=deployment.account_id,
+            project_id=project_id,
+            deployment=deployment.id,
+            image=deployment.image,
+        )
+
+
+def _view(deployment: Deployment, steps: Sequence[Step], *, error: str | None) -> DeploymentView:
+    by_name = {step.name: step for step in steps}
+    image, program = by_name.get(IMAGE_STEP), by_name.get(PROGRAM_STEP)
+    status = deployment_status(image.state if image else None, program.state if program else None)
+    return DeploymentView(deployment=deployment, status=status, error=error, program=program)
+
+
+def _as_program(step: Step) -> Step:
+    """What no workflow can say: through any number of agents, the image's own command."""
+    if step.name != PROGRAM_STEP:
+        return step
+    own = not step.written.script
+    return replace(
+        step,
+        definition=replace(
+            step.definition, program=True, own_command=own, max_lost=LOSSES_FORGIVEN
+        ),
+        needs=[Capability.OWN_COMMANDS.value] if own else [],
+    )
+
+
+def load_target(name: str) -> DeployTarget:
+    """`agents`, or the entry point of that name. Raises LookupError, which says what there is."""
+    if name == "agents":
+        return LabelledAgents()
+    known = entry_points(group=TARGETS)
+    if name not in known.names:
+        names = ", ".join(sorted({"agents", *known.names}))
+        raise LookupError(f"there is no deploy target {name!r}: known are {names}")
+    target: DeployTarget = known[name].load()()
+    return target
+
+
+async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> Sequence[str]:
+    """A deployment's program has begun: older ones of its name end. Ids of their builds.
+
+    Part of the transaction in which it begins, so that no crash leaves two.
+    """
+    if not step.definition.program:
+        return ()
+    deployment = await stored.deployment_of_build(connection, step.build_id)
+    if deployment is None:
+        return ()
+    older = await stored.older_deployments(connection, deployment)
+    for one in older:
+        await cancel_build(core, connection, one.build_id, by=deployment.id)
+        await stored.replace_deployment(connection, one.id, deployment.id)
+    return [one.build_id for one in older]

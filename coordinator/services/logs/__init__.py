@@ -1,0 +1,1 @@
+"""Logs: of a step, of a build, live and whole."""

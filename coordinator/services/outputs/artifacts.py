@@ -1,0 +1,150 @@
+"""Artifacts: content-addressed, visible once their attempt has completed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from coordinator.domain.builds.quotas import no_bytes_left
+from coordinator.domain.errors import Invalid, NotFound, StaleEpoch, TooLarge
+from coordinator.domain.lifecycle import FINISHED_STEP
+from coordinator.domain.model import Artifact, Attempt, Step
+from coordinator.domain.people.permissions import Principal
+from coordinator.domain.steps.late_reports import may_be_reported_on
+from coordinator.ports import Arrived, Blob, BlobTooLarge
+from coordinator.services.core import Core
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.builds import quotas as stored_quotas
+from coordinator.storage.connection import AsyncConnection
+
+MAX_NAME_BYTES = 1024
+
+
+def checked_name(name: str) -> str:
+    """A path below the workspace in its one spelling. Raises Invalid, saying what is wrong."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise Invalid(f"the artifact name {name!r} is not UTF-8") from error
+    path = PurePosixPath(name)
+    parts = path.parts
+    if not parts or path.is_absolute() or ".." in parts or str(path) != name:
+        raise Invalid(
+            f"the artifact name {name!r} is not a plain path below the workspace: "
+            "write it like `dist/app.whl`, without `..`, `.`, `//` or a leading `/`"
+        )
+    if size > MAX_NAME_BYTES:
+        raise Invalid(f"an artifact's name may have {MAX_NAME_BYTES} bytes")
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise Invalid(f"the artifact name {name!r} has a control character")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    core: Core
+
+    async def store(
+        self,
+        step: Step,
+        attempt: Attempt,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        mode: int,
+        sha256: str | None,
+    ) -> Artifact:
+        """Raises Invalid (name, digest), TooLarge, StaleEpoch."""
+        name = checked_name(name)
+        async with self.core.blob_claims.arriving(step.account_id) as arrived:
+            blob = await self._receive(step, attempt, name, chunks, arrived)
+            return await self._save(step, attempt, name, blob, mode=mode, sha256=sha256)
+
+    async def _receive(
+        self,
+        step: Step,
+        attempt: Attempt,
+        name: str,
+        chunks: AsyncIterator[bytes],
+        arrived: Arrived,
+    ) -> Blob:
+        settings = self.core.settings
+        stored_bytes = await self.core.database.read(
+            lambda connection: stored_quotas.bytes_beside(
+                connection, step.project_id, step.id, attempt.epoch, name
+            )
+        )
+        room = max(settings.project_max_stored_bytes - stored_bytes, 0)
+        max_bytes = min(settings.max_artifact_bytes, room)
+        try:
+            return await self.core.blobs.put(
+                step.account_id, chunks, max_bytes=max_bytes, arrived=arrived
+            )
+        except BlobTooLarge as error:
+            message = f"an artifact may have {max_bytes} bytes"
+            if room < settings.max_artifact_bytes:
+                message = no_bytes_left(stored_bytes, settings.project_max_stored_bytes)
+            raise TooLarge(message) from error
+
+    async def _save(
+        self,
+        step: Step,
+        attempt: Attempt,
+        name: str,
+        blob: Blob,
+        *,
+        mode: int,
+        sha256: str | None,
+    ) -> Artifact:
+        if sha256 is not None and sha256 != blob.sha256:
+            raise Invalid(f"the artifact {name!r} arrived with sha256 {blob.sha256}, not {sha256}")
+        artifact = Artifact(
+            step_id=step.id,
+            epoch=attempt.epoch,
+            name=name,
+            size=blob.size,
+            sha256=blob.sha256,
+            mode=mode & 0o777,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            now = await stored.find_step(connection, step.id)
+            current = await stored.find_attempt(connection, step.id, attempt.epoch)
+            if now is None or current is None or not may_be_reported_on(now, current):
+                raise StaleEpoch("this attempt has ended")
+            await stored.save_artifact(connection, artifact)
+
+        await self.core.database.write(save)
+        return artifact
+
+    async def list_of(self, principal: Principal, step_id: str) -> Sequence[Artifact]:
+        """Those of the last attempt, once it has completed. A step sees those of its build."""
+
+        async def read(connection: AsyncConnection) -> Sequence[Artifact] | None:
+            step = await stored.find_step(connection, step_id)
+            if step is None or not principal.sees(step.account_id):
+                return None
+            if principal.step_id is not None:
+                own = await stored.find_step(connection, principal.step_id)
+                if own is None or own.build_id != step.build_id:
+                    return None
+            if step.state not in FINISHED_STEP:
+                return ()
+            return await stored.artifacts_of(connection, step_id, step.epoch)
+
+        artifacts = await self.core.database.read(read)
+        if artifacts is None:
+            raise NotFound("step not found")
+        return artifacts
+
+    async def get(self, principal: Principal, step_id: str, name: str) -> tuple[Artifact, str]:
+        """The artifact and its account, whose folder its bytes are in. Raises NotFound."""
+        for artifact in await self.list_of(principal, step_id):
+            if artifact.name == name:
+                step = await self.core.database.read(
+                    lambda connection: stored.find_step(connection, step_id)
+                )
+                if step is not None:
+                    return artifact, step.account_id
+        raise NotFound("artifact not found")

@@ -1,0 +1,385 @@
+"""Accounts, tokens, agents, and who a request speaks for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Account, AgentRecord, Role, Step, Token, TokenKind
+from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
+from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.domain.steps.late_reports import is_late
+from coordinator.services import audit
+from coordinator.services.core import Core, new_id
+from coordinator.services.keys import hash_token, new_token, write_private
+from coordinator.services.people.logins import Logins
+from coordinator.services.seldom import Seldom
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people import accounts as stored
+from pipelines_schema.own_registries import OPERATOR
+
+KNOWN_FOR = timedelta(seconds=10)
+"""How long a token is believed without asking the database again."""
+TOUCH_EVERY = timedelta(minutes=10)
+"""`last use` of a token is no finer than this: a write per request would cost more than it says."""
+SESSION_LIFE = timedelta(days=14)
+SESSION_SEPARATOR = "."
+"""A session's secret ends in the id of the token that it was opened with."""
+LOGIN_DOTS = 2
+"""A login's token has three parts; no other secret of ours has two dots."""
+UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(slots=True)
+class Accounts:
+    core: Core
+    logins: Logins
+    _known: dict[str, tuple[Principal, datetime]] = field(default_factory=dict)
+    _touched: Seldom = field(default_factory=lambda: Seldom(TOUCH_EVERY))
+    _changes: int = 0
+
+    async def write_admin_token(self, path: Path) -> None:
+        """Make the administrator's token at the first start; a deleted file makes a new one."""
+        if await asyncio.to_thread(path.exists):
+            return
+        secret = new_token()
+        await self._save_token(secret, TokenKind.USER, "admin", Role.ADMIN, None)
+        write_private(path, secret.encode() + b"\n")
+
+    # Who speaks
+
+    async def authenticate(self, secret: str) -> Principal:
+        """Raises Unauthenticated."""
+        if secret.startswith("prs_"):
+            return await self._authenticate_step(secret)
+        token_hash, now = hash_token(secret), self.core.now()
+        known = self._known.get(token_hash)
+        if known and now < known[1]:
+            return known[0]
+        asked = self._changes
+        if secret.count(".") == LOGIN_DOTS:
+            principal, ends = await self.logins.authenticate(secret)
+            until = min(now + KNOWN_FOR, ends)
+        else:
+            token, person_id, until = await self._find_token(secret, token_hash, now)
+            principal = _principal(token, person_id)
+            await self._touch(token, now)
+        if len(self._known) > 10_000:
+            self._known.clear()
+        if asked == self._changes:  # or the answer may be of before the change
+            self._known[token_hash] = (principal, until)
+        return principal
+
+    def forget_known(self) -> None:
+        """Somebody's rights have changed: everybody is looked up once more."""
+        self._changes += 1
+        self._known.clear()
+
+    async def _find_token(
+        self, secret: str, token_hash: str, now: datetime
+    ) -> tuple[Token, str, datetime]:
+        """The token, whose it is, and until when it may be believed. A session is its token's, and
+        ends with it."""
+
+        async def find(connection: AsyncConnection) -> list[Token | None]:
+            found = [await stored.find_token(connection, token_hash, now)]
+            if found[0] is not None and found[0].kind is TokenKind.SESSION:
+                opened_with = secret.rpartition(SESSION_SEPARATOR)[2]
+                found.append(await stored.find_token_by_id(connection, opened_with, now))
+            return found
+
+        found = await self.core.database.read(find)
+        tokens = [token for token in found if token is not None]
+        if len(tokens) < len(found):
+            raise Unauthenticated("this token is not known, has expired or was revoked")
+        ends = [token.expires_at for token in tokens if token.expires_at]
+        person_id = next((one.user_id for one in tokens if one.user_id), tokens[-1].id)
+        return tokens[0], person_id, min([now + KNOWN_FOR, *ends])
+
+    async def _authenticate_step(self, secret: str) -> Principal:
+        spoken = self.core.keys.read_step_token(secret)
+        if spoken is None:
+            raise Unauthenticated("this step token is not one of ours")
+        step_id, epoch = spoken
+        step = await self.core.database.read(
+            lambda connection: _step_of_attempt(connection, step_id, epoch)
+        )
+        if step is None:
+            raise StaleEpoch("this step token's attempt has ended")
+        return Principal(
+            kind=PrincipalKind.STEP,
+            name=f"step {step.name}",
+            token_id=step.attempt_id,
+            account_id=step.account_id,
+            rights=frozenset({Right.RUN}),
+            step_id=step_id,
+            epoch=epoch,
+        )
+
+    async def _touch(self, token: Token, now: datetime) -> None:
+        if token.kind is TokenKind.AGENT or not self._touched.is_due(token.id, now):
+            return
+        await self.core.database.write(
+            lambda connection: stored.touch_token(connection, token.id, now)
+        )
+
+    # Accounts
+
+    async def find(self, principal: Principal, key: str) -> Account | None:
+        """By id, slug or name; None where there is none that the principal sees."""
+        account = await self.core.database.read(
+            lambda connection: stored.find_account(connection, key)
+        )
+        return account if account and principal.sees(account.id) else None
+
+    async def find_or_create(self, principal: Principal, key: str) -> Account:
+        """The administrator's token creates an unknown account; any other gets NotFound.
+
+        One named by a UUID gets that id, so that its client finds what it asked for.
+        """
+        if account := await self.find(principal, key):
+            return account
+        if Right.ADMINISTER not in principal.rights or principal.account_id is not None:
+            raise NotFound(f"there is no account {key!r}")
+
+        async def create(connection: AsyncConnection) -> Account:
+            if existing := await stored.find_account(connection, key):
+                return existing
+            account_id = key if UUID_TEXT.fullmatch(key) else new_id()
+            wanted = slug_of(key, fallback="account")
+            # The operator's folder of images at common registries is nobody's account's.
+            taken = {OPERATOR, *await stored.account_slugs_like(connection, wanted)}
+            account = Account(id=account_id, slug=free_slug(wanted, taken), name=key)
+            await stored.insert_account(connection, account, self.core.now())
+            await audit.record(
+                self.core, connection, "account.created", principal, account_id=account_id, name=key
+            )
+            return account
+
+        return await self.core.database.write(create)
+
+    async def list_accounts(self, principal: Principal) -> Sequence[Account]:
+        return await self.core.database.read(
+            lambda connection: stored.list_accounts(connection, principal.account_id)
+        )
+
+    # Tokens
+
+    async def create_token(
+        self,
+        principal: Principal,
+        *,
+        kind: TokenKind,
+        name: str,
+        role: Role,
+        account: str | None,
+        expires_in: timedelta | None,
+    ) -> tuple[Token, str]:
+        """Return the token and its secret, which is stored nowhere."""
+        account_id = principal.account_id
+        if account is not None:
+            account_id = (await self.find_or_create(principal, account)).id
+        if kind is TokenKind.REGISTRATION:
+            principal.require(Right.REGISTER)
+            role = Role.AGENT
+        elif role is Role.AGENT:
+            raise Invalid("a person's token can't have the role agent; use kind registration")
+        elif not principal.rights >= RIGHTS[role]:
+            raise Forbidden(f"this token can't make one of role {role.value}")
+        elif role is Role.ADMIN and account_id is not None:
+            raise Invalid("the role admin is for all accounts: leave `account` out")
+        secret = new_token()
+        token = await self._save_token(
+            secret, kind, name, role, account_id, expires_in, by=principal
+        )
+        return token, secret
+
+    async def _save_token(
+        self,
+        secret: str,
+        kind: TokenKind,
+        name: str,
+        role: Role,
+        account_id: str | None,
+        expires_in: timedelta | None = None,
+        *,
+        by: Principal | None = None,
+    ) -> Token:
+        now = self.core.now()
+        token = Token(
+            id=new_id(),
+            kind=kind,
+            name=name,
+            role=role,
+            account_id=account_id,
+            agent_id=None,
+            user_id=by.user_id if by else None,
+            created_at=now,
+            expires_at=now + expires_in if expires_in else None,
+            last_used_at=None,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            await stored.insert_token(connection, token, hash_token(secret))
+            if kind is not TokenKind.SESSION:
+                await audit.record(
+                    self.core,
+                    connection,
+                    "token.created",
+                    by,
+                    account_id=account_id,
+                    token=token.id,
+                    name=name,
+                    role=role.value,
+                )
+
+        await self.core.database.write(save)
+        return token
+
+    async def list_tokens(self, principal: Principal) -> Sequence[Token]:
+        principal.require(Right.MANAGE)
+        return await self.core.database.read(
+            lambda connection: stored.list_tokens(connection, principal.account_id)
+        )
+
+    async def revoke_token(self, principal: Principal, token_id: str) -> None:
+        principal.require(Right.MANAGE)
+
+        async def revoke(connection: AsyncConnection) -> bool:
+            token = await stored.find_token_by_id(connection, token_id, self.core.now())
+            if (
+                token
+                and token.kind is TokenKind.USER
+                and not principal.rights >= RIGHTS[token.role]
+            ):
+                raise Forbidden(f"this token can't revoke one of role {token.role.value}")
+            done = await stored.revoke_token(
+                connection, token_id, principal.account_id, self.core.now()
+            )
+            if done:
+                await audit.record(
+                    self.core,
+                    connection,
+                    "token.revoked",
+                    principal,
+                    account_id=principal.account_id,
+                    token=token_id,
+                )
+            return done
+
+        if not await self.core.database.write(revoke):
+            raise NotFound("there is no such token")
+        self.forget_known()
+
+    async def open_session(self, secret: str) -> str:
+        """A browser session for the person who holds this token. Raises Unauthenticated."""
+        principal = await self.authenticate(secret)
+        if principal.kind is not PrincipalKind.PERSON or SESSION_SEPARATOR in secret:
+            raise Unauthenticated("only a person's token can log in")
+        role = next(role for role, rights in RIGHTS.items() if rights == principal.rights)
+        session = new_token() + SESSION_SEPARATOR + principal.token_id
+        await self._save_token(
+            session,
+            TokenKind.SESSION,
+            principal.name,
+            role,
+            principal.account_id,
+            SESSION_LIFE,
+            by=principal,
+        )
+        return session
+
+    async def close_session(self, secret: str) -> None:
+        principal = await self.authenticate(secret)
+        now = self.core.now()
+        await self.core.database.write(
+            lambda connection: stored.revoke_token(connection, principal.token_id, None, now)
+        )
+        self.forget_known()
+
+    # Agents
+
+    async def register_agent(
+        self, principal: Principal, *, name: str, labels: dict[str, str], slots: int
+    ) -> tuple[AgentRecord, str]:
+        principal.require(Right.REGISTER)
+        now = self.core.now()
+        agent = AgentRecord(
+            id=new_id(),
+            account_id=principal.account_id,
+            name=name,
+            labels=labels,
+            slots=slots,
+            created_at=now,
+            last_seen_at=now,
+        )
+        secret = new_token()
+        token = Token(
+            id=new_id(),
+            kind=TokenKind.AGENT,
+            name=f"agent {name}",
+            role=Role.AGENT,
+            account_id=principal.account_id,
+            agent_id=agent.id,
+            user_id=None,
+            created_at=now,
+            expires_at=None,
+            last_used_at=None,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            await stored.insert_agent(connection, agent)
+            await stored.insert_token(connection, token, hash_token(secret))
+            await audit.record(
+                self.core,
+                connection,
+                "agent.registered",
+                principal,
+                account_id=principal.account_id,
+                agent=agent.id,
+                name=name,
+            )
+
+        await self.core.database.write(save)
+        return agent, secret
+
+    async def list_agents(self, principal: Principal) -> Sequence[AgentRecord]:
+        principal.require(Right.READ)
+        return await self.core.database.read(
+            lambda connection: stored.list_agents(connection, principal.account_id)
+        )
+
+
+def _principal(token: Token, person_id: str) -> Principal:
+    match token.kind:
+        case TokenKind.AGENT:
+            kind, rights = PrincipalKind.AGENT, RIGHTS[Role.AGENT]
+        case TokenKind.REGISTRATION:
+            kind, rights = PrincipalKind.REGISTRATION, frozenset({Right.REGISTER})
+        case _:
+            kind, rights = PrincipalKind.PERSON, RIGHTS[token.role]
+    return Principal(
+        kind=kind,
+        name=token.name,
+        token_id=token.id,
+        account_id=token.account_id,
+        rights=rights,
+        agent_id=token.agent_id,
+        person_id=person_id,
+    )
+
+
+async def _step_of_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Step | None:
+    """None where nothing may be reported on that attempt any more."""
+    step = await stored_builds.find_step(connection, step_id)
+    if step is None or (step.epoch == epoch and step.state is StepState.RUNNING):
+        return step
+    attempt = await stored_builds.find_attempt(connection, step_id, epoch)
+    return step if attempt is not None and is_late(step, attempt) else None

@@ -1,0 +1,236 @@
+"""Projects, workflows made over the API, image slugs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.listing import BuildListing, Scope
+from coordinator.domain.model import (
+    Account,
+    Build,
+    Image,
+    Project,
+    ProjectGlance,
+    WorkflowRecord,
+    WorkflowSource,
+)
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.pushes.repo_url import RefusedUrl, check_policy, parse_url
+from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.services import audit
+from coordinator.services.core import Core, new_id
+from coordinator.services.parsing import parsed_api_workflow
+from coordinator.storage.builds.build_lists import list_builds
+from coordinator.storage.builds.overview import glances
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects import projects as stored
+
+NEWEST_BUILDS = 20
+"""Of all projects, in the overview."""
+
+
+async def make_project(
+    core: Core,
+    principal: Principal,
+    account: Account,
+    *,
+    name: str,
+    slug: str | None = None,
+    repo_url: str | None = None,
+    also: Callable[[AsyncConnection, Project], Awaitable[None]] | None = None,
+) -> Project:
+    """The repository first: a project in the database always has one.
+
+    Of a project that could not be stored nothing is left. `slug` is wished for, else made of the
+    name; `also` is part of the transaction.
+    """
+    project_id, now = new_id(), core.now()
+    await core.repositories.create(project_id)
+
+    async def save(connection: AsyncConnection) -> Project:
+        wanted = slug_of(slug or name, fallback="project")
+        taken = await stored.project_slugs(connection, account.id, wanted)
+        project = Project(
+            id=project_id,
+            account_id=account.id,
+            account_slug=account.slug,
+            name=name,
+            slug=free_slug(wanted, taken),
+            repo_url=repo_url,
+            build_count=0,
+            created_at=now,
+            updated_at=now,
+        )
+        await stored.insert_project(connection, project)
+        if also is not None:
+            await also(connection, project)
+        await audit.record(
+            core,
+            connection,
+            "project.created",
+            principal,
+            account_id=account.id,
+            project_id=project_id,
+            name=name,
+        )
+        return project
+
+    try:
+        return await core.database.write(save)
+    except Exception:  # not a cancellation: the write goes on without us
+        await core.repositories.remove(project_id)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    core: Core
+
+    async def create(
+        self, principal: Principal, account: Account, *, name: str, repo_url: str | None
+    ) -> Project:
+        principal.require(Right.MANAGE)
+        return await make_project(
+            self.core, principal, account, name=name, repo_url=self._checked_url(repo_url)
+        )
+
+    def _checked_url(self, repo_url: str | None) -> str | None:
+        """Raises Invalid for a URL that we would not fetch."""
+        if repo_url is None:
+            return None
+        try:
+            url = parse_url(repo_url)
+            check_policy(url, self.core.settings.remote_policy)
+        except RefusedUrl as error:
+            raise Invalid(
+                str(error), details=[{"path": "repoUrl", "message": str(error)}]
+            ) from error
+        return repo_url
+
+    async def get(self, principal: Principal, project_id: str) -> Project:
+        """Raises NotFound, also for another account's."""
+        project = await self.core.database.read(
+            lambda connection: stored.find_project(connection, project_id)
+        )
+        return _visible(principal, project)
+
+    async def get_by_slugs(
+        self, principal: Principal, account_slug: str, project_slug: str
+    ) -> Project:
+        project = await self.core.database.read(
+            lambda connection: stored.find_project_by_slugs(connection, account_slug, project_slug)
+        )
+        return _visible(principal, project)
+
+    async def list_of(self, account: Account) -> Sequence[Project]:
+        return await self.core.database.read(
+            lambda connection: stored.list_projects(connection, account.id)
+        )
+
+    async def overview(
+        self, principal: Principal
+    ) -> tuple[Sequence[ProjectGlance], Sequence[Build]]:
+        """Every project with its last build, and the newest builds of all of them."""
+        scope, newest = Scope(account_id=principal.account_id), BuildListing(limit=NEWEST_BUILDS)
+
+        async def read(
+            connection: AsyncConnection,
+        ) -> tuple[Sequence[ProjectGlance], Sequence[Build]]:
+            builds, _ = await list_builds(connection, scope, newest)
+            return await glances(connection, principal.account_id), builds
+
+        return await self.core.database.read(read)
+
+    async def create_workflow(
+        self, principal: Principal, project: Project, name: str, steps: Sequence[Mapping[str, Any]]
+    ) -> WorkflowRecord:
+        """Raises Invalid with every problem of the steps."""
+        principal.require(Right.MANAGE)
+        parsed = await parsed_api_workflow(self.core.readings, project.account_id, name, steps)
+        if parsed.workflow is None:
+            raise Invalid(
+                "this workflow has mistakes",
+                details=[problem.to_json() for problem in parsed.problems],
+            )
+        now = self.core.now()
+        workflow = WorkflowRecord(
+            id=new_id(),
+            project_id=project.id,
+            name=name,
+            source=WorkflowSource.API,
+            path=None,
+            definition=parsed.workflow.to_json(),
+            created_at=now,
+            updated_at=now,
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            await stored.insert_workflow(connection, workflow)
+            await audit.record(
+                self.core,
+                connection,
+                "workflow.created",
+                principal,
+                account_id=project.account_id,
+                project_id=project.id,
+                workflow=workflow.id,
+                name=name,
+            )
+
+        await self.core.database.write(save)
+        return workflow
+
+    async def list_workflows(self, project: Project) -> Sequence[WorkflowRecord]:
+        return await self.core.database.read(
+            lambda connection: stored.list_workflows(connection, project.id)
+        )
+
+    async def create_image(
+        self, principal: Principal, account: Account, *, slug: str, image_url: str, public: bool
+    ) -> Image:
+        """Raises Conflict where the account has an image with the slug.
+
+        Only what an administrator makes public is for other accounts' steps: anybody else could
+        put an image of theirs where those steps run.
+        """
+        principal.require(Right.MANAGE)
+        image = Image(
+            id=new_id(),
+            account_id=account.id,
+            slug=slug,
+            image_url=image_url,
+            public=public,
+            shared=public and principal.account_id is None,
+            created_at=self.core.now(),
+        )
+
+        async def save(connection: AsyncConnection) -> None:
+            if await stored.find_image(connection, account.id, slug):
+                raise Conflict(f"this account has an image with the slug {slug!r} already")
+            await stored.insert_image(connection, image)
+            await audit.record(
+                self.core,
+                connection,
+                "image.created",
+                principal,
+                account_id=account.id,
+                slug=slug,
+                imageUrl=image_url,
+            )
+
+        await self.core.database.write(save)
+        return image
+
+    async def list_images(self, principal: Principal, public: bool | None) -> Sequence[Image]:
+        return await self.core.database.read(
+            lambda connection: stored.list_images(connection, principal.account_id, public=public)
+        )
+
+
+def _visible(principal: Principal, project: Project | None) -> Project:
+    if project is None or not principal.sees(project.account_id):
+        raise NotFound("project not found")
+    return project

@@ -1,0 +1,1 @@
+"""Steps on their way: queue, hand-outs, agents, what is reported, why one waits."""

@@ -1,0 +1,251 @@
+"""The queue: which agent is offered which step. Around it, what holds hand-outs together.
+
+Three kinds of memory meet here. The database says who holds which step (`storage/builds`), the
+hand-outs until when (`domain/hand_outs`), and held polls who waits for work (`polls`): the latter
+two are in memory, so that an idle poll and a renewal write nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import structlog
+
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import AgentRecord, Build, Step
+from coordinator.domain.steps.hand_outs import HandOut, HandOuts, HandOutState
+from coordinator.domain.steps.scheduling import Assignment, Queue, WaitingAgent, assign, suits
+from coordinator.domain.steps.verdict import may_run_again_when_lost
+from coordinator.domain.steps.waits import why_it_waits
+from coordinator.services.core import Core
+from coordinator.services.steps.leases import Leases, boot_seconds
+from coordinator.services.steps.polls import Polls, holder_of
+from coordinator.services.steps.presence import Presence
+from coordinator.services.steps.queue_timeouts import QueueTimeouts
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import queue as stored_queue
+from pipelines_schema.contract import (
+    GoodbyeRequest,
+    PollRequest,
+    PollResponse,
+    RenewRequest,
+    RenewResponse,
+)
+
+log = structlog.get_logger()
+
+
+RESULT_GRACE_SECONDS = 300.0
+"""How long after its timeout the result of a step is waited for that may not run again."""
+
+
+class Dispatch:
+    def __init__(self, core: Core, clock: Callable[[], float] = boot_seconds) -> None:
+        self._core, self._clock = core, clock
+        self._hand_outs = HandOuts(
+            accept_seconds=core.settings.accept_seconds,
+            # Starts at the clock so that an agent's `seen` stays older across our restarts.
+            cancel_sequence=int(time.time() * 1000),
+        )
+        self._presence = Presence(clock)
+        self.leases = Leases(core, self._hand_outs, clock, self.wake)
+        self._polls = Polls(
+            core, self._hand_outs, self._presence, clock, wake=self.wake, moved=self.leases.moved
+        )
+        self._timeouts = QueueTimeouts(core, self._presence, self.wake)
+        self._wake = asyncio.Event()
+
+    # The background tasks
+
+    async def load(self) -> None:
+        """Take up the hand-outs of before a restart: each begins a new term."""
+        for step in await self._core.database.read(stored.handed_out_steps):
+            if step.state is StepState.RUNNING:
+                self.begin(step)
+            else:
+                self._hand_outs.offer(
+                    self._hand_out(step.id, step.build_id, step.epoch, step.holder or ""),
+                    self._clock(),
+                )
+        self.leases.moved()
+        self.wake()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._dispatch_forever(), name="dispatch")
+            tasks.create_task(self.leases.run(), name="leases")
+            tasks.create_task(self._timeouts.run(), name="queue timeouts")
+
+    def wake(self) -> None:
+        """Something became ready, or somebody waits."""
+        self._wake.set()
+        self._timeouts.moved()
+
+    async def _dispatch_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._dispatch()
+            except Exception:  # a task root: one bad round must not stop the queue
+                log.exception("dispatch failed")
+                await asyncio.sleep(1)
+                self._wake.set()
+
+    async def _dispatch(self) -> None:
+        """Hand out until no slot is free or no queue has a step for one."""
+        waiting = self._polls.waiting()
+        if not waiting:
+            return
+        queues, busy = await self._core.database.read(
+            lambda connection: _read_queues(connection, waiting)
+        )
+        if queues:
+            await self._core.database.write(
+                lambda connection: self._offer(connection, queues, waiting, busy),
+                committed=self._deliver,
+            )
+
+    async def _offer(
+        self,
+        connection: AsyncConnection,
+        queues: Sequence[Queue],
+        waiting: Sequence[WaitingAgent],
+        busy: Mapping[str, int],
+    ) -> list[HandOut]:
+        """In one transaction, so that a poll is answered with all its offers.
+
+        A queue is asked for as many steps as it may get, and may have fewer: then it is done with,
+        and its slots are given once more.
+        """
+        made: list[HandOut] = []
+        most = self._core.settings.project_max_running_steps
+        while assignments := assign(queues, waiting, busy, most_of_a_project=most):
+            given, empty = await self._offer_each(connection, assignments)
+            made += [hand_out for _, hand_out in given]
+            if not empty:
+                break
+            queues = [queue for queue in queues if queue.key not in empty]
+            busy = Counter(busy) + Counter(queue.project_id for queue, _ in given)
+            taken = Counter(hand_out.holder for _, hand_out in given)
+            waiting = [
+                replace(agent, free=agent.free - taken[holder_of(agent.agent_id)])
+                for agent in waiting
+            ]
+        return made
+
+    async def _offer_each(
+        self, connection: AsyncConnection, assignments: Sequence[Assignment]
+    ) -> tuple[list[tuple[Queue, HandOut]], set[tuple[str, str]]]:
+        """Also the keys of queues that had fewer steps than were asked for."""
+        made: list[tuple[Queue, HandOut]] = []
+        empty: set[tuple[str, str]] = set()
+        for queue, holder in [(one.queue, holder_of(one.agent_id)) for one in assignments]:
+            given = None
+            if queue.key not in empty:
+                given = await stored_queue.offer_next(connection, queue, holder)
+            if given is None:
+                empty.add(queue.key)
+            else:
+                made.append((queue, self._hand_out(*given, holder)))
+        return made, empty
+
+    def _hand_out(
+        self,
+        step_id: str,
+        build_id: str,
+        epoch: int,
+        holder: str,
+        state: HandOutState = HandOutState.OFFERED,
+        lease_seconds: float | None = None,
+    ) -> HandOut:
+        lease = lease_seconds or self._core.settings.lease_seconds
+        return HandOut(
+            step_id=step_id,
+            build_id=build_id,
+            epoch=epoch,
+            holder=holder,
+            state=state,
+            deadline=0.0,
+            term_seconds=lease,
+            lease_seconds=lease,
+        )
+
+    def _deliver(self, offered: list[HandOut]) -> None:
+        now = self._clock()
+        for made in offered:
+            hand_out = replace(made, instance=self._polls.instance_of(made.holder))
+            delivered = self._polls.deliver(hand_out)
+            self._hand_outs.offer(hand_out, now)
+            if not delivered:
+                self._hand_outs.end_soon(hand_out.lease, now)
+        self.leases.moved()
+
+    # What others tell us
+
+    def begin(self, step: Step) -> None:
+        """The database has it as running; its lease starts now."""
+        hand_out = self._hand_out(
+            step.id,
+            step.build_id,
+            step.epoch,
+            step.holder or "",
+            HandOutState.RUNNING,
+            step.lease_seconds,
+        )
+        if not may_run_again_when_lost(step.definition):
+            waited = step.written.timeout_seconds + RESULT_GRACE_SECONDS
+            hand_out = replace(hand_out, term_seconds=max(waited, hand_out.term_seconds))
+        self._polls.takes_a_slot(hand_out.holder)
+        self._hand_outs.begin(hand_out, self._clock())
+        if step.cancel_requested_by is not None:
+            self._hand_outs.cancel_one(step.id, self._clock())
+        self.leases.moved()
+
+    def ended(self, step_id: str, epoch: int) -> None:
+        """The attempt of that epoch is over; an offer made since is taken back."""
+        self._hand_outs.complete(step_id, epoch)
+
+    def cancelled(self, build_id: str) -> None:
+        """The build was cancelled: tell its agents."""
+        for holder in self._hand_outs.cancel(build_id, self._clock()):
+            self._polls.tell(holder)
+        self.leases.moved()
+        self.wake()
+
+    # What agents and people ask
+
+    async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
+        return await self._polls.poll(agent, request)
+
+    async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
+        return await self._polls.renew(agent, request)
+
+    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        self._polls.goodbye(agent, request)
+
+    def is_online(self, agent_id: str) -> bool:
+        return self._presence.is_online(agent_id)
+
+    def explain(self, step: Step, build: Build, unfinished: Sequence[str]) -> str | None:
+        """What a pending step waits for, as a sentence; None for one that doesn't wait."""
+        most = self._core.settings.project_max_running_steps
+        return why_it_waits(step, build, unfinished, self._presence.online(), most)
+
+
+async def _read_queues(
+    connection: AsyncConnection, waiting: Sequence[WaitingAgent]
+) -> tuple[Sequence[Queue], Mapping[str, int]]:
+    """The queues that one of the agents suits, and how many steps of each project run."""
+    classes = {
+        one.id: one
+        for one in await stored_queue.waiting_classes(connection)
+        if any(suits(one, agent) for agent in waiting)
+    }
+    queues = await stored_queue.queues_of(connection, classes)
+    return queues, await stored_queue.handed_out_per_project(connection) if queues else {}

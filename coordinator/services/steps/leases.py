@@ -1,0 +1,127 @@
+"""The ends of hand-outs: an offer not taken goes back, the step of a silent agent is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from coordinator.domain.lifecycle import StepEvent, StepState
+from coordinator.domain.model import Step
+from coordinator.domain.steps.hand_outs import HandOut, HandOuts
+from coordinator.domain.steps.verdict import AttemptEnd
+from coordinator.services.core import Core
+from coordinator.services.news import build_topic, log_topic, wait_for
+from coordinator.services.steps import advance
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.connection import AsyncConnection
+from pipelines_schema.contract import Completion, CompletionReason
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 1.0
+AWAY_SECONDS = 3.0
+"""A tick that comes so late was held up by something that held everything up: a stopped process, a
+sleeping machine. Agents could not be heard meanwhile."""
+TRY_AGAIN_SECONDS = 1.0
+
+
+def boot_seconds() -> float:
+    """Never goes back, and counts while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Leases:
+    def __init__(
+        self, core: Core, hand_outs: HandOuts, clock: Callable[[], float], wake: Callable[[], None]
+    ) -> None:
+        self._core, self._hand_outs, self._clock, self._wake = core, hand_outs, clock, wake
+        self._moved, self._held = asyncio.Event(), asyncio.Event()
+        self._last_tick: float | None = None
+        """None while nothing is handed out: then nobody ticks."""
+
+    def moved(self) -> None:
+        """A deadline has come or changed."""
+        self._moved.set()
+        self._held.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick_forever(), name="tick")
+            tasks.create_task(self._end_forever(), name="end hand-outs")
+
+    async def _tick_forever(self) -> None:
+        while True:
+            if self._hand_outs.next_deadline() is None:
+                self._last_tick = None
+                self._held.clear()
+                await self._held.wait()
+            self.tick()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def tick(self) -> None:
+        """Look at the clock: it may have gone on while the timers of this process stood still."""
+        self._notice_absence()
+        self._moved.set()
+
+    def _notice_absence(self) -> None:
+        """Called by whichever of the tasks runs first after it, before anything is called lost."""
+        now, last = self._clock(), self._last_tick
+        self._last_tick = now
+        if last is not None and now - last > TICK_SECONDS + AWAY_SECONDS:
+            log.warning("this coordinator was away", seconds=round(now - last, 1))
+            self._hand_outs.begin_new_terms(now)
+
+    async def _end_forever(self) -> None:
+        while True:
+            self._moved.clear()
+            self._notice_absence()
+            await asyncio.gather(*map(self._end, self._hand_outs.due(self._clock())))
+            next_deadline = self._hand_outs.next_deadline()
+            if next_deadline is None:
+                await self._moved.wait()
+            else:
+                await wait_for(self._moved, next_deadline - self._clock())
+
+    async def _end(self, due: HandOut) -> None:
+        try:
+            await self._core.database.write(
+                lambda connection: self._tell(connection, due),
+                committed=lambda ended: self._ended(due) if ended else None,
+            )
+        except Exception:  # a task root: tried again a second later
+            log.exception("ending a hand-out failed", step=due.step_id, epoch=due.epoch)
+            self._hand_outs.try_later(due, self._clock() + TRY_AGAIN_SECONDS)
+            self.moved()
+
+    async def _tell(self, connection: AsyncConnection, due: HandOut) -> bool:
+        """In the writer's thread, maybe long after it was due; what came before stays: an accept
+        that the database has, a renewal that took the expiry away."""
+        step = await stored.find_step(connection, due.step_id)
+        if due.expiry is None or not due.expiry.take():
+            return False
+        if step is None or step.epoch != due.epoch:
+            return True
+        if step.state is StepState.OFFERED:
+            await advance.move_step(self._core, connection, step, StepEvent.EXPIRE)
+        elif step.state is StepState.RUNNING:
+            if not due.runs:
+                return False  # accepted in this very group commit
+            await self._lose(connection, step)
+        return True
+
+    def _ended(self, due: HandOut) -> None:
+        log.info("hand-out expired", step=due.step_id, epoch=due.epoch)
+        self._hand_outs.release(due.step_id, due.epoch)
+        self._core.news.publish(build_topic(due.build_id))
+        self._core.news.publish(log_topic(f"{due.step_id}-{due.epoch}"))
+        self._wake()
+
+    async def _lose(self, connection: AsyncConnection, step: Step) -> None:
+        attempt = await stored.find_attempt(connection, step.id, step.epoch)
+        if attempt is None:
+            raise LookupError(f"step {step.id} runs without an attempt {step.epoch}")
+        end = AttemptEnd(status=Completion.FAILED, exit_code=None, reason=CompletionReason.LOST)
+        await advance.end_attempt(self._core, connection, step, attempt, end, None, None)

@@ -1,0 +1,243 @@
+"""What agents ask: held polls, renewals, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from coordinator.domain.model import AgentRecord
+from coordinator.domain.steps.hand_outs import HandOut, HandOuts, Lease
+from coordinator.domain.steps.late_reports import is_late
+from coordinator.domain.steps.scheduling import WaitingAgent
+from coordinator.services.core import Core
+from coordinator.services.steps.presence import Presence
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people import accounts as stored
+from pipelines_schema.contract import (
+    GoodbyeRequest,
+    LeaseRef,
+    Offer,
+    PollRequest,
+    PollResponse,
+    RenewRequest,
+    RenewResponse,
+)
+
+SEEN = re.compile(r"[0-9]{1,18}", re.ASCII)
+"""A cursor of ours; any other is an agent that has seen nothing."""
+
+
+@dataclass(slots=True)
+class Waiter:
+    """An agent whose poll is held."""
+
+    agent: WaitingAgent
+    instance: str | None = None
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    offers: list[Offer] = field(default_factory=list)
+
+
+def holder_of(agent_id: str) -> str:
+    return f"agent:{agent_id}"
+
+
+class Polls:
+    def __init__(
+        self,
+        core: Core,
+        hand_outs: HandOuts,
+        presence: Presence,
+        clock: Callable[[], float],
+        *,
+        wake: Callable[[], None],
+        moved: Callable[[], None],
+    ) -> None:
+        self._core, self._hand_outs, self._presence = core, hand_outs, presence
+        self._clock, self._wake, self._moved = clock, wake, moved
+        self._waiters: dict[str, Waiter] = {}
+
+    # What dispatch asks
+
+    def waiting(self) -> list[WaitingAgent]:
+        """Agents with a slot left once their open offers are counted."""
+        agents = map(self._effective, self._waiters.values())
+        return [agent for agent in agents if agent.free]
+
+    def instance_of(self, holder: str) -> str | None:
+        waiter = self._waiter(holder)
+        return waiter.instance if waiter else None
+
+    def deliver(self, hand_out: HandOut) -> bool:
+        """Answer the poll with the offer; False where it ended, or said anew what is free, while
+        the offer was saved."""
+        waiter = self._waiter(hand_out.holder)
+        if waiter is None or self._effective(waiter).free < 1:
+            return False
+        waiter.offers.append(
+            Offer(
+                step_id=hand_out.step_id,
+                epoch=hand_out.epoch,
+                accept_within_seconds=self._core.settings.accept_seconds,
+            )
+        )
+        waiter.woken.set()
+        return True
+
+    def takes_a_slot(self, holder: str) -> None:
+        """The poll that waits may have been sent before this was accepted; the next one knows."""
+        if waiter := self._waiter(holder):
+            waiter.agent = replace(waiter.agent, free=max(waiter.agent.free - 1, 0))
+
+    def tell(self, holder: str) -> None:
+        """There is a cancel."""
+        if waiter := self._waiter(holder):
+            waiter.woken.set()
+
+    def _waiter(self, holder: str) -> Waiter | None:
+        return self._waiters.get(holder.removeprefix("agent:"))
+
+    def _effective(self, waiter: Waiter) -> WaitingAgent:
+        offered = self._hand_outs.offers_to(holder_of(waiter.agent.agent_id))
+        return replace(waiter.agent, free=max(waiter.agent.free - offered, 0))
+
+    # What agents ask
+
+    async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
+        """Held until there is an offer, a new cancel, a lost lease, or the time is over."""
+        await self._heard_of(agent)
+        seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
+        lost = await self._renew(agent, request)
+        waiter = self._wait_as(agent, request)
+        try:
+            if not lost and not self._news_for(agent, seen):
+                if waiter.agent.free:
+                    self._wake()
+                with self._core.news.listen("closing") as closing:
+                    await _first_of(
+                        waiter.woken, closing, seconds=self._core.settings.poll_hold_seconds
+                    )
+            offers, waiter.offers = waiter.offers, []
+        finally:
+            if self._waiters.get(agent.id) is waiter:
+                del self._waiters[agent.id]
+            self._give_back(waiter.offers)
+        self._presence.heard(agent.id)
+        cancels = self._hand_outs.cancels_of(holder_of(agent.id))
+        return PollResponse(
+            offers=offers,
+            cancels=[_lease(item) for item in cancels],
+            lost=lost,
+            drain=False,
+            seen=str(max([seen, *(item.cancel_sequence or 0 for item in cancels)])),
+        )
+
+    async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
+        self._presence.heard(agent.id)
+        lost = await self._renew(agent, request)
+        cancels = self._hand_outs.cancels_of(holder_of(agent.id))
+        return RenewResponse(cancels=[_lease(item) for item in cancels], lost=lost)
+
+    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        """Its process ends: nobody waits for what it does not report later."""
+        kept = _named(request.leases)
+        self._hand_outs.leave(holder_of(agent.id), request.instance, kept, self._clock())
+        self._presence.left(agent.id)
+        self._moved()
+
+    async def _renew(
+        self, agent: AgentRecord, request: PollRequest | RenewRequest
+    ) -> list[LeaseRef]:
+        self._follow(agent, request)
+        holder = holder_of(agent.id)
+        lost = self._hand_outs.renew(holder, _named(request.leases), self._clock())
+        if lost and request.instance:
+            lost = await self._core.database.read(
+                lambda connection: _lost_for_good(connection, holder, lost)
+            )
+        return [LeaseRef(step_id=step_id, epoch=epoch) for step_id, epoch in lost]
+
+    def _follow(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> None:
+        """A process that was not heard before has taken the place of an earlier one.
+
+        Not while that one's poll is held: it may live, as one of two with the same credential.
+        Its next poll, which this one ends, tells.
+        """
+        if not request.instance:
+            return
+        older = self._waiters.get(agent.id)
+        if older is not None and older.instance not in (None, request.instance):
+            return
+        if self._presence.is_only_process(agent.id, request.instance):
+            held = _named(request.leases)
+            self._hand_outs.take_over(holder_of(agent.id), request.instance, held, self._clock())
+            self._moved()
+
+    def _wait_as(self, agent: AgentRecord, request: PollRequest) -> Waiter:
+        waiting = WaitingAgent(
+            agent_id=agent.id,
+            account_id=agent.account_id,
+            labels={**agent.labels, **request.labels},
+            free=request.free,
+            warm=frozenset(request.warm),
+            capabilities=frozenset(request.capabilities),
+        )
+        if older := self._waiters.get(agent.id):
+            older.woken.set()
+        waiter = self._waiters[agent.id] = Waiter(agent=waiting, instance=request.instance)
+        self._presence.says(waiting)
+        return waiter
+
+    def _news_for(self, agent: AgentRecord, seen: int) -> bool:
+        cancels = self._hand_outs.cancels_of(holder_of(agent.id))
+        return any((item.cancel_sequence or 0) > seen for item in cancels)
+
+    def _give_back(self, offers: Sequence[Offer]) -> None:
+        """Offers whose poll broke off go to the next at once, not after the accept time."""
+        for offer in offers:
+            self._hand_outs.end_soon((offer.step_id, offer.epoch), self._clock())
+        if offers:
+            self._moved()
+
+    async def _heard_of(self, agent: AgentRecord) -> None:
+        self._presence.heard(agent.id)
+        if self._presence.is_to_be_written(agent.id):
+            when = self._core.now()
+            await self._core.database.write(
+                lambda connection: stored.touch_agent(connection, agent.id, when)
+            )
+
+
+async def _lost_for_good(
+    connection: AsyncConnection, holder: str, leases: Sequence[Lease]
+) -> list[Lease]:
+    """Those whose result would come too late. An agent that names its instance has ended such a
+    script by itself, so that it is not told to, and reports what there is."""
+    lost = []
+    for step_id, epoch in leases:
+        step = await stored_builds.find_step(connection, step_id)
+        attempt = await stored_builds.find_attempt(connection, step_id, epoch)
+        its_own = attempt is not None and attempt.holder == holder
+        if step is None or attempt is None or not its_own or not is_late(step, attempt):
+            lost.append((step_id, epoch))
+    return lost
+
+
+def _named(leases: Sequence[LeaseRef]) -> list[Lease]:
+    return [(lease.step_id, lease.epoch) for lease in leases]
+
+
+def _lease(hand_out: HandOut) -> LeaseRef:
+    return LeaseRef(step_id=hand_out.step_id, epoch=hand_out.epoch)
+
+
+async def _first_of(*events: asyncio.Event, seconds: float) -> None:
+    """Wait until one of the events is set or the time is over."""
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

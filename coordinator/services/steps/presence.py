@@ -1,0 +1,85 @@
+"""Which agents are there: when each was heard last, and what it said of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from coordinator.domain.steps.scheduling import WaitingAgent
+
+log = structlog.get_logger()
+
+ONLINE_SECONDS = 75.0
+"""An agent that was silent for longer is shown as offline."""
+WRITTEN_EVERY_SECONDS = 300.0
+"""How often the database is told that an agent was heard."""
+PROCESSES_KNOWN = 16
+
+
+@dataclass(slots=True)
+class _Heard:
+    at: float
+    written_at: float | None = None
+    said: WaitingAgent | None = None
+    processes: list[str] = field(default_factory=list)
+    """Newest last."""
+    twins: bool = False
+
+
+class Presence:
+    """Agents of which nothing was heard for WRITTEN_EVERY_SECONDS are forgotten: whoever registers
+    anew has a new id, and the old ones must not pile up."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heard: dict[str, _Heard] = {}
+
+    def heard(self, agent_id: str) -> None:
+        now = self._clock()
+        if agent_id not in self._heard:
+            self._forget_the_silent(now)
+            self._heard[agent_id] = _Heard(now)
+        self._heard[agent_id].at = now
+
+    def is_to_be_written(self, agent_id: str) -> bool:
+        """Whether the database is to be told once more that the agent was heard; then it is."""
+        heard, now = self._heard[agent_id], self._clock()
+        if heard.written_at is not None and now - heard.written_at < WRITTEN_EVERY_SECONDS:
+            return False
+        heard.written_at = now
+        return True
+
+    def says(self, agent: WaitingAgent) -> None:
+        self.heard(agent.agent_id)
+        self._heard[agent.agent_id].said = agent
+
+    def is_only_process(self, agent_id: str, instance: str) -> bool:
+        """False for good once an earlier process speaks after a later one: then two work with one
+        credential, and neither's silence says anything about its scripts."""
+        self.heard(agent_id)  # a goodbye may have come while its request waited
+        heard = self._heard[agent_id]
+        if instance in heard.processes[:-1] and not heard.twins:
+            heard.twins = True
+            log.warning("two processes work as one agent: give each its own", agent=agent_id)
+        if instance not in heard.processes:
+            heard.processes = [*heard.processes[1 - PROCESSES_KNOWN :], instance]
+        return not heard.twins
+
+    def left(self, agent_id: str) -> None:
+        self._heard.pop(agent_id, None)
+
+    def is_online(self, agent_id: str) -> bool:
+        heard = self._heard.get(agent_id)
+        return heard is not None and self._clock() - heard.at < ONLINE_SECONDS
+
+    def online(self) -> Sequence[WaitingAgent]:
+        """What each of them said in its last poll."""
+        found = [(id_, heard.said) for id_, heard in self._heard.items()]
+        return [said for id_, said in found if said is not None and self.is_online(id_)]
+
+    def _forget_the_silent(self, now: float) -> None:
+        silent = [id_ for id_, one in self._heard.items() if now - one.at > WRITTEN_EVERY_SECONDS]
+        for agent_id in silent:
+            del self._heard[agent_id]

@@ -1,0 +1,290 @@
+"""Handing a step over: an agent accepts its offer, a worker claims a ready step."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from coordinator.domain.errors import Conflict, Invalid, NotFound, NotTheHolder, StaleEpoch
+from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.model import Attempt, AttemptState, Step
+from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
+from coordinator.domain.steps.script import bash_script
+from coordinator.domain.steps.waits import why_it_is_held
+from coordinator.services import audit
+from coordinator.services.core import Core
+from coordinator.services.images.image_builds import FOR_BUILDKIT
+from coordinator.services.news import build_topic
+from coordinator.services.steps import advance
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.images.build_images import insert_digest
+from pipelines_schema.contract import SettleImageRequest, SettleImageResponse, StepSpec
+
+MAX_NOTED_REFUSALS = 10_000
+CLAIM_GRACE_SECONDS = 60.0
+"""What a worker without leases gets beyond the step's timeout, to fetch and report."""
+
+
+OnBegin = Callable[[AsyncConnection, Step], Awaitable[Sequence[str]]]
+"""Part of the transaction in which a step begins; the ids of builds that it cancels for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    step: Step
+    ended: Sequence[str] = ()
+    """Builds that were cancelled because it began."""
+
+
+@dataclass(slots=True)
+class Runner:
+    core: Core
+    dispatch: Dispatch
+    specs: StepSpecs
+    on_begin: Sequence[OnBegin] = ()
+    _refused: set[tuple[str, str]] = field(default_factory=set)
+    """Token and step of refused reports that the audit log has."""
+
+    # Getting a step
+
+    async def accept(self, principal: Principal, step_id: str, epoch: int) -> StepSpec:
+        """The agent takes its offer. Repeated, it is answered the same. Raises StaleEpoch."""
+
+        async def accept(connection: AsyncConnection) -> _Begun:
+            step = await self.find(connection, principal, step_id)
+            if step.epoch != epoch or step.holder != principal.holder:
+                raise StaleEpoch
+            if step.state is StepState.RUNNING:
+                return _Begun(step=step)
+            if step.state is not StepState.OFFERED:
+                raise StaleEpoch
+            lease = self.core.settings.lease_seconds
+            return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
+
+        begun = await self.core.database.write(accept, committed=self._begun)
+        return await self._spec(begun.step, principal)
+
+    async def claim(self, principal: Principal, step_id: str) -> str:
+        """The bash script of a ready step; getting it is the claim.
+
+        Repeated by the claimant it is the same script. Raises Conflict for any other step.
+        """
+
+        async def claim(connection: AsyncConnection) -> _Begun:
+            step = await self.find(connection, principal, step_id)
+            if step.definition.own_command:
+                raise Conflict(
+                    f"step {step.name!r} runs an image by its own command: it needs an agent on "
+                    "BuildKit"
+                )
+            if step.state is StepState.RUNNING and step.holder == principal.holder:
+                return _Begun(step=step)
+            if step.written.build is not None:
+                raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
+            lease = float(step.written.timeout_seconds) + CLAIM_GRACE_SECONDS
+            if step.state is StepState.OFFERED and step.holder == principal.holder:
+                return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
+            if step.state is not StepState.READY:
+                raise await self._refusal(connection, step)
+            given = await stored.hand_out(
+                connection, step_id, to=StepState.READY, holder=principal.holder
+            )
+            if given is None:
+                raise StaleEpoch("another worker was quicker")
+            step = await self.find(connection, principal, step_id)
+            return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
+
+        begun = await self.core.database.write(claim, committed=self._begun)
+        return bash_script(await self._spec(begun.step, principal), self.core.public_url)
+
+    async def _refusal(self, connection: AsyncConnection, step: Step) -> Conflict:
+        if step.state is StepState.BLOCKED:
+            steps = await stored.steps_of_build(connection, step.build_id)
+            waits_for = unfinished_dependencies(step, steps)
+            if not waits_for:
+                build = await stored.find_build(connection, step.build_id)
+                why = "is not ready" if build is None else why_it_is_held(build)
+                return Conflict(f"step {step.name!r} {why}")
+            return Conflict(
+                f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
+            )
+        if step.state in FINISHED_STEP:
+            return Conflict(f"step {step.name!r} has finished")
+        return Conflict(f"step {step.name!r} is handed out to another worker")
+
+    async def _begin(
+        self,
+        connection: AsyncConnection,
+        step: Step,
+        event: StepEvent,
+        principal: Principal,
+        lease_seconds: float,
+    ) -> _Begun:
+        attempt = Attempt(
+            step_id=step.id,
+            epoch=step.epoch,
+            number=step.attempt + 1,
+            state=AttemptState.RUNNING,
+            holder=principal.holder,
+            exit_code=None,
+            reason=None,
+            log_bytes=None,
+            log_sha256=None,
+            started_at=self.core.now(),
+            finished_at=None,
+        )
+        await stored.insert_attempt(connection, attempt)
+        await advance.move_step(
+            self.core,
+            connection,
+            step,
+            event,
+            attempt=attempt.number,
+            holder=principal.holder,
+            lease_seconds=lease_seconds,
+            exit_code=None,
+            reason=None,
+            message=None,
+            images=None,
+        )
+        await advance.begin_build(self.core, connection, step.build_id)
+        ended = [build for hook in self.on_begin for build in await hook(connection, step)]
+        return _Begun(step=await self.find(connection, principal, step.id), ended=ended)
+
+    def _begun(self, begun: _Begun) -> None:
+        step = begun.step
+        for build_id in begun.ended:
+            self.core.news.publish(build_topic(build_id))
+            self.dispatch.cancelled(build_id)
+        self.dispatch.begin(step)
+        self.core.news.publish(build_topic(step.build_id))
+
+    async def spec(self, principal: Principal, step_id: str) -> StepSpec:
+        """The spec once more, for the holder of the lease."""
+        step = await self.core.database.read(
+            lambda connection: self.find(connection, principal, step_id)
+        )
+        if step.state is not StepState.RUNNING:
+            raise Conflict("only a running step has a spec: poll for it, or GET its script")
+        if not principal.holds(step_id, step.epoch, step.holder or ""):
+            await self._note_refusal(principal, step_id)
+            raise NotTheHolder("only the holder of a running step's lease gets its spec")
+        return await self._spec(step, principal)
+
+    async def find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
+        step = await stored.find_step(connection, step_id)
+        if step is None or not principal.sees(step.account_id):
+            raise NotFound("step not found")
+        return step
+
+    async def _spec(self, step: Step, principal: Principal) -> StepSpec:
+        """Logins to registries are for agents alone: a worker's script could read its own spec."""
+        spec = await self.core.database.read(lambda connection: self.specs.read(connection, step))
+        if principal.kind is PrincipalKind.AGENT:
+            return spec
+        return spec.model_copy(update={"registries": []})
+
+    async def settle_image(
+        self, principal: Principal, step_id: str, request: SettleImageRequest
+    ) -> SettleImageResponse:
+        """Which image the step's tag means: what is found first is meant to the build's end, by
+        later attempts and on other agents, too. Raises StaleEpoch."""
+
+        async def settle(connection: AsyncConnection) -> SettleImageResponse:
+            step, _ = await self.attempt_in(connection, principal, step_id, request.epoch)
+            tag = await self.specs.tag(connection, step)
+            if tag is None:
+                raise Invalid(f"step {step.name!r} names no tag of an image")
+            digest = await self.specs.digest(connection, step, tag)
+            if digest is None:
+                digest = request.digest
+                await insert_digest(connection, step.build_id, tag, digest)
+            return SettleImageResponse(digest=digest)
+
+        return await self.core.database.write(settle)
+
+    # Speaking for a step
+
+    async def attempt(
+        self, principal: Principal, step_id: str, epoch: int | None
+    ) -> tuple[Step, Attempt]:
+        """The attempt that the principal speaks for: who holds its hand-out, and nobody else.
+
+        Agents must name the epoch; a person may leave it out and means the current one.
+        Raises StaleEpoch, NotTheHolder, NotFound, Invalid.
+        """
+        try:
+            return await self.core.database.read(
+                lambda connection: self.attempt_in(connection, principal, step_id, epoch)
+            )
+        except NotTheHolder:
+            await self._note_refusal(principal, step_id)
+            raise
+
+    async def _note_refusal(self, principal: Principal, step_id: str) -> None:
+        """A person's in the audit log, once for each step and token: a loop doesn't fill it."""
+        if principal.kind is not PrincipalKind.PERSON:
+            return
+        tried = (principal.token_id, step_id)
+        if tried in self._refused:
+            return
+        if len(self._refused) >= MAX_NOTED_REFUSALS:
+            self._refused.clear()
+        self._refused.add(tried)
+
+        async def note(connection: AsyncConnection) -> None:
+            step = await self.find(connection, principal, step_id)
+            await audit.record(
+                self.core,
+                connection,
+                "step.report_refused",
+                principal,
+                account_id=step.account_id,
+                project_id=step.project_id,
+                build=step.build_id,
+                step=step_id,
+                holder=step.holder,
+            )
+
+        await self.core.database.write(note)
+
+    async def attempt_in(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        step_id: str,
+        epoch: int | None,
+    ) -> tuple[Step, Attempt]:
+        step = await self.find(connection, principal, step_id)
+        if principal.kind is PrincipalKind.STEP:
+            if principal.step_id != step_id:
+                raise NotFound("step not found")
+            if epoch not in (None, principal.epoch):
+                raise StaleEpoch
+            epoch = principal.epoch
+        elif principal.kind is not PrincipalKind.AGENT:
+            principal.require(Right.BUILD)
+        elif epoch is None:
+            raise Invalid("an agent names the epoch of its hand-out: ?epoch=N")
+        attempt = await stored.find_attempt(
+            connection, step_id, step.epoch if epoch is None else epoch
+        )
+        if attempt is None:
+            if epoch is None:
+                raise Conflict(f"step {step.name!r} is not running: GET its script to claim it")
+            raise StaleEpoch
+        if not principal.holds(step_id, attempt.epoch, attempt.holder):
+            if principal.kind is PrincipalKind.AGENT:
+                raise StaleEpoch
+            raise NotTheHolder(
+                f"step {step.name!r} is another worker's: only who holds its hand-out reports on it"
+            )
+        return step, attempt
+
+
+def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
+    states = {other.name: other.state for other in steps}
+    return [name for name in step.depends_on if states[name] not in FINISHED_STEP]

@@ -1,0 +1,170 @@
+"""All that an agent needs to run one attempt of a step, read in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coordinator.domain.images.pushed_images import pushed_before
+from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.steps.step_words import artifact_url, build_words, step_variables
+from coordinator.domain.steps.verdict import may_run_again_when_lost
+from coordinator.services.core import Core
+from coordinator.services.images.image_builds import build_spec
+from coordinator.services.images.own_images import (
+    own_registries,
+    resolved_image,
+    step_problems,
+    wire_of,
+)
+from coordinator.services.projects.registry_logins import open_logins
+from coordinator.services.projects.secrets import open_secrets
+from coordinator.services.steps import caches
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.images.build_images import find_digest
+from coordinator.storage.projects import projects as stored_projects
+from pipelines_schema import Network, substituted
+from pipelines_schema.contract import (
+    ArtifactRef,
+    DependencySpec,
+    ImageBuildSpec,
+    RegistryLogin,
+    SourceSpec,
+    StepSpec,
+)
+from pipelines_schema.image_references import registry_of, whole_tag
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpecs:
+    core: Core
+
+    async def read(self, connection: AsyncConnection, step: Step) -> StepSpec:
+        build = await stored.find_build(connection, step.build_id)
+        project = await stored_projects.find_project(connection, step.project_id)
+        if build is None or project is None:
+            raise LookupError(f"step {step.id} has no build or project")
+        written, base = step.written, self.core.public_url
+        known = build_words(build)
+        image = await self._image(connection, step, known)
+        rule = await own_registries(self.core, connection, project.account_slug)
+        # Builds made by an earlier release, and slugs that mean something else by now.
+        refused = next((text for text, _ in step_problems(rule, step, known, image)), None)
+        # Outsiders' code gets none, whoever approved it.
+        names = [] if build.of_fork else list(written.secrets)
+        scope = await caches.namespace(connection, build, step)
+        image_build = build_spec(self.core, step, build, scope, known)
+        source = None
+        own_command = step.definition.own_command
+        if build.commit_hash is not None and not own_command:
+            url = f"{base}/git/{project.account_slug}/{project.slug}.git"
+            source = SourceSpec(url=url, commit=build.commit_hash)
+        return StepSpec(
+            step_id=step.id,
+            epoch=step.epoch,
+            attempt=step.attempt,
+            name=step.name,
+            build_id=build.id,
+            build_number=build.number,
+            project_id=project.id,
+            isolation=f"{project.id}/fork" if build.of_fork else project.id,
+            # An agent that knows no `refused` fails for want of an image, or pushes nothing.
+            image=None if refused else image,
+            image_digest=await self.digest(connection, step, image),
+            settles_images=True,
+            own_registries=wire_of(rule),
+            refused=refused,
+            script=substituted(written.script, known),
+            own_command=own_command,
+            build=_unpushed(image_build, refused) if image_build and refused else image_build,
+            registries=await self._registries(connection, build, project, image),
+            env={
+                **{name: substituted(text, known) for name, text in written.env.items()},
+                **step_variables(step, build, f"{project.account_slug}/{project.slug}", base),
+            },
+            network="none" if written.network is Network.NONE else None,
+            memory_bytes=written.resources.memory_bytes,
+            cpus=written.resources.cpus,
+            secret_names=names,
+            secrets=dict(await open_secrets(self.core, connection, project.id, names)),
+            cache_dirs=await caches.cache_dirs(connection, build, step),
+            clean=build.clean,
+            output_paths=list(written.output_paths),
+            timeout_seconds=written.timeout_seconds,
+            lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
+            ends_with_lease=may_run_again_when_lost(step.definition),
+            source=source,
+            dependencies=await self._dependencies(connection, step),
+            token=self.core.keys.step_token(step.id, step.epoch),
+        )
+
+    async def _registries(
+        self, connection: AsyncConnection, build: Build, project: Project, image: str | None
+    ) -> list[RegistryLogin]:
+        """A script's step needs the login for its image alone; a Dockerfile may name any image."""
+        if build.of_fork:
+            return []
+        logins = await open_logins(self.core, connection, project)
+        host = None if image is None else registry_of(image)
+        return [login for login in logins if host in (None, login.host)]
+
+    async def tag(self, connection: AsyncConnection, step: Step) -> str | None:
+        """The whole tag that a script's step names as its image; None where it names a digest."""
+        build = await stored.find_build(connection, step.build_id)
+        if build is None:
+            raise LookupError(f"step {step.id} has no build")
+        image = await self._image(connection, step, build_words(build))
+        return None if image is None else whole_tag(image)
+
+    async def digest(
+        self, connection: AsyncConnection, step: Step, image: str | None
+    ) -> str | None:
+        """What the image's tag means to the step: what one before it pushed, else what the first
+        step of the build that asked was told."""
+        tag = None if image is None else whole_tag(image)
+        if tag is None:
+            return None
+        steps = await stored.steps_of_build(connection, step.build_id)
+        pushed = pushed_before(step, steps).get(tag)
+        return pushed or await find_digest(connection, step.build_id, tag)
+
+    async def _image(
+        self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
+    ) -> str | None:
+        if step.written.image is None:
+            return None
+        wanted = substituted(step.written.image, known)
+        return await resolved_image(connection, step.account_id, wanted)
+
+    async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
+        if not step.depends_on:
+            return []
+        steps = {
+            other.name: other for other in await stored.steps_of_build(connection, step.build_id)
+        }
+        specs = []
+        for name in step.depends_on:
+            other = steps[name]
+            artifacts = await stored.artifacts_of(connection, other.id, other.epoch)
+            specs.append(
+                DependencySpec(
+                    step_id=other.id,
+                    name=name,
+                    artifacts=[
+                        ArtifactRef(
+                            name=artifact.name,
+                            size=artifact.size,
+                            sha256=artifact.sha256,
+                            mode=artifact.mode,
+                            url=artifact_url(self.core.public_url, other.id, artifact.name),
+                        )
+                        for artifact in artifacts
+                    ],
+                )
+            )
+        return specs
+
+
+def _unpushed(build: ImageBuildSpec, why: str) -> ImageBuildSpec:
+    return build.model_copy(update={"tags": [], "push": False, "not_pushed_because": why})

@@ -1,0 +1,1 @@
+"""What keeps the coordinator in order, and says whether it is."""

@@ -1,0 +1,60 @@
+"""What keeps the data folder from growing for ever: the timer calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from coordinator.domain.model import Project
+from coordinator.services.core import Core
+from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.pushes import deliveries as stored_deliveries
+
+log = structlog.get_logger()
+
+DELIVERIES_AT_ONCE = 500
+"""In one transaction, so that the writer is free in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Housekeeping:
+    core: Core
+
+    async def forget_deliveries(self) -> int:
+        """Remove deliveries that ended long ago; return how many. Their builds stay."""
+        age = timedelta(days=self.core.settings.keep_deliveries_days)
+        before, forgotten = self.core.now() - age, 0
+        for project in await self._projects():
+            while count := await self._forget_some(project.id, before):
+                forgotten += count
+        if forgotten:
+            log.info("deliveries forgotten", count=forgotten)
+        return forgotten
+
+    async def _forget_some(self, project_id: str, before: datetime) -> int:
+        ids = await self.core.database.read(
+            lambda connection: stored_deliveries.ended_before(
+                connection, project_id, before, DELIVERIES_AT_ONCE
+            )
+        )
+        if not ids:  # an idle coordinator writes nothing
+            return 0
+        return await self.core.database.write(
+            lambda connection: stored_deliveries.delete_deliveries(connection, project_id, ids)
+        )
+
+    async def tidy_repositories(self) -> None:
+        """Pack each project's repository, one after the other."""
+        for project in await self._projects():
+            try:
+                await self.core.repositories.tidy(project.id)
+            except Exception:  # one broken repository must not keep the others from it
+                log.exception("tidying a repository failed", project=project.id)
+
+    async def _projects(self) -> Sequence[Project]:
+        return await self.core.database.read(
+            lambda connection: stored_projects.list_projects(connection, None)
+        )

@@ -1,0 +1,1 @@
+"""Builds: from a workflow to steps, held, cancelled, tried again, listed, deleted."""

@@ -1,0 +1,81 @@
+"""The one list of builds under all dialects: every order and filter stands on an index of its own.
+
+The indexes are those of the table `builds`; `tests/integration/test_list_plans.py` holds each of
+these queries to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from coordinator.domain.errors import Invalid
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.listing import BuildListing, BuildOrder, Scope, window_of
+from coordinator.domain.model import Build
+from coordinator.storage.builds.build_counts import count_builds
+from coordinator.storage.builds.builds import build_of
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.rows import columns
+from coordinator.storage.tables import builds
+
+
+async def list_builds(
+    connection: AsyncConnection, scope: Scope, listing: BuildListing
+) -> tuple[Sequence[Build], int]:
+    """The page, and how many builds its list has. Raises Invalid for what has no index."""
+    pages = Pages(
+        table=builds,
+        stretches=_stretches(scope, listing),
+        by=_order(scope, listing),
+        ascending=listing.ascending,
+    )
+    total = await count_builds(connection, scope, states=listing.states, branch=listing.branch)
+    window = window_of(total=total, limit=listing.limit, offset=listing.offset)
+    shown = sa.select(*columns(Build, builds))
+    return await pages.read(connection, shown, window, build_of), total
+
+
+def _order(scope: Scope, listing: BuildListing) -> str | None:
+    """What the list is sorted by before the ordinal, which a project's numbers follow."""
+    if listing.order is BuildOrder.CREATED_AT:
+        return None
+    if listing.order is BuildOrder.NUMBER and scope.project_id is not None:
+        return None
+    if scope.account_id is None and scope.project_id is None:
+        raise Invalid("name a project or an account: over all of them builds are listed by age")
+    return listing.order.value
+
+
+def _stretches(scope: Scope, listing: BuildListing) -> Sequence[Stretch]:
+    """One for each state asked for, since an index has each state by itself."""
+    states = listing.states
+    whose: list[tuple[sa.Column[Any], str]] = []
+    if scope.project_id is not None:
+        whose = [(builds.c.project_id, scope.project_id)]
+    elif scope.account_id is not None:
+        whose = [(builds.c.account_id, scope.account_id)]
+    if listing.branch:
+        return [_of_a_branch(scope, whose, listing)]
+    if states is None or len(states) == len(BuildState):
+        return [Stretch(of=whose)]
+    return [Stretch(of=[*whose, (builds.c.state, state.value)]) for state in sorted(states)]
+
+
+def _of_a_branch(
+    scope: Scope, whose: Sequence[tuple[sa.Column[Any], str]], listing: BuildListing
+) -> Stretch:
+    if scope.project_id is None:
+        raise Invalid("name a project: a branch is one of a project's")
+    only = None
+    if listing.states is not None:
+        # An expression, which no index has: for one state SQLite would else take the index of
+        # states, and read a row for each build of another branch.
+        only = builds.c.state.concat("").in_(sorted(state.value for state in listing.states))
+    if listing.order is BuildOrder.UPDATED_AT:
+        of_branch = builds.c.branch == listing.branch
+        return Stretch(of=whose, only=of_branch if only is None else sa.and_(of_branch, only))
+    return Stretch(of=[*whose, (builds.c.branch, listing.branch or "")], only=only)

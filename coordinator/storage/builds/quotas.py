@@ -1,0 +1,78 @@
+"""What each project holds of what all share; nothing here counts more rows than the limit."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from coordinator.domain.builds.quotas import Usage
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.listing import Scope
+from coordinator.storage.builds.build_counts import count_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.tables import artifacts, attempts, projects, steps
+
+WAITING = (BuildState.HELD, BuildState.QUEUED)
+
+
+async def usage_of(
+    connection: AsyncConnection, account_id: str, project_id: str, max_steps: int
+) -> Usage:
+    """Steps are counted up to `max_steps`."""
+    scope = Scope(account_id=account_id, project_id=project_id)
+    return Usage(
+        queued_builds=await count_builds(connection, scope, states=WAITING),
+        waiting_steps=await _waiting_steps(connection, project_id, max_steps),
+        stored_bytes=await stored_bytes(connection, project_id),
+    )
+
+
+async def _waiting_steps(connection: AsyncConnection, project_id: str, limit: int) -> int:
+    some = (
+        sa.select(sa.literal(1))
+        .select_from(steps)
+        .where(steps.c.project_id == project_id, sa.text("state IN ('blocked', 'ready')"))
+        .limit(limit)
+        .subquery()
+    )
+    query = sa.select(sa.func.count()).select_from(some)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def stored_bytes(connection: AsyncConnection, project_id: str) -> int:
+    query = sa.select(projects.c.stored_bytes).where(projects.c.id == project_id)
+    return int((await connection.execute(query)).scalar_one_or_none() or 0)
+
+
+async def bytes_beside(
+    connection: AsyncConnection, project_id: str, step_id: str, epoch: int, name: str
+) -> int:
+    """What the project stores besides that artifact, which a repeated upload replaces."""
+    query = sa.select(artifacts.c.size).where(
+        artifacts.c.step_id == step_id, artifacts.c.epoch == epoch, artifacts.c.name == name
+    )
+    replaced = (await connection.execute(query)).scalar_one_or_none() or 0
+    return await stored_bytes(connection, project_id) - replaced
+
+
+async def add_stored(connection: AsyncConnection, step_id: str, size: int) -> None:
+    """To what the step's project stores."""
+    owner = sa.select(steps.c.project_id).where(steps.c.id == step_id).scalar_subquery()
+    if size != 0:
+        await connection.execute(
+            projects.update()
+            .where(projects.c.id == owner)
+            .values(stored_bytes=projects.c.stored_bytes + size)
+        )
+
+
+async def forget_stored(connection: AsyncConnection, build_id: str) -> None:
+    """Of a build whose rows are about to go."""
+    for table, column in ((artifacts, artifacts.c.size), (attempts, attempts.c.log_bytes)):
+        of_build = (
+            sa.select(steps.c.id, sa.func.coalesce(sa.func.sum(column), 0).label("bytes"))
+            .join(table, table.c.step_id == steps.c.id)
+            .where(steps.c.build_id == build_id)
+            .group_by(steps.c.id)
+        )
+        for row in (await connection.execute(of_build)).all():
+            await add_stored(connection, row.id, -int(row.bytes))

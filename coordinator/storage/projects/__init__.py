@@ -1,0 +1,1 @@
+"""Projects, and what is theirs: secrets, credentials, logins to registries."""

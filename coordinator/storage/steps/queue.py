@@ -1,0 +1,143 @@
+"""The ready steps, as dispatch asks for them: by what they want of an agent, never one by one.
+
+SQLite and PostgreSQL read all rows for a DISTINCT, also along an index. A recursive query that
+seeks the next greater key reads one row of each: 10,000 steps of one class and project are one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.steps.scheduling import Queue, QueueClass
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.tables import Instant, steps
+
+_CLASSES = sa.text("""
+    WITH RECURSIVE classes (id) AS (
+        SELECT min(queue_class) FROM steps WHERE state = 'ready'
+        UNION ALL
+        SELECT (
+            SELECT min(queue_class) FROM steps
+            WHERE state = 'ready' AND queue_class > classes.id
+        ) FROM classes WHERE classes.id IS NOT NULL
+    )
+    SELECT classes.id, account_id, labels, needs FROM classes JOIN steps ON steps.id = (
+        SELECT first.id FROM steps AS first
+        WHERE first.state = 'ready' AND first.queue_class = classes.id
+        ORDER BY first.queue_class, first.project_id LIMIT 1
+    )
+""").columns(
+    sa.column("id", sa.String),
+    sa.column("account_id", sa.String),
+    sa.column("labels", sa.JSON),
+    sa.column("needs", sa.JSON),
+)
+
+_QUEUES = """
+    WITH RECURSIVE wanted (queue_class) AS (VALUES {wanted}),
+    heads (queue_class, project_id) AS (
+        SELECT queue_class, (
+            SELECT min(project_id) FROM steps
+            WHERE state = 'ready' AND queue_class = wanted.queue_class
+        ) FROM wanted
+        UNION ALL
+        SELECT heads.queue_class, (
+            SELECT min(project_id) FROM steps
+            WHERE state = 'ready' AND queue_class = heads.queue_class
+            AND project_id > heads.project_id
+        ) FROM heads WHERE heads.project_id IS NOT NULL
+    )
+    SELECT heads.queue_class, heads.project_id, (
+        SELECT ready_at FROM steps
+        WHERE state = 'ready' AND queue_class = heads.queue_class
+        AND project_id = heads.project_id
+        ORDER BY ready_at LIMIT 1
+    ) AS oldest FROM heads WHERE heads.project_id IS NOT NULL
+"""
+
+_NEXT = (
+    sa.select(steps.c.id)
+    .where(
+        sa.text("steps.state = 'ready'"),
+        steps.c.queue_class == sa.bindparam("its_class"),
+        steps.c.project_id == sa.bindparam("its_project"),
+    )
+    .order_by(steps.c.ready_at, steps.c.position)
+    .limit(1)
+    .scalar_subquery()
+)
+_OFFER_NEXT = (
+    steps.update()
+    # Once more: where writers run beside each other, another may have been quicker.
+    .where(steps.c.id == _NEXT, steps.c.state == StepState.READY.value)
+    .values(
+        state=StepState.OFFERED.value,
+        holder=sa.bindparam("its_holder"),
+        epoch=steps.c.epoch + 1,
+    )
+    .returning(steps.c.id, steps.c.build_id, steps.c.epoch)
+)
+
+
+async def waiting_classes(connection: AsyncConnection) -> Sequence[QueueClass]:
+    """One for each combination of account, labels and needs that has a ready step."""
+    return [
+        QueueClass(id=row.id, account_id=row.account_id, labels=row.labels, needs=row.needs)
+        for row in await connection.execute(_CLASSES)
+    ]
+
+
+async def queues_of(
+    connection: AsyncConnection, classes: Mapping[str, QueueClass]
+) -> Sequence[Queue]:
+    """The projects that have ready steps of these classes."""
+    if not classes:
+        return []
+    names = {f"class{number}": id_ for number, id_ in enumerate(classes)}
+    wanted = ", ".join(f"(:{name})" for name in names)
+    query = sa.text(_QUEUES.format(wanted=wanted)).columns(
+        sa.column("queue_class", sa.String),
+        sa.column("project_id", sa.String),
+        sa.column("oldest", Instant),
+    )
+    return [
+        Queue(wants=classes[row.queue_class], project_id=row.project_id, oldest=row.oldest)
+        for row in await connection.execute(query, names)
+    ]
+
+
+_FIRST_END = sa.select(sa.func.min(steps.c.queue_until)).where(sa.text("state = 'ready'"))
+
+
+async def first_queue_end(connection: AsyncConnection) -> datetime | None:
+    """When a ready step's time in the queue is over next, or was."""
+    found: datetime | None = (await connection.execute(_FIRST_END)).scalar()
+    return found
+
+
+async def handed_out_per_project(connection: AsyncConnection) -> Mapping[str, int]:
+    query = (
+        sa.select(steps.c.project_id, sa.func.count().label("steps"))
+        .where(sa.text("state IN ('offered', 'running')"))
+        .group_by(steps.c.project_id)
+    )
+    return {row.project_id: row.steps for row in await connection.execute(query)}
+
+
+async def offer_next(
+    connection: AsyncConnection, queue: Queue, holder: str
+) -> tuple[str, str, int] | None:
+    """Hand the queue's oldest step out in one statement: epoch + 1. None where it has none.
+
+    Returns the ids of the step and its build, and the new epoch.
+    """
+    found = await connection.execute(
+        _OFFER_NEXT,
+        {"its_class": queue.wants.id, "its_project": queue.project_id, "its_holder": holder},
+    )
+    row = found.first()
+    return (row.id, row.build_id, row.epoch) if row else None
