@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from coordinator.api.http.context import ACCOUNTS, CORE, DISPATCH
+from coordinator.api.http.context import CORE, DISPATCH
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
+from coordinator.services.steps import agents
 from coordinator.storage.people import accounts as stored
 from pipelines_schema.contract import (
     GoodbyeRequest,
@@ -47,8 +48,8 @@ def add_routes(app: web.Application) -> None:
 async def register(
     request: web.Request, principal: Principal, body: RegisterRequest
 ) -> RegisterResponse:
-    agent, token = await request.app[ACCOUNTS].register_agent(
-        principal, name=body.name, labels=dict(body.labels), slots=body.slots
+    agent, token = await agents.register_agent(
+        request.app[CORE], principal, name=body.name, labels=dict(body.labels), slots=body.slots
     )
     return RegisterResponse(agent_id=agent.id, token=token)
 
@@ -110,5 +111,5 @@ async def list_agents(request: web.Request, principal: Principal) -> list[AgentS
             online=dispatch.is_online(agent.id),
             last_seen_at=agent.last_seen_at,
         )
-        for agent in await request.app[ACCOUNTS].list_agents(principal)
+        for agent in await agents.list_agents(request.app[CORE], principal)
     ]

@@ -1,4 +1,4 @@
-"""Accounts, tokens, agents, and who a request speaks for."""
+"""Accounts, tokens, and who a request speaks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import Account, AgentRecord, Role, Step, Token, TokenKind
+from coordinator.domain.model import Account, Role, Step, Token, TokenKind
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.domain.steps.late_reports import is_late
@@ -303,58 +303,6 @@ class Accounts:
             lambda connection: stored.revoke_token(connection, principal.token_id, None, now)
         )
         self.forget_known()
-
-    # Agents
-
-    async def register_agent(
-        self, principal: Principal, *, name: str, labels: dict[str, str], slots: int
-    ) -> tuple[AgentRecord, str]:
-        principal.require(Right.REGISTER)
-        now = self.core.now()
-        agent = AgentRecord(
-            id=new_id(),
-            account_id=principal.account_id,
-            name=name,
-            labels=labels,
-            slots=slots,
-            created_at=now,
-            last_seen_at=now,
-        )
-        secret = new_token()
-        token = Token(
-            id=new_id(),
-            kind=TokenKind.AGENT,
-            name=f"agent {name}",
-            role=Role.AGENT,
-            account_id=principal.account_id,
-            agent_id=agent.id,
-            user_id=None,
-            created_at=now,
-            expires_at=None,
-            last_used_at=None,
-        )
-
-        async def save(connection: AsyncConnection) -> None:
-            await stored.insert_agent(connection, agent)
-            await stored.insert_token(connection, token, hash_token(secret))
-            await audit.record(
-                self.core,
-                connection,
-                "agent.registered",
-                principal,
-                account_id=principal.account_id,
-                agent=agent.id,
-                name=name,
-            )
-
-        await self.core.database.write(save)
-        return agent, secret
-
-    async def list_agents(self, principal: Principal) -> Sequence[AgentRecord]:
-        principal.require(Right.READ)
-        return await self.core.database.read(
-            lambda connection: stored.list_agents(connection, principal.account_id)
-        )
 
 
 def _principal(token: Token, person_id: str) -> Principal:
