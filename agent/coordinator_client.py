@@ -64,6 +64,10 @@ class StaleLeaseError(CoordinatorError):
 class CredentialRefusedError(CoordinatorError):
     """401: the coordinator does not know this token (any more)."""
 
+    def __init__(self, message: str, credential: str) -> None:
+        super().__init__(message)
+        self.credential = credential
+
 
 class CallRefusedError(CoordinatorError):
     """The coordinator will never accept this call; the message is its own."""
@@ -257,7 +261,7 @@ class CoordinatorClient:
             raise CoordinatorUnavailableError(_sentence(error)) from error
         async with request as response:
             if not 200 <= response.status < 300:
-                raise await _error_of(response)
+                raise await _error_of(response, token)
             yield response
 
 
@@ -271,8 +275,8 @@ async def _read_answer(response: aiohttp.ClientResponse, path: str, answer: type
         raise CallRefusedError(response.status, problem) from error
 
 
-async def _error_of(response: aiohttp.ClientResponse) -> CoordinatorError:
-    """Which of our errors an unsuccessful response is."""
+async def _error_of(response: aiohttp.ClientResponse, token: str) -> CoordinatorError:
+    """Which of our errors an unsuccessful response to a call with this token is."""
     try:
         text = (await response.read()).decode("utf-8", "replace")
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -283,7 +287,7 @@ async def _error_of(response: aiohttp.ClientResponse) -> CoordinatorError:
     if status >= 500 or status in TRY_AGAIN_STATUSES:
         return CoordinatorUnavailableError(f"{message} ({status})")
     if status == 401:
-        return CredentialRefusedError(message)
+        return CredentialRefusedError(message, token)
     if status == 409 and not body.get("stale") and isinstance(body.get("offset"), int):
         return WrongOffsetError(body["offset"])
     if status == 409 and (body.get("stale") or response.url.path.endswith("/accept")):

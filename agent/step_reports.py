@@ -23,6 +23,10 @@ LOST = Report(
     message="The agent was restarted while the script ran.",
 )
 STOPPED = replace(LOST, message="The agent was stopped while the script ran.")
+REFUSED = replace(
+    LOST,
+    message="The coordinator refused the agent's credential, so the agent ended the script.",
+)
 LEASE_OVER = replace(
     LOST,
     message="The lease could not be renewed in time, so the agent ended the script: another agent "

@@ -42,6 +42,7 @@ from agent.step_reports import (
     CANCELLED,
     LEASE_OVER,
     LOST,
+    REFUSED,
     STOPPED,
     TORN,
     failure,
@@ -84,8 +85,9 @@ class Workshop:
     """For an engine that ends no attempt at its term itself."""
     engine_lost: Callable[[], None]
     """Called when the engine went away under a step: no new work until it is back."""
-    sign_in_again: Callable[[], Awaitable[None]]
-    """Called when the agent's own credential is refused; returns when there is a new one."""
+    sign_in_again: Callable[[str], Awaitable[None]]
+    """Called with the agent's own credential when that is refused; returns when there is a new
+    one, or soon."""
 
 
 class StepRun:
@@ -106,6 +108,8 @@ class StepRun:
         self._abandoned = False
         self._settled = False
         self._torn: str | None = None
+        self.script_over = asyncio.Event()
+        """Set once the script does not run (any more), and will not."""
 
     @property
     def lease(self) -> LeaseRef:
@@ -132,6 +136,11 @@ class StepRun:
     def stop(self) -> None:
         """The agent is stopping: kill the script, report it lost so that it is run elsewhere."""
         self._end_as(STOPPED)
+
+    def refuse(self) -> None:
+        """The coordinator refuses the agent's credential: kill the script, it is somebody else's
+        soon."""
+        self._end_as(REFUSED)
 
     def abandon(self) -> None:
         """The attempt is not ours any more: kill the script, report nothing, forget it.
@@ -161,6 +170,8 @@ class StepRun:
             # An abandoned attempt ends quietly; the agent's own end leaves the journal as it is.
             if not self._abandoned:
                 raise
+        finally:
+            self.script_over.set()
         self._settled = True
         await in_thread(self._workshop.journal.forget, self._entry)
 
@@ -196,7 +207,9 @@ class StepRun:
                 group.create_task(shipper.ship())
                 if self._entry.report is None:
                     report = await self._find_end(spool)
+                    self.script_over.set()
                     await self._record_end(spool, report)
+                self.script_over.set()
                 spool.close()
                 await self._store_outputs()
         except BaseExceptionGroup as failures:
@@ -432,8 +445,8 @@ class StepRun:
                 await shipper.ship()
                 if rewinds == 1:
                     continue
-            except CredentialRefusedError:
-                await self._workshop.sign_in_again()
+            except CredentialRefusedError as error:
+                await self._workshop.sign_in_again(error.credential)
             except CallRefusedError as error:
                 refusals += 1
                 logger.error("completing attempt %s: %s", self._entry.attempt_id, error)

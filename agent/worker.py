@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import random
@@ -18,7 +17,6 @@ from pathlib import Path
 from agent import descriptors
 from agent.carried import in_thread
 from agent.coordinator_client import (
-    CallRefusedError,
     CoordinatorClient,
     CoordinatorError,
     CoordinatorUnavailableError,
@@ -37,6 +35,7 @@ from agent.lease import (
     retry_delay_seconds,
 )
 from agent.settings import AgentSettings, InvalidSettingsError, is_safe_name
+from agent.sign_in import SignIn
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
 from agent.watchdog import Watchdog
@@ -51,7 +50,6 @@ from pipelines_schema.contract import (
     Offer,
     PollRequest,
     PollResponse,
-    RegisterRequest,
     RenewRequest,
     StepSpec,
 )
@@ -67,10 +65,6 @@ QUICK_ANSWER_SECONDS = 0.2
 
 class AlreadyRunningError(Exception):
     """Another agent process uses the data folder."""
-
-
-class RegistrationRefusedError(Exception):
-    """The coordinator does not take this agent; the message is the coordinator's."""
 
 
 class Agent:
@@ -93,6 +87,9 @@ class Agent:
         self._client = CoordinatorClient(
             settings.url, poll_timeout_seconds=settings.poll_timeout_seconds
         )
+        self._sign_in = SignIn(
+            settings, self._client, instance=self._instance, end_scripts=self._end_scripts
+        )
         self._sources = Sources(settings.data_dir / "sources")
         guarded = settings.may_be_killed and not engine.ends_at_term
         self._watchdog = Watchdog() if guarded else None
@@ -103,14 +100,15 @@ class Agent:
             sources=self._sources,
             watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
-            sign_in_again=self._sign_in_again,
+            sign_in_again=self._sign_in.again,
         )
         self._leases: LeaseTable[StepRun] = LeaseTable()
         self._tasks: set[asyncio.Task[None]] = set()
         self._superseded: set[asyncio.Task[None]] = set()
         self._accepting = 0
+        self._none_accepting = asyncio.Event()
+        self._none_accepting.set()
         self._seen = ""
-        self._signing_in = asyncio.Lock()
         self._poll_again = asyncio.Event()
         self._lease_held = asyncio.Event()
         self._draining = asyncio.Event()
@@ -125,7 +123,7 @@ class Agent:
             async with self._client:
                 await self._prepare()
                 try:
-                    if await self._sign_in():
+                    if await self._sign_in.first(self._draining):
                         self.signed_in.set()
                         await self._work()
                         await self._say_goodbye()
@@ -252,55 +250,17 @@ class Agent:
                     self._engine_lost.clear()
                     self._look_again()
 
-    # --- signing in
+    async def _end_scripts(self) -> None:
+        """The credential is refused: end what runs under it. Their reports stay due, for the
+        credential may be good again before there is another.
 
-    async def _sign_in(self) -> bool:
-        """Have a credential; False if drained before. Raises RegistrationRefusedError."""
-        stored = await asyncio.to_thread(
-            read_credential, self._settings.data_dir, self._settings.url
-        )
-        if stored is not None:
-            self._client.credential = stored
-            return True
-        failures = 0
-        while not self._draining.is_set():
-            try:
-                await self._register()
-                return True
-            except (CredentialRefusedError, CallRefusedError) as error:
-                raise RegistrationRefusedError(
-                    f"the coordinator at {self._settings.url} refused the registration: {error}"
-                ) from error
-            except CoordinatorUnavailableError as error:
-                failures += 1
-                logger.warning("the coordinator can't be reached: %s", error)
-                await self._pause(retry_delay_seconds(failures, random.random()), self._draining)  # noqa: S311
-        return False
-
-    async def _sign_in_again(self) -> None:
-        """The credential was refused: get another. Returns, with a pause, also if that failed."""
-        refused = self._client.credential
-        async with self._signing_in:
-            if self._client.credential != refused:
-                return
-            try:
-                await self._register()
-            except CoordinatorError as error:
-                logger.error("registering anew: %s", error)
-                await asyncio.sleep(retry_delay_seconds(10, random.random()))  # noqa: S311
-
-    async def _register(self) -> None:
-        settings = self._settings
-        request = RegisterRequest(
-            name=settings.name,
-            labels=dict(settings.labels),
-            slots=settings.slots,
-            instance=self._instance,
-        )
-        answer = await self._client.register(settings.token, request)
-        await asyncio.to_thread(write_credential, settings.data_dir, settings.url, answer.token)
-        self._client.credential = answer.token
-        logger.info("registered as agent %s", answer.agent_id)
+        A step that is being accepted is waited for: it begins no script now (`is_still_good`), but
+        the coordinator must have it as running before it hears that it is lost.
+        """
+        for work in self._leases:
+            work.refuse()
+        scripts = [work.script_over.wait() for work in self._leases]
+        await asyncio.gather(self._none_accepting.wait(), *scripts)
 
     # --- leases
 
@@ -322,8 +282,8 @@ class Agent:
             request = RenewRequest(leases=self._leases.refs(), instance=self._instance)
             try:
                 answer = await self._client.renew(request, seconds=every)
-            except CredentialRefusedError:
-                await self._sign_in_again()
+            except CredentialRefusedError as error:
+                await self._sign_in.again(error.credential)
             except CoordinatorError as error:
                 failures += 1
                 logger.warning("leases not renewed: %s", error)
@@ -362,8 +322,8 @@ class Agent:
             started = time.monotonic()
             try:
                 answer = await self._poll_until_stale(await asyncio.to_thread(self._poll_request))
-            except CredentialRefusedError:
-                await self._sign_in_again()
+            except CredentialRefusedError as error:
+                await self._sign_in.again(error.credential)
             except CoordinatorError as error:
                 failures += 1
                 logger.warning("poll: %s", error)
@@ -455,13 +415,17 @@ class Agent:
         if lease in self._leases or not is_safe_name(offer.step_id):
             return
         self._accepting += 1
+        self._none_accepting.clear()
+        credential = self._client.credential
         try:
             sent_at = boot_clock()
             spec = await self._accept(lease, offer.accept_within_seconds)
             if spec is not None:
-                await self._begin(spec, sent_at)
+                await self._begin(spec, sent_at, credential)
         finally:
             self._accepting -= 1
+            if not self._accepting:
+                self._none_accepting.set()
             self._look_again_if_drained()
 
     def _look_again_if_drained(self) -> None:
@@ -487,13 +451,17 @@ class Agent:
                         return None
         return None
 
-    async def _begin(self, spec: StepSpec, sent_at: float) -> None:
+    async def _begin(self, spec: StepSpec, sent_at: float, credential: str) -> None:
         try:
             entry = await in_thread(self._workshop.journal.begin, spec)
         except OSError as error:
             logger.error("step %s can't be begun: %s", spec.step_id, error)
             await self._refuse(spec, error)
             return
+        if not self._sign_in.is_still_good(credential):
+            await in_thread(self._workshop.journal.forget, entry)
+            return
+        # From here to `_start` nothing waits: either `_end_scripts` sees it, or it saw the refusal.
         term = Term(lease_seconds=spec.lease_seconds, sent_at=sent_at)
         work = StepRun(
             workshop=self._workshop,
@@ -537,25 +505,6 @@ def sole_user(data_dir: Path) -> Iterator[None]:
                 f"another agent uses the data folder {data_dir}; give this one another by --data"
             ) from None
         yield
-
-
-def read_credential(data_dir: Path, url: str) -> str | None:
-    """The agent's own token, if it was issued by the coordinator at this URL."""
-    try:
-        stored = json.loads((data_dir / "credential").read_text("utf-8"))
-        return str(stored["token"]) if stored["url"] == url else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_credential(data_dir: Path, url: str, token: str) -> None:
-    temporary = data_dir / "credential.new"
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(number, "w", encoding="utf-8") as file:
-        json.dump({"url": url, "token": token}, file)
-        file.flush()
-        os.fsync(number)
-    os.replace(temporary, data_dir / "credential")
 
 
 async def create_agent(

@@ -142,7 +142,8 @@ class PatientAgent:
         """Work until drained. Raises CommandError where trying again would not help."""
         from agent.engines.protocol import EngineUnavailable
         from agent.settings import InvalidSettingsError
-        from agent.worker import AlreadyRunningError, RegistrationRefusedError
+        from agent.sign_in import RegistrationRefusedError
+        from agent.worker import AlreadyRunningError
 
         while not self._draining.is_set():
             try:

@@ -92,6 +92,9 @@ class RegisterRequest(WireModel):
     slots: int = Field(default=1, ge=1, le=1000)
     instance: str | None = Field(default=None, max_length=100)
     """Of this process of the agent: a fresh id for each."""
+    previous: str | None = Field(default=None, repr=False)
+    """The credential that was refused to this agent. Nothing runs any more of what was handed out
+    under it, so that it is lost at once; `instance` says whose. Sent to who issued it alone."""
 
 
 class RegisterResponse(WireModel):

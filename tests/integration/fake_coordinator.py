@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,10 @@ class FakeCoordinator:
         self.refuse_artifacts: dict[str, int] = {}
         self.break_off: set[str] = set()
         """`log` or `complete`: the next such call is carried out, but its answer never arrives."""
+        self.on_register: Callable[[RegisterRequest], None] | None = None
+        """Called for each registration that is accepted."""
+        self.hold_accepts: asyncio.Event | None = None
+        """An accept is carried out, but not answered before it is set."""
         self.hold_artifacts: asyncio.Event | None = None
         """No artifact is answered before it is set."""
         self.blobs: dict[str, bytes] = {}
@@ -189,7 +194,10 @@ class FakeCoordinator:
     async def _register(self, request: web.Request) -> web.Response:
         if _token(request) != self.registration_token:
             return _error(401, "no such token")
-        self.registrations.append(RegisterRequest.model_validate(await request.json()))
+        registration = RegisterRequest.model_validate(await request.json())
+        if self.on_register is not None:
+            self.on_register(registration)
+        self.registrations.append(registration)
         agent_id, token = f"agent-{len(self.registrations)}", uuid.uuid4().hex
         self.agents[token] = agent_id
         return web.json_response(RegisterResponse(agent_id=agent_id, token=token).to_json())
@@ -280,6 +288,8 @@ class FakeCoordinator:
             return _error(409, "not yours", stale=True)
         step.state = "running"
         step.started.set()
+        if self.hold_accepts is not None:
+            await self.hold_accepts.wait()
         return web.json_response(self._spec(step).to_json())
 
     def _spec(self, step: Step) -> StepSpec:

@@ -38,7 +38,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 @pytest.fixture
 async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
-    async def nothing() -> None:
+    async def nothing(_: str) -> None:
         """No credential is refused here."""
 
     engine = HostEngine(work_dir=bench.work)

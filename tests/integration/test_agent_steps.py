@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.worker import AlreadyRunningError, RegistrationRefusedError
+from agent.sign_in import RegistrationRefusedError
+from agent.worker import AlreadyRunningError
 from pipelines_schema.contract import Completion, CompletionReason
 from pipelines_schema.log_frames import Stream
 from tests.integration.agent_bench import PATIENCE_SECONDS, Bench, ended, open_bench

@@ -199,6 +199,18 @@ async def test_the_result_of_a_step_that_may_not_run_again_is_waited_for(
     assert (await agent.tested.build(build)).state is BuildState.FAILED
 
 
+@pytest.mark.parametrize("says", [{"at_most_once": True}, {"retries": NEVER}])
+async def test_a_step_that_may_not_run_again_fails_at_once_with_an_agent_that_is_another_now(
+    agent: Agent, says: dict[str, Any]
+) -> None:
+    build = await new_build(agent, timeout_seconds=100, **says)
+    await agent.taken()
+    agent.dispatch.gone(agent.record.id, "its process")
+    await agent.becomes(build, StepState.FAILED, 1)
+    [step] = await agent.tested.steps(build)
+    assert (step.reason or "").startswith("lost agent: how far it came is not known")
+
+
 async def test_an_offer_whose_poll_broke_off_goes_back_before_its_time(tmp_path: Path) -> None:
     """The connection breaks after the offer was made and before it is answered."""
     async with open_core(tmp_path, lease_seconds=LEASE, accept_seconds=ACCEPT) as tested:

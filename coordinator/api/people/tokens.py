@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from coordinator.api.http.context import ACCOUNTS
+from coordinator.api.http.context import ACCOUNTS, DISPATCH
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.model import Role, Token, TokenKind
@@ -104,7 +104,9 @@ async def list_tokens(request: web.Request, principal: Principal) -> list[TokenS
     errors={404: "No such token"},
 )
 async def revoke_token(request: web.Request, principal: Principal) -> None:
-    await request.app[ACCOUNTS].revoke_token(principal, request.match_info["token_id"])
+    agent_id = await request.app[ACCOUNTS].revoke_token(principal, request.match_info["token_id"])
+    if agent_id is not None:
+        request.app[DISPATCH].revoked(agent_id)
 
 
 def _token(token: Token) -> TokenShown:

@@ -48,10 +48,19 @@ def add_routes(app: web.Application) -> None:
 async def register(
     request: web.Request, principal: Principal, body: RegisterRequest
 ) -> RegisterResponse:
-    agent, token = await agents.register_agent(
-        request.app[CORE], principal, name=body.name, labels=dict(body.labels), slots=body.slots
+    registered = await agents.register_agent(
+        request.app[CORE],
+        principal,
+        name=body.name,
+        labels=dict(body.labels),
+        slots=body.slots,
+        previous=body.previous,
     )
-    return RegisterResponse(agent_id=agent.id, token=token)
+    if registered.previous_id and body.instance:
+        # Committed: what the old credential is no longer good for nobody can renew meanwhile. A
+        # coordinator that dies before this line ends the hand-outs with their leases.
+        request.app[DISPATCH].gone(registered.previous_id, body.instance)
+    return RegisterResponse(agent_id=registered.agent.id, token=registered.secret)
 
 
 @operation(

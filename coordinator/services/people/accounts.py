@@ -27,6 +27,7 @@ from pipelines_schema.own_registries import OPERATOR
 
 KNOWN_FOR = timedelta(seconds=10)
 """How long a token is believed without asking the database again."""
+MAX_KNOWN = 10_000
 TOUCH_EVERY = timedelta(minutes=10)
 """`last use` of a token is no finer than this: a write per request would cost more than it says."""
 SESSION_LIFE = timedelta(days=14)
@@ -43,6 +44,8 @@ class Accounts:
     logins: Logins
     _known: dict[str, tuple[Principal, datetime]] = field(default_factory=dict)
     _touched: Seldom = field(default_factory=lambda: Seldom(TOUCH_EVERY))
+    _revoked: dict[str, tuple[bool, datetime]] = field(default_factory=dict)
+    """Of an agent's id, until when it is believed."""
     _changes: int = 0
 
     async def write_admin_token(self, path: Path) -> None:
@@ -71,7 +74,7 @@ class Accounts:
             token, person_id, until = await self._find_token(secret, token_hash, now)
             principal = _principal(token, person_id)
             await self._touch(token, now)
-        if len(self._known) > 10_000:
+        if len(self._known) > MAX_KNOWN:
             self._known.clear()
         if asked == self._changes:  # or the answer may be of before the change
             self._known[token_hash] = (principal, until)
@@ -81,6 +84,7 @@ class Accounts:
         """Somebody's rights have changed: everybody is looked up once more."""
         self._changes += 1
         self._known.clear()
+        self._revoked.clear()
 
     async def _find_token(
         self, secret: str, token_hash: str, now: datetime
@@ -108,11 +112,14 @@ class Accounts:
         if spoken is None:
             raise Unauthenticated("this step token is not one of ours")
         step_id, epoch = spoken
-        step = await self.core.database.read(
+        found = await self.core.database.read(
             lambda connection: _step_of_attempt(connection, step_id, epoch)
         )
-        if step is None:
+        if found is None:
             raise StaleEpoch("this step token's attempt has ended")
+        step, holder = found
+        if await self._is_revoked(holder):
+            raise StaleEpoch("the credential of the agent that has this attempt was revoked")
         return Principal(
             kind=PrincipalKind.STEP,
             name=f"step {step.name}",
@@ -122,6 +129,24 @@ class Accounts:
             step_id=step_id,
             epoch=epoch,
         )
+
+    async def _is_revoked(self, holder: str) -> bool:
+        """Whether it is an agent whose credential was revoked: its attempts' tokens go with it."""
+        kind, _, agent_id = holder.partition(":")
+        if kind != "agent":
+            return False
+        now, asked = self.core.now(), self._changes
+        known = self._revoked.get(agent_id)
+        if known and now < known[1]:
+            return known[0]
+        revoked = await self.core.database.read(
+            lambda connection: stored.is_agent_revoked(connection, agent_id)
+        )
+        if len(self._revoked) > MAX_KNOWN:
+            self._revoked.clear()
+        if asked == self._changes:
+            self._revoked[agent_id] = (revoked, now + KNOWN_FOR)
+        return revoked
 
     async def _touch(self, token: Token, now: datetime) -> None:
         if token.kind is TokenKind.AGENT or not self._touched.is_due(token.id, now):
@@ -249,10 +274,11 @@ class Accounts:
             lambda connection: stored.list_tokens(connection, principal.account_id)
         )
 
-    async def revoke_token(self, principal: Principal, token_id: str) -> None:
+    async def revoke_token(self, principal: Principal, token_id: str) -> str | None:
+        """The id of the agent whose credential it was, if it was one."""
         principal.require(Right.MANAGE)
 
-        async def revoke(connection: AsyncConnection) -> bool:
+        async def revoke(connection: AsyncConnection) -> tuple[bool, str | None]:
             token = await stored.find_token_by_id(connection, token_id, self.core.now())
             if (
                 token
@@ -272,11 +298,13 @@ class Accounts:
                     account_id=principal.account_id,
                     token=token_id,
                 )
-            return done
+            return done, token.agent_id if token else None
 
-        if not await self.core.database.write(revoke):
+        done, agent_id = await self.core.database.write(revoke)
+        if not done:
             raise NotFound("there is no such token")
         self.forget_known()
+        return agent_id
 
     async def open_session(self, secret: str) -> str:
         """A browser session for the person who holds this token. Raises Unauthenticated."""
@@ -324,10 +352,14 @@ def _principal(token: Token, person_id: str) -> Principal:
     )
 
 
-async def _step_of_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Step | None:
-    """None where nothing may be reported on that attempt any more."""
+async def _step_of_attempt(
+    connection: AsyncConnection, step_id: str, epoch: int
+) -> tuple[Step, str] | None:
+    """The step and whose attempt it is; None where nothing may be reported on it any more."""
     step = await stored_builds.find_step(connection, step_id)
-    if step is None or (step.epoch == epoch and step.state is StepState.RUNNING):
-        return step
+    if step is None:
+        return None
+    if step.epoch == epoch and step.state is StepState.RUNNING:
+        return step, step.holder or ""
     attempt = await stored_builds.find_attempt(connection, step_id, epoch)
-    return step if attempt is not None and is_late(step, attempt) else None
+    return (step, attempt.holder) if attempt is not None and is_late(step, attempt) else None

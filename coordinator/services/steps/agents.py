@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from coordinator.domain.model import AgentRecord, Role, Token, TokenKind
 from coordinator.domain.people.permissions import Principal, Right
@@ -13,10 +14,26 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    agent: AgentRecord
+    secret: str = field(repr=False)
+    """Its credential, which is stored nowhere."""
+    previous_id: str | None
+    """The agent that it was before, whose credential was revoked."""
+
+
 async def register_agent(
-    core: Core, principal: Principal, *, name: str, labels: dict[str, str], slots: int
-) -> tuple[AgentRecord, str]:
-    """The agent and its credential, which is stored nowhere."""
+    core: Core,
+    principal: Principal,
+    *,
+    name: str,
+    labels: dict[str, str],
+    slots: int,
+    previous: str | None = None,
+) -> Registered:
+    """`previous` is a credential; one that is not known, not revoked, or of an account that is not
+    the registrant's means nothing."""
     principal.require(Right.REGISTER)
     now = core.now()
     agent = AgentRecord(
@@ -42,7 +59,8 @@ async def register_agent(
         last_used_at=None,
     )
 
-    async def save(connection: AsyncConnection) -> None:
+    async def save(connection: AsyncConnection) -> str | None:
+        previous_id = await _previous_agent(connection, principal, previous)
         await stored.insert_agent(connection, agent)
         await stored.insert_token(connection, token, hash_token(secret))
         await audit.record(
@@ -53,10 +71,23 @@ async def register_agent(
             account_id=principal.account_id,
             agent=agent.id,
             name=name,
+            **({"previous": previous_id} if previous_id else {}),
         )
+        return previous_id
 
-    await core.database.write(save)
-    return agent, secret
+    return Registered(agent=agent, secret=secret, previous_id=await core.database.write(save))
+
+
+async def _previous_agent(
+    connection: AsyncConnection, principal: Principal, previous: str | None
+) -> str | None:
+    """Whoever has a credential has been the agent; while it is valid, the agent may be at work."""
+    if previous is None:
+        return None
+    token = await stored.find_revoked_agent_token(connection, hash_token(previous))
+    if token is None or principal.account_id not in (None, token.account_id):
+        return None
+    return token.agent_id
 
 
 async def list_agents(core: Core, principal: Principal) -> Sequence[AgentRecord]:

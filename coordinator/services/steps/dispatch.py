@@ -229,6 +229,15 @@ class Dispatch:
     def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
         self._polls.goodbye(agent, request)
 
+    def revoked(self, agent_id: str) -> None:
+        """The agent's credential is no longer good: let it notice. A poll that was let in before
+        that and is held after this is noticed with the next renewal."""
+        self._polls.send_away(agent_id)
+
+    def gone(self, agent_id: str, instance: str) -> None:
+        """The agent of that id is another one now: see `Polls.gone`."""
+        self._polls.gone(agent_id, instance)
+
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)
 

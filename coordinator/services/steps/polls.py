@@ -147,6 +147,23 @@ class Polls:
         self._presence.left(agent.id)
         self._moved()
 
+    def gone(self, agent_id: str, instance: str) -> None:
+        """Its credential was revoked, and its process, which goes on as another agent, runs nothing
+        of it any more. What another process with that credential may still run is left to its
+        lease: that one ends it by itself before."""
+        holder, now = holder_of(agent_id), self._clock()
+        self._hand_outs.leave(holder, instance, (), now)
+        if self._is_only_process(agent_id, instance):
+            self._hand_outs.take_over(holder, instance, (), now)
+            self.send_away(agent_id)
+            self._presence.left(agent_id)
+        self._moved()
+
+    def send_away(self, agent_id: str) -> None:
+        """End the poll that was held since before; nothing more is offered to it."""
+        if waiter := self._waiters.pop(agent_id, None):
+            waiter.woken.set()
+
     async def _renew(
         self, agent: AgentRecord, request: PollRequest | RenewRequest
     ) -> list[LeaseRef]:
@@ -160,20 +177,19 @@ class Polls:
         return [LeaseRef(step_id=step_id, epoch=epoch) for step_id, epoch in lost]
 
     def _follow(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> None:
-        """A process that was not heard before has taken the place of an earlier one.
-
-        Not while that one's poll is held: it may live, as one of two with the same credential.
-        Its next poll, which this one ends, tells.
-        """
-        if not request.instance:
-            return
-        older = self._waiters.get(agent.id)
-        if older is not None and older.instance not in (None, request.instance):
-            return
-        if self._presence.is_only_process(agent.id, request.instance):
+        """A process that was not heard before has taken the place of an earlier one."""
+        if request.instance and self._is_only_process(agent.id, request.instance):
             held = _named(request.leases)
             self._hand_outs.take_over(holder_of(agent.id), request.instance, held, self._clock())
             self._moved()
+
+    def _is_only_process(self, agent_id: str, instance: str) -> bool:
+        """Not while another one's poll is held: it may live, as one of two with the same
+        credential. Its next poll, which this one ends, tells."""
+        older = self._waiters.get(agent_id)
+        if older is not None and older.instance not in (None, instance):
+            return False
+        return self._presence.is_only_process(agent_id, instance)
 
     def _wait_as(self, agent: AgentRecord, request: PollRequest) -> Waiter:
         waiting = WaitingAgent(

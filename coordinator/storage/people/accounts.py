@@ -92,6 +92,28 @@ async def find_token_by_id(
     return _token(row) if row else None
 
 
+async def find_revoked_agent_token(connection: AsyncConnection, token_hash: str) -> Token | None:
+    """The credential of that hash, if it was an agent's and was revoked."""
+    found = await connection.execute(
+        sa.select(*columns(Token, tokens)).where(
+            tokens.c.hash == token_hash,
+            tokens.c.kind == TokenKind.AGENT.value,
+            tokens.c.revoked_at.is_not(None),
+        )
+    )
+    row = found.first()
+    return _token(row) if row else None
+
+
+async def is_agent_revoked(connection: AsyncConnection, agent_id: str) -> bool:
+    found = await connection.execute(
+        sa.select(tokens.c.id)
+        .where(tokens.c.agent_id == agent_id, tokens.c.revoked_at.is_not(None))
+        .limit(1)
+    )
+    return found.first() is not None
+
+
 async def touch_token(connection: AsyncConnection, token_id: str, now: datetime) -> None:
     await connection.execute(
         tokens.update().where(tokens.c.id == token_id).values(last_used_at=now)
