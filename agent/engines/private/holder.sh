@@ -32,13 +32,7 @@ for tables in iptables-nft iptables-legacy; do
 done
 export PATH
 
-# What a cloud tells its machines about themselves, keys among it, is not for steps, nor for what
-# the daemon fetches for them. dockerd keeps a DOCKER-USER that is there, and asks it first.
-iptables -N DOCKER-USER || exit 1
-for chain in DOCKER-USER OUTPUT; do
-    iptables -A "$chain" -d 169.254.0.0/16 -j REJECT 2>/dev/null ||
-        iptables -A "$chain" -d 169.254.0.0/16 -j DROP || exit 1
-done
+sh "$ENGINE_RUN/link_local.sh" || exit 1
 
 while :; do
     docker-registry serve "$REGISTRY_CONFIG"

@@ -101,8 +101,9 @@ def _prepare_folders(places: EnginePlaces) -> None:
         os.replace(places.log, places.log.with_suffix(".log.1"))
     os.mkfifo(places.runtime / "alive", 0o600)
     (places.runtime / "resolv.conf").write_text(resolver_text(_host_resolver()))
-    # A copy, since sh reads a script as it goes, and an upgrade may replace ours.
-    shutil.copyfile(Path(__file__).with_name("holder.sh"), places.runtime / "holder.sh")
+    for script in ("holder.sh", "link_local.sh"):
+        # A copy, since sh reads a script as it goes, and an upgrade may replace ours.
+        shutil.copyfile(Path(__file__).with_name(script), places.runtime / script)
     _write_json(places.runtime / "daemon.json", daemon_settings(places))
     _write_json(places.runtime / "registry.json", registry_settings(places))
 
