@@ -134,6 +134,8 @@ class Build:
     event: str
     version: int
     """+1 with each change of the build or a step of it."""
+    open_steps: int = 0
+    """How many of its steps have not ended; counted down, as a step's `waits`."""
     reason: str | None = None
     problems: Sequence[Mapping[str, Any]] = ()
     commit_hash: str | None = None
@@ -200,6 +202,11 @@ class Step:
     depends_on: Sequence[str]
     """Names of steps of the same build. This and `labels` are the definition's, once more, where
     queries see them."""
+    dependants: Sequence[int] = ()
+    """Positions of the steps that depend on it: `depends_on`, the other way round."""
+    waits: int = 0
+    """How many of `depends_on` have not ended: counted down, so that no end of a step makes
+    anybody read the whole build."""
     labels: Mapping[str, str]
     epoch: int
     attempt: int

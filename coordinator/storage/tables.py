@@ -241,6 +241,7 @@ builds = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False, default=1),
+    sa.Column("open_steps", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("reason", sa.Text),
     sa.Column("problems", sa.JSON, nullable=False, default=list),
     sa.Column("commit_hash", sa.Text),
@@ -310,6 +311,8 @@ steps = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("definition", sa.JSON, nullable=False),
     sa.Column("depends_on", sa.JSON, nullable=False),
+    sa.Column("dependants", sa.JSON, nullable=False, default=list, server_default="[]"),
+    sa.Column("waits", sa.Integer, nullable=False, default=0, server_default="0"),
     sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False, default=0),
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
@@ -331,6 +334,13 @@ steps = sa.Table(
     sa.Column("finished_at", Instant),
     sa.UniqueConstraint("build_id", "name"),
     sa.Index("ix_steps_build_id_position", "build_id", "position"),
+    # Which steps of a build pushed images: rarely any.
+    sa.Index(
+        "ix_steps_images",
+        "build_id",
+        sqlite_where=sa.text("images IS NOT NULL"),
+        postgresql_where=sa.text("images IS NOT NULL"),
+    ),
     # Partial: the queue is read on every dispatch and must not grow with the history.
     sa.Index(
         "ix_steps_queue",
@@ -396,6 +406,14 @@ attempts = sa.Table(
     sa.Column("log_sha256", sa.String(64)),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
+    # The attempt whose completion was answered with this one.
+    sa.Column("given_with", sa.String(60)),
+    sa.Index(
+        "ix_attempts_given_with",
+        "given_with",
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    ),
 )
 
 artifacts = sa.Table(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from coordinator.domain.lifecycle import BuildEvent, StepState
+from coordinator.domain.lifecycle import FINISHED_STEP, BuildEvent, StepState
 from coordinator.domain.model import Step
 from pipelines_schema import DEFAULT_RUN_ON, Ending, topological_order
 
@@ -59,6 +59,64 @@ class Settlement:
     """Id of a blocked step that will never run → why."""
     finished: BuildEvent | None
     """How the build ends, once every step has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    waits: int
+    dependants: Sequence[int]
+
+
+def links_of(steps: Sequence[Step]) -> Mapping[str, Links]:
+    """Step id → what its row says of its place in the build: see `Step.waits`, `.dependants`."""
+    still_open = {step.name for step in steps if step.state not in FINISHED_STEP}
+    dependants: dict[str, list[int]] = {step.name: [] for step in steps}
+    for step in steps:
+        for name in step.depends_on:
+            dependants[name].append(step.position)
+    return {
+        step.id: Links(
+            waits=sum(name in still_open for name in step.depends_on),
+            dependants=dependants[step.name],
+        )
+        for step in steps
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependant:
+    """One that depends on a step that has just ended, as far as is needed of it."""
+
+    id: str
+    state: StepState
+    waits: int
+    """After that end."""
+    run_on: Sequence[Ending] | None
+    """None where its definition was not read, for it still waits for others."""
+
+
+def freed(dependants: Sequence[Dependant], *, succeeded: bool) -> Sequence[str] | None:
+    """Ids of those that are to run now; None where only `settle` can tell.
+
+    What `settle` would say, from the neighbours alone. A step that runs on success alone is
+    skipped at the first dependency that has not succeeded, whoever that is; while it is blocked,
+    all that have ended have succeeded. Others are decided when the last dependency has ended, by
+    how all of them have: that is seldom, and `settle`'s. `succeeded`: the step's end counts as
+    success for those that depend on it.
+    """
+    blocked = [one for one in dependants if one.state is StepState.BLOCKED]
+    for one in blocked:
+        by_success = one.run_on == DEFAULT_RUN_ON
+        if (by_success and not succeeded) or (not by_success and one.waits == 0):
+            return None
+    return [one.id for one in blocked if one.waits == 0]
+
+
+def counts_as_success(step: Step, state: StepState) -> bool:
+    """Whether its end in that state lets run what runs on success."""
+    if state is StepState.FAILED:
+        return step.written.allow_failure
+    return state is StepState.SUCCEEDED
 
 
 class _Outcome(Enum):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from coordinator.domain.builds.roll_up import failure_of_build, settle, step_view
+from coordinator.domain.builds.roll_up import (
+    counts_as_success,
+    failure_of_build,
+    freed,
+    links_of,
+    settle,
+    step_view,
+)
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
@@ -18,12 +25,21 @@ from coordinator.domain.lifecycle import (
     advance_build,
     advance_step,
 )
-from coordinator.domain.model import Attempt, Step
+from coordinator.domain.model import Attempt, Build, Step
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_policy
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What came of a step's end."""
+
+    build: Build
+    ready: int
+    """How many steps of it became ready."""
 
 
 async def move_step(
@@ -58,41 +74,73 @@ def queued(core: Core, step: Step) -> Step:
 async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> None:
     """After a step of it began: nothing else can follow, so its other steps aren't read."""
     now = core.now()
-    build = await stored.find_build(connection, build_id)
-    if build is None:
-        raise LookupError(f"no build {build_id}")
-    values: dict[str, Any] = {}
+    build = await stored.count_version(connection, build_id, now=now)
     if build.state is BuildState.QUEUED:
         state = advance_build(build.state, BuildEvent.BEGIN)
-        values = {"state": state.value, "started_at": now}
-    await stored.update_build(connection, build_id, now=now, **values)
+        await stored.move_build(connection, build, state=state.value, started_at=now)
+
+
+async def follow_end(
+    core: Core, connection: AsyncConnection, step: Step, state: StepState
+) -> Followed:
+    """After an attempt of the step ended: what that means for the build, told by those alone that
+    depend on it. `step` is as it was before; `state` is its own now."""
+    now = core.now()
+    if state not in FINISHED_STEP:
+        build = await stored.count_version(connection, step.build_id, now=now)
+        return Followed(build=build, ready=1)
+    succeeded = counts_as_success(step, state)
+    dependants = await stored.count_down(connection, step, with_definitions=not succeeded)
+    ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
+    if ready is None:
+        return await _settled(core, connection, step.build_id)
+    for dependant, whole in dependants:
+        if whole is not None and dependant.id in ready:
+            await move_step(core, connection, whole, StepEvent.UNBLOCK)
+    build = await stored.count_version(connection, step.build_id, now=now, ended=1)
+    if build.open_steps == 0:
+        return await _settled(core, connection, step.build_id)
+    return Followed(build=build, ready=len(ready))
 
 
 async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
-    """After a step of it ended: unblock, skip, finish."""
+    """Look at the whole build: unblock, skip, finish, and count anew what is open."""
+    return (await _settled(core, connection, build_id)).build.state
+
+
+async def _settled(core: Core, connection: AsyncConnection, build_id: str) -> Followed:
     now = core.now()
-    build = await stored.find_build(connection, build_id)
-    if build is None:
-        raise LookupError(f"no build {build_id}")
     steps = await stored.steps_of_build(connection, build_id)
-    build_state = build.state
     settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:
-        await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
+        moved = await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
+        by_id[step_id] = replace(by_id[step_id], state=moved)
     for step_id, reason in settlement.skipped.items():
-        await move_step(core, connection, by_id[step_id], StepEvent.SKIP, reason=reason)
-    if settlement.finished is not None and build_state not in FINISHED_BUILD:
-        build_state = advance_build(build_state, settlement.finished)
-        ended: dict[str, Any] = {"state": build_state.value, "finished_at": now}
-        if build_state is BuildState.SUCCEEDED:
+        moved = await move_step(core, connection, by_id[step_id], StepEvent.SKIP, reason=reason)
+        by_id[step_id] = replace(by_id[step_id], state=moved)
+    still_open = await _count_anew(connection, list(by_id.values()))
+    build = await stored.count_version(connection, build_id, now=now, still_open=still_open)
+    if settlement.finished is not None and build.state not in FINISHED_BUILD:
+        state = advance_build(build.state, settlement.finished)
+        ended: dict[str, Any] = {"state": state.value, "finished_at": now}
+        if state is BuildState.SUCCEEDED:
             ended["reason"] = None  # a cancel that came too late
-        elif build_state is BuildState.FAILED:
+        elif state is BuildState.FAILED:
             ended["reason"] = failure_of_build(steps)
-        await stored.update_build(connection, build_id, now=now, **ended)
-    else:
-        await stored.update_build(connection, build_id, now=now)
-    return build_state
+        await stored.move_build(connection, build, **ended)
+        build = replace(build, state=state)
+    return Followed(build=build, ready=len(settlement.unblocked))
+
+
+async def _count_anew(connection: AsyncConnection, steps: Sequence[Step]) -> int:
+    """How many are open. What each still waits for is written where it is another number."""
+    links = links_of(steps)
+    for step in steps:
+        waits = links[step.id].waits
+        if step.waits != waits and step.state not in FINISHED_STEP:
+            await stored.update_step(connection, step.id, waits=waits)
+    return sum(step.state not in FINISHED_STEP for step in steps)
 
 
 async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> Step:
@@ -127,7 +175,7 @@ async def end_attempt(
     log: LogDigest | None,
     message: str | None,
     images: Sequence[Mapping[str, str]] | None = None,
-) -> tuple[Verdict, BuildState]:
+) -> tuple[Verdict, Followed]:
     """Close an attempt, and draw the consequences for its step and build."""
     verdict = judge(
         end,
@@ -146,7 +194,7 @@ async def end_attempt(
         log_sha256=log.sha256 if log else None,
         now=core.now(),
     )
-    await move_step(
+    state = await move_step(
         core,
         connection,
         step,
@@ -157,4 +205,4 @@ async def end_attempt(
         images=images,
         lost_count=step.lost_count + (1 if verdict.lost else 0),
     )
-    return verdict, await settle_build(core, connection, step.build_id)
+    return verdict, await follow_end(core, connection, step, state)

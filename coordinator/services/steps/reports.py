@@ -73,12 +73,12 @@ class Reports:
                 raise _EndedMeanwhile
             if is_late(step, attempt):
                 step = await advance.resume(self.core, connection, step, attempt)
-            verdict, state = await advance.end_attempt(
+            verdict, followed = await advance.end_attempt(
                 self.core, connection, step, attempt, end, digest, message, images
             )
             if verdict.attempt is AttemptState.SUCCEEDED:
                 await caches.keep_clean(connection, step, attempt)
-            return await self.runner.find(connection, principal, step_id), state
+            return await self.runner.find(connection, principal, step_id), followed.build.state
 
         def committed(result: tuple[Step, BuildState]) -> None:
             self.dispatch.ended(step_id, attempt.epoch)

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from coordinator.domain.builds.roll_up import Dependant, Links, links_of
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import (
     Artifact,
@@ -58,6 +59,48 @@ _step = reader(
 )
 
 
+# Statements that each step needs are made once: making one costs four times as much as running it.
+_ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
+_FIND_BUILD = sa.select(*columns(Build, builds)).where(builds.c.id == _ITS_ID)
+_FIND_STEP = sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID)
+_UPDATE_STEP = steps.update().where(steps.c.id == _ITS_ID)
+_UPDATE_BUILD = builds.update().where(builds.c.id == _ITS_ID)
+_COUNT_VERSION = (
+    _UPDATE_BUILD.values(
+        version=builds.c.version + 1,
+        updated_at=sa.bindparam("now"),
+        open_steps=sa.func.coalesce(
+            sa.bindparam("still_open", type_=sa.Integer),
+            builds.c.open_steps - sa.bindparam("ended"),
+        ),
+    )
+).returning(*columns(Build, builds))
+_FIND_ATTEMPT = sa.select(*columns(Attempt, attempts)).where(
+    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+)
+_INSERT_ATTEMPT = attempts.insert()
+_UPDATE_ATTEMPT = attempts.update().where(
+    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+)
+_COUNT_DOWN = (
+    steps.update()
+    .where(
+        steps.c.build_id == sa.bindparam("its_build"),
+        steps.c.position.in_(sa.bindparam("its_positions", expanding=True)),
+    )
+    .values(waits=steps.c.waits - 1)
+)
+_WHOLE_STEP = columns(Step, steps)
+_STEP_IF_ITS_TURN = [
+    column
+    if column is not steps.c.definition
+    else sa.case((steps.c.waits == 0, column), else_=sa.null()).label("definition")
+    for column in _WHOLE_STEP
+]
+_COUNT_DOWN_ALL = _COUNT_DOWN.returning(*_WHOLE_STEP)
+_COUNT_DOWN_NEXT = _COUNT_DOWN.returning(*_STEP_IF_ITS_TURN)
+
+
 def _values(kind: type[Any], table: sa.Table, thing: Any) -> dict[str, Any]:
     return {column.name: getattr(thing, column.name) for column in columns(kind, table)}
 
@@ -71,6 +114,8 @@ async def insert_build(
         "pull_request": build.pull_request and build.pull_request.to_json(),
         "module": build.module and build.module.to_json(),
     }
+    links = links_of(build_steps)
+    values["open_steps"] = sum(step.state not in FINISHED_STEP for step in build_steps)
     await connection.execute(builds.insert().values(**values))
     counted = Counted(
         account_id=build.account_id,
@@ -80,21 +125,23 @@ async def insert_build(
     )
     await count(connection, (counted, 1))
     if build_steps:
-        await connection.execute(steps.insert(), [_step_values(step) for step in build_steps])
+        rows = [_step_values(step, links[step.id]) for step in build_steps]
+        await connection.execute(steps.insert(), rows)
 
 
-def _step_values(step: Step) -> dict[str, Any]:
+def _step_values(step: Step, links: Links) -> dict[str, Any]:
     queue_class = queue_class_of(step.account_id, step.labels, step.needs)
     return {
         **_values(Step, steps, step),
         "definition": step.definition.to_json(),
+        "dependants": list(links.dependants),
+        "waits": links.waits,
         "queue_class": queue_class,
     }
 
 
 async def find_build(connection: AsyncConnection, build_id: str) -> Build | None:
-    query = sa.select(*columns(Build, builds)).where(builds.c.id == build_id)
-    row = (await connection.execute(query)).first()
+    row = (await connection.execute(_FIND_BUILD, {"its_id": build_id})).first()
     return build_of(row) if row else None
 
 
@@ -127,6 +174,61 @@ async def update_build(
         .where(builds.c.id == build_id)
         .values(version=builds.c.version + 1, updated_at=now, **values)
     )
+
+
+async def count_version(
+    connection: AsyncConnection,
+    build_id: str,
+    *,
+    now: datetime,
+    ended: int = 0,
+    still_open: int | None = None,
+) -> Build:
+    """Count the version up and `ended` steps off, or say how many are open; the build as it is
+    then. Raises LookupError."""
+    values = {"its_id": build_id, "now": now, "ended": ended, "still_open": still_open}
+    row = (await connection.execute(_COUNT_VERSION, values)).first()
+    if row is None:
+        raise LookupError(f"no build {build_id}")
+    return build_of(row)
+
+
+async def move_build(connection: AsyncConnection, build: Build, **values: Any) -> None:
+    """To another `state`, whose version was counted up already. `build` is as it is stored."""
+    was = Counted(
+        account_id=build.account_id,
+        project_id=build.project_id,
+        branch=build.branch,
+        state=build.state.value,
+    )
+    await count(connection, (was, -1), (replace(was, state=values["state"]), 1))
+    await connection.execute(_UPDATE_BUILD, {"its_id": build.id, **values})
+
+
+async def count_down(
+    connection: AsyncConnection, step: Step, *, with_definitions: bool
+) -> Sequence[tuple[Dependant, Step | None]]:
+    """Those that depend on the step wait for one less.
+
+    Each with its step where it waits for no other now, or `with_definitions` for all.
+    """
+    if not step.dependants:
+        return []
+    statement = _COUNT_DOWN_ALL if with_definitions else _COUNT_DOWN_NEXT
+    values = {"its_build": step.build_id, "its_positions": list(step.dependants)}
+    found = await connection.execute(statement, values)
+    return [_dependant(row) for row in found.all()]
+
+
+def _dependant(row: Any) -> tuple[Dependant, Step | None]:
+    step = None if row.definition is None else _step(row)
+    dependant = Dependant(
+        id=row.id,
+        state=StepState(row.state),
+        waits=row.waits,
+        run_on=None if step is None else step.written.run_on,
+    )
+    return dependant, step
 
 
 async def _recount(connection: AsyncConnection, build_id: str, state: str | None) -> None:
@@ -166,8 +268,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
 
 
 async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
-    query = sa.select(*columns(Step, steps)).where(steps.c.id == step_id)
-    row = (await connection.execute(query)).first()
+    row = (await connection.execute(_FIND_STEP, {"its_id": step_id})).first()
     return _step(row) if row else None
 
 
@@ -196,7 +297,7 @@ async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence
 
 
 async def update_step(connection: AsyncConnection, step_id: str, **values: Any) -> None:
-    await connection.execute(steps.update().where(steps.c.id == step_id).values(**values))
+    await connection.execute(_UPDATE_STEP, {"its_id": step_id, **values})
 
 
 async def steps_waiting_since(
@@ -235,14 +336,12 @@ async def hand_out(
 
 
 async def insert_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
-    await connection.execute(attempts.insert().values(**_values(Attempt, attempts, attempt)))
+    await connection.execute(_INSERT_ATTEMPT, _values(Attempt, attempts, attempt))
 
 
 async def find_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Attempt | None:
-    query = sa.select(*columns(Attempt, attempts)).where(
-        attempts.c.step_id == step_id, attempts.c.epoch == epoch
-    )
-    row = (await connection.execute(query)).first()
+    values = {"its_id": step_id, "its_epoch": epoch}
+    row = (await connection.execute(_FIND_ATTEMPT, values)).first()
     return _attempt(row) if row else None
 
 
@@ -309,18 +408,17 @@ async def end_attempt(
     log_sha256: str | None,
     now: datetime,
 ) -> None:
-    await connection.execute(
-        attempts.update()
-        .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
-        .values(
-            state=state.value,
-            exit_code=exit_code,
-            reason=reason,
-            log_bytes=log_bytes,
-            log_sha256=log_sha256,
-            finished_at=now,
-        )
-    )
+    values = {
+        "its_id": attempt.step_id,
+        "its_epoch": attempt.epoch,
+        "state": state.value,
+        "exit_code": exit_code,
+        "reason": reason,
+        "log_bytes": log_bytes,
+        "log_sha256": log_sha256,
+        "finished_at": now,
+    }
+    await connection.execute(_UPDATE_ATTEMPT, values)
     await add_stored(connection, attempt.step_id, log_bytes or 0)
 
 
