@@ -56,6 +56,7 @@ from pipelines_schema.contract import (
     CompleteRequest,
     CompletionReason,
     LeaseRef,
+    NextStep,
     StepSpec,
 )
 from pipelines_schema.log_frames import Stream
@@ -88,6 +89,11 @@ class Workshop:
     sign_in_again: Callable[[str], Awaitable[None]]
     """Called with the agent's own credential when that is refused; returns when there is a new
     one, or soon."""
+    wants_next: Callable[[], NextStep | None]
+    """Whether the slot of a step that is over may be given another at once."""
+    take_next: Callable[[StepSpec, float, str], Awaitable[bool]]
+    """Begin a step that came with the answer to a completion, which was sent then (boot clock) and
+    with that credential; whether it has begun."""
 
 
 class StepRun:
@@ -106,7 +112,10 @@ class StepRun:
         self._ends_as: Report | None = None
         self._whole: asyncio.Task[None] | None = None
         self._abandoned = False
+        self._reporting = False
         self._settled = False
+        self.handed_over = False
+        """Another step came with the answer to its report, and has its slot."""
         self._torn: str | None = None
         self.script_over = asyncio.Event()
         """Set once the script does not run (any more), and will not."""
@@ -146,9 +155,10 @@ class StepRun:
         """The attempt is not ours any more: kill the script, report nothing, forget it.
 
         Once it is reported that has no meaning: a coordinator that has just taken the report
-        may call the lease lost in its answer to a renewal that was on the way.
+        may call the lease lost in its answer to a renewal that was on the way. A report that is on
+        the way is not broken off, for its answer may bring another step; it is the last try.
         """
-        if self._whole is not None and not self._abandoned and not self._settled:
+        if self._whole is not None and not (self._abandoned or self._reporting or self._settled):
             self._whole.cancel()
         self._abandoned = True
 
@@ -426,16 +436,24 @@ class StepRun:
             reason=report.reason,
             message=report.message_to_send,
             images=list(report.images) or None,
+            next=None if self.resumed else self._workshop.wants_next(),
         )
+
+    async def _complete(self, request: CompleteRequest) -> None:
+        client, sent_at = self._workshop.client, boot_clock()
+        credential = client.credential
+        answer = await client.complete(self._entry.spec.step_id, request)
+        if answer.next is not None:
+            self.handed_over = await self._workshop.take_next(answer.next, sent_at, credential)
 
     async def _report(self, spool: LogSpool, shipper: LogShipper) -> None:
         """Complete, for as long as it takes. Raises StaleLeaseError."""
         report = self._entry.report or LOST
         failures = rewinds = refusals = 0
-        while True:
+        self._reporting = True
+        while not self._abandoned:
             try:
-                request = self._completion(report, spool, shipper)
-                await self._workshop.client.complete(self._entry.spec.step_id, request)
+                await self._complete(self._completion(report, spool, shipper))
                 return
             except WrongOffsetError as error:
                 rewinds += 1

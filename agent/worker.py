@@ -47,6 +47,7 @@ from pipelines_schema.contract import (
     CompletionReason,
     GoodbyeRequest,
     LeaseRef,
+    NextStep,
     Offer,
     PollRequest,
     PollResponse,
@@ -101,6 +102,8 @@ class Agent:
             watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in.again,
+            wants_next=self._wants_next,
+            take_next=self._take_next,
         )
         self._leases: LeaseTable[StepRun] = LeaseTable()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -217,7 +220,8 @@ class Agent:
             logger.exception("step %s, epoch %d", work.lease.step_id, work.lease.epoch)
         finally:
             self._leases.release(work.lease)
-            self._look_again()
+            if not work.handed_over or self._draining.is_set():
+                self._look_again()
 
     def _look_again(self) -> None:
         """Something changed that the poll should say, or that lets the agent end."""
@@ -385,11 +389,16 @@ class Agent:
             instance=self._instance,
         )
 
-    def _free_slots(self, free_bytes: int) -> int:
+    def _takes_work(self, free_bytes: int) -> bool:
         if self._draining.is_set() or self._engine_lost.is_set():
-            return 0
+            return False
         if free_bytes < self._settings.min_free_bytes:
             logger.warning("only %d bytes are free in the data folder: no new work", free_bytes)
+            return False
+        return True
+
+    def _free_slots(self, free_bytes: int) -> int:
+        if not self._takes_work(free_bytes):
             return 0
         busy = sum(not work.resumed for work in self._leases) + self._accepting
         return max(0, self._slots - busy)
@@ -428,6 +437,20 @@ class Agent:
                 self._none_accepting.set()
             self._look_again_if_drained()
 
+    def _wants_next(self) -> NextStep | None:
+        """Asked for with a report: the step it is on still counts as busy."""
+        disk = os.statvfs(self._settings.data_dir)
+        busy = sum(not work.resumed for work in self._leases) + self._accepting
+        if busy > self._slots or not self._takes_work(disk.f_bavail * disk.f_frsize):
+            return None
+        return NextStep(instance=self._instance)
+
+    async def _take_next(self, spec: StepSpec, sent_at: float, credential: str) -> bool:
+        lease = LeaseRef(step_id=spec.step_id, epoch=spec.epoch)
+        if lease in self._leases or not is_safe_name(spec.step_id):
+            return False
+        return await self._begin(spec, sent_at, credential)
+
     def _look_again_if_drained(self) -> None:
         if self._draining.is_set():
             self._look_again()
@@ -451,16 +474,16 @@ class Agent:
                         return None
         return None
 
-    async def _begin(self, spec: StepSpec, sent_at: float, credential: str) -> None:
+    async def _begin(self, spec: StepSpec, sent_at: float, credential: str) -> bool:
         try:
             entry = await in_thread(self._workshop.journal.begin, spec)
         except OSError as error:
             logger.error("step %s can't be begun: %s", spec.step_id, error)
             await self._refuse(spec, error)
-            return
+            return False
         if not self._sign_in.is_still_good(credential):
             await in_thread(self._workshop.journal.forget, entry)
-            return
+            return False
         # From here to `_start` nothing waits: either `_end_scripts` sees it, or it saw the refusal.
         term = Term(lease_seconds=spec.lease_seconds, sent_at=sent_at)
         work = StepRun(
@@ -470,6 +493,7 @@ class Agent:
             term=term if spec.ends_with_lease else None,
         )
         self._start(work)
+        return True
 
     async def _refuse(self, spec: StepSpec, error: OSError) -> None:
         lacking = descriptors.are_lacking(error)

@@ -263,6 +263,8 @@ class Attempt:
     log_sha256: str | None
     started_at: datetime
     finished_at: datetime | None
+    given_with: str | None = None
+    """The attempt with whose completion it was handed over; None where it was offered."""
 
     @property
     def id(self) -> str:

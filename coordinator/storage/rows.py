@@ -15,15 +15,16 @@ def reader(
     of: type[T],
     /,
     of_row: Mapping[str, Callable[[Mapping[Any, Any]], Any]] | None = None,
+    prefix: str = "",
     **convert: Callable[[Any], Any],
 ) -> Callable[[Any], T]:
     """A function from row to value; `convert` names the fields that need a type of their own,
-    `of_row` those that are made of several columns."""
+    `of_row` those that are made of several columns. `prefix` stands before the columns' names."""
     names = [field.name for field in fields(of)]  # type: ignore[arg-type]
 
     def read(row: sa.Row[Any]) -> T:
         mapping: Mapping[Any, Any] = row._mapping
-        values = {name: mapping[name] for name in names}
+        values = {name: mapping[prefix + name] for name in names}
         for name, function in convert.items():
             values[name] = function(values[name])
         for name, make in (of_row or {}).items():

@@ -330,6 +330,14 @@ class StepSpec(WireModel):
     """A token for this attempt alone: source, artifacts, log."""
 
 
+class NextStep(WireModel):
+    """Asked for with a completion: the slot that it frees may be given another step at once."""
+
+    instance: str = Field(max_length=100)
+    """Of this process of the agent. What was handed over to an earlier one, and is not named by a
+    later one, goes back as if it had never been handed out."""
+
+
 class CompleteRequest(WireModel):
     status: Completion
     logs: str | None = None
@@ -344,9 +352,13 @@ class CompleteRequest(WireModel):
     """One or more sentences for people: what went wrong and what to do."""
     images: list[BuiltImage] | None = Field(default=None, max_length=100)
     """What the step pushed, one for each tag."""
+    next: NextStep | None = None
 
 
 class CompleteResponse(WireModel):
     success: bool
     step_status: StepStatus
     build_complete: bool
+    next: StepSpec | None = None
+    """A step for the agent that asked for one: already accepted, its lease begun. The same
+    completion, repeated, is answered with the same one."""

@@ -17,7 +17,7 @@ from agent.engines.host import HostEngine
 from agent.journal import Journal
 from agent.sources import Sources
 from agent.step_run import StepRun, Workshop
-from pipelines_schema.contract import LeaseRef, PollRequest, RegisterRequest
+from pipelines_schema.contract import LeaseRef, PollRequest, RegisterRequest, StepSpec
 from tests.integration.agent_bench import Bench, open_bench
 from tests.interruption import interrupted_at
 
@@ -41,6 +41,9 @@ async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
     async def nothing(_: str) -> None:
         """No credential is refused here."""
 
+    async def takes_nothing(_spec: StepSpec, _sent_at: float, _credential: str) -> bool:
+        return False
+
     engine = HostEngine(work_dir=bench.work)
     await engine.check()
     async with CoordinatorClient(bench.coordinator.url, poll_timeout_seconds=30) as client:
@@ -58,6 +61,8 @@ async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
             watchdog=None,
             engine_lost=lambda: None,
             sign_in_again=nothing,
+            wants_next=lambda: None,
+            take_next=takes_nothing,
         )
     await engine.close()
 

@@ -97,6 +97,9 @@ class HandOut:
     """Set once its cancel was asked for; counts up over all cancels."""
     expiry: Expiry | None = None
     """Set while the database is told that it is over."""
+    confirmed: bool = True
+    """False for one that was handed over with an answer, until its holder has named it: the answer
+    may never have arrived, or its reader have died before it wrote it down."""
 
     @property
     def lease(self) -> Lease:
@@ -152,6 +155,7 @@ class HandOuts:
                 hand_out,
                 state=state or HandOutState.RUNNING,
                 instance=hand_out.instance or known.instance,
+                confirmed=known.confirmed,
                 cancel_sequence=known.cancel_sequence,
             )
         self._keep(replace(hand_out, deadline=now + _term(hand_out)))
@@ -181,7 +185,8 @@ class HandOuts:
             elif held.expiry is not None and not held.expiry.take():
                 lost.append(lease)  # too late: the database is being told
             elif held.runs:
-                self._keep(replace(held, deadline=now + _term(held), expiry=None))
+                renewed = replace(held, deadline=now + _term(held), expiry=None, confirmed=True)
+                self._keep(renewed)
         return lost
 
     def cancel(self, build_id: str, now: float) -> Collection[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from coordinator.domain.model import Project, Step
+from coordinator.domain.model import Image, Project, Step
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
@@ -16,10 +16,12 @@ from pipelines_schema.own_registries import OwnRegistries
 async def own_registries(
     core: Core, connection: AsyncConnection, account_slug: str
 ) -> OwnRegistries:
+    return _rule(core, account_slug, await stored.shared_references(connection))
+
+
+def _rule(core: Core, account_slug: str, public: Sequence[str]) -> OwnRegistries:
     return OwnRegistries(
-        registries=core.settings.common_registries,
-        account=account_slug,
-        public=await stored.shared_references(connection),
+        registries=core.settings.common_registries, account=account_slug, public=public
     )
 
 
@@ -35,8 +37,26 @@ async def resolved_image(connection: AsyncConnection, account_id: str, wanted: s
     The account's own slug first; nothing that others registered stands for a reference.
     """
     image = await stored.find_image(connection, account_id, wanted)
-    if image is None and not any(sign in wanted for sign in ":/@"):
+    if image is None and not _is_reference(wanted):
         image = await stored.find_shared_image(connection, wanted)
+    return _reference(wanted, image)
+
+
+async def image_with_rule(
+    core: Core, connection: AsyncConnection, project: Project, wanted: str
+) -> tuple[str, OwnRegistries]:
+    """At once what `resolved_image` and `own_registries` answer."""
+    image, public = await stored.known_images(connection, project.account_id, wanted)
+    if image is not None and image.account_id != project.account_id and _is_reference(wanted):
+        image = None
+    return _reference(wanted, image), _rule(core, project.account_slug, public)
+
+
+def _is_reference(wanted: str) -> bool:
+    return any(sign in wanted for sign in ":/@")
+
+
+def _reference(wanted: str, image: Image | None) -> str:
     return wanted if image is None else image.image_url.removeprefix("docker://")
 
 

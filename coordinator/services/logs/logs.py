@@ -60,14 +60,12 @@ class Logs:
             raise LogIncomplete(f"the log is acknowledged up to byte {size}", size)
         return size
 
-    async def check_whole(
-        self, attempt: Attempt, size: int | None, sha256: str | None
-    ) -> LogDigest:
+    async def check_whole(self, attempt_id: str, size: int | None, sha256: str | None) -> LogDigest:
         """The digest of what is stored, if it is what the sender says it sent.
 
         Raises LogIncomplete where bytes are missing, Invalid where they differ.
         """
-        digest = await self.core.logs.digest(attempt.id)
+        digest = await self.core.logs.digest(attempt_id)
         if size is not None and digest.size < size:
             raise LogIncomplete(
                 f"{digest.size} of the log's {size} bytes are acknowledged", digest.size

@@ -71,13 +71,14 @@ def queued(core: Core, step: Step) -> Step:
     return replace(step, queue_until=step.ready_at + timedelta(seconds=queue_seconds(core, step)))
 
 
-async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> None:
+async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> Build:
     """After a step of it began: nothing else can follow, so its other steps aren't read."""
     now = core.now()
     build = await stored.count_version(connection, build_id, now=now)
     if build.state is BuildState.QUEUED:
         state = advance_build(build.state, BuildEvent.BEGIN)
         await stored.move_build(connection, build, state=state.value, started_at=now)
+    return build
 
 
 async def follow_end(
@@ -164,6 +165,13 @@ async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: A
     return replace(
         step, state=state, epoch=attempt.epoch, holder=attempt.holder, lost_count=lost_count
     )
+
+
+async def take_back(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> None:
+    """The hand-out never reached anybody: the step is as before, but for its epoch."""
+    await stored.delete_attempt(connection, attempt)
+    await move_step(core, connection, step, StepEvent.RETRY, attempt=step.attempt - 1)
+    await stored.count_version(connection, step.build_id, now=core.now())
 
 
 async def end_attempt(

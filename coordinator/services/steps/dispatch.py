@@ -103,7 +103,9 @@ class Dispatch:
         if not waiting:
             return
         queues, busy = await self._core.database.read(
-            lambda connection: _read_queues(connection, waiting)
+            lambda connection: _read_queues(
+                connection, waiting, self._core.settings.project_max_running_steps
+            )
         )
         if queues:
             await self._core.database.write(
@@ -186,10 +188,40 @@ class Dispatch:
                 self._hand_outs.end_soon(hand_out.lease, now)
         self.leases.moved()
 
+    def surely_runs(self, step_id: str, epoch: int | None, holder: str) -> bool:
+        """Whether that is its holder's hand-out, as far as is known without the database."""
+        held = self._hand_outs.find(step_id)
+        return held is not None and held.runs and (held.epoch, held.holder) == (epoch, holder)
+
+    # A step handed over with the answer to a completion
+
+    def may_hand_over_to(self, agent_id: str) -> WaitingAgent | None:
+        """The agent as it said in its last poll, with the slot that its completion frees; None for
+        one that has not polled since this coordinator began."""
+        said = self._presence.said(agent_id)
+        return None if said is None else replace(said, free=1)
+
+    async def choose(self, connection: AsyncConnection, agent: WaitingAgent) -> Queue | None:
+        """Whose turn it is at that slot, by the same rule as for slots that wait."""
+        most = self._core.settings.project_max_running_steps
+        queues, busy = await _read_queues(connection, [agent], most)
+        return next(
+            (one.queue for one in assign(queues, [agent], busy, most_of_a_project=most)), None
+        )
+
+    def hand_over(self, step: Step, instance: str) -> None:
+        """It was given with an answer, in the place of one that has ended: no other slot is taken,
+        and nobody knows yet whether the answer arrives."""
+        self._begin(step, instance=instance, confirmed=False)
+
     # What others tell us
 
     def begin(self, step: Step) -> None:
         """The database has it as running; its lease starts now."""
+        self._polls.takes_a_slot(step.holder or "")
+        self._begin(step)
+
+    def _begin(self, step: Step, *, instance: str | None = None, confirmed: bool = True) -> None:
         hand_out = self._hand_out(
             step.id,
             step.build_id,
@@ -201,7 +233,7 @@ class Dispatch:
         if not may_run_again_when_lost(step.definition):
             waited = step.written.timeout_seconds + RESULT_GRACE_SECONDS
             hand_out = replace(hand_out, term_seconds=max(waited, hand_out.term_seconds))
-        self._polls.takes_a_slot(hand_out.holder)
+        hand_out = replace(hand_out, instance=instance, confirmed=confirmed)
         self._hand_outs.begin(hand_out, self._clock())
         if step.cancel_requested_by is not None:
             self._hand_outs.cancel_one(step.id, self._clock())
@@ -248,7 +280,7 @@ class Dispatch:
 
 
 async def _read_queues(
-    connection: AsyncConnection, waiting: Sequence[WaitingAgent]
+    connection: AsyncConnection, waiting: Sequence[WaitingAgent], most: int | None
 ) -> tuple[Sequence[Queue], Mapping[str, int]]:
     """The queues that one of the agents suits, and how many steps of each project run."""
     classes = {
@@ -257,4 +289,7 @@ async def _read_queues(
         if any(suits(one, agent) for agent in waiting)
     }
     queues = await stored_queue.queues_of(connection, classes)
-    return queues, await stored_queue.handed_out_per_project(connection) if queues else {}
+    # Of one project alone nobody's turn is asked for.
+    alone = most is None and len({queue.project_id for queue in queues}) < 2
+    busy = {} if alone else await stored_queue.handed_out_per_project(connection)
+    return queues, busy

@@ -11,7 +11,7 @@ import structlog
 from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Step
 from coordinator.domain.steps.hand_outs import HandOut, HandOuts
-from coordinator.domain.steps.verdict import AttemptEnd
+from coordinator.domain.steps.verdict import AttemptEnd, may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.services.steps import advance
@@ -109,7 +109,7 @@ class Leases:
         elif step.state is StepState.RUNNING:
             if not due.runs:
                 return False  # accepted in this very group commit
-            await self._lose(connection, step)
+            await self._lose(connection, step, known=due.confirmed)
         return True
 
     def _ended(self, due: HandOut) -> None:
@@ -119,9 +119,15 @@ class Leases:
         self._core.news.publish(log_topic(f"{due.step_id}-{due.epoch}"))
         self._wake()
 
-    async def _lose(self, connection: AsyncConnection, step: Step) -> None:
+    async def _lose(self, connection: AsyncConnection, step: Step, *, known: bool) -> None:
+        """An attempt that its holder may not know of is none: a script is begun after it was
+        written down, and who has written it down names it."""
         attempt = await stored.find_attempt(connection, step.id, step.epoch)
         if attempt is None:
             raise LookupError(f"step {step.id} runs without an attempt {step.epoch}")
+        goes_on = step.cancel_requested_by is None and may_run_again_when_lost(step.definition)
+        if goes_on and not known:
+            await advance.take_back(self._core, connection, step, attempt)
+            return
         end = AttemptEnd(status=Completion.FAILED, exit_code=None, reason=CompletionReason.LOST)
         await advance.end_attempt(self._core, connection, step, attempt, end, None, None)

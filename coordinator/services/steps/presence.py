@@ -67,6 +67,11 @@ class Presence:
             heard.processes = [*heard.processes[1 - PROCESSES_KNOWN :], instance]
         return not heard.twins
 
+    def said(self, agent_id: str) -> WaitingAgent | None:
+        """What it said in its last poll."""
+        heard = self._heard.get(agent_id)
+        return None if heard is None else heard.said
+
     def left(self, agent_id: str) -> None:
         self._heard.pop(agent_id, None)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, StaleEpoch
-from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, BuildState
-from coordinator.domain.model import Attempt, AttemptState, Step
-from coordinator.domain.people.permissions import Principal
+from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, StepState, advance_step
+from coordinator.domain.model import Attempt, AttemptState, Build, Step, attempt_id
+from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
-from coordinator.domain.steps.verdict import AttemptEnd
+from coordinator.domain.steps.scheduling import WaitingAgent
+from coordinator.domain.steps.verdict import AttemptEnd, Verdict
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
@@ -21,7 +23,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.steps import advance, caches
 from coordinator.services.steps.dispatch import Dispatch
-from coordinator.services.steps.runner import Runner
+from coordinator.services.steps.runner import HandedOver, Runner
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from pipelines_schema.contract import (
@@ -50,54 +52,123 @@ class Reports:
 
         Raises StaleEpoch, Conflict (contradicts an earlier one), LogIncomplete, NotFound.
         """
-        step, attempt = await self.runner.attempt(principal, step_id, request.epoch)
-        if not may_be_reported_on(step, attempt):
-            await self._keep_log(attempt)
-            return await self._answer_again(step, attempt, request)
-        if request.logs:
-            await self._store_logs(attempt, request.logs)
-        digest, problem = await self._close_log(attempt, request)
-        end = AttemptEnd(
-            status=Completion.FAILED if problem else request.status,
-            exit_code=request.exit_code,
-            reason=CompletionReason.ENGINE if problem else request.reason,
-        )
-        message = "\n".join(filter(None, [problem, _storable(request.message)])) or None
-        images = built_images(step, request)
-
-        async def finish(connection: AsyncConnection) -> tuple[Step, BuildState]:
-            step, attempt = await self.runner.attempt_in(
-                connection, principal, step_id, request.epoch
-            )
+        epoch = request.epoch
+        if epoch is None or not self._surely_runs(principal, step_id, request):
+            step, attempt = await self.runner.attempt(principal, step_id, epoch)
             if not may_be_reported_on(step, attempt):
-                raise _EndedMeanwhile
-            if is_late(step, attempt):
-                step = await advance.resume(self.core, connection, step, attempt)
-            verdict, followed = await advance.end_attempt(
-                self.core, connection, step, attempt, end, digest, message, images
-            )
-            if verdict.attempt is AttemptState.SUCCEEDED:
-                await caches.keep_clean(connection, step, attempt)
-            return await self.runner.find(connection, principal, step_id), followed.build.state
-
-        def committed(result: tuple[Step, BuildState]) -> None:
-            self.dispatch.ended(step_id, attempt.epoch)
-            self.core.news.publish(build_topic(step.build_id))
-            self.core.news.publish(log_topic(attempt.id))
-            self.dispatch.wake()
-            if digest.size:  # of an empty log nothing is stored that could be folded
-                self._fold_log(attempt)
-
+                await self._keep_log(attempt)
+                return await self._answer_again(principal, step, attempt, request)
+            if request.logs:
+                await self._store_logs(attempt, request.logs)
+            epoch = attempt.epoch
+        report = await self._check(principal, step_id, epoch, request)
         try:
-            ended, state = await self.core.database.write(finish, committed=committed)
+            finished = await self._save(report)
         except _EndedMeanwhile:
-            step, attempt = await self.runner.attempt(principal, step_id, attempt.epoch)
-            return await self._answer_again(step, attempt, request)
+            step, attempt = await self.runner.attempt(principal, step_id, epoch)
+            return await self._answer_again(principal, step, attempt, request)
         return CompleteResponse(
             success=True,
-            step_status=SHOWN_AS[ended.state],
-            build_complete=state in FINISHED_BUILD,
+            step_status=SHOWN_AS[advance_step(StepState.RUNNING, finished.verdict.event)],
+            build_complete=finished.followed.build.state in FINISHED_BUILD,
+            next=finished.given.spec if finished.given else None,
         )
+
+    async def _check(
+        self, principal: Principal, step_id: str, epoch: int, request: CompleteRequest
+    ) -> _Report:
+        """Raises LogIncomplete."""
+        log_id = attempt_id(step_id, epoch)
+        digest, problem = await self._close_log(log_id, request)
+        message = "\n".join(filter(None, [problem, _storable(request.message)])) or None
+        return _Report(
+            principal=principal,
+            step_id=step_id,
+            epoch=epoch,
+            request=request,
+            end=AttemptEnd(
+                status=Completion.FAILED if problem else request.status,
+                exit_code=request.exit_code,
+                reason=CompletionReason.ENGINE if problem else request.reason,
+            ),
+            log=digest,
+            message=message,
+        )
+
+    async def _save(self, report: _Report) -> _Finished:
+        """Raises _EndedMeanwhile."""
+        agent = self._asks_for_next(report)
+        committed = partial(self._committed, report)
+        try:
+            finish = partial(self._finish, report=report, agent=agent)
+            return await self.core.database.write(finish, committed=committed)
+        except _NotHandedOver as fault:
+            log.error("handing a step over failed", after=report.log_id, exc_info=fault.__cause__)
+        finish = partial(self._finish, report=report, agent=None)
+        return await self.core.database.write(finish, committed=committed)
+
+    async def _finish(
+        self, connection: AsyncConnection, *, report: _Report, agent: WaitingAgent | None
+    ) -> _Finished:
+        step, attempt = await self.runner.attempt_in(
+            connection, report.principal, report.step_id, report.epoch
+        )
+        if not may_be_reported_on(step, attempt):
+            raise _EndedMeanwhile
+        images = built_images(step, report.request)
+        if is_late(step, attempt):
+            step = await advance.resume(self.core, connection, step, attempt)
+        verdict, followed = await advance.end_attempt(
+            self.core, connection, step, attempt, report.end, report.log, report.message, images
+        )
+        if verdict.attempt is AttemptState.SUCCEEDED:
+            await caches.keep_clean(connection, step, attempt)
+        given = None
+        if agent is not None:
+            given = await self._hand_over(connection, report, agent, attempt, followed.build)
+        return _Finished(verdict=verdict, followed=followed, given=given)
+
+    def _committed(self, report: _Report, finished: _Finished) -> None:
+        self.dispatch.ended(report.step_id, report.epoch)
+        if finished.given is not None:
+            self.runner.handed_over(finished.given)
+        self.core.news.publish(build_topic(finished.followed.build.id))
+        self.core.news.publish(log_topic(report.log_id))
+        if finished.leaves_work or self.core.settings.project_max_running_steps is not None:
+            self.dispatch.wake()
+        if report.log.size:  # of an empty log nothing is stored that could be folded
+            self._fold_log(report.log_id)
+
+    def _surely_runs(self, principal: Principal, step_id: str, request: CompleteRequest) -> bool:
+        """Then the transaction alone looks whether it still does."""
+        if principal.kind is not PrincipalKind.AGENT or request.logs:
+            return False
+        return self.dispatch.surely_runs(step_id, request.epoch, principal.holder)
+
+    async def _hand_over(
+        self,
+        connection: AsyncConnection,
+        report: _Report,
+        agent: WaitingAgent,
+        attempt: Attempt,
+        build: Build,
+    ) -> HandedOver | None:
+        """Raises _NotHandedOver: a step that can't be given must not hold up the report on
+        another."""
+        if report.request.next is None:
+            return None
+        instance = report.request.next.instance
+        try:
+            return await self.runner.hand_over(
+                connection, report.principal, agent, instance, after=attempt, build=build
+            )
+        except Exception as error:
+            raise _NotHandedOver from error
+
+    def _asks_for_next(self, report: _Report) -> WaitingAgent | None:
+        if report.request.next is None or report.principal.agent_id is None:
+            return None
+        return self.dispatch.may_hand_over_to(report.principal.agent_id)
 
     async def _keep_log(self, attempt: Attempt) -> None:
         """Of an attempt that was lost and whose step goes on without it: what came of it is all."""
@@ -108,21 +179,21 @@ class Reports:
             lambda connection: stored.set_log(connection, attempt, digest.size, digest.sha256)
         )
         if digest.size:
-            self._fold_log(attempt)
+            self._fold_log(attempt.id)
 
     async def _close_log(
-        self, attempt: Attempt, request: CompleteRequest
+        self, log_id: str, request: CompleteRequest
     ) -> tuple[LogDigest, str | None]:
         """The log's digest, and what is wrong where it isn't the log that was sent."""
         try:
-            digest = await self.logs.check_whole(attempt, request.log_bytes, request.log_sha256)
+            digest = await self.logs.check_whole(log_id, request.log_bytes, request.log_sha256)
         except Invalid as error:
-            log.error("log differs", attempt=attempt.id, error=error.message)
-            return await self.core.logs.digest(attempt.id), error.message
+            log.error("log differs", attempt=log_id, error=error.message)
+            return await self.core.logs.digest(log_id), error.message
         return digest, None
 
     async def _answer_again(
-        self, step: Step, attempt: Attempt, request: CompleteRequest
+        self, principal: Principal, step: Step, attempt: Attempt, request: CompleteRequest
     ) -> CompleteResponse:
         said = {
             AttemptState.SUCCEEDED: (Completion.SUCCESS,),
@@ -147,6 +218,7 @@ class Reports:
             success=True,
             step_status=SHOWN_AS[step.state],
             build_complete=build is not None and build.state in FINISHED_BUILD,
+            next=await self.runner.given_with(principal, attempt) if request.next else None,
         )
 
     async def _store_logs(self, attempt: Attempt, text: str) -> None:
@@ -162,20 +234,53 @@ class Reports:
         except LogIncomplete:
             return  # sent already, by this completion's first try or by the log protocol
 
-    def _fold_log(self, attempt: Attempt) -> None:
-        task = asyncio.create_task(self._fold(attempt), name=f"fold {attempt.id}")
+    def _fold_log(self, log_id: str) -> None:
+        task = asyncio.create_task(self._fold(log_id), name=f"fold {log_id}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _fold(self, attempt: Attempt) -> None:
+    async def _fold(self, log_id: str) -> None:
         try:
-            await self.core.logs.close(attempt.id)
+            await self.core.logs.close(log_id)
         except Exception:  # a task root: the chunks stay readable as they are
-            log.exception("folding a log failed", attempt=attempt.id)
+            log.exception("folding a log failed", attempt=log_id)
 
     async def drain(self) -> None:
         if self._closing:
             await asyncio.wait(self._closing, timeout=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """A completion whose log was looked at."""
+
+    principal: Principal
+    step_id: str
+    epoch: int
+    request: CompleteRequest
+    end: AttemptEnd
+    log: LogDigest
+    message: str | None
+
+    @property
+    def log_id(self) -> str:
+        return attempt_id(self.step_id, self.epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finished:
+    verdict: Verdict
+    followed: advance.Followed
+    given: HandedOver | None
+
+    @property
+    def leaves_work(self) -> bool:
+        """Whether there is more to hand out than before, or a slot more to hand it to."""
+        return self.given is None or self.followed.ready > 1
+
+
+class _NotHandedOver(Exception):
+    """Its cause says why."""
 
 
 class _EndedMeanwhile(Exception):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound, NotTheHolder, StaleEpoch
 from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
-from coordinator.domain.model import Attempt, AttemptState, Step
+from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
+from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.script import bash_script
 from coordinator.domain.steps.waits import why_it_is_held
 from coordinator.services import audit
@@ -21,6 +22,7 @@ from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images.build_images import insert_digest
+from coordinator.storage.steps.queue import begin_next
 from pipelines_schema.contract import SettleImageRequest, SettleImageResponse, StepSpec
 
 MAX_NOTED_REFUSALS = 10_000
@@ -37,6 +39,15 @@ class _Begun:
     step: Step
     ended: Sequence[str] = ()
     """Builds that were cancelled because it began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A step that begins with the answer to a completion."""
+
+    begun: _Begun
+    spec: StepSpec
+    instance: str
 
 
 @dataclass(slots=True)
@@ -123,19 +134,7 @@ class Runner:
         principal: Principal,
         lease_seconds: float,
     ) -> _Begun:
-        attempt = Attempt(
-            step_id=step.id,
-            epoch=step.epoch,
-            number=step.attempt + 1,
-            state=AttemptState.RUNNING,
-            holder=principal.holder,
-            exit_code=None,
-            reason=None,
-            log_bytes=None,
-            log_sha256=None,
-            started_at=self.core.now(),
-            finished_at=None,
-        )
+        attempt = self._new_attempt(step, principal, step.attempt + 1)
         await stored.insert_attempt(connection, attempt)
         await advance.move_step(
             self.core,
@@ -155,12 +154,81 @@ class Runner:
         return _Begun(step=await self.find(connection, principal, step.id), ended=ended)
 
     def _begun(self, begun: _Begun) -> None:
-        step = begun.step
+        self._cancelled(begun)
+        self.dispatch.begin(begun.step)
+        self.core.news.publish(build_topic(begun.step.build_id))
+
+    def _cancelled(self, begun: _Begun) -> None:
         for build_id in begun.ended:
             self.core.news.publish(build_topic(build_id))
             self.dispatch.cancelled(build_id)
-        self.dispatch.begin(step)
-        self.core.news.publish(build_topic(step.build_id))
+
+    def _new_attempt(
+        self, step: Step, principal: Principal, number: int, given_with: str | None = None
+    ) -> Attempt:
+        return Attempt(
+            step_id=step.id,
+            epoch=step.epoch,
+            number=number,
+            state=AttemptState.RUNNING,
+            holder=principal.holder,
+            exit_code=None,
+            reason=None,
+            log_bytes=None,
+            log_sha256=None,
+            started_at=self.core.now(),
+            finished_at=None,
+            given_with=given_with,
+        )
+
+    # With the answer to a completion
+
+    async def hand_over(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        agent: WaitingAgent,
+        instance: str,
+        *,
+        after: Attempt,
+        build: Build,
+    ) -> HandedOver | None:
+        """The step whose turn it is at the slot that a completion frees, begun in the completion's
+        own transaction. `after` is the attempt that ended, of that build."""
+        queue = await self.dispatch.choose(connection, agent)
+        if queue is None:
+            return None
+        now, lease = self.core.now(), self.core.settings.lease_seconds
+        step = await begin_next(connection, queue, principal.holder, lease_seconds=lease, now=now)
+        if step is None:
+            return None
+        attempt = self._new_attempt(step, principal, step.attempt, given_with=after.id)
+        await stored.insert_attempt(connection, attempt)
+        if step.build_id != build.id:
+            build = await advance.begin_build(self.core, connection, step.build_id)
+        ended = [one for hook in self.on_begin for one in await hook(connection, step)]
+        spec = await self.specs.read(connection, step, build)
+        return HandedOver(begun=_Begun(step=step, ended=ended), spec=spec, instance=instance)
+
+    def handed_over(self, given: HandedOver) -> None:
+        """Once that is committed."""
+        self._cancelled(given.begun)
+        self.dispatch.hand_over(given.begun.step, given.instance)
+        self.core.news.publish(build_topic(given.begun.step.build_id))
+
+    async def given_with(self, principal: Principal, attempt: Attempt) -> StepSpec | None:
+        """What the completion of that attempt was answered with, for as long as it runs."""
+
+        async def read(connection: AsyncConnection) -> StepSpec | None:
+            given = await stored.handed_over_with(connection, attempt)
+            if given is None or given.holder != principal.holder:
+                return None
+            step = await stored.find_step(connection, given.step_id)
+            if step is None or step.epoch != given.epoch or step.state is not StepState.RUNNING:
+                return None
+            return await self.specs.read(connection, step)
+
+        return await self.core.database.read(read)
 
     async def spec(self, principal: Principal, step_id: str) -> StepSpec:
         """The spec once more, for the holder of the lease."""
@@ -258,22 +326,22 @@ class Runner:
         step_id: str,
         epoch: int | None,
     ) -> tuple[Step, Attempt]:
-        step = await self.find(connection, principal, step_id)
+        wanted = principal.epoch if principal.kind is PrincipalKind.STEP else epoch
+        found = await stored.find_step_and_attempt(connection, step_id, wanted)
+        if found is None or not principal.sees(found[0].account_id):
+            raise NotFound("step not found")
+        step, attempt = found
         if principal.kind is PrincipalKind.STEP:
             if principal.step_id != step_id:
                 raise NotFound("step not found")
             if epoch not in (None, principal.epoch):
                 raise StaleEpoch
-            epoch = principal.epoch
         elif principal.kind is not PrincipalKind.AGENT:
             principal.require(Right.BUILD)
         elif epoch is None:
             raise Invalid("an agent names the epoch of its hand-out: ?epoch=N")
-        attempt = await stored.find_attempt(
-            connection, step_id, step.epoch if epoch is None else epoch
-        )
         if attempt is None:
-            if epoch is None:
+            if wanted is None:
                 raise Conflict(f"step {step.name!r} is not running: GET its script to claim it")
             raise StaleEpoch
         if not principal.holds(step_id, attempt.epoch, attempt.holder):

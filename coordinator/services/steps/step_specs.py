@@ -12,6 +12,7 @@ from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import build_spec
 from coordinator.services.images.own_images import (
+    image_with_rule,
     own_registries,
     resolved_image,
     step_problems,
@@ -34,27 +35,33 @@ from pipelines_schema.contract import (
     StepSpec,
 )
 from pipelines_schema.image_references import registry_of, whole_tag
+from pipelines_schema.own_registries import OwnRegistries
 
 
 @dataclass(frozen=True, slots=True)
 class StepSpecs:
     core: Core
 
-    async def read(self, connection: AsyncConnection, step: Step) -> StepSpec:
-        build = await stored.find_build(connection, step.build_id)
+    async def read(
+        self, connection: AsyncConnection, step: Step, build: Build | None = None
+    ) -> StepSpec:
+        """`build` is the step's, where its row was read already."""
+        build = build or await stored.find_build(connection, step.build_id)
         project = await stored_projects.find_project(connection, step.project_id)
         if build is None or project is None:
             raise LookupError(f"step {step.id} has no build or project")
         written, base = step.written, self.core.public_url
         known = build_words(build)
-        image = await self._image(connection, step, known)
-        rule = await own_registries(self.core, connection, project.account_slug)
+        image, rule = await self._image_and_rule(connection, step, project, known)
         # Builds made by an earlier release, and slugs that mean something else by now.
-        refused = next((text for text, _ in step_problems(rule, step, known, image)), None)
+        problems = step_problems(rule, step, known, image) if rule else iter(())
+        refused = next((text for text, _ in problems), None)
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
-        scope = await caches.namespace(connection, build, step)
-        image_build = build_spec(self.core, step, build, scope, known)
+        image_build = None
+        if written.build is not None:
+            scope = await caches.namespace(connection, build, step)
+            image_build = build_spec(self.core, step, build, scope, known)
         source = None
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
@@ -73,12 +80,12 @@ class StepSpecs:
             image=None if refused else image,
             image_digest=await self.digest(connection, step, image),
             settles_images=True,
-            own_registries=wire_of(rule),
+            own_registries=wire_of(rule) if rule else None,
             refused=refused,
             script=substituted(written.script, known),
             own_command=own_command,
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
-            registries=await self._registries(connection, build, project, image),
+            registries=await self._registries(connection, step, build, project, image),
             env={
                 **{name: substituted(text, known) for name, text in written.env.items()},
                 **step_variables(step, build, f"{project.account_slug}/{project.slug}", base),
@@ -100,10 +107,15 @@ class StepSpecs:
         )
 
     async def _registries(
-        self, connection: AsyncConnection, build: Build, project: Project, image: str | None
+        self,
+        connection: AsyncConnection,
+        step: Step,
+        build: Build,
+        project: Project,
+        image: str | None,
     ) -> list[RegistryLogin]:
         """A script's step needs the login for its image alone; a Dockerfile may name any image."""
-        if build.of_fork:
+        if build.of_fork or (image is None and step.written.build is None):
             return []
         logins = await open_logins(self.core, connection, project)
         host = None if image is None else registry_of(image)
@@ -125,9 +137,25 @@ class StepSpecs:
         tag = None if image is None else whole_tag(image)
         if tag is None:
             return None
-        steps = await stored.steps_of_build(connection, step.build_id)
-        pushed = pushed_before(step, steps).get(tag)
-        return pushed or await find_digest(connection, step.build_id, tag)
+        settled, any_pushed = await find_digest(connection, step.build_id, tag)
+        if any_pushed:
+            steps = await stored.steps_of_build(connection, step.build_id)
+            return pushed_before(step, steps).get(tag) or settled
+        return settled
+
+    async def _image_and_rule(
+        self,
+        connection: AsyncConnection,
+        step: Step,
+        project: Project,
+        known: Mapping[str, str],
+    ) -> tuple[str | None, OwnRegistries | None]:
+        if step.written.image is not None:
+            wanted = substituted(step.written.image, known)
+            return await image_with_rule(self.core, connection, project, wanted)
+        if step.written.build is not None:
+            return None, await own_registries(self.core, connection, project.account_slug)
+        return None, None
 
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
@@ -140,30 +168,24 @@ class StepSpecs:
     async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
         if not step.depends_on:
             return []
-        steps = {
-            other.name: other for other in await stored.steps_of_build(connection, step.build_id)
-        }
-        specs = []
-        for name in step.depends_on:
-            other = steps[name]
-            artifacts = await stored.artifacts_of(connection, other.id, other.epoch)
-            specs.append(
-                DependencySpec(
-                    step_id=other.id,
-                    name=name,
-                    artifacts=[
-                        ArtifactRef(
-                            name=artifact.name,
-                            size=artifact.size,
-                            sha256=artifact.sha256,
-                            mode=artifact.mode,
-                            url=artifact_url(self.core.public_url, other.id, artifact.name),
-                        )
-                        for artifact in artifacts
-                    ],
-                )
+        found = await stored.artifacts_of_steps(connection, step.build_id, step.depends_on)
+        return [
+            DependencySpec(
+                step_id=found[name].step_id,
+                name=name,
+                artifacts=[
+                    ArtifactRef(
+                        name=artifact.name,
+                        size=artifact.size,
+                        sha256=artifact.sha256,
+                        mode=artifact.mode,
+                        url=artifact_url(self.core.public_url, artifact.step_id, artifact.name),
+                    )
+                    for artifact in found[name].artifacts
+                ],
             )
-        return specs
+            for name in step.depends_on
+        ]
 
 
 def _unpushed(build: ImageBuildSpec, why: str) -> ImageBuildSpec:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,12 +21,12 @@ from coordinator.domain.model import (
     PullRequestRef,
     Step,
 )
-from coordinator.domain.step_definition import definition_from_json
 from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.storage.builds.build_counts import Counted, count
 from coordinator.storage.builds.quotas import add_stored, forget_stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
+from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
     artifacts,
     attempts,
@@ -44,19 +45,8 @@ build_of = reader(
 )
 _read_counted = reader(Counted)
 _attempt = reader(Attempt, state=AttemptState)
+_joined_attempt = reader(Attempt, prefix="attempt__", state=AttemptState)
 _artifact = reader(Artifact)
-_step = reader(
-    Step,
-    state=StepState,
-    of_row={
-        "definition": lambda row: definition_from_json(
-            row["definition"],
-            name=row["name"],
-            depends_on=tuple(row["depends_on"]),
-            labels=row["labels"],
-        )
-    },
-)
 
 
 # Statements that each step needs are made once: making one costs four times as much as running it.
@@ -77,6 +67,25 @@ _COUNT_VERSION = (
 ).returning(*columns(Build, builds))
 _FIND_ATTEMPT = sa.select(*columns(Attempt, attempts)).where(
     attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+)
+_FIND_BOTH = (
+    sa.select(
+        *columns(Step, steps),
+        *(column.label(f"attempt__{column.name}") for column in columns(Attempt, attempts)),
+    )
+    .join(
+        attempts,
+        sa.and_(
+            attempts.c.step_id == steps.c.id,
+            attempts.c.epoch
+            == sa.func.coalesce(sa.bindparam("its_epoch", type_=sa.Integer), steps.c.epoch),
+        ),
+        isouter=True,
+    )
+    .where(steps.c.id == _ITS_ID)
+)
+_FIND_GIVEN_WITH = sa.select(*columns(Attempt, attempts)).where(
+    attempts.c.given_with == sa.bindparam("given"), sa.text("attempts.state = 'running'")
 )
 _INSERT_ATTEMPT = attempts.insert()
 _UPDATE_ATTEMPT = attempts.update().where(
@@ -221,7 +230,7 @@ async def count_down(
 
 
 def _dependant(row: Any) -> tuple[Dependant, Step | None]:
-    step = None if row.definition is None else _step(row)
+    step = None if row.definition is None else step_of(row)
     dependant = Dependant(
         id=row.id,
         state=StepState(row.state),
@@ -269,7 +278,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
 
 async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
     row = (await connection.execute(_FIND_STEP, {"its_id": step_id})).first()
-    return _step(row) if row else None
+    return step_of(row) if row else None
 
 
 async def steps_of_builds(
@@ -283,7 +292,7 @@ async def steps_of_builds(
     )
     found: dict[str, list[Step]] = {build_id: [] for build_id in build_ids}
     for row in await connection.execute(query):
-        found[row.build_id].append(_step(row))
+        found[row.build_id].append(step_of(row))
     return found
 
 
@@ -293,7 +302,7 @@ async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence
         .where(steps.c.build_id == build_id)
         .order_by(steps.c.position)
     )
-    return [_step(row) for row in await connection.execute(query)]
+    return [step_of(row) for row in await connection.execute(query)]
 
 
 async def update_step(connection: AsyncConnection, step_id: str, **values: Any) -> None:
@@ -310,12 +319,12 @@ async def steps_waiting_since(
         .order_by(steps.c.queue_until, steps.c.position)
         .limit(limit)
     )
-    return [_step(row) for row in await connection.execute(query)]
+    return [step_of(row) for row in await connection.execute(query)]
 
 
 async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
     query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
-    return [_step(row) for row in await connection.execute(query)]
+    return [step_of(row) for row in await connection.execute(query)]
 
 
 async def hand_out(
@@ -343,6 +352,31 @@ async def find_attempt(connection: AsyncConnection, step_id: str, epoch: int) ->
     values = {"its_id": step_id, "its_epoch": epoch}
     row = (await connection.execute(_FIND_ATTEMPT, values)).first()
     return _attempt(row) if row else None
+
+
+async def find_step_and_attempt(
+    connection: AsyncConnection, step_id: str, epoch: int | None
+) -> tuple[Step, Attempt | None] | None:
+    """The attempt of that epoch; without one, of the step's current one."""
+    values = {"its_id": step_id, "its_epoch": epoch}
+    row = (await connection.execute(_FIND_BOTH, values)).first()
+    if row is None:
+        return None
+    return step_of(row), None if row.attempt__epoch is None else _joined_attempt(row)
+
+
+async def handed_over_with(connection: AsyncConnection, attempt: Attempt) -> Attempt | None:
+    """The attempt that the completion of that one was answered with, while it runs."""
+    row = (await connection.execute(_FIND_GIVEN_WITH, {"given": attempt.id})).first()
+    return _attempt(row) if row else None
+
+
+async def delete_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
+    await connection.execute(
+        attempts.delete().where(
+            attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch
+        )
+    )
 
 
 async def attempts_of_step(connection: AsyncConnection, step_id: str) -> Sequence[Attempt]:
@@ -465,6 +499,48 @@ async def artifacts_of_build(
         .order_by(steps.c.position, artifacts.c.name)
     )
     return [(row.step_name, _artifact(row)) for row in await connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehind:
+    """What a step left for those that depend on it."""
+
+    step_id: str
+    artifacts: Sequence[Artifact]
+    """Of its last attempt, by name."""
+
+
+_LEFT_BEHIND = (
+    sa.select(
+        steps.c.id.label("its_step"),
+        steps.c.name.label("step_name"),
+        *columns(Artifact, artifacts),
+    )
+    .join(
+        artifacts,
+        sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
+        isouter=True,
+    )
+    .where(
+        steps.c.build_id == sa.bindparam("its_build"),
+        steps.c.name.in_(sa.bindparam("its_names", expanding=True)),
+    )
+    .order_by(artifacts.c.name)
+)
+
+
+async def artifacts_of_steps(
+    connection: AsyncConnection, build_id: str, names: Sequence[str]
+) -> Mapping[str, LeftBehind]:
+    """By the steps' names."""
+    values = {"its_build": build_id, "its_names": list(names)}
+    ids: dict[str, str] = {}
+    found: dict[str, list[Artifact]] = defaultdict(list)
+    for row in await connection.execute(_LEFT_BEHIND, values):
+        ids[row.step_name] = row.its_step
+        if row.step_id is not None:
+            found[row.step_name].append(_artifact(row))
+    return {name: LeftBehind(step_id=id_, artifacts=found[name]) for name, id_ in ids.items()}
 
 
 async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:

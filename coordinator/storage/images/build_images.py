@@ -5,14 +5,30 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.tables import build_images
+from coordinator.storage.tables import build_images, steps
 
-
-async def find_digest(connection: AsyncConnection, build_id: str, reference: str) -> str | None:
-    query = sa.select(build_images.c.digest).where(
-        build_images.c.build_id == build_id, build_images.c.reference == reference
+_FIND_DIGEST = sa.select(
+    sa.select(build_images.c.digest)
+    .where(
+        build_images.c.build_id == sa.bindparam("its_build"),
+        build_images.c.reference == sa.bindparam("its_reference"),
     )
-    return (await connection.execute(query)).scalar_one_or_none()
+    .scalar_subquery()
+    .label("digest"),
+    sa.exists()
+    .where(steps.c.build_id == sa.bindparam("its_build"), sa.text("steps.images IS NOT NULL"))
+    .label("any_pushed"),
+)
+
+
+async def find_digest(
+    connection: AsyncConnection, build_id: str, reference: str
+) -> tuple[str | None, bool]:
+    """What a step of the build was told that the tag means; and whether any of its steps has
+    pushed images, which may mean another."""
+    values = {"its_build": build_id, "its_reference": reference}
+    row = (await connection.execute(_FIND_DIGEST, values)).one()
+    return row.digest, bool(row.any_pushed)
 
 
 async def insert_digest(

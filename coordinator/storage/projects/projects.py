@@ -198,6 +198,34 @@ async def shared_references(connection: AsyncConnection) -> Sequence[str]:
     return list(dict.fromkeys((await connection.execute(query)).scalars()))
 
 
+_KNOWN_IMAGES = (
+    sa.select(*columns(Image, images))
+    .where(
+        sa.or_(
+            images.c.shared,
+            sa.and_(
+                images.c.account_id == sa.bindparam("its_account"),
+                images.c.slug == sa.bindparam("its_slug"),
+            ),
+        )
+    )
+    .order_by(images.c.image_url)
+)
+
+
+async def known_images(
+    connection: AsyncConnection, account_id: str, slug: str
+) -> tuple[Image | None, Sequence[str]]:
+    """At once what `find_image`, else `find_shared_image`, and `shared_references` answer."""
+    values = {"its_account": account_id, "its_slug": slug}
+    found = [_image(row) for row in await connection.execute(_KNOWN_IMAGES, values)]
+    named = [image for image in found if image.slug == slug]
+    own = next((image for image in named if image.account_id == account_id), None)
+    shared = next((image for image in named if image.shared), None)
+    references = dict.fromkeys(image.image_url for image in found if image.shared)
+    return own or shared, list(references)
+
+
 async def list_images(
     connection: AsyncConnection, account_id: str | None, *, public: bool | None
 ) -> Sequence[Image]:

@@ -12,8 +12,11 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Step
 from coordinator.domain.steps.scheduling import Queue, QueueClass
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.rows import columns
+from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import Instant, steps
 
 _CLASSES = sa.text("""
@@ -70,17 +73,25 @@ _NEXT = (
     .limit(1)
     .scalar_subquery()
 )
-_OFFER_NEXT = (
+_TAKE_NEXT = (
     steps.update()
     # Once more: where writers run beside each other, another may have been quicker.
     .where(steps.c.id == _NEXT, steps.c.state == StepState.READY.value)
-    .values(
-        state=StepState.OFFERED.value,
-        holder=sa.bindparam("its_holder"),
-        epoch=steps.c.epoch + 1,
-    )
-    .returning(steps.c.id, steps.c.build_id, steps.c.epoch)
+    .values(holder=sa.bindparam("its_holder"), epoch=steps.c.epoch + 1)
 )
+_OFFER_NEXT = _TAKE_NEXT.values(state=StepState.OFFERED.value).returning(
+    steps.c.id, steps.c.build_id, steps.c.epoch
+)
+_BEGIN_NEXT = _TAKE_NEXT.values(
+    state=StepState.RUNNING.value,
+    attempt=steps.c.attempt + 1,
+    lease_seconds=sa.bindparam("its_lease"),
+    started_at=sa.func.coalesce(steps.c.started_at, sa.bindparam("its_start", type_=Instant)),
+    exit_code=None,
+    reason=None,
+    message=None,
+    images=sa.null(),
+).returning(*columns(Step, steps))
 
 
 async def waiting_classes(connection: AsyncConnection) -> Sequence[QueueClass]:
@@ -141,3 +152,21 @@ async def offer_next(
     )
     row = found.first()
     return (row.id, row.build_id, row.epoch) if row else None
+
+
+async def begin_next(
+    connection: AsyncConnection, queue: Queue, holder: str, *, lease_seconds: float, now: datetime
+) -> Step | None:
+    """As `offer_next`, and accepted in the same statement: it runs."""
+    found = await connection.execute(
+        _BEGIN_NEXT,
+        {
+            "its_class": queue.wants.id,
+            "its_project": queue.project_id,
+            "its_holder": holder,
+            "its_lease": lease_seconds,
+            "its_start": now,
+        },
+    )
+    row = found.first()
+    return step_of(row) if row else None

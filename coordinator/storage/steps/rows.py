@@ -1,0 +1,21 @@
+"""A step's row, read."""
+
+from __future__ import annotations
+
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Step
+from coordinator.domain.step_definition import definition_from_json
+from coordinator.storage.rows import reader
+
+step_of = reader(
+    Step,
+    state=StepState,
+    of_row={
+        "definition": lambda row: definition_from_json(
+            row["definition"],
+            name=row["name"],
+            depends_on=tuple(row["depends_on"]),
+            labels=row["labels"],
+        )
+    },
+)

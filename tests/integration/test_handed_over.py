@@ -1,0 +1,228 @@
+"""The answer to a completion brings the next step: what it costs, and what becomes of it when the
+answer, or whoever reads it, is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.integration.coordinator_fixture import (
+    AgentCaller,
+    Caller,
+    Coordinator,
+    eventually,
+    new_work_tree,
+    open_coordinator,
+    step_of,
+)
+
+JSON = {"Content-Type": "application/json"}
+MOST_STATEMENTS = 15
+"""Of a step of a chain: its predecessor's end, its own begin and its spec. One of them is for
+logins, because it has an image, and one for what its dependency left."""
+
+
+@pytest.fixture
+async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+    async with open_coordinator(
+        tmp_path, lease_seconds=60.0, accept_seconds=30.0, poll_hold_seconds=15.0
+    ) as coordinator:
+        yield coordinator
+
+
+def chain(length: int) -> list[dict[str, Any]]:
+    names = [f"s{number:02}" for number in range(length)]
+    return [step_of(name, *names[number - 1 : number]) for number, name in enumerate(names)]
+
+
+async def new_chain(admin: Caller, length: int) -> tuple[AgentCaller, dict[str, Any]]:
+    """An agent that has accepted the first step of a chain, and its spec."""
+    agent, project = await admin.new_agent(), await admin.new_project()
+    await admin.new_build(project, *chain(length))
+    return agent, await agent.take()
+
+
+async def next_of(agent: AgentCaller, spec: dict[str, Any], process: str = "one") -> Any:
+    """What the completion of a step is answered with."""
+    answer = await agent.complete(spec, next={"instance": process})
+    return answer.expect(200).json.get("next")
+
+
+async def step_row(coordinator: Coordinator, name: str) -> dict[str, Any]:
+    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database:
+        database.row_factory = sqlite3.Row
+        query = "SELECT state, epoch, attempt, lost_count FROM steps WHERE name = ?"
+        return dict(database.execute(query, [name]).fetchone())
+
+
+async def test_the_next_step_comes_with_the_answer_and_runs_already(
+    coordinator: Coordinator,
+) -> None:
+    agent, spec = await new_chain(coordinator.admin, 3)
+    names, build_id = [spec["name"]], spec["buildId"]
+    while spec := await next_of(agent, spec):
+        row = await step_row(coordinator, spec["name"])
+        assert row == {"state": "running", "epoch": 1, "attempt": 1, "lost_count": 0}
+        assert spec["env"]["PUSHROD_ATTEMPT"] == "1"
+        names.append(spec["name"])
+    assert names == ["s00", "s01", "s02"]
+    assert (await coordinator.admin.build(build_id))["status"] == "SUCCESS"
+
+
+async def test_the_same_completion_is_answered_with_the_same_step(
+    coordinator: Coordinator,
+) -> None:
+    agent, first = await new_chain(coordinator.admin, 3)
+    given = await next_of(agent, first)
+    assert await next_of(agent, first) == given
+    await coordinator.restart()
+    assert await next_of(agent, first) == given
+    assert (await step_row(coordinator, "s01"))["epoch"] == 1
+    # Once that has ended too, the first one's answer says nothing of it any more.
+    await agent.complete(given)
+    assert await next_of(agent, first) is None
+
+
+async def test_who_does_not_ask_or_has_not_polled_is_offered_it_as_ever(
+    coordinator: Coordinator,
+) -> None:
+    agent, first = await new_chain(coordinator.admin, 3)
+    assert "next" not in (await agent.complete(first)).expect(200).json
+    second = await agent.take()
+    await coordinator.restart()
+    assert await next_of(agent, second) is None
+    assert (await agent.take())["name"] == "s02"
+
+
+async def test_it_is_whose_turn_it_is_that_is_handed_over(coordinator: Coordinator) -> None:
+    admin = coordinator.admin
+    agent, first = await new_chain(admin, 2)
+    other = await admin.new_project("other")
+    await admin.new_build(other, step_of("a"), step_of("b"))
+    [busy] = [await agent.take()]
+    assert busy["name"] == "a"
+    # The other project has one running, so that it is the first one's turn.
+    second = await next_of(agent, first)
+    assert second["name"] == "s01"
+    assert (await next_of(agent, second))["name"] == "b"
+
+
+TWO_STEPS = """
+steps:
+  - {name: a, image: base, run: "true"}
+  - {name: b, dependsOn: [a], image: base, run: "true", MORE}
+"""
+
+
+async def pushed(coordinator: Coordinator, folder: Path, more: str) -> AgentCaller:
+    """Two steps in a row, the second with `more`; an agent that may take them."""
+    admin = coordinator.admin
+    agent, project = await admin.new_agent(), await admin.new_project()
+    path = f"/api/projects/{project['id']}/secrets/KEY"
+    (await admin.call("PUT", path, data=b'{"value": "hush"}', headers=JSON)).expect(200)
+    tree = await new_work_tree(folder, admin, project)
+    await tree.commit({".pushrod.yml": TWO_STEPS.replace("MORE", more)})
+    await tree.push()
+    return agent
+
+
+async def test_what_an_agent_does_not_suit_is_not_handed_to_it(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    agent = await pushed(coordinator, tmp_path, "agents: {os: plan9}")
+    assert await next_of(agent, await agent.take()) is None
+    assert (await step_row(coordinator, "b"))["state"] == "ready"
+
+
+async def test_a_process_that_knows_nothing_of_it_gives_it_back_uncounted(
+    coordinator: Coordinator,
+) -> None:
+    agent, first = await new_chain(coordinator.admin, 2)
+    assert (await next_of(agent, first, "one"))["name"] == "s01"
+    [offer] = (await agent.poll(instance="two"))["offers"]
+    spec = (await agent.accept(offer)).expect(200).json
+    assert await step_row(coordinator, "s01") == {
+        "state": "running",
+        "epoch": 2,
+        "attempt": 1,
+        "lost_count": 0,
+    }
+    assert spec["env"]["PUSHROD_ATTEMPT"] == "1"
+    assert (await next_of(agent, first)) is None
+
+
+async def test_once_it_was_named_its_loss_counts(coordinator: Coordinator) -> None:
+    agent, first = await new_chain(coordinator.admin, 2)
+    given = await next_of(agent, first, "one")
+    assert (await agent.renew(given))["lost"] == []
+    [offer] = (await agent.poll(instance="two"))["offers"]
+    spec = (await agent.accept(offer)).expect(200).json
+    assert spec["env"]["PUSHROD_ATTEMPT"] == "2"
+    row = await step_row(coordinator, "s01")
+    assert (row["epoch"], row["attempt"], row["lost_count"]) == (2, 2, 1)
+
+
+async def test_a_step_that_runs_once_at_most_is_never_given_a_second_time(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    agent = await pushed(coordinator, tmp_path, "atMostOnce: true")
+    await next_of(agent, await agent.take(), "one")
+    assert (await agent.renew())["lost"] == []
+    await agent.post("/api/agents/goodbye", {"instance": "one"})
+
+    async def failed() -> bool:
+        return (await step_row(coordinator, "b"))["state"] == "failed"
+
+    await eventually(failed)
+
+
+async def test_a_step_that_can_t_be_given_does_not_hold_up_the_report(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    agent = await pushed(coordinator, tmp_path, "secrets: [KEY]")
+    first = await agent.take()
+    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database, database:
+        database.execute("UPDATE secrets SET sealed = x'00'")
+    assert await next_of(agent, first) is None
+    assert (await step_row(coordinator, "a"))["state"] == "succeeded"
+    assert (await step_row(coordinator, "b"))["state"] in ("ready", "offered")
+
+
+@contextmanager
+def counted(statements: list[str]) -> Iterator[None]:
+    """What every connection runs."""
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+@pytest.mark.parametrize("length", [10, 50])
+async def test_what_a_step_of_a_chain_costs_does_not_grow(
+    coordinator: Coordinator, length: int
+) -> None:
+    """One request and one commit, and the same few statements for each."""
+    agent, spec = await new_chain(coordinator.admin, length)
+    spec = await next_of(agent, spec)
+    statements: list[str] = []
+    with counted(statements):
+        for _ in range(length - 2):
+            spec = await next_of(agent, spec)
+    plain = [one for one in statements if not one.startswith("BEGIN")]
+    begun = Counter(one for one in statements if one.startswith("BEGIN"))
+    # What runs by itself beside them (the agent was heard, a queue's timeout) is a few in all.
+    assert begun["BEGIN IMMEDIATE"] <= length
+    assert begun["BEGIN"] <= 4
+    assert len(plain) <= MOST_STATEMENTS * (length - 2) + 8, "\n\n".join(plain[:20])
