@@ -22,7 +22,7 @@ from coordinator.services.projects.secrets import open_secrets
 from coordinator.services.steps import caches
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.images.build_images import find_digest
+from coordinator.storage.images.build_images import digests_of_build, find_digest
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
@@ -55,6 +55,9 @@ class StepSpecs:
         names = [] if build.of_fork else list(written.secrets)
         scope = await caches.namespace(connection, build, step)
         image_build = build_spec(self.core, step, build, scope, known)
+        if image_build is not None:
+            settled = await self._digests(connection, step)
+            image_build = image_build.model_copy(update={"settled_images": settled})
         source = None
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
@@ -128,6 +131,24 @@ class StepSpecs:
         steps = await stored.steps_of_build(connection, step.build_id)
         pushed = pushed_before(step, steps).get(tag)
         return pushed or await find_digest(connection, step.build_id, tag)
+
+    async def _digests(self, connection: AsyncConnection, step: Step) -> dict[str, str]:
+        """Whole tag → digest: all that is known of what tags mean to the step."""
+        steps = await stored.steps_of_build(connection, step.build_id)
+        return {
+            **await digests_of_build(connection, step.build_id),
+            **pushed_before(step, steps),
+        }
+
+    async def pull_problem(
+        self, connection: AsyncConnection, step: Step, reference: str
+    ) -> str | None:
+        """Why the step may not read the image, as in `the image … {problem}`."""
+        project = await stored_projects.find_project(connection, step.project_id)
+        if project is None:
+            raise LookupError(f"step {step.id} has no project")
+        rule = await own_registries(self.core, connection, project.account_slug)
+        return rule.pull_problem(reference)
 
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
