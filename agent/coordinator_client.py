@@ -150,9 +150,11 @@ class CoordinatorClient:
             raise CallRefusedError(200, f"accepting {lease} was answered with another step")
         return spec
 
-    async def settle_image(self, spec: StepSpec, digest: str) -> SettleImageResponse:
+    async def settle_image(
+        self, spec: StepSpec, digest: str, tag: str | None = None
+    ) -> SettleImageResponse:
         path = f"api/runner/{_quoted(spec.step_id)}/image"
-        request = SettleImageRequest(epoch=spec.epoch, digest=digest)
+        request = SettleImageRequest(epoch=spec.epoch, digest=digest, reference=tag)
         return await self._post(path, spec.token, request, SettleImageResponse)
 
     async def complete(self, step_id: str, request: CompleteRequest) -> CompleteResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.engines.protocol import CacheMount, ImageRequest, SettleImage, StepRequest
+from agent.engines.protocol import CacheMount, ImageRequest, SettleImage, SettleTag, StepRequest
 from agent.journal import Entry
 from agent.lease import Term
 from agent.sources import LentSource
@@ -51,7 +51,7 @@ def request_of(
 
 
 def image_request_of(
-    entry: Entry, build: ImageBuildSpec, source: LentSource | None
+    entry: Entry, build: ImageBuildSpec, source: LentSource | None, settle_tag: SettleTag
 ) -> ImageRequest:
     spec = entry.spec
     return ImageRequest(
@@ -60,6 +60,7 @@ def image_request_of(
         build=build,
         registries=spec.registries,
         own_registries=own_registries_of(spec),
+        settle_tag=None if build.settled_images is None else settle_tag,
         secrets=spec.secrets,
         offline=spec.network == "none",
         clean=spec.clean,

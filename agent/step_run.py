@@ -31,6 +31,7 @@ from agent.engines.protocol import (
     Outcome,
     OutputSink,
     StepResult,
+    TagNotSettledError,
 )
 from agent.journal import Entry, Journal, Phase, Report
 from agent.lease import Term, boot_clock, retry_delay_seconds
@@ -343,16 +344,23 @@ class StepRun:
         if spec.build is None:
             wanted = request_of(self._entry, source, self._term, self._settle_image)
             return await engine.run(wanted, output)
-        request = image_request_of(self._entry, spec.build, source)
+        request = image_request_of(self._entry, spec.build, source, self._settle_tag)
         return await engine.build_image(request, output)
 
-    async def _settle_image(self, digest: str) -> str:
+    async def _settle_tag(self, tag: str, digest: str) -> str:
+        """Raises TagNotSettledError, StaleLeaseError, CredentialRefusedError."""
+        try:
+            return await self._settle_image(digest, tag)
+        except CallRefusedError as error:
+            raise TagNotSettledError(error.message) from error
+
+    async def _settle_image(self, digest: str, tag: str | None = None) -> str:
         """Ask for as long as it takes: the lease ends it. Raises CallRefusedError, StaleLeaseError,
         CredentialRefusedError."""
         failures = 0
         while True:
             try:
-                answer = await self._workshop.client.settle_image(self._entry.spec, digest)
+                answer = await self._workshop.client.settle_image(self._entry.spec, digest, tag)
                 return answer.digest
             except CoordinatorUnavailableError as error:
                 logger.info("settling an image of %s: %s", self._entry.attempt_id, error)

@@ -48,7 +48,14 @@ class AttemptTerm(Protocol):
         ...
 
 
+class TagNotSettledError(Exception):
+    """The coordinator does not keep what the tag means; the message is its own."""
+
+
 SettleImage = Callable[[str], Awaitable[str]]
+SettleTag = Callable[[str, str], Awaitable[str]]
+"""Told a complete tag and the digest found for it: answers with the one to use. Raises
+TagNotSettledError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +118,8 @@ class ImageRequest:
     """For `RUN --mount=type=secret,id=NAME`."""
     own_registries: OwnRegistries | None = None
     """Whose images are whose, for the tags and all that the Dockerfile names."""
+    settle_tag: SettleTag | None = None
+    """For the tags that the Dockerfile names, and `build.settled_images` lacks."""
     offline: bool = False
     """No network but loopback for what the Dockerfile runs."""
     clean: bool = False

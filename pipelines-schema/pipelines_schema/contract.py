@@ -243,6 +243,10 @@ class ImageBuildSpec(WireModel):
     """Whose cache mounts the build may see: a digest."""
     insecure_registries: list[str] = []
     """Hosts that the operator lets be spoken to by plain http, or by https unchecked."""
+    settled_images: dict[str, str] | None = None
+    """Complete tag → digest: what tags mean in this build, where its steps found or pushed them
+    already. Others that the Dockerfile names are to be settled. Where this is missing, the
+    coordinator keeps none of them."""
 
 
 class BuiltImage(WireModel):
@@ -253,10 +257,12 @@ class BuiltImage(WireModel):
 
 
 class SettleImageRequest(WireModel):
-    """Which image an agent found under a step's tag."""
+    """Which image an agent found under a tag."""
 
     epoch: int
     digest: str = Field(pattern=DIGEST)
+    reference: str | None = Field(default=None, max_length=500)
+    """The complete tag, which a Dockerfile names; where it is missing, the step's own image."""
 
 
 class SettleImageResponse(WireModel):

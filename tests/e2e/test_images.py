@@ -13,6 +13,7 @@ from agent.engines.private import engine_places
 from tests.conftest import TestEngine
 from tests.e2e.processes import Pushrod, Repository, is_running, running, step_named
 from tests.integration.buildkit.registries import (
+    OWN,
     PASSWORD,
     USERNAME,
     Registry,
@@ -106,6 +107,42 @@ RUN --mount=type=secret,id=TOKEN echo "$WORD" > /word; cat /run/secrets/TOKEN; e
         assert files_with(pushrod.data / "pushrod.db", secret) == []
         assert files_with(pushrod.folder / "agent-agent1", secret) == []
         assert secret not in pushrod.api.request("GET", "/api/audit-logs")[1].decode()
+
+
+def test_all_steps_of_a_build_begin_with_one_image_by_one_tag(
+    pushrod: Pushrod, repository: Repository, buildkit: TestEngine
+) -> None:
+    project, name = pushrod.create_project("moved"), secrets.token_hex(6)
+    tag = f"{OWN}/default/{name}:1"
+    for word in ("old", "new"):
+        repository.write(f"{word}.Dockerfile", f"FROM {buildkit.image}\nENV WORD={word}-{name}\n")
+    repository.write("use.Dockerfile", f"FROM {tag}\n")
+    push = "build: {{dockerfile: {}.Dockerfile, tags: ['{}']}}"
+    use = "build: {dockerfile: use.Dockerfile}"
+    before = pushrod.push_workflow(
+        repository, project, f"steps: [{{name: old, {push.format('old', tag)}}}]\n"
+    )
+    old = step_named(pushrod.api.wait_finished(before["id"]), "old")["images"][0]["digest"]
+    workflow = f"""
+steps:
+  - {{name: first, {use}}}
+  - {{name: push, dependsOn: [first], {push.format("new", tag)}}}
+  - {{name: after, dependsOn: [push], {use}}}
+  - {{name: beside, dependsOn: [first], {use}, agents: {{late: "true"}}}}
+"""
+    build = pushrod.push_workflow(repository, project, workflow)
+    pushrod.api.wait(
+        build["id"], lambda shown: step_named(shown, "after")["status"] == "SUCCESS", seconds=90
+    )
+    pushrod.start_agent("late", labels=("late=true",))
+    build = pushrod.api.wait_finished(build["id"])
+
+    new = step_named(build, "push")["images"][0]["digest"]
+    assert build["state"] == "succeeded", build
+    assert new != old
+    for step, digest in {"first": old, "after": new, "beside": old}.items():
+        log = pushrod.api.log(step_named(build, step)["id"]).decode()
+        assert f"FROM {tag}@{digest}" in log, step
 
 
 def test_logins_are_listed_and_forgotten(pushrod: Pushrod) -> None:

@@ -113,6 +113,7 @@ async def test_the_spec_has_every_value_filled_in(
         "tags": ["registry.example:5000/shop:1-test"],
         "push": True,
         "insecureRegistries": ["registry.example:5000", "other.example"],
+        "settledImages": {},
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coordinator.services.steps.runner import MAX_SETTLED_TAGS
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,
@@ -108,6 +111,124 @@ steps:
         (await agent.complete(spec, **({"images": images} if images else {}))).expect(200)
 
     assert found == {"before": None, "push": None, "between": None, "after": NEW, "beside": OLD}
+
+
+FOREIGN = "127.0.0.1:5000/others/app:1"
+HUB = "docker.io/library/busybox:latest"
+
+
+async def settle_tag(
+    agent: AgentCaller, spec: Mapping[str, Any], tag: str, digest: str, status: int = 200
+) -> Any:
+    body = {"epoch": spec["epoch"], "digest": digest, "reference": tag}
+    return (await agent.post(f"/api/runner/{spec['stepId']}/image", body)).expect(status).json
+
+
+async def take(agent: AgentCaller) -> dict[str, Any]:
+    [offer] = (await agent.poll(capabilities=["imageBuilds"]))["offers"]
+    return dict((await agent.accept(offer)).expect(200).json)
+
+
+async def test_a_dockerfile_means_the_image_that_the_build_means(
+    admin: Caller, tmp_path: Path
+) -> None:
+    await build_of(admin, tmp_path, "steps: [{name: one, build: {}}, {name: two, build: {}}]\n")
+    first, second = await admin.new_agent("first"), await admin.new_agent("second")
+    one, two = await take(first), await take(second)
+
+    assert one["build"]["settledImages"] == two["build"]["settledImages"] == {}
+    assert (await settle_tag(first, one, HUB, OLD))["digest"] == OLD
+    assert (await settle_tag(second, two, HUB, NEW))["digest"] == OLD
+
+
+async def test_what_a_script_runs_in_is_what_a_dockerfile_begins_with(
+    admin: Caller, tmp_path: Path
+) -> None:
+    await build_of(
+        admin,
+        tmp_path,
+        "steps:\n"
+        "  - {name: one, image: busybox, run: ls}\n"
+        "  - {name: two, dependsOn: [one], build: {}}\n"
+        "  - {name: three, dependsOn: [two], image: 'debian:12', run: ls}\n",
+    )
+    agent = await admin.new_agent()
+    one = await take(agent)
+    await settle(agent, one, OLD)
+    (await agent.complete(one)).expect(200)
+    two = await take(agent)
+    await settle_tag(agent, two, "docker.io/library/debian:12", NEW)
+    (await agent.complete(two)).expect(200)
+
+    assert two["build"]["settledImages"] == {HUB: OLD}
+    assert (await take(agent))["imageDigest"] == NEW
+
+
+async def test_a_dockerfile_after_a_push_begins_with_what_was_pushed(
+    admin: Caller, tmp_path: Path
+) -> None:
+    await build_of(
+        admin,
+        tmp_path,
+        f"""
+steps:
+  - {{name: before, build: {{}}}}
+  - {{name: push, dependsOn: [before], build: {{tags: ['{TAG}']}}}}
+  - {{name: after, dependsOn: [push], build: {{}}}}
+  - {{name: beside, dependsOn: [before], build: {{}}}}
+""",
+    )
+    agent = await admin.new_agent()
+    known, answered = {}, {}
+    for _ in range(4):
+        spec = await take(agent)
+        name = spec["name"]
+        known[name] = spec["build"]["settledImages"]
+        digest = OLD if name == "before" else NEW
+        answered[name] = (await settle_tag(agent, spec, TAG, digest))["digest"]
+        images = [{"reference": TAG, "digest": NEW}] if name == "push" else None
+        (await agent.complete(spec, **({"images": images} if images else {}))).expect(200)
+
+    assert known == {"before": {}, "push": {TAG: OLD}, "after": {TAG: NEW}, "beside": {TAG: OLD}}
+    assert answered == {"before": OLD, "push": OLD, "after": NEW, "beside": OLD}
+
+
+async def test_a_step_settles_no_tag_that_it_may_not_read_or_that_is_none(
+    admin: Caller, tmp_path: Path
+) -> None:
+    await build_of(admin, tmp_path, "steps: [{name: a, build: {}}]\n")
+    agent = await admin.new_agent()
+    spec = await take(agent)
+
+    refused = await settle_tag(agent, spec, FOREIGN, NEW, status=403)
+    assert "not your account's to read" in refused["error"]
+    for text in ("busybox", "docker.io/library/busybox", f"{TAG}@{OLD}", "docker.io/A:1"):
+        assert "reference" in (await settle_tag(agent, spec, text, NEW, status=400))["error"]
+
+
+async def test_a_scripts_step_settles_its_own_image_alone(admin: Caller, tmp_path: Path) -> None:
+    await build_of(admin, tmp_path, "steps: [{name: a, image: b:1, run: ls}]\n")
+    agent = await admin.new_agent()
+    spec = await agent.take()
+
+    refused = await settle_tag(agent, spec, HUB, NEW, status=400)
+    assert "builds no image" in refused["error"]
+
+
+async def test_a_builds_tags_are_kept_up_to_a_number(
+    coordinator: Coordinator, admin: Caller, tmp_path: Path
+) -> None:
+    await build_of(admin, tmp_path, "steps: [{name: a, build: {}}]\n")
+    agent = await admin.new_agent()
+    spec = await take(agent)
+    kept = [(spec["buildId"], f"docker.io/library/a:{n}", OLD) for n in range(MAX_SETTLED_TAGS)]
+    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
+        connection.executemany("INSERT INTO build_images VALUES (?, ?, ?)", kept)
+        connection.commit()
+
+    refused = await settle_tag(agent, spec, HUB, NEW, status=409)
+    assert "more than 1000 images" in refused["error"]
+    assert (await settle_tag(agent, spec, "docker.io/library/a:7", NEW))["digest"] == OLD
 
 
 async def test_only_who_holds_a_step_settles_its_image(admin: Caller, tmp_path: Path) -> None:

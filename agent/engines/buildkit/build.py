@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import grpc.aio
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.error_details import failed_place
 from agent.engines.buildkit.failures import EngineError
+from agent.engines.buildkit.fetched_images import SCHEME
 from agent.engines.buildkit.pb import control_pb2, gateway_pb2, ops_pb2, policy_pb2
 
 REPORTS_QUIET_SECONDS = 20.0
@@ -68,15 +70,23 @@ class Build:
         return {one.ID for one in (*answer.FrontendAPICaps, *answer.LLBCaps) if one.Enabled}
 
     async def resolve_image(
-        self, reference: str, *, timeout: float, mode: str = "default"
+        self,
+        reference: str,
+        *,
+        timeout: float,
+        mode: str = "default",
+        platform: ops_pb2.Platform | None = None,
     ) -> tuple[str, bytes]:
         """The digest (empty if the engine knows none) and the configuration of an image.
 
-        By `mode` "pull" the registry is asked, whatever the engine has.
+        By `mode` "pull" the registry is asked, whatever the engine has. The configuration is that
+        for the platform, the engine's own where none is given.
         """
         answer = await self.call(
             "ResolveImageConfig",
-            gateway_pb2.ResolveImageConfigRequest(Ref=reference, ResolveMode=mode),
+            gateway_pb2.ResolveImageConfigRequest(
+                Ref=reference, ResolveMode=mode, Platform=platform
+            ),
             gateway_pb2.ResolveImageConfigResponse,
             timeout=timeout,
         )
@@ -96,6 +106,24 @@ class Build:
             timeout=None,
         )
         return str(answer.result.ref.id)
+
+    async def graphs(
+        self, frontend: str, attributes: Mapping[str, str]
+    ) -> Sequence[ops_pb2.Definition]:
+        """What a frontend would have made, one for each platform; it is not made."""
+        answer = await self.call(
+            "Solve",
+            gateway_pb2.SolveRequest(
+                Frontend=frontend,
+                FrontendOpt=attributes,
+                allowResultReturn=True,
+                allowResultArrayRef=True,
+            ),
+            gateway_pb2.SolveResponse,
+            timeout=None,
+        )
+        refs = [answer.result.ref, *answer.result.refs.refs.values()]
+        return [getattr(ref, "def") for ref in refs]
 
     async def read_file(self, ref: str, path: str) -> bytes:
         """A small file of a filesystem."""
@@ -188,6 +216,7 @@ async def open_build(
     frontend: str = "",
     frontend_attributes: Mapping[str, str] | None = None,
     source_rules: Sequence[tuple[bool, str]] = (),
+    digests: Mapping[str, str] | None = None,
     unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
     take_report: Callable[[control_pb2.StatusResponse], None],
     kill: Callable[[], object] | None = None,
@@ -195,6 +224,7 @@ async def open_build(
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
     `source_rules` say which sources may be fetched: a pattern each, the last that fits counts.
+    `digests` say what is fetched for an image's complete tag.
     With a `frontend` the engine makes the build's graph by it; else it is made by our calls.
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
     were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
@@ -210,7 +240,7 @@ async def open_build(
         ExporterAttrsDeprecated=exporter_attributes or {},
         Frontend=frontend,
         FrontendAttrs=frontend_attributes or {},
-        SourcePolicy=_policy(source_rules) if source_rules else None,
+        SourcePolicy=_policy(source_rules, digests or {}),
     )
     call = client.build(request)
     end = asyncio.ensure_future(_end_of(client, call, unresponsive_seconds))
@@ -238,17 +268,30 @@ async def open_build(
         await asyncio.gather(end, reports, return_exceptions=True)
 
 
-def _policy(rules: Sequence[tuple[bool, str]]) -> policy_pb2.Policy:
-    return policy_pb2.Policy(
-        version=1,
-        rules=[
-            policy_pb2.Rule(
-                action=policy_pb2.ALLOW if allowed else policy_pb2.DENY,
-                selector=policy_pb2.Selector(identifier=pattern, match_type=policy_pb2.REGEX),
-            )
-            for allowed, pattern in rules
-        ],
-    )
+def _policy(
+    rules: Sequence[tuple[bool, str]], digests: Mapping[str, str]
+) -> policy_pb2.Policy | None:
+    if not rules and not digests:
+        return None
+    allowing = [
+        policy_pb2.Rule(
+            action=policy_pb2.ALLOW if allowed else policy_pb2.DENY,
+            selector=policy_pb2.Selector(identifier=pattern, match_type=policy_pb2.REGEX),
+        )
+        for allowed, pattern in rules
+    ]
+    # What is fetched instead is held to all rules anew. An EXACT match would stay what it is.
+    pinning = [
+        policy_pb2.Rule(
+            action=policy_pb2.CONVERT,
+            selector=policy_pb2.Selector(
+                identifier=f"^{SCHEME}{re.escape(tag)}$", match_type=policy_pb2.REGEX
+            ),
+            updates=policy_pb2.Update(identifier=f"{SCHEME}{tag}@{digest}"),
+        )
+        for tag, digest in digests.items()
+    ]
+    return policy_pb2.Policy(version=1, rules=[*allowing, *pinning])
 
 
 async def _end_of(client: Client, call: Any, unresponsive_seconds: float) -> Any:

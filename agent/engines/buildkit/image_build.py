@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path, PurePosixPath
 
-from agent.engines.buildkit.build import BuildFailedError, open_build
+from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.build_context import BuildContext, UnusableContextError
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.docker_images import (
@@ -44,6 +44,7 @@ from agent.engines.buildkit.session import (
     StreamHandler,
     open_session,
 )
+from agent.engines.buildkit.settled_tags import TagSettler, TakeReport
 from agent.engines.protocol import ImageRequest, Outcome, OutputSink, StepResult
 from pipelines_schema.contract import BuiltImage
 from pipelines_schema.image_references import tag_problem
@@ -120,6 +121,8 @@ class _ImageAttempt:
         self._unresponsive_seconds = unresponsive_seconds
         self._is_built = False
         """Whether the frontend was asked once: what comes then takes the layers of that."""
+        self._digests = dict(self._spec.settled_images or {})
+        """What tags in the Dockerfile mean."""
         self._logins = RegistryLogins(request.registries)
         self._context = BuildContext(
             layers=layers, context=self._spec.context, dockerfile=self._spec.dockerfile
@@ -137,6 +140,7 @@ class _ImageAttempt:
             self._client, shared_key=self._shared_key, handlers=self._handlers()
         ) as session:
             try:
+                notes += await self._settle_tags(session)
                 images = await self._build_and_push(session)
             except BuildFailedError as failure:
                 return self._failed(failure.error)
@@ -162,6 +166,35 @@ class _ImageAttempt:
         if self._request.registries:
             handlers[GIVE_CREDENTIALS] = self._logins.serve
         return handlers
+
+    async def _settle_tags(self, session: str) -> Sequence[str]:
+        """Notes on what could not be settled. Raises BuildFailedError where the engine is gone."""
+        if self._request.settle_tag is None:
+            return []
+
+        def open_reading(
+            digests: Mapping[str, str], take_report: TakeReport
+        ) -> AbstractAsyncContextManager[Build]:
+            return open_build(
+                self._client,
+                attempt_id=self._request.attempt_id,
+                session=session,
+                source_rules=self._rule.source_rules() if self._rule else (),
+                digests=digests,
+                unresponsive_seconds=self._unresponsive_seconds,
+                take_report=take_report,
+            )
+
+        settler = TagSettler(
+            open=open_reading,
+            frontend=FRONTEND,
+            attributes=self._attributes(),
+            settle=self._request.settle_tag,
+            digests=self._digests,
+        )
+        await settler.run()
+        self._context.failure = None  # what matters is whether the build gets it
+        return settler.notes
 
     async def _build_and_push(self, session: str) -> Sequence[BuiltImage]:
         tags = self._spec.tags if self._spec.push else []
@@ -230,6 +263,7 @@ class _ImageAttempt:
                 frontend=FRONTEND,
                 frontend_attributes=attributes,
                 source_rules=self._rule.source_rules() if self._rule else (),
+                digests=self._digests,
                 unresponsive_seconds=self._unresponsive_seconds,
                 take_report=lambda report: self._take(log, report),
                 kill=lambda: kill_instructions(self._request.attempt_id),

@@ -108,9 +108,12 @@ async def accept(request: web.Request, principal: Principal, body: AcceptRequest
     "POST",
     f"{STEP}/image",
     tag="Runner",
-    summary="Settle which image a step's tag means",
+    summary="Settle which image a tag means to a build",
     right=RUNNERS,
-    errors={404: "Step not found", 409: "The hand-out is no longer the caller's"},
+    errors={
+        404: "Step not found",
+        409: "The hand-out is no longer the caller's, or the build has settled too many tags",
+    },
 )
 async def settle_image(
     request: web.Request, principal: Principal, body: SettleImageRequest

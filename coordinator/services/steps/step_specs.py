@@ -23,7 +23,7 @@ from coordinator.services.projects.secrets import open_secrets
 from coordinator.services.steps import caches
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.images.build_images import find_digest
+from coordinator.storage.images.build_images import digests_of_build, find_digest
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
@@ -58,10 +58,7 @@ class StepSpecs:
         refused = next((text for text, _ in problems), None)
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
-        image_build = None
-        if written.build is not None:
-            scope = await caches.namespace(connection, build, step)
-            image_build = build_spec(self.core, step, build, scope, known)
+        image_build = await self._image_build(connection, step, build, known)
         source = None
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
@@ -156,6 +153,34 @@ class StepSpecs:
         if step.written.build is not None:
             return None, await own_registries(self.core, connection, project.account_slug)
         return None, None
+
+    async def _image_build(
+        self, connection: AsyncConnection, step: Step, build: Build, known: Mapping[str, str]
+    ) -> ImageBuildSpec | None:
+        if step.written.build is None:
+            return None
+        scope = await caches.namespace(connection, build, step)
+        image_build = build_spec(self.core, step, build, scope, known)
+        settled = await self._digests(connection, step)
+        return image_build and image_build.model_copy(update={"settled_images": settled})
+
+    async def _digests(self, connection: AsyncConnection, step: Step) -> dict[str, str]:
+        """Whole tag → digest: all that is known of what tags mean to the step."""
+        steps = await stored.steps_of_build(connection, step.build_id)
+        return {
+            **await digests_of_build(connection, step.build_id),
+            **pushed_before(step, steps),
+        }
+
+    async def pull_problem(
+        self, connection: AsyncConnection, step: Step, reference: str
+    ) -> str | None:
+        """Why the step may not read the image, as in `the image … {problem}`."""
+        project = await stored_projects.find_project(connection, step.project_id)
+        if project is None:
+            raise LookupError(f"step {step.id} has no project")
+        rule = await own_registries(self.core, connection, project.account_slug)
+        return rule.pull_problem(reference)
 
     async def _image(
         self, connection: AsyncConnection, step: Step, known: Mapping[str, str]

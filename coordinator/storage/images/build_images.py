@@ -31,6 +31,19 @@ async def find_digest(
     return row.digest, bool(row.any_pushed)
 
 
+async def digests_of_build(connection: AsyncConnection, build_id: str) -> dict[str, str]:
+    """Reference → digest."""
+    query = sa.select(build_images.c.reference, build_images.c.digest).where(
+        build_images.c.build_id == build_id
+    )
+    return {row.reference: row.digest for row in await connection.execute(query)}
+
+
+async def count_digests(connection: AsyncConnection, build_id: str) -> int:
+    query = sa.select(sa.func.count()).where(build_images.c.build_id == build_id)
+    return (await connection.execute(query)).scalar_one()
+
+
 async def insert_digest(
     connection: AsyncConnection, build_id: str, reference: str, digest: str
 ) -> None:

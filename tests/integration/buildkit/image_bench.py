@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.engines.buildkit.engine import BuildKitEngine
-from agent.engines.protocol import ImageRequest, StepResult
+from agent.engines.protocol import ImageRequest, SettleTag, StepResult
 from pipelines_schema.contract import ImageBuildSpec, RegistryLogin
 from pipelines_schema.own_registries import OwnRegistries
 
@@ -55,6 +55,7 @@ class ImageBench:
         log: Log | None = None,
         registries: Sequence[RegistryLogin] = (),
         own_registries: OwnRegistries | None = None,
+        settle_tag: SettleTag | None = None,
         secrets_given: Mapping[str, str] | None = None,
         offline: bool = False,
         clean: bool = False,
@@ -74,6 +75,7 @@ class ImageBench:
                 build=ImageBuildSpec(**build),
                 registries=registries,
                 own_registries=own_registries,
+                settle_tag=settle_tag,
                 secrets=secrets_given or {},
                 offline=offline,
                 clean=clean,

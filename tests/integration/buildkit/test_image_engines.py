@@ -83,6 +83,28 @@ async def test_buildkit_pushes_by_itself_where_images_are_containerds(
         assert [await store.id_of(tag) for tag in tags] == [None, None]
 
 
+async def test_a_dockerfile_begins_with_the_settled_image_where_images_are_containerds(
+    containerd_images: ImageBench, with_containerd: TestEngine
+) -> None:
+    own = Registry(host=OWN, asks=False, record=with_containerd.record)
+    tag, first, settled = f"{own.new_name()}:1", "", {}
+    for word in ("first", "second"):
+        text = f"FROM BASE\nRUN echo of-{word} > /who\n"
+        assert (await containerd_images.build(text, tags=[tag], push=True)).message == ""
+        first = first or str(own.digest(tag))
+
+    async def settle(tag: str, digest: str) -> str:
+        settled[tag] = digest
+        return first
+
+    built = await containerd_images.build(
+        f"FROM {tag}\nRUN NEW cat /who\n", settled_images={}, settle_tag=settle
+    )
+
+    assert settled[tag] == own.digest(tag) != first
+    assert "of-first\n" in built.text
+
+
 async def test_a_push_leaves_nothing_in_the_engines_store_and_takes_nothing_from_it(
     images: ImageBench, own: Registry, store: DockerImages
 ) -> None:

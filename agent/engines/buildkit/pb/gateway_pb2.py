@@ -27,13 +27,15 @@ from agent.engines.buildkit.pb import fsutil_pb2 as agent_dot_engines_dot_buildk
 from agent.engines.buildkit.pb import ops_pb2 as agent_dot_engines_dot_buildkit_dot_pb_dot_ops__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'agent/engines/buildkit/pb/gateway.proto\x12\x19moby.buildkit.v1.frontend\x1a$agent/engines/buildkit/pb/caps.proto\x1a&agent/engines/buildkit/pb/fsutil.proto\x1a#agent/engines/buildkit/pb/ops.proto\"n\n\x19ResolveImageConfigRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x1e\n\x08Platform\x18\x02 \x01(\x0b\x32\x0c.pb.Platform\x12\x13\n\x0bResolveMode\x18\x03 \x01(\t\x12\x0f\n\x07LogName\x18\x04 \x01(\t\"I\n\x1aResolveImageConfigResponse\x12\x0e\n\x06\x44igest\x18\x01 \x01(\t\x12\x0e\n\x06\x43onfig\x18\x02 \x01(\x0c\x12\x0b\n\x03Ref\x18\x03 \x01(\t\"|\n\x0cSolveRequest\x12\"\n\nDefinition\x18\x01 \x01(\x0b\x32\x0e.pb.Definition\x12\x19\n\x11\x61llowResultReturn\x18\x05 \x01(\x08\x12\x1b\n\x13\x61llowResultArrayRef\x18\x06 \x01(\x08\x12\x10\n\x08\x45valuate\x18\x0e \x01(\x08\"O\n\rSolveResponse\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x31\n\x06result\x18\x03 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\"\xe8\x01\n\x06Result\x12-\n\x03ref\x18\x03 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.RefH\x00\x12\x31\n\x04refs\x18\x04 \x01(\x0b\x32!.moby.buildkit.v1.frontend.RefMapH\x00\x12\x41\n\x08metadata\x18\n \x03(\x0b\x32/.moby.buildkit.v1.frontend.Result.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x08\n\x06result\"\x11\n\x03Ref\x12\n\n\x02id\x18\x01 \x01(\t\"\x90\x01\n\x06RefMap\x12\x39\n\x04refs\x18\x01 \x03(\x0b\x32+.moby.buildkit.v1.frontend.RefMap.RefsEntry\x1aK\n\tRefsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.Ref:\x02\x38\x01\"e\n\x0fReadFileRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x10\n\x08\x46ilePath\x18\x02 \x01(\t\x12\x33\n\x05Range\x18\x03 \x01(\x0b\x32$.moby.buildkit.v1.frontend.FileRange\"+\n\tFileRange\x12\x0e\n\x06Offset\x18\x01 \x01(\x03\x12\x0e\n\x06Length\x18\x02 \x01(\x03\" \n\x10ReadFileResponse\x12\x0c\n\x04\x44\x61ta\x18\x01 \x01(\x0c\".\n\x0eReadDirRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x0f\n\x07\x44irPath\x18\x02 \x01(\t\"6\n\x0fReadDirResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.fsutil.types.Stat\"B\n\rReturnRequest\x12\x31\n\x06result\x18\x01 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\"\x10\n\x0eReturnResponse\"\r\n\x0bPingRequest\"|\n\x0cPongResponse\x12\x39\n\x0f\x46rontendAPICaps\x18\x01 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICap\x12\x31\n\x07LLBCaps\x18\x02 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICapb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'agent/engines/buildkit/pb/gateway.proto\x12\x19moby.buildkit.v1.frontend\x1a$agent/engines/buildkit/pb/caps.proto\x1a&agent/engines/buildkit/pb/fsutil.proto\x1a#agent/engines/buildkit/pb/ops.proto\"n\n\x19ResolveImageConfigRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x1e\n\x08Platform\x18\x02 \x01(\x0b\x32\x0c.pb.Platform\x12\x13\n\x0bResolveMode\x18\x03 \x01(\t\x12\x0f\n\x07LogName\x18\x04 \x01(\t\"I\n\x1aResolveImageConfigResponse\x12\x0e\n\x06\x44igest\x18\x01 \x01(\t\x12\x0e\n\x06\x43onfig\x18\x02 \x01(\x0c\x12\x0b\n\x03Ref\x18\x03 \x01(\t\"\x91\x02\n\x0cSolveRequest\x12\"\n\nDefinition\x18\x01 \x01(\x0b\x32\x0e.pb.Definition\x12\x10\n\x08\x46rontend\x18\x02 \x01(\t\x12M\n\x0b\x46rontendOpt\x18\x03 \x03(\x0b\x32\x38.moby.buildkit.v1.frontend.SolveRequest.FrontendOptEntry\x12\x19\n\x11\x61llowResultReturn\x18\x05 \x01(\x08\x12\x1b\n\x13\x61llowResultArrayRef\x18\x06 \x01(\x08\x12\x10\n\x08\x45valuate\x18\x0e \x01(\x08\x1a\x32\n\x10\x46rontendOptEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"O\n\rSolveResponse\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\x31\n\x06result\x18\x03 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\"\xe8\x01\n\x06Result\x12-\n\x03ref\x18\x03 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.RefH\x00\x12\x31\n\x04refs\x18\x04 \x01(\x0b\x32!.moby.buildkit.v1.frontend.RefMapH\x00\x12\x41\n\x08metadata\x18\n \x03(\x0b\x32/.moby.buildkit.v1.frontend.Result.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x08\n\x06result\".\n\x03Ref\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x03\x64\x65\x66\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\"\x90\x01\n\x06RefMap\x12\x39\n\x04refs\x18\x01 \x03(\x0b\x32+.moby.buildkit.v1.frontend.RefMap.RefsEntry\x1aK\n\tRefsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.moby.buildkit.v1.frontend.Ref:\x02\x38\x01\"e\n\x0fReadFileRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x10\n\x08\x46ilePath\x18\x02 \x01(\t\x12\x33\n\x05Range\x18\x03 \x01(\x0b\x32$.moby.buildkit.v1.frontend.FileRange\"+\n\tFileRange\x12\x0e\n\x06Offset\x18\x01 \x01(\x03\x12\x0e\n\x06Length\x18\x02 \x01(\x03\" \n\x10ReadFileResponse\x12\x0c\n\x04\x44\x61ta\x18\x01 \x01(\x0c\".\n\x0eReadDirRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\x0f\n\x07\x44irPath\x18\x02 \x01(\t\"6\n\x0fReadDirResponse\x12#\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x12.fsutil.types.Stat\"B\n\rReturnRequest\x12\x31\n\x06result\x18\x01 \x01(\x0b\x32!.moby.buildkit.v1.frontend.Result\"\x10\n\x0eReturnResponse\"\r\n\x0bPingRequest\"|\n\x0cPongResponse\x12\x39\n\x0f\x46rontendAPICaps\x18\x01 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICap\x12\x31\n\x07LLBCaps\x18\x02 \x03(\x0b\x32 .moby.buildkit.v1.apicaps.APICapb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agent.engines.buildkit.pb.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SOLVEREQUEST_FRONTENDOPTENTRY']._loaded_options = None
+  _globals['_SOLVEREQUEST_FRONTENDOPTENTRY']._serialized_options = b'8\001'
   _globals['_RESULT_METADATAENTRY']._loaded_options = None
   _globals['_RESULT_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_REFMAP_REFSENTRY']._loaded_options = None
@@ -42,36 +44,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEIMAGECONFIGREQUEST']._serialized_end=295
   _globals['_RESOLVEIMAGECONFIGRESPONSE']._serialized_start=297
   _globals['_RESOLVEIMAGECONFIGRESPONSE']._serialized_end=370
-  _globals['_SOLVEREQUEST']._serialized_start=372
-  _globals['_SOLVEREQUEST']._serialized_end=496
-  _globals['_SOLVERESPONSE']._serialized_start=498
-  _globals['_SOLVERESPONSE']._serialized_end=577
-  _globals['_RESULT']._serialized_start=580
-  _globals['_RESULT']._serialized_end=812
-  _globals['_RESULT_METADATAENTRY']._serialized_start=755
-  _globals['_RESULT_METADATAENTRY']._serialized_end=802
-  _globals['_REF']._serialized_start=814
-  _globals['_REF']._serialized_end=831
-  _globals['_REFMAP']._serialized_start=834
-  _globals['_REFMAP']._serialized_end=978
-  _globals['_REFMAP_REFSENTRY']._serialized_start=903
-  _globals['_REFMAP_REFSENTRY']._serialized_end=978
-  _globals['_READFILEREQUEST']._serialized_start=980
-  _globals['_READFILEREQUEST']._serialized_end=1081
-  _globals['_FILERANGE']._serialized_start=1083
-  _globals['_FILERANGE']._serialized_end=1126
-  _globals['_READFILERESPONSE']._serialized_start=1128
-  _globals['_READFILERESPONSE']._serialized_end=1160
-  _globals['_READDIRREQUEST']._serialized_start=1162
-  _globals['_READDIRREQUEST']._serialized_end=1208
-  _globals['_READDIRRESPONSE']._serialized_start=1210
-  _globals['_READDIRRESPONSE']._serialized_end=1264
-  _globals['_RETURNREQUEST']._serialized_start=1266
-  _globals['_RETURNREQUEST']._serialized_end=1332
-  _globals['_RETURNRESPONSE']._serialized_start=1334
-  _globals['_RETURNRESPONSE']._serialized_end=1350
-  _globals['_PINGREQUEST']._serialized_start=1352
-  _globals['_PINGREQUEST']._serialized_end=1365
-  _globals['_PONGRESPONSE']._serialized_start=1367
-  _globals['_PONGRESPONSE']._serialized_end=1491
+  _globals['_SOLVEREQUEST']._serialized_start=373
+  _globals['_SOLVEREQUEST']._serialized_end=646
+  _globals['_SOLVEREQUEST_FRONTENDOPTENTRY']._serialized_start=596
+  _globals['_SOLVEREQUEST_FRONTENDOPTENTRY']._serialized_end=646
+  _globals['_SOLVERESPONSE']._serialized_start=648
+  _globals['_SOLVERESPONSE']._serialized_end=727
+  _globals['_RESULT']._serialized_start=730
+  _globals['_RESULT']._serialized_end=962
+  _globals['_RESULT_METADATAENTRY']._serialized_start=905
+  _globals['_RESULT_METADATAENTRY']._serialized_end=952
+  _globals['_REF']._serialized_start=964
+  _globals['_REF']._serialized_end=1010
+  _globals['_REFMAP']._serialized_start=1013
+  _globals['_REFMAP']._serialized_end=1157
+  _globals['_REFMAP_REFSENTRY']._serialized_start=1082
+  _globals['_REFMAP_REFSENTRY']._serialized_end=1157
+  _globals['_READFILEREQUEST']._serialized_start=1159
+  _globals['_READFILEREQUEST']._serialized_end=1260
+  _globals['_FILERANGE']._serialized_start=1262
+  _globals['_FILERANGE']._serialized_end=1305
+  _globals['_READFILERESPONSE']._serialized_start=1307
+  _globals['_READFILERESPONSE']._serialized_end=1339
+  _globals['_READDIRREQUEST']._serialized_start=1341
+  _globals['_READDIRREQUEST']._serialized_end=1387
+  _globals['_READDIRRESPONSE']._serialized_start=1389
+  _globals['_READDIRRESPONSE']._serialized_end=1443
+  _globals['_RETURNREQUEST']._serialized_start=1445
+  _globals['_RETURNREQUEST']._serialized_end=1511
+  _globals['_RETURNRESPONSE']._serialized_start=1513
+  _globals['_RETURNRESPONSE']._serialized_end=1529
+  _globals['_PINGREQUEST']._serialized_start=1531
+  _globals['_PINGREQUEST']._serialized_end=1544
+  _globals['_PONGRESPONSE']._serialized_start=1546
+  _globals['_PONGRESPONSE']._serialized_end=1670
 # @@protoc_insertion_point(module_scope)

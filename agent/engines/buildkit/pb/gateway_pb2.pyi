@@ -32,16 +32,27 @@ class ResolveImageConfigResponse(_message.Message):
     def __init__(self, Digest: _Optional[str] = ..., Config: _Optional[bytes] = ..., Ref: _Optional[str] = ...) -> None: ...
 
 class SolveRequest(_message.Message):
-    __slots__ = ("Definition", "allowResultReturn", "allowResultArrayRef", "Evaluate")
+    __slots__ = ("Definition", "Frontend", "FrontendOpt", "allowResultReturn", "allowResultArrayRef", "Evaluate")
+    class FrontendOptEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    FRONTEND_FIELD_NUMBER: _ClassVar[int]
+    FRONTENDOPT_FIELD_NUMBER: _ClassVar[int]
     ALLOWRESULTRETURN_FIELD_NUMBER: _ClassVar[int]
     ALLOWRESULTARRAYREF_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
     Definition: _ops_pb2.Definition
+    Frontend: str
+    FrontendOpt: _containers.ScalarMap[str, str]
     allowResultReturn: bool
     allowResultArrayRef: bool
     Evaluate: bool
-    def __init__(self, Definition: _Optional[_Union[_ops_pb2.Definition, _Mapping]] = ..., allowResultReturn: _Optional[bool] = ..., allowResultArrayRef: _Optional[bool] = ..., Evaluate: _Optional[bool] = ...) -> None: ...
+    def __init__(self, Definition: _Optional[_Union[_ops_pb2.Definition, _Mapping]] = ..., Frontend: _Optional[str] = ..., FrontendOpt: _Optional[_Mapping[str, str]] = ..., allowResultReturn: _Optional[bool] = ..., allowResultArrayRef: _Optional[bool] = ..., Evaluate: _Optional[bool] = ...) -> None: ...
 
 class SolveResponse(_message.Message):
     __slots__ = ("ref", "result")
@@ -71,8 +82,9 @@ class Result(_message.Message):
 class Ref(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]
+    DEF_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., **kwargs) -> None: ...
 
 class RefMap(_message.Message):
     __slots__ = ("refs",)

@@ -24,21 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&agent/engines/buildkit/pb/policy.proto\x12\x1dmoby.buildkit.v1.sourcepolicy\"\\\n\x08Selector\x12\x12\n\nidentifier\x18\x01 \x01(\t\x12<\n\nmatch_type\x18\x02 \x01(\x0e\x32(.moby.buildkit.v1.sourcepolicy.MatchType\"~\n\x04Rule\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.moby.buildkit.v1.sourcepolicy.PolicyAction\x12\x39\n\x08selector\x18\x02 \x01(\x0b\x32\'.moby.buildkit.v1.sourcepolicy.Selector\"M\n\x06Policy\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x32\n\x05rules\x18\x02 \x03(\x0b\x32#.moby.buildkit.v1.sourcepolicy.Rule*#\n\x0cPolicyAction\x12\t\n\x05\x41LLOW\x10\x00\x12\x08\n\x04\x44\x45NY\x10\x01*/\n\tMatchType\x12\x0c\n\x08WILDCARD\x10\x00\x12\t\n\x05\x45XACT\x10\x01\x12\t\n\x05REGEX\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&agent/engines/buildkit/pb/policy.proto\x12\x1dmoby.buildkit.v1.sourcepolicy\"\\\n\x08Selector\x12\x12\n\nidentifier\x18\x01 \x01(\t\x12<\n\nmatch_type\x18\x02 \x01(\x0e\x32(.moby.buildkit.v1.sourcepolicy.MatchType\"\xb6\x01\n\x04Rule\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.moby.buildkit.v1.sourcepolicy.PolicyAction\x12\x39\n\x08selector\x18\x02 \x01(\x0b\x32\'.moby.buildkit.v1.sourcepolicy.Selector\x12\x36\n\x07updates\x18\x03 \x01(\x0b\x32%.moby.buildkit.v1.sourcepolicy.Update\"\x1c\n\x06Update\x12\x12\n\nidentifier\x18\x01 \x01(\t\"M\n\x06Policy\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x32\n\x05rules\x18\x02 \x03(\x0b\x32#.moby.buildkit.v1.sourcepolicy.Rule*0\n\x0cPolicyAction\x12\t\n\x05\x41LLOW\x10\x00\x12\x08\n\x04\x44\x45NY\x10\x01\x12\x0b\n\x07\x43ONVERT\x10\x02*/\n\tMatchType\x12\x0c\n\x08WILDCARD\x10\x00\x12\t\n\x05\x45XACT\x10\x01\x12\t\n\x05REGEX\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agent.engines.buildkit.pb.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POLICYACTION']._serialized_start=374
-  _globals['_POLICYACTION']._serialized_end=409
-  _globals['_MATCHTYPE']._serialized_start=411
-  _globals['_MATCHTYPE']._serialized_end=458
+  _globals['_POLICYACTION']._serialized_start=461
+  _globals['_POLICYACTION']._serialized_end=509
+  _globals['_MATCHTYPE']._serialized_start=511
+  _globals['_MATCHTYPE']._serialized_end=558
   _globals['_SELECTOR']._serialized_start=73
   _globals['_SELECTOR']._serialized_end=165
-  _globals['_RULE']._serialized_start=167
-  _globals['_RULE']._serialized_end=293
-  _globals['_POLICY']._serialized_start=295
-  _globals['_POLICY']._serialized_end=372
+  _globals['_RULE']._serialized_start=168
+  _globals['_RULE']._serialized_end=350
+  _globals['_UPDATE']._serialized_start=352
+  _globals['_UPDATE']._serialized_end=380
+  _globals['_POLICY']._serialized_start=382
+  _globals['_POLICY']._serialized_end=459
 # @@protoc_insertion_point(module_scope)

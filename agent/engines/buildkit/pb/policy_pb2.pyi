@@ -11,6 +11,7 @@ class PolicyAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ALLOW: _ClassVar[PolicyAction]
     DENY: _ClassVar[PolicyAction]
+    CONVERT: _ClassVar[PolicyAction]
 
 class MatchType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -19,6 +20,7 @@ class MatchType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REGEX: _ClassVar[MatchType]
 ALLOW: PolicyAction
 DENY: PolicyAction
+CONVERT: PolicyAction
 WILDCARD: MatchType
 EXACT: MatchType
 REGEX: MatchType
@@ -32,12 +34,20 @@ class Selector(_message.Message):
     def __init__(self, identifier: _Optional[str] = ..., match_type: _Optional[_Union[MatchType, str]] = ...) -> None: ...
 
 class Rule(_message.Message):
-    __slots__ = ("action", "selector")
+    __slots__ = ("action", "selector", "updates")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
     action: PolicyAction
     selector: Selector
-    def __init__(self, action: _Optional[_Union[PolicyAction, str]] = ..., selector: _Optional[_Union[Selector, _Mapping]] = ...) -> None: ...
+    updates: Update
+    def __init__(self, action: _Optional[_Union[PolicyAction, str]] = ..., selector: _Optional[_Union[Selector, _Mapping]] = ..., updates: _Optional[_Union[Update, _Mapping]] = ...) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("identifier",)
+    IDENTIFIER_FIELD_NUMBER: _ClassVar[int]
+    identifier: str
+    def __init__(self, identifier: _Optional[str] = ...) -> None: ...
 
 class Policy(_message.Message):
     __slots__ = ("version", "rules")
