@@ -27,7 +27,7 @@ from coordinator.domain.pushes.deliveries import (
     short_name,
 )
 from coordinator.ports import RemoteFailed
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft, Origin
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_pushed
@@ -172,14 +172,8 @@ class Deliveries:
                 raise NotFound("delivery not found")
             if known.state is DeliveryState.RECEIVED:
                 raise Conflict("this delivery is still being processed")
-            await audit.record(
-                self.core,
-                connection,
-                "delivery.redelivered",
-                principal,
-                account_id=project.account_id,
-                project_id=project.id,
-                delivery=known.delivery_id,
+            await Deed(self.core, principal, project).record(
+                connection, "delivery.redelivered", delivery=known.delivery_id
             )
             return await self._again(connection, known)
 

@@ -19,7 +19,7 @@ from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import SKIPPED, PullRequest
 from coordinator.domain.reading import Answer
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold
 from coordinator.services.builds.saved_drafts import save_pushed
@@ -451,13 +451,9 @@ class Ingest:
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
         await self.begun.end(connection, project.id, _pushes(moved))
-        await audit.record(
-            self.core,
+        await Deed(self.core, principal, project).record(
             connection,
             "push.received",
-            principal,
-            account_id=project.account_id,
-            project_id=project.id,
             refs=len(moved),
             first={"ref": moved[0].ref, "old": moved[0].old, "new": moved[0].new},
             builds=[build.number for build in builds[:SHOWN_BUILDS]],
