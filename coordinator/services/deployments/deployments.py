@@ -40,10 +40,10 @@ from coordinator.services.deployments.source_builds import (
     save_image_build,
 )
 from coordinator.services.images.own_images import own_registries
+from coordinator.services.projects.secrets import list_secrets
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images import image_builds as stored
-from coordinator.storage.projects import secrets as stored_secrets
 from pipelines_schema import Triggers, Workflow
 from pipelines_schema.contract import Capability
 
@@ -92,7 +92,7 @@ class Deployments:
         image = image_reference(self.core, account, plan) if plan else request.image or ""
 
         async def save(connection: AsyncConnection) -> tuple[Deployment, Draft]:
-            secrets = await stored_secrets.list_secrets(connection, project.id)
+            secrets = await list_secrets(connection, project.id)
             wanted = self._draft(
                 project, name, commit, image, request, [secret.name for secret in secrets]
             )
