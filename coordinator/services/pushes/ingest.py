@@ -68,7 +68,7 @@ class ParsedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PushedRef:
+class StartedRef:
     """A ref that moved, with the workflow files that it starts."""
 
     origin: Origin
@@ -302,16 +302,16 @@ class Ingest:
 
     async def _read_refs(
         self, project: Project, moved: Sequence[MovedRef]
-    ) -> tuple[list[PushedRef], list[str]]:
+    ) -> tuple[list[StartedRef], list[str]]:
         """What each pushed ref starts; and lines on what won't be built, and why."""
-        pushed: list[PushedRef] = []
+        pushed: list[StartedRef] = []
         lines: list[str] = []
         tags = [ref for ref in moved if ref.ref.startswith(TAG) and ref.new is not None]
         for ref in moved:
             if ref.new is not None and ref.ref.startswith(BRANCH):
                 branch = ref.ref.removeprefix(BRANCH)
                 found = await self._read_branch(project, branch, ref.old, ref.new)
-                pushed.append(found) if isinstance(found, PushedRef) else lines.append(found)
+                pushed.append(found) if isinstance(found, StartedRef) else lines.append(found)
         lines += [one.line for one in pushed if one.line is not None]
         if len(tags) > MAX_TAGS_AT_ONCE:
             lines.append(
@@ -321,12 +321,12 @@ class Ingest:
         built = {one.origin.commit_hash for one in pushed if one.files}
         for ref in tags:
             tag = await self._read_tag(project, ref.ref.removeprefix(TAG), ref.new or "", built)
-            pushed.append(tag) if isinstance(tag, PushedRef) else lines.append(tag)
+            pushed.append(tag) if isinstance(tag, StartedRef) else lines.append(tag)
         return pushed, lines
 
     async def _read_branch(
         self, project: Project, branch: str, old: str | None, sha: str
-    ) -> PushedRef | str:
+    ) -> StartedRef | str:
         """What a branch's push starts, or the line that says why it starts nothing."""
         revision = await self._revision(project, sha)
         if revision is None:
@@ -343,7 +343,7 @@ class Ingest:
         line = f"{branch}: no workflow is triggered by a push to this branch" + (
             "" if changed is None else " that changes these files"
         )
-        return PushedRef(
+        return StartedRef(
             origin=origin,
             files=await self._answered(project, origin, files),
             by_hand=[file for file in revision.files if _is_manual(file)],
@@ -352,7 +352,7 @@ class Ingest:
 
     async def _read_tag(
         self, project: Project, tag: str, sha: str, built: Collection[str | None]
-    ) -> PushedRef | str:
+    ) -> StartedRef | str:
         """The same for a tag; an annotated one stands for its commit."""
         revision = await self._revision(project, sha)
         if revision is None:
@@ -372,7 +372,7 @@ class Ingest:
         if not files:
             return f"{tag}: no workflow is triggered by this tag"
         origin = Origin.of_tag(tag, revision.commit)
-        return PushedRef(origin=origin, files=await self._answered(project, origin, files))
+        return StartedRef(origin=origin, files=await self._answered(project, origin, files))
 
     async def _revision(self, project: Project, sha: str) -> Revision | None:
         commit = await self.core.repositories.commit(project.id, sha)
@@ -437,7 +437,7 @@ class Ingest:
         connection: AsyncConnection,
         project: Project,
         moved: Sequence[MovedRef],
-        pushed: Sequence[PushedRef],
+        pushed: Sequence[StartedRef],
         principal: Principal | None,
     ) -> list[Build]:
         builds = []
