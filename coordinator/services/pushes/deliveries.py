@@ -26,6 +26,7 @@ from coordinator.domain.pushes.deliveries import (
     retry_delay,
     short_name,
 )
+from coordinator.domain.pushes.moved_refs import MovedRef
 from coordinator.ports import RemoteFailed
 from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft, Origin
@@ -34,7 +35,7 @@ from coordinator.services.builds.saved_drafts import save_pushed
 from coordinator.services.core import Core, new_id
 from coordinator.services.news import wait_for
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
-from coordinator.services.pushes.ingest import Ingest, MovedRef
+from coordinator.services.pushes.ingest import Ingest
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored
