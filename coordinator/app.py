@@ -57,7 +57,6 @@ from coordinator.api.http.context import (
     SOURCE_BUILDS,
     SOURCE_PARTS,
     USERS,
-    WHOLE_LOGS,
 )
 from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.tracing import trace_requests
@@ -88,7 +87,6 @@ from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
-from coordinator.services.logs.whole_logs import WholeLogs
 from coordinator.services.news import News
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.people.accounts import Accounts
@@ -145,7 +143,6 @@ class Services:
     accounts: Accounts
     projects: Projects
     builds: Builds
-    whole_logs: WholeLogs
     modules: Modules
     dispatch: Dispatch
     runner: Runner
@@ -291,7 +288,6 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             accounts=accounts,
             projects=Projects(core),
             builds=builds,
-            whole_logs=WholeLogs(core),
             modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
@@ -365,7 +361,6 @@ def make_app(services: Services) -> web.Application:
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
-    app[WHOLE_LOGS] = services.whole_logs
     app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner

@@ -32,14 +32,9 @@ from coordinator.domain.pushes.repo_url import (
     private_address_refusal,
 )
 from coordinator.git.environment import git_environment
+from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, opened
 from coordinator.git.process import GitProcess, git_process
-from coordinator.git.repositories import (
-    OWN_REFS,
-    REMOTE_BRANCHES,
-    TOLERATED_FAULTS,
-    opened,
-    repository_path,
-)
+from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
 from coordinator.ports import Credential, RemoteFailed
 
 CONNECT_SECONDS = 10.0

@@ -27,8 +27,9 @@ from coordinator.git import pkt_lines
 from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer
 from coordinator.git.client_pace import Pace
 from coordinator.git.environment import git_environment
+from coordinator.git.opened import OWN_REFS
 from coordinator.git.process import GitProcess, git_process
-from coordinator.git.repositories import DEFAULT_MAX_INPUT_BYTES, OWN_REFS, repository_path
+from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
 from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
 
 log = structlog.get_logger(__name__)

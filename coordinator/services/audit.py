@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import AuditEntry
+from coordinator.domain.model import Account, AuditEntry, Build, Project, Token
 from coordinator.domain.people.permissions import Principal
+from coordinator.domain.people.users import User
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored
 from coordinator.storage.connection import AsyncConnection
+
+Whose = Account | Project | Build | User | Principal | Token
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody does to something: it stands in the log of that thing's account and project,
+    and a build or a user is named in it before the details."""
+
+    core: Core
+    by: Principal | None
+    of: Whose | None = None
+
+    async def record(self, connection: AsyncConnection, action: str, **details: Any) -> None:
+        account_id, project_id, named = _whose(self.of)
+        await record(
+            self.core,
+            connection,
+            action,
+            self.by,
+            account_id=account_id,
+            project_id=project_id,
+            **named,
+            **details,
+        )
 
 
 async def record(
@@ -31,6 +58,23 @@ async def record(
         created_at=core.now(),
     )
     await stored.append_audit(connection, entry, account_id)
+
+
+def _whose(of: Whose | None) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Its account, its project, and what names it."""
+    match of:
+        case Account():
+            return of.id, None, {}
+        case Project():
+            return of.account_id, of.id, {}
+        case Build():
+            return of.account_id, of.project_id, {"build": of.id, "number": of.number}
+        case User():
+            return None, None, {"user": of.id, "email": of.email}
+        case Principal() | Token():
+            return of.account_id, None, {}
+        case None:
+            return None, None, {}
 
 
 async def list_entries(

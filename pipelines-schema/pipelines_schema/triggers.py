@@ -26,12 +26,12 @@ def triggered_by_push(
     `changed` are the files that differ; None where that is not known, which counts as all.
     """
     push = workflow.triggers.push
-    if push is None or not (push.branches is None or branch_matches(push.branches, branch)):
+    if push is None or not (push.branches is None or chosen_by(push.branches, branch)):
         return False
     if push.paths is None or changed is None:
         return True
     paths = push.paths
-    return any(branch_matches(paths, path) for path in changed)
+    return any(chosen_by(paths, path) for path in changed)
 
 
 def triggered_by_tag(workflow: Workflow, tag: str) -> bool:
@@ -39,7 +39,7 @@ def triggered_by_tag(workflow: Workflow, tag: str) -> bool:
     trigger = workflow.triggers.tag
     if trigger is None:
         return False
-    return trigger.patterns is None or branch_matches(trigger.patterns, tag)
+    return trigger.patterns is None or chosen_by(trigger.patterns, tag)
 
 
 def triggered_by_pull_request(workflow: Workflow, base_branch: str) -> bool:
@@ -47,16 +47,16 @@ def triggered_by_pull_request(workflow: Workflow, base_branch: str) -> bool:
     pull = workflow.triggers.pull_request
     if pull is None:
         return False
-    return pull.branches is None or branch_matches(pull.branches, base_branch)
+    return pull.branches is None or chosen_by(pull.branches, base_branch)
 
 
-def branch_matches(patterns: Sequence[str], branch: str) -> bool:
+def chosen_by(patterns: Sequence[str], name: str) -> bool:
     """Whether some pattern matches and no `!pattern` does; only `!patterns` exclude from all."""
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    if any(pattern_matches(pattern, branch) for pattern in unwanted):
+    if any(pattern_matches(pattern, name) for pattern in unwanted):
         return False
-    return not wanted or any(pattern_matches(pattern, branch) for pattern in wanted)
+    return not wanted or any(pattern_matches(pattern, name) for pattern in wanted)
 
 
 def branch_pattern_problem(pattern: str) -> str | None:
@@ -99,18 +99,18 @@ class _Wildcard(Enum):
     """At the start of a segment: nothing, or whole segments."""
 
 
-def pattern_matches(pattern: str, branch: str) -> bool:
+def pattern_matches(pattern: str, name: str) -> bool:
     """Match `*` (not across `/`), `**` (across) and `?`; all else stands for itself.
 
     Steps through all ways of matching at once: a pattern full of stars costs its length times the
-    branch's, where a backtracking regular expression would take for ever.
+    name's, where a backtracking regular expression would take for ever.
     """
     reached = {0}
     for token in _tokens(pattern):
-        reached = _step(token, reached, branch)
+        reached = _step(token, reached, name)
         if not reached:
             return False
-    return len(branch) in reached
+    return len(name) in reached
 
 
 def _tokens(pattern: str) -> list[str | _Wildcard]:
@@ -131,28 +131,28 @@ def _tokens(pattern: str) -> list[str | _Wildcard]:
     return tokens
 
 
-def _step(token: str | _Wildcard, reached: set[int], branch: str) -> set[int]:
+def _step(token: str | _Wildcard, reached: set[int], name: str) -> set[int]:
     match token:
         case _Wildcard.ANY:
-            return set(range(min(reached), len(branch) + 1))
+            return set(range(min(reached), len(name) + 1))
         case _Wildcard.FOLDERS:
             first = min(reached)
             return reached | {
-                end for end in range(first + 1, len(branch) + 1) if branch[end - 1] == "/"
+                end for end in range(first + 1, len(name) + 1) if name[end - 1] == "/"
             }
         case _Wildcard.SEGMENT:
-            return _within_segments(reached, branch)
+            return _within_segments(reached, name)
         case _Wildcard.ONE:
-            return {at + 1 for at in reached if at < len(branch) and branch[at] != "/"}
+            return {at + 1 for at in reached if at < len(name) and name[at] != "/"}
         case _:
-            return {at + 1 for at in reached if branch.startswith(token, at)}
+            return {at + 1 for at in reached if name.startswith(token, at)}
 
 
-def _within_segments(reached: set[int], branch: str) -> set[int]:
+def _within_segments(reached: set[int], name: str) -> set[int]:
     result: set[int] = set()
     inside = False
-    for position in range(len(branch) + 1):
-        inside = position in reached or (inside and branch[position - 1] != "/")
+    for position in range(len(name) + 1):
+        inside = position in reached or (inside and name[position - 1] != "/")
         if inside:
             result.add(position)
     return result

@@ -12,13 +12,10 @@ import pygit2
 import pytest
 from pygit2.enums import FileMode, ObjectType
 
-from coordinator.git.repositories import (
-    MAX_WORKFLOW_BYTES,
-    CommitMissing,
-    HostedRepositories,
-    InvalidProjectId,
-    RepositoryMissing,
-)
+from coordinator.git.commit_files import MAX_WORKFLOW_BYTES
+from coordinator.git.opened import CommitMissing, RepositoryMissing
+from coordinator.git.repositories import HostedRepositories
+from coordinator.git.repository_folders import InvalidProjectId
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit, WorkflowFile
 
 AUTHOR = pygit2.Signature("Anna", "anna@example.org", 1_700_000_000, 60)

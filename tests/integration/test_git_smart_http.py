@@ -19,7 +19,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from coordinator.git.repositories import HostedRepositories, repository_path
+from coordinator.git.repositories import HostedRepositories
+from coordinator.git.repository_folders import repository_path
 from coordinator.git.smart_http import NOT_YET_BUILT, GitHttpBackend
 
 MAX_INPUT_BYTES = 48 * 1024 * 1024

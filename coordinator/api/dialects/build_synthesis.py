@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from coordinator.api.http.bodies import sent
-from coordinator.api.http.context import MODULES, WHOLE_LOGS
+from coordinator.api.http.context import BUILD_LOGS, MODULES
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.lifecycle import BuildState
@@ -181,10 +181,10 @@ def _artifact(name: str, artifact: Artifact) -> BuildArtifact:
 )
 async def get_build_logs(request: web.Request, principal: Principal) -> web.StreamResponse:
     """Of all steps in order, each below a heading; of a running build what there is so far."""
-    logs, build_id = request.app[WHOLE_LOGS], request.match_info["build_id"]
+    logs, build_id = request.app[BUILD_LOGS], request.match_info["build_id"]
     await request.app[MODULES].get(principal, build_id)
-    opened = await logs.open(principal, build_id)
+    view = await logs.view(principal, build_id)
     response = web.StreamResponse(headers=UNTRUSTED)
     response.content_type, response.charset = "text/plain", "utf-8"
     await response.prepare(request)
-    return await sent(request, response, logs.text(opened))
+    return await sent(request, response, logs.text(view))

@@ -14,7 +14,6 @@ from coordinator.services.deployments.deployments import Deployments
 from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
-from coordinator.services.logs.whole_logs import WholeLogs
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.users import Users
@@ -34,7 +33,6 @@ from coordinator.services.upkeep.health import Health
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
-WHOLE_LOGS = web.AppKey("whole_logs", WholeLogs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 DISPATCH = web.AppKey("dispatch", Dispatch)

@@ -75,12 +75,14 @@ class Operation:
     allow_head: bool
     ends_with_client: bool
     """It is cancelled when its client goes; any other change is carried to its end."""
+    name: str
+    """Unlike any other of its module."""
     call: Callable[..., Coroutine[Any, Any, object]]
     adapter: TypeAdapter[Any] | None = field(repr=False)
 
     @property
     def id(self) -> str:
-        return f"{self.call.__module__.rpartition('.')[2]}_{self.call.__name__}"
+        return f"{self.call.__module__.rpartition('.')[2]}_{self.name}"
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         arguments: dict[str, object] = {}
@@ -132,10 +134,12 @@ def operation(
     secured: bool = True,
     allow_head: bool = True,
     held: bool = False,
+    name: str | None = None,
 ) -> Callable[[Callable[..., Coroutine[Any, Any, object]]], Operation]:
     """Declare an operation; `errors` are those besides 400, 401, 403, 413, which follow from
     the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
-    waits for something to happen and ends with its client although it is no GET."""
+    waits for something to happen and ends with its client although it is no GET. Its `name` is
+    the function's unless that makes several."""
 
     def declare(call: Callable[..., Coroutine[Any, Any, object]]) -> Operation:
         hints = get_type_hints(call)
@@ -166,6 +170,7 @@ def operation(
             secured=secured,
             allow_head=allow_head,
             ends_with_client=held or method == "GET",
+            name=name or call.__name__,
             call=call,
             adapter=TypeAdapter(answer) if written else None,
         )

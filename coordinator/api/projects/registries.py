@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
 from coordinator.api.http.context import ACCOUNTS, PROJECTS, REGISTRY_LOGINS
 from coordinator.api.http.fields import Body, Instant, Shown
-from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.operations import Operation, add_operations, operation
 from coordinator.domain.errors import NotFound
 from coordinator.domain.model import Account, Project, RegistryLoginShown
 from coordinator.domain.people.permissions import Principal, Right
 
 HOST_RULE = {"host": {"pattern": r"^[A-Za-z0-9-]+((\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|:[0-9]{1,5})$"}}
 TAG = "Registries"
+LISTED_OF_PROJECT = "List the logins to registries that a project's steps get"
+LISTED_OF_ACCOUNT = "List an account's logins to registries, for all its projects"
 
 
 class LoginGiven(Body):
@@ -37,17 +40,8 @@ class RegistryNamed(Shown):
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(
-        app,
-        [
-            list_of_project,
-            set_of_project,
-            remove_of_project,
-            list_of_account,
-            set_of_account,
-            remove_of_account,
-        ],
-    )
+    add_operations(app, _operations(_project, "project", "a project", LISTED_OF_PROJECT))
+    add_operations(app, _operations(_account, "account", "an account", LISTED_OF_ACCOUNT))
 
 
 async def _project(request: web.Request, principal: Principal) -> Project:
@@ -61,112 +55,63 @@ async def _account(request: web.Request, principal: Principal) -> Account:
     return account
 
 
-async def _set(
-    request: web.Request, principal: Principal, owner: Project | Account, login: LoginGiven
-) -> RegistryNamed:
-    host = request.match_info["host"]
-    await request.app[REGISTRY_LOGINS].set(
-        principal, owner, host, username=login.username, password=login.password
+def _operations(
+    owner_of: Callable[[web.Request, Principal], Awaitable[Project | Account]],
+    owner: str,
+    an_owner: str,
+    listed: str,
+) -> list[Operation]:
+    logins = f"/api/{owner}s/{{{owner}_id}}/registries"
+    missing = owner.capitalize()
+    declare = partial(operation, tag=TAG, right=Right.MANAGE)
+
+    @declare(
+        "GET",
+        logins,
+        name=f"list_of_{owner}",
+        summary=listed,
+        errors={404: f"{missing} not found"},
     )
-    return RegistryNamed(host=host.lower())
+    async def list_of(request: web.Request, principal: Principal) -> list[LoginShown]:
+        whose = await owner_of(request, principal)
+        found = await request.app[REGISTRY_LOGINS].list_of(principal, whose)
+        return [_shown(login, whose) for login in found]
 
-
-async def _remove(
-    request: web.Request, principal: Principal, owner: Project | Account
-) -> RegistryNamed:
-    host = request.match_info["host"]
-    await request.app[REGISTRY_LOGINS].remove(principal, owner, host)
-    return RegistryNamed(host=host.lower())
-
-
-def _shown(logins: Sequence[RegistryLoginShown], account_id: str) -> list[LoginShown]:
-    return [
-        LoginShown(
-            host=login.host,
-            username=login.username,
-            of="account" if login.scope_id == account_id else "project",
-            updated_at=login.updated_at,
+    @declare(
+        "PUT",
+        f"{logins}/{{host}}",
+        name=f"set_of_{owner}",
+        summary=f"Log {an_owner} in to a registry",
+        errors={404: f"{missing} not found"},
+        path_rules=HOST_RULE,
+    )
+    async def set_of(request: web.Request, principal: Principal, body: LoginGiven) -> RegistryNamed:
+        whose, host = await owner_of(request, principal), request.match_info["host"]
+        await request.app[REGISTRY_LOGINS].set(
+            principal, whose, host, username=body.username, password=body.password
         )
-        for login in logins
-    ]
+        return RegistryNamed(host=host.lower())
+
+    @declare(
+        "DELETE",
+        f"{logins}/{{host}}",
+        name=f"remove_of_{owner}",
+        summary=f"Forget {an_owner}'s login",
+        errors={404: f"{missing} or login not found"},
+    )
+    async def remove_of(request: web.Request, principal: Principal) -> RegistryNamed:
+        whose, host = await owner_of(request, principal), request.match_info["host"]
+        await request.app[REGISTRY_LOGINS].remove(principal, whose, host)
+        return RegistryNamed(host=host.lower())
+
+    return [list_of, set_of, remove_of]
 
 
-@operation(
-    "GET",
-    "/api/projects/{project_id}/registries",
-    tag=TAG,
-    summary="List the logins to registries that a project's steps get",
-    right=Right.MANAGE,
-    errors={404: "Project not found"},
-)
-async def list_of_project(request: web.Request, principal: Principal) -> list[LoginShown]:
-    project = await _project(request, principal)
-    logins = await request.app[REGISTRY_LOGINS].list_of(principal, project)
-    return _shown(logins, project.account_id)
-
-
-@operation(
-    "PUT",
-    "/api/projects/{project_id}/registries/{host}",
-    tag=TAG,
-    summary="Log a project in to a registry",
-    right=Right.MANAGE,
-    errors={404: "Project not found"},
-    path_rules=HOST_RULE,
-)
-async def set_of_project(
-    request: web.Request, principal: Principal, body: LoginGiven
-) -> RegistryNamed:
-    return await _set(request, principal, await _project(request, principal), body)
-
-
-@operation(
-    "DELETE",
-    "/api/projects/{project_id}/registries/{host}",
-    tag=TAG,
-    summary="Forget a project's login",
-    right=Right.MANAGE,
-    errors={404: "Project or login not found"},
-)
-async def remove_of_project(request: web.Request, principal: Principal) -> RegistryNamed:
-    return await _remove(request, principal, await _project(request, principal))
-
-
-@operation(
-    "GET",
-    "/api/accounts/{account_id}/registries",
-    tag=TAG,
-    summary="List an account's logins to registries, for all its projects",
-    right=Right.MANAGE,
-    errors={404: "Account not found"},
-)
-async def list_of_account(request: web.Request, principal: Principal) -> list[LoginShown]:
-    account = await _account(request, principal)
-    return _shown(await request.app[REGISTRY_LOGINS].list_of(principal, account), account.id)
-
-
-@operation(
-    "PUT",
-    "/api/accounts/{account_id}/registries/{host}",
-    tag=TAG,
-    summary="Log an account in to a registry",
-    right=Right.MANAGE,
-    errors={404: "Account not found"},
-    path_rules=HOST_RULE,
-)
-async def set_of_account(
-    request: web.Request, principal: Principal, body: LoginGiven
-) -> RegistryNamed:
-    return await _set(request, principal, await _account(request, principal), body)
-
-
-@operation(
-    "DELETE",
-    "/api/accounts/{account_id}/registries/{host}",
-    tag=TAG,
-    summary="Forget an account's login",
-    right=Right.MANAGE,
-    errors={404: "Account or login not found"},
-)
-async def remove_of_account(request: web.Request, principal: Principal) -> RegistryNamed:
-    return await _remove(request, principal, await _account(request, principal))
+def _shown(login: RegistryLoginShown, owner: Project | Account) -> LoginShown:
+    own_project = isinstance(owner, Project) and login.scope_id == owner.id
+    return LoginShown(
+        host=login.host,
+        username=login.username,
+        of="project" if own_project else "account",
+        updated_at=login.updated_at,
+    )

@@ -35,7 +35,7 @@ def events_of_build(build: Build) -> Sequence[Event]:
     """Of one that has finished: the mistakes of its workflow, if it has any, and its end."""
     time = build.finished_at
     assert time is not None, "it has finished"  # noqa: S101
-    problems = [_problem_text(problem) for problem in build.problems]
+    problems = [problem_text(problem) for problem in build.problems]
     said = f": {build.reason}" if build.reason else ""
     how = "was " if build.state is BuildState.CANCELLED else ""
     end = f"build {how}{build.state.value}{said}"
@@ -47,6 +47,6 @@ def events_of_build(build: Build) -> Sequence[Event]:
     ]
 
 
-def _problem_text(problem: Mapping[str, object]) -> str:
+def problem_text(problem: Mapping[str, object]) -> str:
     place = ":".join(str(problem[key]) for key in ("file", "line", "column") if key in problem)
     return f"{place}: {problem['message']}" if place else str(problem["message"])

@@ -20,7 +20,7 @@ from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.builds.forge_source import ForgeSource
@@ -112,7 +112,7 @@ class Builds:
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         async def save(connection: AsyncConnection) -> Build:
             build = await save_asked_for(self.core, connection, project, wanted)
-            await self._audit(connection, "build.created", principal, build)
+            await Deed(self.core, principal, build).record(connection, "build.created")
             return build
 
         return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
@@ -263,7 +263,7 @@ class Builds:
             if build is None or build.state in FINISHED_BUILD:
                 raise Conflict("this build has finished already")
             await cancel_build(self.core, connection, build_id, by=principal.name)
-            await self._audit(connection, "build.cancelled", principal, build)
+            await Deed(self.core, principal, build).record(connection, "build.cancelled")
             cancelled = await stored.find_build(connection, build_id)
             return cancelled or build
 
@@ -304,7 +304,7 @@ class Builds:
             state = advance_build(build.state, BuildEvent.START)
             await stored.update_build(connection, build_id, now=self.core.now(), state=state.value)
             await advance.settle_build(self.core, connection, build_id)
-            await self._audit(connection, f"build.{how}", principal, build)
+            await Deed(self.core, principal, build).record(connection, f"build.{how}")
             return await stored.find_build(connection, build_id) or build
 
         def committed(_: Build) -> None:
@@ -331,7 +331,7 @@ class Builds:
 
         async def save(connection: AsyncConnection) -> Build:
             build = await save_asked_for(self.core, connection, project, wanted)
-            await self._audit(connection, "build.retried", principal, build, of=old.id)
+            await Deed(self.core, principal, build).record(connection, "build.retried", of=old.id)
             return build
 
         return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
@@ -361,26 +361,6 @@ class Builds:
             record.id,
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
-        )
-
-    async def _audit(
-        self,
-        connection: AsyncConnection,
-        action: str,
-        principal: Principal,
-        build: Build,
-        **details: str,
-    ) -> None:
-        await audit.record(
-            self.core,
-            connection,
-            action,
-            principal,
-            account_id=build.account_id,
-            project_id=build.project_id,
-            build=build.id,
-            number=build.number,
-            **details,
         )
 
 

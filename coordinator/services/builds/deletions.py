@@ -11,7 +11,7 @@ import structlog
 from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
 from coordinator.storage.builds import builds as stored_builds
@@ -43,16 +43,7 @@ class Deletions:
                 raise Conflict("this build has not finished: cancel it first")
             await stored.doom_objects(connection, build)
             await stored_builds.delete_build(connection, build_id)
-            await audit.record(
-                self.core,
-                connection,
-                "build.deleted",
-                principal,
-                account_id=build.account_id,
-                project_id=build.project_id,
-                build=build.id,
-                number=build.number,
-            )
+            await Deed(self.core, principal, build).record(connection, "build.deleted")
 
         def committed(_: None) -> None:
             self.core.news.publish(build_topic(build_id))

@@ -10,7 +10,7 @@ from typing import Any
 from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.model import Artifact, Build, ModuleRef
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Origin, draft
 from coordinator.services.builds.saved_drafts import save_asked_for
@@ -163,15 +163,9 @@ class Modules:
             build = await save_asked_for(
                 self.core, connection, project, replace(wanted, workflow_id=workflow_id)
             )
-            await audit.record(
-                self.core,
+            await Deed(self.core, principal, build).record(
                 connection,
                 "build.created",
-                principal,
-                account_id=build.account_id,
-                project_id=build.project_id,
-                build=build.id,
-                number=build.number,
                 module=build.module.to_json() if build.module else {},
                 clean=build.clean,
             )

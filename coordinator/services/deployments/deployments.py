@@ -26,7 +26,7 @@ from coordinator.domain.image_builds.targets import Deployable, DeployTarget, La
 from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.builds import Builds, cancel_build
 from coordinator.services.builds.drafts import Draft, Origin, draft
 from coordinator.services.builds.saved_drafts import save_asked_for
@@ -40,10 +40,10 @@ from coordinator.services.deployments.source_builds import (
     save_image_build,
 )
 from coordinator.services.images.own_images import own_registries
+from coordinator.services.projects.secrets import list_secrets
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images import image_builds as stored
-from coordinator.storage.projects import secrets as stored_secrets
 from pipelines_schema import Triggers, Workflow
 from pipelines_schema.contract import Capability
 
@@ -92,7 +92,7 @@ class Deployments:
         image = image_reference(self.core, account, plan) if plan else request.image or ""
 
         async def save(connection: AsyncConnection) -> tuple[Deployment, Draft]:
-            secrets = await stored_secrets.list_secrets(connection, project.id)
+            secrets = await list_secrets(connection, project.id)
             wanted = self._draft(
                 project, name, commit, image, request, [secret.name for secret in secrets]
             )
@@ -176,7 +176,9 @@ class Deployments:
             created_at=self.core.now(),
         )
         await stored.insert_deployment(connection, deployment)
-        await self._audit(connection, "deployment.created", principal, deployment, project.id)
+        await Deed(self.core, principal, project).record(
+            connection, "deployment.created", deployment=deployment.id, image=image
+        )
         return deployment
 
     async def get(self, principal: Principal, deployment_id: str) -> DeploymentView:
@@ -240,25 +242,6 @@ class Deployments:
         if program is not None and program.state is StepState.FAILED:
             return program.message or program.reason
         return build.reason if build else None
-
-    async def _audit(
-        self,
-        connection: AsyncConnection,
-        action: str,
-        principal: Principal,
-        deployment: Deployment,
-        project_id: str,
-    ) -> None:
-        await audit.record(
-            self.core,
-            connection,
-            action,
-            principal,
-            account_id=deployment.account_id,
-            project_id=project_id,
-            deployment=deployment.id,
-            image=deployment.image,
-        )
 
 
 def _view(deployment: Deployment, steps: Sequence[Step], *, error: str | None) -> DeploymentView:

@@ -12,7 +12,7 @@ from coordinator.domain.image_builds.records import IMAGE_STEP, ImageBuildRecord
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft, Origin, draft
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.core import Core
@@ -156,15 +156,5 @@ async def save_image_build(
         created_at=build.created_at,
     )
     await stored.insert_image_build(connection, record)
-    await audit.record(
-        core,
-        connection,
-        "build.created",
-        principal,
-        account_id=build.account_id,
-        project_id=project.id,
-        build=build.id,
-        number=build.number,
-        image=image,
-    )
+    await Deed(core, principal, build).record(connection, "build.created", image=image)
     return record

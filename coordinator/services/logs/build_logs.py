@@ -1,8 +1,9 @@
-"""The log of a whole build: every step's lines as they came, from a cursor on, live to the end."""
+"""The log of a build: every step's lines as they came, from a cursor on and live to the end, or
+step by step as one text."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP
 from coordinator.domain.logs.build_log import Cursor, CursorWriter, Level, Line, Place, lines_of
 from coordinator.domain.logs.build_log_events import event_of_step, events_of_build
+from coordinator.domain.logs.whole_log import parts_of
 from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal
 from coordinator.services.core import Core
@@ -20,6 +22,7 @@ from coordinator.storage.connection import AsyncConnection
 
 READ_BYTES = 64 * 1024
 """Of each step at a time; more than the longest message."""
+WHOLE_READ_BYTES = 256 * 1024
 MAX_READ_BYTES = 2 * 1024 * 1024
 """After so much that a filter leaves out an answer is given, though there is little in it."""
 IDLE_SECONDS = 10.0
@@ -65,9 +68,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
+    """What there is to read, as it was at one moment."""
+
     build: Build
     steps: Sequence[Step]
     attempts: Mapping[str, Sequence[Attempt]]
+    """By step, in the order they were tried."""
 
     @property
     def topics(self) -> list[str]:
@@ -143,7 +149,7 @@ class BuildLogs:
         messages: list[Message] = []
         read_bytes = 0
         while True:
-            view = await self._view(principal, build_id)
+            view = await self.view(principal, build_id)
             _check_step(view, wanted)
             page = await self._round(view, cursor, wanted, limit - len(messages))
             messages += page.messages
@@ -180,7 +186,9 @@ class BuildLogs:
                 if not page.more:
                     await wait_for(moved, IDLE_SECONDS)
 
-    async def _view(self, principal: Principal, build_id: str) -> View:
+    async def view(self, principal: Principal, build_id: str) -> View:
+        """Raises NotFound, also for another account's build."""
+
         async def read(connection: AsyncConnection) -> View | None:
             build = await stored.find_build(connection, build_id)
             if build is None:
@@ -195,6 +203,33 @@ class BuildLogs:
         if view is None or not principal.sees(view.build.account_id):
             raise NotFound("build not found")
         return view
+
+    async def text(self, view: View) -> AsyncIterator[bytes]:
+        """Whole, in pieces of bounded size whatever the logs hold; of a running attempt what there
+        is."""
+        for heading, attempt, after in parts_of(view.build, view.steps, view.attempts):
+            yield f"=== {heading} ===\n".encode()
+            ending = b"\n"
+            if attempt is not None:
+                async for data in self._whole(attempt):
+                    ending = data[-1:]
+                    yield data
+            if ending != b"\n":
+                yield b"\n"
+            if after:
+                yield "".join(f"=== {line}\n" for line in after.splitlines()).encode()
+
+    async def _whole(self, attempt: Attempt) -> AsyncIterator[bytes]:
+        """Up to where it reached when its turn came, so that a busy script can't go on forever."""
+        offset, size = 0, await self.core.logs.size(attempt.id)
+        while offset < size:
+            data = await self.core.logs.read(
+                attempt.id, offset, min(WHOLE_READ_BYTES, size - offset)
+            )
+            if not data:
+                return
+            offset += len(data)
+            yield data
 
     async def _round(self, view: View, cursor: Cursor, wanted: Filter, limit: int) -> Page:
         """What there is from the cursor on, in the order of time, at most `limit` messages."""

@@ -15,7 +15,7 @@ from coordinator.domain.model import Account, Role, Step, Token, TokenKind
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.domain.steps.late_reports import is_late
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.keys import hash_token, new_token, write_private
 from coordinator.services.people.logins import Logins
@@ -183,8 +183,8 @@ class Accounts:
             taken = {OPERATOR, *await stored.account_slugs_like(connection, wanted)}
             account = Account(id=account_id, slug=free_slug(wanted, taken), name=key)
             await stored.insert_account(connection, account, self.core.now())
-            await audit.record(
-                self.core, connection, "account.created", principal, account_id=account_id, name=key
+            await Deed(self.core, principal, account).record(
+                connection, "account.created", name=key
             )
             return account
 
@@ -254,15 +254,8 @@ class Accounts:
         async def save(connection: AsyncConnection) -> None:
             await stored.insert_token(connection, token, hash_token(secret))
             if kind is not TokenKind.SESSION:
-                await audit.record(
-                    self.core,
-                    connection,
-                    "token.created",
-                    by,
-                    account_id=account_id,
-                    token=token.id,
-                    name=name,
-                    role=role.value,
+                await Deed(self.core, by, token).record(
+                    connection, "token.created", token=token.id, name=name, role=role.value
                 )
 
         await self.core.database.write(save)
@@ -290,13 +283,8 @@ class Accounts:
                 connection, token_id, principal.account_id, self.core.now()
             )
             if done:
-                await audit.record(
-                    self.core,
-                    connection,
-                    "token.revoked",
-                    principal,
-                    account_id=principal.account_id,
-                    token=token_id,
+                await Deed(self.core, principal, principal).record(
+                    connection, "token.revoked", token=token_id
                 )
             return done, token.agent_id if token else None
 

@@ -17,7 +17,7 @@ import structlog
 from coordinator.domain.errors import Invalid, TooMany, Unauthenticated
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.people.users import User, checked_email, normal_password, principal_for
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.people.login_tokens import Claims, read_login_token, write_login_token
 from coordinator.services.people.passwords import Passwords, is_outdated
@@ -138,8 +138,8 @@ class Logins:
             id=new_id(),
         )
         await self.core.database.write(
-            lambda connection: audit.record(
-                self.core, connection, "user.loggedIn", principal_for(user), account_id=None
+            lambda connection: Deed(self.core, principal_for(user)).record(
+                connection, "user.loggedIn"
             )
         )
         return Login(
@@ -197,14 +197,8 @@ class Logins:
             await stored.retire_signing_keys(connection, now)
             await stored.delete_signing_keys(connection, retired_before=ended)
             await stored.insert_signing_key(connection, key)
-            await audit.record(
-                self.core,
-                connection,
-                "signingKey.rotated",
-                principal,
-                account_id=None,
-                key=key.id,
-                endedLogins=end_logins,
+            await Deed(self.core, principal).record(
+                connection, "signingKey.rotated", key=key.id, endedLogins=end_logins
             )
 
         def committed(_: None) -> None:

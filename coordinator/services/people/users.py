@@ -10,7 +10,7 @@ from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.model import Account, Role
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.people.users import PERSONS_ROLES, User, checked_email, checked_password
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.people.accounts import Accounts
 from coordinator.storage.connection import AsyncConnection
@@ -57,8 +57,8 @@ class Users:
             if await stored.find_user_by_email(connection, checked):
                 raise Conflict(f"there is a user {checked} already")
             await stored.insert_user(connection, user, password_hash)
-            await self._audit(
-                connection, "user.created", principal, user, administrator=administrator
+            await Deed(self.core, principal, user).record(
+                connection, "user.created", administrator=administrator
             )
 
         await self.core.database.write(save)
@@ -125,11 +125,9 @@ class Users:
             user = await _find(connection, key)
             await stored.set_membership(connection, user.id, account.id, wanted)
             await stored.update_user(connection, user.id, updated_at=self.core.now())
-            await self._audit(
+            await Deed(self.core, principal, user).record(
                 connection,
                 "user.roleChanged",
-                principal,
-                user,
                 account=account.slug,
                 role=wanted.value if wanted else "none",
             )
@@ -152,32 +150,13 @@ class Users:
             await stored.update_user(
                 connection, user.id, updated_at=self.core.now(), **dict(values)
             )
-            await self._audit(connection, action, principal, user)
+            await Deed(self.core, principal, user).record(connection, action)
             return await _find(connection, user.id)
 
         return await self.core.database.write(save, committed=self._forget)
 
     def _forget(self, _: User) -> None:
         self.accounts.forget_known()
-
-    async def _audit(
-        self,
-        connection: AsyncConnection,
-        action: str,
-        principal: Principal,
-        user: User,
-        **details: Any,
-    ) -> None:
-        await audit.record(
-            self.core,
-            connection,
-            action,
-            principal,
-            account_id=None,
-            user=user.id,
-            email=user.email,
-            **details,
-        )
 
 
 def _persons(role: Role) -> Role:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.errors import Conflict, Invalid
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import RemoteUrl, parse_url
 from coordinator.ports import Credential, RemoteFailed
-from coordinator.services import audit
 from coordinator.services.core import Core
-from coordinator.services.sealing import NotSealedHere, seal, unseal
-from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.pushes import deliveries as stored
+from coordinator.services.projects.sealed_things import SealedThings
+from coordinator.services.sealing import NotSealedHere
+from coordinator.storage.projects.sealed_things import CREDENTIALS
 
 MAX_CREDENTIAL_CHARACTERS = 20_000
+
+
+_SEALED = SealedThings(
+    table=CREDENTIALS,
+    purpose="credential {project_id} {kind} {host}",
+    set_action="credential.set",
+    remove_action="credential.removed",
+    noted=("kind", "kind"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,67 +41,29 @@ class Credentials:
         plain = json.dumps(
             {"user": credential.user, "token": credential.token, "key": credential.deploy_key}
         )
-        sealed = seal(self.core.keys.master, _purpose(project, kind, url.host), plain.encode())
-
-        async def save(connection: AsyncConnection) -> None:
-            await stored.save_credential(
-                connection,
-                project.id,
-                kind=kind,
-                host=url.host,
-                sealed=sealed,
-                now=self.core.now(),
-            )
-            await self._audit(connection, "credential.set", principal, project, kind)
-
-        await self.core.database.write(save)
+        await _SEALED.set(self.core, principal, project, plain, kind=kind, host=url.host)
 
     async def remove(self, principal: Principal, project: Project) -> None:
         """Raises NotFound where there is none."""
         principal.require(Right.MANAGE)
-
-        async def delete(connection: AsyncConnection) -> None:
-            if not await stored.delete_credential(connection, project.id):
-                raise NotFound("this project has no credential")
-            await self._audit(connection, "credential.removed", principal, project, "")
-
-        await self.core.database.write(delete)
+        await _SEALED.remove(self.core, principal, project, "this project has no credential")
 
     async def of(self, project: Project) -> Credential | None:
         """None where there is none for the host of the project's URL. Raises RemoteFailed."""
-        row = await self.core.database.read(
-            lambda connection: stored.find_credential(connection, project.id)
-        )
         host = parse_url(project.repo_url or "").host
-        if row is None or row["host"] != host:
+        rows = await self.core.database.read(
+            lambda connection: CREDENTIALS.rows(connection, [project.id], host=[host])
+        )
+        if not rows:
             return None
-        purpose = _purpose(project, row["kind"], host)
         try:
-            values = json.loads(unseal(self.core.keys.master, purpose, row["sealed"]))
+            values = json.loads(_SEALED.open(self.core, rows[0]))
         except NotSealedHere as error:
             raise RemoteFailed(
                 "the project's credential was encrypted with another key: set it again",
                 permanent=True,
             ) from error
         return Credential(user=values["user"], token=values["token"], deploy_key=values["key"])
-
-    async def _audit(
-        self,
-        connection: AsyncConnection,
-        action: str,
-        principal: Principal,
-        project: Project,
-        kind: str,
-    ) -> None:
-        await audit.record(
-            self.core,
-            connection,
-            action,
-            principal,
-            account_id=project.account_id,
-            project_id=project.id,
-            kind=kind,
-        )
 
 
 def _checked(
@@ -121,7 +91,3 @@ def _checked(
 
 def _is_line(text: str) -> bool:
     return text.isprintable() and " " not in text and text.isascii()
-
-
-def _purpose(project: Project, kind: str, host: str) -> str:
-    return f"credential {project.id} {kind} {host}"

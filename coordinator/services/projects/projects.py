@@ -20,7 +20,7 @@ from coordinator.domain.model import (
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import RefusedUrl, check_policy, parse_url
 from coordinator.domain.slugs import free_slug, slug_of
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.parsing import parsed_api_workflow
 from coordinator.storage.builds.build_lists import list_builds
@@ -67,15 +67,7 @@ async def make_project(
         await stored.insert_project(connection, project)
         if also is not None:
             await also(connection, project)
-        await audit.record(
-            core,
-            connection,
-            "project.created",
-            principal,
-            account_id=account.id,
-            project_id=project_id,
-            name=name,
-        )
+        await Deed(core, principal, project).record(connection, "project.created", name=name)
         return project
 
     try:
@@ -169,15 +161,8 @@ class Projects:
 
         async def save(connection: AsyncConnection) -> None:
             await stored.insert_workflow(connection, workflow)
-            await audit.record(
-                self.core,
-                connection,
-                "workflow.created",
-                principal,
-                account_id=project.account_id,
-                project_id=project.id,
-                workflow=workflow.id,
-                name=name,
+            await Deed(self.core, principal, project).record(
+                connection, "workflow.created", workflow=workflow.id, name=name
             )
 
         await self.core.database.write(save)
@@ -211,14 +196,8 @@ class Projects:
             if await stored.find_image(connection, account.id, slug):
                 raise Conflict(f"this account has an image with the slug {slug!r} already")
             await stored.insert_image(connection, image)
-            await audit.record(
-                self.core,
-                connection,
-                "image.created",
-                principal,
-                account_id=account.id,
-                slug=slug,
-                imageUrl=image_url,
+            await Deed(self.core, principal, account).record(
+                connection, "image.created", slug=slug, imageUrl=image_url
             )
 
         await self.core.database.write(save)

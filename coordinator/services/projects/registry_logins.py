@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coordinator.domain.errors import Invalid, NotFound
+from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Account, Project, RegistryLoginShown
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.services import audit
 from coordinator.services.core import Core
-from coordinator.services.sealing import seal, unseal
+from coordinator.services.projects.sealed_things import SealedThings
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.projects import registry_logins as stored
+from coordinator.storage.projects.sealed_things import REGISTRY_LOGINS
 from pipelines_schema.contract import RegistryLogin
 from pipelines_schema.image_references import DOMAIN, is_registry
 
@@ -23,6 +22,18 @@ MAX_USERNAME_CHARACTERS = 255
 MAX_LOGINS = 50
 """Of one project or account."""
 MAX_HOST_CHARACTERS = 255
+
+
+_SEALED = SealedThings(
+    table=REGISTRY_LOGINS,
+    purpose="registry {scope_id} {host} {username}",
+    key="host",
+    most=MAX_LOGINS,
+    too_many=f"there are {MAX_LOGINS} logins already: remove one first",
+    set_action="registry.login",
+    remove_action="registry.logout",
+    noted=("host", "registry"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +48,13 @@ class RegistryLogins:
         username: str,
         password: str,
     ) -> None:
-        """Keep it, or keep it anew. Raises Invalid. The password is in no log and no answer."""
+        """Raises Invalid."""
         principal.require(Right.MANAGE)
         host = host.lower()
         fault = _host_fault(host) or _fault(username, password)
         if fault is not None:
             raise Invalid(fault)
-        purpose = _purpose(owner.id, host, username)
-        sealed = seal(self.core.keys.master, purpose, password.encode())
-
-        async def save(connection: AsyncConnection) -> None:
-            hosts = {one.host for one in await stored.list_logins(connection, [owner.id])}
-            if host not in hosts and len(hosts) >= MAX_LOGINS:
-                raise Invalid(f"there are {MAX_LOGINS} logins already: remove one first")
-            await stored.put_login(
-                connection, owner.id, host, username=username, sealed=sealed, now=self.core.now()
-            )
-            await self._audit(connection, "registry.login", principal, owner, host)
-
-        await self.core.database.write(save)
+        await _SEALED.set(self.core, principal, owner, password, host=host, username=username)
 
     async def list_of(
         self, principal: Principal, owner: Project | Account
@@ -64,7 +63,7 @@ class RegistryLogins:
         principal.require(Right.MANAGE)
         scopes = _scopes(owner)
         found = await self.core.database.read(
-            lambda connection: stored.list_logins(connection, scopes)
+            lambda connection: REGISTRY_LOGINS.shown(connection, RegistryLoginShown, scopes)
         )
         return sorted(found, key=lambda one: (one.host, scopes.index(one.scope_id)))
 
@@ -72,32 +71,8 @@ class RegistryLogins:
         """Raises NotFound."""
         principal.require(Right.MANAGE)
         host = host.lower()
-
-        async def remove(connection: AsyncConnection) -> None:
-            if not await stored.delete_login(connection, owner.id, host):
-                raise NotFound(f"there is no login to {host[:100]!r}")
-            await self._audit(connection, "registry.logout", principal, owner, host)
-
-        await self.core.database.write(remove)
-
-    async def _audit(
-        self,
-        connection: AsyncConnection,
-        action: str,
-        principal: Principal,
-        owner: Project | Account,
-        host: str,
-    ) -> None:
-        is_project = isinstance(owner, Project)
-        await audit.record(
-            self.core,
-            connection,
-            action,
-            principal,
-            account_id=owner.account_id if isinstance(owner, Project) else owner.id,
-            project_id=owner.id if is_project else None,
-            registry=host,
-        )
+        missing = f"there is no login to {host[:100]!r}"
+        await _SEALED.remove(self.core, principal, owner, missing, host=host)
 
 
 async def open_logins(
@@ -107,17 +82,13 @@ async def open_logins(
 
     Raises NotSealedHere where the key file was changed.
     """
+    scopes = _scopes(project)
+    rows = await REGISTRY_LOGINS.rows(connection, scopes)
     # The project's come last, and stay.
-    rows = await stored.sealed_logins(connection, [project.account_id, project.id])
-    chosen = {row.host: row for row in rows}
+    in_order = sorted(rows, key=lambda row: scopes.index(row["scope_id"]))
+    chosen = {row["host"]: row for row in in_order}
     return [
-        RegistryLogin(
-            host=row.host,
-            username=row.username,
-            password=unseal(
-                core.keys.master, _purpose(row.scope_id, row.host, row.username), row.sealed
-            ).decode(),
-        )
+        RegistryLogin(host=row["host"], username=row["username"], password=_SEALED.open(core, row))
         for row in chosen.values()
     ]
 
@@ -146,7 +117,3 @@ def _fault(username: str, password: str) -> str | None:
     if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
         return f"the password is larger than {MAX_PASSWORD_BYTES // 1024} KiB"
     return None
-
-
-def _purpose(scope_id: str, host: str, username: str) -> str:
-    return f"registry {scope_id} {host} {username}"

@@ -26,15 +26,16 @@ from coordinator.domain.pushes.deliveries import (
     retry_delay,
     short_name,
 )
+from coordinator.domain.pushes.moved_refs import MovedRef
 from coordinator.ports import RemoteFailed
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft, Origin
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_pushed
 from coordinator.services.core import Core, new_id
 from coordinator.services.news import wait_for
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
-from coordinator.services.pushes.ingest import Ingest, MovedRef
+from coordinator.services.pushes.ingest import Ingest
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored
@@ -172,14 +173,8 @@ class Deliveries:
                 raise NotFound("delivery not found")
             if known.state is DeliveryState.RECEIVED:
                 raise Conflict("this delivery is still being processed")
-            await audit.record(
-                self.core,
-                connection,
-                "delivery.redelivered",
-                principal,
-                account_id=project.account_id,
-                project_id=project.id,
-                delivery=known.delivery_id,
+            await Deed(self.core, principal, project).record(
+                connection, "delivery.redelivered", delivery=known.delivery_id
             )
             return await self._again(connection, known)
 

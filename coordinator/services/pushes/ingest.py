@@ -7,90 +7,35 @@ transaction, so that a crash in between loses no push and builds none twice.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
-from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project
 from coordinator.domain.people.permissions import Principal
-from coordinator.domain.pushes.deliveries import SKIPPED, PullRequest
-from coordinator.domain.reading import Answer
-from coordinator.ports import MAX_WORKFLOW_FILES, Commit
-from coordinator.services import audit
-from coordinator.services.builds.conditions import answers
+from coordinator.domain.pushes.deliveries import PullRequest
+from coordinator.domain.pushes.moved_refs import BRANCH, MovedRef, moved_refs
+from coordinator.domain.pushes.push_lines import lines_of_builds, lines_of_modules
+from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold
 from coordinator.services.builds.saved_drafts import save_pushed
 from coordinator.services.builds.workflow_files import known_workflow
 from coordinator.services.core import Core
 from coordinator.services.locks import Locks
-from coordinator.services.parsing import parsed_workflow, started_by_push
 from coordinator.services.pushes.begun_pushes import BegunPushes, TookProcessesDown
-from coordinator.services.pushes.module_files import FoundModules, modules_after
+from coordinator.services.pushes.module_files import modules_after
+from coordinator.services.pushes.started_files import ParsedFile, StartedFiles, StartedRef
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
 from coordinator.storage.pushes.begun_pushes import Push
 from coordinator.storage.trouble import trouble_of
-from pipelines_schema import (
-    Parsed,
-    Problem,
-    asks_to_skip,
-    triggered_by_pull_request,
-    triggered_by_tag,
-)
 
 log = structlog.get_logger()
 
-BRANCH = "refs/heads/"
-TAG = "refs/tags/"
-MAX_TAGS_AT_ONCE = 20
-"""A push of more tags is somebody's whole history, not that many releases."""
-SHOWN_PROBLEMS = 10
 SHOWN_BUILDS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovedRef:
-    ref: str
-    old: str | None
-    new: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedFile:
-    path: str
-    parsed: Parsed
-    answers: Mapping[int, Answer] = field(default_factory=dict)
-    """Those of the conditions, for the build that is to be made."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushedRef:
-    """A ref that moved, with the workflow files that it starts."""
-
-    origin: Origin
-    files: Sequence[ParsedFile]
-    by_hand: Sequence[ParsedFile] = ()
-    """Workflows that are only made known, so that somebody can build them."""
-    line: str | None = None
-    """Why nothing is built, for the one who pushed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    commit: Commit
-    files: Sequence[ParsedFile]
-
-
-def moved_refs(seen: Mapping[str, str], now: Mapping[str, str]) -> list[MovedRef]:
-    return [
-        MovedRef(ref=ref, old=seen.get(ref), new=now.get(ref))
-        for ref in sorted(seen.keys() | now.keys())
-        if seen.get(ref) != now.get(ref)
-    ]
 
 
 def _pushes(moved: Sequence[MovedRef]) -> list[Push]:
@@ -175,7 +120,7 @@ class Ingest:
         builds = await self.core.database.write(
             save, committed=lambda _: self._saved(project, _pushes([ref]))
         )
-        return self._describe(builds)
+        return lines_of_builds(builds, self.core.public_url)
 
     async def _all_moved(self, project: Project) -> list[MovedRef]:
         refs = await self.core.repositories.refs(project.id)
@@ -245,7 +190,7 @@ class Ingest:
         Returns the builds, and lines for the one who pushed. Raises TookProcessesDown.
         """
         await self.begun.begin(project.id, _pushes(moved))
-        pushed, lines = await self._read_refs(project, moved)
+        pushed, lines = await StartedFiles(self.core).of_refs(project, moved)
         modules = await modules_after(self.core, project, {ref.ref: ref.new for ref in moved})
 
         async def save(connection: AsyncConnection) -> list[Build]:
@@ -259,7 +204,8 @@ class Ingest:
         builds = await self.core.database.write(
             save, committed=lambda _: self._saved(project, _pushes(moved))
         )
-        return builds, lines + self._describe(builds) + _describe_modules(modules)
+        more = lines_of_modules(modules.file) if modules is not None else []
+        return builds, lines + lines_of_builds(builds, self.core.public_url) + more
 
     async def refresh_modules(self, project: Project) -> None:
         """What an older version recorded no modules for, or another default branch since."""
@@ -274,18 +220,13 @@ class Ingest:
         """As `build_moved`, for a pull request's head; one from a fork is held for approval."""
         push = (f"refs/pull/{pull.number}/head", pull.head_sha)
         await self.begun.begin(project.id, [push])
-        revision = await self._revision(project, pull.head_sha)
-        files, lines = _wanted_of_pull(revision, pull)
-        origin = None
-        if revision is not None:
-            origin = Origin.of_pull_request(pull, revision.commit)
-            files = await self._answered(project, origin, files)
+        started, lines = await StartedFiles(self.core).of_pull(project, pull)
 
         async def save(connection: AsyncConnection) -> list[Build]:
             builds = []
-            if origin is not None:
-                for file in files:
-                    wanted = await self._draft(connection, project, origin, file)
+            if started is not None:
+                for file in started.files:
+                    wanted = await self._draft(connection, project, started.origin, file)
                     wanted = hold(wanted) if pull.fork else wanted
                     builds.append(await save_pushed(self.core, connection, project, wanted))
             await self.begun.end(connection, project.id, [push])
@@ -300,144 +241,12 @@ class Ingest:
         self.begun.ended(project.id, pushes)
         self.dispatch.wake()
 
-    async def _read_refs(
-        self, project: Project, moved: Sequence[MovedRef]
-    ) -> tuple[list[PushedRef], list[str]]:
-        """What each pushed ref starts; and lines on what won't be built, and why."""
-        pushed: list[PushedRef] = []
-        lines: list[str] = []
-        tags = [ref for ref in moved if ref.ref.startswith(TAG) and ref.new is not None]
-        for ref in moved:
-            if ref.new is not None and ref.ref.startswith(BRANCH):
-                branch = ref.ref.removeprefix(BRANCH)
-                found = await self._read_branch(project, branch, ref.old, ref.new)
-                pushed.append(found) if isinstance(found, PushedRef) else lines.append(found)
-        lines += [one.line for one in pushed if one.line is not None]
-        if len(tags) > MAX_TAGS_AT_ONCE:
-            lines.append(
-                f"{len(tags)} tags at once: none of them is built; push one alone to build it"
-            )
-            return pushed, lines
-        built = {one.origin.commit_hash for one in pushed if one.files}
-        for ref in tags:
-            tag = await self._read_tag(project, ref.ref.removeprefix(TAG), ref.new or "", built)
-            pushed.append(tag) if isinstance(tag, PushedRef) else lines.append(tag)
-        return pushed, lines
-
-    async def _read_branch(
-        self, project: Project, branch: str, old: str | None, sha: str
-    ) -> PushedRef | str:
-        """What a branch's push starts, or the line that says why it starts nothing."""
-        revision = await self._revision(project, sha)
-        if revision is None:
-            return f"{branch}: {sha[:10]} is not a commit, so nothing is built"
-        if asks_to_skip(revision.commit.message):
-            return f"{branch}: {SKIPPED}, so nothing is built"
-        if not revision.files:
-            return f"{branch}: no workflow at {sha[:10]}; add .pushrod.yml or .pushrod/ci.yml"
-        changed = None
-        if any(_looks_at_paths(file) for file in revision.files):
-            changed = await self.core.repositories.changed_paths(project.id, old, sha)
-        files = await self._started_by_push(project, revision.files, branch, changed)
-        origin = Origin.of_push(branch, revision.commit)
-        line = f"{branch}: no workflow is triggered by a push to this branch" + (
-            "" if changed is None else " that changes these files"
-        )
-        return PushedRef(
-            origin=origin,
-            files=await self._answered(project, origin, files),
-            by_hand=[file for file in revision.files if _is_manual(file)],
-            line=None if files else line,
-        )
-
-    async def _read_tag(
-        self, project: Project, tag: str, sha: str, built: Collection[str | None]
-    ) -> PushedRef | str:
-        """The same for a tag; an annotated one stands for its commit."""
-        revision = await self._revision(project, sha)
-        if revision is None:
-            return f"{tag}: {sha[:10]} is not a commit, so nothing is built"
-        if asks_to_skip(revision.commit.message):
-            return f"{tag}: {SKIPPED}, so nothing is built"
-        files = [
-            file
-            for file in revision.files
-            # The mistakes of a file are shown once, by the branch that brings the same commit.
-            if (
-                triggered_by_tag(file.parsed.workflow, tag)
-                if file.parsed.workflow
-                else revision.commit.sha not in built
-            )
-        ]
-        if not files:
-            return f"{tag}: no workflow is triggered by this tag"
-        origin = Origin.of_tag(tag, revision.commit)
-        return PushedRef(origin=origin, files=await self._answered(project, origin, files))
-
-    async def _revision(self, project: Project, sha: str) -> Revision | None:
-        commit = await self.core.repositories.commit(project.id, sha)
-        if commit is None:
-            return None
-        files = await self.core.repositories.workflow_files(project.id, commit.sha)
-        read = [
-            await parsed_workflow(self.core.readings, project.account_id, file)
-            if position < MAX_WORKFLOW_FILES
-            else _too_many_files(file.path)
-            for position, file in enumerate(files)
-        ]
-        return Revision(
-            commit=commit,
-            files=[
-                ParsedFile(path=file.path, parsed=parsed)
-                for file, parsed in zip(files, read, strict=True)
-            ],
-        )
-
-    async def _started_by_push(
-        self,
-        project: Project,
-        files: Sequence[ParsedFile],
-        branch: str,
-        changed: Sequence[str] | None,
-    ) -> list[ParsedFile]:
-        """A file with mistakes always makes a (failed) build, so that somebody sees them."""
-        started = []
-        for file in files:
-            known = await self._is_started(project, file, branch, changed)
-            if isinstance(known, Parsed):
-                started.append(replace(file, parsed=known))
-            elif known:
-                started.append(file)
-        return started
-
-    async def _is_started(
-        self, project: Project, file: ParsedFile, branch: str, changed: Sequence[str] | None
-    ) -> bool | Parsed:
-        workflow = file.parsed.workflow
-        if workflow is None:
-            return True
-        asked = changed if _looks_at_paths(file) else None
-        return await started_by_push(
-            self.core.readings, project.account_id, workflow, branch, asked
-        )
-
-    async def _answered(
-        self, project: Project, origin: Origin, files: Sequence[ParsedFile]
-    ) -> list[ParsedFile]:
-        """With what their conditions come to: the transaction that saves them can't wait."""
-        return [
-            replace(file, answers=await answers(self.core, project, file.parsed.workflow, origin))
-            if file.parsed.workflow is not None
-            else file
-            for file in files
-        ]
-
     async def _save(
         self,
         connection: AsyncConnection,
         project: Project,
         moved: Sequence[MovedRef],
-        pushed: Sequence[PushedRef],
+        pushed: Sequence[StartedRef],
         principal: Principal | None,
     ) -> list[Build]:
         builds = []
@@ -451,13 +260,9 @@ class Ingest:
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)
         await self.begun.end(connection, project.id, _pushes(moved))
-        await audit.record(
-            self.core,
+        await Deed(self.core, principal, project).record(
             connection,
             "push.received",
-            principal,
-            account_id=project.account_id,
-            project_id=project.id,
             refs=len(moved),
             first={"ref": moved[0].ref, "old": moved[0].old, "new": moved[0].new},
             builds=[build.number for build in builds[:SHOWN_BUILDS]],
@@ -487,67 +292,3 @@ class Ingest:
             origin=origin,
             problems=file.parsed.problems,
         )
-
-    def _describe(self, builds: Sequence[Build]) -> list[str]:
-        lines = []
-        for build in builds:
-            url = f"{self.core.public_url}/builds/{build.id}"
-            if build.state is not BuildState.FAILED:
-                ref = build.branch or build.tag
-                lines.append(f"build #{build.number} {build.workflow_name} ({ref}): {url}")
-                continue
-            lines.append(f"build #{build.number} failed: {build.reason}: {url}")
-            lines += _problem_lines(build.problems)
-        return lines
-
-
-def _describe_modules(modules: FoundModules | None) -> list[str]:
-    if modules is None or not modules.file.problems:
-        return []
-    first = f"modules ({modules.file.branch}): none can be built until the file's mistakes are gone"
-    return [first, *_problem_lines(modules.file.problems)]
-
-
-def _problem_lines(problems: Sequence[Mapping[str, object]]) -> list[str]:
-    lines = [f"  {_problem_line(problem)}" for problem in problems[:SHOWN_PROBLEMS]]
-    if len(problems) > SHOWN_PROBLEMS:
-        lines.append(f"  and {len(problems) - SHOWN_PROBLEMS} more")
-    return lines
-
-
-def _too_many_files(path: str) -> Parsed:
-    message = (
-        f"a commit may have {MAX_WORKFLOW_FILES} workflow files: this and later ones are left out"
-    )
-    return Parsed(workflow=None, problems=(Problem(message=message, file=path),))
-
-
-def _is_manual(file: ParsedFile) -> bool:
-    return file.parsed.workflow is not None and file.parsed.workflow.triggers.manual is not None
-
-
-def _looks_at_paths(file: ParsedFile) -> bool:
-    push = file.parsed.workflow.triggers.push if file.parsed.workflow else None
-    return push is not None and push.paths is not None
-
-
-def _wanted_of_pull(
-    revision: Revision | None, pull: PullRequest
-) -> tuple[Sequence[ParsedFile], list[str]]:
-    """The files to build, or lines on why there are none."""
-    if revision is None:
-        return (), [f"{pull.head_sha[:10]} is not a commit, so nothing is built"]
-    if asks_to_skip(revision.commit.message):
-        return (), [SKIPPED]
-    files = [
-        file
-        for file in revision.files
-        if file.parsed.workflow is None
-        or triggered_by_pull_request(file.parsed.workflow, pull.base_branch)
-    ]
-    return files, [] if files else ["no workflow is triggered by this pull request"]
-
-
-def _problem_line(problem: Mapping[str, object]) -> str:
-    place = ":".join(str(problem[key]) for key in ("file", "line", "column") if key in problem)
-    return f"{place}: {problem['message']}" if place else str(problem["message"])

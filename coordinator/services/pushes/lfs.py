@@ -13,7 +13,7 @@ from coordinator.domain.errors import Invalid, NotFound, TooLarge
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal
 from coordinator.ports import BlobDiffers, BlobTooLarge
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pushes import lfs as stored
@@ -55,15 +55,8 @@ class Lfs:
 
         async def save(connection: AsyncConnection) -> None:
             await stored.save_objects(connection, project.id, [item], self.core.now())
-            await audit.record(
-                self.core,
-                connection,
-                "lfs.stored",
-                principal,
-                account_id=project.account_id,
-                project_id=project.id,
-                oid=item.oid,
-                size=item.size,
+            await Deed(self.core, principal, project).record(
+                connection, "lfs.stored", oid=item.oid, size=item.size
             )
 
         await self.core.database.write(save)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from coordinator.domain.model import AgentRecord, Role, Token, TokenKind
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.keys import hash_token, new_token
 from coordinator.storage.connection import AsyncConnection
@@ -63,15 +63,9 @@ async def register_agent(
         previous_id = await _previous_agent(connection, principal, previous)
         await stored.insert_agent(connection, agent)
         await stored.insert_token(connection, token, hash_token(secret))
-        await audit.record(
-            core,
-            connection,
-            "agent.registered",
-            principal,
-            account_id=principal.account_id,
-            agent=agent.id,
-            name=name,
-            **({"previous": previous_id} if previous_id else {}),
+        before = {"previous": previous_id} if previous_id else {}
+        await Deed(core, principal, principal).record(
+            connection, "agent.registered", agent=agent.id, name=name, **before
         )
         return previous_id
 

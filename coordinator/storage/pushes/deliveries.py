@@ -1,8 +1,8 @@
-"""The inbox of webhooks, and the credentials with which remote repositories are fetched."""
+"""The inbox of webhooks."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
-from coordinator.storage.tables import credentials, deliveries, projects
+from coordinator.storage.tables import deliveries, projects
 
 _delivery = reader(Delivery, state=DeliveryState)
 _all = sa.select(*columns(Delivery, deliveries))
@@ -103,37 +103,3 @@ async def delete_deliveries(
         .values(delivery_count=projects.c.delivery_count - deleted.rowcount)
     )
     return deleted.rowcount
-
-
-async def save_credential(
-    connection: AsyncConnection,
-    project_id: str,
-    *,
-    kind: str,
-    host: str,
-    sealed: bytes,
-    now: datetime,
-) -> None:
-    """A second one replaces the first."""
-    await delete_credential(connection, project_id)
-    await connection.execute(
-        credentials.insert().values(
-            project_id=project_id, kind=kind, host=host, sealed=sealed, created_at=now
-        )
-    )
-
-
-async def delete_credential(connection: AsyncConnection, project_id: str) -> bool:
-    deleted = await connection.execute(
-        credentials.delete().where(credentials.c.project_id == project_id)
-    )
-    return deleted.rowcount > 0
-
-
-async def find_credential(connection: AsyncConnection, project_id: str) -> Mapping[str, Any] | None:
-    """`kind`, `host` and `sealed`."""
-    query = sa.select(credentials.c.kind, credentials.c.host, credentials.c.sealed).where(
-        credentials.c.project_id == project_id
-    )
-    row = (await connection.execute(query)).first()
-    return dict(row._mapping) if row else None

@@ -13,7 +13,7 @@ from pipelines_schema import (
     triggered_by_push,
     triggered_by_tag,
 )
-from pipelines_schema.triggers import branch_matches, pattern_matches
+from pipelines_schema.triggers import chosen_by, pattern_matches
 
 STEP = "\nsteps: [{name: a, image: b, run: c}]\n"
 
@@ -44,8 +44,8 @@ def test_a_branch_named_like_a_number_is_its_text() -> None:
 
 
 def test_only_exclusions_let_all_others_through() -> None:
-    assert branch_matches(["!wip/**"], "main")
-    assert not branch_matches(["!wip/**"], "wip/a/b")
+    assert chosen_by(["!wip/**"], "main")
+    assert not chosen_by(["!wip/**"], "wip/a/b")
 
 
 @pytest.mark.parametrize(

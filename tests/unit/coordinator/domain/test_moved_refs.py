@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.services.pushes.ingest import MovedRef, moved_refs
+from coordinator.domain.pushes.moved_refs import MovedRef, moved_refs
 
 
 def test_new_moved_and_deleted_refs_are_found_in_order() -> None:

@@ -1,0 +1,78 @@
+"""The tables, as both SQLite and PostgreSQL understand them, a module for each room."""
+
+from __future__ import annotations
+
+from coordinator.storage.tables.audit_tables import audit_counts, audit_log
+from coordinator.storage.tables.build_tables import build_counts, builds, doomed_objects
+from coordinator.storage.tables.columns import Instant, metadata
+from coordinator.storage.tables.image_tables import (
+    build_images,
+    deployments,
+    image_builds,
+    image_projects,
+    images,
+)
+from coordinator.storage.tables.people_tables import (
+    SHOWN_TOKEN,
+    accounts,
+    agents,
+    memberships,
+    signing_keys,
+    tokens,
+    users,
+)
+from coordinator.storage.tables.project_tables import (
+    credentials,
+    projects,
+    registry_logins,
+    secrets,
+    workflows,
+)
+from coordinator.storage.tables.push_tables import (
+    begun_pushes,
+    deliveries,
+    lfs_objects,
+    lfs_origins,
+    module_files,
+    modules,
+    seen_refs,
+)
+from coordinator.storage.tables.step_tables import artifacts, attempts, cache_generations, steps
+
+__all__ = [
+    "SHOWN_TOKEN",
+    "Instant",
+    "accounts",
+    "agents",
+    "artifacts",
+    "attempts",
+    "audit_counts",
+    "audit_log",
+    "begun_pushes",
+    "build_counts",
+    "build_images",
+    "builds",
+    "cache_generations",
+    "credentials",
+    "deliveries",
+    "deployments",
+    "doomed_objects",
+    "image_builds",
+    "image_projects",
+    "images",
+    "lfs_objects",
+    "lfs_origins",
+    "memberships",
+    "metadata",
+    "module_files",
+    "modules",
+    "projects",
+    "registry_logins",
+    "secrets",
+    "seen_refs",
+    "signing_keys",
+    "steps",
+    "tokens",
+    "users",
+    "workflows",
+]

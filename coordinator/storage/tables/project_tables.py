@@ -1,0 +1,70 @@
+"""Projects, their workflows, and what they keep sealed."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from coordinator.storage.tables.columns import Instant, id_of, metadata, own_id
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    own_id(),
+    id_of("accounts"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("slug", sa.Text, nullable=False),
+    sa.Column("repo_url", sa.Text),
+    sa.Column("build_count", sa.Integer, nullable=False, default=0),
+    sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
+    # Of artifacts and of the logs of attempts that have ended: storage.quotas keeps it.
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.UniqueConstraint("account_id", "slug"),
+    sa.Index("ix_projects_account_id_created_at", "account_id", "created_at", "id"),
+)
+
+workflows = sa.Table(
+    "workflows",
+    metadata,
+    own_id(),
+    id_of("projects"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("path", sa.Text),
+    sa.Column("definition", sa.JSON),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.UniqueConstraint("project_id", "path"),
+    sa.Index("ix_workflows_project_id_created_at", "project_id", "created_at", "id"),
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+registry_logins = sa.Table(
+    "registry_logins",
+    metadata,
+    # A project or an account: whose login it is.
+    sa.Column("scope_id", sa.String(36), primary_key=True),
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("username", sa.Text, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+credentials = sa.Table(
+    "credentials",
+    metadata,
+    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
