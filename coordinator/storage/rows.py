@@ -37,3 +37,8 @@ def reader(
 def columns(kind: type[Any], table: sa.Table) -> list[sa.Column[Any]]:
     """The table's columns that `kind` has fields for."""
     return [table.c[field.name] for field in fields(kind) if field.name in table.c]
+
+
+def values_of(kind: type[Any], table: sa.Table, thing: Any) -> dict[str, Any]:
+    """The values of those columns."""
+    return {column.name: getattr(thing, column.name) for column in columns(kind, table)}

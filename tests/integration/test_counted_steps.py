@@ -24,8 +24,9 @@ from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.steps.verdict import AttemptEnd
 from coordinator.services.builds.builds import cancel_build
 from coordinator.services.steps import advance
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema import DEFAULT_RUN_ON, Ending, Retries
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.contract import Completion, CompletionReason
@@ -71,7 +72,7 @@ async def end(tested: TestedCore, step: Step, how: AttemptEnd) -> advance.Follow
     )
 
     async def run(connection: AsyncConnection) -> advance.Followed:
-        await stored.insert_attempt(connection, attempt)
+        await stored_attempts.insert_attempt(connection, attempt)
         await advance.move_step(
             tested.core,
             connection,
@@ -81,7 +82,7 @@ async def end(tested: TestedCore, step: Step, how: AttemptEnd) -> advance.Follow
             attempt=attempt.number,
         )
         await advance.begin_build(tested.core, connection, step.build_id)
-        running = await stored.find_step(connection, step.id)
+        running = await stored_steps.find_step(connection, step.id)
         assert running is not None
         _, followed = await advance.end_attempt(
             tested.core, connection, running, attempt, how, None, None
@@ -197,7 +198,7 @@ async def test_a_count_that_is_wrong_is_put_right_by_a_look_at_the_whole(
     build = await tested.new_build(project, step_of("a"), step_of("b", "a"))
     [_, second] = await tested.steps(build)
     await tested.core.database.write(
-        lambda connection: stored.update_step(connection, second.id, waits=7)
+        lambda connection: stored_steps.update_step(connection, second.id, waits=7)
     )
     await tested.core.database.write(
         lambda connection: advance.settle_build(tested.core, connection, build.id)

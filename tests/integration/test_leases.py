@@ -17,9 +17,10 @@ from coordinator.services.steps import advance, leases
 from coordinator.services.steps.dispatch import RESULT_GRACE_SECONDS, Dispatch
 from coordinator.services.steps.polls import Polls
 from coordinator.services.steps.presence import Presence
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored_accounts
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema import NEVER
 from pipelines_schema.contract import LeaseRef, PollRequest, RenewRequest
 from tests.integration.coordinator_fixture import eventually
@@ -71,7 +72,7 @@ class Agent:
         lease, core = await self.offered(), self.tested.core
 
         async def accept(connection: AsyncConnection) -> None:
-            step = await stored.find_step(connection, lease.step_id)
+            step = await stored_steps.find_step(connection, lease.step_id)
             assert step is not None
             attempt = Attempt(
                 step_id=step.id,
@@ -86,7 +87,7 @@ class Agent:
                 started_at=core.now(),
                 finished_at=None,
             )
-            await stored.insert_attempt(connection, attempt)
+            await stored_attempts.insert_attempt(connection, attempt)
             await advance.move_step(
                 core, connection, step, StepEvent.ACCEPT, attempt=attempt.number
             )
@@ -94,7 +95,7 @@ class Agent:
 
         await core.database.write(accept)
         step = await core.database.read(
-            lambda connection: stored.find_step(connection, lease.step_id)
+            lambda connection: stored_steps.find_step(connection, lease.step_id)
         )
         assert step is not None
         self.dispatch.begin(step)

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.steps.scheduling import Queue, WaitingAgent, queue_class_of, suits
 from coordinator.storage import migrate
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import queue as stored_queue
+from coordinator.storage.steps import steps as stored_steps
 from tests.integration.core_fixture import TestedCore, open_core, step_of
 
 AGENT = WaitingAgent(agent_id="a", account_id=None, labels={"os": "linux"}, free=1)
@@ -44,7 +44,7 @@ async def offered(tested: TestedCore) -> list[str]:
             lambda connection, queue=queue: stored_queue.offer_next(connection, queue, "agent:a")
         ):
             step = await tested.core.database.read(
-                lambda connection, id_=given[0]: stored.find_step(connection, id_)
+                lambda connection, id_=given[0]: stored_steps.find_step(connection, id_)
             )
             assert step is not None
             assert (step.state, step.holder, step.epoch) == (StepState.OFFERED, "agent:a", 1)
@@ -88,11 +88,11 @@ async def test_only_a_ready_step_is_handed_out(tested: TestedCore, state: StepSt
     [step] = await tested.steps(build)
     [queue] = await tested.core.database.read(queues)
     write = tested.core.database.write
-    await write(lambda connection: stored.update_step(connection, step.id, state=state.value))
+    await write(lambda connection: stored_steps.update_step(connection, step.id, state=state.value))
     for to in (StepState.OFFERED, StepState.READY):
         assert (
             await write(
-                lambda connection, to=to: stored.hand_out(
+                lambda connection, to=to: stored_steps.hand_out(
                     connection, step.id, to=to, holder="agent:b"
                 )
             )

@@ -10,9 +10,9 @@ from coordinator.domain.lifecycle import BuildState, StepEvent, StepState
 from coordinator.domain.model import Build
 from coordinator.services.steps import advance
 from coordinator.services.steps.dispatch import Dispatch
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import queue as stored_queue
+from coordinator.storage.steps import steps as stored_steps
 from tests.integration.coordinator_fixture import eventually
 from tests.integration.core_fixture import TestedCore, open_core, step_of
 
@@ -108,10 +108,10 @@ async def test_an_offer_that_comes_back_does_not_prolong_the_wait(tmp_path: Path
         tested.clock.seconds += 3600
 
         async def offered_and_back(connection: AsyncConnection) -> None:
-            assert await stored.hand_out(
+            assert await stored_steps.hand_out(
                 connection, step.id, to=StepState.OFFERED, holder="agent:a"
             )
-            found = await stored.find_step(connection, step.id)
+            found = await stored_steps.find_step(connection, step.id)
             assert found is not None
             await advance.move_step(core, connection, found, StepEvent.EXPIRE)
 
@@ -128,6 +128,6 @@ async def test_only_ready_steps_have_an_end_of_their_wait(tmp_path: Path) -> Non
         [step] = await tested.steps(build)
         assert await read(stored_queue.first_queue_end) == step.queue_until
         await tested.core.database.write(
-            lambda connection: stored.update_step(connection, step.id, state="running")
+            lambda connection: stored_steps.update_step(connection, step.id, state="running")
         )
         assert await read(stored_queue.first_queue_end) is None

@@ -12,7 +12,7 @@ from coordinator.domain.errors import CoordinatorError, Forbidden, NotFound, Una
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.git.slots import GitClient
-from coordinator.storage.builds import builds as stored
+from coordinator.storage.steps import steps as stored_steps
 
 RECEIVE = "git-receive-pack"
 UPLOAD = "git-upload-pack"
@@ -89,7 +89,7 @@ async def open_project(request: web.Request, service: str) -> tuple[Project, Pri
 async def _check_step(request: web.Request, principal: Principal, project: Project) -> None:
     """An attempt's token reads its own project's source and no other. Raises NotFound."""
     step = await request.app[CORE].database.read(
-        lambda connection: stored.find_step(connection, principal.step_id or "")
+        lambda connection: stored_steps.find_step(connection, principal.step_id or "")
     )
     if step is None or step.project_id != project.id:
         raise NotFound("project not found")

@@ -35,6 +35,7 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema import Workflow, default_params, param_problems, steps_for
 
 WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
@@ -371,7 +372,7 @@ async def cancel_build(core: Core, connection: AsyncConnection, build_id: str, *
         if step.state in FINISHED_STEP:
             continue
         if step.state is StepState.RUNNING:
-            await stored.update_step(connection, step.id, cancel_requested_by=by)
+            await stored_steps.update_step(connection, step.id, cancel_requested_by=by)
         else:
             reason = f"cancelled by {by}"
             await advance.move_step(core, connection, step, StepEvent.CANCEL, reason=reason)

@@ -19,6 +19,7 @@ from coordinator.services.core import Core
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.pushes import modules as stored
 from coordinator.storage.pushes.modules import DeclaredModule, Whose
 from pipelines_schema import (
@@ -182,7 +183,7 @@ class Modules:
             build = await stored_builds.find_build(connection, build_id)
             if build is None or not principal.sees(build.account_id):
                 return None, ()
-            return build, await stored_builds.artifacts_of_build(connection, build_id)
+            return build, await stored_artifacts.artifacts_of_build(connection, build_id)
 
         build, artifacts = await self.core.database.read(read)
         if build is None or build.module is None:

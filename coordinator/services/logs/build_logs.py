@@ -19,6 +19,7 @@ from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import attempts as stored_attempts
 
 READ_BYTES = 64 * 1024
 """Of each step at a time; more than the longest message."""
@@ -196,7 +197,7 @@ class BuildLogs:
             return View(
                 build=build,
                 steps=await stored.steps_of_build(connection, build_id),
-                attempts=await stored.attempts_of_build(connection, build_id),
+                attempts=await stored_attempts.attempts_of_build(connection, build_id),
             )
 
         view = await self.core.database.read(read)

@@ -12,7 +12,8 @@ from coordinator.domain.people.permissions import Principal
 from coordinator.ports import LogDigest, OffsetMismatch
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
-from coordinator.storage.builds import builds as stored
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.log_frames import Frame
 
 SLICE_MAX_BYTES = 4 * 1024 * 1024
@@ -125,12 +126,12 @@ class Logs:
         self, principal: Principal, step_id: str, number: int | None
     ) -> tuple[Step, Attempt | None]:
         step = await self.core.database.read(
-            lambda connection: stored.find_step(connection, step_id)
+            lambda connection: stored_steps.find_step(connection, step_id)
         )
         if step is None or not principal.sees(step.account_id):
             raise NotFound("step not found")
         attempts = await self.core.database.read(
-            lambda connection: stored.attempts_of_step(connection, step_id)
+            lambda connection: stored_attempts.attempts_of_step(connection, step_id)
         )
         if number is None:
             return step, attempts[-1] if attempts else None

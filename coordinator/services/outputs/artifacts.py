@@ -14,9 +14,11 @@ from coordinator.domain.people.permissions import Principal
 from coordinator.domain.steps.late_reports import may_be_reported_on
 from coordinator.ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs import artifacts as stored_artifacts
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 
 MAX_NAME_BYTES = 1024
 
@@ -109,11 +111,11 @@ class Artifacts:
         )
 
         async def save(connection: AsyncConnection) -> None:
-            now = await stored.find_step(connection, step.id)
-            current = await stored.find_attempt(connection, step.id, attempt.epoch)
+            now = await stored_steps.find_step(connection, step.id)
+            current = await stored_attempts.find_attempt(connection, step.id, attempt.epoch)
             if now is None or current is None or not may_be_reported_on(now, current):
                 raise StaleEpoch("this attempt has ended")
-            await stored.save_artifact(connection, artifact)
+            await stored_artifacts.save_artifact(connection, artifact)
 
         await self.core.database.write(save)
         return artifact
@@ -122,16 +124,16 @@ class Artifacts:
         """Those of the last attempt, once it has completed. A step sees those of its build."""
 
         async def read(connection: AsyncConnection) -> Sequence[Artifact] | None:
-            step = await stored.find_step(connection, step_id)
+            step = await stored_steps.find_step(connection, step_id)
             if step is None or not principal.sees(step.account_id):
                 return None
             if principal.step_id is not None:
-                own = await stored.find_step(connection, principal.step_id)
+                own = await stored_steps.find_step(connection, principal.step_id)
                 if own is None or own.build_id != step.build_id:
                     return None
             if step.state not in FINISHED_STEP:
                 return ()
-            return await stored.artifacts_of(connection, step_id, step.epoch)
+            return await stored_artifacts.artifacts_of(connection, step_id, step.epoch)
 
         artifacts = await self.core.database.read(read)
         if artifacts is None:
@@ -143,7 +145,7 @@ class Artifacts:
         for artifact in await self.list_of(principal, step_id):
             if artifact.name == name:
                 step = await self.core.database.read(
-                    lambda connection: stored.find_step(connection, step_id)
+                    lambda connection: stored_steps.find_step(connection, step_id)
                 )
                 if step is not None:
                     return artifact, step.account_id

@@ -20,9 +20,10 @@ from coordinator.services.core import Core, new_id
 from coordinator.services.keys import hash_token, new_token, write_private
 from coordinator.services.people.logins import Logins
 from coordinator.services.seldom import Seldom
-from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.own_registries import OPERATOR
 
 KNOWN_FOR = timedelta(seconds=10)
@@ -344,10 +345,10 @@ async def _step_of_attempt(
     connection: AsyncConnection, step_id: str, epoch: int
 ) -> tuple[Step, str] | None:
     """The step and whose attempt it is; None where nothing may be reported on it any more."""
-    step = await stored_builds.find_step(connection, step_id)
+    step = await stored_steps.find_step(connection, step_id)
     if step is None:
         return None
     if step.epoch == epoch and step.state is StepState.RUNNING:
         return step, step.holder or ""
-    attempt = await stored_builds.find_attempt(connection, step_id, epoch)
+    attempt = await stored_attempts.find_attempt(connection, step_id, epoch)
     return (step, attempt.holder) if attempt is not None and is_late(step, attempt) else None

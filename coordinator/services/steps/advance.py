@@ -31,6 +31,8 @@ from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ async def move_step(
             values["queue_until"] = now + timedelta(seconds=queue_seconds(core, step))
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
-    await stored.update_step(connection, step.id, state=state.value, **values)
+    await stored_steps.update_step(connection, step.id, state=state.value, **values)
     return state
 
 
@@ -91,7 +93,7 @@ async def follow_end(
         build = await stored.count_version(connection, step.build_id, now=now)
         return Followed(build=build, ready=1)
     succeeded = counts_as_success(step, state)
-    dependants = await stored.count_down(connection, step, with_definitions=not succeeded)
+    dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
     if ready is None:
         return await _settled(core, connection, step.build_id)
@@ -140,7 +142,7 @@ async def _count_anew(connection: AsyncConnection, steps: Sequence[Step]) -> int
     for step in steps:
         waits = links[step.id].waits
         if step.waits != waits and step.state not in FINISHED_STEP:
-            await stored.update_step(connection, step.id, waits=waits)
+            await stored_steps.update_step(connection, step.id, waits=waits)
     return sum(step.state not in FINISHED_STEP for step in steps)
 
 
@@ -169,7 +171,7 @@ async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: A
 
 async def take_back(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> None:
     """The hand-out never reached anybody: the step is as before, but for its epoch."""
-    await stored.delete_attempt(connection, attempt)
+    await stored_attempts.delete_attempt(connection, attempt)
     await move_step(core, connection, step, StepEvent.RETRY, attempt=step.attempt - 1)
     await stored.count_version(connection, step.build_id, now=core.now())
 
@@ -192,7 +194,7 @@ async def end_attempt(
         policy=retry_policy(step.definition),
         cancel_requested_by=step.cancel_requested_by,
     )
-    await stored.end_attempt(
+    await stored_attempts.end_attempt(
         connection,
         attempt,
         state=verdict.attempt,

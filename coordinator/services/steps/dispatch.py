@@ -26,9 +26,9 @@ from coordinator.services.steps.leases import Leases, boot_seconds
 from coordinator.services.steps.polls import Polls, holder_of
 from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import queue as stored_queue
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.contract import (
     GoodbyeRequest,
     PollRequest,
@@ -64,7 +64,7 @@ class Dispatch:
 
     async def load(self) -> None:
         """Take up the hand-outs of before a restart: each begins a new term."""
-        for step in await self._core.database.read(stored.handed_out_steps):
+        for step in await self._core.database.read(stored_steps.handed_out_steps):
             if step.state is StepState.RUNNING:
                 self.begin(step)
             else:

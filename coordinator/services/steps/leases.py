@@ -15,8 +15,9 @@ from coordinator.domain.steps.verdict import AttemptEnd, may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.services.steps import advance
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.contract import Completion, CompletionReason
 
 log = structlog.get_logger()
@@ -99,7 +100,7 @@ class Leases:
     async def _tell(self, connection: AsyncConnection, due: HandOut) -> bool:
         """In the writer's thread, maybe long after it was due; what came before stays: an accept
         that the database has, a renewal that took the expiry away."""
-        step = await stored.find_step(connection, due.step_id)
+        step = await stored_steps.find_step(connection, due.step_id)
         if due.expiry is None or not due.expiry.take():
             return False
         if step is None or step.epoch != due.epoch:
@@ -122,7 +123,7 @@ class Leases:
     async def _lose(self, connection: AsyncConnection, step: Step, *, known: bool) -> None:
         """An attempt that its holder may not know of is none: a script is begun after it was
         written down, and who has written it down names it."""
-        attempt = await stored.find_attempt(connection, step.id, step.epoch)
+        attempt = await stored_attempts.find_attempt(connection, step.id, step.epoch)
         if attempt is None:
             raise LookupError(f"step {step.id} runs without an attempt {step.epoch}")
         goes_on = step.cancel_requested_by is None and may_run_again_when_lost(step.definition)

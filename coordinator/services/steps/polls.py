@@ -13,9 +13,10 @@ from coordinator.domain.steps.late_reports import is_late
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.services.core import Core
 from coordinator.services.steps.presence import Presence
-from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.contract import (
     GoodbyeRequest,
     LeaseRef,
@@ -233,8 +234,8 @@ async def _lost_for_good(
     script by itself, so that it is not told to, and reports what there is."""
     lost = []
     for step_id, epoch in leases:
-        step = await stored_builds.find_step(connection, step_id)
-        attempt = await stored_builds.find_attempt(connection, step_id, epoch)
+        step = await stored_steps.find_step(connection, step_id)
+        attempt = await stored_attempts.find_attempt(connection, step_id, epoch)
         its_own = attempt is not None and attempt.holder == holder
         if step is None or attempt is None or not its_own or not is_late(step, attempt):
             lost.append((step_id, epoch))

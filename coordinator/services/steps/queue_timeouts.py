@@ -16,9 +16,9 @@ from coordinator.services.core import Core
 from coordinator.services.news import build_topic, wait_for
 from coordinator.services.steps import advance
 from coordinator.services.steps.presence import Presence
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import queue as stored_queue
+from coordinator.storage.steps import steps as stored_steps
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class QueueTimeouts:
     ) -> _Round:
         settings = self._core.settings
         builds: dict[str, None] = {}
-        for step in await stored.steps_waiting_since(connection, now, AT_ONCE):
+        for step in await stored_steps.steps_waiting_since(connection, now, AT_ONCE):
             waited = advance.queue_seconds(self._core, step)
             reason = not_taken(step, waited, online, settings.project_max_running_steps)
             await advance.move_step(self._core, connection, step, StepEvent.GIVE_UP, reason=reason)

@@ -26,6 +26,7 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.runner import HandedOver, Runner
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps import attempts as stored_attempts
 from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
@@ -176,7 +177,9 @@ class Reports:
             return
         digest = await self.core.logs.digest(attempt.id)
         await self.core.database.write(
-            lambda connection: stored.set_log(connection, attempt, digest.size, digest.sha256)
+            lambda connection: stored_attempts.set_log(
+                connection, attempt, digest.size, digest.sha256
+            )
         )
         if digest.size:
             self._fold_log(attempt.id)

@@ -29,6 +29,8 @@ from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images.build_images import count_digests, insert_digest
+from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.queue import begin_next
 from pipelines_schema.contract import SettleImageRequest, SettleImageResponse, StepSpec
 from pipelines_schema.image_references import tag_problem, whole_tag
@@ -110,7 +112,7 @@ class Runner:
                 return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
             if step.state is not StepState.READY:
                 raise await self._refusal(connection, step)
-            given = await stored.hand_out(
+            given = await stored_steps.hand_out(
                 connection, step_id, to=StepState.READY, holder=principal.holder
             )
             if given is None:
@@ -145,7 +147,7 @@ class Runner:
         lease_seconds: float,
     ) -> _Begun:
         attempt = self._new_attempt(step, principal, step.attempt + 1)
-        await stored.insert_attempt(connection, attempt)
+        await stored_attempts.insert_attempt(connection, attempt)
         await advance.move_step(
             self.core,
             connection,
@@ -213,7 +215,7 @@ class Runner:
         if step is None:
             return None
         attempt = self._new_attempt(step, principal, step.attempt, given_with=after.id)
-        await stored.insert_attempt(connection, attempt)
+        await stored_attempts.insert_attempt(connection, attempt)
         if step.build_id != build.id:
             build = await advance.begin_build(self.core, connection, step.build_id)
         ended = [one for hook in self.on_begin for one in await hook(connection, step)]
@@ -230,10 +232,10 @@ class Runner:
         """What the completion of that attempt was answered with, for as long as it runs."""
 
         async def read(connection: AsyncConnection) -> StepSpec | None:
-            given = await stored.handed_over_with(connection, attempt)
+            given = await stored_attempts.handed_over_with(connection, attempt)
             if given is None or given.holder != principal.holder:
                 return None
-            step = await stored.find_step(connection, given.step_id)
+            step = await stored_steps.find_step(connection, given.step_id)
             if step is None or step.epoch != given.epoch or step.state is not StepState.RUNNING:
                 return None
             return await self.specs.read(connection, step)
@@ -253,7 +255,7 @@ class Runner:
         return await self._spec(step, principal)
 
     async def find(self, connection: AsyncConnection, principal: Principal, step_id: str) -> Step:
-        step = await stored.find_step(connection, step_id)
+        step = await stored_steps.find_step(connection, step_id)
         if step is None or not principal.sees(step.account_id):
             raise NotFound("step not found")
         return step
@@ -362,7 +364,7 @@ class Runner:
         epoch: int | None,
     ) -> tuple[Step, Attempt]:
         wanted = principal.epoch if principal.kind is PrincipalKind.STEP else epoch
-        found = await stored.find_step_and_attempt(connection, step_id, wanted)
+        found = await stored_attempts.find_step_and_attempt(connection, step_id, wanted)
         if found is None or not principal.sees(found[0].account_id):
             raise NotFound("step not found")
         step, attempt = found

@@ -24,6 +24,7 @@ from coordinator.services.steps import caches
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images.build_images import digests_of_build, find_digest
+from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
@@ -193,7 +194,9 @@ class StepSpecs:
     async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
         if not step.depends_on:
             return []
-        found = await stored.artifacts_of_steps(connection, step.build_id, step.depends_on)
+        found = await stored_artifacts.artifacts_of_steps(
+            connection, step.build_id, step.depends_on
+        )
         return [
             DependencySpec(
                 step_id=found[name].step_id,

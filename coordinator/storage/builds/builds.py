@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from coordinator.domain.builds.roll_up import Dependant, Links, links_of
+from coordinator.domain.builds.roll_up import Links, links_of
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import (
-    Artifact,
-    Attempt,
-    AttemptState,
     Build,
     ModuleRef,
     PullRequestRef,
@@ -23,9 +19,9 @@ from coordinator.domain.model import (
 )
 from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.storage.builds.build_counts import Counted, count
-from coordinator.storage.builds.quotas import add_stored, forget_stored
+from coordinator.storage.builds.quotas import forget_stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.rows import columns, reader
+from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
     artifacts,
@@ -44,16 +40,11 @@ build_of = reader(
     module=lambda value: value and ModuleRef.from_json(value),
 )
 _read_counted = reader(Counted)
-_attempt = reader(Attempt, state=AttemptState)
-_joined_attempt = reader(Attempt, prefix="attempt__", state=AttemptState)
-_artifact = reader(Artifact)
 
 
 # Statements that each step needs are made once: making one costs four times as much as running it.
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
 _FIND_BUILD = sa.select(*columns(Build, builds)).where(builds.c.id == _ITS_ID)
-_FIND_STEP = sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID)
-_UPDATE_STEP = steps.update().where(steps.c.id == _ITS_ID)
 _UPDATE_BUILD = builds.update().where(builds.c.id == _ITS_ID)
 _COUNT_VERSION = (
     _UPDATE_BUILD.values(
@@ -65,59 +56,12 @@ _COUNT_VERSION = (
         ),
     )
 ).returning(*columns(Build, builds))
-_FIND_ATTEMPT = sa.select(*columns(Attempt, attempts)).where(
-    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
-)
-_FIND_BOTH = (
-    sa.select(
-        *columns(Step, steps),
-        *(column.label(f"attempt__{column.name}") for column in columns(Attempt, attempts)),
-    )
-    .join(
-        attempts,
-        sa.and_(
-            attempts.c.step_id == steps.c.id,
-            attempts.c.epoch
-            == sa.func.coalesce(sa.bindparam("its_epoch", type_=sa.Integer), steps.c.epoch),
-        ),
-        isouter=True,
-    )
-    .where(steps.c.id == _ITS_ID)
-)
-_FIND_GIVEN_WITH = sa.select(*columns(Attempt, attempts)).where(
-    attempts.c.given_with == sa.bindparam("given"), sa.text("attempts.state = 'running'")
-)
-_INSERT_ATTEMPT = attempts.insert()
-_UPDATE_ATTEMPT = attempts.update().where(
-    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
-)
-_COUNT_DOWN = (
-    steps.update()
-    .where(
-        steps.c.build_id == sa.bindparam("its_build"),
-        steps.c.position.in_(sa.bindparam("its_positions", expanding=True)),
-    )
-    .values(waits=steps.c.waits - 1)
-)
-_WHOLE_STEP = columns(Step, steps)
-_STEP_IF_ITS_TURN = [
-    column
-    if column is not steps.c.definition
-    else sa.case((steps.c.waits == 0, column), else_=sa.null()).label("definition")
-    for column in _WHOLE_STEP
-]
-_COUNT_DOWN_ALL = _COUNT_DOWN.returning(*_WHOLE_STEP)
-_COUNT_DOWN_NEXT = _COUNT_DOWN.returning(*_STEP_IF_ITS_TURN)
-
-
-def _values(kind: type[Any], table: sa.Table, thing: Any) -> dict[str, Any]:
-    return {column.name: getattr(thing, column.name) for column in columns(kind, table)}
 
 
 async def insert_build(
     connection: AsyncConnection, build: Build, build_steps: Sequence[Step]
 ) -> None:
-    values = _values(Build, builds, build)
+    values = values_of(Build, builds, build)
     values |= {
         "problems": [dict(problem) for problem in build.problems],
         "pull_request": build.pull_request and build.pull_request.to_json(),
@@ -141,7 +85,7 @@ async def insert_build(
 def _step_values(step: Step, links: Links) -> dict[str, Any]:
     queue_class = queue_class_of(step.account_id, step.labels, step.needs)
     return {
-        **_values(Step, steps, step),
+        **values_of(Step, steps, step),
         "definition": step.definition.to_json(),
         "dependants": list(links.dependants),
         "waits": links.waits,
@@ -214,32 +158,6 @@ async def move_build(connection: AsyncConnection, build: Build, **values: Any) -
     await connection.execute(_UPDATE_BUILD, {"its_id": build.id, **values})
 
 
-async def count_down(
-    connection: AsyncConnection, step: Step, *, with_definitions: bool
-) -> Sequence[tuple[Dependant, Step | None]]:
-    """Those that depend on the step wait for one less.
-
-    Each with its step where it waits for no other now, or `with_definitions` for all.
-    """
-    if not step.dependants:
-        return []
-    statement = _COUNT_DOWN_ALL if with_definitions else _COUNT_DOWN_NEXT
-    values = {"its_build": step.build_id, "its_positions": list(step.dependants)}
-    found = await connection.execute(statement, values)
-    return [_dependant(row) for row in found.all()]
-
-
-def _dependant(row: Any) -> tuple[Dependant, Step | None]:
-    step = None if row.definition is None else step_of(row)
-    dependant = Dependant(
-        id=row.id,
-        state=StepState(row.state),
-        waits=row.waits,
-        run_on=None if step is None else step.written.run_on,
-    )
-    return dependant, step
-
-
 async def _recount(connection: AsyncConnection, build_id: str, state: str | None) -> None:
     """The build is counted in that state from now on; None: nowhere."""
     was = await _counted(connection, build_id)
@@ -276,11 +194,6 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     return deleted.rowcount == 1
 
 
-async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
-    row = (await connection.execute(_FIND_STEP, {"its_id": step_id})).first()
-    return step_of(row) if row else None
-
-
 async def steps_of_builds(
     connection: AsyncConnection, build_ids: Collection[str]
 ) -> Mapping[str, Sequence[Step]]:
@@ -303,106 +216,6 @@ async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence
         .order_by(steps.c.position)
     )
     return [step_of(row) for row in await connection.execute(query)]
-
-
-async def update_step(connection: AsyncConnection, step_id: str, **values: Any) -> None:
-    await connection.execute(_UPDATE_STEP, {"its_id": step_id, **values})
-
-
-async def steps_waiting_since(
-    connection: AsyncConnection, now: datetime, limit: int
-) -> Sequence[Step]:
-    """Ready steps whose time in the queue is over, those first that wait longest."""
-    query = (
-        sa.select(*columns(Step, steps))
-        .where(sa.text("steps.state = 'ready'"), steps.c.queue_until <= now)
-        .order_by(steps.c.queue_until, steps.c.position)
-        .limit(limit)
-    )
-    return [step_of(row) for row in await connection.execute(query)]
-
-
-async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
-    query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
-    return [step_of(row) for row in await connection.execute(query)]
-
-
-async def hand_out(
-    connection: AsyncConnection, step_id: str, *, to: StepState, holder: str
-) -> tuple[int, str] | None:
-    """Hand a ready step out in one statement: epoch + 1. None where another was quicker.
-
-    Returns the new epoch and the build's id.
-    """
-    found = await connection.execute(
-        steps.update()
-        .where(steps.c.id == step_id, steps.c.state == StepState.READY.value)
-        .values(state=to.value, holder=holder, epoch=steps.c.epoch + 1)
-        .returning(steps.c.epoch, steps.c.build_id)
-    )
-    row = found.first()
-    return (row.epoch, row.build_id) if row else None
-
-
-async def insert_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
-    await connection.execute(_INSERT_ATTEMPT, _values(Attempt, attempts, attempt))
-
-
-async def find_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Attempt | None:
-    values = {"its_id": step_id, "its_epoch": epoch}
-    row = (await connection.execute(_FIND_ATTEMPT, values)).first()
-    return _attempt(row) if row else None
-
-
-async def find_step_and_attempt(
-    connection: AsyncConnection, step_id: str, epoch: int | None
-) -> tuple[Step, Attempt | None] | None:
-    """The attempt of that epoch; without one, of the step's current one."""
-    values = {"its_id": step_id, "its_epoch": epoch}
-    row = (await connection.execute(_FIND_BOTH, values)).first()
-    if row is None:
-        return None
-    return step_of(row), None if row.attempt__epoch is None else _joined_attempt(row)
-
-
-async def handed_over_with(connection: AsyncConnection, attempt: Attempt) -> Attempt | None:
-    """The attempt that the completion of that one was answered with, while it runs."""
-    row = (await connection.execute(_FIND_GIVEN_WITH, {"given": attempt.id})).first()
-    return _attempt(row) if row else None
-
-
-async def delete_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
-    await connection.execute(
-        attempts.delete().where(
-            attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch
-        )
-    )
-
-
-async def attempts_of_step(connection: AsyncConnection, step_id: str) -> Sequence[Attempt]:
-    """In the order they were tried."""
-    query = (
-        sa.select(*columns(Attempt, attempts))
-        .where(attempts.c.step_id == step_id)
-        .order_by(attempts.c.epoch)
-    )
-    return [_attempt(row) for row in await connection.execute(query)]
-
-
-async def attempts_of_build(
-    connection: AsyncConnection, build_id: str
-) -> Mapping[str, Sequence[Attempt]]:
-    """Step id → its attempts in the order they were tried."""
-    query = (
-        sa.select(*columns(Attempt, attempts))
-        .join(steps, steps.c.id == attempts.c.step_id)
-        .where(steps.c.build_id == build_id)
-        .order_by(attempts.c.step_id, attempts.c.epoch)
-    )
-    found: dict[str, list[Attempt]] = {}
-    for row in await connection.execute(query):
-        found.setdefault(row.step_id, []).append(_attempt(row))
-    return found
 
 
 async def past_durations(
@@ -429,124 +242,3 @@ async def past_durations(
     for row in await connection.execute(query):
         found.setdefault(row.name, []).append(row.finished_at - row.started_at)
     return found
-
-
-async def end_attempt(
-    connection: AsyncConnection,
-    attempt: Attempt,
-    *,
-    state: AttemptState,
-    exit_code: int | None,
-    reason: str | None,
-    log_bytes: int | None,
-    log_sha256: str | None,
-    now: datetime,
-) -> None:
-    values = {
-        "its_id": attempt.step_id,
-        "its_epoch": attempt.epoch,
-        "state": state.value,
-        "exit_code": exit_code,
-        "reason": reason,
-        "log_bytes": log_bytes,
-        "log_sha256": log_sha256,
-        "finished_at": now,
-    }
-    await connection.execute(_UPDATE_ATTEMPT, values)
-    await add_stored(connection, attempt.step_id, log_bytes or 0)
-
-
-async def set_log(
-    connection: AsyncConnection, attempt: Attempt, log_bytes: int, log_sha256: str
-) -> None:
-    """Of an attempt that has ended without saying what its log is."""
-    await connection.execute(
-        attempts.update()
-        .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
-        .values(log_bytes=log_bytes, log_sha256=log_sha256)
-    )
-    await add_stored(connection, attempt.step_id, log_bytes - (attempt.log_bytes or 0))
-
-
-async def save_artifact(connection: AsyncConnection, artifact: Artifact) -> None:
-    """A second one of the same name replaces the first: an upload may be repeated."""
-    replaced = await connection.execute(
-        artifacts.delete()
-        .where(
-            artifacts.c.step_id == artifact.step_id,
-            artifacts.c.epoch == artifact.epoch,
-            artifacts.c.name == artifact.name,
-        )
-        .returning(artifacts.c.size)
-    )
-    before = replaced.scalar_one_or_none() or 0
-    await add_stored(connection, artifact.step_id, artifact.size - before)
-    await connection.execute(artifacts.insert().values(**_values(Artifact, artifacts, artifact)))
-
-
-async def artifacts_of_build(
-    connection: AsyncConnection, build_id: str
-) -> Sequence[tuple[str, Artifact]]:
-    """Each with its step's name, in the order of the steps: of their last attempts, once ended."""
-    finished = [state.value for state in FINISHED_STEP]
-    query = (
-        sa.select(steps.c.name.label("step_name"), *columns(Artifact, artifacts))
-        .join(
-            steps,
-            sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
-        )
-        .where(steps.c.build_id == build_id, steps.c.state.in_(finished))
-        .order_by(steps.c.position, artifacts.c.name)
-    )
-    return [(row.step_name, _artifact(row)) for row in await connection.execute(query)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftBehind:
-    """What a step left for those that depend on it."""
-
-    step_id: str
-    artifacts: Sequence[Artifact]
-    """Of its last attempt, by name."""
-
-
-_LEFT_BEHIND = (
-    sa.select(
-        steps.c.id.label("its_step"),
-        steps.c.name.label("step_name"),
-        *columns(Artifact, artifacts),
-    )
-    .join(
-        artifacts,
-        sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
-        isouter=True,
-    )
-    .where(
-        steps.c.build_id == sa.bindparam("its_build"),
-        steps.c.name.in_(sa.bindparam("its_names", expanding=True)),
-    )
-    .order_by(artifacts.c.name)
-)
-
-
-async def artifacts_of_steps(
-    connection: AsyncConnection, build_id: str, names: Sequence[str]
-) -> Mapping[str, LeftBehind]:
-    """By the steps' names."""
-    values = {"its_build": build_id, "its_names": list(names)}
-    ids: dict[str, str] = {}
-    found: dict[str, list[Artifact]] = defaultdict(list)
-    for row in await connection.execute(_LEFT_BEHIND, values):
-        ids[row.step_name] = row.its_step
-        if row.step_id is not None:
-            found[row.step_name].append(_artifact(row))
-    return {name: LeftBehind(step_id=id_, artifacts=found[name]) for name, id_ in ids.items()}
-
-
-async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:
-    query = (
-        sa.select(*columns(Artifact, artifacts))
-        .where(artifacts.c.step_id == step_id, artifacts.c.epoch == epoch)
-        .order_by(artifacts.c.name)
-    )
-    return [_artifact(row) for row in await connection.execute(query)]

@@ -9,7 +9,8 @@ from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import Scope
 from coordinator.storage.builds.build_counts import count_builds
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.tables import artifacts, attempts, projects, steps
+from coordinator.storage.projects.stored_bytes import add_stored, stored_bytes
+from coordinator.storage.tables import artifacts, attempts, steps
 
 WAITING = (BuildState.HELD, BuildState.QUEUED)
 
@@ -38,11 +39,6 @@ async def _waiting_steps(connection: AsyncConnection, project_id: str, limit: in
     return int((await connection.execute(query)).scalar_one())
 
 
-async def stored_bytes(connection: AsyncConnection, project_id: str) -> int:
-    query = sa.select(projects.c.stored_bytes).where(projects.c.id == project_id)
-    return int((await connection.execute(query)).scalar_one_or_none() or 0)
-
-
 async def bytes_beside(
     connection: AsyncConnection, project_id: str, step_id: str, epoch: int, name: str
 ) -> int:
@@ -52,17 +48,6 @@ async def bytes_beside(
     )
     replaced = (await connection.execute(query)).scalar_one_or_none() or 0
     return await stored_bytes(connection, project_id) - replaced
-
-
-async def add_stored(connection: AsyncConnection, step_id: str, size: int) -> None:
-    """To what the step's project stores."""
-    owner = sa.select(steps.c.project_id).where(steps.c.id == step_id).scalar_subquery()
-    if size != 0:
-        await connection.execute(
-            projects.update()
-            .where(projects.c.id == owner)
-            .values(stored_bytes=projects.c.stored_bytes + size)
-        )
 
 
 async def forget_stored(connection: AsyncConnection, build_id: str) -> None:

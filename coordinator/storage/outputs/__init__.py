@@ -1,0 +1,1 @@
+"""What steps leave behind for others: artifacts."""

@@ -1,0 +1,107 @@
+"""Artifacts of attempts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from coordinator.domain.lifecycle import FINISHED_STEP
+from coordinator.domain.model import (
+    Artifact,
+)
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects.stored_bytes import add_stored
+from coordinator.storage.rows import columns, reader, values_of
+from coordinator.storage.tables import (
+    artifacts,
+    steps,
+)
+
+_artifact = reader(Artifact)
+
+
+async def save_artifact(connection: AsyncConnection, artifact: Artifact) -> None:
+    """A second one of the same name replaces the first: an upload may be repeated."""
+    replaced = await connection.execute(
+        artifacts.delete()
+        .where(
+            artifacts.c.step_id == artifact.step_id,
+            artifacts.c.epoch == artifact.epoch,
+            artifacts.c.name == artifact.name,
+        )
+        .returning(artifacts.c.size)
+    )
+    before = replaced.scalar_one_or_none() or 0
+    await add_stored(connection, artifact.step_id, artifact.size - before)
+    await connection.execute(artifacts.insert().values(**values_of(Artifact, artifacts, artifact)))
+
+
+async def artifacts_of_build(
+    connection: AsyncConnection, build_id: str
+) -> Sequence[tuple[str, Artifact]]:
+    """Each with its step's name, in the order of the steps: of their last attempts, once ended."""
+    finished = [state.value for state in FINISHED_STEP]
+    query = (
+        sa.select(steps.c.name.label("step_name"), *columns(Artifact, artifacts))
+        .join(
+            steps,
+            sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
+        )
+        .where(steps.c.build_id == build_id, steps.c.state.in_(finished))
+        .order_by(steps.c.position, artifacts.c.name)
+    )
+    return [(row.step_name, _artifact(row)) for row in await connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehind:
+    """What a step left for those that depend on it."""
+
+    step_id: str
+    artifacts: Sequence[Artifact]
+    """Of its last attempt, by name."""
+
+
+_LEFT_BEHIND = (
+    sa.select(
+        steps.c.id.label("its_step"),
+        steps.c.name.label("step_name"),
+        *columns(Artifact, artifacts),
+    )
+    .join(
+        artifacts,
+        sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
+        isouter=True,
+    )
+    .where(
+        steps.c.build_id == sa.bindparam("its_build"),
+        steps.c.name.in_(sa.bindparam("its_names", expanding=True)),
+    )
+    .order_by(artifacts.c.name)
+)
+
+
+async def artifacts_of_steps(
+    connection: AsyncConnection, build_id: str, names: Sequence[str]
+) -> Mapping[str, LeftBehind]:
+    """By the steps' names."""
+    values = {"its_build": build_id, "its_names": list(names)}
+    ids: dict[str, str] = {}
+    found: dict[str, list[Artifact]] = defaultdict(list)
+    for row in await connection.execute(_LEFT_BEHIND, values):
+        ids[row.step_name] = row.its_step
+        if row.step_id is not None:
+            found[row.step_name].append(_artifact(row))
+    return {name: LeftBehind(step_id=id_, artifacts=found[name]) for name, id_ in ids.items()}
+
+
+async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:
+    query = (
+        sa.select(*columns(Artifact, artifacts))
+        .where(artifacts.c.step_id == step_id, artifacts.c.epoch == epoch)
+        .order_by(artifacts.c.name)
+    )
+    return [_artifact(row) for row in await connection.execute(query)]

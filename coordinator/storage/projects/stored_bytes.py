@@ -1,0 +1,24 @@
+"""How many bytes of logs and artifacts a project has: counted, not summed up."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.tables import projects, steps
+
+
+async def stored_bytes(connection: AsyncConnection, project_id: str) -> int:
+    query = sa.select(projects.c.stored_bytes).where(projects.c.id == project_id)
+    return int((await connection.execute(query)).scalar_one_or_none() or 0)
+
+
+async def add_stored(connection: AsyncConnection, step_id: str, size: int) -> None:
+    """To what the step's project stores."""
+    owner = sa.select(steps.c.project_id).where(steps.c.id == step_id).scalar_subquery()
+    if size != 0:
+        await connection.execute(
+            projects.update()
+            .where(projects.c.id == owner)
+            .values(stored_bytes=projects.c.stored_bytes + size)
+        )

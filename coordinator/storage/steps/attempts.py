@@ -1,0 +1,162 @@
+"""Attempts of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from coordinator.domain.model import (
+    Attempt,
+    AttemptState,
+    Step,
+)
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects.stored_bytes import add_stored
+from coordinator.storage.rows import columns, reader, values_of
+from coordinator.storage.steps.rows import step_of
+from coordinator.storage.tables import (
+    attempts,
+    steps,
+)
+
+_ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
+_attempt = reader(Attempt, state=AttemptState)
+
+
+_joined_attempt = reader(Attempt, prefix="attempt__", state=AttemptState)
+
+
+_FIND_ATTEMPT = sa.select(*columns(Attempt, attempts)).where(
+    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+)
+
+
+_FIND_BOTH = (
+    sa.select(
+        *columns(Step, steps),
+        *(column.label(f"attempt__{column.name}") for column in columns(Attempt, attempts)),
+    )
+    .join(
+        attempts,
+        sa.and_(
+            attempts.c.step_id == steps.c.id,
+            attempts.c.epoch
+            == sa.func.coalesce(sa.bindparam("its_epoch", type_=sa.Integer), steps.c.epoch),
+        ),
+        isouter=True,
+    )
+    .where(steps.c.id == _ITS_ID)
+)
+
+
+_FIND_GIVEN_WITH = sa.select(*columns(Attempt, attempts)).where(
+    attempts.c.given_with == sa.bindparam("given"), sa.text("attempts.state = 'running'")
+)
+
+
+_INSERT_ATTEMPT = attempts.insert()
+
+
+_UPDATE_ATTEMPT = attempts.update().where(
+    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+)
+
+
+async def insert_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
+    await connection.execute(_INSERT_ATTEMPT, values_of(Attempt, attempts, attempt))
+
+
+async def find_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Attempt | None:
+    values = {"its_id": step_id, "its_epoch": epoch}
+    row = (await connection.execute(_FIND_ATTEMPT, values)).first()
+    return _attempt(row) if row else None
+
+
+async def find_step_and_attempt(
+    connection: AsyncConnection, step_id: str, epoch: int | None
+) -> tuple[Step, Attempt | None] | None:
+    """The attempt of that epoch; without one, of the step's current one."""
+    values = {"its_id": step_id, "its_epoch": epoch}
+    row = (await connection.execute(_FIND_BOTH, values)).first()
+    if row is None:
+        return None
+    return step_of(row), None if row.attempt__epoch is None else _joined_attempt(row)
+
+
+async def handed_over_with(connection: AsyncConnection, attempt: Attempt) -> Attempt | None:
+    """The attempt that the completion of that one was answered with, while it runs."""
+    row = (await connection.execute(_FIND_GIVEN_WITH, {"given": attempt.id})).first()
+    return _attempt(row) if row else None
+
+
+async def delete_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
+    await connection.execute(
+        attempts.delete().where(
+            attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch
+        )
+    )
+
+
+async def attempts_of_step(connection: AsyncConnection, step_id: str) -> Sequence[Attempt]:
+    """In the order they were tried."""
+    query = (
+        sa.select(*columns(Attempt, attempts))
+        .where(attempts.c.step_id == step_id)
+        .order_by(attempts.c.epoch)
+    )
+    return [_attempt(row) for row in await connection.execute(query)]
+
+
+async def attempts_of_build(
+    connection: AsyncConnection, build_id: str
+) -> Mapping[str, Sequence[Attempt]]:
+    """Step id → its attempts in the order they were tried."""
+    query = (
+        sa.select(*columns(Attempt, attempts))
+        .join(steps, steps.c.id == attempts.c.step_id)
+        .where(steps.c.build_id == build_id)
+        .order_by(attempts.c.step_id, attempts.c.epoch)
+    )
+    found: dict[str, list[Attempt]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.step_id, []).append(_attempt(row))
+    return found
+
+
+async def end_attempt(
+    connection: AsyncConnection,
+    attempt: Attempt,
+    *,
+    state: AttemptState,
+    exit_code: int | None,
+    reason: str | None,
+    log_bytes: int | None,
+    log_sha256: str | None,
+    now: datetime,
+) -> None:
+    values = {
+        "its_id": attempt.step_id,
+        "its_epoch": attempt.epoch,
+        "state": state.value,
+        "exit_code": exit_code,
+        "reason": reason,
+        "log_bytes": log_bytes,
+        "log_sha256": log_sha256,
+        "finished_at": now,
+    }
+    await connection.execute(_UPDATE_ATTEMPT, values)
+    await add_stored(connection, attempt.step_id, log_bytes or 0)
+
+
+async def set_log(
+    connection: AsyncConnection, attempt: Attempt, log_bytes: int, log_sha256: str
+) -> None:
+    """Of an attempt that has ended without saying what its log is."""
+    await connection.execute(
+        attempts.update()
+        .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
+        .values(log_bytes=log_bytes, log_sha256=log_sha256)
+    )
+    await add_stored(connection, attempt.step_id, log_bytes - (attempt.log_bytes or 0))

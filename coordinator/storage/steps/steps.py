@@ -1,0 +1,124 @@
+"""Steps, one by one: found, moved, handed out, counted down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from coordinator.domain.builds.roll_up import Dependant
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import (
+    Step,
+)
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.rows import columns
+from coordinator.storage.steps.rows import step_of
+from coordinator.storage.tables import (
+    steps,
+)
+
+_ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
+_FIND_STEP = sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID)
+
+
+_UPDATE_STEP = steps.update().where(steps.c.id == _ITS_ID)
+
+
+_COUNT_DOWN = (
+    steps.update()
+    .where(
+        steps.c.build_id == sa.bindparam("its_build"),
+        steps.c.position.in_(sa.bindparam("its_positions", expanding=True)),
+    )
+    .values(waits=steps.c.waits - 1)
+)
+
+
+_WHOLE_STEP = columns(Step, steps)
+
+
+_STEP_IF_ITS_TURN = [
+    column
+    if column is not steps.c.definition
+    else sa.case((steps.c.waits == 0, column), else_=sa.null()).label("definition")
+    for column in _WHOLE_STEP
+]
+
+
+_COUNT_DOWN_ALL = _COUNT_DOWN.returning(*_WHOLE_STEP)
+
+
+_COUNT_DOWN_NEXT = _COUNT_DOWN.returning(*_STEP_IF_ITS_TURN)
+
+
+async def count_down(
+    connection: AsyncConnection, step: Step, *, with_definitions: bool
+) -> Sequence[tuple[Dependant, Step | None]]:
+    """Those that depend on the step wait for one less.
+
+    Each with its step where it waits for no other now, or `with_definitions` for all.
+    """
+    if not step.dependants:
+        return []
+    statement = _COUNT_DOWN_ALL if with_definitions else _COUNT_DOWN_NEXT
+    values = {"its_build": step.build_id, "its_positions": list(step.dependants)}
+    found = await connection.execute(statement, values)
+    return [_dependant(row) for row in found.all()]
+
+
+def _dependant(row: Any) -> tuple[Dependant, Step | None]:
+    step = None if row.definition is None else step_of(row)
+    dependant = Dependant(
+        id=row.id,
+        state=StepState(row.state),
+        waits=row.waits,
+        run_on=None if step is None else step.written.run_on,
+    )
+    return dependant, step
+
+
+async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
+    row = (await connection.execute(_FIND_STEP, {"its_id": step_id})).first()
+    return step_of(row) if row else None
+
+
+async def update_step(connection: AsyncConnection, step_id: str, **values: Any) -> None:
+    await connection.execute(_UPDATE_STEP, {"its_id": step_id, **values})
+
+
+async def steps_waiting_since(
+    connection: AsyncConnection, now: datetime, limit: int
+) -> Sequence[Step]:
+    """Ready steps whose time in the queue is over, those first that wait longest."""
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(sa.text("steps.state = 'ready'"), steps.c.queue_until <= now)
+        .order_by(steps.c.queue_until, steps.c.position)
+        .limit(limit)
+    )
+    return [step_of(row) for row in await connection.execute(query)]
+
+
+async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
+    query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
+    return [step_of(row) for row in await connection.execute(query)]
+
+
+async def hand_out(
+    connection: AsyncConnection, step_id: str, *, to: StepState, holder: str
+) -> tuple[int, str] | None:
+    """Hand a ready step out in one statement: epoch + 1. None where another was quicker.
+
+    Returns the new epoch and the build's id.
+    """
+    found = await connection.execute(
+        steps.update()
+        .where(steps.c.id == step_id, steps.c.state == StepState.READY.value)
+        .values(state=to.value, holder=holder, epoch=steps.c.epoch + 1)
+        .returning(steps.c.epoch, steps.c.build_id)
+    )
+    row = found.first()
+    return (row.epoch, row.build_id) if row else None
