@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,23 @@ class Bench:
         return build
 
     def assert_no_overlap(self, build: dict[str, Any]) -> None:
-        """The build ends well by its second attempt, which began after the first had ended."""
+        """The build ends well, and each attempt began after the one before had ended.
+
+        Mostly by the second; where this machine is too busy for leases of three seconds, later.
+        """
         ended = self.pushrod.api.wait_finished(build["id"])
         (step,) = ended["steps"]
-        assert (ended["state"], step["attempt"]) == ("succeeded", 2), ended
-        times: dict[str, list[float]] = {"1": [], "2": []}
+        last = step["attempt"]
+        assert (ended["state"], last >= 2) == ("succeeded", True), ended
+        times: dict[int, list[float]] = {}
         for line in self.pushrod.api.log(step["id"]).decode().splitlines()[1:]:
             _, attempt, up = line.split()
-            times[attempt].append(float(up))
-        assert max(times["1"]) < min(times["2"])
-        assert len(times["2"]) >= 20
+            times.setdefault(int(attempt), []).append(float(up))
+        ticked = sorted(times)
+        assert (ticked[0], ticked[-1]) == (1, last)
+        for earlier, later in pairwise(ticked):
+            assert max(times[earlier]) < min(times[later])
+        assert len(times[last]) >= 20
 
 
 @pytest.fixture(params=ENGINES)

@@ -46,8 +46,10 @@ async def test_logins_keep_no_thread_that_other_work_needs() -> None:
 async def test_more_logins_than_there_is_patience_for_are_refused_and_the_rest_answered() -> None:
     passwords = Passwords()
     tries = [asyncio.create_task(passwords.matches(None, "x")) for _ in range(MOST_WAITING + 5)]
-    refused, _ = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
-    assert [type(one.exception()) for one in refused] == [TooMany] * 5
+    # Who is refused is refused at once; that another is answered by now does no harm.
+    done, _ = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+    refused = [one.exception() for one in done if one.exception()]
+    assert [type(error) for error in refused] == [TooMany] * 5
     # One that gave up before its turn makes room for another.
     waiting = [one for one in tries if not one.done()]
     for one in waiting[1:]:
