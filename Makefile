@@ -19,14 +19,14 @@ check: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q tests/unit $(PYTEST_ARGS)
+	WORKERS=2 .ci/test -q tests/unit $(PYTEST_ARGS)
 
 test:
 	@PYTHON='$(PYTHON)' .ci/setup test
 	.venv/bin/pushrod engine up
 	.venv/bin/python -m agent.engines.private base-image
 	.venv/bin/python -m agent.engines.private test-image
-	.venv/bin/pytest $(PYTEST_ARGS)
+	.ci/test $(PYTEST_ARGS)
 
 # What `make test` does of these in seconds, for as long as it takes to trust it.
 torture: setup

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 PUSHROD = [sys.executable, "-m", "pushrod"]
-START_SECONDS = 40.0
+START_SECONDS = 90.0
 READY = re.compile(r"^ready (\S+)$", re.MULTILINE)
 
 
@@ -200,7 +202,7 @@ class Pushrod:
     def data(self) -> Path:
         return self.folder / "coordinator"
 
-    def start_coordinator(self, listen: str = "127.0.0.1:0") -> None:
+    def start_coordinator(self, listen: str | None = None) -> None:
         config = self.folder / "coordinator.toml"
         config.write_text(self.settings)
         self.coordinator = Process(
@@ -208,7 +210,7 @@ class Pushrod:
             "--data",
             str(self.data),
             "--listen",
-            listen,
+            listen or f"127.0.0.1:{free_port()}",
             "--config",
             str(config),
             log=self.folder / "coordinator.log",

@@ -21,7 +21,6 @@ from tests.integration.coordinator_fixture import (
     PATIENCE_SECONDS,
     Coordinator,
     eventually,
-    free_port,
     new_work_tree,
     open_coordinator,
     try_git,
@@ -35,6 +34,7 @@ from tests.integration.forge_fixture import (
     remote_project,
     until_settled,
 )
+from tests.ports import free_port
 
 ON_EVERYTHING = "on: {push: {}, pullRequest: {}}\n"
 STEPS = "steps: [{name: a, image: base, run: 'true'}]\n"
