@@ -19,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 from coordinator.app import run_coordinator
+from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
 from coordinator.storage.migrate import migrate
 from tests.integration.list_fixture import wrong_counts
@@ -162,8 +163,10 @@ class AgentCaller(Caller):
         return dict(answer.expect(200).json)
 
     async def take(self) -> dict[str, Any]:
-        """Poll for one offer and accept it; the step's spec."""
-        [offer] = (await self.poll())["offers"]
+        """Poll until there is one offer and accept it; the step's spec."""
+        while not (offers := (await self.poll())["offers"]):
+            pass
+        [offer] = offers
         return dict((await self.accept(offer)).expect(200).json)
 
     async def complete(self, spec: Mapping[str, Any], **body: Any) -> Answer:
@@ -217,6 +220,8 @@ class Coordinator:
     settings: Mapping[str, Any]
     session: aiohttp.ClientSession
     port: int
+    clock: Callable[[], float] = boot_seconds
+    """Of offers and leases."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -225,7 +230,7 @@ class Coordinator:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(
-            run_coordinator(settings, ready=ready.set_result, stop=self._stop)
+            run_coordinator(settings, ready=ready.set_result, stop=self._stop, clock=self.clock)
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
@@ -290,7 +295,9 @@ def _empty_database() -> bytes:
 
 
 @asynccontextmanager
-async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coordinator]:
+async def open_coordinator(
+    folder: Path, *, clock: Callable[[], float] = boot_seconds, **settings: Any
+) -> AsyncIterator[Coordinator]:
     """Serve from a fresh data folder; `settings` are those of coordinator.settings."""
     data = folder / "data"
     data.mkdir(mode=0o700)
@@ -301,7 +308,7 @@ async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coord
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        coordinator = Coordinator(data, settings, session, free_port())
+        coordinator = Coordinator(data, settings, session, free_port(), clock)
         await coordinator.start()
         try:
             yield coordinator
