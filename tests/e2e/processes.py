@@ -66,11 +66,11 @@ class Process:
         """kill -9."""
         self._end(signal.SIGKILL)
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and its exit code."""
         return self._end(signal.SIGTERM, seconds)
 
-    def _end(self, number: int, seconds: float = 20.0) -> int:
+    def _end(self, number: int, seconds: float = 60.0) -> int:
         if self._process is None:
             return 0
         self._process.send_signal(number)
@@ -139,7 +139,7 @@ class Api:
         return answer
 
     def wait(
-        self, build_id: str, until: Callable[[dict[str, Any]], bool], seconds: float = 60
+        self, build_id: str, until: Callable[[dict[str, Any]], bool], seconds: float = 120
     ) -> dict[str, Any]:
         """The build once `until` is true of it, by held requests."""
         deadline, seen = time.monotonic() + seconds, -1
@@ -152,7 +152,7 @@ class Api:
             seen = build["version"]
             assert time.monotonic() < deadline, f"waited {seconds} s: {build}"
 
-    def wait_finished(self, build_id: str, seconds: float = 90) -> dict[str, Any]:
+    def wait_finished(self, build_id: str, seconds: float = 180) -> dict[str, Any]:
         return self.wait(
             build_id, lambda b: b["state"] in ("succeeded", "failed", "cancelled"), seconds
         )
@@ -169,13 +169,13 @@ class Api:
             if headers["Log-Complete"] == "true":
                 return data
 
-    def wait_for_builds(self, count: int, seconds: float = 30) -> None:
+    def wait_for_builds(self, count: int, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while len(self.builds()) < count:
             assert time.monotonic() < deadline, f"{len(self.builds())} of {count} builds"
             time.sleep(0.05)
 
-    def wait_for_log(self, step_id: str, text: bytes, seconds: float = 30) -> None:
+    def wait_for_log(self, step_id: str, text: bytes, seconds: float = 90) -> None:
         """Until the running step's log contains `text`."""
         deadline = time.monotonic() + seconds
         while True:
@@ -280,7 +280,7 @@ class Pushrod:
             [*PUSHROD, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             input=given,
             env=environment,
         )

@@ -95,11 +95,11 @@ async def test_a_write_whose_caller_is_cancelled_is_committed_and_announced(
 
     async def slow(connection: AsyncConnection) -> int:
         entered.set()
-        go.wait(5)
+        go.wait(60)
         return await increase(connection)
 
     running = asyncio.create_task(database.write(slow, committed=announced.append))
-    assert await asyncio.to_thread(entered.wait, 5)
+    assert await asyncio.to_thread(entered.wait, 60)
     queued = asyncio.create_task(database.write(increase, committed=announced.append))
     await asyncio.sleep(0)
     for caller in (running, queued):
@@ -116,7 +116,7 @@ async def test_an_announcement_that_raises_stops_nobody_elses_writes(database: D
     def broken(_: int) -> None:
         raise ValueError("a listener's mistake")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await database.write(increase, committed=broken) == 1
         assert await database.write(increase) == 2
 
@@ -129,11 +129,11 @@ async def test_a_transaction_that_cannot_begin_is_reported_to_each_and_the_next_
         with closing(sqlite3.connect(tmp_path / "pushrod.db")) as other:
             other.execute("BEGIN IMMEDIATE")
             writes = [asyncio.create_task(database.write(_nothing)) for _ in range(3)]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 results = await asyncio.gather(*writes, return_exceptions=True)
             assert [type(result) for result in results] == [OperationalError] * 3
             other.rollback()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await database.write(_nothing) is None
     finally:
         await database.close()
@@ -155,11 +155,11 @@ async def test_a_reader_sees_one_moment(database: Database) -> None:
     async def twice(connection: AsyncConnection) -> tuple[int, int]:
         first = await count(connection)
         counted.set()
-        go.wait(5)
+        go.wait(60)
         return first, await count(connection)
 
     reading = asyncio.create_task(database.read(twice))
-    assert await asyncio.to_thread(counted.wait, 5)
+    assert await asyncio.to_thread(counted.wait, 60)
     await database.write(increase)
     go.set()
     assert await reading == (0, 0)
@@ -193,7 +193,7 @@ async def test_readers_whose_callers_give_up_leave_the_others_whole(database: Da
         for read in reads:
             read.cancel()
         await asyncio.wait(reads)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*(database.read(long) for _ in range(20))) == [20000] * 20
 
 

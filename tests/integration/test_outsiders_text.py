@@ -185,13 +185,13 @@ class KilledCoordinator:
             env=os.environ | {f"PUSHROD_{name.upper()}": "true" for name in LOCAL},
         )
         assert self.process.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while not (await self.process.stdout.readline()).startswith(b"ready "):
                 assert self.process.returncode is None
 
     async def kill_when_begun(self, times: int) -> None:
         """Once that many processes have begun to read a push and not ended."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while self._processes() != times:
                 await asyncio.sleep(0.002)
         await self.kill()

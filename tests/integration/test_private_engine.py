@@ -81,7 +81,7 @@ def kill(process: ProcessIdentity | None) -> None:
 
 
 async def all_end(processes: list[ProcessIdentity]) -> bool:
-    for _ in range(100):
+    for _ in range(600):
         if not any(is_alive(process) for process in processes):
             return True
         await asyncio.sleep(0.05)

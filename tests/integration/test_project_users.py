@@ -72,7 +72,7 @@ async def running(host: HostEngine, root: Path, isolation: str) -> AsyncIterator
     script = f"umask 0; echo precious > ~/x/file; echo $$; cat {root}/gate"
     wanted = request(root, isolation, script, secrets={"KEY": "s3cret"}, cache_mounts=CACHES)
     step = asyncio.create_task(host.run(wanted, output))
-    await asyncio.wait_for(output.came.wait(), 10)
+    await asyncio.wait_for(output.came.wait(), 60)
     try:
         yield output.text.strip()
     finally:
@@ -106,9 +106,9 @@ async def test_a_step_waits_for_a_free_user_and_says_so(root: Path) -> None:
     host, output = engine(root, range(60578, 60579)), Output()
     async with running(host, root, "project-1"):
         waiting = asyncio.create_task(host.run(request(root, "project-2", "id -u"), output))
-        await asyncio.wait_for(output.came.wait(), 10)
+        await asyncio.wait_for(output.came.wait(), 60)
         assert output.text.startswith("waits for a free user id: all 1 ids, 60578 to 60578")
-    result = await asyncio.wait_for(waiting, 20)
+    result = await asyncio.wait_for(waiting, 60)
     assert (result.exit_code, output.text.splitlines()[1:]) == (0, ["60578"])
     # The id changed hands only without the files that it had.
     assert not (root / "work/caches/cache-1").exists()

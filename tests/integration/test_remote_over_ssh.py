@@ -53,7 +53,7 @@ async def open_sshd(folder: Path) -> AsyncIterator[int]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"listening" not in (line := await process.stderr.readline()):
                 assert line, "sshd ended"
         yield port

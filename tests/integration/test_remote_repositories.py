@@ -299,7 +299,7 @@ async def test_a_coordinator_killed_after_its_answer_builds_at_its_next_start(
             env=environment,
         )
         assert process.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while not (await process.stdout.readline()).startswith(b"ready "):
                 assert process.returncode is None
         return process
