@@ -2,7 +2,7 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 
-.PHONY: setup demo demo-stop test torture check bench
+.PHONY: setup demo demo-stop test torture check types unit bench
 
 setup:
 	@PYTHON='$(PYTHON)' .ci/setup
@@ -17,8 +17,13 @@ demo-stop:
 check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy
 	.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync types unit
+
+types:
+	.venv/bin/mypy
+
+unit:
 	WORKERS=2 .ci/test -q tests/unit $(PYTEST_ARGS)
 
 test:
