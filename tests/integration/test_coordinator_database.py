@@ -320,19 +320,42 @@ def test_a_database_of_every_version_is_brought_to_the_newest(tmp_path: Path, ve
         assert connection.execute("SELECT slug FROM accounts").fetchall() == [("acme",)]
 
 
+KILLED_AT_EVERY_OTHER_STATEMENT = """
+import itertools, os, pathlib, shutil, signal, sys
+import sqlalchemy as sa
+from coordinator.storage.migrate import migrate
+old, folder = map(pathlib.Path, sys.argv[1:])
+
+@sa.event.listens_for(sa.Engine, "before_cursor_execute")
+def _die(*_):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+for statement in itertools.count(0, 2):
+    left, path = statement, folder / f"{statement}.db"
+    shutil.copy(old, path)
+    if os.fork() == 0:
+        migrate(path)
+        os._exit(0)
+    if os.wait()[1] == 0:
+        break
+"""
+
+
 def test_a_kill_in_the_middle_of_a_later_migration_changes_nothing(tmp_path: Path) -> None:
-    statement = 0
-    while True:
-        path = tmp_path / f"{statement}.db"
-        make_old(path, versions()[0])
-        command = [sys.executable, "-c", KILLED_AT_STATEMENT, str(path), str(statement)]
-        if subprocess.run(command, check=False).returncode == 0:
-            break
+    old, folder = tmp_path / "old.db", tmp_path / "killed"
+    make_old(old, versions()[0])
+    folder.mkdir()
+    command = [sys.executable, "-c", KILLED_AT_EVERY_OTHER_STATEMENT, str(old), str(folder)]
+    subprocess.run(command, check=True)
+    paths = list(folder.glob("*.db"))
+    assert len(paths) > 2 * len(versions()), "it was never killed"
+    for path in paths:
         assert migrate.current_revision(path) in (versions()[0], migrate.HEAD)
         migrate.migrate(path)
         assert migrate.current_revision(path) == migrate.HEAD
-        statement += 2
-    assert statement, "it was never killed"
 
 
 def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
