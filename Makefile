@@ -2,7 +2,7 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 
-.PHONY: setup demo demo-stop test torture check bench
+.PHONY: setup demo demo-stop test torture check types unit bench
 
 setup:
 	@PYTHON='$(PYTHON)' .ci/setup
@@ -17,16 +17,21 @@ demo-stop:
 check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q tests/unit $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync types unit
+
+types:
+	.venv/bin/mypy
+
+unit:
+	WORKERS=2 .ci/test -q tests/unit $(PYTEST_ARGS)
 
 test:
 	@PYTHON='$(PYTHON)' .ci/setup test
 	.venv/bin/pushrod engine up
 	.venv/bin/python -m agent.engines.private base-image
 	.venv/bin/python -m agent.engines.private test-image
-	.venv/bin/pytest $(PYTEST_ARGS)
+	.ci/test $(PYTEST_ARGS)
 
 # What `make test` does of these in seconds, for as long as it takes to trust it.
 torture: setup

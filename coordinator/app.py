@@ -102,6 +102,7 @@ from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
@@ -166,9 +167,15 @@ class Services:
 
 
 async def run_coordinator(
-    settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event
+    settings: Settings,
+    *,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+    clock: Callable[[], float] = boot_seconds,
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
+
+    `clock` gives the seconds by which offers, leases and agents' absence are measured.
 
     Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable.
     """
@@ -177,7 +184,7 @@ async def run_coordinator(
     with _only_one(settings.data), _listen(settings) as listening:
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{_shown_host(settings.host)}:{port}"
-        async with _services(settings, url) as services:
+        async with _services(settings, url, clock) as services:
             await _serve(services, listening, lambda: ready(url), stop)
 
 
@@ -251,7 +258,9 @@ def _timer(services: Services) -> Timer:
 
 
 @asynccontextmanager
-async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
+async def _services(
+    settings: Settings, url: str, clock: Callable[[], float]
+) -> AsyncIterator[Services]:
     data = settings.data
     repositories = HostedRepositories(
         data / "repositories", max_input_bytes=settings.max_push_bytes
@@ -275,7 +284,8 @@ async def _services(settings: Settings, url: str) -> AsyncIterator[Services]:
             settings=settings,
             public_url=url,
         )
-        dispatch, logs, accounts = Dispatch(core), Logs(core), Accounts(core, Logins(core))
+        dispatch, logs = Dispatch(core, clock), Logs(core)
+        accounts = Accounts(core, Logins(core))
         ingest, credentials = Ingest(core, dispatch, BegunPushes(core)), Credentials(core)
         runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
         forge_source = ForgeSource(core, credentials)

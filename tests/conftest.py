@@ -1,12 +1,15 @@
-"""The real parts that tests share: the engine and its test image."""
+"""The real parts that tests share, the engine and its test image, and how workers share tests."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import structlog
+
+from tests.workers import GroupScheduling, rank
 
 # structlog's own choice draws all local variables of a traceback, which takes seconds for each.
 structlog.configure(
@@ -42,3 +45,14 @@ def buildkit() -> TestEngine:
         )
 
     return asyncio.run(prepare())
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    config.option.loadscopereorder = False  # in the order of the collection, see `rank`
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """After pytest-randomly, whose order stays within a rank."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))

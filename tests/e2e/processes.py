@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 PUSHROD = [sys.executable, "-m", "pushrod"]
-START_SECONDS = 40.0
+START_SECONDS = 90.0
 READY = re.compile(r"^ready (\S+)$", re.MULTILINE)
 
 
@@ -64,11 +66,11 @@ class Process:
         """kill -9."""
         self._end(signal.SIGKILL)
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, and its exit code."""
         return self._end(signal.SIGTERM, seconds)
 
-    def _end(self, number: int, seconds: float = 20.0) -> int:
+    def _end(self, number: int, seconds: float = 60.0) -> int:
         if self._process is None:
             return 0
         self._process.send_signal(number)
@@ -137,7 +139,7 @@ class Api:
         return answer
 
     def wait(
-        self, build_id: str, until: Callable[[dict[str, Any]], bool], seconds: float = 60
+        self, build_id: str, until: Callable[[dict[str, Any]], bool], seconds: float = 120
     ) -> dict[str, Any]:
         """The build once `until` is true of it, by held requests."""
         deadline, seen = time.monotonic() + seconds, -1
@@ -150,7 +152,7 @@ class Api:
             seen = build["version"]
             assert time.monotonic() < deadline, f"waited {seconds} s: {build}"
 
-    def wait_finished(self, build_id: str, seconds: float = 90) -> dict[str, Any]:
+    def wait_finished(self, build_id: str, seconds: float = 180) -> dict[str, Any]:
         return self.wait(
             build_id, lambda b: b["state"] in ("succeeded", "failed", "cancelled"), seconds
         )
@@ -167,13 +169,13 @@ class Api:
             if headers["Log-Complete"] == "true":
                 return data
 
-    def wait_for_builds(self, count: int, seconds: float = 30) -> None:
+    def wait_for_builds(self, count: int, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
         while len(self.builds()) < count:
             assert time.monotonic() < deadline, f"{len(self.builds())} of {count} builds"
             time.sleep(0.05)
 
-    def wait_for_log(self, step_id: str, text: bytes, seconds: float = 30) -> None:
+    def wait_for_log(self, step_id: str, text: bytes, seconds: float = 90) -> None:
         """Until the running step's log contains `text`."""
         deadline = time.monotonic() + seconds
         while True:
@@ -200,7 +202,7 @@ class Pushrod:
     def data(self) -> Path:
         return self.folder / "coordinator"
 
-    def start_coordinator(self, listen: str = "127.0.0.1:0") -> None:
+    def start_coordinator(self, listen: str | None = None) -> None:
         config = self.folder / "coordinator.toml"
         config.write_text(self.settings)
         self.coordinator = Process(
@@ -208,7 +210,7 @@ class Pushrod:
             "--data",
             str(self.data),
             "--listen",
-            listen,
+            listen or f"127.0.0.1:{free_port()}",
             "--config",
             str(config),
             log=self.folder / "coordinator.log",
@@ -278,7 +280,7 @@ class Pushrod:
             [*PUSHROD, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             input=given,
             env=environment,
         )

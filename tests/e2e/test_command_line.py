@@ -40,7 +40,7 @@ def command(
         [sys.executable, "-m", "pushrod", *arguments],
         capture_output=True,
         env=environment,
-        timeout=60,
+        timeout=120,
         **options,
     )
 
@@ -139,7 +139,7 @@ def test_a_running_build_is_followed_and_cancelled(pushrod: Pushrod, tmp_path: P
         assert following.stdout.readline() == b"begun\n"
         cancelled = answer(pushrod, "build", "cancel", "slow#1")
         assert cancelled["id"] == queued["id"]
-        assert following.wait(20) == 1
+        assert following.wait(60) == 1
     assert pushrod.api.build(queued["id"])["state"] == "cancelled"
     again = answer(pushrod, "build", "retry", "slow#1")
     assert (again["number"], again["retryOf"]) == (2, queued["id"])
@@ -240,7 +240,7 @@ def test_up_is_ready_with_its_agent_and_drains_on_sigterm(tmp_path: Path) -> Non
     listing = subprocess.run(
         [sys.executable, "-m", "pushrod", *options, "project", "list", "--json"],
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert json.loads(listing.stdout) == []
     assert up.stop() == 0

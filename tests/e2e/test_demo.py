@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from agent.engines.private.processes import ProcessIdentity, is_alive
 from tests.conftest import TestEngine
+from tests.quiet_time import quiet_seconds
 
 
 class Demo:
@@ -69,9 +69,9 @@ def test_the_demo_builds_a_real_push_and_its_second_run_starts_nothing_anew(
     assert token_file.read_text().strip() not in first.stdout + first.stderr
     started = demo.process
 
-    began = time.monotonic()
+    began = quiet_seconds()
     second = demo.run()
-    assert time.monotonic() - began < 15
+    assert quiet_seconds() - began < 15
     assert second.returncode == 0, second.stderr
     assert "cache: warm (built by build 1)" in second.stdout
     assert demo.process == started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,33 +145,33 @@ def test_a_binary_log_without_a_last_newline_is_exact(
 def test_a_cancelled_build_ends_with_no_process_left(
     pushrod: Pushrod, repository: Repository, image: str
 ) -> None:
-    project = pushrod.create_project("cancelled")
+    project, seconds = pushrod.create_project("cancelled"), some_seconds()
     text = workflow(
         image,
-        "name: sleep\nrun: echo started; sleep 3719 & sleep 3718",
+        f"name: sleep\nrun: echo started; sleep {seconds} & sleep {seconds}",
         "name: after\ndependsOn: [sleep]\nrun: echo never",
     )
     build_id = pushrod.push_workflow(repository, project, text)["id"]
     sleep = step_named(pushrod.api.wait(build_id, is_running("sleep")), "sleep")
     pushrod.api.wait_for_log(sleep["id"], b"started")
     pushrod.api.post(f"/api/projects/-/builds/{build_id}/cancel", {})
-    build = pushrod.api.wait_finished(build_id, seconds=10)
+    build = pushrod.api.wait_finished(build_id)
     assert build["state"] == "cancelled"
     assert {step["status"] for step in build["steps"]} == {"CANCELLED"}
     assert pushrod.api.log(sleep["id"]) == b"started\n"
-    assert processes_with(b"sleep\x003719") == processes_with(b"sleep\x003718") == []
+    assert processes_with(seconds) == []
 
 
 def test_a_step_past_its_timeout_is_killed_and_says_so(
     pushrod: Pushrod, repository: Repository, image: str
 ) -> None:
-    project = pushrod.create_project("slow")
-    text = workflow(image, "name: slow\nrun: echo begun; sleep 3717\ntimeout: 2s")
+    project, seconds = pushrod.create_project("slow"), some_seconds()
+    text = workflow(image, f"name: slow\nrun: echo begun; sleep {seconds}\ntimeout: 2s")
     build = pushrod.api.wait_finished(pushrod.push_workflow(repository, project, text)["id"])
     (step,) = build["steps"]
     assert (build["state"], step["reason"]) == ("failed", "timeout")
     assert pushrod.api.log(step["id"]) == b"begun\n"
-    assert processes_with(b"sleep\x003717") == []
+    assert processes_with(seconds) == []
 
 
 def test_a_failing_step_is_tried_again_as_often_as_it_says(
@@ -209,11 +210,16 @@ def test_an_output_that_was_not_made_is_named(
     assert "dist" in build["steps"][0]["message"], json.dumps(build)
 
 
-def processes_with(command_line: bytes) -> list[str]:
+def some_seconds() -> str:
+    """A long time to sleep for, by which a test's processes are found on this machine."""
+    return f"87{secrets.randbelow(10**9):09d}"
+
+
+def processes_with(word: str) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if command_line in path.read_bytes():
+            if word.encode() in path.read_bytes().split(b"\0"):
                 found.append(path.parent.name)
         except OSError:
             continue

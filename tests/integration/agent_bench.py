@@ -16,7 +16,7 @@ from agent.settings import AgentSettings
 from agent.worker import Agent
 from tests.integration.fake_coordinator import FakeCoordinator, Step
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 class Bench:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,11 +19,13 @@ import aiohttp
 from yarl import URL
 
 from coordinator.app import run_coordinator
+from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
 from coordinator.storage.migrate import migrate
 from tests.integration.list_fixture import wrong_counts
+from tests.ports import free_port
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 GIT_ENVIRONMENT = {
     "PATH": os.environ["PATH"],
     "HOME": "/nonexistent",
@@ -162,8 +163,10 @@ class AgentCaller(Caller):
         return dict(answer.expect(200).json)
 
     async def take(self) -> dict[str, Any]:
-        """Poll for one offer and accept it; the step's spec."""
-        [offer] = (await self.poll())["offers"]
+        """Poll until there is one offer and accept it; the step's spec."""
+        while not (offers := (await self.poll())["offers"]):
+            pass
+        [offer] = offers
         return dict((await self.accept(offer)).expect(200).json)
 
     async def complete(self, spec: Mapping[str, Any], **body: Any) -> Answer:
@@ -217,6 +220,8 @@ class Coordinator:
     settings: Mapping[str, Any]
     session: aiohttp.ClientSession
     port: int
+    clock: Callable[[], float] = boot_seconds
+    """Of offers and leases."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -225,7 +230,7 @@ class Coordinator:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(
-            run_coordinator(settings, ready=ready.set_result, stop=self._stop)
+            run_coordinator(settings, ready=ready.set_result, stop=self._stop, clock=self.clock)
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
@@ -276,12 +281,6 @@ class Coordinator:
         }
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 _template: list[bytes] = []
 """A migrated empty database: Alembic takes half a second, which no test but its own must wait."""
 
@@ -296,7 +295,9 @@ def _empty_database() -> bytes:
 
 
 @asynccontextmanager
-async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coordinator]:
+async def open_coordinator(
+    folder: Path, *, clock: Callable[[], float] = boot_seconds, **settings: Any
+) -> AsyncIterator[Coordinator]:
     """Serve from a fresh data folder; `settings` are those of coordinator.settings."""
     data = folder / "data"
     data.mkdir(mode=0o700)
@@ -307,7 +308,7 @@ async def open_coordinator(folder: Path, **settings: Any) -> AsyncIterator[Coord
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        coordinator = Coordinator(data, settings, session, free_port())
+        coordinator = Coordinator(data, settings, session, free_port(), clock)
         await coordinator.start()
         try:
             yield coordinator

@@ -231,7 +231,7 @@ async def remote_project(
 
 async def until_settled(hook: Hook, delivery_id: str) -> dict[str, Any]:
     """The delivery once it no longer waits."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             for delivery in await hook.deliveries():
                 if delivery["deliveryId"] == delivery_id and delivery["status"] != "received":

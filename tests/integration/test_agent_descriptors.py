@@ -48,7 +48,7 @@ async def test_twenty_steps_end_well_with_few_descriptors(bench: Bench, limit: s
     assert ends == [Completion.SUCCESS] * 20
     text = "".join(f"{number}\n" for number in range(1, 1001))
     assert all(step.text == text for step in steps)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while bench.journal or any((bench.work / "attempts").iterdir()):
             await asyncio.sleep(0.02)
 

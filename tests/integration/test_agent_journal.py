@@ -162,7 +162,7 @@ async def test_a_disk_that_takes_no_more_is_a_failure_that_is_seen(tmp_path: Pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     spool.write(Stream.STDOUT, b"c")
-    await asyncio.wait_for(spool.failed.wait(), 1)
+    await asyncio.wait_for(spool.failed.wait(), 20)
     spool.close()
     assert isinstance(spool.failure, OSError)
     assert spool.text_bytes == 500
@@ -186,7 +186,7 @@ async def test_a_full_disk_ends_the_step_with_a_clear_failure(tmp_path: Path) ->
             step = bench.coordinator.add_step("yes | head -c 20000000; sleep 1000")
             await ended(step)
             agent.begin_drain()
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, 60)
         finally:
             subprocess.run(["umount", str(bench.data)], check=True)
     assert step.completion is not None

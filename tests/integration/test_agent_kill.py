@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from pipelines_schema.contract import Completion, CompletionReason
 from tests.integration.agent_bench import PATIENCE_SECONDS, Bench, ended, open_bench
+from tests.quiet_time import quiet_seconds
 
 
 @pytest.fixture
@@ -225,9 +225,9 @@ async def test_the_second_sigterm_reports_the_running_step_lost(bench: Bench) ->
     await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
     agent.send_signal(signal.SIGTERM)
     await until(lambda: any(poll.free == 0 and poll.leases for poll in bench.coordinator.polls))
-    started = time.monotonic()
+    started = quiet_seconds()
     agent.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(agent.wait(), PATIENCE_SECONDS) == 0
-    assert time.monotonic() - started < 3
+    assert quiet_seconds() - started < 3
     assert step.completion is not None
     assert step.completion.reason is CompletionReason.LOST

@@ -15,6 +15,7 @@ from agent.worker import AlreadyRunningError
 from pipelines_schema.contract import Completion, CompletionReason
 from pipelines_schema.log_frames import Stream
 from tests.integration.agent_bench import PATIENCE_SECONDS, Bench, ended, open_bench
+from tests.quiet_time import quiet_seconds, stalled_seconds
 
 
 @pytest.fixture
@@ -49,9 +50,10 @@ async def test_a_large_log_is_exact(bench: Bench) -> None:
 
 async def test_the_first_bytes_come_at_once(bench: Bench) -> None:
     async with bench.agent():
+        stalled = stalled_seconds()
         step = bench.coordinator.add_step("date +%s%N; sleep 1000")
         await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
-        delay = time.time() - int(step.text) / 1e9
+        delay = time.time() - int(step.text) / 1e9 - (stalled_seconds() - stalled)
         bench.coordinator.cancel(step)
         await ended(step)
     assert delay < 1
@@ -74,11 +76,11 @@ async def test_a_freed_slot_is_filled_at_once_also_while_an_answer_is_on_its_way
     bench.coordinator.poll_answer_delay = 0.15
     steps = [bench.coordinator.add_step(f"sleep 0.{n % 4}") for n in range(12)]
     async with bench.agent(slots=3):
-        started = time.monotonic()
+        started = quiet_seconds()
         for step in steps:
             await ended(step)
     # An offer that is lost with its poll would take 5 s to come again, here never.
-    assert time.monotonic() - started < 10
+    assert quiet_seconds() - started < 10
     assert all(step.epoch == 1 for step in steps)
 
 
@@ -86,10 +88,10 @@ async def test_a_cancel_kills_the_script_and_reports_the_log_so_far(bench: Bench
     step = bench.coordinator.add_step("trap '' TERM; echo begun; sleep 1000")
     async with bench.agent():
         await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
-        started = time.monotonic()
+        started = quiet_seconds()
         bench.coordinator.cancel(step)
         await ended(step)
-    assert time.monotonic() - started < 1
+    assert quiet_seconds() - started < 1
     assert step.completion is not None
     assert step.completion.reason is CompletionReason.CANCELLED
     assert step.text == "begun\n"
@@ -337,10 +339,10 @@ async def test_cancelling_all_reports_the_running_steps_lost(bench: Bench) -> No
     agent = bench.new_agent()
     running = asyncio.create_task(agent.run())
     await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
-    started = time.monotonic()
+    started = quiet_seconds()
     agent.cancel_all()
     await asyncio.wait_for(running, PATIENCE_SECONDS)
-    assert time.monotonic() - started < 2
+    assert quiet_seconds() - started < 2
     assert step.completion is not None
     assert step.completion.reason is CompletionReason.LOST
 
@@ -352,7 +354,7 @@ async def test_cancelling_all_ends_also_when_the_coordinator_is_away(bench: Benc
     await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
     await bench.coordinator.stop()
     agent.cancel_all()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
     assert bench.journal == [f"{step.step_id}-1"]
 
 

@@ -45,7 +45,7 @@ async def test_a_client_that_goes_leaves_no_half_made_project(coordinator_: Coor
     for moment in range(TRIES):
         body = json.dumps({"accountId": "default", "name": f"shop {moment}"}).encode()
         await break_off(coordinator_, "POST", "/api/projects", body, after=moment * STEP_SECONDS)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (there := repositories(coordinator_)) != await projects(coordinator_):
             await asyncio.sleep(0.05)
     assert there  # else no call got far enough to be cut short

@@ -20,23 +20,38 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
     step_of,
 )
+from tests.integration.core_fixture import Clock
 
-SHORT = {"lease_seconds": 1.5, "accept_seconds": 0.8, "poll_hold_seconds": 10.0}
+LEASE_SECONDS, ACCEPT_SECONDS = 1.5, 0.5
+"""By a clock that tests move. Between two looks at it, one second of the real clock apart, it may
+go on by no more than a coordinator may be away."""
+SHORT = {
+    "lease_seconds": LEASE_SECONDS,
+    "accept_seconds": ACCEPT_SECONDS,
+    "poll_hold_seconds": 10.0,
+}
+LOOKS_SECONDS = 1.2
+"""After so long it has looked at the clock."""
 LONG = {"lease_seconds": 60.0, "accept_seconds": 30.0, "poll_hold_seconds": 15.0}
 
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
     """Its leases and offers outlive the test."""
-    async with open_coordinator(tmp_path, **LONG) as coordinator:
+    async with open_coordinator(tmp_path, clock=Clock(), **LONG) as coordinator:
         yield coordinator
 
 
 @pytest.fixture
 async def hasty(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    """Its offers live 0.8 seconds, its leases 1.5."""
-    async with open_coordinator(tmp_path, **SHORT) as coordinator:
+    """Its offers and leases end when `pass_time` says so."""
+    async with open_coordinator(tmp_path, clock=Clock(), **SHORT) as coordinator:
         yield coordinator
+
+
+def pass_time(coordinator: Coordinator, seconds: float) -> None:
+    assert isinstance(coordinator.clock, Clock)
+    coordinator.clock.seconds += seconds
 
 
 def holding(agent: AgentCaller, **request: Any) -> asyncio.Task[dict[str, Any]]:
@@ -49,8 +64,17 @@ async def is_online(coordinator: Coordinator, agent: AgentCaller) -> bool:
 
 
 async def polled(coordinator: Coordinator, agent: AgentCaller) -> None:
-    """Until the agent's first poll is held."""
-    await eventually(lambda: is_online(coordinator, agent))
+    """Until the agent's poll is held: the first is after its coming was written down."""
+    query = "SELECT last_seen_at > created_at FROM agents WHERE id = ?"
+
+    async def is_written() -> bool:
+        with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
+            return bool(connection.execute(query, (agent.agent_id,)).fetchone()[0])
+
+    await eventually(is_written)
+    # What a poll does before it waits a renewal does, too: these come later and are answered.
+    for _ in range(3):
+        await agent.renew()
 
 
 async def states(coordinator: Coordinator, build: dict[str, Any]) -> dict[str, str]:
@@ -146,6 +170,7 @@ async def test_an_offer_not_accepted_in_time_goes_to_another_and_the_old_epoch_i
     slow, quick = await admin.new_agent("slow"), await admin.new_agent("quick")
     build = await admin.new_build(await admin.new_project())
     [old] = (await slow.poll())["offers"]
+    pass_time(hasty, ACCEPT_SECONDS)
     [new] = (await quick.poll())["offers"]
     assert (new["stepId"], new["epoch"]) == (old["stepId"], old["epoch"] + 1)
     spec = (await quick.accept(new)).expect(200).json
@@ -220,8 +245,8 @@ async def test_a_poll_that_broke_off_gives_nothing_away(coordinator: Coordinator
     broken.cancel()
     await asyncio.wait([broken])
     build = await admin.new_build(await admin.new_project())
-    # An offer lives half a minute here, so this comes at once or not within the test.
-    async with asyncio.timeout(5):
+    # An offer lives as long as the test, so this comes at once or never.
+    async with asyncio.timeout(10):
         [offer] = (await other.poll())["offers"]
     assert offer["stepId"] == build["steps"][0]["id"]
     (await other.accept(offer)).expect(200)
@@ -251,6 +276,7 @@ async def test_polls_that_break_off_while_offers_are_made_lose_no_step(
             (await flighty.accept(offer)).expect(200)
             (await flighty.complete(offer)).expect(200)
             continue
+        pass_time(hasty, ACCEPT_SECONDS)
         async with asyncio.timeout(10):
             spec = await steady.take()
         (await steady.complete(spec)).expect(200)
@@ -268,7 +294,7 @@ async def test_a_cancel_reaches_a_held_poll_at_once_and_does_not_make_it_spin(
     poll = holding(agent, free=0, leases=[lease_of(spec)])
     await asyncio.sleep(0.05)
     (await admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         answer = await poll
     assert answer["cancels"] == [lease_of(spec)]
     assert answer["seen"]
@@ -278,7 +304,7 @@ async def test_a_cancel_reaches_a_held_poll_at_once_and_does_not_make_it_spin(
     assert not held.done()
     held.cancel()
     await asyncio.wait([held])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         repeated = await agent.poll(free=0, leases=[lease_of(spec)], seen="0")
     assert repeated["cancels"] == [lease_of(spec)]
     assert (await agent.renew(spec))["cancels"] == [lease_of(spec)]
@@ -303,7 +329,7 @@ async def test_a_second_cancel_wakes_a_poll_that_has_seen_the_first(
         await asyncio.sleep(0.05)
         assert not poll.done()
         (await admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             answer = await poll
         seen = answer["seen"]
     wanted = sorted(spec["stepId"] for spec in specs)
@@ -321,7 +347,7 @@ async def test_a_cancelled_offer_can_not_be_accepted_and_frees_its_slot(
     assert (await admin.build(build["id"]))["state"] == "cancelled"
     assert (await agent.accept(offer)).status == 409
     await admin.new_build(project)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         assert len((await agent.poll(free=1))["offers"]) == 1
 
 
@@ -343,6 +369,7 @@ async def test_a_lost_lease_makes_the_step_ready_again_with_a_new_attempt(
     build = await admin.new_build(await admin.new_project())
     lost = await agent.take()
     (await agent.append(lost, 0, b"first try\n")).expect(204)
+    pass_time(hasty, LEASE_SECONDS)
     spec = await other.take()
     assert (spec["epoch"], spec["attempt"]) == (lost["epoch"] + 1, 2)
     assert spec["token"] != lost["token"]
@@ -361,8 +388,9 @@ async def test_renewing_keeps_a_lease(hasty: Coordinator) -> None:
     agent = await admin.new_agent()
     await admin.new_build(await admin.new_project())
     spec = await agent.take()
-    for _ in range(8):  # longer than a lease
-        await asyncio.sleep(0.25)
+    for _ in range(3):  # longer than a lease
+        pass_time(hasty, LEASE_SECONDS * 0.8)
+        await asyncio.sleep(LOOKS_SECONDS)
         assert (await agent.renew(spec))["lost"] == []
     (await agent.complete(spec)).expect(200)
 
@@ -393,7 +421,9 @@ async def test_an_accept_that_waits_for_the_database_is_not_taken_for_a_lost_age
     with closing(sqlite3.connect(hasty.data / "pushrod.db")) as other:
         other.execute("BEGIN IMMEDIATE")
         accept = asyncio.create_task(agent.accept(offer))
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(0.5)
+        pass_time(hasty, ACCEPT_SECONDS)
+        await asyncio.sleep(LOOKS_SECONDS)
         other.rollback()
     (await accept).expect(200)
     assert (await agent.renew(offer))["lost"] == []
@@ -411,7 +441,8 @@ async def test_a_renewal_while_other_leases_expire_counts(hasty: Coordinator) ->
     spec = await agent.take()
     with closing(sqlite3.connect(hasty.data / "pushrod.db")) as other:
         other.execute("BEGIN IMMEDIATE")
-        await asyncio.sleep(1.8)
+        pass_time(hasty, LEASE_SECONDS)
+        await asyncio.sleep(LOOKS_SECONDS)
         assert (await agent.renew(spec))["lost"] == []
         other.rollback()
     await asyncio.sleep(0.2)
@@ -427,7 +458,7 @@ async def test_leases_get_grace_after_a_restart_and_the_agent_goes_on(hasty: Coo
     spec = await agent.take()
     (await agent.append(spec, 0, b"before\n")).expect(204)
     await hasty.stop()
-    await asyncio.sleep(1.7)  # longer than the lease
+    pass_time(hasty, LEASE_SECONDS * 1.2)
     await hasty.start()
     answer = await agent.renew(spec)
     assert (answer["lost"], answer["cancels"]) == ([], [])
@@ -459,7 +490,7 @@ async def test_a_cancel_of_before_a_restart_is_told_after_it(coordinator: Coordi
     (await admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
     seen = (await agent.poll(free=0))["seen"]
     await coordinator.restart()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         again = await agent.poll(free=0, leases=[lease_of(spec)], seen=seen)
     assert again["cancels"] == [lease_of(spec)]
 
@@ -470,6 +501,7 @@ async def test_an_agent_that_stays_away_after_a_restart_loses_its_lease(hasty: C
     await admin.new_build(await admin.new_project())
     lost = await agent.take()
     await hasty.restart()
+    pass_time(hasty, LEASE_SECONDS)
     spec = await other.take()
     assert spec["attempt"] == 2
     assert (await agent.renew(lost))["lost"] == [lease_of(lost)]
@@ -507,7 +539,7 @@ async def test_a_poll_ends_when_the_coordinator_stops(coordinator: Coordinator) 
     agent = await coordinator.admin.new_agent()
     poll = holding(agent)
     await polled(coordinator, agent)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await coordinator.stop()
         assert (await poll)["offers"] == []
 
@@ -690,12 +722,13 @@ async def test_a_project_runs_no_more_steps_at_once_than_its_limit(tmp_path: Pat
         assert waits["waitsFor"].endswith("or its project runs 2 steps, as many as it may")
         poll = holding(agent, free=6)
         (await agent.complete((await agent.accept(first[0])).expect(200).json)).expect(200)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             assert [offer["stepId"] for offer in (await poll)["offers"]] == [waits["id"]]
 
 
 async def lost_by_its_lease(coordinator: Coordinator, build: dict[str, Any]) -> None:
     """The first attempt of the build's only step is taken for lost."""
+    pass_time(coordinator, LEASE_SECONDS)
 
     async def is_lost() -> bool:
         [step] = (await coordinator.admin.build(build["id"]))["steps"]
@@ -714,6 +747,8 @@ async def test_a_result_that_comes_after_the_lease_counts_while_nobody_began_ane
     )
     spec = await agent.take()
     (await agent.append(spec, 0, b"in time\n")).expect(204)
+
+    pass_time(hasty, LEASE_SECONDS)
 
     async def is_lost() -> bool:
         return (await states(hasty, build))["test"] == "READY"
@@ -735,24 +770,25 @@ async def test_a_result_that_comes_after_the_lease_counts_while_nobody_began_ane
     assert [artifact["name"] for artifact in listed] == ["out"]
 
 
-async def test_a_late_result_takes_back_an_offer_that_nobody_accepted(tmp_path: Path) -> None:
-    settings = {"lease_seconds": 1.5, "accept_seconds": 30.0, "poll_hold_seconds": 10.0}
-    async with open_coordinator(tmp_path, **settings) as coordinator:
-        admin = coordinator.admin
-        agent, other = await admin.new_agent(), await admin.new_agent("other")
-        build = await admin.new_build(await admin.new_project())
-        spec = await agent.take()
-        [offer] = (await other.poll())["offers"]
-        assert (offer["stepId"], offer["epoch"]) == (spec["stepId"], spec["epoch"] + 1)
-        (await agent.complete(spec)).expect(200)
-        refused = await other.accept(offer)
-        assert (refused.status, refused.json["stale"]) == (409, True)
-        shown = await admin.build(build["id"])
-        assert (shown["state"], shown["steps"][0]["attempt"]) == ("succeeded", 1)
-        # The slot of the offer is free again.
-        await admin.new_build(await admin.new_project(name="next"))
-        async with asyncio.timeout(5):
-            assert len((await other.poll())["offers"]) == 1
+async def test_a_late_result_takes_back_an_offer_that_nobody_accepted(
+    hasty: Coordinator,
+) -> None:
+    admin = hasty.admin
+    agent, other = await admin.new_agent(), await admin.new_agent("other")
+    build = await admin.new_build(await admin.new_project())
+    spec = await agent.take()
+    pass_time(hasty, LEASE_SECONDS)
+    [offer] = (await other.poll())["offers"]
+    assert (offer["stepId"], offer["epoch"]) == (spec["stepId"], spec["epoch"] + 1)
+    (await agent.complete(spec)).expect(200)
+    refused = await other.accept(offer)
+    assert (refused.status, refused.json["stale"]) == (409, True)
+    shown = await admin.build(build["id"])
+    assert (shown["state"], shown["steps"][0]["attempt"]) == ("succeeded", 1)
+    # The slot of the offer is free again.
+    await admin.new_build(await admin.new_project(name="next"))
+    async with asyncio.timeout(10):
+        assert len((await other.poll())["offers"]) == 1
 
 
 async def test_a_late_failure_is_judged_as_any_other(hasty: Coordinator) -> None:
@@ -787,6 +823,7 @@ async def test_a_late_result_of_a_step_that_was_begun_anew_changes_nothing(
     build = await admin.new_build(await admin.new_project())
     old = await agent.take()
     (await agent.append(old, 0, b"first\n")).expect(204)
+    pass_time(hasty, LEASE_SECONDS)
     new = await other.take()
     late = await agent.complete(old)
     assert (late.status, late.json["stale"]) == (409, True)

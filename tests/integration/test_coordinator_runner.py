@@ -695,14 +695,14 @@ async def test_a_followed_log_wakes_with_each_chunk_and_ends_with_the_attempt(
         await asyncio.sleep(0.05)
         assert not held.done()
         (await agent.append(spec, offset, chunk)).expect(204)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             answer = await held
         text += answer.body
         offset = int(answer.headers["Log-Next-Offset"])
     held = asyncio.create_task(admin.get(f"{path}{offset}"))
     await asyncio.sleep(0.05)
     (await agent.complete(spec)).expect(200)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         last = await held
     assert (last.body, last.headers["Log-Complete"]) == (b"", "true")
     assert text == b"one\ntwo\n"
@@ -728,7 +728,7 @@ async def test_a_log_can_be_followed_before_its_step_starts(admin: Caller) -> No
     assert not held.done()
     spec = await agent.take()
     (await agent.append(spec, 0, b"first line\n")).expect(204)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         assert (await held).body == b"first line\n"
 
 
@@ -741,14 +741,14 @@ async def test_a_build_is_waited_for_by_its_version(admin: Caller) -> None:
     await asyncio.sleep(0.05)
     assert not held.done()
     spec = await agent.take()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         shown = (await held).json
     assert shown["version"] > build["version"]
     assert shown["state"] == "running"
     held = asyncio.create_task(admin.get(f"{path}{shown['version']}"))
     await asyncio.sleep(0.05)
     (await agent.complete(spec)).expect(200)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         assert (await held).json["state"] == "succeeded"
 
 
@@ -766,7 +766,7 @@ async def test_held_reads_end_when_the_coordinator_stops(
     ]
     await asyncio.sleep(0.1)
     assert not any(each.done() for each in held)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await coordinator.stop()
         for each in held:
             (await each).expect(200)

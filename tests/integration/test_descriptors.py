@@ -66,7 +66,7 @@ async def test_idle_connections_give_way_to_those_that_ask(crowded: Crowded) -> 
     head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(LOG_IN)
     busy, busy_writer = await crowded.connect(head + LOG_IN[:1])
     idle = [await crowded.connect(ASK if number % 2 else b"") for number in range(IDLE_CLIENTS)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         reader, asking = await crowded.connect(ASK)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         # The first was idle for longest, the last is not.

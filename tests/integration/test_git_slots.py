@@ -144,7 +144,7 @@ async def clone(
     coordinator: Coordinator, token: str | None, project: dict[str, Any], folder: Path
 ) -> None:
     environment = coordinator.push_environment(Caller(coordinator, token))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await git(
             folder.parent, "clone", "-q", project["pushUrl"], folder.name, environment=environment
         )

@@ -21,7 +21,6 @@ from tests.integration.coordinator_fixture import (
     PATIENCE_SECONDS,
     Coordinator,
     eventually,
-    free_port,
     new_work_tree,
     open_coordinator,
     try_git,
@@ -35,6 +34,7 @@ from tests.integration.forge_fixture import (
     remote_project,
     until_settled,
 )
+from tests.ports import free_port
 
 ON_EVERYTHING = "on: {push: {}, pullRequest: {}}\n"
 STEPS = "steps: [{name: a, image: base, run: 'true'}]\n"
@@ -185,13 +185,13 @@ class KilledCoordinator:
             env=os.environ | {f"PUSHROD_{name.upper()}": "true" for name in LOCAL},
         )
         assert self.process.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while not (await self.process.stdout.readline()).startswith(b"ready "):
                 assert self.process.returncode is None
 
     async def kill_when_begun(self, times: int) -> None:
         """Once that many processes have begun to read a push and not ended."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while self._processes() != times:
                 await asyncio.sleep(0.002)
         await self.kill()
@@ -221,9 +221,9 @@ async def killed_coordinator(
 
 
 def slow_to_read() -> dict[str, str]:
-    """Seconds of work in all, with nothing wrong in it."""
+    """A second of work or more, with nothing wrong in it."""
     steps = "".join(f"  - {{name: s{n}, image: base, run: 'true'}}\n" for n in range(400))
-    return {f".pushrod/w{n}.yml": f"{ON_EVERYTHING}steps:\n{steps}" for n in range(40)}
+    return {f".pushrod/w{n}.yml": f"{ON_EVERYTHING}steps:\n{steps}" for n in range(15)}
 
 
 @pytest.mark.timeout(240)

@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from agent.engines.private.packages import ROOT_NAME, ensure_root, find_root
 from agent.engines.private.processes import ProcessIdentity, children_of, identify, is_alive
 from agent.engines.private.record import EngineRecord, read_record, write_record
 from agent.engines.private.system import find_system_engine
+from tests.quiet_time import quiet_seconds
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the private engine needs root")
 
@@ -81,7 +81,7 @@ def kill(process: ProcessIdentity | None) -> None:
 
 
 async def all_end(processes: list[ProcessIdentity]) -> bool:
-    for _ in range(100):
+    for _ in range(600):
         if not any(is_alive(process) for process in processes):
             return True
         await asyncio.sleep(0.05)
@@ -92,9 +92,9 @@ async def all_end(processes: list[ProcessIdentity]) -> bool:
 @pytest.mark.engine
 async def test_a_second_up_finds_the_same_engine_and_is_quick(places: EnginePlaces) -> None:
     first = await up_here(places)
-    started = time.monotonic()
+    started = quiet_seconds()
     address = await up(reuse=False, places=places)
-    assert time.monotonic() - started < 0.3
+    assert quiet_seconds() - started < 0.3
     assert recorded(places) == first
     assert address.kind is EngineKind.PRIVATE
     assert (await status(places=places)).address == address

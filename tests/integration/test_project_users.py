@@ -41,7 +41,7 @@ def root() -> Iterator[Path]:
     remove_tree(made)
 
 
-def engine(root: Path, ids: range = range(60706, 60710)) -> HostEngine:
+def engine(root: Path, ids: range = range(60578, 60582)) -> HostEngine:
     return HostEngine(
         work_dir=root / "work", user_ids=ids, user_id_table=root / "users" / "user-ids.json"
     )
@@ -72,7 +72,7 @@ async def running(host: HostEngine, root: Path, isolation: str) -> AsyncIterator
     script = f"umask 0; echo precious > ~/x/file; echo $$; cat {root}/gate"
     wanted = request(root, isolation, script, secrets={"KEY": "s3cret"}, cache_mounts=CACHES)
     step = asyncio.create_task(host.run(wanted, output))
-    await asyncio.wait_for(output.came.wait(), 10)
+    await asyncio.wait_for(output.came.wait(), 60)
     try:
         yield output.text.strip()
     finally:
@@ -97,19 +97,19 @@ async def test_a_step_reaches_nothing_of_another_projects_step(root: Path, other
         """
         result = await host.run(request(root, other, script), output)
     assert result.exit_code == 0
-    assert "60707" in output.text
+    assert "60579" in output.text
     assert "REACHED" not in output.text
     assert "s3cret" not in output.text
 
 
 async def test_a_step_waits_for_a_free_user_and_says_so(root: Path) -> None:
-    host, output = engine(root, range(60706, 60707)), Output()
+    host, output = engine(root, range(60578, 60579)), Output()
     async with running(host, root, "project-1"):
         waiting = asyncio.create_task(host.run(request(root, "project-2", "id -u"), output))
-        await asyncio.wait_for(output.came.wait(), 10)
-        assert output.text.startswith("waits for a free user id: all 1 ids, 60706 to 60706")
-    result = await asyncio.wait_for(waiting, 20)
-    assert (result.exit_code, output.text.splitlines()[1:]) == (0, ["60706"])
+        await asyncio.wait_for(output.came.wait(), 60)
+        assert output.text.startswith("waits for a free user id: all 1 ids, 60578 to 60578")
+    result = await asyncio.wait_for(waiting, 60)
+    assert (result.exit_code, output.text.splitlines()[1:]) == (0, ["60578"])
     # The id changed hands only without the files that it had.
     assert not (root / "work/caches/cache-1").exists()
 
@@ -127,7 +127,7 @@ async def test_a_cache_of_another_user_is_begun_anew_and_gives_no_file_away(root
     )
     assert output.text == ""
     assert ((root / "of-root").stat().st_uid, (root / "of-root").read_text()) == (0, "of root")
-    assert (cache.stat().st_uid, stat.S_IMODE(cache.stat().st_mode)) == (60706, 0o700)
+    assert (cache.stat().st_uid, stat.S_IMODE(cache.stat().st_mode)) == (60578, 0o700)
 
 
 async def test_a_tree_deeper_than_a_path_may_be_long_goes_with_its_attempt(root: Path) -> None:

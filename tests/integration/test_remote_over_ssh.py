@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
 )
 from tests.integration.forge_fixture import Hook, push_payload, remote_project, until_settled
+from tests.ports import free_port
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd here: apt-get install openssh-server")
@@ -40,9 +40,7 @@ async def open_sshd(folder: Path) -> AsyncIterator[int]:
     new_key(folder / "user")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = int(found.getsockname()[1])
+    port = free_port()
     (folder / "config").write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\n"
         f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\nPidFile none\n"
@@ -55,7 +53,7 @@ async def open_sshd(folder: Path) -> AsyncIterator[int]:
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while b"listening" not in (line := await process.stderr.readline()):
                 assert line, "sshd ended"
         yield port

@@ -19,7 +19,6 @@ from tests.integration.coordinator_fixture import (
     ONE_STEP,
     Answer,
     Coordinator,
-    free_port,
     open_coordinator,
 )
 from tests.integration.forge_fixture import (
@@ -31,6 +30,7 @@ from tests.integration.forge_fixture import (
     remote_project,
     until_settled,
 )
+from tests.ports import free_port
 
 QUICK = {"fetch_retry_seconds": 0.05, "fetch_attempts": 2}
 LOCAL = {"allow_http_repositories": True, "allow_private_addresses": True, **QUICK}
@@ -299,7 +299,7 @@ async def test_a_coordinator_killed_after_its_answer_builds_at_its_next_start(
             env=environment,
         )
         assert process.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             while not (await process.stdout.readline()).startswith(b"ready "):
                 assert process.returncode is None
         return process

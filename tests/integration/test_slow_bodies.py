@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.coordinator_fixture import Answer, Coordinator, eventually, open_coordinator
 from tests.integration.forge_fixture import signature
+from tests.quiet_time import quiet_seconds
 
 SLOW_CLIENTS = 12
 IDLE_SECONDS = 1.0
@@ -58,8 +59,9 @@ async def test_senders_of_large_webhooks_that_stop_keep_no_other_from_being_hear
             await slow.enter_async_context(stranger)
         body = json.dumps({"event": "ping", "filler": "x" * 1_000_000}).encode()
         # Long before those are given up.
-        async with asyncio.timeout(2):
-            answer = await signed(coordinator, path, project["webhookSecret"], body)
+        began = quiet_seconds()
+        answer = await signed(coordinator, path, project["webhookSecret"], body)
+        assert quiet_seconds() - began < 2
         answer.expect(202)
 
 
@@ -87,7 +89,7 @@ async def test_an_upload_that_stops_is_let_go(call: str, coordinator: Coordinato
     spec = await agent.take()
     line = call.format(step=spec["stepId"])
     headers = [f"Authorization: Bearer {agent.token}", "Upload-Offset: 0"]
-    async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(15):
+    async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(60):
         assert (await reader.readline()).startswith(b"HTTP/1.1 408")
         assert b"stopped coming" in await reader.read()
 
@@ -96,7 +98,7 @@ async def test_an_lfs_upload_that_stops_is_let_go(coordinator: Coordinator) -> N
     await coordinator.admin.new_project()
     line = f"PUT /git/default/shop.git/info/lfs/objects/{'0' * 64}"
     headers = [f"Authorization: Bearer {coordinator.admin.token}"]
-    async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(15):
+    async with begun(coordinator, line, 1000, *headers) as reader, asyncio.timeout(60):
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 408")
     # Or what still comes of the body would be read as the next request.

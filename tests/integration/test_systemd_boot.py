@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import site
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import pytest
 
 from tests.conftest import TestEngine
 from tests.e2e.processes import Api, Repository
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -168,12 +168,6 @@ def machine(sockets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         finally:
             booted.kill()  # and with it, by --kill-child, the whole machine
             booted.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def lay_out(files: Path, port: int) -> None:

@@ -76,7 +76,7 @@ def request_of(caller: Caller, path: str, tenant: str) -> bytes:
 async def one_is_refused(readers: list[asyncio.StreamReader]) -> None:
     """So that all places are taken now."""
     lines = [asyncio.create_task(reader.readline()) for reader in readers]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for line in asyncio.as_completed(lines):
             if b" 429 " in await line:
                 break

@@ -28,6 +28,7 @@ from agent.engines.private import (
 from agent.engines.private.record import read_record
 from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
+from tests.quiet_time import quiet_seconds
 
 from .registries import OWN, Registry, registry_with_password
 
@@ -88,7 +89,7 @@ class Log:
         return b"".join(data for _, stream, data in self.pieces if stream is Stream.STDERR)
 
     async def wait_for(self, text: bytes) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while text not in self.stdout:
                 self.grown.clear()
                 await self.grown.wait()
@@ -119,6 +120,7 @@ class Ran:
     log: Log
     outputs: Path
     seconds: float
+    quiet_seconds: float
 
     def collected(self) -> dict[str, bytes]:
         return {
@@ -158,7 +160,7 @@ class Bench:
         outputs.mkdir(parents=True)
         scratch.mkdir()
         log = log or Log()
-        began = time.monotonic()
+        began, began_quiet = time.monotonic(), quiet_seconds()
         result = await self.engine.run(
             StepRequest(
                 attempt_id=attempt_id,
@@ -177,7 +179,13 @@ class Bench:
             ),
             log,
         )
-        return Ran(result=result, log=log, outputs=outputs, seconds=time.monotonic() - began)
+        return Ran(
+            result=result,
+            log=log,
+            outputs=outputs,
+            seconds=time.monotonic() - began,
+            quiet_seconds=quiet_seconds() - began_quiet,
+        )
 
 
 @pytest.fixture(params=["copied log", "trusted log"])

@@ -13,6 +13,7 @@ import pytest
 
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.protocol import EngineUnavailable, Outcome
+from tests.quiet_time import quiet_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,8 @@ async def test_a_step_is_killed_at_its_timeout_with_all_its_processes(
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.TIMED_OUT, None)
     assert "1.5 seconds" in (ran.result.message or "")
     assert ran.log.stdout == b"up\n"
-    assert 1.5 < ran.seconds < 4
+    assert ran.seconds > 1.5
+    assert ran.quiet_seconds < 4
     assert marker.processes() == []
 
 
@@ -158,14 +160,14 @@ async def test_a_cancelled_step_is_gone_within_a_second(bench: Bench, marker: Ma
     log = bench.log()
     running = asyncio.create_task(bench.run(long_script(marker), log=log))
     await log.wait_for(b"up\n")
-    await until(lambda: len(marker.processes()) == 2, seconds=5)
+    await until(lambda: len(marker.processes()) == 2, seconds=30)
 
-    began = time.monotonic()
+    began = quiet_seconds()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
-    assert time.monotonic() - began < 1
+    assert quiet_seconds() - began < 1
     assert marker.processes() == []
 
 
@@ -217,12 +219,12 @@ async def test_a_killed_client_leaves_no_process(
     assert client.stdout is not None
     assert await client.stdout.readline() == b"up\n"
     # The client itself has the word in its arguments only as a part of one.
-    await until(lambda: len(marker.processes()) == 1, seconds=5)
+    await until(lambda: len(marker.processes()) == 1, seconds=30)
 
     client.kill()
     await client.wait()
 
-    await until(lambda: marker.processes() == [], seconds=5)
+    await until(lambda: marker.processes() == [], seconds=30)
 
 
 async def test_a_client_killed_while_its_container_starts_is_reaped(

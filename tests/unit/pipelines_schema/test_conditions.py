@@ -114,8 +114,8 @@ def test_what_depends_on_the_build_is_left_to_the_build() -> None:
     ],
 )
 def test_no_condition_takes_long_or_brings_the_process_down(expression: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     circumstances = Circumstances(event="push", message="a" * 10_000, params={}, matrix={})
     with contextlib.suppress(ConditionFault):
         holds(expression, circumstances)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

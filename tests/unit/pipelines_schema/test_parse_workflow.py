@@ -189,9 +189,9 @@ def test_an_expression_hidden_by_an_escape_is_reported_at_its_text() -> None:
 
 
 def test_scripts_full_of_open_expressions_are_read_in_linear_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert problems_of("steps: [{name: a, image: b, run: '" + "${{" * 170_000 + "'}]") == []
-    assert time.perf_counter() - started < 5  # quadratic reading took minutes
+    assert time.process_time() - started < 5  # quadratic reading took minutes
 
 
 def test_problems_print_as_a_compiler_prints_them_and_survive_json() -> None:

@@ -84,9 +84,9 @@ def test_matching_agrees_with_a_regular_expression(pattern: str, branch: str) ->
 
 
 def test_a_pattern_full_of_stars_is_matched_at_once() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert not pattern_matches("*a" * 120 + "b", "a" * 250)
-    assert time.perf_counter() - started < 2  # a backtracking matcher does not come back
+    assert time.process_time() - started < 2  # a backtracking matcher does not come back
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pushrod.systemd import notify, watchdog_seconds, watched
+from tests.quiet_time import quiet_seconds
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socke
     """The socket that systemd would listen on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
-        listening.settimeout(5)
+        listening.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         yield listening
 
@@ -66,9 +67,9 @@ def is_empty(listening: socket.socket) -> bool:
 def test_a_full_queue_does_not_hold_the_loop_for_long(listening: socket.socket) -> None:
     while can_send(listening.getsockname()):
         pass
-    started = time.monotonic()
+    started = quiet_seconds()
     assert not notify("WATCHDOG=1")
-    assert time.monotonic() - started < 3
+    assert quiet_seconds() - started < 3
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,6 @@ def test_a_build_is_not_over_while_a_step_is(state: str) -> None:
 
 def test_the_longest_chain_allowed_is_skipped_in_a_moment() -> None:
     steps = [view(f"s{n}", "blocked", f"s{n - 1}") for n in range(499, 0, -1)]
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(settle([*steps, view("s0", "failed")]).skipped) == 499
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

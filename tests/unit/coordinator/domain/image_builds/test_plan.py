@@ -334,10 +334,11 @@ def test_a_file_that_isnt_python_is_refused_only_where_its_imports_are_needed() 
 
 
 def test_more_python_than_is_read_needs_its_requirements_listed() -> None:
-    files = {f"part{number}.py": "x = 1\n" * 25_000 for number in range(4)} | {"agent.py": ""}
+    part = f"x = 1  # {'-' * 150_000}\n"
+    files = {f"part{number}.py": part for number in range(4)} | {"agent.py": ""}
     assert "send requirements.txt" in refused(files)
     assert plan({**files, "requirements.txt": ""}).language is Language.PYTHON
-    assert "more than 200000 characters" in refused({"agent.py": "x = 1\n" * 40_000})
+    assert "more than 200000 characters" in refused({"agent.py": part * 2})
 
 
 # Names of files
