@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KEY_BYTES = 32
+CACHE_ID_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Keys:
 
     def webhook_secret(self, project_id: str) -> str:
         return self._sign(f"webhook:{project_id}")
+
+    def cache_id(self, *parts: str) -> str:
+        """Who knows the parts can't work it out: an image build's frontend, which a Dockerfile
+        names, may mount any cache by its identity."""
+        return self._sign("\0".join(("cache", *parts)))[:CACHE_ID_CHARACTERS]
 
     def _sign(self, text: str) -> str:
         return hmac.new(self.master, text.encode(), hashlib.sha256).hexdigest()

@@ -53,7 +53,7 @@ class StepSpecs:
         refused = next((text for text, _ in step_problems(rule, step, known, image)), None)
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
-        scope = await caches.namespace(connection, build, step)
+        scope = await caches.namespace(self.core.keys, connection, build, step)
         image_build = build_spec(self.core, step, build, scope, known)
         source = None
         own_command = step.definition.own_command
@@ -88,7 +88,7 @@ class StepSpecs:
             cpus=written.resources.cpus,
             secret_names=names,
             secrets=dict(await open_secrets(self.core, connection, project.id, names)),
-            cache_dirs=await caches.cache_dirs(connection, build, step),
+            cache_dirs=await caches.cache_dirs(self.core.keys, connection, build, step),
             clean=build.clean,
             output_paths=list(written.output_paths),
             timeout_seconds=written.timeout_seconds,

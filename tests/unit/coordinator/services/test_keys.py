@@ -71,3 +71,11 @@ def test_tokens_differ_and_only_their_hash_is_alike() -> None:
     assert new_token() != new_token()
     assert hash_token("x") == hash_token("x")
     assert hash_token("\ud800") != hash_token("?")
+
+
+def test_a_caches_identity_can_be_worked_out_by_the_key_alone() -> None:
+    keys, others = Keys(b"a" * 32), Keys(b"b" * 32)
+
+    assert keys.cache_id("project", "step", "/c") == keys.cache_id("project", "step", "/c")
+    assert keys.cache_id("project", "step", "/c") != others.cache_id("project", "step", "/c")
+    assert keys.cache_id("project", "step", "/c") != keys.cache_id("project", "pr/1", "step", "/c")
