@@ -13,6 +13,10 @@ KEY_BYTES = 32
 CACHE_ID_CHARACTERS = 40
 
 
+class KeyUnusable(Exception):
+    """The key file is not as it was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     master: bytes = field(repr=False)
@@ -56,12 +60,15 @@ def new_token() -> str:
 
 
 def load_keys(path: Path) -> Keys:
-    """Read the key file, or make it, mode 0600."""
+    """Read the key file, or make it, mode 0600. Raises KeyUnusable, OSError."""
     if not path.exists():
         write_private(path, secrets.token_bytes(KEY_BYTES))
     master = path.read_bytes()
     if len(master) < KEY_BYTES:
-        raise ValueError(f"{path} holds {len(master)} bytes, {KEY_BYTES} are needed")
+        raise KeyUnusable(
+            f"{path} holds {len(master)} bytes, {KEY_BYTES} are needed: restore it from the last "
+            "copy of the data folder; without it the secrets are lost"
+        )
     return Keys(master)
 
 
