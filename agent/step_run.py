@@ -110,6 +110,8 @@ class StepRun:
         self._torn: str | None = None
         self.script_over = asyncio.Event()
         """Set once the script does not run (any more), and will not."""
+        self.over = asyncio.Event()
+        """Set once nothing is left to be reported, either."""
 
     @property
     def lease(self) -> LeaseRef:
@@ -162,6 +164,15 @@ class StepRun:
         """Return when the coordinator has the report, or the attempt is not ours any more."""
         self._whole = asyncio.current_task()
         try:
+            await self._run_unless_abandoned()
+        finally:
+            self.script_over.set()
+            self.over.set()
+        self._settled = True
+        await in_thread(self._workshop.journal.forget, self._entry)
+
+    async def _run_unless_abandoned(self) -> None:
+        try:
             if not self._abandoned:
                 await self._run()
         except StaleLeaseError as stale:
@@ -170,10 +181,6 @@ class StepRun:
             # An abandoned attempt ends quietly; the agent's own end leaves the journal as it is.
             if not self._abandoned:
                 raise
-        finally:
-            self.script_over.set()
-        self._settled = True
-        await in_thread(self._workshop.journal.forget, self._entry)
 
     async def _run(self) -> None:
         spool = await asyncio.to_thread(LogSpool, self._entry.spool)

@@ -418,6 +418,8 @@ class Agent:
         self._none_accepting.clear()
         credential = self._client.credential
         try:
+            if not await self._earlier_attempts_over(offer):
+                return
             sent_at = boot_clock()
             spec = await self._accept(lease, offer.accept_within_seconds)
             if spec is not None:
@@ -427,6 +429,16 @@ class Agent:
             if not self._accepting:
                 self._none_accepting.set()
             self._look_again_if_drained()
+
+    async def _earlier_attempts_over(self, offer: Offer) -> bool:
+        """Whether they were in half the time that there is to accept. The result of one that was
+        taken for lost counts until the step is begun anew, so it is reported first."""
+        earlier = [work.over.wait() for work in self._leases if work.lease.step_id == offer.step_id]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(offer.accept_within_seconds / 2):
+                await asyncio.gather(*earlier)
+                return True
+        return False
 
     def _look_again_if_drained(self) -> None:
         if self._draining.is_set():
