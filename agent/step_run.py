@@ -64,6 +64,7 @@ from pipelines_schema.log_frames import Stream
 
 logger = logging.getLogger(__name__)
 
+LATE_SECONDS = 2.0
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
 
@@ -115,11 +116,14 @@ class StepRun:
         self._abandoned = False
         self._reporting = False
         self._settled = False
+        self._ended_at: float | None = None
         self.handed_over = False
         """Another step came with the answer to its report, and has its slot."""
         self._torn: str | None = None
         self.script_over = asyncio.Event()
         """Set once the script does not run (any more), and will not."""
+        self.over = asyncio.Event()
+        """Set once nothing is left to be reported, either."""
 
     @property
     def lease(self) -> LeaseRef:
@@ -128,6 +132,12 @@ class StepRun:
     @property
     def lease_seconds(self) -> float:
         return self._entry.spec.lease_seconds
+
+    @property
+    def late(self) -> bool:
+        """Its result should have been told by now: it may have been taken for lost."""
+        ended = self._ended_at
+        return self.resumed or (ended is not None and boot_clock() - ended > LATE_SECONDS)
 
     @property
     def is_endless(self) -> bool:
@@ -173,6 +183,15 @@ class StepRun:
         """Return when the coordinator has the report, or the attempt is not ours any more."""
         self._whole = asyncio.current_task()
         try:
+            await self._run_unless_abandoned()
+        finally:
+            self.script_over.set()
+            self.over.set()
+        self._settled = True
+        await in_thread(self._workshop.journal.forget, self._entry)
+
+    async def _run_unless_abandoned(self) -> None:
+        try:
             if not self._abandoned:
                 await self._run()
         except StaleLeaseError as stale:
@@ -181,10 +200,6 @@ class StepRun:
             # An abandoned attempt ends quietly; the agent's own end leaves the journal as it is.
             if not self._abandoned:
                 raise
-        finally:
-            self.script_over.set()
-        self._settled = True
-        await in_thread(self._workshop.journal.forget, self._entry)
 
     async def _run(self) -> None:
         spool = await asyncio.to_thread(LogSpool, self._entry.spool)
@@ -394,6 +409,7 @@ class StepRun:
             await in_thread(spool.make_last)
         except OSError as error:
             report = failure(CompletionReason.ENGINE, f"The agent can't write the log: {error}")
+        self._ended_at = boot_clock()
         self._entry = replace(self._entry, log=spool.mark)
         await self._record(report, Phase.ENDED)
 

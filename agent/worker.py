@@ -427,6 +427,8 @@ class Agent:
         self._none_accepting.clear()
         credential = self._client.credential
         try:
+            if not await self._earlier_attempts_over(offer):
+                return
             sent_at = boot_clock()
             spec = await self._accept(lease, offer.accept_within_seconds)
             if spec is not None:
@@ -438,7 +440,13 @@ class Agent:
             self._look_again_if_drained()
 
     def _wants_next(self) -> NextStep | None:
-        """Asked for with a report: the step it is on still counts as busy."""
+        """Asked for with a report: the step it is on still counts as busy.
+
+        Not while another result is late: it counts until its step is begun anew, and that step may
+        be the one that would be handed over.
+        """
+        if any(work.late for work in self._leases):
+            return None
         disk = os.statvfs(self._settings.data_dir)
         busy = sum(not work.resumed for work in self._leases) + self._accepting
         if busy > self._slots or not self._takes_work(disk.f_bavail * disk.f_frsize):
@@ -450,6 +458,16 @@ class Agent:
         if lease in self._leases or not is_safe_name(spec.step_id):
             return False
         return await self._begin(spec, sent_at, credential)
+
+    async def _earlier_attempts_over(self, offer: Offer) -> bool:
+        """Whether they were in half the time that there is to accept. The result of one that was
+        taken for lost counts until the step is begun anew, so it is reported first."""
+        earlier = [work.over.wait() for work in self._leases if work.lease.step_id == offer.step_id]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(offer.accept_within_seconds / 2):
+                await asyncio.gather(*earlier)
+                return True
+        return False
 
     def _look_again_if_drained(self) -> None:
         if self._draining.is_set():

@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KEY_BYTES = 32
+CACHE_ID_CHARACTERS = 40
+
+
+class KeyUnusable(Exception):
+    """The key file is not as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,11 @@ class Keys:
     def webhook_secret(self, project_id: str) -> str:
         return self._sign(f"webhook:{project_id}")
 
+    def cache_id(self, *parts: str) -> str:
+        """Who knows the parts can't work it out: an image build's frontend, which a Dockerfile
+        names, may mount any cache by its identity."""
+        return self._sign("\0".join(("cache", *parts)))[:CACHE_ID_CHARACTERS]
+
     def _sign(self, text: str) -> str:
         return hmac.new(self.master, text.encode(), hashlib.sha256).hexdigest()
 
@@ -50,12 +60,15 @@ def new_token() -> str:
 
 
 def load_keys(path: Path) -> Keys:
-    """Read the key file, or make it, mode 0600."""
+    """Read the key file, or make it, mode 0600. Raises KeyUnusable, OSError."""
     if not path.exists():
         write_private(path, secrets.token_bytes(KEY_BYTES))
     master = path.read_bytes()
     if len(master) < KEY_BYTES:
-        raise ValueError(f"{path} holds {len(master)} bytes, {KEY_BYTES} are needed")
+        raise KeyUnusable(
+            f"{path} holds {len(master)} bytes, {KEY_BYTES} are needed: restore it from the last "
+            "copy of the data folder; without it the secrets are lost"
+        )
     return Keys(master)
 
 

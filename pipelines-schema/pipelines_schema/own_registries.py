@@ -22,8 +22,15 @@ _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9]+")
 # However a registry on the engine's own machine can be spelt.
 _LOOPBACK_SPELT = (
     r"(?:(?i:(?:[^/:]*\.)?localhost)|127(?:\.[0-9a-fx.]*)?|0[0-9a-fx.]*|[0-9]{4,}"
-    r"|\[[0:]*1?\]|\[::ffff:[^\]]*\])"
+    r"|\[[0:]*1?(?:%[^\]]*)?\]|\[[0:]*(?i:ffff):[^\]]*\])"
 )
+_DEFAULT_PORTS = ("80", "443")
+"""Which a client takes where none is named: whoever names one means the same registry."""
+_USER = r"(?:[^/?#]*@)?"
+_MAPPED_NAME = r"[^/?#]*[^\x00-\x7f][^/?#]*?"
+"""A client may take other letters and digits for those of ASCII."""
+_ODD_PATH = r"/(?:[/.]|[^?#]*(?:%|//|/\.))"
+"""What a site may read as another path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +74,9 @@ class OwnRegistries:
         for registry in sorted(self.registries, key=len):  # one within another comes after it
             host, prefix = _registry_parts(registry)
             folder = rf"{re.escape(prefix)}/" if prefix else ""
-            rules.append((False, rf"^[a-z-]+://(?:[^/@]*@)?{_spelt(host)}/(?:v2/)?{folder}"))
+            rules.append((False, rf"^[a-z-]+://{_USER}{_spelt(host)}{_below(folder)}"))
             own = "|".join(re.escape(one) for one in self._readable_folders)
-            rules.append((True, rf"^docker-image://{re.escape(host)}/{folder}(?:{own})/"))
+            rules.append((True, rf"^docker-image://{_written(host)}/{folder}(?:{own})/"))
         for reference in self.public:
             if self._found(reference) is not None:
                 rules.append((True, f"^docker-image://{_pattern(reference)}$"))
@@ -125,7 +132,7 @@ def _registry_parts(registry: str) -> tuple[str, str]:
 def _canonical(domain: str) -> str:
     host, port = _host_and_port(domain.lower())
     host = _LOOPBACK if _is_loopback(host) else host
-    return f"{host}:{port}" if port else host
+    return f"{host}:{port}" if port and port not in _DEFAULT_PORTS else host
 
 
 def _host_and_port(domain: str) -> tuple[str, str]:
@@ -163,8 +170,20 @@ def _number(text: str) -> int:
 
 def _spelt(host: str) -> str:
     name, port = _host_and_port(host)
-    spelt = _LOOPBACK_SPELT if name == _LOOPBACK else f"(?i:{re.escape(name)})"
-    return rf"{spelt}:0*{port}" if port else spelt
+    spelt = _LOOPBACK_SPELT if name == _LOOPBACK else rf"(?i:{re.escape(name)})\.?"
+    ports = f":0*{port}" if port else f"(?::0*(?:{'|'.join(_DEFAULT_PORTS)})?)?"
+    return f"(?:{spelt}|{_MAPPED_NAME}){ports}"
+
+
+def _written(host: str) -> str:
+    """A registry's host in the references that mean it."""
+    port = "" if _host_and_port(host)[1] else f"(?::(?:{'|'.join(_DEFAULT_PORTS)}))?"
+    return re.escape(host) + port
+
+
+def _below(folder: str) -> str:
+    """All of a registry's paths, or those of a folder of it."""
+    return rf"(?:/(?:v2/)?{folder}|{_ODD_PATH})" if folder else "(?:[/?#]|$)"
 
 
 def _without_digest(reference: str) -> str:

@@ -85,9 +85,11 @@ async def serve_coordinator(
 ) -> None:
     """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
     from coordinator.app import CannotDeploy, CannotListen, DataFolderInUse, run_coordinator
+    from coordinator.services.keys import KeyUnusable
     from coordinator.storage.soundness import DatabaseUnusable
 
+    unusable = (CannotDeploy, CannotListen, DatabaseUnusable, DataFolderInUse, KeyUnusable)
     try:
         await run_coordinator(settings, ready=ready, stop=stop)
-    except (CannotDeploy, CannotListen, DatabaseUnusable, DataFolderInUse, OSError) as error:
+    except (*unusable, OSError) as error:
         raise CommandError(f"the coordinator can't run: {error}") from error

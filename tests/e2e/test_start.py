@@ -84,6 +84,15 @@ def test_a_damaged_database_is_told_in_a_sentence(command: list[str], tmp_path: 
     assert "Traceback" not in errors
 
 
+def test_a_key_that_was_cut_off_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = a_database(tmp_path / "data")
+    (path.parent / "secret-key").write_bytes(b"")
+    code, output, errors = ended(start(path.parent, *COORDINATOR))
+    assert (code, output) == (1, "")
+    assert "secret-key holds 0 bytes, 32 are needed: restore it" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 @pytest.mark.parametrize("command", [UP, COORDINATOR], ids=["up", "coordinator"])
 def test_a_signal_at_any_moment_of_the_start_ends_it_without_a_traceback(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -167,3 +168,33 @@ def test_the_watchdog_kills_who_is_stopped_beyond_his_term_and_nobody_else(
         [sys.executable, "-c", GUARDED, state], timeout=PATIENCE_SECONDS, cwd=os.getcwd()
     )
     assert done.returncode == code
+
+
+class Gate(asyncio.Event):
+    """It is known when somebody waits before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        self.reached.set()
+        return await super().wait()
+
+
+async def test_a_result_is_reported_before_its_step_is_begun_anew(bench: Bench) -> None:
+    coordinator = bench.coordinator
+    gate = coordinator.hold_artifacts = Gate()
+    step = coordinator.add_step("echo result > file", outputPaths=["file"])
+    async with bench.agent():
+        await asyncio.wait_for(gate.reached.wait(), PATIENCE_SECONDS)
+        step.started.clear()
+        coordinator.hand_out_again(step)  # its lease is over, its result still on the way
+        await until(lambda: step.state == "offered")
+        await asyncio.sleep(0.3)
+        assert not step.started.is_set()
+        gate.set()  # and what is reported now comes too late
+        await asyncio.wait_for(step.started.wait(), PATIENCE_SECONDS)
+        await ended(step)
+    assert step.epoch == 2
+    assert coordinator.breaches == []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+ONE_CLIENT_BITS = 64
+"""Of an address of IPv6: whoever has one has all of its network."""
 
 
 def client_address(peer: str, forwarded: Iterable[str], proxies: Sequence[Network]) -> str:
-    """The nearest address that is no trusted proxy.
+    """The nearest address that is no trusted proxy; of IPv6 the network that one client has.
 
     `forwarded` are the values of X-Forwarded-For, in their order. Each proxy adds who asked it at
     the right, so only what stands right of the first stranger was written by those we trust.
@@ -20,16 +22,22 @@ def client_address(peer: str, forwarded: Iterable[str], proxies: Sequence[Networ
     if address is None:
         return peer
     if not _is_one_of(proxies, address):
-        return str(address)
+        return _client(address)
     client = address
     for text in reversed([part for value in forwarded for part in value.split(",")]):
         found = _read(text.strip())
         if found is None:
-            return str(address)
+            return _client(address)
         client = found
         if not _is_one_of(proxies, client):
             break
-    return str(client)
+    return _client(client)
+
+
+def _client(address: Address) -> str:
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(ip_network((address, ONE_CLIENT_BITS), strict=False))
 
 
 def _is_one_of(networks: Iterable[Network], address: Address) -> bool:

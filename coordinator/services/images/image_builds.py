@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from coordinator.domain.errors import Invalid
@@ -34,7 +33,7 @@ def build_spec(
         # Outsiders' code chooses its tags: even a registry that asks nobody must not get them.
         push=image.push and not build.of_fork,
         not_pushed_because=NOT_FROM_FORKS if held_back else None,
-        cache_scope=hashlib.sha256(cache_scope.encode()).hexdigest()[:40],
+        cache_scope=cache_scope,
         insecure_registries=list(core.settings.insecure_hosts),
     )
 

@@ -93,7 +93,7 @@ class StepSpecs:
             cpus=written.resources.cpus,
             secret_names=names,
             secrets=dict(await open_secrets(self.core, connection, project.id, names)),
-            cache_dirs=await caches.cache_dirs(connection, build, step),
+            cache_dirs=await caches.cache_dirs(self.core.keys, connection, build, step),
             clean=build.clean,
             output_paths=list(written.output_paths),
             timeout_seconds=written.timeout_seconds,
@@ -160,7 +160,7 @@ class StepSpecs:
     ) -> ImageBuildSpec | None:
         if step.written.build is None:
             return None
-        scope = await caches.namespace(connection, build, step)
+        scope = await caches.namespace(self.core.keys, connection, build, step)
         image_build = build_spec(self.core, step, build, scope, known)
         settled = await self._digests(connection, step)
         return image_build and image_build.model_copy(update={"settled_images": settled})

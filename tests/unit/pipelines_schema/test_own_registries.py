@@ -35,6 +35,8 @@ ANOTHERS = [
     "docker://127.0.0.1:5000/beta/tool:1",
     "images.example/ci/beta/tool:1",
     "Images.Example/ci/beta/tool:1",
+    "images.example:443/ci/beta/tool:1",
+    "images.example:80/ci/beta/tool:1",
 ]
 SPELT_OTHERWISE = [
     f"{host}/beta/tool:1"
@@ -42,6 +44,7 @@ SPELT_OTHERWISE = [
         *("localhost:5000", "LOCALHOST:5000", "a.localhost:5000", "127.0.0.1:05000"),
         *("127.1:5000", "127.0.0.2:5000", "0.0.0.0:5000", "0:5000", "0x7f000001:5000"),
         *("2130706433:5000", "[::1]:5000", "[::ffff:127.0.0.1]:5000", "017700000001:5000"),
+        *("[0:0:0:0:0:ffff:7f00:1]:5000", "[0::FFFF:7f00:1]:5000"),
     )
 ]
 
@@ -71,7 +74,7 @@ def test_what_is_another_accounts_is_refused_however_it_is_spelt(reference: str)
     assert pull.startswith("is not your account's to read: write `")
 
 
-@pytest.mark.parametrize("reference", [*ANOTHERS[:2], ANOTHERS[7], *SPELT_OTHERWISE])
+@pytest.mark.parametrize("reference", [*ANOTHERS[:2], *ANOTHERS[7:], *SPELT_OTHERWISE])
 def test_an_engine_is_told_to_fetch_nothing_of_another_account(reference: str) -> None:
     assert not may_fetch(ALPHA, f"docker-image://{reference}")
 
@@ -81,11 +84,47 @@ def test_an_engine_is_told_to_fetch_nothing_of_another_account(reference: str) -
     [
         "http://127.0.0.1:5000/v2/beta/tool/manifests/1",
         "http://user:word@localhost:5000/v2/beta/tool/manifests/1",
+        "http://a:b@c@127.0.0.1:5000/v2/beta/tool/manifests/1",
+        "http://①②⑦.0.0.1:5000/v2/beta/tool/manifests/1",
+        "http://127。0.0.1:5000/v2/beta/tool/manifests/1",
+        "http://[::1%25lo]:5000/v2/beta/tool/manifests/1",
+        "http://127.0.0.1:5000?/v2/",
+        "http://127.0.0.1:5000#/v2/",
+        "http://127.0.0.1:5000",
         "git://127.0.0.1:5000/v2/beta",
+        "https://images.example/v2/ci/beta/tool/manifests/1",
+        "https://images.example.:443/v2/ci/beta/tool/manifests/1",
+        "https://images.example:/v2/ci/beta/tool/manifests/1",
+        "https://images.example/v2/%63i/beta/tool/manifests/1",
+        "https://images.example//v2/ci/beta/tool/manifests/1",
+        "https://images.example/x/../v2/ci/beta/tool/manifests/1",
     ],
 )
 def test_an_engine_is_told_not_to_read_the_registry_as_a_plain_site(source: str) -> None:
     assert not may_fetch(ALPHA, source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://images.example/downloads/tool.tar",
+        "https://example.org:443/ci/tool.tar?a=%20b",
+        "http://site.example:5000x/tool",
+        "git://git.example/team/tool.git",
+        "docker-image://docker.io/library/debian:12@sha256:" + "a" * 64,
+    ],
+)
+def test_an_engine_may_fetch_what_is_elsewhere(source: str) -> None:
+    assert may_fetch(ALPHA, source)
+
+
+def test_a_registry_that_is_named_with_its_default_port_is_the_one_without() -> None:
+    alpha = OwnRegistries(registries=["images.example:443"], account="alpha")
+    for host in ("images.example:443", "images.example"):
+        assert may_fetch(alpha, f"docker-image://{host}/alpha/tool:1")
+        assert not may_fetch(alpha, f"docker-image://{host}/beta/tool:1")
+        assert alpha.push_problem(f"{host}/alpha/tool:1") is None
+        assert alpha.pull_problem(f"{host}/beta/tool:1") is not None
 
 
 @pytest.mark.parametrize("reference", [OWN_OR_ELSEWHERE[0], *OWN_OR_ELSEWHERE[3:]])

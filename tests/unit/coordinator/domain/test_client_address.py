@@ -25,7 +25,7 @@ def test_a_peer_that_is_no_trusted_proxy_speaks_for_nobody_else() -> None:
 
 def test_a_trusted_proxy_says_who_asked_it() -> None:
     assert seen("127.0.0.1", "192.0.2.1") == "192.0.2.1"
-    assert seen("2001:db8::1", "2001:DB9:0::1") == "2001:db9::1"
+    assert seen("2001:db8::1", "2001:DB9:0::1") == "2001:db9::/64"
 
 
 def test_what_the_client_wrote_before_the_proxy_is_not_believed() -> None:
@@ -64,3 +64,10 @@ def test_a_missing_header_or_peer_is_no_mistake() -> None:
 def test_one_machine_has_one_name_in_both_families() -> None:
     assert seen("::ffff:127.0.0.1", "::ffff:192.0.2.1") == "192.0.2.1"
     assert seen("::ffff:198.51.100.7") == "198.51.100.7"
+
+
+def test_the_addresses_of_one_network_of_ipv6_are_one_client() -> None:
+    assert seen("2001:db9::1") == seen("2001:db9::ffff:2") == "2001:db9::/64"
+    assert seen("127.0.0.1", "2001:db9::1") == seen("2001:db9::3")
+    assert seen("2001:db9:0:1::1") != seen("2001:db9::1")
+    assert seen("::ffff:192.0.2.1") == "192.0.2.1"

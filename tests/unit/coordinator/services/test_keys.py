@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.services.keys import Keys, hash_token, load_keys, new_token, write_private
+from coordinator.services.keys import (
+    Keys,
+    KeyUnusable,
+    hash_token,
+    load_keys,
+    new_token,
+    write_private,
+)
 
 STEP = "0b9f3d0e-7f4b-4a51-9c56-111111111111"
 
@@ -53,7 +60,7 @@ def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
 def test_a_short_key_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret-key"
     path.write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"5 bytes, 32 are needed"):
+    with pytest.raises(KeyUnusable, match=r"5 bytes, 32 are needed: restore"):
         load_keys(path)
 
 
@@ -71,3 +78,11 @@ def test_tokens_differ_and_only_their_hash_is_alike() -> None:
     assert new_token() != new_token()
     assert hash_token("x") == hash_token("x")
     assert hash_token("\ud800") != hash_token("?")
+
+
+def test_a_caches_identity_can_be_worked_out_by_the_key_alone() -> None:
+    keys, others = Keys(b"a" * 32), Keys(b"b" * 32)
+
+    assert keys.cache_id("project", "step", "/c") == keys.cache_id("project", "step", "/c")
+    assert keys.cache_id("project", "step", "/c") != others.cache_id("project", "step", "/c")
+    assert keys.cache_id("project", "step", "/c") != keys.cache_id("project", "pr/1", "step", "/c")
