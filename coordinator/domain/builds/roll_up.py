@@ -112,11 +112,11 @@ def freed(dependants: Sequence[Dependant], *, succeeded: bool) -> Sequence[str] 
     return [one.id for one in blocked if one.waits == 0]
 
 
-def counts_as_success(step: Step, state: StepState) -> bool:
-    """Whether its end in that state lets run what runs on success."""
-    if state is StepState.FAILED:
+def counts_as_success(step: Step) -> bool:
+    """Whether its end lets run what runs on success."""
+    if step.state is StepState.FAILED:
         return step.written.allow_failure
-    return state is StepState.SUCCEEDED
+    return step.state is StepState.SUCCEEDED
 
 
 class _Outcome(Enum):

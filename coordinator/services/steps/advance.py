@@ -46,8 +46,8 @@ class Followed:
 
 async def move_step(
     core: Core, connection: AsyncConnection, step: Step, event: StepEvent, **values: Any
-) -> StepState:
-    """Raises IllegalTransition."""
+) -> Step:
+    """The step as it is then. Raises IllegalTransition."""
     now, state = core.now(), advance_step(step.state, event)
     if state in FINISHED_STEP:
         values["finished_at"] = now
@@ -58,7 +58,7 @@ async def move_step(
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
     await stored_steps.update_step(connection, step.id, state=state.value, **values)
-    return state
+    return replace(step, state=state, **values)
 
 
 def queue_seconds(core: Core, step: Step) -> float:
@@ -83,16 +83,14 @@ async def begin_build(core: Core, connection: AsyncConnection, build_id: str) ->
     return build
 
 
-async def follow_end(
-    core: Core, connection: AsyncConnection, step: Step, state: StepState
-) -> Followed:
+async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Followed:
     """After an attempt of the step ended: what that means for the build, told by those alone that
-    depend on it. `step` is as it was before; `state` is its own now."""
+    depend on it."""
     now = core.now()
-    if state not in FINISHED_STEP:
+    if step.state not in FINISHED_STEP:
         build = await stored.count_version(connection, step.build_id, now=now)
         return Followed(build=build, ready=1)
-    succeeded = counts_as_success(step, state)
+    succeeded = counts_as_success(step)
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
     if ready is None:
@@ -102,7 +100,7 @@ async def follow_end(
             await move_step(core, connection, whole, StepEvent.UNBLOCK)
     build = await stored.count_version(connection, step.build_id, now=now, ended=1)
     if build.open_steps == 0:
-        return await _settled(core, connection, step.build_id)
+        return await _settled(core, connection, step.build_id, build)
     return Followed(build=build, ready=len(ready))
 
 
@@ -111,19 +109,23 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
     return (await _settled(core, connection, build_id)).build.state
 
 
-async def _settled(core: Core, connection: AsyncConnection, build_id: str) -> Followed:
+async def _settled(
+    core: Core, connection: AsyncConnection, build_id: str, build: Build | None = None
+) -> Followed:
+    """`build` is its row, where its version was counted up already."""
     now = core.now()
     steps = await stored.steps_of_build(connection, build_id)
     settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     for step_id in settlement.unblocked:
-        moved = await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
-        by_id[step_id] = replace(by_id[step_id], state=moved)
+        by_id[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
     for step_id, reason in settlement.skipped.items():
-        moved = await move_step(core, connection, by_id[step_id], StepEvent.SKIP, reason=reason)
-        by_id[step_id] = replace(by_id[step_id], state=moved)
+        by_id[step_id] = await move_step(
+            core, connection, by_id[step_id], StepEvent.SKIP, reason=reason
+        )
     still_open = await _count_anew(connection, list(by_id.values()))
-    build = await stored.count_version(connection, build_id, now=now, still_open=still_open)
+    if build is None or build.open_steps != still_open:
+        build = await stored.count_version(connection, build_id, now=now, still_open=still_open)
     if settlement.finished is not None and build.state not in FINISHED_BUILD:
         state = advance_build(build.state, settlement.finished)
         ended: dict[str, Any] = {"state": state.value, "finished_at": now}
@@ -154,18 +156,14 @@ async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: A
     """
     if step.state is StepState.OFFERED:
         step = replace(step, state=advance_step(step.state, StepEvent.EXPIRE))
-    lost_count = max(step.lost_count - 1, 0)
-    state = await move_step(
+    return await move_step(
         core,
         connection,
         step,
         StepEvent.RESUME,
         epoch=attempt.epoch,
         holder=attempt.holder,
-        lost_count=lost_count,
-    )
-    return replace(
-        step, state=state, epoch=attempt.epoch, holder=attempt.holder, lost_count=lost_count
+        lost_count=max(step.lost_count - 1, 0),
     )
 
 
@@ -204,7 +202,7 @@ async def end_attempt(
         log_sha256=log.sha256 if log else None,
         now=core.now(),
     )
-    state = await move_step(
+    ended = await move_step(
         core,
         connection,
         step,
@@ -215,4 +213,4 @@ async def end_attempt(
         images=images,
         lost_count=step.lost_count + (1 if verdict.lost else 0),
     )
-    return verdict, await follow_end(core, connection, step, state)
+    return verdict, await follow_end(core, connection, ended)

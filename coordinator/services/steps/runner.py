@@ -148,7 +148,7 @@ class Runner:
     ) -> _Begun:
         attempt = self._new_attempt(step, principal, step.attempt + 1)
         await stored_attempts.insert_attempt(connection, attempt)
-        await advance.move_step(
+        step = await advance.move_step(
             self.core,
             connection,
             step,
@@ -163,7 +163,7 @@ class Runner:
         )
         await advance.begin_build(self.core, connection, step.build_id)
         ended = [build for hook in self.on_begin for build in await hook(connection, step)]
-        return _Begun(step=await self.find(connection, principal, step.id), ended=ended)
+        return _Begun(step=step, ended=ended)
 
     def _begun(self, begun: _Begun) -> None:
         self._cancelled(begun)
