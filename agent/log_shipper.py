@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from agent.coordinator_client import (
     WrongOffsetError,
 )
 from agent.journal import LogMark
-from agent.lease import retry_delay_seconds
+from agent.retries import keep_trying
 from pipelines_schema import log_frames
 from pipelines_schema.contract import StepSpec
 from pipelines_schema.log_frames import HEADER, MAX_CHUNK_BYTES, Frame, Stream
@@ -269,24 +268,25 @@ class LogShipper:
 
     async def _send(self, batch: Batch) -> None:
         """Send until the coordinator has answered with its offset, for as long as it takes."""
-        failures = 0
-        while True:
-            try:
-                self._advance(await self._client.send_log(self._spec, self._offset, batch.frames))
-                return
-            except WrongOffsetError as error:
-                if error.offset != self._offset:
-                    self._advance(error.offset)
-                    return
-                problem: Exception = error
-            except CoordinatorUnavailableError as error:
-                problem = error
-            except (CallRefusedError, CredentialRefusedError) as error:
-                self.refusal = str(error)
-                return
-            failures += 1
-            logger.info("log of step %s waits: %s", self._spec.step_id, problem)
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+        try:
+            offset = await keep_trying(
+                lambda: self._acknowledged(batch),
+                lambda error: logger.info("log of step %s waits: %s", self._spec.step_id, error),
+                on=(CoordinatorUnavailableError, WrongOffsetError),
+            )
+        except (CallRefusedError, CredentialRefusedError) as error:
+            self.refusal = str(error)
+        else:
+            self._advance(offset)
+
+    async def _acknowledged(self, batch: Batch) -> int:
+        """Raises WrongOffsetError where it names the very offset that was sent."""
+        try:
+            return await self._client.send_log(self._spec, self._offset, batch.frames)
+        except WrongOffsetError as error:
+            if error.offset == self._offset:
+                raise
+            return error.offset
 
     def _advance(self, offset: int) -> None:
         self._asking = False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import random
 import stat
 import subprocess
 import time
@@ -21,10 +20,9 @@ from typing import TypeVar
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
-    CoordinatorUnavailableError,
     CredentialRefusedError,
 )
-from agent.lease import retry_delay_seconds
+from agent.retries import keep_trying
 from agent.sources import (
     Parts,
     PartsError,
@@ -49,6 +47,8 @@ PATIENCE_SECONDS = 3600.0
 """How long the coordinator may fetch from forges, or be away."""
 QUIET_SECONDS = 5.0
 """After which the step's log says what is waited for."""
+LONGEST_PAUSE_SECONDS = 1.6
+"""Between two questions whether the coordinator has it by now."""
 DOWNLOADS_AT_ONCE = 4
 MAX_DAMAGED = 3
 ATTRIBUTE_SECONDS = 60.0
@@ -98,25 +98,25 @@ class StepParts:
 
     async def _patiently(self, call: Callable[[], Awaitable[Answer]], what: str) -> Answer:
         """Ask until there is an answer: the coordinator says "not yet" while it fetches itself."""
-        begun, failures, told = time.monotonic(), 0, False
-        while True:
-            try:
-                return await call()
-            except CoordinatorUnavailableError as error:
-                waited = time.monotonic() - begun
-                if waited > PATIENCE_SECONDS:
-                    raise PartsError(f"{what} can't be fetched: {error}") from error
-                if waited > QUIET_SECONDS and not told:
-                    self.tell(f"fetching {what}: {error}")
-                    told = True
-            except CallRefusedError as error:
-                raise PartsError(error.message) from error  # which names what, and from where
-            except CredentialRefusedError as error:
+        begun, told = time.monotonic(), False
+
+        def failed(error: Exception) -> None:
+            nonlocal told
+            waited = time.monotonic() - begun
+            if waited > PATIENCE_SECONDS:
                 raise PartsError(f"{what} can't be fetched: {error}") from error
-            except OSError as error:
-                raise PartsError(f"{what} can't be written: {error}") from error
-            failures += 1
-            await asyncio.sleep(retry_delay_seconds(min(failures, 4), random.random()))  # noqa: S311
+            if waited > QUIET_SECONDS and not told:
+                self.tell(f"fetching {what}: {error}")
+                told = True
+
+        try:
+            return await keep_trying(call, failed, longest_seconds=LONGEST_PAUSE_SECONDS)
+        except CallRefusedError as error:
+            raise PartsError(error.message) from error  # which names what, and from where
+        except CredentialRefusedError as error:
+            raise PartsError(f"{what} can't be fetched: {error}") from error
+        except OSError as error:
+            raise PartsError(f"{what} can't be written: {error}") from error
 
 
 async def add_parts(

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import re
 import signal
 import subprocess
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
 from agent.journal import remove_folder
-from agent.lease import retry_delay_seconds
+from agent.retries import pause_after
 from agent.settings import is_safe_name
 from pipelines_schema.contract import LfsObject, SourceSpec, SubmoduleRef
 
@@ -288,7 +287,7 @@ async def bring_commits(mirror: Path, wanted: Wanted, commits: Sequence[str]) ->
             # A mirror that a power cut damaged never gets well by itself; a new one costs little.
             await asyncio.to_thread(remove_folder, mirror)
             missing = list(commits)
-        await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+        await pause_after(failures)
 
 
 def _worth_a_try(problem: str, failures: int) -> bool:

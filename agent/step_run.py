@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -34,9 +33,10 @@ from agent.engines.protocol import (
     TagNotSettledError,
 )
 from agent.journal import Entry, Journal, Phase, Report
-from agent.lease import Term, boot_clock, retry_delay_seconds
+from agent.lease import Term, boot_clock
 from agent.log_shipper import LogShipper, LogSpool
 from agent.masking import MaskingSink, masked
+from agent.retries import keep_trying, pause_after
 from agent.source_parts import StepParts
 from agent.sources import LentSource, SourceError, Sources
 from agent.step_reports import (
@@ -372,15 +372,11 @@ class StepRun:
     async def _settle_image(self, digest: str, tag: str | None = None) -> str:
         """Ask for as long as it takes: the lease ends it. Raises CallRefusedError, StaleLeaseError,
         CredentialRefusedError."""
-        failures = 0
-        while True:
-            try:
-                answer = await self._workshop.client.settle_image(self._entry.spec, digest, tag)
-                return answer.digest
-            except CoordinatorUnavailableError as error:
-                logger.info("settling an image of %s: %s", self._entry.attempt_id, error)
-            failures += 1
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+        answer = await keep_trying(
+            lambda: self._workshop.client.settle_image(self._entry.spec, digest, tag),
+            lambda error: logger.info("settling an image of %s: %s", self._entry.attempt_id, error),
+        )
+        return answer.digest
 
     async def _lent_source(self, spec: StepSpec, spool: LogSpool) -> LentSource | None:
         """Raises SourceError, SourceTooLate."""
@@ -499,4 +495,4 @@ class StepRun:
             except CoordinatorUnavailableError as error:
                 logger.info("completing attempt %s: %s", self._entry.attempt_id, error)
             failures += 1
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+            await pause_after(failures)
