@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-from agent.journal import remove_folder
+from agent.removal import remove_folder
 from agent.retries import pause_after
 from agent.settings import is_safe_name
 from pipelines_schema.contract import LfsObject, SourceSpec, SubmoduleRef

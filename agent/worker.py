@@ -134,6 +134,7 @@ class Agent:
                     if self._watchdog is not None:
                         await asyncio.to_thread(self._watchdog.close)
                     await self._engine.close()
+                    self._workshop.journal.close()
 
     def begin_drain(self) -> None:
         """Take no more work; `run` returns when the running steps have been reported.
