@@ -106,6 +106,11 @@ class StepRequest:
     """An empty folder for the engine's own use, there if `output_paths` are; the caller removes
     it."""
 
+    @property
+    def brings_files(self) -> bool:
+        """Whether there is something in the workspace when the script begins."""
+        return self.source is not None or self.inputs is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
