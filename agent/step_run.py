@@ -38,8 +38,9 @@ from agent.lease import Term, boot_clock
 from agent.log_shipper import LogShipper, LogSpool
 from agent.masking import MaskingSink, masked
 from agent.retries import keep_trying, pause_after
-from agent.source_parts import StepParts
-from agent.sources import LentSource, SourceError, Sources
+from agent.source_trees import SourceError
+from agent.sources import LentSource, Sources
+from agent.step_parts import StepParts
 from agent.step_reports import (
     CANCELLED,
     LEASE_OVER,
