@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
-import random
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ from agent.coordinator_client import (
     CoordinatorUnavailableError,
     CredentialRefusedError,
 )
-from agent.lease import retry_delay_seconds
+from agent.retries import keep_trying
 from pipelines_schema.contract import ArtifactRef, DependencySpec, StepSpec
+
+logger = logging.getLogger(__name__)
 
 PARALLEL = 4
 READ_BYTES = 1 << 18
@@ -28,6 +30,10 @@ MAX_DAMAGED = 3
 
 class ArtifactError(Exception):
     """An artifact can't be fetched or stored; the message names it and says why."""
+
+
+class DamagedError(Exception):
+    """An artifact came with another content than its digest says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,31 +90,33 @@ async def fetch_artifacts(client: CoordinatorClient, spec: StepSpec, folder: Pat
 async def _fetch(
     client: CoordinatorClient, spec: StepSpec, artifact: ArtifactRef, target: Path
 ) -> None:
-    failures = damaged = 0
-    while True:
-        try:
-            if await _download(client, spec, artifact, target):
-                return
-            damaged += 1
-        except CoordinatorUnavailableError:
-            pass
-        except (CallRefusedError, CredentialRefusedError) as error:
-            raise ArtifactError(f"artifact {artifact.name!r} can't be fetched: {error}") from error
-        except OSError as error:
-            raise ArtifactError(f"artifact {artifact.name!r} can't be written: {error}") from error
+    damaged = 0
+
+    def failed(error: Exception) -> None:
+        nonlocal damaged
+        damaged += isinstance(error, DamagedError)
         if damaged == MAX_DAMAGED:
             raise ArtifactError(
                 f"artifact {artifact.name!r} came {damaged} times with another content than "
                 f"its sha256 {artifact.sha256} says"
             )
-        failures += 1
-        await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+
+    try:
+        await keep_trying(
+            lambda: _download(client, spec, artifact, target),
+            failed,
+            on=(CoordinatorUnavailableError, DamagedError),
+        )
+    except (CallRefusedError, CredentialRefusedError) as error:
+        raise ArtifactError(f"artifact {artifact.name!r} can't be fetched: {error}") from error
+    except OSError as error:
+        raise ArtifactError(f"artifact {artifact.name!r} can't be written: {error}") from error
 
 
 async def _download(
     client: CoordinatorClient, spec: StepSpec, artifact: ArtifactRef, target: Path
-) -> bool:
-    """Whether the artifact came as promised."""
+) -> None:
+    """Raises DamagedError if it is not what was promised."""
     sha256 = hashlib.sha256()
     size = 0
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,10 +126,11 @@ async def _download(
             async for chunk in chunks:
                 size += len(chunk)
                 if size > artifact.size:
-                    return False
+                    raise DamagedError
                 sha256.update(chunk)
                 file.write(chunk)
-    return size == artifact.size and sha256.hexdigest() == artifact.sha256
+    if size != artifact.size or sha256.hexdigest() != artifact.sha256:
+        raise DamagedError
 
 
 def output_files(folder: Path) -> list[OutputFile]:
@@ -181,24 +190,21 @@ async def store_artifacts(
 
 
 async def _store(client: CoordinatorClient, spec: StepSpec, file: OutputFile) -> None:
-    failures = 0
     sha256 = await asyncio.to_thread(_digest, file.path)
-    while True:
-        try:
-            await client.put_artifact(
+    try:
+        await keep_trying(
+            lambda: client.put_artifact(
                 spec,
                 file.name,
                 mode=file.mode,
                 size=file.size,
                 sha256=sha256,
                 body=_content(file.path),
-            )
-            return
-        except (CallRefusedError, CredentialRefusedError) as error:
-            raise ArtifactError(f"the output file {file.name} can't be stored: {error}") from error
-        except CoordinatorUnavailableError:
-            failures += 1
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+            ),
+            lambda error: logger.info("output file %s waits: %s", file.name, error),
+        )
+    except (CallRefusedError, CredentialRefusedError) as error:
+        raise ArtifactError(f"the output file {file.name} can't be stored: {error}") from error
 
 
 def _digest(path: Path) -> str:

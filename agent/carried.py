@@ -19,6 +19,8 @@ async def to_its_end(work: asyncio.Future[Result]) -> Result:
         except asyncio.CancelledError as error:
             cancellation = error
     if cancellation is not None:
+        if not work.cancelled():
+            work.exception()  # which nobody else will ask for
         raise cancellation
     return work.result()
 

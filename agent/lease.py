@@ -22,12 +22,14 @@ Deadline = float
 """A moment of the boot clock."""
 
 
-def retry_delay_seconds(failures: int, random: float) -> float:
-    """The pause after the n-th failure in a row (from 1): doubling, 0.2 to 5 s, half of it jitter.
+def retry_delay_seconds(
+    failures: int, random: float, longest_seconds: float = LONGEST_RETRY_SECONDS
+) -> float:
+    """The pause after the n-th failure in a row (from 1): doubling from 0.2 s, half of it jitter.
 
     `random` is in [0, 1). Jitter keeps a hundred agents from returning in the same instant.
     """
-    longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 10))
+    longest = min(longest_seconds, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 10))
     return longest * (0.5 + random / 2)
 
 

@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 import logging
 import os
-import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from agent.appended_file import sync_folder
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -24,8 +24,8 @@ from agent.coordinator_client import (
     CredentialRefusedError,
     WrongOffsetError,
 )
-from agent.journal import LogMark
-from agent.lease import retry_delay_seconds
+from agent.journal_entries import LogMark
+from agent.retries import keep_trying
 from pipelines_schema import log_frames
 from pipelines_schema.contract import StepSpec
 from pipelines_schema.log_frames import HEADER, MAX_CHUNK_BYTES, Frame, Stream
@@ -33,6 +33,8 @@ from pipelines_schema.log_frames import HEADER, MAX_CHUNK_BYTES, Frame, Stream
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 20
+SHORT_LOG_BYTES = 64 * 1024
+"""Framed; a log up to this is kept in the journal's record of its script's end."""
 MERGE_MS = 10
 """Output of one stream that came so close together is sent as one frame."""
 SMALL_BATCH_BYTES = 64 * 1024
@@ -53,19 +55,36 @@ class LogSpool:
     """The log of one attempt on disk. An OutputSink; use within one event loop."""
 
     def __init__(self, path: Path) -> None:
-        """Open the spool, cutting off a frame that a kill left torn. Blocking. Raises OSError."""
+        """A log that has nothing yet; its file is made with its first bytes."""
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        content = _recover(path)
-        os.ftruncate(self._file, content.framed_bytes)
-        self.framed_bytes = content.framed_bytes
-        self.text_bytes = content.text_bytes
-        self._sha256 = content.sha256
+        self._file: int | None = None
+        self.framed_bytes = 0
+        self.text_bytes = 0
+        self._sha256 = hashlib.sha256()
         self.closed = asyncio.Event()
         self.failed = asyncio.Event()
         """Set when the disk takes no more: what the script wrote from then on is lost."""
         self.failure: OSError | None = None
         self._grown = asyncio.Event()
+
+    @classmethod
+    def recovered(cls, path: Path) -> LogSpool:
+        """What an earlier process wrote, without a frame that a kill left torn. Blocking. Raises
+        OSError."""
+        spool = cls(path)
+        if path.exists():
+            spool._take(_recover(path))
+        return spool
+
+    def _take(self, content: SpoolContent) -> None:
+        self._file = self._opened()
+        os.ftruncate(self._file, content.framed_bytes)
+        self.framed_bytes = content.framed_bytes
+        self.text_bytes = content.text_bytes
+        self._sha256 = content.sha256
+
+    def _opened(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @property
     def sha256(self) -> str:
@@ -85,7 +104,8 @@ class LogSpool:
             self._append(framed)
         except OSError as error:
             # Only whole frames count; making a file shorter needs no room.
-            os.ftruncate(self._file, self.framed_bytes)
+            if self._file is not None:
+                os.ftruncate(self._file, self.framed_bytes)
             self.failure = error
             self.failed.set()
             return
@@ -95,18 +115,29 @@ class LogSpool:
         self._grown.set()
 
     def _append(self, framed: bytes) -> None:
+        if self._file is None:
+            self._file = self._opened()
         view = memoryview(framed)
         while view:
             view = view[os.write(self._file, view) :]
 
+    def short_content(self) -> bytes | None:
+        """The whole file, if it is short. Blocking. Raises OSError."""
+        if self.framed_bytes > SHORT_LOG_BYTES:
+            return None
+        return b"" if self._file is None else os.pread(self._file, SHORT_LOG_BYTES, 0)
+
     def make_last(self) -> None:
         """Bring all of it to the disk. Blocking. Raises OSError."""
-        os.fsync(self._file)
+        if self._file is not None:
+            os.fsync(self._file)
+            sync_folder(self.path.parent)
 
     def close(self) -> None:
         """Nothing more will be written: the shipper ends when all has been sent."""
-        if not self.closed.is_set():
+        if self._file is not None:
             os.close(self._file)
+            self._file = None
         self.closed.set()
         self._grown.set()
 
@@ -154,14 +185,16 @@ class SpoolReader:
     """Reads batches of a growing spool from any byte of its text. Blocking."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - held for the shipper's life
+        self._path = path
+        self._file: BinaryIO | None = None
         self._frame_at = 0
         """Where in the file the frame begins that holds…"""
         self._text_at = 0
         """…this byte of the text."""
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def batch(self, offset: int, framed_bytes: int, max_bytes: int) -> Batch:
         """At most `max_bytes` of text from `offset`, of the spool's first `framed_bytes`."""
@@ -186,17 +219,20 @@ class SpoolReader:
 
     def _frames_from(self, offset: int, framed_bytes: int) -> Iterator[Frame]:
         """Frames from a byte of the text; the place reached is kept for the next batch."""
-        self._file.seek(self._frame_at)
+        if self._file is None:
+            self._file = open(self._path, "rb")  # noqa: SIM115 - held for the shipper's life
+        file = self._file
+        file.seek(self._frame_at)
         frame_at, text_at = self._frame_at, self._text_at
         while frame_at < framed_bytes:
-            stream, time_ms, length = HEADER.unpack(self._file.read(HEADER.size))
+            stream, time_ms, length = HEADER.unpack(file.read(HEADER.size))
             if text_at + length <= offset:
-                self._file.seek(length, os.SEEK_CUR)
+                file.seek(length, os.SEEK_CUR)
             else:
                 if text_at <= offset:
                     self._frame_at, self._text_at = frame_at, text_at
                 skipped = max(0, offset - text_at)
-                data = self._file.read(length)[skipped:]
+                data = file.read(length)[skipped:]
                 yield Frame(stream=Stream(stream), time_ms=time_ms, data=data)
             frame_at += HEADER.size + length
             text_at += length
@@ -269,24 +305,25 @@ class LogShipper:
 
     async def _send(self, batch: Batch) -> None:
         """Send until the coordinator has answered with its offset, for as long as it takes."""
-        failures = 0
-        while True:
-            try:
-                self._advance(await self._client.send_log(self._spec, self._offset, batch.frames))
-                return
-            except WrongOffsetError as error:
-                if error.offset != self._offset:
-                    self._advance(error.offset)
-                    return
-                problem: Exception = error
-            except CoordinatorUnavailableError as error:
-                problem = error
-            except (CallRefusedError, CredentialRefusedError) as error:
-                self.refusal = str(error)
-                return
-            failures += 1
-            logger.info("log of step %s waits: %s", self._spec.step_id, problem)
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+        try:
+            offset = await keep_trying(
+                lambda: self._acknowledged(batch),
+                lambda error: logger.info("log of step %s waits: %s", self._spec.step_id, error),
+                on=(CoordinatorUnavailableError, WrongOffsetError),
+            )
+        except (CallRefusedError, CredentialRefusedError) as error:
+            self.refusal = str(error)
+        else:
+            self._advance(offset)
+
+    async def _acknowledged(self, batch: Batch) -> int:
+        """Raises WrongOffsetError where it names the very offset that was sent."""
+        try:
+            return await self._client.send_log(self._spec, self._offset, batch.frames)
+        except WrongOffsetError as error:
+            if error.offset == self._offset:
+                raise
+            return error.offset
 
     def _advance(self, offset: int) -> None:
         self._asking = False

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
-import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,10 +13,9 @@ from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
     CoordinatorError,
-    CoordinatorUnavailableError,
     CredentialRefusedError,
 )
-from agent.lease import retry_delay_seconds
+from agent.retries import keep_trying, pause_after, pause_until
 from agent.settings import AgentSettings
 from pipelines_schema.contract import RegisterRequest
 
@@ -57,22 +54,23 @@ class SignIn:
         if stored is not None:
             self._client.credential = stored
             return True
-        failures = 0
-        while not draining.is_set():
-            try:
-                await self._register()
-                return True
-            except (CredentialRefusedError, CallRefusedError) as error:
-                raise RegistrationRefusedError(
-                    f"the coordinator at {settings.url} refused the registration: {error}"
-                ) from error
-            except CoordinatorUnavailableError as error:
-                failures += 1
-                logger.warning("the coordinator can't be reached: %s", error)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(retry_delay_seconds(failures, random.random())):  # noqa: S311
-                        await draining.wait()
-        return False
+
+        async def registered() -> bool:
+            if draining.is_set():
+                return False
+            await self._register()
+            return True
+
+        try:
+            return await keep_trying(
+                registered,
+                lambda error: logger.warning("the coordinator can't be reached: %s", error),
+                pause=lambda seconds: pause_until(draining, seconds),
+            )
+        except (CredentialRefusedError, CallRefusedError) as error:
+            raise RegistrationRefusedError(
+                f"the coordinator at {settings.url} refused the registration: {error}"
+            ) from error
 
     async def again(self, refused: str) -> None:
         """This credential was refused: get another, unless there is another already. Returns, with
@@ -89,7 +87,7 @@ class SignIn:
                 await self._register(previous=refused)
             except CoordinatorError as error:
                 logger.error("registering anew: %s", error)
-                await asyncio.sleep(retry_delay_seconds(10, random.random()))  # noqa: S311
+                await pause_after(10)
 
     async def _register(self, previous: str | None = None) -> None:
         settings = self._settings

@@ -12,8 +12,8 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import FileMode
 
-from agent.journal import remove_folder
-from agent.sources import SourceError, WorkTree
+from agent.removal import remove_folder
+from agent.source_trees import SourceError, WorkTree
 from agent.tree_contents import TreeContents
 from pipelines_schema.lfs_pointer import pointed_object
 

@@ -7,116 +7,21 @@ bytes, and they are what the commits name: nothing it or a `.gitmodules` says ca
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import random
 import stat
 import subprocess
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from agent.coordinator_client import (
-    CallRefusedError,
-    CoordinatorClient,
-    CoordinatorUnavailableError,
-    CredentialRefusedError,
-)
-from agent.lease import retry_delay_seconds
-from agent.sources import (
-    Parts,
-    PartsError,
-    Wanted,
-    WorkTree,
-    bring_commits,
-    git_environment,
-    to_end,
-)
+from agent import source_files
+from agent.carried import in_thread
+from agent.source_mirror import bring_commits, git_environment
+from agent.source_trees import Parts, PartsError, Wanted, WorkTree
 from agent.tree_contents import TreeContents
-from pipelines_schema.contract import (
-    LFS_OBJECTS_AT_ONCE,
-    LfsObject,
-    LfsRequest,
-    StepSpec,
-    SubmoduleRef,
-)
+from pipelines_schema.contract import SubmoduleRef
 
-Answer = TypeVar("Answer")
-
-PATIENCE_SECONDS = 3600.0
-"""How long the coordinator may fetch from forges, or be away."""
-QUIET_SECONDS = 5.0
-"""After which the step's log says what is waited for."""
 DOWNLOADS_AT_ONCE = 4
-MAX_DAMAGED = 3
 ATTRIBUTE_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class StepParts:
-    """Implements sources.Parts for one attempt."""
-
-    client: CoordinatorClient
-    spec: StepSpec
-    tell: Callable[[str], None]
-    """Given a line for the step's log."""
-
-    async def submodules(self) -> Sequence[SubmoduleRef]:
-        answer = await self._patiently(lambda: self.client.submodules(self.spec), "the submodules")
-        return answer.submodules
-
-    async def bring(self, submodule: str, objects: Sequence[LfsObject]) -> None:
-        for start in range(0, len(objects), LFS_OBJECTS_AT_ONCE):
-            some = list(objects[start : start + LFS_OBJECTS_AT_ONCE])
-            await self._bring(LfsRequest(submodule=submodule, objects=some))
-
-    async def _bring(self, request: LfsRequest) -> None:
-        await self._patiently(lambda: self.client.bring_lfs(self.spec, request), "LFS files")
-
-    async def download(self, submodule: str, item: LfsObject, target: Path) -> None:
-        for _ in range(MAX_DAMAGED):
-            if await self._patiently(
-                lambda: self._download(submodule, item, target), f"the LFS file {item.oid[:12]}"
-            ):
-                return
-        raise PartsError(f"the LFS file {item.oid[:12]} came with another content than its sha256")
-
-    async def _download(self, submodule: str, item: LfsObject, target: Path) -> bool:
-        """Whether it came as promised."""
-        sha256, size = hashlib.sha256(), 0
-        with open(target, "wb") as file:  # noqa: ASYNC230 - local disk, a chunk at a time
-            async with self.client.get_lfs(self.spec, submodule, item) as chunks:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > item.size:
-                        return False
-                    sha256.update(chunk)
-                    file.write(chunk)
-        return size == item.size and sha256.hexdigest() == item.oid
-
-    async def _patiently(self, call: Callable[[], Awaitable[Answer]], what: str) -> Answer:
-        """Ask until there is an answer: the coordinator says "not yet" while it fetches itself."""
-        begun, failures, told = time.monotonic(), 0, False
-        while True:
-            try:
-                return await call()
-            except CoordinatorUnavailableError as error:
-                waited = time.monotonic() - begun
-                if waited > PATIENCE_SECONDS:
-                    raise PartsError(f"{what} can't be fetched: {error}") from error
-                if waited > QUIET_SECONDS and not told:
-                    self.tell(f"fetching {what}: {error}")
-                    told = True
-            except CallRefusedError as error:
-                raise PartsError(error.message) from error  # which names what, and from where
-            except CredentialRefusedError as error:
-                raise PartsError(f"{what} can't be fetched: {error}") from error
-            except OSError as error:
-                raise PartsError(f"{what} can't be written: {error}") from error
-            failures += 1
-            await asyncio.sleep(retry_delay_seconds(min(failures, 4), random.random()))  # noqa: S311
 
 
 async def add_parts(
@@ -136,30 +41,26 @@ async def _add_submodules(
     wanted: Wanted,
     found: Sequence[SubmoduleRef],
 ) -> None:
-    from agent import source_files
-
     for path in contents.laid.keys() - {submodule.path for submodule in found}:
-        await to_end(source_files.empty_submodule, tree, contents, path)
+        await in_thread(source_files.empty_submodule, tree, contents, path)
     commits = list(dict.fromkeys(submodule.commit for submodule in found))
     await bring_commits(mirror, wanted, commits)
     for submodule in found:
         if contents.gitlinks.get(submodule.path) != submodule.commit:
             raise PartsError(f"the coordinator names a submodule {submodule.path!r} that is none")
         if contents.laid.get(submodule.path) != submodule.commit:
-            await to_end(source_files.lay_submodule, mirror, tree, contents, submodule.path)
+            await in_thread(source_files.lay_submodule, mirror, tree, contents, submodule.path)
 
 
 async def _fill_pointers(
     mirror: Path, tree: WorkTree, contents: TreeContents, commit: str, parts: Parts
 ) -> None:
-    from agent import source_files
-
     for submodule, paths in contents.pointers_by_submodule().items():
         root = tree.files / submodule
-        ours = await to_end(_kept_by_lfs, mirror, tree.files, root, paths)
+        ours = await in_thread(_kept_by_lfs, mirror, tree.files, root, paths)
         for path in [path for path in paths if path in contents.filled and path not in ours]:
             inside = contents.laid.get(submodule, commit)
-            await to_end(source_files.restore, mirror, tree, contents, submodule, path, inside)
+            await in_thread(source_files.restore, mirror, tree, contents, submodule, path, inside)
         needed = [
             path
             for path in paths

@@ -6,7 +6,8 @@ incremental sync and cached builds have something to build on. There is no `.git
 bytes are those of the commit: no line-end conversion, no filters but Git LFS. Submodules and LFS
 files come from the coordinator (`source_parts`).
 
-`source_files` is imported with the first source: libgit2 takes 11 MB, which an idle agent spares.
+`source_parts` and `source_files` are imported with the first source: libgit2 takes 11 MB, which an
+idle agent spares.
 """
 
 from __future__ import annotations
@@ -14,107 +15,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import random
 import re
-import signal
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
 
-from agent.journal import remove_folder
-from agent.lease import retry_delay_seconds
+from agent.carried import in_thread
+from agent.removal import remove_folder
 from agent.settings import is_safe_name
-from pipelines_schema.contract import LfsObject, SourceSpec, SubmoduleRef
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from agent.source_mirror import bring_commits
+from agent.source_trees import Parts, PartsError, SourceError, Wanted, WorkTree
+from pipelines_schema.contract import SourceSpec
 
 logger = logging.getLogger(__name__)
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-FETCH_SECONDS = 600.0
-"""One fetch, from its start to its end; a stalled one ends after STALLED_SECONDS."""
-STALLED_SECONDS = 30
-AWAY_SECONDS = 600.0
-"""How long a coordinator that can't be reached is waited for."""
 IDLE_TREES_PER_PROJECT = 3
 MAX_PROJECTS = 50
-MAX_KEPT_REFS = 200
-"""Commits that later fetches may build on."""
-MAX_OTHER_FAILURES = 4
-"""How often a fetch is tried that fails for neither of the reasons below."""
-AWAY = re.compile(
-    r"returned error: (5\d\d|429|408)|Could not resolve|Failed to connect|Couldn't connect|"
-    r"Connection (refused|reset|timed out)|Empty reply|Recv failure|git took longer",
-    re.IGNORECASE,
-)
-PERMANENT = re.compile(
-    r"returned error: 4\d\d|Authentication failed|not our ref|could not read Username|"
-    r"couldn't find remote ref|unable to update url base from redirection",
-    re.IGNORECASE,
-)
-
-
-class SourceError(Exception):
-    """The source can't be had at that commit; the message says why."""
-
-
-class PartsError(SourceError):
-    """Its submodules or LFS files can't be had; the commit itself is fine."""
-
-
-class Parts(Protocol):
-    """What the coordinator knows of a commit besides its own files. Raise PartsError."""
-
-    async def submodules(self) -> Sequence[SubmoduleRef]:
-        """Outer ones first; the project's repository has their commits."""
-        ...
-
-    async def bring(self, submodule: str, objects: Sequence[LfsObject]) -> None:
-        """Let the coordinator fetch these LFS objects."""
-        ...
-
-    async def download(self, submodule: str, item: LfsObject, target: Path) -> None:
-        """Write an object that was brought to a file."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A commit, and how to get at it."""
-
-    source: SourceSpec
-    token: str
-    parts: Parts | None
-    """None: submodules stay empty folders, LFS files pointers."""
-
-
-@dataclass(slots=True, kw_only=True)
-class WorkTree:
-    """One folder and who reads it. Only touched from the event loop, under the project's lock."""
-
-    folder: Path
-    commit: str | None
-    """None while it is being rewritten: after a kill such a tree is made anew."""
-    readers: int = 0
-    used_at: float = 0.0
-
-    @property
-    def files(self) -> Path:
-        return self.folder / "files"
-
-    @property
-    def commit_file(self) -> Path:
-        return self.folder / "commit"
-
-    @property
-    def contents_file(self) -> Path:
-        return self.folder / "contents.json"
 
 
 class Project:
@@ -269,119 +187,6 @@ class Sources:
                 await asyncio.to_thread(remove_folder, project.folder)
 
 
-async def bring_commits(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> None:
-    """Have the commits in the mirror. Raises SourceError."""
-    missing = await asyncio.to_thread(_missing_commits, mirror, commits)
-    deadline = time.monotonic() + AWAY_SECONDS
-    failures = 0
-    while missing:
-        problem = await _fetch(mirror, wanted, missing)
-        missing = await asyncio.to_thread(_missing_commits, mirror, missing)
-        if not missing:
-            return
-        problem = problem or "the fetched repository does not have it"
-        failures += 1
-        if time.monotonic() > deadline or not _worth_a_try(problem, failures):
-            raise SourceError(f"commit {missing[0]} can't be fetched: {problem}")
-        logger.info("fetching commit %s: %s", missing[0], problem)
-        if failures == MAX_OTHER_FAILURES - 1 and not AWAY.search(problem):
-            # A mirror that a power cut damaged never gets well by itself; a new one costs little.
-            await asyncio.to_thread(remove_folder, mirror)
-            missing = list(commits)
-        await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
-
-
-def _worth_a_try(problem: str, failures: int) -> bool:
-    if AWAY.search(problem):
-        return True
-    return not PERMANENT.search(problem) and failures < MAX_OTHER_FAILURES
-
-
-async def _fetch(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> str | None:
-    """Fetch commits without their history; return what went wrong, or None."""
-    await asyncio.to_thread(_ready_mirror, mirror)
-    arguments = [
-        "git",
-        *("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"),
-        *("-c", f"http.lowSpeedTime={STALLED_SECONDS}", "-c", "http.lowSpeedLimit=100"),
-        *("-c", "http.followRedirects=false", "-c", "credential.helper="),
-        *("-c", "gc.packRefs=false", "-c", "core.hooksPath=/dev/null"),
-        f"--git-dir={mirror}",
-        *("fetch", "--quiet", "--no-tags", "--depth=1", "--force", "--no-write-fetch-head"),
-        *("--end-of-options", wanted.source.url),
-        *(f"{commit}:refs/pushrod/{commit}" for commit in commits),
-    ]
-    return await _run_git(arguments, git_environment(wanted.token), FETCH_SECONDS)
-
-
-def git_environment(token: str) -> dict[str, str]:
-    """The token goes by the environment: a URL or an argument can be seen by every user."""
-    return {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "LC_ALL": "C",
-        "HOME": "/nonexistent",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "http:https",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "http.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Bearer {token}",
-    }
-
-
-async def _run_git(
-    arguments: Sequence[str], environment: Mapping[str, str], seconds: float
-) -> str | None:
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            _, errors = await process.communicate()
-    except TimeoutError:
-        return f"git took longer than {seconds:g} s"
-    finally:
-        if process.returncode is None:
-            # git's transport is a process of its own: end the whole group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.shield(process.wait())
-    if process.returncode == 0:
-        return None
-    return errors.decode("utf-8", "replace").strip() or f"git ended with {process.returncode}"
-
-
-def _ready_mirror(mirror: Path) -> None:
-    """Make the mirror where there is none; remove the locks that a killed git left."""
-    if not (mirror / "HEAD").exists():
-        remove_folder(mirror)
-        mirror.parent.mkdir(mode=0o700, exist_ok=True)
-        from agent import source_files
-
-        source_files.make_mirror(mirror)
-    for folder, _, files in os.walk(mirror):
-        for name in files:
-            if name.endswith(".lock"):
-                Path(folder, name).unlink()
-    refs = mirror / "refs" / "pushrod"
-    if refs.is_dir():
-        oldest_first = sorted(refs.iterdir(), key=lambda ref: ref.stat().st_mtime)
-        for ref in oldest_first[:-MAX_KEPT_REFS]:
-            ref.unlink()
-
-
-def _missing_commits(mirror: Path, commits: Sequence[str]) -> list[str]:
-    from agent import source_files
-
-    return [commit for commit in commits if not source_files.has_commit(mirror, commit)]
-
-
 async def _switch(mirror: Path, tree: WorkTree, wanted: Wanted) -> None:
     """Bring a tree nobody reads to a commit. Raises SourceError."""
     from agent import source_files
@@ -389,20 +194,8 @@ async def _switch(mirror: Path, tree: WorkTree, wanted: Wanted) -> None:
 
     commit, before = wanted.source.commit, tree.commit
     tree.commit = None
-    contents = await to_end(source_files.rewrite, mirror, tree, before, commit)
+    contents = await in_thread(source_files.rewrite, mirror, tree, before, commit)
     if wanted.parts is not None and (contents.gitlinks or contents.pointers):
         await add_parts(mirror, tree, contents, wanted, wanted.parts)
-    await to_end(source_files.seal, tree, commit, contents)
+    await in_thread(source_files.seal, tree, commit, contents)
     tree.commit = commit
-
-
-async def to_end(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """Run in a thread that a cancel waits for: it can't be stopped, and nobody else may have the
-    tree while it writes."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **options))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        with contextlib.suppress(SourceError):
-            await running
-        raise

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.engines.protocol import Outcome, StepResult
-from agent.journal import Report
+from agent.journal_entries import Report
 from pipelines_schema.contract import Completion, CompletionReason
 
 MAX_NOTES = 20

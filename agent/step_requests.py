@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.engines.protocol import CacheMount, ImageRequest, SettleImage, SettleTag, StepRequest
-from agent.journal import Entry
+from agent.journal_entries import Entry
 from agent.lease import Term
 from agent.sources import LentSource
 from pipelines_schema.contract import ImageBuildSpec, StepSpec

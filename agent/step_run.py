@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -33,12 +32,15 @@ from agent.engines.protocol import (
     StepResult,
     TagNotSettledError,
 )
-from agent.journal import Entry, Journal, Phase, Report
-from agent.lease import Term, boot_clock, retry_delay_seconds
+from agent.journal import Journal
+from agent.journal_entries import Entry, Phase, Report
+from agent.lease import Term, boot_clock
 from agent.log_shipper import LogShipper, LogSpool
 from agent.masking import MaskingSink, masked
-from agent.source_parts import StepParts
-from agent.sources import LentSource, SourceError, Sources
+from agent.retries import keep_trying, pause_after
+from agent.source_trees import SourceError
+from agent.sources import LentSource, Sources
+from agent.step_parts import StepParts
 from agent.step_reports import (
     CANCELLED,
     LEASE_OVER,
@@ -202,7 +204,9 @@ class StepRun:
                 raise
 
     async def _run(self) -> None:
-        spool = await asyncio.to_thread(LogSpool, self._entry.spool)
+        spool = LogSpool(self._entry.spool)
+        if self.resumed:
+            spool = await asyncio.to_thread(LogSpool.recovered, self._entry.spool)
         shipper = LogShipper(
             client=self._workshop.client,
             spec=self._entry.spec,
@@ -279,12 +283,9 @@ class StepRun:
 
     async def _guard_disk(self, spool: LogSpool) -> None:
         await spool.failed.wait()
-        self._end_as(
-            failure(
-                CompletionReason.ENGINE,
-                f"The agent's disk takes no more, so the step was ended: {spool.failure}",
-            )
-        )
+        failed = spool.failure or OSError()
+        message = f"The agent's disk takes no more, so the step was ended: {failed}"
+        self._end_as(self._lacking(failed) or failure(CompletionReason.ENGINE, message))
 
     def _outcome(self, execution: asyncio.Task[Report]) -> Report:
         if execution.cancelled():
@@ -372,15 +373,11 @@ class StepRun:
     async def _settle_image(self, digest: str, tag: str | None = None) -> str:
         """Ask for as long as it takes: the lease ends it. Raises CallRefusedError, StaleLeaseError,
         CredentialRefusedError."""
-        failures = 0
-        while True:
-            try:
-                answer = await self._workshop.client.settle_image(self._entry.spec, digest, tag)
-                return answer.digest
-            except CoordinatorUnavailableError as error:
-                logger.info("settling an image of %s: %s", self._entry.attempt_id, error)
-            failures += 1
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+        answer = await keep_trying(
+            lambda: self._workshop.client.settle_image(self._entry.spec, digest, tag),
+            lambda error: logger.info("settling an image of %s: %s", self._entry.attempt_id, error),
+        )
+        return answer.digest
 
     async def _lent_source(self, spec: StepSpec, spool: LogSpool) -> LentSource | None:
         """Raises SourceError, SourceTooLate."""
@@ -405,13 +402,21 @@ class StepRun:
 
     async def _record_end(self, spool: LogSpool, report: Report) -> None:
         """From here on, a restart reports this end instead of a lost attempt."""
+        self._ended_at = boot_clock()
+        self._entry = await in_thread(self._end_on_disk, spool, report)
+
+    def _end_on_disk(self, spool: LogSpool, report: Report) -> Entry:
+        """The entry of the ended script, whose log is on the disk. Blocking."""
+        frames = None
         try:
-            await in_thread(spool.make_last)
+            frames = spool.short_content()
+            if frames is None:
+                spool.make_last()
         except OSError as error:
             report = failure(CompletionReason.ENGINE, f"The agent can't write the log: {error}")
-        self._ended_at = boot_clock()
-        self._entry = replace(self._entry, log=spool.mark)
-        await self._record(report, Phase.ENDED)
+        entry = replace(self._entry, log=spool.mark).with_report(report, Phase.ENDED)
+        self._write_down(entry, frames)
+        return entry
 
     async def _store_outputs(self) -> None:
         report = self._entry.report
@@ -424,7 +429,8 @@ class StepRun:
                 report = self._lacking(error) or with_trouble(
                     report, CompletionReason.OUTPUTS, str(error)
                 )
-        await self._record(report, Phase.STORED)
+        self._entry = self._entry.with_report(report, Phase.STORED)
+        await in_thread(self._write_down, self._entry)
 
     async def _send_outputs(self) -> None:
         journal, entry = self._workshop.journal, self._entry
@@ -436,13 +442,12 @@ class StepRun:
             mark_sent=lambda name: journal.mark_sent(entry, name),
         )
 
-    async def _record(self, report: Report, phase: Phase) -> None:
-        self._entry = self._entry.with_report(report, phase)
+    def _write_down(self, entry: Entry, frames: bytes | None = None) -> None:
         try:
-            await in_thread(self._workshop.journal.record, self._entry)
+            self._workshop.journal.record(entry, frames)
         except OSError as error:
             # Only a restart would need it; the report itself still goes out from memory.
-            logger.warning("journal of attempt %s: %s", self._entry.attempt_id, error)
+            logger.warning("journal of attempt %s: %s", entry.attempt_id, error)
 
     def _completion(self, report: Report, spool: LogSpool, shipper: LogShipper) -> CompleteRequest:
         if shipper.refusal is not None:
@@ -499,4 +504,4 @@ class StepRun:
             except CoordinatorUnavailableError as error:
                 logger.info("completing attempt %s: %s", self._entry.attempt_id, error)
             failures += 1
-            await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
+            await pause_after(failures)

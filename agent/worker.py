@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -19,11 +18,10 @@ from agent.carried import in_thread
 from agent.coordinator_client import (
     CoordinatorClient,
     CoordinatorError,
-    CoordinatorUnavailableError,
     CredentialRefusedError,
     StaleLeaseError,
 )
-from agent.engines.protocol import Engine, EngineUnavailable
+from agent.engines.protocol import Engine, EngineInfo, EngineUnavailable
 from agent.journal import Journal
 from agent.lease import (
     LONGEST_TICK_SECONDS,
@@ -32,8 +30,8 @@ from agent.lease import (
     boot_clock,
     renew_every_seconds,
     renewal_wait_seconds,
-    retry_delay_seconds,
 )
+from agent.retries import keep_trying, pause_until
 from agent.settings import AgentSettings, InvalidSettingsError, is_safe_name
 from agent.sign_in import SignIn
 from agent.sources import Sources
@@ -111,6 +109,8 @@ class Agent:
         self._accepting = 0
         self._none_accepting = asyncio.Event()
         self._none_accepting.set()
+        self._renewed_at = -float("inf")
+        """When the renewal was sent that was answered last."""
         self._seen = ""
         self._poll_again = asyncio.Event()
         self._lease_held = asyncio.Event()
@@ -134,6 +134,7 @@ class Agent:
                     if self._watchdog is not None:
                         await asyncio.to_thread(self._watchdog.close)
                     await self._engine.close()
+                    self._workshop.journal.close()
 
     def begin_drain(self) -> None:
         """Take no more work; `run` returns when the running steps have been reported.
@@ -239,20 +240,19 @@ class Agent:
     async def _mend_engine_for_ever(self) -> None:
         while True:
             await self._engine_lost.wait()
-            failures = 0
-            while self._engine_lost.is_set():
-                try:
-                    if self._revive_engine is not None:
-                        await self._revive_engine()
-                    info = await self._engine.check()
-                except EngineUnavailable as error:
-                    failures += 1
-                    logger.warning("the engine is away: %s", error)
-                    await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
-                else:
-                    logger.info("engine %s is back at %s", info.name, info.address)
-                    self._engine_lost.clear()
-                    self._look_again()
+            info = await keep_trying(
+                self._revived,
+                lambda error: logger.warning("the engine is away: %s", error),
+                on=EngineUnavailable,
+            )
+            logger.info("engine %s is back at %s", info.name, info.address)
+            self._engine_lost.clear()
+            self._look_again()
+
+    async def _revived(self) -> EngineInfo:
+        if self._revive_engine is not None:
+            await self._revive_engine()
+        return await self._engine.check()
 
     async def _end_scripts(self) -> None:
         """The credential is refused: end what runs under it. Their reports stay due, for the
@@ -270,34 +270,39 @@ class Agent:
 
     async def _renew_for_ever(self) -> None:
         """Keep the leases, apart from the poll, which may starve behind a proxy."""
-        renewed = -float("inf")
-        failures = 0
         while True:
             await self._lease_held.wait()
             if not self._leases:
                 self._lease_held.clear()
                 continue
-            every, sent_at = self._renew_every_seconds(), boot_clock()
-            wait = renewal_wait_seconds(last_renewed=renewed, every=every, now=sent_at)
+            wait = renewal_wait_seconds(
+                last_renewed=self._renewed_at, every=self._renew_every_seconds(), now=boot_clock()
+            )
             if wait > 0:
                 # No longer: meanwhile a step with a shorter lease may begin.
                 await asyncio.sleep(min(wait, LONGEST_TICK_SECONDS))
                 continue
-            request = RenewRequest(leases=self._leases.refs(), instance=self._instance)
-            try:
-                answer = await self._client.renew(request, seconds=every)
-            except CredentialRefusedError as error:
-                await self._sign_in.again(error.credential)
-            except CoordinatorError as error:
-                failures += 1
-                logger.warning("leases not renewed: %s", error)
-                delay = retry_delay_seconds(failures, random.random())  # noqa: S311
-                await asyncio.sleep(min(delay, every / 2))
-            else:
-                failures = 0
-                renewed = sent_at
-                self._obey(answer.cancels, answer.lost)
-                self._prolong(request.leases, sent_at)
+            await keep_trying(
+                self._renew,
+                lambda error: logger.warning("leases not renewed: %s", error),
+                on=CoordinatorError,
+                pause=lambda seconds: asyncio.sleep(min(seconds, self._renew_every_seconds() / 2)),
+            )
+
+    async def _renew(self) -> None:
+        """Renew what is held now. Raises CoordinatorError."""
+        request = RenewRequest(leases=self._leases.refs(), instance=self._instance)
+        sent_at = boot_clock()
+        if not request.leases:
+            return
+        try:
+            answer = await self._client.renew(request, seconds=self._renew_every_seconds())
+        except CredentialRefusedError as error:
+            await self._sign_in.again(error.credential)
+            return
+        self._renewed_at = sent_at
+        self._obey(answer.cancels, answer.lost)
+        self._prolong(request.leases, sent_at)
 
     def _renew_every_seconds(self) -> float:
         shortest = min((work.lease_seconds for work in self._leases), default=LEASE_SECONDS)
@@ -320,23 +325,25 @@ class Agent:
     # --- polling
 
     async def _poll_for_ever(self) -> None:
-        failures = 0
         while True:
-            self._poll_again.clear()
-            started = time.monotonic()
-            try:
-                answer = await self._poll_until_stale(await asyncio.to_thread(self._poll_request))
-            except CredentialRefusedError as error:
-                await self._sign_in.again(error.credential)
-            except CoordinatorError as error:
-                failures += 1
-                logger.warning("poll: %s", error)
-                # Not cut short by a free slot: a coordinator that is away needs no more calls.
-                await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
-            else:
-                failures = 0
-                if answer is not None:
-                    await self._follow(answer, time.monotonic() - started)
+            # No pause is cut short by a free slot: a coordinator that is away needs no more calls.
+            await keep_trying(
+                self._poll,
+                lambda error: logger.warning("poll: %s", error),
+                on=CoordinatorError,
+            )
+
+    async def _poll(self) -> None:
+        """Ask once, and do what is answered. Raises CoordinatorError."""
+        self._poll_again.clear()
+        started = time.monotonic()
+        try:
+            answer = await self._poll_until_stale(await asyncio.to_thread(self._poll_request))
+        except CredentialRefusedError as error:
+            await self._sign_in.again(error.credential)
+            return
+        if answer is not None:
+            await self._follow(answer, time.monotonic() - started)
 
     async def _poll_until_stale(self, request: PollRequest) -> PollResponse | None:
         """The answer, or None if what the poll says of this agent is no longer true.
@@ -412,7 +419,7 @@ class Agent:
             # Accepted before the next poll, which then says what is really held and free.
             await self._take_offers(answer.offers)
         elif seconds < QUICK_ANSWER_SECONDS and not answer.cancels and not answer.lost:
-            await self._pause(QUICK_ANSWER_SECONDS, self._poll_again)
+            await pause_until(self._poll_again, QUICK_ANSWER_SECONDS)
 
     async def _take_offers(self, offers: Sequence[Offer]) -> None:
         free = self._free_slots(self._settings.min_free_bytes)
@@ -475,22 +482,17 @@ class Agent:
 
     async def _accept(self, lease: LeaseRef, seconds: float) -> StepSpec | None:
         """The step, or None if it could not be accepted in time or isn't ours any more."""
-        failures = 0
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(seconds):
-                while True:
-                    try:
-                        return await self._client.accept(lease)
-                    except CoordinatorUnavailableError as error:
-                        failures += 1
-                        logger.info("accepting step %s: %s", lease.step_id, error)
-                        await asyncio.sleep(retry_delay_seconds(failures, random.random()))  # noqa: S311
-                    except StaleLeaseError:
-                        return None
-                    except CoordinatorError as error:
-                        logger.error("accepting step %s: %s", lease.step_id, error)
-                        return None
-        return None
+                return await keep_trying(
+                    lambda: self._client.accept(lease),
+                    lambda error: logger.info("accepting step %s: %s", lease.step_id, error),
+                )
+        except (TimeoutError, StaleLeaseError):
+            return None
+        except CoordinatorError as error:
+            logger.error("accepting step %s: %s", lease.step_id, error)
+            return None
 
     async def _begin(self, spec: StepSpec, sent_at: float, credential: str) -> bool:
         try:
@@ -527,11 +529,6 @@ class Agent:
             await self._client.complete(spec.step_id, request)
         except CoordinatorError as error:
             logger.error("step %s is left to its lease: %s", spec.step_id, error)
-
-    async def _pause(self, seconds: float, until: asyncio.Event) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await until.wait()
 
 
 @contextmanager

@@ -13,10 +13,11 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from agent.carried import in_thread
 from agent.descriptors import are_lacking
 from agent.engines.host_caches import HostCaches
 from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
@@ -164,37 +165,24 @@ class HostEngine:
             problem = "bash is not installed: apt-get install bash"
         if problem is not None:
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=problem)
-        async with self._user_for(request, output) as uid:
-            return await self._run_as(uid, request, str(bash), output)
+        with self._user_held(request.isolation):
+            return await self._run(request, str(bash), output)
 
-    @asynccontextmanager
-    async def _user_for(
-        self, request: StepRequest, output: OutputSink
-    ) -> AsyncIterator[int | None]:
-        """Lend the user of the request's project; None where scripts run as the agent's own."""
+    @contextmanager
+    def _user_held(self, name: str) -> Iterator[None]:
+        """Let the user of that name be nobody else's."""
         if self._users is None:
-            yield None
+            yield
             return
-        self._users.hold(request.isolation)
+        self._users.hold(name)
         try:
-            yield await self._allotted(self._users, request.isolation, output)
+            yield
         finally:
-            self._users.let_go(request.isolation)
-
-    async def _allotted(self, users: UserIds, name: str, output: OutputSink) -> int:
-        told = False
-        while True:
-            await asyncio.to_thread(self._make_work_folder)
-            try:
-                return await asyncio.to_thread(users.allot, name, self._clear)
-            except NoFreeUserIdError as error:
-                if not told:
-                    output.write(Stream.STDERR, f"waits for a free user id: {error}\n".encode())
-                told = True
-            await asyncio.sleep(USER_ID_RETRY_SECONDS)
+            self._users.let_go(name)
 
     def _clear(self, uid: int) -> bool:
         """Remove an idle project's caches; False if an attempt that died is not cleaned up yet."""
+        self._make_work_folder()
         if any(_owner_of(path) == uid for path in (self._work_dir / "attempts").iterdir()):
             return False
         for path in self._caches.folder.iterdir():
@@ -202,25 +190,16 @@ class HostEngine:
                 remove_tree(path)
         return True
 
-    async def _run_as(
-        self, uid: int | None, request: StepRequest, bash: str, output: OutputSink
-    ) -> StepResult:
+    async def _run(self, request: StepRequest, bash: str, output: OutputSink) -> StepResult:
         folders = self._folders(request.attempt_id)
         caches = place_caches(request.cache_mounts, folders)
         self._caches.borrow(request)
         succeeded = False
         try:
-            await self._prepare(request, folders, caches, uid)
+            uid = await self._prepare(request, folders, caches, output)
             result = await self._run_script(request, folders, bash, uid, output)
             succeeded = result.exit_code == 0
-            notes = await asyncio.to_thread(
-                collect_outputs,
-                folders.workspace,
-                request.output_paths,
-                request.outputs,
-                owner=uid,
-                above=self._work_dir / "attempts",
-            )
+            notes = await self._collect(request, folders, uid)
             return StepResult(
                 outcome=result.outcome,
                 exit_code=result.exit_code,
@@ -235,6 +214,20 @@ class HostEngine:
             going = self._caches.give_back(request, succeeded=succeeded)
             await asyncio.shield(asyncio.to_thread(remove_trees, [folders.root, *going]))
 
+    async def _collect(
+        self, request: StepRequest, folders: AttemptFolders, uid: int | None
+    ) -> Sequence[str]:
+        if not request.output_paths:
+            return ()
+        return await asyncio.to_thread(
+            collect_outputs,
+            folders.workspace,
+            request.output_paths,
+            request.outputs,
+            owner=uid,
+            above=self._work_dir / "attempts",
+        )
+
     def _folders(self, attempt_id: str) -> AttemptFolders:
         return AttemptFolders(root=self._work_dir / "attempts" / attempt_id)
 
@@ -247,19 +240,49 @@ class HostEngine:
             ROOT_WORK_FOLDER.chmod(0o711)
 
     async def _prepare(
-        self, request: StepRequest, folders: AttemptFolders, caches: CacheLinks, uid: int | None
-    ) -> None:
-        await asyncio.to_thread(self._make_work_folder)
-        await asyncio.to_thread(self._make_folders, request, folders)
+        self,
+        request: StepRequest,
+        folders: AttemptFolders,
+        caches: CacheLinks,
+        output: OutputSink,
+    ) -> int | None:
+        """Lay out all that the script finds; whose it is, None where that is the agent's user."""
+        told = False
+        while True:
+            try:
+                uid = await in_thread(self._begin, request, folders, caches)
+                break
+            except NoFreeUserIdError as error:
+                if not told:
+                    output.write(Stream.STDERR, f"waits for a free user id: {error}\n".encode())
+                told = True
+            await asyncio.sleep(USER_ID_RETRY_SECONDS)
         if request.source is not None:
             async with request.source.open() as source:
                 await copy_tree(source, folders.workspace)
         if request.inputs is not None:
             await copy_tree(request.inputs, folders.workspace)
-        await asyncio.to_thread(self._hand_over, folders, caches, uid)
+        if request.brings_files:
+            await in_thread(self._hand_over, folders, caches, uid)
+        return uid
+
+    def _begin(
+        self, request: StepRequest, folders: AttemptFolders, caches: CacheLinks
+    ) -> int | None:
+        """All of it that needs no copying. Blocking. Raises NoFreeUserIdError, OSError."""
+        users = self._users
+        uid = None if users is None else users.allot(request.isolation, self._clear)
+        self._make_folders(request, folders)
+        if not request.brings_files:
+            self._hand_over(folders, caches, uid)
+        return uid
 
     def _make_folders(self, request: StepRequest, folders: AttemptFolders) -> None:
-        folders.root.mkdir(mode=0o700)
+        try:
+            folders.root.mkdir(mode=0o700)
+        except FileNotFoundError:
+            self._make_work_folder()
+            folders.root.mkdir(mode=0o700)
         for folder in (folders.workspace, folders.home, folders.temporary):
             folder.mkdir(mode=0o755)
         if request.secrets:
@@ -273,6 +296,8 @@ class HostEngine:
 
     def _hand_over(self, folders: AttemptFolders, caches: CacheLinks, uid: int | None) -> None:
         """Link the caches, then make everything the script's user's own."""
+        if caches.links:
+            self._make_work_folder()  # somebody may have cleared the caches away
         for place, cache_id in caches.links.items():
             cache = self._caches.path(cache_id)
             self._make_cache(cache, uid)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.descriptors import are_lacking
-from agent.journal import remove_folder
+from agent.removal import remove_folder
 
 SMALL_TREE_ENTRIES = 500
 """So many files are handled here; for more, a process is started."""

@@ -100,10 +100,16 @@ class StepRequest:
     inputs: Path | None = None
     """A folder laid over the source in the workspace: the dependencies' artifacts."""
     outputs: Path
-    """An empty folder; the engine leaves the collected output files in it by their relative
-    paths, regular files and folders only, permission bits kept."""
+    """An empty folder, there if `output_paths` are; the engine leaves the collected output files in
+    it by their relative paths, regular files and folders only, permission bits kept."""
     scratch: Path
-    """An empty folder for the engine's own use; the caller removes it."""
+    """An empty folder for the engine's own use, there if `output_paths` are; the caller removes
+    it."""
+
+    @property
+    def brings_files(self) -> bool:
+        """Whether there is something in the workspace when the script begins."""
+        return self.source is not None or self.inputs is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

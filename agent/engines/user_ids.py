@@ -34,6 +34,9 @@ class UserIds:
         self._table = table
         self._work_dir = work_dir
         self._held: Counter[str] = Counter()
+        self._known: dict[str, int] = {}
+        """Our names' ids, last used last, as the table had them when it was `_seen`."""
+        self._seen: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
     def hold(self, name: str) -> None:
@@ -54,12 +57,34 @@ class UserIds:
         """
         owner = self._owner(name)
         # A name held after we looked at `_held` waits here, and finds its id gone, not shared.
-        with self._lock, self._locked_table() as table:
-            uid = table.pop(owner, None)
-            if uid is None or uid not in self.ids:
-                uid = self._free(table, clear)
-            table[owner] = uid  # the last: the table is in the order of use
+        with self._lock:
+            uid = self._known.get(owner)
+            if uid is None or self._seen != self._version():
+                uid = self._allot(owner, clear)
+            self._known.pop(owner, None)
+            self._known[owner] = uid
         return uid
+
+    def _allot(self, owner: str, clear: Callable[[int], bool]) -> int:
+        with self._locked_table() as table:
+            uid = table.get(owner)
+            if uid is None or uid not in self.ids:
+                table.pop(owner, None)
+                uid = self._free(table, clear)
+            if owner not in self._known:
+                table.pop(owner, None)  # to be the last: it is in the order of use before a start
+            table[owner] = uid
+        self._known = {ours: table[ours] for ours in self._known if ours in table}
+        self._seen = self._version()
+        return uid
+
+    def _version(self) -> tuple[int, int] | None:
+        """Another one whenever somebody has written the table."""
+        try:
+            status = self._table.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _owner(self, name: str) -> str:
         return f"{self._work_dir}\0{name}"
@@ -69,7 +94,9 @@ class UserIds:
         for uid in self.ids:
             if uid not in taken:
                 return uid
-        for owner, uid in list(table.items()):
+        not_known = [owner for owner in table if owner not in self._known]
+        for owner in [*not_known, *(owner for owner in self._known if owner in table)]:
+            uid = table[owner]
             if uid in self.ids and self._is_idle(owner, uid) and self._cleared(owner, uid, clear):
                 del table[owner]
                 return uid
@@ -95,8 +122,10 @@ class UserIds:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             table = self._read()
+            before = list(table.items())
             yield table
-            self._write(table)
+            if list(table.items()) != before:
+                self._write(table)
         finally:
             os.close(lock)
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from agent.engines.host import HostEngine
 from agent.engines.host_trees import remove_tree
+from agent.journal import FILE_NAME
+from agent.journal_entries import SPOOL_SUFFIX, Phase
+from agent.journal_records import Attempt, replayed
 from agent.settings import AgentSettings
 from agent.worker import Agent
 from tests.integration.fake_coordinator import FakeCoordinator, Step
@@ -77,8 +80,29 @@ class Bench:
         await process.wait()
 
     @property
+    def attempts(self) -> dict[str, Attempt]:
+        """What the journal's file has, also that of a killed agent."""
+        folder = self.data / "attempts"
+        try:
+            return replayed((folder / FILE_NAME).read_bytes(), folder).attempts
+        except FileNotFoundError:
+            return {}
+
+    @property
     def journal(self) -> list[str]:
-        return sorted(path.name for path in (self.data / "attempts").iterdir())
+        """The attempts that are in the journal, or have left a file."""
+        files = {
+            path.name.removesuffix(SPOOL_SUFFIX) for path in (self.data / "attempts").iterdir()
+        }
+        return sorted(files - {FILE_NAME} | self.attempts.keys())
+
+    def attempt(self, step: Step) -> Attempt | None:
+        return self.attempts.get(f"{step.step_id}-{step.epoch}")
+
+    def has_ended(self, step: Step) -> bool:
+        """Whether the journal has how the step's script ended."""
+        attempt = self.attempt(step)
+        return attempt is not None and attempt.entry.phase is not Phase.ACCEPTED
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(

@@ -84,4 +84,4 @@ async def test_an_attempt_that_is_taken_away_at_any_moment_leaves_nothing(
             break
         assert bench.journal == [], f"after an interruption at moment {moment}"
         assert list(Path(bench.work, "attempts").iterdir()) == []
-    assert moment >= 8
+    assert moment >= 6

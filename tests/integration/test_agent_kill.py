@@ -71,8 +71,7 @@ async def test_killed_after_the_script_ended_the_rest_is_delivered_and_nothing_r
     await asyncio.wait_for(step.started.wait(), PATIENCE_SECONDS)
     await bench.coordinator.stop()
     (bench.root / "shared" / "go").touch()
-    state = bench.data / "attempts" / f"{step.step_id}-1" / "state.json"
-    await until(state.exists)
+    await until(lambda: bench.has_ended(step))
     await bench.kill(agent)
     await bench.coordinator.start()
     await bench.start_process()
@@ -91,11 +90,10 @@ async def test_killed_amid_the_artifacts_only_the_missing_ones_are_sent_again(
     step = bench.coordinator.add_step(
         "mkdir out; for n in $(seq 12); do echo $n > out/$n; done", outputPaths=["out"]
     )
-    sent = bench.data / "attempts" / f"{step.step_id}-1" / "sent"
     release = asyncio.Event()
     agent = await bench.start_process()
     await asyncio.wait_for(step.started.wait(), PATIENCE_SECONDS)
-    await until(lambda: sent.exists() or step.state == "done")
+    await until(lambda: bool((found := bench.attempt(step)) and found.sent) or step.state == "done")
     bench.coordinator.hold_artifacts = release
     before = len(step.uploads)
     await bench.kill(agent)
@@ -123,7 +121,7 @@ async def test_a_damaged_log_of_an_ended_script_says_so_and_the_step_has_its_res
     bench: Bench, damage: Callable[[Path], None], sent: str
 ) -> None:
     step = bench.coordinator.add_step(
-        f"{waiting_script(bench, 'go')}; seq 500; mkdir o; echo x > o/f", outputPaths=["o"]
+        f"{waiting_script(bench, 'go')}; seq 20000; mkdir o; echo x > o/f", outputPaths=["o"]
     )
     agent = await bench.start_process()
     await asyncio.wait_for(step.started.wait(), PATIENCE_SECONDS)
@@ -132,13 +130,13 @@ async def test_a_damaged_log_of_an_ended_script_says_so_and_the_step_has_its_res
     else:
         bench.coordinator.hold_artifacts = asyncio.Event()
     (bench.root / "shared" / "go").touch()
-    folder = bench.data / "attempts" / f"{step.step_id}-1"
-    text = "".join(f"{number}\n" for number in range(1, 501))
-    await until((folder / "state.json").exists)
+    spool = bench.data / "attempts" / f"{step.step_id}-1.log"
+    text = "".join(f"{number}\n" for number in range(1, 20_001))
+    await until(lambda: bench.has_ended(step))
     if sent == "all sent":
         await until(lambda: step.text == text)
     await bench.kill(agent)
-    damage(folder / "log.spool")
+    damage(spool)
     if sent == "nothing sent":
         await bench.coordinator.start()
     bench.coordinator.hold_artifacts = None
@@ -151,15 +149,34 @@ async def test_a_damaged_log_of_an_ended_script_says_so_and_the_step_has_its_res
     assert sorted(step.artifacts) == ["o/f"]
 
 
+@pytest.mark.parametrize("damage", [cut, change, Path.unlink])
+async def test_a_short_log_of_an_ended_script_survives_the_loss_of_its_file(
+    bench: Bench, damage: Callable[[Path], None]
+) -> None:
+    step = bench.coordinator.add_step(f"{waiting_script(bench, 'go')}; seq 500")
+    agent = await bench.start_process()
+    await asyncio.wait_for(step.started.wait(), PATIENCE_SECONDS)
+    await bench.coordinator.stop()
+    (bench.root / "shared" / "go").touch()
+    await until(lambda: bench.has_ended(step))
+    await bench.kill(agent)
+    damage(bench.data / "attempts" / f"{step.step_id}-1.log")
+    await bench.coordinator.start()
+    await bench.start_process()
+    await ended(step)
+    assert step.completion is not None
+    assert (step.completion.status, step.completion.message) == (Completion.SUCCESS, None)
+    assert step.text == "".join(f"{number}\n" for number in range(1, 501))
+
+
 @pytest.mark.parametrize("after_chunks", [1, 4])
 async def test_killed_amid_a_large_log_it_is_exact_in_the_end(
     bench: Bench, after_chunks: int
 ) -> None:
     step = bench.coordinator.add_step("seq 1500000")
     agent = await bench.start_process()
-    state = bench.data / "attempts" / f"{step.step_id}-1" / "state.json"
     await until(lambda: len(step.log) >= after_chunks * 1_000_000 or step.state == "done")
-    await until(lambda: state.exists() or step.state == "done")
+    await until(lambda: bench.has_ended(step) or step.state == "done")
     await bench.kill(agent)
     await bench.start_process()
     await ended(step)
@@ -180,12 +197,11 @@ async def test_killed_again_and_again_the_steps_still_end(bench: Bench) -> None:
         await asyncio.sleep(0.25 + 0.07 * round_number)
         await bench.kill(agent)
         for step in steps:
-            known = bench.data / "attempts" / f"{step.step_id}-{step.epoch}" / "spec.json"
             lost = step.completion is not None and step.completion.reason is CompletionReason.LOST
             # What a coordinator does when an offer or a lease runs out, or the agent says lost.
             if (
                 step.state == "offered"
-                or (step.state == "running" and not known.exists())
+                or (step.state == "running" and bench.attempt(step) is None)
                 or (step.state == "done" and lost)
             ):
                 step.completion = None

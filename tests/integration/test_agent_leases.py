@@ -126,8 +126,7 @@ async def test_a_goodbye_names_what_the_next_process_reports(bench: Bench) -> No
     await begun(bench, step)
     bench.coordinator.refuse_logs = 503
     (bench.root / "shared" / "go").touch()
-    state = bench.data / "attempts" / f"{step.step_id}-1" / "state.json"
-    await until(state.exists)
+    await until(lambda: bench.has_ended(step))
     agent.cancel_all()
     await asyncio.wait_for(running, PATIENCE_SECONDS)
     (goodbye,) = bench.coordinator.goodbyes

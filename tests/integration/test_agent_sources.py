@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.sources import LentSource, SourceError, Sources
+from agent.source_trees import SourceError
+from agent.sources import LentSource, Sources
 from pipelines_schema.contract import CompletionReason, SourceSpec
 from tests.integration.agent_bench import Bench, ended, open_bench
 

@@ -271,9 +271,8 @@ async def test_work_goes_on_while_the_coordinator_is_away(bench: Bench) -> None:
         await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
         await bench.coordinator.stop()
         (bench.root / "slots" / "go").touch()
-        spool = bench.data / "attempts" / f"{step.step_id}-1" / "state.json"
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not spool.exists():
+            while not bench.has_ended(step):
                 await asyncio.sleep(0.02)
         await bench.coordinator.start()
         await ended(step)

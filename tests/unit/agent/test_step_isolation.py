@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.journal import Entry, Phase
+from agent.journal_entries import Entry, Phase
 from agent.step_requests import request_of
 from pipelines_schema.contract import StepSpec
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.engines.protocol import Outcome, StepResult
-from agent.journal import MAX_MESSAGE_CHARACTERS, Report
+from agent.journal_entries import MAX_MESSAGE_CHARACTERS, Report
 from agent.step_reports import report_of, with_trouble
 from pipelines_schema.contract import CompleteRequest, Completion, CompletionReason
 

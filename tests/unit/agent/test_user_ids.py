@@ -61,6 +61,13 @@ def test_the_longest_idle_project_gives_its_id_up_once_its_files_are_gone(tmp_pa
     assert cleared == [ids["b"]]
 
 
+def test_after_a_restart_the_longest_idle_project_is_that_of_before(tmp_path: Path) -> None:
+    ids = {name: used_once(users(tmp_path), name) for name in "abc"}
+    one = users(tmp_path)
+    used_once(one, "a")
+    assert [used_once(one, name) for name in "def"] == [ids["b"], ids["c"], ids["a"]]
+
+
 def test_an_id_is_not_given_up_by_what_runs_or_is_not_cleaned_up(tmp_path: Path) -> None:
     one = users(tmp_path)
     for name in "abcd":
@@ -100,3 +107,38 @@ def test_a_broken_table_is_an_error_and_not_a_new_beginning(tmp_path: Path) -> N
 def test_ids_without_root(tmp_path: Path, ids: range) -> None:
     with pytest.raises(ValueError, match="never run as root"):
         users(tmp_path, ids=ids)
+
+
+def test_an_id_that_is_known_is_had_without_touching_the_table(tmp_path: Path) -> None:
+    one = users(tmp_path)
+    first = used_once(one, "one")
+    table = tmp_path / "users" / "user-ids.json"
+    before = table.stat().st_mtime_ns, table.stat().st_ino
+    assert used_once(one, "one") == first
+    assert (table.stat().st_mtime_ns, table.stat().st_ino) == before
+
+
+def test_an_id_that_became_anothers_is_not_used_any_more(tmp_path: Path) -> None:
+    """As an agent's whose work folder was removed under it."""
+    away = users(tmp_path, "away")
+    first = used_once(away, "one")
+    (tmp_path / "away").rmdir()
+    others = users(tmp_path, "other")
+    taken = {used_once(others, name) for name in "abc"}
+    assert first in taken
+    (tmp_path / "away").mkdir()
+    with pytest.raises(NoFreeUserIdError):
+        used_once(away, "one")
+    (tmp_path / "other").rmdir()
+    again = used_once(away, "one")
+    assert again == used_once(users(tmp_path, "away"), "one")
+    assert used_once(users(tmp_path, "third"), "one") != again
+
+
+def test_an_id_is_written_once_however_the_table_changes_meanwhile(tmp_path: Path) -> None:
+    one, table = users(tmp_path), tmp_path / "users" / "user-ids.json"
+    first = used_once(one, "one")
+    used_once(users(tmp_path, "other"), "two")
+    before = table.stat().st_ino
+    assert used_once(one, "one") == first
+    assert table.stat().st_ino == before
