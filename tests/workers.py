@@ -14,12 +14,14 @@ TOGETHER = {
     # An engine of their own, which they kill.
     "tests/integration/buildkit/test_buildkit_lost_engine.py": "own engine",
     "tests/integration/buildkit/test_image_engines.py": "own engine",
-    "tests/integration/test_private_engine.py": "private engine",
+    "tests/integration/private_engine/test_private_engine.py": "private engine",
+    # Its steps run once for all its tests.
+    "tests/integration/agent/test_agent_counts.py": "counts",
     # Registries and a systemd that take seconds to start.
     "tests/integration/buildkit/test_own_registries.py": "registries",
-    "tests/integration/test_systemd_boot.py": "systemd",
+    "tests/integration/systemd/test_systemd_boot.py": "systemd",
     # User ids that nobody else may have a process of.
-    "tests/integration/test_project_users.py": "user ids",
+    "tests/integration/agent/test_project_users.py": "user ids",
 }
 """Files of SPLIT whose tests share something: the group that each is in."""
 

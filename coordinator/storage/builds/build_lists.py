@@ -1,7 +1,7 @@
 """The one list of builds under all dialects: every order and filter stands on an index of its own.
 
-The indexes are those of the table `builds`; `tests/integration/test_list_plans.py` holds each of
-these queries to them.
+The indexes are those of the table `builds`; `tests/integration/builds/test_list_plans.py` holds
+each of these queries to them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bash text of a step; tests/integration/test_coordinator_script.py runs it."""
+"""The bash text of a step; tests/integration/steps/test_coordinator_script.py runs it."""
 
 from __future__ import annotations
 

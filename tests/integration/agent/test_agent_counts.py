@@ -25,7 +25,7 @@ async def _counts() -> dict[str, float]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.integration.agent_counts", "10"),
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdout=asyncio.subprocess.PIPE,
     )
     printed, _ = await asyncio.wait_for(process.communicate(), 120)

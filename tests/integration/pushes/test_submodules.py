@@ -32,7 +32,7 @@ from tests.integration.source_fixture import (
     set_submodule,
     workflow_of,
 )
-from tests.integration.test_coordinator_script import Bash
+from tests.integration.steps.test_coordinator_script import Bash
 
 LOCAL = {
     "allow_http_repositories": True,

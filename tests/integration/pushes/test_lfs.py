@@ -37,6 +37,7 @@ from tests.integration.coordinator_fixture import (
     try_git,
 )
 from tests.integration.forge_fixture import Forge, open_forge, push_payload, remote_project
+from tests.integration.pushes.test_submodules import build_of_fork
 from tests.integration.source_fixture import (
     add_submodule,
     finished,
@@ -44,8 +45,7 @@ from tests.integration.source_fixture import (
     track_with_lfs,
     workflow_of,
 )
-from tests.integration.test_coordinator_script import Bash
-from tests.integration.test_submodules import build_of_fork
+from tests.integration.steps.test_coordinator_script import Bash
 
 LOCAL = {
     "allow_http_repositories": True,

@@ -27,7 +27,7 @@ from tests.conftest import TestEngine
 from tests.e2e.processes import Api, Repository
 from tests.ports import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SYSTEMD = Path("/lib/systemd/systemd")
 BOOT = Path(__file__).with_name("boot_systemd.sh")
 NAMESPACES = ["--mount", "--pid", "--fork", "--cgroup", "--uts", "--ipc", "--kill-child"]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.processes import running
 
-UNITS = Path(__file__).parents[2] / "systemd"
+UNITS = Path(__file__).parents[3] / "systemd"
 MOST_EXPOSED = {"pushrod-coordinator": 1.5, "pushrod-agent": 1.5}
 
 needs_systemd = pytest.mark.skipif(

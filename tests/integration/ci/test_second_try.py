@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / ".ci" / "test"
+SCRIPT = Path(__file__).parents[3] / ".ci" / "test"
 FLAKY = """
 from pathlib import Path
 
