@@ -1,18 +1,24 @@
-"""A chain of steps that do nothing, over the engine's own floor for one bare process."""
+"""Chains of steps that do nothing: on BuildKit over the engine's own floor for one bare process, on
+the host over bash's."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import time
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from agent.engines.private import ensure_test_image, up
 from tests.benchmarks.floor import solves
 from tests.benchmarks.samples import Row, over_floor
+from tests.benchmarks.throughput import cpu_seconds, wait_for_all
 from tests.e2e.processes import Pushrod, Repository, running
 
 STEPS = 20
+HOST_STEPS = 50
 BUILDS = 3
 
 
@@ -42,6 +48,70 @@ def measure(folder: Path) -> list[Row]:
     ]
 
 
+def measure_host(folder: Path) -> list[Row]:
+    """Steps without source, so that what is measured is the way of a step and nothing else."""
+    folder.mkdir(parents=True)
+    pushrod = Pushrod(folder)
+    pushrod.start_coordinator()
+    steps: list[float] = []
+    floors: list[float] = []
+    try:
+        pushrod.start_agent(slots=1)
+        project = pushrod.create_project("chain")
+        workflow = pushrod.api.post(
+            f"/api/projects/{project['id']}/workflows",
+            {"name": "chain", "steps": _plain_steps(HOST_STEPS)},
+        )
+        for number in range(BUILDS + 1):
+            if number == 1:  # the first round warms both up
+                before = cpu_seconds(pushrod)
+            floors += _bare_scripts(HOST_STEPS)
+            made = pushrod.api.post(
+                f"/api/projects/{project['id']}/builds", {"workflowId": workflow["id"]}
+            )
+            wait_for_all(pushrod, project["id"], number + 1)
+            taken = _between_ends(pushrod.api.build(made["id"]))
+            steps += taken if number else []
+        after = cpu_seconds(pushrod)
+    finally:
+        pushrod.stop()
+    cpu = {name: (after[name] - before[name]) / (BUILDS * HOST_STEPS) * 1000 for name in after}
+    return [
+        over_floor(
+            f"no-op step in a chain of {HOST_STEPS}, host engine", steps, floors, to_hold="≤ 12 ms"
+        ),
+        Row(
+            what="CPU time of one such step",
+            measured=", ".join(f"{name} {value:.1f} ms" for name, value in cpu.items()),
+            to_hold="coordinator 3.5 ms, agent 3 ms",
+        ),
+    ]
+
+
+def _bare_scripts(count: int) -> list[float]:
+    """Seconds that bash takes for a script that does nothing."""
+    taken = []
+    for _ in range(count):
+        began = time.perf_counter()
+        subprocess.run(["bash", "-e", "-o", "pipefail", "-c", "true"], check=True)
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def _plain_steps(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f"s{number}",
+            "imageSlug": "any",
+            "dependsOn": [f"s{number - 1}"] if number else [],
+            "runScript": "true",
+            "cacheDirs": [],
+            "outputPaths": [],
+        }
+        for number in range(count)
+    ]
+
+
 def chain(image: str) -> str:
     """Each step waits for the one before."""
     lines = ["name: chain", "steps:"]
@@ -55,7 +125,12 @@ def run_chain(pushrod: Pushrod, repository: Repository, project: dict[str, str])
     """Seconds from each step's predecessor's end to its own end."""
     repository.commit("again")
     repository.push(project["pushUrl"], pushrod.api.token, check=True)
-    build = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"], seconds=180)
+    return _between_ends(
+        pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"], seconds=180)
+    )
+
+
+def _between_ends(build: dict[str, Any]) -> list[float]:
     assert build["state"] == "succeeded", build
     ends = [datetime.fromisoformat(step["finishedAt"]).timestamp() for step in build["steps"]]
     return [end - before for before, end in pairwise(ends)]

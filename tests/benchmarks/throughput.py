@@ -36,11 +36,11 @@ def measure(folder: Path) -> list[Row]:
         path = f"/api/projects/{project['id']}/builds"
         body = {"workflowId": workflow["id"]}
         asyncio.run(_queue(pushrod, path, body, 2 * SLOTS))  # warms both up
-        _wait_for_all(pushrod, project["id"], 2 * SLOTS)
-        before = _cpu_seconds(pushrod)
+        wait_for_all(pushrod, project["id"], 2 * SLOTS)
+        before = cpu_seconds(pushrod)
         asyncio.run(_queue(pushrod, path, body, BUILDS))
-        builds = _wait_for_all(pushrod, project["id"], 2 * SLOTS + BUILDS)[:BUILDS]
-        after = _cpu_seconds(pushrod)
+        builds = wait_for_all(pushrod, project["id"], 2 * SLOTS + BUILDS)[:BUILDS]
+        after = cpu_seconds(pushrod)
     finally:
         pushrod.stop()
     assert {build["status"] for build in builds} == {"SUCCESS"}
@@ -86,7 +86,7 @@ async def _queue(pushrod: Pushrod, path: str, body: dict[str, Any], count: int) 
             group.create_task(create(session))
 
 
-def _wait_for_all(pushrod: Pushrod, project_id: str, count: int) -> list[dict[str, Any]]:
+def wait_for_all(pushrod: Pushrod, project_id: str, count: int) -> list[dict[str, Any]]:
     """The builds, newest first, once all have ended."""
     deadline = time.monotonic() + 120
     while True:
@@ -105,7 +105,7 @@ def _time(build: dict[str, Any], key: str) -> float:
     return datetime.fromisoformat(build[key]).timestamp()
 
 
-def _cpu_seconds(pushrod: Pushrod) -> dict[str, float]:
+def cpu_seconds(pushrod: Pushrod) -> dict[str, float]:
     """User and system time, with that of the children waited for.
 
     Not that of the scripts and their supervisors, which nobody waits for.
