@@ -22,10 +22,12 @@ from coordinator.domain.steps.scheduling import Assignment, Queue, WaitingAgent,
 from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.domain.steps.waits import why_it_waits
 from coordinator.services.core import Core
+from coordinator.services.steps import advance
 from coordinator.services.steps.leases import Leases, boot_seconds
 from coordinator.services.steps.polls import Polls, holder_of
 from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
+from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
@@ -64,6 +66,8 @@ class Dispatch:
 
     async def load(self) -> None:
         """Take up the hand-outs of before a restart: each begins a new term."""
+        for build_id in await self._core.database.read(stored.miscounted_builds):
+            await self._count_anew(build_id)
         for step in await self._core.database.read(stored_steps.handed_out_steps):
             if step.state is StepState.RUNNING:
                 self.begin(step)
@@ -74,6 +78,13 @@ class Dispatch:
                 )
         self.leases.moved()
         self.wake()
+
+    async def _count_anew(self, build_id: str) -> None:
+        """Whatever made its counts wrong: it must not wait for nothing."""
+        log.error("a build's counts were wrong", build=build_id)
+        await self._core.database.write(
+            lambda connection: advance.settle_build(self._core, connection, build_id)
+        )
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -146,6 +146,28 @@ async def count_version(
     return build_of(row)
 
 
+async def miscounted_builds(connection: AsyncConnection) -> Sequence[str]:
+    """Ids of builds on their way whose counts are not those of their steps."""
+    its = steps.c.build_id == builds.c.id
+    finished = [state.value for state in FINISHED_STEP]
+    still_open = (
+        sa.select(sa.func.count())
+        .where(its, steps.c.state.not_in(finished))
+        .correlate(builds)
+        .scalar_subquery()
+    )
+    waits_for_nothing = (
+        sa.exists()
+        .where(its, steps.c.state == StepState.BLOCKED.value, steps.c.waits <= 0)
+        .correlate(builds)
+    )
+    query = sa.select(builds.c.id).where(
+        builds.c.state.in_([BuildState.QUEUED.value, BuildState.RUNNING.value]),
+        sa.or_(builds.c.open_steps != still_open, waits_for_nothing),
+    )
+    return list((await connection.execute(query)).scalars())
+
+
 async def move_build(connection: AsyncConnection, build: Build, **values: Any) -> None:
     """To another `state`, whose version was counted up already. `build` is as it is stored."""
     was = Counted(

@@ -3,10 +3,11 @@ build says, and costs the same in a large one."""
 
 from __future__ import annotations
 
+import json
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.steps.verdict import AttemptEnd
 from coordinator.services.builds.builds import cancel_build
 from coordinator.services.steps import advance
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.storage import migrate
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
@@ -191,18 +194,65 @@ async def test_a_fan_in_is_read_whole_once_at_most(tested: TestedCore) -> None:
     assert states["report"] is StepState.READY
 
 
-async def test_a_count_that_is_wrong_is_put_right_by_a_look_at_the_whole(
-    tested: TestedCore,
-) -> None:
+async def test_counts_that_are_wrong_are_put_right_at_the_start(tested: TestedCore) -> None:
+    """Whatever made them so: a build must not wait for nothing."""
     project = await tested.new_project()
-    build = await tested.new_build(project, step_of("a"), step_of("b", "a"))
-    [_, second] = await tested.steps(build)
-    await tested.core.database.write(
-        lambda connection: stored_steps.update_step(connection, second.id, waits=7)
-    )
-    await tested.core.database.write(
-        lambda connection: advance.settle_build(tested.core, connection, build.id)
-    )
-    [_, after] = await tested.steps(build)
-    assert replace(after, waits=7) == replace(second, waits=7)
-    assert after.waits == 1
+    stuck = await tested.new_build(project, step_of("a"), step_of("b", "a"))
+    endless = await tested.new_build(project, step_of("c"))
+    right = await tested.new_build(project, step_of("d"))
+    [first, second] = await tested.steps(stuck)
+    [only] = await tested.steps(endless)
+
+    async def spoil(connection: AsyncConnection) -> None:
+        for step in (first, only):
+            await stored_steps.update_step(connection, step.id, state=StepState.SUCCEEDED.value)
+        await stored_steps.update_step(connection, second.id, waits=0)
+
+    await tested.core.database.write(spoil)
+    await Dispatch(tested.core).load()
+    for build in (stuck, endless):
+        await assert_is_settled(tested, build)
+    assert [step.state for step in await tested.steps(stuck)][1] is StepState.READY
+    assert (await tested.build(endless)).state is BuildState.SUCCEEDED
+    assert (await tested.build(right)).version == right.version
+
+
+def test_open_builds_of_before_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "pushrod.db"
+    migrate.upgrade(path, "0020")
+    with closing(sqlite3.connect(path)) as connection:
+        for number, state in enumerate(("held", "queued", "running", "succeeded")):
+            connection.execute(
+                "INSERT INTO builds (id, project_id, account_id, workflow_name, number, state,"
+                " event, version, problems, created_at, ordinal)"
+                " VALUES (?, 'p', 'acme', 'ci', ?, ?, 'push', 1, '[]', '0', ?)",
+                (state, number, state, number),
+            )
+            for position, (name, step, depends_on) in enumerate(
+                [
+                    ("a", "succeeded", []),
+                    ("b", "running", ["a"]),
+                    ("c", "blocked", ["a", "b"]),
+                    ("d", "blocked", ["b", "c"]),
+                ]
+            ):
+                connection.execute(
+                    "INSERT INTO steps (id, build_id, project_id, account_id, position, name,"
+                    " state, definition, depends_on, labels, needs, epoch, attempt, lost_count)"
+                    " VALUES (?, ?, 'p', 'acme', ?, ?, ?, '{}', ?, '{}', '[]', 0, 0, 0)",
+                    (f"{state}-{name}", state, position, name, step, json.dumps(depends_on)),
+                )
+        connection.commit()
+    migrate.upgrade(path, "head")
+    with closing(sqlite3.connect(path)) as connection:
+        found = dict(connection.execute("SELECT id, open_steps FROM builds").fetchall())
+        rows = connection.execute("SELECT id, waits, dependants FROM steps").fetchall()
+    assert found == {"held": 3, "queued": 3, "running": 3, "succeeded": 0}
+    counted = {id_: (waits, json.loads(dependants)) for id_, waits, dependants in rows}
+    for state in ("held", "queued", "running"):
+        assert [counted[f"{state}-{name}"] for name in "abcd"] == [
+            (0, [1, 2]),
+            (0, [2, 3]),
+            (1, [3]),
+            (2, []),
+        ]
