@@ -35,10 +35,9 @@ from agent.engines.buildkit.image_push import (
 )
 from agent.engines.buildkit.orphans import instruction_mark, kill_instructions
 from agent.engines.buildkit.pb import control_pb2
-from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.registry_logins import logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
-    GIVE_CREDENTIALS,
     GIVE_SECRET,
     SEND_SOURCE,
     StreamHandler,
@@ -123,7 +122,7 @@ class _ImageAttempt:
         """Whether the frontend was asked once: what comes then takes the layers of that."""
         self._digests = dict(self._spec.settled_images or {})
         """What tags in the Dockerfile mean."""
-        self._logins = RegistryLogins(request.registries)
+        self._logins = logins_for(request, client)
         self._context = BuildContext(
             layers=layers, context=self._spec.context, dockerfile=self._spec.dockerfile
         )
@@ -160,11 +159,9 @@ class _ImageAttempt:
         self._context.check()
 
     def _handlers(self) -> dict[str, StreamHandler]:
-        handlers: dict[str, StreamHandler] = {SEND_SOURCE: self._context.serve}
+        handlers = {SEND_SOURCE: self._context.serve, **self._logins.handlers()}
         if self._request.secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
-        if self._request.registries:
-            handlers[GIVE_CREDENTIALS] = self._logins.serve
         return handlers
 
     async def _settle_tags(self, session: str) -> Sequence[str]:

@@ -109,7 +109,7 @@ async def push_from_store(
     images: DockerImages, attempt_id: str, tag: str, logins: RegistryLogins, locks: TagLocks
 ) -> BuiltImage:
     """Raises ImageNotPushedError, DockerUnreachableError."""
-    login = logins.docker_header(registry_of(tag))
+    login = logins.docker_header(tag)
     async with locks.hold(tag):
         try:
             async with _tagged(images, attempt_id, tag):
