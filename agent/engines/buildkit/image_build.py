@@ -238,12 +238,15 @@ class _ImageAttempt:
             try:
                 answer = await self._solve(session, storing_exporter(attempt))
                 images = [
-                    await push_from_store(store, attempt, tag, self._logins, self._locks)
+                    await push_from_store(store, attempt, tag, self._login(tag), self._locks)
                     for tag in tags
                 ]
             finally:
                 await asyncio.shield(forget_stored(store, attempt))
         return images, answer.get(CONFIG_DIGEST, "")
+
+    def _login(self, tag: str) -> str:
+        return self._logins.docker_header(tag, self._digests)
 
     async def _solve(self, session: str, exporter: Exporter) -> Mapping[str, str]:
         """One run of the frontend, with its log. Raises BuildFailedError."""

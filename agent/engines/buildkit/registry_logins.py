@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -95,14 +95,24 @@ class RegistryLogins:
         )
         await stream.write(answer.SerializeToString())
 
-    def docker_header(self, reference: str) -> str:
-        """The same for the Docker API, to push a tag: the value of X-Registry-Auth."""
+    def docker_header(self, reference: str, origins: Iterable[str] = ()) -> str:
+        """The same for the Docker API, to push a tag: the value of X-Registry-Auth.
+
+        Layers of the images it came from need not be sent again where the registry has them.
+        """
         host = registry_of(reference)
         login = self.of(host)
         known = {}
         if self.signer is not None and host == REGISTRY:
-            scope = f"repository:{_repository(reference)}:{PULL},{PUSH}"
-            known = {"registrytoken": self.signer.sign_scopes([scope], self.rule)}
+            scopes = [
+                f"repository:{_repository(reference)}:{PULL},{PUSH}",
+                *(
+                    f"repository:{_repository(origin)}:{PULL}"
+                    for origin in origins
+                    if registry_of(origin) == REGISTRY
+                ),
+            ]
+            known = {"registrytoken": self.signer.sign_scopes(scopes, self.rule)}
         elif login is not None:
             known = {
                 "username": login.username,
