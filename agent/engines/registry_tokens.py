@@ -109,7 +109,8 @@ class TokenSigner:
     def sign_scopes(self, scopes: Sequence[str], rule: OwnRegistries | None) -> str:
         """A token for what the account may do of what is asked for, such as
         `repository:NAME:pull,push`: it may be for nothing at all. Raises OSError."""
-        return self.sign_access([_allowed(scope, rule) for scope in scopes])
+        allowed = (_allowed(scope, rule) for scope in scopes)
+        return self.sign_access([access for access in allowed if access["actions"]])
 
     def sign_access(self, access: Sequence[dict[str, object]]) -> str:
         from cryptography import x509

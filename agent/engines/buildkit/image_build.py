@@ -62,9 +62,13 @@ async def build_image(
     client: Client,
     shared_key: str,
     locks: TagLocks,
+    pushed: Sequence[str],
     unresponsive_seconds: float,
 ) -> StepResult:
-    """Build it. Raises BuildFailedError where the engine is gone, grpc.aio.AioRpcError."""
+    """Build it; `pushed` are tags whose layers their registry has.
+
+    Raises BuildFailedError where the engine is gone, grpc.aio.AioRpcError.
+    """
     try:
         async with AsyncExitStack() as resources, asyncio.timeout(request.timeout_seconds):
             layers = await _layers(request, resources)
@@ -75,6 +79,7 @@ async def build_image(
                 client=client,
                 shared_key=shared_key,
                 locks=locks,
+                pushed=pushed,
                 unresponsive_seconds=unresponsive_seconds,
             )
             return await attempt.run()
@@ -109,6 +114,7 @@ class _ImageAttempt:
         client: Client,
         shared_key: str,
         locks: TagLocks,
+        pushed: Sequence[str],
         unresponsive_seconds: float,
     ) -> None:
         self._request = request
@@ -117,6 +123,7 @@ class _ImageAttempt:
         self._output = output
         self._client = client
         self._locks = locks
+        self._pushed = pushed
         self._unresponsive_seconds = unresponsive_seconds
         self._is_built = False
         """Whether the frontend was asked once: what comes then takes the layers of that."""
@@ -246,7 +253,7 @@ class _ImageAttempt:
         return images, answer.get(CONFIG_DIGEST, "")
 
     def _login(self, tag: str) -> str:
-        return self._logins.docker_header(tag, self._digests)
+        return self._logins.docker_header(tag, [*self._digests, *self._pushed])
 
     async def _solve(self, session: str, exporter: Exporter) -> Mapping[str, str]:
         """One run of the frontend, with its log. Raises BuildFailedError."""

@@ -62,9 +62,9 @@ def signer(tmp_path: Path) -> TokenSigner:
 def test_a_token_is_for_what_the_account_may_do(
     tmp_path: Path, signer: TokenSigner, scope: str, allowed: list[str]
 ) -> None:
-    (access,) = claims(tmp_path, signer.sign_scopes([scope], ALPHA))["access"]
+    access = claims(tmp_path, signer.sign_scopes([scope], ALPHA))["access"]
 
-    assert access["actions"] == allowed
+    assert [action for one in access for action in one["actions"]] == allowed
 
 
 def test_a_token_is_short_lived_and_for_one_service(tmp_path: Path, signer: TokenSigner) -> None:
