@@ -118,3 +118,17 @@ def test_a_push_shows_a_token_to_the_registry_by_its_one_name(
 
 def test_an_engine_without_a_key_has_no_signer(tmp_path: Path) -> None:
     assert signer_beside(tmp_path / "docker.sock") is None
+
+
+def test_a_push_may_take_layers_from_what_the_account_may_read(
+    tmp_path: Path, signer: TokenSigner
+) -> None:
+    origins = [f"{REGISTRY}/pushrod/debian:12", f"{REGISTRY}/beta/a:1", "r.example/alpha/b:1"]
+    header = RegistryLogins((), signer, ALPHA).docker_header(f"{REGISTRY}/alpha/a:1", origins)
+
+    token = json.loads(base64.urlsafe_b64decode(header))["registrytoken"]
+
+    assert [(one["name"], one["actions"]) for one in claims(tmp_path, token)["access"]] == [
+        ("alpha/a", ["pull", "push"]),
+        ("pushrod/debian", ["pull"]),
+    ]
