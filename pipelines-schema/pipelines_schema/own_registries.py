@@ -1,8 +1,8 @@
 """Whose images are whose at the registries that the operator keeps for all accounts. Pure.
 
-Such a registry asks nobody who pushes or pulls, so this rule is what keeps accounts apart. The
-coordinator holds to it when a build is made and when a step is handed out, the agent before it
-pushes or pulls.
+Such a registry knows no accounts, so this rule is what keeps them apart. The coordinator holds to
+it when a build is made and when a step is handed out, the agent before it pushes or pulls, and when
+it signs a token for the private engine's registry.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class OwnRegistries:
             f"is not your account's to read: {self._hint(registry, path)}, or ask an administrator "
             "to make the image public"
         )
+
+    def may_pull_some_of(self, repository: str) -> bool:
+        """Whether it may read any tag of a repository, which is written without one."""
+        public = any(_parts(one) == _parts(repository) for one in self.public)
+        return public or self.pull_problem(repository) is None
 
     def source_rules(self) -> Sequence[tuple[bool, str]]:
         """For an engine that fetches by itself: may it, and which sources; the last that fits

@@ -25,7 +25,7 @@ from pipelines_schema.contract import ImageBuildSpec
 from tests.conftest import TestEngine
 from tests.e2e.processes import Pushrod, running
 from tests.integration.buildkit.conftest import FolderSource, Log
-from tests.integration.buildkit.registries import OWN, Registry, entering, in_engine_network
+from tests.integration.buildkit.registries import OWN, entering, in_engine_network, own_registry
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -255,10 +255,7 @@ def test_the_documents_curl_examples_build_and_deploy(pushrod: Pushrod, tmp_path
         lambda: shell(pushrod, DOCUMENTED_STATUS, tmp_path, **look), "SUCCEEDED", "FAILED"
     )
     assert ended["status"] == "SUCCEEDED", ended
-    assert (
-        Registry(host=OWN, asks=False, record=private.engine_places().record).digest(build["image"])
-        == ended["digest"]
-    )
+    assert own_registry(private.engine_places().record).digest(build["image"]) == ended["digest"]
 
     deployment = shell(pushrod, DOCUMENTED_DEPLOY, tmp_path)
     of_build = pushrod.api.get(f"/api/builds/{deployment['build_id']}")

@@ -25,10 +25,9 @@ from agent.engines.buildkit.images import step_environment
 from agent.engines.buildkit.output_taker import OutputTaker
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
-from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
-    GIVE_CREDENTIALS,
     GIVE_SECRET,
     SEND_SOURCE,
     TAKE_OUTPUT,
@@ -101,7 +100,7 @@ async def run_attempt(
 
     With `keep_output` the engine is not trusted to report all output: a copy completes it.
     """
-    attempt = _Attempt(request, output, keep_output=keep_output)
+    attempt = _Attempt(request, output, logins=logins_for(request, client), keep_output=keep_output)
     async with open_session(client, shared_key=shared_key, handlers=attempt.handlers()) as session:
         async with open_build(
             client,
@@ -117,11 +116,18 @@ async def run_attempt(
 
 
 class _Attempt:
-    def __init__(self, request: StepRequest, output: OutputSink, *, keep_output: bool) -> None:
+    def __init__(
+        self,
+        request: StepRequest,
+        output: OutputSink,
+        *,
+        logins: RegistryLogins,
+        keep_output: bool,
+    ) -> None:
         self._request = request
         self._output = output
         self._keep_output = keep_output
-        self.logins = RegistryLogins(request.registries)
+        self.logins = logins
         self.include = engine_patterns(request.output_paths)
         self._sender: TreeSender | None = None
         self._taker = OutputTaker(request.scratch / "collected")
@@ -130,15 +136,13 @@ class _Attempt:
         self._reported = asyncio.Event()
 
     def handlers(self) -> dict[str, StreamHandler]:
-        handlers: dict[str, StreamHandler] = {}
+        handlers = self.logins.handlers()
         if self._has_source:
             handlers[SEND_SOURCE] = self._send_source
         if self.include:
             handlers[TAKE_OUTPUT] = self._taker.serve
         if self._request.secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
-        if self.logins.logins:
-            handlers[GIVE_CREDENTIALS] = self.logins.serve
         return handlers
 
     @property

@@ -78,7 +78,9 @@ def _shortened(instruction: str) -> str:
 
 def is_of_push(error: EngineError) -> bool:
     """Whether the image was built, and only its push failed."""
-    return error.place is None and _PUSH.search(error.details) is not None
+    if error.place is not None or _UNKNOWN_IMAGE.search(error.details):
+        return False
+    return _PUSH.search(error.details) is not None
 
 
 def push_problem(reference: str, details: str) -> str:

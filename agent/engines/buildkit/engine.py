@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from pathlib import Path
 
 import grpc
@@ -53,6 +54,8 @@ TOO_OLD = (
     "use Docker Engine 26 or later, buildkitd 0.13 or later, or `pushrod engine up`"
 )
 CHECK_SECONDS = 20.0
+LAST_PUSHED = 20
+"""Docker looks in the last repositories for layers that need not be sent again."""
 
 
 class BuildKitEngine:
@@ -80,6 +83,7 @@ class BuildKitEngine:
         self._platform: llb.Platform | None = None
         self._images = ImageStore()
         self._tag_locks = TagLocks()
+        self._pushed: deque[str] = deque(maxlen=LAST_PUSHED)
         self._shared_key = ""
 
     async def check(self) -> EngineInfo:
@@ -175,6 +179,7 @@ class BuildKitEngine:
                 client=client,
                 shared_key=await self._key(),
                 locks=self._tag_locks,
+                pushed=self._pushed,
                 unresponsive_seconds=self._unresponsive_seconds,
             )
         except StepNotRunError as error:
@@ -187,6 +192,7 @@ class BuildKitEngine:
             return self._broken_off(engine_error(error))
         for image in result.images:
             self._images.forget(image.reference)
+            self._pushed.append(image.reference)
         return result
 
     async def reap(self, attempt_id: str) -> None:

@@ -36,7 +36,9 @@ _NO_BASH = re.compile(
 )
 _EXIT_CODE = re.compile(r"did not complete successfully: exit code: (\d+)")
 _NO_IMAGE = re.compile(r"not found|pull access denied|repository does not exist|manifest unknown")
-_NO_RIGHTS = re.compile(r"unauthorized|authorization failed|access denied|403 Forbidden")
+_NO_RIGHTS = re.compile(
+    r"unauthorized|authorization failed|failed to authorize|access denied|403 Forbidden"
+)
 _NO_REGISTRY = re.compile(
     r"no such host|connection refused|i/o timeout|network is unreachable|failed to do request"
 )

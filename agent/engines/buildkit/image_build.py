@@ -35,10 +35,9 @@ from agent.engines.buildkit.image_push import (
 )
 from agent.engines.buildkit.orphans import instruction_mark, kill_instructions
 from agent.engines.buildkit.pb import control_pb2
-from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.registry_logins import logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
-    GIVE_CREDENTIALS,
     GIVE_SECRET,
     SEND_SOURCE,
     StreamHandler,
@@ -63,9 +62,13 @@ async def build_image(
     client: Client,
     shared_key: str,
     locks: TagLocks,
+    pushed: Sequence[str],
     unresponsive_seconds: float,
 ) -> StepResult:
-    """Build it. Raises BuildFailedError where the engine is gone, grpc.aio.AioRpcError."""
+    """Build it; `pushed` are tags whose layers their registry has.
+
+    Raises BuildFailedError where the engine is gone, grpc.aio.AioRpcError.
+    """
     try:
         async with AsyncExitStack() as resources, asyncio.timeout(request.timeout_seconds):
             layers = await _layers(request, resources)
@@ -76,6 +79,7 @@ async def build_image(
                 client=client,
                 shared_key=shared_key,
                 locks=locks,
+                pushed=pushed,
                 unresponsive_seconds=unresponsive_seconds,
             )
             return await attempt.run()
@@ -110,6 +114,7 @@ class _ImageAttempt:
         client: Client,
         shared_key: str,
         locks: TagLocks,
+        pushed: Sequence[str],
         unresponsive_seconds: float,
     ) -> None:
         self._request = request
@@ -118,12 +123,13 @@ class _ImageAttempt:
         self._output = output
         self._client = client
         self._locks = locks
+        self._pushed = pushed
         self._unresponsive_seconds = unresponsive_seconds
         self._is_built = False
         """Whether the frontend was asked once: what comes then takes the layers of that."""
         self._digests = dict(self._spec.settled_images or {})
         """What tags in the Dockerfile mean."""
-        self._logins = RegistryLogins(request.registries)
+        self._logins = logins_for(request, client)
         self._context = BuildContext(
             layers=layers, context=self._spec.context, dockerfile=self._spec.dockerfile
         )
@@ -160,11 +166,9 @@ class _ImageAttempt:
         self._context.check()
 
     def _handlers(self) -> dict[str, StreamHandler]:
-        handlers: dict[str, StreamHandler] = {SEND_SOURCE: self._context.serve}
+        handlers = {SEND_SOURCE: self._context.serve, **self._logins.handlers()}
         if self._request.secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
-        if self._request.registries:
-            handlers[GIVE_CREDENTIALS] = self._logins.serve
         return handlers
 
     async def _settle_tags(self, session: str) -> Sequence[str]:
@@ -241,12 +245,15 @@ class _ImageAttempt:
             try:
                 answer = await self._solve(session, storing_exporter(attempt))
                 images = [
-                    await push_from_store(store, attempt, tag, self._logins, self._locks)
+                    await push_from_store(store, attempt, tag, self._login(tag), self._locks)
                     for tag in tags
                 ]
             finally:
                 await asyncio.shield(forget_stored(store, attempt))
         return images, answer.get(CONFIG_DIGEST, "")
+
+    def _login(self, tag: str) -> str:
+        return self._logins.docker_header(tag, [*self._digests, *self._pushed])
 
     async def _solve(self, session: str, exporter: Exporter) -> Mapping[str, str]:
         """One run of the frontend, with its log. Raises BuildFailedError."""

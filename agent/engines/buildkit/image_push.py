@@ -20,7 +20,6 @@ from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.docker_images import DockerImages, DockerRefusedError
 from agent.engines.buildkit.dockerfile_failures import push_problem
 from agent.engines.buildkit.failures import is_gone
-from agent.engines.buildkit.registry_logins import RegistryLogins
 from pipelines_schema.contract import BuiltImage
 from pipelines_schema.image_references import registry_of
 
@@ -106,10 +105,9 @@ class TagLocks:
 
 
 async def push_from_store(
-    images: DockerImages, attempt_id: str, tag: str, logins: RegistryLogins, locks: TagLocks
+    images: DockerImages, attempt_id: str, tag: str, login: str, locks: TagLocks
 ) -> BuiltImage:
-    """Raises ImageNotPushedError, DockerUnreachableError."""
-    login = logins.docker_header(registry_of(tag))
+    """`login` is X-Registry-Auth. Raises ImageNotPushedError, DockerUnreachableError."""
     async with locks.hold(tag):
         try:
             async with _tagged(images, attempt_id, tag):

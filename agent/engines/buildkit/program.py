@@ -24,10 +24,9 @@ from agent.engines.buildkit.images import DEFAULT_PATH
 from agent.engines.buildkit.orphans import OWN_COMMAND, kill_containers
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import StepProgress
-from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
-    GIVE_CREDENTIALS,
     GIVE_SECRET,
     StreamHandler,
     open_session,
@@ -52,7 +51,7 @@ async def run_program(
     unresponsive_seconds: float,
 ) -> StepResult:
     """Run it. Raises StepNotRunError, BuildFailedError, grpc.aio.AioRpcError."""
-    program = _Program(request, output)
+    program = _Program(request, output, logins_for(request, client))
     async with (
         open_session(client, shared_key=request.attempt_id, handlers=program.handlers()) as session,
         open_build(
@@ -68,20 +67,18 @@ async def run_program(
 
 
 class _Program:
-    def __init__(self, request: StepRequest, output: OutputSink) -> None:
+    def __init__(self, request: StepRequest, output: OutputSink, logins: RegistryLogins) -> None:
         self._request = request
         self._output = output
-        self.logins = RegistryLogins(request.registries)
+        self.logins = logins
         name = f"program {request.step_name}, attempt {request.attempt_id}"
         self._progress = StepProgress(name=name, greeting=b"")
         self._reported = asyncio.Event()
 
     def handlers(self) -> dict[str, StreamHandler]:
-        handlers: dict[str, StreamHandler] = {}
+        handlers = self.logins.handlers()
         if self._request.secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
-        if self.logins.logins:
-            handlers[GIVE_CREDENTIALS] = self.logins.serve
         return handlers
 
     def take_report(self, report: control_pb2.StatusResponse) -> None:

@@ -19,6 +19,8 @@ from agent.engines.buildkit.pb import control_pb2
 SEND_SOURCE = "/moby.filesync.v1.FileSync/DiffCopy"
 GIVE_SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105 - a method
 GIVE_CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
+GET_TOKEN_AUTHORITY = "/moby.filesync.v1.Auth/GetTokenAuthority"  # noqa: S105 - a method
+FETCH_TOKEN = "/moby.filesync.v1.Auth/FetchToken"  # noqa: S105 - a method
 TAKE_OUTPUT = "/moby.filesync.v1.FileSend/DiffCopy"
 HEALTH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"

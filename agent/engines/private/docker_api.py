@@ -12,18 +12,19 @@ from typing import Any
 import aiohttp
 
 from agent.engines.private.errors import ImageError
+from agent.engines.registry_tokens import PULL, PUSH, REGISTRY, TokenSigner, signer_beside
 
 # Importing or pushing the base image takes about 8 s on a slow disk.
 TRANSFER_SECONDS = 600
 QUERY_SECONDS = 30
-NO_CREDENTIALS = base64.urlsafe_b64encode(b"{}").decode()
 
 
 class DockerApi:
     """A client of one engine's socket. Every method raises ImageError."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, signer: TokenSigner | None) -> None:
         self._session = session
+        self._signer = signer
 
     async def has_image(self, reference: str) -> bool:
         """Whether the engine's own store has the image."""
@@ -32,7 +33,9 @@ class DockerApi:
 
     async def registry_digest(self, reference: str) -> str | None:
         """The manifest's digest, which the engine asks the registry for; None if absent."""
-        status, answer = await self._query("GET", f"/distribution/{reference}/json")
+        status, answer = await self._query(
+            "GET", f"/distribution/{reference}/json", self._login(reference, PULL)
+        )
         return str(answer["Descriptor"]["digest"]) if status == 200 else None
 
     async def import_archive(
@@ -48,7 +51,7 @@ class DockerApi:
     async def push(self, reference: str) -> None:
         """Push the image to the registry its reference names."""
         repository, _, tag = reference.rpartition(":")
-        headers = {"X-Registry-Auth": NO_CREDENTIALS}
+        headers = self._login(reference, PULL, PUSH)
         await self._transfer(f"/images/{repository}/push", [("tag", tag)], headers=headers)
 
     async def pull(self, reference: str, *, timeout_seconds: float) -> None:
@@ -57,10 +60,23 @@ class DockerApi:
         parameters = [("fromImage", repository), ("tag", tag)]
         await self._transfer("/images/create", parameters, timeout_seconds=timeout_seconds)
 
-    async def _query(self, method: str, path: str) -> tuple[int, Any]:
+    def _login(self, reference: str, *actions: str) -> Mapping[str, str]:
+        """The header by which the registry lets us do so."""
+        host, _, path = reference.partition("/")
+        known = {}
+        if self._signer is not None and host == REGISTRY:
+            repository = path.partition("@")[0].rpartition(":")[0]
+            known = {"registrytoken": self._signer.sign(repository, *actions)}
+        return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
+
+    async def _query(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
         timeout = aiohttp.ClientTimeout(total=QUERY_SECONDS)
         try:
-            async with self._session.request(method, path, timeout=timeout) as response:
+            async with self._session.request(
+                method, path, headers=headers, timeout=timeout
+            ) as response:
                 return response.status, await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise _unreachable(path, error) from error
@@ -108,7 +124,7 @@ async def docker_api(socket: Path) -> AsyncIterator[DockerApi]:
     """A client for the block."""
     connector = aiohttp.UnixConnector(path=str(socket))
     async with aiohttp.ClientSession("http://docker", connector=connector) as session:
-        yield DockerApi(session)
+        yield DockerApi(session, signer_beside(socket))
 
 
 def _unreachable(path: str, error: Exception) -> ImageError:

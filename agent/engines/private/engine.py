@@ -12,6 +12,7 @@ from agent.engines.private.locks import locked
 from agent.engines.private.packages import EngineRoot, Say, ensure_root
 from agent.engines.private.places import EnginePlaces, engine_places, engine_places_of_root
 from agent.engines.private.probe import answers_ping
+from agent.engines.private.processes import children_of, command_name
 from agent.engines.private.record import (
     EngineAddress,
     EngineKind,
@@ -21,11 +22,25 @@ from agent.engines.private.record import (
     has_network,
     read_record,
 )
-from agent.engines.private.start import REGISTRY, connect_network, log_tail, start, stop
+from agent.engines.private.start import (
+    connect_network,
+    is_outdated,
+    log_tail,
+    start,
+    stop,
+)
 from agent.engines.private.system import find_system_engine
+from agent.engines.registry_tokens import REGISTRY
 
 LOCK_SECONDS = 1800
 PING_SECONDS = 10
+BESIDE_STEPS = frozenset({"containerd"})
+"""What a daemon that runs nothing for anybody has below it."""
+OUTDATED = (
+    "the engine was started by an earlier version of pushrod and may let one account read and "
+    "replace the images of another. It is left as it is while steps run on it: repeat `pushrod "
+    "engine up` as root once they have ended, or end it with them by `pushrod engine down`"
+)
 
 
 def say_on_stderr(message: str) -> None:
@@ -41,12 +56,13 @@ async def up(
 ) -> EngineAddress:
     """Bring an engine up and return its address; cheap when one is up already.
 
-    First the private engine started earlier (mended if parts of it died), then, with `reuse`,
-    a suitable engine of the system, else a private one is started.
+    First the private engine started earlier (mended if parts of it died, and started anew if
+    an earlier version set it up, unless steps run on it), then, with `reuse`, a suitable engine of
+    the system, else a private one is started.
     Raises: an EngineError.
     """
     places = places or engine_places()
-    if address := await _living(places):
+    if address := await _usable(places, say):
         return address
     if reuse and not places.record.exists():
         system = await asyncio.to_thread(find_system_engine, say)
@@ -56,7 +72,7 @@ async def up(
         return await _engine_of_root()
     places.require_short_paths()
     async with locked(places.lock, timeout_seconds=LOCK_SECONDS, say=say):
-        return await _living(places) or await _mend_or_start(places, say)
+        return await _usable(places, say) or await _mend_or_start(places, say)
 
 
 async def down(*, say: Say = say_on_stderr, places: EnginePlaces | None = None) -> bool:
@@ -107,6 +123,17 @@ async def status(
     )
 
 
+async def _usable(places: EnginePlaces, say: Say) -> EngineAddress | None:
+    """The private engine, if it is to be left as it is."""
+    address = await _living(places)
+    if address is None or not is_outdated(places):
+        return address
+    if os.geteuid() == 0 and not _runs_steps(places):
+        return None
+    say(OUTDATED)
+    return address
+
+
 async def _living(places: EnginePlaces) -> EngineAddress | None:
     """The private engine, if nothing of it needs mending."""
     record = read_record(places.record)
@@ -127,16 +154,29 @@ async def _living(places: EnginePlaces) -> EngineAddress | None:
 async def _mend_or_start(places: EnginePlaces, say: Say) -> EngineAddress:
     """Reconnect a network that died alone; start all anew for anything else that died."""
     record = read_record(places.record)
-    if record is not None and are_all_alive(record):
+    if record is not None and are_all_alive(record) and not is_outdated(places):
         say("the engine's network had died: connecting it again")
         record = await connect_network(places, EngineRoot(folder=Path(record.packages)), record)
         return _address(places, record)
     if record is not None:
-        say("parts of the engine had died: starting it anew")
+        say(f"{_why_anew(record)}: starting it anew")
         await stop(places, record)
     root = await ensure_root(places.packages, say)
     say(f"starting the private engine, data in {places.data}")
     return _address(places, await start(places, root))
+
+
+def _runs_steps(places: EnginePlaces) -> bool:
+    record = read_record(places.record)
+    if record is None or record.daemon is None:
+        return False
+    return any(command_name(child) not in BESIDE_STEPS for child in children_of(record.daemon.pid))
+
+
+def _why_anew(record: EngineRecord) -> str:
+    if are_all_alive(record):
+        return "an earlier version of pushrod had started the engine"
+    return "parts of the engine had died"
 
 
 def _address(places: EnginePlaces, record: EngineRecord) -> EngineAddress:

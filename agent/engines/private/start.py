@@ -39,8 +39,12 @@ from agent.engines.private.processes import (
     wait_until_gone,
 )
 from agent.engines.private.record import EngineRecord, read_record, write_record
+from agent.engines.registry_tokens import REGISTRY, authorization_settings, make_keys, share_keys
 
-REGISTRY = "127.0.0.1:5000"
+# Raised when what runs is to be started anew with what is set up here. Kept where every version
+# writes it anew, so that it is never that of another start.
+SETUP = 1
+SETUP_LABEL = "pushrod.setup="
 START_SECONDS = 60
 NETWORK_SECONDS = 10
 STOP_SECONDS = 15
@@ -82,6 +86,7 @@ async def _bring_up(places: EnginePlaces, root: EngineRoot, record: EngineRecord
     record = await connect_network(places, root, record)
     (places.runtime / "network-ready").touch()
     await _wait_for_answers(places, init)
+    share_keys(places.runtime, places.socket)
     daemon = await _find_child(places, init, "dockerd")
     version = await asyncio.to_thread(ask_version, places.socket, timeout_seconds=10)
     record = replace(record, daemon=daemon, version=version.version if version else "")
@@ -104,6 +109,7 @@ def _prepare_folders(places: EnginePlaces) -> None:
     for script in ("holder.sh", "link_local.sh"):
         # A copy, since sh reads a script as it goes, and an upgrade may replace ours.
         shutil.copyfile(Path(__file__).with_name(script), places.runtime / script)
+    make_keys(places.runtime)
     _write_json(places.runtime / "daemon.json", daemon_settings(places))
     _write_json(places.runtime / "registry.json", registry_settings(places))
 
@@ -112,12 +118,23 @@ def _write_json(path: Path, settings: object) -> None:
     path.write_text(json.dumps(settings, indent=1))
 
 
+def is_outdated(places: EnginePlaces) -> bool:
+    """Whether the engine that runs was started by a version before, which set it up otherwise."""
+    try:
+        labels = json.loads(_read(places.runtime / "daemon.json")).get("labels", [])
+    except ValueError:
+        labels = []
+    found = [label.removeprefix(SETUP_LABEL) for label in labels if label.startswith(SETUP_LABEL)]
+    return int(found[0] if found else 0) < SETUP
+
+
 def daemon_settings(places: EnginePlaces) -> dict[str, object]:
     """dockerd's configuration; a file of our own keeps the system's from being read."""
     policy = [{"keepStorage": CACHE_KEPT, "all": True}]
     return {
         "builder": {"gc": {"enabled": True, "policy": policy}},
         "shutdown-timeout": 10,
+        "labels": [f"{SETUP_LABEL}{SETUP}"],
         **({"features": {"containerd-snapshotter": True}} if places.containerd_images else {}),
     }
 
@@ -132,6 +149,7 @@ def registry_settings(places: EnginePlaces) -> dict[str, object]:
             "delete": {"enabled": True},
         },
         "http": {"addr": REGISTRY},
+        "auth": authorization_settings(places.runtime),
     }
 
 
@@ -142,8 +160,13 @@ def resolver_text(host: str) -> str:
 
 
 def _host_resolver() -> str:
+    return _read(Path("/etc/resolv.conf"))
+
+
+def _read(path: Path) -> str:
+    """Empty if there is none."""
     try:
-        return Path("/etc/resolv.conf").read_text(errors="replace")
+        return path.read_text(errors="replace")
     except OSError:
         return ""
 

@@ -30,7 +30,7 @@ from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResu
 from pipelines_schema.log_frames import Stream
 from tests.quiet_time import quiet_seconds
 
-from .registries import OWN, Registry, registry_with_password
+from .registries import Registry, own_registry, registry_with_password
 
 if TYPE_CHECKING:
     from .image_bench import ImageBench
@@ -315,5 +315,4 @@ def guarded(
 
 @pytest.fixture
 def own(engine_under_test: TestEngine) -> Registry:
-    """The engine's own registry, which asks nobody."""
-    return Registry(host=OWN, asks=False, record=engine_under_test.record)
+    return own_registry(engine_under_test.record)

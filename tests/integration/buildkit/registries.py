@@ -1,4 +1,5 @@
-"""A registry that asks for a password, where the engine can reach it: in its network namespace."""
+"""Registries where the engine can reach them, in its network namespace: its own, and one that asks
+for a password."""
 
 from __future__ import annotations
 
@@ -15,13 +16,14 @@ from pathlib import Path
 
 from agent.engines.private.packages import EngineRoot
 from agent.engines.private.record import read_record
+from agent.engines.registry_tokens import signer_beside
 from pipelines_schema.contract import RegistryLogin
 
 USERNAME = "builder"
 PASSWORD = "correct-horse"
 PASSWORD_LINE = f"{USERNAME}:$2b$04$5sIsDEami9fWiwdPPZmDYutxrqpfw2F4hs8SXdV7SrQDQ4cnEGsoi\n"
 OWN = "127.0.0.1:5000"
-"""The private engine's own registry, which asks nobody."""
+"""The private engine's own registry, which asks for a token."""
 ASK = """
 import sys, urllib.error, urllib.request
 headers = {"Accept": "application/vnd.docker.distribution.manifest.v2+json,"
@@ -42,8 +44,6 @@ class Registry:
     """A registry as the engine sees it."""
 
     host: str
-    asks: bool
-    """Whether it wants the password."""
     record: Path
     """Of the engine in whose network it is."""
 
@@ -62,19 +62,30 @@ class Registry:
     def layers(self, reference: str) -> int:
         return len(json.loads(self._ask(reference, "manifests")[1])["layers"])
 
+    def _authorization(self, name: str) -> str:
+        if self.host != OWN:
+            return "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
+        signer = signer_beside(self.record)
+        assert signer is not None
+        return "Bearer " + signer.sign(name, "pull")
+
     def _ask(self, reference: str, kind: str) -> tuple[str | None, str]:
         name, _, tag = reference.removeprefix(f"{self.host}/").rpartition(":")
-        word = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
         ended = in_engine_network(
             self.record,
             [
                 *(sys.executable, "-c", ASK),
                 f"http://{self.host}/v2/{name}/{kind}/{tag}",
-                f"Basic {word}" if self.asks else "",
+                self._authorization(name),
             ],
         )
         first, _, rest = ended.partition("\n")
         return (None, "") if first.startswith("HTTP ") else (first, rest)
+
+
+def own_registry(record: Path) -> Registry:
+    """The registry of the private engine that has the record."""
+    return Registry(host=OWN, record=record)
 
 
 def in_engine_network(record: Path, command: list[str]) -> str:
@@ -123,6 +134,6 @@ def registry_with_password(folder: Path, record: Path) -> Iterator[Registry]:
                 heard += line
             # Read on: a full pipe would stop it.
             threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield Registry(host=host, asks=True, record=record)
+            yield Registry(host=host, record=record)
         finally:
             process.kill()

@@ -21,7 +21,7 @@ from agent.engines.protocol import Outcome
 
 from .conftest import Log, OwnEngine, TestEngine, needs_root
 from .image_bench import ImageBench, image_bench
-from .registries import OWN, Registry, registry_with_password
+from .registries import Registry, own_registry, registry_with_password
 
 if TYPE_CHECKING:
     from .conftest import Bench, Marker
@@ -65,7 +65,7 @@ async def store(engine_under_test: TestEngine) -> AsyncIterator[DockerImages]:
 async def test_buildkit_pushes_by_itself_where_images_are_containerds(
     containerd_images: ImageBench, with_containerd: TestEngine, tmp_path: Path
 ) -> None:
-    own = Registry(host=OWN, asks=False, record=with_containerd.record)
+    own = own_registry(with_containerd.record)
     with registry_with_password(tmp_path, with_containerd.record) as guarded:
         tags = [f"{own.new_name()}:1", f"{guarded.new_name()}:1"]
         dockerfile = "FROM BASE\nRUN echo made > /made\n"
@@ -86,7 +86,7 @@ async def test_buildkit_pushes_by_itself_where_images_are_containerds(
 async def test_a_dockerfile_begins_with_the_settled_image_where_images_are_containerds(
     containerd_images: ImageBench, with_containerd: TestEngine
 ) -> None:
-    own = Registry(host=OWN, asks=False, record=with_containerd.record)
+    own = own_registry(with_containerd.record)
     tag, first, settled = f"{own.new_name()}:1", "", {}
     for word in ("first", "second"):
         text = f"FROM BASE\nRUN echo of-{word} > /who\n"

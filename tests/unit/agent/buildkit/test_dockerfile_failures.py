@@ -74,6 +74,16 @@ def test_a_failed_push_is_told_from_a_failed_instruction() -> None:
     assert not is_of_push(failed("failed to read dockerfile"))
 
 
+def test_an_image_that_may_not_be_read_is_no_failed_push() -> None:
+    details = (
+        "r.example/a:1: failed to resolve source metadata for r.example/a:1: failed to authorize: "
+        "failed to fetch anonymous token: unexpected status: 401 Unauthorized"
+    )
+
+    assert not is_of_push(failed(details))
+    assert "the registry refuses: give the project a login" in build_problem("f", failed(details))
+
+
 def details_of(*sources: Any) -> bytes:
     made = status_pb2.Status(code=2, message="failed")
     for source in sources:
@@ -119,7 +129,7 @@ def test_a_login_goes_to_its_own_host_alone() -> None:
     assert logins.of("registry-1.docker.io") == hub
     assert logins.of("R.example:5000") == other
     assert logins.of("r.example") is None
-    header = json.loads(base64.urlsafe_b64decode(logins.docker_header("r.example:5000")))
+    header = json.loads(base64.urlsafe_b64decode(logins.docker_header("r.example:5000/a:1")))
     assert header == {"username": "o", "password": "2", "serveraddress": "r.example:5000"}
-    assert json.loads(base64.urlsafe_b64decode(logins.docker_header("x.example"))) == {}
+    assert json.loads(base64.urlsafe_b64decode(logins.docker_header("x.example/a:1"))) == {}
     assert "1" not in repr(logins)
