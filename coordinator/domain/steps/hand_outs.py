@@ -100,6 +100,9 @@ class HandOut:
     confirmed: bool = True
     """False for one that was handed over with an answer, until its holder has named it: the answer
     may never have arrived, or its reader have died before it wrote it down."""
+    disowned: bool = False
+    """Its holder speaks and does not know it, unconfirmed as it is: nobody ever had it. One that
+    falls silent instead may have begun it."""
 
     @property
     def lease(self) -> Lease:
@@ -227,13 +230,17 @@ class HandOuts:
             if held.lease in leases:
                 self._keep(replace(held, instance=instance))
             elif held.instance not in (None, instance):
-                self.end_soon(held.lease, now)
+                self._disown(held, now)
 
     def leave(self, holder: str, instance: str, leases: Collection[Lease], now: float) -> None:
         """The agent's process ends: only what it names is reported by its next one."""
         for held in self.held_by(holder):
             if held.lease not in leases and held.instance in (None, instance):
-                self.end_soon(held.lease, now)
+                self._disown(held, now)
+
+    def _disown(self, held: HandOut, now: float) -> None:
+        if held.expiry is None:
+            self._keep(replace(held, deadline=now, disowned=not held.confirmed))
 
     # The passing of time
 

@@ -110,7 +110,7 @@ class Leases:
         elif step.state is StepState.RUNNING:
             if not due.runs:
                 return False  # accepted in this very group commit
-            await self._lose(connection, step, known=due.confirmed)
+            await self._lose(connection, step, disowned=due.disowned)
         return True
 
     def _ended(self, due: HandOut) -> None:
@@ -120,14 +120,14 @@ class Leases:
         self._core.news.publish(log_topic(f"{due.step_id}-{due.epoch}"))
         self._wake()
 
-    async def _lose(self, connection: AsyncConnection, step: Step, *, known: bool) -> None:
-        """An attempt that its holder may not know of is none: a script is begun after it was
-        written down, and who has written it down names it."""
+    async def _lose(self, connection: AsyncConnection, step: Step, *, disowned: bool) -> None:
+        """An attempt that its holder never knew of is none: a script is begun after it was written
+        down, and who has written it down names it."""
         attempt = await stored_attempts.find_attempt(connection, step.id, step.epoch)
         if attempt is None:
             raise LookupError(f"step {step.id} runs without an attempt {step.epoch}")
         goes_on = step.cancel_requested_by is None and may_run_again_when_lost(step.definition)
-        if goes_on and not known:
+        if goes_on and disowned:
             await advance.take_back(self._core, connection, step, attempt)
             return
         end = AttemptEnd(status=Completion.FAILED, exit_code=None, reason=CompletionReason.LOST)

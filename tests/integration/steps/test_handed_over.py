@@ -169,6 +169,24 @@ async def test_once_it_was_named_its_loss_counts(coordinator: Coordinator) -> No
     assert (row["epoch"], row["attempt"], row["lost_count"]) == (2, 2, 1)
 
 
+async def test_silence_after_it_counts_as_a_loss(tmp_path: Path) -> None:
+    """The agent may have begun it before it was cut off: its log is not to be forgotten."""
+    async with open_coordinator(
+        tmp_path, lease_seconds=1.0, accept_seconds=30.0, poll_hold_seconds=15.0
+    ) as coordinator:
+        agent, first = await new_chain(coordinator.admin, 2)
+        given = await next_of(agent, first)
+        await agent.append(given, 0, b"begun\n")
+
+        async def lost() -> bool:
+            return (await step_row(coordinator, "s01"))["lost_count"] == 1
+
+        await eventually(lost)
+        steps = (await coordinator.admin.build(given["buildId"]))["steps"]
+        path = f"/api/steps/{steps[1]['id']}/log?attempt=1"
+        assert (await coordinator.admin.get(path)).body == b"begun\n"
+
+
 async def test_a_step_that_runs_once_at_most_is_never_given_a_second_time(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
