@@ -389,9 +389,9 @@ async def new_work_tree(
     return tree
 
 
-async def eventually(look: Callable[[], Awaitable[Any]]) -> Any:
+async def eventually(look: Callable[[], Awaitable[Any]], seconds: float = PATIENCE_SECONDS) -> Any:
     """Call `look` until it answers something true."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(seconds):
         while not (found := await look()):
             await asyncio.sleep(0.02)
         return found

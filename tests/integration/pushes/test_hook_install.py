@@ -169,7 +169,7 @@ async def test_more_refs_than_one_event_may_have_go_in_several(
         answer = await hook.coordinator.admin.get(path)
         return bool(answer.json["pagination"]["total"] == 130)
 
-    await eventually(all_built)
+    await eventually(all_built, seconds=180)
 
 
 async def test_a_push_under_a_wrong_secret_is_told_once_the_right_one_is_installed(
