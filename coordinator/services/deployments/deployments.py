@@ -39,7 +39,7 @@ from coordinator.services.deployments.source_builds import (
     image_step,
     save_image_build,
 )
-from coordinator.services.images.own_images import own_registries
+from coordinator.services.images.own_images import account_images
 from coordinator.services.projects.secrets import list_secrets
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
@@ -109,10 +109,10 @@ class Deployments:
     async def _require_own(self, account: Account, image: str | None) -> None:
         if image is None:
             return
-        rule = await self.core.database.read(
-            lambda connection: own_registries(self.core, connection, account.slug)
+        images = await self.core.database.read(
+            lambda connection: account_images(self.core, connection, account)
         )
-        problem = rule.pull_problem(image)
+        problem = images.rule.pull_problem(image)
         if problem is not None:
             raise Invalid(
                 "the image is not this account's",

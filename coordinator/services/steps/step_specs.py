@@ -12,9 +12,7 @@ from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import build_spec
 from coordinator.services.images.own_images import (
-    image_with_rule,
-    own_registries,
-    resolved_image,
+    account_images,
     step_problems,
     wire_of,
 )
@@ -36,7 +34,6 @@ from pipelines_schema.contract import (
     StepSpec,
 )
 from pipelines_schema.image_references import registry_of, whole_tag
-from pipelines_schema.own_registries import OwnRegistries
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +45,15 @@ class StepSpecs:
     ) -> StepSpec:
         """`build` is the step's, where its row was read already."""
         build = build or await stored.find_build(connection, step.build_id)
-        project = await stored_projects.find_project(connection, step.project_id)
-        if build is None or project is None:
-            raise LookupError(f"step {step.id} has no build or project")
+        project = await self._project(connection, step)
+        if build is None:
+            raise LookupError(f"step {step.id} has no build")
         written, base = step.written, self.core.public_url
         known = build_words(build)
-        image, rule = await self._image_and_rule(connection, step, project, known)
+        images = await account_images(self.core, connection, project, [step], known)
+        image = images.reference_of(step, known)
         # Builds made by an earlier release, and slugs that mean something else by now.
-        problems = step_problems(rule, step, known, image) if rule else iter(())
-        refused = next((text for text, _ in problems), None)
+        refused = next((text for text, _ in step_problems(images, step, known)), None)
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
         image_build = await self._image_build(connection, step, build, known)
@@ -78,7 +75,7 @@ class StepSpecs:
             image=None if refused else image,
             image_digest=await self.digest(connection, step, image),
             settles_images=True,
-            own_registries=wire_of(rule) if rule else None,
+            own_registries=wire_of(images.rule),
             refused=refused,
             script=substituted(written.script, known),
             own_command=own_command,
@@ -124,7 +121,9 @@ class StepSpecs:
         build = await stored.find_build(connection, step.build_id)
         if build is None:
             raise LookupError(f"step {step.id} has no build")
-        image = await self._image(connection, step, build_words(build))
+        words, project = build_words(build), await self._project(connection, step)
+        images = await account_images(self.core, connection, project, [step], words)
+        image = images.reference_of(step, words)
         return None if image is None else whole_tag(image)
 
     async def digest(
@@ -140,20 +139,6 @@ class StepSpecs:
             steps = await stored.steps_of_build(connection, step.build_id)
             return pushed_before(step, steps).get(tag) or settled
         return settled
-
-    async def _image_and_rule(
-        self,
-        connection: AsyncConnection,
-        step: Step,
-        project: Project,
-        known: Mapping[str, str],
-    ) -> tuple[str | None, OwnRegistries | None]:
-        if step.written.image is not None:
-            wanted = substituted(step.written.image, known)
-            return await image_with_rule(self.core, connection, project, wanted)
-        if step.written.build is not None:
-            return None, await own_registries(self.core, connection, project.account_slug)
-        return None, None
 
     async def _image_build(
         self, connection: AsyncConnection, step: Step, build: Build, known: Mapping[str, str]
@@ -177,19 +162,16 @@ class StepSpecs:
         self, connection: AsyncConnection, step: Step, reference: str
     ) -> str | None:
         """Why the step may not read the image, as in `the image … {problem}`."""
+        project = await self._project(connection, step)
+        images = await account_images(self.core, connection, project)
+        return images.rule.pull_problem(reference)
+
+    @staticmethod
+    async def _project(connection: AsyncConnection, step: Step) -> Project:
         project = await stored_projects.find_project(connection, step.project_id)
         if project is None:
             raise LookupError(f"step {step.id} has no project")
-        rule = await own_registries(self.core, connection, project.account_slug)
-        return rule.pull_problem(reference)
-
-    async def _image(
-        self, connection: AsyncConnection, step: Step, known: Mapping[str, str]
-    ) -> str | None:
-        if step.written.image is None:
-            return None
-        wanted = substituted(step.written.image, known)
-        return await resolved_image(connection, step.account_id, wanted)
+        return project
 
     async def _dependencies(self, connection: AsyncConnection, step: Step) -> list[DependencySpec]:
         if not step.depends_on:

@@ -186,18 +186,6 @@ async def find_image(connection: AsyncConnection, account_id: str, slug: str) ->
     return _image(row) if row else None
 
 
-async def find_shared_image(connection: AsyncConnection, slug: str) -> Image | None:
-    shared = (images.c.slug == slug, images.c.shared)
-    row = (await connection.execute(sa.select(*columns(Image, images)).where(*shared))).first()
-    return _image(row) if row else None
-
-
-async def shared_references(connection: AsyncConnection) -> Sequence[str]:
-    """What administrators made public, as references."""
-    query = sa.select(images.c.image_url).where(images.c.shared).order_by(images.c.image_url)
-    return list(dict.fromkeys((await connection.execute(query)).scalars()))
-
-
 _KNOWN_IMAGES = (
     sa.select(*columns(Image, images))
     .where(
@@ -205,7 +193,7 @@ _KNOWN_IMAGES = (
             images.c.shared,
             sa.and_(
                 images.c.account_id == sa.bindparam("its_account"),
-                images.c.slug == sa.bindparam("its_slug"),
+                images.c.slug.in_(sa.bindparam("its_slugs", expanding=True)),
             ),
         )
     )
@@ -214,16 +202,13 @@ _KNOWN_IMAGES = (
 
 
 async def known_images(
-    connection: AsyncConnection, account_id: str, slug: str
-) -> tuple[Image | None, Sequence[str]]:
-    """At once what `find_image`, else `find_shared_image`, and `shared_references` answer."""
-    values = {"its_account": account_id, "its_slug": slug}
+    connection: AsyncConnection, account_id: str, slugs: Sequence[str]
+) -> tuple[Sequence[Image], Sequence[Image]]:
+    """The account's own of these slugs, and all that administrators made everybody's."""
+    values = {"its_account": account_id, "its_slugs": list(slugs)}
     found = [_image(row) for row in await connection.execute(_KNOWN_IMAGES, values)]
-    named = [image for image in found if image.slug == slug]
-    own = next((image for image in named if image.account_id == account_id), None)
-    shared = next((image for image in named if image.shared), None)
-    references = dict.fromkeys(image.image_url for image in found if image.shared)
-    return own or shared, list(references)
+    own = [image for image in found if image.account_id == account_id and image.slug in slugs]
+    return own, [image for image in found if image.shared]
 
 
 async def list_images(
