@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import Account, AuditEntry, Build, Project, Token
+from coordinator.domain.model import Account, AuditEntry, Build, Project, Step, Token
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.people.users import User
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored
 from coordinator.storage.connection import AsyncConnection
 
-Whose = Account | Project | Build | User | Principal | Token
+Whose = Account | Project | Build | Step | User | Principal | Token
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
     """What somebody does to something: it stands in the log of that thing's account and project,
-    and a build or a user is named in it before the details."""
+    and a build, a step or a user is named in it before the details."""
 
     core: Core
     by: Principal | None
@@ -28,36 +28,15 @@ class Deed:
 
     async def record(self, connection: AsyncConnection, action: str, **details: Any) -> None:
         account_id, project_id, named = _whose(self.of)
-        await record(
-            self.core,
-            connection,
-            action,
-            self.by,
-            account_id=account_id,
+        by = {"by": self.by.name} if self.by else {}
+        entry = AuditEntry(
+            id=new_id(),
             project_id=project_id,
-            **named,
-            **details,
+            action=action,
+            details={**named, **details, **by},
+            created_at=self.core.now(),
         )
-
-
-async def record(
-    core: Core,
-    connection: AsyncConnection,
-    action: str,
-    principal: Principal | None,
-    *,
-    account_id: str | None,
-    project_id: str | None = None,
-    **details: Any,
-) -> None:
-    entry = AuditEntry(
-        id=new_id(),
-        project_id=project_id,
-        action=action,
-        details=details | ({"by": principal.name} if principal else {}),
-        created_at=core.now(),
-    )
-    await stored.append_audit(connection, entry, account_id)
+        await stored.append_audit(connection, entry, account_id)
 
 
 def _whose(of: Whose | None) -> tuple[str | None, str | None, dict[str, Any]]:
@@ -69,6 +48,8 @@ def _whose(of: Whose | None) -> tuple[str | None, str | None, dict[str, Any]]:
             return of.account_id, of.id, {}
         case Build():
             return of.account_id, of.project_id, {"build": of.id, "number": of.number}
+        case Step():
+            return of.account_id, of.project_id, {"build": of.build_id, "step": of.id}
         case User():
             return None, None, {"user": of.id, "email": of.email}
         case Principal() | Token():

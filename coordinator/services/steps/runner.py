@@ -19,7 +19,7 @@ from coordinator.domain.people.permissions import Principal, PrincipalKind, Righ
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.script import bash_script
 from coordinator.domain.steps.waits import why_it_is_held
-from coordinator.services import audit
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import FOR_BUILDKIT
 from coordinator.services.news import build_topic
@@ -342,16 +342,8 @@ class Runner:
 
         async def note(connection: AsyncConnection) -> None:
             step = await self.find(connection, principal, step_id)
-            await audit.record(
-                self.core,
-                connection,
-                "step.report_refused",
-                principal,
-                account_id=step.account_id,
-                project_id=step.project_id,
-                build=step.build_id,
-                step=step_id,
-                holder=step.holder,
+            await Deed(self.core, principal, step).record(
+                connection, "step.report_refused", holder=step.holder
             )
 
         await self.core.database.write(note)
