@@ -6,12 +6,10 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Account, AuditEntry, Build, Project
@@ -21,6 +19,7 @@ from coordinator.storage.database import Database
 from coordinator.storage.migrate import migrate
 from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.projects import projects as stored_projects
+from tests.integration.statements import collected
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -97,12 +96,16 @@ async def save(connection: AsyncConnection, things: Sequence[Account | Project |
                 await stored.insert_build(connection, thing, ())
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Plans:
     """What SQLite does for each SELECT that was sent."""
 
     path: Path
-    asked: list[tuple[str, Any]] = field(default_factory=list)
+    sent: Sequence[tuple[str, Any]]
+
+    @property
+    def asked(self) -> Sequence[tuple[str, Any]]:
+        return [one for one in self.sent if one[0].lstrip().upper().startswith(("SELECT", "WITH"))]
 
     def steps(self) -> list[str]:
         return [step for _, step in self._explained()]
@@ -143,20 +146,9 @@ def _grows(step: str, walked: Collection[str]) -> bool:
 
 @contextmanager
 def explained(path: Path) -> Iterator[Plans]:
-    """Collects the SELECTs sent meanwhile, by whatever engine of this process."""
-    plans = Plans(path)
-
-    def collect(
-        _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
-    ) -> None:
-        if statement.lstrip().upper().startswith(("SELECT", "WITH")):
-            plans.asked.append((statement, parameters))
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", collect)
-    try:
-        yield plans
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", collect)
+    """The plans of the SELECTs sent meanwhile, by whatever engine of this process."""
+    with collected() as sent:
+        yield Plans(path, sent)
 
 
 WRONG_COUNTS = (

@@ -6,12 +6,11 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from coordinator.domain.builds.roll_up import links_of, settle, step_view
 from coordinator.domain.lifecycle import (
@@ -34,6 +33,7 @@ from pipelines_schema import DEFAULT_RUN_ON, Ending, Retries
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.contract import Completion, CompletionReason
 from tests.integration.core_fixture import TestedCore, open_core, step_of
+from tests.integration.statements import collected
 
 RUN_ON = (DEFAULT_RUN_ON, DEFAULT_RUN_ON, (Ending.FAILURE,), tuple(Ending))
 
@@ -143,22 +143,6 @@ async def carry_out(tested: TestedCore, build: Build, chance: random.Random) -> 
         assert followed.build.state is after.state
 
 
-@contextmanager
-def counted(tested: TestedCore) -> Iterator[list[str]]:
-    """The statements that the writer runs."""
-    statements: list[str] = []
-    engine = tested.core.database._writer_engine
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-
-
 async def test_an_end_costs_the_same_in_a_large_build(tested: TestedCore) -> None:
     project = await tested.new_project()
     costs: list[Sequence[str]] = []
@@ -167,11 +151,11 @@ async def test_an_end_costs_the_same_in_a_large_build(tested: TestedCore) -> Non
         others = [step_of(f"o{number}") for number in range(size)]
         build = await tested.new_build(project, *chain, *others)
         first = (await tested.steps(build))[0]
-        with counted(tested) as statements:
+        with collected() as statements:
             await end(
                 tested, first, AttemptEnd(status=Completion.SUCCESS, exit_code=0, reason=None)
             )
-        costs.append(statements)
+        costs.append([statement for statement, _ in statements])
     assert costs[0] == costs[1]
     assert not any("ORDER BY steps.position" in statement for statement in costs[1])
 
@@ -184,10 +168,11 @@ async def test_a_fan_in_is_read_whole_once_at_most(tested: TestedCore) -> None:
     report = step_of("report", *names, run_on=tuple(Ending))
     build = await tested.new_build(project, *parts, step_of("next", *names), report)
     failed = AttemptEnd(status=Completion.FAILED, exit_code=1, reason=None)
-    with counted(tested) as statements:
-        for step in (await tested.steps(build))[:20]:
+    matrix = (await tested.steps(build))[:20]
+    with collected() as statements:
+        for step in matrix:
             await end(tested, step, failed)
-    whole = [one for one in statements if "ORDER BY steps.position" in one]
+    whole = [one for one, _ in statements if "ORDER BY steps.position" in one]
     assert len(whole) == 2  # when `next` is skipped, and when `report` gets its turn
     states = {step.name: step.state for step in await tested.steps(build)}
     assert states["next"] is StepState.SKIPPED

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from tests.integration.coordinator_fixture import (
     AgentCaller,
@@ -22,6 +21,7 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
     step_of,
 )
+from tests.integration.statements import collected
 
 JSON = {"Content-Type": "application/json"}
 MOST_STATEMENTS = 15
@@ -213,20 +213,6 @@ async def test_a_step_that_can_t_be_given_does_not_hold_up_the_report(
     assert (await step_row(coordinator, "b"))["state"] in ("ready", "offered")
 
 
-@contextmanager
-def counted(statements: list[str]) -> Iterator[None]:
-    """What every connection runs."""
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
-    try:
-        yield
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", note)
-
-
 @pytest.mark.parametrize("length", [10, 50])
 async def test_what_a_step_of_a_chain_costs_does_not_grow(
     coordinator: Coordinator, length: int
@@ -234,12 +220,11 @@ async def test_what_a_step_of_a_chain_costs_does_not_grow(
     """One request and one commit, and the same few statements for each."""
     agent, spec = await new_chain(coordinator.admin, length)
     spec = await next_of(agent, spec)
-    statements: list[str] = []
-    with counted(statements):
+    with collected() as statements:
         for _ in range(length - 2):
             spec = await next_of(agent, spec)
-    plain = [one for one in statements if not one.startswith("BEGIN")]
-    begun = Counter(one for one in statements if one.startswith("BEGIN"))
+    plain = [one for one, _ in statements if not one.startswith("BEGIN")]
+    begun = Counter(one for one, _ in statements if one.startswith("BEGIN"))
     # What runs by itself beside them (the agent was heard, a queue's timeout) is a few in all.
     assert begun["BEGIN IMMEDIATE"] <= length
     assert begun["BEGIN"] <= 4
