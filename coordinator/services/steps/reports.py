@@ -14,7 +14,6 @@ from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, StepState, ad
 from coordinator.domain.model import Attempt, AttemptState, Build, Step, attempt_id
 from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
-from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
@@ -23,7 +22,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.steps import advance, caches
 from coordinator.services.steps.dispatch import Dispatch
-from coordinator.services.steps.runner import HandedOver, Runner
+from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
@@ -98,18 +97,18 @@ class Reports:
 
     async def _save(self, report: _Report) -> _Finished:
         """Raises _EndedMeanwhile."""
-        agent = self._asks_for_next(report)
+        slot = self._freed_slot(report)
         committed = partial(self._committed, report)
         try:
-            finish = partial(self._finish, report=report, agent=agent)
+            finish = partial(self._finish, report=report, slot=slot)
             return await self.core.database.write(finish, committed=committed)
         except _NotHandedOver as fault:
             log.error("handing a step over failed", after=report.log_id, exc_info=fault.__cause__)
-        finish = partial(self._finish, report=report, agent=None)
+        finish = partial(self._finish, report=report, slot=None)
         return await self.core.database.write(finish, committed=committed)
 
     async def _finish(
-        self, connection: AsyncConnection, *, report: _Report, agent: WaitingAgent | None
+        self, connection: AsyncConnection, *, report: _Report, slot: FreedSlot | None
     ) -> _Finished:
         step, attempt = await self.runner.attempt_in(
             connection, report.principal, report.step_id, report.epoch
@@ -125,8 +124,8 @@ class Reports:
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(connection, step, attempt)
         given = None
-        if agent is not None:
-            given = await self._hand_over(connection, report, agent, attempt, followed.build)
+        if slot is not None:
+            given = await self._hand_over(connection, report, slot, attempt, followed.build)
         return _Finished(verdict=verdict, followed=followed, given=given)
 
     def _committed(self, report: _Report, finished: _Finished) -> None:
@@ -150,26 +149,26 @@ class Reports:
         self,
         connection: AsyncConnection,
         report: _Report,
-        agent: WaitingAgent,
+        slot: FreedSlot,
         attempt: Attempt,
         build: Build,
     ) -> HandedOver | None:
         """Raises _NotHandedOver: a step that can't be given must not hold up the report on
         another."""
-        if report.request.next is None:
-            return None
-        instance = report.request.next.instance
         try:
             return await self.runner.hand_over(
-                connection, report.principal, agent, instance, after=attempt, build=build
+                connection, report.principal, slot, after=attempt, build=build
             )
         except Exception as error:
             raise _NotHandedOver from error
 
-    def _asks_for_next(self, report: _Report) -> WaitingAgent | None:
-        if report.request.next is None or report.principal.agent_id is None:
+    def _freed_slot(self, report: _Report) -> FreedSlot | None:
+        """None where no agent asks for another step."""
+        asked, agent_id = report.request.next, report.principal.agent_id
+        if asked is None or agent_id is None:
             return None
-        return self.dispatch.may_hand_over_to(report.principal.agent_id)
+        agent = self.dispatch.may_hand_over_to(agent_id)
+        return None if agent is None else FreedSlot(agent=agent, instance=asked.instance)
 
     async def _keep_log(self, attempt: Attempt) -> None:
         """Of an attempt that was lost and whose step goes on without it: what came of it is all."""

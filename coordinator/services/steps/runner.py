@@ -54,12 +54,20 @@ class _Begun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreedSlot:
+    """Of an agent's process that reports on a step and asks for another."""
+
+    agent: WaitingAgent
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandedOver:
     """A step that begins with the answer to a completion."""
 
     begun: _Begun
     spec: StepSpec
-    instance: str
+    slot: FreedSlot
 
 
 @dataclass(slots=True)
@@ -199,15 +207,14 @@ class Runner:
         self,
         connection: AsyncConnection,
         principal: Principal,
-        agent: WaitingAgent,
-        instance: str,
+        slot: FreedSlot,
         *,
         after: Attempt,
         build: Build,
     ) -> HandedOver | None:
         """The step whose turn it is at the slot that a completion frees, begun in the completion's
         own transaction. `after` is the attempt that ended, of that build."""
-        queue = await self.dispatch.choose(connection, agent)
+        queue = await self.dispatch.choose(connection, slot.agent)
         if queue is None:
             return None
         now, lease = self.core.now(), self.core.settings.lease_seconds
@@ -220,12 +227,12 @@ class Runner:
             build = await advance.begin_build(self.core, connection, step.build_id)
         ended = [one for hook in self.on_begin for one in await hook(connection, step)]
         spec = await self.specs.read(connection, step, build)
-        return HandedOver(begun=_Begun(step=step, ended=ended), spec=spec, instance=instance)
+        return HandedOver(begun=_Begun(step=step, ended=ended), spec=spec, slot=slot)
 
     def handed_over(self, given: HandedOver) -> None:
         """Once that is committed."""
         self._cancelled(given.begun)
-        self.dispatch.hand_over(given.begun.step, given.instance)
+        self.dispatch.hand_over(given.begun.step, given.slot.instance)
         self.core.news.publish(build_topic(given.begun.step.build_id))
 
     async def given_with(self, principal: Principal, attempt: Attempt) -> StepSpec | None:
