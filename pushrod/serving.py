@@ -188,7 +188,7 @@ class PatientAgent:
 
     async def _open(self) -> Agent | None:
         """The agent with its engine at hand; None if drained meanwhile."""
-        from agent.worker import create_agent
+        from agent.opening import create_agent
 
         options = self._options
         self._opening = asyncio.create_task(

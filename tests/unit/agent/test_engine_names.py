@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.opening import open_engine
 from agent.settings import InvalidSettingsError
-from agent.worker import open_engine
 
 
 async def test_a_name_that_no_engine_has_is_refused_and_not_waited_for(tmp_path: Path) -> None:

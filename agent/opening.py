@@ -1,0 +1,88 @@
+"""An agent with the engine that its options name; engines are imported only when used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.engines.protocol import Engine, EngineUnavailable
+from agent.settings import AgentSettings, InvalidSettingsError
+from agent.worker import Agent
+
+
+async def create_agent(
+    *,
+    url: str,
+    token: str,
+    data_dir: Path,
+    name: str,
+    slots: int = 1,
+    labels: Mapping[str, str] | None = None,
+    engine: str = "auto",
+    host_user_ids: range | None = None,
+    may_be_killed: bool = True,
+) -> Agent:
+    """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
+
+    `auto` is a BuildKit, brought up if need be, and never the host: scripts get the agent's rights
+    only where somebody asked for it. Raises EngineUnavailable, InvalidSettingsError.
+    """
+    settings = AgentSettings(
+        url=url,
+        token=token,
+        data_dir=data_dir,
+        name=name,
+        slots=slots,
+        labels=labels or {},
+        may_be_killed=may_be_killed,
+    )
+    revive = revive_private_engine if engine in ("auto", "buildkit") else None
+    opened = await open_engine(engine, data_dir, host_user_ids)
+    return Agent(settings, opened, revive_engine=revive)
+
+
+async def revive_private_engine() -> None:
+    """Bring the machine's own engine up again. Raises EngineUnavailable."""
+    from agent.engines.private import EngineError, up
+
+    try:
+        await up()
+    except EngineError as error:
+        raise EngineUnavailable(str(error)) from error
+
+
+async def open_engine(name: str, data_dir: Path, host_user_ids: range | None = None) -> Engine:
+    """The engine of that name; each is imported only when used.
+
+    Raises EngineUnavailable, and InvalidSettingsError for a name that no engine has.
+    """
+    if name == "host":
+        from agent.engines.host import HostEngine, work_folder_for
+        from agent.engines.user_ids import DEFAULT_USER_IDS
+
+        return HostEngine(
+            work_dir=work_folder_for(data_dir), user_ids=host_user_ids or DEFAULT_USER_IDS
+        )
+    from agent.engines.buildkit.engine import BuildKitEngine
+
+    if name in ("auto", "buildkit"):
+        from agent.engines.private import EngineError, EngineKind, up
+
+        try:
+            address = await up()
+        except EngineError as error:
+            raise EngineUnavailable(str(error)) from error
+        return BuildKitEngine(
+            address.url,
+            data_dir=data_dir,
+            log_limits_lifted=address.kind is EngineKind.PRIVATE,
+        )
+    if "://" in name:
+        from agent.engines.private import engine_places
+
+        own = f"unix://{engine_places().socket}"
+        return BuildKitEngine(name, data_dir=data_dir, log_limits_lifted=name == own)
+    raise InvalidSettingsError(
+        f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "
+        "unix:///run/docker.sock or tcp://host:1234"
+    )
