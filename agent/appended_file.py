@@ -25,6 +25,8 @@ class AppendedFile:
         )
         data = self._path.read_bytes()
         self.size = len(data)
+        if not data:
+            sync_folder(self._path.parent)  # a new file's name must last as what is appended does
         return data
 
     def close(self) -> None:
