@@ -57,12 +57,10 @@ async def open_engine(name: str, data_dir: Path, host_user_ids: range | None = N
     Raises EngineUnavailable, and InvalidSettingsError for a name that no engine has.
     """
     if name == "host":
-        from agent.engines.host import HostEngine, work_folder_for
+        from agent.engines.host import HostEngine
         from agent.engines.user_ids import DEFAULT_USER_IDS
 
-        return HostEngine(
-            work_dir=work_folder_for(data_dir), user_ids=host_user_ids or DEFAULT_USER_IDS
-        )
+        return HostEngine(data_dir=data_dir, user_ids=host_user_ids or DEFAULT_USER_IDS)
     from agent.engines.buildkit.engine import BuildKitEngine
 
     if name in ("auto", "buildkit"):

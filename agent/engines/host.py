@@ -9,8 +9,6 @@ for.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -41,23 +39,15 @@ from agent.engines.protocol import (
 )
 from agent.engines.supervised_script import Nursery, SupervisedScript
 from agent.engines.user_ids import DEFAULT_USER_IDS, NoFreeUserIdError, UserIds
+from agent.engines.work_folder import ROOT_WORK_FOLDER, WorkFolder, work_folder_for
 from pipelines_schema.log_frames import Stream
 
-ROOT_WORK_FOLDER = Path("/var/lib/pushrod-work")
-"""Reachable by every user, unlike a data folder below /root or a home."""
 USER_ID_TABLE = ROOT_WORK_FOLDER / "users" / "user-ids.json"
 SCRIPT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The same on every machine, whatever started the agent; a workflow's `env` may set another."""
 SUPERVISOR_GRACE_SECONDS = 1.0
 USER_ID_RETRY_SECONDS = 1.0
 """Ids are also freed by other agents, which tell us nothing."""
-
-
-def work_folder_for(data_dir: Path) -> Path:
-    """The folder for workspaces and caches: reachable by the script's user, and without secrets."""
-    if os.geteuid() != 0:
-        return data_dir / "work"
-    return ROOT_WORK_FOLDER / hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
 
 
 def script_environment(request: StepRequest, folders: AttemptFolders) -> dict[str, str]:
@@ -111,15 +101,17 @@ class HostEngine:
     def __init__(
         self,
         *,
-        work_dir: Path,
+        data_dir: Path,
+        work_dir: Path | None = None,
         user_ids: range = DEFAULT_USER_IDS,
         user_id_table: Path = USER_ID_TABLE,
     ) -> None:
+        work_dir = work_dir or work_folder_for(data_dir)
         users = UserIds(table=user_id_table, work_dir=work_dir, ids=user_ids)
         self._users = users if os.geteuid() == 0 else None
-        self._work_dir = work_dir
+        self._folder = WorkFolder(work_dir, data_dir=data_dir, others_pass=self._users is not None)
         self._nursery = Nursery()
-        self._caches = HostCaches(work_dir / "caches")
+        self._caches = HostCaches(self._folder.caches)
 
     async def check(self) -> EngineInfo:
         """Make the work folder. Raises EngineUnavailable where bash is missing or it can't."""
@@ -127,19 +119,17 @@ class HostEngine:
         if bash is None:
             raise EngineUnavailable("bash is not installed: apt-get install bash")
         try:
-            await asyncio.to_thread(self._make_work_folder)
+            await asyncio.to_thread(self._folder.make)
         except OSError as error:
             raise EngineUnavailable(
-                f"the work folder {self._work_dir} can't be used: {error}"
+                f"the work folder {self._folder.path} can't be used: {error}"
             ) from error
         return EngineInfo(name="host", version=os.uname().release, address=bash)
 
     async def close(self) -> None:
         """Leave no empty folders; caches stay for the next start."""
         self._nursery.close()
-        for folder in (self._work_dir / "attempts", self._work_dir / "caches", self._work_dir):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        await asyncio.to_thread(self._folder.close)
 
     async def reap(self, attempt_id: str) -> None:
         """Wait until the supervisor of a dead agent has done its work, then do what is left."""
@@ -182,8 +172,8 @@ class HostEngine:
 
     def _clear(self, uid: int) -> bool:
         """Remove an idle project's caches; False if an attempt that died is not cleaned up yet."""
-        self._make_work_folder()
-        if any(_owner_of(path) == uid for path in (self._work_dir / "attempts").iterdir()):
+        self._folder.make()
+        if any(_owner_of(path) == uid for path in self._folder.attempts.iterdir()):
             return False
         for path in self._caches.folder.iterdir():
             if _owner_of(path) == uid:
@@ -225,19 +215,11 @@ class HostEngine:
             request.output_paths,
             request.outputs,
             owner=uid,
-            above=self._work_dir / "attempts",
+            above=self._folder.attempts,
         )
 
     def _folders(self, attempt_id: str) -> AttemptFolders:
-        return AttemptFolders(root=self._work_dir / "attempts" / attempt_id)
-
-    def _make_work_folder(self) -> None:
-        for folder in (self._work_dir, self._work_dir / "attempts", self._work_dir / "caches"):
-            folder.mkdir(parents=True, exist_ok=True)
-            # Others may pass through, but list nothing: the names below are theirs to know.
-            folder.chmod(0o711 if self._users is not None else 0o700)
-        if self._users is not None and self._work_dir.parent == ROOT_WORK_FOLDER:
-            ROOT_WORK_FOLDER.chmod(0o711)
+        return AttemptFolders(root=self._folder.attempts / attempt_id)
 
     async def _prepare(
         self,
@@ -281,7 +263,7 @@ class HostEngine:
         try:
             folders.root.mkdir(mode=0o700)
         except FileNotFoundError:
-            self._make_work_folder()
+            self._folder.make()
             folders.root.mkdir(mode=0o700)
         for folder in (folders.workspace, folders.home, folders.temporary):
             folder.mkdir(mode=0o755)
@@ -297,7 +279,7 @@ class HostEngine:
     def _hand_over(self, folders: AttemptFolders, caches: CacheLinks, uid: int | None) -> None:
         """Link the caches, then make everything the script's user's own."""
         if caches.links:
-            self._make_work_folder()  # somebody may have cleared the caches away
+            self._folder.make()  # somebody may have cleared the caches away
         for place, cache_id in caches.links.items():
             cache = self._caches.path(cache_id)
             self._make_cache(cache, uid)

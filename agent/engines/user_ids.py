@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.engines.work_folder import removed_if_abandoned
+
 DEFAULT_USER_IDS = range(60706, 61184)
 """Handed out neither by Debian nor by systemd, whose dynamic users begin at 61184."""
 
@@ -111,7 +113,7 @@ class UserIds:
         work_dir = Path(owner.partition("\0")[0])
         if work_dir == self._work_dir:
             return clear(uid)
-        return not work_dir.exists()  # of an agent that has gone, with all it had
+        return removed_if_abandoned(work_dir)
 
     @contextmanager
     def _locked_table(self) -> Iterator[dict[str, int]]:

@@ -42,7 +42,7 @@ class Bench:
             cancel_report_seconds=3.0,
             min_free_bytes=min_free_bytes,
         )
-        return Agent(settings, HostEngine(work_dir=self.work))
+        return Agent(settings, HostEngine(data_dir=self.data, work_dir=self.work))
 
     @asynccontextmanager
     async def agent(self, *, slots: int = 2) -> AsyncIterator[Agent]:

@@ -18,7 +18,7 @@ async def main() -> None:
     settings = AgentSettings(
         url=url, token=token, data_dir=Path(data), name="agent", slots=int(slots)
     )
-    agent = Agent(settings, HostEngine(work_dir=Path(work)))
+    agent = Agent(settings, HostEngine(data_dir=settings.data_dir, work_dir=Path(work)))
     signals: list[int] = []
 
     def on_signal() -> None:

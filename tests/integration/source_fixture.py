@@ -59,7 +59,9 @@ async def running_agent(
         name="agent",
         cancel_report_seconds=3.0,
     )
-    agent = Agent(settings, engine or HostEngine(work_dir=root / "work"))
+    agent = Agent(
+        settings, engine or HostEngine(data_dir=settings.data_dir, work_dir=root / "work")
+    )
     running = asyncio.create_task(agent.run())
     try:
         yield agent

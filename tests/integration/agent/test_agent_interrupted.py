@@ -44,7 +44,7 @@ async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
     async def takes_nothing(_spec: StepSpec, _sent_at: float, _credential: str) -> bool:
         return False
 
-    engine = HostEngine(work_dir=bench.work)
+    engine = HostEngine(data_dir=bench.data, work_dir=bench.work)
     await engine.check()
     async with CoordinatorClient(bench.coordinator.url, poll_timeout_seconds=30) as client:
         journal = Journal(bench.data / "attempts")

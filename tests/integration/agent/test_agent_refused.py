@@ -137,7 +137,7 @@ async def test_the_step_of_a_revoked_agent_goes_on_at_once_and_never_twice(bench
         settings = AgentSettings(
             url=coordinator.url, token=admin.token or "", data_dir=bench.data / "a", name="worker"
         )
-        agent = Agent(settings, HostEngine(work_dir=bench.work))
+        agent = Agent(settings, HostEngine(data_dir=bench.data, work_dir=bench.work))
         running = asyncio.create_task(agent.run())
         build = await admin.new_build(await admin.new_project(), step_of("test", runScript=script))
         await until(lambda: pid.exists() and bool(pid.read_text()))

@@ -60,7 +60,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.engine = HostEngine(
-            work_dir=root / "work", user_id_table=root / "users" / "user-ids.json"
+            data_dir=root, work_dir=root / "work", user_id_table=root / "users" / "user-ids.json"
         )
         self.outputs = root / "outputs"
         self.output = Output()
@@ -446,7 +446,7 @@ class Output:
 
 async def main():
     root = Path(sys.argv[1])
-    await HostEngine(work_dir=root / "work").run(
+    await HostEngine(data_dir=root, work_dir=root / "work").run(
         StepRequest(attempt_id="attempt-1", step_name="x", image=None, script=sys.argv[2], env={},
                     timeout_seconds=100, outputs=root, scratch=root), Output())
 

@@ -43,7 +43,10 @@ def root() -> Iterator[Path]:
 
 def engine(root: Path, ids: range = range(60578, 60582)) -> HostEngine:
     return HostEngine(
-        work_dir=root / "work", user_ids=ids, user_id_table=root / "users" / "user-ids.json"
+        data_dir=root,
+        work_dir=root / "work",
+        user_ids=ids,
+        user_id_table=root / "users" / "user-ids.json",
     )
 
 

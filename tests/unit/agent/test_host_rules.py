@@ -79,4 +79,4 @@ def test_an_images_own_command_is_for_another_engine() -> None:
 
 def test_scripts_never_run_as_root() -> None:
     with pytest.raises(ValueError, match="never run as root"):
-        HostEngine(work_dir=Path("/w"), user_ids=range(3))
+        HostEngine(data_dir=Path("/w"), user_ids=range(3))

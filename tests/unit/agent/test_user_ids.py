@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.engines.user_ids import NoFreeUserIdError, UserIds
+from agent.engines.work_folder import WorkFolder
 
 # No process of this machine has one of these.
 IDS = range(4_000_000_001, 4_000_000_004)
@@ -89,6 +90,22 @@ def test_an_agents_ids_are_another_agents_only_after_its_folder_has_gone(tmp_pat
         used_once(users(tmp_path), "d")
     (tmp_path / "away").rmdir()
     assert used_once(users(tmp_path), "d") in IDS
+
+
+def test_an_agents_ids_are_another_agents_once_its_data_folder_has_gone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    away = WorkFolder(tmp_path / "away", data_dir=data_dir, others_pass=True)
+    away.make()
+    for name in "abc":
+        used_once(users(tmp_path, "away"), name)
+    (away.caches / "of-a").mkdir()
+    away.close()
+    with pytest.raises(NoFreeUserIdError):
+        used_once(users(tmp_path), "d")
+    data_dir.rmdir()
+    assert [used_once(users(tmp_path), name) in IDS for name in "def"] == [True] * 3
+    assert not away.path.exists()
 
 
 def test_only_root_reads_who_has_which_id(tmp_path: Path) -> None:
