@@ -19,6 +19,8 @@ class Row:
     floor: str = ""
     ratio: str = ""
     to_hold: str = ""
+    exceeded: str = ""
+    """What is too much, of the counts and processor times that hold on any machine."""
 
     @property
     def cells(self) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ OnBegin = Callable[[AsyncConnection, Step], Awaitable[Sequence[str]]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Begun:
     step: Step
+    build: Build | None = None
+    """As it stands since; None where that was not read."""
     ended: Sequence[str] = ()
     """Builds that were cancelled because it began."""
 
@@ -96,7 +98,7 @@ class Runner:
             return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
 
         begun = await self.core.database.write(accept, committed=self._begun)
-        return await self._spec(begun.step, principal)
+        return await self._spec(begun.step, principal, begun.build)
 
     async def claim(self, principal: Principal, step_id: str) -> str:
         """The bash script of a ready step; getting it is the claim.
@@ -129,7 +131,9 @@ class Runner:
             return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
 
         begun = await self.core.database.write(claim, committed=self._begun)
-        return bash_script(await self._spec(begun.step, principal), self.core.public_url)
+        return bash_script(
+            await self._spec(begun.step, principal, begun.build), self.core.public_url
+        )
 
     async def _refusal(self, connection: AsyncConnection, step: Step) -> Conflict:
         if step.state is StepState.BLOCKED:
@@ -169,9 +173,9 @@ class Runner:
             message=None,
             images=None,
         )
-        await advance.begin_build(self.core, connection, step.build_id)
-        ended = [build for hook in self.on_begin for build in await hook(connection, step)]
-        return _Begun(step=step, ended=ended)
+        build = await advance.begin_build(self.core, connection, step.build_id)
+        ended = [one for hook in self.on_begin for one in await hook(connection, step)]
+        return _Begun(step=step, build=build, ended=ended)
 
     def _begun(self, begun: _Begun) -> None:
         self._cancelled(begun)
@@ -267,9 +271,11 @@ class Runner:
             raise NotFound("step not found")
         return step
 
-    async def _spec(self, step: Step, principal: Principal) -> StepSpec:
+    async def _spec(self, step: Step, principal: Principal, build: Build | None = None) -> StepSpec:
         """Logins to registries are for agents alone: a worker's script could read its own spec."""
-        spec = await self.core.database.read(lambda connection: self.specs.read(connection, step))
+        spec = await self.core.database.read(
+            lambda connection: self.specs.read(connection, step, build)
+        )
         if principal.kind is PrincipalKind.AGENT:
             return spec
         return spec.model_copy(update={"registries": []})

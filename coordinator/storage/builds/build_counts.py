@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -62,6 +63,16 @@ async def count_builds(
     branch: str | None = None,
 ) -> int:
     """How many the scope has of these states and this branch."""
+    query = counted_builds(scope, states=states, branch=branch)
+    return int((await connection.execute(query)).scalar_one())
+
+
+def counted_builds(
+    scope: Scope,
+    *,
+    states: Collection[BuildState] | None = None,
+    branch: str | None = None,
+) -> sa.Select[Any]:
     counts = build_counts.c
     query = sa.select(sa.func.coalesce(sa.func.sum(counts.builds), 0)).where(
         counts.branch == (branch or ALL_BRANCHES)
@@ -72,4 +83,4 @@ async def count_builds(
         query = query.where(counts.project_id == scope.project_id)
     if states is not None:
         query = query.where(counts.state.in_(sorted(state.value for state in states)))
-    return int((await connection.execute(query)).scalar_one())
+    return query

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from coordinator.domain.builds.quotas import Usage
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import Scope
-from coordinator.storage.builds.build_counts import count_builds
+from coordinator.storage.builds.build_counts import counted_builds
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.projects.stored_bytes import add_stored, stored_bytes
+from coordinator.storage.projects.stored_bytes import (
+    add_stored,
+    stored_bytes,
+    stored_bytes_of,
+)
 from coordinator.storage.tables import artifacts, attempts, steps
 
 WAITING = (BuildState.HELD, BuildState.QUEUED)
@@ -20,14 +26,20 @@ async def usage_of(
 ) -> Usage:
     """Steps are counted up to `max_steps`."""
     scope = Scope(account_id=account_id, project_id=project_id)
+    query = sa.select(
+        counted_builds(scope, states=WAITING).scalar_subquery().label("queued_builds"),
+        _waiting_steps(project_id, max_steps).scalar_subquery().label("waiting_steps"),
+        stored_bytes_of(project_id).scalar_subquery().label("stored_bytes"),
+    )
+    row = (await connection.execute(query)).one()
     return Usage(
-        queued_builds=await count_builds(connection, scope, states=WAITING),
-        waiting_steps=await _waiting_steps(connection, project_id, max_steps),
-        stored_bytes=await stored_bytes(connection, project_id),
+        queued_builds=row.queued_builds,
+        waiting_steps=row.waiting_steps,
+        stored_bytes=row.stored_bytes or 0,
     )
 
 
-async def _waiting_steps(connection: AsyncConnection, project_id: str, limit: int) -> int:
+def _waiting_steps(project_id: str, limit: int) -> sa.Select[Any]:
     some = (
         sa.select(sa.literal(1))
         .select_from(steps)
@@ -35,8 +47,7 @@ async def _waiting_steps(connection: AsyncConnection, project_id: str, limit: in
         .limit(limit)
         .subquery()
     )
-    query = sa.select(sa.func.count()).select_from(some)
-    return int((await connection.execute(query)).scalar_one())
+    return sa.select(sa.func.count()).select_from(some)
 
 
 async def bytes_beside(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
@@ -9,8 +11,11 @@ from coordinator.storage.tables import projects, steps
 
 
 async def stored_bytes(connection: AsyncConnection, project_id: str) -> int:
-    query = sa.select(projects.c.stored_bytes).where(projects.c.id == project_id)
-    return int((await connection.execute(query)).scalar_one_or_none() or 0)
+    return int((await connection.execute(stored_bytes_of(project_id))).scalar_one_or_none() or 0)
+
+
+def stored_bytes_of(project_id: str) -> sa.Select[Any]:
+    return sa.select(projects.c.stored_bytes).where(projects.c.id == project_id)
 
 
 async def add_stored(connection: AsyncConnection, step_id: str, size: int) -> None:

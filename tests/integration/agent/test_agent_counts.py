@@ -14,6 +14,8 @@ MOST = {"made": 7, "opened": 10, "threads": 8}
 folder around them, script and log; what these and their removal open; the visits to threads, with
 up to three for polls. In it are the lock and table of user ids: they are opened once more when
 another agent of the machine was given an id."""
+SYNCED = 2
+"""Its beginning and its end."""
 
 
 @pytest.fixture(scope="module")
@@ -42,4 +44,4 @@ def test_a_plain_step_costs_no_more_than(counts: dict[str, float], what: str) ->
 def test_its_beginning_and_its_end_are_brought_to_the_disk_and_nothing_else(
     counts: dict[str, float],
 ) -> None:
-    assert counts["synced"] == 2
+    assert counts["synced"] == SYNCED

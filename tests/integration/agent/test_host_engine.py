@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,13 +63,15 @@ class Bench:
         self.engine = HostEngine(
             data_dir=root, work_dir=root / "work", user_id_table=root / "users" / "user-ids.json"
         )
+        # Of this test alone: what is reaped is found by it, on the whole machine.
+        self.attempt_id = f"attempt-{uuid.uuid4()}"
         self.outputs = root / "outputs"
         self.output = Output()
 
     def request(self, script: str, **more: object) -> StepRequest:
         self.outputs = Path(tempfile.mkdtemp(dir=self.root))
         values = {
-            "attempt_id": "attempt-1",
+            "attempt_id": self.attempt_id,
             "step_name": "test",
             "image": None,
             "script": textwrap.dedent(script),
@@ -226,7 +229,7 @@ async def test_a_fork_bomb_is_ended(bench: Bench) -> None:
     )
     assert result.exit_code == 0
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert "attempts/attempt-1/script.sh" not in running.stdout
+    assert f"attempts/{bench.attempt_id}/script.sh" not in running.stdout
 
 
 async def test_the_workspace_goes_even_where_the_script_took_the_rights_away(bench: Bench) -> None:
@@ -428,7 +431,7 @@ async def test_a_hard_link_to_anothers_file_is_not_stored(bench: Bench) -> None:
     )
     await asyncio.sleep(0)
     await asyncio.wait_for(bench.output.came.wait(), 60)
-    os.link(secret, bench.root / "work/attempts/attempt-1/workspace/hard")
+    os.link(secret, bench.root / f"work/attempts/{bench.attempt_id}/workspace/hard")
     result = await running
     assert list(bench.outputs.iterdir()) == []
     assert "another user" in result.notes[0]
@@ -447,7 +450,7 @@ class Output:
 async def main():
     root = Path(sys.argv[1])
     await HostEngine(data_dir=root, work_dir=root / "work").run(
-        StepRequest(attempt_id="attempt-1", step_name="x", image=None, script=sys.argv[2], env={},
+        StepRequest(attempt_id=sys.argv[3], step_name="x", image=None, script=sys.argv[2], env={},
                     timeout_seconds=100, outputs=root, scratch=root), Output())
 
 asyncio.run(main())
@@ -457,7 +460,7 @@ asyncio.run(main())
 async def test_kill_9_of_the_agent_takes_the_script_along(bench: Bench) -> None:
     script = "setsid sleep 1000 & echo $!; trap '' TERM; echo $$; sleep 1000"
     agent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", AGENT_PROGRAM, str(bench.root), script),
+        *(sys.executable, "-c", AGENT_PROGRAM, str(bench.root), script, bench.attempt_id),
         stdout=subprocess.PIPE,
     )
     assert agent.stdout is not None
@@ -466,18 +469,18 @@ async def test_kill_9_of_the_agent_takes_the_script_along(bench: Bench) -> None:
     await agent.wait()
     for pid in pids:
         assert await gone(pid, within_seconds=30)
-    await bench.engine.reap("attempt-1")
+    await bench.engine.reap(bench.attempt_id)
     assert bench.leftovers() == []
 
 
 async def test_reap_ends_what_outlived_even_the_supervisor(bench: Bench) -> None:
     orphan = await asyncio.create_subprocess_exec(
-        "sleep", "1000", env={"PUSHROD_HOST_ATTEMPT": "attempt-1"}
+        "sleep", "1000", env={"PUSHROD_HOST_ATTEMPT": bench.attempt_id}
     )
     other = await asyncio.create_subprocess_exec(
-        "sleep", "1000", env={"PUSHROD_HOST_ATTEMPT": "attempt-12"}
+        "sleep", "1000", env={"PUSHROD_HOST_ATTEMPT": bench.attempt_id + "2"}
     )
-    await bench.engine.reap("attempt-1")
+    await bench.engine.reap(bench.attempt_id)
     assert await asyncio.wait_for(orphan.wait(), 60) == -signal.SIGKILL
     assert other.returncode is None
     other.kill()

@@ -4,7 +4,6 @@ answer, or whoever reads it, is lost."""
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,45 +13,30 @@ import pytest
 
 from tests.integration.coordinator_fixture import (
     AgentCaller,
-    Caller,
     Coordinator,
     eventually,
     new_work_tree,
     open_coordinator,
     step_of,
 )
-from tests.integration.statements import collected
+from tests.integration.step_costs import (
+    MOST_COMMITS_OF_A_BUILD,
+    MOST_STATEMENTS_OF_A_BUILD,
+    MOST_STATEMENTS_OF_A_STEP,
+    costs_of_a_build,
+    costs_of_a_step,
+    new_chain,
+    next_of,
+    patient_coordinator,
+)
 
 JSON = {"Content-Type": "application/json"}
-MOST_STATEMENTS = 15
-"""Of a step of a chain: its predecessor's end, its own begin and its spec. One of them is for
-logins, because it has an image, and one for what its dependency left."""
 
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(
-        tmp_path, lease_seconds=60.0, accept_seconds=30.0, poll_hold_seconds=15.0
-    ) as coordinator:
+    async with patient_coordinator(tmp_path) as coordinator:
         yield coordinator
-
-
-def chain(length: int) -> list[dict[str, Any]]:
-    names = [f"s{number:02}" for number in range(length)]
-    return [step_of(name, *names[number - 1 : number]) for number, name in enumerate(names)]
-
-
-async def new_chain(admin: Caller, length: int) -> tuple[AgentCaller, dict[str, Any]]:
-    """An agent that has accepted the first step of a chain, and its spec."""
-    agent, project = await admin.new_agent(), await admin.new_project()
-    await admin.new_build(project, *chain(length))
-    return agent, await agent.take()
-
-
-async def next_of(agent: AgentCaller, spec: dict[str, Any], process: str = "one") -> Any:
-    """What the completion of a step is answered with."""
-    answer = await agent.complete(spec, next={"instance": process})
-    return answer.expect(200).json.get("next")
 
 
 async def step_row(coordinator: Coordinator, name: str) -> dict[str, Any]:
@@ -218,14 +202,14 @@ async def test_what_a_step_of_a_chain_costs_does_not_grow(
     coordinator: Coordinator, length: int
 ) -> None:
     """One request and one commit, and the same few statements for each."""
-    agent, spec = await new_chain(coordinator.admin, length)
-    spec = await next_of(agent, spec)
-    with collected() as statements:
-        for _ in range(length - 2):
-            spec = await next_of(agent, spec)
-    plain = [one for one, _ in statements if not one.startswith("BEGIN")]
-    begun = Counter(one for one, _ in statements if one.startswith("BEGIN"))
+    costs = await costs_of_a_step(coordinator, length)
     # What runs by itself beside them (the agent was heard, a queue's timeout) is a few in all.
-    assert begun["BEGIN IMMEDIATE"] <= length
-    assert begun["BEGIN"] <= 4
-    assert len(plain) <= MOST_STATEMENTS * (length - 2) + 8, "\n\n".join(plain[:20])
+    assert costs.commits <= 1 + 2 / length
+    assert costs.reads <= 4 / length
+    assert costs.statements <= MOST_STATEMENTS_OF_A_STEP + 8 / length
+
+
+async def test_what_a_build_of_one_step_costs(coordinator: Coordinator) -> None:
+    costs = await costs_of_a_build(coordinator)
+    assert costs.commits <= MOST_COMMITS_OF_A_BUILD + 0.2
+    assert costs.statements <= MOST_STATEMENTS_OF_A_BUILD + 0.8
