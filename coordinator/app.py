@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -74,6 +72,7 @@ from coordinator.git.smart_http import GitHttpBackend
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store, remove_staged
+from coordinator.place import listen_socket, only_one, shown_host
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
@@ -126,14 +125,6 @@ LEFTOVER_SECONDS = 5.0
 """The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
 
-class DataFolderInUse(Exception):
-    """Another coordinator works on this data folder."""
-
-
-class CannotListen(Exception):
-    """The address is taken or not ours."""
-
-
 class CannotDeploy(Exception):
     """The deploy target that the settings name is not installed."""
 
@@ -181,9 +172,9 @@ async def run_coordinator(
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)
-    with _only_one(settings.data), _listen(settings) as listening:
+    with only_one(settings.data), listen_socket(settings) as listening:
         port = listening.getsockname()[1]
-        url = settings.public_url or f"http://{_shown_host(settings.host)}:{port}"
+        url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
         async with _services(settings, url, clock) as services:
             await _serve(services, listening, lambda: ready(url), stop)
 
@@ -406,39 +397,3 @@ async def _harden(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     if request.path.startswith("/api/"):
         response.headers.setdefault("Cache-Control", "no-store")
-
-
-@contextmanager
-def _only_one(data: Path) -> Iterator[None]:
-    """Two coordinators over one embedded database would hand each step out twice."""
-    with (data / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataFolderInUse(
-                f"another pushrod works on {data}: stop it, or give this one its own --data"
-            ) from error
-        yield
-
-
-@contextmanager
-def _listen(settings: Settings) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((settings.host, settings.port))
-        except OSError as error:
-            raise CannotListen(
-                f"can't listen on {settings.listen}: {error.strerror}; "
-                "stop what uses it, or give another --listen HOST:PORT"
-            ) from error
-        listening.setblocking(False)
-        yield listening
-
-
-def _shown_host(host: str) -> str:
-    """An address that listens everywhere is reached locally by loopback."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104
-    return f"[{host}]" if ":" in host else host

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal
 from urllib.parse import urlsplit
 
-import tomli
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from coordinator.domain.builds.quotas import Quotas
 from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
@@ -27,10 +22,6 @@ IMAGE_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
 REGISTRY = r"[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*"
 MIRROR = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """No credentials and nothing that a Dockerfile would take apart."""
-
-
-class SettingsError(Exception):
-    """A setting is unknown or has an impossible value; the message names it and its place."""
 
 
 def default_data() -> Path:
@@ -340,122 +331,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def load_settings(
-    data: Path | None = None,
-    listen: str | None = None,
-    config: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    *,
-    auth: str | None = None,
-) -> Settings:
-    """Raises SettingsError, which names the key and the file or variable it stands in."""
-    values = _read_toml(config) if config else {}
-    for name in Settings.model_fields:
-        variable = f"PUSHROD_{name.upper()}"
-        if text := (os.environ if environ is None else environ).get(variable):
-            values[name] = text
-    given = {"data": data, "listen": listen, "auth": auth}
-    values |= {name: value for name, value in given.items() if value is not None}
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        arguments = [name for name, value in given.items() if value is not None]
-        raise SettingsError(_explain(error, config, arguments)) from error
-    return settings.model_copy(update={"data": settings.data.expanduser().absolute()})
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path} can't be read: {error.strerror}") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from error
-
-
-WRITE = {
-    "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
-    "public_url": "the URL without a path, such as https://ci.example.org",
-    "trusted_proxies": "addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
-}
-"""Of settings whose rule is a pattern."""
-TYPES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def _explain(error: ValidationError, config: Path | None, arguments: Sequence[str]) -> str:
-    return "; ".join(_sentence(problem, config, arguments) for problem in error.errors())
-
-
-def _sentence(problem: ErrorDetails, config: Path | None, arguments: Sequence[str]) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if not name:
-        return problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(sorted(Settings.model_fields))
-        return f"unknown setting `{name}` in {config}; known are {known}"
-    called = f"setting `{name}` (PUSHROD_{name.upper()})"
-    if name in arguments:
-        called = f"`--{name}`"
-    return f"{called} is {str(problem['input'])[:100]!r}: write {_wanted(name)}"
-
-
-def _wanted(name: str) -> str:
-    if name in WRITE:
-        return WRITE[name]
-    setting = Settings.model_fields[name]
-    if get_origin(setting.annotation) is Literal:
-        return f"one of {_allowed(setting)}"
-    kind = TYPES.get(setting.annotation, "text")
-    return " ".join([kind, *filter(None, [_allowed(setting)])])
-
-
-REFERENCE_HEAD = """\
-# Settings of the coordinator
-
-Written by `python -m coordinator.settings`; a test keeps it equal to the code.
-
-A setting is a key of the TOML file that `pushrod coordinator --config FILE` reads, or a variable in
-the environment; the variable wins over the file, and the command line (`--data`, `--listen`,
-`--auth`) over both. `pushrod up` takes the variables too. An unknown key and an impossible value
-are errors, told at the start.
-"""
-
-
-def reference() -> str:
-    """Every setting, in Markdown."""
-    rows = [_reference_row(name, field) for name, field in Settings.model_fields.items()]
-    head = "| key | variable | default | allowed | meaning |\n|---|---|---|---|---|"
-    return "\n".join([REFERENCE_HEAD, head, *rows]) + "\n"
-
-
-def _reference_row(name: str, field: FieldInfo) -> str:
-    default = "~/.local/share/pushrod" if name == "data" else field.default
-    shown = "" if default in (None, ()) else f"`{_plain(default)}`"
-    words = f"`{name}`", f"`PUSHROD_{name.upper()}`", shown, _allowed(field), field.description
-    return "| " + " | ".join(str(word) for word in words) + " |"
-
-
-def _allowed(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is Literal:
-        return ", ".join(f"`{word}`" for word in get_args(field.annotation))
-    limits = {
-        sign: _plain(getattr(limit, sign))
-        for limit in field.metadata
-        for sign in ("ge", "gt", "le")
-        if hasattr(limit, sign)
-    }
-    if "ge" in limits and "le" in limits:
-        return f"{limits['ge']} to {limits['le']}"
-    words = {"ge": "at least {}", "gt": "above {}", "le": "at most {}"}
-    return ", ".join(words[sign].format(limits[sign]) for sign in words if sign in limits)
-
-
-def _plain(value: object) -> str:
-    """20 rather than 20.0."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

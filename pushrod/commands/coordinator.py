@@ -72,7 +72,7 @@ def settings_from(
     data: Path | None, listen: str | None, config: Path | None, *, auth: str | None = None
 ) -> Settings:
     """The coordinator's settings. Raises CommandError for what can't be understood."""
-    from coordinator.settings import SettingsError, load_settings
+    from coordinator.settings_file import SettingsError, load_settings
 
     try:
         return load_settings(data, listen, config, auth=auth)
@@ -84,7 +84,8 @@ async def serve_coordinator(
     settings: Settings, ready: Callable[[str], None], stop: asyncio.Event
 ) -> None:
     """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
-    from coordinator.app import CannotDeploy, CannotListen, DataFolderInUse, run_coordinator
+    from coordinator.app import CannotDeploy, run_coordinator
+    from coordinator.place import CannotListen, DataFolderInUse
     from coordinator.services.keys import KeyUnusable
     from coordinator.storage.soundness import DatabaseUnusable
 

@@ -19,6 +19,7 @@ from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.late_reports import may_be_reported_on
+from coordinator.services.steps.settled_images import SettledImages
 from pipelines_schema.contract import (
     AcceptRequest,
     CompleteRequest,
@@ -118,7 +119,8 @@ async def accept(request: web.Request, principal: Principal, body: AcceptRequest
 async def settle_image(
     request: web.Request, principal: Principal, body: SettleImageRequest
 ) -> SettleImageResponse:
-    return await request.app[RUNNER].settle_image(principal, request.match_info["step_id"], body)
+    images = SettledImages(request.app[RUNNER])
+    return await images.settle(principal, request.match_info["step_id"], body)
 
 
 @operation(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from coordinator.domain.errors import (
     Conflict,
-    Forbidden,
     Invalid,
     NotFound,
     NotTheHolder,
@@ -28,16 +27,12 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.images.build_images import count_digests, insert_digest
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.queue import begin_next
-from pipelines_schema.contract import SettleImageRequest, SettleImageResponse, StepSpec
-from pipelines_schema.image_references import tag_problem, whole_tag
+from pipelines_schema.contract import StepSpec
 
 MAX_NOTED_REFUSALS = 10_000
-MAX_SETTLED_TAGS = 1000
-"""Of one build, from which on no Dockerfile's are kept any more."""
 CLAIM_GRACE_SECONDS = 60.0
 """What a worker without leases gets beyond the step's timeout, to fetch and report."""
 
@@ -280,50 +275,6 @@ class Runner:
             return spec
         return spec.model_copy(update={"registries": []})
 
-    async def settle_image(
-        self, principal: Principal, step_id: str, request: SettleImageRequest
-    ) -> SettleImageResponse:
-        """Which image a tag means, the step's own or one that its Dockerfile names: what is found
-        first is meant to the build's end, by later attempts and on other agents, too.
-
-        Raises StaleEpoch, Invalid, Forbidden for an image that the step may not read, Conflict
-        where the build names too many.
-        """
-
-        async def settle(connection: AsyncConnection) -> SettleImageResponse:
-            step, _ = await self.attempt_in(connection, principal, step_id, request.epoch)
-            if request.reference is None:
-                tag = await self._own_tag(connection, step)
-            else:
-                tag = await self._fetched_tag(connection, step, request.reference)
-            digest = await self.specs.digest(connection, step, tag)
-            if digest is None:
-                digest = request.digest
-                if request.reference is not None:
-                    await _refuse_too_many(connection, step)
-                await insert_digest(connection, step.build_id, tag, digest)
-            return SettleImageResponse(digest=digest)
-
-        return await self.core.database.write(settle)
-
-    async def _own_tag(self, connection: AsyncConnection, step: Step) -> str:
-        tag = await self.specs.tag(connection, step)
-        if tag is None:
-            raise Invalid(f"step {step.name!r} names no tag of an image")
-        return tag
-
-    async def _fetched_tag(self, connection: AsyncConnection, step: Step, reference: str) -> str:
-        """What a Dockerfile's build fetches."""
-        if step.written.build is None:
-            raise Invalid(f"step {step.name!r} builds no image: leave `reference` out")
-        problem = tag_problem(reference)
-        if problem is not None:
-            raise Invalid(f"the reference `{reference}` {problem}")
-        foreign = await self.specs.pull_problem(connection, step, reference)
-        if foreign is not None:
-            raise Forbidden(f"the image `{reference}` {foreign}")
-        return whole_tag(reference) or reference
-
     # Speaking for a step
 
     async def attempt(
@@ -393,11 +344,6 @@ class Runner:
                 f"step {step.name!r} is another worker's: only who holds its hand-out reports on it"
             )
         return step, attempt
-
-
-async def _refuse_too_many(connection: AsyncConnection, step: Step) -> None:
-    if await count_digests(connection, step.build_id) >= MAX_SETTLED_TAGS:
-        raise Conflict(f"the build's Dockerfiles name more than {MAX_SETTLED_TAGS} images")
 
 
 def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:

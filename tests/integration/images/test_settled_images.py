@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.services.steps.runner import MAX_SETTLED_TAGS
+from coordinator.services.steps.settled_images import MAX_SETTLED_TAGS
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.settings import SettingsError, load_settings
+from coordinator.settings_file import SettingsError, load_settings
 from tests.integration.coordinator_fixture import Coordinator, open_coordinator, step_of
 
 

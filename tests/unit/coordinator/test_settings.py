@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.settings import Settings, SettingsError, load_settings, reference
+from coordinator.settings import Settings
+from coordinator.settings_file import SettingsError, load_settings, reference
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -145,7 +146,7 @@ def test_proxies_that_are_none_are_told_with_what_to_write(tmp_path: Path, value
 
 
 def test_the_reference_in_the_guide_is_that_of_the_code() -> None:
-    remedy = "python -m coordinator.settings > docs/settings.md"
+    remedy = "python -m coordinator.settings_file > docs/settings.md"
     assert (DOCS / "settings.md").read_text() == reference(), remedy
 
 

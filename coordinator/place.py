@@ -1,0 +1,55 @@
+"""What a coordinator has for itself on its machine: its data folder and its address."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from coordinator.settings import Settings
+
+
+class DataFolderInUse(Exception):
+    """Another coordinator works on this data folder."""
+
+
+class CannotListen(Exception):
+    """The address is taken or not ours."""
+
+
+@contextmanager
+def only_one(data: Path) -> Iterator[None]:
+    """Two coordinators over one embedded database would hand each step out twice."""
+    with (data / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataFolderInUse(
+                f"another pushrod works on {data}: stop it, or give this one its own --data"
+            ) from error
+        yield
+
+
+@contextmanager
+def listen_socket(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, settings.port))
+        except OSError as error:
+            raise CannotListen(
+                f"can't listen on {settings.listen}: {error.strerror}; "
+                "stop what uses it, or give another --listen HOST:PORT"
+            ) from error
+        listening.setblocking(False)
+        yield listening
+
+
+def shown_host(host: str) -> str:
+    """An address that listens everywhere is reached locally by loopback."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104
+    return f"[{host}]" if ":" in host else host
