@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.empty_database import put_empty_database
 from tests.ports import free_port
 
 PUSHROD = [sys.executable, "-m", "pushrod"]
@@ -205,6 +206,7 @@ class Pushrod:
     def start_coordinator(self, listen: str | None = None) -> None:
         config = self.folder / "coordinator.toml"
         config.write_text(self.settings)
+        put_empty_database(self.data)
         self.coordinator = Process(
             "coordinator",
             "--data",

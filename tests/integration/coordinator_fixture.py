@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from yarl import URL
 from coordinator.app import run_coordinator
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
-from coordinator.storage.migrate import migrate
+from tests.empty_database import put_empty_database
 from tests.integration.list_fixture import wrong_counts
 from tests.ports import free_port
 
@@ -281,27 +280,13 @@ class Coordinator:
         }
 
 
-_template: list[bytes] = []
-"""A migrated empty database: Alembic takes half a second, which no test but its own must wait."""
-
-
-def _empty_database() -> bytes:
-    if not _template:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "empty.db"
-            migrate(path)
-            _template.append(path.read_bytes())
-    return _template[0]
-
-
 @asynccontextmanager
 async def open_coordinator(
     folder: Path, *, clock: Callable[[], float] = boot_seconds, **settings: Any
 ) -> AsyncIterator[Coordinator]:
     """Serve from a fresh data folder; `settings` are those of coordinator.settings."""
     data = folder / "data"
-    data.mkdir(mode=0o700)
-    (data / "pushrod.db").write_bytes(_empty_database())
+    put_empty_database(data)
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
     connector = aiohttp.TCPConnector(limit=0)
     # No cookie jar: a test that logs in sends its cookie itself.
