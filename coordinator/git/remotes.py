@@ -28,7 +28,9 @@ from coordinator.domain.pushes.repo_url import (
     check_policy,
 )
 from coordinator.git.addresses import CONNECT_SECONDS, reachable_address
+from coordinator.git.branch_names import HEADS
 from coordinator.git.environment import git_environment
+from coordinator.git.head import own_ref, set_head, symbolic_head
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, opened
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
@@ -91,9 +93,34 @@ class GitRemotes:
         other's way; agents fetch by commit id. Raises RemoteFailed."""
         repository = repository_path(self._root, project_id)
         with await self._ready(url, credential) as environment:
-            refspecs = [f"+{name}:{_own_ref(name)}" for name in names]
-            await self._fetch(repository, url.text, refspecs, environment)
+            head = await self._learn_head(repository, url, environment)
+            refspecs = [f"+{name}:{own_ref(name)}" for name in names]
+            also = [f"+{head}:{own_ref(head)}"] if head and head not in names else []
+            try:
+                await self._fetch(repository, url.text, refspecs + also, environment)
+            except RemoteFailed as error:
+                if not error.missing or not also:
+                    raise
+                await self._fetch(repository, url.text, refspecs, environment)
         return await asyncio.to_thread(_values, repository, names)
+
+    async def learn_head(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> str | None:
+        repository = repository_path(self._root, project_id)
+        with await self._ready(url, credential) as environment:
+            head = await self._learn_head(repository, url, environment)
+        return head.removeprefix(HEADS) if head else None
+
+    async def _learn_head(
+        self, repository: Path, url: RemoteUrl, environment: Mapping[str, str]
+    ) -> str | None:
+        """The full name of what HEAD names there; what was known stays where it tells none."""
+        command = ["git", "ls-remote", "--quiet", "--symref", "--", url.text, "HEAD"]
+        head = symbolic_head(await self._run(command, environment))
+        if head is not None:
+            await asyncio.to_thread(set_head, repository, head)
+        return head
 
     async def fetch_branches(
         self, project_id: str, url: RemoteUrl, credential: Credential | None
@@ -172,7 +199,7 @@ class GitRemotes:
         """Within our own folder, so no policy is asked. Raises RemoteFailed."""
         source = repository_path(self._root, from_project_id)
         repository = repository_path(self._root, project_id)
-        await self._copy(repository, source, [f"+{commit}:{_own_ref(commit)}"])
+        await self._copy(repository, source, [f"+{commit}:{own_ref(commit)}"])
 
     async def _copy(self, repository: Path, source: Path, refspecs: Sequence[str]) -> None:
         url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))
@@ -198,20 +225,22 @@ class GitRemotes:
         ]
         await self._run(command, environment)
 
-    async def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    async def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> bytes:
+        """The beginning of what git wrote to its output. Raises RemoteFailed."""
         try:
             async with (
                 asyncio.timeout(self._limits.seconds),
                 git_process(command, environment, patience_seconds=0) as process,
             ):
                 process.end_input()
-                words = await _last_words(process)
+                words, output = await asyncio.gather(_last_words(process), _first_output(process))
                 code = await process.exit_code()
         except TimeoutError as error:
             message = f"the fetch took more than {self._limits.seconds:g} s"
             raise RemoteFailed(message, permanent=False) from error
         if code != 0:
             raise _failure(words, code)
+        return output
 
     def _environment(
         self,
@@ -295,13 +324,6 @@ def _ssh_path(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _own_ref(name: str) -> str:
-    """A ref of ours for each, so that later fetches build on what is here."""
-    if not name.startswith("refs/"):
-        return OWN_REFS + name
-    return OWN_REFS + hashlib.sha256(name.encode()).hexdigest()[:40]
-
-
 def _module_refs(url: RemoteUrl, trusted: bool) -> str:
     """Where commits of that URL are kept, apart from those that the credential may have brought."""
     place = hashlib.sha256(url.text.encode()).hexdigest()[:40]
@@ -315,12 +337,19 @@ def _has_commit(path: Path, commit: str) -> bool:
 
 def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
     with opened(path) as repository:
-        return {name: str(repository.references[_own_ref(name)].target) for name in names}
+        return {name: str(repository.references[own_ref(name)].target) for name in names}
 
 
 def _has_refs(path: Path, prefix: str) -> bool:
     with opened(path) as repository:
         return any(name.startswith(prefix.encode()) for name in repository.raw_listall_references())
+
+
+async def _first_output(process: GitProcess) -> bytes:
+    output = b""
+    while chunk := await process.read():
+        output = (output + chunk)[:MAX_WORDS_BYTES]
+    return output
 
 
 async def _last_words(process: GitProcess) -> str:

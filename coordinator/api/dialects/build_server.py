@@ -26,6 +26,7 @@ from coordinator.api.dialects.build_server_models import (
     ImageCreate,
     ImageShown,
     ImagesQuery,
+    ProjectChange,
     ProjectCreate,
     ProjectMade,
     ProjectShown,
@@ -35,7 +36,15 @@ from coordinator.api.dialects.build_server_models import (
     WorkflowCreate,
     WorkflowShown,
 )
-from coordinator.api.http.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS, PUSH_RETRIES
+from coordinator.api.http.context import (
+    ACCOUNTS,
+    BUILDS,
+    CORE,
+    DEFAULT_BRANCHES,
+    DISPATCH,
+    PROJECTS,
+    PUSH_RETRIES,
+)
 from coordinator.api.http.fields import PageQuery, Pagination
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
@@ -64,6 +73,7 @@ def add_routes(app: web.Application) -> None:
             list_projects,
             create_project,
             get_project,
+            change_project,
             list_workflows,
             create_workflow,
             list_builds,
@@ -127,14 +137,37 @@ async def create_project(
     errors=NO_PROJECT,
 )
 async def get_project(request: web.Request, principal: Principal) -> ProjectShown:
-    return _project(request, await _find_project(request, principal))
+    return await _project_with_branch(request, await _find_project(request, principal))
+
+
+@operation(
+    "PATCH",
+    "/api/projects/{project_id}",
+    tag="Projects",
+    summary="Change a project",
+    right=Right.MANAGE,
+    errors={**NO_PROJECT, 409: "Its source is at a forge, which names the default branch"},
+)
+async def change_project(
+    request: web.Request, principal: Principal, body: ProjectChange
+) -> ProjectShown:
+    project = await _find_project(request, principal)
+    await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
+    return await _project_with_branch(request, project)
+
+
+async def _project_with_branch(request: web.Request, project: Project) -> ProjectShown:
+    branch = await request.app[DEFAULT_BRANCHES].of(project)
+    return _project(request, project, branch)
 
 
 async def _find_project(request: web.Request, principal: Principal) -> Project:
     return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
-def _project(request: web.Request, project: Project) -> ProjectShown:
+def _project(
+    request: web.Request, project: Project, default_branch: str | None = None
+) -> ProjectShown:
     base = request.app[CORE].public_url
     forge = forge_of(project.repo_url)
     waits = request.app[PUSH_RETRIES].waiting(project.id)
@@ -147,6 +180,7 @@ def _project(request: web.Request, project: Project) -> ProjectShown:
         repo_url=project.repo_url,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
+        default_branch=default_branch,
         push_waits=PushWaits(reason=waits.reason, since=waits.since, tries=waits.tries)
         if waits
         else None,

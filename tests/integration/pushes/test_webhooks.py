@@ -420,5 +420,7 @@ async def test_a_remote_project_is_built_by_hand_at_what_its_webhooks_brought(
     body = {"workflowId": known["id"], "branch": "main"}
     built = (await coordinator.admin.post(f"{path}/builds", body)).expect(201).json
     assert built["commitHash"] == sha
-    for wrong in ({"branch": "wip"}, {"commitHash": "a" * 40, "branch": "main"}, {"branch": None}):
+    unnamed = (await coordinator.admin.post(f"{path}/builds", body | {"branch": None})).expect(201)
+    assert unnamed.json["branch"] == "main"
+    for wrong in ({"branch": "wip"}, {"commitHash": "a" * 40, "branch": "main"}):
         (await coordinator.admin.post(f"{path}/builds", body | wrong)).expect(400)
