@@ -24,6 +24,7 @@ class Commit:
     sha: str
     """Full 40-digit hexadecimal id."""
     message: str
+    """Without its last line ends."""
     author: str
     """`Name <email>`, decoded with replacement where it is not UTF-8."""
 

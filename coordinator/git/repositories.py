@@ -228,7 +228,8 @@ def _commit(path: Path, revision: str) -> Commit | None:
         name, email = found.author.raw_name, found.author.raw_email
         return Commit(
             sha=str(found.id),
-            message=_text(found.raw_message, found.message_encoding),
+            # git ends every message by a line end, which no condition would expect.
+            message=_text(found.raw_message, found.message_encoding).rstrip("\r\n"),
             author=_text(b"%s <%s>" % (name or b"", email or b""), found.message_encoding),
         )
 

@@ -55,7 +55,7 @@ from coordinator.domain.model import Build, Image, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import forge_of
 from coordinator.services import audit
-from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.steps.runner import unfinished_dependencies
 from pipelines_schema.contract import BuiltImage
 
@@ -278,7 +278,7 @@ async def create_build(request: web.Request, principal: Principal, body: BuildCr
         commit_hash=body.commit_hash,
         repo_url=body.repo_url,
         branch=body.branch or None,
-        commit_message=body.commit_message,
+        commit_message=without_last_line_end(body.commit_message),
         commit_author=body.commit_author,
         params=body.params,
         clean=body.clean_build,

@@ -225,6 +225,25 @@ async def test_odd_names_messages_and_authors_come_through(
     assert build["commitMessage"].startswith("Grüße \U0001f600 ${{ x }} $(id)")
 
 
+async def test_a_message_is_what_was_written_in_conditions_scripts_and_answers(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    condition = 'when: \'message == "rel" && message.matches("l$")\''
+    content = ONE_STEP.replace("run: 'true'", f"run: 'true', {condition}")
+    await tree.commit({".pushrod.yml": content}, "rel")
+    await tree.push()
+    agent = await admin.new_agent()
+    spec = await agent.take()
+    assert spec["env"]["PUSHROD_COMMIT_MESSAGE"] == "rel"
+    await agent.complete(spec)
+    [build] = await admin.builds(project)
+    assert (build["commitMessage"], build["state"]) == ("rel", "succeeded")
+    path = f"/api/projects/{project['id']}/builds"
+    body = {"workflowId": build["workflowId"], "commitHash": build["commitHash"]}
+    made = (await admin.post(path, body | {"commitMessage": "mine\n"})).expect(201).json
+    assert made["commitMessage"] == "mine"
+
+
 async def test_a_commit_that_is_not_utf8_is_built(
     admin: Caller, project: dict[str, Any], tree: WorkTree
 ) -> None:

@@ -79,7 +79,7 @@ async def test_a_signed_push_is_fetched_and_built_for_an_agent_to_take(
     assert [made["id"] for made in told["builds"]] == [build["id"]]
     assert told["builds"][0]["url"] == build["url"]
     assert (build["commitHash"], build["branch"], build["event"]) == (sha, "main", "push")
-    assert build["commitMessage"] == "first\n"
+    assert build["commitMessage"] == "first"
 
     agent = await coordinator.admin.new_agent()
     spec = await agent.take()
