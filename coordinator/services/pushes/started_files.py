@@ -129,12 +129,14 @@ class StartedFiles:
     async def _read_tag(
         self, project: Project, tag: str, sha: str, built: Collection[str | None]
     ) -> StartedRef | str:
-        """The same for a tag; an annotated one stands for its commit."""
+        """The same for a tag; an annotated one stands for its commit.
+
+        What that commit's message says of its branch's build doesn't count: releases are tags on
+        commits that ask for none.
+        """
         revision = await self._revision(project, sha)
         if revision is None:
             return f"{tag}: {sha[:10]} is not a commit, so nothing is built"
-        if asks_to_skip(revision.commit.message):
-            return f"{tag}: {SKIPPED}, so nothing is built"
         files = [
             file
             for file in revision.files

@@ -102,6 +102,23 @@ async def test_deleting_a_branch_builds_nothing_and_pushing_it_again_builds(
     assert len(await admin.builds(project)) == 3
 
 
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_tag_on_a_commit_that_skips_ci_is_built_where_a_workflow_waits_for_it(
+    admin: Caller, project: dict[str, Any], tree: WorkTree, together: bool
+) -> None:
+    released = ONE_STEP.replace("push: {}", "push: {}, tag: ['v*']")
+    await tree.commit({".pushrod.yml": ONE_STEP.replace("name: ci", "name: other")}, "[skip ci]")
+    await tree.commit({".pushrod/release.yml": released}, "version 9 [skip ci]")
+    await tree.git("tag", "v9")
+    await tree.git("tag", "other")
+    pushes = [("main:main", "v9", "other")] if together else [("main:main",), ("v9",), ("other",)]
+    told = [line for refs in pushes for line in remote_lines((await tree.push(*refs)).errors)]
+    [build] = await admin.builds(project)
+    assert (build["event"], build["workflow"]) == ("tag", "ci")
+    assert "main: the commit's message says [skip ci], so nothing is built" in told
+    assert "other: no workflow is triggered by this tag" in told
+
+
 @pytest.mark.parametrize("annotated", [False, True])
 async def test_a_tag_that_no_workflow_waits_for_builds_nothing(
     admin: Caller, project: dict[str, Any], tree: WorkTree, annotated: bool
