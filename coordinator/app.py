@@ -36,6 +36,7 @@ from coordinator.api.http.context import (
     BUILDS,
     CORE,
     CREDENTIALS,
+    DEFAULT_BRANCHES,
     DELETIONS,
     DELIVERIES,
     DEPLOYMENTS,
@@ -96,6 +97,7 @@ from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
 from coordinator.services.projects.secrets import Secrets
 from coordinator.services.pushes.begun_pushes import BegunPushes
+from coordinator.services.pushes.default_branches import DefaultBranches
 from coordinator.services.pushes.deliveries import Deliveries
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
@@ -142,6 +144,7 @@ class Services:
     logs: Logs
     artifacts: Artifacts
     push_retries: PushRetries
+    default_branches: DefaultBranches
     credentials: Credentials
     deliveries: Deliveries
     registry_logins: RegistryLogins
@@ -296,6 +299,7 @@ async def _services(
             logs=logs,
             artifacts=Artifacts(core),
             push_retries=PushRetries(core, ingest),
+            default_branches=DefaultBranches(core, ingest),
             credentials=credentials,
             deliveries=Deliveries(core, ingest, forge_source),
             registry_logins=RegistryLogins(core),
@@ -369,6 +373,7 @@ def make_app(services: Services) -> web.Application:
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[PUSH_RETRIES] = services.push_retries
+    app[DEFAULT_BRANCHES] = services.default_branches
     app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[LFS] = services.lfs

@@ -24,6 +24,7 @@ class Commit:
     sha: str
     """Full 40-digit hexadecimal id."""
     message: str
+    """Without its last line ends."""
     author: str
     """`Name <email>`, decoded with replacement where it is not UTF-8."""
 
@@ -124,7 +125,21 @@ class Repositories(Protocol):
         ...
 
     async def default_branch(self, project_id: str) -> str | None:
-        """The short name of the branch that HEAD names; None where that has no commit yet."""
+        """The short name of the branch that HEAD names, here or at the forge as far as is known;
+        None where that has no commit yet."""
+        ...
+
+    async def set_default_branch(self, project_id: str, branch: str) -> bool:
+        """Let HEAD name a branch; whether there is such a one here."""
+        ...
+
+    async def settle_default_branch(
+        self, project_id: str, gone: Mapping[str, str]
+    ) -> tuple[str, str | None] | None:
+        """Where HEAD names no branch that is here: its old name, and the one that is chosen.
+
+        `gone`: full names of refs that are no more → what they pointed to. None: it named one.
+        """
         ...
 
     async def changed_paths(
@@ -182,6 +197,7 @@ class Remotes(Protocol):
     ) -> Mapping[str, str]:
         """Bring full ref names or full commit ids, all or none; what each of them is now.
 
+        Which branch is the remote's HEAD, and its tip, are learned by the way.
         Bounded in time and bytes. Raises RemoteFailed.
         """
         ...
@@ -192,6 +208,15 @@ class Remotes(Protocol):
         """Bring what every branch is now; `is_on_branch` knows them from then on.
 
         Bounded in time and bytes. Raises RemoteFailed.
+        """
+        ...
+
+    async def learn_head(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> str | None:
+        """The short name of the branch that the remote's HEAD names; None where it tells none.
+
+        Raises RemoteFailed.
         """
         ...
 

@@ -80,6 +80,10 @@ class Client:
         body = {"accountId": account, "name": name, "repoUrl": repository}
         return await self._object("POST", "/api/projects", body=body)
 
+    async def change_project(self, project_id: str, *, default_branch: str) -> Json:
+        body = {"defaultBranch": default_branch}
+        return await self._object("PATCH", f"/api/projects/{_quoted(project_id)}", body=body)
+
     async def workflows(self, project_id: str) -> list[Json]:
         return await self._list(f"/api/projects/{_quoted(project_id)}/workflows")
 

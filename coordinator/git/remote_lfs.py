@@ -22,7 +22,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from coordinator.domain.pushes.repo_url import RefusedUrl, RemotePolicy, RemoteUrl, check_policy
-from coordinator.git.remotes import CONNECT_SECONDS, DEFAULT_USER, FetchLimits, allowed_addresses
+from coordinator.git.addresses import CONNECT_SECONDS, allowed_addresses
+from coordinator.git.remotes import DEFAULT_USER, FetchLimits
 from coordinator.ports import Credential, KeepObject, RemoteFailed
 from pipelines_schema.contract import LfsObject
 

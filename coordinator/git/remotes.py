@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import ipaddress
 import os
 import re
 import shlex
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,16 +26,16 @@ from coordinator.domain.pushes.repo_url import (
     RemotePolicy,
     RemoteUrl,
     check_policy,
-    is_public,
-    private_address_refusal,
 )
+from coordinator.git.addresses import CONNECT_SECONDS, reachable_address
+from coordinator.git.branch_names import HEADS
 from coordinator.git.environment import git_environment
+from coordinator.git.head import own_ref, set_head, symbolic_head
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, opened
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
 from coordinator.ports import Credential, RemoteFailed
 
-CONNECT_SECONDS = 10.0
 MAX_WORDS_BYTES = 16 * 1024
 DEFAULT_USER = "x-access-token"
 """GitHub's; the others take any user beside a token."""
@@ -95,9 +93,34 @@ class GitRemotes:
         other's way; agents fetch by commit id. Raises RemoteFailed."""
         repository = repository_path(self._root, project_id)
         with await self._ready(url, credential) as environment:
-            refspecs = [f"+{name}:{_own_ref(name)}" for name in names]
-            await self._fetch(repository, url.text, refspecs, environment)
+            head = await self._learn_head(repository, url, environment)
+            refspecs = [f"+{name}:{own_ref(name)}" for name in names]
+            also = [f"+{head}:{own_ref(head)}"] if head and head not in names else []
+            try:
+                await self._fetch(repository, url.text, refspecs + also, environment)
+            except RemoteFailed as error:
+                if not error.missing or not also:
+                    raise
+                await self._fetch(repository, url.text, refspecs, environment)
         return await asyncio.to_thread(_values, repository, names)
+
+    async def learn_head(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> str | None:
+        repository = repository_path(self._root, project_id)
+        with await self._ready(url, credential) as environment:
+            head = await self._learn_head(repository, url, environment)
+        return head.removeprefix(HEADS) if head else None
+
+    async def _learn_head(
+        self, repository: Path, url: RemoteUrl, environment: Mapping[str, str]
+    ) -> str | None:
+        """The full name of what HEAD names there; what was known stays where it tells none."""
+        command = ["git", "ls-remote", "--quiet", "--symref", "--", url.text, "HEAD"]
+        head = symbolic_head(await self._run(command, environment))
+        if head is not None:
+            await asyncio.to_thread(set_head, repository, head)
+        return head
 
     async def fetch_branches(
         self, project_id: str, url: RemoteUrl, credential: Credential | None
@@ -176,7 +199,7 @@ class GitRemotes:
         """Within our own folder, so no policy is asked. Raises RemoteFailed."""
         source = repository_path(self._root, from_project_id)
         repository = repository_path(self._root, project_id)
-        await self._copy(repository, source, [f"+{commit}:{_own_ref(commit)}"])
+        await self._copy(repository, source, [f"+{commit}:{own_ref(commit)}"])
 
     async def _copy(self, repository: Path, source: Path, refspecs: Sequence[str]) -> None:
         url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))
@@ -202,20 +225,22 @@ class GitRemotes:
         ]
         await self._run(command, environment)
 
-    async def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    async def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> bytes:
+        """The beginning of what git wrote to its output. Raises RemoteFailed."""
         try:
             async with (
                 asyncio.timeout(self._limits.seconds),
                 git_process(command, environment, patience_seconds=0) as process,
             ):
                 process.end_input()
-                words = await _last_words(process)
+                words, output = await asyncio.gather(_last_words(process), _first_output(process))
                 code = await process.exit_code()
         except TimeoutError as error:
             message = f"the fetch took more than {self._limits.seconds:g} s"
             raise RemoteFailed(message, permanent=False) from error
         if code != 0:
             raise _failure(words, code)
+        return output
 
     def _environment(
         self,
@@ -299,13 +324,6 @@ def _ssh_path(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _own_ref(name: str) -> str:
-    """A ref of ours for each, so that later fetches build on what is here."""
-    if not name.startswith("refs/"):
-        return OWN_REFS + name
-    return OWN_REFS + hashlib.sha256(name.encode()).hexdigest()[:40]
-
-
 def _module_refs(url: RemoteUrl, trusted: bool) -> str:
     """Where commits of that URL are kept, apart from those that the credential may have brought."""
     place = hashlib.sha256(url.text.encode()).hexdigest()[:40]
@@ -319,7 +337,7 @@ def _has_commit(path: Path, commit: str) -> bool:
 
 def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
     with opened(path) as repository:
-        return {name: str(repository.references[_own_ref(name)].target) for name in names}
+        return {name: str(repository.references[own_ref(name)].target) for name in names}
 
 
 def _has_refs(path: Path, prefix: str) -> bool:
@@ -327,45 +345,11 @@ def _has_refs(path: Path, prefix: str) -> bool:
         return any(name.startswith(prefix.encode()) for name in repository.raw_listall_references())
 
 
-async def reachable_address(url: RemoteUrl, policy: RemotePolicy) -> str | None:
-    """An address of the host that answers and may be reached; None for a file.
-
-    Raises RemoteFailed.
-    """
-    if url.scheme == "file":
-        return None
-    for address in await allowed_addresses(url.host, url.port, policy):
-        if await _answers(address, url.port):
-            return address
-    raise RemoteFailed(f"{url.host}:{url.port} can't be reached", permanent=False)
-
-
-async def allowed_addresses(host: str, port: int, policy: RemotePolicy) -> list[str]:
-    """All addresses of a host. Raises RemoteFailed where the policy forbids one of them."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
-        raise RemoteFailed(f"the name {host} can't be resolved", permanent=False) from error
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
-    if not policy.private_addresses:
-        # One private address among public ones is refused too: the next answer may be it.
-        for address in addresses:
-            if not is_public(ipaddress.ip_address(address)):
-                raise RemoteFailed(private_address_refusal(host), permanent=True)
-    return addresses
-
-
-async def _answers(address: str, port: int) -> bool:
-    """git knows no limit for the time to connect, so we look first."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(address, port)
-    except OSError:  # a TimeoutError is one
-        return False
-    writer.close()
-    return True
+async def _first_output(process: GitProcess) -> bytes:
+    output = b""
+    while chunk := await process.read():
+        output = (output + chunk)[:MAX_WORDS_BYTES]
+    return output
 
 
 async def _last_words(process: GitProcess) -> str:

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from coordinator.git.commit_files import folders_among, module_files, submodules_of, workflow_files
 from coordinator.git.environment import git_environment
+from coordinator.git.head import (
+    default_branch,
+    default_tip,
+    set_default_branch,
+    settle_default_branch,
+)
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, find_commit, opened
 from coordinator.git.process import git_process
 from coordinator.git.repository_folders import (
@@ -127,7 +133,15 @@ class HostedRepositories:
             return bool(found)
 
     async def default_branch(self, project_id: str) -> str | None:
-        return await asyncio.to_thread(_default_branch, self.path(project_id))
+        return await asyncio.to_thread(default_branch, self.path(project_id))
+
+    async def set_default_branch(self, project_id: str, branch: str) -> bool:
+        return await asyncio.to_thread(set_default_branch, self.path(project_id), branch)
+
+    async def settle_default_branch(
+        self, project_id: str, gone: Mapping[str, str]
+    ) -> tuple[str, str | None] | None:
+        return await asyncio.to_thread(settle_default_branch, self.path(project_id), gone)
 
     async def changed_paths(
         self, project_id: str, old: str | None, new: str
@@ -176,13 +190,6 @@ def _store_files(path: Path, files: Mapping[str, str], name: str, message: str) 
         return store_files(repository, files, ref=OWN_REFS + name, message=message)
 
 
-def _default_branch(path: Path) -> str | None:
-    with opened(path) as repository:
-        if repository.head_is_unborn:
-            return None
-        return repository.head.raw_shorthand.decode(errors="backslashreplace")
-
-
 def _changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
     with opened(path) as repository:
         tip = find_commit(repository, new)
@@ -206,9 +213,10 @@ def _left_default_branch(
     """Where a new branch begins; None for the default branch itself, which has no beginning."""
     import pygit2
 
-    if tip is None or repository.head_is_unborn or repository.head.target == tip.id:
+    default = default_tip(repository)
+    if tip is None or default is None or default.id == tip.id:
         return None
-    base = repository.merge_base(repository.head.target, tip.id)
+    base = repository.merge_base(default.id, tip.id)
     return None if base is None else repository[base].peel(pygit2.Commit)
 
 
@@ -220,7 +228,8 @@ def _commit(path: Path, revision: str) -> Commit | None:
         name, email = found.author.raw_name, found.author.raw_email
         return Commit(
             sha=str(found.id),
-            message=_text(found.raw_message, found.message_encoding),
+            # git ends every message by a line end, which no condition would expect.
+            message=_text(found.raw_message, found.message_encoding).rstrip("\r\n"),
             author=_text(b"%s <%s>" % (name or b"", email or b""), found.message_encoding),
         )
 

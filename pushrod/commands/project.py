@@ -1,4 +1,4 @@
-"""`pushrod project create|list|credential`."""
+"""`pushrod project create|list|set|credential`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_ACCOUNT = "default"
 
 @click.group()
 def project() -> None:
-    """Create and list projects; the credentials of their repositories."""
+    """Create, list and change projects; the credentials of their repositories."""
 
 
 @project.command("create")
@@ -91,6 +91,26 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
     ]
     columns = ("account", "slug", "name", "push to", "id")
     return print_table(columns, rows, empty="no projects: `pushrod project create NAME`")
+
+
+@project.command("set")
+@click.argument("project")
+@click.option(
+    "--default-branch",
+    metavar="NAME",
+    required=True,
+    help="What is built and cloned where no branch is named; it must have been pushed.",
+)
+@server_url_option
+def set_project(options: ConnectionOptions, project: str, default_branch: str) -> None:
+    """Change PROJECT."""
+
+    async def change(client: Client) -> None:
+        project_id = str((await find_project(client, project))["id"])
+        await client.change_project(project_id, default_branch=default_branch)
+
+    call(resolve_connection(options), change)
+    say(f"{project}: the default branch is {default_branch}")
 
 
 @project.command("credential")

@@ -19,6 +19,7 @@ from coordinator.api.dialects.build_server_models import (
     BuildPage,
     BuildQuery,
     BuildShown,
+    ProjectChange,
     ProjectCreate,
     ProjectMade,
     ProjectShown,
@@ -28,7 +29,15 @@ from coordinator.api.dialects.build_server_models import (
     WorkflowCreate,
     WorkflowShown,
 )
-from coordinator.api.http.context import ACCOUNTS, BUILDS, CORE, DISPATCH, PROJECTS, PUSH_RETRIES
+from coordinator.api.http.context import (
+    ACCOUNTS,
+    BUILDS,
+    CORE,
+    DEFAULT_BRANCHES,
+    DISPATCH,
+    PROJECTS,
+    PUSH_RETRIES,
+)
 from coordinator.api.http.fields import PageQuery, Pagination
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
@@ -37,7 +46,7 @@ from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import forge_of
-from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.steps.runner import unfinished_dependencies
 from pipelines_schema.contract import BuiltImage
 
@@ -55,6 +64,7 @@ def add_routes(app: web.Application) -> None:
             list_projects,
             create_project,
             get_project,
+            change_project,
             list_workflows,
             create_workflow,
             list_builds,
@@ -116,14 +126,37 @@ async def create_project(
     errors=NO_PROJECT,
 )
 async def get_project(request: web.Request, principal: Principal) -> ProjectShown:
-    return _project(request, await _find_project(request, principal))
+    return await _project_with_branch(request, await _find_project(request, principal))
+
+
+@operation(
+    "PATCH",
+    "/api/projects/{project_id}",
+    tag="Projects",
+    summary="Change a project",
+    right=Right.MANAGE,
+    errors={**NO_PROJECT, 409: "Its source is at a forge, which names the default branch"},
+)
+async def change_project(
+    request: web.Request, principal: Principal, body: ProjectChange
+) -> ProjectShown:
+    project = await _find_project(request, principal)
+    await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
+    return await _project_with_branch(request, project)
+
+
+async def _project_with_branch(request: web.Request, project: Project) -> ProjectShown:
+    branch = await request.app[DEFAULT_BRANCHES].of(project)
+    return _project(request, project, branch)
 
 
 async def _find_project(request: web.Request, principal: Principal) -> Project:
     return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
-def _project(request: web.Request, project: Project) -> ProjectShown:
+def _project(
+    request: web.Request, project: Project, default_branch: str | None = None
+) -> ProjectShown:
     base = request.app[CORE].public_url
     forge = forge_of(project.repo_url)
     waits = request.app[PUSH_RETRIES].waiting(project.id)
@@ -136,6 +169,7 @@ def _project(request: web.Request, project: Project) -> ProjectShown:
         repo_url=project.repo_url,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
+        default_branch=default_branch,
         push_waits=PushWaits(reason=waits.reason, since=waits.since, tries=waits.tries)
         if waits
         else None,
@@ -233,7 +267,7 @@ async def create_build(request: web.Request, principal: Principal, body: BuildCr
         commit_hash=body.commit_hash,
         repo_url=body.repo_url,
         branch=body.branch or None,
-        commit_message=body.commit_message,
+        commit_message=without_last_line_end(body.commit_message),
         commit_author=body.commit_author,
         params=body.params,
         clean=body.clean_build,

@@ -62,9 +62,16 @@ class ProjectShown(Shown):
     repo_url: str | None = None
     push_url: str
     webhook_url: str
+    default_branch: str | None = Field(
+        None, description="Only of a project asked for by its id; none before the first push"
+    )
     push_waits: PushWaits | None = Field(
         None, description="A push whose builds could not be made yet; it is tried again by itself"
     )
+
+
+class ProjectChange(Body):
+    default_branch: str = Field(min_length=1, max_length=255, description="A pushed branch")
 
 
 class ProjectMade(ProjectShown):

@@ -21,6 +21,7 @@ from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
 from coordinator.services.projects.secrets import Secrets
+from coordinator.services.pushes.default_branches import DefaultBranches
 from coordinator.services.pushes.deliveries import Deliveries
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
@@ -48,6 +49,7 @@ REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 PUSH_RETRIES = web.AppKey("push_retries", PushRetries)
+DEFAULT_BRANCHES = web.AppKey("default_branches", DefaultBranches)
 CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
 SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)

@@ -132,7 +132,7 @@ def reason_to_ignore(event: ForgeEvent, repo_url: str | None) -> str | None:
     """Why an event is not for a project with that URL, or None."""
     if event.ignored is not None:
         return event.ignored
-    if asks_to_skip(event.message or ""):
+    if asks_to_skip(event.message or "") and not _has_tag(event):
         return SKIPPED
     if repo_url is None:
         return "the project has no repoUrl to fetch from: push to its pushUrl instead"
@@ -142,6 +142,11 @@ def reason_to_ignore(event: ForgeEvent, repo_url: str | None) -> str | None:
         names = ", ".join(short_name(ref.ref) for ref in event.refs[:5])
         return f"{names} was deleted: nothing to build"
     return None
+
+
+def _has_tag(event: ForgeEvent) -> bool:
+    """Tags are built whatever their commit's message asks for."""
+    return any(ref.ref.startswith(TAG) and ref.after is not None for ref in event.refs)
 
 
 def short_name(ref: str) -> str:

@@ -151,13 +151,14 @@ class Builds:
 
     async def _at_the_forges_branch(self, project: Project, origin: Origin) -> Origin:
         """What the branch is now, whether a webhook told of it or not."""
-        branch = origin.branch or ""
+        branch = origin.branch or await self.forge_source.default_branch(project)
         if not is_ref(f"refs/heads/{branch}"):
             raise Invalid(
-                "name the branch or commitHash to build",
-                details=[{"path": "branch", "message": "missing, or not a branch's name"}],
+                f"{branch[:200]!r} is no branch's name: name the branch or commitHash to build",
+                details=[{"path": "branch", "message": "not a branch's name"}],
             )
-        return replace(origin, commit_hash=await self.forge_source.tip(project, branch))
+        tip = await self.forge_source.tip(project, branch)
+        return replace(origin, branch=branch, commit_hash=tip)
 
     async def checked_origin(self, project: Project, origin: Origin, *, by_id: bool) -> Origin:
         """A build's commit must be in the project's repository; its details come from there.

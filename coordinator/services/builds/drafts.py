@@ -30,6 +30,11 @@ from pipelines_schema.contract import Capability
 MAX_MESSAGE_CHARACTERS = 10_000
 
 
+def without_last_line_end(message: str | None) -> str | None:
+    """For what somebody gives us, or older builds kept."""
+    return message.rstrip("\r\n") if message else message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """What a build is made for."""
@@ -59,7 +64,7 @@ class Origin:
             event=build.event,
             commit_hash=build.commit_hash,
             branch=build.branch,
-            commit_message=build.commit_message,
+            commit_message=without_last_line_end(build.commit_message),
             commit_author=build.commit_author,
             tag=build.tag,
             params=build.params,
@@ -77,7 +82,7 @@ class Origin:
             event="push",
             commit_hash=commit.sha,
             branch=branch,
-            commit_message=commit.message[:MAX_MESSAGE_CHARACTERS],
+            commit_message=without_last_line_end(commit.message[:MAX_MESSAGE_CHARACTERS]),
             commit_author=commit.author[:1000],
         )
 

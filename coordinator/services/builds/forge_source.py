@@ -37,6 +37,19 @@ class ForgeSource:
             message = f"the repository {project.repo_url} has no branches"
             raise _refused(error, "commitHash", message) from error
 
+    async def default_branch(self, project: Project) -> str:
+        """The branch that HEAD names there. Raises Invalid."""
+        url = parse_url(project.repo_url or "")
+        message = f"HEAD of {project.repo_url} names no branch: name the one to build (--branch)"
+        try:
+            credential = await self.credentials.of(project)
+            branch = await self.core.remotes.learn_head(project.id, url, credential)
+        except RemoteFailed as error:
+            raise _refused(error, "branch", message) from error
+        if branch is None:
+            raise Invalid(message, details=[{"path": "branch", "message": "missing"}])
+        return branch
+
     async def tip(self, project: Project, branch: str) -> str:
         """The commit that a branch is at now, brought here. Raises Invalid."""
         name = f"refs/heads/{branch}"

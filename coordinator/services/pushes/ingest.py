@@ -15,6 +15,7 @@ import structlog
 
 from coordinator.domain.model import Build, Project
 from coordinator.domain.people.permissions import Principal
+from coordinator.domain.pushes.default_branch import told_default_branch
 from coordinator.domain.pushes.deliveries import PullRequest
 from coordinator.domain.pushes.moved_refs import BRANCH, MovedRef, moved_refs
 from coordinator.domain.pushes.push_lines import lines_of_builds, lines_of_modules
@@ -130,10 +131,27 @@ class Ingest:
         return [step for ref in moved_refs(seen, refs) for step in await self._moves(project, ref)]
 
     async def _build_all_moved(self, project: Project, principal: Principal | None) -> list[str]:
-        while moved := await self._all_moved(project):
+        lines: list[str] = []
+        while True:
+            moved = await self._all_moved(project)
+            lines += await self._settle_default_branch(project, moved)
+            if not moved:
+                return lines
             with suppress(_SeenMeanwhile):
-                return await self._build_apart(project, moved, principal)
-        return []
+                return lines + await self._build_apart(project, moved, principal)
+
+    async def _settle_default_branch(
+        self, project: Project, moved: Sequence[MovedRef]
+    ) -> list[str]:
+        """Before anything is built: filters by path compare a new branch with it."""
+        gone = {ref.ref: ref.old for ref in moved if ref.new is None and ref.old is not None}
+        settled = await self.core.repositories.settle_default_branch(project.id, gone)
+        if settled is None:
+            return []
+        old, new = settled
+        was_there = BRANCH + old in gone
+        line = told_default_branch(new, old, was_there=was_there, project=project.slug)
+        return [line] if line is not None else []
 
     async def _build_apart(
         self, project: Project, moved: Sequence[MovedRef], principal: Principal | None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.model import ModuleFile, Project
+from coordinator.domain.pushes.default_branch import USUAL_BRANCHES
 from coordinator.ports import MAX_WORKFLOW_FILES
 from coordinator.services.core import Core
 from coordinator.services.parsing import named_paths, parsed_modules, parsed_workflow
@@ -24,7 +25,6 @@ from pipelines_schema import (
 )
 
 BRANCH = "refs/heads/"
-USUAL_BRANCHES = ("main", "master")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +60,7 @@ async def modules_after(
 
     Of a remote project only those branches count that its pushes told of.
     """
-    head = None
-    if project.repo_url is None:
-        head = await core.repositories.default_branch(project.id)
+    head = await core.repositories.default_branch(project.id)
 
     async def read(connection: AsyncConnection) -> tuple[ModuleFile | None, Mapping[str, str]]:
         file = await stored.find_file(connection, project.id)

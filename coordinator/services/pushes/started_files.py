@@ -104,7 +104,7 @@ class StartedFiles:
             return f"{branch}: no workflow at {sha[:10]}; add .pushrod.yml or .pushrod/ci.yml"
         changed = None
         if any(_looks_at_paths(file) for file in revision.files):
-            changed = await self.core.repositories.changed_paths(project.id, old, sha)
+            changed = await self._changed(project, branch, old, sha)
         files = await self._started_by_push(project, revision.files, branch, changed)
         origin = Origin.of_push(branch, revision.commit)
         line = f"{branch}: no workflow is triggered by a push to this branch" + (
@@ -117,15 +117,26 @@ class StartedFiles:
             line=None if files else line,
         )
 
+    async def _changed(
+        self, project: Project, branch: str, old: str | None, sha: str
+    ) -> Sequence[str] | None:
+        """A new branch is compared with the default one; that one with nothing."""
+        repositories = self.core.repositories
+        if old is None and branch == await repositories.default_branch(project.id):
+            return None
+        return await repositories.changed_paths(project.id, old, sha)
+
     async def _read_tag(
         self, project: Project, tag: str, sha: str, built: Collection[str | None]
     ) -> StartedRef | str:
-        """The same for a tag; an annotated one stands for its commit."""
+        """The same for a tag; an annotated one stands for its commit.
+
+        What that commit's message says of its branch's build doesn't count: releases are tags on
+        commits that ask for none.
+        """
         revision = await self._revision(project, sha)
         if revision is None:
             return f"{tag}: {sha[:10]} is not a commit, so nothing is built"
-        if asks_to_skip(revision.commit.message):
-            return f"{tag}: {SKIPPED}, so nothing is built"
         files = [
             file
             for file in revision.files

@@ -114,6 +114,7 @@ LFS_BATCH = {"operation": "upload", "objects": []}
 # Each route with an id in it: method, path, body.
 WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}", None),
+    ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}),
     ("GET", "/api/projects/{project}/workflows", None),
     ("POST", "/api/projects/{project}/workflows", WORKFLOW),
     ("GET", "/api/projects/{project}/builds", None),
@@ -314,6 +315,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/projects?accountId=acme", None, "viewer developer maintainer"),
     ("GET", "/api/overview", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
+    ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}, "maintainer"),
     ("GET", "/api/projects/{project}/workflows", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/builds", None, "viewer developer maintainer"),
     ("GET", "/api/projects/-/builds", None, "viewer developer maintainer"),

@@ -102,6 +102,23 @@ async def test_deleting_a_branch_builds_nothing_and_pushing_it_again_builds(
     assert len(await admin.builds(project)) == 3
 
 
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_tag_on_a_commit_that_skips_ci_is_built_where_a_workflow_waits_for_it(
+    admin: Caller, project: dict[str, Any], tree: WorkTree, together: bool
+) -> None:
+    released = ONE_STEP.replace("push: {}", "push: {}, tag: ['v*']")
+    await tree.commit({".pushrod.yml": ONE_STEP.replace("name: ci", "name: other")}, "[skip ci]")
+    await tree.commit({".pushrod/release.yml": released}, "version 9 [skip ci]")
+    await tree.git("tag", "v9")
+    await tree.git("tag", "other")
+    pushes = [("main:main", "v9", "other")] if together else [("main:main",), ("v9",), ("other",)]
+    told = [line for refs in pushes for line in remote_lines((await tree.push(*refs)).errors)]
+    [build] = await admin.builds(project)
+    assert (build["event"], build["workflow"]) == ("tag", "ci")
+    assert "main: the commit's message says [skip ci], so nothing is built" in told
+    assert "other: no workflow is triggered by this tag" in told
+
+
 @pytest.mark.parametrize("annotated", [False, True])
 async def test_a_tag_that_no_workflow_waits_for_builds_nothing(
     admin: Caller, project: dict[str, Any], tree: WorkTree, annotated: bool
@@ -223,6 +240,25 @@ async def test_odd_names_messages_and_authors_come_through(
     [build] = await admin.builds(project)
     assert build["branch"] == branch
     assert build["commitMessage"].startswith("Grüße \U0001f600 ${{ x }} $(id)")
+
+
+async def test_a_message_is_what_was_written_in_conditions_scripts_and_answers(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    condition = 'when: \'message == "rel" && message.matches("l$")\''
+    content = ONE_STEP.replace("run: 'true'", f"run: 'true', {condition}")
+    await tree.commit({".pushrod.yml": content}, "rel")
+    await tree.push()
+    agent = await admin.new_agent()
+    spec = await agent.take()
+    assert spec["env"]["PUSHROD_COMMIT_MESSAGE"] == "rel"
+    await agent.complete(spec)
+    [build] = await admin.builds(project)
+    assert (build["commitMessage"], build["state"]) == ("rel", "succeeded")
+    path = f"/api/projects/{project['id']}/builds"
+    body = {"workflowId": build["workflowId"], "commitHash": build["commitHash"]}
+    made = (await admin.post(path, body | {"commitMessage": "mine\n"})).expect(201).json
+    assert made["commitMessage"] == "mine"
 
 
 async def test_a_commit_that_is_not_utf8_is_built(

@@ -158,6 +158,15 @@ async def test_a_commit_is_found_by_its_sha_its_start_and_its_tag(
         assert await repositories.commit(project_id, revision) == expected
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+async def test_a_commits_message_has_no_line_end_at_its_end(
+    repositories: HostedRepositories, project_id: str, repository: pygit2.Repository, end: str
+) -> None:
+    found = await repositories.commit(project_id, commit(repository, message=f"say\nhello {end}"))
+    assert found is not None
+    assert found.message == "say\nhello "
+
+
 async def test_what_is_no_commit_is_none(
     repositories: HostedRepositories, project_id: str, repository: pygit2.Repository
 ) -> None:

@@ -79,7 +79,7 @@ async def test_a_signed_push_is_fetched_and_built_for_an_agent_to_take(
     assert [made["id"] for made in told["builds"]] == [build["id"]]
     assert told["builds"][0]["url"] == build["url"]
     assert (build["commitHash"], build["branch"], build["event"]) == (sha, "main", "push")
-    assert build["commitMessage"] == "first\n"
+    assert build["commitMessage"] == "first"
 
     agent = await coordinator.admin.new_agent()
     spec = await agent.take()
@@ -409,6 +409,16 @@ async def test_no_signed_body_is_answered_by_a_5xx(body: bytes, hook: Hook) -> N
     assert (await hook.generic(body)).status in (202, 400)
 
 
+async def test_a_forges_tag_is_built_whatever_its_commits_message_asks_for(
+    coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    released = ONE_STEP.replace("push: {}", "tag: ['v*']")
+    sha = await repository.push({".pushrod.yml": released}, "[skip ci] 9", ref="refs/tags/v9")
+    payload = push_payload(repository.url, sha, ref="refs/tags/v9", message="[skip ci] 9")
+    await hook.github("push", payload)
+    assert [build["event"] for build in await coordinator.admin.builds(hook.project)] == ["tag"]
+
+
 async def test_a_remote_project_is_built_by_hand_at_what_its_webhooks_brought(
     coordinator: Coordinator, repository: Repository, hook: Hook
 ) -> None:
@@ -420,5 +430,7 @@ async def test_a_remote_project_is_built_by_hand_at_what_its_webhooks_brought(
     body = {"workflowId": known["id"], "branch": "main"}
     built = (await coordinator.admin.post(f"{path}/builds", body)).expect(201).json
     assert built["commitHash"] == sha
-    for wrong in ({"branch": "wip"}, {"commitHash": "a" * 40, "branch": "main"}, {"branch": None}):
+    unnamed = (await coordinator.admin.post(f"{path}/builds", body | {"branch": None})).expect(201)
+    assert unnamed.json["branch"] == "main"
+    for wrong in ({"branch": "wip"}, {"commitHash": "a" * 40, "branch": "main"}):
         (await coordinator.admin.post(f"{path}/builds", body | wrong)).expect(400)
