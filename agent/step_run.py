@@ -10,37 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from agent import descriptors
-from agent.artifacts import ArtifactError, fetch_artifacts, store_artifacts
+from agent.artifacts import ArtifactError, store_artifacts
 from agent.carried import in_thread, to_its_end
 from agent.coordinator_client import (
     CallRefusedError,
-    CoordinatorClient,
     CoordinatorUnavailableError,
     CredentialRefusedError,
     StaleLeaseError,
     WrongOffsetError,
 )
-from agent.engines.protocol import (
-    Engine,
-    EngineUnavailable,
-    Outcome,
-    OutputSink,
-    StepResult,
-    TagNotSettledError,
-)
-from agent.journal import Journal
+from agent.engines.protocol import EngineUnavailable
 from agent.journal_entries import Entry, Phase, Report
 from agent.lease import Term, boot_clock
 from agent.log_shipper import LogShipper, LogSpool
-from agent.masking import MaskingSink, masked
-from agent.retries import keep_trying, pause_after
-from agent.source_trees import SourceError
-from agent.sources import LentSource, Sources
-from agent.step_parts import StepParts
+from agent.retries import pause_after
+from agent.step_execution import StepExecution
 from agent.step_reports import (
     CANCELLED,
     LEASE_OVER,
@@ -50,18 +36,10 @@ from agent.step_reports import (
     TORN,
     failure,
     joined,
-    report_of,
     with_trouble,
 )
-from agent.step_requests import confidential, image_request_of, request_of
-from agent.watchdog import Watchdog
-from pipelines_schema.contract import (
-    CompleteRequest,
-    CompletionReason,
-    LeaseRef,
-    NextStep,
-    StepSpec,
-)
+from agent.workshop import Workshop
+from pipelines_schema.contract import CompleteRequest, CompletionReason, LeaseRef
 from pipelines_schema.log_frames import Stream
 
 logger = logging.getLogger(__name__)
@@ -69,35 +47,6 @@ logger = logging.getLogger(__name__)
 LATE_SECONDS = 2.0
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
-
-BYPASSED = b"cache: bypassed (clean build)\n"
-"""First line of the log of a step that would have used caches."""
-
-
-class SourceTooLate(Exception):
-    """The step's time was over before its source was here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """What every step run of an agent works with."""
-
-    client: CoordinatorClient
-    engine: Engine
-    journal: Journal
-    sources: Sources
-    watchdog: Watchdog | None
-    """For an engine that ends no attempt at its term itself."""
-    engine_lost: Callable[[], None]
-    """Called when the engine went away under a step: no new work until it is back."""
-    sign_in_again: Callable[[str], Awaitable[None]]
-    """Called with the agent's own credential when that is refused; returns when there is a new
-    one, or soon."""
-    wants_next: Callable[[], NextStep | None]
-    """Whether the slot of a step that is over may be given another at once."""
-    take_next: Callable[[StepSpec, float, str], Awaitable[bool]]
-    """Begin a step that came with the answer to a completion, which was sent then (boot clock) and
-    with that credential; whether it has begun."""
 
 
 class StepRun:
@@ -258,7 +207,10 @@ class StepRun:
 
     async def _carry_out(self, spool: LogSpool) -> Report:
         """Run the script to its end, or until it is to end as something else."""
-        execution = self._execution = asyncio.create_task(self._execute(spool))
+        work = StepExecution(
+            workshop=self._workshop, entry=self._entry, term=self._term, spool=spool
+        )
+        execution = self._execution = asyncio.create_task(work.run())
         guards = [asyncio.create_task(self._guard_disk(spool))]
         if self._term is not None:
             guards.append(asyncio.create_task(self._guard_term(self._term)))
@@ -285,7 +237,9 @@ class StepRun:
         await spool.failed.wait()
         failed = spool.failure or OSError()
         message = f"The agent's disk takes no more, so the step was ended: {failed}"
-        self._end_as(self._lacking(failed) or failure(CompletionReason.ENGINE, message))
+        self._end_as(
+            self._workshop.report_lacking(failed) or failure(CompletionReason.ENGINE, message)
+        )
 
     def _outcome(self, execution: asyncio.Task[Report]) -> Report:
         if execution.cancelled():
@@ -293,112 +247,6 @@ class StepRun:
                 raise asyncio.CancelledError
             return self._ends_as
         return execution.result()
-
-    async def _execute(self, spool: LogSpool) -> Report:
-        spec = self._entry.spec
-        workshop = self._workshop
-        gone = [name for name in spec.secret_names if name not in spec.secrets]
-        if gone:
-            names = ", ".join(gone)
-            message = f"The project has no secret {names} any more: `pushrod secret set` it again."
-            return failure(CompletionReason.SECRETS, message)
-        if spec.refused is not None:
-            return failure(CompletionReason.IMAGE, spec.refused)
-        try:
-            async with contextlib.AsyncExitStack() as resources:
-                source = await self._lent_source(spec, spool)
-                if source is not None:
-                    resources.callback(source.release)
-                await fetch_artifacts(workshop.client, spec, self._entry.inputs)
-                result = await self._run_in_engine(spec, source, spool)
-                if result.outcome is Outcome.ENGINE_LOST:
-                    workshop.engine_lost()
-                report = report_of(result)
-                hidden = confidential(spec)
-                if report.message and hidden:
-                    return replace(report, message=masked(report.message, hidden))
-                return report
-        except SourceTooLate as error:
-            return failure(CompletionReason.TIMEOUT, str(error))
-        except (SourceError, ArtifactError) as error:
-            return self._lacking(error) or failure(CompletionReason.SOURCE, str(error))
-        except EngineUnavailable as error:
-            return failure(CompletionReason.ENGINE, str(error))
-        except StaleLeaseError:
-            raise
-        except Exception as error:
-            if lacking := self._lacking(error):
-                return lacking
-            logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
-            return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
-
-    def _lacking(self, error: Exception) -> Report | None:
-        """The report, if descriptors ran out: no new work until the engine is seen to answer."""
-        if not descriptors.are_lacking(error):
-            return None
-        self._workshop.engine_lost()
-        return replace(LOST, message=descriptors.LACKING)
-
-    async def _run_in_engine(
-        self, spec: StepSpec, source: LentSource | None, spool: LogSpool
-    ) -> StepResult:
-        if spec.clean and (spec.cache_dirs or spec.build):
-            spool.write(Stream.STDOUT, BYPASSED)
-        hidden = confidential(spec)
-        if not hidden:
-            return await self._ask_engine(spec, source, spool)
-        output = MaskingSink(spool, hidden)
-        try:
-            return await self._ask_engine(spec, source, output)
-        finally:
-            output.end()
-
-    async def _ask_engine(
-        self, spec: StepSpec, source: LentSource | None, output: OutputSink
-    ) -> StepResult:
-        engine = self._workshop.engine
-        if spec.build is None:
-            wanted = request_of(self._entry, source, self._term, self._settle_image)
-            return await engine.run(wanted, output)
-        request = image_request_of(self._entry, spec.build, source, self._settle_tag)
-        return await engine.build_image(request, output)
-
-    async def _settle_tag(self, tag: str, digest: str) -> str:
-        """Raises TagNotSettledError, StaleLeaseError, CredentialRefusedError."""
-        try:
-            return await self._settle_image(digest, tag)
-        except CallRefusedError as error:
-            raise TagNotSettledError(error.message) from error
-
-    async def _settle_image(self, digest: str, tag: str | None = None) -> str:
-        """Ask for as long as it takes: the lease ends it. Raises CallRefusedError, StaleLeaseError,
-        CredentialRefusedError."""
-        answer = await keep_trying(
-            lambda: self._workshop.client.settle_image(self._entry.spec, digest, tag),
-            lambda error: logger.info("settling an image of %s: %s", self._entry.attempt_id, error),
-        )
-        return answer.digest
-
-    async def _lent_source(self, spec: StepSpec, spool: LogSpool) -> LentSource | None:
-        """Raises SourceError, SourceTooLate."""
-        if spec.source is None:
-            return None
-        parts = StepParts(
-            self._workshop.client,
-            spec,
-            lambda line: spool.write(Stream.STDOUT, f"{line}\n".encode()),
-        )
-        try:
-            async with asyncio.timeout(spec.timeout_seconds) as limit:
-                return await self._workshop.sources.prepare(
-                    spec.project_id, spec.source, spec.token, parts
-                )
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise SourceTooLate(
-                f"The source was not here after {spec.timeout_seconds:g} s, the step's timeout."
-            ) from error
 
     async def _record_end(self, spool: LogSpool, report: Report) -> None:
         """From here on, a restart reports this end instead of a lost attempt."""
@@ -426,7 +274,7 @@ class StepRun:
             try:
                 await self._send_outputs()
             except (ArtifactError, OSError) as error:
-                report = self._lacking(error) or with_trouble(
+                report = self._workshop.report_lacking(error) or with_trouble(
                     report, CompletionReason.OUTPUTS, str(error)
                 )
         self._entry = self._entry.with_report(report, Phase.STORED)

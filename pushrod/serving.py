@@ -140,10 +140,10 @@ class PatientAgent:
 
     async def run(self) -> None:
         """Work until drained. Raises CommandError where trying again would not help."""
+        from agent.data_folder import AlreadyRunningError
         from agent.engines.protocol import EngineUnavailable
         from agent.settings import InvalidSettingsError
         from agent.sign_in import RegistrationRefusedError
-        from agent.worker import AlreadyRunningError
 
         while not self._draining.is_set():
             try:

@@ -16,7 +16,8 @@ from agent.coordinator_client import CoordinatorClient
 from agent.engines.host import HostEngine
 from agent.journal import Journal
 from agent.sources import Sources
-from agent.step_run import StepRun, Workshop
+from agent.step_run import StepRun
+from agent.workshop import Workshop
 from pipelines_schema.contract import LeaseRef, PollRequest, RegisterRequest, StepSpec
 from tests.integration.agent_bench import Bench, open_bench
 from tests.interruption import interrupted_at

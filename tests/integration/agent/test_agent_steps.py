@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.data_folder import AlreadyRunningError
 from agent.sign_in import RegistrationRefusedError
-from agent.worker import AlreadyRunningError
 from pipelines_schema.contract import Completion, CompletionReason
 from pipelines_schema.log_frames import Stream
 from tests.integration.agent_bench import PATIENCE_SECONDS, Bench, ended, open_bench

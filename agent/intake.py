@@ -1,0 +1,189 @@
+"""How an agent comes by its steps: the offers of a poll, and what an answered report brings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+from agent import descriptors
+from agent.carried import in_thread
+from agent.coordinator_client import CoordinatorClient, CoordinatorError, StaleLeaseError
+from agent.journal import Journal
+from agent.journal_entries import Entry
+from agent.lease import LeaseTable, Term, boot_clock
+from agent.retries import keep_trying
+from agent.settings import AgentSettings, is_safe_name
+from agent.step_run import StepRun
+from pipelines_schema.contract import (
+    CompleteRequest,
+    Completion,
+    CompletionReason,
+    LeaseRef,
+    NextStep,
+    Offer,
+    StepSpec,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """Accepts a step, writes it into the journal, and has it started."""
+
+    def __init__(
+        self,
+        *,
+        settings: AgentSettings,
+        slots: int,
+        instance: str,
+        client: CoordinatorClient,
+        journal: Journal,
+        leases: LeaseTable[StepRun],
+        is_open: Callable[[], bool],
+        is_still_good: Callable[[str], bool],
+        start: Callable[[Entry, Term | None], None],
+        accepted: Callable[[], None],
+    ) -> None:
+        """`is_open`: whether work is wanted at all; `is_still_good`: of a credential; `start` must
+        not wait; `accepted` is called after each offer, whatever became of it."""
+        self._settings = settings
+        self._slots = slots
+        self._instance = instance
+        self._client = client
+        self._journal = journal
+        self._leases = leases
+        self._is_open = is_open
+        self._is_still_good = is_still_good
+        self._start = start
+        self._accepted = accepted
+        self._accepting = 0
+        self.none_accepting = asyncio.Event()
+        """Set while no offer is on its way to becoming a step."""
+        self.none_accepting.set()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is held, nor on its way to be."""
+        return not self._leases and not self._accepting
+
+    def disk_bytes(self) -> tuple[int, int]:
+        """Free and in all, where the data folder is."""
+        disk = os.statvfs(self._settings.data_dir)
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    def _takes_work(self, free_bytes: int) -> bool:
+        if not self._is_open():
+            return False
+        if free_bytes < self._settings.min_free_bytes:
+            logger.warning("only %d bytes are free in the data folder: no new work", free_bytes)
+            return False
+        return True
+
+    def free_slots(self, free_bytes: int) -> int:
+        if not self._takes_work(free_bytes):
+            return 0
+        busy = sum(not work.resumed for work in self._leases) + self._accepting
+        return max(0, self._slots - busy)
+
+    async def take_offers(self, offers: Sequence[Offer]) -> None:
+        free = self.free_slots(self._settings.min_free_bytes)
+        await asyncio.gather(*[self._take(offer) for offer in offers[:free]])
+
+    async def _take(self, offer: Offer) -> None:
+        """Accept an offer and start it; one that is no longer ours is forgotten."""
+        lease = LeaseRef(step_id=offer.step_id, epoch=offer.epoch)
+        if lease in self._leases or not is_safe_name(offer.step_id):
+            return
+        self._accepting += 1
+        self.none_accepting.clear()
+        credential = self._client.credential
+        try:
+            if not await self._earlier_attempts_over(offer):
+                return
+            sent_at = boot_clock()
+            spec = await self._accept(lease, offer.accept_within_seconds)
+            if spec is not None:
+                await self._begin(spec, sent_at, credential)
+        finally:
+            self._accepting -= 1
+            if not self._accepting:
+                self.none_accepting.set()
+            self._accepted()
+
+    def wants_next(self) -> NextStep | None:
+        """Asked for with a report: the step it is on still counts as busy.
+
+        Not while another result is late: it counts until its step is begun anew, and that step may
+        be the one that would be handed over.
+        """
+        if any(work.late for work in self._leases):
+            return None
+        free_bytes, _ = self.disk_bytes()
+        busy = sum(not work.resumed for work in self._leases) + self._accepting
+        if busy > self._slots or not self._takes_work(free_bytes):
+            return None
+        return NextStep(instance=self._instance)
+
+    async def take_next(self, spec: StepSpec, sent_at: float, credential: str) -> bool:
+        lease = LeaseRef(step_id=spec.step_id, epoch=spec.epoch)
+        if lease in self._leases or not is_safe_name(spec.step_id):
+            return False
+        return await self._begin(spec, sent_at, credential)
+
+    async def _earlier_attempts_over(self, offer: Offer) -> bool:
+        """Whether they were in half the time that there is to accept. The result of one that was
+        taken for lost counts until the step is begun anew, so it is reported first."""
+        earlier = [work.over.wait() for work in self._leases if work.lease.step_id == offer.step_id]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(offer.accept_within_seconds / 2):
+                await asyncio.gather(*earlier)
+                return True
+        return False
+
+    async def _accept(self, lease: LeaseRef, seconds: float) -> StepSpec | None:
+        """The step, or None if it could not be accepted in time or isn't ours any more."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await keep_trying(
+                    lambda: self._client.accept(lease),
+                    lambda error: logger.info("accepting step %s: %s", lease.step_id, error),
+                )
+        except (TimeoutError, StaleLeaseError):
+            return None
+        except CoordinatorError as error:
+            logger.error("accepting step %s: %s", lease.step_id, error)
+            return None
+
+    async def _begin(self, spec: StepSpec, sent_at: float, credential: str) -> bool:
+        try:
+            entry = await in_thread(self._journal.begin, spec)
+        except OSError as error:
+            logger.error("step %s can't be begun: %s", spec.step_id, error)
+            await self._refuse(spec, error)
+            return False
+        if not self._is_still_good(credential):
+            await in_thread(self._journal.forget, entry)
+            return False
+        # From here to `start` nothing waits: either `Agent._end_scripts` sees it, or it saw the
+        # refusal.
+        term = Term(lease_seconds=spec.lease_seconds, sent_at=sent_at)
+        self._start(entry, term if spec.ends_with_lease else None)
+        return True
+
+    async def _refuse(self, spec: StepSpec, error: OSError) -> None:
+        lacking = descriptors.are_lacking(error)
+        request = CompleteRequest(
+            status=Completion.FAILED,
+            reason=CompletionReason.LOST if lacking else CompletionReason.ENGINE,
+            epoch=spec.epoch,
+            message=descriptors.LACKING
+            if lacking
+            else f"The agent can't write to its disk: {error}",
+        )
+        try:
+            await self._client.complete(spec.step_id, request)
+        except CoordinatorError as error:
+            logger.error("step %s is left to its lease: %s", spec.step_id, error)

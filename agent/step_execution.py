@@ -1,0 +1,153 @@
+"""What an attempt does between its beginning and its end: source, inputs, script or image.
+
+It knows nothing of leases, of the journal's records and of who is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+
+from agent.artifacts import ArtifactError, fetch_artifacts
+from agent.coordinator_client import CallRefusedError, StaleLeaseError
+from agent.engines.protocol import (
+    EngineUnavailable,
+    Outcome,
+    OutputSink,
+    StepResult,
+    TagNotSettledError,
+)
+from agent.journal_entries import Entry, Report
+from agent.lease import Term
+from agent.log_shipper import LogSpool
+from agent.masking import MaskingSink, masked
+from agent.retries import keep_trying
+from agent.source_trees import SourceError
+from agent.sources import LentSource
+from agent.step_parts import StepParts
+from agent.step_reports import failure, report_of
+from agent.step_requests import confidential, image_request_of, request_of
+from agent.workshop import Workshop
+from pipelines_schema.contract import CompletionReason, StepSpec
+from pipelines_schema.log_frames import Stream
+
+logger = logging.getLogger(__name__)
+
+BYPASSED = b"cache: bypassed (clean build)\n"
+"""First line of the log of a step that would have used caches."""
+
+
+class SourceTooLate(Exception):
+    """The step's time was over before its source was here."""
+
+
+class StepExecution:
+    """`run` once. Cancelling the task that runs it ends the script first."""
+
+    def __init__(
+        self, *, workshop: Workshop, entry: Entry, term: Term | None, spool: LogSpool
+    ) -> None:
+        self._workshop = workshop
+        self._entry = entry
+        self._term = term
+        self._spool = spool
+
+    async def run(self) -> Report:
+        """How it ended. Raises StaleLeaseError."""
+        spec = self._entry.spec
+        workshop = self._workshop
+        gone = [name for name in spec.secret_names if name not in spec.secrets]
+        if gone:
+            names = ", ".join(gone)
+            message = f"The project has no secret {names} any more: `pushrod secret set` it again."
+            return failure(CompletionReason.SECRETS, message)
+        if spec.refused is not None:
+            return failure(CompletionReason.IMAGE, spec.refused)
+        try:
+            async with contextlib.AsyncExitStack() as resources:
+                source = await self._lent_source(spec)
+                if source is not None:
+                    resources.callback(source.release)
+                await fetch_artifacts(workshop.client, spec, self._entry.inputs)
+                result = await self._run_in_engine(spec, source)
+                if result.outcome is Outcome.ENGINE_LOST:
+                    workshop.engine_lost()
+                report = report_of(result)
+                hidden = confidential(spec)
+                if report.message and hidden:
+                    return replace(report, message=masked(report.message, hidden))
+                return report
+        except SourceTooLate as error:
+            return failure(CompletionReason.TIMEOUT, str(error))
+        except (SourceError, ArtifactError) as error:
+            return workshop.report_lacking(error) or failure(CompletionReason.SOURCE, str(error))
+        except EngineUnavailable as error:
+            return failure(CompletionReason.ENGINE, str(error))
+        except StaleLeaseError:
+            raise
+        except Exception as error:
+            if lacking := workshop.report_lacking(error):
+                return lacking
+            logger.exception("attempt %s failed in the agent", self._entry.attempt_id)
+            return failure(CompletionReason.ENGINE, f"The agent failed: {error!r}")
+
+    async def _run_in_engine(self, spec: StepSpec, source: LentSource | None) -> StepResult:
+        if spec.clean and (spec.cache_dirs or spec.build):
+            self._spool.write(Stream.STDOUT, BYPASSED)
+        hidden = confidential(spec)
+        if not hidden:
+            return await self._ask_engine(spec, source, self._spool)
+        output = MaskingSink(self._spool, hidden)
+        try:
+            return await self._ask_engine(spec, source, output)
+        finally:
+            output.end()
+
+    async def _ask_engine(
+        self, spec: StepSpec, source: LentSource | None, output: OutputSink
+    ) -> StepResult:
+        engine = self._workshop.engine
+        if spec.build is None:
+            wanted = request_of(self._entry, source, self._term, self._settle_image)
+            return await engine.run(wanted, output)
+        request = image_request_of(self._entry, spec.build, source, self._settle_tag)
+        return await engine.build_image(request, output)
+
+    async def _settle_tag(self, tag: str, digest: str) -> str:
+        """Raises TagNotSettledError, StaleLeaseError, CredentialRefusedError."""
+        try:
+            return await self._settle_image(digest, tag)
+        except CallRefusedError as error:
+            raise TagNotSettledError(error.message) from error
+
+    async def _settle_image(self, digest: str, tag: str | None = None) -> str:
+        """Ask for as long as it takes: the lease ends it. Raises CallRefusedError, StaleLeaseError,
+        CredentialRefusedError."""
+        answer = await keep_trying(
+            lambda: self._workshop.client.settle_image(self._entry.spec, digest, tag),
+            lambda error: logger.info("settling an image of %s: %s", self._entry.attempt_id, error),
+        )
+        return answer.digest
+
+    async def _lent_source(self, spec: StepSpec) -> LentSource | None:
+        """Raises SourceError, SourceTooLate."""
+        if spec.source is None:
+            return None
+        parts = StepParts(
+            self._workshop.client,
+            spec,
+            lambda line: self._spool.write(Stream.STDOUT, f"{line}\n".encode()),
+        )
+        try:
+            async with asyncio.timeout(spec.timeout_seconds) as limit:
+                return await self._workshop.sources.prepare(
+                    spec.project_id, spec.source, spec.token, parts
+                )
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise SourceTooLate(
+                f"The source was not here after {spec.timeout_seconds:g} s, the step's timeout."
+            ) from error
