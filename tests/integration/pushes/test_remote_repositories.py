@@ -356,7 +356,6 @@ async def test_a_build_by_hand_fetches_what_no_webhook_told_of(
         ({"branch": "nowhere"}, 400, "has no branch 'nowhere'"),
         ({"branch": "*"}, 400, "name the branch or commitHash"),
         ({"branch": "--upload-pack=x"}, 400, "name the branch or commitHash"),
-        ({}, 400, "name the branch or commitHash"),
         ({"commitHash": "1" * 40}, 400, f"has no commit '{'1' * 40}'"),
         ({"commitHash": "abcdef1"}, 400, "give all of its 40 digits"),
     ],

@@ -1,0 +1,187 @@
+"""Of the Build Server API (specification 003): projects and workflows."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from coordinator.api.dialects.build_server_models import (
+    ProjectChange,
+    ProjectCreate,
+    ProjectMade,
+    ProjectShown,
+    ProjectsQuery,
+    PushWaits,
+    WorkflowCreate,
+    WorkflowShown,
+)
+from coordinator.api.http.context import ACCOUNTS, CORE, DEFAULT_BRANCHES, PROJECTS, PUSH_RETRIES
+from coordinator.api.http.operations import add_operations, operation
+from coordinator.domain.model import Project, WorkflowRecord
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.pushes.repo_url import forge_of
+
+NO_PROJECT = {404: "Project not found"}
+
+
+def add_routes(app: web.Application) -> None:
+    add_operations(
+        app,
+        [
+            list_projects,
+            create_project,
+            get_project,
+            change_project,
+            list_workflows,
+            create_workflow,
+        ],
+    )
+
+
+# Projects
+
+
+@operation(
+    "GET",
+    "/api/projects",
+    tag="Projects",
+    summary="Get projects for an account",
+    right=Right.READ,
+)
+async def list_projects(
+    request: web.Request, principal: Principal, query: ProjectsQuery
+) -> list[ProjectShown]:
+    account = await request.app[ACCOUNTS].find(principal, query.account_id)
+    projects = await request.app[PROJECTS].list_of(account) if account else []
+    return [_project(request, project) for project in projects]
+
+
+@operation(
+    "POST",
+    "/api/projects",
+    tag="Projects",
+    summary="Create a new project",
+    right=Right.MANAGE,
+    status=201,
+    errors={404: "No such account, and this token may not create one"},
+)
+async def create_project(
+    request: web.Request, principal: Principal, body: ProjectCreate
+) -> ProjectMade:
+    account = await request.app[ACCOUNTS].find_or_create(principal, body.account_id)
+    project = await request.app[PROJECTS].create(
+        principal, account, name=body.name, repo_url=body.repo_url
+    )
+    shown = _project(request, project)
+    secret = request.app[CORE].keys.webhook_secret(project.id)
+    return ProjectMade(**shown.model_dump(), webhook_secret=secret)
+
+
+@operation(
+    "GET",
+    "/api/projects/{project_id}",
+    tag="Projects",
+    summary="Get a project",
+    right=Right.READ,
+    errors=NO_PROJECT,
+)
+async def get_project(request: web.Request, principal: Principal) -> ProjectShown:
+    return await _project_with_branch(request, await find_project(request, principal))
+
+
+@operation(
+    "PATCH",
+    "/api/projects/{project_id}",
+    tag="Projects",
+    summary="Change a project",
+    right=Right.MANAGE,
+    errors={**NO_PROJECT, 409: "Its source is at a forge, which names the default branch"},
+)
+async def change_project(
+    request: web.Request, principal: Principal, body: ProjectChange
+) -> ProjectShown:
+    project = await find_project(request, principal)
+    await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
+    return await _project_with_branch(request, project)
+
+
+async def _project_with_branch(request: web.Request, project: Project) -> ProjectShown:
+    branch = await request.app[DEFAULT_BRANCHES].of(project)
+    return _project(request, project, branch)
+
+
+async def find_project(request: web.Request, principal: Principal) -> Project:
+    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
+
+
+def _project(
+    request: web.Request, project: Project, default_branch: str | None = None
+) -> ProjectShown:
+    base = request.app[CORE].public_url
+    forge = forge_of(project.repo_url)
+    waits = request.app[PUSH_RETRIES].waiting(project.id)
+    return ProjectShown(
+        id=project.id,
+        account_id=project.account_id,
+        account=project.account_slug,
+        name=project.name,
+        slug=project.slug,
+        repo_url=project.repo_url,
+        push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
+        webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
+        default_branch=default_branch,
+        push_waits=PushWaits(reason=waits.reason, since=waits.since, tries=waits.tries)
+        if waits
+        else None,
+        created_at=project.created_at,
+        updated_at=project.updated_at,
+    )
+
+
+# Workflows
+
+
+@operation(
+    "GET",
+    "/api/projects/{project_id}/workflows",
+    tag="Workflows",
+    summary="Get workflows for a project",
+    right=Right.READ,
+    errors=NO_PROJECT,
+)
+async def list_workflows(request: web.Request, principal: Principal) -> list[WorkflowShown]:
+    project = await find_project(request, principal)
+    workflows = await request.app[PROJECTS].list_workflows(project)
+    return [_workflow(workflow) for workflow in workflows]
+
+
+@operation(
+    "POST",
+    "/api/projects/{project_id}/workflows",
+    tag="Workflows",
+    summary="Create a new workflow",
+    right=Right.MANAGE,
+    status=201,
+    errors=NO_PROJECT,
+)
+async def create_workflow(
+    request: web.Request, principal: Principal, body: WorkflowCreate
+) -> WorkflowShown:
+    project = await find_project(request, principal)
+    workflow = await request.app[PROJECTS].create_workflow(
+        principal,
+        project,
+        body.name,
+        [step.model_dump(by_alias=True) for step in body.steps],
+    )
+    return _workflow(workflow)
+
+
+def _workflow(workflow: WorkflowRecord) -> WorkflowShown:
+    return WorkflowShown(
+        id=workflow.id,
+        project_id=workflow.project_id,
+        name=workflow.name,
+        path=workflow.path,
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
+    )
