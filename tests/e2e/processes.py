@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +28,8 @@ READY = re.compile(r"^ready (\S+)$", re.MULTILINE)
 class Process:
     """One pushrod process; what it prints goes to a file, which a failing test shows."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
-        self.arguments, self.log = arguments, log
+    def __init__(self, *arguments: str, log: Path, program: Sequence[str] = PUSHROD) -> None:
+        self.arguments, self.log, self._program = arguments, log, program
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: str) -> str:
@@ -39,7 +39,7 @@ class Process:
         environment |= {k: v for k, v in os.environ.items() if k.startswith("PUSHROD_ENGINE_")}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*PUSHROD, *self.arguments],
+                [*self._program, *self.arguments],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.engines.private.processes import ProcessIdentity, is_alive
 from tests.conftest import TestEngine
+from tests.e2e.demo import Demo
 from tests.quiet_time import quiet_seconds
-
-
-class Demo:
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / "pushrod/demo"
-        kept = {k: v for k, v in os.environ.items() if k not in ("PUSHROD_DATA", "PUSHROD_TOKEN")}
-        self._environment = {**kept, "XDG_DATA_HOME": str(folder)}
-
-    def run(
-        self, *options: str, extra: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pushrod", "demo", *options],
-            env={**self._environment, **(extra or {})},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-
-    def stop(self, folder: Path) -> str:
-        """Ends its pushrod; the engine is everybody's, so this one looks for it elsewhere."""
-        ended = self.run("--stop", extra={"PUSHROD_ENGINE_DIR": str(folder / "no-engine")})
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    @property
-    def process(self) -> Mapping[str, Any]:
-        process: Mapping[str, Any] = json.loads((self.data / "background.json").read_text())[
-            "process"
-        ]
-        return process
 
 
 @pytest.fixture
