@@ -215,6 +215,7 @@ class Client:
         *,
         role: str | None = None,
         account: str | None = None,
+        all_accounts: bool = False,
         expires_in_days: int | None = None,
     ) -> Json:
         body = {
@@ -222,6 +223,7 @@ class Client:
             "kind": kind,
             "role": role,
             "account": account,
+            "allAccounts": all_accounts or None,
             "expiresInDays": expires_in_days,
         }
         return await self._object("POST", "/api/tokens", body=body)

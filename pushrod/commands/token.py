@@ -21,7 +21,11 @@ def token() -> None:
 @token.command("create")
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="developer", show_default=True)
-@click.option("--account", help="Id or slug of the account it is for.")
+@click.option(
+    "--account",
+    help="Id or slug of the account it is for (default: your token's own, else `default`).",
+)
+@click.option("--all-accounts", is_flag=True, help="For every account, as `--role admin` is.")
 @click.option("--expires-in-days", type=click.IntRange(1, 3650), help="Default: never.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer, for programs.")
 @connection_options
@@ -30,6 +34,7 @@ def create(
     name: str,
     role: str,
     account: str | None,
+    all_accounts: bool,
     expires_in_days: int | None,
     as_json: bool,
 ) -> None:
@@ -37,7 +42,12 @@ def create(
     created = call(
         resolve_connection(options),
         lambda client: client.create_token(
-            name, "user", role=role, account=account, expires_in_days=expires_in_days
+            name,
+            "user",
+            role=role,
+            account=account,
+            all_accounts=all_accounts,
+            expires_in_days=expires_in_days,
         ),
     )
     show_new_token(created, as_json=as_json)
@@ -47,7 +57,11 @@ def show_new_token(created: Json, *, as_json: bool) -> None:
     """The token alone on stdout, so that `> FILE` makes a token file."""
     if as_json:
         return print_json(created)
-    say(f"token {created['id']}: shown this once; `pushrod token revoke {created['id']}` ends it")
+    owner = f"account {created['account']}" if created.get("account") else "all accounts"
+    say(
+        f"token {created['id']} for {owner}: shown this once; "
+        f"`pushrod token revoke {created['id']}` ends it"
+    )
     return click.echo(created["token"])
 
 

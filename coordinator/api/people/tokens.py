@@ -22,8 +22,19 @@ class TokenCreate(BaseModel):
         extra="forbid",
         json_schema_extra={
             "not": {
-                "required": ["role", "account"],
-                "properties": {"role": {"const": "admin"}, "account": {"type": "string"}},
+                "anyOf": [
+                    {
+                        "required": ["role", "account"],
+                        "properties": {"role": {"const": "admin"}, "account": {"type": "string"}},
+                    },
+                    {
+                        "required": ["allAccounts", "account"],
+                        "properties": {
+                            "allAccounts": {"const": True},
+                            "account": {"type": "string"},
+                        },
+                    },
+                ]
             }
         },
     )
@@ -31,7 +42,16 @@ class TokenCreate(BaseModel):
     name: str = Field(min_length=1, max_length=100)
     kind: Literal["user", "registration"] = "user"
     role: Literal[Role.ADMIN, Role.MAINTAINER, Role.DEVELOPER, Role.VIEWER] = Role.DEVELOPER
-    account: str | None = Field(default=None, min_length=1, max_length=200)
+    account: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Default: of this token's account, else of `default`; agents' and those of the "
+        "role admin are for all",
+    )
+    all_accounts: bool = Field(
+        default=False, description="For every account; only who administers all may say so"
+    )
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
 
 
@@ -47,6 +67,7 @@ class TokenShown(Shown):
 
 
 class TokenMade(TokenShown):
+    account: str | None = Field(None, description="Slug of its account; none is for all")
     token: str = Field(description="Shown once, stored nowhere")
 
 
@@ -79,15 +100,17 @@ async def list_accounts(request: web.Request, principal: Principal) -> list[Acco
 )
 async def create_token(request: web.Request, principal: Principal, body: TokenCreate) -> TokenMade:
     days = body.expires_in_days
-    token, secret = await request.app[ACCOUNTS].create_token(
+    token, account, secret = await request.app[ACCOUNTS].create_token(
         principal,
         kind=TokenKind(body.kind),
         name=body.name,
         role=body.role,
         account=body.account,
+        all_accounts=body.all_accounts,
         expires_in=timedelta(days=days) if days else None,
     )
-    return TokenMade(**_token(token).model_dump(), token=secret)
+    slug = account.slug if account else None
+    return TokenMade(**_token(token).model_dump(), account=slug, token=secret)
 
 
 @operation("GET", "/api/tokens", tag="Tokens", summary="List the tokens", right=Right.MANAGE)

@@ -36,6 +36,8 @@ SESSION_SEPARATOR = "."
 """A session's secret ends in the id of the token that it was opened with."""
 LOGIN_DOTS = 2
 """A login's token has three parts; no other secret of ours has two dots."""
+DEFAULT_ACCOUNT = "default"
+"""Whose everything is that names no account."""
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -206,12 +208,14 @@ class Accounts:
         name: str,
         role: Role,
         account: str | None,
+        all_accounts: bool = False,
         expires_in: timedelta | None,
-    ) -> tuple[Token, str]:
-        """Return the token and its secret, which is stored nowhere."""
-        account_id = principal.account_id
-        if account is not None:
-            account_id = (await self.find_or_create(principal, account)).id
+    ) -> tuple[Token, Account | None, str]:
+        """The token, its account (None: it is for all) and its secret, which is stored nowhere.
+
+        One that names no account is of the principal's own, else of the default one: only agents'
+        and administrators' are for all by themselves.
+        """
         if kind is TokenKind.REGISTRATION:
             principal.require(Right.REGISTER)
             role = Role.AGENT
@@ -219,13 +223,27 @@ class Accounts:
             raise Invalid("a person's token can't have the role agent; use kind registration")
         elif not principal.rights >= RIGHTS[role]:
             raise Forbidden(f"this token can't make one of role {role.value}")
-        elif role is Role.ADMIN and account_id is not None:
+        if all_accounts and principal.account_id is not None:
+            raise Forbidden("this token is of one account: leave `allAccounts` out")
+        if all_accounts and account is not None:
+            raise Invalid("name an `account`, or say `allAccounts`, not both")
+        if role is Role.ADMIN and account is not None:
             raise Invalid("the role admin is for all accounts: leave `account` out")
+        for_all = all_accounts or role in (Role.ADMIN, Role.AGENT)
+        owner = await self._owner_of_token(principal, account, for_all=for_all)
         secret = new_token()
         token = await self._save_token(
-            secret, kind, name, role, account_id, expires_in, by=principal
+            secret, kind, name, role, owner.id if owner else None, expires_in, by=principal
         )
-        return token, secret
+        return token, owner, secret
+
+    async def _owner_of_token(
+        self, principal: Principal, account: str | None, *, for_all: bool
+    ) -> Account | None:
+        if account is None and for_all and principal.account_id is None:
+            return None
+        key = account or principal.account_id or DEFAULT_ACCOUNT
+        return await self.find_or_create(principal, key)
 
     async def _save_token(
         self,

@@ -49,12 +49,13 @@ async def test_an_answer_of_before_a_revocation_is_not_remembered_after_it(tmp_p
         slow = SlowReader(tested.core.database)
         core = replace(tested.core, database=cast("Any", slow))
         accounts = Accounts(core, Logins(core))
-        token, secret = await accounts.create_token(
+        token, _, secret = await accounts.create_token(
             ADMIN,
             kind=TokenKind.USER,
             name="leaver",
             role=Role.VIEWER,
             account=None,
+            all_accounts=True,
             expires_in=None,
         )
         asked = asyncio.create_task(accounts.authenticate(secret))
