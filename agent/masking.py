@@ -5,62 +5,30 @@ Pure. What can still become a secret is held back until more comes or the log en
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from agent.secret_forms import families
 from pipelines_schema.log_frames import Stream
 
 MASK = b"***"
-MIN_SECRET_BYTES = 3
-"""Shorter ones (a line that is `}`) would mask half the log and protect nothing."""
-BASE64_COLUMNS = 76
-"""Where `base64` breaks its lines."""
-
-
-def patterns(secrets: Iterable[str]) -> tuple[bytes, ...]:
-    """All that a secret can look like in a log: each of its lines, and its base64.
-
-    Not the whole of several lines, since masking the line ends would run the log together.
-    """
-    found: dict[bytes, None] = {}
-    for secret in secrets:
-        value = secret.encode()
-        lines = [line.strip() for line in value.splitlines()]
-        for text in (*lines, *_base64_forms(value)):
-            if len(text) >= MIN_SECRET_BYTES:
-                found[text] = None
-    return tuple(found)
-
-
-def _base64_forms(value: bytes) -> Iterable[bytes]:
-    """Of the value alone, and of its middle wherever it begins within a longer text."""
-    for text in (value, value + b"\n"):
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            encoded = encode(text)
-            yield encoded
-            yield encoded.rstrip(b"=")
-            if len(encoded) > BASE64_COLUMNS:
-                for start in range(0, len(encoded), BASE64_COLUMNS):
-                    yield encoded[start : start + BASE64_COLUMNS]
-    for before in (1, 2):
-        encoded = base64.b64encode(b"\0" * before + value)
-        # The first group mixes with what stands before, the last with what follows.
-        inner = encoded[4 : len(encoded) - (4 if (before + len(value)) % 3 else 0)]
-        if len(inner) >= 8:
-            yield inner
-    inner = base64.b64encode(value)[: len(value) // 3 * 4]
-    if len(inner) >= 8:
-        yield inner
+_BEGINNING = 3
+"""So many bytes tell whether a form can begin at a place. No form is shorter."""
 
 
 class Masker:
     """Masks one stream. `take` gives what is safe to show so far, `end` the rest."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._patterns = patterns(secrets)
-        self._longest = max(map(len, self._patterns), default=0)
-        self._firsts = frozenset(pattern[0] for pattern in self._patterns)
+        self._families = families(secrets)
+        forms = {form for family in self._families for form in family.forms}
+        self._longest = max(map(len, forms), default=0)
+        self._begin_with: dict[bytes, list[bytes]] = {}
+        for form in sorted(forms):
+            self._begin_with.setdefault(form[:_BEGINNING], []).append(form)
+        self._beginning = re.compile(b"|".join(map(re.escape, self._begin_with)) or b"(?!)")
+        self._shorter = {form[:size] for form in forms for size in range(1, _BEGINNING)}
         self._held = b""
         self._covered = 0
         """So many of the held bytes belong to a secret whose mask is out already."""
@@ -75,11 +43,17 @@ class Masker:
     def _first_open(self, text: bytes) -> int:
         """Where the first beginning of a secret stands that the text's end cuts off."""
         start = max(0, len(text) - self._longest + 1)
-        for position in range(start, len(text)):
-            if text[position] in self._firsts:
-                rest = text[position:]
-                if any(len(p) > len(rest) and p.startswith(rest) for p in self._patterns):
+        found = self._beginning.search(text, start)
+        while found is not None:
+            position = found.start()
+            rest = text[position:]
+            for form in self._begin_with[found[0]]:
+                if len(form) > len(rest) and form.startswith(rest):
                     return position
+            found = self._beginning.search(text, position + 1)
+        for position in range(max(start, len(text) - _BEGINNING + 1), len(text)):
+            if text[position:] in self._shorter:
+                return position
         return len(text)
 
     def _release(self, text: bytes, until: int) -> bytes:
@@ -107,11 +81,11 @@ class Masker:
     def _spans(self, text: bytes) -> list[tuple[int, int, bool]]:
         """The secrets' places, those that overlap made one; True where the mask is out already."""
         found: list[tuple[int, int]] = [(0, self._covered)] if self._covered else []
-        for pattern in self._patterns:
-            at = text.find(pattern)
-            while at >= 0:
-                found.append((at, at + len(pattern)))
-                at = text.find(pattern, at + 1)
+        for family in self._families:
+            at = family.longest.search(text) if family.common in text else None
+            while at is not None:
+                found.append(at.span())
+                at = family.longest.search(text, at.start() + 1)
         spans: list[tuple[int, int, bool]] = []
         for begin, end in sorted(found):
             if spans and begin < spans[-1][1]:

@@ -337,6 +337,28 @@ def test_a_step_gets_its_secrets_and_its_log_does_not_show_them(
         assert "secret.set" in audit
 
 
+def test_a_trace_json_and_a_url_show_no_secret(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("traced")
+    token = "it's$a\"q &/ü"
+    assert pushrod.command("secret", "set", "traced", "T", given=token).returncode == 0
+    lines = [
+        'curl() { : >/dev/null; }; (set -x; curl "token=$T")',
+        'printf "json %s\\n" \'{"t": "it\'\\\'\'s$a\\"q &/\\u00fc"}\'',
+        "echo 'url ?t=it%27s%24a%22q%20%26%2F%C3%BC&n=1'",
+    ]
+    run = "name: use\nsecrets: [T]\nrun: |\n" + "".join(f"  {line}\n" for line in lines)
+    text = workflow(image, run)
+    build = pushrod.api.wait_finished(pushrod.push_workflow(repository, project, text)["id"])
+    assert build["state"] == "succeeded", build
+    log = pushrod.api.log(step_named(build, "use")["id"]).decode()
+    assert 'json {"t": "***"}' in log.splitlines(), log
+    assert "url ?t=***&n=1" in log.splitlines(), log
+    assert any(line.startswith("+ curl ") and "token=***" in line for line in log.splitlines()), log
+    assert "s$a" not in log
+
+
 def files_with(folder: Path, text: str) -> list[Path]:
     paths = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]
     return [path for path in paths if text.encode() in path.read_bytes()]
