@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,19 @@ def workflow(image: str, *steps: str) -> str:
         first, *rest = step.strip("\n").split("\n")
         lines += [f"  - image: {image}", f"    {first}", *(f"    {line}" for line in rest)]
     return "\n".join(lines) + "\n"
+
+
+def test_a_file_name_that_is_not_utf8_is_built_byte_by_byte(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    project = pushrod.create_project("odd names")
+    folder = os.fsencode(repository.path)
+    os.makedirs(folder + b"/deep/\xe9t\xe9")
+    Path(os.fsdecode(folder + b"/deep/\xe9t\xe9/latin-\xe9")).write_text("as it was\n")
+    text = workflow(image, "name: read\nrun: cat $'deep/\\xe9t\\xe9/latin-\\xe9'; ls deep | wc -l")
+    build = pushrod.api.wait_finished(pushrod.push_workflow(repository, project, text)["id"])
+    assert build["state"] == "succeeded", build
+    assert pushrod.api.log(build["steps"][0]["id"]) == b"as it was\n1\n"
 
 
 def test_a_push_is_built_with_its_source_and_its_dependencies_outputs(

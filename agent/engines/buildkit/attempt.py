@@ -40,6 +40,7 @@ from agent.engines.buildkit.session import (
 from agent.engines.buildkit.step_graph import (
     EXIT_FILE,
     LIMITS_FILE,
+    NAMES_FOLDER,
     OUTPUT_FILE,
     RECORD_FOLDER,
     SECRETS,
@@ -162,7 +163,9 @@ class _Attempt:
         name = f"step {request.step_name}, attempt {request.attempt_id}"
         source = None
         if self._has_source:
-            self._sender = TreeSender(open=self._layers, folder=SOURCE_FOLDER)
+            self._sender = TreeSender(
+                open=self._layers, folder=SOURCE_FOLDER, names_folder=NAMES_FOLDER
+            )
             hint = request.source.key if request.source else ""
             source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
         env = {**request.env, **({"PUSHROD_SECRETS": SECRETS} if request.secrets else {})}

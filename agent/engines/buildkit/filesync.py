@@ -9,18 +9,21 @@ answer is the content in DATA packets and an empty one. Its FIN is answered with
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import grpc.aio
 
 from agent.engines.buildkit.ignore_patterns import EVERYTHING, TreeFilter
 from agent.engines.buildkit.llb import TIMESTAMP_NS
+from agent.engines.buildkit.odd_names import NAMES_FILE, OddNames, is_utf8, sent_name
 from agent.engines.buildkit.pb import fsutil_pb2
 
 GO_DIRECTORY = 1 << 31
@@ -44,8 +47,8 @@ class UnsendableTreeError(Exception):
 class Entry:
     packet: bytes
     """Its STAT packet, serialized."""
-    file: Path | None
-    """Where its content is, if it is a regular file."""
+    file: Path | bytes | None
+    """Where its content is, or what it is, if it is a regular file."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +59,9 @@ class TreeSender:
     """Lends the layers' folders while the engine copies them."""
     folder: str = ""
     """The tree's top folder on the engine's side, where all belongs to root; empty for none."""
+    names_folder: str = ""
+    """Another top folder, before it in the order of names, for NAMES_FILE: the commands that give
+    back names which are not UTF-8. Empty where nobody runs them: such a name is refused then."""
     filter: TreeFilter = EVERYTHING
     files_sent: int = field(default=0)
     bytes_sent: int = field(default=0)
@@ -74,7 +80,7 @@ class TreeSender:
     async def _send(
         self, stream: grpc.aio.ServicerContext[bytes, bytes], layers: Sequence[Path]
     ) -> None:
-        entries = await asyncio.to_thread(list, walk(layers, self.folder, self.filter))
+        entries = await asyncio.to_thread(self._entries, layers)
         wanted: asyncio.Queue[int | None] = asyncio.Queue()
         # Two writes at once on one stream hang for ever, so one task alone writes.
         async with asyncio.TaskGroup() as tasks:
@@ -84,6 +90,13 @@ class TreeSender:
             await stream.write(_END_OF_STATS)
             await self._answer(stream, entries, wanted)
         await stream.write(_FIN)
+
+    def _entries(self, layers: Sequence[Path]) -> list[Entry]:
+        if not self.names_folder:
+            return list(walk(layers, self.folder, self.filter))
+        odd = OddNames()
+        tree = list(walk(layers, self.folder, self.filter, odd))
+        return [*_names_entries(self.names_folder, odd.script()), *tree]
 
     async def _answer(
         self,
@@ -137,11 +150,15 @@ def contents(entries: Sequence[Entry], numbers: Sequence[int]) -> Iterator[tuple
         file = entries[number].file if number < len(entries) else None
         if file is None:
             raise UnsendableTreeError(f"the engine asks for entry {number}, which is no file")
-        with file.open("rb", buffering=0) as content:
+        with _opened(file) as content:
             while chunk := content.read(CHUNK_BYTES):
                 packet = fsutil_pb2.Packet(type=kind, ID=number, data=chunk)
                 yield packet.SerializeToString(), len(chunk)
         yield fsutil_pb2.Packet(type=kind, ID=number).SerializeToString(), 0
+
+
+def _opened(file: Path | bytes) -> BinaryIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb", buffering=0)
 
 
 def _next_batch(packets: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
@@ -155,35 +172,67 @@ def _next_batch(packets: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]
     return batch
 
 
-def walk(layers: Sequence[Path], folder: str, wanted: TreeFilter = EVERYTHING) -> Iterator[Entry]:
+def walk(
+    layers: Sequence[Path],
+    folder: str,
+    wanted: TreeFilter = EVERYTHING,
+    odd: OddNames | None = None,
+) -> Iterator[Entry]:
     """The entries of `folder`, made of the layers' content, in the order of the wire.
 
-    Raises UnsendableTreeError for a name that is not UTF-8, OSError. Sockets, pipes and devices are
-    left out: a source at a commit has none.
+    Raises OSError; without `odd`, UnsendableTreeError for a name that is not UTF-8. Sockets, pipes
+    and devices are left out: a source at a commit has none.
     """
     if folder:
-        top = fsutil_pb2.Stat(path=folder, mode=GO_DIRECTORY | 0o755, modTime=TIMESTAMP_NS)
-        yield Entry(packet=_stat_packet(top), file=None)
-    yield from _walk_folder(layers, folder, wanted)
+        yield _folder_entry(folder)
+    yield from _walk_folder(layers, folder, wanted, odd)
 
 
-def _walk_folder(layers: Sequence[Path], folder: str, wanted: TreeFilter) -> Iterator[Entry]:
+def _folder_entry(path: str) -> Entry:
+    top = fsutil_pb2.Stat(path=path, mode=GO_DIRECTORY | 0o755, modTime=TIMESTAMP_NS)
+    return Entry(packet=_stat_packet(top), file=None)
+
+
+def _names_entries(folder: str, commands: bytes) -> list[Entry]:
+    # The engine takes a file of equal size and time for the one that it has.
+    time = int.from_bytes(hashlib.sha256(commands).digest()[:7])
+    described = fsutil_pb2.Stat(
+        path=f"{folder}/{NAMES_FILE}", mode=0o644, size=len(commands), modTime=time
+    )
+    return [_folder_entry(folder), Entry(packet=_stat_packet(described), file=commands)]
+
+
+def _walk_folder(
+    layers: Sequence[Path], folder: str, wanted: TreeFilter, odd: OddNames | None
+) -> Iterator[Entry]:
     for name, same in _listed(layers):
-        try:
-            path = f"{folder}/{name.decode()}" if folder else name.decode()
-        except UnicodeDecodeError:
-            raise UnsendableTreeError(
-                f"the file name {name!r} is not UTF-8, which BuildKit can't be sent: rename it"
-            ) from None
+        sent = os.fsdecode(name if odd is None else sent_name(name))
+        path = f"{folder}/{sent}" if folder else sent
         is_folder = _is_folder(same[-1])
         if wanted.leaves_out(path, is_folder=is_folder):
             continue
-        described = _describe(path, same[-1])
+        if not is_utf8(name):
+            _note_name(folder, name, odd)
+        described = _describe(path, same[-1], odd)
         if described is None:
             continue
-        below = _walk_folder([Path(entry.path) for entry in same], path, wanted)
+        below = _walk_folder([Path(entry.path) for entry in same], path, wanted, odd)
         below = below if is_folder else iter(())
         yield from _with_children(described, below, only_for_children=wanted.ignores(path))
+
+
+def _note_name(folder: str, name: bytes, odd: OddNames | None) -> None:
+    if odd is None:
+        raise UnsendableTreeError(
+            f"the name {name!r} in {folder or '.'} is not UTF-8, which BuildKit can't be sent for "
+            "an image: rename it, or leave it out by .dockerignore"
+        )
+    odd.rename(_in_workspace(folder), name)
+
+
+def _in_workspace(path: str) -> str:
+    """Less the tree's top folder."""
+    return path.partition("/")[2]
 
 
 def _with_children(
@@ -212,7 +261,7 @@ def _listed(layers: Sequence[Path]) -> Iterator[tuple[bytes, list[os.DirEntry[st
                 if same and not (_is_folder(entry) and _is_folder(same[-1])):
                     same.clear()
                 same.append(entry)
-    for name in sorted(found):
+    for name in sorted(found, key=sent_name):
         yield name, found[name]
 
 
@@ -220,7 +269,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
 
-def _describe(path: str, entry: os.DirEntry[str]) -> Entry | None:
+def _describe(path: str, entry: os.DirEntry[str], odd: OddNames | None) -> Entry | None:
     status = entry.stat(follow_symlinks=False)
     message = fsutil_pb2.Stat(path=path, modTime=status.st_mtime_ns)
     file = None
@@ -228,10 +277,13 @@ def _describe(path: str, entry: os.DirEntry[str]) -> Entry | None:
         message.mode = GO_DIRECTORY | go_permissions(status.st_mode)
     elif stat.S_ISLNK(status.st_mode):
         message.mode = GO_SYMLINK | 0o777
-        try:
-            message.linkname = os.readlink(entry.path)
-        except ValueError:
-            raise UnsendableTreeError(f"the target of the link {path} is not UTF-8") from None
+        target = os.readlink(os.fsencode(entry.path))
+        if not is_utf8(target):
+            if odd is None:
+                raise UnsendableTreeError(f"the target of the link {path} is not UTF-8")
+            odd.link(_in_workspace(path), target)
+            return None
+        message.linkname = target.decode()
         message.size = status.st_size
     elif stat.S_ISREG(status.st_mode):
         message.mode = go_permissions(status.st_mode)

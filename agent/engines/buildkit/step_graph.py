@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.engines.buildkit import llb
+from agent.engines.buildkit.odd_names import NAMES_FILE
 from agent.engines.protocol import CacheMount
 from pipelines_schema.contract import WORKSPACE
 
@@ -17,6 +18,8 @@ SCRIPT_FOLDER = "s"
 RECORD_FOLDER = "r"
 CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
+NAMES_FOLDER = "n"
+"""Beside the source, for the commands that give back names which are not UTF-8."""
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
@@ -54,6 +57,14 @@ watch() {{  # the step's timeout, which holds also if there is no agent any more
   : >"$record/timeout"
   for round in {{1..50}}; do end_all || break; done
 }}
+"""
+_NAMES = """\
+names={private}/names/{names_file}
+if [ -s "$names" ] && ! bash -e "$names" 2>&3; then
+  echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
+  echo '1 0 0' >"$record/{exit_file}"
+  exit 0
+fi
 """
 _SECRETS = """\
 for name in NAMES; do
@@ -138,6 +149,7 @@ def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool
     """
     parts = [
         _START,
+        _NAMES,
         _LIMITS if keep_limits else "",
         _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
         _RUN_RECORDED if keep_output else _RUN_DIRECT,
@@ -149,6 +161,7 @@ def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool
         secrets=SECRETS,
         limits_file=LIMITS_FILE,
         output_file=OUTPUT_FILE,
+        names_file=NAMES_FILE,
     )
 
 
@@ -252,6 +265,7 @@ def step_graph(
         ],
         description="script",
     )
+    workspace = _own_copy(source, owner) if source else folders
     mounts = [
         # An output, though nobody wants it: BuildKit mounts a root without output read-only.
         llb.Mount(destination="/", source=llb.image(image, platform), keep=True),
@@ -269,10 +283,11 @@ def step_graph(
         ),
         llb.Mount(
             destination=WORKSPACE,
-            source=_own_copy(source, owner) if source else folders,
+            source=workspace,
             selector=f"/{SOURCE_FOLDER}",
             keep=True,
         ),
+        *([_names_mount(workspace)] if source else []),
         *(
             _cache_mount(mount, owner, folders)
             for mount in sorted(cache_mounts, key=lambda mount: mount.path)
@@ -295,9 +310,14 @@ def step_graph(
         platform=platform,
         description=description,
     )
-    record, workspace = process.output(1), process.output(2)
-    outputs = _collected(workspace, include) if include else None
+    record, left = process.output(1), process.output(2)
+    outputs = _collected(left, include) if include else None
     return StepGraph(process=process, record=record, outputs=outputs)
+
+
+def _names_mount(copy: llb.Output) -> llb.Mount:
+    folder = f"{PRIVATE}/names"
+    return llb.Mount(destination=folder, source=copy, selector=f"/{NAMES_FOLDER}", readonly=True)
 
 
 def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> llb.Mount:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,34 @@ async def test_the_source_keeps_content_permissions_and_links(one_bench: Bench, 
     assert ran.log.stdout == b"ran\n755\n640\nbin/run\nempty\nodd"
     assert (tree / "plain").read_text() == "plain"
     assert (source.lent, source.in_use) == (1, False)
+
+
+ODD = os.fsencode("dir-\udcff/latin-\udce9 $x'\n-é")
+LOOK = (
+    "{ find . -print0 | LC_ALL=C sort -z; readlink dir-*/link*; readlink to-odd; } | "
+    "od -An -v -tx1 | tr -d ' \\n'"
+)
+
+
+async def test_names_that_are_not_utf8_are_in_the_workspace_byte_by_byte(
+    one_bench: Bench, tree: Path
+) -> None:
+    root = os.fsencode(tree)
+    os.mkdir(os.path.join(root, b"dir-\xff"))
+    with open(os.path.join(root, ODD), "wb") as file:
+        file.write(b"odd content")
+    os.symlink(b"\xfe target", os.path.join(root, b"dir-\xff", b"link-\xfd"))
+    os.symlink(b"\xfe target", os.path.join(root, b"to-odd"))
+    listed = subprocess.run(["bash", "-c", LOOK], cwd=tree, capture_output=True, check=True)
+
+    source = one_bench.source(folder=tree, key=str(tree))
+    ran = await one_bench.run(f"{LOOK}; cat dir-*/latin*", source=source)
+    assert ran.log.stdout == listed.stdout + b"odd content"
+
+    # The engine keeps what it was sent: what has another name now has it there, too.
+    os.rename(os.path.join(root, ODD), os.path.join(root, b"dir-\xff", b"\xe8"))
+    ran = await one_bench.run("cat $'dir-\\xff/\\xe8'; ls dir-* | wc -l", source=source)
+    assert ran.log.stdout == b"odd content2\n"
 
 
 async def test_the_source_is_given_back_before_the_script_runs(

@@ -12,6 +12,8 @@ from agent.engines.buildkit.filesync import (
     contents,
     walk,
 )
+from agent.engines.buildkit.ignore_patterns import TreeFilter, ignore_patterns
+from agent.engines.buildkit.odd_names import OddNames, sent_name
 from agent.engines.buildkit.pb import fsutil_pb2
 
 
@@ -77,11 +79,37 @@ def test_a_folder_covers_a_link_and_is_not_sent_through_it(tmp_path: Path) -> No
     assert [one.path for one in stats(below, above)] == ["w", "w/out", "w/out/file"]
 
 
-def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
-    os.close(os.open(os.fsencode(tmp_path) + b"/\xff", os.O_CREAT))
+def test_a_name_that_is_not_utf8_is_refused_by_name_unless_it_is_left_out(tmp_path: Path) -> None:
+    os.close(os.open(os.fsencode(tmp_path) + b"/x-\xff", os.O_CREAT))
 
-    with pytest.raises(UnsendableTreeError, match=r"xff"):
+    with pytest.raises(UnsendableTreeError, match=r"xff.*\.dockerignore"):
         stats(tmp_path)
+    wanted = TreeFilter(ignore=ignore_patterns(["x-*"]))
+    assert list(walk([tmp_path], "", wanted)) == []
+
+
+def test_names_that_are_not_utf8_are_sent_under_others_in_their_order(tmp_path: Path) -> None:
+    os.makedirs(os.fsencode(tmp_path) + b"/\xff/deep")
+    for name in (b"\xff/deep/\xfe'", b"plain", b".a"):
+        os.close(os.open(os.fsencode(tmp_path) + b"/" + name, os.O_CREAT))
+    odd = OddNames()
+
+    sent = [
+        fsutil_pb2.Packet.FromString(one.packet).stat.path for one in walk([tmp_path], "w", odd=odd)
+    ]
+
+    folder, file = sent_name(b"\xff").decode(), sent_name(b"\xfe'").decode()
+    assert sent[1:] == [
+        "w/.a",
+        f"w/{folder}",
+        f"w/{folder}/deep",
+        f"w/{folder}/deep/{file}",
+        "w/plain",
+    ]
+    assert odd.script().decode().splitlines() == [
+        f"mv -- $'{folder}/deep/{file}' $'{folder}/deep/\\xfe\\x27'",
+        f"mv -- $'{folder}' $'\\xff'",
+    ]
 
 
 def test_pipes_are_left_out(tmp_path: Path) -> None:
