@@ -32,6 +32,7 @@ def request_of(
         secrets=spec.secrets,
         registries=spec.registries,
         own_registries=own_registries_of(spec),
+        user=spec.user or "",
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,

@@ -341,7 +341,10 @@ class Agent:
             free=self._intake.free_slots(free_bytes),
             leases=self._leases.refs(),
             disk={"freeBytes": free_bytes, "totalBytes": total_bytes},
-            capabilities=IMAGE_CAPABILITIES if self._engine.builds_images else [],
+            capabilities=[
+                Capability.USERS.value,
+                *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
+            ],
             warm=self._sources.warm(),
             seen=self._seen,
             instance=self._instance,

@@ -77,6 +77,11 @@ def refusal(request: StepRequest) -> str | None:
     """Why this step can't be run by any shell, or None."""
     if request.own_command:
         return "The step runs an image, which the host engine can't: it needs an agent on BuildKit."
+    if request.user:
+        return (
+            f"The step asks for the user {request.user}, which the host engine can't give it: its "
+            "scripts run as the project's own user. Remove `user`, or run it on BuildKit."
+        )
     if "\0" in request.script:
         line = request.script[: request.script.index("\0")].count("\n") + 1
         return f"The script has a NUL byte on line {line}; remove it."

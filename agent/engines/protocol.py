@@ -82,6 +82,8 @@ class StepRequest:
     """For the step's image, where its registry asks."""
     own_registries: OwnRegistries | None = None
     """Whose images are whose, for `image`; None where the coordinator says nothing of it."""
+    user: str = ""
+    """`uid` or `uid:gid` instead of the image's own. The host engine refuses it."""
     offline: bool = False
     """No network but loopback. An engine that can't do that refuses the step."""
     memory_bytes: int | None = None

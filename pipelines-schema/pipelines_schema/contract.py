@@ -79,6 +79,8 @@ class Capability(StrEnum):
     IMAGE_BUILDS = "imageBuilds"
     OWN_COMMANDS = "ownCommands"
     """Runs an image by its own command."""
+    USERS = "users"
+    """Knows `user` of a step: runs it so, or fails it with words."""
 
 
 class LeaseRef(WireModel):
@@ -317,6 +319,8 @@ class StepSpec(WireModel):
     """Their values; one that is missing was deleted since the build was made."""
     network: str | None = None
     """`none`: no network but loopback."""
+    user: str | None = None
+    """`uid` or `uid:gid`, instead of the image's own."""
     memory_bytes: int | None = None
     cpus: float | None = None
     cache_dirs: list[CacheDir] = []

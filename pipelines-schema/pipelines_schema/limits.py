@@ -53,6 +53,9 @@ ENVIRONMENT_NAME = "[A-Za-z_][A-Za-z0-9_]*"
 RESERVED_PREFIX = "PUSHROD_"
 LABEL_NAME = "[A-Za-z0-9][A-Za-z0-9._/-]*"
 DURATION = "(?=[0-9])(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?"
+USER = re.compile("[0-9]{1,10}(?::[0-9]{1,10})?")
+MAX_USER_ID = 2**31 - 1
+"""The highest that container runtimes take."""
 MAX_TAGS = 20
 MAX_BUILD_ARGS = 100
 TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)

@@ -11,9 +11,11 @@ from pipelines_schema.limits import (
     MAX_LABEL_CHARACTERS,
     MAX_LABELS,
     MAX_MEMORY_BYTES,
+    MAX_USER_ID,
     MEMORY,
     MIN_CPUS,
     MIN_MEMORY_BYTES,
+    USER,
 )
 from pipelines_schema.nodes import Kind, ScalarNode
 from pipelines_schema.problem import shown
@@ -42,6 +44,22 @@ def read_network(reading: Reading, entry: Field | None) -> Network:
         reading.add(entry.place, f"unknown network {shown(word)}: {meant}")
         return Network.DEFAULT
     return Network(word) if word else Network.DEFAULT
+
+
+def read_user(reading: Reading, entry: Field | None) -> str | None:
+    if entry is None:
+        return None
+    hint = 'write numbers, such as `"1000"` or `"1000:1000"`'
+    text = reading.text(entry, hint)
+    if text is None or reading.refuse_expressions(entry.value):
+        return None
+    if not USER.fullmatch(text) or max(map(int, text.split(":"))) > MAX_USER_ID:
+        reading.add(
+            entry.place,
+            f"{entry.label} must be a user id or `uid:gid`, this is {shown(text)}: {hint}",
+        )
+        return None
+    return text
 
 
 def read_resources(reading: Reading, entry: Field | None) -> Resources:

@@ -32,7 +32,7 @@ from pipelines_schema.read_endings import (
 )
 from pipelines_schema.read_environment import read_environment, read_secrets
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
-from pipelines_schema.read_resources import read_agents, read_network, read_resources
+from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.workflow import (
     Step,
 )
@@ -62,6 +62,7 @@ STEP = Vocabulary(
         "secrets",
         "network",
         "resources",
+        "user",
     ),
     not_built=(
         "inputs",
@@ -165,6 +166,7 @@ def read_step(
             allow_failure=read_boolean(reading, fields.get("allowFailure")),
             run_on=read_run_on(reading, fields),
             network=read_network(reading, fields.get("network")),
+            user=read_user(reading, fields.get("user")),
             resources=read_resources(reading, fields.get("resources")),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,

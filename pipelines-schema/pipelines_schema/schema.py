@@ -132,6 +132,14 @@ def _step() -> dict[str, Any]:
                 "description": "`none`: the step has no network but its own loopback.",
                 "enum": [network.value for network in Network],
             },
+            "user": {
+                "description": "The numbers of the user, and of its group, that the script runs as "
+                "in its container. The image's own user if left out.",
+                "anyOf": [
+                    {"type": "string", "pattern": f"^{limits.USER.pattern}$"},
+                    {"type": "integer", "minimum": 0, "maximum": limits.MAX_USER_ID},
+                ],
+            },
             "resources": {"$ref": "#/$defs/resources"},
             "secrets": _secrets(),
             "when": _text(

@@ -204,6 +204,8 @@ class Step:
     run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
     """After which endings of its dependencies the step runs."""
     network: Network = Network.DEFAULT
+    user: str | None = None
+    """`uid` or `uid:gid`; None is the image's own."""
     resources: Resources = field(default_factory=Resources)
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
@@ -292,6 +294,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
         network=None if step.network is Network.DEFAULT else step.network.value,
+        user=step.user,
         memoryBytes=step.resources.memory_bytes,
         cpus=step.resources.cpus,
         secrets=list(step.secrets) or None,
@@ -348,6 +351,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
         network=Network(value.get("network", Network.DEFAULT)),
+        user=value.get("user"),
         resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
         secrets=tuple(value.get("secrets", ())),
         when=Condition(**value["when"]) if "when" in value else None,

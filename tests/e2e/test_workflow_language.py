@@ -337,6 +337,25 @@ def test_a_step_gets_its_secrets_and_its_log_does_not_show_them(
         assert "secret.set" in audit
 
 
+def test_a_steps_user_is_given_in_a_container_and_refused_on_the_host(
+    pushrod: Pushrod, repository: Repository, image: str, engine: str
+) -> None:
+    look = "run: id -u; id -g; id -u > /c/kept\ncacheDirs: [/c]\n"
+    text = workflow(
+        image,
+        f"name: one\n{look}user: 1234:56",
+        f"name: other\ndependsOn: [one]\n{look}user: 1234",
+    )
+    build = built(pushrod, repository, "user", text)
+    if engine == "host":
+        assert statuses(build) == {"one": "FAILED", "other": "SKIPPED"}
+        assert "which the host engine can't give it" in step_named(build, "one")["message"]
+        return
+    assert build["state"] == "succeeded", build
+    logs = [pushrod.api.log(step_named(build, name)["id"]) for name in ("one", "other")]
+    assert logs == [b"1234\n56\n", b"1234\n0\n"]
+
+
 def test_a_trace_json_and_a_url_show_no_secret(
     pushrod: Pushrod, repository: Repository, image: str
 ) -> None:

@@ -38,8 +38,8 @@ class Image:
 
 
 NO_LOGINS = RegistryLogins(())
-_Asked = tuple[str, RegistryLogin | None]
-"""A complete reference, and the login with which its registry is asked."""
+_Asked = tuple[str, RegistryLogin | None, str]
+"""A complete reference, the login with which its registry is asked, and the user asked for."""
 
 
 class ImageStore:
@@ -52,15 +52,19 @@ class ImageStore:
         written: str,
         platform: llb.Platform,
         logins: RegistryLogins = NO_LOGINS,
+        user: str = "",
     ) -> Image:
-        """The image that a reference means now. Raises StepNotRunError, BuildFailedError."""
+        """The image that a reference means now, with `user` instead of its own if that is given.
+
+        Raises StepNotRunError, BuildFailedError.
+        """
         try:
             reference = complete_reference(written)
             # What one login was shown is not shown to another.
-            asked = (reference, logins.of(registry_of(reference)))
+            asked = (reference, logins.of(registry_of(reference)), user)
             since, image = self._known.get(asked, (0.0, None))
             if image is None or time.monotonic() - since > FRESH_SECONDS:
-                image = await self._resolve(build, written, reference, platform)
+                image = await self._resolve(build, written, reference, platform, user)
                 self._remember(asked, image)
             return image
         except BadImageError as error:
@@ -75,14 +79,15 @@ class ImageStore:
         written = request.image or ""
         if request.image_digest is not None:
             written = pinned_reference(complete_reference(written), request.image_digest)
-        image = await self.find(build, written, platform, logins)
+        image = await self.find(build, written, platform, logins, request.user)
         tag, _, digest = image.reference.partition("@")
         if not digest or "@" in written or request.settle_image is None:
             return image
         settled = await request.settle_image(digest)
         if settled == digest:
             return image
-        return await self.find(build, pinned_reference(tag, settled), platform, logins)
+        pinned = pinned_reference(tag, settled)
+        return await self.find(build, pinned, platform, logins, request.user)
 
     def forget(self, written: str) -> None:
         """Something else is under this reference now."""
@@ -96,13 +101,13 @@ class ImageStore:
         self._known[asked] = (time.monotonic(), image)
 
     async def _resolve(
-        self, build: Build, written: str, reference: str, platform: llb.Platform
+        self, build: Build, written: str, reference: str, platform: llb.Platform, asked: str
     ) -> Image:
         try:
             digest, content = await build.resolve_image(reference, timeout=RESOLVE_SECONDS)
             config = parse_config(content)
             pinned = pinned_reference(reference, digest)
-            user = await self._user(build, pinned, config, platform)
+            user = await self._user(build, pinned, asked or config.user, platform)
         except BuildFailedError as failure:
             if is_gone(failure.error):
                 raise
@@ -110,16 +115,14 @@ class ImageStore:
         return Image(reference=pinned, config=config, user=user)
 
     @staticmethod
-    async def _user(
-        build: Build, reference: str, config: ImageConfig, platform: llb.Platform
-    ) -> User:
+    async def _user(build: Build, reference: str, user: str, platform: llb.Platform) -> User:
         passwd = group = ""
-        if needs_account_files(config.user):
+        if needs_account_files(user):
             root = await build.solve(llb.definition(llb.image(reference, platform)))
             passwd = await _text(build, root, "/etc/passwd")
-            if ":" in config.user:
+            if ":" in user:
                 group = await _text(build, root, "/etc/group")
-        return resolve_user(config.user, passwd=passwd, group=group)
+        return resolve_user(user, passwd=passwd, group=group)
 
 
 async def _text(build: Build, root: str, path: str) -> str:

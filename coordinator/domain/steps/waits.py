@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Build, Step
 from coordinator.domain.steps.scheduling import WaitingAgent, has_labels, serves
+from pipelines_schema.contract import Capability
 
 FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
+OLD_AGENTS = "no connected agent knows the step's `user`: update the agents"
 NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
 )
@@ -71,7 +73,7 @@ def why_nobody_takes_it(
         return NO_AGENT
     serving = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
     if not serving:
-        return NO_CAPABLE_AGENT
+        return OLD_AGENTS if Capability.USERS.value in step.needs else NO_CAPABLE_AGENT
     if not any(has_labels(agent, step.labels) for agent in serving):
         wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
         return f"no connected agent has the labels {wanted}"

@@ -301,6 +301,14 @@ def hold(wanted: Draft) -> Draft:
     return replace(wanted, held=True, steps=steps)
 
 
+def _needs(written: WorkflowStep) -> list[str]:
+    asked = {
+        Capability.IMAGE_BUILDS: written.build is not None,
+        Capability.USERS: written.user is not None,
+    }
+    return [capability.value for capability, needed in asked.items() if needed]
+
+
 def _fresh(
     definition: StepDefinition, position: int, project: Project, build_id: str, now: datetime
 ) -> Step:
@@ -324,7 +332,7 @@ def _fresh(
         epoch=0,
         attempt=0,
         lost_count=0,
-        needs=[Capability.IMAGE_BUILDS.value] if written.build else [],
+        needs=_needs(written),
         holder=None,
         lease_seconds=None,
         ready_at=now if ready and not skipped else None,

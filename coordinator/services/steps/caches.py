@@ -75,8 +75,10 @@ def cache_scope(build: Build) -> str:
 
 
 def _id(keys: Keys, build: Build, step: Step, path: str, generation: str | None) -> str:
-    """A cache belongs to its scope, step and path: nobody else's step can fill or read it."""
+    """A cache belongs to its scope, step and path: nobody else's step can fill or read it; and to
+    the user that the step names, who couldn't write to another's."""
     scope = cache_scope(build)
     parts = [build.project_id, *([scope] if scope else []), step.name, path]
+    parts += [f"user/{step.written.user}"] if step.written.user else []
     parts += [generation] if generation else []
     return keys.cache_id(*parts)

@@ -86,6 +86,7 @@ class StepSpecs:
                 **step_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
             network="none" if written.network is Network.NONE else None,
+            user=written.user,
             memory_bytes=written.resources.memory_bytes,
             cpus=written.resources.cpus,
             secret_names=names,

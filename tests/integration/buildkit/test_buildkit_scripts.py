@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,6 +149,29 @@ async def test_the_images_user_runs_the_script_in_a_workspace_of_its_own(one_ben
     )
 
     assert ran.log.stdout.split() == [b"1000", b"1000", b"/workspace", b"1000", b"1000", b"no"]
+
+
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [("1234", b"1234 0"), ("1234:56", b"1234 56"), ("0:0", b"0 0"), ("1000", b"1000 1000")],
+)
+@pytest.mark.parametrize("image", ["image", "builder_image"])
+async def test_a_steps_user_runs_the_script_in_a_workspace_of_its_own(
+    one_bench: Bench, tmp_path: Path, user: str, ids: bytes, image: str
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    ran = await one_bench.run(
+        'echo $(id -u) $(id -g); stat -c "%u %g" . file /c "$PUSHROD_SECRETS/S"; '
+        "echo y > file; echo y > /c/f; cat $PUSHROD_SECRETS/S",
+        image=getattr(one_bench, image),
+        user=user,
+        source=one_bench.source(folder=tmp_path / "tree", key=str(tmp_path)),
+        cache_mounts=[CacheMount(id=f"test-{time.time_ns()}", path="/c")],
+        secrets={"S": "secret"},
+    )
+    assert ran.log.stdout == (ids + b"\n") * 5 + b"secret"
+    assert ran.result.exit_code == 0
 
 
 async def test_the_root_filesystem_can_be_written_and_is_new_for_each_attempt(
