@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent.engines.authorities import BadAuthoritiesError, bundle
 from agent.engines.protocol import Engine, EngineUnavailable
 from agent.settings import AgentSettings, InvalidSettingsError
 from agent.worker import Agent
@@ -20,6 +22,7 @@ async def create_agent(
     labels: Mapping[str, str] | None = None,
     engine: str = "auto",
     host_user_ids: range | None = None,
+    ca_file: Path | None = None,
     may_be_killed: bool = True,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
@@ -37,7 +40,7 @@ async def create_agent(
         may_be_killed=may_be_killed,
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
-    opened = await open_engine(engine, data_dir, host_user_ids)
+    opened = await open_engine(engine, data_dir, host_user_ids, ca_file)
     return Agent(settings, opened, revive_engine=revive)
 
 
@@ -51,16 +54,27 @@ async def revive_private_engine() -> None:
         raise EngineUnavailable(str(error)) from error
 
 
-async def open_engine(name: str, data_dir: Path, host_user_ids: range | None = None) -> Engine:
+async def open_engine(
+    name: str,
+    data_dir: Path,
+    host_user_ids: range | None = None,
+    ca_file: Path | None = None,
+) -> Engine:
     """The engine of that name; each is imported only when used.
 
-    Raises EngineUnavailable, and InvalidSettingsError for a name that no engine has.
+    Raises EngineUnavailable; InvalidSettingsError for a name that no engine has, and for a
+    `ca_file` that holds no certificates.
     """
+    try:
+        authorities = await asyncio.to_thread(bundle, ca_file) if ca_file else ""
+    except BadAuthoritiesError as error:
+        raise InvalidSettingsError(str(error)) from error
     if name == "host":
         from agent.engines.host import HostEngine
         from agent.engines.user_ids import DEFAULT_USER_IDS
 
-        return HostEngine(data_dir=data_dir, user_ids=host_user_ids or DEFAULT_USER_IDS)
+        user_ids = host_user_ids or DEFAULT_USER_IDS
+        return HostEngine(data_dir=data_dir, user_ids=user_ids, authorities=authorities)
     from agent.engines.buildkit.engine import BuildKitEngine
 
     if name in ("auto", "buildkit"):
@@ -74,12 +88,15 @@ async def open_engine(name: str, data_dir: Path, host_user_ids: range | None = N
             address.url,
             data_dir=data_dir,
             log_limits_lifted=address.kind is EngineKind.PRIVATE,
+            authorities=authorities,
         )
     if "://" in name:
         from agent.engines.private import engine_places
 
         own = f"unix://{engine_places().socket}"
-        return BuildKitEngine(name, data_dir=data_dir, log_limits_lifted=name == own)
+        return BuildKitEngine(
+            name, data_dir=data_dir, log_limits_lifted=name == own, authorities=authorities
+        )
     raise InvalidSettingsError(
         f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "
         "unix:///run/docker.sock or tcp://host:1234"

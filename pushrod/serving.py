@@ -119,6 +119,7 @@ class AgentOptions:
     engine: str
     labels: Mapping[str, str] = field(default_factory=dict)
     host_user_ids: range | None = None
+    ca_file: Path | None = None
     may_be_killed: bool = True
     """See `agent.settings`."""
 
@@ -201,6 +202,7 @@ class PatientAgent:
                 labels=options.labels,
                 engine=options.engine,
                 host_user_ids=options.host_user_ids,
+                ca_file=options.ca_file,
                 may_be_killed=options.may_be_killed,
             )
         )

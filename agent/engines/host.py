@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent.carried import in_thread
 from agent.descriptors import are_lacking
+from agent.engines.authorities import variables
 from agent.engines.host_caches import HostCaches
 from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
 from agent.engines.host_trees import (
@@ -50,7 +51,9 @@ USER_ID_RETRY_SECONDS = 1.0
 """Ids are also freed by other agents, which tell us nothing."""
 
 
-def script_environment(request: StepRequest, folders: AttemptFolders) -> dict[str, str]:
+def script_environment(
+    request: StepRequest, folders: AttemptFolders, *, has_authorities: bool = False
+) -> dict[str, str]:
     """The whole environment of the script: nothing of the agent's."""
     return {
         "PATH": SCRIPT_PATH,
@@ -58,6 +61,7 @@ def script_environment(request: StepRequest, folders: AttemptFolders) -> dict[st
         "LANG": "C.UTF-8",
         "TMPDIR": str(folders.temporary),
         "SHELL": "/bin/bash",
+        **(variables(str(folders.authorities)) if has_authorities else {}),
         **request.env,
         **request.secrets,
         **({"PUSHROD_SECRETS": str(folders.secrets)} if request.secrets else {}),
@@ -110,12 +114,14 @@ class HostEngine:
         work_dir: Path | None = None,
         user_ids: range = DEFAULT_USER_IDS,
         user_id_table: Path = USER_ID_TABLE,
+        authorities: str = "",
     ) -> None:
         work_dir = work_dir or work_folder_for(data_dir)
         users = UserIds(table=user_id_table, work_dir=work_dir, ids=user_ids)
         self._users = users if os.geteuid() == 0 else None
         self._folder = WorkFolder(work_dir, data_dir=data_dir, others_pass=self._users is not None)
         self._nursery = Nursery()
+        self._authorities = authorities
         self._caches = HostCaches(self._folder.caches)
 
     async def check(self) -> EngineInfo:
@@ -278,6 +284,8 @@ class HostEngine:
             file = folders.secrets / name
             file.touch(mode=0o600)
             file.write_text(value, encoding="utf-8", newline="")
+        if self._authorities:
+            folders.authorities.write_text(self._authorities)
         folders.script.write_bytes(request.script.encode("utf-8", "surrogateescape"))
         folders.script.chmod(0o600)
 
@@ -313,7 +321,7 @@ class HostEngine:
             nursery=self._nursery,
             attempt_id=request.attempt_id,
             argv=[bash, "-e", "-o", "pipefail", str(folders.script)],
-            env=script_environment(request, folders),
+            env=script_environment(request, folders, has_authorities=bool(self._authorities)),
             cwd=folders.workspace,
             uid=uid,
             offline=request.offline,

@@ -36,6 +36,10 @@ class AttemptFolders:
         return self.root / "secrets"
 
     @property
+    def authorities(self) -> Path:
+        return self.root / "authorities.pem"
+
+    @property
     def script(self) -> Path:
         return self.root / "script.sh"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pushrod.commands.up import ENGINE_HELP, agent_name, default_slots
+from pushrod.commands.up import ENGINE_HELP, agent_name, ca_file_option, default_slots
 from pushrod.connection import (
     Connection,
     ConnectionOptions,
@@ -62,6 +62,7 @@ def parse_user_ids(text: str | None) -> range | None:
     callback=lambda _context, _option, text: parse_user_ids(text),
     help="Users that the host engine of root runs projects as (default: 60706-61183).",
 )
+@ca_file_option
 @connection_options
 @click.pass_context
 def agent(
@@ -73,6 +74,7 @@ def agent(
     engine: str,
     data: Path | None,
     host_user_ids: range | None,
+    ca_file: Path | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
 
@@ -93,6 +95,7 @@ def agent(
         engine=engine,
         labels=dict(map(parse_label, labels)),
         host_user_ids=host_user_ids,
+        ca_file=ca_file,
     )
     run(_work(chosen, resolve_connection(options)))
 

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from pushrod.serving import PatientAgent
 
 ENGINE_HELP = "auto, host, buildkit, or a BuildKit's address."
+ca_file_option = click.option(
+    "--ca-file",
+    envvar="PUSHROD_CA_FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Certificates (PEM) of authorities that steps and image builds believe, too.",
+)
 ONLINE_POLL_SECONDS = 0.05
 STEPS_WOULD_BE_TRUSTED = (
     "without tokens everybody on this machine may do everything here, and with the host engine the "
@@ -39,6 +45,7 @@ STEPS_WOULD_BE_TRUSTED = (
 class LocalAgent:
     engine: str
     slots: int
+    ca_file: Path | None = None
 
 
 def default_slots() -> int:
@@ -52,6 +59,7 @@ def default_slots() -> int:
 @auth_option
 @click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
 @click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
+@ca_file_option
 @click.option(
     "--trust-steps", is_flag=True, help="Allow --auth none with --engine host: steps may do all."
 )
@@ -61,6 +69,7 @@ def up(
     auth: str | None,
     engine: str,
     slots: int | None,
+    ca_file: Path | None,
     trust_steps: bool,
 ) -> None:
     """Run coordinator, one agent and the engine, all local.
@@ -75,7 +84,8 @@ def up(
     settings = settings_from(data, listen, None, auth=auth)
     if settings.auth == "none" and engine == "host" and not trust_steps:
         raise CommandError(STEPS_WOULD_BE_TRUSTED)
-    run(_run_watched(settings, LocalAgent(engine=engine, slots=slots or default_slots())))
+    local = LocalAgent(engine=engine, slots=slots or default_slots(), ca_file=ca_file)
+    run(_run_watched(settings, local))
 
 
 async def _run_watched(settings: Settings, local: LocalAgent) -> None:
@@ -119,6 +129,7 @@ def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
         name=agent_name(),
         slots=local.slots,
         engine=local.engine,
+        ca_file=local.ca_file,
         may_be_killed=False,
     )
     return PatientAgent(options, url=url, token=read_token(settings.data / ADMIN_TOKEN_NAME))

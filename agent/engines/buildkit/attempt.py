@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.engines.authorities import variables
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.client import Client
@@ -38,6 +39,7 @@ from agent.engines.buildkit.session import (
     Stream as SessionStream,
 )
 from agent.engines.buildkit.step_graph import (
+    AUTHORITIES,
     EXIT_FILE,
     LIMITS_FILE,
     NAMES_FOLDER,
@@ -95,13 +97,20 @@ async def run_attempt(
     images: ImageStore,
     shared_key: str,
     keep_output: bool,
+    authorities: str = "",
     unresponsive_seconds: float,
 ) -> StepResult:
     """Run it. Raises StepNotRunError, BuildFailedError, grpc.aio.AioRpcError.
 
     With `keep_output` the engine is not trusted to report all output: a copy completes it.
     """
-    attempt = _Attempt(request, output, logins=logins_for(request, client), keep_output=keep_output)
+    attempt = _Attempt(
+        request,
+        output,
+        logins=logins_for(request, client),
+        keep_output=keep_output,
+        authorities=authorities,
+    )
     async with open_session(client, shared_key=shared_key, handlers=attempt.handlers()) as session:
         async with open_build(
             client,
@@ -124,10 +133,12 @@ class _Attempt:
         *,
         logins: RegistryLogins,
         keep_output: bool,
+        authorities: str,
     ) -> None:
         self._request = request
         self._output = output
         self._keep_output = keep_output
+        self._authorities = authorities
         self.logins = logins
         self.include = engine_patterns(request.output_paths)
         self._sender: TreeSender | None = None
@@ -169,7 +180,12 @@ class _Attempt:
             hint = request.source.key if request.source else ""
             source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
         env = {**request.env, **({"PUSHROD_SECRETS": SECRETS} if request.secrets else {})}
-        environment = step_environment(image.config, image.user, env, attempt_id=request.attempt_id)
+        environment = step_environment(
+            image.config,
+            image.user,
+            {**(variables(AUTHORITIES) if self._authorities else {}), **env},
+            attempt_id=request.attempt_id,
+        )
         graph = step_graph(
             image=image.reference,
             platform=platform,
@@ -184,6 +200,7 @@ class _Attempt:
             timeout_seconds=request.timeout_seconds,
             include=self.include,
             keep_output=self._keep_output,
+            authorities=self._authorities,
             description=name,
         )
         self._progress = StepProgress(name=name, greeting=f"{request.attempt_id}\n".encode())

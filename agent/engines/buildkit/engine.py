@@ -73,6 +73,7 @@ class BuildKitEngine:
         data_dir: Path,
         log_limits_lifted: bool = False,
         unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
+        authorities: str = "",
     ) -> None:
         self._address = address
         self._data_dir = data_dir
@@ -85,6 +86,7 @@ class BuildKitEngine:
         self._tag_locks = TagLocks()
         self._pushed: deque[str] = deque(maxlen=LAST_PUSHED)
         self._shared_key = ""
+        self._authorities = authorities
 
     async def check(self) -> EngineInfo:
         """Ask the engine what it is. Raises EngineUnavailable if it can't run steps."""
@@ -150,6 +152,7 @@ class BuildKitEngine:
                 images=self._images,
                 shared_key=await self._key(),
                 keep_output=not self._log_limits_lifted,
+                authorities=self._authorities,
                 unresponsive_seconds=self._unresponsive_seconds,
             )
         except StepNotRunError as error:
@@ -180,6 +183,7 @@ class BuildKitEngine:
                 shared_key=await self._key(),
                 locks=self._tag_locks,
                 pushed=self._pushed,
+                authorities=self._authorities,
                 unresponsive_seconds=self._unresponsive_seconds,
             )
         except StepNotRunError as error:

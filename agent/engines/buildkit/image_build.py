@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path, PurePosixPath
 
+from agent.engines.authorities import IN_BUILDS, MOUNTED_AS, variables
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.build_context import BuildContext, UnusableContextError
 from agent.engines.buildkit.client import Client
@@ -63,6 +64,7 @@ async def build_image(
     shared_key: str,
     locks: TagLocks,
     pushed: Sequence[str],
+    authorities: str = "",
     unresponsive_seconds: float,
 ) -> StepResult:
     """Build it; `pushed` are tags whose layers their registry has.
@@ -80,6 +82,7 @@ async def build_image(
                 shared_key=shared_key,
                 locks=locks,
                 pushed=pushed,
+                authorities=authorities,
                 unresponsive_seconds=unresponsive_seconds,
             )
             return await attempt.run()
@@ -115,6 +118,7 @@ class _ImageAttempt:
         shared_key: str,
         locks: TagLocks,
         pushed: Sequence[str],
+        authorities: str,
         unresponsive_seconds: float,
     ) -> None:
         self._request = request
@@ -124,6 +128,10 @@ class _ImageAttempt:
         self._client = client
         self._locks = locks
         self._pushed = pushed
+        self._secrets = dict(request.secrets)
+        self._authorities = variables(IN_BUILDS) if authorities else {}
+        if authorities:
+            self._secrets[MOUNTED_AS] = authorities
         self._unresponsive_seconds = unresponsive_seconds
         self._is_built = False
         """Whether the frontend was asked once: what comes then takes the layers of that."""
@@ -167,8 +175,8 @@ class _ImageAttempt:
 
     def _handlers(self) -> dict[str, StreamHandler]:
         handlers = {SEND_SOURCE: self._context.serve, **self._logins.handlers()}
-        if self._request.secrets:
-            handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
+        if self._secrets:
+            handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._secrets)
         return handlers
 
     async def _settle_tags(self, session: str) -> Sequence[str]:
@@ -282,7 +290,9 @@ class _ImageAttempt:
 
     def _attributes(self) -> dict[str, str]:
         spec = self._spec
-        attributes = {f"build-arg:{name}": value for name, value in spec.args.items()}
+        # The frontend passes over those that the Dockerfile doesn't declare by ARG.
+        arguments = {**self._authorities, **spec.args}
+        attributes = {f"build-arg:{name}": value for name, value in arguments.items()}
         attributes["filename"] = PurePosixPath(spec.dockerfile).name
         if spec.target is not None:
             attributes["target"] = spec.target

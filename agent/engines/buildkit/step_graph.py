@@ -25,6 +25,8 @@ EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
 OUTPUT_FILE = "output"
 SECRETS = "/run/secrets"
+AUTHORITIES = f"{PRIVATE}/authorities/ca.pem"
+"""Where a script finds whose certificates to believe, beside what its image believes."""
 MAX_SCRIPT_BYTES = 1024 * 1024
 
 _START = """\
@@ -236,6 +238,7 @@ def step_graph(
     timeout_seconds: float,
     include: tuple[str, ...],
     keep_output: bool,
+    authorities: str = "",
     description: str,
 ) -> StepGraph:
     """The graph of one attempt. `include`: patterns of the outputs to collect; none collects none.
@@ -288,6 +291,7 @@ def step_graph(
             keep=True,
         ),
         *([_names_mount(workspace)] if source else []),
+        *([_authorities_mount(authorities)] if authorities else []),
         *(
             _cache_mount(mount, owner, folders)
             for mount in sorted(cache_mounts, key=lambda mount: mount.path)
@@ -313,6 +317,14 @@ def step_graph(
     record, left = process.output(1), process.output(2)
     outputs = _collected(left, include) if include else None
     return StepGraph(process=process, record=record, outputs=outputs)
+
+
+def _authorities_mount(authorities: str) -> llb.Mount:
+    folder, _, name = AUTHORITIES.rpartition("/")
+    file = llb.File(path=f"/{name}", content=authorities.encode())
+    # The same for every step, so the engine makes it once.
+    made = llb.files([file], description="authorities")
+    return llb.Mount(destination=folder, source=made, readonly=True)
 
 
 def _names_mount(copy: llb.Output) -> llb.Mount:

@@ -38,6 +38,15 @@ _NPM_SAYS_NOTHING = (
 )  # fmt: skip
 _GO_FAULT = re.compile(r"^(?:\./|/src/)?([\w./-]+\.go:\d+(?::\d+)?: .+)")
 _GO_TOOL = re.compile(r"^go: (?!downloading|finding|added|upgraded|to add|creating)(.+)")
+_CERTIFICATE = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|self[- ]signed certificate|"
+    r"SELF_SIGNED_CERT|UNABLE_TO_(?:GET_ISSUER_CERT|VERIFY_LEAF_SIGNATURE)|CERT_UNTRUSTED|"
+    r"x509: certificate signed by"
+)
+_UNKNOWN_AUTHORITY = (
+    "the certificate of the package index is signed by nobody that the image knows: "
+    "name your own authority's in the agent's setting ca_file (pushrod agent --ca-file)"
+)
 _APT_ERROR = re.compile(r"^E: (.+)")
 _NOT_FOUND = re.compile(r"^(?:/bin/sh: \d+: |/bin/sh: |sh: )(.+: not found)")
 
@@ -81,11 +90,17 @@ def _lowered(text: str) -> str:
     return text[0].lower() + text[1:] if first.istitle() else text
 
 
+def _distrusts(lines: Sequence[str]) -> bool:
+    return any(_CERTIFICATE.search(line) for line in lines)
+
+
 def _pip(lines: Sequence[str]) -> str | None:
     errors = [found[1] for line in lines if (found := _PIP_ERROR.match(line))]
     if not errors:
         return None
     missing = [found[1] for line in lines if (found := _PIP_NO_MATCH.match(line))]
+    if _distrusts(lines):
+        return f"pip install failed: {_UNKNOWN_AUTHORITY}"
     unreachable = any(_PIP_UNREACHABLE.search(line) for line in lines)
     if missing and unreachable:
         wanted = missing[-1].removeprefix("No matching distribution found for ")
@@ -100,6 +115,8 @@ def _npm(lines: Sequence[str]) -> str | None:
     told = [text for text in texts if not text.startswith(_NPM_SAYS_NOTHING)]
     if code is None and not told:
         return None
+    if _distrusts(lines):
+        return f"npm failed: {_UNKNOWN_AUTHORITY}"
     said = told[0].strip() if told else ""
     return "npm failed: " + ": ".join(part for part in (code, said) if part)
 
@@ -107,6 +124,8 @@ def _npm(lines: Sequence[str]) -> str | None:
 def _go(lines: Sequence[str]) -> str | None:
     for pattern in (_GO_FAULT, _GO_TOOL):
         if found := next((match for line in lines if (match := pattern.match(line))), None):
+            if _distrusts([found[1]]):
+                return f"go build failed: {_UNKNOWN_AUTHORITY}"
             return f"go build failed: {found[1]}"
     return None
 

@@ -81,15 +81,20 @@ class GoParts:
     go_proxy: str | None
 
 
+_FETCH = "RUN --mount=type=secret,id=PUSHROD_CA_FILE "
+"""With the file of the agent's setting `ca_file`, if it has one: then the agent gives the arguments
+that name it, too."""
+
+
 def python_dockerfile(parts: PythonParts) -> str:
     install = list(parts.requirement_files[:1])
     copy = ["COPY " + _array([*parts.requirement_files, "./"])]
     if parts.requirement_files == ["requirements.txt"]:
         copy = ["COPY requirements.txt ."]
     sources = f"COPY {_OWNER} . ."
-    run = "RUN " + _array(["pip", "install", "--no-cache-dir", "-r", *install])
+    run = _FETCH + _array(["pip", "install", "--no-cache-dir", "-r", *install])
     if install == ["requirements.txt"]:
-        run = "RUN pip install --no-cache-dir -r requirements.txt"
+        run = _FETCH + "pip install --no-cache-dir -r requirements.txt"
     installing = [] if not install else [[sources, run] if parts.needs_sources else [*copy, run]]
     return _lines(
         [f"FROM {parts.base}"],
@@ -104,7 +109,7 @@ def python_dockerfile(parts: PythonParts) -> str:
 
 def node_dockerfile(parts: NodeParts) -> str:
     sources = f"COPY {_OWNER} . ."
-    install = "RUN npm " + ("ci" if parts.locked else "install") + " --no-audit --no-fund"
+    install = _FETCH + "npm " + ("ci" if parts.locked else "install") + " --no-audit --no-fund"
     if not parts.builds:
         install += " --omit=dev"
     installing = [f"COPY {' '.join(parts.manifests)} ./", install] if parts.manifests else []
@@ -113,7 +118,12 @@ def node_dockerfile(parts: NodeParts) -> str:
         [f"FROM {parts.base}"],
         [_NAME_USER],
         ["WORKDIR /app"],
-        _arguments(NPM_CONFIG_REGISTRY=parts.npm_registry) if parts.manifests else [],
+        [
+            *_arguments(NPM_CONFIG_REGISTRY=parts.npm_registry),
+            "ARG NODE_EXTRA_CA_CERTS",
+        ]
+        if parts.manifests
+        else [],
         installing,
         [sources],
         building,
@@ -122,16 +132,16 @@ def node_dockerfile(parts: NodeParts) -> str:
 
 
 def go_dockerfile(parts: GoParts) -> str:
-    fetch = ["COPY go.mod go.sum ./", "RUN go mod download"] if parts.locked else []
+    fetch = ["COPY go.mod go.sum ./", _FETCH + "go mod download"] if parts.locked else []
     return _lines(
         [f"FROM {parts.base} AS build"],
         ["ENV CGO_ENABLED=0"],
         ["WORKDIR /src"],
-        _arguments(GOPROXY=parts.go_proxy),
+        [*_arguments(GOPROXY=parts.go_proxy), "ARG SSL_CERT_FILE"],
         fetch,
         ["COPY . ."],
-        ["RUN go mod tidy"] if parts.tidy else [],
-        ["RUN " + _array(["go", "build", "-trimpath", "-o", "/out/agent", parts.package])],
+        [_FETCH + "go mod tidy"] if parts.tidy else [],
+        [_FETCH + _array(["go", "build", "-trimpath", "-o", "/out/agent", parts.package])],
         [f"FROM {parts.run_base}"],
         ["WORKDIR /app"],
         [f"COPY {_OWNER} . .", "COPY --from=build /out/agent /usr/local/bin/agent"],
@@ -160,7 +170,7 @@ def _ending(command: Sequence[str], *variables: str) -> list[list[str]]:
 def _pip_arguments(index: str | None) -> list[str]:
     """pip asks an index without TLS only where it is told to trust the host."""
     host = urlsplit(index).hostname if index is not None and index.startswith("http:") else None
-    return _arguments(PIP_INDEX_URL=index, PIP_TRUSTED_HOST=host)
+    return [*_arguments(PIP_INDEX_URL=index, PIP_TRUSTED_HOST=host), "ARG PIP_CERT"]
 
 
 def _arguments(**values: str | None) -> list[str]:

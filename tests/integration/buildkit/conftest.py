@@ -209,13 +209,19 @@ async def one_bench(engine_under_test: TestEngine, tmp_path: Path) -> AsyncItera
 
 @asynccontextmanager
 async def bench_of(
-    engine: TestEngine, folder: Path, *, trusted: bool, unresponsive_seconds: float = 30
+    engine: TestEngine,
+    folder: Path,
+    *,
+    trusted: bool,
+    unresponsive_seconds: float = 30,
+    authorities: str = "",
 ) -> AsyncIterator[Bench]:
     made = BuildKitEngine(
         engine.address,
         data_dir=folder / "data",
         log_limits_lifted=trusted,
         unresponsive_seconds=unresponsive_seconds,
+        authorities=authorities,
     )
     try:
         yield Bench(

@@ -89,8 +89,10 @@ class ImageBench:
 
 
 @asynccontextmanager
-async def image_bench(engine: TestEngine, folder: Path) -> AsyncIterator[ImageBench]:
-    made = BuildKitEngine(engine.address, data_dir=folder / "data")
+async def image_bench(
+    engine: TestEngine, folder: Path, authorities: str = ""
+) -> AsyncIterator[ImageBench]:
+    made = BuildKitEngine(engine.address, data_dir=folder / "data", authorities=authorities)
     (context := folder / secrets.token_hex(6)).mkdir()
     try:
         yield ImageBench(engine=made, image=engine.image, folder=context)

@@ -136,3 +136,41 @@ def test_a_cause_is_one_line_of_bounded_length() -> None:
     cause = build_failure([], "a\nb " + "x" * 2000)
     assert "\n" not in cause
     assert len(cause) == 500
+
+
+@pytest.mark.parametrize(
+    ("tool", "message", "lines"),
+    [
+        (
+            "pip install",
+            PIP,
+            [
+                "WARNING: Retrying (Retry(total=0)) after connection broken by 'SSLError("
+                "SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify "
+                "failed: unable to get local issuer certificate'))': /simple/x/",
+                "ERROR: Could not find a version that satisfies the requirement x",
+                "ERROR: No matching distribution found for x",
+            ],
+        ),
+        (
+            "npm",
+            NPM,
+            [
+                "npm error code SELF_SIGNED_CERT_IN_CHAIN",
+                "npm error request to https://npm.example/x failed, reason: self-signed "
+                "certificate in certificate chain",
+            ],
+        ),
+        (
+            "go build",
+            "Dockerfile:7: RUN go mod tidy: exit code 1",
+            ["go: x@v1: tls: failed to verify certificate: x509: certificate signed by unknown"],
+        ),
+    ],
+)
+def test_an_index_whose_certificate_nobody_knows_is_told_with_the_setting(
+    tool: str, message: str, lines: list[str]
+) -> None:
+    cause = build_failure(lines, message)
+    assert cause.startswith(f"{tool} failed: the certificate of the package index is signed by")
+    assert "ca_file" in cause
