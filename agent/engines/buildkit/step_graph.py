@@ -17,6 +17,7 @@ SCRIPT_FOLDER = "s"
 RECORD_FOLDER = "r"
 CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
+UNLIKE_FOLDER = "u"
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
@@ -125,8 +126,8 @@ class StepGraph:
     process: llb.Vertex
     record: llb.Output
     """The exit file and the copy of the output, in RECORD_FOLDER."""
-    outputs: llb.Output | None
-    """The files to collect, in COLLECTED_FOLDER."""
+    workspace: llb.Output
+    """What the script left, in SOURCE_FOLDER."""
 
 
 def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool = False) -> str:
@@ -221,12 +222,13 @@ def step_graph(
     limits: llb.Limits | None = None,
     cache_mounts: Sequence[CacheMount],
     timeout_seconds: float,
-    include: tuple[str, ...],
     keep_output: bool,
     description: str,
+    unlike: str = "",
 ) -> StepGraph:
-    """The graph of one attempt. `include`: patterns of the outputs to collect; none collects none.
-    The wrapper itself keeps the timeout, so that a log and outputs remain of a late script, too.
+    """The graph of one attempt. The wrapper itself keeps the timeout, so that a log and outputs
+    remain of a late script, too. `unlike`, a word, makes the copy of the source this attempt's own,
+    with the times of its files.
 
     Whatever its outcome the script's process succeeds as far as BuildKit knows, so that there
     always are outputs; its exit code stands in the record.
@@ -269,7 +271,7 @@ def step_graph(
         ),
         llb.Mount(
             destination=WORKSPACE,
-            source=_own_copy(source, owner) if source else folders,
+            source=_own_copy(source, owner, unlike) if source else folders,
             selector=f"/{SOURCE_FOLDER}",
             keep=True,
         ),
@@ -295,9 +297,7 @@ def step_graph(
         platform=platform,
         description=description,
     )
-    record, workspace = process.output(1), process.output(2)
-    outputs = _collected(workspace, include) if include else None
-    return StepGraph(process=process, record=record, outputs=outputs)
+    return StepGraph(process=process, record=process.output(1), workspace=process.output(2))
 
 
 def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> llb.Mount:
@@ -311,7 +311,7 @@ def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> ll
     )
 
 
-def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
+def _own_copy(source: llb.Output, owner: llb.Owner, unlike: str) -> llb.Output:
     # A process may not write to the source itself: the engine would have to keep it as it is then,
     # could not update it in place, and would ask for the whole tree the next time.
     copy = llb.Copy(
@@ -320,14 +320,21 @@ def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
         destination="/",
         owner=None if owner == llb.ROOT else owner,
     )
-    return llb.files([copy], description="workspace")
+    return llb.files([*_unlike(unlike), copy], description="workspace")
 
 
-def _collected(workspace: llb.Output, include: tuple[str, ...]) -> llb.Output:
+def _unlike(word: str) -> list[llb.Directory]:
+    """The engine knows copies by their content, not by their times: it would take an earlier one
+    with its times for a new one of the same files."""
+    return [llb.Directory(path=f"/{UNLIKE_FOLDER}/{word}")] if word else []
+
+
+def collected(workspace: llb.Output, include: Sequence[str], *, unlike: str) -> llb.Output:
+    """What matches the patterns, in COLLECTED_FOLDER."""
     copy = llb.Copy(
         source=workspace,
         source_path=f"/{SOURCE_FOLDER}",
         destination=f"/{COLLECTED_FOLDER}",
-        include=include,
+        include=tuple(include),
     )
-    return llb.files([copy], description="outputs")
+    return llb.files([*_unlike(unlike), copy], description="outputs")
