@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -138,23 +139,33 @@ class LeftBehind:
     """Its links and folders, by name."""
 
 
-_LEFT_BEHIND = (
-    sa.select(
-        steps.c.id.label("its_step"),
-        steps.c.name.label("step_name"),
-        *columns(Artifact, artifacts),
-    )
-    .join(
-        artifacts,
-        sa.and_(steps.c.id == artifacts.c.step_id, steps.c.epoch == artifacts.c.epoch),
-        isouter=True,
-    )
-    .where(
-        steps.c.build_id == sa.bindparam("its_build"),
-        steps.c.name.in_(sa.bindparam("its_names", expanding=True)),
-    )
-    .order_by(artifacts.c.name)
+_ITS_STEPS = sa.and_(
+    steps.c.build_id == sa.bindparam("its_build"),
+    steps.c.name.in_(sa.bindparam("its_names", expanding=True)),
 )
+
+
+def _left_in(table: sa.Table, *, outer: bool) -> sa.Select[Any]:
+    """Rows of an attempt's outputs, of whichever table, with each step's id and name."""
+    shown = (*columns(Artifact, artifacts), output_entries.c.target)
+    return (
+        sa.select(
+            steps.c.id.label("its_step"),
+            steps.c.name.label("step_name"),
+            *(table.c.get(column.name, sa.null()).label(column.name) for column in shown),
+        )
+        .join(
+            table,
+            sa.and_(steps.c.id == table.c.step_id, steps.c.epoch == table.c.epoch),
+            isouter=outer,
+        )
+        .where(_ITS_STEPS)
+    )
+
+
+_LEFT_BEHIND = sa.union_all(
+    _left_in(artifacts, outer=True), _left_in(output_entries, outer=False)
+).order_by("name")
 
 
 async def artifacts_of_steps(
@@ -163,40 +174,20 @@ async def artifacts_of_steps(
     """By the steps' names."""
     values = {"its_build": build_id, "its_names": list(names)}
     ids: dict[str, str] = {}
-    found: dict[str, list[Artifact]] = defaultdict(list)
+    files: dict[str, list[Artifact]] = defaultdict(list)
+    entries: dict[str, list[OutputEntry]] = defaultdict(list)
     for row in await connection.execute(_LEFT_BEHIND, values):
         ids[row.step_name] = row.its_step
-        if row.step_id is not None:
-            found[row.step_name].append(_artifact(row))
-    entries = await _entries_left(connection, values)
+        if row.step_id is None:
+            continue
+        if row.sha256 is None:
+            entries[row.step_name].append(_entry(row))
+        else:
+            files[row.step_name].append(_artifact(row))
     return {
-        name: LeftBehind(step_id=id_, artifacts=found[name], entries=entries[id_])
+        name: LeftBehind(step_id=id_, artifacts=files[name], entries=entries[name])
         for name, id_ in ids.items()
     }
-
-
-_ENTRIES_LEFT = (
-    sa.select(*columns(OutputEntry, output_entries))
-    .join(
-        steps,
-        sa.and_(steps.c.id == output_entries.c.step_id, steps.c.epoch == output_entries.c.epoch),
-    )
-    .where(
-        steps.c.build_id == sa.bindparam("its_build"),
-        steps.c.name.in_(sa.bindparam("its_names", expanding=True)),
-    )
-    .order_by(output_entries.c.name)
-)
-
-
-async def _entries_left(
-    connection: AsyncConnection, values: Mapping[str, object]
-) -> Mapping[str, Sequence[OutputEntry]]:
-    """By the steps' ids."""
-    found: dict[str, list[OutputEntry]] = defaultdict(list)
-    for row in await connection.execute(_ENTRIES_LEFT, dict(values)):
-        found[row.step_id].append(_entry(row))
-    return found
 
 
 async def artifacts_of(connection: AsyncConnection, step_id: str, epoch: int) -> Sequence[Artifact]:
