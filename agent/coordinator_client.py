@@ -22,6 +22,7 @@ from pipelines_schema.contract import (
     LeaseRef,
     LfsObject,
     LfsRequest,
+    OutputBatch,
     PollRequest,
     PollResponse,
     RegisterRequest,
@@ -32,6 +33,7 @@ from pipelines_schema.contract import (
     SettleImageResponse,
     StepSpec,
     SubmodulesResponse,
+    WantedArtifacts,
     WireModel,
 )
 
@@ -187,14 +189,38 @@ class CoordinatorClient:
         size: int,
         sha256: str,
         body: AsyncIterator[bytes],
+        modified: int | None = None,
     ) -> None:
         path = (
             f"api/runner/{_quoted(spec.step_id)}/artifacts/{quote(name, safe='/')}"
             f"?epoch={spec.epoch}&mode={mode:o}"
         )
+        if modified is not None and modified >= 0:
+            path += f"&modified={modified}"
         headers = {"X-Content-Sha256": sha256, "Content-Length": str(size)}
         async with self._call("PUT", path, spec.token, data=body, headers=headers):
             return
+
+    async def put_batch(self, spec: StepSpec, batch: OutputBatch, contents: bytes) -> None:
+        path = f"api/runner/{_quoted(spec.step_id)}/artifacts?epoch={spec.epoch}"
+        head = json.dumps(batch.to_json()).encode()
+        body = io.BytesIO(b"".join((head, b"\n", contents)))
+        async with self._call("POST", path, spec.token, data=body, seconds=CALL_SECONDS):
+            return
+
+    async def get_batch(self, spec: StepSpec, wanted: WantedArtifacts, *, max_bytes: int) -> bytes:
+        """The contents one after the other; never more than a byte beyond `max_bytes`."""
+        path = f"api/runner/{_quoted(spec.step_id)}/inputs?epoch={spec.epoch}"
+        content = bytearray()
+        async with self._call("POST", path, spec.token, json=wanted.to_json()) as response:
+            try:
+                async for chunk in response.content.iter_chunked(1 << 18):
+                    content += chunk
+                    if len(content) > max_bytes:
+                        return bytes(content[: max_bytes + 1])
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise CoordinatorUnavailableError(_sentence(error)) from error
+        return bytes(content)
 
     @asynccontextmanager
     async def get_artifact(self, spec: StepSpec, url: str) -> AsyncIterator[AsyncIterator[bytes]]:

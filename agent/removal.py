@@ -18,6 +18,9 @@ def remove_folder(folder: Path) -> None:
     """
     if not os.path.lexists(folder) or _removed_small(folder):
         return
+    if os.geteuid() != 0:
+        # What was collected has its own permission bits, by which it may not even be entered.
+        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], capture_output=True, check=False)
     done = subprocess.run(["rm", "-rf", "--", folder], capture_output=True, check=False)
     if done.returncode != 0:
         raise OSError(f"{folder}: {done.stderr.decode('utf-8', 'replace').strip()[:500]}")

@@ -10,8 +10,9 @@ import contextlib
 import logging
 from dataclasses import replace
 
-from agent.artifacts import ArtifactError, fetch_artifacts
+from agent.artifact_errors import ArtifactError
 from agent.coordinator_client import CallRefusedError, StaleLeaseError
+from agent.dependencies import fetch_artifacts
 from agent.engines.protocol import (
     EngineUnavailable,
     Outcome,
@@ -70,7 +71,8 @@ class StepExecution:
                 source = await self._lent_source(spec)
                 if source is not None:
                     resources.callback(source.release)
-                await fetch_artifacts(workshop.client, spec, self._entry.inputs)
+                inputs = self._entry.inputs
+                await fetch_artifacts(workshop.client, spec, inputs, workshop.kept)
                 result = await self._run_in_engine(spec, source)
                 if result.outcome is Outcome.ENGINE_LOST:
                     workshop.engine_lost()

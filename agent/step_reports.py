@@ -43,7 +43,14 @@ def shortened(notes: Sequence[str]) -> Sequence[str]:
 
 
 def report_of(result: StepResult) -> Report:
-    """What the coordinator is told about how a script ended."""
+    """What the coordinator is told about how a script ended, and what became of its outputs."""
+    report = _report_of(result)
+    if not result.unkept or report.reason is CompletionReason.LOST:
+        return report
+    return with_trouble(report, CompletionReason.OUTPUTS, joined(*shortened(result.unkept)))
+
+
+def _report_of(result: StepResult) -> Report:
     message = joined(result.message, *shortened(result.notes)) or None
     if result.outcome is Outcome.EXITED:
         status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED

@@ -79,7 +79,8 @@ def own_registries_of(spec: StepSpec) -> OwnRegistries | None:
 
 
 def _inputs(entry: Entry) -> Path | None:
-    return entry.inputs if any(step.artifacts for step in entry.spec.dependencies) else None
+    some = any(one.artifacts or one.links or one.folders for one in entry.spec.dependencies)
+    return entry.inputs if some else None
 
 
 def confidential(spec: StepSpec) -> dict[str, str]:

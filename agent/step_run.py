@@ -12,7 +12,8 @@ import contextlib
 import logging
 from dataclasses import replace
 
-from agent.artifacts import ArtifactError, store_artifacts
+from agent.artifact_errors import ArtifactError
+from agent.artifacts import store_artifacts
 from agent.carried import in_thread, to_its_end
 from agent.coordinator_client import (
     CallRefusedError,
@@ -286,6 +287,7 @@ class StepRun:
             self._workshop.client,
             entry.spec,
             entry.outputs,
+            kept=self._workshop.kept,
             already_sent=journal.sent(entry),
             mark_sent=lambda name: journal.mark_sent(entry, name),
         )

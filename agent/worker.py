@@ -19,6 +19,7 @@ from agent.engines.protocol import Engine, EngineInfo, EngineUnavailable
 from agent.intake import Intake
 from agent.journal import Journal
 from agent.journal_entries import Entry
+from agent.kept_artifacts import KeptArtifacts
 from agent.lease import LeaseTable, Term
 from agent.renewals import Renewals
 from agent.retries import keep_trying, pause_until
@@ -97,6 +98,7 @@ class Agent:
             engine=engine,
             journal=journal,
             sources=self._sources,
+            kept=KeptArtifacts(settings.data_dir / "artifacts"),
             watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in.again,

@@ -10,6 +10,7 @@ from agent.coordinator_client import CoordinatorClient
 from agent.engines.protocol import Engine
 from agent.journal import Journal
 from agent.journal_entries import Report
+from agent.kept_artifacts import KeptArtifacts
 from agent.sources import Sources
 from agent.step_reports import LOST
 from agent.watchdog import Watchdog
@@ -22,6 +23,7 @@ class Workshop:
     engine: Engine
     journal: Journal
     sources: Sources
+    kept: KeptArtifacts
     watchdog: Watchdog | None
     """For an engine that ends no attempt at its term itself."""
     engine_lost: Callable[[], None]

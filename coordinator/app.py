@@ -47,6 +47,7 @@ from coordinator.api.http.context import (
     LFS,
     LOGS,
     MODULES,
+    OUTPUT_BATCHES,
     PROJECTS,
     PUSH_RETRIES,
     REGISTRY_LOGINS,
@@ -63,7 +64,7 @@ from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
-from coordinator.api.steps import agents, runner, source_parts, steps
+from coordinator.api.steps import agents, output_batches, runner, source_parts, steps
 from coordinator.api.upkeep import health
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.git.remote_lfs import HttpRemoteLfs
@@ -89,6 +90,7 @@ from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.outputs.artifacts import Artifacts
+from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.services.people.users import Users
@@ -143,6 +145,7 @@ class Services:
     reports: Reports
     logs: Logs
     artifacts: Artifacts
+    output_batches: OutputBatches
     push_retries: PushRetries
     default_branches: DefaultBranches
     credentials: Credentials
@@ -298,6 +301,7 @@ async def _services(
             reports=Reports(core, dispatch, logs, runner),
             logs=logs,
             artifacts=Artifacts(core),
+            output_batches=OutputBatches(core),
             push_retries=PushRetries(core, ingest),
             default_branches=DefaultBranches(core, ingest),
             credentials=credentials,
@@ -372,6 +376,7 @@ def make_app(services: Services) -> web.Application:
     app[REPORTS] = services.reports
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
+    app[OUTPUT_BATCHES] = services.output_batches
     app[PUSH_RETRIES] = services.push_retries
     app[DEFAULT_BRANCHES] = services.default_branches
     app[REGISTRY_LOGINS] = services.registry_logins
@@ -391,7 +396,7 @@ def make_app(services: Services) -> web.Application:
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (deliveries, git, lfs, overview, steps, webhooks)
-    of_agents = (agents, health, runner, source_parts)
+    of_agents = (agents, health, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference, pages):
         module.add_routes(app)
     return app

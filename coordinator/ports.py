@@ -348,6 +348,16 @@ class BlobStore(Protocol):
         """Store a stream and return its digest; atomic. Raises BlobTooLarge, BlobDiffers."""
         ...
 
+    async def put_all(
+        self, account_id: str, contents: Mapping[str, bytes], *, arrived: Arrived
+    ) -> None:
+        """Store small blobs by their digests, which the caller has checked; each is atomic."""
+        ...
+
+    async def get_small(self, account_id: str, sha256: str) -> bytes:
+        """All of it. Raises KeyError where there is none."""
+        ...
+
     def get(
         self, account_id: str, sha256: str, *, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from agent.engines.host_trees import (
     remove_trees,
 )
 from agent.engines.marked_processes import ATTEMPT_VARIABLE, end_marked
-from agent.engines.outputs import collect_outputs
+from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import (
     EngineInfo,
     EngineUnavailable,
@@ -200,12 +200,13 @@ class HostEngine:
             uid = await self._prepare(request, folders, caches, output)
             result = await self._run_script(request, folders, bash, uid, output)
             succeeded = result.exit_code == 0
-            notes = await self._collect(request, folders, uid)
+            collected = await self._collect(request, folders, uid)
             return StepResult(
                 outcome=result.outcome,
                 exit_code=result.exit_code,
                 message=result.message,
-                notes=(*_unenforced(request), *caches.notes, *result.notes, *notes),
+                notes=(*_unenforced(request), *caches.notes, *result.notes, *collected.notes),
+                unkept=collected.unkept,
             )
         except OSError as error:
             if are_lacking(error):
@@ -217,9 +218,9 @@ class HostEngine:
 
     async def _collect(
         self, request: StepRequest, folders: AttemptFolders, uid: int | None
-    ) -> Sequence[str]:
+    ) -> Collected:
         if not request.output_paths:
-            return ()
+            return Collected()
         return await asyncio.to_thread(
             collect_outputs,
             folders.workspace,

@@ -1,9 +1,4 @@
-"""Collecting a step's outputs from its workspace: the meaning of `outputPaths`.
-
-A path is a file, or a folder with all below it. `*`, `?` and `[…]` match within one name, hidden
-names too; `**` matches any number of folders. A symbolic link gives what it points to, as long as
-that is inside the workspace.
-"""
+"""Collecting a step's outputs from its workspace, as `output_paths` says what is meant."""
 
 from __future__ import annotations
 
@@ -11,52 +6,41 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
-from agent.engines.beneath import open_beneath, opened_beneath, opened_folder, path_of
+from agent.engines.beneath import opened_beneath, opened_folder, path_of
+from agent.engines.output_paths import (
+    Kind,
+    Listed,
+    Listing,
+    Matches,
+    OutsideWorkspaceError,
+    matches,
+    name_problem,
+    parse_pattern,
+    resolve,
+    target_problem,
+)
 
-GLOB_CHARACTERS = frozenset("*?[")
 COPY_BYTES = 1024 * 1024
+KEPT_BITS = 0o777
+NS = 1_000_000_000
+_WORDS = {
+    stat.S_IFIFO: "is a named pipe",
+    stat.S_IFSOCK: "is a socket",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+}
 
 
-class OutsideWorkspaceError(ValueError):
-    """The pattern is absolute or climbs above the workspace."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What became of the output paths, for people."""
 
-
-def parse_pattern(pattern: str) -> tuple[str, ...]:
-    """The names of a pattern; empty for the workspace itself. Raises OutsideWorkspaceError."""
-    path = PurePosixPath(pattern)
-    if path.is_absolute() or ".." in path.parts or "\0" in pattern:
-        raise OutsideWorkspaceError(pattern)
-    return path.parts
-
-
-def matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """Whether the names of a path match the names of a pattern, `**` being any number of them."""
-    reachable = {0}
-    for name in path:
-        reachable = _skip_stars(pattern, reachable)
-        step = set()
-        for index in reachable:
-            if index == len(pattern):
-                continue
-            if pattern[index] == "**":
-                step.add(index)
-            elif fnmatchcase(name, pattern[index]):
-                step.add(index + 1)
-        reachable = step
-    return len(pattern) in _skip_stars(pattern, reachable)
-
-
-def _skip_stars(pattern: Sequence[str], indexes: set[int]) -> set[int]:
-    skipped = set(indexes)
-    for index in indexes:
-        while index < len(pattern) and pattern[index] == "**":
-            index += 1
-            skipped.add(index)
-    return skipped
+    notes: Sequence[str] = ()
+    unkept: Sequence[str] = ()
+    """What is there but can't be kept: the step fails for it."""
 
 
 def collect_outputs(
@@ -66,13 +50,15 @@ def collect_outputs(
     *,
     owner: int | None = None,
     above: Path | None = None,
-) -> tuple[str, ...]:
-    """Copy what the patterns name to `destination`; return notes on what could not be taken.
+    seen_as: str | None = None,
+) -> Collected:
+    """Copy what the patterns name to `destination`: files, folders and links, with the permission
+    bits. Of files the times stay as well, in whole seconds.
 
     Blocking. `owner`, if given, is the only user whose files are taken: a hard link to somebody
     else's file is refused. The workspace may be changed meanwhile, and it may have been put in
     another's place: only what lies below `above`, a folder of ours, without a link on the way, is
-    taken for it (else below the workspace's own parent).
+    taken for it (else below the workspace's own parent). `seen_as`: its path for the script.
     """
     above = above or workspace.parent
     inside = str(workspace.relative_to(above))
@@ -80,22 +66,36 @@ def collect_outputs(
         opened_folder(above) as folder,
         opened_beneath(folder, inside, os.O_PATH | os.O_DIRECTORY, follow=False) as root,
     ):
-        collection = _Collection(root=root, destination=destination, owner=owner)
+        collection = _Collection(
+            root=root, destination=destination, owner=owner, seen_as=seen_as or str(workspace)
+        )
         for pattern in patterns:
             collection.take_pattern(pattern)
-        return tuple(collection.notes)
+        collection.end()
+        return Collected(notes=tuple(collection.notes), unkept=tuple(collection.unkept))
+
+
+def whole_seconds(nanoseconds: int) -> int:
+    """The nearest: a tar file, by which BuildKit delivers, has no parts of them. Its copies of
+    folders and links don't have the times of these at all."""
+    return (nanoseconds + NS // 2) // NS
 
 
 class _Collection:
     """Everything in the workspace is reached by descriptors that can't leave it, and what was
-    looked at is what is read: its owner may swap files, folders and links all the while."""
+    looked at is what is read: its owner may swap files, folders and links all the while. Links are
+    made last, so that nothing is written through one at the destination either."""
 
-    def __init__(self, *, root: int, destination: Path, owner: int | None) -> None:
+    def __init__(self, *, root: int, destination: Path, owner: int | None, seen_as: str) -> None:
         self.notes: list[str] = []
+        self.unkept: list[str] = []
         self._root = root
         self._destination = destination
         self._owner = owner
+        self._seen_as = seen_as
         self._taken: set[str] = set()
+        self._folders: dict[str, os.stat_result] = {}
+        self._links: dict[str, str] = {}
 
     def take_pattern(self, pattern: str) -> None:
         try:
@@ -103,125 +103,149 @@ class _Collection:
         except OutsideWorkspaceError:
             self.notes.append(f"outputPaths: {pattern} points outside the workspace; not stored.")
             return
-        found = False
-        for relative in self._find(names):
-            found = True
-            self._take(relative)
-        if not found:
+        found = self._resolve(names)
+        paths = [*found.links, *self._paths_of(found)]
+        for path in paths:
+            self._take(path)
+        for link in found.astray:
+            self._refuse(link, "is a link to outside the workspace, which is not followed")
+        if not paths and not found.astray:
             self.notes.append(f"outputPaths: nothing matches {pattern}")
 
-    def _find(self, names: Sequence[str]) -> Iterator[str]:
-        literal = "/".join(names)
-        if self._is_there(literal):
-            yield literal
-        elif any(GLOB_CHARACTERS & set(name) for name in names):
-            yield from self._walk_matches(names)
+    def end(self) -> None:
+        """Make the links, then give the folders their permission bits, the inner ones first."""
+        for path, target in self._links.items():
+            try:
+                (self._destination / path).symlink_to(target)
+            except OSError as error:
+                self._refuse(path, f"changed while it was collected ({error.strerror})")
+        for path in sorted(self._folders, reverse=True):
+            (self._destination / path).chmod(_kept_mode(self._folders[path]))
 
-    def _is_there(self, relative: str) -> bool:
-        """Also a link that leads nowhere: it is refused by its name, not passed over."""
+    def _resolve(self, names: tuple[str, ...]) -> Matches:
+        resolution = resolve(names, self._seen_as)
         try:
-            with opened_beneath(self._root, relative, os.O_PATH | os.O_NOFOLLOW):
-                return True
-        except OSError as error:
-            return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            asked = next(resolution)
+            while True:
+                asked = resolution.send(self._listing(asked.folder))
+        except StopIteration as end:
+            found: Matches = end.value
+            return found
 
-    def _walk_matches(self, names: Sequence[str]) -> Iterator[str]:
+    def _paths_of(self, found: Matches) -> Iterator[str]:
+        for match in found.found:
+            if match.rest:
+                yield from self._walk_matches(match.path, match.rest)
+            else:
+                yield match.path
+
+    def _walk_matches(self, folder: str, names: Sequence[str]) -> Iterator[str]:
         # With a list of its own instead of recursion: scripts make folders of any depth.
-        todo: list[tuple[str, ...]] = [()]
+        start = tuple(folder.split("/")) if folder else ()
+        todo = [start]
         while todo:
             above = todo.pop()
-            for name, is_folder in self._list("/".join(above)):
+            for name, entry in self._listing("/".join(above)).items():
                 path = (*above, name)
-                if matches(names, path):
+                if matches(names, path[len(start) :]):
                     yield "/".join(path)
-                elif is_folder:
+                elif entry.kind is Kind.FOLDER:
                     todo.append(path)
 
-    def _list(self, relative: str) -> list[tuple[str, bool]]:
-        """Names in a folder, each with whether it is a folder itself; a link to one is none."""
+    def _listing(self, relative: str) -> Listing:
+        """What is in a folder, by name; nothing in what is none, or can't be read."""
         try:
-            with self._opened(relative) as folder:
+            with opened_beneath(
+                self._root, relative, os.O_PATH | os.O_DIRECTORY, follow=False
+            ) as folder:
                 self._make_readable(folder)
                 listed = os.open(path_of(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with os.scandir(listed) as entries:
-                    return sorted(
-                        (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
-                    )
+                    return {entry.name: _listed(entry, listed) for entry in sorted_by_name(entries)}
             finally:
                 os.close(listed)
         except OSError as error:
-            self._refuse(relative, _why(error))
-            return []
-
-    @contextmanager
-    def _opened(self, relative: str) -> Iterator[int]:
-        """What the path stands for: of a link, what it leads to inside the workspace."""
-        try:
-            descriptor = open_beneath(self._root, relative, os.O_PATH)
-        except OSError as error:
-            inside = self._inside(relative) if error.errno == errno.EXDEV else None
-            if inside is None:
-                raise
-            descriptor = open_beneath(self._root, inside, os.O_PATH, follow=False)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _inside(self, relative: str) -> str | None:
-        """Where an absolute link leads to, if that is in the workspace as we see it. Only a hint:
-        what is opened then is held below the workspace all the same."""
-        root = os.readlink(path_of(self._root))
-        real = os.path.realpath(os.path.join(root, relative))
-        if real != root and not real.startswith(root + os.sep):
-            return None
-        return os.path.relpath(real, root)
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                self._refuse(relative, _why(error))
+            return {}
 
     def _take(self, relative: str) -> None:
-        """Copy one file, or a folder with all below it."""
-        todo: list[tuple[str, frozenset[tuple[int, int]]]] = [(relative, frozenset())]
+        """Keep a file or a link, or a folder with all below it."""
+        todo = [relative]
         while todo:
-            path, above = todo.pop()
+            path = todo.pop()
+            if path in self._taken:
+                continue
+            self._taken.add(path)
             try:
-                folder = self._take_one(path, above)
+                is_folder = self._take_one(path)
             except OSError as error:
                 self._refuse(path, _why(error))
                 continue
-            if folder is not None:
+            if is_folder:
                 prefix = f"{path}/" if path else ""
-                below = above | {folder}
-                todo.extend((prefix + name, below) for name, _ in reversed(self._list(path)))
+                todo.extend(prefix + name for name in reversed(list(self._listing(path))))
 
-    def _take_one(self, relative: str, above: frozenset[tuple[int, int]]) -> tuple[int, int] | None:
-        """Copy a file; of a folder return which it is. `above`: the folders above it."""
-        with self._opened(relative) as found:
+    def _take_one(self, relative: str) -> bool:
+        """Whether it is a folder."""
+        if problem := name_problem(relative):
+            self._refuse(relative, problem)
+            return False
+        flags = os.O_PATH | os.O_NOFOLLOW
+        with opened_beneath(self._root, relative, flags, follow=False) as found:
             status = os.fstat(found)
-            if stat.S_ISDIR(status.st_mode):
-                folder = status.st_dev, status.st_ino
-                if folder not in above:
-                    return folder
-                self._refuse(relative, "is a link to a folder above itself")
-            elif not stat.S_ISREG(status.st_mode):
-                self._refuse(relative, "is neither a file nor a folder")
+            kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFDIR:
+                self._make_folder(relative, status)
+                return True
+            if kind == stat.S_IFLNK:
+                self._keep_link(found, relative)
+            elif kind != stat.S_IFREG:
+                self._refuse(relative, _WORDS.get(kind, "is neither a file nor a folder"))
             elif self._owner is not None and status.st_uid != self._owner:
                 self._refuse(relative, "belongs to another user")
-            elif relative not in self._taken:
-                self._taken.add(relative)
+            else:
                 self._copy(found, relative, status)
-        return None
+        return False
+
+    def _keep_link(self, found: int, relative: str) -> None:
+        target = os.readlink("", dir_fd=found)
+        if problem := target_problem(target):
+            self._refuse(relative, problem)
+            return
+        self._make_folders_above(relative)
+        self._links[relative] = target
+
+    def _make_folder(self, relative: str, status: os.stat_result) -> None:
+        if relative and relative not in self._folders:
+            self._make_folders_above(relative)
+            (self._destination / relative).mkdir(mode=0o700, exist_ok=True)
+            self._folders[relative] = status
+
+    def _make_folders_above(self, relative: str) -> None:
+        above, _, _ = relative.rpartition("/")
+        if above and above not in self._folders:
+            with opened_beneath(
+                self._root, above, os.O_PATH | os.O_DIRECTORY, follow=False
+            ) as folder:
+                status = os.fstat(folder)
+            self._make_folder(above, status)
 
     def _copy(self, found: int, relative: str, status: os.stat_result) -> None:
-        target = self._destination / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folders_above(relative)
         self._make_readable(found)
+        target = self._destination / relative
         with open(path_of(found), "rb", buffering=0) as source, open(target, "xb") as copy:
             # No more than it had: somebody may still be writing to it.
             left = status.st_size
             while left and (data := source.read(min(left, COPY_BYTES))):
                 copy.write(data)
                 left -= len(data)
-            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | stat.S_IRUSR)
+            copy.flush()
+            os.fchmod(copy.fileno(), _kept_mode(status))
+            seconds = whole_seconds(status.st_mtime_ns)
+            os.utime(copy.fileno(), (seconds, seconds))
 
     def _make_readable(self, found: int) -> None:
         """Scripts take rights away even from their own user, who is the agent's where `owner` is
@@ -234,8 +258,36 @@ class _Collection:
             os.chmod(path_of(found), stat.S_IMODE(mode) | needed)
 
     def _refuse(self, relative: str, why: str) -> None:
-        shown = relative.encode("utf-8", "backslashreplace").decode()
-        self.notes.append(f"outputPaths: {shown} {why}; not stored.")
+        self.unkept.append(f"outputPaths: {shown(relative)} {why}: it can't be kept.")
+
+
+def sorted_by_name(entries: Iterator[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _listed(entry: os.DirEntry[str], folder: int) -> Listed:
+    if entry.is_symlink():
+        try:
+            return Listed(Kind.LINK, os.readlink(entry.name, dir_fd=folder))
+        except OSError:
+            return Listed(Kind.OTHER)
+    if entry.is_dir(follow_symlinks=False):
+        return Listed(Kind.FOLDER)
+    return Listed(Kind.FILE if entry.is_file(follow_symlinks=False) else Kind.OTHER)
+
+
+def shown(name: str) -> str:
+    """A path for people: without what isn't UTF-8, and in one line."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _kept_mode(status: os.stat_result) -> int:
+    """Without setuid and setgid; an agent that is not root has to read them itself."""
+    mode = stat.S_IMODE(status.st_mode) & KEPT_BITS
+    if os.geteuid() == 0:
+        return mode
+    return mode | (0o500 if stat.S_ISDIR(status.st_mode) else 0o400)
 
 
 def _why(error: OSError) -> str:

@@ -103,7 +103,8 @@ class StepRequest:
     """A folder laid over the source in the workspace: the dependencies' artifacts."""
     outputs: Path
     """An empty folder, there if `output_paths` are; the engine leaves the collected output files in
-    it by their relative paths, regular files and folders only, permission bits kept."""
+    it by their relative paths: files, folders and links, with permission bits and times. Links may
+    lead anywhere: they are not for us to follow."""
     scratch: Path
     """An empty folder for the engine's own use, there if `output_paths` are; the caller removes
     it."""
@@ -159,6 +160,8 @@ class StepResult:
     message: str | None = None
     notes: Sequence[str] = field(default=())
     """For people: an output path that matched nothing or pointed outside the workspace, …"""
+    unkept: Sequence[str] = ()
+    """For people: outputs that can't be kept, for which the step fails."""
     images: Sequence[BuiltImage] = ()
     """What was pushed, one for each tag, as the registry confirmed it."""
 

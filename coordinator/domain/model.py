@@ -279,6 +279,20 @@ class Artifact:
     size: int
     sha256: str
     mode: int
+    modified: int | None = None
+    """Seconds since 1970, where its agent told it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputEntry:
+    """A link or a folder among an attempt's outputs."""
+
+    step_id: str
+    epoch: int
+    name: str
+    target: str | None
+    """Of a link; None for a folder."""
+    mode: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -13,11 +13,12 @@ from typing import IO
 import obstore
 from obstore.store import ObjectStore
 
-from coordinator.objects.stores import make_durable
+from coordinator.objects.stores import make_all_durable, make_durable
 from coordinator.ports import Arrived, Blob, BlobDiffers, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
+_PUTS_AT_ONCE = 8
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9-]{1,100}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -54,6 +55,33 @@ class ObjectBlobStore:
             # Also where it was there: another put may be about to make it so.
             await make_durable(self._store, key)
         return blob
+
+    async def put_all(
+        self, account_id: str, contents: Mapping[str, bytes], *, arrived: Arrived
+    ) -> None:
+        for sha256 in contents:
+            await arrived(sha256)
+        gate = asyncio.Semaphore(_PUTS_AT_ONCE)
+
+        async def put_one(key: str, content: bytes) -> None:
+            async with gate:
+                if await self._size(key) != len(content):
+                    await obstore.put_async(self._store, key, content, use_multipart=False)
+
+        keys = {_key(account_id, sha256): content for sha256, content in contents.items()}
+        async with asyncio.TaskGroup() as group:
+            for key, content in keys.items():
+                group.create_task(put_one(key, content))
+        await make_all_durable(self._store, keys)
+
+    async def get_small(self, account_id: str, sha256: str) -> bytes:
+        if not _SHA256.fullmatch(sha256):
+            raise KeyError(sha256)
+        try:
+            found = await obstore.get_async(self._store, _key(account_id, sha256))
+        except FileNotFoundError as error:
+            raise KeyError(sha256) from error
+        return bytes(await found.bytes_async())
 
     async def get(
         self, account_id: str, sha256: str, *, start: int = 0, end: int | None = None

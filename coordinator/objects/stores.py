@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,6 +45,12 @@ async def make_durable(store: ObjectStore, key: str) -> None:
         await asyncio.to_thread(_sync, Path(store.prefix), key)
 
 
+async def make_all_durable(store: ObjectStore, keys: Collection[str]) -> None:
+    """As `make_durable`, with the folders that they have in common synced once."""
+    if isinstance(store, LocalStore) and store.prefix is not None:
+        await asyncio.to_thread(_sync_all, Path(store.prefix), keys)
+
+
 async def remove_staged(root: Path, *, before: float) -> None:
     """Remove what writes of an earlier process, killed in the middle, left in a local store.
 
@@ -72,12 +79,18 @@ def _remove_staged(root: Path, before: float) -> int:
 
 
 def _sync(root: Path, key: str) -> None:
-    path = root / key
-    _sync_one(path)
-    for folder in path.parents:
+    _sync_all(root, [key])
+
+
+def _sync_all(root: Path, keys: Collection[str]) -> None:
+    folders = set()
+    for key in keys:
+        path = root / key
+        _sync_one(path)
+        folders |= {folder for folder in path.parents if folder.is_relative_to(root)}
+    # The inner ones first: a name that lasts stands for what lasts.
+    for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
         _sync_one(folder)
-        if folder == root:
-            break
 
 
 def _sync_one(path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.engines.authorities import variables
@@ -23,6 +23,7 @@ from agent.engines.buildkit.failures import (
 from agent.engines.buildkit.filesync import TreeSender, UnsendableTreeError
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
+from agent.engines.buildkit.linked_outputs import patterns_through_links
 from agent.engines.buildkit.output_taker import OutputTaker
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
@@ -48,12 +49,14 @@ from agent.engines.buildkit.step_graph import (
     SECRETS,
     SOURCE_FOLDER,
     StepGraph,
+    collected,
     step_graph,
     unenforced,
 )
 from agent.engines.buildkit.unpack import engine_patterns
-from agent.engines.outputs import collect_outputs
+from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
+from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.log_frames import Stream
 
 SETUP_SECONDS = 1800.0
@@ -198,10 +201,10 @@ class _Attempt:
             limits=self._limits,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             timeout_seconds=request.timeout_seconds,
-            include=self.include,
             keep_output=self._keep_output,
             authorities=self._authorities,
             description=name,
+            unlike=request.attempt_id if request.inputs is not None else "",
         )
         self._progress = StepProgress(name=name, greeting=f"{request.attempt_id}\n".encode())
         return graph
@@ -242,13 +245,13 @@ class _Attempt:
         notes = await self._complete_output(build, ref) if self._keep_output else []
         if self._limits is not None:
             notes += unenforced(self._limits, await _read_limits(build, ref))
-        if graph.outputs is None:
-            await build.finish("")
+        if self.include:
+            await self._take_outputs(build, graph.workspace, ended)
         else:
-            await self._take_outputs(build, graph.outputs, ended)
-        if self._request.output_paths:
-            notes += await self._collect()
-        return self._result(ended, notes)
+            await build.finish("")
+        collected = await self._collect()
+        result = self._result(ended, [*notes, *collected.notes])
+        return replace(result, unkept=collected.unkept)
 
     async def _make_inputs(self, build: Build, graph: StepGraph) -> None:
         """Fetch the image and the source; may be cancelled at any moment."""
@@ -301,9 +304,14 @@ class _Attempt:
             if solving in done:
                 return
 
-    async def _take_outputs(self, build: Build, outputs: llb.Output, ended: _End) -> None:
+    async def _take_outputs(self, build: Build, workspace: llb.Output, ended: _End) -> None:
+        request = self._request
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
+                ref = await build.solve(llb.definition(workspace))
+                linked = await patterns_through_links(build, ref, request.output_paths)
+                include = dict.fromkeys((*self.include, *linked))
+                outputs = collected(workspace, tuple(include), unlike=request.attempt_id)
                 await build.finish(await build.solve(llb.definition(outputs)))
                 await self._taker.settled()
         except (BuildFailedError, TimeoutError) as error:
@@ -320,11 +328,13 @@ class _Attempt:
             f"but its outputs could not be collected: {why}"
         )
 
-    async def _collect(self) -> Sequence[str]:
+    async def _collect(self) -> Collected:
         request, folder = self._request, self._taker.folder
+        if not request.output_paths:
+            return Collected()
         folder.mkdir(exist_ok=True)
         return await asyncio.to_thread(
-            collect_outputs, folder, request.output_paths, request.outputs
+            collect_outputs, folder, request.output_paths, request.outputs, seen_as=WORKSPACE
         )
 
     async def _complete_output(self, build: Build, ref: str) -> list[str]:

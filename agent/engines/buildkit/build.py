@@ -16,7 +16,13 @@ from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.error_details import failed_place
 from agent.engines.buildkit.failures import EngineError
 from agent.engines.buildkit.fetched_images import SCHEME
-from agent.engines.buildkit.pb import control_pb2, gateway_pb2, ops_pb2, policy_pb2
+from agent.engines.buildkit.pb import (
+    control_pb2,
+    fsutil_pb2,
+    gateway_pb2,
+    ops_pb2,
+    policy_pb2,
+)
 
 REPORTS_QUIET_SECONDS = 20.0
 """After a build's end its last reports must come with no pause longer than this."""
@@ -131,11 +137,18 @@ class Build:
         answer = await self.call("ReadFile", request, gateway_pb2.ReadFileResponse)
         return bytes(answer.Data)
 
+    async def list_folder(
+        self, ref: str, path: str, *, include: str = ""
+    ) -> Sequence[fsutil_pb2.Stat]:
+        """The entries of a folder, those that match a pattern if there is one."""
+        request = gateway_pb2.ReadDirRequest(Ref=ref, DirPath=path, IncludePattern=include)
+        answer = await self.call("ReadDir", request, gateway_pb2.ReadDirResponse)
+        return list(answer.entries)
+
     async def file_sizes(self, ref: str, path: str) -> dict[str, int]:
         """The names in a folder with their sizes in bytes."""
-        request = gateway_pb2.ReadDirRequest(Ref=ref, DirPath=path)
-        answer = await self.call("ReadDir", request, gateway_pb2.ReadDirResponse)
-        return {entry.path.rpartition("/")[2]: entry.size for entry in answer.entries}
+        entries = await self.list_folder(ref, path)
+        return {entry.path.rpartition("/")[2]: entry.size for entry in entries}
 
     async def read_from(self, ref: str, path: str, offset: int) -> AsyncIterator[bytes]:
         """A file's content from a byte on, in pieces."""

@@ -31,6 +31,8 @@ GO_SYMLINK = 1 << 27
 GO_SETUID = 1 << 23
 GO_SETGID = 1 << 22
 GO_STICKY = 1 << 20
+GO_TYPES = GO_DIRECTORY | GO_SYMLINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
+"""The bits of which a regular file has none."""
 CHUNK_BYTES = 128 * 1024
 BATCH_BYTES = 1024 * 1024
 BATCH_PACKETS = 512

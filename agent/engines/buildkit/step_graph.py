@@ -20,6 +20,7 @@ CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
 NAMES_FOLDER = "n"
 """Beside the source, for the commands that give back names which are not UTF-8."""
+UNLIKE_FOLDER = "u"
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
@@ -138,8 +139,8 @@ class StepGraph:
     process: llb.Vertex
     record: llb.Output
     """The exit file and the copy of the output, in RECORD_FOLDER."""
-    outputs: llb.Output | None
-    """The files to collect, in COLLECTED_FOLDER."""
+    workspace: llb.Output
+    """What the script left, in SOURCE_FOLDER."""
 
 
 def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool = False) -> str:
@@ -236,13 +237,14 @@ def step_graph(
     limits: llb.Limits | None = None,
     cache_mounts: Sequence[CacheMount],
     timeout_seconds: float,
-    include: tuple[str, ...],
     keep_output: bool,
     authorities: str = "",
     description: str,
+    unlike: str = "",
 ) -> StepGraph:
-    """The graph of one attempt. `include`: patterns of the outputs to collect; none collects none.
-    The wrapper itself keeps the timeout, so that a log and outputs remain of a late script, too.
+    """The graph of one attempt. The wrapper itself keeps the timeout, so that a log and outputs
+    remain of a late script, too. `unlike`, a word, makes the copy of the source this attempt's own,
+    with the times of its files.
 
     Whatever its outcome the script's process succeeds as far as BuildKit knows, so that there
     always are outputs; its exit code stands in the record.
@@ -268,7 +270,7 @@ def step_graph(
         ],
         description="script",
     )
-    workspace = _own_copy(source, owner) if source else folders
+    workspace = _own_copy(source, owner, unlike) if source else folders
     mounts = [
         # An output, though nobody wants it: BuildKit mounts a root without output read-only.
         llb.Mount(destination="/", source=llb.image(image, platform), keep=True),
@@ -314,9 +316,7 @@ def step_graph(
         platform=platform,
         description=description,
     )
-    record, left = process.output(1), process.output(2)
-    outputs = _collected(left, include) if include else None
-    return StepGraph(process=process, record=record, outputs=outputs)
+    return StepGraph(process=process, record=process.output(1), workspace=process.output(2))
 
 
 def _authorities_mount(authorities: str) -> llb.Mount:
@@ -343,7 +343,7 @@ def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> ll
     )
 
 
-def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
+def _own_copy(source: llb.Output, owner: llb.Owner, unlike: str) -> llb.Output:
     # A process may not write to the source itself: the engine would have to keep it as it is then,
     # could not update it in place, and would ask for the whole tree the next time.
     copy = llb.Copy(
@@ -352,14 +352,21 @@ def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
         destination="/",
         owner=None if owner == llb.ROOT else owner,
     )
-    return llb.files([copy], description="workspace")
+    return llb.files([*_unlike(unlike), copy], description="workspace")
 
 
-def _collected(workspace: llb.Output, include: tuple[str, ...]) -> llb.Output:
+def _unlike(word: str) -> list[llb.Directory]:
+    """The engine knows copies by their content, not by their times: it would take an earlier one
+    with its times for a new one of the same files."""
+    return [llb.Directory(path=f"/{UNLIKE_FOLDER}/{word}")] if word else []
+
+
+def collected(workspace: llb.Output, include: Sequence[str], *, unlike: str) -> llb.Output:
+    """What matches the patterns, in COLLECTED_FOLDER."""
     copy = llb.Copy(
         source=workspace,
         source_path=f"/{SOURCE_FOLDER}",
         destination=f"/{COLLECTED_FOLDER}",
-        include=include,
+        include=tuple(include),
     )
-    return llb.files([copy], description="outputs")
+    return llb.files([*_unlike(unlike), copy], description="outputs")

@@ -2,7 +2,7 @@
 
 Nothing in the stream is trusted. Files and folders are made below one folder only; symbolic links
 are made last, so that nothing is ever written through one. Which files are meant, and where links
-may lead, is `agent.engines.outputs`' business, for every engine alike.
+may lead, is `agent.engines.output_paths`' business, for every engine alike.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from agent.engines.buildkit.step_graph import COLLECTED_FOLDER
-from agent.engines.outputs import OutsideWorkspaceError, parse_pattern
-from pipelines_schema.contract import WORKSPACE
+from agent.engines.output_paths import OutsideWorkspaceError, parse_pattern
 
 _ENGINE_MEANS_OTHERWISE = re.compile(r"[\[\]\\!^]")
 
@@ -40,9 +39,14 @@ def engine_patterns(output_paths: Sequence[str]) -> tuple[str, ...]:
             names = parse_pattern(written)
         except OutsideWorkspaceError:
             continue
-        shown = ("*" if _ENGINE_MEANS_OTHERWISE.search(name) else name for name in names)
-        patterns["/".join(shown) or "**"] = None
+        patterns[engine_pattern(names)] = None
     return tuple(patterns)
+
+
+def engine_pattern(names: Sequence[str]) -> str:
+    """A pattern by its names, or what means more. Pure."""
+    shown = ("*" if _ENGINE_MEANS_OTHERWISE.search(name) else name for name in names)
+    return "/".join(shown) or "**"
 
 
 def unpack(stream: IO[bytes], folder: Path) -> None:
@@ -50,7 +54,8 @@ def unpack(stream: IO[bytes], folder: Path) -> None:
 
     Blocking. Raises UnsafeStreamError, tarfile.TarError, OSError.
     """
-    links: list[tuple[Path, str]] = []
+    links: dict[Path, str] = {}
+    folders: list[tuple[Path, tarfile.TarInfo]] = []
     with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:
         for member in archive:
             parts = safe_parts(member.name)
@@ -59,26 +64,22 @@ def unpack(stream: IO[bytes], folder: Path) -> None:
             target = folder.joinpath(*parts[1:])
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
+                folders.append((target, member))
             elif member.isreg():
                 _write_file(archive, member, target)
             elif member.islnk():
-                _copy_linked(member, target, folder)
+                _take_linked(member, target, folder, links)
             elif member.issym():
-                links.append((target, member.linkname))
+                links[target] = member.linkname
             else:
                 # A stand-in of which the collector will say that it is not a file.
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.mkfifo(target)
-    for link, points_to in links:
+    for link, points_to in links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(_target_here(points_to, folder))
-
-
-def _target_here(points_to: str, folder: Path) -> str:
-    """Where a link leads on this side: absolute paths of the container lead nowhere here."""
-    if points_to == WORKSPACE or points_to.startswith(WORKSPACE + "/"):
-        return str(folder) + points_to[len(WORKSPACE) :]
-    return points_to
+        link.symlink_to(points_to)
+    for target, member in reversed(folders):
+        target.chmod(stat.S_IMODE(member.mode) & 0o777)
 
 
 def safe_parts(name: str) -> tuple[str, ...]:
@@ -96,17 +97,24 @@ def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path)
     with os.fdopen(os.open(target, flags, 0o600), "wb") as file:
         if content is not None:
             shutil.copyfileobj(content, file, 1024 * 1024)
+        file.flush()
         os.fchmod(file.fileno(), stat.S_IMODE(member.mode) & 0o777)
+        os.utime(file.fileno(), (member.mtime, member.mtime))
 
 
-def _copy_linked(member: tarfile.TarInfo, target: Path, folder: Path) -> None:
-    """A second name of a file that came before in the stream."""
+def _take_linked(
+    member: tarfile.TarInfo, target: Path, folder: Path, links: dict[Path, str]
+) -> None:
+    """A second name of a file or a link that came before in the stream."""
     parts = safe_parts(member.linkname)
     original = folder.joinpath(*parts[1:])
+    if original in links:
+        links[target] = links[original]
+        return
     if parts[0] != COLLECTED_FOLDER or not original.is_file():
         raise UnsafeStreamError(f"the engine sent {member.name!r} as a link to {member.linkname!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(original, target)
+    shutil.copy2(original, target)
 
 
 class ChunkReader(io.RawIOBase):

@@ -15,6 +15,7 @@ from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.outputs.artifacts import Artifacts
+from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
@@ -41,6 +42,7 @@ REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
+OUTPUT_BATCHES = web.AppKey("output_batches", OutputBatches)
 USERS = web.AppKey("users", Users)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)

@@ -53,6 +53,7 @@ class AttemptQuery(Body):
 
 class ArtifactQuery(AttemptQuery):
     mode: str = Field("644", pattern="^[0-7]{1,5}$", description="Permission bits in octal")
+    modified: Count | None = Field(None, description="The file's time, in seconds since 1970")
 
 
 class ArtifactStored(Shown):
@@ -215,6 +216,7 @@ async def put_artifact(
         artifact_name(request),
         pieces(request),
         mode=int(query.mode, 8),
+        modified=query.modified,
         sha256=request.headers.get("X-Content-Sha256"),
     )
     return ArtifactStored(name=artifact.name, size=artifact.size, sha256=artifact.sha256)

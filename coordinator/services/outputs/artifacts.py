@@ -43,6 +43,28 @@ def checked_name(name: str) -> str:
     return name
 
 
+async def require_running(connection: AsyncConnection, step_id: str, epoch: int) -> None:
+    """Raises StaleEpoch where the attempt may not be reported on any more."""
+    now = await stored_steps.find_step(connection, step_id)
+    current = await stored_attempts.find_attempt(connection, step_id, epoch)
+    if now is None or current is None or not may_be_reported_on(now, current):
+        raise StaleEpoch("this attempt has ended")
+
+
+async def find_readable(
+    connection: AsyncConnection, principal: Principal, step_id: str
+) -> Step | None:
+    """The step, if the principal may read its outputs: a step may those of its build."""
+    step = await stored_steps.find_step(connection, step_id)
+    if step is None or not principal.sees(step.account_id):
+        return None
+    if principal.step_id is not None:
+        own = await stored_steps.find_step(connection, principal.step_id)
+        if own is None or own.build_id != step.build_id:
+            return None
+    return step
+
+
 @dataclass(frozen=True, slots=True)
 class Artifacts:
     core: Core
@@ -56,12 +78,27 @@ class Artifacts:
         *,
         mode: int,
         sha256: str | None,
+        modified: int | None = None,
     ) -> Artifact:
         """Raises Invalid (name, digest), TooLarge, StaleEpoch."""
         name = checked_name(name)
         async with self.core.blob_claims.arriving(step.account_id) as arrived:
             blob = await self._receive(step, attempt, name, chunks, arrived)
-            return await self._save(step, attempt, name, blob, mode=mode, sha256=sha256)
+            if sha256 not in (None, blob.sha256):
+                raise Invalid(
+                    f"the artifact {name!r} arrived with sha256 {blob.sha256}, not {sha256}"
+                )
+            artifact = Artifact(
+                step_id=step.id,
+                epoch=attempt.epoch,
+                name=name,
+                size=blob.size,
+                sha256=blob.sha256,
+                mode=mode & 0o777,
+                modified=modified,
+            )
+            await self._save(artifact)
+            return artifact
 
     async def _receive(
         self,
@@ -89,48 +126,20 @@ class Artifacts:
                 message = no_bytes_left(stored_bytes, settings.project_max_stored_bytes)
             raise TooLarge(message) from error
 
-    async def _save(
-        self,
-        step: Step,
-        attempt: Attempt,
-        name: str,
-        blob: Blob,
-        *,
-        mode: int,
-        sha256: str | None,
-    ) -> Artifact:
-        if sha256 is not None and sha256 != blob.sha256:
-            raise Invalid(f"the artifact {name!r} arrived with sha256 {blob.sha256}, not {sha256}")
-        artifact = Artifact(
-            step_id=step.id,
-            epoch=attempt.epoch,
-            name=name,
-            size=blob.size,
-            sha256=blob.sha256,
-            mode=mode & 0o777,
-        )
-
+    async def _save(self, artifact: Artifact) -> None:
         async def save(connection: AsyncConnection) -> None:
-            now = await stored_steps.find_step(connection, step.id)
-            current = await stored_attempts.find_attempt(connection, step.id, attempt.epoch)
-            if now is None or current is None or not may_be_reported_on(now, current):
-                raise StaleEpoch("this attempt has ended")
+            await require_running(connection, artifact.step_id, artifact.epoch)
             await stored_artifacts.save_artifact(connection, artifact)
 
         await self.core.database.write(save)
-        return artifact
 
     async def list_of(self, principal: Principal, step_id: str) -> Sequence[Artifact]:
         """Those of the last attempt, once it has completed. A step sees those of its build."""
 
         async def read(connection: AsyncConnection) -> Sequence[Artifact] | None:
-            step = await stored_steps.find_step(connection, step_id)
-            if step is None or not principal.sees(step.account_id):
+            step = await find_readable(connection, principal, step_id)
+            if step is None:
                 return None
-            if principal.step_id is not None:
-                own = await stored_steps.find_step(connection, principal.step_id)
-                if own is None or own.build_id != step.build_id:
-                    return None
             if step.state not in FINISHED_STEP:
                 return ()
             return await stored_artifacts.artifacts_of(connection, step_id, step.epoch)

@@ -29,6 +29,8 @@ from pipelines_schema.contract import (
     ArtifactRef,
     DependencySpec,
     ImageBuildSpec,
+    OutputFolder,
+    OutputLink,
     RegistryLogin,
     SourceSpec,
     StepSpec,
@@ -99,6 +101,7 @@ class StepSpecs:
             ends_with_lease=may_run_again_when_lost(step.definition),
             source=source,
             dependencies=await self._dependencies(connection, step),
+            batches=True,
             token=self.core.keys.step_token(step.id, step.epoch),
         )
 
@@ -190,9 +193,20 @@ class StepSpecs:
                         size=artifact.size,
                         sha256=artifact.sha256,
                         mode=artifact.mode,
+                        modified=artifact.modified,
                         url=artifact_url(self.core.public_url, artifact.step_id, artifact.name),
                     )
                     for artifact in found[name].artifacts
+                ],
+                links=[
+                    OutputLink(name=entry.name, target=entry.target)
+                    for entry in found[name].entries
+                    if entry.target is not None
+                ],
+                folders=[
+                    OutputFolder(name=entry.name, mode=entry.mode)
+                    for entry in found[name].entries
+                    if entry.target is None
                 ],
             )
             for name in step.depends_on

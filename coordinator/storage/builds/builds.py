@@ -30,6 +30,7 @@ from coordinator.storage.tables import (
     builds,
     deployments,
     image_builds,
+    output_entries,
     steps,
 )
 
@@ -209,7 +210,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     for table in (deployments, image_builds, build_images):
         await connection.execute(table.delete().where(table.c.build_id == build_id))
     its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
-    for table in (artifacts, attempts):
+    for table in (artifacts, output_entries, attempts):
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
     await connection.execute(steps.delete().where(steps.c.build_id == build_id))
     deleted = await connection.execute(builds.delete().where(builds.c.id == build_id))

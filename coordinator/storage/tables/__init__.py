@@ -37,7 +37,13 @@ from coordinator.storage.tables.push_tables import (
     modules,
     seen_refs,
 )
-from coordinator.storage.tables.step_tables import artifacts, attempts, cache_generations, steps
+from coordinator.storage.tables.step_tables import (
+    artifacts,
+    attempts,
+    cache_generations,
+    output_entries,
+    steps,
+)
 
 __all__ = [
     "SHOWN_TOKEN",
@@ -66,6 +72,7 @@ __all__ = [
     "metadata",
     "module_files",
     "modules",
+    "output_entries",
     "projects",
     "registry_logins",
     "secrets",

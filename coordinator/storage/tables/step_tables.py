@@ -112,7 +112,19 @@ artifacts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("mode", sa.Integer, nullable=False),
+    sa.Column("modified", sa.BigInteger),
     sa.Index("ix_artifacts_sha256", "sha256"),
+)
+
+# Links and folders, which have no bytes of their own.
+output_entries = sa.Table(
+    "output_entries",
+    metadata,
+    sa.Column("step_id", sa.String(36), sa.ForeignKey("steps.id"), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("target", sa.Text),
+    sa.Column("mode", sa.Integer, nullable=False),
 )
 
 cache_generations = sa.Table(

@@ -15,6 +15,7 @@ import pytest
 from agent.coordinator_client import CoordinatorClient
 from agent.engines.host import HostEngine
 from agent.journal import Journal
+from agent.kept_artifacts import KeptArtifacts
 from agent.sources import Sources
 from agent.step_run import StepRun
 from agent.workshop import Workshop
@@ -59,6 +60,7 @@ async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
             engine=engine,
             journal=journal,
             sources=Sources(bench.data / "sources"),
+            kept=KeptArtifacts(bench.data / "artifacts"),
             watchdog=None,
             engine_lost=lambda: None,
             sign_in_again=nothing,

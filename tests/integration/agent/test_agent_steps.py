@@ -134,7 +134,7 @@ async def test_a_timeout_is_its_reason(bench: Bench) -> None:
 
 
 async def test_outputs_are_stored_with_mode_and_odd_names(bench: Bench) -> None:
-    names = ["a b", "100%", "ä/ö", "q?x=1#y", "dir/deep/file", "+", "a\\b", "new\nline"]
+    names = ["a b", "100%", "ä/ö", "q?x=1#y", "dir/deep/file", "+", "a\\b"]
     script = "\n".join(
         [
             "mkdir -p out/ä out/dir/deep",
@@ -153,7 +153,7 @@ async def test_outputs_are_stored_with_mode_and_odd_names(bench: Bench) -> None:
 
 
 def _bash(name: str) -> str:
-    return name.replace("\\", "\\\\").replace("\n", "\\n")
+    return name.replace("\\", "\\\\")
 
 
 async def test_an_output_whose_name_is_not_utf_8_fails_the_step_and_is_named(bench: Bench) -> None:

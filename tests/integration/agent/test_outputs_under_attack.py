@@ -111,7 +111,7 @@ def test_a_workspace_that_became_a_link_is_no_workspace(ground: Path) -> None:
     assert list(outputs.iterdir()) == []
 
 
-def test_a_link_inside_the_workspace_still_gives_what_it_leads_to(ground: Path) -> None:
+def test_a_link_brings_what_it_leads_to_inside_the_workspace(ground: Path) -> None:
     workspace = workspace_with(ground, secret_folder(ground), 0o644)
     (workspace / "relative").symlink_to("d/x0/f")
     (workspace / "absolute").symlink_to(workspace / "d" / "x1" / "f")
@@ -119,6 +119,8 @@ def test_a_link_inside_the_workspace_still_gives_what_it_leads_to(ground: Path) 
     outputs = ground / "outputs"
     outputs.mkdir()
     patterns = ["relative", "absolute", "out"]
-    notes = collect_outputs(workspace, patterns, outputs, owner=OWNER, above=ground)
-    assert {file.name for file in outputs.iterdir()} == {"relative", "absolute"}
-    assert notes == ("outputPaths: out is a link to outside the workspace; not stored.",)
+    collected = collect_outputs(workspace, patterns, outputs, owner=OWNER, above=ground)
+    assert {name.name for name in outputs.iterdir()} == {"relative", "absolute", "out", "d"}
+    assert {file.read_text() for file in outputs.rglob("f")} == {"decoy"}
+    assert (outputs / "out").readlink() == ground / "roots-own" / "f"
+    assert (collected.notes, collected.unkept) == ((), ())

@@ -193,14 +193,18 @@ async def test_nothing_outside_the_workspace_is_ever_collected(one_bench: Bench)
         output_paths=["link", "root", "root/secret", "d/", "../secret", "/secret"],
     )
 
-    assert ran.collected() == {"d/fine": b"fine\n", "d/inside": b"fine\n", "d/absolute": b"fine\n"}
-    for path in ("link", "root", "d/up", "../secret", "/secret"):
+    links = {path.name for path in ran.outputs.rglob("*") if path.is_symlink()}
+    assert links == {"link", "root", "up", "inside", "absolute"}
+    assert (ran.outputs / "d/fine").read_text() == "fine\n"
+    assert sorted(path.name for path in ran.outputs.iterdir()) == ["d", "link", "root"]
+    for path in ("../secret", "/secret"):
         assert any(path in note for note in ran.result.notes), path
+    assert len(ran.result.unkept) == 1
 
 
 async def test_odd_names_and_kinds_of_files_do_no_harm(one_bench: Bench) -> None:
     ran = await one_bench.run(
-        "mkdir o; echo 1 > 'o/a [1] *'; echo 2 > $'o/new\\nline'; mkfifo o/pipe; echo 3 > o/-x\n"
+        "mkdir o; echo 1 > 'o/a [1] *'; mkfifo o/pipe; echo 3 > o/-x\n"
         "echo 4 > o/one; ln o/one o/two; mkdir o/closed; echo 5 > o/closed/f; chmod 0 o/closed",
         output_paths=["o"],
     )
@@ -209,11 +213,10 @@ async def test_odd_names_and_kinds_of_files_do_no_harm(one_bench: Bench) -> None
         "o/-x": b"3\n",
         "o/a [1] *": b"1\n",
         "o/closed/f": b"5\n",
-        "o/new\nline": b"2\n",
         "o/one": b"4\n",
         "o/two": b"4\n",
     }
-    assert any("o/pipe" in note for note in ran.result.notes)
+    assert any("o/pipe" in one for one in ran.result.unkept)
 
 
 async def test_literal_brackets_in_an_output_path_are_meant_literally(one_bench: Bench) -> None:

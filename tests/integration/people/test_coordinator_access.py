@@ -110,6 +110,8 @@ IMAGE_BUILD = {"name": "bot", "files": {"agent.py": "..."}}
 WORKFLOW = {"name": "ci", "steps": [step_of("x")]}
 EPOCH = {"epoch": 1, "status": "success"}
 SETTLED = {"digest": "sha256:" + "1" * 64, "epoch": 1}
+BATCH = b'{"links": [{"name": "l", "target": "x"}]}\n'
+WANTED = {"stepId": "any", "names": []}
 LFS_BATCH = {"operation": "upload", "objects": []}
 # Each route with an id in it: method, path, body.
 WITH_IDS: list[tuple[str, str, Any]] = [
@@ -130,6 +132,7 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/steps/{done}/log?wait=20", None),
     ("GET", "/api/steps/{done}/artifacts", None),
     ("GET", "/api/steps/{done}/artifacts/out", None),
+    ("GET", "/api/steps/{done}/outputs", None),
     ("GET", "/api/runner/{ready}", None),
     ("GET", "/api/runner/{running}", None),
     ("POST", "/api/runner/{running}/accept", {"epoch": 1}),
@@ -137,6 +140,8 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/runner/{running}/complete", EPOCH),
     ("PATCH", "/api/runner/{running}/log?epoch=1", b"x"),
     ("PUT", "/api/runner/{running}/artifacts/x?epoch=1", b"x"),
+    ("POST", "/api/runner/{running}/artifacts?epoch=1", BATCH),
+    ("POST", "/api/runner/{running}/inputs?epoch=1", WANTED),
     ("POST", "/api/projects/{project}/builds/{build}/approve", {}),
     ("POST", "/api/projects/-/builds/{build}/approve", {}),
     ("GET", "/api/projects/{project}/deliveries", None),
@@ -205,6 +210,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
         "steps",
         "attempts",
         "artifacts",
+        "output_entries",
         "images",
         "image_projects",
         "image_builds",
@@ -329,6 +335,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/steps/{done}/log", None, "viewer developer maintainer agent"),
     ("GET", "/api/steps/{done}/artifacts", None, "viewer developer maintainer agent"),
     ("GET", "/api/steps/{done}/artifacts/out", None, "viewer developer maintainer agent"),
+    ("GET", "/api/steps/{done}/outputs", None, "viewer developer maintainer agent"),
     (
         "GET",
         "/git/{account}/{slug}.git/info/refs?service=git-upload-pack",
@@ -412,6 +419,8 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/runner/{done}/complete", EPOCH, "developer maintainer agent step"),
     ("PATCH", "/api/runner/{done}/log?epoch=1", b"x", "developer maintainer agent step"),
     ("PUT", "/api/runner/{done}/artifacts/x?epoch=1", b"x", "developer maintainer agent step"),
+    ("POST", "/api/runner/{done}/artifacts?epoch=1", BATCH, "developer maintainer agent step"),
+    ("POST", "/api/runner/{done}/inputs?epoch=1", WANTED, "developer maintainer agent step"),
 ]
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engines.outputs import OutsideWorkspaceError, matches, parse_pattern
+from agent.engines.output_paths import OutsideWorkspaceError, matches, parse_pattern
 
 
 @pytest.mark.parametrize(

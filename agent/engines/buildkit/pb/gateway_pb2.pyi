@@ -124,12 +124,14 @@ class ReadFileResponse(_message.Message):
     def __init__(self, Data: _Optional[bytes] = ...) -> None: ...
 
 class ReadDirRequest(_message.Message):
-    __slots__ = ("Ref", "DirPath")
+    __slots__ = ("Ref", "DirPath", "IncludePattern")
     REF_FIELD_NUMBER: _ClassVar[int]
     DIRPATH_FIELD_NUMBER: _ClassVar[int]
+    INCLUDEPATTERN_FIELD_NUMBER: _ClassVar[int]
     Ref: str
     DirPath: str
-    def __init__(self, Ref: _Optional[str] = ..., DirPath: _Optional[str] = ...) -> None: ...
+    IncludePattern: str
+    def __init__(self, Ref: _Optional[str] = ..., DirPath: _Optional[str] = ..., IncludePattern: _Optional[str] = ...) -> None: ...
 
 class ReadDirResponse(_message.Message):
     __slots__ = ("entries",)

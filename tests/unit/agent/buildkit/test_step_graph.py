@@ -10,6 +10,7 @@ from agent.engines.buildkit.step_graph import (
     MAX_SCRIPT_BYTES,
     StepGraph,
     cache_problem,
+    collected,
     script_problem,
     step_graph,
     unenforced,
@@ -20,9 +21,7 @@ from agent.engines.protocol import CacheMount
 BUILDER = llb.Owner(uid=1000, gid=1000)
 
 
-def graph(
-    *, owner: llb.Owner = llb.ROOT, include: tuple[str, ...] = (), attempt: str = "a"
-) -> StepGraph:
+def graph(*, owner: llb.Owner = llb.ROOT, attempt: str = "a") -> StepGraph:
     return step_graph(
         image="docker.io/library/busybox:latest",
         platform=llb.Platform(architecture="amd64"),
@@ -32,7 +31,6 @@ def graph(
         source=None,
         cache_mounts=[CacheMount(id="pip", path="/root/.cache/pip/")],
         timeout_seconds=60,
-        include=include,
         keep_output=True,
         description="test",
     )
@@ -67,9 +65,10 @@ def test_a_cache_begins_as_a_folder_of_the_user_unless_that_is_root() -> None:
     assert of_root.dest == of_builder.dest == "/root/.cache/pip"
 
 
-def test_nothing_is_collected_where_no_output_is_declared() -> None:
-    assert graph().outputs is None
-    assert graph(include=("dist",)).outputs is not None
+def test_two_attempts_outputs_are_never_one_copy() -> None:
+    workspace = graph().workspace
+    one, other = (collected(workspace, ["dist"], unlike=attempt) for attempt in "ab")
+    assert one.vertex.digest != other.vertex.digest
 
 
 @pytest.mark.parametrize(
