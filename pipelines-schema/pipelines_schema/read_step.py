@@ -31,6 +31,7 @@ from pipelines_schema.read_endings import (
     read_timeout,
 )
 from pipelines_schema.read_environment import read_environment, read_secrets
+from pipelines_schema.read_git import read_git
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources
 from pipelines_schema.workflow import (
@@ -62,6 +63,7 @@ STEP = Vocabulary(
         "secrets",
         "network",
         "resources",
+        "git",
     ),
     not_built=(
         "inputs",
@@ -88,6 +90,8 @@ STEP = Vocabulary(
         "continueOnError": "write `allowFailure`",
         "continue-on-error": "write `allowFailure`",
         "always": "write `runOn: [success, failure]`",
+        "fetchDepth": "write `git: {depth: 50}`",
+        "checkout": "the source is there by itself; write `git` for its history",
         "memory": "write `resources: {memory: 2GiB}`",
         "cpus": "write `resources: {cpus: 2}`",
         "if": "write `when`",
@@ -166,6 +170,7 @@ def read_step(
             run_on=read_run_on(reading, fields),
             network=read_network(reading, fields.get("network")),
             resources=read_resources(reading, fields.get("resources")),
+            git=read_git(reading, fields.get("git")),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,
             when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
