@@ -17,6 +17,10 @@ SCRIPT_FOLDER = "s"
 RECORD_FOLDER = "r"
 CACHE_FOLDER = "c"
 COLLECTED_FOLDER = "f"
+OBJECTS = f"{PRIVATE}/git"
+"""Where a step's repository finds the objects of its commits."""
+GIT_FILES = ("HEAD", "config", "index", "packed-refs", "shallow")
+"""Those of a lent `.git` that a script gets a copy of."""
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
@@ -216,6 +220,7 @@ def step_graph(
     environment: Mapping[str, str],
     script: str,
     source: llb.Output | None,
+    git: llb.Output | None = None,
     secrets: Sequence[str] = (),
     offline: bool = False,
     limits: llb.Limits | None = None,
@@ -269,9 +274,22 @@ def step_graph(
         ),
         llb.Mount(
             destination=WORKSPACE,
-            source=_own_copy(source, owner) if source else folders,
+            source=_own_copy(source, git, owner) if source else folders,
             selector=f"/{SOURCE_FOLDER}",
             keep=True,
+        ),
+        *(
+            # The packs themselves, since git never writes to one: nothing of them is copied.
+            [
+                llb.Mount(
+                    destination=OBJECTS,
+                    source=git,
+                    selector="/.git/objects",
+                    readonly=True,
+                )
+            ]
+            if git
+            else []
         ),
         *(
             _cache_mount(mount, owner, folders)
@@ -311,7 +329,7 @@ def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> ll
     )
 
 
-def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
+def _own_copy(source: llb.Output, git: llb.Output | None, owner: llb.Owner) -> llb.Output:
     # A process may not write to the source itself: the engine would have to keep it as it is then,
     # could not update it in place, and would ask for the whole tree the next time.
     copy = llb.Copy(
@@ -320,7 +338,29 @@ def _own_copy(source: llb.Output, owner: llb.Owner) -> llb.Output:
         destination="/",
         owner=None if owner == llb.ROOT else owner,
     )
-    return llb.files([copy], description="workspace")
+    repository = _own_repository(git, owner) if git else []
+    return llb.files([copy, *repository], description="workspace")
+
+
+def _own_repository(
+    git: llb.Output, owner: llb.Owner
+) -> Sequence[llb.Directory | llb.Copy | llb.File]:
+    """A `.git` that finds its objects where they are mounted, and whose own are the script's."""
+    folder = f"/{SOURCE_FOLDER}/.git"
+    return [
+        llb.Directory(path=f"{folder}/refs", owner=owner),
+        llb.Directory(path=f"{folder}/objects/info", owner=owner),
+        llb.Copy(
+            source=git,
+            source_path="/.git",
+            destination=folder,
+            include=GIT_FILES,
+            owner=None if owner == llb.ROOT else owner,
+        ),
+        llb.File(
+            path=f"{folder}/objects/info/alternates", content=f"{OBJECTS}\n".encode(), owner=owner
+        ),
+    ]
 
 
 def _collected(workspace: llb.Output, include: tuple[str, ...]) -> llb.Output:

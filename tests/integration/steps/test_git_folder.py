@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from agent.engines.buildkit.engine import BuildKitEngine
+from agent.engines.private import ensure_base_image
 from agent.engines.protocol import Engine
 from tests.integration.coordinator_fixture import (
     Caller,
@@ -17,7 +20,7 @@ from tests.integration.coordinator_fixture import (
     new_work_tree,
     open_coordinator,
 )
-from tests.integration.source_fixture import finished, running_agent
+from tests.integration.source_fixture import add_submodule, finished, running_agent
 
 SETTINGS = {
     "allow_http_repositories": True,
@@ -38,14 +41,31 @@ def admin(coordinator: Coordinator) -> Caller:
     return coordinator.admin
 
 
-@pytest.fixture
-def engine() -> Engine | None:
-    return None
+@pytest.fixture(params=["host", pytest.param("buildkit", marks=pytest.mark.engine)])
+def place(request: pytest.FixtureRequest) -> tuple[str | None, str]:
+    """The engine's address, None for the host engine, and an image with git."""
+    if request.param == "host":
+        return None, "base"
+    address: str = request.getfixturevalue("buildkit").address
+    return address, asyncio.run(ensure_base_image(lambda _: None))
 
 
 @pytest.fixture
-def image() -> str:
-    return "base"
+async def engine(place: tuple[str | None, str], tmp_path: Path) -> AsyncIterator[Engine | None]:
+    """None: an engine of the agent's own, the host."""
+    address, _ = place
+    if address is None:
+        yield None
+        return
+    made = BuildKitEngine(address, data_dir=tmp_path / "engine", log_limits_lifted=True)
+    await made.check()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def image(place: tuple[str | None, str]) -> str:
+    return place[1]
 
 
 def workflow(script: str, image: str, **more: Any) -> str:
@@ -165,3 +185,107 @@ async def test_without_git_there_is_no_repository(
     await app.tree.commit({".pushrod.yml": workflow(script, image, git=False)})
     async with running_agent(coordinator, engine):
         await app.push()
+
+
+USED = """\
+git config user.name T; git config user.email t@example.org
+printf 'a = 2\\n' > src/a.py
+git diff --exit-code && exit 1
+git commit -qam 'of the script' && git tag mine && git gc -q && git fsck --no-dangling
+git clone -q . "$HOME/clone"
+rm -rf .git
+test ! -e .git
+"""
+
+
+async def test_a_script_may_do_with_its_repository_what_it_likes(
+    coordinator: Coordinator, app: Project, engine: Engine | None, image: str
+) -> None:
+    """The next step has one that nothing of it has reached; a change of the same size, in the
+    very second of the checkout, is seen."""
+    steps = [
+        {"name": "use", "image": image, "run": USED},
+        {"name": "look", "image": image, "run": LOOK, "dependsOn": ["use"]},
+    ]
+    files = {".pushrod.yml": json.dumps({"name": "ci", "steps": steps}), "src/a.py": "a = 1\n"}
+    commit = await app.tree.commit(files)
+    async with running_agent(coordinator, engine):
+        build = await app.push()
+    found = values(build)
+    assert (found["status"], found["diff"], found["head"]) == ("0", "none", commit), build["log"]
+    assert (found["tags"], found["whole"]) == ("", "yes")
+
+
+async def test_later_commits_and_tags_are_seen(
+    coordinator: Coordinator, app: Project, engine: Engine | None, image: str
+) -> None:
+    async with running_agent(coordinator, engine):
+        await app.tree.commit({".pushrod.yml": workflow(LOOK, image), "file": "1"})
+        await app.push()
+        second = await app.tree.commit({"file": "2"})
+        found = values(await app.push())
+        assert (found["head"], found["status"], found["whole"]) == (second, "0", "yes")
+        assert found["tags"] == ""
+        await app.tree.git("tag", "-a", "v1", "-m", "one")
+        found = values(await app.push("v1"))
+        assert (found["tags"], found["described"]) == ("v1", "v1")
+        # A branch's build of a commit that was laid out before the tag came.
+        await app.tree.git("tag", "later")
+        await app.tree.push("later")
+        await app.tree.git("branch", "again")
+        found = values(await app.push("again"))
+        assert found["tags"] == "later v1"
+
+
+VERSION = """\
+import re, subprocess
+
+described = subprocess.run(
+    ["git", "describe", "--dirty", "--tags", "--long", "--match", "v*"],
+    check=True, capture_output=True, text=True,
+).stdout
+tag, distance, commit, dirty = re.fullmatch(
+    r"v([0-9.]+)-([0-9]+)-(g[0-9a-f]+)(-dirty)?\\n", described
+).groups()
+print("version=" + (tag if distance == "0" and not dirty else f"{tag}.dev{distance}+{commit}"))
+"""
+
+
+async def test_a_python_project_takes_its_version_from_its_tags(
+    coordinator: Coordinator, app: Project, engine: Engine | None, image: str
+) -> None:
+    files = {
+        ".pushrod.yml": workflow("python3 tools/version.py", image, git="full"),
+        "tools/version.py": VERSION,
+        "pyproject.toml": '[project]\nname = "app"\ndynamic = ["version"]\n',
+        "src/app/__init__.py": "",
+    }
+    await app.tree.commit(files)
+    await app.tree.git("tag", "v1.4")
+    await app.tree.push("main")
+    async with running_agent(coordinator, engine):
+        app.builds = 1
+        assert values(await app.push("v1.4"))["version"] == "1.4"
+        commit = await app.tree.commit({"src/app/more.py": ""})
+        assert values(await app.push())["version"].startswith(f"1.4.dev1+g{commit[:7]}")
+
+
+async def test_no_credential_is_in_it_and_its_submodules_are_no_change(
+    coordinator: Coordinator,
+    admin: Caller,
+    app: Project,
+    tmp_path: Path,
+    engine: Engine | None,
+    image: str,
+) -> None:
+    library = await admin.new_project(name="lib")
+    lib = await new_work_tree(tmp_path, admin, library, "lib")
+    lib_commit = await lib.commit({"file": "of the library"})
+    await lib.push()
+    await add_submodule(app.tree, "lib", "../lib.git", lib_commit)
+    script = LOOK + "cat lib/file; grep -rilE 'authorization|bearer|token' .git && exit 1; true\n"
+    await app.tree.commit({".pushrod.yml": workflow(script, image)})
+    async with running_agent(coordinator, engine):
+        build = await app.push()
+    assert values(build)["status"] == "0", build["log"]
+    assert "of the library" in build["log"]
