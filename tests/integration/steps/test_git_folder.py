@@ -20,6 +20,7 @@ from tests.integration.coordinator_fixture import (
     new_work_tree,
     open_coordinator,
 )
+from tests.integration.forge_fixture import Forge, open_forge, push_payload, remote_project
 from tests.integration.source_fixture import add_submodule, finished, running_agent
 
 SETTINGS = {
@@ -289,3 +290,65 @@ async def test_no_credential_is_in_it_and_its_submodules_are_no_change(
         build = await app.push()
     assert values(build)["status"] == "0", build["log"]
     assert "of the library" in build["log"]
+
+
+# At a forge, on the host engine
+
+
+@pytest.fixture
+async def forge(tmp_path: Path) -> AsyncIterator[Forge]:
+    async with open_forge(tmp_path) as forge:
+        yield forge
+
+
+async def test_a_forges_tags_and_branches_come_for_a_whole_history(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    repository = await forge.new_repository(tmp_path / "remote")
+    project, hook = await remote_project(coordinator, repository.url)
+    first = await repository.push({".pushrod.yml": workflow(LOOK, "base", git="full")})
+    await repository.tree.git("tag", "-a", "v1", "-m", "one")
+    await repository.tree.git("push", "-q", "origin", "v1")
+    second = await repository.push({"file": "2"})
+    async with running_agent(coordinator):
+        await hook.github("push", push_payload(repository.url, second))
+        build = await finished(coordinator.admin, project)
+    found = values(build)
+    assert (found["head"], found["commits"], found["status"]) == (second, "2", "0"), build
+    assert (found["tags"], found["base"]) == ("v1", second)
+    assert found["described"].startswith("v1-1-g")
+    assert first != second
+
+
+async def test_a_forks_build_sees_only_the_branches_that_concern_it(
+    coordinator: Coordinator, forge: Forge, tmp_path: Path
+) -> None:
+    repository = await forge.new_repository(tmp_path / "remote")
+    project, hook = await remote_project(coordinator, repository.url)
+    main = await repository.push({"file": "1"})
+    await repository.push({"file": "2"}, ref="refs/heads/other")
+    script = LOOK + "echo branches=$(git branch -r | xargs)\n"
+    files = {".pushrod.yml": workflow_with_pull_requests(script)}
+    sha = await repository.push(files, ref="refs/pull/7/head")
+    payload = {
+        "action": "opened",
+        "number": 7,
+        "pull_request": {
+            "head": {"ref": "main", "sha": sha, "repo": {"id": 2}},
+            "base": {"ref": "main", "repo": {"id": 1}},
+        },
+        "repository": {"clone_url": repository.url},
+    }
+    (await hook.github("pull_request", payload)).expect(202)
+    [held] = await coordinator.admin.builds(project)
+    async with running_agent(coordinator):
+        await coordinator.admin.post(f"/api/projects/-/builds/{held['id']}/approve")
+        build = await finished(coordinator.admin, project)
+    found = values(build)
+    assert (found["head"], found["status"]) == (sha, "0"), build
+    assert (found["branches"], found["base"]) == ("origin/main", main)
+
+
+def workflow_with_pull_requests(script: str) -> str:
+    step = {"name": "look", "image": "base", "run": script, "git": "full"}
+    return json.dumps({"name": "ci", "on": {"pullRequest": {}}, "steps": [step]})
