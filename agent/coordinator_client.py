@@ -18,6 +18,7 @@ from pipelines_schema.contract import (
     AcceptRequest,
     CompleteRequest,
     CompleteResponse,
+    GitRefsResponse,
     GoodbyeRequest,
     LeaseRef,
     LfsObject,
@@ -236,6 +237,13 @@ class CoordinatorClient:
         path = f"api/runner/{_quoted(spec.step_id)}/submodules?epoch={spec.epoch}"
         async with self._call("GET", path, spec.token, seconds=CALL_SECONDS) as response:
             return await _read_answer(response, path, SubmodulesResponse)
+
+    async def git_refs(self, spec: StepSpec, *, history: bool) -> GitRefsResponse:
+        """The tags of the step's commit, or all tags and branches that it may see."""
+        path = f"api/runner/{_quoted(spec.step_id)}/refs?epoch={spec.epoch}"
+        path += f"&history={str(history).lower()}"
+        async with self._call("GET", path, spec.token, seconds=CALL_SECONDS) as response:
+            return await _read_answer(response, path, GitRefsResponse)
 
     async def bring_lfs(self, spec: StepSpec, request: LfsRequest) -> None:
         """Returns once the coordinator has the objects."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,15 +24,23 @@ def make_mirror(mirror: Path) -> None:
     pygit2.init_repository(str(mirror), bare=True)
 
 
-def has_commit(mirror: Path, commit: str) -> bool:
-    """Whether commit and tree are here; the ref says that the fetch came to its end."""
+def missing_objects(mirror: Path, ids: Sequence[str]) -> list[str]:
+    """Those of these commits and annotated tags that are not here with all they name; the ref says
+    that their fetch came to its end."""
     try:
         repository = pygit2.Repository(str(mirror))
-        return isinstance(repository.get(commit), pygit2.Commit) and (
-            f"refs/pushrod/{commit}" in repository.references
-        )
+        return [one for one in ids if not _is_there(repository, one)]
+    except pygit2.GitError:
+        return list(ids)
+
+
+def _is_there(repository: pygit2.Repository, one: str) -> bool:
+    try:
+        found = repository.get(one)
+        is_whole = f"refs/pushrod/{one}" in repository.references
     except (pygit2.GitError, KeyError, ValueError):
         return False
+    return is_whole and isinstance(found, (pygit2.Commit, pygit2.Tag))
 
 
 def rewrite(mirror: Path, tree: WorkTree, before: str | None, commit: str) -> TreeContents:

@@ -29,6 +29,8 @@ AWAY_SECONDS = 600.0
 """How long a coordinator that can't be reached is waited for."""
 MAX_KEPT_REFS = 200
 """Commits that later fetches may build on."""
+MAX_PACKS = 20
+"""Of fetches that came one after the other; then git makes one of them."""
 MAX_OTHER_FAILURES = 4
 """How often a fetch is tried that fails for neither of the reasons below."""
 AWAY = re.compile(
@@ -43,14 +45,27 @@ PERMANENT = re.compile(
 )
 
 
-async def bring_commits(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> None:
-    """Have the commits in the mirror. Raises SourceError."""
-    missing = await asyncio.to_thread(_missing_commits, mirror, commits)
+async def bring_commits(
+    mirror: Path,
+    wanted: Wanted,
+    commits: Sequence[str],
+    *,
+    depth: int | None = 1,
+    source: str | None = None,
+    again: bool = False,
+) -> None:
+    """Have the commits, or annotated tags, in the mirror. Raises SourceError.
+
+    `depth`: how much of their history; None is all of it. `source`: another repository on this
+    disk to fetch from. `again`: fetch what is here, too, which may have been of another depth.
+    """
+    missing = list(commits) if again else await asyncio.to_thread(_missing, mirror, commits)
     deadline = time.monotonic() + AWAY_SECONDS
     failures = 0
     while missing:
-        problem = await _fetch(mirror, wanted, missing)
-        missing = await asyncio.to_thread(_missing_commits, mirror, missing)
+        problem = await _fetch(mirror, wanted, missing, depth, source)
+        if problem is None or not again:
+            missing = await asyncio.to_thread(_missing, mirror, missing)
         if not missing:
             return
         problem = problem or "the fetched repository does not have it"
@@ -71,8 +86,10 @@ def _worth_a_try(problem: str, failures: int) -> bool:
     return not PERMANENT.search(problem) and failures < MAX_OTHER_FAILURES
 
 
-async def _fetch(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> str | None:
-    """Fetch commits without their history; return what went wrong, or None."""
+async def _fetch(
+    mirror: Path, wanted: Wanted, commits: Sequence[str], depth: int | None, source: str | None
+) -> str | None:
+    """Return what went wrong, or None."""
     await asyncio.to_thread(_ready_mirror, mirror)
     arguments = [
         "git",
@@ -80,12 +97,17 @@ async def _fetch(mirror: Path, wanted: Wanted, commits: Sequence[str]) -> str | 
         *("-c", f"http.lowSpeedTime={STALLED_SECONDS}", "-c", "http.lowSpeedLimit=100"),
         *("-c", "http.followRedirects=false", "-c", "credential.helper="),
         *("-c", "gc.packRefs=false", "-c", "core.hooksPath=/dev/null"),
+        *("-c", "fetch.unpackLimit=1", "-c", f"gc.autoPackLimit={MAX_PACKS}"),
         f"--git-dir={mirror}",
-        *("fetch", "--quiet", "--no-tags", "--depth=1", "--force", "--no-write-fetch-head"),
-        *("--end-of-options", wanted.source.url),
+        *("fetch", "--quiet", "--no-tags", "--force", "--no-write-fetch-head"),
+        *(() if depth is None else (f"--depth={depth}",)),
+        *("--end-of-options", source or wanted.source.url),
         *(f"{commit}:refs/pushrod/{commit}" for commit in commits),
     ]
-    return await _run_git(arguments, git_environment(wanted.token), FETCH_SECONDS)
+    environment = git_environment(wanted.token)
+    if source is not None:
+        environment["GIT_ALLOW_PROTOCOL"] = "file"
+    return await _run_git(arguments, environment, FETCH_SECONDS)
 
 
 def git_environment(token: str) -> dict[str, str]:
@@ -150,7 +172,7 @@ def _ready_mirror(mirror: Path) -> None:
             ref.unlink()
 
 
-def _missing_commits(mirror: Path, commits: Sequence[str]) -> list[str]:
+def _missing(mirror: Path, commits: Sequence[str]) -> list[str]:
     from agent import source_files
 
-    return [commit for commit in commits if not source_files.has_commit(mirror, commit)]
+    return source_files.missing_objects(mirror, commits)

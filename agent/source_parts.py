@@ -10,6 +10,7 @@ import asyncio
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipelines_schema.contract import SubmoduleRef
 
 DOWNLOADS_AT_ONCE = 4
 ATTRIBUTE_SECONDS = 60.0
+UNSEEN_SECONDS = 2.0
 
 
 async def add_parts(
@@ -117,6 +119,8 @@ def _put_in_place(fresh: Path, target: Path) -> None:
     """The pointer's file becomes the content's, with the same mode. Raises PartsError."""
     try:
         fresh.chmod(stat.S_IMODE(target.lstat().st_mode))
+        # Older than any index of it: git must not read it, for it is not what the commit has.
+        os.utime(fresh, (begun := time.time() - UNSEEN_SECONDS, begun))
         fresh.replace(target)
     except OSError as error:
         raise PartsError(f"the LFS file {target.name} can't be written: {error}") from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipelines_schema.contract import LfsObject, SourceSpec, SubmoduleRef
+from pipelines_schema.contract import GitRef, LfsObject, SourceSpec, SubmoduleRef
 
 
 class SourceError(Exception):
@@ -29,6 +29,10 @@ class Parts(Protocol):
         """Let the coordinator fetch these LFS objects."""
         ...
 
+    async def refs(self, *, history: bool) -> Sequence[GitRef]:
+        """The tags of the commit, or all tags and branches that its step may see."""
+        ...
+
     async def download(self, submodule: str, item: LfsObject, target: Path) -> None:
         """Write an object that was brought to a file."""
         ...
@@ -44,6 +48,31 @@ class Wanted:
     """None: submodules stay empty folders, LFS files pointers."""
 
 
+@dataclass(frozen=True, slots=True)
+class GitFolder:
+    """A `.git` as it is lent: two folders to be laid over each other."""
+
+    path: Path
+
+    @property
+    def small(self) -> Path:
+        """All but the packs, in a folder `.git`."""
+        return self.path / "small"
+
+    @property
+    def large(self) -> Path:
+        """`.git/objects/pack`."""
+        return self.path / "large"
+
+    @property
+    def dot(self) -> Path:
+        return self.small / ".git"
+
+    @property
+    def packs(self) -> Path:
+        return self.large / ".git" / "objects" / "pack"
+
+
 @dataclass(slots=True, kw_only=True)
 class WorkTree:
     """One folder and who reads it. Only touched from the event loop, under the project's lock."""
@@ -53,6 +82,12 @@ class WorkTree:
     """None while it is being rewritten: after a kill such a tree is made anew."""
     readers: int = 0
     used_at: float = 0.0
+    lent_git: set[GitFolder] = field(default_factory=set)
+    """Of the commit, whole; they stay until the tree goes to another one."""
+
+    @property
+    def git_folder(self) -> Path:
+        return self.folder / "git"
 
     @property
     def files(self) -> Path:

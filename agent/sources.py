@@ -25,7 +25,7 @@ from agent.carried import in_thread
 from agent.removal import remove_folder
 from agent.settings import is_safe_name
 from agent.source_mirror import bring_commits
-from agent.source_trees import Parts, PartsError, SourceError, Wanted, WorkTree
+from agent.source_trees import GitFolder, Parts, PartsError, SourceError, Wanted, WorkTree
 from pipelines_schema.contract import SourceSpec
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,8 @@ class Project:
         return idle[IDLE_TREES_PER_PROJECT:]
 
 
-class LentSource:
-    """A protocol.SourceTree: holds its work tree until it has been read once, or `release`."""
+class Lent:
+    """Holds a work tree until it has been read once, or `release`."""
 
     def __init__(
         self, *, sources: Sources, project: Project, tree: WorkTree, wanted: Wanted
@@ -93,22 +93,63 @@ class LentSource:
         return f"{self._project.folder.name}-{self._tree.folder.name}"
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Path]:
-        """Lend the folder. Opened again, it may be another, and SourceError may be raised."""
+    async def _opened(self) -> AsyncIterator[WorkTree]:
         if not self._held:
             self._tree = await self._sources.lend(self._project, self._wanted)
             self._held = True
         try:
-            yield self._tree.files
+            yield self._tree
         finally:
-            self.release()
+            self._let_go()
 
-    def release(self) -> None:
-        """Let the tree go where it hasn't been opened; nothing happens the second time."""
+    def _let_go(self) -> None:
         if self._held:
             self._held = False
             self._tree.readers -= 1
             self._tree.used_at = time.time()
+
+
+class LentGit(Lent):
+    """A protocol.GitTree."""
+
+    @property
+    def key(self) -> str:
+        return f"{super().key}-git"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[GitFolder]:
+        """Lend the `.git`. Opened again, it may be another, and SourceError may be raised."""
+        async with self._opened() as tree:
+            yield await self._sources.git_of(self._project, tree, self._wanted)
+
+    def release(self) -> None:
+        self._let_go()
+
+
+class LentSource(Lent):
+    """A protocol.SourceTree."""
+
+    git: LentGit | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Path]:
+        """Lend the folder. Opened again, it may be another, and SourceError may be raised."""
+        async with self._opened() as tree:
+            yield tree.files
+
+    def release(self) -> None:
+        """Let the tree go where it hasn't been opened; nothing happens the second time."""
+        self._let_go()
+        if self.git is not None:
+            self.git.release()
+
+    async def prepare_git(self) -> None:
+        """Have its `.git`, and hold the tree for a reader of that, too."""
+        await self._sources.git_of(self._project, self._tree, self._wanted)
+        self._tree.readers += 1
+        self.git = LentGit(
+            sources=self._sources, project=self._project, tree=self._tree, wanted=self._wanted
+        )
 
 
 class Sources:
@@ -141,8 +182,15 @@ class Sources:
         project = self._projects.setdefault(project_id, Project(self._folder / project_id))
         wanted = Wanted(source=source, token=token, parts=parts)
         tree = await self.lend(project, wanted)
-        await self._prune_projects()
-        return LentSource(sources=self, project=project, tree=tree, wanted=wanted)
+        lent = LentSource(sources=self, project=project, tree=tree, wanted=wanted)
+        try:
+            if source.git is not None:
+                await lent.prepare_git()
+            await self._prune_projects()
+        except BaseException:
+            lent.release()
+            raise
+        return lent
 
     async def lend(self, project: Project, wanted: Wanted) -> WorkTree:
         """Hold a tree of the commit for a reader, who lowers `readers` when done."""
@@ -154,6 +202,15 @@ class Sources:
             tree.used_at = time.time()
             await self._prune_trees(project)
         return tree
+
+    async def git_of(self, project: Project, tree: WorkTree, wanted: Wanted) -> GitFolder:
+        """The `.git` that is wanted for a tree somebody holds. Raises SourceError."""
+        from agent.source_git import bring_git
+
+        if wanted.source.git is None:
+            raise SourceError("no .git was asked for")
+        async with project.lock:
+            return await bring_git(project.folder, project.mirror, tree, wanted, wanted.source.git)
 
     async def _bring(self, project: Project, tree: WorkTree, wanted: Wanted) -> None:
         commits = [wanted.source.commit]
@@ -194,6 +251,7 @@ async def _switch(mirror: Path, tree: WorkTree, wanted: Wanted) -> None:
 
     commit, before = wanted.source.commit, tree.commit
     tree.commit = None
+    tree.lent_git.clear()
     contents = await in_thread(source_files.rewrite, mirror, tree, before, commit)
     if wanted.parts is not None and (contents.gitlinks or contents.pointers):
         await add_parts(mirror, tree, contents, wanted, wanted.parts)

@@ -18,6 +18,7 @@ from agent.retries import keep_trying
 from agent.source_trees import PartsError
 from pipelines_schema.contract import (
     LFS_OBJECTS_AT_ONCE,
+    GitRef,
     LfsObject,
     LfsRequest,
     StepSpec,
@@ -47,6 +48,12 @@ class StepParts:
     async def submodules(self) -> Sequence[SubmoduleRef]:
         answer = await self._patiently(lambda: self.client.submodules(self.spec), "the submodules")
         return answer.submodules
+
+    async def refs(self, *, history: bool) -> Sequence[GitRef]:
+        answer = await self._patiently(
+            lambda: self.client.git_refs(self.spec, history=history), "the tags"
+        )
+        return answer.refs
 
     async def bring(self, submodule: str, objects: Sequence[LfsObject]) -> None:
         for start in range(0, len(objects), LFS_OBJECTS_AT_ONCE):

@@ -56,6 +56,7 @@ from coordinator.api.http.context import (
     SECRETS,
     SOURCE_BUILDS,
     SOURCE_PARTS,
+    SOURCE_REFS,
     USERS,
 )
 from coordinator.api.http.middleware import answer_errors
@@ -109,6 +110,7 @@ from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
+from coordinator.services.steps.source_refs import SourceRefs
 from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.services.upkeep.health import Health
 from coordinator.services.upkeep.housekeeping import Housekeeping
@@ -158,6 +160,7 @@ class Services:
     held_builds: HeldBuilds
     lfs: Lfs
     source_parts: SourceParts
+    source_refs: SourceRefs
     git: GitHttpBackend
     source_builds: SourceBuilds
     deployments: Deployments
@@ -215,6 +218,7 @@ async def _serve(
             task.cancel()
     async with asyncio.timeout(STOP_SECONDS):
         await app[CARRIED].drain()
+        await services.source_refs.close()
         await services.source_parts.close()
         await services.git.close()
         await services.reports.drain()
@@ -313,7 +317,8 @@ async def _services(
             build_logs=BuildLogs(core),
             held_builds=HeldBuilds(core, builds),
             lfs=Lfs(core),
-            source_parts=SourceParts(core, runner, credentials, _remote_lfs(settings)),
+            source_parts=(parts := SourceParts(core, runner, credentials, _remote_lfs(settings))),
+            source_refs=SourceRefs(parts),
             git=GitHttpBackend(
                 data / "repositories",
                 max_processes=settings.git_processes,
@@ -383,6 +388,7 @@ def make_app(services: Services) -> web.Application:
     app[SECRETS] = services.secrets
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
+    app[SOURCE_REFS] = services.source_refs
     app[GIT] = services.git
     app[USERS] = services.users
     app[DELETIONS] = services.deletions

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from coordinator.domain.pushes.repo_url import RemoteUrl
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from pipelines_schema import Place, Watch
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract import GitRef, LfsObject
 from pipelines_schema.log_frames import Frame
 
 MAX_WORKFLOW_FILES = 100
@@ -159,6 +159,15 @@ class Repositories(Protocol):
         """
         ...
 
+    async def history_refs(
+        self, project_id: str, *, remote: bool, tag: str | None
+    ) -> Sequence[GitRef]:
+        """The project's branches and tags in order of their names.
+
+        Of a remote one, as `Remotes.fetch_history` brought them last, and the tag that is built.
+        """
+        ...
+
     async def is_on_branch(self, project_id: str, sha: str) -> bool:
         """Whether a branch of the remote, as far as they were fetched, has the commit."""
         ...
@@ -217,6 +226,15 @@ class Remotes(Protocol):
         """The short name of the branch that the remote's HEAD names; None where it tells none.
 
         Raises RemoteFailed.
+        """
+        ...
+
+    async def fetch_history(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> None:
+        """Bring what every branch and tag is now.
+
+        Bounded in time and bytes. Raises RemoteFailed.
         """
         ...
 

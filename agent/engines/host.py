@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from agent.carried import in_thread
@@ -35,6 +35,7 @@ from agent.engines.protocol import (
     ImageRequest,
     Outcome,
     OutputSink,
+    SourceTree,
     StepRequest,
     StepResult,
 )
@@ -94,6 +95,17 @@ def refusal(request: StepRequest) -> str | None:
             shown = name.replace("\0", "\\0")
             return f"The environment variable {shown!r} has a NUL byte or an impossible name."
     return None
+
+
+@asynccontextmanager
+async def _opened(source: SourceTree) -> AsyncIterator[Sequence[Path]]:
+    """The folders to be laid over each other: its files and, where it has one, its `.git`."""
+    async with AsyncExitStack() as opened:
+        parts = [await opened.enter_async_context(source.open())]
+        if source.git is not None:
+            git = await opened.enter_async_context(source.git.open())
+            parts += [git.small, git.large]
+        yield parts
 
 
 def _owner_of(path: Path) -> int | None:
@@ -252,10 +264,10 @@ class HostEngine:
                 told = True
             await asyncio.sleep(USER_ID_RETRY_SECONDS)
         if request.source is not None:
-            async with request.source.open() as source:
-                await copy_tree(source, folders.workspace)
+            async with _opened(request.source) as parts:
+                await copy_tree(parts, folders.workspace)
         if request.inputs is not None:
-            await copy_tree(request.inputs, folders.workspace)
+            await copy_tree([request.inputs], folders.workspace)
         if request.brings_files:
             await in_thread(self._hand_over, folders, caches, uid)
         return uid

@@ -19,8 +19,9 @@ AGAIN_SECONDS = 0.1
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-async def copy_tree(source: Path, target: Path) -> None:
-    """Lay a folder over another: modes, times and links kept, links in the target replaced.
+async def copy_tree(sources: Sequence[Path], target: Path) -> None:
+    """Lay folders over the target, one after the other: modes, times and links kept, links in the
+    target replaced.
 
     A link is never written through: the source may hold one named like an input, to anywhere.
     """
@@ -30,7 +31,7 @@ async def copy_tree(source: Path, target: Path) -> None:
         "--no-preserve=ownership",
         "--remove-destination",
         "--",
-        f"{source}/.",
+        *(f"{source}/." for source in sources),
         str(target),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

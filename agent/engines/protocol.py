@@ -24,8 +24,43 @@ class CacheMount:
     """A cache that nobody gets any more since a clean build: the engine may remove it."""
 
 
+class GitFolder(Protocol):
+    """A `.git` in two parts, folders to be laid over each other in the workspace.
+
+    Nothing of it may be changed: what a script can write to is a copy, or sees it read-only.
+    """
+
+    @property
+    def small(self) -> Path:
+        """Holds `.git`, with all but the packs."""
+        ...
+
+    @property
+    def large(self) -> Path:
+        """Holds `.git/objects/pack` with its packs."""
+        ...
+
+
+class GitTree(Protocol):
+    """The repository that belongs to a source, lent while an engine copies it."""
+
+    @property
+    def key(self) -> str:
+        """As a source's own."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[GitFolder]:
+        """Lend it, unchanged until the context ends."""
+        ...
+
+
 class SourceTree(Protocol):
     """The source at the attempt's commit, lent while an engine copies it."""
+
+    @property
+    def git(self) -> GitTree | None:
+        """None: the workspace has no `.git`."""
+        ...
 
     @property
     def key(self) -> str:

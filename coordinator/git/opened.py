@@ -16,6 +16,8 @@ OWN_REFS = "refs/pushrod/"
 """Keep what was fetched; no client sees them."""
 REMOTE_BRANCHES = f"{OWN_REFS}branches/"
 """Where a remote project's branches are kept, as they were when somebody had to know them all."""
+REMOTE_TAGS = f"{OWN_REFS}tags/"
+"""The same of its tags."""
 _REVISION = re.compile(r"[0-9a-fA-F]{4,40}")
 
 

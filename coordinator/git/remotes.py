@@ -31,7 +31,7 @@ from coordinator.git.addresses import CONNECT_SECONDS, reachable_address
 from coordinator.git.branch_names import HEADS
 from coordinator.git.environment import git_environment
 from coordinator.git.head import own_ref, set_head, symbolic_head
-from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, opened
+from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, REMOTE_TAGS, opened
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
 from coordinator.ports import Credential, RemoteFailed
@@ -130,6 +130,14 @@ class GitRemotes:
         refspec = f"+refs/heads/*:{REMOTE_BRANCHES}*"
         with await self._ready(url, credential) as environment:
             await self._fetch(repository, url.text, [refspec], environment, ("--prune",))
+
+    async def fetch_history(
+        self, project_id: str, url: RemoteUrl, credential: Credential | None
+    ) -> None:
+        repository = repository_path(self._root, project_id)
+        refspecs = [f"+refs/heads/*:{REMOTE_BRANCHES}*", f"+refs/tags/*:{REMOTE_TAGS}*"]
+        with await self._ready(url, credential) as environment:
+            await self._fetch(repository, url.text, refspecs, environment, ("--prune",))
 
     async def fetch_module(
         self,

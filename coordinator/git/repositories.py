@@ -16,9 +16,11 @@ from coordinator.git.environment import git_environment
 from coordinator.git.head import (
     default_branch,
     default_tip,
+    own_ref,
     set_default_branch,
     settle_default_branch,
 )
+from coordinator.git.history_refs import history_refs
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, find_commit, opened
 from coordinator.git.process import git_process
 from coordinator.git.repository_folders import (
@@ -29,6 +31,7 @@ from coordinator.git.repository_folders import (
 )
 from coordinator.git.stored_files import store_files
 from coordinator.ports import MAX_CHANGED_PATHS, Commit, WorkflowFile
+from pipelines_schema.contract import GitRef
 
 if TYPE_CHECKING:
     # libgit2 brings 11 MB, so it is loaded where a repository is first looked into.
@@ -68,6 +71,14 @@ class HostedRepositories:
         A name that is not UTF-8 has its odd bytes as `\\xNN` (no ref name holds a backslash).
         """
         return await asyncio.to_thread(_refs, self.path(project_id))
+
+    async def history_refs(
+        self, project_id: str, *, remote: bool, tag: str | None
+    ) -> Sequence[GitRef]:
+        names = [] if tag is None else [f"refs/tags/{tag}"]
+        also = {name: own_ref(name) for name in names} if remote else {}
+        path = self.path(project_id)
+        return await asyncio.to_thread(history_refs, path, remote=remote, also=also)
 
     async def values_of_ref(
         self, project_id: str, ref: str, old: str | None, new: str

@@ -11,6 +11,7 @@ from coordinator.ports import BlobStore, LogStore, Readings, Remotes, Repositori
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.keys import Keys
 from coordinator.services.news import News
+from coordinator.services.ref_states import RefStates
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 
@@ -37,4 +38,5 @@ class Core:
     public_url: str
     """Without a trailing slash; every URL we hand out starts with it, never with a Host header."""
     blob_claims: BlobClaims = field(default_factory=BlobClaims)
+    ref_states: RefStates = field(default_factory=RefStates)
     now: Callable[[], datetime] = utc_now

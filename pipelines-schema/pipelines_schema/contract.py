@@ -175,10 +175,41 @@ class CacheDir(WireModel):
     """The cache of which this one has taken the place: an agent that has it may remove it."""
 
 
+class GitSpec(WireModel):
+    """The `.git` that a script finds."""
+
+    depth: int | None = Field(default=None, ge=1)
+    """Commits of each line of ancestors; missing: all, with the project's branches."""
+    tags: bool = False
+    """All tags of the commits that are there; else those of the step's own commit."""
+    apart: bool = False
+    """It shares nothing with what other builds have brought: a fork's."""
+    state: str = ""
+    """Changes whenever the tags or branches that it may hold do; opaque."""
+
+
 class SourceSpec(WireModel):
     url: str
     """The project's repository at the coordinator, `…/git/<account>/<project>.git`."""
     commit: str
+    git: GitSpec | None = None
+    """None: there is no `.git` in the workspace."""
+
+
+class GitRef(WireModel):
+    """A branch or tag of a project's repository."""
+
+    name: str
+    """The whole name: `refs/tags/v1`, `refs/heads/main`."""
+    object: str
+    """What it points to: a commit, or the object of an annotated tag."""
+    commit: str
+    """The commit meant."""
+
+
+class GitRefsResponse(WireModel):
+    refs: list[GitRef] = []
+    """In order of their names. What they name is fetched by its id."""
 
 
 class SubmoduleRef(WireModel):

@@ -45,6 +45,7 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
     "outputPaths": "the image is what the step makes",
     "resources": "the engine can't limit an image's build",
     "user": "write `USER` in the Dockerfile",
+    "git": "an image's build context has no `.git`",
 }
 """Keys of a step that mean nothing where it builds an image → what to do instead."""
 TAKEN_ARGS = {"BUILDKIT_CACHE_MOUNT_NS": "it keeps the projects' caches apart"}

@@ -31,6 +31,7 @@ from pipelines_schema.read_endings import (
     read_timeout,
 )
 from pipelines_schema.read_environment import read_environment, read_secrets
+from pipelines_schema.read_git import read_git
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.workflow import (
@@ -63,6 +64,7 @@ STEP = Vocabulary(
         "network",
         "resources",
         "user",
+        "git",
     ),
     not_built=(
         "inputs",
@@ -89,6 +91,8 @@ STEP = Vocabulary(
         "continueOnError": "write `allowFailure`",
         "continue-on-error": "write `allowFailure`",
         "always": "write `runOn: [success, failure]`",
+        "fetchDepth": "write `git: {depth: 50}`",
+        "checkout": "the source is there by itself; write `git` for its history",
         "memory": "write `resources: {memory: 2GiB}`",
         "cpus": "write `resources: {cpus: 2}`",
         "if": "write `when`",
@@ -168,6 +172,7 @@ def read_step(
             network=read_network(reading, fields.get("network")),
             user=read_user(reading, fields.get("user")),
             resources=read_resources(reading, fields.get("resources")),
+            git=read_git(reading, fields.get("git")),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,
             when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),

@@ -141,6 +141,7 @@ def _step() -> dict[str, Any]:
                 ],
             },
             "resources": {"$ref": "#/$defs/resources"},
+            "git": _git(),
             "secrets": _secrets(),
             "when": _text(
                 "The step is skipped where this is false: an expression in CEL over `event`, "
@@ -160,6 +161,30 @@ def _step() -> dict[str, Any]:
     step["then"] = {"not": unfit}
     step["else"] = {"allOf": scripted}
     return step
+
+
+def _git() -> dict[str, Any]:
+    depth = {
+        "description": "How many commits of each line of ancestors. 1 if left out.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": limits.MAX_GIT_DEPTH,
+    }
+    tags = {
+        "description": "Whether the tags of all commits that are there come along, instead of "
+        "those of the step's own commit. `false` if left out.",
+        "type": "boolean",
+    }
+    return {
+        "description": "How much of the repository is in the workspace's `.git`. `true` if left "
+        "out: the commit and its tags; `full`: the whole history, tags and branches; `false`: no "
+        "`.git`.",
+        "anyOf": [
+            {"type": "boolean"},
+            {"const": "full"},
+            {**_object({"depth": depth, "tags": tags}), "minProperties": 1},
+        ],
+    }
 
 
 def _build() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
+from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
 from pipelines_schema.image_references import fit_for_tag
 from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
@@ -207,6 +208,8 @@ class Step:
     user: str | None = None
     """`uid` or `uid:gid`; None is the image's own."""
     resources: Resources = field(default_factory=Resources)
+    git: GitHistory | None = DEFAULT_GIT
+    """None: there is no `.git` in the workspace."""
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
     secret_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
@@ -297,6 +300,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         user=step.user,
         memoryBytes=step.resources.memory_bytes,
         cpus=step.resources.cpus,
+        git=git_to_json(step.git),
         secrets=list(step.secrets) or None,
         when=None
         if step.when is None
@@ -353,6 +357,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         network=Network(value.get("network", Network.DEFAULT)),
         user=value.get("user"),
         resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
+        git=git_from_json(value.get("git")),
         secrets=tuple(value.get("secrets", ())),
         when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,

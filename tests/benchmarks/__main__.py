@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     counts,
+    git_folder,
     lists,
     log_throughput,
     memory,
@@ -33,6 +34,8 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "counts": counts.measure,
     "steps": step_overhead.measure_host,
     "steps-buildkit": step_overhead.measure,
+    "git": git_folder.measure_host,
+    "git-buildkit": git_folder.measure_buildkit,
     "builds": throughput.measure,
     "log": log_throughput.measure,
     "lists": lists.measure,

@@ -132,7 +132,7 @@ def chain(image: str) -> str:
     lines = ["name: chain", "steps:"]
     for number in range(STEPS):
         after = f", dependsOn: [s{number - 1}]" if number else ""
-        lines.append(f"  - {{name: s{number}, image: '{image}', run: 'true'{after}}}")
+        lines.append(f"  - {{name: s{number}, image: '{image}', run: 'true', git: false{after}}}")
     return "\n".join(lines) + "\n"
 
 

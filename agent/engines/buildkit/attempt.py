@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from agent.engines.authorities import variables
 from agent.engines.buildkit import llb
@@ -20,7 +18,6 @@ from agent.engines.buildkit.failures import (
     process_exit_code,
     step_problem,
 )
-from agent.engines.buildkit.filesync import TreeSender, UnsendableTreeError
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
 from agent.engines.buildkit.linked_outputs import patterns_through_links
@@ -36,23 +33,19 @@ from agent.engines.buildkit.session import (
     StreamHandler,
     open_session,
 )
-from agent.engines.buildkit.session import (
-    Stream as SessionStream,
-)
 from agent.engines.buildkit.step_graph import (
     AUTHORITIES,
     EXIT_FILE,
     LIMITS_FILE,
-    NAMES_FOLDER,
     OUTPUT_FILE,
     RECORD_FOLDER,
     SECRETS,
-    SOURCE_FOLDER,
     StepGraph,
     collected,
     step_graph,
     unenforced,
 )
+from agent.engines.buildkit.step_sources import StepSources
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
@@ -72,7 +65,6 @@ GREETING_SECONDS = 5.0
 START_SECONDS = 120.0
 """The most that it may take to start a container whose image and source are there."""
 LATE_REPORT_SECONDS = 5.0
-SOURCE_NAME = "source"
 KILLED = 137
 _NO_COPY = (
     "the engine clipped the step's output and the image has no `tee` to keep a copy of it: "
@@ -144,7 +136,7 @@ class _Attempt:
         self._authorities = authorities
         self.logins = logins
         self.include = engine_patterns(request.output_paths)
-        self._sender: TreeSender | None = None
+        self._sources = StepSources(request)
         self._taker = OutputTaker(request.scratch / "collected")
         self._progress: StepProgress | None = None
         self._filter = ClipFilter()
@@ -152,8 +144,8 @@ class _Attempt:
 
     def handlers(self) -> dict[str, StreamHandler]:
         handlers = self.logins.handlers()
-        if self._has_source:
-            handlers[SEND_SOURCE] = self._send_source
+        if self._request.brings_files:
+            handlers[SEND_SOURCE] = self._sources.send
         if self.include:
             handlers[TAKE_OUTPUT] = self._taker.serve
         if self._request.secrets:
@@ -167,21 +159,11 @@ class _Attempt:
             return None
         return llb.Limits(memory_bytes=request.memory_bytes, cpus=request.cpus)
 
-    @property
-    def _has_source(self) -> bool:
-        return self._request.source is not None or self._request.inputs is not None
-
     def prepare(self, image: Image, platform: llb.Platform, session: str) -> StepGraph:
         request = self._request
         owner = image.user.owner
         name = f"step {request.step_name}, attempt {request.attempt_id}"
-        source = None
-        if self._has_source:
-            self._sender = TreeSender(
-                open=self._layers, folder=SOURCE_FOLDER, names_folder=NAMES_FOLDER
-            )
-            hint = request.source.key if request.source else ""
-            source = llb.local(SOURCE_NAME, session=session, shared_key_hint=hint)
+        source, git = self._sources.tell(session)
         env = {**request.env, **({"PUSHROD_SECRETS": SECRETS} if request.secrets else {})}
         environment = step_environment(
             image.config,
@@ -196,6 +178,7 @@ class _Attempt:
             environment=environment,
             script=request.script,
             source=source,
+            git=git,
             secrets=sorted(request.secrets),
             offline=request.offline,
             limits=self._limits,
@@ -208,20 +191,6 @@ class _Attempt:
         )
         self._progress = StepProgress(name=name, greeting=f"{request.attempt_id}\n".encode())
         return graph
-
-    async def _send_source(self, stream: SessionStream) -> None:
-        if self._sender is None:
-            raise StepNotRunError("the engine asks for a source before it was told of one")
-        await self._sender.serve(stream)
-
-    @asynccontextmanager
-    async def _layers(self) -> AsyncIterator[Sequence[Path]]:
-        inputs = [self._request.inputs] if self._request.inputs else []
-        if self._request.source is None:
-            yield inputs
-        else:
-            async with self._request.source.open() as folder:
-                yield [folder, *inputs]
 
     def take_report(self, report: control_pb2.StatusResponse) -> None:
         if self._progress is None:
@@ -390,11 +359,7 @@ class _Attempt:
         return StepResult(outcome=Outcome.EXITED, exit_code=ended.exit_code, notes=notes)
 
     def _failed(self, error: EngineError) -> StepResult:
-        if self._sender is not None and self._sender.failure is not None:
-            failure = self._sender.failure
-            if isinstance(failure, (OSError, UnsendableTreeError)):
-                raise StepNotRunError(f"the source could not be sent: {failure}") from failure
-            raise failure
+        self._sources.raise_failure()
         code = process_exit_code(error)
         if code == KILLED:
             return StepResult(outcome=Outcome.OUT_OF_MEMORY, exit_code=code, message=_WAS_KILLED)

@@ -31,6 +31,13 @@ Stream: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 
+def asked_folder(stream: Stream) -> str:
+    """The name of the source that the engine asks for by SEND_SOURCE."""
+    given = dict(stream.invocation_metadata() or ())
+    name = given.get("dir-name", "")
+    return name.decode() if isinstance(name, bytes) else name
+
+
 @asynccontextmanager
 async def open_session(
     client: Client, *, shared_key: str, handlers: Mapping[str, StreamHandler]

@@ -21,6 +21,10 @@ COLLECTED_FOLDER = "f"
 NAMES_FOLDER = "n"
 """Beside the source, for the commands that give back names which are not UTF-8."""
 UNLIKE_FOLDER = "u"
+OBJECTS = f"{PRIVATE}/git"
+"""Where a step's repository finds the objects of its commits."""
+GIT_FILES = ("HEAD", "config", "index", "packed-refs", "shallow")
+"""Those of a lent `.git` that a script gets a copy of."""
 WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
@@ -232,6 +236,7 @@ def step_graph(
     environment: Mapping[str, str],
     script: str,
     source: llb.Output | None,
+    git: llb.Output | None = None,
     secrets: Sequence[str] = (),
     offline: bool = False,
     limits: llb.Limits | None = None,
@@ -270,7 +275,7 @@ def step_graph(
         ],
         description="script",
     )
-    workspace = _own_copy(source, owner, unlike) if source else folders
+    workspace = _own_copy(source, git, owner, unlike) if source else folders
     mounts = [
         # An output, though nobody wants it: BuildKit mounts a root without output read-only.
         llb.Mount(destination="/", source=llb.image(image, platform), keep=True),
@@ -294,6 +299,19 @@ def step_graph(
         ),
         *([_names_mount(workspace)] if source else []),
         *([_authorities_mount(authorities)] if authorities else []),
+        *(
+            # The packs themselves, since git never writes to one: nothing of them is copied.
+            [
+                llb.Mount(
+                    destination=OBJECTS,
+                    source=git,
+                    selector="/.git/objects",
+                    readonly=True,
+                )
+            ]
+            if git
+            else []
+        ),
         *(
             _cache_mount(mount, owner, folders)
             for mount in sorted(cache_mounts, key=lambda mount: mount.path)
@@ -343,7 +361,9 @@ def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> ll
     )
 
 
-def _own_copy(source: llb.Output, owner: llb.Owner, unlike: str) -> llb.Output:
+def _own_copy(
+    source: llb.Output, git: llb.Output | None, owner: llb.Owner, unlike: str
+) -> llb.Output:
     # A process may not write to the source itself: the engine would have to keep it as it is then,
     # could not update it in place, and would ask for the whole tree the next time.
     copy = llb.Copy(
@@ -352,7 +372,29 @@ def _own_copy(source: llb.Output, owner: llb.Owner, unlike: str) -> llb.Output:
         destination="/",
         owner=None if owner == llb.ROOT else owner,
     )
-    return llb.files([*_unlike(unlike), copy], description="workspace")
+    repository = _own_repository(git, owner) if git else []
+    return llb.files([*_unlike(unlike), copy, *repository], description="workspace")
+
+
+def _own_repository(
+    git: llb.Output, owner: llb.Owner
+) -> Sequence[llb.Directory | llb.Copy | llb.File]:
+    """A `.git` that finds its objects where they are mounted, and whose own are the script's."""
+    folder = f"/{SOURCE_FOLDER}/.git"
+    return [
+        llb.Directory(path=f"{folder}/refs", owner=owner),
+        llb.Directory(path=f"{folder}/objects/info", owner=owner),
+        llb.Copy(
+            source=git,
+            source_path="/.git",
+            destination=folder,
+            include=GIT_FILES,
+            owner=None if owner == llb.ROOT else owner,
+        ),
+        llb.File(
+            path=f"{folder}/objects/info/alternates", content=f"{OBJECTS}\n".encode(), owner=owner
+        ),
+    ]
 
 
 def _unlike(word: str) -> list[llb.Directory]:

@@ -30,6 +30,7 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
+from coordinator.services.steps.source_refs import SourceRefs
 from coordinator.services.upkeep.health import Health
 
 CORE = web.AppKey("core", Core)
@@ -59,3 +60,4 @@ DEPLOYMENTS = web.AppKey("deployments", Deployments)
 HEALTH = web.AppKey("health", Health)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)
+SOURCE_REFS = web.AppKey("source_refs", SourceRefs)

@@ -6,14 +6,20 @@ from aiohttp import web
 from pydantic import Field, ValidationError
 
 from coordinator.api.http.bodies import sent
-from coordinator.api.http.context import SOURCE_PARTS
+from coordinator.api.http.context import SOURCE_PARTS, SOURCE_REFS
 from coordinator.api.http.fields import Count
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.steps.runner import NO_STORE, RUNNERS, STEP, AttemptQuery
 from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.errors import NotFound
 from coordinator.domain.people.permissions import Principal
-from pipelines_schema.contract import LfsObject, LfsRequest, SubmoduleRef, SubmodulesResponse
+from pipelines_schema.contract import (
+    GitRefsResponse,
+    LfsObject,
+    LfsRequest,
+    SubmoduleRef,
+    SubmodulesResponse,
+)
 
 ERRORS = {
     404: "Step not found",
@@ -22,13 +28,19 @@ ERRORS = {
 }
 
 
+class RefsQuery(AttemptQuery):
+    history: bool = Field(
+        False, description="All tags and branches, not only the tags of the step's commit"
+    )
+
+
 class LfsQuery(AttemptQuery):
     size: Count = Field(description="Of the object, in bytes, as its pointer says")
     submodule: str = Field("", description="Path of the submodule that has the pointer")
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(app, [get_submodules, bring_objects, get_object])
+    add_operations(app, [get_submodules, get_refs, bring_objects, get_object])
 
 
 @operation(
@@ -55,6 +67,24 @@ async def get_submodules(
         submodules=[SubmoduleRef(path=one.path, commit=one.commit) for one in found]
     )
     return web.json_response(answer.to_json(), headers=NO_STORE)
+
+
+@operation(
+    "GET",
+    f"{STEP}/refs",
+    tag="Runner",
+    summary="List the tags and branches for a step's `.git`",
+    right=RUNNERS,
+    errors=ERRORS,
+    returns=GitRefsResponse,
+)
+async def get_refs(request: web.Request, principal: Principal, query: RefsQuery) -> web.Response:
+    """What they name can be fetched by its id. A fork's build sees of the branches the default
+    one, and the one that it would be merged into."""
+    found = await request.app[SOURCE_REFS].refs(
+        principal, request.match_info["step_id"], query.epoch, history=query.history
+    )
+    return web.json_response(GitRefsResponse(refs=list(found)).to_json(), headers=NO_STORE)
 
 
 @operation(

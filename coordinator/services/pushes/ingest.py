@@ -256,6 +256,7 @@ class Ingest:
         )
 
     def _saved(self, project: Project, pushes: Sequence[Push]) -> None:
+        self.core.ref_states.moved(project.id, [ref for ref, _ in pushes])
         self.begun.ended(project.id, pushes)
         self.dispatch.wake()
 

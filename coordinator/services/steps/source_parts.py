@@ -64,10 +64,11 @@ class Submodule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
+class StepSource:
     """The commit that a step is of."""
 
     project: Project
+    build: Build
     commit: str
     trusted: bool
     """False for a fork's pull request: what it declares gets no credential of the project."""
@@ -93,7 +94,7 @@ class SourceParts:
 
         Raises Unfetchable, NotYet, NotFound, StaleEpoch.
         """
-        return await self._all_of(await self._source(principal, step_id, epoch))
+        return await self._all_of(await self.source_of(principal, step_id, epoch))
 
     async def bring_objects(
         self,
@@ -104,7 +105,7 @@ class SourceParts:
         objects: Sequence[LfsObject],
     ) -> None:
         """Have these LFS objects here. Raises as `submodules` does."""
-        source = await self._source(principal, step_id, epoch)
+        source = await self.source_of(principal, step_id, epoch)
         place = await self._place_of(source, submodule)
         if missing := await self._missing(source, place, objects):
             key = (place, source.trusted, frozenset(missing))
@@ -126,10 +127,11 @@ class SourceParts:
     ) -> AsyncIterator[bytes]:
         """An object's bytes. Raises as `submodules` does."""
         await self.bring_objects(principal, step_id, epoch, submodule, [wanted])
-        source = await self._source(principal, step_id, epoch)
+        source = await self.source_of(principal, step_id, epoch)
         return self.core.blobs.get(source.project.account_id, wanted.oid)
 
-    async def _source(self, principal: Principal, step_id: str, epoch: int | None) -> _Source:
+    async def source_of(self, principal: Principal, step_id: str, epoch: int | None) -> StepSource:
+        """Raises NotFound, StaleEpoch, Conflict where the step has no source."""
         step, _ = await self.runner.attempt(principal, step_id, epoch)
 
         async def read(connection: AsyncConnection) -> tuple[Build | None, Project | None]:
@@ -143,11 +145,16 @@ class SourceParts:
             raise NotFound("step not found")
         if build.commit_hash is None:
             raise Conflict("this step has no source")
-        return _Source(project=project, commit=build.commit_hash, trusted=not build.of_fork)
+        return StepSource(
+            project=project,
+            build=build,
+            commit=build.commit_hash,
+            trusted=not build.of_fork,
+        )
 
     # Submodules
 
-    async def _all_of(self, source: _Source) -> Sequence[Submodule]:
+    async def _all_of(self, source: StepSource) -> Sequence[Submodule]:
         key = (source.commit, source.trusted)
         return await self._submodules.result(
             source.project.id,
@@ -167,7 +174,7 @@ class SourceParts:
             message = f"the {words} took more than {seconds:g} s in all"
             raise Unfetchable(f"{message} ({FETCHES_IN_ALL} times fetch_seconds)") from error
 
-    async def _bring_all(self, source: _Source) -> Sequence[Submodule]:
+    async def _bring_all(self, source: StepSource) -> Sequence[Submodule]:
         brought: list[Submodule] = []
         todo = deque([("", source.commit, _own_place(source.project), 0)])
         while todo:
@@ -181,7 +188,7 @@ class SourceParts:
         return brought
 
     async def _declared(
-        self, source: _Source, folder: str, commit: str
+        self, source: StepSource, folder: str, commit: str
     ) -> Sequence[DeclaredSubmodule]:
         try:
             found = await self.core.repositories.submodules(source.project.id, commit)
@@ -206,7 +213,7 @@ class SourceParts:
             ) from error
         return Submodule(path=path, commit=declared.commit, place=place)
 
-    async def _bring(self, source: _Source, submodule: Submodule) -> None:
+    async def _bring(self, source: StepSource, submodule: Submodule) -> None:
         if isinstance(submodule.place, HostedPlace):
             other = await self._sibling(source, submodule.place, submodule.words)
             if other.repo_url is None:
@@ -215,7 +222,7 @@ class SourceParts:
         # A commit that is here by chance opens no other place.
         await self._fetch(source, submodule)
 
-    async def _copy(self, source: _Source, submodule: Submodule, other: Project) -> None:
+    async def _copy(self, source: StepSource, submodule: Submodule, other: Project) -> None:
         if await self.core.repositories.commit(other.id, submodule.commit) is None:
             raise _missing_commit(submodule)
         if other.id == source.project.id:
@@ -227,7 +234,7 @@ class SourceParts:
                 raise _missing_commit(submodule) from error
             raise Unfetchable(f"{submodule.words}: {error}") from error
 
-    async def _sibling(self, source: _Source, place: HostedPlace, words: str) -> Project:
+    async def _sibling(self, source: StepSource, place: HostedPlace, words: str) -> Project:
         """The hosted project meant. Raises Unfetchable for another account's, as for none."""
         found = await self.core.database.read(
             lambda connection: stored_projects.find_project_by_slugs(
@@ -244,7 +251,7 @@ class SourceParts:
             )
         return found
 
-    async def _fetch(self, source: _Source, submodule: Submodule) -> None:
+    async def _fetch(self, source: StepSource, submodule: Submodule) -> None:
         place = await self._remote_place(source, submodule.place, submodule.words)
         url = parse_url(place.text)
         credential, why_none = await self._credential(source, submodule.place, submodule.words)
@@ -255,13 +262,13 @@ class SourceParts:
             )
 
         try:
-            await self._with_retries(fetch, submodule.words)
+            await self.with_retries(fetch, submodule.words)
         except RemoteFailed as error:
             if error.missing:
                 raise _missing_commit(submodule) from error
             raise Unfetchable(_advised(submodule.words, error, why_none)) from error
 
-    async def _remote_place(self, source: _Source, place: Place, words: str) -> Place:
+    async def _remote_place(self, source: StepSource, place: Place, words: str) -> Place:
         """The forge's URL, also of a project here whose source is at a forge."""
         if isinstance(place, HostedPlace):
             other = await self._sibling(source, place, words)
@@ -269,7 +276,7 @@ class SourceParts:
         return place
 
     async def _credential(
-        self, source: _Source, place: Place, words: str
+        self, source: StepSource, place: Place, words: str
     ) -> tuple[Credential | None, str]:
         """What may be sent to that place, or else why there is nothing. Raises Unfetchable."""
         owner = source.project
@@ -287,8 +294,8 @@ class SourceParts:
             raise Unfetchable(f"{words}: {error}") from error
         return credential, "" if credential else "the project has no credential"
 
-    async def _with_retries(self, work: Callable[[], Awaitable[None]], words: str) -> None:
-        """Raises RemoteFailed, at once where another try would end the same."""
+    async def with_retries(self, work: Callable[[], Awaitable[None]], words: str) -> None:
+        """Fetch from a forge. Raises RemoteFailed, at once where another try would end the same."""
         settings, tries = self.core.settings, 0
         while True:
             try:
@@ -305,7 +312,7 @@ class SourceParts:
     # LFS objects
 
     async def _missing(
-        self, source: _Source, place: Place, objects: Sequence[LfsObject]
+        self, source: StepSource, place: Place, objects: Sequence[LfsObject]
     ) -> tuple[LfsObject, ...]:
         """Those that did not come from there yet, for one as trusted. Raises Unfetchable."""
         wanted = {item.oid: item for item in objects}
@@ -318,7 +325,7 @@ class SourceParts:
         return tuple(item for oid, item in wanted.items() if oid not in known)
 
     async def _known(
-        self, connection: AsyncConnection, source: _Source, place: Place, oids: Collection[str]
+        self, connection: AsyncConnection, source: StepSource, place: Place, oids: Collection[str]
     ) -> dict[str, int]:
         project = source.project
         if place == _own_place(project) and isinstance(place, HostedPlace):
@@ -326,7 +333,7 @@ class SourceParts:
         origin = _origin(source, place)
         return await stored_lfs.fetched_objects(connection, project.id, origin, oids)
 
-    async def _place_of(self, source: _Source, submodule: str) -> Place:
+    async def _place_of(self, source: StepSource, submodule: str) -> Place:
         if not submodule:
             return _own_place(source.project)
         for found in await self._all_of(source):
@@ -335,7 +342,7 @@ class SourceParts:
         raise NotFound(f"this commit has no submodule {submodule[:200]}")
 
     async def _bring_objects(
-        self, source: _Source, submodule: str, place: Place, missing: Sequence[LfsObject]
+        self, source: StepSource, submodule: str, place: Place, missing: Sequence[LfsObject]
     ) -> None:
         words = f"LFS files of submodule {submodule}" if submodule else "LFS files"
         words = f"{words} ({place.text})"
@@ -356,13 +363,13 @@ class SourceParts:
             await self.remote_lfs.download(url, credential, wanted, keep)
 
         try:
-            await self._with_retries(download, words)
+            await self.with_retries(download, words)
         except RemoteFailed as error:
             raise Unfetchable(_advised(words, error, why_none)) from error
 
     async def _share(
         self,
-        source: _Source,
+        source: StepSource,
         place: Place,
         other: Project,
         missing: Sequence[LfsObject],
@@ -385,7 +392,7 @@ class SourceParts:
         await self._save(source, place, missing)
 
     async def _keep(
-        self, source: _Source, place: Place, item: LfsObject, chunks: AsyncIterator[bytes]
+        self, source: StepSource, place: Place, item: LfsObject, chunks: AsyncIterator[bytes]
     ) -> None:
         account_id = source.project.account_id
         limit = self.core.settings.max_lfs_bytes
@@ -410,7 +417,7 @@ class SourceParts:
                 raise RemoteFailed(_differs(item, blob.size), permanent=True)
             await self._save(source, place, [item])
 
-    async def _save(self, source: _Source, place: Place, objects: Sequence[LfsObject]) -> None:
+    async def _save(self, source: StepSource, place: Place, objects: Sequence[LfsObject]) -> None:
         origin, now = _origin(source, place), self.core.now()
         await self.core.database.write(
             lambda connection: stored_lfs.save_fetched(
@@ -425,7 +432,7 @@ def _own_place(project: Project) -> Place:
     return HostedPlace(account=project.account_slug, project=project.slug)
 
 
-def _origin(source: _Source, place: Place) -> str:
+def _origin(source: StepSource, place: Place) -> str:
     """Apart for forks: what they ask for comes without the credential."""
     who = "trusted" if source.trusted else "fork"
     return hashlib.sha256(f"{who} {place.text}".encode()).hexdigest()

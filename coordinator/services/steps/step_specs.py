@@ -28,6 +28,7 @@ from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
     ArtifactRef,
     DependencySpec,
+    GitSpec,
     ImageBuildSpec,
     OutputFolder,
     OutputLink,
@@ -63,7 +64,7 @@ class StepSpecs:
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
-            source = SourceSpec(url=url, commit=build.commit_hash)
+            source = SourceSpec(url=url, commit=build.commit_hash, git=self._git(step, build))
         return StepSpec(
             step_id=step.id,
             epoch=step.epoch,
@@ -103,6 +104,18 @@ class StepSpecs:
             dependencies=await self._dependencies(connection, step),
             batches=True,
             token=self.core.keys.step_token(step.id, step.epoch),
+        )
+
+    def _git(self, step: Step, build: Build) -> GitSpec | None:
+        wanted, states = step.written.git, self.core.ref_states
+        if wanted is None or step.written.build is not None:
+            return None
+        has_branches = wanted.depth is None
+        return GitSpec(
+            depth=wanted.depth,
+            tags=wanted.tags,
+            apart=build.of_fork,
+            state=(states.of_all if has_branches else states.of_tags)(step.project_id),
         )
 
     async def _registries(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from agent.engines.host_trees import copy_tree
 from agent.source_trees import SourceError
 from agent.sources import LentSource, Sources
 from pipelines_schema.contract import CompletionReason, SourceSpec
@@ -189,8 +192,7 @@ async def test_a_damaged_mirror_is_fetched_anew(bench: Bench, sources: Sources) 
     commit = bench.commit()
     (await lend(bench, sources, commit)).release()
     project = bench.root / "sources" / "project-1"
-    blob = bench.git("rev-parse", f"{commit}:file")
-    damaged = list(project.rglob(f"objects/{blob[:2]}/{blob[2:]}"))
+    damaged = list(project.rglob("objects/pack/*.pack"))
     for path in damaged:
         path.unlink()
     assert damaged
@@ -263,3 +265,71 @@ async def test_a_source_that_cannot_be_had_is_the_steps_reason(bench: Bench) -> 
     assert step.completion is not None
     assert step.completion.reason is CompletionReason.SOURCE
     assert "can't be fetched" in str(step.completion.message)
+
+
+async def git_folder(sources: Sources, source: SourceSpec, folder: Path) -> Path:
+    """A copy of the `.git` that a script would get, for git to look into."""
+    lent = await sources.prepare("project-1", source, TOKEN)
+    assert lent.git is not None
+    async with lent.open() as files, lent.git.open() as git:
+        target = folder / secrets.token_hex(4)
+        target.mkdir()
+        await copy_tree([files, git.small, git.large], target)
+    return target
+
+
+def has(folder: Path, thing: str) -> bool:
+    command = ["git", "-c", "safe.directory=*", "-C", str(folder), "cat-file", "-e", thing]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+async def test_what_is_apart_holds_nothing_of_other_commits(
+    bench: Bench, sources: Sources, tmp_path: Path
+) -> None:
+    write(bench, "secret", b"of another branch")
+    earlier = bench.commit()
+    secret = bench.git("rev-parse", f"{earlier}:secret")
+    bench.git("rm", "-q", "secret")
+    write(bench, "file", b"of a fork")
+    commit = bench.commit()
+    spec = bench.source(earlier) | {"git": {"depth": 1}}
+    own = SourceSpec.model_validate(spec)
+    assert has(await git_folder(sources, own, tmp_path), secret)
+    apart = SourceSpec.model_validate(spec | {"commit": commit, "git": {"depth": 1, "apart": True}})
+    found = await git_folder(sources, apart, tmp_path)
+    assert has(found, f"{commit}:file")
+    assert not has(found, secret)
+    assert not has(found, earlier)
+
+
+async def test_a_later_commit_adds_a_pack_and_leaves_the_others_as_they_are(
+    bench: Bench, sources: Sources
+) -> None:
+    """The engine, too, is sent the new one alone; and a script gets no inode of ours."""
+    write(bench, "large", os.urandom(100_000))
+    packs: list[dict[str, int]] = []
+    for number in range(2):
+        write(bench, "small", b"%d" % number)
+        spec = SourceSpec.model_validate(bench.source(bench.commit()) | {"git": {"depth": 1}})
+        lent = await sources.prepare("project-1", spec, TOKEN)
+        assert lent.git is not None
+        async with lent.git.open() as git:
+            files = git.large.rglob("pack-*.pack")
+            packs.append({file.name: file.stat().st_ino for file in files})
+        lent.release()
+    first, second = packs
+    assert first.items() < second.items()
+
+
+async def test_a_store_that_lost_its_packs_is_fetched_anew(
+    bench: Bench, sources: Sources, tmp_path: Path
+) -> None:
+    write(bench, "file", b"1")
+    spec = bench.source(bench.commit()) | {"git": {"depth": 1}}
+    await git_folder(sources, SourceSpec.model_validate(spec), tmp_path)
+    for pack in (bench.root / "sources/project-1/git-1").rglob("*.pack"):
+        pack.unlink()
+    write(bench, "file", b"2")
+    later = SourceSpec.model_validate(spec | {"commit": bench.commit()})
+    found = await git_folder(sources, later, tmp_path)
+    assert has(found, f"{later.commit}:file")

@@ -51,6 +51,7 @@ class Output:
 class Tree:
     folder: Path
     key: str = "tree"
+    git: None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Path]:

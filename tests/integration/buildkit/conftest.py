@@ -26,7 +26,7 @@ from agent.engines.private import (
     up,
 )
 from agent.engines.private.record import read_record
-from agent.engines.protocol import CacheMount, SourceTree, StepRequest, StepResult
+from agent.engines.protocol import CacheMount, GitTree, SourceTree, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
 from tests.quiet_time import quiet_seconds
 
@@ -101,6 +101,7 @@ class FolderSource:
 
     folder: Path
     key: str
+    git: GitTree | None = None
     lent: int = 0
     in_use: bool = False
 
