@@ -23,6 +23,8 @@ from agent.engines.output_paths import (
     target_problem,
 )
 
+REPOSITORY = ".git"
+"""Of the workspace itself: whoever takes it has one already, so only its own name means it."""
 COPY_BYTES = 1024 * 1024
 KEPT_BITS = 0o777
 NS = 1_000_000_000
@@ -96,6 +98,7 @@ class _Collection:
         self._taken: set[str] = set()
         self._folders: dict[str, os.stat_result] = {}
         self._links: dict[str, str] = {}
+        self._repository_meant = False
 
     def take_pattern(self, pattern: str) -> None:
         try:
@@ -103,6 +106,7 @@ class _Collection:
         except OutsideWorkspaceError:
             self.notes.append(f"outputPaths: {pattern} points outside the workspace; not stored.")
             return
+        self._repository_meant = names[:1] == (REPOSITORY,)
         found = self._resolve(names)
         paths = [*found.links, *self._paths_of(found)]
         for path in paths:
@@ -162,9 +166,14 @@ class _Collection:
                 listed = os.open(path_of(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with os.scandir(listed) as entries:
-                    return {entry.name: _listed(entry, listed) for entry in sorted_by_name(entries)}
+                    found = {
+                        entry.name: _listed(entry, listed) for entry in sorted_by_name(entries)
+                    }
             finally:
                 os.close(listed)
+            if not relative and not self._repository_meant:
+                found.pop(REPOSITORY, None)
+            return found
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
                 self._refuse(relative, _why(error))

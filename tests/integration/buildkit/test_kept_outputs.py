@@ -129,6 +129,16 @@ CASES = {
         then="bash node_modules/.bin/tsc",
         said="compiled\n",
     ),
+    "the workspace without its repository": Case(
+        made="mkdir .git sub sub/.git; echo 1 > .git/HEAD; echo 2 > f; echo 3 > sub/.git/x",
+        paths=["./", "**"],
+        kept={"f": "644 2", "sub": "755/", "sub/.git": "755/", "sub/.git/x": "644 3"},
+    ),
+    "the repository by its name": Case(
+        made="mkdir .git; echo 1 > .git/HEAD",
+        paths=[".git/"],
+        kept={".git": "755/", ".git/HEAD": "644 1"},
+    ),
     "a virtualenv": Case(
         made="""mkdir -p venv/bin; ln -s /bin/bash venv/bin/python; ln -s python venv/bin/python3
             printf '#!/bin/sh\\necho tool' > venv/bin/tool; chmod 755 venv/bin/tool""",
