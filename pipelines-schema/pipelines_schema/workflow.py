@@ -10,7 +10,7 @@ from typing import Any
 from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.image_references import fit_for_tag
-from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
+from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
 from pipelines_schema.problem import Place
@@ -194,6 +194,8 @@ class Step:
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     queue_timeout_seconds: int | None = None
     """How long it may wait for an agent once it is ready; None is as long as usual."""
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    """How long a script that was asked to end may take for it; 0: it is killed at once."""
     retries: Retries = DEFAULT_RETRIES
     at_most_once: bool = False
     """Once an agent has accepted it, it is never handed out again."""
@@ -288,6 +290,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         outputPaths=list(step.output_paths),
         timeoutSeconds=step.timeout_seconds,
         queueTimeoutSeconds=step.queue_timeout_seconds,
+        graceSeconds=None if step.grace_seconds == DEFAULT_GRACE_SECONDS else step.grace_seconds,
         retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
         atMostOnce=step.at_most_once or None,
         agents=dict(step.agents),
@@ -345,6 +348,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         output_paths=tuple(value["outputPaths"]),
         timeout_seconds=value["timeoutSeconds"],
         queue_timeout_seconds=value.get("queueTimeoutSeconds"),
+        grace_seconds=value.get("graceSeconds", DEFAULT_GRACE_SECONDS),
         retries=_retries_from_json(value["retries"]),
         at_most_once=value.get("atMostOnce", False),
         agents=dict(value["agents"]),
