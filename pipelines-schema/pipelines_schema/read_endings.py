@@ -176,7 +176,7 @@ def read_run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...
         unknown="unknown ending {word} in `runOn`",
         empty="so the step would never run",
     )
-    if Ending.FAILURE in chosen and "dependsOn" not in fields:
+    if chosen - {Ending.SUCCESS} and "dependsOn" not in fields:
         reading.add(
             entry.key.place,
             "`runOn` says how the dependencies must have ended, but there is no `dependsOn`: add "

@@ -427,7 +427,8 @@ def _run_on() -> dict[str, Any]:
     ending = {"type": "string", "enum": [ending.value for ending in Ending]}
     return {
         "description": "How the dependencies must have ended for the step to run: `success` (all "
-        "of them, the default), `failure` (at least one failed), or both: always.",
+        "of them, the default), `failure` (at least one failed), both: always, but after a cancel. "
+        "`cancelled`: after a cancel, if one of them had begun; a second cancel ends it, too.",
         "anyOf": [
             {
                 "type": "array",

@@ -34,6 +34,8 @@ class Ending(StrEnum):
     """All succeeded, or failed where that is allowed."""
     FAILURE = "failure"
     """At least one of them, or of what they depend on, failed."""
+    CANCELLED = "cancelled"
+    """The build was cancelled once at least one of them had begun."""
 
 
 DEFAULT_RUN_ON = (Ending.SUCCESS,)
