@@ -13,6 +13,7 @@ from dataclasses import replace
 from agent.artifact_errors import ArtifactError
 from agent.coordinator_client import CallRefusedError, StaleLeaseError
 from agent.dependencies import fetch_artifacts
+from agent.engines.end_request import EndRequest
 from agent.engines.protocol import (
     EngineUnavailable,
     Outcome,
@@ -45,7 +46,8 @@ class SourceTooLate(Exception):
 
 
 class StepExecution:
-    """`run` once. Cancelling the task that runs it ends the script first."""
+    """`run` once. Cancelling the task that runs it kills the script first; `end` asks a script that
+    runs to end by itself."""
 
     def __init__(
         self, *, workshop: Workshop, entry: Entry, term: Term | None, spool: LogSpool
@@ -54,6 +56,7 @@ class StepExecution:
         self._entry = entry
         self._term = term
         self._spool = spool
+        self.end = EndRequest()
 
     async def run(self) -> Report:
         """How it ended. Raises StaleLeaseError."""
@@ -112,7 +115,7 @@ class StepExecution:
     ) -> StepResult:
         engine = self._workshop.engine
         if spec.build is None:
-            wanted = request_of(self._entry, source, self._term, self._settle_image)
+            wanted = request_of(self._entry, source, self._term, self._settle_image, self.end)
             return await engine.run(wanted, output)
         request = image_request_of(self._entry, spec.build, source, self._settle_tag)
         return await engine.build_image(request, output)

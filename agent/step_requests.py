@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.engines.end_request import EndRequest
 from agent.engines.protocol import CacheMount, ImageRequest, SettleImage, SettleTag, StepRequest
 from agent.journal_entries import Entry
 from agent.lease import Term
@@ -17,6 +18,7 @@ def request_of(
     source: LentSource | None,
     term: Term | None = None,
     settle_image: SettleImage | None = None,
+    end: EndRequest | None = None,
 ) -> StepRequest:
     spec = entry.spec
     return StepRequest(
@@ -43,6 +45,8 @@ def request_of(
         clean=spec.clean,
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,
+        grace_seconds=spec.grace_seconds,
+        end=end or EndRequest(),
         term=term,
         source=source,
         inputs=_inputs(entry),

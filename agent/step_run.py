@@ -22,6 +22,7 @@ from agent.coordinator_client import (
     StaleLeaseError,
     WrongOffsetError,
 )
+from agent.engines.end_request import EndRequest
 from agent.engines.protocol import EngineUnavailable
 from agent.journal_entries import Entry, Phase, Report
 from agent.lease import Term, boot_clock
@@ -46,12 +47,14 @@ from pipelines_schema.log_frames import Stream
 logger = logging.getLogger(__name__)
 
 LATE_SECONDS = 2.0
+ENGINE_SECONDS = 15.0
+"""Beyond a script's grace: what an engine may take to end it and to hand over its log."""
 MAX_REWINDS = 5
 """A coordinator that asks for the log so often never gets what it wants."""
 
 
 class StepRun:
-    """One attempt. `run` once; `cancel`, `stop` and `abandon` at any time, from the event loop."""
+    """One attempt. `run` once; what ends it may be called at any time, from the event loop."""
 
     def __init__(
         self, *, workshop: Workshop, entry: Entry, resumed: bool, term: Term | None = None
@@ -62,8 +65,10 @@ class StepRun:
         self._term = term
         self.resumed = resumed
         """Left by an earlier process: it needs no slot, since its script runs no more."""
+        self._end_request: EndRequest | None = None
         self._execution: asyncio.Task[Report] | None = None
         self._ends_as: Report | None = None
+        self._killed = False
         self._whole: asyncio.Task[None] | None = None
         self._abandoned = False
         self._reporting = False
@@ -101,12 +106,20 @@ class StepRun:
         if self._term is not None:
             self._term.renew(sent_at=sent_at, now=boot_clock())
 
+    @property
+    def grace_seconds(self) -> float:
+        return self._entry.spec.grace_seconds
+
     def cancel(self) -> None:
-        """The coordinator wants it cancelled: kill the script, report what there is."""
-        self._end_as(CANCELLED)
+        """The coordinator wants it cancelled: have the script end, report what there is."""
+        self._end_gently(CANCELLED)
 
     def stop(self) -> None:
-        """The agent is stopping: kill the script, report it lost so that it is run elsewhere."""
+        """The agent is stopping: have the script end, report it lost, to be run elsewhere."""
+        self._end_gently(STOPPED)
+
+    def kill(self) -> None:
+        """As `stop`, without grace."""
         self._end_as(STOPPED)
 
     def refuse(self) -> None:
@@ -125,11 +138,27 @@ class StepRun:
             self._whole.cancel()
         self._abandoned = True
 
+    def _end_gently(self, report: Report) -> None:
+        """Ask the script to end, and kill it when its grace is over; at once if none can be asked:
+        there is none yet or no more, or its grace is 0."""
+        if self._ends_as is not None or self._entry.report is not None:
+            return
+        if self._end_request is None or not self._end_request.make():
+            self._end_as(report)
+            return
+        self._ends_as = report
+        seconds = self.grace_seconds + ENGINE_SECONDS
+        asyncio.get_running_loop().call_later(seconds, self._end_as, report)
+
     def _end_as(self, report: Report) -> None:
-        if self._ends_as is None and self._entry.report is None:
-            self._ends_as = report
-            if self._execution is not None:
-                self._execution.cancel()
+        """Kill the script; the report is the first that it was to end as."""
+        if self._entry.report is not None or self._killed:
+            return
+        self._ends_as = self._ends_as or report
+        if self._execution is not None:
+            # Once: a second time it would break off the killing.
+            self._killed = True
+            self._execution.cancel()
 
     async def run(self) -> None:
         """Return when the coordinator has the report, or the attempt is not ours any more."""
@@ -211,13 +240,14 @@ class StepRun:
         work = StepExecution(
             workshop=self._workshop, entry=self._entry, term=self._term, spool=spool
         )
+        self._end_request = work.end
         execution = self._execution = asyncio.create_task(work.run())
         guards = [asyncio.create_task(self._guard_disk(spool))]
         if self._term is not None:
             guards.append(asyncio.create_task(self._guard_term(self._term)))
         try:
             if self._ends_as is not None:
-                execution.cancel()
+                self._end_as(self._ends_as)
             await asyncio.wait({execution})
             return self._outcome(execution)
         finally:
@@ -243,11 +273,13 @@ class StepRun:
         )
 
     def _outcome(self, execution: asyncio.Task[Report]) -> Report:
-        if execution.cancelled():
-            if self._ends_as is None:
-                raise asyncio.CancelledError
-            return self._ends_as
-        return execution.result()
+        if not execution.cancelled():
+            report = execution.result()
+            asked = self._end_request is not None and self._end_request.made
+            return self._ends_as or report if asked else report
+        if self._ends_as is None:
+            raise asyncio.CancelledError
+        return self._ends_as
 
     async def _record_end(self, spool: LogSpool, report: Report) -> None:
         """From here on, a restart reports this end instead of a lost attempt."""

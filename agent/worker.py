@@ -110,6 +110,7 @@ class Agent:
         self._seen = ""
         self._poll_again = asyncio.Event()
         self._draining = asyncio.Event()
+        self._cancelling = False
         self._finished = asyncio.Event()
         self.signed_in = asyncio.Event()
         """Set once there is a credential, before the first poll."""
@@ -145,11 +146,20 @@ class Agent:
         self._look_again()
 
     def cancel_all(self) -> None:
-        """Kill the running steps, report them lost and end soon, also if nobody listens."""
+        """Have the running steps end, report them lost and end soon, also if nobody listens.
+
+        Called again it kills them: no more grace.
+        """
         self.begin_drain()
+        grace_seconds = 0.0
         for work in self._leases:
-            work.stop()
-        seconds = self._settings.cancel_report_seconds
+            if self._cancelling:
+                work.kill()
+            else:
+                work.stop()
+                grace_seconds = max(grace_seconds, work.grace_seconds)
+        self._cancelling = True
+        seconds = grace_seconds + self._settings.cancel_report_seconds
         asyncio.get_running_loop().call_later(seconds, self._finished.set)
 
     async def _prepare(self) -> None:

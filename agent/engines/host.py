@@ -231,7 +231,7 @@ class HostEngine:
     async def _collect(
         self, request: StepRequest, folders: AttemptFolders, uid: int | None
     ) -> Collected:
-        if not request.output_paths:
+        if not request.output_paths or request.end.made:
             return Collected()
         return await asyncio.to_thread(
             collect_outputs,
@@ -339,6 +339,8 @@ class HostEngine:
             uid=uid,
             offline=request.offline,
             output=output,
+            grace_seconds=request.grace_seconds,
+            end=request.end,
             term=request.term,
         )
         return await process.run(request.timeout_seconds)

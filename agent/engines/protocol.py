@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from agent.engines.end_request import EndRequest
 from pipelines_schema.contract import BuiltImage, ImageBuildSpec, RegistryLogin
 from pipelines_schema.log_frames import Stream
 from pipelines_schema.own_registries import OwnRegistries
@@ -131,6 +132,11 @@ class StepRequest:
     output_paths: Sequence[str] = ()
     """Paths and glob patterns relative to the workspace; a folder means all below it."""
     timeout_seconds: float
+    grace_seconds: float = 0.0
+    """How long the script may take once it was asked to end, at its timeout or by `end`; 0: nobody
+    asks it, it is killed."""
+    end: EndRequest = field(default_factory=EndRequest)
+    """A script that ends by it has no outputs collected; its log is whole."""
     term: AttemptTerm | None = None
     """None: the attempt may run on, whatever becomes of its lease. See `Engine.ends_at_term`."""
     source: SourceTree | None = None
@@ -223,9 +229,9 @@ class Engine(Protocol):
     """Runs attempts, several at a time.
 
     `run` returns only when no process of the attempt is left and every byte of its output has been
-    given to `output`. Cancelling the task that runs it kills the attempt within a second, then
-    raises CancelledError. A script that exits non-zero is a result, not an exception; its outputs
-    are collected all the same.
+    given to `output`. Cancelling the task that runs it kills the attempt within a second, without
+    any grace, then raises CancelledError. A script that exits non-zero is a result, not an
+    exception; its outputs are collected all the same.
     """
 
     async def check(self) -> EngineInfo:

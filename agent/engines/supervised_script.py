@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.engines import supervisor
+from agent.engines.end_request import EndRequest
 from agent.engines.marked_processes import ATTEMPT_VARIABLE, end_marked
 from agent.engines.protocol import AttemptTerm, Outcome, OutputSink, StepResult
 from pipelines_schema.log_frames import Stream
@@ -87,8 +88,11 @@ class SupervisedScript:
         uid: int | None,
         offline: bool,
         output: OutputSink,
+        grace_seconds: float = 0.0,
+        end: EndRequest | None = None,
         term: AttemptTerm | None = None,
     ) -> None:
+        """By `end` it is asked to end, as it is at its timeout, if it has a grace."""
         self._nursery = nursery
         self._attempt_id = attempt_id
         self._request = {
@@ -97,7 +101,10 @@ class SupervisedScript:
             "cwd": str(cwd),
             "uid": uid,
             "offline": offline,
+            "grace": grace_seconds,
         }
+        self._grace_seconds = grace_seconds
+        self._end_request = end or EndRequest()
         self._output = output
         self._term = term
 
@@ -105,15 +112,16 @@ class SupervisedScript:
         loop = asyncio.get_running_loop()
         pipes = [_Pipe() for _ in range(3)]
         printed, status, control = pipes
+        orders = _Orders(control)
         ended = asyncio.Event()
         lines: list[bytes] = []
         try:
             self._start(printed, status, control)
-            unfollow = self._tell_term(control)
+            unfollow = self._tell_term(orders)
             drain = self._read_into_output(loop, printed)
             _read_pipe(loop, status, lines.append, ended.set)
             try:
-                timed_out = not await _within(ended, timeout_seconds)
+                timed_out = not await self._ends_within(timeout_seconds, ended, orders)
             finally:
                 unfollow()
                 control.close_writer()
@@ -139,14 +147,24 @@ class SupervisedScript:
         for pipe in (printed, status):
             pipe.close_writer()
 
-    def _tell_term(self, control: _Pipe) -> Callable[[], None]:
+    async def _ends_within(self, seconds: float, ended: asyncio.Event, orders: _Orders) -> bool:
+        """Whether it does; one that does not has its grace, after which this returns."""
+        if not self._grace_seconds:
+            return await _within(ended, seconds)
+        with self._end_request.heard_by(orders.ask):
+            if await _within(ended, seconds):
+                return True
+            orders.ask()
+            await _within(ended, self._grace_seconds + SUPERVISOR_END_SECONDS)
+            return False
+
+    def _tell_term(self, orders: _Orders) -> Callable[[], None]:
         """Have the supervisor told each later end of the term; returns what stops that."""
         if self._term is None:
             return _nothing
-        os.set_blocking(control.write, False)
         # What was renewed since the request was written was told to nobody.
-        control.tell(self._term.ends_at)
-        return self._term.follow(control.tell)
+        orders.prolong(self._term.ends_at)
+        return self._term.follow(orders.prolong)
 
     def _read_into_output(self, loop: asyncio.AbstractEventLoop, pipe: _Pipe) -> Callable[[], None]:
         """Give the pipe's bytes to the output as they come; the result drains what is left."""
@@ -192,11 +210,6 @@ class _Pipe:
             fcntl.fcntl(self.read, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._open = {self.read, self.write}
 
-    def tell(self, ends_at: float) -> None:
-        """Tell the supervisor a later end. One that is gone, or stuck, has no use for it."""
-        with contextlib.suppress(BrokenPipeError, BlockingIOError):
-            os.write(self.write, supervisor.DEADLINE.pack(ends_at))
-
     def close_writer(self) -> None:
         self._close_end(self.write)
 
@@ -210,6 +223,31 @@ class _Pipe:
         if end in self._open:
             self._open.discard(end)
             os.close(end)
+
+
+class _Orders:
+    """What the supervisor is told; each message says all of it."""
+
+    def __init__(self, control: _Pipe) -> None:
+        self._write = control.write
+        self._ends_at = float("inf")
+        self._asked = False
+        os.set_blocking(self._write, False)
+
+    def prolong(self, ends_at: float) -> None:
+        """The term ends later."""
+        self._ends_at = ends_at
+        self._tell()
+
+    def ask(self) -> None:
+        """The script is to end by itself."""
+        self._asked = True
+        self._tell()
+
+    def _tell(self) -> None:
+        # A supervisor that is gone, or stuck, has no use for it.
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(self._write, supervisor.CONTROL.pack(self._ends_at, self._asked))
 
 
 def _read_pipe(

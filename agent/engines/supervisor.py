@@ -7,9 +7,10 @@ knows nothing and does nothing else, and ends when the agent's end of the socket
 A message has the attempt's id, and with it come five descriptors: control, stdout, stderr, status
 and request. The request is a file in memory, marshalled: no secret of the step's environment is
 ever an argument. The control pipe brings the ends of the attempt's term, each later than the one
-before, until it closes, which means "kill it": the agent closes it to cancel, the kernel does when
-the agent dies. An agent that is stopped does neither: then the script is ended here at its term,
-since its step may be given to another agent soon after.
+before, and whether the script is asked to end: then its process group gets SIGTERM, and has its
+grace. The pipe's own end means "kill it": the agent closes it, the kernel does when the agent dies.
+An agent that is stopped does neither: then the script is ended here at its term, since its step may
+be given to another agent soon after.
 
 A supervisor is a child subreaper, so a double fork or setsid does not escape it. Its status gets
 the line `supervisor PID`, and when no process of the script is left `exited CODE`; before that
@@ -34,6 +35,7 @@ from _signal import (  # type: ignore[import-not-found]
     SIGCHLD,
     SIGKILL,
     SIGSTOP,
+    SIGTERM,
     pthread_sigmask,
     valid_signals,
 )
@@ -54,9 +56,12 @@ REAP_EVERY_SECONDS = 5.0
 LONGEST_TICK_SECONDS = 1.0
 """A poll's time stands still while the machine sleeps, so a term that ended then is seen this late
 after it woke."""
-DEADLINE = struct.Struct("=d")
-CONTROL_BYTES = 512 * DEADLINE.size
+CONTROL = struct.Struct("=d?")
+"""When the term ends, and whether the script is asked to end."""
+CONTROL_BYTES = 512 * CONTROL.size
 PAUSE_SECONDS = 0.002
+GROUP_TICK_SECONDS = 0.02
+"""How soon it is seen that the last process of a group has ended, which nothing tells."""
 GIVE_UP_SECONDS = 5.0
 """A process that can't be killed (in the kernel, or of another user) is left after this long."""
 LIMITS = 16
@@ -73,7 +78,6 @@ IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 IOPRIO_WHO_PROCESS = 1
 OOM_SCORE_ADJ = b"500"
 """The kernel, short of memory, takes the script before the agent."""
-
 
 ENV_START_FIELD, ENV_END_FIELD = 47, 48
 """Of /proc/self/stat, counted from the state (proc(5) counts the process id and name too)."""
@@ -157,7 +161,7 @@ def _supervise(attempt: bytes, descriptors: list[int], libc: ctypes.CDLL) -> Non
         null = os.open(os.devnull, os.O_RDWR)
         for number in (1, 2):
             os.dup2(null, number)
-        code = _wait(child, request["ends_at"], status)
+        code = _wait(child, request["ends_at"], request["grace"], status)
         code = _end_everything(child, code)
         os.write(status, b"exited %d\n" % code)
     finally:
@@ -237,28 +241,82 @@ def _leave_the_network(libc: ctypes.CDLL) -> None:
         fcntl.ioctl(handle, SIOCSIFFLAGS, request)
 
 
-def _wait(child: int, ends_at: float, status: int) -> int:
-    """The script's exit code; -1 as soon as the control pipe closes or the term is over."""
+def _wait(child: int, ends_at: float, grace: float, status: int) -> int:
+    """The script's exit code; -1 as soon as the control pipe closes or the term is over, or, once
+    it was asked to end, its grace."""
     poll = select.poll()
     poll.register(0, select.POLLIN | select.POLLHUP)
     handle = os.pidfd_open(child)
     poll.register(handle, select.POLLIN)
-    reap_at = _boot_clock() + REAP_EVERY_SECONDS
+    reap_at, ended = _boot_clock() + REAP_EVERY_SECONDS, dict[int, int]()
     while True:
         ready = {number for number, _ in poll.poll(_tick_ms(ends_at))}
-        if handle in ready:
-            return _exit_code(os.waitpid(child, 0)[1])
+        if handle in ready or _boot_clock() >= reap_at:
+            _reap(ended)
+            reap_at = _boot_clock() + REAP_EVERY_SECONDS
+        if child in ended:
+            return _exit_code(ended[child])
         if 0 in ready:
             told = os.read(0, CONTROL_BYTES)
             if not told:
                 return -1
-            (ends_at,) = DEADLINE.unpack(told[-DEADLINE.size :])
+            ends_at, asked = CONTROL.unpack(told[-CONTROL.size :])
+            if asked:
+                return _let_end(child, ends_at, grace, status)
         if _boot_clock() >= ends_at:
             os.write(status, b"overdue\n")
             return -1
-        if _boot_clock() >= reap_at:
-            _reap_orphans(child)
-            reap_at = _boot_clock() + REAP_EVERY_SECONDS
+
+
+def _let_end(child: int, ends_at: float, grace: float, status: int) -> int:
+    """Ask the script's process group to end, and wait until none of it is left; the script's exit
+    code, -1 if it had to be killed.
+
+    Not only until the script itself has ended: a bash without a trap dies at once, while what it
+    runs may be cleaning up.
+    """
+    code, ended = -1, dict[int, int]()
+    kill_at = _boot_clock() + grace
+    _kill_group(child, SIGTERM)
+    control = select.poll()
+    control.register(0, select.POLLIN | select.POLLHUP)
+    while _boot_clock() < kill_at:
+        _reap(ended)
+        code = _exit_code(ended[child]) if child in ended else code
+        if not _kill_group(child, 0):
+            return code
+        if control.poll(GROUP_TICK_SECONDS * 1000):
+            told = os.read(0, CONTROL_BYTES)
+            if not told:
+                return code
+            ends_at, _ = CONTROL.unpack(told[-CONTROL.size :])
+        if _boot_clock() >= ends_at:
+            os.write(status, b"overdue\n")
+            return code
+    return code
+
+
+def _kill_group(leader: int, number: int) -> bool:
+    """Whether the process group has a process; with the number 0 only that."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # set-uid programs alone, that we may not signal
+    return True
+
+
+def _reap(ended: dict[int, int]) -> bool:
+    """Note the wait status of each child that has ended; whether there are others."""
+    try:
+        while True:
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return True
+            ended[pid] = wait_status
+    except ChildProcessError:
+        return False
 
 
 def _tick_ms(ends_at: float) -> int:
@@ -273,12 +331,6 @@ def _boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _reap_orphans(child: int) -> None:
-    """Take the ended orphans off the process table, but not the script itself."""
-    for pid in _children().get(os.getpid(), set()) - {child}:
-        os.waitpid(pid, os.WNOHANG)
-
-
 def _exit_code(wait_status: int) -> int:
     code = os.waitstatus_to_exitcode(wait_status)
     return code if code >= 0 else 128 - code
@@ -290,17 +342,9 @@ def _end_everything(child: int, code: int) -> int:
     All are stopped before the first is killed: a fork bomb that is being stopped can only shrink,
     while one that is being killed uses the room to grow again.
     """
+    ended = dict[int, int]()
     give_up_at = time.monotonic() + GIVE_UP_SECONDS
-    while time.monotonic() < give_up_at:
-        try:
-            while True:
-                pid, wait_status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    break
-                if pid == child:
-                    code = _exit_code(wait_status)
-        except ChildProcessError:
-            return code
+    while _reap(ended) and time.monotonic() < give_up_at:
         stopped: set[int] = set()
         while True:
             found = _descendants() - stopped
@@ -312,7 +356,7 @@ def _end_everything(child: int, code: int) -> int:
         for pid in stopped:
             _kill(pid, SIGKILL)
         time.sleep(PAUSE_SECONDS)
-    return code
+    return _exit_code(ended[child]) if child in ended else code
 
 
 def _kill(pid: int, number: int) -> None:

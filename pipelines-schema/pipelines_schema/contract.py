@@ -410,6 +410,8 @@ class StepSpec(WireModel):
     output_paths: list[str] = []
     """Paths or glob patterns (`dist/*.whl`, `reports/`) relative to the workspace."""
     timeout_seconds: float
+    grace_seconds: float = 10.0
+    """How long a script that was asked to end may take for it; 0: it is killed at once."""
     lease_seconds: float = LEASE_SECONDS
     ends_with_lease: bool = True
     """False for a step that may never be handed out again: its script runs on without a lease, for

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
+    DEFAULT_GRACE_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     DURATION,
+    MAX_GRACE_SECONDS,
     MAX_PATHS,
     MAX_QUEUE_TIMEOUT_SECONDS,
     MAX_RETRIES,
@@ -32,14 +34,26 @@ _RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [los
 
 
 def read_timeout(reading: Reading, entry: Field | None) -> int:
-    return _read_duration(reading, entry, MAX_TIMEOUT_SECONDS) or DEFAULT_TIMEOUT_SECONDS
+    most = f"must be from 1 second to {MAX_TIMEOUT_SECONDS // 3600} hours"
+    seconds = _read_duration(reading, entry, 1, MAX_TIMEOUT_SECONDS, most)
+    return DEFAULT_TIMEOUT_SECONDS if seconds is None else seconds
 
 
 def read_queue_timeout(reading: Reading, entry: Field | None) -> int | None:
-    return _read_duration(reading, entry, MAX_QUEUE_TIMEOUT_SECONDS)
+    bounds = f"must be from 1 second to {MAX_QUEUE_TIMEOUT_SECONDS // 3600} hours"
+    return _read_duration(reading, entry, 1, MAX_QUEUE_TIMEOUT_SECONDS, bounds)
 
 
-def _read_duration(reading: Reading, entry: Field | None, most_seconds: int) -> int | None:
+def read_grace(reading: Reading, entry: Field | None) -> int:
+    bounds = f"must be from `0` (killed at once) to {MAX_GRACE_SECONDS // 60} minutes"
+    seconds = _read_duration(reading, entry, 0, MAX_GRACE_SECONDS, bounds)
+    return DEFAULT_GRACE_SECONDS if seconds is None else seconds
+
+
+def _read_duration(
+    reading: Reading, entry: Field | None, least_seconds: int, most_seconds: int, bounds: str
+) -> int | None:
+    """None where there is none; `bounds` says the least and the most in words."""
     if entry is None or entry.is_broken:
         return None
     seconds = _duration_seconds(entry.value)
@@ -51,10 +65,8 @@ def _read_duration(reading: Reading, entry: Field | None, most_seconds: int) -> 
                 entry.place,
                 f"{entry.label} is no duration: {_TIMEOUT_HINT}, or a whole number of seconds",
             )
-    elif not 1 <= seconds <= most_seconds:
-        reading.add(
-            entry.place, f"{entry.label} must be from 1 second to {most_seconds // 3600} hours"
-        )
+    elif not least_seconds <= seconds <= most_seconds:
+        reading.add(entry.place, f"{entry.label} {bounds}")
     return seconds
 
 
@@ -164,7 +176,7 @@ def read_run_on(reading: Reading, fields: dict[str, Field]) -> tuple[Ending, ...
         unknown="unknown ending {word} in `runOn`",
         empty="so the step would never run",
     )
-    if Ending.FAILURE in chosen and "dependsOn" not in fields:
+    if chosen - {Ending.SUCCESS} and "dependsOn" not in fields:
         reading.add(
             entry.key.place,
             "`runOn` says how the dependencies must have ended, but there is no `dependsOn`: add "

@@ -113,6 +113,7 @@ def _step() -> dict[str, Any]:
             ),
             "timeout": {"$ref": "#/$defs/timeout"},
             "queueTimeout": _queue_timeout(),
+            "grace": _grace(),
             "retries": {"$ref": "#/$defs/retries"},
             "atMostOnce": {
                 "description": "Once an agent has taken the step, it is never handed out again, "
@@ -397,12 +398,23 @@ def _queue_timeout() -> dict[str, Any]:
     )
 
 
-def _duration(description: str, most_seconds: int) -> dict[str, Any]:
+def _grace() -> dict[str, Any]:
+    return _duration(
+        "How long the script may take to end once it is asked to, by SIGTERM to its process "
+        "group: at its timeout, at a cancel, and when its agent is told to stop at once. Then it "
+        "is killed. `30s`, `2m` or whole seconds, at most 5 minutes; `0` kills it without asking. "
+        "10 seconds if left out.",
+        limits.MAX_GRACE_SECONDS,
+        least_seconds=0,
+    )
+
+
+def _duration(description: str, most_seconds: int, *, least_seconds: int = 1) -> dict[str, Any]:
     return {
         "description": description,
         "anyOf": [
             {"type": "string", "pattern": f"^{limits.DURATION}$"},
-            {"type": "integer", "minimum": 1, "maximum": most_seconds},
+            {"type": "integer", "minimum": least_seconds, "maximum": most_seconds},
         ],
     }
 
@@ -440,7 +452,8 @@ def _run_on() -> dict[str, Any]:
     ending = {"type": "string", "enum": [ending.value for ending in Ending]}
     return {
         "description": "How the dependencies must have ended for the step to run: `success` (all "
-        "of them, the default), `failure` (at least one failed), or both: always.",
+        "of them, the default), `failure` (at least one failed), both: always, but after a cancel. "
+        "`cancelled`: after a cancel, if one of them had begun; a second cancel ends it, too.",
         "anyOf": [
             {
                 "type": "array",

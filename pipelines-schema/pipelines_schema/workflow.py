@@ -11,7 +11,7 @@ from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
 from pipelines_schema.image_references import fit_for_tag
-from pipelines_schema.limits import DEFAULT_TIMEOUT_SECONDS
+from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
 from pipelines_schema.problem import Place
@@ -35,6 +35,8 @@ class Ending(StrEnum):
     """All succeeded, or failed where that is allowed."""
     FAILURE = "failure"
     """At least one of them, or of what they depend on, failed."""
+    CANCELLED = "cancelled"
+    """The build was cancelled once at least one of them had begun."""
 
 
 DEFAULT_RUN_ON = (Ending.SUCCESS,)
@@ -195,6 +197,8 @@ class Step:
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     queue_timeout_seconds: int | None = None
     """How long it may wait for an agent once it is ready; None is as long as usual."""
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    """How long a script that was asked to end may take for it; 0: it is killed at once."""
     retries: Retries = DEFAULT_RETRIES
     at_most_once: bool = False
     """Once an agent has accepted it, it is never handed out again."""
@@ -291,6 +295,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         outputPaths=list(step.output_paths),
         timeoutSeconds=step.timeout_seconds,
         queueTimeoutSeconds=step.queue_timeout_seconds,
+        graceSeconds=None if step.grace_seconds == DEFAULT_GRACE_SECONDS else step.grace_seconds,
         retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
         atMostOnce=step.at_most_once or None,
         agents=dict(step.agents),
@@ -349,6 +354,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         output_paths=tuple(value["outputPaths"]),
         timeout_seconds=value["timeoutSeconds"],
         queue_timeout_seconds=value.get("queueTimeoutSeconds"),
+        grace_seconds=value.get("graceSeconds", DEFAULT_GRACE_SECONDS),
         retries=_retries_from_json(value["retries"]),
         at_most_once=value.get("atMostOnce", False),
         agents=dict(value["agents"]),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from agent.engines.authorities import variables
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.client import Client
+from agent.engines.buildkit.end_channel import EndChannel
+from agent.engines.buildkit.end_listener import end_listener
 from agent.engines.buildkit.failures import (
     EngineError,
     StepNotRunError,
@@ -35,8 +38,7 @@ from agent.engines.buildkit.session import (
 )
 from agent.engines.buildkit.step_graph import (
     AUTHORITIES,
-    EXIT_FILE,
-    LIMITS_FILE,
+    END_SOCKET,
     OUTPUT_FILE,
     RECORD_FOLDER,
     SECRETS,
@@ -45,6 +47,7 @@ from agent.engines.buildkit.step_graph import (
     step_graph,
     unenforced,
 )
+from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits
 from agent.engines.buildkit.step_sources import StepSources
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.outputs import Collected, collect_outputs
@@ -141,6 +144,8 @@ class _Attempt:
         self._progress: StepProgress | None = None
         self._filter = ClipFilter()
         self._reported = asyncio.Event()
+        self._channel = EndChannel()
+        self._listener: bytes | None = None
 
     def handlers(self) -> dict[str, StreamHandler]:
         handlers = self.logins.handlers()
@@ -148,6 +153,8 @@ class _Attempt:
             handlers[SEND_SOURCE] = self._sources.send
         if self.include:
             handlers[TAKE_OUTPUT] = self._taker.serve
+        if self._request.grace_seconds:
+            handlers |= self._channel.handlers()
         if self._request.secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)
         return handlers
@@ -171,6 +178,8 @@ class _Attempt:
             {**(variables(AUTHORITIES) if self._authorities else {}), **env},
             attempt_id=request.attempt_id,
         )
+        if request.grace_seconds:
+            self._listener = end_listener(platform.architecture, END_SOCKET)
         graph = step_graph(
             image=image.reference,
             platform=platform,
@@ -184,6 +193,8 @@ class _Attempt:
             limits=self._limits,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             timeout_seconds=request.timeout_seconds,
+            grace_seconds=request.grace_seconds,
+            end_listener=self._listener,
             keep_output=self._keep_output,
             authorities=self._authorities,
             description=name,
@@ -210,10 +221,13 @@ class _Attempt:
             return self._too_late()
         except BuildFailedError as failure:
             return self._failed(failure.error)
-        ended = await _read_end(build, ref)
+        ended = await read_end(build, ref)
         notes = await self._complete_output(build, ref) if self._keep_output else []
         if self._limits is not None:
-            notes += unenforced(self._limits, await _read_limits(build, ref))
+            notes += unenforced(self._limits, await read_limits(build, ref))
+        if self._request.end.made:
+            await build.finish("")
+            return self._result(ended, notes)
         if self.include:
             await self._take_outputs(build, graph.workspace, ended)
         else:
@@ -241,11 +255,23 @@ class _Attempt:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._until(solving, lambda progress: progress.running)
-            async with asyncio.timeout(self._request.timeout_seconds + LATE_SECONDS):
-                return await asyncio.shield(solving)
+            with self._heard():
+                async with asyncio.timeout(self._most_seconds):
+                    return await asyncio.shield(solving)
         finally:
             if not solving.done():
                 await self._kill(solving)
+
+    @property
+    def _most_seconds(self) -> float:
+        """How long the wrapper may take, if it can end the script."""
+        return self._request.timeout_seconds + self._request.grace_seconds + LATE_SECONDS
+
+    def _heard(self) -> AbstractContextManager[None]:
+        """While the wrapper listens."""
+        if self._listener is None:
+            return contextlib.nullcontext()
+        return self._request.end.heard_by(self._channel.ask)
 
     async def _kill(self, solving: asyncio.Task[str]) -> None:
         # BuildKit 0.13 forgets a cancel that comes after it began to make the container and before
@@ -273,7 +299,7 @@ class _Attempt:
             if solving in done:
                 return
 
-    async def _take_outputs(self, build: Build, workspace: llb.Output, ended: _End) -> None:
+    async def _take_outputs(self, build: Build, workspace: llb.Output, ended: ScriptEnd) -> None:
         request = self._request
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
@@ -291,7 +317,7 @@ class _Attempt:
             raise self._not_delivered(ended, str(self._taker.failure))
 
     @staticmethod
-    def _not_delivered(ended: _End, why: str) -> StepNotRunError:
+    def _not_delivered(ended: ScriptEnd, why: str) -> StepNotRunError:
         return StepNotRunError(
             f"the script ended with exit code {ended.exit_code}, "
             f"but its outputs could not be collected: {why}"
@@ -342,7 +368,7 @@ class _Attempt:
             notes=["the container had to be killed: its outputs are lost"],
         )
 
-    def _result(self, ended: _End, notes: Sequence[str]) -> StepResult:
+    def _result(self, ended: ScriptEnd, notes: Sequence[str]) -> StepResult:
         if ended.timed_out:
             return StepResult(
                 outcome=Outcome.TIMED_OUT,
@@ -366,35 +392,3 @@ class _Attempt:
         if is_gone(error):
             raise BuildFailedError(error)
         raise StepNotRunError(step_problem(self._request.image or "", error))
-
-
-async def _read_limits(build: Build, ref: str) -> str:
-    try:
-        return (await build.read_file(ref, f"/{RECORD_FOLDER}/{LIMITS_FILE}")).decode()
-    except BuildFailedError as failure:
-        if is_gone(failure.error):
-            raise
-        return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _End:
-    """How the script ended, as the wrapper wrote it down."""
-
-    exit_code: int
-    out_of_memory_kills: int
-    timed_out: bool
-
-
-async def _read_end(build: Build, ref: str) -> _End:
-    try:
-        content = await build.read_file(ref, f"/{RECORD_FOLDER}/{EXIT_FILE}")
-    except BuildFailedError as failure:
-        if is_gone(failure.error):
-            raise
-        content = b""
-    fields = content.decode(errors="replace").split()
-    if len(fields) != 3 or not all(field.isdecimal() for field in fields):
-        raise StepNotRunError("the step's exit code was lost: the engine's disk may be full")
-    code, kills, late = map(int, fields)
-    return _End(exit_code=code, out_of_memory_kills=kills, timed_out=code == KILLED and late > 0)

@@ -115,6 +115,8 @@ class Mount:
     secret_id: str | None = None
     """Makes it a secret's file, which the session is asked for; readable to `owner` alone."""
     owner: Owner = ROOT
+    socket_id: str | None = None
+    """Makes it a socket that is forwarded to the session; for `owner` alone."""
     cache_id: str | None = None
     """Makes it a cache mount, shared by all that name the id at once."""
 
@@ -222,6 +224,12 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
             one.secretOpt.uid = mount.owner.uid
             one.secretOpt.gid = mount.owner.gid
             one.secretOpt.mode = 0o400
+        if mount.socket_id is not None:
+            one.mountType = pb.SSH
+            one.SSHOpt.ID = mount.socket_id
+            one.SSHOpt.uid = mount.owner.uid
+            one.SSHOpt.gid = mount.owner.gid
+            one.SSHOpt.mode = 0o600
         if mount.cache_id is not None:
             one.mountType = pb.CACHE
             one.cacheOpt.ID = mount.cache_id

@@ -29,6 +29,8 @@ WRAPPER = f"{PRIVATE}/step/wrapper"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
 OUTPUT_FILE = "output"
+END_SOCKET = f"{PRIVATE}/end"
+"""The wrapper's way to hear from the agent that the script is to end."""
 SECRETS = "/run/secrets"
 AUTHORITIES = f"{PRIVATE}/authorities/ca.pem"
 """Where a script finds whose certificates to believe, beside what its image believes."""
@@ -37,8 +39,8 @@ MAX_SCRIPT_BYTES = 1024 * 1024
 _START = """\
 # The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
 # and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
-record={private}/record out=
-exec 3>&1 2>/dev/null
+record={private}/record grace=$2 out= script=
+exec 3>&1 2>/dev/null 9<> <(:)  # nobody writes to 9: reading from it is waiting
 # The first line of the output tells the agent that from now on it can have us killed.
 printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
 
@@ -58,11 +60,26 @@ end_all() {{  # all but tee, ourselves and the first process; false if there was
   [ "$found" ]
 }}
 
+end_script() {{  # its process group is asked to, and has its grace; once, whoever wants it
+  if [ "$grace" ]; then
+    (set -C; : >"$record/asked") || return
+    kill -TERM -- "-$script"
+    read -t "$grace" -u 9
+  fi
+  for round in {{1..50}}; do end_all || break; done
+  : >"$record/over"
+}}
+
 watch() {{  # the step's timeout, which holds also if there is no agent any more
-  exec 3>&- 5>&- 9<> <(:)
+  exec 3>&- 5>&-
   read -t "$1" -u 9
   : >"$record/timeout"
-  for round in {{1..50}}; do end_all || break; done
+  end_script
+}}
+
+listen() {{  # the agent can have the script end before that
+  exec 3>&- 5>&-
+  {private}/step/listener && end_script
 }}
 """
 _NAMES = """\
@@ -88,13 +105,29 @@ for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do
   read -r value rest <"/sys/fs/cgroup/$file" && echo "cpu $value" && break
 done >>"$record/{limits_file}"
 """
-_RUN_DIRECT = """\
+_RUN = """\
 # Both streams of a script are one, or its lines would change places on their way to the log.
+# Under `set -m` it gets a process group of its own.
+set -m
+bash -e -o pipefail {private}/step/script </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
+script=$!
+set +m
 watch "$1" &
-bash -e -o pipefail {private}/step/script </dev/null >&3 2>&3 3>&-
-code=$?
+LISTEN
+wait "$script"
+code=$? late=0
+[ -e "$record/timeout" ] && late=1
+# A bash without a trap ends at once: what it ran has its grace all the same.
+while [ -e "$record/asked" ] && [ ! -e "$record/over" ] && kill -0 -- "-$script"; do
+  read -t 0.02 -u 9
+done
+"""
+_RUN_DIRECT = (
+    _RUN.replace("OUT", "3")
+    + """\
 for round in {{1..50}}; do end_all || break; done
 """
+)
 _RUN_RECORDED = (
     """\
 if ! command -v tee; then
@@ -102,10 +135,10 @@ if ! command -v tee; then
     + _RUN_DIRECT
     + """\
 else
-  exec 5> >(exec tee "$record/{output_file}" >&3 3>&-); out=$!
-  watch "$1" &
-  bash -e -o pipefail {private}/step/script </dev/null >&5 2>&5 3>&- 5>&-
-  code=$?
+  exec 5> >(exec tee "$record/{output_file}" >&3 3>&- 9>&-); out=$!
+"""
+    + _RUN.replace("OUT", "5")
+    + """\
   exec 5>&-
   # Whoever still holds the script's output would keep tee waiting.
   for round in {{1..50}}; do end_all || break; done
@@ -131,8 +164,6 @@ if [ "$code" = 137 ]; then
     break
   done
 fi
-late=0
-[ -e "$record/timeout" ] && late=1
 echo "$code $killed $late" >"$record/{exit_file}"
 exit 0
 """
@@ -147,8 +178,15 @@ class StepGraph:
     """What the script left, in SOURCE_FOLDER."""
 
 
-def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool = False) -> str:
-    """The script of the container's first process.
+def wrapper(
+    *,
+    keep_output: bool,
+    secrets: Sequence[str] = (),
+    keep_limits: bool = False,
+    listens: bool = False,
+) -> str:
+    """The script of the container's first process. Its arguments are the timeout and the grace in
+    seconds; an empty one is no grace. With `listens` the agent can have the script end.
 
     With `keep_output` it copies the script's output to the record. `secrets` are names
     of files to export: as the engine's own variables they would stand in its history. With
@@ -162,7 +200,8 @@ def wrapper(*, keep_output: bool, secrets: Sequence[str] = (), keep_limits: bool
         _RUN_RECORDED if keep_output else _RUN_DIRECT,
         _END,
     ]
-    return "".join(parts).format(
+    whole = "".join(parts).replace("LISTEN", "listen &" if listens else ":")
+    return whole.format(
         private=PRIVATE,
         exit_file=EXIT_FILE,
         secrets=SECRETS,
@@ -242,6 +281,8 @@ def step_graph(
     limits: llb.Limits | None = None,
     cache_mounts: Sequence[CacheMount],
     timeout_seconds: float,
+    grace_seconds: float = 0.0,
+    end_listener: bytes | None = None,
     keep_output: bool,
     authorities: str = "",
     description: str,
@@ -249,7 +290,8 @@ def step_graph(
 ) -> StepGraph:
     """The graph of one attempt. The wrapper itself keeps the timeout, so that a log and outputs
     remain of a late script, too. `unlike`, a word, makes the copy of the source this attempt's own,
-    with the times of its files.
+    with the times of its files. `end_listener`: the program by which the wrapper hears that the
+    script is to end; None where it can't.
 
     Whatever its outcome the script's process succeeds as far as BuildKit knows, so that there
     always are outputs; its exit code stands in the record.
@@ -269,9 +311,13 @@ def step_graph(
             llb.File(
                 path=f"/{SCRIPT_FOLDER}/wrapper",
                 content=wrapper(
-                    keep_output=keep_output, secrets=secrets, keep_limits=limits is not None
+                    keep_output=keep_output,
+                    secrets=secrets,
+                    keep_limits=limits is not None,
+                    listens=end_listener is not None,
                 ).encode(),
             ),
+            *_listener_files(end_listener),
         ],
         description="script",
     )
@@ -320,10 +366,11 @@ def step_graph(
             llb.Mount(destination=f"{SECRETS}/{name}", secret_id=name, owner=owner)
             for name in secrets
         ),
+        *_listener_mounts(end_listener, owner),
     ]
     process = llb.execute(
         llb.Process(
-            arguments=("bash", WRAPPER, f"{timeout_seconds:.3f}"),
+            arguments=("bash", WRAPPER, f"{timeout_seconds:.3f}", _seconds(grace_seconds)),
             environment=environment,
             directory=WORKSPACE,
             user=owner,
@@ -348,6 +395,22 @@ def _authorities_mount(authorities: str) -> llb.Mount:
 def _names_mount(copy: llb.Output) -> llb.Mount:
     folder = f"{PRIVATE}/names"
     return llb.Mount(destination=folder, source=copy, selector=f"/{NAMES_FOLDER}", readonly=True)
+
+
+def _seconds(grace: float) -> str:
+    return f"{grace:.3f}" if grace else ""
+
+
+def _listener_files(program: bytes | None) -> list[llb.File]:
+    if program is None:
+        return []
+    return [llb.File(path=f"/{SCRIPT_FOLDER}/listener", content=program, mode=0o755)]
+
+
+def _listener_mounts(program: bytes | None, owner: llb.Owner) -> list[llb.Mount]:
+    if program is None:
+        return []
+    return [llb.Mount(destination=END_SOCKET, socket_id="end", owner=owner)]
 
 
 def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> llb.Mount:

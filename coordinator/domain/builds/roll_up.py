@@ -20,6 +20,8 @@ class StepView:
     depends_on: Sequence[str]
     allow_failure: bool = False
     run_on: Sequence[Ending] = DEFAULT_RUN_ON
+    begun: bool = False
+    """An agent has had it, whatever became of it."""
 
 
 def step_view(step: Step) -> StepView:
@@ -30,6 +32,18 @@ def step_view(step: Step) -> StepView:
         depends_on=step.depends_on,
         allow_failure=step.written.allow_failure,
         run_on=step.written.run_on,
+        begun=step.started_at is not None,
+    )
+
+
+def spared_by_cancel(steps: Sequence[Step]) -> frozenset[str]:
+    """Ids of the build's steps that a first cancel leaves: they are for after it, and one that they
+    depend on has begun."""
+    begun = {step.name for step in steps if step.started_at is not None}
+    return frozenset(
+        step.id
+        for step in steps
+        if Ending.CANCELLED in step.written.run_on and not begun.isdisjoint(step.depends_on)
     )
 
 
@@ -144,7 +158,7 @@ def settle(steps: Sequence[StepView]) -> Settlement:
         step = by_name[name]
         state = step.state
         if state is StepState.BLOCKED:
-            decision = _decide(step, outcomes)
+            decision = _decide(step, by_name, outcomes)
             if decision is True:
                 unblocked.append(step.id)
             elif decision:
@@ -158,7 +172,9 @@ def settle(steps: Sequence[StepView]) -> Settlement:
     )
 
 
-def _decide(step: StepView, outcomes: Mapping[str, _Outcome]) -> str | Literal[True] | None:
+def _decide(
+    step: StepView, by_name: Mapping[str, StepView], outcomes: Mapping[str, _Outcome]
+) -> str | Literal[True] | None:
     """True: it runs. Text: why it is skipped. None: that is not settled yet."""
     before = {name: outcomes[name] for name in step.depends_on}
     if step.run_on == DEFAULT_RUN_ON:
@@ -169,10 +185,17 @@ def _decide(step: StepView, outcomes: Mapping[str, _Outcome]) -> str | Literal[T
         return None
     cancelled = _first(before, _Outcome.CANCELLED)
     if cancelled is not None:
-        return f"dependency was cancelled: {cancelled}"
-    if len(step.run_on) == len(Ending) or _ending(before) in step.run_on:
+        cleans_up = Ending.CANCELLED in step.run_on and any(by_name[name].begun for name in before)
+        return cleans_up or f"dependency was cancelled: {cancelled}"
+    if _ALWAYS.issubset(step.run_on) or _ending(before) in step.run_on:
         return True
-    return "no dependency failed"
+    if Ending.SUCCESS in step.run_on:
+        return f"dependency did not succeed: {_first(before, _Outcome.FAILED, _Outcome.NOT_RUN)}"
+    return "no dependency " + " or ".join(_HOW[ending] for ending in step.run_on)
+
+
+_ALWAYS = frozenset({Ending.SUCCESS, Ending.FAILURE})
+_HOW = {Ending.FAILURE: "failed", Ending.CANCELLED: "was cancelled"}
 
 
 def _ending(before: Mapping[str, _Outcome]) -> Ending | None:

@@ -192,14 +192,15 @@ class HandOuts:
                 self._keep(renewed)
         return lost
 
-    def cancel(self, build_id: str, now: float) -> Collection[str]:
-        """Open offers of the build end; holders of what runs are to be told. Those holders.
+    def cancel(self, build_id: str, now: float, *, spared: Collection[str] = ()) -> Collection[str]:
+        """Open offers of the build end; holders of what runs are to be told. Those holders. Steps
+        that are spared are left alone.
 
         A worker that can't be told is let go.
         """
         told = set()
         for held in [held for held in self._by_step.values() if held.build_id == build_id]:
-            if held.cancel_sequence is not None:
+            if held.cancel_sequence is not None or held.step_id in spared:
                 continue
             if advance_hand_out(held.state, HandOutEvent.CANCEL) is None:
                 self._drop(held)

@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
-    FINISHED_STEP,
     BuildEvent,
     BuildState,
-    StepEvent,
-    StepState,
     advance_build,
 )
 from coordinator.domain.listing import BuildListing, Scope
@@ -21,6 +18,7 @@ from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
 from coordinator.services.audit import Deed
+from coordinator.services.builds.cancels import cancel_build
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold, redraft
 from coordinator.services.builds.forge_source import ForgeSource
@@ -35,7 +33,6 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
-from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema import Workflow, default_params, param_problems, steps_for
 
 WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
@@ -255,25 +252,29 @@ class Builds:
         return build
 
     async def cancel(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
-        """Steps not handed out end at once; a running one when its agent has killed it, or its
-        lease ends. Raises Conflict when the build has finished."""
+        """Steps not handed out end at once; a running one when its agent has ended it, or its
+        lease ends. Those that are for after a cancel run then, until they end or the build is
+        cancelled again. Raises Conflict when the build has finished."""
         principal.require(Right.BUILD)
         await self.get(principal, project_id, build_id)
 
-        async def cancel(connection: AsyncConnection) -> Build:
+        async def cancel(connection: AsyncConnection) -> tuple[Build, frozenset[str]]:
             build = await stored.find_build(connection, build_id)
             if build is None or build.state in FINISHED_BUILD:
                 raise Conflict("this build has finished already")
-            await cancel_build(self.core, connection, build_id, by=principal.name)
+            spared = await cancel_build(
+                self.core, connection, build_id, by=principal.name, again=build.reason is not None
+            )
             await Deed(self.core, principal, build).record(connection, "build.cancelled")
             cancelled = await stored.find_build(connection, build_id)
-            return cancelled or build
+            return cancelled or build, spared
 
-        def committed(_: Build) -> None:
+        def committed(done: tuple[Build, frozenset[str]]) -> None:
             self.core.news.publish(build_topic(build_id))
-            self.dispatch.cancelled(build_id)
+            self.dispatch.cancelled(build_id, spared=done[1])
 
-        return await self.core.database.write(cancel, committed=committed)
+        build, _ = await self.core.database.write(cancel, committed=committed)
+        return build
 
     async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Let a held build go. Raises IllegalTransition for one that is not held."""
@@ -364,22 +365,6 @@ class Builds:
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
         )
-
-
-async def cancel_build(core: Core, connection: AsyncConnection, build_id: str, *, by: str) -> None:
-    """End what isn't handed out; ask for the end of what runs. The dispatch is to be told once
-    this is committed."""
-    for step in await stored.steps_of_build(connection, build_id):
-        if step.state in FINISHED_STEP:
-            continue
-        if step.state is StepState.RUNNING:
-            await stored_steps.update_step(connection, step.id, cancel_requested_by=by)
-        else:
-            reason = f"cancelled by {by}"
-            await advance.move_step(core, connection, step, StepEvent.CANCEL, reason=reason)
-    reason, now = f"cancelled by {by}", core.now()
-    await stored.update_build(connection, build_id, now=now, reason=reason)
-    await advance.settle_build(core, connection, build_id)
 
 
 def _with_params(workflow: Workflow, origin: Origin) -> Origin:

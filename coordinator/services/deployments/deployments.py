@@ -27,7 +27,8 @@ from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.audit import Deed
-from coordinator.services.builds.builds import Builds, cancel_build
+from coordinator.services.builds.builds import Builds
+from coordinator.services.builds.cancels import cancel_build
 from coordinator.services.builds.drafts import Draft, Origin, draft
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.core import Core

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -254,9 +254,9 @@ class Dispatch:
         """The attempt of that epoch is over; an offer made since is taken back."""
         self._hand_outs.complete(step_id, epoch)
 
-    def cancelled(self, build_id: str) -> None:
-        """The build was cancelled: tell its agents."""
-        for holder in self._hand_outs.cancel(build_id, self._clock()):
+    def cancelled(self, build_id: str, *, spared: Collection[str] = ()) -> None:
+        """The build was cancelled, but for some steps: tell its agents."""
+        for holder in self._hand_outs.cancel(build_id, self._clock(), spared=spared):
             self._polls.tell(holder)
         self.leases.moved()
         self.wake()

@@ -98,6 +98,7 @@ class StepSpecs:
             clean=build.clean,
             output_paths=list(written.output_paths),
             timeout_seconds=written.timeout_seconds,
+            grace_seconds=written.grace_seconds,
             lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
             ends_with_lease=may_run_again_when_lost(step.definition),
             source=source,

@@ -84,8 +84,12 @@ async def test_a_freed_slot_is_filled_at_once_also_while_an_answer_is_on_its_way
     assert all(step.epoch == 1 for step in steps)
 
 
-async def test_a_cancel_kills_the_script_and_reports_the_log_so_far(bench: Bench) -> None:
-    step = bench.coordinator.add_step("trap '' TERM; echo begun; sleep 1000")
+async def test_a_cancel_without_grace_kills_the_script_and_reports_the_log_so_far(
+    bench: Bench,
+) -> None:
+    step = bench.coordinator.add_step(
+        "trap 'echo no' TERM; echo begun; sleep 1000", grace_seconds=0
+    )
     async with bench.agent():
         await asyncio.wait_for(step.logged.wait(), PATIENCE_SECONDS)
         started = quiet_seconds()

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.engines.buildkit.engine import BuildKitEngine
-from agent.engines.protocol import EngineUnavailable, Outcome
+from agent.engines.end_request import EndRequest
+from agent.engines.protocol import EngineUnavailable, Outcome, StepResult
+from tests.integration.asked_to_end import ASKED, WAITING, Asked, end_when_up
 from tests.quiet_time import quiet_seconds
 
 if TYPE_CHECKING:
@@ -72,6 +74,90 @@ async def test_a_step_is_killed_at_its_timeout_with_all_its_processes(
     assert ran.seconds > 1.5
     assert ran.quiet_seconds < 4
     assert marker.processes() == []
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.name)
+async def test_a_script_is_asked_to_end(bench: Bench, asked: Asked) -> None:
+    end, log = EndRequest(), bench.log()
+
+    async def run() -> StepResult:
+        ran = await bench.run(
+            f"echo x > out; {asked.script}",
+            log=log,
+            grace_seconds=asked.grace_seconds,
+            end=end,
+            output_paths=["out"],
+        )
+        assert ran.collected() == {}
+        return ran.result
+
+    await end_when_up(end, log.wait_for(b"up\n"), run(), asked)
+    assert log.stdout.decode() == f"up\n{asked.said}"
+
+
+async def test_a_late_script_is_asked_to_end_and_its_outputs_are_kept(bench: Bench) -> None:
+    ran = await bench.run(
+        f"trap 'echo late; echo x > out; exit 0' TERM; {WAITING}",
+        timeout_seconds=2,
+        grace_seconds=60.0,
+        output_paths=["out"],
+    )
+    assert ran.result.outcome is Outcome.TIMED_OUT
+    assert ran.log.stdout == b"up\nlate\n"
+    assert ran.collected() == {"out": b"x\n"}
+
+
+async def test_a_kill_ends_the_grace(one_bench: Bench, marker: Marker) -> None:
+    end, log = EndRequest(), one_bench.log()
+    running = asyncio.create_task(
+        one_bench.run(
+            f"trap 'echo no' TERM; sleep {marker.word} & {WAITING}",
+            log=log,
+            grace_seconds=300.0,
+            end=end,
+        )
+    )
+    await log.wait_for(b"up\n")
+    await until(end.make, seconds=60)
+    await log.wait_for(b"no\n")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert marker.processes() == []
+
+
+async def test_a_script_offline_and_of_another_user_is_asked_to_end(one_bench: Bench) -> None:
+    """And one that connects to the agent's socket itself keeps the wrapper from nothing."""
+    end, log = EndRequest(), one_bench.log()
+    script = f"/.pushrod/step/listener & trap 'echo over; exit 4' TERM; {WAITING}"
+    asked = Asked(name="", script=script, said="", exit_code=4)
+
+    async def run() -> StepResult:
+        ran = await one_bench.run(
+            script,
+            log=log,
+            image=one_bench.builder_image,
+            offline=True,
+            grace_seconds=60.0,
+            end=end,
+        )
+        return ran.result
+
+    await end_when_up(end, log.wait_for(b"up\n"), run(), asked)
+    assert log.stdout == b"up\nover\n"
+
+
+async def test_without_a_grace_nobody_is_asked(one_bench: Bench) -> None:
+    end, log = EndRequest(), one_bench.log()
+    running = asyncio.create_task(
+        one_bench.run(f"trap 'echo no' TERM; {WAITING}", log=log, end=end)
+    )
+    await log.wait_for(b"up\n")
+    assert not end.make()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert log.stdout == b"up\n"
 
 
 async def test_the_log_and_the_outputs_of_a_late_step_are_kept(bench: Bench) -> None:

@@ -22,7 +22,7 @@ from coordinator.domain.lifecycle import (
 )
 from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.steps.verdict import AttemptEnd
-from coordinator.services.builds.builds import cancel_build
+from coordinator.services.builds.cancels import cancel_build
 from coordinator.services.steps import advance
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage import migrate
@@ -35,7 +35,14 @@ from pipelines_schema.contract import Completion, CompletionReason
 from tests.integration.core_fixture import TestedCore, open_core, step_of
 from tests.integration.statements import collected
 
-RUN_ON = (DEFAULT_RUN_ON, DEFAULT_RUN_ON, (Ending.FAILURE,), tuple(Ending))
+RUN_ON = (
+    DEFAULT_RUN_ON,
+    DEFAULT_RUN_ON,
+    (Ending.FAILURE,),
+    (Ending.SUCCESS, Ending.FAILURE),
+    (Ending.CANCELLED,),
+    tuple(Ending),
+)
 
 
 @pytest.fixture
@@ -131,16 +138,28 @@ async def carry_out(tested: TestedCore, build: Build, chance: random.Random) -> 
     """Step by step in any order, with a look at all of it after each."""
     while ready := [one for one in await tested.steps(build) if one.state is StepState.READY]:
         tested.clock.seconds += 1
-        if chance.random() < 0.05:
-            await tested.core.database.write(
-                lambda connection: cancel_build(tested.core, connection, build.id, by="anna")
-            )
-            after = await assert_is_settled(tested, build)
-            assert after.state is BuildState.CANCELLED
-            return
+        if chance.random() < 0.1:
+            await assert_is_cancelled(tested, build)
+            continue
         followed = await end(tested, chance.choice(ready), some_end(chance))
         after = await assert_is_settled(tested, build)
         assert followed.build.state is after.state
+
+
+async def assert_is_cancelled(tested: TestedCore, build: Build) -> None:
+    """Only steps for after a cancel are left by the first one, and none by another."""
+    again = (await tested.build(build)).reason is not None
+    spared = await tested.core.database.write(
+        lambda connection: cancel_build(tested.core, connection, build.id, by="anna", again=again)
+    )
+    after = await assert_is_settled(tested, build)
+    left = [one for one in await tested.steps(build) if one.state not in FINISHED_STEP]
+    assert {one.id for one in left} <= spared
+    assert all(Ending.CANCELLED in one.written.run_on for one in left)
+    if again:
+        assert after.state is BuildState.CANCELLED
+    else:
+        assert after.state is BuildState.CANCELLED or left
 
 
 async def test_an_end_costs_the_same_in_a_large_build(tested: TestedCore) -> None:

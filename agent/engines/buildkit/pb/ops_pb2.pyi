@@ -128,7 +128,7 @@ class Meta(_message.Message):
     def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("input", "selector", "dest", "output", "readonly", "mountType", "cacheOpt", "secretOpt")
+    __slots__ = ("input", "selector", "dest", "output", "readonly", "mountType", "cacheOpt", "secretOpt", "SSHOpt")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     DEST_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,7 @@ class Mount(_message.Message):
     MOUNTTYPE_FIELD_NUMBER: _ClassVar[int]
     CACHEOPT_FIELD_NUMBER: _ClassVar[int]
     SECRETOPT_FIELD_NUMBER: _ClassVar[int]
+    SSHOPT_FIELD_NUMBER: _ClassVar[int]
     input: int
     selector: str
     dest: str
@@ -145,7 +146,22 @@ class Mount(_message.Message):
     mountType: MountType
     cacheOpt: CacheOpt
     secretOpt: SecretOpt
-    def __init__(self, input: _Optional[int] = ..., selector: _Optional[str] = ..., dest: _Optional[str] = ..., output: _Optional[int] = ..., readonly: _Optional[bool] = ..., mountType: _Optional[_Union[MountType, str]] = ..., cacheOpt: _Optional[_Union[CacheOpt, _Mapping]] = ..., secretOpt: _Optional[_Union[SecretOpt, _Mapping]] = ...) -> None: ...
+    SSHOpt: SSHOpt
+    def __init__(self, input: _Optional[int] = ..., selector: _Optional[str] = ..., dest: _Optional[str] = ..., output: _Optional[int] = ..., readonly: _Optional[bool] = ..., mountType: _Optional[_Union[MountType, str]] = ..., cacheOpt: _Optional[_Union[CacheOpt, _Mapping]] = ..., secretOpt: _Optional[_Union[SecretOpt, _Mapping]] = ..., SSHOpt: _Optional[_Union[SSHOpt, _Mapping]] = ...) -> None: ...
+
+class SSHOpt(_message.Message):
+    __slots__ = ("ID", "uid", "gid", "mode", "optional")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    GID_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    ID: str
+    uid: int
+    gid: int
+    mode: int
+    optional: bool
+    def __init__(self, ID: _Optional[str] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., mode: _Optional[int] = ..., optional: _Optional[bool] = ...) -> None: ...
 
 class SecretOpt(_message.Message):
     __slots__ = ("ID", "uid", "gid", "mode", "optional")

@@ -21,6 +21,7 @@ def view(
     *depends_on: str,
     allow_failure: bool = False,
     run_on: Sequence[Ending] = DEFAULT_RUN_ON,
+    begun: bool = False,
 ) -> StepView:
     return StepView(
         id=f"id-{name}",
@@ -29,6 +30,7 @@ def view(
         depends_on=depends_on,
         allow_failure=allow_failure,
         run_on=run_on,
+        begun=begun,
     )
 
 
@@ -148,3 +150,42 @@ def test_the_longest_chain_allowed_is_skipped_in_a_moment() -> None:
     started = time.process_time()
     assert len(settle([*steps, view("s0", "failed")]).skipped) == 499
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "run_on", "reason"),
+    [
+        ("cancelled", "succeeded", (Ending.CANCELLED,), None),
+        ("cancelled", "failed", (Ending.CANCELLED,), None),
+        ("cancelled", "cancelled", tuple(Ending), None),
+        ("succeeded", "succeeded", (Ending.CANCELLED,), "no dependency was cancelled"),
+        ("succeeded", "failed", (Ending.CANCELLED,), "no dependency was cancelled"),
+        (
+            "succeeded",
+            "succeeded",
+            (Ending.FAILURE, Ending.CANCELLED),
+            "no dependency failed or was cancelled",
+        ),
+        (
+            "succeeded",
+            "failed",
+            (Ending.SUCCESS, Ending.CANCELLED),
+            "dependency did not succeed: b",
+        ),
+        ("succeeded", "failed", tuple(Ending), None),
+    ],
+)
+def test_a_step_for_after_a_cancel_runs_if_a_dependency_had_begun(
+    first: str, second: str, run_on: Sequence[Ending], reason: str | None
+) -> None:
+    after = view("after", "blocked", "a", "b", run_on=run_on)
+    settled = settle([view("a", first, begun=True), view("b", second), after])
+    assert settled.skipped == ({} if reason is None else {"id-after": reason})
+    assert settled.unblocked == (["id-after"] if reason is None else [])
+
+
+def test_a_step_for_after_a_cancel_does_not_run_where_nothing_had_begun() -> None:
+    after = view("after", "blocked", "a", run_on=tuple(Ending))
+    settled = settle([view("a", "cancelled"), after])
+    assert settled.skipped == {"id-after": "dependency was cancelled: a"}
+    assert settled.finished is BuildEvent.CANCEL

@@ -131,6 +131,17 @@ def test_a_cancel_ends_offers_and_tells_the_agents_of_what_runs() -> None:
     assert held.cancels_of(OTHER) == []
 
 
+def test_a_cancel_leaves_what_it_spares() -> None:
+    held = hand_outs()
+    held.offer(hand_out("offered", running=False), now=0)
+    held.begin(hand_out("cleans", holder=OTHER), now=0)
+    held.begin(hand_out("runs"), now=0)
+    assert held.cancel("b", now=1, spared={"offered", "cleans"}) == {AGENT}
+    assert held.find("offered") is not None
+    assert held.cancels_of(OTHER) == []
+    assert held.cancel("b", now=2) == {OTHER}
+
+
 def test_a_cancelled_step_is_waited_for_no_longer_than_a_lease() -> None:
     held = hand_outs()
     held.begin(hand_out(), now=0)
