@@ -109,7 +109,8 @@ def _step() -> dict[str, Any]:
             "outputPaths": _described(
                 "paths",
                 "Artifacts of the step: paths or patterns relative to the workspace, such as "
-                "`dist/*.whl` or `reports/`. They are kept also when the script fails.",
+                "`dist/*.whl` or `reports/`. They are kept also when the script fails. The "
+                "workspace's own `.git` is meant by its name alone.",
             ),
             "timeout": {"$ref": "#/$defs/timeout"},
             "queueTimeout": _queue_timeout(),
