@@ -141,6 +141,46 @@ async def test_bad_input_is_a_400_that_names_the_field_and_says_what_to_write(
     assert says in detail["message"]
 
 
+@pytest.mark.parametrize(
+    ("files", "language", "entry_point"),
+    [
+        ({"src/main.py": "1", ".env": "TOKEN=x"}, "python", "src/main.py"),
+        ({"src/main.py": "1", "requirements.txt": ""}, "python", "src/main.py"),
+        ({"pkg/__main__.py": "1"}, "python", "pkg/__main__.py"),
+        ({"lib/odd.py": "1"}, "python", "lib/odd.py"),
+        ({"run.sh": "#!/bin/bash\n"}, "shell", "run.sh"),
+        ({"dockerfile": "FROM scratch\n"}, "dockerfile", None),
+        ({"index.html": "<p>"}, "static", None),
+    ],
+)
+async def test_a_program_is_found_wherever_it_stands(
+    admin: Caller, files: dict[str, str], language: str, entry_point: str | None
+) -> None:
+    build = (await admin.post("/api/builds", {"name": "found", "files": files})).expect(202).json
+    assert (build["language"], build.get("entry_point")) == (language, entry_point)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Cargo.toml": "", "src/main.rs": ""},
+        {"Main.java": ""},
+        {"app.rb": ""},
+        {"agent.ipynb": "{}"},
+        {"README.md": "# x"},
+    ],
+)
+async def test_what_is_no_language_of_ours_is_a_400_that_names_ours(
+    admin: Caller, files: dict[str, str]
+) -> None:
+    answer = (await admin.post("/api/builds", {"name": "x", "files": files})).expect(400)
+    for words in ("Python", "Node", "Go", "shell", "index.html", "entry_point", "Dockerfile"):
+        assert words in answer.json["error"]
+    body = {"agent_name": "x", "source_files": files}
+    [detail] = (await admin.post("/api/deploy", body)).expect(400).json["details"]
+    assert detail["path"] == "source_files"
+
+
 async def test_a_body_that_is_no_json_object_is_a_400_and_a_huge_one_a_413(admin: Caller) -> None:
     for body in (b"", b"[]", b'"x"', b"{", b"\xff", b"[" * 100_000):
         answer = await admin.call(
