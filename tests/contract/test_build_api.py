@@ -98,6 +98,7 @@ async def test_a_build_is_answered_at_once_with_its_id_and_its_images_uri(admin:
     assert "completed_at" not in build
     assert "error" not in build
     assert None not in build.values()
+    assert build["reason"] == "no agent is connected: start one with `pushrod agent`"
 
 
 @pytest.mark.parametrize("field", REQUEST_FIELDS)
@@ -188,7 +189,8 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_a_huge_one_a_413(admin
         )
         assert answer.expect(400).json["error"]
     huge = {**REQUEST, "files": {"agent.py": "#" * 9_000_000}}
-    assert (await admin.post("/api/builds", huge)).expect(413).json["error"]
+    refused = (await admin.post("/api/builds", huge)).expect(413).json
+    assert refused["error"] == "a request's body may have 8388608 bytes"
     assert (await admin.call("PUT", "/api/builds")).expect(405).headers["Allow"] == "POST"
 
 
@@ -220,6 +222,7 @@ async def test_a_build_goes_from_pending_over_building_to_succeeded(
     spec = await take(agent)
     assert spec["build"]["tags"] == [build["image"]]
     assert spec["build"]["push"] is True
+    del build["reason"]
     building = await status(admin, build)
     assert building == {**build, "status": "BUILDING"}
     digest = f"sha256:{'a' * 64}"
@@ -328,6 +331,76 @@ async def test_another_accounts_build_is_not_there_and_its_uri_is_another(admin:
     assert theirs["image"] != mine["image"]
 
 
+async def test_what_waits_says_for_what_and_what_to_do(admin: Caller, agent: AgentCaller) -> None:
+    deployment = (await admin.post("/api/deploy", DEPLOY)).expect(202).json
+    nobody = "no agent is connected: start one with `pushrod agent`"
+    assert (deployment["status"], deployment["reason"]) == ("PENDING", nobody)
+    await agent.poll()
+    pending = await deployed(admin, deployment)
+    assert (pending["status"], pending["reason"]) == (
+        "PENDING",
+        "no connected agent can build images: start one with `pushrod agent --engine buildkit`",
+    )
+    assert (await status(admin, {"id": deployment["build_id"]}))["reason"] == pending["reason"]
+    spec = await take(agent)
+    assert "reason" not in await deployed(admin, deployment)
+    (await agent.complete(spec)).expect(200)
+    starting = await deployed(admin, deployment)
+    assert (starting["status"], starting["reason"]) == (
+        "STARTING",
+        "no connected agent has the labels deploy=true: "
+        "start one with `pushrod agent --label deploy=true`",
+    )
+
+
+async def test_a_deployment_on_the_host_engine_says_which_engine_it_needs(
+    admin: Caller, host: AgentCaller
+) -> None:
+    body = {"agent_name": "bot", "image": "registry.example/bot:1"}
+    deployment = (await admin.post("/api/deploy", body)).expect(202).json
+    await host.poll()  # without the capability to run images
+    starting = await deployed(admin, deployment)
+    assert starting["status"] == "STARTING"
+    assert "`pushrod agent --engine buildkit --label deploy=true`" in starting["reason"]
+    await host.poll(free=0, **CAPABLE)
+    busy = await deployed(admin, deployment)
+    assert "each running deployment keeps a slot" in busy["reason"]
+
+
+OPTIONAL = {
+    "/api/builds": (REQUEST, ("entry_point", "requirements", "framework")),
+    "/api/deploy": (
+        {"agent_name": "x", "source_files": AGENT},
+        ("entry_point", "requirements", "framework", "image", "llm_configs"),
+    ),
+}
+
+
+@pytest.mark.parametrize("path", OPTIONAL)
+async def test_null_is_as_good_as_absent_for_every_optional_field(admin: Caller, path: str) -> None:
+    body, names = OPTIONAL[path]
+    schema = (await admin.get("/api/openapi.json")).expect(200).json
+    content = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    model = schema["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+    optional = model["properties"].keys() - set(model["required"])
+    assert optional - {"source_files"} == set(names)
+    plain = {name: value for name, value in body.items() if name not in names}
+    absent = (await admin.post(path, plain)).expect(202).json
+    given = (await admin.post(path, {**plain, **dict.fromkeys(names)})).expect(202).json
+    assert given["image"] == absent["image"]
+
+
+async def test_an_empty_text_is_as_good_as_absent(admin: Caller) -> None:
+    absent = await start(admin, entry_point=None)
+    assert (await start(admin, entry_point="", framework=""))["image"] == absent["image"]
+    given = await start(admin, files={f"./{name}": text for name, text in AGENT.items()})
+    assert given["image"] == absent["image"]
+    body = {**DEPLOY, "source_files": AGENT, "entry_point": "", "framework": "", "image": ""}
+    assert (await admin.post("/api/deploy", body)).expect(202).json["image"] == absent["image"]
+    image = {"agent_name": "x", "image": "registry.example/x:1", "entry_point": ""}
+    (await admin.post("/api/deploy", image)).expect(202)
+
+
 # Where it goes
 
 
@@ -426,7 +499,9 @@ async def test_sources_without_an_image_are_built_and_then_run(
     done = {"images": [{"reference": deployment["image"], "digest": f"sha256:{'b' * 64}"}]}
     (await agent.complete(spec, **done)).expect(200)
     assert (await status(admin, build))["status"] == "SUCCEEDED"
-    assert (await deployed(admin, deployment))["status"] == "STARTING"
+    starting = await deployed(admin, deployment)
+    assert starting["status"] == "STARTING"
+    assert starting["reason"]
 
     program = await take(host)
     assert (program["image"], program["ownCommand"]) == (deployment["image"], True)
@@ -435,6 +510,7 @@ async def test_sources_without_an_image_are_built_and_then_run(
     running = await deployed(admin, deployment)
     assert running["status"] == "RUNNING"
     assert MOMENT.fullmatch(running["started_at"])
+    assert "reason" not in running
     assert (await status(admin, build))["status"] == "SUCCEEDED"
 
 

@@ -15,6 +15,7 @@ from coordinator.api.dialects.image_builds_models import (
 from coordinator.api.http.context import ACCOUNTS, CORE, DEPLOYMENTS, SOURCE_BUILDS
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.image_builds import ImageRequest
+from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Account, Step
 from coordinator.domain.people.permissions import Principal, Right
@@ -22,6 +23,7 @@ from coordinator.services.deployments.deployments import DeploymentRequest, Depl
 from coordinator.services.deployments.source_builds import ImageBuildView
 
 DEFAULT_ACCOUNT = "default"
+WAITING = (DeploymentStatus.PENDING, DeploymentStatus.STARTING)
 NO_BUILD = {404: "build not found"}
 NO_DEPLOYMENT = {404: "deployment not found"}
 
@@ -163,12 +165,14 @@ async def _account(request: web.Request, principal: Principal) -> Account:
 
 def _build(request: web.Request, found: ImageBuildView) -> ImageBuildShown:
     record, step = found.record, found.step
+    status = _build_status(step)
     finished = step.finished_at if step and step.state in FINISHED_STEP else None
     return ImageBuildShown(
         id=record.id,
-        status=_build_status(step),
+        status=status,
         image=record.image,
         error=found.error,
+        reason=found.reason if status == "PENDING" else None,
         created_at=record.created_at,
         completed_at=finished if step else record.created_at,
         digest=found.digest,
@@ -197,6 +201,7 @@ def _deployment(request: web.Request, found: DeploymentView) -> DeploymentShown:
         image=deployment.image,
         build_id=deployment.image_build_id,
         error=found.error,
+        reason=found.reason if found.status in WAITING else None,
         created_at=deployment.created_at,
         started_at=program.started_at if program else None,
         completed_at=program.finished_at if program else None,

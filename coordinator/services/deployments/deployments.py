@@ -70,6 +70,8 @@ class DeploymentView:
     deployment: Deployment
     status: DeploymentStatus
     error: str | None
+    reason: str | None
+    """What it waits for; None unless it waits."""
     program: Step | None
 
 
@@ -213,7 +215,7 @@ class Deployments:
             return [(one, steps[one.build_id]) for one in listed]
 
         # Why one failed may take reading its log: that is for the one that is asked for.
-        return [_view(*one, error=None) for one in await self.core.database.read(read)]
+        return [self._shown(*one) for one in await self.core.database.read(read)]
 
     async def stop(self, principal: Principal, deployment_id: str) -> DeploymentView:
         """Raises NotFound, Conflict where it has ended."""
@@ -229,11 +231,26 @@ class Deployments:
     async def _view(
         self, deployment: Deployment, build: Build | None, steps: Sequence[Step]
     ) -> DeploymentView:
-        view = _view(deployment, steps, error=None)
+        view = self._shown(deployment, steps)
         if view.status is not DeploymentStatus.FAILED:
             return view
         image = next((step for step in steps if step.name == IMAGE_STEP), None)
         return replace(view, error=await self._error(build, image, view.program))
+
+    def _shown(self, deployment: Deployment, steps: Sequence[Step]) -> DeploymentView:
+        """Without its error. While its image is not built, what waits is that."""
+        by_name = {step.name: step for step in steps}
+        image, program = by_name.get(IMAGE_STEP), by_name.get(PROGRAM_STEP)
+        waiting = image if program and program.state is StepState.BLOCKED else program
+        return DeploymentView(
+            deployment=deployment,
+            status=deployment_status(
+                image.state if image else None, program.state if program else None
+            ),
+            error=None,
+            reason=self.builds.dispatch.explain(waiting) if waiting else None,
+            program=program,
+        )
 
     async def _error(
         self, build: Build | None, image: Step | None, program: Step | None
@@ -243,13 +260,6 @@ class Deployments:
         if program is not None and program.state is StepState.FAILED:
             return program.message or program.reason
         return build.reason if build else None
-
-
-def _view(deployment: Deployment, steps: Sequence[Step], *, error: str | None) -> DeploymentView:
-    by_name = {step.name: step for step in steps}
-    image, program = by_name.get(IMAGE_STEP), by_name.get(PROGRAM_STEP)
-    status = deployment_status(image.state if image else None, program.state if program else None)
-    return DeploymentView(deployment=deployment, status=status, error=error, program=program)
 
 
 def _as_program(step: Step) -> Step:

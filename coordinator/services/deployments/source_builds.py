@@ -36,6 +36,8 @@ class ImageBuildView:
     """None where the build failed before it had one; `error` says why."""
     error: str | None
     digest: str | None
+    reason: str | None
+    """What it waits for; None unless it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class SourceBuilds:
             )
 
         record = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
-        return ImageBuildView(record=record, step=wanted.steps[0], error=None, digest=None)
+        return self._view(record, wanted.steps[0], error=None)
 
     async def get(self, principal: Principal, image_build_id: str) -> ImageBuildView:
         """Raises NotFound, also for another account's."""
@@ -79,11 +81,18 @@ class SourceBuilds:
         if record is None or not principal.sees(record.account_id):
             raise NotFound("build not found")
         step = next((step for step in steps if step.name == IMAGE_STEP), None)
+        why = (build.reason if build else None) if step is None else await self._error(step)
+        return self._view(record, step, error=why)
+
+    def _view(
+        self, record: ImageBuildRecord, step: Step | None, *, error: str | None
+    ) -> ImageBuildView:
         return ImageBuildView(
             record=record,
             step=step,
-            error=(build.reason if build else None) if step is None else await self._error(step),
+            error=error,
             digest=digest_of(step, record.image) if step is not None else None,
+            reason=self.dispatch.explain(step) if step is not None else None,
         )
 
     async def _error(self, step: Step) -> str | None:
