@@ -191,7 +191,7 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_a_huge_one_a_413(admin
     huge = {**REQUEST, "files": {"agent.py": "#" * 9_000_000}}
     refused = (await admin.post("/api/builds", huge)).expect(413).json
     assert refused["error"] == "a request's body may have 8388608 bytes"
-    assert (await admin.call("PUT", "/api/builds")).expect(405).headers["Allow"] == "POST"
+    assert (await admin.call("PUT", "/api/builds")).expect(405).headers["Allow"] == "GET,HEAD,POST"
 
 
 async def test_the_same_inputs_have_the_same_uri_and_each_post_is_a_build(admin: Caller) -> None:
@@ -285,6 +285,42 @@ async def test_a_cancelled_build_has_failed_and_says_who_cancelled_it(admin: Cal
     (await admin.post(f"/api/projects/-/builds/{core_id}/cancel")).expect(200)
     ended = await status(admin, build)
     assert (ended["status"], ended["error"]) == ("FAILED", "cancelled by admin")
+
+
+async def test_builds_are_listed_newest_first_each_account_its_own(admin: Caller) -> None:
+    await admin.new_project("neighbours")
+    neighbour = await admin.new_token(role="maintainer", account="neighbours")
+    mine = await admin.new_token(role="developer", account="default")
+    first, second, theirs = await start(admin), await start(admin), await start(neighbour)
+    listed = (await mine.get("/api/builds")).expect(200).json
+    assert listed["builds"] == [await status(admin, second), await status(admin, first)]
+    assert listed["pagination"] == {"total": 2, "limit": 20, "offset": 0, "has_more": False}
+    page = (await mine.get("/api/builds?limit=1&offset=1")).expect(200).json
+    assert [one["id"] for one in page["builds"]] == [first["id"]]
+    everybody = (await admin.get("/api/builds?limit=1")).expect(200).json
+    assert everybody["builds"][0]["id"] == theirs["id"]
+    assert everybody["pagination"] == {"total": 3, "limit": 1, "offset": 0, "has_more": True}
+    (await admin.get("/api/builds?offset=x")).expect(400)
+
+
+async def test_a_build_is_cancelled_once_and_its_deployment_with_it(
+    admin: Caller, agent: AgentCaller
+) -> None:
+    build = await start(admin)
+    cancelled = (await admin.post(f"/api/builds/{build['id']}/cancel")).expect(200).json
+    assert (cancelled["status"], cancelled["error"]) == ("FAILED", "cancelled by admin")
+    assert "reason" not in cancelled
+    again = await admin.post(f"/api/builds/{build['id']}/cancel")
+    assert again.expect(409).json["error"] == "this build has finished already"
+    (await admin.post("/api/builds/build-x/cancel")).expect(404)
+
+    deployment = (await admin.post("/api/deploy", DEPLOY)).expect(202).json
+    spec = await take(agent)
+    path = f"/api/builds/{deployment['build_id']}/cancel"
+    assert (await admin.post(path)).expect(200).json["status"] == "BUILDING"
+    assert (await agent.renew(spec))["cancels"] == [lease_of(spec)]
+    (await agent.complete(spec, status="failed", reason="cancelled")).expect(200)
+    assert (await deployed(admin, deployment))["status"] == "STOPPED"
 
 
 async def test_a_deleted_build_is_not_there_any_more(admin: Caller) -> None:
@@ -652,5 +688,10 @@ async def test_deployments_are_listed_newest_first(admin: Caller, host: AgentCal
     first, _ = await run_image(admin, host, "first")
     second, _ = await run_image(admin, host, "second")
     listed = (await admin.get("/api/deploy")).expect(200).json
-    assert [one["id"] for one in listed] == [second["id"], first["id"]]
+    assert [one["id"] for one in listed["deployments"]] == [second["id"], first["id"]]
+    assert listed["pagination"] == {"total": 2, "limit": 20, "offset": 0, "has_more": False}
+    page = (await admin.get("/api/deploy?limit=1&offset=1")).expect(200).json
+    assert [one["id"] for one in page["deployments"]] == [first["id"]]
+    assert (await admin.get("/api/deploy?limit=1")).json["pagination"]["has_more"] is True
+    (await admin.get("/api/deploy?limit=x")).expect(400)
     (await admin.get("/api/deploy/deploy-x")).expect(404)

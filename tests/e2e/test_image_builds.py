@@ -333,7 +333,7 @@ def run_to_its_end(pushrod: Pushrod, name: str, files: dict[str, str]) -> str:
     deployment = pushrod.api.post("/api/deploy", body)
     path = f"/api/deploy/{deployment['id']}"
     over = wait_for(lambda: pushrod.api.get(path), "COMPLETED", "FAILED")
-    assert over["status"] == "COMPLETED", over
+    assert over["status"] == "COMPLETED", over.get("error", over)
     return log_of(pushrod, deployment, "program")
 
 
@@ -389,8 +389,12 @@ def test_a_go_program_that_does_not_compile_says_where(pushrod: Pushrod) -> None
 
 
 def test_static_files_are_served_and_a_dockerfile_of_ones_own_is_built(pushrod: Pushrod) -> None:
-    ended = built(pushrod, {"name": "pages", "files": {"index.html": "<p>hello"}})
+    pages = {"index.html": "<p>hello", ".env": "TOKEN=x", "css/a.css": "", "css/.old/b.css": ""}
+    ended = built(pushrod, {"name": "pages", "files": {**pages, ".dockerignore": "!.env\n"}})
     assert ended["status"] == "SUCCEEDED", ended
+    look = f'FROM {ended["image"]}\nCMD ["find", "/app", "-type", "f"]\n'
+    inside = run_to_its_end(pushrod, "look", {"dockerfile": look}).split()
+    assert sorted(inside) == ["/app/css/a.css", "/app/index.html"]
     own = {"Dockerfile": "FROM 127.0.0.1:5000/default/none:1\n"}
     failed = built(pushrod, {"name": "own", "files": own})
     assert failed["status"] == "FAILED"

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from coordinator.api.http.fields import Pagination
 from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import StepState
 
@@ -104,6 +105,25 @@ class ImageBuildShown(BaseModel):
     build_url: str = Field(description="The build's page, with its log")
 
 
+class PageShown(BaseModel):
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+
+    @classmethod
+    def of(cls, total: int, page: tuple[int, int], shown: int) -> Self:
+        known = Pagination.of(total, page, shown)
+        return cls(
+            total=known.total, limit=known.limit, offset=known.offset, has_more=known.has_more
+        )
+
+
+class ImageBuildPage(BaseModel):
+    builds: list[ImageBuildShown]
+    pagination: PageShown
+
+
 class LlmConfig(BaseModel):
     """What the program is told of a model. No keys: those are secrets of the agent's project."""
 
@@ -180,3 +200,8 @@ class DeploymentShown(BaseModel):
     llm_configs: list[dict[str, Any]]
     log_url: str | None = Field(None, description="What the program writes")
     build_url: str
+
+
+class DeploymentPage(BaseModel):
+    deployments: list[DeploymentShown]
+    pagination: PageShown

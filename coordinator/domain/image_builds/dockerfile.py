@@ -175,7 +175,7 @@ def static_dockerfile(base: str, folder: str) -> str:
     return _lines(
         [f"FROM {base}"],
         ["WORKDIR /app"],
-        ["COPY . ."],
+        [f"COPY {_OWNER} . ."],
         *_ending(["busybox", "httpd", "-f", "-v", "-p", str(PORT), "-h", served]),
     )
 

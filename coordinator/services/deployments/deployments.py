@@ -53,7 +53,6 @@ TARGETS = "pushrod.deploy_targets"
 LOSSES_FORGIVEN = 1_000_000
 """A program that runs for months outlives many agents."""
 LLM_CONFIGS = "LLM_CONFIGS"
-MAX_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,20 +201,25 @@ class Deployments:
             raise NotFound("deployment not found")
         return await self._view(deployment, build, steps)
 
-    async def list_of(self, principal: Principal) -> Sequence[DeploymentView]:
-        """The newest MAX_LISTED."""
+    async def list_of(
+        self, principal: Principal, limit: int, offset: int
+    ) -> tuple[Sequence[DeploymentView], int]:
+        """A page, newest first, and how many there are."""
 
         async def read(
             connection: AsyncConnection,
-        ) -> Sequence[tuple[Deployment, Sequence[Step]]]:
-            listed = await stored.list_deployments(connection, principal.account_id, MAX_LISTED)
+        ) -> tuple[Sequence[tuple[Deployment, Sequence[Step]]], int]:
+            listed, total = await stored.list_deployments(
+                connection, principal.account_id, limit, offset
+            )
             steps = await stored_builds.steps_of_builds(
                 connection, [one.build_id for one in listed]
             )
-            return [(one, steps[one.build_id]) for one in listed]
+            return [(one, steps[one.build_id]) for one in listed], total
 
         # Why one failed may take reading its log: that is for the one that is asked for.
-        return [self._shown(*one) for one in await self.core.database.read(read)]
+        listed, total = await self.core.database.read(read)
+        return [self._shown(*one) for one in listed], total
 
     async def stop(self, principal: Principal, deployment_id: str) -> DeploymentView:
         """Raises NotFound, Conflict where it has ended."""
