@@ -324,7 +324,7 @@ async def _services(
                 max_processes=settings.git_processes,
                 max_input_bytes=settings.max_push_bytes,
             ),
-            source_builds=SourceBuilds(core, dispatch, sources),
+            source_builds=SourceBuilds(core, builds, sources),
             deployments=Deployments(core, builds, sources, _deploy_target(settings)),
         )
     finally:

@@ -204,6 +204,11 @@ class Settings(BaseModel):
         pattern=IMAGE_REFERENCE,
         description="Base image of compiled Go programs.",
     )
+    image_base_shell: str = Field(
+        default="debian:12-slim",
+        pattern=IMAGE_REFERENCE,
+        description="Base image of shell scripts; it has bash.",
+    )
     image_base_static: str = Field(
         default="busybox:1.37",
         pattern=IMAGE_REFERENCE,
@@ -286,6 +291,7 @@ class Settings(BaseModel):
             node=self.image_base_node,
             go=self.image_base_go,
             go_run=self.image_base_go_run,
+            shell=self.image_base_shell,
             static=self.image_base_static,
         )
 

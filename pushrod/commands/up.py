@@ -33,6 +33,8 @@ ca_file_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Certificates (PEM) of authorities that steps and image builds believe, too.",
 )
+LABELS = {"deploy": "true"}
+"""It is the only agent there, so it takes deployments too."""
 ONLINE_POLL_SECONDS = 0.05
 STEPS_WOULD_BE_TRUSTED = (
     "without tokens everybody on this machine may do everything here, and with the host engine the "
@@ -130,6 +132,7 @@ def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
         slots=local.slots,
         engine=local.engine,
         ca_file=local.ca_file,
+        labels=LABELS,
         may_be_killed=False,
     )
     return PatientAgent(options, url=url, token=read_token(settings.data / ADMIN_TOKEN_NAME))

@@ -98,6 +98,7 @@ async def test_a_build_is_answered_at_once_with_its_id_and_its_images_uri(admin:
     assert "completed_at" not in build
     assert "error" not in build
     assert None not in build.values()
+    assert build["reason"] == "no agent is connected: start one with `pushrod agent`"
 
 
 @pytest.mark.parametrize("field", REQUEST_FIELDS)
@@ -141,6 +142,46 @@ async def test_bad_input_is_a_400_that_names_the_field_and_says_what_to_write(
     assert says in detail["message"]
 
 
+@pytest.mark.parametrize(
+    ("files", "language", "entry_point"),
+    [
+        ({"src/main.py": "1", ".env": "TOKEN=x"}, "python", "src/main.py"),
+        ({"src/main.py": "1", "requirements.txt": ""}, "python", "src/main.py"),
+        ({"pkg/__main__.py": "1"}, "python", "pkg/__main__.py"),
+        ({"lib/odd.py": "1"}, "python", "lib/odd.py"),
+        ({"run.sh": "#!/bin/bash\n"}, "shell", "run.sh"),
+        ({"dockerfile": "FROM scratch\n"}, "dockerfile", None),
+        ({"index.html": "<p>"}, "static", None),
+    ],
+)
+async def test_a_program_is_found_wherever_it_stands(
+    admin: Caller, files: dict[str, str], language: str, entry_point: str | None
+) -> None:
+    build = (await admin.post("/api/builds", {"name": "found", "files": files})).expect(202).json
+    assert (build["language"], build.get("entry_point")) == (language, entry_point)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Cargo.toml": "", "src/main.rs": ""},
+        {"Main.java": ""},
+        {"app.rb": ""},
+        {"agent.ipynb": "{}"},
+        {"README.md": "# x"},
+    ],
+)
+async def test_what_is_no_language_of_ours_is_a_400_that_names_ours(
+    admin: Caller, files: dict[str, str]
+) -> None:
+    answer = (await admin.post("/api/builds", {"name": "x", "files": files})).expect(400)
+    for words in ("Python", "Node", "Go", "shell", "index.html", "entry_point", "Dockerfile"):
+        assert words in answer.json["error"]
+    body = {"agent_name": "x", "source_files": files}
+    [detail] = (await admin.post("/api/deploy", body)).expect(400).json["details"]
+    assert detail["path"] == "source_files"
+
+
 async def test_a_body_that_is_no_json_object_is_a_400_and_a_huge_one_a_413(admin: Caller) -> None:
     for body in (b"", b"[]", b'"x"', b"{", b"\xff", b"[" * 100_000):
         answer = await admin.call(
@@ -148,8 +189,9 @@ async def test_a_body_that_is_no_json_object_is_a_400_and_a_huge_one_a_413(admin
         )
         assert answer.expect(400).json["error"]
     huge = {**REQUEST, "files": {"agent.py": "#" * 9_000_000}}
-    assert (await admin.post("/api/builds", huge)).expect(413).json["error"]
-    assert (await admin.call("PUT", "/api/builds")).expect(405).headers["Allow"] == "POST"
+    refused = (await admin.post("/api/builds", huge)).expect(413).json
+    assert refused["error"] == "a request's body may have 8388608 bytes"
+    assert (await admin.call("PUT", "/api/builds")).expect(405).headers["Allow"] == "GET,HEAD,POST"
 
 
 async def test_the_same_inputs_have_the_same_uri_and_each_post_is_a_build(admin: Caller) -> None:
@@ -180,6 +222,7 @@ async def test_a_build_goes_from_pending_over_building_to_succeeded(
     spec = await take(agent)
     assert spec["build"]["tags"] == [build["image"]]
     assert spec["build"]["push"] is True
+    del build["reason"]
     building = await status(admin, build)
     assert building == {**build, "status": "BUILDING"}
     digest = f"sha256:{'a' * 64}"
@@ -244,6 +287,42 @@ async def test_a_cancelled_build_has_failed_and_says_who_cancelled_it(admin: Cal
     assert (ended["status"], ended["error"]) == ("FAILED", "cancelled by admin")
 
 
+async def test_builds_are_listed_newest_first_each_account_its_own(admin: Caller) -> None:
+    await admin.new_project("neighbours")
+    neighbour = await admin.new_token(role="maintainer", account="neighbours")
+    mine = await admin.new_token(role="developer", account="default")
+    first, second, theirs = await start(admin), await start(admin), await start(neighbour)
+    listed = (await mine.get("/api/builds")).expect(200).json
+    assert listed["builds"] == [await status(admin, second), await status(admin, first)]
+    assert listed["pagination"] == {"total": 2, "limit": 20, "offset": 0, "has_more": False}
+    page = (await mine.get("/api/builds?limit=1&offset=1")).expect(200).json
+    assert [one["id"] for one in page["builds"]] == [first["id"]]
+    everybody = (await admin.get("/api/builds?limit=1")).expect(200).json
+    assert everybody["builds"][0]["id"] == theirs["id"]
+    assert everybody["pagination"] == {"total": 3, "limit": 1, "offset": 0, "has_more": True}
+    (await admin.get("/api/builds?offset=x")).expect(400)
+
+
+async def test_a_build_is_cancelled_once_and_its_deployment_with_it(
+    admin: Caller, agent: AgentCaller
+) -> None:
+    build = await start(admin)
+    cancelled = (await admin.post(f"/api/builds/{build['id']}/cancel")).expect(200).json
+    assert (cancelled["status"], cancelled["error"]) == ("FAILED", "cancelled by admin")
+    assert "reason" not in cancelled
+    again = await admin.post(f"/api/builds/{build['id']}/cancel")
+    assert again.expect(409).json["error"] == "this build has finished already"
+    (await admin.post("/api/builds/build-x/cancel")).expect(404)
+
+    deployment = (await admin.post("/api/deploy", DEPLOY)).expect(202).json
+    spec = await take(agent)
+    path = f"/api/builds/{deployment['build_id']}/cancel"
+    assert (await admin.post(path)).expect(200).json["status"] == "BUILDING"
+    assert (await agent.renew(spec))["cancels"] == [lease_of(spec)]
+    (await agent.complete(spec, status="failed", reason="cancelled")).expect(200)
+    assert (await deployed(admin, deployment))["status"] == "STOPPED"
+
+
 async def test_a_deleted_build_is_not_there_any_more(admin: Caller) -> None:
     deployment = (await admin.post("/api/deploy", DEPLOY)).expect(202).json
     (await admin.post(f"/api/deploy/{deployment['id']}/stop")).expect(200)
@@ -286,6 +365,76 @@ async def test_another_accounts_build_is_not_there_and_its_uri_is_another(admin:
         "error": "build not found"
     }
     assert theirs["image"] != mine["image"]
+
+
+async def test_what_waits_says_for_what_and_what_to_do(admin: Caller, agent: AgentCaller) -> None:
+    deployment = (await admin.post("/api/deploy", DEPLOY)).expect(202).json
+    nobody = "no agent is connected: start one with `pushrod agent`"
+    assert (deployment["status"], deployment["reason"]) == ("PENDING", nobody)
+    await agent.poll()
+    pending = await deployed(admin, deployment)
+    assert (pending["status"], pending["reason"]) == (
+        "PENDING",
+        "no connected agent can build images: start one with `pushrod agent --engine buildkit`",
+    )
+    assert (await status(admin, {"id": deployment["build_id"]}))["reason"] == pending["reason"]
+    spec = await take(agent)
+    assert "reason" not in await deployed(admin, deployment)
+    (await agent.complete(spec)).expect(200)
+    starting = await deployed(admin, deployment)
+    assert (starting["status"], starting["reason"]) == (
+        "STARTING",
+        "no connected agent has the labels deploy=true: "
+        "start one with `pushrod agent --label deploy=true`",
+    )
+
+
+async def test_a_deployment_on_the_host_engine_says_which_engine_it_needs(
+    admin: Caller, host: AgentCaller
+) -> None:
+    body = {"agent_name": "bot", "image": "registry.example/bot:1"}
+    deployment = (await admin.post("/api/deploy", body)).expect(202).json
+    await host.poll()  # without the capability to run images
+    starting = await deployed(admin, deployment)
+    assert starting["status"] == "STARTING"
+    assert "`pushrod agent --engine buildkit --label deploy=true`" in starting["reason"]
+    await host.poll(free=0, **CAPABLE)
+    busy = await deployed(admin, deployment)
+    assert "each running deployment keeps a slot" in busy["reason"]
+
+
+OPTIONAL = {
+    "/api/builds": (REQUEST, ("entry_point", "requirements", "framework")),
+    "/api/deploy": (
+        {"agent_name": "x", "source_files": AGENT},
+        ("entry_point", "requirements", "framework", "image", "llm_configs"),
+    ),
+}
+
+
+@pytest.mark.parametrize("path", OPTIONAL)
+async def test_null_is_as_good_as_absent_for_every_optional_field(admin: Caller, path: str) -> None:
+    body, names = OPTIONAL[path]
+    schema = (await admin.get("/api/openapi.json")).expect(200).json
+    content = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    model = schema["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+    optional = model["properties"].keys() - set(model["required"])
+    assert optional - {"source_files"} == set(names)
+    plain = {name: value for name, value in body.items() if name not in names}
+    absent = (await admin.post(path, plain)).expect(202).json
+    given = (await admin.post(path, {**plain, **dict.fromkeys(names)})).expect(202).json
+    assert given["image"] == absent["image"]
+
+
+async def test_an_empty_text_is_as_good_as_absent(admin: Caller) -> None:
+    absent = await start(admin, entry_point=None)
+    assert (await start(admin, entry_point="", framework=""))["image"] == absent["image"]
+    given = await start(admin, files={f"./{name}": text for name, text in AGENT.items()})
+    assert given["image"] == absent["image"]
+    body = {**DEPLOY, "source_files": AGENT, "entry_point": "", "framework": "", "image": ""}
+    assert (await admin.post("/api/deploy", body)).expect(202).json["image"] == absent["image"]
+    image = {"agent_name": "x", "image": "registry.example/x:1", "entry_point": ""}
+    (await admin.post("/api/deploy", image)).expect(202)
 
 
 # Where it goes
@@ -386,7 +535,9 @@ async def test_sources_without_an_image_are_built_and_then_run(
     done = {"images": [{"reference": deployment["image"], "digest": f"sha256:{'b' * 64}"}]}
     (await agent.complete(spec, **done)).expect(200)
     assert (await status(admin, build))["status"] == "SUCCEEDED"
-    assert (await deployed(admin, deployment))["status"] == "STARTING"
+    starting = await deployed(admin, deployment)
+    assert starting["status"] == "STARTING"
+    assert starting["reason"]
 
     program = await take(host)
     assert (program["image"], program["ownCommand"]) == (deployment["image"], True)
@@ -395,6 +546,7 @@ async def test_sources_without_an_image_are_built_and_then_run(
     running = await deployed(admin, deployment)
     assert running["status"] == "RUNNING"
     assert MOMENT.fullmatch(running["started_at"])
+    assert "reason" not in running
     assert (await status(admin, build))["status"] == "SUCCEEDED"
 
 
@@ -536,5 +688,10 @@ async def test_deployments_are_listed_newest_first(admin: Caller, host: AgentCal
     first, _ = await run_image(admin, host, "first")
     second, _ = await run_image(admin, host, "second")
     listed = (await admin.get("/api/deploy")).expect(200).json
-    assert [one["id"] for one in listed] == [second["id"], first["id"]]
+    assert [one["id"] for one in listed["deployments"]] == [second["id"], first["id"]]
+    assert listed["pagination"] == {"total": 2, "limit": 20, "offset": 0, "has_more": False}
+    page = (await admin.get("/api/deploy?limit=1&offset=1")).expect(200).json
+    assert [one["id"] for one in page["deployments"]] == [first["id"]]
+    assert (await admin.get("/api/deploy?limit=1")).json["pagination"]["has_more"] is True
+    (await admin.get("/api/deploy?limit=x")).expect(400)
     (await admin.get("/api/deploy/deploy-x")).expect(404)

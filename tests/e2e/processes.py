@@ -28,8 +28,17 @@ READY = re.compile(r"^ready (\S+)$", re.MULTILINE)
 class Process:
     """One pushrod process; what it prints goes to a file, which a failing test shows."""
 
-    def __init__(self, *arguments: str, log: Path, program: Sequence[str] = PUSHROD) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        log: Path,
+        program: Sequence[str] = PUSHROD,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.arguments, self.log, self._program = arguments, log, program
+        self._variables = {
+            f"PUSHROD_{name.upper()}": text for name, text in (settings or {}).items()
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: str) -> str:
@@ -37,6 +46,7 @@ class Process:
         offset = self.log.stat().st_size if self.log.exists() else 0
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
         environment |= {k: v for k, v in os.environ.items() if k.startswith("PUSHROD_ENGINE_")}
+        environment |= self._variables
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*self._program, *self.arguments],

@@ -192,6 +192,7 @@ def pushrod(
         "image_base_node": compilers_base,
         "image_base_go": compilers_base,
         "image_base_go_run": buildkit.image,
+        "image_base_shell": buildkit.image,
         "image_base_static": buildkit.image,
         "image_pip_index_url": package_index,
     }
@@ -332,8 +333,24 @@ def run_to_its_end(pushrod: Pushrod, name: str, files: dict[str, str]) -> str:
     deployment = pushrod.api.post("/api/deploy", body)
     path = f"/api/deploy/{deployment['id']}"
     over = wait_for(lambda: pushrod.api.get(path), "COMPLETED", "FAILED")
-    assert over["status"] == "COMPLETED", over
+    assert over["status"] == "COMPLETED", over.get("error", over)
     return log_of(pushrod, deployment, "program")
+
+
+def test_a_program_in_a_folder_runs_with_the_modules_beside_and_above_it(pushrod: Pushrod) -> None:
+    main = (
+        "import os\nimport beside\nfrom lib import above\nprint(beside.X, above.X, os.getcwd())\n"
+    )
+    files = {"src/main.py": main, "src/beside.py": "X = 1\n", "lib/above.py": "X = 2\n"}
+    assert run_to_its_end(pushrod, "folder", files) == "1 2 /app\n"
+
+
+def test_a_package_runs_as_a_module_and_a_script_by_its_first_line(pushrod: Pushrod) -> None:
+    files = {"src/pkg/__main__.py": "from . import x\nprint(x.X)\n", "src/pkg/x.py": "X = 3\n"}
+    assert run_to_its_end(pushrod, "package", files) == "3\n"
+    script = {"bin/run.sh": "#!/bin/bash -e\necho $- ${BASH_VERSION:+bash} $(id -u)\n"}
+    flags, shell, user = run_to_its_end(pushrod, "script", script).split()
+    assert ("e" in flags, shell, user) == (True, "bash", "10001")
 
 
 def test_a_node_program_is_built_and_runs_unprivileged(pushrod: Pushrod) -> None:
@@ -372,8 +389,12 @@ def test_a_go_program_that_does_not_compile_says_where(pushrod: Pushrod) -> None
 
 
 def test_static_files_are_served_and_a_dockerfile_of_ones_own_is_built(pushrod: Pushrod) -> None:
-    ended = built(pushrod, {"name": "pages", "files": {"index.html": "<p>hello"}})
+    pages = {"index.html": "<p>hello", ".env": "TOKEN=x", "css/a.css": "", "css/.old/b.css": ""}
+    ended = built(pushrod, {"name": "pages", "files": {**pages, ".dockerignore": "!.env\n"}})
     assert ended["status"] == "SUCCEEDED", ended
+    look = f'FROM {ended["image"]}\nCMD ["find", "/app", "-type", "f"]\n'
+    inside = run_to_its_end(pushrod, "look", {"dockerfile": look}).split()
+    assert sorted(inside) == ["/app/css/a.css", "/app/index.html"]
     own = {"Dockerfile": "FROM 127.0.0.1:5000/default/none:1\n"}
     failed = built(pushrod, {"name": "own", "files": own})
     assert failed["status"] == "FAILED"

@@ -8,13 +8,18 @@ from coordinator.api.dialects.image_builds_models import (
     BUILD_STATUS,
     BuildStatus,
     DeploymentCreate,
+    DeploymentPage,
     DeploymentShown,
     ImageBuildCreate,
+    ImageBuildPage,
     ImageBuildShown,
+    PageShown,
 )
 from coordinator.api.http.context import ACCOUNTS, CORE, DEPLOYMENTS, SOURCE_BUILDS
+from coordinator.api.http.fields import PageQuery
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.image_builds import ImageRequest
+from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Account, Step
 from coordinator.domain.people.permissions import Principal, Right
@@ -22,6 +27,7 @@ from coordinator.services.deployments.deployments import DeploymentRequest, Depl
 from coordinator.services.deployments.source_builds import ImageBuildView
 
 DEFAULT_ACCOUNT = "default"
+WAITING = (DeploymentStatus.PENDING, DeploymentStatus.STARTING)
 NO_BUILD = {404: "build not found"}
 NO_DEPLOYMENT = {404: "deployment not found"}
 
@@ -31,7 +37,9 @@ def add_routes(app: web.Application) -> None:
         app,
         [
             start_build,
+            list_image_builds,
             get_build,
+            cancel_image_build,
             deploy,
             list_deployments,
             get_deployment,
@@ -66,6 +74,25 @@ async def start_build(
 
 @operation(
     "GET",
+    "/api/builds",
+    tag="Image builds",
+    summary="Get the image builds, newest first",
+    right=Right.READ,
+)
+async def list_image_builds(
+    request: web.Request, principal: Principal, query: PageQuery
+) -> ImageBuildPage:
+    """Why one failed is told by its own path."""
+    limit, offset = query.page
+    found, total = await request.app[SOURCE_BUILDS].list_of(principal, limit, offset)
+    return ImageBuildPage(
+        builds=[_build(request, one) for one in found],
+        pagination=PageShown.of(total, query.page, len(found)),
+    )
+
+
+@operation(
+    "GET",
     "/api/builds/{image_build_id}",
     tag="Image builds",
     summary="Get an image build's status",
@@ -75,6 +102,20 @@ async def start_build(
 async def get_build(request: web.Request, principal: Principal) -> ImageBuildShown:
     image_build_id = request.match_info["image_build_id"]
     return _build(request, await request.app[SOURCE_BUILDS].get(principal, image_build_id))
+
+
+@operation(
+    "POST",
+    "/api/builds/{image_build_id}/cancel",
+    tag="Image builds",
+    summary="Cancel an image build",
+    right=Right.BUILD,
+    errors={**NO_BUILD, 409: "It has finished already"},
+)
+async def cancel_image_build(request: web.Request, principal: Principal) -> ImageBuildShown:
+    """`status` is FAILED once its agent has ended it. A deployment that began it ends with it."""
+    image_build_id = request.match_info["image_build_id"]
+    return _build(request, await request.app[SOURCE_BUILDS].cancel(principal, image_build_id))
 
 
 @operation(
@@ -105,13 +146,19 @@ async def deploy(
     "GET",
     "/api/deploy",
     tag="Deployments",
-    summary="Get the newest deployments",
+    summary="Get the deployments, newest first",
     right=Right.READ,
 )
-async def list_deployments(request: web.Request, principal: Principal) -> list[DeploymentShown]:
-    """The newest hundred. Why one failed is told by its own path."""
-    found = await request.app[DEPLOYMENTS].list_of(principal)
-    return [_deployment(request, one) for one in found]
+async def list_deployments(
+    request: web.Request, principal: Principal, query: PageQuery
+) -> DeploymentPage:
+    """Why one failed is told by its own path."""
+    limit, offset = query.page
+    found, total = await request.app[DEPLOYMENTS].list_of(principal, limit, offset)
+    return DeploymentPage(
+        deployments=[_deployment(request, one) for one in found],
+        pagination=PageShown.of(total, query.page, len(found)),
+    )
 
 
 @operation(
@@ -163,12 +210,14 @@ async def _account(request: web.Request, principal: Principal) -> Account:
 
 def _build(request: web.Request, found: ImageBuildView) -> ImageBuildShown:
     record, step = found.record, found.step
+    status = _build_status(step)
     finished = step.finished_at if step and step.state in FINISHED_STEP else None
     return ImageBuildShown(
         id=record.id,
-        status=_build_status(step),
+        status=status,
         image=record.image,
         error=found.error,
+        reason=found.reason if status == "PENDING" else None,
         created_at=record.created_at,
         completed_at=finished if step else record.created_at,
         digest=found.digest,
@@ -197,6 +246,7 @@ def _deployment(request: web.Request, found: DeploymentView) -> DeploymentShown:
         image=deployment.image,
         build_id=deployment.image_build_id,
         error=found.error,
+        reason=found.reason if found.status in WAITING else None,
         created_at=deployment.created_at,
         started_at=program.started_at if program else None,
         completed_at=program.finished_at if program else None,

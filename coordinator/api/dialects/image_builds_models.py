@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from coordinator.api.http.fields import Pagination
 from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import StepState
 
@@ -51,6 +53,14 @@ Second = Annotated[
 """Written in UTC, to the second: `2026-02-23T10:00:00Z`."""
 
 
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+EMPTY_IS_ABSENT = BeforeValidator(_none_if_empty)
+OptionalText = Annotated[str | None, EMPTY_IS_ABSENT]
+
+
 class _Body(BaseModel):
     """What is sent; unknown members are refused: a misspelt one would change what is built."""
 
@@ -73,13 +83,11 @@ class ImageBuildCreate(_Body):
         description="Agent name (used to derive the image name)",
     )
     files: dict[str, str] = Field(description="Map of filename to source code content")
-    entry_point: str | None = Field(
-        None, min_length=1, description="Entry point file (auto-detected if not specified)"
+    entry_point: OptionalText = Field(
+        None, description="Entry point file (auto-detected if not specified)"
     )
     requirements: str | None = Field(None, description="Python requirements in pip format")
-    framework: str | None = Field(
-        None, min_length=1, max_length=MAX_NAME, description="Agent framework hint"
-    )
+    framework: OptionalText = Field(None, max_length=MAX_NAME, description="Agent framework hint")
 
 
 class ImageBuildShown(BaseModel):
@@ -87,6 +95,7 @@ class ImageBuildShown(BaseModel):
     status: BuildStatus
     image: str = Field(description="Deterministic image URI (available before build completes)")
     error: str | None = Field(None, description="Why it failed")
+    reason: str | None = Field(None, description="What it waits for while PENDING")
     created_at: Second
     completed_at: Second | None = None
     digest: str | None = Field(None, description="Of the pushed image: `sha256:…`")
@@ -94,6 +103,25 @@ class ImageBuildShown(BaseModel):
     entry_point: str | None = None
     framework: str | None = None
     build_url: str = Field(description="The build's page, with its log")
+
+
+class PageShown(BaseModel):
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+
+    @classmethod
+    def of(cls, total: int, page: tuple[int, int], shown: int) -> Self:
+        known = Pagination.of(total, page, shown)
+        return cls(
+            total=known.total, limit=known.limit, offset=known.offset, has_more=known.has_more
+        )
+
+
+class ImageBuildPage(BaseModel):
+    builds: list[ImageBuildShown]
+    pagination: PageShown
 
 
 class LlmConfig(BaseModel):
@@ -120,22 +148,22 @@ class DeploymentCreate(_Body):
     source_files: dict[str, str] | None = Field(
         None, description="Map of filename to source code content; builds the image"
     )
-    entry_point: str | None = Field(None, min_length=1)
+    entry_point: OptionalText = None
     requirements: str | None = None
-    framework: str | None = Field(None, min_length=1, max_length=MAX_NAME)
-    image: Image | None = Field(
+    framework: OptionalText = Field(None, max_length=MAX_NAME)
+    image: Annotated[Image | None, EMPTY_IS_ABSENT] = Field(
         None,
         validate_default=True,
         description="An image that there is already, instead of sources",
     )
-    llm_configs: list[LlmConfig] = Field(
-        [], max_length=50, description="Given to the program as JSON in `LLM_CONFIGS`"
+    llm_configs: list[LlmConfig] | None = Field(
+        None, max_length=50, description="Given to the program as JSON in `LLM_CONFIGS`"
     )
 
     @field_validator("llm_configs")
     @classmethod
-    def _bounded(cls, configs: list[LlmConfig]) -> list[LlmConfig]:
-        text = json.dumps([config.model_dump() for config in configs], default=str)
+    def _bounded(cls, configs: list[LlmConfig] | None) -> list[LlmConfig] | None:
+        text = json.dumps([config.model_dump() for config in configs or ()], default=str)
         if len(text) > MAX_LLM_CONFIGS_BYTES:
             raise ValueError(f"more than {MAX_LLM_CONFIGS_BYTES} bytes of JSON")
         return configs
@@ -154,7 +182,7 @@ class DeploymentCreate(_Body):
 
     @property
     def configs(self) -> list[dict[str, Any]]:
-        return [config.model_dump() for config in self.llm_configs]
+        return [config.model_dump() for config in self.llm_configs or ()]
 
 
 class DeploymentShown(BaseModel):
@@ -164,6 +192,7 @@ class DeploymentShown(BaseModel):
     image: str
     build_id: str | None = Field(None, description="Of `/api/builds`, where the image is built")
     error: str | None = None
+    reason: str | None = Field(None, description="What it waits for while PENDING or STARTING")
     created_at: Second
     started_at: Second | None = Field(None, description="When the program was first started")
     completed_at: Second | None = None
@@ -171,3 +200,8 @@ class DeploymentShown(BaseModel):
     llm_configs: list[dict[str, Any]]
     log_url: str | None = Field(None, description="What the program writes")
     build_url: str
+
+
+class DeploymentPage(BaseModel):
+    deployments: list[DeploymentShown]
+    pagination: PageShown

@@ -76,7 +76,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         if error.status < 400 or request.path.startswith("/git/"):
             raise
-        response = error_answer(request, error.status, error.reason)
+        message = error.reason
+        if isinstance(error, web.HTTPRequestEntityTooLarge):
+            message = f"a request's body may have {request.client_max_size} bytes"
+        response = error_answer(request, error.status, message)
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response

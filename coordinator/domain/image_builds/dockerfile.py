@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 PORT = 8080
@@ -33,6 +34,8 @@ class Bases:
     go: str
     go_run: str
     """Holds the finished Go program; needs no shell."""
+    shell: str
+    """Has bash."""
     static: str
     """Has busybox with httpd."""
 
@@ -54,6 +57,8 @@ class PythonParts:
     needs_sources: bool
     """The requirements name the program's own folders."""
     command: Sequence[str]
+    module_folders: Sequence[str]
+    """Where modules are looked for after the started file's folder: of /app, plain names."""
     pip_index_url: str | None
 
 
@@ -103,8 +108,13 @@ def python_dockerfile(parts: PythonParts) -> str:
         _pip_arguments(parts.pip_index_url) if install else [],
         *installing,
         [] if install and parts.needs_sources else [sources],
-        *_ending(parts.command, "PYTHONUNBUFFERED=1", _HOME),
+        *_ending(parts.command, "PYTHONUNBUFFERED=1", *_python_path(parts), _HOME),
     )
+
+
+def _python_path(parts: PythonParts) -> list[str]:
+    folders = [str(PurePosixPath("/app", folder)) for folder in parts.module_folders]
+    return [f"PYTHONPATH={':'.join(folders)}"] if folders else []
 
 
 def node_dockerfile(parts: NodeParts) -> str:
@@ -149,12 +159,24 @@ def go_dockerfile(parts: GoParts) -> str:
     )
 
 
-def static_dockerfile(base: str) -> str:
+def shell_dockerfile(base: str, command: Sequence[str]) -> str:
+    return _lines(
+        [f"FROM {base}"],
+        [_NAME_USER],
+        ["WORKDIR /app"],
+        [f"COPY {_OWNER} . ."],
+        *_ending(command, _HOME),
+    )
+
+
+def static_dockerfile(base: str, folder: str) -> str:
+    """Serves that folder of the sources."""
+    served = str(PurePosixPath("/app", folder))
     return _lines(
         [f"FROM {base}"],
         ["WORKDIR /app"],
-        ["COPY . ."],
-        *_ending(["busybox", "httpd", "-f", "-v", "-p", str(PORT), "-h", "/app"]),
+        [f"COPY {_OWNER} . ."],
+        *_ending(["busybox", "httpd", "-f", "-v", "-p", str(PORT), "-h", served]),
     )
 
 

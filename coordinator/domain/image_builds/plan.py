@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from coordinator.domain.image_builds import image_name as naming
+from coordinator.domain.image_builds.detection import detect_language, own_dockerfile
 from coordinator.domain.image_builds.dockerfile import (
     Bases,
     GoParts,
@@ -15,22 +17,30 @@ from coordinator.domain.image_builds.dockerfile import (
     go_dockerfile,
     node_dockerfile,
     python_dockerfile,
+    shell_dockerfile,
     static_dockerfile,
 )
-from coordinator.domain.image_builds.languages import (
-    Language,
+from coordinator.domain.image_builds.entry_points import (
+    FRONT_PAGE,
     check_entry_point,
-    detect_language,
     find_entry_point,
     go_package,
-    has_start_script,
-    scripts_of,
 )
+from coordinator.domain.image_builds.languages import Language
+from coordinator.domain.image_builds.node_manifest import has_start_script, scripts_of
 from coordinator.domain.image_builds.python_program import python_program
 from coordinator.domain.image_builds.refusal import RefusedSources
-from coordinator.domain.image_builds.source_files import DOCKERFILE, IGNORE_FILE, check_files
+from coordinator.domain.image_builds.source_files import (
+    DOCKERFILE,
+    IGNORE_FILE,
+    check_files,
+    is_hidden,
+    plain_files,
+    shown,
+)
 
-FRONT_PAGE = "index.html"
+_GENERATED_ONLY = (DOCKERFILE, IGNORE_FILE)
+"""What the build reads, and the image does not hold."""
 GO_VERSION = "1.22"
 """Of a generated go.mod: the language, not the compiler."""
 _GO_IMPORTS = re.compile(r'^[ \t]*+(?:import[ \t]++)?(?:[\w.]++[ \t]++)?"([^"\s]++)"', re.MULTILINE)
@@ -70,6 +80,7 @@ class _Program:
 
 def plan_image(request: ImageRequest, *, account: str, bases: Bases, mirrors: Mirrors) -> ImagePlan:
     """The same request and settings always make the same plan. Raises RefusedSources."""
+    request = replace(request, files=plain_files(request.files))
     check_files(request.files)
     name = naming.image_name(request.name, field=request.name_field)
     entry_point = check_entry_point(request.files, request.entry_point)
@@ -99,7 +110,9 @@ def _program(
             "requirements", f"requirements are for Python; this is a {language} program"
         )
     if language is Language.DOCKERFILE:
-        return _Program(entry_point=entry_point, framework=request.framework, generated={})
+        own = request.files[own_dockerfile(request.files) or DOCKERFILE]
+        generated = {} if DOCKERFILE in request.files else {DOCKERFILE: own}
+        return _Program(entry_point=entry_point, framework=request.framework, generated=generated)
     if language is Language.STATIC:
         return _static(request.files, entry_point, bases)
     if language is Language.NODE:
@@ -107,15 +120,40 @@ def _program(
     entry_point = entry_point or find_entry_point(language, request.files)
     if language is Language.PYTHON:
         return _python(request, entry_point, bases, mirrors)
+    if language is Language.SHELL:
+        return _shell(request, entry_point, bases)
     return _go(request, entry_point, bases, mirrors)
 
 
 def _static(files: Mapping[str, str], entry_point: str | None, bases: Bases) -> _Program:
-    """The entry point is the page that a folder shows."""
-    generated = _generated(files, static_dockerfile(bases.static))
-    if entry_point is not None and FRONT_PAGE not in files:
-        generated[FRONT_PAGE] = files[entry_point]
+    """The entry point is the page that its folder shows, and nothing outside of that is served."""
+    page = entry_point or find_entry_point(Language.STATIC, files)
+    if is_hidden(page):
+        raise RefusedSources.of(
+            "entry_point",
+            f"{shown(page)} begins with a dot, or its folder does: such files are not served",
+        )
+    folder = PurePosixPath(page).parent
+    generated = _generated(files, static_dockerfile(bases.static, str(folder)))
+    generated[IGNORE_FILE] = _with_lines(files.get(IGNORE_FILE, ""), *_GENERATED_ONLY, "**/.*")
+    front = str(folder / FRONT_PAGE)
+    if page != front:
+        generated[front] = files[page]
     return _Program(entry_point=entry_point, generated=generated)
+
+
+def _with_lines(text: str, *lines: str) -> str:
+    """The last of the lines of an ignore file decide: no `!` before them brings a file back."""
+    kept = text if not text or text.endswith("\n") else f"{text}\n"
+    return kept + "".join(f"{line}\n" for line in lines)
+
+
+def _shell(request: ImageRequest, entry_point: str, bases: Bases) -> _Program:
+    """By the interpreter in its first line, with that line's options; bash where it has none."""
+    named = request.files[entry_point].startswith("#!")
+    command = [f"./{entry_point}"] if named else ["bash", entry_point]
+    generated = _generated(request.files, shell_dockerfile(bases.shell, command))
+    return _Program(entry_point=entry_point, framework=request.framework, generated=generated)
 
 
 def _node(
@@ -134,7 +172,7 @@ def _generated(files: Mapping[str, str], dockerfile: str) -> dict[str, str]:
     """The Dockerfile, which is no part of the image itself."""
     added = {DOCKERFILE: dockerfile}
     if IGNORE_FILE not in files:
-        added[IGNORE_FILE] = f"{DOCKERFILE}\n{IGNORE_FILE}\nnode_modules\n__pycache__\n"
+        added[IGNORE_FILE] = _with_lines("", *_GENERATED_ONLY, "node_modules", "__pycache__")
     return added
 
 

@@ -6,11 +6,11 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from coordinator.domain.image_builds import python_source
-from coordinator.domain.image_builds.dockerfile import PORT, PythonParts
+from coordinator.domain.image_builds.dockerfile import PythonParts
 from coordinator.domain.image_builds.packages import normalised, packages_of
+from coordinator.domain.image_builds.python_start import PythonStart, python_start
 from coordinator.domain.image_builds.refusal import Refusal, RefusedSources
 from coordinator.domain.image_builds.source_files import shown
 
@@ -36,7 +36,6 @@ FRAMEWORKS: Mapping[str, Sequence[str]] = {
 _ALSO_CALLED = {"llamaindex": "llama-index", "pyautogen": "autogen", "ag2": "autogen"}
 _FILE_OPTION = re.compile(r"\s*+(?:-r|-c|--requirement|--constraint)[\s=]++(\S++)\s*+$")
 _OWN_FOLDER = re.compile(r"\s*+(?:(?:-e|--editable)[\s=]++)?(?:\.{1,2}(?:/|$|\[|\s)|file:)")
-_FASTAPI_COMMAND = re.compile(r"^[ \t]*+fastapi(\[(all|standard)[\],]|-cli\b)", re.MULTILINE)
 _GLOB = re.compile(r"[*?\[\]$\\]")
 
 
@@ -45,7 +44,7 @@ class PythonProgram:
     framework: str | None
     requirement_files: Sequence[str]
     needs_sources: bool
-    command: Sequence[str]
+    start: PythonStart
     generated: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self, base: str, pip_index_url: str | None) -> PythonParts:
@@ -53,7 +52,8 @@ class PythonProgram:
             base=base,
             requirement_files=self.requirement_files,
             needs_sources=self.needs_sources,
-            command=self.command,
+            command=self.start.command,
+            module_folders=self.start.module_folders,
             pip_index_url=pip_index_url,
         )
 
@@ -81,7 +81,7 @@ def python_program(
         framework=found,
         requirement_files=[REQUIREMENTS, *named] if text.strip() else [],
         needs_sources=own_folders,
-        command=_command(found, entry_point, files[entry_point], text),
+        start=python_start(files, entry_point, framework=found, requirements=text),
         generated=generated,
     )
 
@@ -160,7 +160,7 @@ def _imported(files: Mapping[str, str], entry_point: str) -> tuple[set[str], lis
     faults: list[Refusal] = []
     left = python_source.MAX_READ_CHARACTERS
     for name, source in files.items():
-        if not name.endswith(".py") or (name != entry_point and python_source.is_test(name)):
+        if name != entry_point and (not name.endswith(".py") or python_source.is_test(name)):
             continue
         left -= len(source)
         if left < 0:
@@ -213,32 +213,3 @@ def _framework_of(names: Collection[str]) -> str | None:
         if any(name.startswith(f"{module}.") for name in dotted for module in modules):
             return framework
     return None
-
-
-def _command(framework: str | None, entry_point: str, source: str, requirements: str) -> list[str]:
-    """A file that starts itself is run; an application object is given to its server."""
-    plain = ["python", entry_point]
-    if framework == "streamlit":
-        port, address = f"--server.port={PORT}", "--server.address=0.0.0.0"
-        return ["streamlit", "run", entry_point, port, address]
-    try:
-        calls = python_source.assigned_calls(source)
-        alone = python_source.starts_itself(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return plain
-    application = next((name for name, word in calls.items() if word in ("FastAPI", "Flask")), None)
-    if alone or application is None or "." in PurePosixPath(entry_point).stem:
-        return plain
-    folder, module = PurePosixPath(entry_point).parent, PurePosixPath(entry_point).stem
-    if calls[application] == "Flask":
-        app = [f"--app={folder / module}:{application}"]
-        return ["flask", *app, "run", "--host=0.0.0.0", f"--port={PORT}"]
-    if _brings_command(requirements):
-        return ["fastapi", "run", entry_point, "--host=0.0.0.0", f"--port={PORT}"]
-    target = [f"--app-dir={folder}", f"{module}:{application}"]
-    return ["uvicorn", *target, "--host=0.0.0.0", f"--port={PORT}"]
-
-
-def _brings_command(requirements: str) -> bool:
-    """Whether the `fastapi` command is installed, and not only its library."""
-    return _FASTAPI_COMMAND.search(requirements) is not None

@@ -61,15 +61,24 @@ def is_standard(name: str) -> bool:
     return name.partition(".")[0] in sys.stdlib_module_names
 
 
+def relative_level(source: str) -> int:
+    """How many folders up its relative imports reach, as they count dots; 0 for none.
+
+    Raises as `parse`.
+    """
+    nodes = ast.walk(parse(source))
+    return max((node.level for node in nodes if isinstance(node, ast.ImportFrom)), default=0)
+
+
 def local_modules(files: Iterable[str], entry_point: str) -> set[str]:
-    """What the program may import of itself: files and folders beside its start, and at the top."""
+    """What the program may import of itself: files and folders beside its start, and above it."""
     folder = PurePosixPath(entry_point).parent
     found = set()
     for name in files:
         if not name.endswith(".py"):
             continue
         path = PurePosixPath(name)
-        for root in {PurePosixPath("."), folder}:
+        for root in {folder, *folder.parents}:
             if path.is_relative_to(root):
                 found.add(PurePosixPath(path.relative_to(root).parts[0]).stem)
     return found

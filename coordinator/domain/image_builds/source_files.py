@@ -19,6 +19,7 @@ IGNORE_FILE = ".dockerignore"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GIT_FOLDER = re.compile(r"(\.git|git~[0-9]+)[. ]*(:.*)?", re.IGNORECASE)
 """As some file system would write `.git`: git itself refuses these in a tree."""
+_HERE = re.compile(r"^(?:\./)++(?=.)", re.DOTALL)
 _READ_BY_GIT = (".gitattributes", ".gitmodules")
 
 
@@ -38,6 +39,25 @@ def check_files(files: Mapping[str, str]) -> None:
     ]
     if refusals:
         raise RefusedSources(refusals[:SHOWN_REFUSALS])
+
+
+def plain_files(files: Mapping[str, str]) -> dict[str, str]:
+    """The same with `./a.py` called `a.py`. Raises RefusedSources where that is there too."""
+    plain: dict[str, str] = {}
+    for name, text in files.items():
+        if plain.setdefault(plain_name(name), text) != text:
+            message = f"{shown(name)}: {shown(plain_name(name))} is there too: send one of them"
+            raise RefusedSources.of(f"files.{shown(name)}", message)
+    return plain
+
+
+def plain_name(name: str) -> str:
+    return _HERE.sub("", name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether it, or a folder that it is in, begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def shown(name: str) -> str:

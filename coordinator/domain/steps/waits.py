@@ -17,20 +17,29 @@ NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
 )
 
+NO_AGENT_FOR_PROGRAMS = (
+    "no connected agent can run images, which the host engine can't: start one with "
+    "`pushrod agent --engine buildkit --label deploy=true`"
+)
 BUSY = "all agents that fit are busy"
+BUSY_WITH_PROGRAMS = (
+    f"{BUSY}: each running deployment keeps a slot, so stop one, or start an agent with more "
+    "--slots"
+)
 
 
 def why_it_waits(
     step: Step,
-    build: Build,
+    build: Build | None,
     unfinished: Sequence[str],
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
 ) -> str | None:
-    """None for a step that doesn't wait. `unfinished` are the steps it depends on."""
+    """None for a step that doesn't wait. `unfinished` are the steps it depends on; the build is
+    needed where there are none."""
     match step.state:
         case StepState.BLOCKED if not unfinished:
-            return why_it_is_held(build)
+            return why_it_is_held(build) if build else None
         case StepState.BLOCKED:
             return f"waits for {', '.join(unfinished)}"
         case StepState.OFFERED:
@@ -73,10 +82,16 @@ def why_nobody_takes_it(
         return NO_AGENT
     serving = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
     if not serving:
+        if step.definition.program:
+            return NO_AGENT_FOR_PROGRAMS
         return OLD_AGENTS if Capability.USERS.value in step.needs else NO_CAPABLE_AGENT
     if not any(has_labels(agent, step.labels) for agent in serving):
         wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
-        return f"no connected agent has the labels {wanted}"
+        options = " ".join(f"--label {key}={value}" for key, value in step.labels.items())
+        return (
+            f"no connected agent has the labels {wanted}: start one with `pushrod agent {options}`"
+        )
+    busy = BUSY_WITH_PROGRAMS if step.definition.program else BUSY
     if most_of_a_project is None:
-        return BUSY
-    return f"{BUSY}, or its project runs {most_of_a_project} steps, as many as it may"
+        return busy
+    return f"{busy}, or its project runs {most_of_a_project} steps, as many as it may"

@@ -53,7 +53,6 @@ TARGETS = "pushrod.deploy_targets"
 LOSSES_FORGIVEN = 1_000_000
 """A program that runs for months outlives many agents."""
 LLM_CONFIGS = "LLM_CONFIGS"
-MAX_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +69,8 @@ class DeploymentView:
     deployment: Deployment
     status: DeploymentStatus
     error: str | None
+    reason: str | None
+    """What it waits for; None unless it waits."""
     program: Step | None
 
 
@@ -200,20 +201,25 @@ class Deployments:
             raise NotFound("deployment not found")
         return await self._view(deployment, build, steps)
 
-    async def list_of(self, principal: Principal) -> Sequence[DeploymentView]:
-        """The newest MAX_LISTED."""
+    async def list_of(
+        self, principal: Principal, limit: int, offset: int
+    ) -> tuple[Sequence[DeploymentView], int]:
+        """A page, newest first, and how many there are."""
 
         async def read(
             connection: AsyncConnection,
-        ) -> Sequence[tuple[Deployment, Sequence[Step]]]:
-            listed = await stored.list_deployments(connection, principal.account_id, MAX_LISTED)
+        ) -> tuple[Sequence[tuple[Deployment, Sequence[Step]]], int]:
+            listed, total = await stored.list_deployments(
+                connection, principal.account_id, limit, offset
+            )
             steps = await stored_builds.steps_of_builds(
                 connection, [one.build_id for one in listed]
             )
-            return [(one, steps[one.build_id]) for one in listed]
+            return [(one, steps[one.build_id]) for one in listed], total
 
         # Why one failed may take reading its log: that is for the one that is asked for.
-        return [_view(*one, error=None) for one in await self.core.database.read(read)]
+        listed, total = await self.core.database.read(read)
+        return [self._shown(*one) for one in listed], total
 
     async def stop(self, principal: Principal, deployment_id: str) -> DeploymentView:
         """Raises NotFound, Conflict where it has ended."""
@@ -229,11 +235,26 @@ class Deployments:
     async def _view(
         self, deployment: Deployment, build: Build | None, steps: Sequence[Step]
     ) -> DeploymentView:
-        view = _view(deployment, steps, error=None)
+        view = self._shown(deployment, steps)
         if view.status is not DeploymentStatus.FAILED:
             return view
         image = next((step for step in steps if step.name == IMAGE_STEP), None)
         return replace(view, error=await self._error(build, image, view.program))
+
+    def _shown(self, deployment: Deployment, steps: Sequence[Step]) -> DeploymentView:
+        """Without its error. While its image is not built, what waits is that."""
+        by_name = {step.name: step for step in steps}
+        image, program = by_name.get(IMAGE_STEP), by_name.get(PROGRAM_STEP)
+        waiting = image if program and program.state is StepState.BLOCKED else program
+        return DeploymentView(
+            deployment=deployment,
+            status=deployment_status(
+                image.state if image else None, program.state if program else None
+            ),
+            error=None,
+            reason=self.builds.dispatch.explain(waiting) if waiting else None,
+            program=program,
+        )
 
     async def _error(
         self, build: Build | None, image: Step | None, program: Step | None
@@ -243,13 +264,6 @@ class Deployments:
         if program is not None and program.state is StepState.FAILED:
             return program.message or program.reason
         return build.reason if build else None
-
-
-def _view(deployment: Deployment, steps: Sequence[Step], *, error: str | None) -> DeploymentView:
-    by_name = {step.name: step for step in steps}
-    image, program = by_name.get(IMAGE_STEP), by_name.get(PROGRAM_STEP)
-    status = deployment_status(image.state if image else None, program.state if program else None)
-    return DeploymentView(deployment=deployment, status=status, error=error, program=program)
 
 
 def _as_program(step: Step) -> Step:

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator.domain.errors import NotFound
+from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.image_builds import ImagePlan, ImageRequest, build_failure
 from coordinator.domain.image_builds.records import IMAGE_STEP, ImageBuildRecord
-from coordinator.domain.lifecycle import StepState
+from coordinator.domain.lifecycle import FINISHED_STEP, StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.audit import Deed
+from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Draft, Origin, draft
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.core import Core
 from coordinator.services.deployments.image_sources import ImageSources
-from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images import image_builds as stored
@@ -36,12 +36,14 @@ class ImageBuildView:
     """None where the build failed before it had one; `error` says why."""
     error: str | None
     digest: str | None
+    reason: str | None
+    """What it waits for; None unless it waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceBuilds:
     core: Core
-    dispatch: Dispatch
+    builds: Builds
     sources: ImageSources
 
     async def start(
@@ -60,8 +62,10 @@ class SourceBuilds:
                 self.core, connection, principal, project, wanted, request.name, plan, image
             )
 
-        record = await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
-        return ImageBuildView(record=record, step=wanted.steps[0], error=None, digest=None)
+        record = await self.core.database.write(
+            save, committed=lambda _: self.builds.dispatch.wake()
+        )
+        return self._view(record, wanted.steps[0], error=None)
 
     async def get(self, principal: Principal, image_build_id: str) -> ImageBuildView:
         """Raises NotFound, also for another account's."""
@@ -78,12 +82,48 @@ class SourceBuilds:
         record, build, steps = await self.core.database.read(read)
         if record is None or not principal.sees(record.account_id):
             raise NotFound("build not found")
-        step = next((step for step in steps if step.name == IMAGE_STEP), None)
+        step = _image_step(steps)
+        why = (build.reason if build else None) if step is None else await self._error(step)
+        return self._view(record, step, error=why)
+
+    async def list_of(
+        self, principal: Principal, limit: int, offset: int
+    ) -> tuple[Sequence[ImageBuildView], int]:
+        """A page, newest first, and how many there are; why one failed is told by `get`."""
+
+        async def read(
+            connection: AsyncConnection,
+        ) -> tuple[Sequence[tuple[ImageBuildRecord, Sequence[Step]]], int]:
+            listed, total = await stored.list_image_builds(
+                connection, principal.account_id, limit, offset
+            )
+            steps = await stored_builds.steps_of_builds(
+                connection, [one.build_id for one in listed]
+            )
+            return [(one, steps[one.build_id]) for one in listed], total
+
+        listed, total = await self.core.database.read(read)
+        return [self._view(one, _image_step(steps), error=None) for one, steps in listed], total
+
+    async def cancel(self, principal: Principal, image_build_id: str) -> ImageBuildView:
+        """With the deployment that began it, if one did. Raises NotFound, Conflict where the image
+        is built already."""
+        principal.require(Right.BUILD)
+        found = await self.get(principal, image_build_id)
+        if found.step is None or found.step.state in FINISHED_STEP:
+            raise Conflict("this build has finished already")
+        await self.builds.cancel(principal, None, found.record.build_id)
+        return await self.get(principal, image_build_id)
+
+    def _view(
+        self, record: ImageBuildRecord, step: Step | None, *, error: str | None
+    ) -> ImageBuildView:
         return ImageBuildView(
             record=record,
             step=step,
-            error=(build.reason if build else None) if step is None else await self._error(step),
+            error=error,
             digest=digest_of(step, record.image) if step is not None else None,
+            reason=self.builds.dispatch.explain(step) if step is not None else None,
         )
 
     async def _error(self, step: Step) -> str | None:
@@ -92,6 +132,10 @@ class SourceBuilds:
         if step.state is not StepState.FAILED:
             return None
         return await failure_of(self.core, step)
+
+
+def _image_step(steps: Sequence[Step]) -> Step | None:
+    return next((step for step in steps if step.name == IMAGE_STEP), None)
 
 
 async def failure_of(core: Core, step: Step) -> str:

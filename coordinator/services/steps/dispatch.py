@@ -284,8 +284,11 @@ class Dispatch:
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)
 
-    def explain(self, step: Step, build: Build, unfinished: Sequence[str]) -> str | None:
-        """What a pending step waits for, as a sentence; None for one that doesn't wait."""
+    def explain(
+        self, step: Step, build: Build | None = None, unfinished: Sequence[str] = ()
+    ) -> str | None:
+        """What a pending step waits for, as a sentence; None for one that doesn't wait. Of a step
+        that can only wait for an agent, nothing else has to be known."""
         most = self._core.settings.project_max_running_steps
         return why_it_waits(step, build, unfinished, self._presence.online(), most)
 

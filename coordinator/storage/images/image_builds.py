@@ -74,13 +74,37 @@ async def deployment_of_build(connection: AsyncConnection, build_id: str) -> Dep
 
 
 async def list_deployments(
-    connection: AsyncConnection, account_id: str | None, limit: int
-) -> Sequence[Deployment]:
-    """Newest first."""
-    query = _deployments.order_by(deployments.c.created_at.desc(), deployments.c.id).limit(limit)
+    connection: AsyncConnection, account_id: str | None, limit: int, offset: int
+) -> tuple[Sequence[Deployment], int]:
+    """Newest first, of all accounts for None; and how many there are."""
+    rows, total = await _page(connection, deployments, _deployments, account_id, limit, offset)
+    return [_deployment(row) for row in rows], total
+
+
+async def list_image_builds(
+    connection: AsyncConnection, account_id: str | None, limit: int, offset: int
+) -> tuple[Sequence[ImageBuildRecord], int]:
+    """As `list_deployments`, with those that deployments began."""
+    query = sa.select(*columns(ImageBuildRecord, image_builds))
+    rows, total = await _page(connection, image_builds, query, account_id, limit, offset)
+    return [_image_build(row) for row in rows], total
+
+
+async def _page(
+    connection: AsyncConnection,
+    table: sa.Table,
+    query: sa.Select[Any],
+    account_id: str | None,
+    limit: int,
+    offset: int,
+) -> tuple[Sequence[sa.Row[Any]], int]:
+    counted = sa.select(sa.func.count()).select_from(table)
     if account_id is not None:
-        query = query.where(deployments.c.account_id == account_id)
-    return [_deployment(row) for row in await connection.execute(query)]
+        query = query.where(table.c.account_id == account_id)
+        counted = counted.where(table.c.account_id == account_id)
+    newest_first = query.order_by(table.c.created_at.desc(), table.c.id)
+    rows = (await connection.execute(newest_first.limit(limit).offset(offset))).all()
+    return rows, (await connection.execute(counted)).scalar_one()
 
 
 async def older_deployments(

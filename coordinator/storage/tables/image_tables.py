@@ -47,6 +47,8 @@ image_builds = sa.Table(
     sa.Column("framework", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.UniqueConstraint("build_id"),
+    sa.Index("ix_image_builds_account_id_created_at", "account_id", "created_at"),
+    sa.Index("ix_image_builds_created_at", "created_at"),
 )
 
 build_images = sa.Table(

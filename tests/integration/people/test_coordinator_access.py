@@ -158,6 +158,7 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
     ("GET", "/api/builds/{image_build}", None),
+    ("POST", "/api/builds/{image_build}/cancel", {}),
     ("GET", "/api/deploy/{deployment}", None),
     ("POST", "/api/deploy/{deployment}/stop", {}),
     ("GET", "/api/build_synthesis/status/{build}", None),
@@ -265,6 +266,7 @@ async def test_nobody_gets_nothing(coordinator: Coordinator, admin: Caller) -> N
         ("POST", "/api/docker-images", {"slug": "x", "imageUrl": "x"}),
         ("GET", "/api/audit-logs", None),
         ("POST", "/api/builds", IMAGE_BUILD),
+        ("GET", "/api/builds", None),
         ("POST", "/api/deploy", DEPLOYMENT),
         ("GET", "/api/deploy", None),
         ("GET", "/api/tokens", None),
@@ -393,6 +395,8 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/builds/{image_build}", None, "viewer developer maintainer"),
     ("GET", "/api/deploy/{deployment}", None, "viewer developer maintainer"),
     ("GET", "/api/deploy", None, "viewer developer maintainer"),
+    ("GET", "/api/builds", None, "viewer developer maintainer"),
+    ("POST", "/api/builds/{image_build}/cancel", {}, "developer maintainer"),
     ("POST", "/api/builds", {}, "developer maintainer"),
     ("POST", "/api/deploy", {}, "developer maintainer"),
     ("POST", "/api/deploy/{deployment}/stop", {}, "developer maintainer"),
@@ -559,8 +563,10 @@ async def test_lists_show_ones_own_account_alone(coordinator: Coordinator, admin
     assert {token["accountId"] for token in tokens} == {account_id}
     total = json.loads(await text("/api/projects/-/builds"))["pagination"]["total"]
     assert total == 3
-    deployments = json.loads(await text("/api/deploy"))
+    deployments = json.loads(await text("/api/deploy"))["deployments"]
     assert [one["id"] for one in deployments] == [house.deployment["id"]]
+    image_builds = json.loads(await text("/api/builds"))["builds"]
+    assert [one["id"] for one in image_builds] == [house.deployment["build_id"]]
 
 
 async def test_nobody_makes_a_token_of_more_rights_than_the_own(admin: Caller) -> None:

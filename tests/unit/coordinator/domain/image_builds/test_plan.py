@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
@@ -19,13 +20,14 @@ from coordinator.domain.image_builds import (
     plan_image,
 )
 from coordinator.domain.image_builds.image_name import image_name
-from coordinator.domain.image_builds.source_files import MAX_FILES
+from coordinator.domain.image_builds.source_files import MAX_FILES, plain_files
 
 BASES = Bases(
     python="python:3.11-slim",
     node="node:24-slim",
     go="golang:1.25",
     go_run="gcr.example/static",
+    shell="debian:12-slim",
     static="busybox:1.37",
 )
 DOCUMENTED_AGENT = (
@@ -167,12 +169,134 @@ def test_a_lone_go_file_gets_a_module_and_what_it_imports() -> None:
     assert "tidy" not in dockerfile({"main.go": own})
 
 
-def test_files_in_no_language_are_served_as_they_are() -> None:
+def test_pages_are_served_as_they_are() -> None:
     built = plan({"index.html": "<p>hello", "style.css": ""})
     assert (built.language, built.entry_point) == (Language.STATIC, None)
     assert '"busybox", "httpd", "-f", "-v", "-p", "8080"' in built.files["Dockerfile"]
     shown = plan({"welcome.html": "<p>hello"}, entry_point="welcome.html")
     assert shown.files["index.html"] == "<p>hello"
+
+
+def test_a_page_in_a_folder_is_served_with_its_folder_alone() -> None:
+    text = dockerfile({"public/index.html": "<p>", "notes.txt": "not for all"})
+    assert text.splitlines()[-1].endswith('"-h", "/app/public"]')
+    shown = plan({"site/home.html": "<p>home"}, entry_point="site/home.html")
+    assert shown.files["site/index.html"] == "<p>home"
+    assert "any of these may start" in refused({"a/index.html": "", "b/index.html": ""})
+
+
+def test_what_begins_with_a_dot_is_never_served() -> None:
+    mine = {"index.html": "", ".env": "TOKEN=x", ".dockerignore": "node_modules\n!.env"}
+    assert plan(mine).files[".dockerignore"].splitlines() == [
+        "node_modules", "!.env", "Dockerfile", ".dockerignore", "**/.*"
+    ]  # fmt: skip
+    hidden = {".site/index.html": "", "a.txt": ""}
+    assert "no program was found" in refused(hidden)
+    assert "such files are not served" in refused(hidden, entry_point=".site/index.html")
+
+
+@pytest.mark.parametrize(
+    ("files", "looks_like"),
+    [
+        ({"Cargo.toml": "", "src/main.rs": ""}, "Rust"),
+        ({"Cargo.toml": "", "src/main.rs": "", "tools/gen.py": ""}, "Rust"),
+        ({"Main.java": "", "index.html": ""}, "Java"),
+        ({"app.rb": ""}, "Ruby"),
+        ({"app.rb": "", "index.html": ""}, "Ruby"),
+        ({"agent.ipynb": "{}"}, "a Jupyter notebook"),
+        ({"README.md": "# hello"}, None),
+        ({"page.html": ""}, None),
+        ({"tool": "#!/usr/bin/perl\n"}, None),
+        ({".env": "X=1", ".hidden/main.py": ""}, None),
+    ],
+)
+def test_what_is_not_built_is_refused_with_what_is_and_what_to_write(
+    files: Mapping[str, str], looks_like: str | None
+) -> None:
+    with pytest.raises(RefusedSources) as refusal:
+        plan(files)
+    [one] = refusal.value.refusals
+    assert one.field == "files"
+    for words in ("Python (.py)", "Node (.js", "Go (.go)", "shell scripts", "index.html"):
+        assert words in one.message
+    assert "name by entry_point" in one.message
+    assert "add a Dockerfile" in one.message
+    assert (f"(they look like {looks_like}" in one.message) is (looks_like is not None)
+
+
+def test_a_script_is_started_by_its_first_line_or_by_bash() -> None:
+    text = dockerfile({"run.sh": "#!/bin/bash -eu\n"})
+    assert text.startswith("FROM debian:12-slim\n")
+    assert text.endswith('CMD ["./run.sh"]\n')
+    assert "\nUSER 10001:10001\n" in text
+    assert dockerfile({"run.sh": "echo"}).endswith('CMD ["bash", "run.sh"]\n')
+    python = plan({"start": "#!/usr/bin/python3\nimport yaml\n"}).files
+    assert python["requirements.txt"] == "pyyaml\n"
+    assert python["Dockerfile"].endswith('CMD ["python", "start"]\n')
+    assert "shell scripts" in refused({"run.sh": "#!/bin/zsh\n"}, entry_point="run.sh")
+
+
+@pytest.mark.parametrize(
+    ("files", "command", "path"),
+    [
+        ({"src/main.py": "import tools"}, ["python", "src/main.py"], "/app"),
+        ({"src/app/main.py": ""}, ["python", "src/app/main.py"], "/app/src:/app"),
+        ({"pkg/__main__.py": "from pkg import x"}, ["python", "-m", "pkg"], "/app"),
+        ({"src/pkg/__main__.py": "from . import x"}, ["python", "-m", "pkg"], "/app/src:/app"),
+        (
+            {"pkg/__main__.py": "import near", "pkg/near.py": ""},
+            ["python", "pkg/__main__.py"],
+            "/app",
+        ),
+        (
+            {
+                "pkg/__init__.py": "",
+                "pkg/sub/__init__.py": "",
+                "pkg/sub/main.py": "from . import x",
+            },
+            ["python", "-m", "pkg.sub.main"],
+            "/app/pkg:/app",
+        ),
+        (
+            {"my app/main.py": "from . import x"},
+            ["python", "my app/main.py"],
+            "/app",
+        ),
+        (
+            {
+                "requirements.txt": "fastapi\nuvicorn",
+                "app/__init__.py": "",
+                "app/main.py": "import fastapi\nfrom .x import r\napp = fastapi.FastAPI()",
+            },
+            ["uvicorn", "--app-dir=.", "app.main:app", "--host=0.0.0.0", "--port=8080"],
+            "/app",
+        ),
+    ],
+)
+def test_a_program_in_a_folder_finds_its_own_modules(
+    files: Mapping[str, str], command: list[str], path: str
+) -> None:
+    text = dockerfile(files)
+    assert text.splitlines()[-1] == "CMD " + json.dumps(command)
+    assert f" PYTHONPATH={path} " in text
+
+
+def test_a_program_at_the_top_needs_no_path_of_modules() -> None:
+    assert "PYTHONPATH" not in dockerfile({"main.py": "from lib import x", "lib/x.py": ""})
+
+
+def test_a_name_that_begins_with_this_folder_is_the_name_without_it() -> None:
+    built = plan({"./agent.py": "", "././lib/x.py": ""}, entry_point="./agent.py")
+    assert {"agent.py", "lib/x.py"} <= built.files.keys()
+    assert built.tag == plan({"agent.py": "", "lib/x.py": ""}, entry_point="agent.py").tag
+    assert "a.py is there too: send one of them" in refused({"a.py": "1", "./a.py": "2"})
+
+
+def test_a_dockerfile_is_found_in_any_case() -> None:
+    built = plan({"dockerfile": "FROM scratch\n"})
+    assert built.files["Dockerfile"] == "FROM scratch\n"
+    both = plan({"dockerfile": "FROM a\n", "Dockerfile": "FROM b\n"})
+    assert both.files["Dockerfile"] == "FROM b\n"
 
 
 def test_a_dockerfile_of_the_programs_own_is_left_as_it_is() -> None:
@@ -209,7 +333,26 @@ def test_a_files_name_reaches_no_shell(bait: str) -> None:
         ({"package.json": "{}", "src/index.ts": ""}, Language.NODE, "src/index.ts"),
         ({"package.json": "{}", "index.js": "", "pyproject.toml": ""}, Language.NODE, "index.js"),
         ({"main.go": MAIN_GO, "lib/x.go": "package lib"}, Language.GO, "main.go"),
-        ({"readme.txt": ""}, Language.STATIC, None),
+        ({"index.html": "", "style.css": ""}, Language.STATIC, None),
+        (
+            {"public/index.html": '<script src="app.js">', "public/app.js": ""},
+            Language.STATIC,
+            None,
+        ),
+        ({"index.html": "<script src='/main.js'></script>", "main.js": ""}, Language.STATIC, None),
+        ({"index.html": "", "tools/gen.py": "", "deploy.sh": "#!/bin/sh"}, Language.STATIC, None),
+        ({"index.html": "", "server.js": ""}, Language.NODE, "server.js"),
+        ({"src/main.py": "", ".env": "TOKEN=x"}, Language.PYTHON, "src/main.py"),
+        ({"src/main.py": "", "requirements.txt": ""}, Language.PYTHON, "src/main.py"),
+        ({"src/main.py": "", "config.py": ""}, Language.PYTHON, "src/main.py"),
+        ({"deep/er/odd.py": ""}, Language.PYTHON, "deep/er/odd.py"),
+        ({"pkg/__main__.py": "", "pkg/main.py": ""}, Language.PYTHON, "pkg/__main__.py"),
+        ({"bot/app.js": ""}, Language.NODE, "bot/app.js"),
+        ({"start": "#!/usr/bin/env python3\n"}, Language.PYTHON, "start"),
+        ({"bin/tool": "#!/usr/bin/env -S node --enable-source-maps\n"}, Language.NODE, "bin/tool"),
+        ({"run.sh": "#!/bin/bash -eu\n", "lib/x.py": ""}, Language.SHELL, "run.sh"),
+        ({"main.py": "", "run.sh": "#!/bin/sh\n"}, Language.PYTHON, "main.py"),
+        ({"dockerfile": "FROM scratch\n"}, Language.DOCKERFILE, None),
     ],
 )
 def test_language_and_entry_point_are_detected(
@@ -353,9 +496,10 @@ def test_more_python_than_is_read_needs_its_requirements_listed() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "/etc/passwd", "../x.py", "a/../x.py", "./x.py", "a//b.py", "a/", "", ".git/config",
-        "sub/.GIT/hooks/x", ".git./x", "git~1/config", ".gitattributes", "sub/.gitmodules",
-        "a\\b.py", "a\0b.py", "a\nb.py", "x" * 256, "/".join("a" * 40), "y/" * 600 + "z",
+        "/etc/passwd", "../x.py", "a/../x.py", "./../x.py", "x/./y.py", "a//b.py", "a/", "",
+        ".git/config", "sub/.GIT/hooks/x", ".git./x", "git~1/config", ".gitattributes",
+        "sub/.gitmodules", "a\\b.py",
+        "a\0b.py", "a\nb.py", "x" * 256, "/".join("a" * 40), "y/" * 600 + "z",
     ],
 )  # fmt: skip
 def test_a_name_that_could_harm_is_refused(name: str) -> None:
@@ -377,7 +521,7 @@ def test_any_files_make_a_plan_or_a_refusal(files: dict[str, str]) -> None:
         built = plan(files)
     except RefusedSources:
         return
-    assert files.items() <= built.files.items() or "requirements.txt" in built.files
+    assert plain_files(files).items() <= built.files.items() or "requirements.txt" in built.files
 
 
 @given(st.text(max_size=200))
@@ -402,7 +546,9 @@ def test_the_same_inputs_make_the_same_tag_and_any_other_makes_another() -> None
         plan(files, name="my_agent"),
         plan(files, account="other"),
         plan(files, requirements="yaml"),
-        plan(files, bases=Bases(python="python:3.12", node="", go="", go_run="", static="")),
+        plan(
+            files, bases=Bases(python="python:3.12", node="", go="", go_run="", shell="", static="")
+        ),
         plan(files, mirrors=Mirrors(pip_index_url="http://pip.example")),
     ]
     assert len({first.tag, *(other.tag for other in others)}) == 8
