@@ -38,10 +38,7 @@ from agent.engines.buildkit.session import (
 )
 from agent.engines.buildkit.step_graph import (
     AUTHORITIES,
-    END_SOCKET,
-    OUTPUT_FILE,
     RECORD_FOLDER,
-    SECRETS,
     StepGraph,
     collected,
     step_graph,
@@ -50,6 +47,7 @@ from agent.engines.buildkit.step_graph import (
 from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits
 from agent.engines.buildkit.step_sources import StepSources
 from agent.engines.buildkit.unpack import engine_patterns
+from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
 from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
 from pipelines_schema.contract import WORKSPACE

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.failures import StepNotRunError, is_gone
-from agent.engines.buildkit.step_graph import EXIT_FILE, LIMITS_FILE, RECORD_FOLDER
+from agent.engines.buildkit.step_graph import RECORD_FOLDER
+from agent.engines.buildkit.wrapper import EXIT_FILE, LIMITS_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from agent.engines.buildkit.step_graph import (
     script_problem,
     step_graph,
     unenforced,
-    wrapper,
 )
+from agent.engines.buildkit.wrapper import wrapper
 from agent.engines.protocol import CacheMount
 
 BUILDER = llb.Owner(uid=1000, gid=1000)

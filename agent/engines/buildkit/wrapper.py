@@ -1,0 +1,181 @@
+"""The container's first process: a script in bash that runs the step's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.engines.buildkit.odd_names import NAMES_FILE
+
+PRIVATE = "/.pushrod"
+"""Where the wrapper's own folders are mounted in the step's container."""
+EXIT_FILE = "exit"
+LIMITS_FILE = "limits"
+OUTPUT_FILE = "output"
+END_SOCKET = f"{PRIVATE}/end"
+"""The wrapper's way to hear from the agent that the script is to end."""
+SECRETS = "/run/secrets"
+
+_START = """\
+# The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
+# and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
+record={private}/record grace=$2 out= script=
+exec 3>&1 2>/dev/null 9<> <(:)  # nobody writes to 9: reading from it is waiting
+# The first line of the output tells the agent that from now on it can have us killed.
+printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
+
+end_all() {{  # all but tee, ourselves and the first process; false if there was none
+  # All are stopped before the first is killed, so that none sees another die and writes of it.
+  local found= process others=' ' more=1
+  while [ "$more" ]; do
+    more=
+    for process in /proc/[0-9]*; do
+      process=${{process##*/}}
+      case " 1 $BASHPID $out $others" in *" $process "*) continue;; esac
+      others+="$process "
+      kill -STOP "$process" && more=1
+    done
+  done
+  for process in $others; do kill -9 "$process" && found=1; done
+  [ "$found" ]
+}}
+
+end_script() {{  # its process group is asked to, and has its grace; once, whoever wants it
+  if [ "$grace" ]; then
+    (set -C; : >"$record/asked") || return
+    kill -TERM -- "-$script"
+    read -t "$grace" -u 9
+  fi
+  for round in {{1..50}}; do end_all || break; done
+  : >"$record/over"
+}}
+
+watch() {{  # the step's timeout, which holds also if there is no agent any more
+  exec 3>&- 5>&-
+  read -t "$1" -u 9
+  : >"$record/timeout"
+  end_script
+}}
+
+listen() {{  # the agent can have the script end before that
+  exec 3>&- 5>&-
+  {private}/step/listener && end_script
+}}
+"""
+_NAMES = """\
+names={private}/names/{names_file}
+if [ -s "$names" ] && ! bash -e "$names" 2>&3; then
+  echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
+  echo '1 0 0' >"$record/{exit_file}"
+  exit 0
+fi
+"""
+_SECRETS = """\
+for name in NAMES; do
+  IFS= read -r -d '' "$name" <{secrets}/"$name"
+  export "$name"
+done
+"""
+_LIMITS = """\
+# What limits hold, since an engine that does not know ours says nothing.
+for file in memory.max memory/memory.limit_in_bytes; do
+  read -r value <"/sys/fs/cgroup/$file" && echo "memory $value"
+done >"$record/{limits_file}"
+for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do
+  read -r value rest <"/sys/fs/cgroup/$file" && echo "cpu $value" && break
+done >>"$record/{limits_file}"
+"""
+_RUN = """\
+# Both streams of a script are one, or its lines would change places on their way to the log.
+# Under `set -m` it gets a process group of its own.
+set -m
+bash -e -o pipefail {private}/step/script </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
+script=$!
+set +m
+watch "$1" &
+LISTEN
+wait "$script"
+code=$? late=0
+[ -e "$record/timeout" ] && late=1
+# A bash without a trap ends at once: what it ran has its grace all the same.
+while [ -e "$record/asked" ] && [ ! -e "$record/over" ] && kill -0 -- "-$script"; do
+  read -t 0.02 -u 9
+done
+"""
+_RUN_DIRECT = (
+    _RUN.replace("OUT", "3")
+    + """\
+for round in {{1..50}}; do end_all || break; done
+"""
+)
+_RUN_RECORDED = (
+    """\
+if ! command -v tee; then
+"""
+    + _RUN_DIRECT
+    + """\
+else
+  exec 5> >(exec tee "$record/{output_file}" >&3 3>&- 9>&-); out=$!
+"""
+    + _RUN.replace("OUT", "5")
+    + """\
+  exec 5>&-
+  # Whoever still holds the script's output would keep tee waiting.
+  for round in {{1..50}}; do end_all || break; done
+  for round in {{1..20}}; do
+    alive=
+    for process in /proc/[0-9]*; do
+      case ${{process##*/}} in 1|$out) ;; *) alive=1;; esac
+    done
+    [ "$alive" ] || break
+    sleep 0.05
+  done
+  # A survivor belongs to another user: it may hold the pipe for ever, so don't wait for tee.
+  [ "$alive" ] || wait "$out"
+fi >/dev/null
+"""
+)
+_END = """\
+killed=0
+if [ "$code" = 137 ]; then
+  for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ -r "$file" ] || continue
+    while read -r key value; do [ "$key" = oom_kill ] && killed=$value; done <"$file"
+    break
+  done
+fi
+echo "$code $killed $late" >"$record/{exit_file}"
+exit 0
+"""
+
+
+def wrapper(
+    *,
+    keep_output: bool,
+    secrets: Sequence[str] = (),
+    keep_limits: bool = False,
+    listens: bool = False,
+) -> str:
+    """The script of the container's first process. Its arguments are the timeout and the grace in
+    seconds; an empty one is no grace. With `listens` the agent can have the script end.
+
+    With `keep_output` it copies the script's output to the record. `secrets` are names
+    of files to export: as the engine's own variables they would stand in its history. With
+    `keep_limits` the limits that hold are in the record, too.
+    """
+    parts = [
+        _START,
+        _NAMES,
+        _LIMITS if keep_limits else "",
+        _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
+        _RUN_RECORDED if keep_output else _RUN_DIRECT,
+        _END,
+    ]
+    whole = "".join(parts).replace("LISTEN", "listen &" if listens else ":")
+    return whole.format(
+        private=PRIVATE,
+        exit_file=EXIT_FILE,
+        secrets=SECRETS,
+        limits_file=LIMITS_FILE,
+        output_file=OUTPUT_FILE,
+        names_file=NAMES_FILE,
+    )
