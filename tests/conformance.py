@@ -74,7 +74,8 @@ def rows(openapi: Mapping[str, Any], seen: Seen) -> Iterator[Row]:
 
 def read_answers(lines: Iterable[str], paths: Iterable[str]) -> Seen:
     """Lines of `METHOD STATUS TEST EXPECTED PATH`; of several tests the most telling one."""
-    routes = [(path, re.compile(_route_pattern(path))) for path in sorted(paths, key=_generality)]
+    of_documents = sorted((path for path in paths if path.startswith("/api/")), key=_generality)
+    routes = [(path, re.compile(_route_pattern(path))) for path in of_documents]
     told: dict[tuple[str, str, int], set[tuple[bool, str]]] = {}
     calls: dict[str, set[tuple[str, str, int]]] = {}
     for line in sorted(set(lines)):

@@ -129,6 +129,8 @@ def _node_candidates(mine: Sequence[str], files: Mapping[str, str]) -> list[str]
         for name in mine
         if not _NODE_TOOL.search(name) and not any(f"/{name}".endswith(one) for one in of_pages)
     ]
+    if of_pages and "package.json" not in files:  # the rest may be what those scripts import
+        able = [name for name in able if PurePosixPath(name).stem in USUAL_STEMS]
     return _nearest(able, files)
 
 

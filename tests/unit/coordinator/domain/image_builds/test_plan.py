@@ -341,6 +341,12 @@ def test_a_files_name_reaches_no_shell(bait: str) -> None:
         ),
         ({"index.html": "<script src='/main.js'></script>", "main.js": ""}, Language.STATIC, None),
         ({"index.html": "", "tools/gen.py": "", "deploy.sh": "#!/bin/sh"}, Language.STATIC, None),
+        ({"index.html": "<script src=a.js>", "a.js": "", "b.js": ""}, Language.STATIC, None),
+        (
+            {"index.html": "<script src=a.js>", "a.js": "", "server.js": ""},
+            Language.NODE,
+            "server.js",
+        ),
         ({"index.html": "", "server.js": ""}, Language.NODE, "server.js"),
         ({"src/main.py": "", ".env": "TOKEN=x"}, Language.PYTHON, "src/main.py"),
         ({"src/main.py": "", "requirements.txt": ""}, Language.PYTHON, "src/main.py"),
