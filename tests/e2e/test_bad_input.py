@@ -84,7 +84,7 @@ def test_an_output_path_outside_the_workspace_is_refused(
     assert "workspace" in problem["message"]
 
 
-def test_an_output_that_is_a_link_out_of_the_workspace_is_not_followed(
+def test_an_output_that_is_a_link_out_of_the_workspace_is_kept_and_not_followed(
     pushrod: Pushrod, repository: Repository, buildkit: TestEngine
 ) -> None:
     project = pushrod.create_project("link")
@@ -95,9 +95,10 @@ def test_an_output_that_is_a_link_out_of_the_workspace_is_not_followed(
         "run: 'ln -s /etc/passwd leak; echo ok > fine', outputPaths: [leak, fine]}]",
     )
     build = pushrod.api.wait_finished(build["id"])
-    artifacts = pushrod.api.get(f"/api/steps/{build['steps'][0]['id']}/artifacts")
-    assert [artifact["name"] for artifact in artifacts] == ["fine"]
-    assert "leak" in build["steps"][0]["message"]
+    step = f"/api/steps/{build['steps'][0]['id']}"
+    assert [artifact["name"] for artifact in pushrod.api.get(f"{step}/artifacts")] == ["fine"]
+    [link] = pushrod.api.get(f"{step}/outputs")["links"]
+    assert link == {"name": "leak", "target": "/etc/passwd"}
 
 
 def test_a_script_with_a_nul_byte_is_refused_with_its_place(

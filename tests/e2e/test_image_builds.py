@@ -307,14 +307,14 @@ def test_a_second_build_of_the_same_files_is_all_cached(pushrod: Pushrod) -> Non
     assert second["image"] == first["image"]
     assert second["digest"] == first["digest"]
     assert second["id"] != first["id"]
-    assert "RUN pip install --no-cache-dir -r requirements.txt: CACHED" in log_of(pushrod, second)
+    assert "pip install --no-cache-dir -r requirements.txt: CACHED" in log_of(pushrod, second)
 
 
 def test_a_change_of_sources_keeps_the_dependencies_layer(pushrod: Pushrod) -> None:
     files = {"agent.py": "import yaml\n", "requirements.txt": f"pyyaml\n# {secrets.token_hex(8)}"}
     built(pushrod, {"name": "layers", "files": files})
     changed = built(pushrod, {"name": "layers", "files": {**files, "agent.py": "import os\n"}})
-    assert "RUN pip install --no-cache-dir -r requirements.txt: CACHED" in log_of(pushrod, changed)
+    assert "pip install --no-cache-dir -r requirements.txt: CACHED" in log_of(pushrod, changed)
 
 
 def test_a_failed_install_is_told_in_the_documents_words(pushrod: Pushrod) -> None:

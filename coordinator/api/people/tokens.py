@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
 
 from coordinator.api.http.context import ACCOUNTS, DISPATCH
@@ -49,7 +49,7 @@ class TokenCreate(BaseModel):
         description="Default: of this token's account, else of `default`; agents' and those of the "
         "role admin are for all",
     )
-    all_accounts: bool = Field(
+    all_accounts: StrictBool = Field(
         default=False, description="For every account; only who administers all may say so"
     )
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
