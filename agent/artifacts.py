@@ -38,10 +38,15 @@ async def store_artifacts(
 ) -> None:
     """Send every output not sent yet. Raises ArtifactError, StaleLeaseError.
 
-    While the coordinator is away it waits. One that knows no batches knows no links either: it is
-    sent the files alone.
+    While the coordinator is away it waits. One that knows no batches can't keep links either, and
+    they are not left out in silence.
     """
     tree = await asyncio.to_thread(read_tree, folder)
+    if tree.links and not spec.batches:
+        raise ArtifactError(
+            f"the link {tree.links[0].name} can't be stored: the coordinator is older than this "
+            "agent and keeps no links; update it"
+        )
     files = [file for file in tree.files if file.name not in already_sent]
     gate = asyncio.Semaphore(PARALLEL)
 
@@ -60,8 +65,6 @@ async def store_artifacts(
     work += [store(_store_one(client, spec, file), [file]) for file in files if not is_small(file)]
     if spec.batches:
         work += [store(_store_rest(client, spec, tree), [])]
-    elif tree.links:
-        logger.warning("the coordinator is too old to keep links: %d are lost", len(tree.links))
     await in_parallel(work)
 
 

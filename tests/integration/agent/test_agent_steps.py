@@ -137,6 +137,17 @@ async def test_a_timeout_is_its_reason(bench: Bench) -> None:
     assert step.text == "x\n"
 
 
+async def test_links_fail_the_step_where_the_coordinator_is_too_old_to_keep_them(
+    bench: Bench,
+) -> None:
+    step = bench.coordinator.add_step("touch o; ln -s o l", outputPaths=["o", "l"])
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.status is Completion.FAILED
+    assert "the link l can't be stored" in str(step.completion.message)
+
+
 async def test_outputs_are_stored_with_mode_and_odd_names(bench: Bench) -> None:
     names = ["a b", "100%", "ä/ö", "q?x=1#y", "dir/deep/file", "+", "a\\b"]
     script = "\n".join(
