@@ -103,8 +103,13 @@ class WorkflowShown(Shown):
 
 class BuildCreate(Body):
     workflow_id: str = Field(min_length=1)
-    commit_hash: str | None = None
-    repo_url: str | None = None
+    commit_hash: str | None = Field(None, min_length=1)
+    repo_url: RepoUrl | None = Field(
+        None,
+        min_length=1,
+        description="The project's own; of a project that has none, and to which nothing was "
+        "pushed, it becomes that",
+    )
     branch: str | None = None
     commit_message: str | None = None
     commit_author: str | None = None

@@ -80,6 +80,19 @@ async def insert_project(connection: AsyncConnection, project: Project) -> None:
     )
 
 
+async def adopt_repo_url(
+    connection: AsyncConnection, project_id: str, repo_url: str, now: datetime
+) -> bool:
+    """Whether the project had none, or that one."""
+    none_or_same = sa.or_(projects.c.repo_url.is_(None), projects.c.repo_url == repo_url)
+    changed = await connection.execute(
+        projects.update()
+        .where(projects.c.id == project_id, none_or_same)
+        .values(repo_url=repo_url, updated_at=now)
+    )
+    return changed.rowcount == 1
+
+
 async def next_build_number(connection: AsyncConnection, project_id: str) -> int:
     found = await connection.execute(
         projects.update()
