@@ -668,7 +668,7 @@ async def test_requests_are_limited_for_each_token(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, rate_limit=5) as coordinator:
         project = await coordinator.admin.new_project()
         one, two = [
-            Tenant(coordinator, caller.token, project["accountId"])
+            Tenant(coordinator, caller.token, project["accountUuid"])
             for caller in [
                 await coordinator.admin.new_token(role="viewer", account="default")
                 for _ in range(2)

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -85,6 +86,41 @@ async def test_an_accounts_own_uuid_is_kept(admin: Caller) -> None:
     account = "3f0c1a52-8c5d-4a5e-9b57-0a1b2c3d4e5f"
     made = (await admin.post("/api/projects", {"accountId": account, "name": "x"})).expect(201)
     assert made.json["accountId"] == account
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("acct-specs", "acct_specs"),
+        ("team@one.example", "team-one-example"),
+        ("ünï", "uni", "Uni"),
+        ("google-oauth2|123", "google-oauth2-123"),
+        ("ACME Inc.", "acme-inc"),
+        ("x" * 1000, "x" * 999),
+    ],
+)
+async def test_an_accounts_id_comes_back_as_it_was_sent_and_another_is_another_account(
+    admin: Caller, ids: tuple[str, ...]
+) -> None:
+    made = {}
+    for account in ids:
+        made[account] = await admin.new_project(account=account)
+        assert made[account]["accountId"] == account
+        by_id = (await admin.get(f"/api/projects/{made[account]['id']}")).expect(200).json
+        assert by_id["accountId"] == account
+    assert len({one["accountUuid"] for one in made.values()}) == len(ids)
+    for account in ids:
+        for key in (account, made[account]["accountUuid"].upper(), made[account]["account"]):
+            query = f"/api/projects?accountId={quote(key, safe='')}"
+            [listed] = (await admin.get(query)).expect(200).json
+            assert (listed["id"], listed["accountId"]) == (made[account]["id"], key)
+
+
+async def test_only_an_administrator_makes_an_account_of_an_unknown_id(admin: Caller) -> None:
+    project = await admin.new_project(account="ours")
+    maintainer = await admin.new_token(role="maintainer", account="ours")
+    (await maintainer.post("/api/projects", {"accountId": "new", "name": "x"})).expect(404)
+    assert (await maintainer.new_project(account="ours"))["account"] == project["account"]
 
 
 async def test_an_account_without_projects_has_an_empty_list(admin: Caller) -> None:
@@ -366,7 +402,7 @@ async def test_a_user_of_several_accounts_is_in_the_one_that_the_request_means(
     theirs = await admin.new_project(account="third", name="theirs")
     await new_user(admin, "two@a.example", default="developer", other="developer")
     user = await logged_in(admin.coordinator, "two@a.example")
-    for key in (there["accountId"], "other"):
+    for key in (there["accountUuid"], "other"):
         listed = (await user.get(f"/api/projects?accountId={key}")).expect(200).json
         assert [one["name"] for one in listed] == ["there"]
     for project in (here, there):
@@ -377,8 +413,8 @@ async def test_a_user_of_several_accounts_is_in_the_one_that_the_request_means(
             (await user.get(f"/api/{path}/{build['id']}")).expect(200)
         (await user.get(f"/api/steps/{build['steps'][0]['id']}/artifacts")).expect(200)
     (await user.get(f"/api/projects/{theirs['id']}")).expect(404)
-    (await user.get(f"/api/projects?accountId={theirs['accountId']}")).expect(400)
-    elsewhere = {"X-Tenant-ID": here["accountId"]}
+    (await user.get(f"/api/projects?accountId={theirs['accountUuid']}")).expect(400)
+    elsewhere = {"X-Tenant-ID": here["accountUuid"]}
     there_path = f"/api/projects/{there['id']}"
     (await user.call("GET", there_path, headers=elsewhere)).expect(404)
 

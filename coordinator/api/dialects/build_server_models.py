@@ -33,13 +33,17 @@ RepoUrl = Annotated[
 """The common spellings; coordinator.domain.pushes.repo_url knows all."""
 
 
+ACCOUNT_KEY = "The id that the account was made with, else its UUID or slug"
+MAX_ACCOUNT_CHARACTERS = 1000
+
+
 class ProjectsQuery(Body):
-    account_id: str = Field(description="The account's id, slug or name")
+    account_id: str = Field(description=ACCOUNT_KEY)
 
 
 class ProjectCreate(Body):
     account_id: str = Field(
-        min_length=1, max_length=200, description="The account's id, slug or name"
+        min_length=1, max_length=MAX_ACCOUNT_CHARACTERS, description=ACCOUNT_KEY
     )
     name: str = Field(min_length=1, max_length=100)
     repo_url: RepoUrl | None = Field(None, description="Of a remote project: https or ssh")
@@ -53,11 +57,14 @@ class PushWaits(Shown):
 
 class ProjectShown(Shown):
     id: str
-    account_id: str
+    account_id: str = Field(
+        description="As the request has it, else the id that the account was made with"
+    )
     name: str
     created_at: Instant
     updated_at: Instant
     account: str = Field(description="The account's slug")
+    account_uuid: str = Field(description="The account's, as X-Tenant-ID takes it")
     slug: str
     repo_url: str | None = None
     push_url: str
@@ -196,8 +203,8 @@ class ImageCreate(Body):
     account_id: str | None = Field(
         None,
         min_length=1,
-        max_length=200,
-        description="The account's id, slug or name; default: the token's own",
+        max_length=MAX_ACCOUNT_CHARACTERS,
+        description=f"{ACCOUNT_KEY}; default: the token's own",
     )
 
 
