@@ -207,7 +207,7 @@ async def test_each_field_of_a_step_is_required(admin: Caller, missing: str) -> 
         ("dependsOn", None, "steps[0].dependsOn"),
         ("dependsOn", ["nobody"], "steps[0].dependsOn[0]"),
         ("dependsOn", ["a"], None),
-        ("cacheDirs", ["relative"], "steps[0].cacheDirs[0]"),
+        ("cacheDirs", ["../x"], "steps[0].cacheDirs[0]"),
         ("cacheDirs", {}, "steps[0].cacheDirs"),
         ("outputPaths", ["../x"], "steps[0].outputPaths[0]"),
         ("outputPaths", ["/etc/passwd"], "steps[0].outputPaths[0]"),
@@ -272,10 +272,17 @@ async def test_a_build_is_created_and_listed(admin: Caller) -> None:
     assert made.json["status"] == "PENDING"
     assert {name: made.json[name] for name in body} == body
     assert not {"startedAt", "finishedAt", "commitHash", "repoUrl"} & set(made.json)
+    assert made.json == await admin.build(made.json["id"])
+    [step] = made.json["steps"]
+    assert (await admin.get(f"/api/runner/{step['id']}")).expect(200).text.startswith("#!")
     listed = (await admin.get(path)).expect(200).json
     check("Build", listed["builds"][0])
+    more = {"steps", "version", "status", "state", "startedAt"}
+    build = {name: value for name, value in made.json.items() if name not in more}
+    [shown] = listed["builds"]
+    assert {name: value for name, value in shown.items() if name not in more} == build
     assert listed == {
-        "builds": [made.json],
+        "builds": [shown],
         "pagination": {"total": 1, "limit": 20, "offset": 0, "hasMore": False},
     }
 
@@ -480,7 +487,11 @@ async def test_an_image_is_created_and_listed(admin: Caller) -> None:
 
     assert await listed("") == ["open", "python-312"]
     assert await listed("?public=true") == ["open"]
-    assert await listed("?public=false") == ["python-312"]
+    assert await listed("?public=false") == ["open", "python-312"], "it is no filter then"
+    assert await listed("?public=True") == ["open"]
+    for text in ("1", "yes", "banana", ""):
+        answer = (await admin.get(f"/api/docker-images?public={text}")).expect(400)
+        assert paths_of(answer.json) == {"public"}
 
 
 async def test_a_taken_slug_is_a_conflict(admin: Caller) -> None:
@@ -497,6 +508,13 @@ async def test_a_taken_slug_is_a_conflict(admin: Caller) -> None:
         ({"slug": "x" * 51, "imageUrl": "docker://x"}, {"slug"}),
         ({"slug": "x", "imageUrl": "two words"}, {"imageUrl"}),
         ({"slug": "x", "imageUrl": "-rm"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "https://r.example:5000"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "r.example/Upper"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "ftp://r.example/x"}, {"imageUrl"}),
+        ({"slug": "Deb 12", "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "-x", "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "${{x}}", "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "a\tb", "imageUrl": "docker://x"}, {"slug"}),
         ({"slug": "x", "imageUrl": "docker://x\n"}, {"imageUrl"}),
         ({"slug": "x", "imageUrl": "docker://x", "public": "yes"}, {"public"}),
         ({"slug": "x", "imageUrl": "docker://x", "public": 1}, {"public"}),
@@ -517,6 +535,15 @@ async def test_a_bad_image_is_refused_with_each_field(
 async def test_an_image_is_a_uri_or_a_plain_reference(admin: Caller, url: str) -> None:
     made = await admin.post("/api/docker-images", {"slug": "x", "imageUrl": url})
     assert made.expect(201).json["imageUrl"] == url
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_image_given_as_a_web_address_is_dockers(admin: Caller, scheme: str) -> None:
+    body = {"slug": "Deb_12", "imageUrl": f"{scheme}://r.example:5000/pushrod/debian:12"}
+    made = (await admin.post("/api/docker-images", body)).expect(201).json
+    assert made["imageUrl"] == "docker://r.example:5000/pushrod/debian:12"
+    project = await admin.new_project()
+    await admin.new_workflow(project, step_of("a", imageSlug="Deb_12"))
 
 
 # The audit log

@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from coordinator.api.http.fields import Body, ClampedInt, Instant, PageQuery, Pagination, Shown
+from coordinator.api.http.fields import (
+    Body,
+    ClampedInt,
+    Instant,
+    PageQuery,
+    Pagination,
+    QueryBool,
+    Shown,
+)
 from coordinator.domain.lifecycle import BuildState
 from pipelines_schema.contract import BuiltImage, StepStatus
 
@@ -21,7 +29,16 @@ BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAIL
 }
 
 
-IMAGE_URL = r"^(docker://|oci-layout://)?[A-Za-z0-9/][A-Za-z0-9._:/@-]*$"
+_IMAGE_PART = "[a-z0-9]+([._-]+[a-z0-9]+)*"
+_IMAGE_HOST = "[A-Za-z0-9][A-Za-z0-9.-]{0,100}(:[0-9]{1,5})?"
+IMAGE_URL = (
+    r"^(oci-layout://[A-Za-z0-9._/-]{1,300}|"
+    rf"((docker://)?({_IMAGE_HOST}/)?|https?://{_IMAGE_HOST}/)"
+    rf"{_IMAGE_PART}(/{_IMAGE_PART}){{0,20}}(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
+    r"(@sha256:[0-9a-f]{64})?)$"
+)
+IMAGE_SLUG = r"^[A-Za-z0-9_][!-#%-~]*$"
+"""The common spellings; pipelines_schema.read_step knows all that a workflow can name."""
 RepoUrl = Annotated[
     str,
     Field(
@@ -191,13 +208,11 @@ class BuildPage(Shown):
 
 
 class ImagesQuery(Body):
-    public: str | None = Field(
-        None, description="`true`: only public ones; `false`: only those that are not"
-    )
+    public: QueryBool | None = Field(None, description="`true`: only public ones")
 
 
 class ImageCreate(Body):
-    slug: str = Field(min_length=1, max_length=50)
+    slug: str = Field(min_length=1, max_length=50, json_schema_extra={"pattern": IMAGE_SLUG})
     image_url: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL})
     public: bool = Field(default=False, strict=True)
     account_id: str | None = Field(

@@ -190,9 +190,11 @@ class Projects:
         await self.core.database.write(save)
         return image
 
-    async def list_images(self, principal: Principal, public: bool | None) -> Sequence[Image]:
+    async def list_images(self, principal: Principal, *, public_only: bool) -> Sequence[Image]:
         return await self.core.database.read(
-            lambda connection: stored.list_images(connection, principal.account_id, public=public)
+            lambda connection: stored.list_images(
+                connection, principal.account_id, public_only=public_only
+            )
         )
 
 

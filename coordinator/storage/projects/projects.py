@@ -225,17 +225,16 @@ async def known_images(
 
 
 async def list_images(
-    connection: AsyncConnection, account_id: str | None, *, public: bool | None
+    connection: AsyncConnection, account_id: str | None, *, public_only: bool
 ) -> Sequence[Image]:
     """The account's images and those that an administrator shares with everybody, by slug."""
     query = sa.select(*columns(Image, images))
-    if public is not None:
-        query = query.where(images.c.public if public else sa.not_(images.c.public))
+    if public_only:
+        query = query.where(images.c.public)
     if account_id is None:
         found = await connection.execute(query.order_by(images.c.slug))
     else:
         own = query.where(images.c.account_id == account_id)
         others = query.where(images.c.account_id != account_id, images.c.shared)
-        arms = [own] if public is False else [own, others]
-        found = await connection.execute(sa.union_all(*arms).order_by("slug"))
+        found = await connection.execute(sa.union_all(own, others).order_by("slug"))
     return [_image(row) for row in found]
