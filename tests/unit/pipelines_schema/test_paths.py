@@ -74,7 +74,8 @@ def test_a_cache_dir_is_absolute_below_home_or_in_the_workspace(
 @pytest.mark.parametrize(
     "written",
     ["", "/", "//", "/.", "/workspace", "/workspace/.", ".", "./", "../x", "/x/..", "~", "~/",
-     "~x/y", "$HOME/x", "${X}/y", "/proc", "/proc/1", "/sys/x", "/dev/shm", "/etc/ssl", "/x/*", "/a\0b"],
+     "~x/y", "$HOME/x", "${X}/y",
+     "/proc", "/proc/1", "/sys/x", "/dev/shm", "/etc/ssl", "/x/*", "/a\0b"],
 )  # fmt: skip
 def test_a_cache_dir_that_can_not_be_mounted_is_refused(written: str) -> None:
     with pytest.raises(BadPath):
