@@ -594,7 +594,8 @@ async def test_an_image_that_was_pushed_is_among_the_artifacts(
     tag, digest = "registry.example:5000/shop:1", f"sha256:{'a' * 64}"
     await tree.commit(
         {
-            ".pushrod/modules.yml": "modules: {data_visualization: {path: ., targets: {default: ci}}}\n",
+            ".pushrod/modules.yml": "modules:\n"
+            "  data_visualization: {path: ., targets: {default: ci}}\n",
             ".pushrod/ci.yml": f"name: ci\non: {{tag: v*}}\n"
             f"steps: [{{name: image, build: {{tags: ['{tag}']}}}}]\n",
             "Dockerfile": "FROM scratch\n",
