@@ -88,7 +88,7 @@ async def list_builds(request: web.Request, principal: Principal, query: PageQue
     summary="Create a new build",
     right=Right.BUILD,
     status=201,
-    errors={404: "Project or workflow not found", 409: "Its repository was set just now"},
+    errors={404: "Project or workflow not found"},
 )
 async def create_build(
     request: web.Request, principal: Principal, body: BuildCreate

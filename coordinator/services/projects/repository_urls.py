@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coordinator.domain.errors import Conflict, Forbidden, Invalid
+from coordinator.domain.errors import Forbidden, Invalid
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import RefusedUrl, check_policy, parse_url
@@ -54,10 +54,11 @@ async def with_named_repository(
 async def adopt_repository(core: Core, principal: Principal, project: Project) -> None:
     """Keep the repository that was named, now that what is to be built was fetched from it.
 
-    Raises Conflict where the project got another one, or a first push, meanwhile.
+    Raises Invalid where the project got another one, or a first push, meanwhile.
     """
     repo_url = project.repo_url or ""
-    taken = Conflict("this project got its source from elsewhere just now: leave repoUrl out")
+    message = "this project got its source from elsewhere just now: leave repoUrl out"
+    taken = Invalid(message, details=[{"path": "repoUrl", "message": message}])
     if await core.repositories.refs(project.id):
         raise taken
 
