@@ -33,6 +33,7 @@ from pipelines_schema.parse import (
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
+from pipelines_schema.read_step import can_be_named
 from pipelines_schema.triggers import (
     asks_to_skip,
     triggered_by_pull_request,
@@ -90,6 +91,7 @@ __all__ = [
     "Watch",
     "Workflow",
     "asks_to_skip",
+    "can_be_named",
     "default_params",
     "expanded_steps",
     "find_cycles",

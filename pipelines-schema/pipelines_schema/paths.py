@@ -14,17 +14,15 @@ class BadPath(ValueError):
 
 
 def normalised_cache_dir(text: str) -> str:
-    """An absolute path, or one below `~`, with no `//`, `/./` or closing `/`. Raises BadPath."""
+    """An absolute path, or one below `~`, with no `//`, `/./` or closing `/`: a relative one lies
+    in the workspace. Raises BadPath."""
     _check_characters(text)
     if "*" in text or "?" in text:
         raise BadPath("holds a pattern: name the folder itself")
-    if text.startswith("$HOME"):
-        raise BadPath("is not expanded by a shell: write `~/…`")
-    if not text.startswith(("/", "~")):
-        raise BadPath(
-            f"is relative: write an absolute path, `~/…`, or `{WORKSPACE}/…` for a folder of the "
-            "workspace"
-        )
+    if text.startswith("$"):
+        raise BadPath("is not expanded by a shell: write `~/…`, or the path itself")
+    if text and not text.startswith(("/", "~")):
+        text = f"{WORKSPACE}/{text}"
     segments = _segments(text, "must not hold `..`: write the path it means")
     if text.startswith("~"):
         return _below_home(segments)

@@ -271,6 +271,15 @@ def _one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -
     return fields.get(short) or fields.get(long)
 
 
+def can_be_named(slug: str) -> bool:
+    """Whether a step's `image` can name an image by this slug."""
+    return _is_one_word(slug) and (slug[0].isalnum() or slug[0] == "_") and "${{" not in slug
+
+
+def _is_one_word(text: str) -> bool:
+    return " " not in text and text.isprintable()
+
+
 def _image(
     reading: Reading,
     node: MapNode,
@@ -286,13 +295,13 @@ def _image(
         entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS, allowed
     )
     plain = None if image is None else substituted(image, dict.fromkeys(allowed, "x"))
-    if plain is not None and (" " in plain or not plain.isprintable()):
+    if plain is not None and not _is_one_word(plain):
         reading.add(
             entry.place,
             f"{entry.label} must not hold spaces or invisible characters: "
             "write a slug or an image reference such as `python:3.12`",
         )
-    elif plain is not None and not (plain[0].isalnum() or plain[0] == "_"):
+    elif plain is not None and not can_be_named(plain):
         reading.add(
             entry.place,
             f"{entry.label} must begin with a letter or a digit: write a slug "

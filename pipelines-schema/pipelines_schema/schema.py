@@ -103,8 +103,8 @@ def _step() -> dict[str, Any]:
             ),
             "cacheDirs": _described(
                 "paths",
-                "Folders kept from build to build: absolute paths, or `~/…`. A cache belongs to "
-                "this project and step.",
+                "Folders kept from build to build: paths relative to the workspace, absolute ones, "
+                "or `~/…`. A cache belongs to this project and step.",
             ),
             "outputPaths": _described(
                 "paths",

@@ -328,7 +328,7 @@ async def test_a_deleted_build_is_not_there_any_more(admin: Caller) -> None:
     (await admin.post(f"/api/deploy/{deployment['id']}/stop")).expect(200)
     core_id = deployment["build_url"].rpartition("/")[2]
     [project] = (await admin.get("/api/projects?accountId=default")).expect(200).json
-    tenant = {"X-Tenant-ID": project["accountId"]}
+    tenant = {"X-Tenant-ID": project["accountUuid"]}
     (await admin.call("DELETE", f"/api/v1/builds/{core_id}", headers=tenant)).expect(204)
     (await admin.get(f"/api/builds/{deployment['build_id']}")).expect(404)
     (await admin.get(f"/api/deploy/{deployment['id']}")).expect(404)

@@ -480,8 +480,11 @@ async def test_the_status_counts_the_steps_that_have_ended(
     path = f"/builds/{build['id']}/status"
     empty = {"current_step": 0, "total_steps": 2, "percentage": 0}
     shown = (await maintainer.v1("GET", path)).expect(200).json
+    waits = shown.pop("waits_for")
     assert shown == {"build_id": build["id"], "status": "queued", "progress": empty}
+    assert "start" in waits
     await maintainer.start(build)
+    assert "agent" in (await maintainer.v1("GET", path)).expect(200).json["waits_for"]
     agent = await admin.new_agent()
     (await agent.complete(await agent.take())).expect(200)
     second = await agent.take()
@@ -489,6 +492,7 @@ async def test_the_status_counts_the_steps_that_have_ended(
     assert shown["progress"] == {"current_step": 1, "total_steps": 2, "percentage": 50}
     assert shown["status"] == "in_progress"
     assert "started_at" in shown
+    assert "waits_for" not in shown, "a step runs"
     assert "estimated_completion" not in shown, "nothing is known yet of these steps"
     (await agent.complete(second)).expect(200)
     shown = (await maintainer.v1("GET", path)).expect(200).json
@@ -668,7 +672,7 @@ async def test_requests_are_limited_for_each_token(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, rate_limit=5) as coordinator:
         project = await coordinator.admin.new_project()
         one, two = [
-            Tenant(coordinator, caller.token, project["accountId"])
+            Tenant(coordinator, caller.token, project["accountUuid"])
             for caller in [
                 await coordinator.admin.new_token(role="viewer", account="default")
                 for _ in range(2)

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -85,6 +86,41 @@ async def test_an_accounts_own_uuid_is_kept(admin: Caller) -> None:
     account = "3f0c1a52-8c5d-4a5e-9b57-0a1b2c3d4e5f"
     made = (await admin.post("/api/projects", {"accountId": account, "name": "x"})).expect(201)
     assert made.json["accountId"] == account
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("acct-specs", "acct_specs"),
+        ("team@one.example", "team-one-example"),
+        ("ünï", "uni", "Uni"),
+        ("google-oauth2|123", "google-oauth2-123"),
+        ("ACME Inc.", "acme-inc"),
+        ("x" * 1000, "x" * 999),
+    ],
+)
+async def test_an_accounts_id_comes_back_as_it_was_sent_and_another_is_another_account(
+    admin: Caller, ids: tuple[str, ...]
+) -> None:
+    made = {}
+    for account in ids:
+        made[account] = await admin.new_project(account=account)
+        assert made[account]["accountId"] == account
+        by_id = (await admin.get(f"/api/projects/{made[account]['id']}")).expect(200).json
+        assert by_id["accountId"] == account
+    assert len({one["accountUuid"] for one in made.values()}) == len(ids)
+    for account in ids:
+        for key in (account, made[account]["accountUuid"].upper(), made[account]["account"]):
+            query = f"/api/projects?accountId={quote(key, safe='')}"
+            [listed] = (await admin.get(query)).expect(200).json
+            assert (listed["id"], listed["accountId"]) == (made[account]["id"], key)
+
+
+async def test_only_an_administrator_makes_an_account_of_an_unknown_id(admin: Caller) -> None:
+    project = await admin.new_project(account="ours")
+    maintainer = await admin.new_token(role="maintainer", account="ours")
+    (await maintainer.post("/api/projects", {"accountId": "new", "name": "x"})).expect(404)
+    assert (await maintainer.new_project(account="ours"))["account"] == project["account"]
 
 
 async def test_an_account_without_projects_has_an_empty_list(admin: Caller) -> None:
@@ -171,7 +207,7 @@ async def test_each_field_of_a_step_is_required(admin: Caller, missing: str) -> 
         ("dependsOn", None, "steps[0].dependsOn"),
         ("dependsOn", ["nobody"], "steps[0].dependsOn[0]"),
         ("dependsOn", ["a"], None),
-        ("cacheDirs", ["relative"], "steps[0].cacheDirs[0]"),
+        ("cacheDirs", ["../x"], "steps[0].cacheDirs[0]"),
         ("cacheDirs", {}, "steps[0].cacheDirs"),
         ("outputPaths", ["../x"], "steps[0].outputPaths[0]"),
         ("outputPaths", ["/etc/passwd"], "steps[0].outputPaths[0]"),
@@ -236,10 +272,17 @@ async def test_a_build_is_created_and_listed(admin: Caller) -> None:
     assert made.json["status"] == "PENDING"
     assert {name: made.json[name] for name in body} == body
     assert not {"startedAt", "finishedAt", "commitHash", "repoUrl"} & set(made.json)
+    assert made.json == await admin.build(made.json["id"])
+    [step] = made.json["steps"]
+    assert (await admin.get(f"/api/runner/{step['id']}")).expect(200).text.startswith("#!")
     listed = (await admin.get(path)).expect(200).json
     check("Build", listed["builds"][0])
+    more = {"steps", "version", "status", "state", "startedAt"}
+    build = {name: value for name, value in made.json.items() if name not in more}
+    [shown] = listed["builds"]
+    assert {name: value for name, value in shown.items() if name not in more} == build
     assert listed == {
-        "builds": [made.json],
+        "builds": [shown],
         "pagination": {"total": 1, "limit": 20, "offset": 0, "hasMore": False},
     }
 
@@ -313,8 +356,6 @@ async def test_a_bad_build_is_refused_with_each_field(
     [
         ({"commitHash": "0" * 40}, f"the repository has no commit '{'0' * 40}'"),
         ({"commitHash": "--help"}, "the repository has no commit '--help'"),
-        ({"repoUrl": "file:///etc"}, "repoUrl must be the project's own"),
-        ({"repoUrl": "https://forge.example/a/b.git"}, "repoUrl must be the project's own"),
     ],
 )
 async def test_a_build_of_what_is_not_the_projects_fails_and_says_so(
@@ -368,7 +409,7 @@ async def test_a_user_of_several_accounts_is_in_the_one_that_the_request_means(
     theirs = await admin.new_project(account="third", name="theirs")
     await new_user(admin, "two@a.example", default="developer", other="developer")
     user = await logged_in(admin.coordinator, "two@a.example")
-    for key in (there["accountId"], "other"):
+    for key in (there["accountUuid"], "other"):
         listed = (await user.get(f"/api/projects?accountId={key}")).expect(200).json
         assert [one["name"] for one in listed] == ["there"]
     for project in (here, there):
@@ -379,8 +420,8 @@ async def test_a_user_of_several_accounts_is_in_the_one_that_the_request_means(
             (await user.get(f"/api/{path}/{build['id']}")).expect(200)
         (await user.get(f"/api/steps/{build['steps'][0]['id']}/artifacts")).expect(200)
     (await user.get(f"/api/projects/{theirs['id']}")).expect(404)
-    (await user.get(f"/api/projects?accountId={theirs['accountId']}")).expect(400)
-    elsewhere = {"X-Tenant-ID": here["accountId"]}
+    (await user.get(f"/api/projects?accountId={theirs['accountUuid']}")).expect(400)
+    elsewhere = {"X-Tenant-ID": here["accountUuid"]}
     there_path = f"/api/projects/{there['id']}"
     (await user.call("GET", there_path, headers=elsewhere)).expect(404)
 
@@ -446,7 +487,11 @@ async def test_an_image_is_created_and_listed(admin: Caller) -> None:
 
     assert await listed("") == ["open", "python-312"]
     assert await listed("?public=true") == ["open"]
-    assert await listed("?public=false") == ["python-312"]
+    assert await listed("?public=false") == ["open", "python-312"], "it is no filter then"
+    assert await listed("?public=True") == ["open"]
+    for text in ("1", "yes", "banana", ""):
+        answer = (await admin.get(f"/api/docker-images?public={text}")).expect(400)
+        assert paths_of(answer.json) == {"public"}
 
 
 async def test_a_taken_slug_is_a_conflict(admin: Caller) -> None:
@@ -463,6 +508,13 @@ async def test_a_taken_slug_is_a_conflict(admin: Caller) -> None:
         ({"slug": "x" * 51, "imageUrl": "docker://x"}, {"slug"}),
         ({"slug": "x", "imageUrl": "two words"}, {"imageUrl"}),
         ({"slug": "x", "imageUrl": "-rm"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "https://r.example:5000"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "r.example/Upper"}, {"imageUrl"}),
+        ({"slug": "x", "imageUrl": "ftp://r.example/x"}, {"imageUrl"}),
+        ({"slug": "Deb 12", "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "-x", "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "${{x}}", "imageUrl": "docker://x"}, {"slug"}),
+        ({"slug": "a\tb", "imageUrl": "docker://x"}, {"slug"}),
         ({"slug": "x", "imageUrl": "docker://x\n"}, {"imageUrl"}),
         ({"slug": "x", "imageUrl": "docker://x", "public": "yes"}, {"public"}),
         ({"slug": "x", "imageUrl": "docker://x", "public": 1}, {"public"}),
@@ -483,6 +535,15 @@ async def test_a_bad_image_is_refused_with_each_field(
 async def test_an_image_is_a_uri_or_a_plain_reference(admin: Caller, url: str) -> None:
     made = await admin.post("/api/docker-images", {"slug": "x", "imageUrl": url})
     assert made.expect(201).json["imageUrl"] == url
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_an_image_given_as_a_web_address_is_dockers(admin: Caller, scheme: str) -> None:
+    body = {"slug": "Deb_12", "imageUrl": f"{scheme}://r.example:5000/pushrod/debian:12"}
+    made = (await admin.post("/api/docker-images", body)).expect(201).json
+    assert made["imageUrl"] == "docker://r.example:5000/pushrod/debian:12"
+    project = await admin.new_project()
+    await admin.new_workflow(project, step_of("a", imageSlug="Deb_12"))
 
 
 # The audit log

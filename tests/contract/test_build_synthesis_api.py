@@ -162,7 +162,14 @@ async def test_an_unknown_module_is_refused_in_the_documents_words(
 ) -> None:
     answer = await admin.post(TRIGGER, {"module_name": "unknown_module"})
     assert answer.expect(400).json == {
-        "error": "Module 'unknown_module' not found or build target invalid."
+        "error": "Module 'unknown_module' not found or build target invalid.",
+        "details": [
+            {
+                "path": "module_name",
+                "message": "a module is declared in `.pushrod/modules.yml` on its project's "
+                "default branch",
+            }
+        ],
     }
 
 
@@ -342,9 +349,11 @@ async def test_the_status_follows_the_build(
     assert pending["status"] == "pending"
     assert not {"start_time", "end_time"} & pending.keys()
     assert pending["artifacts"] == []
+    assert "agent" in pending["reason"], "why it waits"
     spec = await agent.take()
     running = await status_of(admin, triggered)
     assert running["status"] == "running"
+    assert "reason" not in running
     assert "start_time" in running
     assert "end_time" not in running
     (await agent.complete(spec, status="failed", exitCode=1)).expect(200)
@@ -576,3 +585,31 @@ async def test_another_method_is_not_allowed(
     answer = await admin.call(method, path)
     check_error(answer.expect(405))
     assert answer.headers["Allow"] == allowed
+
+
+async def test_an_image_that_was_pushed_is_among_the_artifacts(
+    admin: Caller, tmp_path: Path
+) -> None:
+    tree = await new_work_tree(tmp_path, admin, await admin.new_project())
+    tag, digest = "registry.example:5000/shop:1", f"sha256:{'a' * 64}"
+    await tree.commit(
+        {
+            ".pushrod/modules.yml": "modules:\n"
+            "  data_visualization: {path: ., targets: {default: ci}}\n",
+            ".pushrod/ci.yml": f"name: ci\non: {{tag: v*}}\n"
+            f"steps: [{{name: image, build: {{tags: ['{tag}']}}}}]\n",
+            "Dockerfile": "FROM scratch\n",
+        }
+    )
+    await tree.push()
+    triggered = await trigger(admin)
+    agent = await admin.new_agent()
+    [offer] = (await agent.poll(capabilities=["imageBuilds"]))["offers"]
+    spec = (await agent.accept(offer)).expect(200).json
+    images = [{"reference": tag, "digest": digest}]
+    (await agent.complete(spec, images=images)).expect(200)
+    shown = (await admin.get(triggered["status_url"])).expect(200).json
+    assert shown["status"] == "succeeded"
+    assert shown["artifacts"] == [
+        {"name": tag, "url": f"docker://{tag}@{digest}", "digest": digest}
+    ]

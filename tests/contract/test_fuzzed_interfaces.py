@@ -101,7 +101,7 @@ async def test_our_own_document_holds_for_things_that_exist(
         "epoch": spec["epoch"],
         "forge": "generic",
         "name": "out",
-        "X-Tenant-ID": project["accountId"],
+        "X-Tenant-ID": project["accountUuid"],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in known.items()]
     config = tmp_path / "schemathesis.toml"

@@ -18,6 +18,7 @@ from coordinator.api.dialects.build_execution_models import (
     StatusShown,
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
+from coordinator.api.dialects.waiting_builds import waits_for
 from coordinator.api.http.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS
 from coordinator.api.http.operations import add_operations
 from coordinator.domain.builds.estimates import progress_of
@@ -190,6 +191,7 @@ async def get_status(request: web.Request, principal: Principal) -> StatusShown:
         started_at=build.started_at,
         completed_at=build.finished_at,
         estimated_completion=await estimate(request.app[CORE], build, steps),
+        waits_for=waits_for(request, build, steps),
     )
 
 

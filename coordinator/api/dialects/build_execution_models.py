@@ -146,6 +146,7 @@ class StatusShown(BaseModel):
     estimated_completion: Instant | None = Field(
         None, description="From what the workflow's steps took before; left out without history"
     )
+    waits_for: str | None = Field(None, description="Why no step runs yet")
 
 
 class SortBy(StrEnum):

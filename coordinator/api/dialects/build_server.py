@@ -90,7 +90,9 @@ async def list_builds(request: web.Request, principal: Principal, query: PageQue
     status=201,
     errors={404: "Project or workflow not found"},
 )
-async def create_build(request: web.Request, principal: Principal, body: BuildCreate) -> BuildShown:
+async def create_build(
+    request: web.Request, principal: Principal, body: BuildCreate
+) -> BuildDetails:
     project = await find_project(request, principal)
     origin = Origin(
         event="manual",
@@ -103,7 +105,7 @@ async def create_build(request: web.Request, principal: Principal, body: BuildCr
         clean=body.clean_build,
     )
     build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
-    return build_shown(request, build)
+    return _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
 
 
 @operation(
@@ -126,6 +128,10 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
             )
     else:
         build, steps = await request.app[BUILDS].get(principal, project_id, build_id)
+    return _details(request, build, steps)
+
+
+def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
     return BuildDetails(
         **_build_fields(request, build),
         version=build.version,

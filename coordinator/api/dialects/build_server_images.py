@@ -23,6 +23,7 @@ from coordinator.domain.listing import AuditListing
 from coordinator.domain.model import Image
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services import audit
+from pipelines_schema import can_be_named
 
 
 def add_routes(app: web.Application) -> None:
@@ -39,9 +40,8 @@ def add_routes(app: web.Application) -> None:
 async def list_images(
     request: web.Request, principal: Principal, query: ImagesQuery
 ) -> list[ImageShown]:
-    """Without `public`, or with anything but true and false there: all of them."""
-    public = {"true": True, "false": False}.get((query.public or "").lower())
-    images = await request.app[PROJECTS].list_images(principal, public)
+    """All of them, or only public ones."""
+    images = await request.app[PROJECTS].list_images(principal, public_only=bool(query.public))
     return [_image(image) for image in images]
 
 
@@ -55,18 +55,30 @@ async def list_images(
     errors={404: "No such account", 409: "The slug is taken"},
 )
 async def create_image(request: web.Request, principal: Principal, body: ImageCreate) -> ImageShown:
-    if not re.fullmatch(IMAGE_URL.strip("^$"), body.image_url, re.ASCII):
-        message = "write docker://registry/name:tag or registry/name:tag"
+    if not can_be_named(body.slug):
+        message = "write letters, digits, `-`, `.` and `_`, first a letter or a digit"
         raise Invalid(
-            f"imageUrl {body.image_url!r} is no image reference",
-            details=[{"path": "imageUrl", "message": message}],
+            f"no workflow could name the slug {body.slug!r}",
+            details=[{"path": "slug", "message": message}],
         )
+    image_url = _reference(body.image_url)
     key = body.account_id or principal.account_id or "default"
     account = await request.app[ACCOUNTS].find_or_create(principal, key)
     image = await request.app[PROJECTS].create_image(
-        principal, account, slug=body.slug, image_url=body.image_url, public=body.public
+        principal, account, slug=body.slug, image_url=image_url, public=body.public
     )
     return _image(image)
+
+
+def _reference(image_url: str) -> str:
+    """As engines read it: what is written as a web address is docker's. Raises Invalid."""
+    if not re.fullmatch(IMAGE_URL.strip("^$"), image_url, re.ASCII):
+        message = "write docker://registry/name:tag or registry/name:tag, the name in lower case"
+        raise Invalid(
+            f"imageUrl {image_url!r} is no image reference",
+            details=[{"path": "imageUrl", "message": message}],
+        )
+    return re.sub("^https?://", "docker://", image_url)
 
 
 def _image(image: Image) -> ImageShown:

@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from coordinator.api.http.fields import Body, ClampedInt, Instant, PageQuery, Pagination, Shown
+from coordinator.api.http.fields import (
+    Body,
+    ClampedInt,
+    Instant,
+    PageQuery,
+    Pagination,
+    QueryBool,
+    Shown,
+)
 from coordinator.domain.lifecycle import BuildState
 from pipelines_schema.contract import BuiltImage, StepStatus
 
@@ -21,7 +29,16 @@ BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAIL
 }
 
 
-IMAGE_URL = r"^(docker://|oci-layout://)?[A-Za-z0-9/][A-Za-z0-9._:/@-]*$"
+_IMAGE_PART = "[a-z0-9]+([._-]+[a-z0-9]+)*"
+_IMAGE_HOST = "[A-Za-z0-9][A-Za-z0-9.-]{0,100}(:[0-9]{1,5})?"
+IMAGE_URL = (
+    r"^(oci-layout://[A-Za-z0-9._/-]{1,300}|"
+    rf"((docker://)?({_IMAGE_HOST}/)?|https?://{_IMAGE_HOST}/)"
+    rf"{_IMAGE_PART}(/{_IMAGE_PART}){{0,20}}(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
+    r"(@sha256:[0-9a-f]{64})?)$"
+)
+IMAGE_SLUG = r"^[A-Za-z0-9_][!-#%-~]*$"
+"""The common spellings; pipelines_schema.read_step knows all that a workflow can name."""
 RepoUrl = Annotated[
     str,
     Field(
@@ -33,13 +50,17 @@ RepoUrl = Annotated[
 """The common spellings; coordinator.domain.pushes.repo_url knows all."""
 
 
+ACCOUNT_KEY = "The id that the account was made with, else its UUID or slug"
+MAX_ACCOUNT_CHARACTERS = 1000
+
+
 class ProjectsQuery(Body):
-    account_id: str = Field(description="The account's id, slug or name")
+    account_id: str = Field(description=ACCOUNT_KEY)
 
 
 class ProjectCreate(Body):
     account_id: str = Field(
-        min_length=1, max_length=200, description="The account's id, slug or name"
+        min_length=1, max_length=MAX_ACCOUNT_CHARACTERS, description=ACCOUNT_KEY
     )
     name: str = Field(min_length=1, max_length=100)
     repo_url: RepoUrl | None = Field(None, description="Of a remote project: https or ssh")
@@ -53,11 +74,14 @@ class PushWaits(Shown):
 
 class ProjectShown(Shown):
     id: str
-    account_id: str
+    account_id: str = Field(
+        description="As the request has it, else the id that the account was made with"
+    )
     name: str
     created_at: Instant
     updated_at: Instant
     account: str = Field(description="The account's slug")
+    account_uuid: str = Field(description="The account's, as X-Tenant-ID takes it")
     slug: str
     repo_url: str | None = None
     push_url: str
@@ -103,8 +127,13 @@ class WorkflowShown(Shown):
 
 class BuildCreate(Body):
     workflow_id: str = Field(min_length=1)
-    commit_hash: str | None = None
-    repo_url: str | None = None
+    commit_hash: str | None = Field(None, min_length=1)
+    repo_url: RepoUrl | None = Field(
+        None,
+        min_length=1,
+        description="The project's own; of a project that has none, and to which nothing was "
+        "pushed, it becomes that",
+    )
     branch: str | None = None
     commit_message: str | None = None
     commit_author: str | None = None
@@ -179,20 +208,18 @@ class BuildPage(Shown):
 
 
 class ImagesQuery(Body):
-    public: str | None = Field(
-        None, description="`true`: only public ones; `false`: only those that are not"
-    )
+    public: QueryBool | None = Field(None, description="`true`: only public ones")
 
 
 class ImageCreate(Body):
-    slug: str = Field(min_length=1, max_length=50)
+    slug: str = Field(min_length=1, max_length=50, json_schema_extra={"pattern": IMAGE_SLUG})
     image_url: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL})
     public: bool = Field(default=False, strict=True)
     account_id: str | None = Field(
         None,
         min_length=1,
-        max_length=200,
-        description="The account's id, slug or name; default: the token's own",
+        max_length=MAX_ACCOUNT_CHARACTERS,
+        description=f"{ACCOUNT_KEY}; default: the token's own",
     )
 
 

@@ -52,7 +52,7 @@ async def list_projects(
 ) -> list[ProjectShown]:
     account = await request.app[ACCOUNTS].find(principal, query.account_id)
     projects = await request.app[PROJECTS].list_of(account) if account else []
-    return [_project(request, project) for project in projects]
+    return [_project(request, project, query.account_id) for project in projects]
 
 
 @operation(
@@ -71,7 +71,7 @@ async def create_project(
     project = await request.app[PROJECTS].create(
         principal, account, name=body.name, repo_url=body.repo_url
     )
-    shown = _project(request, project)
+    shown = _project(request, project, body.account_id)
     secret = request.app[CORE].keys.webhook_secret(project.id)
     return ProjectMade(**shown.model_dump(), webhook_secret=secret)
 
@@ -85,7 +85,7 @@ async def create_project(
     errors=NO_PROJECT,
 )
 async def get_project(request: web.Request, principal: Principal) -> ProjectShown:
-    return await _project_with_branch(request, await find_project(request, principal))
+    return await _project_with_branch(request, principal, await find_project(request, principal))
 
 
 @operation(
@@ -101,12 +101,15 @@ async def change_project(
 ) -> ProjectShown:
     project = await find_project(request, principal)
     await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
-    return await _project_with_branch(request, project)
+    return await _project_with_branch(request, principal, project)
 
 
-async def _project_with_branch(request: web.Request, project: Project) -> ProjectShown:
+async def _project_with_branch(
+    request: web.Request, principal: Principal, project: Project
+) -> ProjectShown:
     branch = await request.app[DEFAULT_BRANCHES].of(project)
-    return _project(request, project, branch)
+    account = await request.app[ACCOUNTS].find(principal, project.account_id)
+    return _project(request, project, account.name if account else project.account_id, branch)
 
 
 async def find_project(request: web.Request, principal: Principal) -> Project:
@@ -114,14 +117,15 @@ async def find_project(request: web.Request, principal: Principal) -> Project:
 
 
 def _project(
-    request: web.Request, project: Project, default_branch: str | None = None
+    request: web.Request, project: Project, account_id: str, default_branch: str | None = None
 ) -> ProjectShown:
     base = request.app[CORE].public_url
     forge = forge_of(project.repo_url)
     waits = request.app[PUSH_RETRIES].waiting(project.id)
     return ProjectShown(
         id=project.id,
-        account_id=project.account_id,
+        account_id=account_id,
+        account_uuid=project.account_id,
         account=project.account_slug,
         name=project.name,
         slug=project.slug,

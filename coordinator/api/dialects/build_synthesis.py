@@ -6,19 +6,20 @@ is a build's id everywhere else, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from coordinator.api.dialects.waiting_builds import waits_for
 from coordinator.api.http.bodies import sent
 from coordinator.api.http.context import BUILD_LOGS, MODULES
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import Artifact, Build
+from coordinator.domain.model import Artifact, Build, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.steps.step_words import artifact_url
 from coordinator.services.builds.modules import ModuleBuild, Scalar
@@ -93,7 +94,8 @@ class BuildArtifact(BaseModel):
         "where several steps left different files of that path"
     )
     url: str = Field(description="Where it can be downloaded with the same token")
-    size: int = Field(description="In bytes")
+    size: int | None = Field(None, description="In bytes; none of an image")
+    digest: str | None = Field(None, description="Of an image that a step pushed")
 
 
 class ModuleBuildStatus(BaseModel):
@@ -104,7 +106,9 @@ class ModuleBuildStatus(BaseModel):
     end_time: Second | None = None
     logs_url: str
     artifacts: list[BuildArtifact] = Field(description="Those of the steps that have ended")
-    reason: str | None = Field(None, description="Why it failed, where that is known")
+    reason: str | None = Field(
+        None, description="Why it failed, where that is known, or what it waits for"
+    )
 
 
 def add_routes(app: web.Application) -> None:
@@ -155,8 +159,13 @@ async def get_build_status(request: web.Request, principal: Principal) -> Module
         start_time=build.started_at,
         end_time=build.finished_at,
         logs_url=f"{PREFIX}/logs/{build.id}",
-        artifacts=[_artifact(name, artifact) for name, artifact in found.artifacts],
-        reason=build.reason if STATUS[build.state] == "failed" else None,
+        artifacts=[
+            *(_artifact(name, artifact) for name, artifact in found.artifacts),
+            *_images(found.steps),
+        ],
+        reason=build.reason
+        if STATUS[build.state] == "failed"
+        else waits_for(request, build, found.steps),
     )
 
 
@@ -164,9 +173,23 @@ def _module_name(build: Build) -> str:
     return build.module.name if build.module else ""
 
 
+def _images(steps: Sequence[Step]) -> list[BuildArtifact]:
+    """Each as its registry has it."""
+    return [
+        BuildArtifact(
+            name=image["reference"],
+            url=f"docker://{image['reference'].partition('@')[0]}@{image['digest']}",
+            size=None,
+            digest=image["digest"],
+        )
+        for step in steps
+        for image in step.images or ()
+    ]
+
+
 def _artifact(name: str, artifact: Artifact) -> BuildArtifact:
     url = artifact_url("", artifact.step_id, artifact.name)
-    return BuildArtifact(name=name, url=url, size=artifact.size)
+    return BuildArtifact(name=name, url=url, size=artifact.size, digest=None)
 
 
 @operation(

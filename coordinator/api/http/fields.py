@@ -55,6 +55,18 @@ def _clamped(value: Any) -> Any:
 ClampedInt = Annotated[int, BeforeValidator(_clamped), WithJsonSchema({"type": "integer"})]
 
 
+def _word(value: Any) -> Any:
+    if isinstance(value, str):
+        words = {"true": True, "false": False}
+        if value.lower() not in words:
+            raise ValueError(f"write true or false, not {value[:40]!r}")
+        return words[value.lower()]
+    return value
+
+
+QueryBool = Annotated[bool, BeforeValidator(_word), WithJsonSchema({"type": "boolean"})]
+
+
 Count = Annotated[int, Field(ge=0, lt=10**18, strict=False)]
 """A number of a query that is refused when it is negative or absurd."""
 

@@ -31,7 +31,7 @@ class UserCreate(Given):
     roles: dict[str, Role] = Field(
         default_factory=dict,
         max_length=1000,
-        description="Account (id, slug or name) → viewer, developer or maintainer",
+        description="Account (its own id, UUID or slug) → viewer, developer or maintainer",
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract import WORKSPACE, CacheDir, StepSpec
 
 HEADER = """\
 #!/usr/bin/env bash
@@ -86,6 +86,36 @@ printf '%s  %s\\n' {sha256} "$PUSHROD_WORKSPACE"/{name} | sha256sum --quiet -c -
 chmod {mode:o} "$PUSHROD_WORKSPACE"/{name}
 """
 
+CACHES = """
+# The caches: links into a folder of this worker's, which keeps them for the next builds
+PUSHROD_CACHE=${{PUSHROD_CACHE:-${{XDG_CACHE_HOME:-${{HOME:?}}/.cache}}/pushrod}}
+PUSHROD_CACHE=$(umask 077; mkdir -p -- "$PUSHROD_CACHE"; cd -- "$PUSHROD_CACHE"; pwd -P)
+pushrod_cache() {{ # path in the workspace, the cache's identity
+  local place=$PUSHROD_WORKSPACE/$1 above
+  above=$(realpath -m -- "${{place%/*}}")
+  if [[ $above/ != "$(realpath -- "$PUSHROD_WORKSPACE")"/* ]]; then
+    echo "pushrod: cacheDirs: $1 is behind a symbolic link" >&2; exit 1
+  fi
+  mkdir -p -- "$above" "$PUSHROD_CACHE/$2"
+  rm -rf -- "$above/${{place##*/}}"
+  ln -s -- "$PUSHROD_CACHE/$2" "$above/${{place##*/}}"
+}}
+{places}
+"""
+
+NO_CACHE = """
+echo {note} >&2
+"""
+
+CACHES_AFTER = """
+# What no step needs any more
+if [ "$PUSHROD_EXIT" = 0 ]; then
+  for id in {replaced}; do rm -rf -- "$PUSHROD_CACHE/$id"; done
+else
+  for id in {failed}; do rm -rf -- "$PUSHROD_CACHE/$id"; done
+fi
+"""
+
 RUN = """
 # The script
 base64 -d > "$PUSHROD_HOME/script" <<'PUSHROD_SCRIPT'
@@ -153,7 +183,7 @@ def bash_script(spec: StepSpec, base_url: str) -> str:
                     mode=artifact.mode,
                 )
             )
-    parts.append(_run(spec))
+    parts += [*_caches(spec), _run(spec)]
     if spec.output_paths:
         parts.append(
             UPLOAD.format(
@@ -162,8 +192,38 @@ def bash_script(spec: StepSpec, base_url: str) -> str:
                 epoch=spec.epoch,
             )
         )
-    parts.append(FOOTER)
+    parts += [*_after_caches(spec), FOOTER]
     return "".join(parts)
+
+
+def _caches(spec: StepSpec) -> Iterator[str]:
+    """Only those in the workspace: a home folder, and what is above it, are the worker's own."""
+    below = WORKSPACE + "/"
+    for cache in spec.cache_dirs:
+        if not cache.path.startswith(below):
+            note = f"pushrod: cacheDirs: {cache.path} is this worker's own, and is left as it is"
+            yield NO_CACHE.format(note=shlex.quote(note))
+    if kept := _kept(spec):
+        yield CACHES.format(
+            places="\n".join(
+                f"pushrod_cache {shlex.quote(cache.path.removeprefix(below))} "
+                f"{shlex.quote(cache.id)}"
+                for cache in kept
+            )
+        )
+
+
+def _kept(spec: StepSpec) -> Sequence[CacheDir]:
+    return [cache for cache in spec.cache_dirs if cache.path.startswith(WORKSPACE + "/")]
+
+
+def _after_caches(spec: StepSpec) -> Iterator[str]:
+    """Caches that a clean build's have taken the place of go; so do those of one that failed."""
+    kept = _kept(spec)
+    replaced = [cache.replaces for cache in kept if cache.replaces is not None]
+    failed = [cache.id for cache in kept] if spec.clean else []
+    if replaced or failed:
+        yield CACHES_AFTER.format(replaced=_words(replaced), failed=_words(failed))
 
 
 def _run(spec: StepSpec) -> str:

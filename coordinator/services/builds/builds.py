@@ -27,6 +27,11 @@ from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.builds.workflow_files import workflow_at
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, wait_for
+from coordinator.services.projects.repository_urls import (
+    adopt_repository,
+    own_url,
+    with_named_repository,
+)
 from coordinator.services.steps import advance
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored
@@ -54,8 +59,9 @@ class Builds:
     ) -> Build:
         """Queue a build of a workflow. Raises NotFound, Invalid.
 
-        One that came over the API knows of no repository: a repoUrl or a commit that isn't the
-        project's makes a failed build that says so.
+        One that came over the API knows of no repository: the first build's repoUrl becomes that
+        of a project without any; one, or a commit, that isn't the project's makes a failed build
+        that says so.
         """
         principal.require(Right.BUILD)
         record = await self.core.database.read(
@@ -63,6 +69,10 @@ class Builds:
         )
         if record is None:
             raise NotFound("workflow not found")
+        known, project = (
+            project,
+            await with_named_repository(self.core, principal, project, origin.repo_url),
+        )
         by_id = origin.commit_hash is not None
         if record.definition is None and not by_id:
             origin = await self.at_a_branch(project, origin)
@@ -79,7 +89,9 @@ class Builds:
                 origin=origin,
                 reason=error.message,
             )
-            return await self._save(principal, project, wanted)
+            return await self._save(principal, known, wanted)
+        if project is not known:
+            await adopt_repository(self.core, principal, project)
         return await self.make(principal, project, record, origin, held=origin.of_fork)
 
     async def make(
@@ -132,9 +144,9 @@ class Builds:
         return replace(origin, branch=branch, commit_hash=sha)
 
     async def _at_named_branch(self, project: Project, origin: Origin) -> Origin:
-        """For a workflow of the API, which may do without source: where no branch is named, and
-        where nothing was pushed yet, there is none."""
-        if origin.commit_hash is not None or not origin.branch:
+        """For a workflow of the API, which may do without source: where neither a branch nor a
+        repository is named, and where nothing was pushed yet, there is none."""
+        if origin.commit_hash is not None or not (origin.branch or origin.repo_url):
             return origin
         if await self.is_empty(project):
             return origin
@@ -162,13 +174,11 @@ class Builds:
 
         `by_id`: somebody named it, rather than its branch, so it may be a fork's.
         """
-        own_url = project.repo_url or (
-            f"{self.core.public_url}/git/{project.account_slug}/{project.slug}.git"
-        )
-        if origin.repo_url not in (None, own_url):
+        own = own_url(self.core, project)
+        if origin.repo_url not in (None, own):
             raise Invalid(
-                f"repoUrl must be the project's own, {own_url}: leave it out",
-                details=[{"path": "repoUrl", "message": f"not {own_url}"}],
+                f"repoUrl must be the project's own, {own}: leave it out",
+                details=[{"path": "repoUrl", "message": f"not {own}"}],
             )
         if origin.commit_hash is None:
             return origin
@@ -185,7 +195,6 @@ class Builds:
             commit_hash=commit.sha,
             commit_message=origin.commit_message or commit.message,
             commit_author=origin.commit_author or commit.author,
-            repo_url=None,
         )
         return await marked(self.core, self.forge_source, project, origin) if by_id else origin
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coordinator.domain.errors import Invalid, NotFound
-from coordinator.domain.model import Artifact, Build, ModuleRef
+from coordinator.domain.model import Artifact, Build, ModuleRef, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.audit import Deed
 from coordinator.services.builds.conditions import answers
@@ -47,6 +47,7 @@ class ModuleBuild:
     module_name: str
     artifacts: Sequence[tuple[str, Artifact]]
     """Each with the name it goes by among the build's."""
+    steps: Sequence[Step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class Modules:
         names, problems = await self.core.database.read(read)
         near = closest(module_name, names)
         hints = [f"did you mean {shown(near)}?"] if near is not None else []
-        return unbuildable(name, _details("module_name", [*hints, *problems]))
+        where = "a module is declared in `.pushrod/modules.yml` on its project's default branch"
+        return unbuildable(name, _details("module_name", [*hints, *problems, where]))
 
     async def _workflow(self, declared: DeclaredModule, name: str, target: Target) -> Workflow:
         """What is to be built, with no step that the target leaves out."""
@@ -177,20 +179,19 @@ class Modules:
     async def get(self, principal: Principal, build_id: str) -> ModuleBuild:
         """Raises NotFound, also for a build of no module."""
 
-        async def read(
-            connection: AsyncConnection,
-        ) -> tuple[Build | None, Sequence[tuple[str, Artifact]]]:
+        async def read(connection: AsyncConnection) -> ModuleBuild:
             build = await stored_builds.find_build(connection, build_id)
-            if build is None or not principal.sees(build.account_id):
-                return None, ()
-            return build, await stored_artifacts.artifacts_of_build(connection, build_id)
+            if build is None or build.module is None or not principal.sees(build.account_id):
+                raise NotFound("build not found")
+            artifacts = await stored_artifacts.artifacts_of_build(connection, build_id)
+            return ModuleBuild(
+                build=build,
+                module_name=build.module.name,
+                artifacts=named_apart(artifacts),
+                steps=await stored_builds.steps_of_build(connection, build_id),
+            )
 
-        build, artifacts = await self.core.database.read(read)
-        if build is None or build.module is None:
-            raise NotFound("build not found")
-        return ModuleBuild(
-            build=build, module_name=build.module.name, artifacts=named_apart(artifacts)
-        )
+        return await self.core.database.read(read)
 
 
 def unbuildable(name: str, details: Sequence[Mapping[str, Any]] = ()) -> Invalid:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, 
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Account, Role, Step, Token, TokenKind
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
-from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.domain.slugs import UUID_TEXT, account_slug, free_slug
 from coordinator.domain.steps.late_reports import is_late
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
@@ -38,7 +37,6 @@ LOGIN_DOTS = 2
 """A login's token has three parts; no other secret of ours has two dots."""
 DEFAULT_ACCOUNT = "default"
 """Whose everything is that names no account."""
-UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(slots=True)
@@ -161,7 +159,7 @@ class Accounts:
     # Accounts
 
     async def find(self, principal: Principal, key: str) -> Account | None:
-        """By id, slug or name; None where there is none that the principal sees."""
+        """By its own id, UUID or slug; None where there is none that the principal sees."""
         account = await self.core.database.read(
             lambda connection: stored.find_account(connection, key)
         )
@@ -180,8 +178,8 @@ class Accounts:
         async def create(connection: AsyncConnection) -> Account:
             if existing := await stored.find_account(connection, key):
                 return existing
-            account_id = key if UUID_TEXT.fullmatch(key) else new_id()
-            wanted = slug_of(key, fallback="account")
+            account_id = key.lower() if UUID_TEXT.fullmatch(key.lower()) else new_id()
+            wanted = account_slug(key)
             # The operator's folder of images at common registries is nobody's account's.
             taken = {OPERATOR, *await stored.account_slugs_like(connection, wanted)}
             account = Account(id=account_id, slug=free_slug(wanted, taken), name=key)

@@ -32,7 +32,7 @@ class Users:
         administrator: bool,
         roles: Mapping[str, Role],
     ) -> User:
-        """`roles`: account (id, slug or name) → role. Raises Invalid, Conflict."""
+        """`roles`: account (its own id, UUID or slug) → role. Raises Invalid, Conflict."""
         principal.require(Right.ADMINISTER)
         now = self.core.now()
         checked = checked_email(email)

@@ -18,11 +18,11 @@ from coordinator.domain.model import (
     WorkflowSource,
 )
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.domain.pushes.repo_url import RefusedUrl, check_policy, parse_url
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.parsing import parsed_api_workflow
+from coordinator.services.projects.repository_urls import check_fetchable
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.builds.overview import glances
 from coordinator.storage.connection import AsyncConnection
@@ -85,22 +85,9 @@ class Projects:
         self, principal: Principal, account: Account, *, name: str, repo_url: str | None
     ) -> Project:
         principal.require(Right.MANAGE)
-        return await make_project(
-            self.core, principal, account, name=name, repo_url=self._checked_url(repo_url)
-        )
-
-    def _checked_url(self, repo_url: str | None) -> str | None:
-        """Raises Invalid for a URL that we would not fetch."""
-        if repo_url is None:
-            return None
-        try:
-            url = parse_url(repo_url)
-            check_policy(url, self.core.settings.remote_policy)
-        except RefusedUrl as error:
-            raise Invalid(
-                str(error), details=[{"path": "repoUrl", "message": str(error)}]
-            ) from error
-        return repo_url
+        if repo_url is not None:
+            check_fetchable(self.core, repo_url)
+        return await make_project(self.core, principal, account, name=name, repo_url=repo_url)
 
     async def get(self, principal: Principal, project_id: str) -> Project:
         """Raises NotFound, also for another account's."""
@@ -203,9 +190,11 @@ class Projects:
         await self.core.database.write(save)
         return image
 
-    async def list_images(self, principal: Principal, public: bool | None) -> Sequence[Image]:
+    async def list_images(self, principal: Principal, *, public_only: bool) -> Sequence[Image]:
         return await self.core.database.read(
-            lambda connection: stored.list_images(connection, principal.account_id, public=public)
+            lambda connection: stored.list_images(
+                connection, principal.account_id, public_only=public_only
+            )
         )
 
 

@@ -18,9 +18,10 @@ _token = reader(Token, kind=TokenKind, role=Role)
 
 
 async def find_account(connection: AsyncConnection, key: str) -> Account | None:
-    """By id, else by slug; where no slug is like that, by the name it was made with."""
-    for column in (accounts.c.id, accounts.c.slug, accounts.c.name):
-        query = sa.select(*columns(Account, accounts)).where(column == key)
+    """By the id that it was made with, which is its name; else by its UUID, else by its slug."""
+    keys = ((accounts.c.name, key), (accounts.c.id, key.lower()), (accounts.c.slug, key))
+    for column, wanted in keys:
+        query = sa.select(*columns(Account, accounts)).where(column == wanted)
         row = (await connection.execute(query.order_by(accounts.c.created_at).limit(1))).first()
         if row:
             return _account(row)

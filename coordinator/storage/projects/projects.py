@@ -80,6 +80,19 @@ async def insert_project(connection: AsyncConnection, project: Project) -> None:
     )
 
 
+async def adopt_repo_url(
+    connection: AsyncConnection, project_id: str, repo_url: str, now: datetime
+) -> bool:
+    """Whether the project had none, or that one."""
+    none_or_same = sa.or_(projects.c.repo_url.is_(None), projects.c.repo_url == repo_url)
+    changed = await connection.execute(
+        projects.update()
+        .where(projects.c.id == project_id, none_or_same)
+        .values(repo_url=repo_url, updated_at=now)
+    )
+    return changed.rowcount == 1
+
+
 async def next_build_number(connection: AsyncConnection, project_id: str) -> int:
     found = await connection.execute(
         projects.update()
@@ -212,17 +225,16 @@ async def known_images(
 
 
 async def list_images(
-    connection: AsyncConnection, account_id: str | None, *, public: bool | None
+    connection: AsyncConnection, account_id: str | None, *, public_only: bool
 ) -> Sequence[Image]:
     """The account's images and those that an administrator shares with everybody, by slug."""
     query = sa.select(*columns(Image, images))
-    if public is not None:
-        query = query.where(images.c.public if public else sa.not_(images.c.public))
+    if public_only:
+        query = query.where(images.c.public)
     if account_id is None:
         found = await connection.execute(query.order_by(images.c.slug))
     else:
         own = query.where(images.c.account_id == account_id)
         others = query.where(images.c.account_id != account_id, images.c.shared)
-        arms = [own] if public is False else [own, others]
-        found = await connection.execute(sa.union_all(*arms).order_by("slug"))
+        found = await connection.execute(sa.union_all(own, others).order_by("slug"))
     return [_image(row) for row in found]

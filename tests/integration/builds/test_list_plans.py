@@ -175,14 +175,14 @@ async def test_every_list_over_http_stands_on_an_index(tmp_path: Path) -> None:
             await admin.new_build(project)
         spec = await agent.take()
         places = {
-            "account": project["accountId"],
+            "account": project["accountUuid"],
             "project": project["id"],
             "build": spec["buildId"],
             "step": spec["stepId"],
         }
         for caller, path in product((admin, maintainer), EVERY_LIST):
             with explained(coordinator.data / "pushrod.db") as plans:
-                tenant = {"X-Tenant-ID": project["accountId"]}
+                tenant = {"X-Tenant-ID": project["accountUuid"]}
                 (await caller.call("GET", path.format(**places), headers=tenant)).expect(200)
             faults = plans.faults(walked=WALKED)
             assert not faults, (path, caller is admin, faults)

@@ -94,7 +94,7 @@ async def test_stored_bytes_are_counted_once_and_given_back_with_the_build(opene
         path = f"/api/projects/{project['id']}/builds"
         retried = await admin.post(f"{path}/{build['id']}/retry")
         assert "project_max_stored_bytes" in retried.expect(429).text
-        tenant = {"X-Tenant-ID": project["accountId"]}
+        tenant = {"X-Tenant-ID": project["accountUuid"]}
         gone = await admin.call("DELETE", f"/api/v1/builds/{build['id']}", headers=tenant)
         gone.expect(204)
         await admin.new_build(project, step_of("a"))

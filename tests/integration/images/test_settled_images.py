@@ -263,6 +263,6 @@ async def test_a_build_whose_images_are_settled_can_be_deleted(
     spec = await agent.take()
     await settle(agent, spec, OLD)
     (await agent.complete(spec)).expect(200)
-    tenant = {"X-Tenant-ID": project["accountId"]}
+    tenant = {"X-Tenant-ID": project["accountUuid"]}
 
     (await admin.call("DELETE", f"/api/v1/builds/{spec['buildId']}", headers=tenant)).expect(204)

@@ -243,7 +243,7 @@ async def test_another_accounts_things_are_not_there(
     before = what_is_stored(coordinator)
     for who, caller in strangers.items():
         for method, path, body in WITH_IDS:
-            tenant = other.project["accountId"]
+            tenant = other.project["accountUuid"]
             answer = await send(caller, method, house.fill(path), body, tenant)
             wanted = {404} if who == "maintainer" else {404, 403}
             assert answer.status in wanted, (who, method, path, answer.status, answer.text[:200])
@@ -445,7 +445,7 @@ async def test_each_role_may_do_what_it_needs_and_no_more(
     assert list(callers) == ROLES
     for method, path, body, who in ALLOWED:
         for role, caller in callers.items():
-            tenant = house.project["accountId"]
+            tenant = house.project["accountUuid"]
             answer = await send(caller, method, house.fill(path), body, tenant)
             place = (role, method, path, answer.status, answer.text[:200])
             if role in who.split():
@@ -529,7 +529,7 @@ async def test_an_unknown_account_is_made_by_the_administrator_alone(admin: Call
         answer = await caller.post("/api/projects", {"accountId": "new", "name": "x"})
         assert answer.status == 404
     other = await admin.new_project("other")
-    for account in ("other", other["accountId"]):
+    for account in ("other", other["accountUuid"]):
         answer = await maintainer.post("/api/projects", {"accountId": account, "name": "x"})
         assert answer.status == 404
         (await maintainer.get(f"/api/projects?accountId={account}")).expect(404)
@@ -558,7 +558,7 @@ async def test_lists_show_ones_own_account_alone(coordinator: Coordinator, admin
     assert house.project["id"] in audit
     assert other.project["id"] not in await text(f"/api/audit-logs?projectId={other.project['id']}")
     tokens = json.loads(await text("/api/tokens"))
-    account_id = house.project["accountId"]
+    account_id = house.project["accountUuid"]
     assert tokens
     assert {token["accountId"] for token in tokens} == {account_id}
     total = json.loads(await text("/api/projects/-/builds"))["pagination"]["total"]

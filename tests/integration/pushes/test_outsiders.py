@@ -128,7 +128,7 @@ async def test_nor_are_builds_that_are_made_first_and_started_later(
 ) -> None:
     sha = await fork_commit(repository)
     developer = await coordinator.admin.new_token(role="developer", account="default")
-    account = hook.project["accountId"]
+    account = hook.project["accountUuid"]
     made = await developer.call(
         "POST",
         "/api/v1/builds",

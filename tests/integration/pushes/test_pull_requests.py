@@ -144,7 +144,7 @@ async def test_a_forks_build_is_not_started_by_a_developer_over_the_build_execut
 ) -> None:
     await pull(hook, repository, fork=True)
     build = await only_build(hook)
-    tenant = {"X-Tenant-ID": hook.project["accountId"]}
+    tenant = {"X-Tenant-ID": hook.project["accountUuid"]}
     path = f"/api/v1/builds/{build['id']}/start"
     developer = await coordinator.admin.new_token(role="developer", account="default")
     refused = (await developer.call("POST", path, headers=tenant)).expect(403)

@@ -301,3 +301,63 @@ async def test_the_token_is_in_no_argument_while_the_script_runs(admin: Caller, 
     ran = await run_script(admin, bash, script)
     assert "prs_" not in ran.output
     assert ran.output.rstrip().endswith("0")
+
+
+COUNT = """
+old=$(cat deep/er/n 2> /dev/null || echo 0)
+mkdir -p deep/er && echo $((old + 1)) | tee deep/er/n
+"""
+
+
+async def test_a_cache_in_the_workspace_is_kept_for_the_next_build(
+    admin: Caller, bash: Bash
+) -> None:
+    project = await admin.new_project()
+    step = step_of("a", runScript=COUNT, cacheDirs=["deep/er", "~/.cache/x"])
+    workflow = await admin.new_workflow(project, step)
+
+    async def build(**more: Any) -> Ran:
+        body = {"workflowId": workflow, **more}
+        path = f"/api/projects/{project['id']}/builds"
+        made = (await admin.post(path, body)).expect(201).json
+        return await run_step(admin, bash, made["steps"][0])
+
+    first = await build()
+    assert (first.exit_code, first.output) == (0, "1\n"), first.errors
+    assert "cacheDirs: ~/.cache/x is this worker's own" in first.errors
+    assert (await build()).output == "2\n"
+    kept = bash.folder / ".cache/pushrod"
+    [cache] = kept.iterdir()
+    assert kept.stat().st_mode & 0o077 == 0, "other users of the worker can't read it"
+    assert (await build(cleanBuild=True)).output == "1\n"
+    assert (await build()).output == "2\n"
+    assert [one.name for one in kept.iterdir()] != [cache.name], "the replaced one is gone"
+
+
+async def test_the_cache_of_a_clean_build_that_failed_is_not_kept(
+    admin: Caller, bash: Bash
+) -> None:
+    project = await admin.new_project()
+    steps = [step_of("a", runScript="touch c/x; exit 3", cacheDirs=["c"])]
+    workflow = await admin.new_workflow(project, *steps)
+    path = f"/api/projects/{project['id']}/builds"
+    body = {"workflowId": workflow, "cleanBuild": True}
+    made = (await admin.post(path, body)).expect(201).json
+    assert (await run_step(admin, bash, made["steps"][0])).exit_code == 3
+    assert list((bash.folder / ".cache/pushrod").iterdir()) == []
+
+
+async def test_a_cache_behind_a_link_of_the_source_is_refused(
+    admin: Caller, bash: Bash, tmp_path: Path
+) -> None:
+    project = await admin.new_project()
+    tree = await new_work_tree(tmp_path, admin, project)
+    (tree.folder / "out").symlink_to("/tmp")
+    sha = await tree.commit({"a": "1"})
+    await tree.push()
+    build = await admin.new_build(
+        project, step_of("a", cacheDirs=["out/pushrod-cache"]), commitHash=sha
+    )
+    ran = await run_step(admin, bash, build["steps"][0])
+    assert (ran.exit_code, "behind a symbolic link" in ran.errors) == (1, True), ran
+    assert not Path("/tmp/pushrod-cache").exists()

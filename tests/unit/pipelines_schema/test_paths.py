@@ -59,16 +59,23 @@ def test_a_normalised_output_path_stays_inside_and_stays_the_same(written: str) 
         ("~/.cache//uv/", "~/.cache/uv"),
         ("/workspace/node_modules", "/workspace/node_modules"),
         ("/etcetera", "/etcetera"),
+        ("node_modules", "/workspace/node_modules"),
+        ("./.cache//x/", "/workspace/.cache/x"),
+        ("a/~", "/workspace/a/~"),
+        ("etc", "/workspace/etc"),
     ],
 )
-def test_a_cache_dir_is_an_absolute_path_or_below_home(written: str, normalised: str) -> None:
+def test_a_cache_dir_is_absolute_below_home_or_in_the_workspace(
+    written: str, normalised: str
+) -> None:
     assert normalised_cache_dir(written) == normalised
 
 
 @pytest.mark.parametrize(
     "written",
-    ["", "/", "//", "/.", "/workspace", "/workspace/.", "x", "./x", "../x", "/x/..", "~", "~/",
-     "~x/y", "$HOME/x", "/proc", "/proc/1", "/sys/x", "/dev/shm", "/etc/ssl", "/x/*", "/a\0b"],
+    ["", "/", "//", "/.", "/workspace", "/workspace/.", ".", "./", "../x", "/x/..", "~", "~/",
+     "~x/y", "$HOME/x", "${X}/y",
+     "/proc", "/proc/1", "/sys/x", "/dev/shm", "/etc/ssl", "/x/*", "/a\0b"],
 )  # fmt: skip
 def test_a_cache_dir_that_can_not_be_mounted_is_refused(written: str) -> None:
     with pytest.raises(BadPath):

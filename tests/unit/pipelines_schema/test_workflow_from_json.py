@@ -68,14 +68,14 @@ def test_the_rules_of_files_hold_for_json() -> None:
     assert problems_of(
         step("a", dependsOn=["b"], outputPaths=["../x"]),
         step("b", dependsOn=["a"], runScript="echo ${{ branch }}"),
-        step("b", cacheDirs=["x"], timeout="2d"),
+        step("b", cacheDirs=["../x"], timeout="2d"),
         step("c/d", nmae=1, env={"A-B": "x"}),
     ) == [
         "steps[0].outputPaths[0]: the path `../x` of `outputPaths` must lie in the workspace: "
         "write a path relative to it, such as `dist/`, or `/workspace/…`",
         'steps[1].runScript: `${{ branch }}` is not replaced: write "$PUSHROD_BRANCH"',
-        "steps[2].cacheDirs[0]: the path `x` of `cacheDirs` is relative: write an absolute path, "
-        "`~/…`, or `/workspace/…` for a folder of the workspace",
+        "steps[2].cacheDirs[0]: the path `../x` of `cacheDirs` must not hold `..`: write the path "
+        "it means",
         "steps[2].timeout: `timeout` is no duration: write a duration such as `90s`, `10m` or "
         "`1h30m`, or a whole number of seconds",
         "steps[3].nmae: unknown key `nmae`: did you mean `name`?",

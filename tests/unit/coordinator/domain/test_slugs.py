@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from coordinator.domain.slugs import MAX_LENGTH, free_slug, slug_of
+from coordinator.domain.slugs import MAX_LENGTH, account_slug, free_slug, slug_of
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,12 @@ def test_every_slug_fits_into_a_url_path() -> None:
     for code in range(1, 0x3000):
         slug = slug_of(f"a{chr(code)}b", fallback="x")
         assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", slug), (code, slug)
+
+
+def test_no_two_ids_of_accounts_share_a_slug() -> None:
+    ids = ["a-c", "a_c", "A-C", "a c", "a-c-", "日本", "account", "x" * 100, "x" * 99, "1", "01"]
+    slugs = [account_slug(one) for one in ids]
+    assert len(set(slugs)) == len(ids)
+    assert [account_slug(one) for one in ("a-c", "account", "1")] == ["a-c", "account", "1"]
+    uuid = "3F0C1A52-8c5d-4a5e-9b57-0a1b2c3d4e5f"
+    assert account_slug(uuid) == account_slug(uuid.lower()) == uuid.lower()

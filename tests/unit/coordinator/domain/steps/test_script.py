@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coordinator.domain.steps.script import bash_script
-from pipelines_schema.contract import ArtifactRef, DependencySpec, SourceSpec, StepSpec
+from pipelines_schema.contract import ArtifactRef, CacheDir, DependencySpec, SourceSpec, StepSpec
 
 TOKEN = "prs_secret"
 
@@ -45,6 +45,11 @@ def whole_spec() -> StepSpec:
         script=nasty,
         env={"NASTY": nasty},
         output_paths=[nasty],
+        cache_dirs=[
+            CacheDir(path=f"/workspace/{nasty}", id=nasty, replaces=nasty),
+            CacheDir(path=nasty, id=nasty),
+        ],
+        clean=True,
         source=SourceSpec(url=nasty, commit=nasty),
         dependencies=[DependencySpec(step_id="d", name=nasty, artifacts=[artifact])],
     )
