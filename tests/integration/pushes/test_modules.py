@@ -75,6 +75,9 @@ async def commit_of(caller: Caller, name: str) -> str:
     return str((await caller.build(build_id))["commitHash"])
 
 
+WHERE = "a module is declared in `.pushrod/modules.yml` on its project's default branch"
+
+
 def problems_of(answer: Answer) -> list[str]:
     body = answer.expect(400).json
     assert "not found or build target invalid." in body["error"]
@@ -109,6 +112,7 @@ async def test_mistakes_are_told_by_the_push_and_break_no_build(
     assert [
         f"acme/shop: {path}: write a path relative to its root",
         f"acme/shop: {workflow}",
+        WHERE,
     ] == told
     await pushed(tree, {FILE: declaring("core")})
     (await trigger(admin, "core")).expect(202)
@@ -143,14 +147,14 @@ async def test_modules_are_those_of_the_default_branchs_tip(
 ) -> None:
     await pushed(tree, {".pushrod.yml": ONE_STEP, FILE: declaring("core", "old")})
     await pushed(tree, {FILE: declaring("core", "new")}, "main:side")
-    assert problems_of(await trigger(admin, "new")) == []
+    assert problems_of(await trigger(admin, "new")) == [WHERE]
     first = await commit_of(admin, "old")
     await tree.push()
     assert await commit_of(admin, "new") != first
-    assert problems_of(await trigger(admin, "old")) == []
+    assert problems_of(await trigger(admin, "old")) == [WHERE]
     await tree.git("rm", "-q", FILE)
     await pushed(tree, {})
-    assert problems_of(await trigger(admin, "core")) == []
+    assert problems_of(await trigger(admin, "core")) == [WHERE]
 
 
 async def test_a_skipped_push_builds_nothing_but_its_modules_count(
@@ -173,7 +177,7 @@ async def test_without_a_main_branch_the_only_one_is_the_default(
 async def test_a_branch_that_is_gone_takes_its_modules_along(admin: Caller, tree: WorkTree) -> None:
     await pushed(tree, {".pushrod.yml": ONE_STEP, FILE: declaring("core")})
     await tree.push("--delete", "main")
-    assert problems_of(await trigger(admin, "core")) == []
+    assert problems_of(await trigger(admin, "core")) == [WHERE]
 
 
 async def test_a_target_whose_workflow_has_mistakes_says_which(
@@ -268,7 +272,8 @@ async def test_another_accounts_modules_and_mistakes_are_not_there(
     stranger = await admin.new_token(role="maintainer", account="other")
     for name in ("visualisation", "shop/visualisation", "acme/shop/visualisation", "visualisaton"):
         answer = (await trigger(stranger, name)).expect(400)
-        assert answer.json == {"error": f"Module '{name}' not found or build target invalid."}
+        assert answer.json["error"] == f"Module '{name}' not found or build target invalid."
+        assert problems_of(answer) == [WHERE]
     own = await admin.new_token(role="developer", account="acme")
     assert problems_of(await trigger(own, "visualisaton"))[0] == "did you mean `visualisation`?"
 
