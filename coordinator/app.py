@@ -52,6 +52,7 @@ from coordinator.api.http.context import (
     PUSH_RETRIES,
     REGISTRY_LOGINS,
     REPORTS,
+    RETRIES,
     RUNNER,
     SECRETS,
     SOURCE_BUILDS,
@@ -82,6 +83,7 @@ from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.held_builds import HeldBuilds
 from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
 from coordinator.services.deployments.image_sources import ImageSources
@@ -375,6 +377,7 @@ def make_app(services: Services) -> web.Application:
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[BUILDS] = services.builds
+    app[RETRIES] = Retries(services.builds)
     app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -119,12 +119,17 @@ class Client:
         query = {} if seen is None else {"wait": HOLD_SECONDS, "seen": seen}
         return await self._object("GET", _build_path(build_id), query=query)
 
-    async def cancel_build(self, build_id: str) -> Json:
-        return await self._object("POST", _build_path(build_id) + "/cancel")
+    async def cancel_build(self, build_id: str, steps: Sequence[str] = ()) -> Json:
+        """Whole, or only those steps, by name."""
+        body = {"steps": list(steps)} if steps else None
+        return await self._object("POST", _build_path(build_id) + "/cancel", body=body)
 
-    async def retry_build(self, build_id: str) -> Json:
-        """The new build."""
-        return await self._object("POST", _build_path(build_id) + "/retry")
+    async def retry_build(
+        self, build_id: str, *, failed: bool = False, steps: Sequence[str] = ()
+    ) -> Json:
+        """The new build: of all steps, or of those that failed, or of these names."""
+        body = {"failed": failed, "steps": list(steps)} if failed or steps else None
+        return await self._object("POST", _build_path(build_id) + "/retry", body=body)
 
     async def approve_build(self, build_id: str) -> Json:
         return await self._object("POST", _build_path(build_id) + "/approve")

@@ -242,6 +242,10 @@ def attempt_id(step_id: str, epoch: int) -> str:
     return f"{step_id}-{epoch}"
 
 
+TAKEN_OVER_EPOCH = 1
+"""Of a step whose attempt, with its outputs, is that of another build's."""
+
+
 class AttemptState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -265,10 +269,16 @@ class Attempt:
     finished_at: datetime | None
     given_with: str | None = None
     """The attempt with whose completion it was handed over; None where it was offered."""
+    log_of: str | None = None
+    """Id of the attempt that it was taken over from, whose log is its own."""
 
     @property
     def id(self) -> str:
         return attempt_id(self.step_id, self.epoch)
+
+    @property
+    def log_id(self) -> str:
+        return self.log_of or self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,13 +144,16 @@ def show(options: ConnectionOptions, reference: str, as_json: bool) -> None:
 
 @build.command("cancel")
 @click.argument("reference", metavar="BUILD")
+@click.option("--step", "steps", metavar="NAME", multiple=True, help="Only this step.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
-def cancel(options: ConnectionOptions, reference: str, as_json: bool) -> None:
-    """Cancel a build; its running steps are killed."""
+def cancel(
+    options: ConnectionOptions, reference: str, steps: tuple[str, ...], as_json: bool
+) -> None:
+    """Cancel a build, or steps of it; those that run are asked to end, then killed."""
 
     async def cancelled(client: Client) -> Json:
-        return await client.cancel_build(await find_build_id(client, reference))
+        return await client.cancel_build(await find_build_id(client, reference), steps)
 
     found = call(resolve_connection(options), cancelled)
     if as_json:
@@ -176,13 +179,26 @@ def approve(options: ConnectionOptions, reference: str, as_json: bool) -> None:
 
 @build.command("retry")
 @click.argument("reference", metavar="BUILD")
+@click.option("--failed", is_flag=True, help="Run only what failed or was cancelled.")
+@click.option("--step", "steps", metavar="NAME", multiple=True, help="Run only this step.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
-def retry(options: ConnectionOptions, reference: str, as_json: bool) -> None:
-    """Make a new build of the same commit; prints its id."""
+def retry(
+    options: ConnectionOptions,
+    reference: str,
+    failed: bool,
+    steps: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a new build of the same commit; prints its id.
+
+    With --failed or --step only those steps run, and those that depend on them: the others are
+    taken over with their outputs and logs.
+    """
 
     async def retried(client: Client) -> Json:
-        return await client.retry_build(await find_build_id(client, reference))
+        found = await find_build_id(client, reference)
+        return await client.retry_build(found, failed=failed, steps=steps)
 
     created = call(resolve_connection(options), retried)
     if as_json:

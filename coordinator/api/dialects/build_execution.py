@@ -19,7 +19,7 @@ from coordinator.api.dialects.build_execution_models import (
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
 from coordinator.api.dialects.waiting_builds import waits_for
-from coordinator.api.http.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS
+from coordinator.api.http.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS, RETRIES
 from coordinator.api.http.operations import add_operations
 from coordinator.domain.builds.estimates import progress_of
 from coordinator.domain.errors import Conflict, NotFound
@@ -172,7 +172,7 @@ async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
             f"a build is retried once it failed or was cancelled: this is {STATUS[old.state]}"
         )
     project = await request.app[PROJECTS].get(principal, old.project_id)
-    return build_shown(request, await builds.retry(principal, project, build_id))
+    return build_shown(request, await request.app[RETRIES].retry(principal, project, build_id))
 
 
 @build_operation("GET", "/{build_id}/status", BuildPermission.READ, summary="Get a build's status")

@@ -19,6 +19,8 @@ from coordinator.api.dialects.build_server_models import (
     BuildPage,
     BuildQuery,
     BuildShown,
+    CancelWanted,
+    RetryWanted,
     StepShown,
 )
 from coordinator.api.dialects.build_server_projects import NO_PROJECT, find_project
@@ -27,8 +29,10 @@ from coordinator.api.http.context import (
     CORE,
     DISPATCH,
     PROJECTS,
+    RETRIES,
 )
 from coordinator.api.http.fields import PageQuery, Pagination
+from coordinator.api.http.middleware import read_optional_model
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
@@ -36,6 +40,7 @@ from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.builds.drafts import Origin, without_last_line_end
+from coordinator.services.builds.retries import Again
 from coordinator.services.steps.runner import unfinished_dependencies
 from pipelines_schema.contract import BuiltImage
 
@@ -144,15 +149,21 @@ def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> Build
     "POST",
     BUILDS_PATH + "/{build_id}/cancel",
     tag="Builds",
-    summary="Cancel a build",
+    summary="Cancel a build, or steps of it",
     right=Right.BUILD,
-    errors={**NO_BUILD, 409: "The build has finished"},
+    body=CancelWanted,
+    errors={**NO_BUILD, 409: "The build, or the step, has finished"},
 )
 async def cancel_build(request: web.Request, principal: Principal) -> BuildShown:
+    """The body may be left out: then the whole build is cancelled."""
+    wanted = await read_optional_model(request, CancelWanted)
     project = await _any_project(request, principal)
-    build = await request.app[BUILDS].cancel(
-        principal, project.id if project else None, request.match_info["build_id"]
-    )
+    builds, build_id = request.app[BUILDS], request.match_info["build_id"]
+    project_id = project.id if project else None
+    if wanted.steps:
+        build = await builds.cancel_steps(principal, project_id, build_id, wanted.steps)
+    else:
+        build = await builds.cancel(principal, project_id, build_id)
     return build_shown(request, build)
 
 
@@ -160,18 +171,24 @@ async def cancel_build(request: web.Request, principal: Principal) -> BuildShown
     "POST",
     BUILDS_PATH + "/{build_id}/retry",
     tag="Builds",
-    summary="Build the same commit and steps again",
+    summary="Build the same commit and steps again, or those steps that need it",
     right=Right.BUILD,
     status=201,
-    errors={**NO_BUILD, 409: "The build has not finished"},
+    body=RetryWanted,
+    errors={**NO_BUILD, 409: "The build has not finished, or none of its steps would run"},
 )
 async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
+    """A new build. Steps that don't run again are taken over with their outputs and logs. The body
+    may be left out: then the whole build runs again."""
+    wanted = await read_optional_model(request, RetryWanted)
     build_id = request.match_info["build_id"]
     project = await _any_project(request, principal)
     if project is None:
         old, _ = await request.app[BUILDS].get(principal, None, build_id)
         project = await request.app[PROJECTS].get(principal, old.project_id)
-    return build_shown(request, await request.app[BUILDS].retry(principal, project, build_id))
+    again = Again(failed=wanted.failed, steps=wanted.steps)
+    build = await request.app[RETRIES].retry(principal, project, build_id, again)
+    return build_shown(request, build)
 
 
 @operation(

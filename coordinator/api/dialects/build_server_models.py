@@ -143,6 +143,25 @@ class BuildCreate(Body):
     )
 
 
+class CancelWanted(Body):
+    steps: list[str] = Field(
+        [], max_length=1000, description="Only the steps of these names; none, the whole build"
+    )
+
+
+class RetryWanted(Body):
+    failed: bool = Field(
+        default=False,
+        strict=True,
+        description="Only the steps that failed or were cancelled, and those that depend on them",
+    )
+    steps: list[str] = Field(
+        [],
+        max_length=1000,
+        description="Only the steps of these names, and those that depend on them",
+    )
+
+
 class BuildShown(Shown):
     id: str
     project_id: str

@@ -9,6 +9,7 @@ from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.held_builds import HeldBuilds
 from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments
 from coordinator.services.deployments.source_builds import SourceBuilds
@@ -38,6 +39,7 @@ ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
+RETRIES = web.AppKey("retries", Retries)
 DISPATCH = web.AppKey("dispatch", Dispatch)
 REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)

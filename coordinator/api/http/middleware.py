@@ -337,6 +337,11 @@ async def read_model(
     return read
 
 
+async def read_optional_model(request: web.Request, model: type[Model]) -> Model:
+    """As `read_model`; without a body, the model's defaults."""
+    return await read_model(request, model) if request.can_read_body else model()
+
+
 def read_query(request: web.Request, model: type[Model]) -> Model:
     """The query's parameters, the first where one is repeated. Raises Invalid."""
     read = validated(model, {name: request.query[name] for name in request.query}, "query")

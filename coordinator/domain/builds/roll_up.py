@@ -65,6 +65,15 @@ def failure_of_build(steps: Sequence[Step]) -> str | None:
     return said if len(said) <= MAX_REASON_CHARACTERS else said[: MAX_REASON_CHARACTERS - 1] + "…"
 
 
+def cancel_of_build(steps: Sequence[Step]) -> str | None:
+    """`step slow: cancelled by anna`: of a build that nobody cancelled as a whole."""
+    cancelled = [step for step in steps if step.state is StepState.CANCELLED and step.reason]
+    if not cancelled:
+        return None
+    step = min(cancelled, key=lambda one: one.position)
+    return f"step {step.name}: {step.reason}"[:MAX_REASON_CHARACTERS]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     unblocked: Sequence[str]

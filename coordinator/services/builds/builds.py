@@ -1,11 +1,13 @@
-"""Builds: made, read, cancelled, tried again."""
+"""Builds: made, read, cancelled, let go."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from coordinator.domain.builds.chosen_steps import named
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
@@ -18,9 +20,9 @@ from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
 from coordinator.services.audit import Deed
-from coordinator.services.builds.cancels import cancel_build
+from coordinator.services.builds.cancels import cancel_build, cancel_steps
 from coordinator.services.builds.conditions import answers
-from coordinator.services.builds.drafts import Draft, Origin, draft, hold, redraft
+from coordinator.services.builds.drafts import Draft, Origin, draft, hold
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.outsiders import marked
 from coordinator.services.builds.saved_drafts import save_asked_for
@@ -38,8 +40,9 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
-from pipelines_schema import Workflow, default_params, param_problems, steps_for
+from pipelines_schema import Workflow, default_params, param_problems
 
+_Cancelled = tuple[Build, frozenset[str]]
 WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
 NOT_STARTED = {
     BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
@@ -107,7 +110,7 @@ class Builds:
         if record.definition is not None:
             workflow = Workflow.from_json(record.definition)
         else:
-            workflow = await self._read_workflow(project, record.path or "", origin)
+            workflow = await self.read_workflow(project, record.path or "", origin)
         origin = _with_params(workflow, origin)
         wanted = draft(
             workflow,
@@ -198,7 +201,8 @@ class Builds:
         )
         return await marked(self.core, self.forge_source, project, origin) if by_id else origin
 
-    async def _read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
+    async def read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
+        """The file at the origin's commit. Raises Invalid."""
         if origin.commit_hash is None:
             raise Invalid(
                 f"this workflow lives in the repository as {path}: name the commitHash to build",
@@ -267,7 +271,7 @@ class Builds:
         principal.require(Right.BUILD)
         await self.get(principal, project_id, build_id)
 
-        async def cancel(connection: AsyncConnection) -> tuple[Build, frozenset[str]]:
+        async def cancel(connection: AsyncConnection) -> _Cancelled:
             build = await stored.find_build(connection, build_id)
             if build is None or build.state in FINISHED_BUILD:
                 raise Conflict("this build has finished already")
@@ -278,7 +282,38 @@ class Builds:
             cancelled = await stored.find_build(connection, build_id)
             return cancelled or build, spared
 
-        def committed(done: tuple[Build, frozenset[str]]) -> None:
+        return await self._cancelled(build_id, cancel)
+
+    async def cancel_steps(
+        self, principal: Principal, project_id: str | None, build_id: str, names: Sequence[str]
+    ) -> Build:
+        """Only those steps; what depends on them is skipped, or cleans up, and the others go on.
+
+        Raises Invalid for a step that the build doesn't have, Conflict for one that has ended.
+        """
+        principal.require(Right.BUILD)
+        await self.get(principal, project_id, build_id)
+
+        async def cancel(connection: AsyncConnection) -> _Cancelled:
+            steps = await stored.steps_of_build(connection, build_id)
+            wanted = named(steps, names)
+            await cancel_steps(self.core, connection, build_id, wanted, by=principal.name)
+            build = await stored.find_build(connection, build_id)
+            if build is None:
+                raise NotFound("build not found")
+            deed = Deed(self.core, principal, build)
+            await deed.record(connection, "build.steps_cancelled", steps=", ".join(names))
+            spared = frozenset(step.id for step in steps if step.name not in names)
+            return build, spared
+
+        return await self._cancelled(build_id, cancel)
+
+    async def _cancelled(
+        self, build_id: str, cancel: Callable[[AsyncConnection], Coroutine[Any, Any, _Cancelled]]
+    ) -> Build:
+        """`cancel` returns the build as it is then, and the ids of steps that were spared."""
+
+        def committed(done: _Cancelled) -> None:
             self.core.news.publish(build_topic(build_id))
             self.dispatch.cancelled(build_id, spared=done[1])
 
@@ -324,56 +359,6 @@ class Builds:
             self.dispatch.wake()
 
         return await self.core.database.write(let_go, committed=committed)
-
-    async def retry(self, principal: Principal, project: Project, build_id: str) -> Build:
-        """A new build of the same commit and steps, linked to the old one."""
-        principal.require(Right.BUILD)
-        old, steps = await self.get(principal, project.id, build_id)
-        if old.state not in FINISHED_BUILD:
-            raise Conflict("this build has not finished yet: cancel it or wait")
-        if any(step.definition.program for step in steps):
-            raise Conflict("this build is a deployment: deploy it again by POST /api/deploy")
-        if not steps and not old.problems:
-            raise Conflict("this build never had steps: push or redeliver to try again")
-        wanted = redraft(old, steps, project, self.core.now())
-        if not steps:
-            wanted = await self._read_again(old, project) or wanted
-        if old.of_fork and Right.MANAGE not in principal.rights:
-            wanted = hold(wanted)
-
-        async def save(connection: AsyncConnection) -> Build:
-            build = await save_asked_for(self.core, connection, project, wanted)
-            await Deed(self.core, principal, build).record(connection, "build.retried", of=old.id)
-            return build
-
-        return await self.core.database.write(save, committed=lambda _: self.dispatch.wake())
-
-    async def _read_again(self, old: Build, project: Project) -> Draft | None:
-        """A build that failed before it had steps, of its workflow as it reads; None where that
-        has mistakes. What was missing then, such as a secret, may be there now."""
-        workflow_id = old.workflow_id or ""
-        record = await self.core.database.read(
-            lambda connection: stored_projects.find_workflow(connection, project.id, workflow_id)
-        )
-        if record is None:
-            return None
-        origin = Origin.of_retry(old)
-        try:
-            if record.definition is not None:
-                workflow = Workflow.from_json(record.definition)
-            else:
-                workflow = await self._read_workflow(project, record.path or "", origin)
-            workflow = steps_for(workflow, old.module.step if old.module else None)
-        except (Invalid, KeyError):
-            return None
-        return draft(
-            workflow,
-            project,
-            origin,
-            record.id,
-            self.core.now(),
-            answers=await answers(self.core, project, workflow, origin),
-        )
 
 
 def _with_params(workflow: Workflow, origin: Origin) -> Origin:

@@ -83,7 +83,12 @@ class Deletions:
     async def _delete(self, doomed: DoomedObject) -> bool:
         """False where it has to wait, because the same bytes are arriving right now."""
         if doomed.kind is ObjectKind.LOG:
-            await self.core.logs.delete(doomed.name)
+            # Nobody can come to share it any more: one shares only the log of a row that is there.
+            used = await self.core.database.read(
+                lambda connection: stored.has_log(connection, doomed.name)
+            )
+            if not used:
+                await self.core.logs.delete(doomed.name)
             return True
         with self.core.blob_claims.deleting((doomed.account_id, doomed.name)) as mine:
             if not mine:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from coordinator.domain.builds.roll_up import settle, step_view
 from coordinator.domain.lifecycle import BuildState, StepState
-from coordinator.domain.model import Build, ModuleRef, Project, PullRequestRef, Step
+from coordinator.domain.model import (
+    TAKEN_OVER_EPOCH,
+    Build,
+    ModuleRef,
+    Project,
+    PullRequestRef,
+    Step,
+)
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.reading import Answer, Question
 from coordinator.domain.step_definition import StepDefinition
@@ -28,6 +35,8 @@ from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.contract import Capability
 
 MAX_MESSAGE_CHARACTERS = 10_000
+TAKEN_OVER = "taken over from"
+"""How the reason begins of a step that an earlier build has run."""
 
 
 def without_last_line_end(message: str | None) -> str | None:
@@ -140,6 +149,8 @@ class Draft:
     """Where a secret is first named: file and place."""
     held: bool = False
     """Waits for a maintainer's approval; none of its steps is ready."""
+    taken_over_from: str | None = None
+    """Id of the build whose results some steps have, as they are."""
     id: str = field(default_factory=new_id)
 
     def build(self, project: Project, number: int, now: datetime) -> Build:
@@ -274,8 +285,16 @@ def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
     return result
 
 
-def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime) -> Draft:
-    """The same steps once more, as a new build."""
+def redraft(
+    build: Build,
+    steps: Sequence[Step],
+    project: Project,
+    now: datetime,
+    *,
+    again: Collection[str] | None = None,
+) -> Draft:
+    """The same steps once more, as a new build; where only some run `again`, the others keep what
+    they have come to."""
     build_id = new_id()
     return Draft(
         id=build_id,
@@ -284,9 +303,15 @@ def redraft(build: Build, steps: Sequence[Step], project: Project, now: datetime
         origin=Origin.of_retry(build),
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
-            [_fresh(step.definition, step.position, project, build_id, now) for step in steps],
+            [
+                _fresh(step.definition, step.position, project, build_id, now)
+                if again is None or step.name in again
+                else _taken_over(step, build, build_id)
+                for step in steps
+            ],
             now,
         ),
+        taken_over_from=None if again is None else build.id,
     )
 
 
@@ -299,6 +324,25 @@ def hold(wanted: Draft) -> Draft:
         for step in wanted.steps
     ]
     return replace(wanted, held=True, steps=steps)
+
+
+def _taken_over(step: Step, build: Build, build_id: str) -> Step:
+    """The step with its result, as one of another build; its times are those of when it ran."""
+    reason = step.reason
+    if step.state is StepState.SUCCEEDED and not (reason or "").startswith(TAKEN_OVER):
+        reason = f"{TAKEN_OVER} #{build.number}"
+    return replace(
+        step,
+        id=new_id(),
+        build_id=build_id,
+        epoch=TAKEN_OVER_EPOCH if step.attempt else 0,
+        attempt=1 if step.attempt else 0,
+        lost_count=0,
+        cancel_requested_by=None,
+        reason=reason,
+        ready_at=None,
+        queue_until=None,
+    )
 
 
 def _needs(written: WorkflowStep) -> list[str]:

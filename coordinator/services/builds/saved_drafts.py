@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from coordinator.domain.builds.quotas import refusal
 from coordinator.domain.errors import TooMany
+from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Build, Project
 from coordinator.domain.steps.step_words import build_words
 from coordinator.services.builds.drafts import Draft
@@ -17,6 +18,7 @@ from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.steps.taken_over import take_over
 from pipelines_schema import Problem
 
 TRY_AGAIN_SECONDS = 60
@@ -52,15 +54,17 @@ async def _refusal(
     usage = await stored_quotas.usage_of(
         connection, project.account_id, project.id, quotas.waiting_steps
     )
-    return refusal(usage, quotas, new_steps=len(wanted.steps), held=wanted.held)
+    waiting = sum(step.state not in FINISHED_STEP for step in wanted.steps)
+    return refusal(usage, quotas, new_steps=waiting, held=wanted.held)
 
 
 async def _save(core: Core, connection: AsyncConnection, project: Project, wanted: Draft) -> Build:
     """Give a draft its number and save it with its steps; failed where a secret is missing, or an
     image is another account's."""
     missing: dict[str, str] = {}
+    to_run = [step for step in wanted.steps if not step.attempt]
     if not wanted.origin.of_fork:  # which gets none, and is not told which there are
-        missing = dict(await missing_secrets(connection, project.id, wanted.steps))
+        missing = dict(await missing_secrets(connection, project.id, to_run))
     if missing:
         problems = [_missing_secret(project, wanted, name, step) for name, step in missing.items()]
         reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
@@ -68,12 +72,16 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     number = await stored_projects.next_build_number(connection, project.id)
     build = wanted.build(project, number, core.now())
     words = build_words(build)
-    refused = await image_problems(core, connection, project, wanted.steps, words, wanted.file)
+    refused = await image_problems(core, connection, project, to_run, words, wanted.file)
     if refused:
         wanted = replace(wanted, steps=(), problems=[*wanted.problems, *refused])
         build = wanted.build(project, number, core.now())
     steps = [advance.queued(core, step) for step in wanted.steps]
     await stored_builds.insert_build(connection, build, steps)
+    if wanted.taken_over_from is not None and steps:
+        await take_over(
+            connection, project.id, old_build=wanted.taken_over_from, new_build=build.id
+        )
     return build
 
 

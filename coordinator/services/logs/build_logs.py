@@ -222,10 +222,10 @@ class BuildLogs:
 
     async def _whole(self, attempt: Attempt) -> AsyncIterator[bytes]:
         """Up to where it reached when its turn came, so that a busy script can't go on forever."""
-        offset, size = 0, await self.core.logs.size(attempt.id)
+        offset, size = 0, await self.core.logs.size(attempt.log_id)
         while offset < size:
             data = await self.core.logs.read(
-                attempt.id, offset, min(WHOLE_READ_BYTES, size - offset)
+                attempt.log_id, offset, min(WHOLE_READ_BYTES, size - offset)
             )
             if not data:
                 return
@@ -293,9 +293,9 @@ class BuildLogs:
         self, attempt: Attempt, place: Place, *, ended: bool
     ) -> tuple[Sequence[Line], bool]:
         """The lines from a place on, and whether they are all that the attempt has now."""
-        frames = await self.core.logs.frames(attempt.id, place.offset, READ_BYTES)
+        frames = await self.core.logs.frames(attempt.log_id, place.offset, READ_BYTES)
         end = frames[-1].offset + len(frames[-1].frame.data) if frames else place.offset
-        at_end = end >= await self.core.logs.size(attempt.id)
+        at_end = end >= await self.core.logs.size(attempt.log_id)
         run = [(one.offset, one.frame) for one in frames]
         return lines_of(run, ended=ended and at_end), at_end
 

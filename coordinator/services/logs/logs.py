@@ -95,7 +95,7 @@ class Logs:
             topics = [build_topic(step.build_id)]
             if attempt is not None:
                 attempt_number = attempt.number  # stay with it when the step is tried once more
-                topics.append(log_topic(attempt.id))
+                topics.append(log_topic(attempt.log_id))
             with self.core.news.listen(*topics) as moved:
                 step, attempt = await self._find(principal, step_id, attempt_number)
                 slice_ = await self._slice(step, attempt, offset, max_bytes)
@@ -112,8 +112,8 @@ class Logs:
             return LogSlice(data=b"", offset=offset, attempt=0, complete=complete, size=0)
         # The state was read before the bytes: an ended attempt's log can't grow any more.
         ended = attempt.state is not AttemptState.RUNNING
-        data = await self.core.logs.read(attempt.id, offset, max_bytes)
-        size = await self.core.logs.size(attempt.id)
+        data = await self.core.logs.read(attempt.log_id, offset, max_bytes)
+        size = await self.core.logs.size(attempt.log_id)
         return LogSlice(
             data=data,
             offset=offset,

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from coordinator.domain.builds.roll_up import (
+    cancel_of_build,
     counts_as_success,
     failure_of_build,
     freed,
@@ -133,6 +134,8 @@ async def _settled(
             ended["reason"] = None  # a cancel that came too late
         elif state is BuildState.FAILED:
             ended["reason"] = failure_of_build(steps)
+        elif state is BuildState.CANCELLED and build.reason is None:
+            ended["reason"] = cancel_of_build(steps)
         await stored.move_build(connection, build, **ended)
         build = replace(build, state=state)
     return Followed(build=build, ready=len(settlement.unblocked))

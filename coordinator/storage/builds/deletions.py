@@ -23,7 +23,7 @@ from coordinator.storage.tables import (
 
 class ObjectKind(StrEnum):
     LOG = "log"
-    """Named by the attempt's id."""
+    """Named by the attempt's id; deleted only if no attempt has it as its log any more."""
     BLOB = "blob"
     """Named by its sha256; deleted only if nothing of the account refers to it any more."""
 
@@ -41,20 +41,22 @@ _doomed = reader(DoomedObject, kind=ObjectKind)
 async def doom_objects(connection: AsyncConnection, build: Build) -> None:
     """All that is in the store of a build which is about to be deleted."""
     doomed = [
-        *[(ObjectKind.LOG, name) for name in await _attempt_ids(connection, build.id)],
+        *[(ObjectKind.LOG, name) for name in await _logs(connection, build.id)],
         *[(ObjectKind.BLOB, name) for name in await _digests(connection, build.id)],
     ]
     for kind, name in doomed:
         await _doom(connection, DoomedObject(kind=kind, account_id=build.account_id, name=name))
 
 
-async def _attempt_ids(connection: AsyncConnection, build_id: str) -> Sequence[str]:
+async def _logs(connection: AsyncConnection, build_id: str) -> Sequence[str]:
     query = (
-        sa.select(attempts.c.step_id, attempts.c.epoch)
+        sa.select(attempts.c.step_id, attempts.c.epoch, attempts.c.log_of)
         .join(steps, steps.c.id == attempts.c.step_id)
         .where(steps.c.build_id == build_id)
     )
-    return [attempt_id(row.step_id, row.epoch) for row in await connection.execute(query)]
+    return [
+        row.log_of or attempt_id(row.step_id, row.epoch) for row in await connection.execute(query)
+    ]
 
 
 async def _digests(connection: AsyncConnection, build_id: str) -> Sequence[str]:
@@ -91,6 +93,14 @@ async def forget_doomed(connection: AsyncConnection, doomed: Sequence[DoomedObje
                 doomed_objects.c.name == one.name,
             )
         )
+
+
+async def has_log(connection: AsyncConnection, name: str) -> bool:
+    """Whether that is the log of an attempt, its own or one that was taken over."""
+    step_id, _, epoch = name.rpartition("-")
+    own = sa.and_(attempts.c.step_id == step_id, attempts.c.epoch == int(epoch))
+    query = sa.select(sa.literal(1)).where(sa.or_(own, attempts.c.log_of == name)).limit(1)
+    return (await connection.execute(query)).first() is not None
 
 
 async def is_referred_to(connection: AsyncConnection, account_id: str, sha256: str) -> bool:

@@ -62,8 +62,9 @@ async def bytes_beside(
 
 
 async def forget_stored(connection: AsyncConnection, build_id: str) -> None:
-    """Of a build whose rows are about to go."""
-    for table, column in ((artifacts, artifacts.c.size), (attempts, attempts.c.log_bytes)):
+    """Of a build whose rows are about to go. A log that it shares is not its own."""
+    own_log = sa.case((attempts.c.log_of.is_(None), attempts.c.log_bytes), else_=0)
+    for table, column in ((artifacts, artifacts.c.size), (attempts, own_log)):
         of_build = (
             sa.select(steps.c.id, sa.func.coalesce(sa.func.sum(column), 0).label("bytes"))
             .join(table, table.c.step_id == steps.c.id)

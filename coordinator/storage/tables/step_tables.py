@@ -95,6 +95,15 @@ attempts = sa.Table(
     sa.Column("finished_at", Instant),
     # The attempt whose completion was answered with this one.
     sa.Column("given_with", sa.String(60)),
+    # The attempt, of an earlier build, whose log this one shares.
+    sa.Column("log_of", sa.String(60)),
+    # Asked for each log that is to be deleted.
+    sa.Index(
+        "ix_attempts_log_of",
+        "log_of",
+        sqlite_where=sa.text("log_of IS NOT NULL"),
+        postgresql_where=sa.text("log_of IS NOT NULL"),
+    ),
     sa.Index(
         "ix_attempts_given_with",
         "given_with",

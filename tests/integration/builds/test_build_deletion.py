@@ -173,6 +173,7 @@ async def test_what_a_crash_left_is_deleted_at_the_next_start(
             "JOIN steps ON steps.id = step_id"
         ).fetchone()
         connection.execute("DELETE FROM artifacts")
+        connection.execute("DELETE FROM attempts")
         connection.execute("INSERT INTO doomed_objects VALUES ('blob', ?, ?)", (account, sha))
         name = f"{step}-{epoch}"
         connection.execute("INSERT INTO doomed_objects VALUES ('log', ?, ?)", (account, name))

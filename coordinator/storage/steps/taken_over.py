@@ -1,0 +1,67 @@
+"""Results that a build takes over from an earlier one of its project, by three statements however
+many steps it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from coordinator.domain.model import TAKEN_OVER_EPOCH
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects.stored_bytes import add_to_project
+from coordinator.storage.tables import artifacts, attempts, output_entries, steps
+
+_old, _new = steps.alias("old_steps"), steps.alias("new_steps")
+_PAIRS = sa.and_(
+    _old.c.build_id == sa.bindparam("old_build"),
+    _new.c.build_id == sa.bindparam("new_build"),
+    _old.c.name == _new.c.name,
+    _new.c.epoch == TAKEN_OVER_EPOCH,
+)
+
+
+async def take_over(
+    connection: AsyncConnection, project_id: str, *, old_build: str, new_build: str
+) -> None:
+    """Give the steps that the new build has taken over the last attempts of those they repeat, with
+    what these left.
+
+    Logs and blobs stay where they are: see `deletions` for how long.
+    """
+    builds = {"old_build": old_build, "new_build": new_build}
+    log_of = sa.func.coalesce(
+        attempts.c.log_of,
+        attempts.c.step_id.concat("-").concat(sa.cast(attempts.c.epoch, sa.Text)),
+    )
+    await _copy(
+        connection, attempts, builds, number=sa.literal(1), given_with=sa.null(), log_of=log_of
+    )
+    await _copy(connection, output_entries, builds)
+    await _copy(connection, artifacts, builds)
+    size = (
+        sa.select(sa.func.coalesce(sa.func.sum(artifacts.c.size), 0))
+        .join(_new, _new.c.id == artifacts.c.step_id)
+        .where(_new.c.build_id == new_build)
+    )
+    copied = int((await connection.execute(size)).scalar_one())
+    await add_to_project(connection, project_id, copied)
+
+
+async def _copy(
+    connection: AsyncConnection, table: sa.Table, builds: Mapping[str, str], **other: Any
+) -> None:
+    values = {
+        column.name: other.get(column.name, column)
+        for column in table.columns
+        if column.name not in ("step_id", "epoch")
+    }
+    query = (
+        sa.select(_new.c.id, _new.c.epoch, *values.values())
+        .select_from(table)
+        .join(_old, sa.and_(_old.c.id == table.c.step_id, _old.c.epoch == table.c.epoch))
+        .join(_new, _PAIRS)
+    )
+    names = ["step_id", "epoch", *values]
+    await connection.execute(table.insert().from_select(names, query), builds)
