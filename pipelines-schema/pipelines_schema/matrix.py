@@ -21,6 +21,8 @@ class Matrix:
     """Combinations beside those of the axes, each as it stands."""
     exclude: tuple[Mapping[str, str], ...] = ()
     """Of the axes' combinations, those that have all these values are left out."""
+    fail_fast: bool = False
+    """The first combination that fails, and may not, ends the others."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -51,7 +51,10 @@ def why_it_waits(
 
 
 def why_it_is_held(build: Build) -> str:
-    """What outsiders wrote waits for approval; any other was made to be started later."""
+    """One in line waits for its turn, what outsiders wrote for approval; any other was made to be
+    started later."""
+    if build.in_line:
+        return f"waits for the build that is on its way in the group `{build.concurrency_group}`"
     return FOR_APPROVAL if build.of_fork else FOR_START
 
 

@@ -19,10 +19,12 @@ from coordinator.domain.model import (
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.reading import Answer, Question
 from coordinator.domain.step_definition import StepDefinition
+from coordinator.domain.steps.step_words import group_words
 from coordinator.ports import Commit
 from coordinator.services.core import new_id
 from pipelines_schema import (
     Circumstances,
+    Concurrency,
     ConditionFault,
     Place,
     Problem,
@@ -30,6 +32,7 @@ from pipelines_schema import (
     default_params,
     expanded_steps,
     step_environment,
+    substituted,
 )
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.contract import Capability
@@ -134,6 +137,61 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBuild:
+    """What a workflow says of a build as a whole."""
+
+    concurrency: Concurrency | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The workflow's, for what a group may name."""
+    fail_fast: bool = False
+    timeout_seconds: int | None = None
+
+    @classmethod
+    def of_workflow(cls, workflow: Workflow) -> WholeBuild:
+        return cls(
+            concurrency=workflow.concurrency,
+            env=workflow.env,
+            fail_fast=workflow.fail_fast,
+            timeout_seconds=workflow.timeout_seconds,
+        )
+
+    @classmethod
+    def of_build(cls, build: Build) -> WholeBuild:
+        """As it was worked out."""
+        group = build.concurrency_group
+        return cls(
+            concurrency=None
+            if group is None
+            else Concurrency(group=group, cancel_running=build.cancel_running),
+            fail_fast=build.fail_fast,
+            timeout_seconds=build.timeout_seconds,
+        )
+
+    def given_to(self, build: Build) -> Build:
+        """A fork's build is in groups of its own."""
+        concurrency, group = self.concurrency, None
+        if concurrency is not None:
+            group = substituted(concurrency.group, group_words(build, self.env))
+            own = _own_groups(build)
+            group = group if group.startswith(own) else own + group
+        return replace(
+            build,
+            concurrency_group=group,
+            cancel_running=concurrency is not None and concurrency.cancel_running,
+            fail_fast=self.fail_fast,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+
+def _own_groups(build: Build) -> str:
+    """How the names of groups begin that only this pull request's, or only outsiders', builds
+    join."""
+    if not build.of_fork:
+        return ""
+    return f"fork #{build.pull_request.number}: " if build.pull_request else "outside: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A build that still lacks its number."""
 
@@ -149,6 +207,7 @@ class Draft:
     """Where a secret is first named: file and place."""
     held: bool = False
     """Waits for a maintainer's approval; none of its steps is ready."""
+    whole: WholeBuild = field(default_factory=WholeBuild)
     taken_over_from: str | None = None
     """Id of the build whose results some steps have, as they are."""
     id: str = field(default_factory=new_id)
@@ -159,7 +218,7 @@ class Draft:
         over = bool(self.steps) and all(step.state is StepState.SKIPPED for step in self.steps)
         waiting = BuildState.HELD if self.held else BuildState.QUEUED
         state = BuildState.SUCCEEDED if over else waiting
-        return Build(
+        build = Build(
             id=self.id,
             project_id=project.id,
             account_id=project.account_id,
@@ -187,6 +246,7 @@ class Draft:
             updated_at=now,
             finished_at=now if broken or over else None,
         )
+        return self.whole.given_to(build)
 
 
 def conditions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
@@ -233,6 +293,7 @@ def draft(
         workflow_id=workflow_id,
         file=workflow.file,
         origin=origin,
+        whole=WholeBuild.of_workflow(workflow),
         steps=() if problems else settled(steps, now),
         problems=list(problems),
         secret_places={
@@ -301,6 +362,7 @@ def redraft(
         workflow_name=build.workflow_name,
         workflow_id=build.workflow_id,
         origin=Origin.of_retry(build),
+        whole=WholeBuild.of_build(build),
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
             [
@@ -317,13 +379,18 @@ def redraft(
 
 def hold(wanted: Draft) -> Draft:
     """The same draft, waiting for approval: its first steps become ready when it is given."""
+    return replace(blocked(wanted), held=True)
+
+
+def blocked(wanted: Draft) -> Draft:
+    """The same draft, of which no step is ready."""
     steps = [
         replace(step, state=StepState.BLOCKED, ready_at=None)
         if step.state is StepState.READY
         else step
         for step in wanted.steps
     ]
-    return replace(wanted, held=True, steps=steps)
+    return replace(wanted, steps=steps)
 
 
 def _taken_over(step: Step, build: Build, build_id: str) -> Step:
