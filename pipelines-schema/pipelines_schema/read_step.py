@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check, check_words
 from pipelines_schema.expressions import substituted
-from pipelines_schema.fields import Field, Reading, Vocabulary
+from pipelines_schema.fields import Field, Reading
 from pipelines_schema.limits import (
     MAX_CONDITION_CHARACTERS,
     MAX_IMAGE_CHARACTERS,
@@ -35,77 +35,8 @@ from pipelines_schema.read_environment import read_environment, read_secrets
 from pipelines_schema.read_git import read_git
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
-from pipelines_schema.workflow import (
-    Step,
-)
-
-STEP = Vocabulary(
-    where="a step",
-    known=(
-        "name",
-        "image",
-        "imageSlug",
-        "run",
-        "runScript",
-        "build",
-        "dependsOn",
-        "env",
-        "cacheDirs",
-        "outputPaths",
-        "timeout",
-        "queueTimeout",
-        "grace",
-        "retries",
-        "atMostOnce",
-        "agents",
-        "allowFailure",
-        "runOn",
-        "matrix",
-        "when",
-        "secrets",
-        "network",
-        "resources",
-        "user",
-        "git",
-    ),
-    not_built=(
-        "inputs",
-        "services",
-        "reports",
-    ),
-    synonyms={
-        "needs": "write `dependsOn`",
-        "depends": "write `dependsOn`",
-        "script": "write `run`",
-        "command": "write `run`",
-        "commands": "write `run: |` with one command on each line",
-        "uses": "write a script in `run`",
-        "environment": "write `env`",
-        "variables": "write `env`",
-        "cache": "write `cacheDirs`",
-        "artifacts": "write `outputPaths`",
-        "outputs": "write `outputPaths`",
-        "gracePeriod": "write `grace`, such as `30s`",
-        "timeoutSeconds": "write `timeout`, such as `10m`",
-        "labels": "write `agents`",
-        "tags": "write `agents` for labels of agents, or `build: {tags: […]}` for an image",
-        "dockerfile": "write `build: {dockerfile: …}`",
-        "context": "write `build: {context: …}`",
-        "continueOnError": "write `allowFailure`",
-        "continue-on-error": "write `allowFailure`",
-        "always": "write `runOn: [success, failure]`",
-        "fetchDepth": "write `git: {depth: 50}`",
-        "checkout": "the source is there by itself; write `git` for its history",
-        "memory": "write `resources: {memory: 2GiB}`",
-        "cpus": "write `resources: {cpus: 2}`",
-        "if": "write `when`",
-        "condition": "write `when`",
-        "only": "write `when`",
-        "on": "`on` belongs to the workflow, beside `steps`",
-        "steps": "a step has no steps of its own: give each its `dependsOn`",
-    },
-)
-
+from pipelines_schema.step_keys import STEP
+from pipelines_schema.workflow import Step
 
 _REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build")
 

@@ -14,8 +14,9 @@ from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_environment import read_environment
-from pipelines_schema.read_step import STEP, WrittenStep, read_step
+from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_triggers import read_triggers
+from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Step, Triggers, Workflow
 
