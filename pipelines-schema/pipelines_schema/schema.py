@@ -12,12 +12,13 @@ from typing import Any
 
 from pipelines_schema import limits
 from pipelines_schema.schema_shapes import TEXT_TYPES, described, object_of, text
-from pipelines_schema.schema_step import step_definitions
+from pipelines_schema.schema_step import reusable_definitions, step_definitions
 
 FILE_NAME = "workflow.schema.json"
 
 
 def workflow_schema() -> dict[str, Any]:
+    steps = step_definitions()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pushrod workflow",
@@ -30,6 +31,10 @@ def workflow_schema() -> dict[str, Any]:
                 ),
                 "on": _on(),
                 "env": described("env", "Environment variables of every step."),
+                "defaults": described(
+                    "defaults",
+                    "What each step says that says nothing else: keys of a step, and `before`.",
+                ),
                 "steps": {
                     "description": "What a build does. Steps run at once unless `dependsOn` makes "
                     "them wait.",
@@ -41,8 +46,11 @@ def workflow_schema() -> dict[str, Any]:
             },
             required=["steps"],
         ),
+        **_needing_images(),
+        "patternProperties": {f"^{limits.EXTENSION_PREFIX}": {}},
         "$defs": {
-            **step_definitions(),
+            **steps,
+            **reusable_definitions(steps["step"]),
             "env": _environment(),
             "push": _push(),
             "pullRequest": _pull_request(),
@@ -50,6 +58,17 @@ def workflow_schema() -> dict[str, Any]:
             "manual": _manual(),
             "param": _param(),
         },
+    }
+
+
+def _needing_images() -> dict[str, Any]:
+    """A step of a workflow without a default image has its own, or builds one."""
+    image = {"anyOf": [{"required": [key]} for key in ("image", "imageSlug")]}
+    with_default = {"required": ["defaults"], "properties": {"defaults": image}}
+    of_each = {"anyOf": [*image["anyOf"], {"required": ["build"]}]}
+    return {
+        "if": {"not": with_default},
+        "then": {"properties": {"steps": {"items": of_each}}},
     }
 
 

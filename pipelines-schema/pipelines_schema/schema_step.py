@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines_schema import limits
+from pipelines_schema.layers import TWINS
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
+from pipelines_schema.read_defaults import BEFORE, DEFAULTS
 from pipelines_schema.schema_shapes import (
     TEXT_TYPES,
     described,
@@ -18,6 +21,9 @@ from pipelines_schema.workflow import Ending, Network, RetryCause
 
 _NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
 """But in `${{ … }}`."""
+
+
+_TWINS_APART = [{"not": {"required": list(twins)}} for twins in TWINS]
 
 
 def step_definitions() -> dict[str, Any]:
@@ -35,6 +41,24 @@ def step_definitions() -> dict[str, Any]:
             "items": {"type": TEXT_TYPES, "minLength": 1},
         },
     }
+
+
+def reusable_definitions(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Where keys of a step (its schema is given) stand outside of one."""
+    return {"defaults": _defaults(step["properties"])}
+
+
+def _defaults(keys: Mapping[str, Any]) -> dict[str, Any]:
+    line = {"type": TEXT_TYPES, "minLength": 1}
+    before = {
+        "description": "Lines that run before each script, in the same shell.",
+        "anyOf": [
+            line,
+            {"type": "array", "minItems": 1, "maxItems": limits.MAX_PATHS, "items": line},
+        ],
+    }
+    own = {key: keys[key] for key in DEFAULTS.known if key in keys}
+    return {**object_of({**own, BEFORE: before}), "minProperties": 1, "allOf": _TWINS_APART}
 
 
 def _step() -> dict[str, Any]:
@@ -117,14 +141,11 @@ def _step() -> dict[str, Any]:
         },
         required=["name"],
     )
-    scripted = [
-        {"oneOf": [{"required": ["image"]}, {"required": ["imageSlug"]}]},
-        {"oneOf": [{"required": ["run"]}, {"required": ["runScript"]}]},
-    ]
     unfit = {"anyOf": [{"required": [key]} for key in NOT_BESIDE_BUILD]}
     step["if"] = {"required": ["build"]}
     step["then"] = {"not": unfit}
-    step["else"] = {"allOf": scripted}
+    step["else"] = {"anyOf": [{"required": [key]} for key in ("run", "runScript")]}
+    step["allOf"] = _TWINS_APART
     return step
 
 
