@@ -19,7 +19,7 @@ from pipelines_schema.limits import (
     MAX_FILE_BYTES,
     MAX_NODES,
 )
-from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, plain_kind
+from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described, plain_kind
 from pipelines_schema.problem import NotComposed, Place, ProblemList, shown
 from pipelines_schema.syntax import explained
 
@@ -35,6 +35,7 @@ _UNWANTED = re.compile(
 _TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _LIST_TAGS = frozenset({"!", "tag:yaml.org,2002:seq"})
 _MAP_TAGS = frozenset({"!", "tag:yaml.org,2002:map"})
+_SECOND_MERGE = "a mapping has one `<<`: write `<<: [*first, *second]`, of which the earlier wins"
 _BYTE_ORDER_MARKS_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -286,7 +287,9 @@ class _Composer:
             )
 
     def _entries(self, children: list[Node]) -> tuple[tuple[ScalarNode, Node], ...]:
+        """A key of the mapping's own wins over a merged one, an earlier merged one over a later."""
         entries: dict[str, tuple[ScalarNode, Node]] = {}
+        merged: list[MapNode] = []
         for key, value in zip(children[::2], children[1::2], strict=True):
             if not isinstance(key, ScalarNode):
                 self._problems.add(
@@ -296,6 +299,10 @@ class _Composer:
                 )
             elif key.kind is Kind.BROKEN:
                 continue
+            elif key.kind is Kind.MERGE:
+                if merged:
+                    self._problems.add(key.place, _SECOND_MERGE)
+                merged += self._merged(key.place, value)
             elif key.text in entries:
                 first = entries[key.text][0].place
                 self._problems.add(
@@ -305,7 +312,24 @@ class _Composer:
                 )
             else:
                 entries[key.text] = (key, value)
-        return tuple(entries.values())
+        if not merged:
+            return tuple(entries.values())
+        below = {key.text: (key, value) for one in reversed(merged) for key, value in one.entries}
+        return tuple((below | entries).values())
+
+    def _merged(self, place: Place, value: Node) -> list[MapNode]:
+        """The mappings that a `<<` takes in."""
+        found: list[MapNode] = []
+        for one in value.items if isinstance(value, ListNode) else (value,):
+            if isinstance(one, MapNode):
+                found.append(one)
+            elif not (isinstance(one, ScalarNode) and one.kind is Kind.BROKEN):
+                self._problems.add(
+                    place,
+                    f"`<<` merges mappings, this is {described(one)}: write `<<: *name`, or a "
+                    "list of such",
+                )
+        return found
 
     def _refuse_tag(self, tag: str | None, place: Place) -> None:
         short = (tag or "!").replace("tag:yaml.org,2002:", "!!")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pipelines_schema.conditions import Watch, unwatched
 from pipelines_schema.expressions import OPENING, expressions, refusal
+from pipelines_schema.limits import EXTENSION_PREFIX
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.problem import Place, ProblemList, shown
 from pipelines_schema.suggestions import closest
@@ -60,6 +61,8 @@ class Vocabulary:
     """Keys of the language's design that this release does not have."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
     """Words of other systems → what to write here."""
+    has_extensions: bool = False
+    """Whether keys that begin with `x-` are passed over: a place for anchors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Reading:
         for key, value in node.entries:
             if key.text in vocabulary.known:
                 found[key.text] = Field(key, value)
-            else:
+            elif not (vocabulary.has_extensions and key.text.startswith(EXTENSION_PREFIX)):
                 self.add(key.place, _unknown_key(key.text, vocabulary))
         return found
 
@@ -217,8 +220,6 @@ def _unknown_key(key: str, vocabulary: Vocabulary) -> str:
         return f"{shown(key)} is not supported yet"
     if key in vocabulary.synonyms:
         return f"unknown key {shown(key)}: {vocabulary.synonyms[key]}"
-    if key == "<<":
-        return "merge keys (`<<`) are not part of YAML 1.2: write the keys out"
     near = closest(key, [*vocabulary.known, *vocabulary.not_built])
     if near is not None:
         return f"unknown key {shown(key)}: did you mean `{near}`?"

@@ -53,6 +53,8 @@ MAX_GRACE_SECONDS = 5 * 60
 MAX_RETRIES = 10
 
 ENVIRONMENT_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+EXTENSION_PREFIX = "x-"
+"""Of keys of a file that mean nothing by themselves."""
 RESERVED_PREFIX = "PUSHROD_"
 LABEL_NAME = "[A-Za-z0-9][A-Za-z0-9._/-]*"
 DURATION = "(?=[0-9])(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?"

@@ -21,6 +21,8 @@ class Kind(Enum):
     INTEGER = "a number"
     FLOAT = "a decimal number"
     TEXT = "text"
+    MERGE = "a merge key"
+    """`<<` without quotes: as a key it merges, anywhere else it is text."""
     BROKEN = "broken"
     """Its problem is already reported: the reader passes over it."""
 
@@ -62,6 +64,8 @@ _MAX_NUMBER_CHARACTERS = 30
 
 def plain_kind(text: str) -> Kind:
     """The kind of a plain (unquoted) scalar."""
+    if text == "<<":
+        return Kind.MERGE
     if text in _NULL:
         return Kind.NULL
     if text in _BOOLEAN:

@@ -15,6 +15,8 @@ class Place:
     line: int
     column: int
     path: str | None = None
+    file: str | None = None
+    """Of an included file; None is the one that is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +87,12 @@ class ProblemList:
     def _problem(self, place: Place, message: str) -> Problem:
         if place.path is not None:
             return Problem(message=message, path=place.path)
-        return Problem(message=message, file=self._file, line=place.line, column=place.column)
+        file = place.file or self._file
+        return Problem(message=message, file=file, line=place.line, column=place.column)
 
     def in_order(self) -> tuple[Problem, ...]:
         """The problems by place; those of one place in the order they were found."""
-        placed = sorted(self._found.items(), key=lambda item: (item[0][0].line, item[0][0].column))
+        placed = sorted(self._found.items(), key=lambda item: _order(item[0][0]))
         return tuple(problem for _, problem in placed)
 
     @property
@@ -98,6 +101,11 @@ class ProblemList:
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+
+def _order(place: Place) -> tuple[str, int, int]:
+    """Those of included files stand behind the file's own."""
+    return place.file or "", place.line, place.column
 
 
 def shown(text: str, max_characters: int = 60) -> str:

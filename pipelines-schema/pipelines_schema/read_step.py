@@ -8,7 +8,8 @@ from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check, check_words
 from pipelines_schema.expressions import substituted
-from pipelines_schema.fields import Field, Reading, Vocabulary
+from pipelines_schema.fields import Field, Reading
+from pipelines_schema.layers import Layered
 from pipelines_schema.limits import (
     MAX_CONDITION_CHARACTERS,
     MAX_IMAGE_CHARACTERS,
@@ -35,77 +36,8 @@ from pipelines_schema.read_environment import read_environment, read_secrets
 from pipelines_schema.read_git import read_git
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
-from pipelines_schema.workflow import (
-    Step,
-)
-
-STEP = Vocabulary(
-    where="a step",
-    known=(
-        "name",
-        "image",
-        "imageSlug",
-        "run",
-        "runScript",
-        "build",
-        "dependsOn",
-        "env",
-        "cacheDirs",
-        "outputPaths",
-        "timeout",
-        "queueTimeout",
-        "grace",
-        "retries",
-        "atMostOnce",
-        "agents",
-        "allowFailure",
-        "runOn",
-        "matrix",
-        "when",
-        "secrets",
-        "network",
-        "resources",
-        "user",
-        "git",
-    ),
-    not_built=(
-        "inputs",
-        "services",
-        "reports",
-    ),
-    synonyms={
-        "needs": "write `dependsOn`",
-        "depends": "write `dependsOn`",
-        "script": "write `run`",
-        "command": "write `run`",
-        "commands": "write `run: |` with one command on each line",
-        "uses": "write a script in `run`",
-        "environment": "write `env`",
-        "variables": "write `env`",
-        "cache": "write `cacheDirs`",
-        "artifacts": "write `outputPaths`",
-        "outputs": "write `outputPaths`",
-        "gracePeriod": "write `grace`, such as `30s`",
-        "timeoutSeconds": "write `timeout`, such as `10m`",
-        "labels": "write `agents`",
-        "tags": "write `agents` for labels of agents, or `build: {tags: […]}` for an image",
-        "dockerfile": "write `build: {dockerfile: …}`",
-        "context": "write `build: {context: …}`",
-        "continueOnError": "write `allowFailure`",
-        "continue-on-error": "write `allowFailure`",
-        "always": "write `runOn: [success, failure]`",
-        "fetchDepth": "write `git: {depth: 50}`",
-        "checkout": "the source is there by itself; write `git` for its history",
-        "memory": "write `resources: {memory: 2GiB}`",
-        "cpus": "write `resources: {cpus: 2}`",
-        "if": "write `when`",
-        "condition": "write `when`",
-        "only": "write `when`",
-        "on": "`on` belongs to the workflow, beside `steps`",
-        "steps": "a step has no steps of its own: give each its `dependsOn`",
-    },
-)
-
+from pipelines_schema.step_keys import STEP
+from pipelines_schema.workflow import Step
 
 _REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build")
 
@@ -122,24 +54,15 @@ class WrittenStep:
 
 def read_step(
     reading: Reading,
-    node: Node,
+    layered: Layered,
     number: int,
     replaced: Sequence[str],
     params: Mapping[str, str],
-) -> WrittenStep | None:
-    """None where the item is no mapping at all.
-
-    `number` counts from 1; `replaced` may stand in `${{ … }}` of every step; `params` are the
+) -> WrittenStep:
+    """`number` counts from 1; `replaced` may stand in `${{ … }}` of every step; `params` are the
     workflow's, each with an example.
     """
-    if not isinstance(node, MapNode):
-        if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
-            reading.add(
-                node.place,
-                f"step {number} must be a mapping, this is {described(node)}: begin it with "
-                "`- name: …`",
-            )
-        return None
+    node = layered.node
     fields = reading.fields(node, STEP)
     name = _name(reading, node, fields, number)
     called = f"step {shown(name)}" if name else f"step {number}"
@@ -159,7 +82,7 @@ def read_step(
             name=name or "",
             image=None if is_build else _image(reading, node, fields, called, allowed),
             image_place=_image_place(reading, fields),
-            script="" if is_build else _script(reading, node, fields, called, allowed) or "",
+            script="" if is_build else _script(reading, layered, fields, called, allowed) or "",
             build=read_build(reading, fields, allowed, matrix),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=read_environment(reading, fields.get("env"), allowed),
@@ -242,9 +165,10 @@ def _condition(
 def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:
     """Where in the file the fault is, if the expression stands there on one line as it is."""
     place = entry.place
-    if fault.column is None or fault.line != 1 or not 0 < place.line <= len(reading.lines):
+    lines = reading.lines
+    if fault.column is None or fault.line != 1 or not 0 < place.line <= len(lines):
         return place
-    start = reading.lines[place.line - 1].find(text.strip("\n"), place.column - 1)
+    start = lines[place.line - 1].find(text.strip("\n"), place.column - 1)
     return place if start < 0 else Place(place.line, start + fault.column)
 
 
@@ -316,14 +240,14 @@ def _is_number(node: Node) -> TypeGuard[ScalarNode]:
 
 def _script(
     reading: Reading,
-    node: MapNode,
+    layered: Layered,
     fields: dict[str, Field],
     called: str,
     allowed: Collection[str],
 ) -> str | None:
     entry = _one_of(reading, fields, "run", "runScript")
     if entry is None:
-        reading.add(node.place, f"{called} needs `run`: the script to run")
+        reading.add(layered.node.place, f"{called} needs `run`: the script to run")
         return None
     if not reading.is_json and _is_number(entry.value):
         # `true` without quotes is text like everywhere: it is a command, and a usual one.
@@ -338,7 +262,8 @@ def _script(
         return None
     if not script.strip():
         reading.add(entry.place, f"{entry.label} is blank: write the script to run")
-    size = len(script.encode())
+    whole = layered.before + script
+    size = len(whole.encode())
     if size > MAX_SCRIPT_BYTES:
         reading.add(
             entry.place,
@@ -346,7 +271,7 @@ def _script(
             "into a file of the repository",
         )
     reading.refuse_expressions(entry.value, allowed, in_script=True)
-    return script
+    return whole
 
 
 def _image_place(reading: Reading, fields: dict[str, Field]) -> Place | None:

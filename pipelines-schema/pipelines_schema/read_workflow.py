@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import TypeGuard
 
 from pipelines_schema.dag import describe_cycle, find_cycles
 from pipelines_schema.expressions import BUILD_WORDS
@@ -13,16 +14,19 @@ from pipelines_schema.matrix import expanded_name
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_defaults import DEFAULTS, Defaults, read_defaults
 from pipelines_schema.read_environment import read_environment
-from pipelines_schema.read_step import STEP, WrittenStep, read_step
+from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_triggers import read_triggers
+from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
-    known=("name", "on", "env", "steps"),
+    known=("name", "on", "env", "defaults", "steps"),
     not_built=("concurrency",),
+    has_extensions=True,
     synonyms={
         "jobs": "write `steps`, a list",
         "stages": "write `steps`, each with its `dependsOn`",
@@ -34,9 +38,13 @@ WORKFLOW = Vocabulary(
         "version": "a workflow has no version: remove it",
         **{
             key: f"`{key}` belongs to a step: move it below one of `steps`"
+            + (" or, for all of them, below `defaults`" if key in DEFAULTS.known else "")
             for key in (*STEP.known, *STEP.not_built)
             if key not in ("name", "env")
         },
+        "default": "write `defaults`",
+        "before": "write it below `defaults`",
+        "before_script": "write `defaults: {before: …}`",
     },
 )
 _STEPS_HINT = "begin each step with `- name: …`"
@@ -61,12 +69,15 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
     triggers = read_triggers(reading, fields.get("on"))
     replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
     params = _example_params(triggers)
+    defaults = read_defaults(reading, _written(fields, "defaults"), replaced)
     return Workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
         triggers=triggers,
         env=read_environment(reading, fields.get("env"), replaced),
-        steps=_steps(reading, fields["steps"], replaced, params) if "steps" in fields else (),
+        steps=_steps(reading, fields["steps"], replaced, params, defaults)
+        if "steps" in fields
+        else (),
     )
 
 
@@ -78,7 +89,7 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
         name=_name(reading, name_field, ""),
         file=None,
         triggers=Triggers(),
-        steps=_steps(reading, steps_field, BUILD_WORDS, {}),
+        steps=_steps(reading, steps_field, BUILD_WORDS, {}, Defaults()),
     )
 
 
@@ -98,12 +109,20 @@ def name_by_file(file: str) -> str:
     return PurePosixPath(file).name.lstrip(".").rpartition(".")[0] or "workflow"
 
 
+def _written(fields: Mapping[str, Field], key: str) -> list[Field]:
+    return [fields[key]] if key in fields else []
+
+
 def _example_params(triggers: Triggers) -> dict[str, str]:
     return {param.name: param.value_if_not_given or "" for param in triggers.params}
 
 
 def _steps(
-    reading: Reading, entry: Field, replaced: Sequence[str], params: Mapping[str, str]
+    reading: Reading,
+    entry: Field,
+    replaced: Sequence[str],
+    params: Mapping[str, str],
+    defaults: Defaults,
 ) -> tuple[Step, ...]:
     node = reading.list(entry, _STEPS_HINT)
     if node is None:
@@ -117,15 +136,28 @@ def _steps(
             "allowed, so split the workflow",
         )
         return ()
-    read = (
-        read_step(reading, item, number, replaced, params)
+    written = [
+        read_step(reading, defaults.below(item), number, replaced, params)
         for number, item in enumerate(node.items, start=1)
-    )
-    written = [step for step in read if step is not None]
+        if _is_mapping(item, number, reading)
+    ]
     _check_names(reading, written)
     _check_expansion(reading, node.place, written)
     _check_dependencies(reading, written)
     return tuple(step.step for step in written)
+
+
+def _is_mapping(item: Node, number: int, reading: Reading) -> TypeGuard[MapNode]:
+    """Where it is none, that is noted."""
+    if isinstance(item, MapNode):
+        return True
+    if not (isinstance(item, ScalarNode) and item.kind is Kind.BROKEN):
+        reading.add(
+            item.place,
+            f"step {number} must be a mapping, this is {described(item)}: begin it with "
+            "`- name: …`",
+        )
+    return False
 
 
 def _check_names(reading: Reading, written: Sequence[WrittenStep]) -> None:

@@ -18,6 +18,7 @@ def reference() -> str:
     schema = workflow_schema()
     definitions = schema["$defs"]
     parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
+    parts.append(("`defaults`", definitions["defaults"]))
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
     parts.append(("`build` of a step", definitions["build"]))
     parts.append(("`resources` of a step", definitions["resources"]))

@@ -11,31 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
-from pipelines_schema.read_build import NOT_BESIDE_BUILD
-from pipelines_schema.workflow import Ending, Network, RetryCause
+from pipelines_schema.schema_shapes import TEXT_TYPES, described, object_of, text
+from pipelines_schema.schema_step import reusable_definitions, step_definitions
 
 FILE_NAME = "workflow.schema.json"
 
-_TEXT_TYPES = ["string", "number", "boolean"]
-"""Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
-
-_NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
-"""But in `${{ … }}`."""
-
 
 def workflow_schema() -> dict[str, Any]:
+    steps = step_definitions()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pushrod workflow",
         "description": "A workflow of pushrod: `.pushrod.yml`, or any `.pushrod/*.yml`.",
-        **_object(
+        **object_of(
             {
-                "name": _text(
+                "name": text(
                     "Name of the workflow; the file's name without its ending if left out.",
                     limits.MAX_NAME_CHARACTERS,
                 ),
                 "on": _on(),
-                "env": _described("env", "Environment variables of every step."),
+                "env": described("env", "Environment variables of every step."),
+                "defaults": described(
+                    "defaults",
+                    "What each step says that says nothing else: keys of a step, and `before`.",
+                ),
                 "steps": {
                     "description": "What a build does. Steps run at once unless `dependsOn` makes "
                     "them wait.",
@@ -47,183 +46,35 @@ def workflow_schema() -> dict[str, Any]:
             },
             required=["steps"],
         ),
+        **_needing_images(),
+        "patternProperties": {f"^{limits.EXTENSION_PREFIX}": {}},
         "$defs": {
-            "step": _step(),
+            **steps,
+            **reusable_definitions(steps["step"]),
             "env": _environment(),
             "push": _push(),
             "pullRequest": _pull_request(),
             "tag": _tag(),
             "manual": _manual(),
             "param": _param(),
-            "build": _build(),
-            "resources": _resources(),
-            "timeout": _timeout(),
-            "retries": _retries(),
-            "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
-            "paths": {
-                "type": "array",
-                "maxItems": limits.MAX_PATHS,
-                "items": {"type": _TEXT_TYPES, "minLength": 1},
-            },
         },
+    }
+
+
+def _needing_images() -> dict[str, Any]:
+    """A step of a workflow without a default image has its own, or builds one."""
+    image = {"anyOf": [{"required": [key]} for key in ("image", "imageSlug")]}
+    with_default = {"required": ["defaults"], "properties": {"defaults": image}}
+    of_each = {"anyOf": [*image["anyOf"], {"required": ["build"]}]}
+    return {
+        "if": {"not": with_default},
+        "then": {"properties": {"steps": {"items": of_each}}},
     }
 
 
 def rendered() -> str:
     """The text of the published file."""
     return json.dumps(workflow_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def _step() -> dict[str, Any]:
-    image = (
-        "Image the step runs in: the slug of a registered image, or an image reference such as "
-        "`python:3.12`."
-    )
-    script = (
-        "Bash script of the step. It runs in `/workspace`, which holds the source at the commit "
-        "with the outputs of the steps it depends on laid over it."
-    )
-    step = _object(
-        {
-            "name": _text(
-                "Name of the step, unique in the workflow.",
-                limits.MAX_NAME_CHARACTERS,
-                pattern="^[^/]*$",
-            ),
-            "image": _text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
-            "imageSlug": _text(
-                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES
-            ),
-            "run": _script(script),
-            "runScript": _script("The same as `run`."),
-            "build": {"$ref": "#/$defs/build"},
-            "dependsOn": _depends_on(),
-            "env": _described(
-                "env", "Environment variables of this step; they win over the workflow's."
-            ),
-            "cacheDirs": _described(
-                "paths",
-                "Folders kept from build to build: paths relative to the workspace, absolute ones, "
-                "or `~/…`. A cache belongs to this project and step.",
-            ),
-            "outputPaths": _described(
-                "paths",
-                "Artifacts of the step: paths or patterns relative to the workspace, such as "
-                "`dist/*.whl` or `reports/`. They are kept also when the script fails. The "
-                "workspace's own `.git` is meant by its name alone.",
-            ),
-            "timeout": {"$ref": "#/$defs/timeout"},
-            "queueTimeout": _queue_timeout(),
-            "grace": _grace(),
-            "retries": {"$ref": "#/$defs/retries"},
-            "atMostOnce": {
-                "description": "Once an agent has taken the step, it is never handed out again, "
-                "whatever becomes of the agent: for what must not happen twice, such as a "
-                "deployment. It fails where its end is never known. `false` if left out.",
-                "type": "boolean",
-            },
-            "agents": _agents(),
-            "allowFailure": {
-                "description": "Whether the build goes on, and can succeed, when the step fails. "
-                "`false` if left out.",
-                "type": "boolean",
-            },
-            "runOn": _run_on(),
-            "matrix": _matrix(),
-            "network": {
-                "description": "`none`: the step has no network but its own loopback.",
-                "enum": [network.value for network in Network],
-            },
-            "user": {
-                "description": "The numbers of the user, and of its group, that the script runs as "
-                "in its container. The image's own user if left out.",
-                "anyOf": [
-                    {"type": "string", "pattern": f"^{limits.USER.pattern}$"},
-                    {"type": "integer", "minimum": 0, "maximum": limits.MAX_USER_ID},
-                ],
-            },
-            "resources": {"$ref": "#/$defs/resources"},
-            "git": _git(),
-            "secrets": _secrets(),
-            "when": _text(
-                "The step is skipped where this is false: an expression in CEL over `event`, "
-                "`branch`, `tag`, `message`, `author`, `params` and `matrix`, such as "
-                '`event == "push" && branch.startsWith("release/")`.',
-                limits.MAX_CONDITION_CHARACTERS,
-            ),
-        },
-        required=["name"],
-    )
-    scripted = [
-        {"oneOf": [{"required": ["image"]}, {"required": ["imageSlug"]}]},
-        {"oneOf": [{"required": ["run"]}, {"required": ["runScript"]}]},
-    ]
-    unfit = {"anyOf": [{"required": [key]} for key in NOT_BESIDE_BUILD]}
-    step["if"] = {"required": ["build"]}
-    step["then"] = {"not": unfit}
-    step["else"] = {"allOf": scripted}
-    return step
-
-
-def _git() -> dict[str, Any]:
-    depth = {
-        "description": "How many commits of each line of ancestors. 1 if left out.",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": limits.MAX_GIT_DEPTH,
-    }
-    tags = {
-        "description": "Whether the tags of all commits that are there come along, instead of "
-        "those of the step's own commit. `false` if left out.",
-        "type": "boolean",
-    }
-    return {
-        "description": "How much of the repository is in the workspace's `.git`. `true` if left "
-        "out: the commit and its tags; `full`: the whole history, tags and branches; `false`: no "
-        "`.git`.",
-        "anyOf": [
-            {"type": "boolean"},
-            {"const": "full"},
-            {**_object({"depth": depth, "tags": tags}), "minProperties": 1},
-        ],
-    }
-
-
-def _build() -> dict[str, Any]:
-    path = {"type": _TEXT_TYPES, "minLength": 1}
-    tag = {"type": _TEXT_TYPES, "minLength": 1, "maxLength": limits.MAX_IMAGE_CHARACTERS}
-    build = _object(
-        {
-            "context": {
-                "description": "Folder of the workspace that the Dockerfile may copy from, less "
-                "what its `.dockerignore` names. All of the workspace if left out.",
-                **path,
-            },
-            "dockerfile": {
-                "description": "The Dockerfile, relative to the context. `Dockerfile` if left out.",
-                **path,
-            },
-            "target": _text(
-                "The stage to build; the last one if left out.", limits.MAX_IMAGE_CHARACTERS
-            ),
-            "args": _described("env", "Values for the Dockerfile's `ARG`s. No place for secrets."),
-            "tags": {
-                "description": "References that the image is pushed to, registry and tag included: "
-                "`registry.example/team/app:1.0`.",
-                "anyOf": [{"type": "array", "maxItems": limits.MAX_TAGS, "items": tag}, tag],
-            },
-            "push": {
-                "description": "Whether the image is pushed. `true` if left out and there are "
-                "tags; `false` only builds it.",
-                "type": "boolean",
-            },
-        }
-    )
-    return {
-        "description": "The image that the step builds from a Dockerfile, instead of running a "
-        "script: see [images](images.md).",
-        **build,
-    }
 
 
 _EVENTS = ("push", "pullRequest", "tag", "manual")
@@ -243,7 +94,7 @@ def _on() -> dict[str, Any]:
                 "items": event,
             },
             {
-                **_object({name: {"$ref": f"#/$defs/{name}"} for name in _EVENTS}),
+                **object_of({name: {"$ref": f"#/$defs/{name}"} for name in _EVENTS}),
                 "minProperties": 1,
             },
         ],
@@ -254,7 +105,7 @@ def _push() -> dict[str, Any]:
     return {
         "description": "A push to a branch; all branches if none are named.",
         "anyOf": [
-            _object(
+            object_of(
                 {
                     "branches": _patterns(
                         "Branches whose pushes start a build.",
@@ -278,7 +129,7 @@ def _pull_request() -> dict[str, Any]:
     return {
         "description": "A pull request that is opened, reopened or pushed to; one from a fork "
         "waits for a maintainer's approval and gets no secrets.",
-        "anyOf": [_object({"branches": branches}), {"type": "null"}],
+        "anyOf": [object_of({"branches": branches}), {"type": "null"}],
     }
 
 
@@ -294,7 +145,7 @@ def _tag() -> dict[str, Any]:
 
 
 def _patterns(description: str, max_characters: int) -> dict[str, Any]:
-    pattern = {"type": _TEXT_TYPES, "minLength": 1, "maxLength": max_characters}
+    pattern = {"type": TEXT_TYPES, "minLength": 1, "maxLength": max_characters}
     return {
         "description": f"{description} `*` stands for any run of characters without `/`, `**` for "
         "any run, `?` for one character; `!pattern` excludes.",
@@ -323,24 +174,24 @@ def _manual() -> dict[str, Any]:
     }
     return {
         "description": "Builds made by `pushrod build create`.",
-        "anyOf": [_object({"params": params}), {"type": "null"}],
+        "anyOf": [object_of({"params": params}), {"type": "null"}],
     }
 
 
 def _param() -> dict[str, Any]:
     value = {
-        "type": _TEXT_TYPES,
+        "type": TEXT_TYPES,
         "minLength": 1,
         "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
     }
     return {
         "anyOf": [
-            _object(
+            object_of(
                 {
                     "default": {
                         "description": "Its value where none is given; without one (and without "
                         "`oneOf`) a manual build must give it.",
-                        "type": _TEXT_TYPES,
+                        "type": TEXT_TYPES,
                         "maxLength": limits.MAX_PARAM_CHARACTERS,
                     },
                     "oneOf": {
@@ -366,236 +217,8 @@ def _environment() -> dict[str, Any]:
             "pattern": f"^{limits.ENVIRONMENT_NAME}$",
             "not": {"pattern": f"^{limits.RESERVED_PREFIX}"},
         },
-        "additionalProperties": {"type": _TEXT_TYPES},
+        "additionalProperties": {"type": TEXT_TYPES},
     }
-
-
-def _depends_on() -> dict[str, Any]:
-    name = {"type": _TEXT_TYPES}
-    return {
-        "description": "Steps that must succeed before this one starts.",
-        "anyOf": [
-            {"type": "array", "maxItems": limits.MAX_STEPS, "uniqueItems": True, "items": name},
-            name,
-        ],
-    }
-
-
-def _timeout() -> dict[str, Any]:
-    return _duration(
-        "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
-        "most 24 hours. One hour if left out. Its source, with submodules and LFS files, must be "
-        "there within the same time, which is counted apart.",
-        limits.MAX_TIMEOUT_SECONDS,
-    )
-
-
-def _queue_timeout() -> dict[str, Any]:
-    return _duration(
-        "How long the step may wait for an agent once it could run: `90s`, `10m`, "
-        "`1h30m` or whole seconds, at most 168 hours; then it fails with what it waits for. 24 "
-        "hours if left out, unless the coordinator's `queue_timeout_seconds` says otherwise.",
-        limits.MAX_QUEUE_TIMEOUT_SECONDS,
-    )
-
-
-def _grace() -> dict[str, Any]:
-    return _duration(
-        "How long the script may take to end once it is asked to, by SIGTERM to its process "
-        "group: at its timeout, at a cancel, and when its agent is told to stop at once. Then it "
-        "is killed. `30s`, `2m` or whole seconds, at most 5 minutes; `0` kills it without asking. "
-        "10 seconds if left out.",
-        limits.MAX_GRACE_SECONDS,
-        least_seconds=0,
-    )
-
-
-def _duration(description: str, most_seconds: int, *, least_seconds: int = 1) -> dict[str, Any]:
-    return {
-        "description": description,
-        "anyOf": [
-            {"type": "string", "pattern": f"^{limits.DURATION}$"},
-            {"type": "integer", "minimum": least_seconds, "maximum": most_seconds},
-        ],
-    }
-
-
-def _retries() -> dict[str, Any]:
-    count = {
-        "description": "Attempts after the first.",
-        "type": "integer",
-        "minimum": 0,
-        "maximum": limits.MAX_RETRIES,
-    }
-    cause = {"$ref": "#/$defs/retryCause"}
-    causes = {
-        "description": "After what another attempt is made: the agent was lost, the time was up, "
-        "the script failed. All three if left out.",
-        "anyOf": [
-            {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": len(RetryCause),
-                "uniqueItems": True,
-                "items": cause,
-            },
-            cause,
-        ],
-    }
-    return {
-        "description": "How often the step is tried again, whatever for. If left out: twice, and "
-        "only where its agent was lost. `0` is never, not even then.",
-        "anyOf": [count, _object({"max": count, "on": causes}, required=["max"])],
-    }
-
-
-def _run_on() -> dict[str, Any]:
-    ending = {"type": "string", "enum": [ending.value for ending in Ending]}
-    return {
-        "description": "How the dependencies must have ended for the step to run: `success` (all "
-        "of them, the default), `failure` (at least one failed), both: always, but after a cancel. "
-        "`cancelled`: after a cancel, if one of them had begun; a second cancel ends it, too.",
-        "anyOf": [
-            {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": len(Ending),
-                "uniqueItems": True,
-                "items": ending,
-            },
-            ending,
-        ],
-    }
-
-
-def _resources() -> dict[str, Any]:
-    limits_of = {
-        "memory": {
-            "description": "The most memory: a number with `KiB`, `MiB`, `GiB` or `TiB`.",
-            "type": "string",
-            "pattern": f"^{limits.MEMORY}$",
-        },
-        "cpus": {
-            "description": "The most processor time, in processors: `2`, `0.5`.",
-            "type": "number",
-            "minimum": limits.MIN_CPUS,
-            "maximum": limits.MAX_CPUS,
-        },
-    }
-    return {
-        "description": "The most the step may use. An engine that can't enforce a limit says so "
-        "in the step's message.",
-        **_object(limits_of),
-        "minProperties": 1,
-    }
-
-
-def _secrets() -> dict[str, Any]:
-    name = {
-        "type": "string",
-        "pattern": f"^(?!{limits.RESERVED_PREFIX}){limits.ENVIRONMENT_NAME}$",
-        "maxLength": limits.MAX_NAME_CHARACTERS,
-    }
-    return {
-        "description": "Secrets of the project (`pushrod secret set`) that the step gets: as "
-        "environment variables, and as files below `$PUSHROD_SECRETS`. Logs show them as `***`.",
-        "anyOf": [
-            {
-                "type": "array",
-                "maxItems": limits.MAX_STEP_SECRETS,
-                "uniqueItems": True,
-                "items": name,
-            },
-            name,
-        ],
-    }
-
-
-def _matrix() -> dict[str, Any]:
-    name = {
-        "pattern": f"^{limits.ENVIRONMENT_NAME}$",
-        "maxLength": limits.MAX_NAME_CHARACTERS,
-    }
-    value = {
-        "type": _TEXT_TYPES,
-        "minLength": 1,
-        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
-    }
-    combinations = {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": name,
-            "additionalProperties": value,
-        },
-    }
-    return {
-        "description": "Runs the step once for each combination of values, at most "
-        f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
-        "leaves combinations out, `include` adds some. The values are text as written.",
-        "type": "object",
-        "minProperties": 1,
-        "propertyNames": name,
-        "properties": {"include": combinations, "exclude": combinations},
-        "additionalProperties": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": limits.MAX_COMBINATIONS,
-            "uniqueItems": True,
-            "items": value,
-        },
-    }
-
-
-def _agents() -> dict[str, Any]:
-    return {
-        "description": "Labels that an agent must have to run the step, such as `{os: linux}`.",
-        "type": "object",
-        "maxProperties": limits.MAX_LABELS,
-        "propertyNames": {
-            "pattern": f"^{limits.LABEL_NAME}$",
-            "maxLength": limits.MAX_LABEL_CHARACTERS,
-        },
-        "additionalProperties": {
-            "type": _TEXT_TYPES,
-            "minLength": 1,
-            "maxLength": limits.MAX_LABEL_CHARACTERS,
-        },
-    }
-
-
-def _object(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-    }
-    if required:
-        schema["required"] = required
-    return schema
-
-
-def _text(description: str, max_characters: int, pattern: str | None = None) -> dict[str, Any]:
-    schema: dict[str, Any] = {
-        "description": description,
-        "type": _TEXT_TYPES,
-        "minLength": 1,
-        "maxLength": max_characters,
-    }
-    if pattern is not None:
-        schema["pattern"] = pattern
-    return schema
-
-
-def _script(description: str) -> dict[str, Any]:
-    """A number is no script, but `true` is one."""
-    schema = _text(description, limits.MAX_SCRIPT_BYTES)
-    return {**schema, "type": [kind for kind in schema["type"] if kind != "number"]}
-
-
-def _described(definition: str, description: str) -> dict[str, Any]:
-    return {"description": description, "$ref": f"#/$defs/{definition}"}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pipelines_schema.expressions import VARIABLES
-from pipelines_schema.read_step import STEP
 from pipelines_schema.read_triggers import ON
 from pipelines_schema.read_workflow import WORKFLOW
 from pipelines_schema.reference import GUIDE, reference, with_reference
+from pipelines_schema.step_keys import STEP
 
 
 def test_the_guide_holds_the_reference_as_generated() -> None:

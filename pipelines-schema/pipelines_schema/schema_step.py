@@ -1,0 +1,395 @@
+"""The part of the workflow's JSON Schema that describes a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines_schema import limits
+from pipelines_schema.layers import TWINS
+from pipelines_schema.read_build import NOT_BESIDE_BUILD
+from pipelines_schema.read_defaults import BEFORE, DEFAULTS
+from pipelines_schema.schema_shapes import (
+    TEXT_TYPES,
+    described,
+    duration,
+    object_of,
+    script,
+    text,
+)
+from pipelines_schema.workflow import Ending, Network, RetryCause
+
+_NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
+"""But in `${{ … }}`."""
+
+
+_TWINS_APART = [{"not": {"required": list(twins)}} for twins in TWINS]
+
+
+def step_definitions() -> dict[str, Any]:
+    """`step`, and what it refers to."""
+    return {
+        "step": _step(),
+        "build": _build(),
+        "resources": _resources(),
+        "timeout": _timeout(),
+        "retries": _retries(),
+        "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
+        "paths": {
+            "type": "array",
+            "maxItems": limits.MAX_PATHS,
+            "items": {"type": TEXT_TYPES, "minLength": 1},
+        },
+    }
+
+
+def reusable_definitions(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Where keys of a step (its schema is given) stand outside of one."""
+    return {"defaults": _defaults(step["properties"])}
+
+
+def _defaults(keys: Mapping[str, Any]) -> dict[str, Any]:
+    line = {"type": TEXT_TYPES, "minLength": 1}
+    before = {
+        "description": "Lines that run before each script, in the same shell.",
+        "anyOf": [
+            line,
+            {"type": "array", "minItems": 1, "maxItems": limits.MAX_PATHS, "items": line},
+        ],
+    }
+    own = {key: keys[key] for key in DEFAULTS.known if key in keys}
+    return {**object_of({**own, BEFORE: before}), "minProperties": 1, "allOf": _TWINS_APART}
+
+
+def _step() -> dict[str, Any]:
+    image = (
+        "Image the step runs in: the slug of a registered image, or an image reference such as "
+        "`python:3.12`."
+    )
+    meaning = (
+        "Bash script of the step. It runs in `/workspace`, which holds the source at the commit "
+        "with the outputs of the steps it depends on laid over it."
+    )
+    step = object_of(
+        {
+            "name": text(
+                "Name of the step, unique in the workflow.",
+                limits.MAX_NAME_CHARACTERS,
+                pattern="^[^/]*$",
+            ),
+            "image": text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
+            "imageSlug": text(
+                "The same as `image`.", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES
+            ),
+            "run": script(meaning),
+            "runScript": script("The same as `run`."),
+            "build": {"$ref": "#/$defs/build"},
+            "dependsOn": _depends_on(),
+            "env": described(
+                "env", "Environment variables of this step; they win over the workflow's."
+            ),
+            "cacheDirs": described(
+                "paths",
+                "Folders kept from build to build: paths relative to the workspace, absolute ones, "
+                "or `~/…`. A cache belongs to this project and step.",
+            ),
+            "outputPaths": described(
+                "paths",
+                "Artifacts of the step: paths or patterns relative to the workspace, such as "
+                "`dist/*.whl` or `reports/`. They are kept also when the script fails. The "
+                "workspace's own `.git` is meant by its name alone.",
+            ),
+            "timeout": {"$ref": "#/$defs/timeout"},
+            "queueTimeout": _queue_timeout(),
+            "grace": _grace(),
+            "retries": {"$ref": "#/$defs/retries"},
+            "atMostOnce": {
+                "description": "Once an agent has taken the step, it is never handed out again, "
+                "whatever becomes of the agent: for what must not happen twice, such as a "
+                "deployment. It fails where its end is never known. `false` if left out.",
+                "type": "boolean",
+            },
+            "agents": _agents(),
+            "allowFailure": {
+                "description": "Whether the build goes on, and can succeed, when the step fails. "
+                "`false` if left out.",
+                "type": "boolean",
+            },
+            "runOn": _run_on(),
+            "matrix": _matrix(),
+            "network": {
+                "description": "`none`: the step has no network but its own loopback.",
+                "enum": [network.value for network in Network],
+            },
+            "user": {
+                "description": "The numbers of the user, and of its group, that the script runs as "
+                "in its container. The image's own user if left out.",
+                "anyOf": [
+                    {"type": "string", "pattern": f"^{limits.USER.pattern}$"},
+                    {"type": "integer", "minimum": 0, "maximum": limits.MAX_USER_ID},
+                ],
+            },
+            "resources": {"$ref": "#/$defs/resources"},
+            "git": _git(),
+            "secrets": _secrets(),
+            "when": text(
+                "The step is skipped where this is false: an expression in CEL over `event`, "
+                "`branch`, `tag`, `message`, `author`, `params` and `matrix`, such as "
+                '`event == "push" && branch.startsWith("release/")`.',
+                limits.MAX_CONDITION_CHARACTERS,
+            ),
+        },
+        required=["name"],
+    )
+    unfit = {"anyOf": [{"required": [key]} for key in NOT_BESIDE_BUILD]}
+    step["if"] = {"required": ["build"]}
+    step["then"] = {"not": unfit}
+    step["else"] = {"anyOf": [{"required": [key]} for key in ("run", "runScript")]}
+    step["allOf"] = _TWINS_APART
+    return step
+
+
+def _git() -> dict[str, Any]:
+    depth = {
+        "description": "How many commits of each line of ancestors. 1 if left out.",
+        "type": "integer",
+        "minimum": 1,
+        "maximum": limits.MAX_GIT_DEPTH,
+    }
+    tags = {
+        "description": "Whether the tags of all commits that are there come along, instead of "
+        "those of the step's own commit. `false` if left out.",
+        "type": "boolean",
+    }
+    return {
+        "description": "How much of the repository is in the workspace's `.git`. `true` if left "
+        "out: the commit and its tags; `full`: the whole history, tags and branches; `false`: no "
+        "`.git`.",
+        "anyOf": [
+            {"type": "boolean"},
+            {"const": "full"},
+            {**object_of({"depth": depth, "tags": tags}), "minProperties": 1},
+        ],
+    }
+
+
+def _build() -> dict[str, Any]:
+    path = {"type": TEXT_TYPES, "minLength": 1}
+    tag = {"type": TEXT_TYPES, "minLength": 1, "maxLength": limits.MAX_IMAGE_CHARACTERS}
+    build = object_of(
+        {
+            "context": {
+                "description": "Folder of the workspace that the Dockerfile may copy from, less "
+                "what its `.dockerignore` names. All of the workspace if left out.",
+                **path,
+            },
+            "dockerfile": {
+                "description": "The Dockerfile, relative to the context. `Dockerfile` if left out.",
+                **path,
+            },
+            "target": text(
+                "The stage to build; the last one if left out.", limits.MAX_IMAGE_CHARACTERS
+            ),
+            "args": described("env", "Values for the Dockerfile's `ARG`s. No place for secrets."),
+            "tags": {
+                "description": "References that the image is pushed to, registry and tag included: "
+                "`registry.example/team/app:1.0`.",
+                "anyOf": [{"type": "array", "maxItems": limits.MAX_TAGS, "items": tag}, tag],
+            },
+            "push": {
+                "description": "Whether the image is pushed. `true` if left out and there are "
+                "tags; `false` only builds it.",
+                "type": "boolean",
+            },
+        }
+    )
+    return {
+        "description": "The image that the step builds from a Dockerfile, instead of running a "
+        "script: see [images](images.md).",
+        **build,
+    }
+
+
+def _depends_on() -> dict[str, Any]:
+    name = {"type": TEXT_TYPES}
+    return {
+        "description": "Steps that must succeed before this one starts.",
+        "anyOf": [
+            {"type": "array", "maxItems": limits.MAX_STEPS, "uniqueItems": True, "items": name},
+            name,
+        ],
+    }
+
+
+def _timeout() -> dict[str, Any]:
+    return duration(
+        "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
+        "most 24 hours. One hour if left out. Its source, with submodules and LFS files, must be "
+        "there within the same time, which is counted apart.",
+        limits.MAX_TIMEOUT_SECONDS,
+    )
+
+
+def _queue_timeout() -> dict[str, Any]:
+    return duration(
+        "How long the step may wait for an agent once it could run: `90s`, `10m`, "
+        "`1h30m` or whole seconds, at most 168 hours; then it fails with what it waits for. 24 "
+        "hours if left out, unless the coordinator's `queue_timeout_seconds` says otherwise.",
+        limits.MAX_QUEUE_TIMEOUT_SECONDS,
+    )
+
+
+def _grace() -> dict[str, Any]:
+    return duration(
+        "How long the script may take to end once it is asked to, by SIGTERM to its process "
+        "group: at its timeout, at a cancel, and when its agent is told to stop at once. Then it "
+        "is killed. `30s`, `2m` or whole seconds, at most 5 minutes; `0` kills it without asking. "
+        "10 seconds if left out.",
+        limits.MAX_GRACE_SECONDS,
+        least_seconds=0,
+    )
+
+
+def _retries() -> dict[str, Any]:
+    count = {
+        "description": "Attempts after the first.",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": limits.MAX_RETRIES,
+    }
+    cause = {"$ref": "#/$defs/retryCause"}
+    causes = {
+        "description": "After what another attempt is made: the agent was lost, the time was up, "
+        "the script failed. All three if left out.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(RetryCause),
+                "uniqueItems": True,
+                "items": cause,
+            },
+            cause,
+        ],
+    }
+    return {
+        "description": "How often the step is tried again, whatever for. If left out: twice, and "
+        "only where its agent was lost. `0` is never, not even then.",
+        "anyOf": [count, object_of({"max": count, "on": causes}, required=["max"])],
+    }
+
+
+def _run_on() -> dict[str, Any]:
+    ending = {"type": "string", "enum": [ending.value for ending in Ending]}
+    return {
+        "description": "How the dependencies must have ended for the step to run: `success` (all "
+        "of them, the default), `failure` (at least one failed), both: always, but after a cancel. "
+        "`cancelled`: after a cancel, if one of them had begun; a second cancel ends it, too.",
+        "anyOf": [
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": len(Ending),
+                "uniqueItems": True,
+                "items": ending,
+            },
+            ending,
+        ],
+    }
+
+
+def _resources() -> dict[str, Any]:
+    limits_of = {
+        "memory": {
+            "description": "The most memory: a number with `KiB`, `MiB`, `GiB` or `TiB`.",
+            "type": "string",
+            "pattern": f"^{limits.MEMORY}$",
+        },
+        "cpus": {
+            "description": "The most processor time, in processors: `2`, `0.5`.",
+            "type": "number",
+            "minimum": limits.MIN_CPUS,
+            "maximum": limits.MAX_CPUS,
+        },
+    }
+    return {
+        "description": "The most the step may use. An engine that can't enforce a limit says so "
+        "in the step's message.",
+        **object_of(limits_of),
+        "minProperties": 1,
+    }
+
+
+def _secrets() -> dict[str, Any]:
+    name = {
+        "type": "string",
+        "pattern": f"^(?!{limits.RESERVED_PREFIX}){limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    return {
+        "description": "Secrets of the project (`pushrod secret set`) that the step gets: as "
+        "environment variables, and as files below `$PUSHROD_SECRETS`. Logs show them as `***`.",
+        "anyOf": [
+            {
+                "type": "array",
+                "maxItems": limits.MAX_STEP_SECRETS,
+                "uniqueItems": True,
+                "items": name,
+            },
+            name,
+        ],
+    }
+
+
+def _matrix() -> dict[str, Any]:
+    name = {
+        "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    value = {
+        "type": TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+    }
+    combinations = {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": name,
+            "additionalProperties": value,
+        },
+    }
+    return {
+        "description": "Runs the step once for each combination of values, at most "
+        f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
+        "leaves combinations out, `include` adds some. The values are text as written.",
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": name,
+        "properties": {"include": combinations, "exclude": combinations},
+        "additionalProperties": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": limits.MAX_COMBINATIONS,
+            "uniqueItems": True,
+            "items": value,
+        },
+    }
+
+
+def _agents() -> dict[str, Any]:
+    return {
+        "description": "Labels that an agent must have to run the step, such as `{os: linux}`.",
+        "type": "object",
+        "maxProperties": limits.MAX_LABELS,
+        "propertyNames": {
+            "pattern": f"^{limits.LABEL_NAME}$",
+            "maxLength": limits.MAX_LABEL_CHARACTERS,
+        },
+        "additionalProperties": {
+            "type": TEXT_TYPES,
+            "minLength": 1,
+            "maxLength": limits.MAX_LABEL_CHARACTERS,
+        },
+    }
