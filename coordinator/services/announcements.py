@@ -1,5 +1,5 @@
-"""What a transaction brings about besides what it was for: a step that fails may end others, a build
-that ends lets another begin. Told once it is committed, by whoever set the telling going."""
+"""What a transaction brings about besides what it was for, told once it is committed: a step that
+fails may end others, a build that ends may let another begin."""
 
 from __future__ import annotations
 
@@ -21,3 +21,5 @@ class Announcements:
     """A build's id, and the ids of its steps that were spared: its agents are to be told."""
     ready: Callable[[], None] = _to_nobody
     """Steps have become ready."""
+    begun: Callable[[], None] = _to_nobody
+    """A build has begun that has a timeout."""

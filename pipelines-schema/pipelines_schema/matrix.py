@@ -90,4 +90,6 @@ def _with_values(step: Step, values: Mapping[str, str]) -> Step:
         env={name: substituted(value, known) for name, value in step.env.items()},
         matrix=None,
         matrix_values=values,
+        matrix_of=step.name,
+        fail_fast=step.matrix is not None and step.matrix.fail_fast,
     )

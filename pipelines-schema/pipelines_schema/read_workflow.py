@@ -15,17 +15,18 @@ from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_defaults import DEFAULTS, Defaults, read_defaults
+from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_environment import read_environment
 from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_triggers import read_triggers
+from pipelines_schema.read_whole_build import read_build_timeout, read_concurrency
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
-    known=("name", "on", "env", "defaults", "steps"),
-    not_built=("concurrency",),
+    known=("name", "on", "env", "defaults", "concurrency", "failFast", "timeout", "steps"),
     has_extensions=True,
     synonyms={
         "jobs": "write `steps`, a list",
@@ -40,7 +41,7 @@ WORKFLOW = Vocabulary(
             key: f"`{key}` belongs to a step: move it below one of `steps`"
             + (" or, for all of them, below `defaults`" if key in DEFAULTS.known else "")
             for key in (*STEP.known, *STEP.not_built)
-            if key not in ("name", "env")
+            if key not in ("name", "env", "timeout")
         },
         "default": "write `defaults`",
         "before": "write it below `defaults`",
@@ -69,12 +70,18 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
     triggers = read_triggers(reading, fields.get("on"))
     replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
     params = _example_params(triggers)
+    env = read_environment(reading, fields.get("env"), replaced)
     defaults = read_defaults(reading, _written(fields, "defaults"), replaced)
     return Workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
         triggers=triggers,
-        env=read_environment(reading, fields.get("env"), replaced),
+        env=env,
+        concurrency=read_concurrency(
+            reading, fields.get("concurrency"), env, [param.name for param in triggers.params]
+        ),
+        fail_fast=read_boolean(reading, fields.get("failFast")),
+        timeout_seconds=read_build_timeout(reading, fields.get("timeout")),
         steps=_steps(reading, fields["steps"], replaced, params, defaults)
         if "steps" in fields
         else (),

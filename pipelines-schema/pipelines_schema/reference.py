@@ -20,6 +20,7 @@ def reference() -> str:
     parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
     parts.append(("`defaults`", definitions["defaults"]))
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
+    parts.append(("`concurrency`", schema["properties"]["concurrency"]))
     parts.append(("`build` of a step", definitions["build"]))
     parts.append(("`resources` of a step", definitions["resources"]))
     parts.append(("A parameter of `on.manual`", definitions["param"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
-from pipelines_schema.schema_shapes import TEXT_TYPES, described, object_of, text
+from pipelines_schema.schema_shapes import TEXT_TYPES, described, duration, object_of, text
 from pipelines_schema.schema_step import reusable_definitions, step_definitions
 
 FILE_NAME = "workflow.schema.json"
@@ -34,6 +34,19 @@ def workflow_schema() -> dict[str, Any]:
                 "defaults": described(
                     "defaults",
                     "What each step says that says nothing else: keys of a step, and `before`.",
+                ),
+                "concurrency": _concurrency(),
+                "failFast": {
+                    "description": "The first step that fails, and may not, ends those that run or "
+                    "wait, but for those whose `runOn` has `failure` or `cancelled`. `false` if "
+                    "left out.",
+                    "type": "boolean",
+                },
+                "timeout": duration(
+                    "How long a whole build may take from the start of its first step; then its "
+                    "steps are ended, and it fails. `90m`, `2h` or whole seconds, at most 7 days. "
+                    "As long as its steps take if left out.",
+                    limits.MAX_BUILD_TIMEOUT_SECONDS,
                 ),
                 "steps": {
                     "description": "What a build does. Steps run at once unless `dependsOn` makes "
@@ -69,6 +82,26 @@ def _needing_images() -> dict[str, Any]:
     return {
         "if": {"not": with_default},
         "then": {"properties": {"steps": {"items": of_each}}},
+    }
+
+
+def _concurrency() -> dict[str, Any]:
+    group = text(
+        "Of the project's builds of one group one is on its way, and the newest of the others "
+        "waits. It may hold `${{ branch }}`, `tag`, `ref`, `sha`, `shortSha`, `build.id`, "
+        "`build.number`, `env.<name>` and `params.<name>`.",
+        limits.MAX_GROUP_CHARACTERS,
+    )
+    cancel = {
+        "description": "A new build cancels the one on its way, and begins once that has cleaned "
+        "up. `false` if left out.",
+        "type": "boolean",
+    }
+    whole = object_of({"group": group, "cancelRunning": cancel}, required=["group"])
+    return {
+        "description": "The builds that must not run beside each other: the group, or a mapping. "
+        "An older build that waits is cancelled, superseded by the newer one.",
+        "anyOf": [whole, {key: group[key] for key in group if key != "description"}],
     }
 
 

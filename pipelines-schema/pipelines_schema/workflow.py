@@ -271,7 +271,7 @@ class Workflow:
             file=self.file,
             triggers=_triggers_to_json(self.triggers),
             env=dict(self.env),
-            concurrency=None if self.concurrency is None else _concurrency_to_json(self.concurrency),
+            concurrency=_concurrency_to_json(self.concurrency),
             failFast=self.fail_fast or None,
             timeoutSeconds=self.timeout_seconds,
             steps=[step.to_json() for step in self.steps],
@@ -308,7 +308,9 @@ def step_environment(workflow: Workflow, step: Step) -> dict[str, str]:
     return {**workflow.env, **step.env}
 
 
-def _concurrency_to_json(concurrency: Concurrency) -> dict[str, Any]:
+def _concurrency_to_json(concurrency: Concurrency | None) -> dict[str, Any] | None:
+    if concurrency is None:
+        return None
     return _without_absent(
         group=concurrency.group, cancelRunning=concurrency.cancel_running or None
     )
@@ -370,6 +372,7 @@ def _matrix_to_json(matrix: Matrix) -> dict[str, Any]:
         "axes": {name: list(values) for name, values in matrix.axes.items()},
         "include": [dict(one) for one in matrix.include],
         "exclude": [dict(one) for one in matrix.exclude],
+        **({"failFast": True} if matrix.fail_fast else {}),
     }
 
 
@@ -378,6 +381,7 @@ def _matrix_from_json(value: Mapping[str, Any]) -> Matrix:
         axes={name: tuple(values) for name, values in value["axes"].items()},
         include=tuple(value["include"]),
         exclude=tuple(value["exclude"]),
+        fail_fast=value.get("failFast", False),
     )
 
 
@@ -407,6 +411,8 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
         matrix_values=dict(value.get("matrixValues", {})),
+        matrix_of=value.get("matrixOf"),
+        fail_fast=value.get("failFast", False),
     )
 
 

@@ -66,10 +66,10 @@ def not_taken(
 ) -> str:
     """The reason of a step that waited too long."""
     why = why_nobody_takes_it(step, online, most_of_a_project)
-    return f"no agent took it within {_duration(seconds)}: {why}"
+    return f"no agent took it within {duration(seconds)}: {why}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """As a workflow says it: `90s`, `10m`, `24h`."""
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds % size == 0:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from coordinator.domain.builds.roll_up import spared_by_cancel
 from coordinator.domain.errors import Conflict
-from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Step
 from coordinator.services.core import Core
 from coordinator.services.steps import advance
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.steps import steps as stored_steps
 
 
 async def cancel_steps(

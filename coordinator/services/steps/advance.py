@@ -32,8 +32,8 @@ from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_p
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
-from coordinator.storage.builds import groups
 from coordinator.storage.builds import builds as stored
+from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
 from coordinator.storage.steps import attempts as stored_attempts
@@ -87,6 +87,7 @@ async def begin_build(core: Core, connection: AsyncConnection, build_id: str) ->
         values: dict[str, Any] = {"state": state.value, "started_at": now}
         if build.timeout_seconds is not None:
             values["deadline"] = now + timedelta(seconds=build.timeout_seconds)
+            after_commit(connection, core.announcements.begun)
         await stored.move_build(connection, build, **values)
     return build
 
@@ -99,9 +100,9 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
         build = await stored.count_version(connection, step.build_id, now=now)
         return Followed(build=build, ready=1)
     succeeded = counts_as_success(step)
-    if step.state is StepState.FAILED and not succeeded:
-        if await _failed_fast(core, connection, step):
-            return await _settled(core, connection, step.build_id)
+    failed = step.state is StepState.FAILED and not succeeded
+    if failed and await _failed_fast(core, connection, step):
+        return await _settled(core, connection, step.build_id)
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
     if ready is None:
@@ -198,9 +199,7 @@ async def _settled(
     return Followed(build=build, ready=len(unblocked))
 
 
-async def _begin_next(
-    core: Core, connection: AsyncConnection, ended: Build, group: str
-) -> None:
+async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, group: str) -> None:
     """The build in line begins, once none of its group is on its way."""
     left = await groups.of_group(connection, ended.project_id, group)
     if not left or not all(build.in_line for build in left):

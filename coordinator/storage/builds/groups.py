@@ -37,14 +37,10 @@ async def is_in_line(connection: AsyncConnection, build_id: str) -> bool:
 
 
 async def set_in_line(connection: AsyncConnection, build_id: str, *, in_line: bool) -> None:
-    await connection.execute(
-        builds.update().where(builds.c.id == build_id).values(in_line=in_line)
-    )
+    await connection.execute(builds.update().where(builds.c.id == build_id).values(in_line=in_line))
 
 
-async def past_deadline(
-    connection: AsyncConnection, now: datetime, limit: int
-) -> Sequence[Build]:
+async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Build]:
     query = (
         sa.select(*columns(Build, builds))
         .where(_RUNNING, builds.c.deadline <= now)
@@ -52,6 +48,10 @@ async def past_deadline(
         .limit(limit)
     )
     return [build_of(row) for row in await connection.execute(query)]
+
+
+async def forget_deadline(connection: AsyncConnection, build_id: str) -> None:
+    await connection.execute(builds.update().where(builds.c.id == build_id).values(deadline=None))
 
 
 async def first_deadline(connection: AsyncConnection) -> datetime | None:
