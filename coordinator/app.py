@@ -44,6 +44,7 @@ from coordinator.api.http.context import (
     GIT,
     HEALTH,
     HELD_BUILDS,
+    IMAGE_SLUGS,
     LFS,
     LOGS,
     MODULES,
@@ -88,6 +89,7 @@ from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
 from coordinator.services.deployments.image_sources import ImageSources
 from coordinator.services.deployments.source_builds import SourceBuilds
+from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
@@ -142,6 +144,7 @@ class Services:
     core: Core
     accounts: Accounts
     projects: Projects
+    image_slugs: ImageSlugs
     builds: Builds
     modules: Modules
     dispatch: Dispatch
@@ -300,6 +303,7 @@ async def _services(
             core=core,
             accounts=accounts,
             projects=Projects(core),
+            image_slugs=ImageSlugs(core),
             builds=builds,
             modules=Modules(core, dispatch),
             dispatch=dispatch,
@@ -376,6 +380,7 @@ def make_app(services: Services) -> web.Application:
     app[HEALTH] = Health(services.core)
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
+    app[IMAGE_SLUGS] = services.image_slugs
     app[BUILDS] = services.builds
     app[RETRIES] = Retries(services.builds)
     app[MODULES] = services.modules

@@ -187,6 +187,13 @@ class Client:
         body = {"slug": slug, "imageUrl": image_url, "public": public}
         return await self._object("POST", "/api/docker-images", body=body)
 
+    async def change_image(self, slug: str, changes: Json) -> Json:
+        """`slug`, `imageUrl`, `public`: what is None stays."""
+        return await self._object("PATCH", f"/api/docker-images/{_quoted(slug)}", body=changes)
+
+    async def delete_image(self, slug: str) -> None:
+        await self._request("DELETE", f"/api/docker-images/{_quoted(slug)}")
+
     async def secrets(self, project_id: str) -> list[Json]:
         """Names; values are never shown."""
         return await self._list(f"/api/projects/{_quoted(project_id)}/secrets")

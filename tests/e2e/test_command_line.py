@@ -163,6 +163,18 @@ def test_tokens_are_made_used_and_revoked(pushrod: Pushrod, tmp_path: Path) -> N
     assert b"does not accept the token" in revoked.stderr
 
 
+def test_a_slug_of_an_image_is_bumped_renamed_and_forgotten(pushrod: Pushrod) -> None:
+    answer(pushrod, "image", "create", "deb", "debian:12")
+    changed = answer(pushrod, "image", "update", "deb", "--image", "debian:13", "--name", "debian")
+    assert (changed["slug"], changed["imageUrl"]) == ("debian", "debian:13")
+    nothing = command(pushrod, "image", "update", "debian")
+    assert (nothing.returncode, b"--image" in nothing.stderr) == (1, True)
+    assert command(pushrod, "image", "delete", "debian").returncode == 0
+    assert answer(pushrod, "image", "list") == []
+    gone = command(pushrod, "image", "delete", "debian")
+    assert (gone.returncode, b"there is no image 'debian'" in gone.stderr) == (1, True)
+
+
 def test_an_agent_joins_with_a_registration_token(pushrod: Pushrod, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_bytes(command(pushrod, "agent", "token").stdout)

@@ -242,6 +242,18 @@ class ImageCreate(Body):
     )
 
 
+class ImageChange(Body):
+    """What is absent stays."""
+
+    slug: str | None = Field(
+        None, min_length=1, max_length=50, json_schema_extra={"pattern": IMAGE_SLUG}
+    )
+    image_url: str | None = Field(
+        None, min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL}
+    )
+    public: bool | None = Field(None, strict=True)
+
+
 class ImageShown(Shown):
     id: str
     slug: str

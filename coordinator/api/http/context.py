@@ -13,6 +13,7 @@ from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments
 from coordinator.services.deployments.source_builds import SourceBuilds
+from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.outputs.artifacts import Artifacts
@@ -37,6 +38,7 @@ from coordinator.services.upkeep.health import Health
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
+IMAGE_SLUGS = web.AppKey("image_slugs", ImageSlugs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 RETRIES = web.AppKey("retries", Retries)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.model import Image, Project, WorkflowRecord, WorkflowSource
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.rows import columns, reader
+from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.tables import (
     accounts,
     images,
@@ -179,17 +179,7 @@ async def rename_workflow(
 
 
 async def insert_image(connection: AsyncConnection, image: Image) -> None:
-    await connection.execute(
-        images.insert().values(
-            id=image.id,
-            account_id=image.account_id,
-            slug=image.slug,
-            image_url=image.image_url,
-            public=image.public,
-            shared=image.shared,
-            created_at=image.created_at,
-        )
-    )
+    await connection.execute(images.insert().values(**values_of(Image, images, image)))
 
 
 async def find_image(connection: AsyncConnection, account_id: str, slug: str) -> Image | None:
@@ -197,6 +187,22 @@ async def find_image(connection: AsyncConnection, account_id: str, slug: str) ->
     mine = (images.c.account_id == account_id, images.c.slug == slug)
     row = (await connection.execute(sa.select(*columns(Image, images)).where(*mine))).first()
     return _image(row) if row else None
+
+
+async def find_image_by_id(connection: AsyncConnection, image_id: str) -> Image | None:
+    query = sa.select(*columns(Image, images)).where(images.c.id == image_id)
+    row = (await connection.execute(query)).first()
+    return _image(row) if row else None
+
+
+async def update_image(connection: AsyncConnection, image: Image) -> None:
+    await connection.execute(
+        images.update().where(images.c.id == image.id).values(**values_of(Image, images, image))
+    )
+
+
+async def delete_image(connection: AsyncConnection, image_id: str) -> None:
+    await connection.execute(images.delete().where(images.c.id == image_id))
 
 
 _KNOWN_IMAGES = (

@@ -60,6 +60,7 @@ class House:
     agent: AgentCaller
     maintainer: Caller
     deployment: dict[str, Any]
+    image_id: str
 
     def fill(self, path: str) -> str:
         return path.format(
@@ -73,6 +74,7 @@ class House:
             done=self.done["stepId"],
             deployment=self.deployment["id"],
             image_build=self.deployment["build_id"],
+            image=self.image_id,
         )
 
 
@@ -91,10 +93,11 @@ async def furnish(admin: Caller, account: str) -> House:
     running = await agent.take()
     ready_id = next(s["id"] for s in build["steps"] if s["id"] != running["stepId"])
     image = {"slug": f"{account}-image", "imageUrl": "docker://debian"}
-    (await maintainer.post("/api/docker-images", image)).expect(201)
+    made = (await maintainer.post("/api/docker-images", image)).expect(201)
     deployment = await maintainer.post("/api/deploy", DEPLOYMENT)
     return House(
         deployment=deployment.expect(202).json,
+        image_id=made.json["id"],
         project=project,
         workflow_id=workflow_id,
         running=running,
@@ -117,6 +120,8 @@ LFS_BATCH = {"operation": "upload", "objects": []}
 WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}", None),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}),
+    ("PATCH", "/api/docker-images/{image}", {"imageUrl": "x"}),
+    ("DELETE", "/api/docker-images/{image}", None),
     ("GET", "/api/projects/{project}/workflows", None),
     ("POST", "/api/projects/{project}/workflows", WORKFLOW),
     ("GET", "/api/projects/{project}/builds", None),
@@ -378,6 +383,8 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/projects", {"accountId": "acme"}, "maintainer"),
     ("POST", "/api/projects/{project}/workflows", {}, "maintainer"),
     ("POST", "/api/docker-images", {}, "maintainer"),
+    ("PATCH", "/api/docker-images/{image}", {"imageUrl": "x"}, "maintainer"),
+    ("DELETE", "/api/docker-images/{image}", None, "maintainer"),
     ("POST", "/api/projects/-/builds/{build}/approve", {}, "maintainer"),
     ("GET", "/api/projects/{project}/deliveries", None, "viewer developer maintainer"),
     ("POST", "/api/projects/{project}/deliveries/any/redeliver", {}, "developer maintainer"),
@@ -922,7 +929,7 @@ def test_every_route_is_walked_by_the_tests_above() -> None:
     assert len(app.router.routes()) > len(WITHOUT_TOKEN)
     sample = "11111111-1111-1111-1111-111111111111"
     fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
-    fields += ("deployment", "image_build")
+    fields += ("deployment", "image_build", "image")
     walked = [
         (method, path.format(**dict.fromkeys(fields, sample)).partition("?")[0])
         for method, path, *_ in [*WITH_IDS, *ALLOWED]
