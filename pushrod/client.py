@@ -134,6 +134,9 @@ class Client:
     async def approve_build(self, build_id: str) -> Json:
         return await self._object("POST", _build_path(build_id) + "/approve")
 
+    async def delete_build(self, build_id: str) -> None:
+        await self._request("DELETE", _build_path(build_id))
+
     async def deliveries(self, project_id: str, *, limit: int, offset: int) -> list[Json]:
         """The webhooks that came in for a project, newest first."""
         path = f"/api/projects/{_quoted(project_id)}/deliveries"

@@ -146,6 +146,20 @@ def test_a_running_build_is_followed_and_cancelled(pushrod: Pushrod, tmp_path: P
     answer(pushrod, "build", "cancel", again["id"])
 
 
+def test_a_finished_build_is_deleted_and_its_number_is_not_given_again(
+    pushrod: Pushrod, tmp_path: Path
+) -> None:
+    project = answer(pushrod, "project", "create", "tidied")
+    repository = Repository.create(tmp_path / "repository")
+    queued = pushrod.push_workflow(repository, project, WORKFLOW)
+    pushrod.api.wait_finished(queued["id"])
+    assert command(pushrod, "build", "delete", "tidied#1").returncode == 0
+    assert answer(pushrod, "build", "list", "tidied") == []
+    gone = command(pushrod, "build", "delete", "tidied#1")
+    assert (gone.returncode, b"has no build 1" in gone.stderr) == (1, True)
+    assert answer(pushrod, "build", "create", "tidied")["number"] == 2
+
+
 def test_tokens_are_made_used_and_revoked(pushrod: Pushrod, tmp_path: Path) -> None:
     made = command(pushrod, "token", "create", "reader", "--role", "viewer")
     token_file = tmp_path / "token"

@@ -125,7 +125,7 @@ async def get_build(request: web.Request, principal: Principal) -> BuildShown:
     errors={409: "The build has not finished"},
 )
 async def delete_build(request: web.Request, principal: Principal) -> None:
-    await request.app[DELETIONS].delete_build(principal, request.match_info["build_id"])
+    await request.app[DELETIONS].delete_build(principal, None, request.match_info["build_id"])
 
 
 @build_operation(

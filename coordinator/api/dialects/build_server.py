@@ -27,6 +27,7 @@ from coordinator.api.dialects.build_server_projects import NO_PROJECT, find_proj
 from coordinator.api.http.context import (
     BUILDS,
     CORE,
+    DELETIONS,
     DISPATCH,
     PROJECTS,
     RETRIES,
@@ -61,6 +62,7 @@ def add_routes(app: web.Application) -> None:
             cancel_build,
             retry_build,
             approve_build,
+            delete_build,
         ],
     )
     build_server_images.add_routes(app)
@@ -205,6 +207,21 @@ async def approve_build(request: web.Request, principal: Principal) -> BuildShow
         principal, project.id if project else None, request.match_info["build_id"]
     )
     return build_shown(request, build)
+
+
+@operation(
+    "DELETE",
+    BUILDS_PATH + "/{build_id}",
+    tag="Builds",
+    summary="Delete a finished build with its logs and artifacts",
+    right=Right.MANAGE,
+    errors={**NO_BUILD, 409: "The build has not finished"},
+)
+async def delete_build(request: web.Request, principal: Principal) -> None:
+    project = await _any_project(request, principal)
+    await request.app[DELETIONS].delete_build(
+        principal, project.id if project else None, request.match_info["build_id"]
+    )
 
 
 async def _any_project(request: web.Request, principal: Principal) -> Project | None:

@@ -31,13 +31,20 @@ class Deletions:
     core: Core
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def delete_build(self, principal: Principal, build_id: str) -> None:
-        """Raises NotFound, also for another account's; Conflict unless it has finished."""
+    async def delete_build(
+        self, principal: Principal, project_id: str | None, build_id: str
+    ) -> None:
+        """Of any project for None.
+
+        Raises NotFound, also for another account's; Conflict unless it has finished.
+        """
         principal.require(Right.MANAGE)
 
         async def delete(connection: AsyncConnection) -> None:
             build = await stored_builds.find_build(connection, build_id)
             if build is None or not principal.sees(build.account_id):
+                raise NotFound("build not found")
+            if project_id not in (None, build.project_id):
                 raise NotFound("build not found")
             if build.state not in FINISHED_BUILD:
                 raise Conflict("this build has not finished: cancel it first")
