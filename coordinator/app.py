@@ -43,11 +43,11 @@ from coordinator.api.http.context import (
     DISPATCH,
     GIT,
     HEALTH,
-    HELD_BUILDS,
     IMAGE_SLUGS,
     LFS,
     LOGS,
     MODULES,
+    NAMED_BUILDS,
     OUTPUT_BATCHES,
     PROJECTS,
     PUSH_RETRIES,
@@ -82,8 +82,8 @@ from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
-from coordinator.services.builds.held_builds import HeldBuilds
 from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
@@ -162,7 +162,7 @@ class Services:
     users: Users
     deletions: Deletions
     build_logs: BuildLogs
-    held_builds: HeldBuilds
+    named_builds: NamedBuilds
     lfs: Lfs
     source_parts: SourceParts
     source_refs: SourceRefs
@@ -321,7 +321,7 @@ async def _services(
             users=Users(core, accounts),
             deletions=Deletions(core),
             build_logs=BuildLogs(core),
-            held_builds=HeldBuilds(core, builds),
+            named_builds=NamedBuilds(core, builds),
             lfs=Lfs(core),
             source_parts=(parts := SourceParts(core, runner, credentials, _remote_lfs(settings))),
             source_refs=SourceRefs(parts),
@@ -401,7 +401,7 @@ def make_app(services: Services) -> web.Application:
     app[USERS] = services.users
     app[DELETIONS] = services.deletions
     app[BUILD_LOGS] = services.build_logs
-    app[HELD_BUILDS] = services.held_builds
+    app[NAMED_BUILDS] = services.named_builds
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app[SOURCE_BUILDS] = services.source_builds

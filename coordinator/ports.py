@@ -129,6 +129,10 @@ class Repositories(Protocol):
         None where that has no commit yet."""
         ...
 
+    async def default_commit(self, project_id: str) -> str | None:
+        """The full sha of that branch's tip, as far as is known; None where there is none."""
+        ...
+
     async def set_default_branch(self, project_id: str, branch: str) -> bool:
         """Let HEAD name a branch; whether there is such a one here."""
         ...

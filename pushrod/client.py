@@ -90,7 +90,7 @@ class Client:
     async def create_build(
         self,
         project_id: str,
-        workflow_id: str,
+        workflow: str,
         *,
         branch: str | None,
         commit: str | None,
@@ -98,7 +98,7 @@ class Client:
         clean: bool = False,
     ) -> Json:
         body = {
-            "workflowId": workflow_id,
+            "workflowId": workflow,
             "branch": branch,
             "commitHash": commit,
             "params": dict(params),

@@ -15,6 +15,7 @@ from coordinator.git.commit_files import folders_among, module_files, submodules
 from coordinator.git.environment import git_environment
 from coordinator.git.head import (
     default_branch,
+    default_commit,
     default_tip,
     own_ref,
     set_default_branch,
@@ -145,6 +146,9 @@ class HostedRepositories:
 
     async def default_branch(self, project_id: str) -> str | None:
         return await asyncio.to_thread(default_branch, self.path(project_id))
+
+    async def default_commit(self, project_id: str) -> str | None:
+        return await asyncio.to_thread(default_commit, self.path(project_id))
 
     async def set_default_branch(self, project_id: str, branch: str) -> bool:
         return await asyncio.to_thread(set_default_branch, self.path(project_id), branch)

@@ -62,7 +62,7 @@ def create(
         chosen = choose_workflow(await client.workflows(project_id), workflow)
         return await client.create_build(
             project_id,
-            str(chosen["id"]),
+            chosen,
             branch=branch,
             commit=commit,
             params=given,

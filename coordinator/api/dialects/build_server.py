@@ -29,6 +29,7 @@ from coordinator.api.http.context import (
     CORE,
     DELETIONS,
     DISPATCH,
+    NAMED_BUILDS,
     PROJECTS,
     RETRIES,
 )
@@ -40,6 +41,7 @@ from coordinator.domain.lifecycle import SHOWN_AS, StepState
 from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.slugs import UUID_TEXT
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
 from coordinator.services.steps.runner import unfinished_dependencies
@@ -100,6 +102,7 @@ async def list_builds(request: web.Request, principal: Principal, query: PageQue
 async def create_build(
     request: web.Request, principal: Principal, body: BuildCreate
 ) -> BuildDetails:
+    """A workflow's name or path means the file that the commit has."""
     project = await find_project(request, principal)
     origin = Origin(
         event="manual",
@@ -111,7 +114,12 @@ async def create_build(
         params=body.params,
         clean=body.clean_build,
     )
-    build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
+    if UUID_TEXT.fullmatch(body.workflow_id.lower()):
+        build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
+    else:
+        build = await request.app[NAMED_BUILDS].create(
+            principal, project, origin, workflow=body.workflow_id, held=False
+        )
     return _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
 
 

@@ -126,7 +126,7 @@ class WorkflowShown(Shown):
 
 
 class BuildCreate(Body):
-    workflow_id: str = Field(min_length=1)
+    workflow_id: str = Field(min_length=1, description="Or a workflow's name or path")
     commit_hash: str | None = Field(None, min_length=1)
     repo_url: RepoUrl | None = Field(
         None,

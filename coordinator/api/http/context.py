@@ -7,8 +7,8 @@ from aiohttp import web
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
-from coordinator.services.builds.held_builds import HeldBuilds
 from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments
@@ -51,7 +51,7 @@ OUTPUT_BATCHES = web.AppKey("output_batches", OutputBatches)
 USERS = web.AppKey("users", Users)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
-HELD_BUILDS = web.AppKey("held_builds", HeldBuilds)
+NAMED_BUILDS = web.AppKey("named_builds", NamedBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)

@@ -21,6 +21,7 @@ from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.parsing import parsed_api_workflow
+from coordinator.services.projects.known_workflows import known_workflows, those_at
 from coordinator.services.projects.repository_urls import check_fetchable
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.builds.overview import glances
@@ -155,9 +156,10 @@ class Projects:
         return workflow
 
     async def list_workflows(self, project: Project) -> Sequence[WorkflowRecord]:
-        return await self.core.database.read(
-            lambda connection: stored.list_workflows(connection, project.id)
-        )
+        """Those at the default branch's tip; where that is not known, all that ever were."""
+        records = await known_workflows(self.core, project)
+        tip = await self.core.repositories.default_commit(project.id)
+        return records if tip is None else await those_at(self.core, project, records, tip)
 
 
 def _visible(principal: Principal, project: Project | None) -> Project:
