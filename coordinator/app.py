@@ -49,6 +49,7 @@ from coordinator.api.http.context import (
     MODULES,
     NAMED_BUILDS,
     OUTPUT_BATCHES,
+    PROJECT_CHANGES,
     PROJECTS,
     PUSH_RETRIES,
     REGISTRY_LOGINS,
@@ -100,6 +101,7 @@ from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
+from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
 from coordinator.services.projects.secrets import Secrets
@@ -380,6 +382,7 @@ def make_app(services: Services) -> web.Application:
     app[HEALTH] = Health(services.core)
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
+    app[PROJECT_CHANGES] = ProjectChanges(services.core)
     app[IMAGE_SLUGS] = services.image_slugs
     app[BUILDS] = services.builds
     app[RETRIES] = Retries(services.builds)

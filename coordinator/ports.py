@@ -75,8 +75,8 @@ class Repositories(Protocol):
         """Make the empty repository; nothing happens if it exists."""
         ...
 
-    async def remove(self, project_id: str) -> None:
-        """Take back one whose project was never stored; nothing happens if there is none."""
+    async def remove(self, project_id: str) -> bool:
+        """Remove one whose project is gone, or was never stored; whether nothing of it is left."""
         ...
 
     async def refs(self, project_id: str) -> Mapping[str, str]:

@@ -80,9 +80,16 @@ class Client:
         body = {"accountId": account, "name": name, "repoUrl": repository}
         return await self._object("POST", "/api/projects", body=body)
 
-    async def change_project(self, project_id: str, *, default_branch: str) -> Json:
-        body = {"defaultBranch": default_branch}
-        return await self._object("PATCH", f"/api/projects/{_quoted(project_id)}", body=body)
+    async def change_project(self, project_id: str, changes: Json) -> Json:
+        """`defaultBranch`, `name`, `repoUrl`, `archived`: what is None stays."""
+        return await self._object("PATCH", f"/api/projects/{_quoted(project_id)}", body=changes)
+
+    async def delete_project(self, project_id: str) -> None:
+        await self._request("DELETE", f"/api/projects/{_quoted(project_id)}")
+
+    async def new_webhook_secret(self, project_id: str) -> str:
+        path = f"/api/projects/{_quoted(project_id)}/webhook-secret"
+        return str((await self._object("POST", path))["webhookSecret"])
 
     async def workflows(self, project_id: str) -> list[Json]:
         return await self._list(f"/api/projects/{_quoted(project_id)}/workflows")

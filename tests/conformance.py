@@ -31,7 +31,7 @@ TESTS_OF = {
     "/api/": "test_build_server_api.py",
 }
 """The table of each document's facts, which says most plainly what it is about."""
-OURS = r"/(secrets|deliveries|credential|registries|cancel|retry|approve|stop)\b|/docker-images/"
+OURS = r"/(secrets|deliveries|credential|registries|webhook-secret|cancel|retry|approve|stop)\b"
 """What stands below a specification's paths and is not in it."""
 HEAD = """\
 # What is tested of each interface

@@ -62,8 +62,10 @@ class HostedRepositories:
         path = self.path(project_id)
         await asyncio.to_thread(create_repository, path, self._max_input_bytes)
 
-    async def remove(self, project_id: str) -> None:
-        await asyncio.to_thread(shutil.rmtree, self.path(project_id), ignore_errors=True)
+    async def remove(self, project_id: str) -> bool:
+        path = self.path(project_id)
+        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        return not path.exists()
 
     async def refs(self, project_id: str) -> Mapping[str, str]:
         """Every direct ref below `refs/` but our own, also others than branches and tags.

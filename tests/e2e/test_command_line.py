@@ -69,6 +69,40 @@ def test_a_project_is_created_and_listed(pushrod: Pushrod) -> None:
     assert listed["id"] == created["id"]
 
 
+def test_a_project_is_renamed_archived_and_deleted(pushrod: Pushrod, tmp_path: Path) -> None:
+    project = answer(pushrod, "project", "create", "short lived")
+    renamed = answer(pushrod, "project", "set", "short-lived", "--name", "Long Lived")
+    assert renamed["pushUrl"] == f"{pushrod.api.url}/git/default/long-lived.git"
+    repository = Repository.create(tmp_path / "repository")
+    queued = pushrod.push_workflow(repository, project, WORKFLOW)  # to the old address
+    assert command(pushrod, "project", "archive", "long-lived").returncode == 0
+    refused = command(pushrod, "build", "create", "long-lived")
+    assert (refused.returncode, b"unarchive default/long-lived" in refused.stderr) == (1, True)
+    assert command(pushrod, "project", "unarchive", "long-lived").returncode == 0
+    secret = command(pushrod, "project", "webhook-secret", "long-lived").stdout.decode().strip()
+    assert len(secret) == 64
+    assert secret != project["webhookSecret"]
+    pushrod.api.wait_finished(queued["id"])
+    for unsure in ((), ("--yes", "other")):
+        kept = command(pushrod, "project", "delete", "long-lived", *unsure)
+        assert (kept.returncode, b"--yes long-lived" in kept.stderr) == (1, True)
+    deleted = command(pushrod, "project", "delete", "long-lived", "--yes", "long-lived")
+    assert deleted.returncode == 0, deleted.stderr
+    assert "Long Lived" not in [one["name"] for one in answer(pushrod, "project", "list")]
+
+
+def test_a_project_moves_to_a_forge_and_back(pushrod: Pushrod) -> None:
+    answer(pushrod, "project", "create", "moving")
+    url = "https://github.com/example/moving.git"
+    moved = answer(pushrod, "project", "set", "moving", "--repo", url)
+    assert moved["repoUrl"] == url
+    assert "repoUrl" not in answer(pushrod, "project", "set", "moving", "--no-repo")
+    nothing = command(pushrod, "project", "set", "moving")
+    assert (nothing.returncode, b"--no-repo" in nothing.stderr) == (1, True)
+    both = command(pushrod, "project", "set", "moving", "--repo", url, "--no-repo")
+    assert (both.returncode, b"not both" in both.stderr) == (1, True)
+
+
 def test_git_pushes_with_the_credential_helper(pushrod: Pushrod, tmp_path: Path) -> None:
     project = answer(pushrod, "project", "create", "helped")
     repository = Repository.create(tmp_path / "repository")

@@ -21,6 +21,7 @@ from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
+from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
 from coordinator.services.projects.secrets import Secrets
@@ -38,6 +39,7 @@ from coordinator.services.upkeep.health import Health
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
+PROJECT_CHANGES = web.AppKey("project_changes", ProjectChanges)
 IMAGE_SLUGS = web.AppKey("image_slugs", ImageSlugs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)

@@ -120,6 +120,8 @@ LFS_BATCH = {"operation": "upload", "objects": []}
 WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}", None),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}),
+    ("DELETE", "/api/projects/{project}", None),
+    ("POST", "/api/projects/{project}/webhook-secret", {}),
     ("PATCH", "/api/docker-images/{image}", {"imageUrl": "x"}),
     ("DELETE", "/api/docker-images/{image}", None),
     ("GET", "/api/projects/{project}/workflows", None),
@@ -332,6 +334,8 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/overview", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}, "maintainer"),
+    ("DELETE", "/api/projects/{project}", None, "maintainer"),  # builds of it go on: a 409
+    ("POST", "/api/projects/{project}/webhook-secret", {}, "maintainer"),
     ("GET", "/api/projects/{project}/workflows", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/builds", None, "viewer developer maintainer"),
     ("GET", "/api/projects/-/builds", None, "viewer developer maintainer"),
