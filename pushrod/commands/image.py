@@ -1,4 +1,4 @@
-"""`pushrod image create|list|update|delete`."""
+"""`pushrod image create|list|set|delete`."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def list_images(options: ConnectionOptions, as_json: bool) -> None:
     return print_table(("slug", "image", "public"), rows, empty="no images")
 
 
-@image.command("update")
+@image.command("set")
 @click.argument("slug")
 @click.option("--image", "image_url", metavar="IMAGE", help="What it stands for from now on.")
 @click.option("--name", "new_slug", metavar="SLUG", help="Another slug for it.")
 @click.option("--public/--no-public", default=None, help="Whether it is for every account.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
-def update(
+def set_image(
     options: ConnectionOptions,
     slug: str,
     image_url: str | None,

@@ -213,9 +213,9 @@ def test_tokens_are_made_used_and_revoked(pushrod: Pushrod, tmp_path: Path) -> N
 
 def test_a_slug_of_an_image_is_bumped_renamed_and_forgotten(pushrod: Pushrod) -> None:
     answer(pushrod, "image", "create", "deb", "debian:12")
-    changed = answer(pushrod, "image", "update", "deb", "--image", "debian:13", "--name", "debian")
+    changed = answer(pushrod, "image", "set", "deb", "--image", "debian:13", "--name", "debian")
     assert (changed["slug"], changed["imageUrl"]) == ("debian", "debian:13")
-    nothing = command(pushrod, "image", "update", "debian")
+    nothing = command(pushrod, "image", "set", "debian")
     assert (nothing.returncode, b"--image" in nothing.stderr) == (1, True)
     assert command(pushrod, "image", "delete", "debian").returncode == 0
     assert answer(pushrod, "image", "list") == []

@@ -112,7 +112,7 @@ async def _check_free(connection: AsyncConnection, account_id: str, slug: str) -
     if await stored.find_image(connection, account_id, slug):
         raise Conflict(
             f"this account has an image with the slug {slug!r} already: "
-            f"`pushrod image update {slug}` changes it"
+            f"`pushrod image set {slug}` changes it"
         )
 
 
