@@ -43,11 +43,13 @@ from coordinator.api.http.context import (
     DISPATCH,
     GIT,
     HEALTH,
-    HELD_BUILDS,
+    IMAGE_SLUGS,
     LFS,
     LOGS,
     MODULES,
+    NAMED_BUILDS,
     OUTPUT_BATCHES,
+    PROJECT_CHANGES,
     PROJECTS,
     PUSH_RETRIES,
     REGISTRY_LOGINS,
@@ -82,13 +84,14 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
-from coordinator.services.builds.held_builds import HeldBuilds
 from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
 from coordinator.services.deployments.image_sources import ImageSources
 from coordinator.services.deployments.source_builds import SourceBuilds
+from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
@@ -99,6 +102,7 @@ from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
+from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
 from coordinator.services.projects.secrets import Secrets
@@ -143,6 +147,7 @@ class Services:
     core: Core
     accounts: Accounts
     projects: Projects
+    image_slugs: ImageSlugs
     builds: Builds
     modules: Modules
     dispatch: Dispatch
@@ -160,7 +165,7 @@ class Services:
     users: Users
     deletions: Deletions
     build_logs: BuildLogs
-    held_builds: HeldBuilds
+    named_builds: NamedBuilds
     lfs: Lfs
     source_parts: SourceParts
     source_refs: SourceRefs
@@ -302,6 +307,7 @@ async def _services(
             core=core,
             accounts=accounts,
             projects=Projects(core),
+            image_slugs=ImageSlugs(core),
             builds=builds,
             modules=Modules(core, dispatch),
             dispatch=dispatch,
@@ -319,7 +325,7 @@ async def _services(
             users=Users(core, accounts),
             deletions=Deletions(core),
             build_logs=BuildLogs(core),
-            held_builds=HeldBuilds(core, builds),
+            named_builds=NamedBuilds(core, builds),
             lfs=Lfs(core),
             source_parts=(parts := SourceParts(core, runner, credentials, _remote_lfs(settings))),
             source_refs=SourceRefs(parts),
@@ -378,6 +384,8 @@ def make_app(services: Services) -> web.Application:
     app[HEALTH] = Health(services.core)
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
+    app[PROJECT_CHANGES] = ProjectChanges(services.core)
+    app[IMAGE_SLUGS] = services.image_slugs
     app[BUILDS] = services.builds
     app[RETRIES] = Retries(services.builds)
     app[MODULES] = services.modules
@@ -398,7 +406,7 @@ def make_app(services: Services) -> web.Application:
     app[USERS] = services.users
     app[DELETIONS] = services.deletions
     app[BUILD_LOGS] = services.build_logs
-    app[HELD_BUILDS] = services.held_builds
+    app[NAMED_BUILDS] = services.named_builds
     app[CREDENTIALS] = services.credentials
     app[DELIVERIES] = services.deliveries
     app[SOURCE_BUILDS] = services.source_builds

@@ -75,8 +75,8 @@ class Repositories(Protocol):
         """Make the empty repository; nothing happens if it exists."""
         ...
 
-    async def remove(self, project_id: str) -> None:
-        """Take back one whose project was never stored; nothing happens if there is none."""
+    async def remove(self, project_id: str) -> bool:
+        """Remove one whose project is gone, or was never stored; whether nothing of it is left."""
         ...
 
     async def refs(self, project_id: str) -> Mapping[str, str]:
@@ -127,6 +127,10 @@ class Repositories(Protocol):
     async def default_branch(self, project_id: str) -> str | None:
         """The short name of the branch that HEAD names, here or at the forge as far as is known;
         None where that has no commit yet."""
+        ...
+
+    async def default_commit(self, project_id: str) -> str | None:
+        """The full sha of that branch's tip, as far as is known; None where there is none."""
         ...
 
     async def set_default_branch(self, project_id: str, branch: str) -> bool:

@@ -80,9 +80,16 @@ class Client:
         body = {"accountId": account, "name": name, "repoUrl": repository}
         return await self._object("POST", "/api/projects", body=body)
 
-    async def change_project(self, project_id: str, *, default_branch: str) -> Json:
-        body = {"defaultBranch": default_branch}
-        return await self._object("PATCH", f"/api/projects/{_quoted(project_id)}", body=body)
+    async def change_project(self, project_id: str, changes: Json) -> Json:
+        """`defaultBranch`, `name`, `repoUrl`, `archived`: what is None stays."""
+        return await self._object("PATCH", f"/api/projects/{_quoted(project_id)}", body=changes)
+
+    async def delete_project(self, project_id: str) -> None:
+        await self._request("DELETE", f"/api/projects/{_quoted(project_id)}")
+
+    async def new_webhook_secret(self, project_id: str) -> str:
+        path = f"/api/projects/{_quoted(project_id)}/webhook-secret"
+        return str((await self._object("POST", path))["webhookSecret"])
 
     async def workflows(self, project_id: str) -> list[Json]:
         return await self._list(f"/api/projects/{_quoted(project_id)}/workflows")
@@ -90,7 +97,7 @@ class Client:
     async def create_build(
         self,
         project_id: str,
-        workflow_id: str,
+        workflow: str,
         *,
         branch: str | None,
         commit: str | None,
@@ -98,7 +105,7 @@ class Client:
         clean: bool = False,
     ) -> Json:
         body = {
-            "workflowId": workflow_id,
+            "workflowId": workflow,
             "branch": branch,
             "commitHash": commit,
             "params": dict(params),
@@ -133,6 +140,9 @@ class Client:
 
     async def approve_build(self, build_id: str) -> Json:
         return await self._object("POST", _build_path(build_id) + "/approve")
+
+    async def delete_build(self, build_id: str) -> None:
+        await self._request("DELETE", _build_path(build_id))
 
     async def deliveries(self, project_id: str, *, limit: int, offset: int) -> list[Json]:
         """The webhooks that came in for a project, newest first."""
@@ -186,6 +196,13 @@ class Client:
     async def create_image(self, slug: str, image_url: str, *, public: bool = False) -> Json:
         body = {"slug": slug, "imageUrl": image_url, "public": public}
         return await self._object("POST", "/api/docker-images", body=body)
+
+    async def change_image(self, slug: str, changes: Json) -> Json:
+        """`slug`, `imageUrl`, `public`: what is None stays."""
+        return await self._object("PATCH", f"/api/docker-images/{_quoted(slug)}", body=changes)
+
+    async def delete_image(self, slug: str) -> None:
+        await self._request("DELETE", f"/api/docker-images/{_quoted(slug)}")
 
     async def secrets(self, project_id: str) -> list[Json]:
         """Names; values are never shown."""

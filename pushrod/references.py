@@ -84,21 +84,29 @@ async def find_project(client: Client, wanted: str) -> Json:
     return choose_project(await all_projects(client), wanted)
 
 
-def choose_workflow(workflows: Sequence[Json], wanted: str | None) -> Json:
-    """The workflow of that name, file or id; without one, the only there is."""
+def choose_workflow(workflows: Sequence[Json], wanted: str | None) -> str:
+    """By what to ask for the workflow of that name, file or id; without one, for the only there
+    is at the default branch.
+
+    A file is asked for by what it is called: a commit may have it elsewhere, or have others.
+    """
     found = [
         one
         for one in workflows
         if wanted is None or wanted in (one.get("name"), one.get("path"), one.get("id"))
     ]
-    if len(found) == 1:
-        return found[0]
     names = ", ".join(sorted(str(one.get("path") or one.get("name")) for one in workflows))
-    if not workflows:
-        raise NotFoundError("the project has no workflow yet: push one")
+    if len(found) > 1:
+        raise CommandError(f"which workflow? name one by --workflow: {names}")
+    if found and found[0].get("path") is None:
+        return str(found[0]["id"])
+    if wanted is not None:
+        return wanted
     if not found:
-        raise NotFoundError(f"there is no workflow {wanted!r}; there are: {names}")
-    raise CommandError(f"which workflow? name one by --workflow: {names}")
+        raise NotFoundError(
+            "the default branch has no workflow: push one, or name another branch's by --workflow"
+        )
+    return str(found[0]["name"])
 
 
 async def find_build_id(client: Client, text: str) -> str:

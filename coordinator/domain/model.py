@@ -31,6 +31,10 @@ class Project:
     build_count: int
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None = None
+    """It takes no pushes, builds and webhooks since then."""
+    webhook_secret_number: int = 0
+    """How often it got a new secret."""
 
 
 class WorkflowSource(StrEnum):

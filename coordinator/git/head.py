@@ -51,6 +51,12 @@ def default_branch(path: Path) -> str | None:
         return head_ref(repository).removeprefix(HEADS)
 
 
+def default_commit(path: Path) -> str | None:
+    with opened(path) as repository:
+        tip = default_tip(repository)
+        return None if tip is None else str(tip.id)
+
+
 def set_head(path: Path, ref: str) -> None:
     """Let HEAD name a branch that is here, or the forge's."""
     with opened(path) as repository:

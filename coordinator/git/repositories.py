@@ -15,6 +15,7 @@ from coordinator.git.commit_files import folders_among, module_files, submodules
 from coordinator.git.environment import git_environment
 from coordinator.git.head import (
     default_branch,
+    default_commit,
     default_tip,
     own_ref,
     set_default_branch,
@@ -61,8 +62,10 @@ class HostedRepositories:
         path = self.path(project_id)
         await asyncio.to_thread(create_repository, path, self._max_input_bytes)
 
-    async def remove(self, project_id: str) -> None:
-        await asyncio.to_thread(shutil.rmtree, self.path(project_id), ignore_errors=True)
+    async def remove(self, project_id: str) -> bool:
+        path = self.path(project_id)
+        await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        return not path.exists()
 
     async def refs(self, project_id: str) -> Mapping[str, str]:
         """Every direct ref below `refs/` but our own, also others than branches and tags.
@@ -145,6 +148,9 @@ class HostedRepositories:
 
     async def default_branch(self, project_id: str) -> str | None:
         return await asyncio.to_thread(default_branch, self.path(project_id))
+
+    async def default_commit(self, project_id: str) -> str | None:
+        return await asyncio.to_thread(default_commit, self.path(project_id))
 
     async def set_default_branch(self, project_id: str, branch: str) -> bool:
         return await asyncio.to_thread(set_default_branch, self.path(project_id), branch)

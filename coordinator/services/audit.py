@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import Account, AuditEntry, Build, Project, Step, Token
+from coordinator.domain.model import Account, AuditEntry, Build, Image, Project, Step, Token
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.people.users import User
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored
 from coordinator.storage.connection import AsyncConnection
 
-Whose = Account | Project | Build | Step | User | Principal | Token
+Whose = Account | Image | Project | Build | Step | User | Principal | Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def _whose(of: Whose | None) -> tuple[str | None, str | None, dict[str, Any]]:
             return of.account_id, of.project_id, {"build": of.build_id, "step": of.id}
         case User():
             return None, None, {"user": of.id, "email": of.email}
-        case Principal() | Token():
+        case Image() | Principal() | Token():
             return of.account_id, None, {}
         case None:
             return None, None, {}

@@ -38,8 +38,9 @@ class Keys:
             return None
         return step_id, int(epoch)
 
-    def webhook_secret(self, project_id: str) -> str:
-        return self._sign(f"webhook:{project_id}")
+    def webhook_secret(self, project_id: str, number: int = 0) -> str:
+        """The project's first, or its `number`th new one."""
+        return self._sign(f"webhook:{project_id}" + (f":{number}" if number else ""))
 
     def cache_id(self, *parts: str) -> str:
         """Who knows the parts can't work it out: an image build's frontend, which a Dockerfile

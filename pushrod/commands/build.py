@@ -1,4 +1,4 @@
-"""`pushrod build create|list|show|cancel|retry|approve`."""
+"""`pushrod build create|list|show|cancel|retry|approve|delete`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pushrod.references import choose_workflow, find_build_id, find_project, is_
 
 @click.group()
 def build() -> None:
-    """Create, list, show, cancel, retry and approve builds. BUILD is an id, or PROJECT#NUMBER."""
+    """Make, look at and end builds. BUILD is an id, or PROJECT#NUMBER."""
 
 
 @build.command("create")
@@ -62,7 +62,7 @@ def create(
         chosen = choose_workflow(await client.workflows(project_id), workflow)
         return await client.create_build(
             project_id,
-            str(chosen["id"]),
+            chosen,
             branch=branch,
             commit=commit,
             params=given,
@@ -205,6 +205,19 @@ def retry(
         return print_json(created)
     say(f"build {created['number']}: {created.get('url', '')}")
     return click.echo(created["id"])
+
+
+@build.command("delete")
+@click.argument("reference", metavar="BUILD")
+@connection_options
+def delete(options: ConnectionOptions, reference: str) -> None:
+    """Delete a finished build with its logs and artifacts; its number is not given again."""
+
+    async def deleted(client: Client) -> None:
+        await client.delete_build(await find_build_id(client, reference))
+
+    call(resolve_connection(options), deleted)
+    say(f"deleted {reference}")
 
 
 def show_build(found: Json, now: datetime) -> None:

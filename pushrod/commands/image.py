@@ -1,4 +1,4 @@
-"""`pushrod image create|list`."""
+"""`pushrod image create|list|set|delete`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from pushrod.client import call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
+from pushrod.errors import CommandError
 from pushrod.presentation import print_json, print_table, say
 
 
@@ -46,3 +47,37 @@ def list_images(options: ConnectionOptions, as_json: bool) -> None:
         for one in images
     ]
     return print_table(("slug", "image", "public"), rows, empty="no images")
+
+
+@image.command("set")
+@click.argument("slug")
+@click.option("--image", "image_url", metavar="IMAGE", help="What it stands for from now on.")
+@click.option("--name", "new_slug", metavar="SLUG", help="Another slug for it.")
+@click.option("--public/--no-public", default=None, help="Whether it is for every account.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def set_image(
+    options: ConnectionOptions,
+    slug: str,
+    image_url: str | None,
+    new_slug: str | None,
+    public: bool | None,
+    as_json: bool,
+) -> None:
+    """Change what SLUG (or an image's id) stands for; steps that begin later run in that."""
+    changes = {"imageUrl": image_url, "slug": new_slug, "public": public}
+    if all(value is None for value in changes.values()):
+        raise CommandError("say what to change: --image, --name, --public or --no-public")
+    changed = call(resolve_connection(options), lambda client: client.change_image(slug, changes))
+    if as_json:
+        return print_json(changed)
+    return say(f"{changed['slug']} is {changed['imageUrl']}")
+
+
+@image.command("delete")
+@click.argument("slug")
+@connection_options
+def delete(options: ConnectionOptions, slug: str) -> None:
+    """Forget SLUG (or an image's id). The image itself stays in its registry."""
+    call(resolve_connection(options), lambda client: client.delete_image(slug))
+    say(f"deleted {slug}")

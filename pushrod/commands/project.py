@@ -1,13 +1,14 @@
-"""`pushrod project create|list|set|credential`."""
+"""`pushrod project create|list|set|archive|unarchive|webhook-secret|delete|credential`."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
-from pushrod.client import Client, call
+from pushrod.client import Client, Json, call
 from pushrod.connection import (
     ConnectionOptions,
     connection_options,
@@ -23,7 +24,7 @@ DEFAULT_ACCOUNT = "default"
 
 @click.group()
 def project() -> None:
-    """Create, list and change projects; the credentials of their repositories."""
+    """Create, list, change and delete projects; the credentials of their repositories."""
 
 
 @project.command("create")
@@ -86,7 +87,13 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
     if as_json:
         return print_json(projects)
     rows = [
-        (one.get("account"), one.get("slug"), one.get("name"), one.get("pushUrl"), one.get("id"))
+        (
+            one.get("account"),
+            one.get("slug"),
+            one.get("name"),
+            "(archived)" if "archivedAt" in one else one.get("pushUrl"),
+            one.get("id"),
+        )
         for one in projects
     ]
     columns = ("account", "slug", "name", "push to", "id")
@@ -98,19 +105,107 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
 @click.option(
     "--default-branch",
     metavar="NAME",
-    required=True,
     help="What is built and cloned where no branch is named; it must have been pushed.",
 )
-@server_url_option
-def set_project(options: ConnectionOptions, project: str, default_branch: str) -> None:
+@click.option("--name", metavar="NAME", help="Rename it; pushes to the old address still arrive.")
+@click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
+@click.option("--no-repo", is_flag=True, help="Its source is what is pushed here.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def set_project(
+    options: ConnectionOptions,
+    project: str,
+    default_branch: str | None,
+    name: str | None,
+    repository: str | None,
+    no_repo: bool,
+    as_json: bool,
+) -> None:
     """Change PROJECT."""
+    if no_repo and repository is not None:
+        raise CommandError("give --repo or --no-repo, not both")
+    changes = {
+        "defaultBranch": default_branch,
+        "name": name,
+        "repoUrl": "" if no_repo else repository,
+    }
+    if all(value is None for value in changes.values()):
+        raise CommandError("say what to change: --default-branch, --name, --repo or --no-repo")
+    changed = _change(options, project, changes)
+    if as_json:
+        return print_json(changed)
+    if default_branch is not None:
+        say(f"{project}: the default branch is {default_branch}")
+    if name is not None:
+        say(f"{project} is {changed['account']}/{changed['slug']} now: {changed['pushUrl']}")
+    if no_repo or repository is not None:
+        say(f"{project}: its source is {changed.get('repoUrl') or changed['pushUrl']}")
+    return None
 
-    async def change(client: Client) -> None:
-        project_id = str((await find_project(client, project))["id"])
-        await client.change_project(project_id, default_branch=default_branch)
 
-    call(resolve_connection(options), change)
-    say(f"{project}: the default branch is {default_branch}")
+def _change(options: ConnectionOptions, project: str, changes: Json) -> Json:
+    async def change(client: Client) -> Json:
+        return await client.change_project(
+            str((await find_project(client, project))["id"]), changes
+        )
+
+    return call(resolve_connection(options), change)
+
+
+@project.command("archive")
+@click.argument("project")
+@connection_options
+def archive(options: ConnectionOptions, project: str) -> None:
+    """Let PROJECT take no pushes, builds and webhooks; what is there stays readable."""
+    _change(options, project, {"archived": True})
+    say(f"{project} is archived")
+
+
+@project.command("unarchive")
+@click.argument("project")
+@connection_options
+def unarchive(options: ConnectionOptions, project: str) -> None:
+    """Let PROJECT take pushes, builds and webhooks again."""
+    _change(options, project, {"archived": False})
+    say(f"{project} is open again")
+
+
+@project.command("webhook-secret")
+@click.argument("project")
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Where to write it, mode 0600, instead of showing it.",
+)
+@connection_options
+def webhook_secret(options: ConnectionOptions, project: str, secret_file: Path | None) -> None:
+    """Give PROJECT a new webhook secret, shown once; the old one is no longer valid."""
+
+    async def replace(client: Client) -> str:
+        return await client.new_webhook_secret(str((await find_project(client, project))["id"]))
+
+    secret = call(resolve_connection(options), replace)
+    if secret_file is not None:
+        return _write_secret(secret_file, secret)
+    return click.echo(secret)
+
+
+@project.command("delete")
+@click.argument("project")
+@click.option("--yes", "confirmed", metavar="PROJECT", help="The same name: it is meant.")
+@connection_options
+def delete(options: ConnectionOptions, project: str, confirmed: str | None) -> None:
+    """Delete PROJECT with its builds, logs, artifacts, secrets, deliveries and repository here."""
+    if confirmed is None and sys.stdin.isatty():
+        confirmed = click.prompt(f"Nothing of {project} can be brought back. Its name", err=True)
+    if confirmed != project:
+        raise CommandError(f"nothing was deleted: say --yes {project}")
+
+    async def delete(client: Client) -> None:
+        await client.delete_project(str((await find_project(client, project))["id"]))
+
+    call(resolve_connection(options), delete)
+    say(f"deleted {project}")
 
 
 @project.command("credential")

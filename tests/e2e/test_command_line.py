@@ -69,6 +69,40 @@ def test_a_project_is_created_and_listed(pushrod: Pushrod) -> None:
     assert listed["id"] == created["id"]
 
 
+def test_a_project_is_renamed_archived_and_deleted(pushrod: Pushrod, tmp_path: Path) -> None:
+    project = answer(pushrod, "project", "create", "short lived")
+    renamed = answer(pushrod, "project", "set", "short-lived", "--name", "Long Lived")
+    assert renamed["pushUrl"] == f"{pushrod.api.url}/git/default/long-lived.git"
+    repository = Repository.create(tmp_path / "repository")
+    queued = pushrod.push_workflow(repository, project, WORKFLOW)  # to the old address
+    assert command(pushrod, "project", "archive", "long-lived").returncode == 0
+    refused = command(pushrod, "build", "create", "long-lived")
+    assert (refused.returncode, b"unarchive default/long-lived" in refused.stderr) == (1, True)
+    assert command(pushrod, "project", "unarchive", "long-lived").returncode == 0
+    secret = command(pushrod, "project", "webhook-secret", "long-lived").stdout.decode().strip()
+    assert len(secret) == 64
+    assert secret != project["webhookSecret"]
+    pushrod.api.wait_finished(queued["id"])
+    for unsure in ((), ("--yes", "other")):
+        kept = command(pushrod, "project", "delete", "long-lived", *unsure)
+        assert (kept.returncode, b"--yes long-lived" in kept.stderr) == (1, True)
+    deleted = command(pushrod, "project", "delete", "long-lived", "--yes", "long-lived")
+    assert deleted.returncode == 0, deleted.stderr
+    assert "Long Lived" not in [one["name"] for one in answer(pushrod, "project", "list")]
+
+
+def test_a_project_moves_to_a_forge_and_back(pushrod: Pushrod) -> None:
+    answer(pushrod, "project", "create", "moving")
+    url = "https://github.com/example/moving.git"
+    moved = answer(pushrod, "project", "set", "moving", "--repo", url)
+    assert moved["repoUrl"] == url
+    assert "repoUrl" not in answer(pushrod, "project", "set", "moving", "--no-repo")
+    nothing = command(pushrod, "project", "set", "moving")
+    assert (nothing.returncode, b"--no-repo" in nothing.stderr) == (1, True)
+    both = command(pushrod, "project", "set", "moving", "--repo", url, "--no-repo")
+    assert (both.returncode, b"not both" in both.stderr) == (1, True)
+
+
 def test_git_pushes_with_the_credential_helper(pushrod: Pushrod, tmp_path: Path) -> None:
     project = answer(pushrod, "project", "create", "helped")
     repository = Repository.create(tmp_path / "repository")
@@ -146,6 +180,20 @@ def test_a_running_build_is_followed_and_cancelled(pushrod: Pushrod, tmp_path: P
     answer(pushrod, "build", "cancel", again["id"])
 
 
+def test_a_finished_build_is_deleted_and_its_number_is_not_given_again(
+    pushrod: Pushrod, tmp_path: Path
+) -> None:
+    project = answer(pushrod, "project", "create", "tidied")
+    repository = Repository.create(tmp_path / "repository")
+    queued = pushrod.push_workflow(repository, project, WORKFLOW)
+    pushrod.api.wait_finished(queued["id"])
+    assert command(pushrod, "build", "delete", "tidied#1").returncode == 0
+    assert answer(pushrod, "build", "list", "tidied") == []
+    gone = command(pushrod, "build", "delete", "tidied#1")
+    assert (gone.returncode, b"has no build 1" in gone.stderr) == (1, True)
+    assert answer(pushrod, "build", "create", "tidied")["number"] == 2
+
+
 def test_tokens_are_made_used_and_revoked(pushrod: Pushrod, tmp_path: Path) -> None:
     made = command(pushrod, "token", "create", "reader", "--role", "viewer")
     token_file = tmp_path / "token"
@@ -161,6 +209,18 @@ def test_tokens_are_made_used_and_revoked(pushrod: Pushrod, tmp_path: Path) -> N
     revoked = command(pushrod, "build", "list", *use)
     assert revoked.returncode == 1
     assert b"does not accept the token" in revoked.stderr
+
+
+def test_a_slug_of_an_image_is_bumped_renamed_and_forgotten(pushrod: Pushrod) -> None:
+    answer(pushrod, "image", "create", "deb", "debian:12")
+    changed = answer(pushrod, "image", "set", "deb", "--image", "debian:13", "--name", "debian")
+    assert (changed["slug"], changed["imageUrl"]) == ("debian", "debian:13")
+    nothing = command(pushrod, "image", "set", "debian")
+    assert (nothing.returncode, b"--image" in nothing.stderr) == (1, True)
+    assert command(pushrod, "image", "delete", "debian").returncode == 0
+    assert answer(pushrod, "image", "list") == []
+    gone = command(pushrod, "image", "delete", "debian")
+    assert (gone.returncode, b"there is no image 'debian'" in gone.stderr) == (1, True)
 
 
 def test_an_agent_joins_with_a_registration_token(pushrod: Pushrod, tmp_path: Path) -> None:

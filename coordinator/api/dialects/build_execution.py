@@ -19,7 +19,7 @@ from coordinator.api.dialects.build_execution_models import (
 )
 from coordinator.api.dialects.build_execution_operation import build_operation
 from coordinator.api.dialects.waiting_builds import waits_for
-from coordinator.api.http.context import BUILDS, CORE, DELETIONS, HELD_BUILDS, PROJECTS, RETRIES
+from coordinator.api.http.context import BUILDS, CORE, DELETIONS, NAMED_BUILDS, PROJECTS, RETRIES
 from coordinator.api.http.operations import add_operations
 from coordinator.domain.builds.estimates import progress_of
 from coordinator.domain.errors import Conflict, NotFound
@@ -28,6 +28,7 @@ from coordinator.domain.listing import BuildListing, BuildOrder, offset_of_page
 from coordinator.domain.model import Build
 from coordinator.domain.people.permissions import BuildPermission, Principal
 from coordinator.services.builds.build_progress import estimate
+from coordinator.services.builds.drafts import Origin
 
 CANCEL_SECONDS = 3.0
 """A cancel is answered once the build has ended, or after so long: its agent may be away."""
@@ -100,13 +101,14 @@ async def _page(
 async def create_build(request: web.Request, principal: Principal, body: BuildCreate) -> BuildShown:
     """Of the branch's tip as it is now, or of `git_commit`."""
     project = await request.app[PROJECTS].get(principal, body.project_id)
-    build = await request.app[HELD_BUILDS].create(
-        principal,
-        project,
+    origin = Origin(
+        event="manual",
         branch=body.git_branch,
-        commit=body.git_commit.lower() if body.git_commit else None,
-        workflow=body.workflow,
+        commit_hash=body.git_commit.lower() if body.git_commit else None,
         params=body.params,
+    )
+    build = await request.app[NAMED_BUILDS].create(
+        principal, project, origin, workflow=body.workflow, held=True
     )
     return build_shown(request, build)
 
@@ -125,7 +127,7 @@ async def get_build(request: web.Request, principal: Principal) -> BuildShown:
     errors={409: "The build has not finished"},
 )
 async def delete_build(request: web.Request, principal: Principal) -> None:
-    await request.app[DELETIONS].delete_build(principal, request.match_info["build_id"])
+    await request.app[DELETIONS].delete_build(principal, None, request.match_info["build_id"])
 
 
 @build_operation(

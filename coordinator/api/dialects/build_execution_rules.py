@@ -40,7 +40,7 @@ CODES: Mapping[int, str] = {
     500: "INTERNAL_SERVER_ERROR",
     503: "SERVICE_UNAVAILABLE",
 }
-FIELD_NAMES = {"commitHash": "git_commit", "branch": "git_branch"}
+FIELD_NAMES = {"commitHash": "git_commit", "branch": "git_branch", "workflowId": "workflow"}
 """What the services call a field, and what this document calls it."""
 _RATES = web.AppKey("build_execution_rates", Rates)
 _STANDING = web.RequestKey("build_execution_standing", Standing)

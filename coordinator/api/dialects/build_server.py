@@ -27,7 +27,9 @@ from coordinator.api.dialects.build_server_projects import NO_PROJECT, find_proj
 from coordinator.api.http.context import (
     BUILDS,
     CORE,
+    DELETIONS,
     DISPATCH,
+    NAMED_BUILDS,
     PROJECTS,
     RETRIES,
 )
@@ -39,6 +41,7 @@ from coordinator.domain.lifecycle import SHOWN_AS, StepState
 from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.slugs import UUID_TEXT
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
 from coordinator.services.steps.runner import unfinished_dependencies
@@ -61,6 +64,7 @@ def add_routes(app: web.Application) -> None:
             cancel_build,
             retry_build,
             approve_build,
+            delete_build,
         ],
     )
     build_server_images.add_routes(app)
@@ -98,6 +102,7 @@ async def list_builds(request: web.Request, principal: Principal, query: PageQue
 async def create_build(
     request: web.Request, principal: Principal, body: BuildCreate
 ) -> BuildDetails:
+    """A workflow's name or path means the file that the commit has."""
     project = await find_project(request, principal)
     origin = Origin(
         event="manual",
@@ -109,7 +114,12 @@ async def create_build(
         params=body.params,
         clean=body.clean_build,
     )
-    build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
+    if UUID_TEXT.fullmatch(body.workflow_id.lower()):
+        build = await request.app[BUILDS].create(principal, project, body.workflow_id, origin)
+    else:
+        build = await request.app[NAMED_BUILDS].create(
+            principal, project, origin, workflow=body.workflow_id, held=False
+        )
     return _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
 
 
@@ -205,6 +215,21 @@ async def approve_build(request: web.Request, principal: Principal) -> BuildShow
         principal, project.id if project else None, request.match_info["build_id"]
     )
     return build_shown(request, build)
+
+
+@operation(
+    "DELETE",
+    BUILDS_PATH + "/{build_id}",
+    tag="Builds",
+    summary="Delete a finished build with its logs and artifacts",
+    right=Right.MANAGE,
+    errors={**NO_BUILD, 409: "The build has not finished"},
+)
+async def delete_build(request: web.Request, principal: Principal) -> None:
+    project = await _any_project(request, principal)
+    await request.app[DELETIONS].delete_build(
+        principal, project.id if project else None, request.match_info["build_id"]
+    )
 
 
 async def _any_project(request: web.Request, principal: Principal) -> Project | None:

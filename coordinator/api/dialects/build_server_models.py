@@ -80,6 +80,7 @@ class ProjectShown(Shown):
     name: str
     created_at: Instant
     updated_at: Instant
+    archived_at: Instant | None = None
     account: str = Field(description="The account's slug")
     account_uuid: str = Field(description="The account's, as X-Tenant-ID takes it")
     slug: str
@@ -95,11 +96,28 @@ class ProjectShown(Shown):
 
 
 class ProjectChange(Body):
-    default_branch: str = Field(min_length=1, max_length=255, description="A pushed branch")
+    """What is absent stays."""
+
+    default_branch: str | None = Field(
+        None, min_length=1, max_length=255, description="A pushed branch"
+    )
+    name: str | None = Field(
+        None, min_length=1, max_length=100, description="Its slug follows; the old one still works"
+    )
+    repo_url: RepoUrl | Literal[""] | None = Field(
+        None, description="Empty: its source is what is pushed here"
+    )
+    archived: bool | None = Field(
+        None, strict=True, description="Whether it takes no pushes, builds and webhooks"
+    )
 
 
 class ProjectMade(ProjectShown):
     webhook_secret: str = Field(description="For the forge's webhook")
+
+
+class WebhookSecret(Shown):
+    webhook_secret: str = Field(description="Shown once; the one before it is no longer valid")
 
 
 class WorkflowStep(Body):
@@ -126,7 +144,7 @@ class WorkflowShown(Shown):
 
 
 class BuildCreate(Body):
-    workflow_id: str = Field(min_length=1)
+    workflow_id: str = Field(min_length=1, description="Or a workflow's name or path")
     commit_hash: str | None = Field(None, min_length=1)
     repo_url: RepoUrl | None = Field(
         None,
@@ -241,6 +259,18 @@ class ImageCreate(Body):
         max_length=MAX_ACCOUNT_CHARACTERS,
         description=f"{ACCOUNT_KEY}; default: the token's own",
     )
+
+
+class ImageChange(Body):
+    """What is absent stays."""
+
+    slug: str | None = Field(
+        None, min_length=1, max_length=50, json_schema_extra={"pattern": IMAGE_SLUG}
+    )
+    image_url: str | None = Field(
+        None, min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL}
+    )
+    public: bool | None = Field(None, strict=True)
 
 
 class ImageShown(Shown):

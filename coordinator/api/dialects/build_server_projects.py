@@ -11,14 +11,24 @@ from coordinator.api.dialects.build_server_models import (
     ProjectShown,
     ProjectsQuery,
     PushWaits,
+    WebhookSecret,
     WorkflowCreate,
     WorkflowShown,
 )
-from coordinator.api.http.context import ACCOUNTS, CORE, DEFAULT_BRANCHES, PROJECTS, PUSH_RETRIES
+from coordinator.api.http.context import (
+    ACCOUNTS,
+    CORE,
+    DEFAULT_BRANCHES,
+    DELETIONS,
+    PROJECT_CHANGES,
+    PROJECTS,
+    PUSH_RETRIES,
+)
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.model import Project, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import forge_of
+from coordinator.services.projects.project_changes import Wanted
 
 NO_PROJECT = {404: "Project not found"}
 
@@ -31,6 +41,8 @@ def add_routes(app: web.Application) -> None:
             create_project,
             get_project,
             change_project,
+            delete_project,
+            new_webhook_secret,
             list_workflows,
             create_workflow,
         ],
@@ -100,8 +112,39 @@ async def change_project(
     request: web.Request, principal: Principal, body: ProjectChange
 ) -> ProjectShown:
     project = await find_project(request, principal)
-    await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
+    if body.default_branch is not None:
+        await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
+    wanted = Wanted(name=body.name, repo_url=body.repo_url, archived=body.archived)
+    project = await request.app[PROJECT_CHANGES].change(principal, project, wanted)
     return await _project_with_branch(request, principal, project)
+
+
+@operation(
+    "DELETE",
+    "/api/projects/{project_id}",
+    tag="Projects",
+    summary="Delete a project with all that is its",
+    right=Right.MANAGE,
+    errors={**NO_PROJECT, 409: "A build of it has not finished"},
+)
+async def delete_project(request: web.Request, principal: Principal) -> None:
+    """Its builds with logs and artifacts, secrets, deliveries and hosted repository."""
+    project = await find_project(request, principal)
+    await request.app[DELETIONS].delete_project(principal, project)
+
+
+@operation(
+    "POST",
+    "/api/projects/{project_id}/webhook-secret",
+    tag="Projects",
+    summary="Give a project a new webhook secret",
+    right=Right.MANAGE,
+    errors=NO_PROJECT,
+)
+async def new_webhook_secret(request: web.Request, principal: Principal) -> WebhookSecret:
+    project = await find_project(request, principal)
+    secret = await request.app[PROJECT_CHANGES].new_webhook_secret(principal, project)
+    return WebhookSecret(webhook_secret=secret)
 
 
 async def _project_with_branch(
@@ -130,6 +173,7 @@ def _project(
         name=project.name,
         slug=project.slug,
         repo_url=project.repo_url,
+        archived_at=project.archived_at,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
         default_branch=default_branch,

@@ -7,12 +7,13 @@ from aiohttp import web
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
-from coordinator.services.builds.held_builds import HeldBuilds
 from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
 from coordinator.services.core import Core
 from coordinator.services.deployments.deployments import Deployments
 from coordinator.services.deployments.source_builds import SourceBuilds
+from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.outputs.artifacts import Artifacts
@@ -20,6 +21,7 @@ from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
+from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
 from coordinator.services.projects.secrets import Secrets
@@ -37,6 +39,8 @@ from coordinator.services.upkeep.health import Health
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
 PROJECTS = web.AppKey("projects", Projects)
+PROJECT_CHANGES = web.AppKey("project_changes", ProjectChanges)
+IMAGE_SLUGS = web.AppKey("image_slugs", ImageSlugs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 RETRIES = web.AppKey("retries", Retries)
@@ -49,7 +53,7 @@ OUTPUT_BATCHES = web.AppKey("output_batches", OutputBatches)
 USERS = web.AppKey("users", Users)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
-HELD_BUILDS = web.AppKey("held_builds", HeldBuilds)
+NAMED_BUILDS = web.AppKey("named_builds", NamedBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)

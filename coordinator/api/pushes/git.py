@@ -12,6 +12,7 @@ from coordinator.domain.errors import CoordinatorError, Forbidden, NotFound, Una
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.git.slots import GitClient
+from coordinator.services.projects.archived import check_takes_builds
 from coordinator.storage.steps import steps as stored_steps
 
 RECEIVE = "git-receive-pack"
@@ -79,6 +80,8 @@ async def open_project(request: web.Request, service: str) -> tuple[Project, Pri
     project = await request.app[PROJECTS].get_by_slugs(
         principal, names["account"], names["project"]
     )
+    if service == RECEIVE:
+        check_takes_builds(project)
     if service == RECEIVE and project.repo_url is not None:
         raise Forbidden(f"the source of this project is {project.repo_url}: push there")
     if principal.kind is PrincipalKind.STEP:

@@ -24,6 +24,7 @@ from coordinator.forges.forge import Forge
 from coordinator.forges.payload import ParsedDelivery, Unreadable
 from coordinator.git.client_pace import SLOWEST_BYTES_A_SECOND
 from coordinator.ports import NotRead
+from coordinator.services.projects.project_changes import webhook_secret_of
 
 MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub's own limit."""
@@ -93,8 +94,8 @@ async def receive(request: web.Request) -> web.Response:
     if forge is None:
         raise NotFound(f"no such forge; known are {', '.join(FORGES)}")
     project_id, deliveries = request.match_info["project_id"], request.app[DELIVERIES]
-    secret = request.app[CORE].keys.webhook_secret(project_id)
     body = await _read(request)
+    secret = await webhook_secret_of(request.app[CORE], project_id)
     if not forge.verify(secret, request.headers, body):
         deliveries.count_rejected(project_id)
         raise Unauthenticated("the signature is missing or not of this project's webhook secret")

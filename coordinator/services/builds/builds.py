@@ -29,6 +29,7 @@ from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.builds.workflow_files import workflow_at
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, wait_for
+from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.projects.repository_urls import (
     adopt_repository,
     own_url,
@@ -322,6 +323,7 @@ class Builds:
             build = await stored.find_build(connection, build_id)
             if build is None:
                 raise NotFound("build not found")
+            check_takes_builds(await stored_projects.find_project(connection, build.project_id))
             if build.of_fork and Right.MANAGE not in principal.rights:
                 raise Forbidden(
                     "this build's commit is of a fork, on no branch of the project: "

@@ -1,4 +1,9 @@
-"""Deleting a build: its rows in one transaction, then its logs and artifacts, whatever crashes."""
+"""Deleting a build or a project: its rows in one transaction, then what is outside of the database.
+
+No crash leaves half of it: the transaction that deletes the rows also writes down what is doomed
+by that (logs, artifacts, LFS objects, the repository): either all of it is there, or nothing can be
+reached any more and the rest goes now or at the next start. Deleting it a second time does nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import structlog
 
 from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD
+from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
@@ -17,7 +23,9 @@ from coordinator.services.news import build_topic
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import deletions as stored
 from coordinator.storage.builds.deletions import DoomedObject, ObjectKind
+from coordinator.storage.builds.project_deletion import delete_project, unfinished_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects import projects as stored_projects
 
 log = structlog.get_logger()
 
@@ -31,17 +39,24 @@ class Deletions:
     core: Core
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def delete_build(self, principal: Principal, build_id: str) -> None:
-        """Raises NotFound, also for another account's; Conflict unless it has finished."""
+    async def delete_build(
+        self, principal: Principal, project_id: str | None, build_id: str
+    ) -> None:
+        """Of any project for None.
+
+        Raises NotFound, also for another account's; Conflict unless it has finished.
+        """
         principal.require(Right.MANAGE)
 
         async def delete(connection: AsyncConnection) -> None:
             build = await stored_builds.find_build(connection, build_id)
             if build is None or not principal.sees(build.account_id):
                 raise NotFound("build not found")
+            if project_id not in (None, build.project_id):
+                raise NotFound("build not found")
             if build.state not in FINISHED_BUILD:
                 raise Conflict("this build has not finished: cancel it first")
-            await stored.doom_objects(connection, build)
+            await stored.doom_build(connection, build.id)
             await stored_builds.delete_build(connection, build_id)
             await Deed(self.core, principal, build).record(connection, "build.deleted")
 
@@ -50,6 +65,27 @@ class Deletions:
             self._wanted.set()
 
         await self.core.database.write(delete, committed=committed)
+
+    async def delete_project(self, principal: Principal, project: Project) -> None:
+        """With all that is its. Raises NotFound; Conflict while a build has not finished.
+
+        A build that is made meanwhile is either found here, or finds no project any more: both
+        are transactions of the one writer.
+        """
+        principal.require(Right.MANAGE)
+
+        async def delete(connection: AsyncConnection) -> None:
+            found = await stored_projects.find_project(connection, project.id)
+            if found is None:
+                raise NotFound("project not found")
+            _check_finished(found, await unfinished_builds(connection, found.id))
+            await stored.doom_project(connection, found)
+            await delete_project(connection, found.id)
+            await Deed(self.core, principal, found).record(
+                connection, "project.deleted", name=found.name, slug=found.slug
+            )
+
+        await self.core.database.write(delete, committed=lambda _: self._wanted.set())
 
     async def run(self) -> None:
         """Delete what is doomed: at the start what a crash left, then as builds are deleted."""
@@ -81,7 +117,8 @@ class Deletions:
         await self.core.database.write(lambda connection: stored.forget_doomed(connection, gone))
 
     async def _delete(self, doomed: DoomedObject) -> bool:
-        """False where it has to wait, because the same bytes are arriving right now."""
+        """False where it has to wait, because the same bytes are arriving right now, or a git
+        process writes into the repository still."""
         if doomed.kind is ObjectKind.LOG:
             # Nobody can come to share it any more: one shares only the log of a row that is there.
             used = await self.core.database.read(
@@ -90,6 +127,8 @@ class Deletions:
             if not used:
                 await self.core.logs.delete(doomed.name)
             return True
+        if doomed.kind is ObjectKind.REPOSITORY:
+            return await self.core.repositories.remove(doomed.name)
         with self.core.blob_claims.deleting((doomed.account_id, doomed.name)) as mine:
             if not mine:
                 return False
@@ -100,3 +139,15 @@ class Deletions:
             if not used:
                 await self.core.blobs.delete(doomed.account_id, doomed.name)
         return True
+
+
+def _check_finished(project: Project, unfinished: Sequence[int]) -> None:
+    """Raises Conflict. Nothing that runs, such as a deployment, is ended by the way."""
+    if not unfinished:
+        return
+    first = f"{project.account_slug}/{project.slug}#{unfinished[0]}"
+    more = f" (and {len(unfinished) - 1} more)" if len(unfinished) > 1 else ""
+    raise Conflict(
+        f"a build of this project has not finished: cancel it first by "
+        f"`pushrod build cancel {first}`{more}"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coordinator.domain.builds.quotas import refusal
-from coordinator.domain.errors import TooMany
+from coordinator.domain.errors import Conflict, TooMany
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Build, Project
 from coordinator.domain.steps.step_words import build_words
@@ -13,6 +13,7 @@ from coordinator.services.builds.concurrency import joined
 from coordinator.services.builds.drafts import Draft, blocked
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
+from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.projects.secrets import missing_secrets
 from coordinator.services.steps import advance
 from coordinator.storage.builds import builds as stored_builds
@@ -61,7 +62,7 @@ async def _refusal(
 
 async def _save(core: Core, connection: AsyncConnection, project: Project, wanted: Draft) -> Build:
     """Give a draft its number and save it with its steps; failed where a secret is missing, or an
-    image is another account's."""
+    image is another account's. Raises Conflict for an archived project."""
     missing: dict[str, str] = {}
     to_run = [step for step in wanted.steps if not step.attempt]
     if not wanted.origin.of_fork:  # which gets none, and is not told which there are
@@ -71,6 +72,9 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
         reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
         wanted = replace(wanted, steps=(), problems=problems, reason=reason)
     number = await stored_projects.next_build_number(connection, project.id)
+    if number is None:
+        check_takes_builds(await stored_projects.find_project(connection, project.id))
+        raise Conflict("this project was deleted")
     build = wanted.build(project, number, core.now())
     words = build_words(build)
     refused = await image_problems(core, connection, project, to_run, words, wanted.file)

@@ -1,4 +1,4 @@
-"""Projects, workflows made over the API, image slugs."""
+"""Projects, and workflows made over the API."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator.domain.errors import Conflict, Invalid, NotFound
+from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import (
     Account,
     Build,
-    Image,
     Project,
     ProjectGlance,
     WorkflowRecord,
@@ -22,6 +21,7 @@ from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.parsing import parsed_api_workflow
+from coordinator.services.projects.known_workflows import known_workflows, those_at
 from coordinator.services.projects.repository_urls import check_fetchable
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.builds.overview import glances
@@ -156,46 +156,10 @@ class Projects:
         return workflow
 
     async def list_workflows(self, project: Project) -> Sequence[WorkflowRecord]:
-        return await self.core.database.read(
-            lambda connection: stored.list_workflows(connection, project.id)
-        )
-
-    async def create_image(
-        self, principal: Principal, account: Account, *, slug: str, image_url: str, public: bool
-    ) -> Image:
-        """Raises Conflict where the account has an image with the slug.
-
-        Only what an administrator makes public is for other accounts' steps: anybody else could
-        put an image of theirs where those steps run.
-        """
-        principal.require(Right.MANAGE)
-        image = Image(
-            id=new_id(),
-            account_id=account.id,
-            slug=slug,
-            image_url=image_url,
-            public=public,
-            shared=public and principal.account_id is None,
-            created_at=self.core.now(),
-        )
-
-        async def save(connection: AsyncConnection) -> None:
-            if await stored.find_image(connection, account.id, slug):
-                raise Conflict(f"this account has an image with the slug {slug!r} already")
-            await stored.insert_image(connection, image)
-            await Deed(self.core, principal, account).record(
-                connection, "image.created", slug=slug, imageUrl=image_url
-            )
-
-        await self.core.database.write(save)
-        return image
-
-    async def list_images(self, principal: Principal, *, public_only: bool) -> Sequence[Image]:
-        return await self.core.database.read(
-            lambda connection: stored.list_images(
-                connection, principal.account_id, public_only=public_only
-            )
-        )
+        """Those at the default branch's tip; where that is not known, all that ever were."""
+        records = await known_workflows(self.core, project)
+        tip = await self.core.repositories.default_commit(project.id)
+        return records if tip is None else await those_at(self.core, project, records, tip)
 
 
 def _visible(principal: Principal, project: Project | None) -> Project:

@@ -34,6 +34,7 @@ from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_pushed
 from coordinator.services.core import Core, new_id
 from coordinator.services.news import wait_for
+from coordinator.services.projects.archived import archived_words, check_takes_builds
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.storage.connection import AsyncConnection
@@ -97,7 +98,7 @@ class Deliveries:
                 if known.state is not DeliveryState.FAILED:
                     return Receipt(delivery=known, new=False)
                 return Receipt(delivery=await self._again(connection, known), new=True)
-            now, reason = self.core.now(), reason_to_ignore(event, project.repo_url)
+            now, reason = self.core.now(), _reason_to_ignore(event, project)
             delivery = Delivery(
                 id=new_id(),
                 project_id=project.id,
@@ -163,9 +164,10 @@ class Deliveries:
     async def redeliver(self, principal: Principal, project: Project, delivery_id: str) -> Delivery:
         """Process a delivery once more, by the forge's id or ours; builds are made anew.
 
-        Raises NotFound; Conflict while it is still waiting.
+        Raises NotFound; Conflict while it is still waiting, and for an archived project.
         """
         principal.require(Right.BUILD)
+        check_takes_builds(project)
 
         async def save(connection: AsyncConnection) -> Delivery:
             known = await stored.find_delivery(connection, project.id, delivery_id)
@@ -237,7 +239,7 @@ class Deliveries:
         )
         if project is None:
             return
-        reason = reason_to_ignore(event, project.repo_url)
+        reason = _reason_to_ignore(event, project)
         try:
             if reason is not None:
                 await self._write_end(delivery, DeliveryState.IGNORED, reason)
@@ -401,6 +403,10 @@ class Deliveries:
             await self._save_end(connection, delivery, DeliveryState.FAILED, reason, builds)
 
         await self.core.database.write(save)
+
+
+def _reason_to_ignore(event: ForgeEvent, project: Project) -> str | None:
+    return archived_words(project) or reason_to_ignore(event, project.repo_url)
 
 
 def _origins(event: ForgeEvent) -> list[Origin]:

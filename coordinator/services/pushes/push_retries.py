@@ -16,6 +16,7 @@ from datetime import datetime
 
 import structlog
 
+from coordinator.domain.errors import Conflict
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import retry_delay
@@ -76,11 +77,26 @@ class PushRetries:
                 lines = await self.ingest.give_up(project, principal, before.reason)
             else:
                 lines = await self.ingest.refs_moved(project, principal)
+        except Conflict as error:  # archived or deleted while it was pushed
+            self._waiting.pop(project.id, None)
+            return [f"pushrod: nothing is built: {error.message}"]
         except Exception as error:  # a task root: whatever it was, the refs have moved
+            if await self._is_gone(project):
+                self._waiting.pop(project.id, None)
+                return ["pushrod: nothing is built: this project was deleted"]
             log.exception("a push has no builds yet", project=project.id)
             return self._wait(project, principal, error).lines
         self._waiting.pop(project.id, None)
         return lines
+
+    async def _is_gone(self, project: Project) -> bool:
+        try:
+            found = await self.core.database.read(
+                lambda connection: stored.find_project(connection, project.id)
+            )
+        except Exception:  # part of a task root: a database in trouble says nothing
+            return False
+        return found is None
 
     def _wait(self, project: Project, principal: Principal | None, error: Exception) -> WaitingPush:
         before = self._waiting.get(project.id)

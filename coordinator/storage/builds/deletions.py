@@ -1,4 +1,4 @@
-"""What deleted builds leave in the object store, written down until it is deleted too."""
+"""What deleted builds and projects leave on disk, written down until it is deleted too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from coordinator.domain.model import Build, attempt_id
+from coordinator.domain.model import Project
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import reader
 from coordinator.storage.tables import (
@@ -26,6 +26,8 @@ class ObjectKind(StrEnum):
     """Named by the attempt's id; deleted only if no attempt has it as its log any more."""
     BLOB = "blob"
     """Named by its sha256; deleted only if nothing of the account refers to it any more."""
+    REPOSITORY = "repository"
+    """Named by its project's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,43 +40,45 @@ class DoomedObject:
 _doomed = reader(DoomedObject, kind=ObjectKind)
 
 
-async def doom_objects(connection: AsyncConnection, build: Build) -> None:
+async def doom_build(connection: AsyncConnection, build_id: str) -> None:
     """All that is in the store of a build which is about to be deleted."""
-    doomed = [
-        *[(ObjectKind.LOG, name) for name in await _logs(connection, build.id)],
-        *[(ObjectKind.BLOB, name) for name in await _digests(connection, build.id)],
-    ]
-    for kind, name in doomed:
-        await _doom(connection, DoomedObject(kind=kind, account_id=build.account_id, name=name))
+    await _doom_outputs(connection, steps.c.build_id == build_id)
 
 
-async def _logs(connection: AsyncConnection, build_id: str) -> Sequence[str]:
-    query = (
-        sa.select(attempts.c.step_id, attempts.c.epoch, attempts.c.log_of)
-        .join(steps, steps.c.id == attempts.c.step_id)
-        .where(steps.c.build_id == build_id)
+async def _doom_outputs(connection: AsyncConnection, whose: sa.ColumnElement[bool]) -> None:
+    """Of the steps that `whose` chooses."""
+    own = steps.c.id + "-" + sa.cast(attempts.c.epoch, sa.String)  # see model.attempt_id
+    log = sa.func.coalesce(attempts.c.log_of, own).label("name")
+    logs = sa.select(steps.c.account_id, log).join(attempts)
+    blobs = sa.select(steps.c.account_id, artifacts.c.sha256.label("name")).join(artifacts)
+    await _doom(connection, ObjectKind.LOG, logs.where(whose))
+    await _doom(connection, ObjectKind.BLOB, blobs.where(whose))
+
+
+async def doom_project(connection: AsyncConnection, project: Project) -> None:
+    """All that is outside of the database of a project which is about to be deleted."""
+    await _doom_outputs(connection, steps.c.project_id == project.id)
+    its_account = sa.literal(project.account_id).label("account_id")
+    lfs = sa.select(its_account, lfs_objects.c.oid.label("name")).where(
+        lfs_objects.c.project_id == project.id
     )
-    return [
-        row.log_of or attempt_id(row.step_id, row.epoch) for row in await connection.execute(query)
-    ]
+    await _doom(connection, ObjectKind.BLOB, lfs)
+    repository = sa.select(its_account, sa.literal(project.id).label("name"))
+    await _doom(connection, ObjectKind.REPOSITORY, repository)
 
 
-async def _digests(connection: AsyncConnection, build_id: str) -> Sequence[str]:
-    query = (
-        sa.select(artifacts.c.sha256)
-        .distinct()
-        .join(steps, steps.c.id == artifacts.c.step_id)
-        .where(steps.c.build_id == build_id)
+async def _doom(connection: AsyncConnection, kind: ObjectKind, named: sa.Select[str, str]) -> None:
+    """What is doomed already stays so. One statement, since a project has many."""
+    wanted, known = named.distinct().subquery(), doomed_objects.alias("known")
+    known_already = sa.exists().where(
+        known.c.kind == kind.value,
+        known.c.account_id == wanted.c.account_id,
+        known.c.name == wanted.c.name,
     )
-    return [row.sha256 for row in await connection.execute(query)]
-
-
-async def _doom(connection: AsyncConnection, doomed: DoomedObject) -> None:
-    """A second time changes nothing."""
-    await forget_doomed(connection, [doomed])
+    rows = sa.select(sa.literal(kind.value), wanted.c.account_id, wanted.c.name)
     await connection.execute(
-        doomed_objects.insert().values(
-            kind=doomed.kind.value, account_id=doomed.account_id, name=doomed.name
+        doomed_objects.insert().from_select(
+            ["kind", "account_id", "name"], rows.where(~known_already)
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from coordinator.domain.model import Image, Project, WorkflowRecord, WorkflowSource
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.rows import columns, reader
+from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.tables import (
     accounts,
+    former_slugs,
     images,
     projects,
     seen_refs,
@@ -45,8 +46,16 @@ async def find_project(connection: AsyncConnection, project_id: str) -> Project 
 async def find_project_by_slugs(
     connection: AsyncConnection, account_slug: str, project_slug: str
 ) -> Project | None:
+    """By the slug that it has, or had before it was renamed."""
     query = _projects.where(accounts.c.slug == account_slug, projects.c.slug == project_slug)
     row = (await connection.execute(query)).first()
+    if row is None:
+        former = sa.select(former_slugs.c.project_id).join(
+            accounts, accounts.c.id == former_slugs.c.account_id
+        )
+        its_id = former.where(accounts.c.slug == account_slug, former_slugs.c.slug == project_slug)
+        query = _projects.where(projects.c.id == its_id.scalar_subquery())
+        row = (await connection.execute(query)).first()
     return _project(row) if row else None
 
 
@@ -58,11 +67,38 @@ async def list_projects(connection: AsyncConnection, account_id: str | None) -> 
 
 
 async def project_slugs(connection: AsyncConnection, account_id: str, prefix: str) -> set[str]:
-    query = sa.select(projects.c.slug).where(
-        projects.c.account_id == account_id,
-        projects.c.slug.startswith(prefix, autoescape=True),
+    """Those that are taken, also by what projects were called before."""
+    query = sa.union(
+        *(
+            sa.select(table.c.slug).where(
+                table.c.account_id == account_id,
+                table.c.slug.startswith(prefix, autoescape=True),
+            )
+            for table in (projects, former_slugs)
+        )
     )
     return set((await connection.execute(query)).scalars())
+
+
+async def former_slugs_of(connection: AsyncConnection, project_id: str) -> set[str]:
+    query = sa.select(former_slugs.c.slug).where(former_slugs.c.project_id == project_id)
+    return set((await connection.execute(query)).scalars())
+
+
+async def rename_project(connection: AsyncConnection, project: Project, slug: str) -> None:
+    """The slug becomes the project's, and the one that it had a former one."""
+    its = former_slugs.c.account_id == project.account_id
+    await connection.execute(former_slugs.delete().where(its, former_slugs.c.slug == slug))
+    await connection.execute(
+        former_slugs.insert().values(
+            account_id=project.account_id, slug=project.slug, project_id=project.id
+        )
+    )
+    await update_project(connection, project.id, slug=slug)
+
+
+async def update_project(connection: AsyncConnection, project_id: str, **values: Any) -> None:
+    await connection.execute(projects.update().where(projects.c.id == project_id).values(**values))
 
 
 async def insert_project(connection: AsyncConnection, project: Project) -> None:
@@ -93,14 +129,16 @@ async def adopt_repo_url(
     return changed.rowcount == 1
 
 
-async def next_build_number(connection: AsyncConnection, project_id: str) -> int:
+async def next_build_number(connection: AsyncConnection, project_id: str) -> int | None:
+    """None where the project is archived, or gone."""
     found = await connection.execute(
         projects.update()
-        .where(projects.c.id == project_id)
+        .where(projects.c.id == project_id, projects.c.archived_at.is_(None))
         .values(build_count=projects.c.build_count + 1)
         .returning(projects.c.build_count)
     )
-    return int(found.scalar_one())
+    number: int | None = found.scalar_one_or_none()
+    return number
 
 
 async def read_seen_refs(connection: AsyncConnection, project_id: str) -> dict[str, str]:
@@ -124,6 +162,15 @@ async def save_seen_ref(
     )
     if sha is not None:
         await connection.execute(seen_refs.insert().values(project_id=project_id, ref=ref, sha=sha))
+
+
+async def replace_seen_refs(
+    connection: AsyncConnection, project_id: str, refs: Mapping[str, str]
+) -> None:
+    await connection.execute(seen_refs.delete().where(seen_refs.c.project_id == project_id))
+    rows = [{"project_id": project_id, "ref": ref, "sha": sha} for ref, sha in refs.items()]
+    if rows:
+        await connection.execute(seen_refs.insert(), rows)
 
 
 async def insert_workflow(connection: AsyncConnection, workflow: WorkflowRecord) -> None:
@@ -179,17 +226,7 @@ async def rename_workflow(
 
 
 async def insert_image(connection: AsyncConnection, image: Image) -> None:
-    await connection.execute(
-        images.insert().values(
-            id=image.id,
-            account_id=image.account_id,
-            slug=image.slug,
-            image_url=image.image_url,
-            public=image.public,
-            shared=image.shared,
-            created_at=image.created_at,
-        )
-    )
+    await connection.execute(images.insert().values(**values_of(Image, images, image)))
 
 
 async def find_image(connection: AsyncConnection, account_id: str, slug: str) -> Image | None:
@@ -197,6 +234,22 @@ async def find_image(connection: AsyncConnection, account_id: str, slug: str) ->
     mine = (images.c.account_id == account_id, images.c.slug == slug)
     row = (await connection.execute(sa.select(*columns(Image, images)).where(*mine))).first()
     return _image(row) if row else None
+
+
+async def find_image_by_id(connection: AsyncConnection, image_id: str) -> Image | None:
+    query = sa.select(*columns(Image, images)).where(images.c.id == image_id)
+    row = (await connection.execute(query)).first()
+    return _image(row) if row else None
+
+
+async def update_image(connection: AsyncConnection, image: Image) -> None:
+    await connection.execute(
+        images.update().where(images.c.id == image.id).values(**values_of(Image, images, image))
+    )
+
+
+async def delete_image(connection: AsyncConnection, image_id: str) -> None:
+    await connection.execute(images.delete().where(images.c.id == image_id))
 
 
 _KNOWN_IMAGES = (

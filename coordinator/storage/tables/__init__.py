@@ -23,6 +23,7 @@ from coordinator.storage.tables.people_tables import (
 )
 from coordinator.storage.tables.project_tables import (
     credentials,
+    former_slugs,
     projects,
     registry_logins,
     secrets,
@@ -63,6 +64,7 @@ __all__ = [
     "deliveries",
     "deployments",
     "doomed_objects",
+    "former_slugs",
     "image_builds",
     "image_projects",
     "images",

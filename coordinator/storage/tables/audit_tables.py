@@ -11,7 +11,8 @@ audit_log = sa.Table(
     metadata,
     own_id(),
     id_of("accounts", nullable=True),
-    id_of("projects", nullable=True),
+    # No foreign key: what was done to a project is told when it is gone.
+    sa.Column("project_id", sa.String(36)),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
     sa.Column("created_at", Instant, nullable=False),

@@ -18,11 +18,24 @@ projects = sa.Table(
     sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
     # Of artifacts and of the logs of attempts that have ended: storage.quotas keeps it.
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("archived_at", Instant),
+    # How often it got a new one: services.keys derives it.
+    sa.Column("webhook_secret_number", sa.Integer, nullable=False, server_default="0"),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),
     sa.Index("ix_projects_account_id_created_at", "account_id", "created_at", "id"),
 )
+
+former_slugs = sa.Table(
+    "former_slugs",
+    metadata,
+    sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
+    sa.Column("slug", sa.Text, primary_key=True),
+    id_of("projects"),
+    sa.Index("ix_former_slugs_project_id", "project_id"),
+)
+"""Of renamed projects: their old addresses go on working, and are nobody else's."""
 
 workflows = sa.Table(
     "workflows",

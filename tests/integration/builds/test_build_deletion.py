@@ -101,6 +101,23 @@ async def test_nothing_of_a_deleted_build_is_left(
     assert [entry["details"]["build"] for entry in logs] == [build["id"]]
 
 
+async def test_a_build_is_deleted_under_its_own_project_alone(
+    coordinator: Coordinator, admin: Caller, maintainer: Tenant, project: dict[str, Any]
+) -> None:
+    build = await run(admin, maintainer, project, b"a line\n")
+    other = await admin.new_project("one", "other")
+    path = f"/api/projects/{{}}/builds/{build['id']}"
+    (await admin.call("DELETE", path.format(other["id"]))).expect(404)
+    running = await admin.new_build(project)
+    waits = f"/api/projects/{project['id']}/builds/{running['id']}"
+    (await admin.call("DELETE", waits)).expect(409)
+    (await admin.call("DELETE", path.format(project["id"]))).expect(204)
+    (await admin.call("DELETE", path.format("-"))).expect(404)
+    await swept(coordinator)
+    assert objects(coordinator) == set()
+    assert [one["id"] for one in await admin.builds(project)] == [running["id"]]
+
+
 async def test_bytes_that_another_build_has_too_stay(
     coordinator: Coordinator, admin: Caller, maintainer: Tenant, project: dict[str, Any]
 ) -> None:

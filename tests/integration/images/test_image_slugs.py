@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
+from tests.integration.coordinator_fixture import AgentCaller, Caller, open_coordinator, step_of
 
 
 @pytest.fixture
@@ -76,3 +77,84 @@ async def test_a_maintainer_of_the_administrators_account_makes_nothing_for_othe
     near = await admin.new_token(role="maintainer", account="default")
     await register(near, "debian", "docker://evil.example/x")
     assert await image_of_step(admin, "acme", "debian") == "debian"
+
+
+async def run_image(agent: AgentCaller, project: Mapping[str, Any], admin: Caller) -> str:
+    """Of the step of a new build, which names the slug `tools`."""
+    await admin.new_build(project, step_of("a", imageSlug="tools"))
+    spec = await agent.take()
+    (await agent.complete(spec)).expect(200)
+    return str(spec["image"])
+
+
+async def test_a_slug_that_was_changed_or_deleted_counts_for_the_next_step(admin: Caller) -> None:
+    project = await admin.new_project()
+    agent = await (await admin.new_token(kind="registration")).new_agent()
+    await register(admin, "tools", "debian:12", public=False)
+    assert await run_image(agent, project, admin) == "debian:12"
+    change = await admin.call("PATCH", "/api/docker-images/tools", json={"imageUrl": "debian:13"})
+    assert change.expect(200).json["imageUrl"] == "debian:13"
+    assert await run_image(agent, project, admin) == "debian:13"
+    renamed = await admin.call("PATCH", "/api/docker-images/tools", json={"slug": "other"})
+    assert renamed.expect(200).json["slug"] == "other"
+    assert await run_image(agent, project, admin) == "tools", "a reference again"
+    (await admin.call("DELETE", "/api/docker-images/other")).expect(204)
+    assert (await admin.get("/api/docker-images")).json == []
+    (await admin.call("DELETE", "/api/docker-images/other")).expect(404)
+    (await admin.call("PATCH", "/api/docker-images/other", json={"public": True})).expect(404)
+
+
+async def test_what_is_not_said_of_an_image_stays(admin: Caller) -> None:
+    await register(admin, "tools", "debian:12", public=True)
+    (before,) = (await admin.get("/api/docker-images")).json
+    path = f"/api/docker-images/{before['id']}"
+    after = (await admin.call("PATCH", path, json={"slug": "new", "imageUrl": None})).expect(200)
+    assert after.json == {**before, "slug": "new"}
+    assert await image_of_step(admin, "acme", "new") == "debian:12", "it is everybody's still"
+    (await admin.call("PATCH", path, json={"public": False})).expect(200)
+    assert await image_of_step(admin, "acme", "new") == "new"
+
+
+async def test_a_slug_is_not_changed_into_one_that_is_taken_or_is_none(admin: Caller) -> None:
+    await register(admin, "tools", "debian:12")
+    await register(admin, "other", "debian:12")
+    for body, status in (
+        ({"slug": "other"}, 409),
+        ({"slug": "two words"}, 400),
+        ({"imageUrl": "Not An Image"}, 400),
+        ({"slug": "tools"}, 200),
+    ):
+        (await admin.call("PATCH", "/api/docker-images/tools", json=body)).expect(status)
+
+
+async def test_what_is_every_accounts_is_changed_by_an_administrator_alone(admin: Caller) -> None:
+    await register(admin, "tools", "debian:12")
+    near = await admin.new_token(role="maintainer", account="default")
+    change = {"imageUrl": "docker://evil.example/x"}
+    (await near.call("PATCH", "/api/docker-images/tools", json=change)).expect(403)
+    (await near.call("DELETE", "/api/docker-images/tools")).expect(403)
+    await register(near, "mine", "debian:12")
+    (await near.call("PATCH", "/api/docker-images/mine", json={"public": True})).expect(200)
+    assert await image_of_step(admin, "acme", "mine") == "mine", "it is listed, and no more"
+    assert await image_of_step(admin, "acme", "tools") == "debian:12"
+
+
+async def test_who_changed_a_slug_is_in_the_audit_log(admin: Caller) -> None:
+    await register(admin, "tools", "debian:12", public=False)
+    change = {"slug": "new", "imageUrl": "debian:13"}
+    (await admin.call("PATCH", "/api/docker-images/tools", json=change)).expect(200)
+    (await admin.call("DELETE", "/api/docker-images/new")).expect(204)
+    entries = (await admin.get("/api/audit-logs?limit=2")).json["auditLogs"]
+    assert [(entry["action"], entry["details"]) for entry in entries] == [
+        ("image.deleted", {"slug": "new", "imageUrl": "debian:13", "by": "admin"}),
+        (
+            "image.changed",
+            {
+                "slug": "tools",
+                "newSlug": "new",
+                "imageUrl": "debian:13",
+                "public": False,
+                "by": "admin",
+            },
+        ),
+    ]

@@ -60,6 +60,7 @@ class House:
     agent: AgentCaller
     maintainer: Caller
     deployment: dict[str, Any]
+    image_id: str
 
     def fill(self, path: str) -> str:
         return path.format(
@@ -73,6 +74,7 @@ class House:
             done=self.done["stepId"],
             deployment=self.deployment["id"],
             image_build=self.deployment["build_id"],
+            image=self.image_id,
         )
 
 
@@ -91,10 +93,11 @@ async def furnish(admin: Caller, account: str) -> House:
     running = await agent.take()
     ready_id = next(s["id"] for s in build["steps"] if s["id"] != running["stepId"])
     image = {"slug": f"{account}-image", "imageUrl": "docker://debian"}
-    (await maintainer.post("/api/docker-images", image)).expect(201)
+    made = (await maintainer.post("/api/docker-images", image)).expect(201)
     deployment = await maintainer.post("/api/deploy", DEPLOYMENT)
     return House(
         deployment=deployment.expect(202).json,
+        image_id=made.json["id"],
         project=project,
         workflow_id=workflow_id,
         running=running,
@@ -117,11 +120,17 @@ LFS_BATCH = {"operation": "upload", "objects": []}
 WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}", None),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}),
+    ("DELETE", "/api/projects/{project}", None),
+    ("POST", "/api/projects/{project}/webhook-secret", {}),
+    ("PATCH", "/api/docker-images/{image}", {"imageUrl": "x"}),
+    ("DELETE", "/api/docker-images/{image}", None),
     ("GET", "/api/projects/{project}/workflows", None),
     ("POST", "/api/projects/{project}/workflows", WORKFLOW),
     ("GET", "/api/projects/{project}/builds", None),
     ("POST", "/api/projects/{project}/builds", {"workflowId": "any"}),
     ("GET", "/api/projects/{project}/builds/{build}", None),
+    ("DELETE", "/api/projects/{project}/builds/{done_build}", None),
+    ("DELETE", "/api/projects/-/builds/{done_build}", None),
     ("GET", "/api/projects/-/builds/{build}", None),
     ("GET", "/api/projects/-/builds/{build}?wait=20&seen=999", None),
     ("POST", "/api/projects/{project}/builds/{build}/cancel", {}),
@@ -325,6 +334,8 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/overview", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}, "maintainer"),
+    ("DELETE", "/api/projects/{project}", None, "maintainer"),  # builds of it go on: a 409
+    ("POST", "/api/projects/{project}/webhook-secret", {}, "maintainer"),
     ("GET", "/api/projects/{project}/workflows", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}/builds", None, "viewer developer maintainer"),
     ("GET", "/api/projects/-/builds", None, "viewer developer maintainer"),
@@ -378,7 +389,10 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/projects", {"accountId": "acme"}, "maintainer"),
     ("POST", "/api/projects/{project}/workflows", {}, "maintainer"),
     ("POST", "/api/docker-images", {}, "maintainer"),
+    ("PATCH", "/api/docker-images/{image}", {"imageUrl": "x"}, "maintainer"),
+    ("DELETE", "/api/docker-images/{image}", None, "maintainer"),
     ("POST", "/api/projects/-/builds/{build}/approve", {}, "maintainer"),
+    ("DELETE", "/api/projects/-/builds/{build}", None, "maintainer"),
     ("GET", "/api/projects/{project}/deliveries", None, "viewer developer maintainer"),
     ("POST", "/api/projects/{project}/deliveries/any/redeliver", {}, "developer maintainer"),
     ("PUT", "/api/projects/{project}/credential", {"token": "x"}, "maintainer"),
@@ -922,7 +936,7 @@ def test_every_route_is_walked_by_the_tests_above() -> None:
     assert len(app.router.routes()) > len(WITHOUT_TOKEN)
     sample = "11111111-1111-1111-1111-111111111111"
     fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
-    fields += ("deployment", "image_build")
+    fields += ("deployment", "image_build", "image")
     walked = [
         (method, path.format(**dict.fromkeys(fields, sample)).partition("?")[0])
         for method, path, *_ in [*WITH_IDS, *ALLOWED]

@@ -9,6 +9,7 @@ from pushrod.references import (
     BuildReference,
     choose_project,
     choose_step,
+    choose_workflow,
     parse_build_reference,
     split_step,
 )
@@ -75,3 +76,15 @@ def test_a_step_is_found_by_name_or_id_and_an_unknown_one_names_the_others() -> 
     assert choose_step(build, ID)["name"] == "lint"
     with pytest.raises(NotFoundError, match="it has: lint, test"):
         choose_step(build, "deploy")
+
+
+def test_a_file_is_asked_for_by_its_name_and_what_the_api_made_by_its_id() -> None:
+    file, made = {"id": "1", "name": "ci", "path": ".pushrod.yml"}, {"id": "2", "name": "api"}
+    assert choose_workflow([file], None) == "ci"
+    assert choose_workflow([file], ".pushrod.yml") == ".pushrod.yml"
+    assert choose_workflow([file], "of another branch") == "of another branch"
+    assert choose_workflow([made], None) == choose_workflow([file, made], "api") == "2"
+    with pytest.raises(CommandError, match=r"which workflow.*\.pushrod\.yml, api"):
+        choose_workflow([file, made], None)
+    with pytest.raises(NotFoundError, match="--workflow"):
+        choose_workflow([], None)

@@ -1,8 +1,9 @@
-"""Builds that are made first and started later: of the workflow that a project means by default."""
+"""Builds of a workflow by its name, or of the one that a project means by default: as the commit
+has it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.errors import Invalid
@@ -11,14 +12,14 @@ from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Origin
 from coordinator.services.core import Core
-from coordinator.storage.projects import projects as stored
+from coordinator.services.projects.known_workflows import known_workflows, those_at
 
 DEFAULT_NAMES = ("ci", "default")
 """Where a project has several workflows and none is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBuilds:
+class NamedBuilds:
     core: Core
     builds: Builds
 
@@ -26,21 +27,21 @@ class HeldBuilds:
         self,
         principal: Principal,
         project: Project,
+        origin: Origin,
         *,
-        branch: str,
-        commit: str | None,
         workflow: str | None,
-        params: Mapping[str, str] | None,
+        held: bool,
     ) -> Build:
         """At the commit, or the branch's tip as it is now. Raises Invalid, which names the field.
 
-        `workflow` is an id, a name or a path; None: the default one.
+        `workflow` is an id, a name or a path; None: the default one. A `held` build is started
+        later.
         """
         principal.require(Right.BUILD)
-        origin = Origin(event="manual", branch=branch, commit_hash=commit, params=params)
         origin = await self._at_commit(project, origin)
         record = await self._choose(project, workflow, origin.commit_hash)
-        return await self.builds.make(principal, project, record, origin, held=True)
+        held = held or origin.of_fork
+        return await self.builds.make(principal, project, record, origin, held=held)
 
     async def _at_commit(self, project: Project, origin: Origin) -> Origin:
         """A repository without any commit is no obstacle: a workflow may need no source."""
@@ -52,11 +53,8 @@ class HeldBuilds:
     async def _choose(
         self, project: Project, wanted: str | None, commit: str | None
     ) -> WorkflowRecord:
-        records = await self.core.database.read(
-            lambda connection: stored.list_workflows(connection, project.id)
-        )
-        paths = await self._paths(project, commit)
-        there = [one for one in records if one.path is None or one.path in paths]
+        records = await known_workflows(self.core, project)
+        there = await those_at(self.core, project, records, commit)
         if not there:
             raise Invalid(_none_there(records, commit), details=[_about("no workflow to build")])
         if wanted is None:
@@ -65,16 +63,10 @@ class HeldBuilds:
         if not found:
             names = ", ".join(sorted({one.name for one in there}))
             raise Invalid(
-                f"the project has no workflow {wanted[:200]!r}: it has {names[:1000]}",
+                f"there is no workflow {wanted[:200]!r}; there are: {names[:1000]}",
                 details=[_about("no such workflow")],
             )
         return found[-1]
-
-    async def _paths(self, project: Project, commit: str | None) -> Collection[str]:
-        if commit is None:
-            return ()
-        files = await self.core.repositories.workflow_files(project.id, commit)
-        return {file.path for file in files}
 
 
 def default_workflow(records: Sequence[WorkflowRecord]) -> WorkflowRecord:
@@ -97,4 +89,4 @@ def _none_there(records: Sequence[WorkflowRecord], commit: str | None) -> str:
 
 
 def _about(message: str) -> Mapping[str, str]:
-    return {"path": "workflow", "message": message}
+    return {"path": "workflowId", "message": message}

@@ -1,0 +1,140 @@
+"""What can be changed of a project: name, repository, archived or not, the webhook's secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coordinator.domain.errors import NotFound
+from coordinator.domain.model import Project
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.pushes.repo_url import parse_url
+from coordinator.domain.slugs import free_slug, slug_of
+from coordinator.services.audit import Deed
+from coordinator.services.core import Core
+from coordinator.services.projects.repository_urls import check_fetchable
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.projects import projects as stored
+from coordinator.storage.projects.sealed_things import CREDENTIALS
+
+NO_REPOSITORY = ""
+"""As the URL: the project's source is what is pushed here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is None stays."""
+
+    name: str | None = None
+    repo_url: str | None = None
+    """Or NO_REPOSITORY."""
+    archived: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectChanges:
+    core: Core
+
+    async def change(self, principal: Principal, project: Project, wanted: Wanted) -> Project:
+        """All of it or nothing. Raises Invalid for a URL that we would not fetch; NotFound."""
+        principal.require(Right.MANAGE)
+        if wanted.repo_url:
+            check_fetchable(self.core, wanted.repo_url)
+        # Of a project that becomes a hosted one again, nothing that lies here is built anew.
+        refs = await self.core.repositories.refs(project.id) if wanted.repo_url == "" else {}
+
+        async def save(connection: AsyncConnection) -> Project:
+            before = await _found(connection, project.id)
+            by = Deed(self.core, principal, before)
+            if wanted.name not in (None, before.name):
+                await self._rename(connection, by, before, wanted.name or "")
+            if wanted.repo_url not in (None, before.repo_url or NO_REPOSITORY):
+                await self._set_repository(connection, by, before, wanted.repo_url or None, refs)
+            if wanted.archived not in (None, before.archived_at is not None):
+                await self._archive(connection, by, before, archived=bool(wanted.archived))
+            await stored.update_project(connection, project.id, updated_at=self.core.now())
+            return await _found(connection, project.id)
+
+        return await self.core.database.write(save)
+
+    async def _rename(
+        self, connection: AsyncConnection, by: Deed, project: Project, name: str
+    ) -> None:
+        """Also its address. The old one goes on working, and no other project gets it: a push
+        that somebody means for this one must not reach another."""
+        wanted = slug_of(name, fallback="project")
+        own = {project.slug, *await stored.former_slugs_of(connection, project.id)}
+        taken = await stored.project_slugs(connection, project.account_id, wanted)
+        slug = free_slug(wanted, taken - own)
+        if slug != project.slug:
+            await stored.rename_project(connection, project, slug)
+        await stored.update_project(connection, project.id, name=name)
+        await by.record(connection, "project.renamed", name=name, before=project.name, slug=slug)
+
+    async def _set_repository(
+        self,
+        connection: AsyncConnection,
+        by: Deed,
+        project: Project,
+        repo_url: str | None,
+        refs: Mapping[str, str],
+    ) -> None:
+        """The credential stays only where it would go to the very server that it was given for."""
+        await stored.update_project(connection, project.id, repo_url=repo_url)
+        if repo_url is None:
+            await stored.replace_seen_refs(connection, project.id, refs)
+        if _server(repo_url) != _server(project.repo_url):
+            await CREDENTIALS.delete(connection, project.id, {})
+        await by.record(
+            connection,
+            "project.repository_set" if repo_url else "project.repository_removed",
+            repoUrl=repo_url or project.repo_url,
+        )
+
+    async def _archive(
+        self, connection: AsyncConnection, by: Deed, project: Project, *, archived: bool
+    ) -> None:
+        archived_at = self.core.now() if archived else None
+        await stored.update_project(connection, project.id, archived_at=archived_at)
+        await by.record(connection, "project.archived" if archived else "project.unarchived")
+
+    async def new_webhook_secret(self, principal: Principal, project: Project) -> str:
+        """What was signed with the old one is refused from now on. Raises NotFound."""
+        principal.require(Right.MANAGE)
+
+        async def save(connection: AsyncConnection) -> int:
+            number = (await _found(connection, project.id)).webhook_secret_number + 1
+            await stored.update_project(
+                connection, project.id, webhook_secret_number=number, updated_at=self.core.now()
+            )
+            await Deed(self.core, principal, project).record(
+                connection, "project.webhook_secret_replaced"
+            )
+            return number
+
+        number = await self.core.database.write(save)
+        return self.core.keys.webhook_secret(project.id, number)
+
+
+async def webhook_secret_of(core: Core, project_id: str) -> str:
+    """With which its webhooks are signed; of a project that is not there, one of nobody's."""
+    project = await core.database.read(
+        lambda connection: stored.find_project(connection, project_id)
+    )
+    number = project.webhook_secret_number if project else 0
+    return core.keys.webhook_secret(project_id, number)
+
+
+async def _found(connection: AsyncConnection, project_id: str) -> Project:
+    """Raises NotFound."""
+    project = await stored.find_project(connection, project_id)
+    if project is None:
+        raise NotFound("project not found")
+    return project
+
+
+def _server(repo_url: str | None) -> tuple[str, str, int] | None:
+    if repo_url is None:
+        return None
+    url = parse_url(repo_url)
+    return url.scheme, url.host, url.port

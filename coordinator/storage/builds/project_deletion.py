@@ -1,0 +1,78 @@
+"""Every row of a project, in the order in which they refer to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from coordinator.domain.lifecycle import FINISHED_BUILD
+from coordinator.storage import tables
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.tables import (
+    artifacts,
+    attempts,
+    build_images,
+    builds,
+    deployments,
+    image_builds,
+    output_entries,
+    projects,
+    registry_logins,
+    steps,
+)
+
+_OF_STEPS = (artifacts, output_entries, attempts)
+_OF_PROJECTS = (
+    steps,
+    builds,
+    tables.build_counts,
+    tables.workflows,
+    tables.secrets,
+    tables.credentials,
+    tables.former_slugs,
+    tables.cache_generations,
+    tables.image_projects,
+    tables.seen_refs,
+    tables.begun_pushes,
+    tables.module_files,
+    tables.modules,
+    tables.deliveries,
+    tables.lfs_objects,
+    tables.lfs_origins,
+)
+
+
+async def unfinished_builds(connection: AsyncConnection, project_id: str) -> Sequence[int]:
+    """Their numbers."""
+    finished = [state.value for state in FINISHED_BUILD]
+    query = sa.select(builds.c.number).where(
+        builds.c.project_id == project_id, builds.c.state.not_in(finished)
+    )
+    return (await connection.execute(query.order_by(builds.c.number))).scalars().all()
+
+
+async def delete_project(connection: AsyncConnection, project_id: str) -> None:
+    """With all that is its; only the audit log goes on to tell of it.
+
+    Repository, logs and blobs are outside, where nothing here reaches.
+    """
+    its_builds = sa.select(builds.c.id).where(builds.c.project_id == project_id)
+    its_steps = sa.select(steps.c.id).where(steps.c.project_id == project_id)
+    its_images = sa.select(image_builds.c.id).where(image_builds.c.build_id.in_(its_builds))
+    await connection.execute(deployments.delete().where(deployments.c.build_id.in_(its_builds)))
+    await connection.execute(
+        deployments.update()
+        .where(deployments.c.image_build_id.in_(its_images))
+        .values(image_build_id=None)
+    )
+    for table in (image_builds, build_images):
+        await connection.execute(table.delete().where(table.c.build_id.in_(its_builds)))
+    for table in _OF_STEPS:
+        await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
+    await connection.execute(
+        registry_logins.delete().where(registry_logins.c.scope_id == project_id)
+    )
+    for table in _OF_PROJECTS:
+        await connection.execute(table.delete().where(table.c.project_id == project_id))
+    await connection.execute(projects.delete().where(projects.c.id == project_id))
