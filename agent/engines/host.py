@@ -22,6 +22,7 @@ from agent.engines.host_caches import HostCaches
 from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
 from agent.engines.host_trees import (
     copy_tree,
+    copy_trees,
     own_small_tree,
     own_tree,
     remove_tree,
@@ -98,13 +99,14 @@ def refusal(request: StepRequest) -> str | None:
 
 
 @asynccontextmanager
-async def _opened(source: SourceTree) -> AsyncIterator[Sequence[Path]]:
-    """The folders to be laid over each other: its files and, where it has one, its `.git`."""
+async def _opened(source: SourceTree) -> AsyncIterator[Sequence[Sequence[Path]]]:
+    """Its files and, where it has one, its `.git`, which have no folder in common: each as the
+    folders to be laid over each other."""
     async with AsyncExitStack() as opened:
-        parts = [await opened.enter_async_context(source.open())]
+        parts = [[await opened.enter_async_context(source.open())]]
         if source.git is not None:
             git = await opened.enter_async_context(source.git.open())
-            parts += [git.small, git.large]
+            parts.append([git.small, git.large])
         yield parts
 
 
@@ -265,7 +267,7 @@ class HostEngine:
             await asyncio.sleep(USER_ID_RETRY_SECONDS)
         if request.source is not None:
             async with _opened(request.source) as parts:
-                await copy_tree(parts, folders.workspace)
+                await copy_trees(parts, folders.workspace)
         if request.inputs is not None:
             await copy_tree([request.inputs], folders.workspace)
         if request.brings_files:

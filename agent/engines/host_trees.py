@@ -48,6 +48,16 @@ async def copy_tree(sources: Sequence[Path], target: Path) -> None:
         raise OSError(f"copying to the workspace: {errors.decode('utf-8', 'replace').strip()}")
 
 
+async def copy_trees(trees: Sequence[Sequence[Path]], target: Path) -> None:
+    """Lay trees that have no folder in common into the target, each as `copy_tree`, all at once."""
+    try:
+        async with asyncio.TaskGroup() as copying:
+            for layers in trees:
+                copying.create_task(copy_tree(layers, target))
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
 def own_small_tree(root: Path, uid: int) -> bool:
     """Give a folder that nobody else can enter yet to the user; False if it holds too much.
 
