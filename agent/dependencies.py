@@ -128,6 +128,7 @@ async def fetch_artifacts(
     inputs = chosen_inputs(spec.dependencies)
     if inputs == Inputs():
         return
+    await in_thread(kept.make_room, sum(file.size for _, file in inputs.files))
     try:
         await in_thread(_make_folders, inputs, folder)
         await _Fetching(client, spec, folder, kept).fetch(inputs.files)
