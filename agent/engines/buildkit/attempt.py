@@ -227,11 +227,10 @@ class _Attempt:
         if self._request.end.made:
             await build.finish("")
             return self._result(ended, notes)
+        sockets = await read_sockets(build, ref) if self.include else ()
         if self.include:
-            sockets = await read_sockets(build, ref)
             await self._take_outputs(build, graph.workspace, ended)
         else:
-            sockets = frozenset()
             await build.finish("")
         collected = await self._collect(sockets)
         result = self._result(ended, [*notes, *collected.notes])
