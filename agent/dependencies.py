@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from agent.artifact_errors import ArtifactError, DamagedError
-from agent.artifacts import in_parallel
 from agent.batches import divided
-from agent.carried import in_thread
+from agent.carried import in_parallel, in_thread
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,

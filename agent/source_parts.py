@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent import source_files
-from agent.carried import in_thread
+from agent.carried import in_parallel, in_thread
 from agent.source_mirror import bring_commits, git_environment
 from agent.source_trees import Parts, PartsError, Wanted, WorkTree
 from agent.tree_contents import TreeContents
@@ -122,12 +122,7 @@ async def _fill(
             _put_in_place(fresh, tree.files / path)
             contents.filled[path] = item.oid
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for number, path in enumerate(paths):
-                tasks.create_task(one(number, path))
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+    await in_parallel([one(number, path) for number, path in enumerate(paths)])
 
 
 def _put_in_place(fresh: Path, target: Path) -> None:
