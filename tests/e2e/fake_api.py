@@ -211,6 +211,7 @@ async def _log(api: FakeApi, request: web.Request) -> web.Response:
         end = len(log.data)
     body = log.data[start : min(end, start + MAX_LOG_ANSWER)]
     headers["Log-Next-Offset"] = str(start + len(body))
+    headers["Log-Size"] = str(size)
     headers["Log-Complete"] = str(log.complete).lower()
     return web.Response(status=status, body=body, headers=headers)
 

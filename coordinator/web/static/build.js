@@ -6,7 +6,7 @@ import { DONE, live } from "./live.js";
 import { drawProblems } from "./problems.js";
 import { crumbs, showRefusal, title } from "./shell.js";
 import { isActive, word } from "./status.js";
-import { drawSteps } from "./step_list.js";
+import { StepList } from "./step_list.js";
 import { StepPanel } from "./step_panel.js";
 import { automatic, chosenBy, inGraphOrder } from "./steps.js";
 
@@ -18,13 +18,20 @@ const buildId = decodeURIComponent(location.pathname.split("/")[2]);
 const path = `/api/projects/-/builds/${encodeURIComponent(buildId)}`;
 const place = document.getElementById("build");
 const head = new BuildHead(place, path);
-const panel = new StepPanel(document.getElementById("step"));
+const stepPlace = document.getElementById("step");
+const panel = new StepPanel(stepPlace);
+const stepList = new StepList();
+const oneColumn = matchMedia("(max-width: 55.99rem)"); // as in page.css
 let build = null;
 let project = null;
 let shownStep = null;
 
 live(turn, (error) => showRefusal(place, error));
-window.addEventListener("hashchange", () => build && drawChoice());
+window.addEventListener("hashchange", () => {
+  if (!build?.steps.length) return;
+  drawChoice();
+  if (oneColumn.matches) stepPlace.scrollIntoView({ block: "nearest" });
+});
 
 async function turn(signal, mayHold) {
   const asked = performance.now();
@@ -54,7 +61,7 @@ function drawChoice() {
   const chosen = build.steps.find((step) => step.name === choice.step);
   const step = chosen ?? automatic(build.steps, shownStep);
   shownStep = step.name;
-  drawSteps(document.getElementById("steps"), build.steps, step.name);
+  stepList.draw(build.steps, step.name);
   panel.show(step, chosen ? choice.attempt : null);
 }
 
