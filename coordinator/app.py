@@ -55,6 +55,7 @@ from coordinator.api.http.context import (
     RETRIES,
     RUNNER,
     SECRETS,
+    SESSIONS,
     SOURCE_BUILDS,
     SOURCE_PARTS,
     SOURCE_REFS,
@@ -96,6 +97,7 @@ from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
+from coordinator.services.people.sessions import Sessions
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.projects import Projects
@@ -157,6 +159,7 @@ class Services:
     registry_logins: RegistryLogins
     secrets: Secrets
     users: Users
+    sessions: Sessions
     deletions: Deletions
     build_logs: BuildLogs
     held_builds: HeldBuilds
@@ -315,6 +318,7 @@ async def _services(
             registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             users=Users(core, accounts),
+            sessions=Sessions(core, accounts),
             deletions=Deletions(core),
             build_logs=BuildLogs(core),
             held_builds=HeldBuilds(core, builds),
@@ -394,6 +398,7 @@ def make_app(services: Services) -> web.Application:
     app[SOURCE_REFS] = services.source_refs
     app[GIT] = services.git
     app[USERS] = services.users
+    app[SESSIONS] = services.sessions
     app[DELETIONS] = services.deletions
     app[BUILD_LOGS] = services.build_logs
     app[HELD_BUILDS] = services.held_builds

@@ -86,7 +86,7 @@ def add_routes(app: web.Application) -> None:
             templates.render(
                 "login.html",
                 next_path=next_path(request.query.get("next")),
-                wrong="error" in request.query,
+                wrong=request.query.get("error"),
             )
         )
 

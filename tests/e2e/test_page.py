@@ -56,6 +56,19 @@ async def test_who_is_not_signed_in_is_led_over_the_login_to_the_page_asked_for(
     assert site.page.url == f"{site.url}/builds/b-1#step=lint"
 
 
+async def test_a_user_signs_in_by_e_mail_and_password(site: Site) -> None:
+    site.api.signed_in = False
+    await site.open("/builds/b-1#step=lint")
+    await site.page.get_by_label("E-mail").fill("ada@example.org")
+    await site.page.get_by_label("Password").fill("mistyped")
+    await site.page.keyboard.press("Enter")
+    await expect(site.page.get_by_role("alert")).to_contain_text("password is wrong")
+    await site.page.get_by_label("E-mail").fill("ada@example.org")
+    await site.page.get_by_label("Password").fill(TOKEN)
+    await site.page.keyboard.press("Enter")
+    await expect(log(site.page)).to_contain_text("all good")
+
+
 async def test_signing_out_leads_to_the_login(site: Site) -> None:
     await site.open("/")
     await site.page.get_by_role("button", name="Sign out").click()

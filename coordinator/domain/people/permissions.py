@@ -35,6 +35,12 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 }
 
 
+def _told(right: Right) -> str:
+    """The right, and the least role that has it."""
+    role = next(role for role in RIGHTS if right in RIGHTS[role])  # least first
+    return f"the right to {right.value} is missing: the role {role.value} has it"
+
+
 class BuildPermission(StrEnum):
     """What specification 001 calls the rights to builds."""
 
@@ -105,7 +111,7 @@ class Principal:
     def require(self, right: Right) -> None:
         """Raises Forbidden."""
         if right not in self.rights:
-            raise Forbidden(f"this token has no right to {right.value}")
+            raise Forbidden(_told(right))
 
     def permissions(self) -> list[BuildPermission]:
         return [one for one, right in NEEDED_FOR.items() if right in self.rights]
@@ -113,7 +119,8 @@ class Principal:
     def require_permission(self, permission: BuildPermission) -> None:
         """Raises Forbidden."""
         if NEEDED_FOR[permission] not in self.rights:
-            raise Forbidden(f"the permission {permission.value} is missing")
+            missing = NEEDED_FOR[permission]
+            raise Forbidden(f"the permission {permission.value} is missing: {_told(missing)}")
 
     def within(self, account_id: str) -> Principal:
         """The same principal, acting in one account alone. Raises Forbidden for another's."""

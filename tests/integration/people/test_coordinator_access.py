@@ -323,6 +323,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     # method, path, body, who may
     ("GET", "/api/projects?accountId=acme", None, "viewer developer maintainer"),
     ("GET", "/api/overview", None, "viewer developer maintainer"),
+    ("GET", "/api/session", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}, "maintainer"),
     ("GET", "/api/projects/{project}/workflows", None, "viewer developer maintainer"),
