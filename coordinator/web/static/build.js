@@ -4,6 +4,7 @@ import { BuildHead } from "./build_head.js";
 import { fetchJson } from "./http.js";
 import { DONE, live } from "./live.js";
 import { drawProblems } from "./problems.js";
+import { fetchSession } from "./session.js";
 import { crumbs, showRefusal, title } from "./shell.js";
 import { isActive, word } from "./status.js";
 import { StepList } from "./step_list.js";
@@ -24,6 +25,7 @@ const stepList = new StepList();
 const oneColumn = matchMedia("(max-width: 55.99rem)"); // as in page.css
 let build = null;
 let project = null;
+let person = null;
 let shownStep = null;
 
 live(turn, (error) => showRefusal(place, error));
@@ -38,6 +40,7 @@ async function turn(signal, mayHold) {
   const held = build && mayHold ? `?wait=${HOLD_SECONDS}&seen=${build.version}` : "";
   const answer = await fetchJson(path + held, { signal });
   project ??= await fetchJson(`/api/projects/${answer.projectId}`, { signal });
+  person ??= await fetchSession(signal);
   if (signal.aborted) return 0;
   const unchanged = held && answer.version === build.version;
   announce(build, answer);
@@ -50,7 +53,7 @@ async function turn(signal, mayHold) {
 function draw() {
   title(`#${build.number} ${word(build.state)} · ${project.name}`);
   crumbs(["Projects", "/"], [project.name, `/projects/${project.id}`], [`#${build.number}`, location.pathname]);
-  head.draw(build, project);
+  head.draw(build, project, person);
   drawProblems(document.getElementById("problems"), build.problems);
   document.getElementById("columns").hidden = build.steps.length === 0;
   if (build.steps.length) drawChoice();
