@@ -62,6 +62,7 @@ from coordinator.api.http.context import (
     USERS,
 )
 from coordinator.api.http.middleware import answer_errors
+from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.people import session, tokens, users
@@ -411,8 +412,9 @@ def make_app(services: Services) -> web.Application:
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (deliveries, git, lfs, overview, steps, webhooks)
     of_agents = (agents, health, output_batches, runner, source_parts)
-    for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference, pages):
+    for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)
+    answer_browsers(app, pages.add_routes(app, sees))
     return app
 
 

@@ -265,7 +265,10 @@ async def test_each_mistake_of_a_workflow_has_its_place(site: Site) -> None:
 
 async def test_a_build_that_does_not_exist_is_said_to_be_missing(site: Site) -> None:
     await site.open("/builds/b-none")
-    await expect(site.page.get_by_role("alert")).to_contain_text("Not found")
+    await expect(site.page.get_by_role("alert")).to_contain_text("not yours to see")
+    await expect(site.page.get_by_role("heading", level=1)).to_have_text("Not found")
+    await expect(site.page.locator("#crumbs")).to_contain_text("Projects")
+    await expect(site.page).to_have_title("Not found · pushrod")
 
 
 async def test_a_coordinator_that_is_away_is_said_to_be_and_found_again(site: Site) -> None:

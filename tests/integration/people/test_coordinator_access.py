@@ -906,9 +906,9 @@ WITHOUT_TOKEN = {
     ("POST", "/logout"),
     ("GET", "/login"),
     ("GET", "/"),
-    ("GET", "/projects/{id}"),
-    ("GET", "/projects/{id}/deliveries"),
-    ("GET", "/builds/{id}"),
+    ("GET", "/projects/{project_id}"),
+    ("GET", "/projects/{project_id}/deliveries"),
+    ("GET", "/builds/{build_id}"),
     ("POST", "/api/webhooks/{forge}/{project_id}"),  # by its signature
     ("GET", "/static/{version}/{name}"),
 }

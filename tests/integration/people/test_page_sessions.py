@@ -1,4 +1,4 @@
-"""The page's sessions of users: opened by password or by a login's token, and how they end."""
+"""The page's sessions of users, how they open and end; and pages that aren't there."""
 
 from __future__ import annotations
 
@@ -202,3 +202,57 @@ async def test_a_user_of_several_accounts_is_told_what_may_be_done_in_each(
     everywhere = (await admin.get("/api/session")).expect(200).json
     assert "accounts" not in everywhere
     assert "administer" in everywhere["rights"]
+
+
+MISSING = [
+    "/nosuch",
+    "/builds/nosuch",
+    "/builds/11111111-1111-1111-1111-111111111111",
+    "/projects/nosuch",
+    "/projects/nosuch/deliveries",
+    "/projects/-",
+]
+
+
+async def browse(coordinator: Coordinator, path: str, session: str) -> Answer:
+    headers = {"Accept": "text/html,*/*;q=0.8", "Cookie": f"pushrod_session={session}"}
+    return await coordinator.nobody.call("GET", path, headers=headers)
+
+
+@pytest.mark.parametrize("path", MISSING)
+async def test_a_page_that_is_not_there_is_a_page_with_status_404(
+    coordinator: Coordinator, admin: Caller, path: str
+) -> None:
+    session = await opened(coordinator, token=admin.token or "")
+    answer = await browse(coordinator, path, session)
+    assert answer.status == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "<title>Not found · pushrod</title>" in answer.text
+    assert '<a href="/">Projects</a>' in answer.text
+
+
+async def test_machines_are_told_in_json(coordinator: Coordinator, admin: Caller) -> None:
+    assert (await admin.get("/nosuch")).expect(404).json == {"error": "Not Found"}
+    session = await opened(coordinator, token=admin.token or "")
+    for path in ("/api/nosuch", "/api/projects/nosuch"):
+        answer = await browse(coordinator, path, session)
+        assert (answer.status, "error" in answer.json) == (404, True)
+
+
+async def test_anothers_build_is_as_one_that_is_not_there_and_ones_own_is_shown(
+    coordinator: Coordinator, admin: Caller
+) -> None:
+    project = await admin.new_project("acme", "shop")
+    build = await admin.new_build(project)
+    await new_user(admin, ADA, acme="viewer", initech="viewer")
+    await new_user(admin, "eve@example.org", globex="maintainer")
+    ada = await with_password(coordinator)
+    eve = await opened(coordinator, email="eve@example.org", password=PASSWORD)
+    paths = [f"/builds/{build['id']}", f"/projects/{project['id']}"]
+    for path in [*paths, f"/projects/{project['id']}/deliveries"]:
+        (await browse(coordinator, path, ada)).expect(200)
+        (await browse(coordinator, path, eve)).expect(404)
+        (await browse(coordinator, path, "")).expect(200)  # led to the login, as from any
+    for path in MISSING[1:]:
+        (await browse(coordinator, path, "")).expect(200)
