@@ -14,17 +14,19 @@ from pipelines_schema.matrix import expanded_name
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
-from pipelines_schema.read_defaults import DEFAULTS, Defaults, read_defaults
+from pipelines_schema.read_defaults import DEFAULTS, read_defaults
 from pipelines_schema.read_environment import read_environment
 from pipelines_schema.read_step import WrittenStep, read_step
+from pipelines_schema.read_templates import read_templates
 from pipelines_schema.read_triggers import read_triggers
+from pipelines_schema.reuse import Reuse
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
-    known=("name", "on", "env", "defaults", "steps"),
+    known=("name", "on", "env", "defaults", "templates", "steps"),
     not_built=("concurrency",),
     has_extensions=True,
     synonyms={
@@ -43,6 +45,7 @@ WORKFLOW = Vocabulary(
             if key not in ("name", "env")
         },
         "default": "write `defaults`",
+        "template": "write `templates`",
         "before": "write it below `defaults`",
         "before_script": "write `defaults: {before: …}`",
     },
@@ -69,13 +72,18 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
     triggers = read_triggers(reading, fields.get("on"))
     replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
     params = _example_params(triggers)
-    defaults = read_defaults(reading, _written(fields, "defaults"), replaced)
+    reuse = Reuse(
+        reading,
+        templates=read_templates(reading, _written(fields, "templates")),
+        defaults=read_defaults(reading, _written(fields, "defaults"), replaced),
+    )
+    reuse.check(replaced)
     return Workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
         triggers=triggers,
         env=read_environment(reading, fields.get("env"), replaced),
-        steps=_steps(reading, fields["steps"], replaced, params, defaults)
+        steps=_steps(reading, fields["steps"], replaced, params, reuse)
         if "steps" in fields
         else (),
     )
@@ -89,7 +97,7 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
         name=_name(reading, name_field, ""),
         file=None,
         triggers=Triggers(),
-        steps=_steps(reading, steps_field, BUILD_WORDS, {}, Defaults()),
+        steps=_steps(reading, steps_field, BUILD_WORDS, {}, Reuse(reading)),
     )
 
 
@@ -122,7 +130,7 @@ def _steps(
     entry: Field,
     replaced: Sequence[str],
     params: Mapping[str, str],
-    defaults: Defaults,
+    reuse: Reuse,
 ) -> tuple[Step, ...]:
     node = reading.list(entry, _STEPS_HINT)
     if node is None:
@@ -137,7 +145,7 @@ def _steps(
         )
         return ()
     written = [
-        read_step(reading, defaults.below(item), number, replaced, params)
+        read_step(reading, reuse.step(item), number, replaced, params)
         for number, item in enumerate(node.items, start=1)
         if _is_mapping(item, number, reading)
     ]

@@ -19,6 +19,8 @@ def reference() -> str:
     definitions = schema["$defs"]
     parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
     parts.append(("`defaults`", definitions["defaults"]))
+    parts.append(("A template", definitions["template"]))
+    parts.append(("A template's parameter", definitions["templateParam"]))
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
     parts.append(("`build` of a step", definitions["build"]))
     parts.append(("`resources` of a step", definitions["resources"]))
