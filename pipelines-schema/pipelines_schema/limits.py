@@ -13,6 +13,9 @@ MAX_EXPANDED_CHARACTERS = 4 * 1024 * 1024
 times."""
 MAX_REUSED_NODES = 100_000
 """Nodes of all steps that take something from templates or defaults, with that written out."""
+MAX_INCLUDES = 20
+MAX_INCLUDED_BYTES = 1024 * 1024
+"""Of all included files of a workflow."""
 MAX_PROBLEMS = 100
 """Listed problems of one file; one more says that the list was cut."""
 

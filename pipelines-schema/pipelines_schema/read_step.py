@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check, check_words
@@ -187,17 +187,18 @@ def _condition(
                 check(text, params, matrix)
     except ConditionFault as fault:
         reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
-    return Condition(expression=text, line=entry.place.line, column=entry.place.column)
+    place = entry.place
+    return Condition(expression=text, line=place.line, column=place.column, file=place.file)
 
 
 def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:
     """Where in the file the fault is, if the expression stands there on one line as it is."""
     place = entry.place
-    lines = reading.lines
+    lines = reading.lines_at(place)
     if fault.column is None or fault.line != 1 or not 0 < place.line <= len(lines):
         return place
     start = lines[place.line - 1].find(text.strip("\n"), place.column - 1)
-    return place if start < 0 else Place(place.line, start + fault.column)
+    return place if start < 0 else replace(place, column=start + fault.column)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:

@@ -86,6 +86,8 @@ class Reuse:
     reading: Reading
     templates: Mapping[str, Template] = field(default_factory=dict)
     defaults: Defaults = field(default_factory=Defaults)
+    is_whole: bool = True
+    """False: an included file is not known, so nothing is said to be missing."""
     _budget: Budget = field(init=False)
     _bodies: dict[tuple[str, ...], MapNode] = field(default_factory=dict)
     """Templates with values in them, which several steps may give."""
@@ -105,7 +107,8 @@ class Reuse:
         """The step over its templates over the defaults. Raises NotComposed."""
         templated = self._templated(node)
         below = self.defaults.below(templated.node)
-        layered = Layered(node=below.node, before=below.before, variables=templated.variables)
+        known = below.node if self.is_whole else _with_image(below.node)
+        layered = Layered(node=known, before=below.before, variables=templated.variables)
         if layered.node is not node or layered.before:
             self._budget.spend_on(layered)
         return layered
@@ -152,7 +155,8 @@ class Reuse:
             )
             return None
         if name not in self.templates:
-            self.reading.add(use.place, self._unknown(name))
+            if self.is_whole:
+                self.reading.add(use.place, self._unknown(name))
             return None
         if name in through or len(through) == MAX_TEMPLATE_DEPTH:
             return None
@@ -216,6 +220,10 @@ _NO_VALUES = (Kind.NULL, Kind.MERGE)
 
 def _has_script(node: MapNode) -> bool:
     return any(key.text in _SCRIPTS for key, _ in node.entries)
+
+
+def _with_image(node: MapNode) -> MapNode:
+    return node if field_of(node, "build") else completed(node, ("image",), node.place)
 
 
 def _lenient(node: MapNode) -> MapNode:

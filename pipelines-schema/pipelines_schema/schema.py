@@ -30,6 +30,11 @@ def workflow_schema() -> dict[str, Any]:
                     "Name of the workflow; the file's name without its ending if left out.",
                     limits.MAX_NAME_CHARACTERS,
                 ),
+                "include": described(
+                    "include",
+                    "Files that bring `templates`, `defaults` and `env`: paths of this repository "
+                    "at the same commit, or files of other projects of the account.",
+                ),
                 "on": _on(),
                 "env": described("env", "Environment variables of every step."),
                 "defaults": described(

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines_schema import limits
 from pipelines_schema.layers import TWINS
 from pipelines_schema.read_defaults import BEFORE, DEFAULTS
+from pipelines_schema.read_includes import BROUGHT
 from pipelines_schema.read_templates import NOT_REPLACED_IN, PARAMS, TEMPLATE
 from pipelines_schema.schema_shapes import PARAM_NAME, PARAM_VALUE, TEXT_TYPES, object_of
 from pipelines_schema.schema_step import NOTHING_UNFIT, TWINS_APART
@@ -20,6 +21,8 @@ def reuse_definitions(definitions: Mapping[str, Any]) -> dict[str, Any]:
     """`defaults` and `templates`; `definitions` are those of a step and what it refers to."""
     keys = definitions["step"]["properties"]
     return {
+        "include": _include(),
+        "included": _included(),
         "defaults": _defaults(keys),
         "templates": _templates(),
         "template": _template(keys, definitions),
@@ -33,8 +36,42 @@ def image_needs() -> dict[str, Any]:
     own = [*image, {"required": ["build"]}, {"required": ["use"]}]
     with_default = {"required": ["defaults"], "properties": {"defaults": {"anyOf": image}}}
     return {
-        "if": {"not": with_default},
+        "if": {"not": {"anyOf": [with_default, {"required": ["include"]}]}},
         "then": {"properties": {"steps": {"items": {"anyOf": own}}}},
+    }
+
+
+def _include() -> dict[str, Any]:
+    path = {"type": TEXT_TYPES, "minLength": 1, "maxLength": limits.MAX_PATH_BYTES}
+    word = {
+        "type": TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    }
+    keys = {
+        "project": {"description": "Another project of the account, by its slug.", **word},
+        "ref": {
+            "description": "A tag, branch or commit of that project; its default branch if left "
+            "out. The build records the commit that it was.",
+            **word,
+        },
+        "file": {"description": "Path in that project's repository.", **path},
+    }
+    item = {
+        "anyOf": [
+            {**object_of(keys, ["file"]), "dependentRequired": {"ref": ["project"]}},
+            path,
+        ]
+    }
+    listed = {"type": "array", "minItems": 1, "maxItems": limits.MAX_INCLUDES, "items": item}
+    return {"anyOf": [listed, *item["anyOf"]]}
+
+
+def _included() -> dict[str, Any]:
+    return {
+        "description": "A file that is included.",
+        **object_of({key: {"$ref": f"#/$defs/{key}"} for key in BROUGHT}),
+        "patternProperties": {f"^{limits.EXTENSION_PREFIX}": {}},
     }
 
 

@@ -236,7 +236,7 @@ def draft(
         steps=() if problems else settled(steps, now),
         problems=list(problems),
         secret_places={
-            name: (workflow.file, place)
+            name: (place.file or workflow.file, place)
             for step in reversed(workflow.steps)
             for name, place in step.secret_places.items()
         },
@@ -265,7 +265,7 @@ def _condition_problem(workflow: Workflow, step: WorkflowStep, fault: ConditionF
     when = step.when
     return Problem(
         message=f"`when` of step `{step.name}` {fault}",
-        file=workflow.file,
+        file=(when.file if when else None) or workflow.file,
         line=when.line if when and when.line else None,
         column=when.column if when and when.column else None,
     )
