@@ -161,12 +161,13 @@ def _where_it_lies(problem: Problem, root: Path, checked: Path) -> Problem:
 
 
 def repository_of(file: Path) -> Path:
-    """The root that included files are named from: git's, or the one that the name tells."""
+    """The root that included files are named from: as the file's name tells, or git's."""
     folder = file.absolute().parent
-    known = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
-    if known is not None:
-        return known
-    return folder.parent if folder.name == FOLDER else folder
+    if folder.name == FOLDER:
+        return folder.parent
+    if file.name in SINGLE_FILES:
+        return folder
+    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), folder)
 
 
 def _content(file: Path, called: str) -> WorkflowFile:

@@ -150,3 +150,18 @@ def test_what_can_be_known_without_other_projects_is_checked(tmp_path: Path) -> 
         "`timeout` is no duration",
         "step `b` needs `run`",
     ]
+
+
+def test_an_included_file_is_named_from_the_root_of_the_repository(tmp_path: Path) -> None:
+    inner = tmp_path / "examples/one"
+    (inner / ".pushrod").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    workflow = "include: t.yml\nsteps: [{name: a, use: t}]\n"
+    (inner / "t.yml").write_text("templates: {t: {image: a, run: b}}\n")
+    for name in (".pushrod.yml", ".pushrod/ci.yml"):
+        (inner / name).write_text(workflow)
+        assert check(inner / name).exit_code == 0
+    (inner / "any.yml").write_text(workflow)
+    assert "there is no file `t.yml`" in check(inner / "any.yml").stdout
+    (tmp_path / "t.yml").write_text("templates: {t: {image: a, run: b}}\n")
+    assert check(inner / "any.yml").exit_code == 0
