@@ -11,6 +11,7 @@ from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
 from pipelines_schema.image_references import fit_for_tag
+from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
@@ -243,6 +244,8 @@ class Workflow:
     env: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...]
     """In the order of the file, at least one, names unique, free of cycles."""
+    includes: tuple[PinnedInclude, ...] = ()
+    """What it took from other projects."""
 
     def to_json(self) -> dict[str, Any]:
         """The workflow for storage; `from_json` reads it back."""
@@ -253,6 +256,7 @@ class Workflow:
             triggers=_triggers_to_json(self.triggers),
             env=dict(self.env),
             steps=[step.to_json() for step in self.steps],
+            includes=[one.to_json() for one in self.includes] or None,
         )
 
     @classmethod
@@ -267,6 +271,7 @@ class Workflow:
             triggers=_triggers_from_json(value["triggers"]),
             env=dict(value["env"]),
             steps=tuple(Step.from_json(step) for step in value["steps"]),
+            includes=tuple(map(PinnedInclude.from_json, value.get("includes", ()))),
         )
 
 
@@ -309,11 +314,12 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         secrets=list(step.secrets) or None,
         when=None
         if step.when is None
-        else {
-            "expression": step.when.expression,
-            "line": step.when.line,
-            "column": step.when.column,
-        },
+        else _without_absent(
+            expression=step.when.expression,
+            line=step.when.line,
+            column=step.when.column,
+            file=step.when.file,
+        ),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
         matrixValues=dict(step.matrix_values) or None,
     )

@@ -58,6 +58,7 @@ export class BuildHead {
         build.commitAuthor ? fact("Author", outsider(authorName(build.commitAuthor), { title: build.commitAuthor })) : null,
         fact("Started by", outsider(build.startedBy ? `${build.startedBy} (${build.event})` : build.event)),
         build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest)) : null,
+        build.includes ? fact("Includes", el("span", {}, build.includes.map(included).join(", "))) : null,
         build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
         fact("Created", since(build.createdAt)),
         ...Object.entries(build.params ?? {}).map(([name, value]) => parameter(name, value))),
@@ -86,3 +87,6 @@ const parameter = (name, value) =>
 
 const pullRequest = ({ number, head, base, fork }) =>
   el("span", {}, `#${number} `, outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
+
+const included = ({ project, file, ref, sha }) =>
+  `${project}/${file} at ${ref ? `${ref} (${sha.slice(0, 10)})` : sha.slice(0, 10)}`;
