@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from agent.artifact_errors import ArtifactError
 from agent.batches import divided
-from agent.carried import in_thread
+from agent.carried import in_parallel, in_thread
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -142,13 +142,3 @@ async def _content(path: Path) -> AsyncIterator[bytes]:
     with open(path, "rb") as file:  # noqa: ASYNC230 - local disk, a chunk at a time
         while data := file.read(READ_BYTES):
             yield data
-
-
-async def in_parallel(work: Sequence[Coroutine[None, None, None]]) -> None:
-    """Run all; the first failure ends the others and is raised as itself, not in a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for one in work:
-                group.create_task(one)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None

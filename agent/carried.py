@@ -1,9 +1,9 @@
-"""Work that is carried to its end, whoever is cancelled while he waits for it."""
+"""Work beside other work: carried to its end whoever is cancelled meanwhile, or ended with it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import ParamSpec, TypeVar
 
 Result = TypeVar("Result")
@@ -33,3 +33,13 @@ async def in_thread(
 ) -> Result:
     """As asyncio.to_thread, where a cancellation lets the function run on unseen, or never run."""
     return await to_its_end(asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named)))
+
+
+async def in_parallel(work: Sequence[Coroutine[None, None, None]]) -> None:
+    """Run all; the first failure ends the others and is raised as itself, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from agent.artifact_errors import ArtifactError, DamagedError
-from agent.artifacts import in_parallel
 from agent.batches import divided
-from agent.carried import in_thread
+from agent.carried import in_parallel, in_thread
 from agent.coordinator_client import (
     CallRefusedError,
     CoordinatorClient,
@@ -128,6 +127,7 @@ async def fetch_artifacts(
     inputs = chosen_inputs(spec.dependencies)
     if inputs == Inputs():
         return
+    await in_thread(kept.make_room, sum(file.size for _, file in inputs.files))
     try:
         await in_thread(_make_folders, inputs, folder)
         await _Fetching(client, spec, folder, kept).fetch(inputs.files)

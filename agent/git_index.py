@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pygit2
 from pygit2.enums import FileMode
+
+from agent.source_trees import IndexedFolder
 
 _HEADER = struct.Struct(">4sII")
 _ENTRY = struct.Struct(">10I20sH")
@@ -23,29 +24,50 @@ _LONGEST_NOTED = 0xFFF
 _32_BITS = 0xFFFFFFFF
 
 
-def index_of(repository: pygit2.Repository, commit: str, files: Path) -> bytes:
-    """The index of a folder that holds the files of the commit. Blocking."""
-    root = repository[commit].peel(pygit2.Tree)
-    entries = sorted(_files_below(repository, root, b""))
-    parts = [_HEADER.pack(b"DIRC", 2, len(entries))]
-    folder = os.fsencode(files)
-    parts += [_entry(folder, path, mode, blob) for path, mode, blob in entries]
-    content = b"".join(parts)
-    return content + hashlib.sha1(content, usedforsecurity=False).digest()
+def indexed(
+    repository: pygit2.Repository, commit: str, files: Path, before: IndexedFolder | None
+) -> IndexedFolder:
+    """Describe a folder that holds the files of the commit. Blocking.
 
-
-def _files_below(
-    repository: pygit2.Repository, root: pygit2.Tree, above: bytes
-) -> Iterator[tuple[bytes, int, bytes]]:
-    todo = [(above, root)]
+    `before`: what it was, of an earlier commit: of folders that are still the same nothing is
+    looked at again.
+    """
+    tree, above = repository[commit].peel(pygit2.Tree), os.fsencode(files)
+    top = IndexedFolder(tree.id.raw)
+    todo = [(b"", tree, top, before)]
     while todo:
-        above, tree = todo.pop()
+        path, tree, made, earlier = todo.pop()
+        known = earlier.folders if earlier is not None else {}
         for entry in tree:
-            path = above + (entry.raw_name or b"")
-            if entry.filemode == FileMode.TREE:
-                todo.append((path + b"/", repository[entry.id].peel(pygit2.Tree)))
-            else:
-                yield path, int(entry.filemode), entry.id.raw
+            name = entry.raw_name or b""
+            if entry.filemode != FileMode.TREE:
+                made.entries += 1
+                made.parts.append(_entry(above, path + name, int(entry.filemode), entry.id.raw))
+                continue
+            same = known.get(name)
+            inner = same if same and same.tree == entry.id.raw else IndexedFolder(entry.id.raw)
+            made.parts.append(inner)
+            made.folders[name] = inner
+            if inner is not same:
+                below = repository[entry.id].peel(pygit2.Tree)
+                todo.append((path + name + b"/", below, inner, same))
+    return top
+
+
+def index_of(top: IndexedFolder) -> bytes:
+    """The index's file."""
+    parts: list[bytes] = []
+    todo: list[bytes | IndexedFolder] = [top]
+    entries = 0
+    while todo:
+        part = todo.pop()
+        if isinstance(part, bytes):
+            parts.append(part)
+        else:
+            entries += part.entries
+            todo += reversed(part.parts)
+    content = _HEADER.pack(b"DIRC", 2, entries) + b"".join(parts)
+    return content + hashlib.sha1(content, usedforsecurity=False).digest()
 
 
 def _entry(folder: bytes, path: bytes, mode: int, blob: bytes) -> bytes:

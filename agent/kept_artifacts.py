@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.output_tree import FoundFile
@@ -21,13 +21,28 @@ KEPT_FILES = 100_000
 COPY_BYTES = 1024 * 1024
 
 
+def free_bytes(folder: Path) -> int:
+    """Of the disk, for this process's user."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
 class KeptArtifacts:
     """Blocking; from any thread. Of one process: what an earlier one kept is removed."""
 
     def __init__(
-        self, folder: Path, *, max_bytes: int = KEPT_BYTES, max_files: int = KEPT_FILES
+        self,
+        folder: Path,
+        *,
+        min_free_bytes: int,
+        max_bytes: int = KEPT_BYTES,
+        max_files: int = KEPT_FILES,
+        free_bytes_at: Callable[[Path], int] = free_bytes,
     ) -> None:
+        """`min_free_bytes`: what is here goes before the disk has less than that."""
         self._folder = folder
+        self._min_free_bytes = min_free_bytes
+        self._free_bytes_at = free_bytes_at
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._sizes: OrderedDict[str, int] = OrderedDict()
@@ -51,9 +66,23 @@ class KeptArtifacts:
                 self._bytes += file.size
             self._sizes.move_to_end(sha256)
             while self._bytes > self._max_bytes or len(self._sizes) > self._max_files:
-                oldest, size = self._sizes.popitem(last=False)
-                self._bytes -= size
-                (self._folder / oldest).unlink(missing_ok=True)
+                self._drop_oldest()
+            self._make_room(0)
+
+    def make_room(self, more_bytes: int = 0) -> None:
+        """Drop what it takes to have so much of the disk free, and what it must have beside."""
+        with self._lock, contextlib.suppress(OSError):
+            self._make_room(more_bytes)
+
+    def _make_room(self, more_bytes: int) -> None:
+        wanted = self._min_free_bytes + more_bytes
+        while self._sizes and self._free_bytes_at(self._folder) < wanted:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest, size = self._sizes.popitem(last=False)
+        self._bytes -= size
+        (self._folder / oldest).unlink(missing_ok=True)
 
     def copy(self, sha256: str, size: int, target: Path) -> bool:
         """Whether `target` was made of what is here; if not, something else may be in it. Raises

@@ -43,15 +43,21 @@ def _is_there(repository: pygit2.Repository, one: str) -> bool:
     return is_whole and isinstance(found, (pygit2.Commit, pygit2.Tag))
 
 
-def rewrite(mirror: Path, tree: WorkTree, before: str | None, commit: str) -> TreeContents:
-    """Make the tree's files those of the commit; `seal` ends it. Raises SourceError."""
+def rewrite(
+    repositories: Sequence[Path], tree: WorkTree, before: str | None, commit: str
+) -> TreeContents:
+    """Make the tree's files those of the commit; `seal` ends it. Raises SourceError.
+
+    The commit is in the first of the repositories, the one before in any.
+    """
     with _explained(commit):
         tree.commit_file.unlink(missing_ok=True)
-        repository = pygit2.Repository(str(mirror))
+        repository = _opened(repositories)
         new = repository[commit].peel(pygit2.Tree)
         contents = _changed_in_place(repository, tree, before, new)
         if contents is None:
             contents = TreeContents()
+            tree.indexed = None
             remove_folder(tree.folder)
             tree.files.mkdir(parents=True)
             _Rewriting(repository, tree.files, contents).apply(None, new)
@@ -83,14 +89,28 @@ def empty_submodule(tree: WorkTree, contents: TreeContents, path: str) -> None:
 
 
 def restore(
-    mirror: Path, tree: WorkTree, contents: TreeContents, submodule: str, path: str, commit: str
+    repositories: Sequence[Path],
+    tree: WorkTree,
+    contents: TreeContents,
+    submodule: str,
+    path: str,
+    commit: str,
 ) -> None:
     """Give a file the bytes that it has in a commit of its repository. Raises SourceError."""
     with _explained(f"{commit} ({path})"):
-        repository = pygit2.Repository(str(mirror))
+        repository = _opened(repositories)
         name = path.removeprefix(submodule + "/") if submodule else path
         entry = _entry_at(repository, commit, os.fsencode(name))
         _Rewriting(repository, tree.files, contents).write(path, entry)
+
+
+def _opened(repositories: Sequence[Path]) -> pygit2.Repository:
+    """The first one, with the objects of all."""
+    first, *others = repositories
+    repository = pygit2.Repository(str(first))
+    for other in others:
+        repository.odb.add_disk_alternate(str(other / "objects"))
+    return repository
 
 
 @contextmanager

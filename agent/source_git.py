@@ -23,7 +23,7 @@ from pathlib import Path
 import pygit2
 
 from agent.carried import in_thread
-from agent.git_index import index_of
+from agent.git_index import index_of, indexed
 from agent.removal import remove_folder
 from agent.source_mirror import bring_commits, git_environment
 from agent.source_trees import GitFolder, PartsError, SourceError, Wanted, WorkTree
@@ -59,16 +59,18 @@ class _History:
 
 
 async def bring_git(
-    project_folder: Path, mirror: Path, tree: WorkTree, wanted: Wanted, git: GitSpec
+    shared: Path, mirror: Path, tree: WorkTree, wanted: Wanted, git: GitSpec
 ) -> GitFolder:
-    """The `.git` for a tree of the commit, which is in the mirror. Raises SourceError."""
+    """The `.git` for a tree of the commit, which is in the mirror or the store. Raises SourceError.
+
+    `shared`: the store, if it is not apart.
+    """
     target = GitFolder(tree.git_folder / _name_of(wanted.source.commit, git))
     if target in tree.lent_git:
         return target
     if tree.readers == 1:
         tree.lent_git.clear()  # nobody but who asks reads the tree: what is there may go
-    kind = "full" if git.depth is None else f"{git.depth}-tags" if git.tags else f"{git.depth}"
-    store = (tree.folder / "apart" if git.apart else project_folder / f"git-{kind}") / "store"
+    store = tree.folder / "apart" / "store" if git.apart else shared
     if git.apart:
         await asyncio.to_thread(remove_folder, store.parent)
     try:
@@ -101,17 +103,24 @@ async def _bring_history(
     commit, whole = wanted.source.commit, git.depth is None
     asked = wanted.parts.refs(history=whole or git.tags) if wanted.parts else None
     refs = [ref for ref in (await asked if asked else ()) if _PLAIN_NAME.fullmatch(ref.name)]
-    await asyncio.to_thread(store.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
     if whole:
         objects = list(dict.fromkeys([commit, *(ref.object for ref in refs)]))
         await _bring(store, wanted, objects)
         return _History(commits=None, refs=refs)
-    source = str(mirror) if mirror is not None and git.depth == 1 else None
-    await bring_commits(store, wanted, [commit], depth=git.depth, source=source, again=True)
+    source = await in_thread(_having, mirror, commit) if mirror and git.depth == 1 else None
+    again = git.depth != 1  # a longer history may have come as a shorter one's end
+    await bring_commits(store, wanted, [commit], depth=git.depth, source=source, again=again)
     commits = {commit} if git.depth == 1 else await in_thread(_reachable, store, commit)
     refs = [ref for ref in refs if ref.commit in commits and ref.name.startswith(_TAGS)]
     await _bring(store, wanted, [ref.object for ref in refs if ref.object != ref.commit])
     return _History(commits=commits, refs=refs)
+
+
+def _having(mirror: Path, commit: str) -> str | None:
+    """The mirror, if the commit is in it. Blocking."""
+    from agent.source_files import missing_objects
+
+    return None if missing_objects(mirror, [commit]) else str(mirror)
 
 
 async def _bring(store: Path, wanted: Wanted, objects: Sequence[str]) -> None:
@@ -157,7 +166,8 @@ def _publish(
         cut_off = _cut_off(store, history)
         if cut_off:
             (making.dot / "shallow").write_text("".join(f"{one}\n" for one in cut_off), "ascii")
-        (making.dot / "index").write_bytes(index_of(repository, commit, tree.files))
+        tree.indexed = indexed(repository, commit, tree.files, tree.indexed)
+        (making.dot / "index").write_bytes(index_of(tree.indexed))
         _make_readable(making.path)
         making.path.replace(target.path)
     except (OSError, pygit2.GitError, KeyError, ValueError) as error:

@@ -157,7 +157,7 @@ def _ready_mirror(mirror: Path) -> None:
     """Make the mirror where there is none; remove the locks that a killed git left."""
     if not (mirror / "HEAD").exists():
         remove_folder(mirror)
-        mirror.parent.mkdir(mode=0o700, exist_ok=True)
+        mirror.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         from agent import source_files
 
         source_files.make_mirror(mirror)

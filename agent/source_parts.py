@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent import source_files
-from agent.carried import in_thread
+from agent.carried import in_parallel, in_thread
 from agent.source_mirror import bring_commits, git_environment
 from agent.source_trees import Parts, PartsError, Wanted, WorkTree
 from agent.tree_contents import TreeContents
@@ -27,13 +27,16 @@ UNSEEN_SECONDS = 2.0
 
 
 async def add_parts(
-    mirror: Path, tree: WorkTree, contents: TreeContents, wanted: Wanted, parts: Parts
+    own: Path, mirror: Path, tree: WorkTree, contents: TreeContents, wanted: Wanted, parts: Parts
 ) -> None:
-    """Lay submodules and LFS files into a tree of the commit. Raises SourceError."""
+    """Lay submodules and LFS files into a tree of the commit. Raises SourceError.
+
+    The commit is in the repository `own`, those of submodules are brought to the mirror.
+    """
     if contents.gitlinks:
         await _add_submodules(mirror, tree, contents, wanted, await parts.submodules())
     if contents.pointers:
-        await _fill_pointers(mirror, tree, contents, wanted.source.commit, parts)
+        await _fill_pointers([own, mirror], tree, contents, wanted.source.commit, parts)
 
 
 async def _add_submodules(
@@ -55,14 +58,19 @@ async def _add_submodules(
 
 
 async def _fill_pointers(
-    mirror: Path, tree: WorkTree, contents: TreeContents, commit: str, parts: Parts
+    repositories: Sequence[Path],
+    tree: WorkTree,
+    contents: TreeContents,
+    commit: str,
+    parts: Parts,
 ) -> None:
     for submodule, paths in contents.pointers_by_submodule().items():
         root = tree.files / submodule
-        ours = await in_thread(_kept_by_lfs, mirror, tree.files, root, paths)
+        ours = await in_thread(_kept_by_lfs, repositories[0], tree.files, root, paths)
         for path in [path for path in paths if path in contents.filled and path not in ours]:
             inside = contents.laid.get(submodule, commit)
-            await in_thread(source_files.restore, mirror, tree, contents, submodule, path, inside)
+            restored = (repositories, tree, contents, submodule, path, inside)
+            await in_thread(source_files.restore, *restored)
         needed = [
             path
             for path in paths
@@ -72,10 +80,17 @@ async def _fill_pointers(
             await _fill(tree, contents, submodule, needed, parts)
 
 
-def _kept_by_lfs(mirror: Path, files: Path, root: Path, paths: Sequence[str]) -> set[str]:
+def _kept_by_lfs(repository: Path, files: Path, root: Path, paths: Sequence[str]) -> set[str]:
     """Of these files of a repository's root, those whose attribute `filter` is `lfs`. Blocking."""
     names = [os.fsencode(files / path)[len(os.fsencode(root)) + 1 :] for path in paths]
-    command = ["git", f"--git-dir={mirror}", f"--work-tree={root}", "check-attr", "-z", "--stdin"]
+    command = [
+        "git",
+        f"--git-dir={repository}",
+        f"--work-tree={root}",
+        "check-attr",
+        "-z",
+        "--stdin",
+    ]
     try:
         done = subprocess.run(
             [*command, "filter"],
@@ -107,12 +122,7 @@ async def _fill(
             _put_in_place(fresh, tree.files / path)
             contents.filled[path] = item.oid
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for number, path in enumerate(paths):
-                tasks.create_task(one(number, path))
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
+    await in_parallel([one(number, path) for number, path in enumerate(paths)])
 
 
 def _put_in_place(fresh: Path, target: Path) -> None:

@@ -73,6 +73,18 @@ class GitFolder:
         return self.large / ".git" / "objects" / "pack"
 
 
+@dataclass(slots=True)
+class IndexedFolder:
+    """What an index says of a folder's files, to be taken over while its tree stays the same."""
+
+    tree: bytes
+    parts: list[bytes | IndexedFolder] = field(default_factory=list)
+    """Entries of its own and folders, in the order of the index, which is that of the tree."""
+    folders: dict[bytes, IndexedFolder] = field(default_factory=dict)
+    entries: int = 0
+    """Of its own, without those of its folders."""
+
+
 @dataclass(slots=True, kw_only=True)
 class WorkTree:
     """One folder and who reads it. Only touched from the event loop, under the project's lock."""
@@ -84,6 +96,8 @@ class WorkTree:
     used_at: float = 0.0
     lent_git: set[GitFolder] = field(default_factory=set)
     """Of the commit, whole; they stay until the tree goes to another one."""
+    indexed: IndexedFolder | None = None
+    """Of this commit or an earlier one, if what stayed since then has not been written anew."""
 
     @property
     def git_folder(self) -> Path:

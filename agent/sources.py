@@ -26,7 +26,7 @@ from agent.removal import remove_folder
 from agent.settings import is_safe_name
 from agent.source_mirror import bring_commits
 from agent.source_trees import GitFolder, Parts, PartsError, SourceError, Wanted, WorkTree
-from pipelines_schema.contract import SourceSpec
+from pipelines_schema.contract import GitSpec, SourceSpec
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,23 @@ class Project:
         self.mirror = folder / "mirror.git"
         self.lock = asyncio.Lock()
         self.trees: dict[int, WorkTree] = {}
+
+    def store_of(self, git: GitSpec) -> Path:
+        """The repository of which a `.git` is made, unless that is apart."""
+        kind = "full" if git.depth is None else f"{git.depth}-tags" if git.tags else f"{git.depth}"
+        return self.folder / f"git-{kind}" / "store"
+
+    def home_of(self, git: GitSpec | None) -> Path:
+        """Where a commit is fetched to: what its step's `.git` is made of, if that holds no more
+        than the commit or all; else the mirror, which has what forks and submodules have, too."""
+        if git is None or git.apart or git.depth not in (1, None):
+            return self.mirror
+        return self.store_of(git)
+
+    def repositories(self, first: Path) -> list[Path]:
+        """All that are here, beginning with that one. Blocking."""
+        others = [self.mirror, *self.folder.glob("git-*/store")]
+        return [first, *(other for other in others if other != first and other.exists())]
 
     @property
     def in_use(self) -> bool:
@@ -210,21 +227,25 @@ class Sources:
         if wanted.source.git is None:
             raise SourceError("no .git was asked for")
         async with project.lock:
-            return await bring_git(project.folder, project.mirror, tree, wanted, wanted.source.git)
+            store = project.store_of(wanted.source.git)
+            return await bring_git(store, project.mirror, tree, wanted, wanted.source.git)
 
     async def _bring(self, project: Project, tree: WorkTree, wanted: Wanted) -> None:
-        commits = [wanted.source.commit]
-        await bring_commits(project.mirror, wanted, commits)
+        home, commits = project.home_of(wanted.source.git), [wanted.source.commit]
+        git = wanted.source.git
+        depth = 1 if git is None or home == project.mirror else git.depth
+        await bring_commits(home, wanted, commits, depth=depth)
         try:
-            await _switch(project.mirror, tree, wanted)
+            await _switch(project, home, tree, wanted)
         except PartsError:
             raise
         except SourceError as error:
-            # A mirror that lost objects (a power cut) never gets well by itself.
+            # A repository that lost objects (a power cut) never gets well by itself.
             logger.warning("%s; fetching anew", error)
-            await asyncio.to_thread(remove_folder, project.mirror)
-            await bring_commits(project.mirror, wanted, commits)
-            await _switch(project.mirror, tree, wanted)
+            for damaged in {home, project.mirror}:
+                await asyncio.to_thread(remove_folder, damaged)
+            await bring_commits(home, wanted, commits, depth=depth)
+            await _switch(project, home, tree, wanted)
 
     async def _prune_trees(self, project: Project) -> None:
         for number in project.surplus_trees():
@@ -244,16 +265,19 @@ class Sources:
                 await asyncio.to_thread(remove_folder, project.folder)
 
 
-async def _switch(mirror: Path, tree: WorkTree, wanted: Wanted) -> None:
-    """Bring a tree nobody reads to a commit. Raises SourceError."""
+async def _switch(project: Project, home: Path, tree: WorkTree, wanted: Wanted) -> None:
+    """Bring a tree nobody reads to a commit that is in `home`. Raises SourceError."""
     from agent import source_files
     from agent.source_parts import add_parts
 
     commit, before = wanted.source.commit, tree.commit
     tree.commit = None
     tree.lent_git.clear()
-    contents = await in_thread(source_files.rewrite, mirror, tree, before, commit)
+    repositories = await asyncio.to_thread(project.repositories, home)
+    contents = await in_thread(source_files.rewrite, repositories, tree, before, commit)
+    if contents.pointers:
+        tree.indexed = None  # a file may have got its content, and another time, in the same tree
     if wanted.parts is not None and (contents.gitlinks or contents.pointers):
-        await add_parts(mirror, tree, contents, wanted, wanted.parts)
+        await add_parts(home, project.mirror, tree, contents, wanted, wanted.parts)
     await in_thread(source_files.seal, tree, commit, contents)
     tree.commit = commit

@@ -98,7 +98,9 @@ class Agent:
             engine=engine,
             journal=journal,
             sources=self._sources,
-            kept=KeptArtifacts(settings.data_dir / "artifacts"),
+            kept=KeptArtifacts(
+                settings.data_dir / "artifacts", min_free_bytes=settings.min_free_bytes
+            ),
             watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in.again,
@@ -347,6 +349,8 @@ class Agent:
             self._poll_again.set()
 
     def _poll_request(self) -> PollRequest:
+        """Blocking."""
+        self._workshop.kept.make_room()
         free_bytes, total_bytes = self._intake.disk_bytes()
         return PollRequest(
             labels=dict(self._settings.labels),

@@ -57,12 +57,14 @@ from coordinator.api.http.context import (
     RETRIES,
     RUNNER,
     SECRETS,
+    SESSIONS,
     SOURCE_BUILDS,
     SOURCE_PARTS,
     SOURCE_REFS,
     USERS,
 )
 from coordinator.api.http.middleware import answer_errors
+from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.people import session, tokens, users
@@ -100,6 +102,7 @@ from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
+from coordinator.services.people.sessions import Sessions
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.project_changes import ProjectChanges
@@ -163,6 +166,7 @@ class Services:
     registry_logins: RegistryLogins
     secrets: Secrets
     users: Users
+    sessions: Sessions
     deletions: Deletions
     build_logs: BuildLogs
     named_builds: NamedBuilds
@@ -323,6 +327,7 @@ async def _services(
             registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             users=Users(core, accounts),
+            sessions=Sessions(core, accounts),
             deletions=Deletions(core),
             build_logs=BuildLogs(core),
             named_builds=NamedBuilds(core, builds),
@@ -404,6 +409,7 @@ def make_app(services: Services) -> web.Application:
     app[SOURCE_REFS] = services.source_refs
     app[GIT] = services.git
     app[USERS] = services.users
+    app[SESSIONS] = services.sessions
     app[DELETIONS] = services.deletions
     app[BUILD_LOGS] = services.build_logs
     app[NAMED_BUILDS] = services.named_builds
@@ -416,8 +422,9 @@ def make_app(services: Services) -> web.Application:
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (deliveries, git, lfs, overview, steps, webhooks)
     of_agents = (agents, health, output_batches, runner, source_parts)
-    for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference, pages):
+    for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)
+    answer_browsers(app, pages.add_routes(app, sees))
     return app
 
 

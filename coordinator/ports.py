@@ -104,6 +104,15 @@ class Repositories(Protocol):
         """
         ...
 
+    async def files_at(
+        self, project_id: str, sha: str, paths: Collection[str]
+    ) -> Mapping[str, bytes]:
+        """The contents of those paths that are files at that commit; a link is none.
+
+        Of one that is larger than a workflow may be, a little more than that.
+        """
+        ...
+
     async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
         """Those of `pipelines_schema.MODULE_FILES` that there are at that commit."""
         ...

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
-from agent.carried import in_thread
+from agent.carried import in_parallel, in_thread
 from agent.descriptors import are_lacking
 from agent.engines.authorities import variables
 from agent.engines.host_caches import HostCaches
 from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
 from agent.engines.host_trees import (
+    copy_repository,
     copy_tree,
     own_small_tree,
     own_tree,
@@ -97,15 +98,15 @@ def refusal(request: StepRequest) -> str | None:
     return None
 
 
-@asynccontextmanager
-async def _opened(source: SourceTree) -> AsyncIterator[Sequence[Path]]:
-    """The folders to be laid over each other: its files and, where it has one, its `.git`."""
+async def _lay_source(source: SourceTree, workspace: Path) -> None:
+    """Its files and, where it has one, its `.git`: both at once, as no file of a commit is in a
+    `.git`."""
     async with AsyncExitStack() as opened:
-        parts = [await opened.enter_async_context(source.open())]
+        work = [copy_tree([await opened.enter_async_context(source.open())], workspace)]
         if source.git is not None:
             git = await opened.enter_async_context(source.git.open())
-            parts += [git.small, git.large]
-        yield parts
+            work.append(in_thread(copy_repository, [git.small, git.large], workspace))
+        await in_parallel(work)
 
 
 def _owner_of(path: Path) -> int | None:
@@ -264,8 +265,7 @@ class HostEngine:
                 told = True
             await asyncio.sleep(USER_ID_RETRY_SECONDS)
         if request.source is not None:
-            async with _opened(request.source) as parts:
-                await copy_tree(parts, folders.workspace)
+            await _lay_source(request.source, folders.workspace)
         if request.inputs is not None:
             await copy_tree([request.inputs], folders.workspace)
         if request.brings_files:

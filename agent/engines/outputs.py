@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def collect_outputs(
     owner: int | None = None,
     above: Path | None = None,
     seen_as: str | None = None,
+    sockets: Collection[str] = (),
 ) -> Collected:
     """Copy what the patterns name to `destination`: files, folders and links, with the permission
     bits. Of files the times stay as well, in whole seconds.
@@ -61,6 +62,7 @@ def collect_outputs(
     else's file is refused. The workspace may be changed meanwhile, and it may have been put in
     another's place: only what lies below `above`, a folder of ours, without a link on the way, is
     taken for it (else below the workspace's own parent). `seen_as`: its path for the script.
+    `sockets`: what were sockets there and came here as files.
     """
     above = above or workspace.parent
     inside = str(workspace.relative_to(above))
@@ -69,7 +71,11 @@ def collect_outputs(
         opened_beneath(folder, inside, os.O_PATH | os.O_DIRECTORY, follow=False) as root,
     ):
         collection = _Collection(
-            root=root, destination=destination, owner=owner, seen_as=seen_as or str(workspace)
+            root=root,
+            destination=destination,
+            owner=owner,
+            seen_as=seen_as or str(workspace),
+            sockets=sockets,
         )
         for pattern in patterns:
             collection.take_pattern(pattern)
@@ -88,13 +94,22 @@ class _Collection:
     looked at is what is read: its owner may swap files, folders and links all the while. Links are
     made last, so that nothing is written through one at the destination either."""
 
-    def __init__(self, *, root: int, destination: Path, owner: int | None, seen_as: str) -> None:
+    def __init__(
+        self,
+        *,
+        root: int,
+        destination: Path,
+        owner: int | None,
+        seen_as: str,
+        sockets: Collection[str],
+    ) -> None:
         self.notes: list[str] = []
         self.unkept: list[str] = []
         self._root = root
         self._destination = destination
         self._owner = owner
         self._seen_as = seen_as
+        self._sockets = sockets
         self._taken: set[str] = set()
         self._folders: dict[str, os.stat_result] = {}
         self._links: dict[str, str] = {}
@@ -205,6 +220,8 @@ class _Collection:
         with opened_beneath(self._root, relative, flags, follow=False) as found:
             status = os.fstat(found)
             kind = stat.S_IFMT(status.st_mode)
+            if kind == stat.S_IFREG and relative in self._sockets:
+                kind = stat.S_IFSOCK
             if kind == stat.S_IFDIR:
                 self._make_folder(relative, status)
                 return True

@@ -10,6 +10,7 @@ from typing import Any
 
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
+from pipelines_schema import PinnedInclude
 from pipelines_schema import Step as WorkflowStep
 
 
@@ -156,6 +157,8 @@ class Build:
     """None where it was not asked for one."""
     clean: bool = False
     """Its steps begin with empty caches."""
+    includes: Sequence[PinnedInclude] = ()
+    """The files that its workflow took from other projects."""
     outside: bool = False
     """Its commit was on no branch of the project, and of no pull request that we know of."""
     concurrency_group: str | None = None

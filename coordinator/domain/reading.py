@@ -12,6 +12,7 @@ from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
 from pipelines_schema import (
     Circumstances,
     ConditionFault,
+    Included,
     Parsed,
     ParsedModules,
     Place,
@@ -36,8 +37,10 @@ class Question:
 Answer = bool | ConditionFault
 
 
-def read_workflow(watch: Watch, content: bytes, file: str) -> Parsed:
-    return parse_workflow(content, file, watch)
+def read_workflow(
+    watch: Watch, content: bytes, file: str, included: Included | None = None
+) -> Parsed:
+    return parse_workflow(content, file, watch, included)
 
 
 def read_api_workflow(watch: Watch, name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:

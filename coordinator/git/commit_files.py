@@ -70,6 +70,19 @@ def _our_blobs(
                     yield f"{_WORKFLOW_FOLDER}/{inner}", inner_id
 
 
+def files_at(path: Path, sha: str, paths: Collection[str]) -> dict[str, bytes]:
+    with opened(path) as repository:
+        commit = find_commit(repository, sha)
+        if commit is None:
+            raise CommitMissing(sha)
+        entries = {one: _entry_at(commit.tree, one) for one in paths}
+        return {
+            one: _start_of_blob(repository, path, entry.id)
+            for one, entry in entries.items()
+            if entry is not None and _is_file(entry.filemode)
+        }
+
+
 def folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
     with opened(path) as repository:
         commit = find_commit(repository, sha)
@@ -79,13 +92,10 @@ def folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
 
 
 def _is_folder(root: pygit2.Tree, path: str) -> bool:
-    import pygit2
     from pygit2.enums import FileMode
 
-    try:
-        return root[path].filemode in (FileMode.TREE, FileMode.COMMIT)
-    except (KeyError, ValueError, pygit2.GitError):
-        return False  # nothing there, or a tree on the way is broken or missing
+    entry = _entry_at(root, path)
+    return entry is not None and entry.filemode in (FileMode.TREE, FileMode.COMMIT)
 
 
 def _entries(tree: pygit2.Tree) -> Iterator[tuple[str, int, pygit2.Oid]]:
@@ -147,10 +157,12 @@ def submodules_of(path: Path, sha: str) -> list[DeclaredSubmodule]:
 
 
 def _entry_at(tree: pygit2.Tree, path: str) -> pygit2.Object | None:
+    import pygit2
+
     try:
         return tree[path]
-    except (KeyError, ValueError):
-        return None
+    except (KeyError, ValueError, pygit2.GitError):
+        return None  # nothing there, or a tree on the way is broken or missing
 
 
 def _read_config(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oid) -> bytes:

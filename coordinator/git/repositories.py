@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
-from coordinator.git.commit_files import folders_among, module_files, submodules_of, workflow_files
+from coordinator.git.commit_files import (
+    files_at,
+    folders_among,
+    module_files,
+    submodules_of,
+    workflow_files,
+)
 from coordinator.git.environment import git_environment
 from coordinator.git.head import (
     default_branch,
@@ -108,6 +114,12 @@ class HostedRepositories:
     async def module_files(self, project_id: str, sha: str) -> Sequence[WorkflowFile]:
         """As `workflow_files`. Raises: CommitMissing."""
         return await asyncio.to_thread(module_files, self.path(project_id), sha)
+
+    async def files_at(
+        self, project_id: str, sha: str, paths: Collection[str]
+    ) -> Mapping[str, bytes]:
+        """Raises: CommitMissing."""
+        return await asyncio.to_thread(files_at, self.path(project_id), sha, paths)
 
     async def folders_among(
         self, project_id: str, sha: str, paths: Collection[str]

@@ -7,12 +7,15 @@ from typing import Any
 
 from coordinator.domain import reading
 from coordinator.ports import NotRead, Readings, WorkflowFile
-from pipelines_schema import Parsed, ParsedModules, Problem, Workflow, triggered_by_push
+from pipelines_schema import Included, Parsed, ParsedModules, Problem, Workflow, triggered_by_push
 
 
-async def parsed_workflow(readings: Readings, account: str, file: WorkflowFile) -> Parsed:
+async def parsed_workflow(
+    readings: Readings, account: str, file: WorkflowFile, included: Included | None = None
+) -> Parsed:
+    """One that includes files is answered with their names where `included` is None."""
     try:
-        return await readings.run(account, reading.read_workflow, file.content, file.path)
+        return await readings.run(account, reading.read_workflow, file.content, file.path, included)
     except NotRead as error:
         return Parsed(workflow=None, problems=(_problem(error, file.path),))
 
@@ -73,4 +76,5 @@ def _problem(error: NotRead, file: str | None) -> Problem:
         return Problem(message=message, file=file, path="steps" if file is None else None)
     if file is None:
         return Problem(message=message, path=place.path)
+    file = place.file or file
     return Problem(message=message, file=file, line=place.line, column=place.column)

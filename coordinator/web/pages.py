@@ -1,9 +1,10 @@
-"""The routes of the web page: six shells, the login form and the static files."""
+"""The routes of the web page: six shells, the login form, errors and the static files."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -38,6 +39,14 @@ _STATIC_HEADERS = {
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Sees = Callable[[web.Request], Awaitable[bool]]
+ErrorPage = Callable[[int, str], web.Response]
+
+MISSING = "There is nothing at this address, or it is not yours to see."
+
+
+async def _everybody(_: web.Request) -> bool:
+    return True
 
 
 class _Templates:
@@ -66,17 +75,26 @@ class _Templates:
         return self._shells[name]
 
 
-def add_routes(app: web.Application) -> None:
+def add_routes(app: web.Application, sees: Sees = _everybody) -> ErrorPage:
     """Serve `/`, `/projects/{id}`, its deliveries, `/builds/{id}`, `/api/docs`, `GET /login` and
-    `/static/…`.
+    `/static/…`; what is returned makes a page of an error's status and message.
 
-    The pages hold no data and are served to anyone; who may see what is the API's to decide.
+    The pages hold no data; who may see what is the API's to decide. Where `sees` denies that what
+    the path names is there for the visitor, the answer is a page with status 404.
     """
     static = load_static_files()
     templates = _Templates(f"/static/{static.version}")
 
-    def shell(template: str) -> Handler:
+    def error_page(status: int, message: str) -> web.Response:
+        missing = status == HTTPStatus.NOT_FOUND
+        title = "Not found" if missing else HTTPStatus(status).phrase
+        shown = MISSING if missing else message
+        return _page(templates.render("error.html", title=title, message=shown), status)
+
+    def shell(template: str, sees: Sees = _everybody) -> Handler:
         async def page(request: web.Request) -> web.Response:
+            if not await sees(request):
+                return error_page(HTTPStatus.NOT_FOUND, MISSING)
             return _page(templates.shell(template))
 
         return page
@@ -86,7 +104,7 @@ def add_routes(app: web.Application) -> None:
             templates.render(
                 "login.html",
                 next_path=next_path(request.query.get("next")),
-                wrong="error" in request.query,
+                wrong=request.query.get("error"),
             )
         )
 
@@ -99,13 +117,14 @@ def add_routes(app: web.Application) -> None:
         )
 
     app.router.add_get("/", shell("home.html"))
-    app.router.add_get("/projects/{id}", shell("project.html"))
-    app.router.add_get("/projects/{id}/deliveries", shell("deliveries.html"))
-    app.router.add_get("/builds/{id}", shell("build.html"))
+    app.router.add_get("/projects/{project_id}", shell("project.html", sees))
+    app.router.add_get("/projects/{project_id}/deliveries", shell("deliveries.html", sees))
+    app.router.add_get("/builds/{build_id}", shell("build.html", sees))
     app.router.add_get("/api/docs", shell("reference.html"))
     app.router.add_get("/login", login)
     app.router.add_get("/static/{version}/{name}", static_file)
+    return error_page
 
 
-def _page(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+def _page(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="text/html", headers=_PAGE_HEADERS)

@@ -15,6 +15,7 @@ from pipelines_schema.dag import (
     transitive_dependencies,
 )
 from pipelines_schema.expressions import VARIABLES, substituted
+from pipelines_schema.includes import Include, Included, IncludedFile, PinnedInclude
 from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
 from pipelines_schema.params import (
@@ -74,12 +75,16 @@ __all__ = [
     "CycleFound",
     "Ending",
     "ImageBuild",
+    "Include",
+    "Included",
+    "IncludedFile",
     "Matrix",
     "Module",
     "Network",
     "Param",
     "Parsed",
     "ParsedModules",
+    "PinnedInclude",
     "Place",
     "Problem",
     "PullRequestTrigger",

@@ -65,13 +65,17 @@ def compose(
     problems: ProblemList,
     loader: Any = FASTEST_LOADER,
     wording: Wording = WORKFLOW_WORDING,
+    file: str | None = None,
 ) -> Document:
-    """The file's one document. Raises NotComposed, TooManyProblems."""
+    """The file's one document; `file` is what the places in it name, where it is an included one.
+
+    Raises NotComposed, TooManyProblems.
+    """
     text = _decoded(content, problems, wording)
     lines = LINE_BREAK.split(text)
     _refuse_unwanted(lines, problems)
     events = _events(text, lines, problems, loader)
-    return Document(_Composer(problems, wording).root(events), lines)
+    return Document(_Composer(problems, wording, file).root(events), lines)
 
 
 def _decoded(content: bytes, problems: ProblemList, wording: Wording) -> str:
@@ -157,9 +161,10 @@ class _Open:
 class _Composer:
     """Builds the tree with a stack of its own, so that no depth of nesting can exhaust Python's."""
 
-    def __init__(self, problems: ProblemList, wording: Wording) -> None:
+    def __init__(self, problems: ProblemList, wording: Wording, file: str | None) -> None:
         self._problems = problems
         self._wording = wording
+        self._file = file
         self._stack: list[_Open] = []
         self._anchored: dict[str, _Measured] = {}
         self._nodes = 0
@@ -188,12 +193,12 @@ class _Composer:
         self._documents += 1
         if self._documents > 1:
             self._stop(
-                _place(event),
+                self._place(event),
                 f"a second document begins here: {self._wording.second}",
             )
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
-        place = _place(event)
+        place = self._place(event)
         kind = Kind.TEXT if event.style else plain_kind(event.value)
         if event.tag is not None:
             kind = Kind.TEXT
@@ -212,7 +217,7 @@ class _Composer:
 
     def _open(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent) -> None:
         is_map = isinstance(event, yaml.MappingStartEvent)
-        place = _place(event)
+        place = self._place(event)
         known = event.tag is None or event.tag in (_MAP_TAGS if is_map else _LIST_TAGS)
         if not known:
             self._refuse_tag(event.tag, place)
@@ -236,7 +241,7 @@ class _Composer:
         self._hand_up(measured, done.anchor)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
-        place = _place(event)
+        place = self._place(event)
         anchor = event.anchor or ""
         target = self._anchored.get(anchor)
         if target is None:
@@ -346,10 +351,9 @@ class _Composer:
         self._problems.add(place, message)
         raise NotComposed
 
-
-def _place(event: yaml.Event) -> Place:
-    mark = event.start_mark
-    return Place(_line(mark), 1 if mark is None else mark.column + 1)
+    def _place(self, event: yaml.Event) -> Place:
+        mark = event.start_mark
+        return Place(_line(mark), 1 if mark is None else mark.column + 1, file=self._file)
 
 
 def _line(mark: Any) -> int:

@@ -42,6 +42,8 @@ class Condition:
     line: int = 0
     column: int = 0
     """Where it stands in the workflow's file, for faults that only a build brings up."""
+    file: str | None = None
+    """The included file that it stands in instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,8 @@ def refusal(
     if head == "params" and rest.isidentifier():
         variable = f"PUSHROD_PARAM_{rest.upper()}"
         return f"{written}: only a parameter with `oneOf` is; {_instead(variable, in_script)}"
+    if head == "with" and rest.isidentifier():
+        return f"{written}: {_instead(f'PUSHROD_WITH_{rest.upper()}', in_script)}"
     if head == "secrets" and rest.isidentifier():
         name = expression.partition(".")[2]
         return f"{written}: name it in the step's `secrets`; {_instead(name, in_script)}"

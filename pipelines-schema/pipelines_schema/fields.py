@@ -72,8 +72,14 @@ class Reading:
     problems: ProblemList
     lines: Sequence[str] = ()
     """The file's, to point into a script; none for JSON."""
+    lines_of_file: dict[str, Sequence[str]] = field(default_factory=dict)
+    """Those of the included files."""
     is_json: bool = False
     watch: Watch = unwatched
+
+    def lines_at(self, place: Place) -> Sequence[str]:
+        """Of the file that the place is in."""
+        return self.lines if place.file is None else self.lines_of_file.get(place.file, ())
 
     def add(self, place: Place, message: str) -> None:
         self.problems.add(place, message)
@@ -103,7 +109,7 @@ class Reading:
 
     def text(self, entry: Field, hint: str) -> str | None:
         """A scalar's text as written: `3.10` without quotes is the text `3.10`."""
-        if self._is_text(entry.value):
+        if self.is_text(entry.value):
             return self._checked(entry.value, entry.label)
         self._wrong_type(entry, "text", hint)
         return None
@@ -125,7 +131,7 @@ class Reading:
         self, entry: Field, hint: str, max_items: int, *, one_allowed: bool = False
     ) -> Iterator[tuple[Place, str]]:
         """The texts of a list, with their places; with `one_allowed` a lone text is a list too."""
-        if one_allowed and self._is_text(entry.value):
+        if one_allowed and self.is_text(entry.value):
             items: tuple[Node, ...] = (entry.value,)
         else:
             node = self.list(entry, hint)
@@ -142,7 +148,7 @@ class Reading:
                 yield item.place, text
 
     def _item(self, entry: Field, item: Node) -> str | None:
-        if not self._is_text(item):
+        if not self.is_text(item):
             if not (isinstance(item, ScalarNode) and item.kind is Kind.BROKEN):
                 self.add(
                     item.place, f"an item of {entry.label} must be text, this is {described(item)}"
@@ -172,17 +178,18 @@ class Reading:
         """Where each `${{ … }}` of a scalar stands, and what is in it."""
         if not isinstance(node, ScalarNode) or OPENING not in node.text:
             return
-        places = _places_of(OPENING, node, self.lines)
+        places = _places_of(OPENING, node, self.lines_at(node.place))
         for number, expression in expressions(node.text):
             yield (places[number] if number < len(places) else node.place), expression
 
-    def _is_text(self, node: Node) -> bool:
+    def is_text(self, node: Node) -> bool:
+        """Whether it counts as text: without quotes, numbers and booleans do."""
         if not isinstance(node, ScalarNode) or node.kind in (Kind.NULL, Kind.BROKEN):
             return False
         return node.kind is Kind.TEXT or not self.is_json
 
     def _checked(self, node: Node, label: str) -> str | None:
-        assert isinstance(node, ScalarNode)  # noqa: S101 - `_is_text` was asked
+        assert isinstance(node, ScalarNode)  # noqa: S101 - `is_text` was asked
         if "\0" in node.text:
             self.add(node.place, f"{label} holds a NUL byte: remove it")
             return None
@@ -238,6 +245,6 @@ def _places_of(part: str, node: ScalarNode, lines: Sequence[str]) -> list[Place]
     for number, line in enumerate(lines[first - 1 : node.end_line] if lines else (), start=first):
         start = line.find(part, node.place.column - 1 if number == first else 0)
         while start >= 0:
-            places.append(Place(number, start + 1))
+            places.append(Place(number, start + 1, file=node.place.file))
             start = line.find(part, start + len(part))
     return places[: node.text.count(part)] if len(places) >= node.text.count(part) else []

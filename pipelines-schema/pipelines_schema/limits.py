@@ -11,6 +11,11 @@ MAX_DEPTH = 50
 MAX_EXPANDED_CHARACTERS = 4 * 1024 * 1024
 """Text of a document with every alias written out: one long script may be shared, not a thousand
 times."""
+MAX_REUSED_NODES = 100_000
+"""Nodes of all steps that take something from templates or defaults, with that written out."""
+MAX_INCLUDES = 20
+MAX_INCLUDED_BYTES = 1024 * 1024
+"""Of all included files of a workflow."""
 MAX_PROBLEMS = 100
 """Listed problems of one file; one more says that the list was cut."""
 
@@ -30,6 +35,8 @@ MIN_CPUS = 0.01
 MAX_CPUS = 1024
 MEMORY = "[0-9]{1,9}(?:\\.[0-9]{1,3})?(?:KiB|MiB|GiB|TiB)"
 MAX_PARAMS = 50
+MAX_TEMPLATE_DEPTH = 3
+"""Templates that a step uses, each through the one before."""
 MAX_PARAM_CHARACTERS = 10_000
 MAX_COMBINATIONS = 256
 MAX_MATRIX_VALUE_CHARACTERS = 200

@@ -9,21 +9,24 @@ from typing import Any, TypeVar
 from pipelines_schema.compose import FASTEST_LOADER, compose
 from pipelines_schema.conditions import Watch, unwatched
 from pipelines_schema.fields import Reading
+from pipelines_schema.includes import Include, Included
 from pipelines_schema.json_nodes import JsonComposer
 from pipelines_schema.limits import MAX_PROBLEMS
 from pipelines_schema.modules import Module
 from pipelines_schema.problem import NotComposed, Problem, ProblemList, TooManyProblems
 from pipelines_schema.read_modules import MODULES_WORDING, KnownWorkflows, Repository, read_modules
-from pipelines_schema.read_workflow import read_api_workflow, read_workflow
+from pipelines_schema.read_workflow import Includes, read_api_workflow, read_workflow
 from pipelines_schema.workflow import Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """Either a workflow, or the problems for which there is none."""
+    """Either a workflow, or the problems for which there is none, or files to look up first."""
 
     workflow: Workflow | None
     problems: tuple[Problem, ...]
+    includes: tuple[Include, ...] = ()
+    """Not empty: it is to be read again, with these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +37,26 @@ class ParsedModules:
     problems: tuple[Problem, ...]
 
 
-def parse_workflow(content: bytes, file: str, watch: Watch = unwatched) -> Parsed:
-    """Read a workflow file; `file` is its path in the repository. Raises nothing, on any bytes."""
+def parse_workflow(
+    content: bytes, file: str, watch: Watch = unwatched, included: Included | None = None
+) -> Parsed:
+    """Read a workflow file; `file` is its path in the repository. Raises nothing, on any bytes.
+
+    A workflow that includes files, and is read without `included`, is answered with their names.
+    """
     problems = ProblemList(file)
 
-    def read() -> Workflow:
+    def read() -> Workflow | Includes:
         document = compose(content, problems)
-        return read_workflow(Reading(problems, document.lines, watch=watch), document.root, file)
+        reading = Reading(problems, document.lines, watch=watch)
+        return read_workflow(reading, document.root, file, included)
 
-    return _parsed(read, problems, Problem(message=_CUT, file=file, line=1, column=1))
+    cut = Problem(message=_CUT, file=file, line=1, column=1)
+    found, listed = _read(read, problems, cut)
+    # With some of it unread, problems would be found once more, and perhaps others.
+    if isinstance(found, Includes):
+        return Parsed(workflow=None, problems=(), includes=found.files)
+    return Parsed(workflow=found, problems=listed)
 
 
 def workflow_from_json(
@@ -59,7 +73,8 @@ def workflow_from_json(
             composer.node(steps, "steps"),
         )
 
-    return _parsed(read, problems, Problem(message=_CUT, path="steps"))
+    found, listed = _read(read, problems, Problem(message=_CUT, path="steps"))
+    return Parsed(workflow=found, problems=listed)
 
 
 def parse_modules(
@@ -87,11 +102,6 @@ def parse_modules(
 
 _CUT = f"there are more than {MAX_PROBLEMS} problems: only the first are listed"
 _Found = TypeVar("_Found")
-
-
-def _parsed(read: Callable[[], Workflow], problems: ProblemList, cut: Problem) -> Parsed:
-    workflow, listed = _read(read, problems, cut)
-    return Parsed(workflow=workflow, problems=listed)
 
 
 def _read(

@@ -101,6 +101,18 @@ def normalised_context(text: str, *, is_file: bool = False) -> str:
     return path
 
 
+def normalised_include(text: str) -> str:
+    """A file of the repository. Raises BadPath."""
+    _check_characters(text)
+    outside = "must lie in the repository: write a path relative to its root, without `..`"
+    if text.startswith("~") or "\\" in text:
+        raise BadPath(outside)
+    segments = _segments(text.removeprefix("/"), outside)
+    if not segments or text.endswith("/"):
+        raise BadPath("is a folder: name the file itself")
+    return "/".join(segments)
+
+
 def _relative_to_workspace(text: str, outside: str) -> str:
     path = "/" + "/".join(_segments(text, outside))
     if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines_schema.limits import MAX_PROBLEMS
@@ -89,6 +89,11 @@ class ProblemList:
             return Problem(message=message, path=place.path)
         file = place.file or self._file
         return Problem(message=message, file=file, line=place.line, column=place.column)
+
+    def take(self, other: ProblemList) -> None:
+        """Those of another file's list too. Raises TooManyProblems."""
+        for place, message in other._found:
+            self.add(replace(place, file=place.file or other._file), message)
 
     def in_order(self) -> tuple[Problem, ...]:
         """The problems by place; those of one place in the order they were found."""

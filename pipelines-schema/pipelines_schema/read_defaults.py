@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines_schema.fields import Field, Reading, Vocabulary
-from pipelines_schema.layers import Entry, Layered, completed, laid_over, without_a_place
+from pipelines_schema.layers import Entry, Layered, laid_over, without_a_place
 from pipelines_schema.limits import MAX_PATHS, MAX_SCRIPT_BYTES
-from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
+from pipelines_schema.nodes import ListNode, MapNode
 from pipelines_schema.problem import Place
-from pipelines_schema.read_step import read_step
+from pipelines_schema.read_step import check_keys
 from pipelines_schema.step_keys import STEP
 
 BEFORE = "before"
@@ -18,6 +18,8 @@ _OF_ONE_STEP = {
     "name": "each step has its own name",
     "run": "a script belongs to a step; lines to run before each script are `before`",
     "runScript": "a script belongs to a step; lines to run before each script are `before`",
+    "use": "a template is used by a step",
+    "with": "a template is used by a step",
     "build": "an image's build belongs to a step",
     "dependsOn": "each step says itself what it depends on",
     "matrix": "a matrix belongs to a step",
@@ -67,30 +69,9 @@ def read_defaults(reading: Reading, entries: Iterable[Field], replaced: Sequence
         if BEFORE in fields:
             before = _before(reading, fields.pop(BEFORE), replaced)
         own = MapNode(tuple((one.key, one.value) for one in fields.values()), node.place)
-        _check(reading, own, replaced)
+        check_keys(reading, Layered(node=own), replaced)
         below = laid_over(own, below.entries)
     return Defaults(entries=below.entries, before=before)
-
-
-def _check(reading: Reading, defaults: MapNode, replaced: Sequence[str]) -> None:
-    """As the keys of a step of which nothing else is known."""
-    missing = ("name", "image", "run", "dependsOn", "matrix")
-    of_matrix = [word for word in _expressions(reading, defaults) if word.startswith("matrix.")]
-    node = completed(defaults, missing, defaults.place)
-    read_step(reading, Layered(node=node), 0, (*replaced, *of_matrix), {})
-
-
-def _expressions(reading: Reading, node: Node) -> Iterator[str]:
-    """What stands in each `${{ … }}`."""
-    match node:
-        case MapNode(entries=entries):
-            for _, value in entries:
-                yield from _expressions(reading, value)
-        case ListNode(items=items):
-            for item in items:
-                yield from _expressions(reading, item)
-        case ScalarNode():
-            yield from (expression for _, expression in reading.expressions(node))
 
 
 def _before(reading: Reading, entry: Field, replaced: Sequence[str]) -> str:

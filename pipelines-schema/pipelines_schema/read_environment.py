@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from pipelines_schema.fields import Field, Reading
 from pipelines_schema.limits import (
@@ -30,6 +30,14 @@ def read_environment(
         if _environment_name_is_good(reading, key) and text is not None:
             env[key.text] = text
     return env
+
+
+def read_variables(
+    reading: Reading, fields: Mapping[str, Field], allowed: Collection[str]
+) -> dict[str, str]:
+    """Variables of our own whose values are the workflow's."""
+    read = {name: _environment_value(reading, one, allowed) for name, one in fields.items()}
+    return {name: text for name, text in read.items() if text is not None}
 
 
 def _environment_name_is_good(reading: Reading, key: ScalarNode) -> bool:

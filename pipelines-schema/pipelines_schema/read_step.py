@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check, check_words
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading
-from pipelines_schema.layers import Layered
+from pipelines_schema.layers import Layered, completed
 from pipelines_schema.limits import (
     MAX_CONDITION_CHARACTERS,
     MAX_IMAGE_CHARACTERS,
@@ -19,7 +19,7 @@ from pipelines_schema.limits import (
     MAX_STEPS,
 )
 from pipelines_schema.matrix import Matrix
-from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
+from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_build import read_build
@@ -32,7 +32,7 @@ from pipelines_schema.read_endings import (
     read_run_on,
     read_timeout,
 )
-from pipelines_schema.read_environment import read_environment, read_secrets
+from pipelines_schema.read_environment import read_environment, read_secrets, read_variables
 from pipelines_schema.read_git import read_git
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
@@ -73,7 +73,8 @@ def read_step(
     secrets = read_secrets(reading, fields)
     retries = read_retries(reading, fields.get("retries"))
     if matrix is not None and "when" not in fields:  # which may leave those without it out
-        refuse_lacking(reading, [fields[key] for key in _REPLACED_IN if key in fields], matrix)
+        replaced_in = [fields[key] for key in _REPLACED_IN if key in fields]
+        refuse_lacking(reading, [*replaced_in, *layered.variables.values()], matrix)
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
@@ -85,7 +86,10 @@ def read_step(
             script="" if is_build else _script(reading, layered, fields, called, allowed) or "",
             build=read_build(reading, fields, allowed, matrix),
             depends_on=tuple(dependency for _, dependency in dependencies),
-            env=read_environment(reading, fields.get("env"), allowed),
+            env={
+                **read_environment(reading, fields.get("env"), allowed),
+                **({} if is_build else read_variables(reading, layered.variables, allowed)),
+            },
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
             output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
             timeout_seconds=read_timeout(reading, fields.get("timeout")),
@@ -106,6 +110,30 @@ def read_step(
             matrix=matrix,
         ),
     )
+
+
+def check_keys(reading: Reading, layered: Layered, replaced: Sequence[str]) -> None:
+    """Note the mistakes of keys that belong to a step of which nothing else is known."""
+    keys = {key.text for key, _ in layered.node.entries}
+    missing = ["name", "dependsOn", "matrix", *(() if "build" in keys else ("image", "run"))]
+    node = completed(layered.node, missing, layered.node.place)
+    of_matrix = () if "matrix" in keys else _matrix_words(reading, layered.node)
+    checked = Layered(node=node, variables=layered.variables)
+    read_step(reading, checked, 0, (*replaced, *of_matrix), {})
+
+
+def _matrix_words(reading: Reading, node: Node) -> Iterator[str]:
+    """What stands in each `${{ matrix.… }}`."""
+    match node:
+        case MapNode(entries=entries):
+            for _, value in entries:
+                yield from _matrix_words(reading, value)
+        case ListNode(items=items):
+            for item in items:
+                yield from _matrix_words(reading, item)
+        case ScalarNode():
+            words = (word for _, word in reading.expressions(node))
+            yield from (word for word in words if word.startswith("matrix."))
 
 
 def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
@@ -159,17 +187,18 @@ def _condition(
                 check(text, params, matrix)
     except ConditionFault as fault:
         reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
-    return Condition(expression=text, line=entry.place.line, column=entry.place.column)
+    place = entry.place
+    return Condition(expression=text, line=place.line, column=place.column, file=place.file)
 
 
 def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:
     """Where in the file the fault is, if the expression stands there on one line as it is."""
     place = entry.place
-    lines = reading.lines
+    lines = reading.lines_at(place)
     if fault.column is None or fault.line != 1 or not 0 < place.line <= len(lines):
         return place
     start = lines[place.line - 1].find(text.strip("\n"), place.column - 1)
-    return place if start < 0 else Place(place.line, start + fault.column)
+    return place if start < 0 else replace(place, column=start + fault.column)
 
 
 def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int) -> str | None:

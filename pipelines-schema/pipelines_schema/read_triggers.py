@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
 from pipelines_schema.limits import (
-    ENVIRONMENT_NAME,
     MAX_BRANCH_PATTERNS,
     MAX_MATRIX_VALUE_CHARACTERS,
-    MAX_NAME_CHARACTERS,
     MAX_PARAM_CHARACTERS,
     MAX_PARAMS,
     MAX_STEPS,
@@ -18,6 +15,7 @@ from pipelines_schema.limits import (
 from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
 from pipelines_schema.params import Param
 from pipelines_schema.problem import shown
+from pipelines_schema.read_params import read_param_names
 from pipelines_schema.suggestions import closest
 from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
 from pipelines_schema.workflow import (
@@ -218,34 +216,9 @@ def _manual(reading: Reading, entry: Field) -> ManualTrigger:
     fields = {} if node is None else reading.fields(node, MANUAL)
     if "params" not in fields:
         return ManualTrigger()
-    params = reading.mapping(
-        fields["params"], "write the parameters' names with their `default` or `oneOf`"
-    )
-    entries = () if params is None else params.entries
-    if len(entries) > MAX_PARAMS:
-        reading.add(
-            fields["params"].place,
-            f"`params` has {len(entries)} parameters: at most {MAX_PARAMS} are allowed",
-        )
-        return ManualTrigger()
-    seen: dict[str, str] = {}
-    read = []
-    for key, value in entries:
-        if not re.fullmatch(ENVIRONMENT_NAME, key.text) or len(key.text) > MAX_NAME_CHARACTERS:
-            reading.add(
-                key.place,
-                f"the parameter {shown(key.text)} must be named by letters, digits and `_`, not "
-                f"begin with a digit, and have at most {MAX_NAME_CHARACTERS} characters",
-            )
-        twin = seen.setdefault(key.text.upper(), key.text)
-        if twin != key.text:
-            reading.add(
-                key.place,
-                f"{shown(key.text)} and {shown(twin)} would be the same variable "
-                f"PUSHROD_PARAM_{key.text.upper()}: rename one of them",
-            )
-        read.append(_param(reading, Field(key, value)))
-    return ManualTrigger(params=tuple(read))
+    hint = "write the parameters' names with their `default` or `oneOf`"
+    params = read_param_names(reading, fields["params"], hint, "PUSHROD_PARAM_")
+    return ManualTrigger(params=tuple(_param(reading, param) for param in params))
 
 
 def _param(reading: Reading, entry: Field) -> Param:

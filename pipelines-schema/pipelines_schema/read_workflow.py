@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeGuard
 
 from pipelines_schema.dag import describe_cycle, find_cycles
 from pipelines_schema.expressions import BUILD_WORDS
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
+from pipelines_schema.includes import Include, Included
 from pipelines_schema.limits import MAX_NAME_CHARACTERS, MAX_STEPS
 from pipelines_schema.matrix import expanded_name
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
-from pipelines_schema.read_defaults import DEFAULTS, Defaults, read_defaults
+from pipelines_schema.read_defaults import DEFAULTS, read_defaults
 from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_environment import read_environment
+from pipelines_schema.read_includes import BROUGHT, read_include, read_included
 from pipelines_schema.read_step import WrittenStep, read_step
+from pipelines_schema.read_templates import read_templates
 from pipelines_schema.read_triggers import read_triggers
 from pipelines_schema.read_whole_build import read_build_timeout, read_concurrency
+from pipelines_schema.reuse import Reuse
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
-    known=("name", "on", "env", "defaults", "concurrency", "failFast", "timeout", "steps"),
+    known=(
+        "name",
+        "include",
+        "on",
+        "env",
+        "defaults",
+        "templates",
+        "concurrency",
+        "failFast",
+        "timeout",
+        "steps",
+    ),
     has_extensions=True,
     synonyms={
         "jobs": "write `steps`, a list",
@@ -43,7 +59,9 @@ WORKFLOW = Vocabulary(
             for key in (*STEP.known, *STEP.not_built)
             if key not in ("name", "env", "timeout")
         },
+        "includes": "write `include`",
         "default": "write `defaults`",
+        "template": "write `templates`",
         "before": "write it below `defaults`",
         "before_script": "write `defaults: {before: …}`",
     },
@@ -51,8 +69,20 @@ WORKFLOW = Vocabulary(
 _STEPS_HINT = "begin each step with `- name: …`"
 
 
-def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
-    """The workflow of a file; worth something only if no problem was noted."""
+@dataclass(frozen=True, slots=True)
+class Includes:
+    """Files that have to be looked up before the workflow can be read."""
+
+    files: tuple[Include, ...]
+
+
+def read_workflow(
+    reading: Reading, root: Node | None, file: str, included: Included | None
+) -> Workflow | Includes:
+    """The workflow of a file; worth something only if no problem was noted.
+
+    What it includes stands in `included`; with None it is asked for, if there is any.
+    """
     if root is None or (isinstance(root, ScalarNode) and root.kind is Kind.NULL):
         reading.add(Place(1, 1), f"the file is empty: a workflow needs `steps`; {_STEPS_HINT}")
         root = MapNode((), Place(1, 1))
@@ -67,11 +97,26 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
     elif "steps" not in {key.text for key, _ in root.entries}:
         reading.add(root.place, f"a workflow needs `steps`: {_STEPS_HINT}")
     fields = reading.fields(root, WORKFLOW)
+    wanted = read_include(reading, fields.get("include"))
+    if wanted and included is None:
+        return Includes(tuple(wanted))
+    brought = read_included(reading, wanted, included or {})
+    written = {key: [*brought.fields[key], *_own(fields, key)] for key in BROUGHT}
     triggers = read_triggers(reading, fields.get("on"))
     replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
     params = _example_params(triggers)
-    env = read_environment(reading, fields.get("env"), replaced)
-    defaults = read_defaults(reading, _written(fields, "defaults"), replaced)
+    env = {
+        name: text
+        for entry in written["env"]
+        for name, text in read_environment(reading, entry, replaced).items()
+    }
+    reuse = Reuse(
+        reading,
+        templates=read_templates(reading, written["templates"]),
+        defaults=read_defaults(reading, written["defaults"], replaced),
+        is_whole=brought.is_whole,
+    )
+    reuse.check(replaced)
     return Workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
@@ -82,9 +127,10 @@ def read_workflow(reading: Reading, root: Node | None, file: str) -> Workflow:
         ),
         fail_fast=read_boolean(reading, fields.get("failFast")),
         timeout_seconds=read_build_timeout(reading, fields.get("timeout")),
-        steps=_steps(reading, fields["steps"], replaced, params, defaults)
+        steps=_steps(reading, fields["steps"], replaced, params, reuse)
         if "steps" in fields
         else (),
+        includes=tuple(brought.pinned),
     )
 
 
@@ -96,7 +142,7 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
         name=_name(reading, name_field, ""),
         file=None,
         triggers=Triggers(),
-        steps=_steps(reading, steps_field, BUILD_WORDS, {}, Defaults()),
+        steps=_steps(reading, steps_field, BUILD_WORDS, {}, Reuse(reading)),
     )
 
 
@@ -116,7 +162,7 @@ def name_by_file(file: str) -> str:
     return PurePosixPath(file).name.lstrip(".").rpartition(".")[0] or "workflow"
 
 
-def _written(fields: Mapping[str, Field], key: str) -> list[Field]:
+def _own(fields: Mapping[str, Field], key: str) -> list[Field]:
     return [fields[key]] if key in fields else []
 
 
@@ -129,7 +175,7 @@ def _steps(
     entry: Field,
     replaced: Sequence[str],
     params: Mapping[str, str],
-    defaults: Defaults,
+    reuse: Reuse,
 ) -> tuple[Step, ...]:
     node = reading.list(entry, _STEPS_HINT)
     if node is None:
@@ -144,7 +190,7 @@ def _steps(
         )
         return ()
     written = [
-        read_step(reading, defaults.below(item), number, replaced, params)
+        read_step(reading, reuse.step(item), number, replaced, params)
         for number, item in enumerate(node.items, start=1)
         if _is_mapping(item, number, reading)
     ]

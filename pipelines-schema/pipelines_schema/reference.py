@@ -18,7 +18,10 @@ def reference() -> str:
     schema = workflow_schema()
     definitions = schema["$defs"]
     parts = [("A workflow", schema), ("A step", definitions["step"]), ("`on`", _events(schema))]
+    parts.append(("An item of `include`", definitions["include"]))
     parts.append(("`defaults`", definitions["defaults"]))
+    parts.append(("A template", definitions["template"]))
+    parts.append(("A template's parameter", definitions["templateParam"]))
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
     parts.append(("`concurrency`", schema["properties"]["concurrency"]))
     parts.append(("`build` of a step", definitions["build"]))

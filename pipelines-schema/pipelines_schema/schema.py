@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
+from pipelines_schema.schema_reuse import image_needs, reuse_definitions
 from pipelines_schema.schema_shapes import TEXT_TYPES, described, duration, object_of, text
-from pipelines_schema.schema_step import reusable_definitions, step_definitions
+from pipelines_schema.schema_step import step_definitions
 
 FILE_NAME = "workflow.schema.json"
 
@@ -29,11 +30,19 @@ def workflow_schema() -> dict[str, Any]:
                     "Name of the workflow; the file's name without its ending if left out.",
                     limits.MAX_NAME_CHARACTERS,
                 ),
+                "include": described(
+                    "include",
+                    "Files that bring `templates`, `defaults` and `env`: paths of this repository "
+                    "at the same commit, or files of other projects of the account.",
+                ),
                 "on": _on(),
                 "env": described("env", "Environment variables of every step."),
                 "defaults": described(
                     "defaults",
                     "What each step says that says nothing else: keys of a step, and `before`.",
+                ),
+                "templates": described(
+                    "templates", "Keys of a step by name, for the steps that `use` them."
                 ),
                 "concurrency": _concurrency(),
                 "failFast": {
@@ -59,11 +68,11 @@ def workflow_schema() -> dict[str, Any]:
             },
             required=["steps"],
         ),
-        **_needing_images(),
+        **image_needs(),
         "patternProperties": {f"^{limits.EXTENSION_PREFIX}": {}},
         "$defs": {
             **steps,
-            **reusable_definitions(steps["step"]),
+            **reuse_definitions(steps),
             "env": _environment(),
             "push": _push(),
             "pullRequest": _pull_request(),
@@ -71,17 +80,6 @@ def workflow_schema() -> dict[str, Any]:
             "manual": _manual(),
             "param": _param(),
         },
-    }
-
-
-def _needing_images() -> dict[str, Any]:
-    """A step of a workflow without a default image has its own, or builds one."""
-    image = {"anyOf": [{"required": [key]} for key in ("image", "imageSlug")]}
-    with_default = {"required": ["defaults"], "properties": {"defaults": image}}
-    of_each = {"anyOf": [*image["anyOf"], {"required": ["build"]}]}
-    return {
-        "if": {"not": with_default},
-        "then": {"properties": {"steps": {"items": of_each}}},
     }
 
 

@@ -10,6 +10,13 @@ TEXT_TYPES = ["string", "number", "boolean"]
 """Where text is wanted, what is written without quotes counts by its text: `3.10`, `true`."""
 
 
+PARAM_NAME = {
+    "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+    "maxLength": limits.MAX_NAME_CHARACTERS,
+}
+PARAM_VALUE = {"type": TEXT_TYPES, "maxLength": limits.MAX_PARAM_CHARACTERS}
+
+
 def object_of(properties: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": "object",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pipelines_schema import limits
 from pipelines_schema.layers import TWINS
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
-from pipelines_schema.read_defaults import BEFORE, DEFAULTS
 from pipelines_schema.schema_shapes import (
+    PARAM_NAME,
+    PARAM_VALUE,
     TEXT_TYPES,
     described,
     duration,
@@ -23,7 +23,8 @@ _NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
 """But in `${{ … }}`."""
 
 
-_TWINS_APART = [{"not": {"required": list(twins)}} for twins in TWINS]
+TWINS_APART = [{"not": {"required": list(twins)}} for twins in TWINS]
+NOTHING_UNFIT = {"not": {"anyOf": [{"required": [key]} for key in NOT_BESIDE_BUILD]}}
 
 
 def step_definitions() -> dict[str, Any]:
@@ -41,24 +42,6 @@ def step_definitions() -> dict[str, Any]:
             "items": {"type": TEXT_TYPES, "minLength": 1},
         },
     }
-
-
-def reusable_definitions(step: Mapping[str, Any]) -> dict[str, Any]:
-    """Where keys of a step (its schema is given) stand outside of one."""
-    return {"defaults": _defaults(step["properties"])}
-
-
-def _defaults(keys: Mapping[str, Any]) -> dict[str, Any]:
-    line = {"type": TEXT_TYPES, "minLength": 1}
-    before = {
-        "description": "Lines that run before each script, in the same shell.",
-        "anyOf": [
-            line,
-            {"type": "array", "minItems": 1, "maxItems": limits.MAX_PATHS, "items": line},
-        ],
-    }
-    own = {key: keys[key] for key in DEFAULTS.known if key in keys}
-    return {**object_of({**own, BEFORE: before}), "minProperties": 1, "allOf": _TWINS_APART}
 
 
 def _step() -> dict[str, Any]:
@@ -83,6 +66,17 @@ def _step() -> dict[str, Any]:
             ),
             "run": script(meaning),
             "runScript": script("The same as `run`."),
+            "use": text(
+                "Name of a template, whose keys the step has that it does not say itself.",
+                limits.MAX_NAME_CHARACTERS,
+            ),
+            "with": {
+                "description": "Values of the template's parameters; the script finds them as "
+                "`PUSHROD_WITH_<NAME>`.",
+                "type": "object",
+                "propertyNames": PARAM_NAME,
+                "additionalProperties": PARAM_VALUE,
+            },
             "build": {"$ref": "#/$defs/build"},
             "dependsOn": _depends_on(),
             "env": described(
@@ -141,11 +135,12 @@ def _step() -> dict[str, Any]:
         },
         required=["name"],
     )
-    unfit = {"anyOf": [{"required": [key]} for key in NOT_BESIDE_BUILD]}
+    working = ("run", "runScript", "use")
     step["if"] = {"required": ["build"]}
-    step["then"] = {"not": unfit}
-    step["else"] = {"anyOf": [{"required": [key]} for key in ("run", "runScript")]}
-    step["allOf"] = _TWINS_APART
+    step["then"] = NOTHING_UNFIT
+    step["else"] = {"anyOf": [{"required": [key]} for key in working]}
+    step["allOf"] = TWINS_APART
+    step["dependentRequired"] = {"with": ["use"]}
     return step
 
 

@@ -11,6 +11,7 @@ from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
 from pipelines_schema.image_references import fit_for_tag
+from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
@@ -262,6 +263,8 @@ class Workflow:
     """Of a whole build, from the start of its first step; None: as long as its steps take."""
     steps: tuple[Step, ...]
     """In the order of the file, at least one, names unique, free of cycles."""
+    includes: tuple[PinnedInclude, ...] = ()
+    """What it took from other projects."""
 
     def to_json(self) -> dict[str, Any]:
         """The workflow for storage; `from_json` reads it back."""
@@ -275,6 +278,7 @@ class Workflow:
             failFast=self.fail_fast or None,
             timeoutSeconds=self.timeout_seconds,
             steps=[step.to_json() for step in self.steps],
+            includes=[one.to_json() for one in self.includes] or None,
         )
 
     @classmethod
@@ -292,6 +296,7 @@ class Workflow:
             fail_fast=value.get("failFast", False),
             timeout_seconds=value.get("timeoutSeconds"),
             steps=tuple(Step.from_json(step) for step in value["steps"]),
+            includes=tuple(map(PinnedInclude.from_json, value.get("includes", ()))),
         )
 
 
@@ -348,11 +353,12 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         secrets=list(step.secrets) or None,
         when=None
         if step.when is None
-        else {
-            "expression": step.when.expression,
-            "line": step.when.line,
-            "column": step.when.column,
-        },
+        else _without_absent(
+            expression=step.when.expression,
+            line=step.when.line,
+            column=step.when.column,
+            file=step.when.file,
+        ),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
         matrixValues=dict(step.matrix_values) or None,
         matrixOf=step.matrix_of,

@@ -15,8 +15,8 @@ from agent.engines.private import ensure_base_image, up
 from tests.benchmarks.samples import Row, over_floor
 from tests.e2e.processes import Pushrod, Repository, running
 
-FILES, FILE_BYTES = 5_000, 10_000
-STEPS = 9
+FILES, FILE_BYTES = 5_000, 2_000
+STEPS = 7
 BUILDS = 2
 
 

@@ -37,6 +37,10 @@ class FakeApi:
     logs: dict[tuple[str, int], Log] = field(default_factory=dict)
     artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     signed_in: bool = True
+    person: dict[str, Any] = field(
+        default_factory=lambda: {"name": "ada", "rights": ["build", "manage", "read"]}
+    )
+    """As `GET /api/session` answers."""
     away: bool = False
     """Answer 503 to everything, as a proxy does while the coordinator restarts."""
     requests: list[str] = field(default_factory=list)
@@ -85,6 +89,7 @@ def make_app(api: FakeApi) -> web.Application:
     add_routes(app)
     app.add_routes(
         [
+            web.get("/api/session", partial(_session, api)),
             web.get("/api/overview", partial(_overview, api)),
             web.get("/api/projects/{id}", partial(_project, api)),
             web.get("/api/projects/{id}/builds", partial(_builds, api)),
@@ -128,15 +133,24 @@ def _gate(api: FakeApi) -> Middleware:
     return gate
 
 
+async def _session(api: FakeApi, request: web.Request) -> web.Response:
+    return web.json_response(api.person)
+
+
 async def _overview(api: FakeApi, request: web.Request) -> web.Response:
+    account = request.query.get("accountId")
+    projects = [one for one in api.projects if account in (None, one["accountId"])]
+    ids = {one["id"] for one in projects}
+    builds = [one for one in api.builds if one["projectId"] in ids]
+
     def last_build(project: dict[str, Any]) -> dict[str, Any]:
         of_it = [_shown(build) for build in api.builds if build["projectId"] == project["id"]]
         return {"lastBuild": of_it[0]} if of_it else {}
 
     return web.json_response(
         {
-            "projects": [{**project, **last_build(project)} for project in api.projects],
-            "builds": [_shown(build) for build in api.builds[:20]],
+            "projects": [{**project, **last_build(project)} for project in projects],
+            "builds": [_shown(build) for build in builds[:20]],
         }
     )
 
@@ -211,6 +225,7 @@ async def _log(api: FakeApi, request: web.Request) -> web.Response:
         end = len(log.data)
     body = log.data[start : min(end, start + MAX_LOG_ANSWER)]
     headers["Log-Next-Offset"] = str(start + len(body))
+    headers["Log-Size"] = str(size)
     headers["Log-Complete"] = str(log.complete).lower()
     return web.Response(status=status, body=body, headers=headers)
 
@@ -222,8 +237,9 @@ async def _artifacts(api: FakeApi, request: web.Request) -> web.Response:
 async def _login(api: FakeApi, request: web.Request) -> web.Response:
     form = await request.post()
     next_path = str(form["next"])
-    if form["token"] != TOKEN:
-        url = request.rel_url.with_path("/login").with_query({"error": "1", "next": next_path})
+    wrong = "password" if "email" in form else "token"
+    if form[wrong] != TOKEN:
+        url = request.rel_url.with_path("/login").with_query({"error": wrong, "next": next_path})
         raise web.HTTPSeeOther(url)
     api.signed_in = True
     raise web.HTTPSeeOther(next_path)

@@ -56,6 +56,19 @@ async def test_who_is_not_signed_in_is_led_over_the_login_to_the_page_asked_for(
     assert site.page.url == f"{site.url}/builds/b-1#step=lint"
 
 
+async def test_a_user_signs_in_by_e_mail_and_password(site: Site) -> None:
+    site.api.signed_in = False
+    await site.open("/builds/b-1#step=lint")
+    await site.page.get_by_label("E-mail").fill("ada@example.org")
+    await site.page.get_by_label("Password").fill("mistyped")
+    await site.page.keyboard.press("Enter")
+    await expect(site.page.get_by_role("alert")).to_contain_text("password is wrong")
+    await site.page.get_by_label("E-mail").fill("ada@example.org")
+    await site.page.get_by_label("Password").fill(TOKEN)
+    await site.page.keyboard.press("Enter")
+    await expect(log(site.page)).to_contain_text("all good")
+
+
 async def test_signing_out_leads_to_the_login(site: Site) -> None:
     await site.open("/")
     await site.page.get_by_role("button", name="Sign out").click()
@@ -252,7 +265,10 @@ async def test_each_mistake_of_a_workflow_has_its_place(site: Site) -> None:
 
 async def test_a_build_that_does_not_exist_is_said_to_be_missing(site: Site) -> None:
     await site.open("/builds/b-none")
-    await expect(site.page.get_by_role("alert")).to_contain_text("Not found")
+    await expect(site.page.get_by_role("alert")).to_contain_text("not yours to see")
+    await expect(site.page.get_by_role("heading", level=1)).to_have_text("Not found")
+    await expect(site.page.locator("#crumbs")).to_contain_text("Projects")
+    await expect(site.page).to_have_title("Not found · pushrod")
 
 
 async def test_a_coordinator_that_is_away_is_said_to_be_and_found_again(site: Site) -> None:

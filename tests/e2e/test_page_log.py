@@ -155,6 +155,93 @@ async def test_a_line_without_an_end_is_shown_whole(page: Page, api: FakeApi) ->
 
 async def test_an_empty_log_is_no_error(page: Page, api: FakeApi) -> None:
     api.logs["s-test", 2] = Log(complete=True)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
     await open_build(page)
     await expect(page.locator(".log-notice")).to_have_text("0 B")
     await expect(page.locator("#connection")).to_be_empty()
+    assert said == []
+
+
+FIRST_DRAWN = """
+  window.drawn = [];
+  const look = () => {
+    const log = document.querySelector(".log");
+    const lines = log?.querySelector(".lines").textContent;
+    if (lines) {
+      const shown = log.querySelectorAll(".block:not(:empty)").length;
+      window.drawn.push({ end: lines.trimEnd().split("\\n").at(-1).slice(0, 8), shown });
+    }
+    if (window.drawn.length < 3) requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+"""
+
+
+async def test_the_last_screen_of_a_long_log_is_drawn_before_what_is_above_it(
+    page: Page, api: FakeApi
+) -> None:
+    api.logs["s-test", 2] = Log(LONG, complete=True)
+    await page.add_init_script(FIRST_DRAWN)
+    await open_build(page)
+    await page.wait_for_function("() => window.drawn.length === 3")
+    first = (await page.evaluate("window.drawn"))[0]
+    assert first["end"] == f"{LINES - 1:08d}"
+    assert first["shown"] < 100  # of the hundred blocks that are drawn in the end
+    assert await page.locator(".log").evaluate(AT_END)
+
+
+HELD_BACK = """
+  const frame = window.requestAnimationFrame.bind(window);
+  window.waiting = [];
+  window.slow = false;
+  window.requestAnimationFrame = (call) =>
+    frame((time) => (window.slow ? window.waiting.push(call) : call(time)));
+  window.goOn = () => { window.slow = false; window.waiting.splice(0).forEach((call) => call(0)); };
+  new MutationObserver(() => {
+    if (!window.seen && document.querySelector(".block:not(:empty)")) {
+      window.seen = true;
+      window.slow = true;
+    }
+  }).observe(document, { childList: true, subtree: true });
+"""
+TOP_LINE = """() => {
+  const { left, top } = document.querySelector(".log").getBoundingClientRect();
+  const { startContainer, startOffset } = document.caretRangeFromPoint(left + 40, top + 40);
+  const text = startContainer.textContent;
+  const from = text.lastIndexOf("\\n", startOffset - 1) + 1;
+  return text.slice(from, from + 8);
+}"""
+
+
+async def test_what_is_read_stays_in_its_place_while_older_lines_are_drawn_above(
+    page: Page, api: FakeApi
+) -> None:
+    wide = "".join(f"{n:08d} {'wide ' * 60}\n" for n in range(20_000)).encode()
+    api.logs["s-test", 2] = Log(wide[-1_900_000:], complete=True)
+    await page.add_init_script(HELD_BACK)
+    await open_build(page)
+    await page.wait_for_function("() => window.seen && window.waiting.length > 0")
+    await log(page).hover()
+    await page.mouse.wheel(0, -400)
+    await expect(page.get_by_role("button", name="To the end")).to_be_visible()
+    before = await page.evaluate(TOP_LINE)
+    height = await log(page).evaluate("(log) => log.scrollHeight")
+    await page.evaluate("window.goOn()")
+    await settled(page)
+    assert await page.locator(".block:empty").count() == 0
+    assert await log(page).evaluate("(log) => log.scrollHeight") >= height
+    assert await page.evaluate(TOP_LINE) == before
+    assert int(before) > 19_000
+
+
+async def test_colours_go_on_across_the_border_of_what_is_drawn_first(
+    page: Page, api: FakeApi
+) -> None:
+    red = b"\x1b[31m" + b"".join(b"%d red\n" % n for n in range(1_000)) + b"\x1b[0mplain\n"
+    api.logs["s-test", 2] = Log(red, complete=True)
+    await open_build(page)
+    await settled(page)
+    assert await page.locator(".lines .fg1").count() == 1_000
+    lines = await shown_lines(page)
+    assert lines == [f"{n} red" for n in range(1_000)] + ["plain"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ from agent.engines.buildkit.step_graph import (
     step_graph,
     unenforced,
 )
-from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits
+from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits, read_sockets
 from agent.engines.buildkit.step_sources import StepSources
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
@@ -194,6 +194,7 @@ class _Attempt:
             grace_seconds=request.grace_seconds,
             end_listener=self._listener,
             keep_output=self._keep_output,
+            keep_sockets=bool(self.include),
             authorities=self._authorities,
             description=name,
             unlike=request.attempt_id if request.inputs is not None else "",
@@ -226,11 +227,12 @@ class _Attempt:
         if self._request.end.made:
             await build.finish("")
             return self._result(ended, notes)
+        sockets = await read_sockets(build, ref) if self.include else ()
         if self.include:
             await self._take_outputs(build, graph.workspace, ended)
         else:
             await build.finish("")
-        collected = await self._collect()
+        collected = await self._collect(sockets)
         result = self._result(ended, [*notes, *collected.notes])
         return replace(result, unkept=collected.unkept)
 
@@ -321,13 +323,18 @@ class _Attempt:
             f"but its outputs could not be collected: {why}"
         )
 
-    async def _collect(self) -> Collected:
+    async def _collect(self, sockets: Collection[str]) -> Collected:
         request, folder = self._request, self._taker.folder
         if not request.output_paths:
             return Collected()
         folder.mkdir(exist_ok=True)
         return await asyncio.to_thread(
-            collect_outputs, folder, request.output_paths, request.outputs, seen_as=WORKSPACE
+            collect_outputs,
+            folder,
+            request.output_paths,
+            request.outputs,
+            seen_as=WORKSPACE,
+            sockets=sockets,
         )
 
     async def _complete_output(self, build: Build, ref: str) -> list[str]:

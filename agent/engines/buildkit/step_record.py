@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.failures import StepNotRunError, is_gone
 from agent.engines.buildkit.step_graph import RECORD_FOLDER
-from agent.engines.buildkit.wrapper import EXIT_FILE, LIMITS_FILE
+from agent.engines.buildkit.wrapper import EXIT_FILE, LIMITS_FILE, SOCKETS_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,13 @@ class ScriptEnd:
 async def read_limits(build: Build, ref: str) -> str:
     """Empty where none were written. Raises BuildFailedError if the engine is gone."""
     return (await _read(build, ref, LIMITS_FILE)).decode()
+
+
+async def read_sockets(build: Build, ref: str) -> frozenset[str]:
+    """Where in the workspace the script left sockets. Raises BuildFailedError if the engine is
+    gone."""
+    names = (await _read(build, ref, SOCKETS_FILE)).decode("utf-8", "surrogateescape")
+    return frozenset(name.removeprefix("./") for name in names.split("\0"))
 
 
 async def read_end(build: Build, ref: str) -> ScriptEnd:

@@ -11,6 +11,7 @@ PRIVATE = "/.pushrod"
 EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
 OUTPUT_FILE = "output"
+SOCKETS_FILE = "sockets"
 END_SOCKET = f"{PRIVATE}/end"
 """The wrapper's way to hear from the agent that the script is to end."""
 SECRETS = "/run/secrets"
@@ -134,6 +135,10 @@ else
 fi >/dev/null
 """
 )
+_SOCKETS = """\
+# The engine delivers a socket as an empty file, so we say where the script left any.
+find . -path ./.git -prune -o -type s -print0 >"$record/{sockets_file}"
+"""
 _END = """\
 killed=0
 if [ "$code" = 137 ]; then
@@ -154,13 +159,15 @@ def wrapper(
     secrets: Sequence[str] = (),
     keep_limits: bool = False,
     listens: bool = False,
+    keep_sockets: bool = False,
 ) -> str:
     """The script of the container's first process. Its arguments are the timeout and the grace in
     seconds; an empty one is no grace. With `listens` the agent can have the script end.
 
     With `keep_output` it copies the script's output to the record. `secrets` are names
     of files to export: as the engine's own variables they would stand in its history. With
-    `keep_limits` the limits that hold are in the record, too.
+    `keep_limits` the limits that hold are in the record, too, with `keep_sockets` the names of
+    the sockets that are left in the workspace.
     """
     parts = [
         _START,
@@ -168,6 +175,7 @@ def wrapper(
         _LIMITS if keep_limits else "",
         _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
         _RUN_RECORDED if keep_output else _RUN_DIRECT,
+        _SOCKETS if keep_sockets else "",
         _END,
     ]
     whole = "".join(parts).replace("LISTEN", "listen &" if listens else ":")
@@ -178,4 +186,5 @@ def wrapper(
         limits_file=LIMITS_FILE,
         output_file=OUTPUT_FILE,
         names_file=NAMES_FILE,
+        sockets_file=SOCKETS_FILE,
     )

@@ -266,6 +266,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "pull_request": build.pull_request.to_json() if build.pull_request else None,
         "clean_build": build.clean or None,
         "module": build.module.to_json() if build.module else None,
+        "includes": [one.to_json() for one in build.includes] or None,
         "url": f"{request.app[CORE].public_url}/builds/{build.id}",
         "created_at": build.created_at,
         "started_at": build.started_at,

@@ -207,6 +207,11 @@ class BuildShown(Shown):
     module: dict[str, str] | None = Field(
         None, description="`name`, `path`, `target` and perhaps `step` of the module it builds"
     )
+    includes: list[dict[str, str | None]] | None = Field(
+        None,
+        description="Files of other projects that the workflow took in: `project`, `ref`, `file`, "
+        "and the `sha` of the commit they were read at",
+    )
     url: str
 
 

@@ -19,6 +19,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
+from coordinator.services.people.sessions import Sessions
 from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.project_changes import ProjectChanges
@@ -51,6 +52,7 @@ LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
 OUTPUT_BATCHES = web.AppKey("output_batches", OutputBatches)
 USERS = web.AppKey("users", Users)
+SESSIONS = web.AppKey("sessions", Sessions)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
 NAMED_BUILDS = web.AppKey("named_builds", NamedBuilds)

@@ -27,7 +27,7 @@ def error_answer(
 ) -> web.Response:
     shapes = request.app.get(_SHAPES, {})
     mine = [prefix for prefix in shapes if (request.path + "/").startswith(prefix + "/")]
-    shape = shapes[max(mine, key=len)] if mine else _plain
+    shape = shapes[max(mine, key=len)] if mine else plain_error
     response = shape(request, status, message, details, fields)
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pushrod"'
@@ -36,7 +36,7 @@ def error_answer(
     return response
 
 
-def _plain(
+def plain_error(
     _request: web.Request,
     status: int,
     message: str,

@@ -22,7 +22,13 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from coordinator.api.http.carried import CARRIED
-from coordinator.api.http.middleware import check_account, principal_of, read_model, read_query
+from coordinator.api.http.middleware import (
+    check_account,
+    identify,
+    principal_of,
+    read_model,
+    read_query,
+)
 from coordinator.domain.people.permissions import Right
 
 JSON = "application/json"
@@ -72,6 +78,8 @@ class Operation:
     reads_body: bool
     """False where the handler reads it by itself."""
     secured: bool
+    accountless: bool
+    """A user of several accounts calls it without choosing one."""
     allow_head: bool
     ends_with_client: bool
     """It is cancelled when its client goes; any other change is carried to its end."""
@@ -87,7 +95,9 @@ class Operation:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         arguments: dict[str, object] = {}
         if self.secured:
-            principal = await principal_of(request, *self.rights)
+            principal = await (
+                identify(request) if self.accountless else principal_of(request, *self.rights)
+            )
             await check_account(request, principal, request.query.get("accountId"))
             if "principal" in self.call.__annotations__:
                 arguments["principal"] = principal
@@ -132,6 +142,7 @@ def operation(
     path_rules: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
+    accountless: bool = False,
     allow_head: bool = True,
     held: bool = False,
     name: str | None = None,
@@ -168,6 +179,7 @@ def operation(
             reads_body="body" in hints,
             returns=answer if written else None,
             secured=secured,
+            accountless=accountless,
             allow_head=allow_head,
             ends_with_client=held or method == "GET",
             name=name or call.__name__,

@@ -35,6 +35,10 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 }
 
 
+def _least_role(right: Right) -> Role:
+    return next(role for role, rights in RIGHTS.items() if right in rights)  # least first
+
+
 class BuildPermission(StrEnum):
     """What specification 001 calls the rights to builds."""
 
@@ -105,7 +109,10 @@ class Principal:
     def require(self, right: Right) -> None:
         """Raises Forbidden."""
         if right not in self.rights:
-            raise Forbidden(f"this token has no right to {right.value}")
+            role = _least_role(right)
+            raise Forbidden(
+                f"this token has no right to {right.value}: the role {role.value} has it"
+            )
 
     def permissions(self) -> list[BuildPermission]:
         return [one for one, right in NEEDED_FOR.items() if right in self.rights]
@@ -113,7 +120,10 @@ class Principal:
     def require_permission(self, permission: BuildPermission) -> None:
         """Raises Forbidden."""
         if NEEDED_FOR[permission] not in self.rights:
-            raise Forbidden(f"the permission {permission.value} is missing")
+            role = _least_role(NEEDED_FOR[permission])
+            raise Forbidden(
+                f"the permission {permission.value} is missing: the role {role.value} has it"
+            )
 
     def within(self, account_id: str) -> Principal:
         """The same principal, acting in one account alone. Raises Forbidden for another's."""

@@ -208,7 +208,9 @@ class Builds:
                 f"this workflow lives in the repository as {path}: name the commitHash to build",
                 details=[{"path": "commitHash", "message": "missing"}],
             )
-        return await workflow_at(self.core, project, path, origin.commit_hash)
+        return await workflow_at(
+            self.core, project, path, origin.commit_hash, of_fork=origin.of_fork
+        )
 
     async def list_of(
         self, principal: Principal, project: Project | None, listing: BuildListing

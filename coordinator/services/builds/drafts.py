@@ -25,6 +25,7 @@ from coordinator.services.core import new_id
 from pipelines_schema import (
     Circumstances,
     ConditionFault,
+    PinnedInclude,
     Place,
     Problem,
     Workflow,
@@ -148,6 +149,7 @@ class Draft:
     reason: str | None = None
     secret_places: Mapping[str, tuple[str | None, Place]] = field(default_factory=dict)
     """Where a secret is first named: file and place."""
+    includes: Sequence[PinnedInclude] = ()
     held: bool = False
     """Waits for a maintainer's approval; none of its steps is ready."""
     whole: WholeBuild = field(default_factory=WholeBuild)
@@ -183,6 +185,7 @@ class Draft:
             retry_of=self.origin.retry_of,
             pull_request=self.origin.pull_request,
             module=self.origin.module,
+            includes=self.includes,
             clean=self.origin.clean,
             outside=self.origin.outside,
             created_at=now,
@@ -235,12 +238,13 @@ def draft(
         workflow_name=workflow.name,
         workflow_id=workflow_id,
         file=workflow.file,
+        includes=workflow.includes,
         origin=origin,
         whole=WholeBuild.of_workflow(workflow),
         steps=() if problems else settled(steps, now),
         problems=list(problems),
         secret_places={
-            name: (workflow.file, place)
+            name: (place.file or workflow.file, place)
             for step in reversed(workflow.steps)
             for name, place in step.secret_places.items()
         },
@@ -269,7 +273,7 @@ def _condition_problem(workflow: Workflow, step: WorkflowStep, fault: ConditionF
     when = step.when
     return Problem(
         message=f"`when` of step `{step.name}` {fault}",
-        file=workflow.file,
+        file=(when.file if when else None) or workflow.file,
         line=when.line if when and when.line else None,
         column=when.column if when and when.column else None,
     )
@@ -306,6 +310,7 @@ def redraft(
         workflow_id=build.workflow_id,
         origin=Origin.of_retry(build),
         whole=WholeBuild.of_build(build),
+        includes=build.includes,
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
             [

@@ -132,7 +132,9 @@ class Modules:
 
     async def _read_workflow(self, declared: DeclaredModule, target: Target) -> Workflow:
         sha = declared.file.commit_hash or ""
-        workflow = await workflow_at(self.core, declared.project, target.workflow, sha)
+        workflow = await workflow_at(
+            self.core, declared.project, target.workflow, sha, of_fork=False
+        )
         try:
             return steps_for(workflow, target.step)
         except KeyError as error:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project, WorkflowRecord, WorkflowSource
+from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.core import Core, new_id
-from coordinator.services.parsing import parsed_workflow
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
 from pipelines_schema import Workflow
 
 
-async def workflow_at(core: Core, project: Project, path: str, sha: str) -> Workflow:
+async def workflow_at(
+    core: Core, project: Project, path: str, sha: str, *, of_fork: bool
+) -> Workflow:
     """Raises Invalid where the file is missing at that commit, or has mistakes."""
     files = await core.repositories.workflow_files(project.id, sha)
     file = next((file for file in files if file.path == path), None)
     if file is None:
         raise Invalid(f"there is no {path} at commit {sha}")
-    parsed = await parsed_workflow(core.readings, project.account_id, file)
+    parsed = await workflow_with_includes(core, project, sha, file, of_fork=of_fork)
     if parsed.workflow is None:
         raise Invalid(
             "this workflow has mistakes",

@@ -107,7 +107,7 @@ def step_problems(
 def _problem(message: str, file: str | None, place: Place | None) -> Problem:
     return Problem(
         message=message,
-        file=file,
+        file=(place.file if place else None) or file,
         line=place.line if place else None,
         column=place.column if place else None,
     )

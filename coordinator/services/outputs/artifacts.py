@@ -111,7 +111,7 @@ class Artifacts:
         settings = self.core.settings
         stored_bytes = await self.core.database.read(
             lambda connection: stored_quotas.bytes_beside(
-                connection, step.project_id, step.id, attempt.epoch, name
+                connection, step.project_id, step.id, attempt.epoch, [name]
             )
         )
         room = max(settings.project_max_stored_bytes - stored_bytes, 0)

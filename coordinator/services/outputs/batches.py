@@ -13,9 +13,9 @@ from coordinator.domain.model import Artifact, Attempt, OutputEntry, Step
 from coordinator.domain.people.permissions import Principal
 from coordinator.services.core import Core
 from coordinator.services.outputs.artifacts import checked_name, find_readable, require_running
+from coordinator.storage.builds.quotas import bytes_beside
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
-from coordinator.storage.projects.stored_bytes import stored_bytes
 from pipelines_schema.contract import (
     MAX_TARGET_BYTES,
     OutputBatch,
@@ -38,7 +38,7 @@ class OutputBatches:
         _check_names([*batch.files, *batch.links, *batch.folders])
         blobs = _divided(batch.files, contents)
         saved = [_artifact(step, attempt, file) for file in batch.files]
-        await self._check_room(step, batch.files)
+        await self._check_room(step, attempt, batch.files)
         async with self.core.blob_claims.arriving(step.account_id) as arrived:
             await self.core.blobs.put_all(step.account_id, blobs, arrived=arrived)
 
@@ -51,13 +51,15 @@ class OutputBatches:
 
             await self.core.database.write(save)
 
-    async def _check_room(self, step: Step, files: Sequence[OutputFile]) -> None:
+    async def _check_room(self, step: Step, attempt: Attempt, files: Sequence[OutputFile]) -> None:
         settings = self.core.settings
         for file in files:
             if file.size > settings.max_artifact_bytes:
                 raise TooLarge(f"an artifact may have {settings.max_artifact_bytes} bytes")
         stored = await self.core.database.read(
-            lambda connection: stored_bytes(connection, step.project_id)
+            lambda connection: bytes_beside(
+                connection, step.project_id, step.id, attempt.epoch, [file.name for file in files]
+            )
         )
         if stored + sum(file.size for file in files) > settings.project_max_stored_bytes:
             raise TooLarge(no_bytes_left(stored, settings.project_max_stored_bytes))

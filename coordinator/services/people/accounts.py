@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, 
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Account, Role, Step, Token, TokenKind
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
+from coordinator.domain.people.users import principal_for
 from coordinator.domain.slugs import UUID_TEXT, account_slug, free_slug
 from coordinator.domain.steps.late_reports import is_late
 from coordinator.services.audit import Deed
@@ -30,9 +31,10 @@ KNOWN_FOR = timedelta(seconds=10)
 MAX_KNOWN = 10_000
 TOUCH_EVERY = timedelta(minutes=10)
 """`last use` of a token is no finer than this: a write per request would cost more than it says."""
-SESSION_LIFE = timedelta(days=14)
 SESSION_SEPARATOR = "."
-"""A session's secret ends in the id of the token that it was opened with."""
+"""A session's secret ends in what it was opened with: a token's id, or a user's with a generation.
+"""
+GENERATION_SEPARATOR = "~"
 LOGIN_DOTS = 2
 """A login's token has three parts; no other secret of ours has two dots."""
 DEFAULT_ACCOUNT = "default"
@@ -73,7 +75,10 @@ class Accounts:
             until = min(now + KNOWN_FOR, ends)
         else:
             token, person_id, until = await self._find_token(secret, token_hash, now)
-            principal = _principal(token, person_id)
+            if _is_users_session(token):
+                principal = await self._users_session(token, secret)
+            else:
+                principal = _principal(token, person_id)
             await self._touch(token, now)
         if len(self._known) > MAX_KNOWN:
             self._known.clear()
@@ -95,7 +100,8 @@ class Accounts:
 
         async def find(connection: AsyncConnection) -> list[Token | None]:
             found = [await stored.find_token(connection, token_hash, now)]
-            if found[0] is not None and found[0].kind is TokenKind.SESSION:
+            token = found[0]
+            if token and token.kind is TokenKind.SESSION and not _is_users_session(token):
                 opened_with = secret.rpartition(SESSION_SEPARATOR)[2]
                 found.append(await stored.find_token_by_id(connection, opened_with, now))
             return found
@@ -107,6 +113,13 @@ class Accounts:
         ends = [token.expires_at for token in tokens if token.expires_at]
         person_id = next((one.user_id for one in tokens if one.user_id), tokens[-1].id)
         return tokens[0], person_id, min([now + KNOWN_FOR, *ends])
+
+    async def _users_session(self, token: Token, secret: str) -> Principal:
+        """Raises Unauthenticated where what the user logged in with has ended since."""
+        opener = secret.rpartition(SESSION_SEPARATOR)[2]
+        user_id, _, generation = opener.partition(GENERATION_SEPARATOR)
+        user = await self.logins.user_of(user_id, int(generation))
+        return replace(principal_for(user), token_id=token.id)
 
     async def _authenticate_step(self, secret: str) -> Principal:
         spoken = self.core.keys.read_step_token(secret)
@@ -270,10 +283,9 @@ class Accounts:
 
         async def save(connection: AsyncConnection) -> None:
             await stored.insert_token(connection, token, hash_token(secret))
-            if kind is not TokenKind.SESSION:
-                await Deed(self.core, by, token).record(
-                    connection, "token.created", token=token.id, name=name, role=role.value
-                )
+            await Deed(self.core, by, token).record(
+                connection, "token.created", token=token.id, name=name, role=role.value
+            )
 
         await self.core.database.write(save)
         return token
@@ -311,31 +323,9 @@ class Accounts:
         self.forget_known()
         return agent_id
 
-    async def open_session(self, secret: str) -> str:
-        """A browser session for the person who holds this token. Raises Unauthenticated."""
-        principal = await self.authenticate(secret)
-        if principal.kind is not PrincipalKind.PERSON or SESSION_SEPARATOR in secret:
-            raise Unauthenticated("only a person's token can log in")
-        role = next(role for role, rights in RIGHTS.items() if rights == principal.rights)
-        session = new_token() + SESSION_SEPARATOR + principal.token_id
-        await self._save_token(
-            session,
-            TokenKind.SESSION,
-            principal.name,
-            role,
-            principal.account_id,
-            SESSION_LIFE,
-            by=principal,
-        )
-        return session
 
-    async def close_session(self, secret: str) -> None:
-        principal = await self.authenticate(secret)
-        now = self.core.now()
-        await self.core.database.write(
-            lambda connection: stored.revoke_token(connection, principal.token_id, None, now)
-        )
-        self.forget_known()
+def _is_users_session(token: Token) -> bool:
+    return token.kind is TokenKind.SESSION and token.user_id is not None
 
 
 def _principal(token: Token, person_id: str) -> Principal:

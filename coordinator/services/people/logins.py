@@ -24,6 +24,7 @@ from coordinator.services.people.passwords import Passwords, is_outdated
 from coordinator.services.people.rates import Rates
 from coordinator.services.sealing import seal, unseal
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.people import users as stored
 from coordinator.storage.people.users import SealedKey
 
@@ -73,7 +74,11 @@ class Logins:
     )
 
     async def log_in(self, email: str, password: str, place: str) -> Login:
-        """`place` is the address that asks. Every refusal says and costs the same.
+        """Raises as `check` does."""
+        return await self._issue(await self.check(email, password, place))
+
+    async def check(self, email: str, password: str, place: str) -> User:
+        """Whose they are. `place` is the address that asks. Every refusal says and costs the same.
 
         Raises Unauthenticated, TooMany.
         """
@@ -92,7 +97,7 @@ class Logins:
         now = self.core.now()
         for kind, key in tried.items():
             self.tries[kind].give_back(key, now)
-        return await self._issue(user)
+        return user
 
     async def _hash_anew(self, user: User, password: str) -> None:
         """By the parameters of now, which only a login knows the password for."""
@@ -153,16 +158,25 @@ class Logins:
 
     async def authenticate(self, token: str) -> tuple[Principal, datetime]:
         """The principal, and until when the token lives. Raises Unauthenticated."""
+        user, ends = await self.user_of_token(token)
+        return principal_for(user), ends
+
+    async def user_of_token(self, token: str) -> tuple[User, datetime]:
+        """Raises Unauthenticated."""
         keys = {key.id: key.secret for key in (await self._believed_keys()).values()}
         claims = read_login_token(token, keys, self.core.public_url, self.core.now())
         if claims is None:
             raise Unauthenticated("this login is not one of ours, or has expired: log in again")
+        return await self.user_of(claims.user_id, claims.generation), claims.expires_at
+
+    async def user_of(self, user_id: str, generation: int) -> User:
+        """The user, if no login of this generation was ended since. Raises Unauthenticated."""
         user = await self.core.database.read(
-            lambda connection: stored.find_user(connection, claims.user_id)
+            lambda connection: stored.find_user(connection, user_id)
         )
-        if user is None or user.disabled or user.generation != claims.generation:
+        if user is None or user.disabled or user.generation != generation:
             raise Unauthenticated("this login has been ended: log in again")
-        return principal_for(user), claims.expires_at
+        return user
 
     # Keys
 
@@ -197,6 +211,8 @@ class Logins:
             await stored.retire_signing_keys(connection, now)
             await stored.delete_signing_keys(connection, retired_before=ended)
             await stored.insert_signing_key(connection, key)
+            if end_logins:
+                await stored_accounts.revoke_users_sessions(connection, now)
             await Deed(self.core, principal).record(
                 connection, "signingKey.rotated", key=key.id, endedLogins=end_logins
             )

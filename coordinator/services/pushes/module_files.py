@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from coordinator.domain.model import ModuleFile, Project
 from coordinator.domain.pushes.default_branch import USUAL_BRANCHES
 from coordinator.ports import MAX_WORKFLOW_FILES
+from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.core import Core
-from coordinator.services.parsing import named_paths, parsed_modules, parsed_workflow
+from coordinator.services.parsing import named_paths, parsed_modules
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import modules as stored
@@ -99,7 +100,7 @@ async def _read(core: Core, project: Project, sha: str | None) -> ParsedModules:
         return ParsedModules(modules=(), problems=(problem,))
     workflows = await core.repositories.workflow_files(project.id, sha)
     known = {
-        one.path: (await parsed_workflow(core.readings, project.account_id, one)).workflow
+        one.path: (await workflow_with_includes(core, project, sha, one, of_fork=False)).workflow
         for one in workflows[:MAX_WORKFLOW_FILES]
     }
     # Read twice: to learn which paths it names, and with what they are.

@@ -12,8 +12,9 @@ from coordinator.domain.reading import Answer
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.core import Core
-from coordinator.services.parsing import parsed_workflow, started_by_push
+from coordinator.services.parsing import started_by_push
 from pipelines_schema import (
     Parsed,
     Problem,
@@ -84,7 +85,7 @@ class StartedFiles:
         self, project: Project, pull: PullRequest
     ) -> tuple[StartedRef | None, list[str]]:
         """What a pull request's head starts, if anything; and lines on why it starts nothing."""
-        revision = await self._revision(project, pull.head_sha)
+        revision = await self._revision(project, pull.head_sha, of_fork=pull.fork)
         files, lines = _wanted_of_pull(revision, pull)
         if revision is None:
             return None, lines
@@ -152,13 +153,15 @@ class StartedFiles:
         origin = Origin.of_tag(tag, revision.commit)
         return StartedRef(origin=origin, files=await self._answered(project, origin, files))
 
-    async def _revision(self, project: Project, sha: str) -> Revision | None:
+    async def _revision(
+        self, project: Project, sha: str, *, of_fork: bool = False
+    ) -> Revision | None:
         commit = await self.core.repositories.commit(project.id, sha)
         if commit is None:
             return None
         files = await self.core.repositories.workflow_files(project.id, commit.sha)
         read = [
-            await parsed_workflow(self.core.readings, project.account_id, file)
+            await workflow_with_includes(self.core, project, commit.sha, file, of_fork=of_fork)
             if position < MAX_WORKFLOW_FILES
             else _too_many_files(file.path)
             for position, file in enumerate(files)

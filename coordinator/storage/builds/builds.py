@@ -33,12 +33,14 @@ from coordinator.storage.tables import (
     output_entries,
     steps,
 )
+from pipelines_schema import PinnedInclude
 
 build_of = reader(
     Build,
     state=BuildState,
     pull_request=lambda value: value and PullRequestRef.from_json(value),
     module=lambda value: value and ModuleRef.from_json(value),
+    includes=lambda value: tuple(map(PinnedInclude.from_json, value)),
 )
 _read_counted = reader(Counted)
 
@@ -67,6 +69,7 @@ async def insert_build(
         "problems": [dict(problem) for problem in build.problems],
         "pull_request": build.pull_request and build.pull_request.to_json(),
         "module": build.module and build.module.to_json(),
+        "includes": [one.to_json() for one in build.includes],
     }
     links = links_of(build_steps)
     values["open_steps"] = sum(step.state not in FINISHED_STEP for step in build_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,13 +52,13 @@ def _waiting_steps(project_id: str, limit: int) -> sa.Select[Any]:
 
 
 async def bytes_beside(
-    connection: AsyncConnection, project_id: str, step_id: str, epoch: int, name: str
+    connection: AsyncConnection, project_id: str, step_id: str, epoch: int, names: Sequence[str]
 ) -> int:
-    """What the project stores besides that artifact, which a repeated upload replaces."""
-    query = sa.select(artifacts.c.size).where(
-        artifacts.c.step_id == step_id, artifacts.c.epoch == epoch, artifacts.c.name == name
+    """What the project stores besides these artifacts, which a repeated upload replaces."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(artifacts.c.size), 0)).where(
+        artifacts.c.step_id == step_id, artifacts.c.epoch == epoch, artifacts.c.name.in_(names)
     )
-    replaced = (await connection.execute(query)).scalar_one_or_none() or 0
+    replaced = int((await connection.execute(query)).scalar_one())
     return await stored_bytes(connection, project_id) - replaced
 
 

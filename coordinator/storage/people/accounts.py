@@ -143,6 +143,19 @@ async def revoke_token(
     return (await connection.execute(statement)).rowcount == 1
 
 
+async def revoke_users_sessions(connection: AsyncConnection, now: datetime) -> None:
+    """Of everybody who opened one by a login."""
+    await connection.execute(
+        tokens.update()
+        .where(
+            tokens.c.kind == TokenKind.SESSION.value,
+            tokens.c.user_id.is_not(None),
+            tokens.c.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+    )
+
+
 async def insert_agent(connection: AsyncConnection, agent: AgentRecord) -> None:
     await connection.execute(
         agents.insert().values(

@@ -33,6 +33,7 @@ builds = sa.Table(
     sa.Column("retry_of", sa.String(36), sa.ForeignKey("builds.id")),
     sa.Column("pull_request", sa.JSON(none_as_null=True)),
     sa.Column("module", sa.JSON(none_as_null=True)),
+    sa.Column("includes", sa.JSON, nullable=False, default=list, server_default="[]"),
     sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("outside", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("concurrency_group", sa.Text),

@@ -4,9 +4,10 @@ import { BuildHead } from "./build_head.js";
 import { fetchJson } from "./http.js";
 import { DONE, live } from "./live.js";
 import { drawProblems } from "./problems.js";
+import { fetchSession } from "./session.js";
 import { crumbs, showRefusal, title } from "./shell.js";
 import { isActive, word } from "./status.js";
-import { drawSteps } from "./step_list.js";
+import { StepList } from "./step_list.js";
 import { StepPanel } from "./step_panel.js";
 import { automatic, chosenBy, inGraphOrder } from "./steps.js";
 
@@ -18,19 +19,28 @@ const buildId = decodeURIComponent(location.pathname.split("/")[2]);
 const path = `/api/projects/-/builds/${encodeURIComponent(buildId)}`;
 const place = document.getElementById("build");
 const head = new BuildHead(place, path);
-const panel = new StepPanel(document.getElementById("step"));
+const stepPlace = document.getElementById("step");
+const panel = new StepPanel(stepPlace);
+const stepList = new StepList();
+const oneColumn = matchMedia("(max-width: 55.99rem)"); // as in page.css
 let build = null;
 let project = null;
+let person = null;
 let shownStep = null;
 
 live(turn, (error) => showRefusal(place, error));
-window.addEventListener("hashchange", () => build && drawChoice());
+window.addEventListener("hashchange", () => {
+  if (!build?.steps.length) return;
+  drawChoice();
+  if (oneColumn.matches) stepPlace.scrollIntoView({ block: "nearest" });
+});
 
 async function turn(signal, mayHold) {
   const asked = performance.now();
   const held = build && mayHold ? `?wait=${HOLD_SECONDS}&seen=${build.version}` : "";
   const answer = await fetchJson(path + held, { signal });
   project ??= await fetchJson(`/api/projects/${answer.projectId}`, { signal });
+  person ??= await fetchSession(signal);
   if (signal.aborted) return 0;
   const unchanged = held && answer.version === build.version;
   announce(build, answer);
@@ -43,7 +53,7 @@ async function turn(signal, mayHold) {
 function draw() {
   title(`#${build.number} ${word(build.state)} · ${project.name}`);
   crumbs(["Projects", "/"], [project.name, `/projects/${project.id}`], [`#${build.number}`, location.pathname]);
-  head.draw(build, project);
+  head.draw(build, project, person);
   drawProblems(document.getElementById("problems"), build.problems);
   document.getElementById("columns").hidden = build.steps.length === 0;
   if (build.steps.length) drawChoice();
@@ -54,7 +64,7 @@ function drawChoice() {
   const chosen = build.steps.find((step) => step.name === choice.step);
   const step = chosen ?? automatic(build.steps, shownStep);
   shownStep = step.name;
-  drawSteps(document.getElementById("steps"), build.steps, step.name);
+  stepList.draw(build.steps, step.name);
   panel.show(step, chosen ? choice.attempt : null);
 }
 

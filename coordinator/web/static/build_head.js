@@ -4,6 +4,7 @@ import { authorName } from "./build_list.js";
 import { el, fill, outsider } from "./dom.js";
 import { firstLine, restOfLines, shortCommit } from "./format.js";
 import { fetchJson, Refused, Unreachable } from "./http.js";
+import { may } from "./session.js";
 import { badge, isActive } from "./status.js";
 import { lasting, since } from "./times.js";
 
@@ -24,15 +25,16 @@ export class BuildHead {
     this.#retry.addEventListener("click", () => this.#act(this.#retry, "retry"));
   }
 
-  draw(build, project) {
+  draw(build, project, person) {
     if (!this.#text.isConnected) {
       const actions = el("div", { class: "actions" }, this.#cancel, this.#approve, this.#retry);
       fill(this.#place, el("div", { class: "build-head" }, this.#text, actions), this.#refusal);
       this.#place.removeAttribute("aria-busy");
     }
-    this.#cancel.hidden = !isActive(build.state);
-    this.#approve.hidden = build.state !== "held";
-    this.#retry.hidden = isActive(build.state);
+    const allowed = (right) => may(person, right, project.account);
+    this.#cancel.hidden = !isActive(build.state) || !allowed("build");
+    this.#approve.hidden = build.state !== "held" || !allowed("manage");
+    this.#retry.hidden = isActive(build.state) || !allowed("build");
     fill(this.#text, ...this.#lines(build, project));
   }
 
@@ -46,17 +48,20 @@ export class BuildHead {
       el("h1", {}, el("span", { class: "number" }, `#${build.number}`), " ", outsider(firstLine(message))),
       rest ? el("details", { class: "message-rest" }, el("summary", {}, "Whole message"), el("pre", {}, outsider(rest))) : null,
       el("dl", { class: "facts" },
-        fact("Project", el("a", { href: `/projects/${build.projectId}` }, outsider(project?.name ?? "…"))),
+        fact("Project", el("a", { href: `/projects/${build.projectId}` }, outsider(project.name))),
         fact("Workflow", outsider(build.workflow)),
         build.module ? fact("Module", outsider(`${build.module.name} (${build.module.target})`, { title: build.module.path })) : null,
         build.cleanBuild ? fact("Caches", "empty at first (clean build)") : null,
+        build.tag ? fact("Tag", outsider(build.tag, { class: "branch" })) : null,
         build.branch ? fact("Branch", outsider(build.branch, { class: "branch" })) : null,
         build.commitHash ? fact("Commit", el("code", { title: build.commitHash }, shortCommit(build.commitHash))) : null,
         build.commitAuthor ? fact("Author", outsider(authorName(build.commitAuthor), { title: build.commitAuthor })) : null,
-        fact("Started by", outsider(build.event)),
+        fact("Started by", outsider(build.startedBy ? `${build.startedBy} (${build.event})` : build.event)),
         build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest)) : null,
+        build.includes ? fact("Includes", el("span", {}, build.includes.map(included).join(", "))) : null,
         build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
-        fact("Created", since(build.createdAt))),
+        fact("Created", since(build.createdAt)),
+        ...Object.entries(build.params ?? {}).map(([name, value]) => parameter(name, value))),
     ];
   }
 
@@ -77,5 +82,11 @@ export class BuildHead {
 
 const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
+const parameter = (name, value) =>
+  el("div", { class: "parameter" }, el("dt", {}, "Parameter ", el("code", {}, outsider(name))), el("dd", {}, el("code", {}, outsider(value))));
+
 const pullRequest = ({ number, head, base, fork }) =>
   el("span", {}, `#${number} `, outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
+
+const included = ({ project, file, ref, sha }) =>
+  `${project}/${file} at ${ref ? `${ref} (${sha.slice(0, 10)})` : sha.slice(0, 10)}`;

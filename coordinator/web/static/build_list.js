@@ -20,9 +20,9 @@ function cells(build) {
     badge(build.state),
     el("span", { class: "what" },
       el("span", { class: "headline" },
-        build.project ? [outsider(build.project, { class: "strong" }), " "] : null,
-        el("span", { class: "number" }, `#${build.number}`), " ",
-        outsider(headline(build)),
+        build.project ? outsider(build.project, { class: "strong", title: build.project }) : null,
+        el("span", { class: "number" }, `#${build.number}`),
+        outsider(headline(build), { class: "title" }),
       ),
       el("span", { class: "details" }, ...details(build)),
     ),
@@ -38,6 +38,7 @@ const headline = (build) => (build.commitMessage ? firstLine(build.commitMessage
 export function details(build) {
   return [
     build.commitMessage ? outsider(build.workflow, { class: "workflow" }) : null,
+    build.tag ? outsider(build.tag, { class: "branch", title: "Tag" }) : null,
     build.branch ? outsider(build.branch, { class: "branch" }) : null,
     build.commitHash ? el("code", { title: build.commitHash }, shortCommit(build.commitHash)) : null,
     build.commitAuthor ? outsider(authorName(build.commitAuthor)) : null,

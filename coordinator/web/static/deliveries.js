@@ -3,6 +3,7 @@
 import { el, fill, list, outsider } from "./dom.js";
 import { fetchJson, Refused, Unreachable } from "./http.js";
 import { live } from "./live.js";
+import { fetchSession, may } from "./session.js";
 import { crumbs, showRefusal, title } from "./shell.js";
 import { badge } from "./status.js";
 import { since } from "./times.js";
@@ -17,11 +18,13 @@ const path = `/api/projects/${encodeURIComponent(projectId)}`;
 const head = document.getElementById("head");
 const refusal = el("p", { class: "notice bad", role: "alert", hidden: true });
 let project = null;
+let person = null;
 
 const loop = live(turn, (error) => showRefusal(head, error));
 
 async function turn(signal) {
   const found = project ?? (await fetchJson(path, { signal }));
+  person ??= await fetchSession(signal);
   const page = await fetchJson(`${path}/deliveries?limit=${PAGE}&offset=${offset}`, { signal });
   if (signal.aborted) return 0;
   if (project === null) drawHead(found);
@@ -84,7 +87,7 @@ function cells(delivery) {
       ),
     ),
     el("span", { class: "when" },
-      delivery.status === "received" ? null : again(delivery),
+      delivery.status === "received" || !may(person, "build", project.account) ? null : again(delivery),
       el("span", { class: "ago" }, since(delivery.receivedAt)),
     ),
   ];

@@ -4,6 +4,7 @@ import { drawBuilds } from "./build_list.js";
 import { codeBlock, el, fill, list, outsider } from "./dom.js";
 import { fetchJson } from "./http.js";
 import { live } from "./live.js";
+import { fetchSession } from "./session.js";
 import { showRefusal } from "./shell.js";
 import { badge, isActive } from "./status.js";
 import { lasting, since } from "./times.js";
@@ -11,17 +12,31 @@ import { lasting, since } from "./times.js";
 const BUSY_MS = 2_000;
 const CALM_MS = 8_000;
 
+const RECENT_BUILDS = 20;
+
 const projectsPlace = document.getElementById("projects");
+let person = null;
 let projects = [];
 
 live(turn, (error) => showRefusal(projectsPlace, error));
 
 async function turn(signal) {
-  const found = await fetchJson("/api/overview", { signal });
+  person ??= await fetchSession(signal);
+  const found = await overview(signal);
   if (signal.aborted) return 0;
   projects = found.projects.sort((a, b) => label(a).localeCompare(label(b)));
   draw(found.builds);
   return found.builds.some((build) => isActive(build.state)) ? BUSY_MS : CALM_MS;
+}
+
+/** A user of several accounts sees those of all of them together. */
+async function overview(signal) {
+  const accounts = person.accounts ?? [];
+  if (accounts.length < 2) return fetchJson("/api/overview", { signal });
+  const paths = accounts.map(({ id }) => `/api/overview?accountId=${encodeURIComponent(id)}`);
+  const found = await Promise.all(paths.map((path) => fetchJson(path, { signal })));
+  const builds = found.flatMap((one) => one.builds).sort((a, b) => b.createdAt.localeCompare(a.createdAt));
+  return { projects: found.flatMap((one) => one.projects), builds: builds.slice(0, RECENT_BUILDS) };
 }
 
 const label = (project) => `${project.account}/${project.name}`;

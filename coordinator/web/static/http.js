@@ -24,9 +24,9 @@ export async function fetchJson(path, options = {}) {
   return response.status === 204 ? null : arrived(response.json());
 }
 
-/** Bytes and the response they came with; 416 (nothing in that range) is an answer too. */
+/** Bytes and the response they came with. */
 export async function fetchBytes(path, options = {}) {
-  const response = await answer(path, { accepts: [416], ...options });
+  const response = await answer(path, options);
   return { response, bytes: new Uint8Array(await arrived(response.arrayBuffer())) };
 }
 
@@ -35,7 +35,7 @@ export function toLogin() {
   location.replace(`/login?next=${encodeURIComponent(here)}`);
 }
 
-async function answer(path, { method = "GET", headers, signal, accepts = [] }) {
+async function answer(path, { method = "GET", headers, signal }) {
   const limit = AbortSignal.timeout(LONGEST_ANSWER_MS);
   const response = await arrived(
     fetch(path, {
@@ -46,7 +46,7 @@ async function answer(path, { method = "GET", headers, signal, accepts = [] }) {
     }),
   );
   readClock(response);
-  if (response.ok || accepts.includes(response.status)) return response;
+  if (response.ok) return response;
   if (response.status === 401) {
     toLogin();
     await new Promise(() => {}); // the page is being left: nothing more to do on it

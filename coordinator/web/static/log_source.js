@@ -36,7 +36,7 @@ export class LogSource {
     this.size = start + bytes.length;
     this.#show(first && start > 0 ? fromNextLine(bytes) : bytes);
     const took = performance.now() - asked;
-    await this.#view.drawn();
+    await this.#view.placed();
     if (isComplete(response, this.size)) {
       this.#view.append(this.#decoder.decode());
       return DONE;

@@ -20,7 +20,15 @@ const COLOR_SPACE = /([34]8:2):\d*:(\d+:\d+:\d+)/g;
 
 /** Keeps the colours that a line leaves switched on for the next one. */
 export class LineReader {
-  #style = PLAIN;
+  #style;
+
+  constructor(style = PLAIN) {
+    this.#style = style;
+  }
+
+  get style() {
+    return this.#style;
+  }
 
   /** The segments `{text, look}` of one whole line; `look` is a list of class names. */
   read(line) {
@@ -34,9 +42,12 @@ export class LineReader {
     return parse(line, this.#style).segments;
   }
 
-  /** Account for text that is drawn over: only its colours live on. */
-  overwrite(text) {
-    this.#style = parse(text, this.#style).style;
+  /** Account for text that is drawn elsewhere, or over: only its colours live on. */
+  skip(text) {
+    if (!text.includes("\x1b")) return;
+    for (const found of text.matchAll(CONTROL)) {
+      if (found[2] === "m") this.#style = restyled(this.#style, found[1]);
+    }
   }
 }
 

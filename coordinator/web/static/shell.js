@@ -19,10 +19,15 @@ export function title(text) {
 /** A refusal in the place where the data would have been. */
 export function showRefusal(place, error) {
   place.removeAttribute("aria-busy");
+  if (error.status === 404) {
+    title("Not found");
+    crumbs(["Projects", "/"], ["Not found", location.pathname]);
+  }
   fill(
     place,
+    error.status === 404 ? el("h1", {}, "Not found") : null,
     el("div", { class: "notice bad", role: "alert" },
-      el("strong", {}, error.status === 404 ? "Not found, or not yours to see. " : ""),
+      el("strong", {}, error.status === 404 ? "It is not there, or not yours to see. " : ""),
       error.message,
       error.details?.length ? el("ul", {}, error.details.map((detail) => el("li", {}, describe(detail)))) : null,
     ),

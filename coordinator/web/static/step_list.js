@@ -1,17 +1,58 @@
-// The steps of a build as links: the chosen one stands in the page's address.
+// The steps of a build as links: the chosen one stands in the page's address, and is in sight.
 
 import { el, fill, list, outsider } from "./dom.js";
 import { badge } from "./status.js";
-import { hashFor } from "./steps.js";
+import { countsOf, failedFirst, hashFor } from "./steps.js";
 import { stepTime } from "./times.js";
 
-export function drawSteps(place, steps, current) {
-  const items = steps.map((step) => ({ ...step, current: step.name === current }));
-  list(place, items, {
-    key: (step) => step.name,
-    create: (step) => el("li", {}, el("a", { class: "step-link", href: hashFor(step.name) })),
-    draw: (item, step) => drawStep(item.firstElementChild, step),
-  });
+const LONG_LIST = 12; // more than these don't fit a window: what failed stands first then
+const ORDER_KEY = "pushrod.failedFirst";
+
+export class StepList {
+  #counts = document.getElementById("step-counts");
+  #order = document.getElementById("failed-first");
+  #list = document.getElementById("steps");
+  #steps = [];
+  #current = null;
+  #shown = "";
+
+  constructor() {
+    this.#order.addEventListener("click", () => {
+      localStorage.setItem(ORDER_KEY, this.#order.getAttribute("aria-pressed") !== "true");
+      this.draw(this.#steps, this.#current);
+    });
+  }
+
+  draw(steps, current) {
+    this.#steps = steps;
+    this.#current = current;
+    const reordered = failedFirst(steps);
+    const pressed = this.#wantsFailedFirst();
+    this.#order.hidden = reordered.every((step, at) => step === steps[at]);
+    this.#order.setAttribute("aria-pressed", pressed);
+    fill(this.#counts, countsOf(steps));
+    list(this.#list, (pressed ? reordered : steps).map((step) => ({ ...step, current: step.name === current })), {
+      key: (step) => step.name,
+      create: (step) => el("li", {}, el("a", { class: "step-link", href: hashFor(step.name) })),
+      draw: (item, step) => drawStep(item.firstElementChild, step),
+    });
+    this.#reveal(`${current} ${pressed}`);
+  }
+
+  #wantsFailedFirst() {
+    const chosen = localStorage.getItem(ORDER_KEY);
+    return chosen === null ? this.#steps.length > LONG_LIST : chosen === "true";
+  }
+
+  /** Once for each choice and order: the reader may scroll away from it. */
+  #reveal(shown) {
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    const { offsetTop, offsetHeight } = this.#list.querySelector("[aria-current]").parentElement;
+    const { scrollTop, clientHeight } = this.#list;
+    const inSight = offsetTop >= scrollTop && offsetTop + offsetHeight <= scrollTop + clientHeight;
+    if (!inSight) this.#list.scrollTop = offsetTop - (clientHeight - offsetHeight) / 2;
+  }
 }
 
 function drawStep(link, step) {

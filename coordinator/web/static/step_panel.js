@@ -45,6 +45,7 @@ export class StepPanel {
       el("h2", {}, outsider(step.name)),
       el("p", { class: "step-state" },
         badge(step.status), stepTime(step),
+        step.agent ? el("span", { class: "agent" }, "on ", outsider(step.agent.name ?? step.agent)) : null,
         step.reason ? outsider(REASONS[step.reason] ?? step.reason, { class: "reason" }) : null),
       step.attempt > 1 ? attempts(step, attempt) : null,
       step.message ? outsider(step.message, { class: `notice message ${step.status === "FAILED" ? "bad" : ""}` }) : null,

@@ -1,5 +1,9 @@
 // Steps in the order of the graph, and which of them the page shows. Pure.
 
+import { word } from "./status.js";
+
+const BY_URGENCY = ["BLOCKED", "READY", "RUNNING", "FAILED"];
+
 /** Dependencies first; among equals the order of the workflow stays. A cycle can't hang it. */
 export function inGraphOrder(steps) {
   const placed = new Set();
@@ -16,14 +20,28 @@ export function inGraphOrder(steps) {
   return ordered;
 }
 
+/** What failed, runs and waits before all the rest; among equals the order stays. */
+export function failedFirst(steps) {
+  const urgency = ({ status }) => BY_URGENCY.indexOf(status); // -1: nothing is left to do about it
+  return [...steps].sort((a, b) => urgency(b) - urgency(a));
+}
+
+/** `59 succeeded, 1 failed`: as often as each comes, the most frequent first. */
+export function countsOf(steps) {
+  const counts = new Map();
+  for (const { status } of steps) counts.set(status, (counts.get(status) ?? 0) + 1);
+  return [...counts].sort(([, a], [, b]) => b - a).map(([status, count]) => `${count} ${word(status)}`).join(", ");
+}
+
 /**
- * The step to show when nobody chose one: the one shown as long as it runs or has failed, else
- * the first that runs, else the first that failed; while others wait the one shown, and at the end
- * the last that ran.
+ * The step to show when nobody chose one: the one shown as long as it runs, has failed or was
+ * stopped in the middle, else the first that runs, else the first that failed; while others wait the
+ * one shown, and at the end the last that ran.
  */
 export function automatic(steps, shownName) {
   const shown = steps.find((step) => step.name === shownName);
   if (shown && ["RUNNING", "FAILED"].includes(shown.status)) return shown;
+  if (shown?.status === "CANCELLED" && shown.startedAt) return shown; // its log is being read
   const running = steps.find((step) => step.status === "RUNNING");
   if (running) return running;
   const failed = steps.find((step) => step.status === "FAILED");

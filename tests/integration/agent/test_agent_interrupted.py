@@ -60,7 +60,7 @@ async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
             engine=engine,
             journal=journal,
             sources=Sources(bench.data / "sources"),
-            kept=KeptArtifacts(bench.data / "artifacts"),
+            kept=KeptArtifacts(bench.data / "artifacts", min_free_bytes=0),
             watchdog=None,
             engine_lost=lambda: None,
             sign_in_again=nothing,

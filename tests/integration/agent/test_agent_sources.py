@@ -217,22 +217,81 @@ async def test_only_a_full_commit_id_is_asked_for(
         await lend(bench, sources, commit)
 
 
-async def test_the_token_is_in_no_argument_and_no_file(
-    bench: Bench, sources: Sources, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def git_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file with the arguments of every git that the agent runs, one a line."""
     shim = tmp_path / "git"
     shim.write_text(
         f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/arguments\nexec /usr/bin/git "$@"\n'
     )
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path / "arguments"
+
+
+async def test_the_token_is_in_no_argument_and_no_file(
+    bench: Bench, sources: Sources, git_arguments: Path
+) -> None:
     write(bench, "file", b"1")
     (await lend(bench, sources, bench.commit())).release()
-    assert "fetch" in (tmp_path / "arguments").read_text()
-    assert TOKEN not in (tmp_path / "arguments").read_text()
+    assert "fetch" in git_arguments.read_text()
+    assert TOKEN not in git_arguments.read_text()
     files = [path for path in (bench.root / "sources").rglob("*") if path.is_file()]
     assert files
     assert not any(TOKEN.encode() in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("git", [{"depth": 1}, {}], ids=["commit", "full"])
+async def test_files_and_repository_come_with_one_fetch(
+    bench: Bench, sources: Sources, git_arguments: Path, tmp_path: Path, git: dict[str, int]
+) -> None:
+    for number in range(2):
+        write(bench, "file", b"%d" % number)
+        spec = SourceSpec.model_validate(bench.source(bench.commit()) | {"git": git})
+        found = await git_folder(sources, spec, tmp_path)
+        assert has(found, f"{spec.commit}:file")
+        assert (found / "file").read_bytes() == b"%d" % number
+        assert git_arguments.read_text().splitlines().count("fetch") == number + 1
+
+
+async def test_a_tree_goes_between_commits_with_and_without_a_repository(
+    bench: Bench, sources: Sources
+) -> None:
+    """Which are in different repositories of ours; files that stay keep their times."""
+    times = set()
+    for number, git in enumerate([None, {"depth": 1}, None, {}, {"depth": 2}, {"depth": 1}]):
+        write(bench, "file", b"%d" % number)
+        write(bench, "other", b"stays")
+        spec = SourceSpec.model_validate(bench.source(bench.commit()) | {"git": git})
+        lent = await sources.prepare("project-1", spec, TOKEN)
+        async with lent.open() as folder:
+            assert (folder / "file").read_bytes() == b"%d" % number
+            times.add((folder / "other").lstat().st_mtime_ns)
+        lent.release()
+    assert len(times) == 1
+
+
+async def test_later_commits_are_clean_and_wholly_listed(
+    bench: Bench, sources: Sources, tmp_path: Path
+) -> None:
+    """Though what the index says of folders that stayed is taken over from the commit before."""
+    for number in range(3):
+        write(bench, "stays/deep/file", b"1")
+        write(bench, "changes/a file", b"x" * number)
+        write(bench, f"changes/deep/{number}", b"new")
+        write(bench, "changes.txt", b"%d" % number)
+        spec = SourceSpec.model_validate(bench.source(bench.commit()) | {"git": {"depth": 1}})
+        found = await git_folder(sources, spec, tmp_path)
+        command = ["git", "-c", "safe.directory=*", "-C", str(found), "status", "--porcelain"]
+        status = subprocess.run(command, capture_output=True, check=True, text=True)
+        assert status.stdout == ""
+        command[-2:] = ["ls-files", "--stage"]
+        listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+        assert [line.split("\t")[1] for line in listed.splitlines()] == sorted(
+            path.relative_to(bench.root / "clone").as_posix()
+            for path in (bench.root / "clone").rglob("*")
+            if path.is_file() and ".git/" not in str(path)
+        )
 
 
 async def test_idle_trees_beyond_the_limit_go(bench: Bench, sources: Sources) -> None:

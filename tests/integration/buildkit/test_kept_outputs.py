@@ -297,8 +297,22 @@ async def test_times_stay_also_where_an_earlier_step_made_the_same(run: Run) -> 
         assert after.text == f"{seconds}\n"
 
 
+def _archived(name: str, mode: int) -> str:
+    """One member of a cpio archive, without content."""
+    fields = [1, mode, 0, 0, 1, 0, 0, 0, 0, 0, 0, len(name) + 1, 0]
+    head = "070701" + "".join(f"{field:08x}" for field in fields) + name
+    return head + "\\000" * (4 - len(head) % 4)
+
+
+SOCKET = f"""\
+cd {{}}; if command -v python3 >/dev/null
+then python3 -c 'import os; os.mknod("socket", 0o140600)'
+else printf '{_archived("socket", 0o140600)}{_archived("TRAILER!!!", 0)}' | cpio -i; fi"""
+"""By whichever the machine or the image has."""
 UNKEPT = {
     "a named pipe": ("mkfifo o/pipe", "o/pipe is a named pipe"),
+    "a socket": (SOCKET.format("o"), "o/socket is a socket"),
+    "a socket below": ("mkdir o/d; " + SOCKET.format("o/d"), "o/d/socket is a socket"),
     "a line end": ("echo 1 > $'o/new\\nline'", r"o/new\nline has a control character"),
     "a folder's line end": ("mkdir $'o/new\\nfolder'", r"o/new\nfolder has a control character"),
     "a name that is not UTF-8": ("echo 1 > $'o/latin-\\xe9'", r"not UTF-8"),
@@ -313,7 +327,9 @@ async def test_what_cannot_be_kept_fails_the_step_and_the_rest_is_kept(name: str
     made = await run(f"mkdir o; echo 1 > o/fine; {script}", ["o", "o/etc/passwd"])
     report = report_of(made.result)
 
-    assert (report.status, report.reason) == (Completion.FAILED, CompletionReason.OUTPUTS)
+    assert (report.status, report.reason) == (Completion.FAILED, CompletionReason.OUTPUTS), (
+        made.text
+    )
     assert said in (report.message or "")
     assert (made.outputs / "o/fine").read_text() == "1\n"
     assert len(made.result.unkept) == 1

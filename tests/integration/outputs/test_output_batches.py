@@ -89,6 +89,21 @@ async def test_a_batch_that_is_sent_again_replaces(admin: Caller) -> None:
     assert (await admin.get(f"{path}/outputs")).json["links"] == [{"name": "l", "target": "b"}]
 
 
+async def test_a_batch_that_is_sent_again_counts_once_against_what_may_be_stored(
+    tmp_path: Path,
+) -> None:
+    """Its answer may have been lost."""
+    async with open_coordinator(tmp_path, project_max_stored_bytes=100) as coordinator:
+        agent, spec = await running(coordinator.admin)
+        first, more = described("x", b"x" * 60), described("y", b"y" * 41)
+        for _ in range(2):
+            (await send(agent, spec, b"x" * 60, files=[first])).expect(204)
+        refused = await send(agent, spec, b"y" * 41, files=[more])
+        assert "project_max_stored_bytes" in refused.expect(413).text
+        both = await send(agent, spec, b"x" * 60 + b"y" * 41, files=[first, more])
+        assert "project_max_stored_bytes" in both.expect(413).text
+
+
 X = described("x", b"x")
 
 

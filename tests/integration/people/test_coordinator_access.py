@@ -332,6 +332,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     # method, path, body, who may
     ("GET", "/api/projects?accountId=acme", None, "viewer developer maintainer"),
     ("GET", "/api/overview", None, "viewer developer maintainer"),
+    ("GET", "/api/session", None, "viewer developer maintainer"),
     ("GET", "/api/projects/{project}", None, "viewer developer maintainer"),
     ("PATCH", "/api/projects/{project}", {"defaultBranch": "main"}, "maintainer"),
     ("DELETE", "/api/projects/{project}", None, "maintainer"),  # builds of it go on: a 409
@@ -919,9 +920,9 @@ WITHOUT_TOKEN = {
     ("POST", "/logout"),
     ("GET", "/login"),
     ("GET", "/"),
-    ("GET", "/projects/{id}"),
-    ("GET", "/projects/{id}/deliveries"),
-    ("GET", "/builds/{id}"),
+    ("GET", "/projects/{project_id}"),
+    ("GET", "/projects/{project_id}/deliveries"),
+    ("GET", "/builds/{build_id}"),
     ("POST", "/api/webhooks/{forge}/{project_id}"),  # by its signature
     ("GET", "/static/{version}/{name}"),
 }

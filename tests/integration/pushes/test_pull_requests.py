@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import Coordinator, new_work_tree, open_coordinator
 from tests.integration.forge_fixture import (
     Forge,
     Hook,
@@ -256,3 +256,23 @@ async def test_a_forks_image_is_built_but_neither_pushed_nor_given_a_login(
     assert spec["build"]["push"] is not fork
     assert ("notPushedBecause" in spec["build"]) is fork
     assert len(spec.get("registries", [])) == (0 if fork else 1)
+
+
+async def test_a_forks_workflow_includes_no_file_of_another_project(
+    coordinator: Coordinator, repository: Repository, hook: Hook, tmp_path: Path
+) -> None:
+    admin = coordinator.admin
+    shared = await admin.new_project(hook.project["accountId"], "shared-ci")
+    tree = await new_work_tree(tmp_path, admin, shared, "shared")
+    await tree.commit({"t.yml": "templates: {t: {image: base, run: 'true'}}"})
+    await tree.push()
+    workflow = (
+        "on: {pullRequest: {}}\ninclude: {project: shared-ci, file: t.yml}\n"
+        "steps: [{name: a, use: t}]\n"
+    )
+    await pull(hook, repository, fork=True, workflow=workflow)
+    build = await only_build(hook)
+    assert build["state"] == "failed"
+    (problem,) = build["problems"]
+    assert problem["message"].startswith("what outsiders wrote includes no file of another project")
+    assert (problem["line"], problem["column"]) == (2, 10)

@@ -126,7 +126,7 @@ DIGESTS = {
 
 
 def test_what_is_kept_is_copied_and_never_shared(tmp_path: Path) -> None:
-    kept = KeptArtifacts(tmp_path / "kept")
+    kept = KeptArtifacts(tmp_path / "kept", min_free_bytes=0)
     kept.keep([kept_file(tmp_path, "f", "a")], [DIGESTS["a"]])
     one, other = tmp_path / "one", tmp_path / "other"
     assert kept.copy(DIGESTS["a"], 1, one)
@@ -140,15 +140,32 @@ def test_what_is_kept_is_copied_and_never_shared(tmp_path: Path) -> None:
 
 
 def test_what_was_changed_where_it_is_kept_is_not_taken(tmp_path: Path) -> None:
-    kept = KeptArtifacts(tmp_path / "kept")
+    kept = KeptArtifacts(tmp_path / "kept", min_free_bytes=0)
     kept.keep([kept_file(tmp_path, "f", "a")], [DIGESTS["a"]])
     (tmp_path / "kept" / DIGESTS["a"]).write_text("b")
     assert not kept.copy(DIGESTS["a"], 1, tmp_path / "one")
 
 
 def test_what_was_asked_for_last_is_kept_longest(tmp_path: Path) -> None:
-    kept = KeptArtifacts(tmp_path / "kept", max_bytes=1)
+    kept = KeptArtifacts(tmp_path / "kept", min_free_bytes=0, max_bytes=1)
     kept.keep([kept_file(tmp_path, name, name) for name in "ab"], [DIGESTS["a"], DIGESTS["b"]])
     assert not kept.copy(DIGESTS["a"], 1, tmp_path / "one")
     assert kept.copy(DIGESTS["b"], 1, tmp_path / "one")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [DIGESTS["b"]]
+
+
+def test_what_is_kept_goes_before_the_disk_is_full(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+
+    def free(_: Path) -> int:
+        return 10 - len(list(folder.iterdir()))
+
+    kept = KeptArtifacts(folder, min_free_bytes=8, free_bytes_at=free)
+    files = [kept_file(tmp_path, name, name) for name in "abc"]
+    kept.keep(files, [*DIGESTS.values(), "c" * 64])
+    assert {path.name for path in folder.iterdir()} == {DIGESTS["b"], "c" * 64}
+    kept.make_room(1)
+    assert {path.name for path in folder.iterdir()} == {"c" * 64}
+    kept.make_room(100)
+    assert list(folder.iterdir()) == []
+    assert not kept.copy("c" * 64, 1, tmp_path / "one")

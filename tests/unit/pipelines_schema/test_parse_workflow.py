@@ -208,7 +208,7 @@ def test_problems_print_as_a_compiler_prints_them_and_survive_json() -> None:
 
 def check(parsed: Parsed, content: bytes) -> None:
     """What holds for every file there can be."""
-    assert (parsed.workflow is None) == bool(parsed.problems)
+    assert (parsed.workflow is None) == bool(parsed.problems or parsed.includes)
     lines = content.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for problem in parsed.problems:
         assert problem.line is not None

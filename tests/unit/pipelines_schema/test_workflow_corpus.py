@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from pipelines_schema.compose import compose
+from pipelines_schema.includes import Include, IncludedFile
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, integer
-from pipelines_schema.parse import parse_workflow
-from pipelines_schema.problem import NotComposed, ProblemList
+from pipelines_schema.parse import Parsed, parse_workflow
+from pipelines_schema.problem import NotComposed, Problem, ProblemList
 from pipelines_schema.schema import FILE_NAME, rendered, workflow_schema
 from pipelines_schema.workflow import Workflow
 
@@ -22,9 +23,11 @@ CORPUS = Path(__file__).parents[2] / "corpus"
 PUBLISHED_SCHEMA = Path(__file__).parents[3] / "pipelines-schema" / FILE_NAME
 VALID = sorted((CORPUS / "valid").glob("*.yml"))
 INVALID = sorted((CORPUS / "invalid").glob("*.yml"))
+INCLUDED = sorted((CORPUS / "included").rglob("*.yml"))
 REFUSED_BY_SCHEMA = "# the schema refuses it"
 """First line of the sidecars of files whose very shape is wrong."""
 SCHEMA = jsonschema.Draft202012Validator(workflow_schema())
+DEFS = workflow_schema()["$defs"]
 
 
 def as_data(node: Node | None) -> Any:
@@ -50,6 +53,30 @@ def as_data(node: Node | None) -> Any:
             return node.text
 
 
+def parsed(file: Path, name: str) -> Parsed:
+    """As the coordinator reads it: what it includes lies in tests/corpus/included."""
+    first = parse_workflow(file.read_bytes(), name)
+    if not first.includes:
+        return first
+    included = {one: included_file(one) for one in first.includes}
+    return parse_workflow(file.read_bytes(), name, included=included)
+
+
+def included_file(one: Include) -> IncludedFile:
+    path = CORPUS / "included" / (one.project or "") / one.file
+    if not path.is_file():
+        return IncludedFile(fault=one.not_there)
+    sha = None if one.project is None else "9" * 40
+    return IncludedFile(content=path.read_bytes(), sha=sha)
+
+
+def line_of(problem: Problem) -> str:
+    """As in the sidecars, which name only the included files."""
+    where = f"{problem.line}:{problem.column} {problem.message}"
+    is_included = problem.file is not None and not (CORPUS / "invalid" / problem.file).exists()
+    return f"{problem.file}:{where}" if is_included else where
+
+
 def composed(file: Path) -> Any:
     """The file's data, or None where it is not even a document."""
     problems = ProblemList(file.name)
@@ -67,16 +94,16 @@ def expected(file: Path) -> tuple[bool, list[str]]:
 
 
 def test_the_corpus_is_as_large_as_promised() -> None:
-    assert len(VALID) >= 40
-    assert len(INVALID) >= 80
+    assert len(VALID) >= 60
+    assert len(INVALID) >= 120
 
 
 @pytest.mark.parametrize("file", VALID, ids=lambda file: file.stem)
 def test_a_valid_file_parses_and_survives_storage(file: Path) -> None:
-    parsed = parse_workflow(file.read_bytes(), f".pushrod/{file.name}")
-    assert [str(problem) for problem in parsed.problems] == []
-    assert parsed.workflow is not None
-    assert Workflow.from_json(parsed.workflow.to_json()) == parsed.workflow
+    read = parsed(file, f".pushrod/{file.name}")
+    assert [str(problem) for problem in read.problems] == []
+    assert read.workflow is not None
+    assert Workflow.from_json(read.workflow.to_json()) == read.workflow
 
 
 @pytest.mark.parametrize("file", VALID, ids=lambda file: file.stem)
@@ -86,10 +113,9 @@ def test_a_valid_file_fits_the_schema(file: Path) -> None:
 
 @pytest.mark.parametrize("file", INVALID, ids=lambda file: file.stem)
 def test_an_invalid_file_lists_all_its_problems(file: Path) -> None:
-    parsed = parse_workflow(file.read_bytes(), file.name)
-    assert parsed.workflow is None
-    found = [f"{problem.line}:{problem.column} {problem.message}" for problem in parsed.problems]
-    assert found == expected(file)[1]
+    read = parsed(file, file.name)
+    assert read.workflow is None
+    assert [line_of(problem) for problem in read.problems] == expected(file)[1]
 
 
 @pytest.mark.parametrize("file", INVALID, ids=lambda file: file.stem)
@@ -100,6 +126,14 @@ def test_the_schema_refuses_what_has_the_wrong_shape_and_nothing_else(file: Path
         assert not is_refused
     else:
         assert SCHEMA.is_valid(data) is not is_refused
+
+
+@pytest.mark.parametrize("file", INCLUDED, ids=lambda file: file.stem)
+def test_an_included_file_fits_its_own_schema_unless_it_is_a_bad_one(file: Path) -> None:
+    is_good = not file.name.startswith("bad-")
+    data = composed(file)
+    schema = SCHEMA.evolve(schema={**workflow_schema()["$defs"]["included"], "$defs": DEFS})
+    assert (data is not None and schema.is_valid(data)) is is_good
 
 
 @pytest.mark.parametrize("file", INVALID, ids=lambda file: file.stem)

@@ -99,3 +99,69 @@ def test_modules_are_checked_against_the_workflows_beside_them(
     assert result.stdout == f"{tmp_path}/{wrong}"
     monkeypatch.chdir(tmp_path / ".pushrod")
     assert check("modules.yml").stdout == wrong.removeprefix(".pushrod/")
+
+
+def including(tmp_path: Path, include: str, step: str = "{name: a, use: t}") -> Path:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "ci").mkdir()
+    (tmp_path / ".pushrod").mkdir()
+    file = tmp_path / ".pushrod/ci.yml"
+    file.write_text(f"include: {include}\nsteps:\n  - {step}\n")
+    return file
+
+
+def test_included_files_of_the_repository_are_read_beside_it(tmp_path: Path) -> None:
+    file = including(tmp_path, "[ci/common.yml]")
+    (tmp_path / "ci/common.yml").write_text("templates: {t: {image: a, run: b, timeout: soon}}\n")
+    result = check(file)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{tmp_path}/ci/common.yml:1:44: `timeout` is no duration")
+    assert "ok" not in result.stderr
+    (tmp_path / "ci/common.yml").write_text("templates: {t: {image: a, run: b}}\n")
+    assert check(file).exit_code == 0
+
+
+def test_a_file_that_is_not_there_or_a_link_can_not_be_included(tmp_path: Path) -> None:
+    file = including(tmp_path, "[ci/none.yml, ci/link.yml, linked/common.yml]")
+    (tmp_path / "ci/common.yml").write_text("templates: {t: {image: a, run: b}}\n")
+    (tmp_path / "ci/link.yml").symlink_to("common.yml")
+    (tmp_path / "linked").symlink_to("ci")
+    result = check(file)
+    for name in ("ci/none.yml", "ci/link.yml", "linked/common.yml"):
+        assert f"there is no file `{name}` in this repository" in result.stdout
+    assert len(result.stdout.splitlines()) == 3
+
+
+def test_what_lies_in_other_projects_is_named_as_unchecked(tmp_path: Path) -> None:
+    file = including(tmp_path, "{project: shared-ci, ref: v1, file: python.yml}")
+    result = check(file)
+    assert result.exit_code == 0
+    said = f"{file}:1:10: unchecked, as it lies in another project: shared-ci/python.yml@v1\n"
+    assert said in result.stderr
+    data = json.loads(check("--json", file).stdout)
+    assert data["unchecked"] == ["shared-ci/python.yml@v1"]
+
+
+def test_what_can_be_known_without_other_projects_is_checked(tmp_path: Path) -> None:
+    include = "{project: shared-ci, file: python.yml}"
+    file = including(tmp_path, include, "{name: a, use: t, timeout: soon}\n  - {name: b}")
+    messages = [line.split(": ", 1)[1] for line in check(file).stdout.splitlines()]
+    assert [message.partition(":")[0] for message in messages] == [
+        "`timeout` is no duration",
+        "step `b` needs `run`",
+    ]
+
+
+def test_an_included_file_is_named_from_the_root_of_the_repository(tmp_path: Path) -> None:
+    inner = tmp_path / "examples/one"
+    (inner / ".pushrod").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    workflow = "include: t.yml\nsteps: [{name: a, use: t}]\n"
+    (inner / "t.yml").write_text("templates: {t: {image: a, run: b}}\n")
+    for name in (".pushrod.yml", ".pushrod/ci.yml"):
+        (inner / name).write_text(workflow)
+        assert check(inner / name).exit_code == 0
+    (inner / "any.yml").write_text(workflow)
+    assert "there is no file `t.yml`" in check(inner / "any.yml").stdout
+    (tmp_path / "t.yml").write_text("templates: {t: {image: a, run: b}}\n")
+    assert check(inner / "any.yml").exit_code == 0

@@ -103,6 +103,11 @@ async def test_the_login_form_tells_of_a_wrong_token_only_after_one(client: Clie
     assert "not valid" in await (await client.get("/login?error=1")).text()
 
 
+async def test_the_login_form_tells_what_was_wrong(client: Client) -> None:
+    assert "password is wrong" in await (await client.get("/login?error=password")).text()
+    assert "Too many logins" in await (await client.get("/login?error=tries")).text()
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/builds/b-1", "/projects/p?offset=25", "/builds/b#step=a&attempt=2"]
 )

@@ -1,0 +1,1 @@
+#define COLOURS 2

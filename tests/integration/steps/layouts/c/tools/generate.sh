@@ -1,0 +1,1 @@
+printf '#define COLOURS %d\n' "$(wc -l <src/colours.txt)" >src/colours.h

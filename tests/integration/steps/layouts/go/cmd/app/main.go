@@ -1,0 +1,5 @@
+package main
+
+//go:generate sh tools/generate.sh
+
+func main() { println(names) }

@@ -1,0 +1,3 @@
+package main
+
+const names = "example.org/lib"
