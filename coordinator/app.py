@@ -82,6 +82,7 @@ from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store, remove_staged
 from coordinator.place import listen_socket, only_one, shown_host
 from coordinator.reading.processes import ReadingProcesses
+from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
@@ -217,6 +218,7 @@ async def _serve(
             tasks.create_task(services.push_retries.run(), name="pushes"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.deletions.run(), name="deletions"),
+            tasks.create_task(BuildTimeouts(services.core).run(), name="build timeouts"),
             tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]

@@ -161,6 +161,21 @@ class Build:
     """The files that its workflow took from other projects."""
     outside: bool = False
     """Its commit was on no branch of the project, and of no pull request that we know of."""
+    concurrency_group: str | None = None
+    """Of the project's builds of one group one is on its way; None: in no group."""
+    cancel_running: bool = False
+    """It cancels the build that is on its way in its group."""
+    in_line: bool = False
+    """It waits for the build that is on its way in its group; none of its steps is ready."""
+    fail_fast: bool = False
+    """Its first failed step ends the others."""
+    timeout_seconds: int | None = None
+    """From the start of its first step."""
+    deadline: datetime | None = None
+    """When its timeout is over; None while no step has begun."""
+    fails_as: str | None = None
+    """It has ended steps of its own accord, for this reason: so it fails, though steps of it were
+    cancelled."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from coordinator.ports import BlobStore, LogStore, Readings, Remotes, Repositories
+from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.keys import Keys
 from coordinator.services.news import News
@@ -38,5 +39,6 @@ class Core:
     public_url: str
     """Without a trailing slash; every URL we hand out starts with it, never with a Host header."""
     blob_claims: BlobClaims = field(default_factory=BlobClaims)
+    announcements: Announcements = field(default_factory=Announcements)
     ref_states: RefStates = field(default_factory=RefStates)
     now: Callable[[], datetime] = utc_now

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -41,6 +42,9 @@ class _Write(Generic[T]):
     work: Work[T]
     committed: Callable[[T], None] | None
     done: asyncio.Future[T]
+
+
+_Outcome = tuple[_Write[Any], Any, list[Callable[[], None]]]
 
 
 class DatabaseClosed(Exception):
@@ -133,17 +137,29 @@ class Database:
         outcomes, failed = await loop.run_in_executor(
             self._writer, _transaction, self._writer_engine, batch
         )
-        for item, result in outcomes:
+        for item, result, announced in outcomes:
             if item.committed is not None:
-                try:
-                    item.committed(result)
-                except Exception:  # a task root: the writer outlives a listener's mistake
-                    log.exception("announcing a write failed")
+                _tell(partial(item.committed, result))
+            for tell in announced:
+                _tell(tell)
             if not item.done.done():
                 item.done.set_result(result)
         for item, error in failed:
             if not item.done.done():
                 item.done.set_exception(error)
+
+
+def _tell(tell: Callable[[], None]) -> None:
+    try:
+        tell()
+    except Exception:  # a task root: the writer outlives a listener's mistake
+        log.exception("announcing a write failed")
+
+
+def after_commit(connection: AsyncConnection, tell: Callable[[], None]) -> None:
+    """Have it called on the event loop once the transaction of `write` is durable, after the
+    write's own `committed`; never if the work fails."""
+    cast("_DirectConnection", connection).announced.append(tell)
 
 
 def _keep_to_ourselves(path: Path) -> None:
@@ -155,9 +171,10 @@ def _keep_to_ourselves(path: Path) -> None:
 
 def _transaction(
     engine: sa.Engine, batch: list[_Write[Any]]
-) -> tuple[list[tuple[_Write[Any], Any]], list[tuple[_Write[Any], Exception]]]:
-    """What was committed, each with its result, and what was not, each with its reason."""
-    outcomes: list[tuple[_Write[Any], Any]] = []
+) -> tuple[list[_Outcome], list[tuple[_Write[Any], Exception]]]:
+    """What was committed, each with its result and what is to be told, and what was not, each with
+    its reason."""
+    outcomes: list[_Outcome] = []
     failed: list[tuple[_Write[Any], Exception]] = []
     try:
         with engine.connect() as connection, connection.begin():
@@ -165,8 +182,9 @@ def _transaction(
                 try:
                     # A write alone needs no savepoint: what undoes it undoes the transaction.
                     with connection.begin_nested() if len(batch) > 1 else nullcontext():
-                        result = _run(item.work(_direct(connection)))
-                    outcomes.append((item, result))
+                        seen = _DirectConnection(connection)
+                        result = _run(item.work(cast("AsyncConnection", seen)))
+                    outcomes.append((item, result, seen.announced))
                 except Exception as refusal:  # handed to the caller of write
                     if len(batch) == 1:
                         raise
@@ -195,6 +213,7 @@ class _DirectConnection:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._direct = connection
+        self.announced: list[Callable[[], None]] = []
 
     async def execute(
         self, statement: Any, parameters: Any = None, **options: Any

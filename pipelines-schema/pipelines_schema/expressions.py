@@ -18,6 +18,9 @@ _CLOSING = "}}"
 BUILD_WORDS = ("build.id", "build.number", "sha")
 """Replaced wherever anything is: none of them can hold a character that bash would read."""
 
+GROUP_WORDS = ("branch", "tag", "ref", "shortSha")
+"""Besides, where nothing is ever run or looked up: in the name of a group of builds."""
+
 VARIABLES = (
     "PUSHROD_BRANCH",
     "PUSHROD_COMMIT",

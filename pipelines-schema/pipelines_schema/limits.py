@@ -53,6 +53,8 @@ MODULE_NAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 DEFAULT_TIMEOUT_SECONDS = 60 * 60
 MAX_TIMEOUT_SECONDS = 24 * 60 * 60
+MAX_BUILD_TIMEOUT_SECONDS = 7 * 24 * 60 * 60
+MAX_GROUP_CHARACTERS = 200
 MAX_QUEUE_TIMEOUT_SECONDS = 7 * 24 * 60 * 60
 MAX_GIT_DEPTH = 1_000_000
 DEFAULT_GRACE_SECONDS = 10
@@ -64,7 +66,7 @@ EXTENSION_PREFIX = "x-"
 """Of keys of a file that mean nothing by themselves."""
 RESERVED_PREFIX = "PUSHROD_"
 LABEL_NAME = "[A-Za-z0-9][A-Za-z0-9._/-]*"
-DURATION = "(?=[0-9])(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?"
+DURATION = "(?=[0-9])(?:[0-9]{1,5}d)?(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,5}s)?"
 USER = re.compile("[0-9]{1,10}(?::[0-9]{1,10})?")
 MAX_USER_ID = 2**31 - 1
 """The highest that container runtimes take."""

@@ -21,6 +21,8 @@ class Matrix:
     """Combinations beside those of the axes, each as it stands."""
     exclude: tuple[Mapping[str, str], ...] = ()
     """Of the axes' combinations, those that have all these values are left out."""
+    fail_fast: bool = False
+    """The first combination that fails, and may not, ends the others."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,4 +90,6 @@ def _with_values(step: Step, values: Mapping[str, str]) -> Step:
         env={name: substituted(value, known) for name, value in step.env.items()},
         matrix=None,
         matrix_values=values,
+        matrix_of=step.name,
+        fail_fast=step.matrix is not None and step.matrix.fail_fast,
     )

@@ -35,22 +35,22 @@ _RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [los
 
 def read_timeout(reading: Reading, entry: Field | None) -> int:
     most = f"must be from 1 second to {MAX_TIMEOUT_SECONDS // 3600} hours"
-    seconds = _read_duration(reading, entry, 1, MAX_TIMEOUT_SECONDS, most)
+    seconds = read_duration(reading, entry, 1, MAX_TIMEOUT_SECONDS, most)
     return DEFAULT_TIMEOUT_SECONDS if seconds is None else seconds
 
 
 def read_queue_timeout(reading: Reading, entry: Field | None) -> int | None:
     bounds = f"must be from 1 second to {MAX_QUEUE_TIMEOUT_SECONDS // 3600} hours"
-    return _read_duration(reading, entry, 1, MAX_QUEUE_TIMEOUT_SECONDS, bounds)
+    return read_duration(reading, entry, 1, MAX_QUEUE_TIMEOUT_SECONDS, bounds)
 
 
 def read_grace(reading: Reading, entry: Field | None) -> int:
     bounds = f"must be from `0` (killed at once) to {MAX_GRACE_SECONDS // 60} minutes"
-    seconds = _read_duration(reading, entry, 0, MAX_GRACE_SECONDS, bounds)
+    seconds = read_duration(reading, entry, 0, MAX_GRACE_SECONDS, bounds)
     return DEFAULT_GRACE_SECONDS if seconds is None else seconds
 
 
-def _read_duration(
+def read_duration(
     reading: Reading, entry: Field | None, least_seconds: int, most_seconds: int, bounds: str
 ) -> int | None:
     """None where there is none; `bounds` says the least and the most in words."""
@@ -78,8 +78,8 @@ def _duration_seconds(node: Node) -> int | None:
         return integer(node)
     if node.kind is not Kind.TEXT or not re.fullmatch(DURATION, node.text):
         return None
-    unit_seconds = {"h": 3600, "m": 60, "s": 1}
-    parts = re.findall("([0-9]+)([hms])", node.text)
+    unit_seconds = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    parts = re.findall("([0-9]+)([dhms])", node.text)
     return sum(int(count) * unit_seconds[unit] for count, unit in parts)
 
 

@@ -15,9 +15,10 @@ from pipelines_schema.limits import (
 from pipelines_schema.matrix import Matrix, expanded_name, has
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.suggestions import closest
 
-INCLUDE, EXCLUDE = "include", "exclude"
+INCLUDE, EXCLUDE, FAIL_FAST = "include", "exclude", "failFast"
 _HINT = 'write the values of each variable, such as `{python: ["3.11", "3.12"]}`'
 _LIST_HINT = "write a list of values"
 
@@ -34,7 +35,7 @@ def read_matrix(reading: Reading, entry: Field | None, step_name: str | None) ->
     axes = {
         name: _values(reading, field)
         for name, field in fields.items()
-        if name not in (INCLUDE, EXCLUDE) and _name_is_good(reading, field.key, fields)
+        if name not in (INCLUDE, EXCLUDE, FAIL_FAST) and _name_is_good(reading, field.key, fields)
     }
     include = _combinations(reading, fields.get(INCLUDE))
     exclude = _combinations(reading, fields.get(EXCLUDE))
@@ -42,8 +43,9 @@ def read_matrix(reading: Reading, entry: Field | None, step_name: str | None) ->
         axes=axes,
         include=tuple(one for _, one in include),
         exclude=tuple(one for _, one in exclude),
+        fail_fast=read_boolean(reading, fields.get(FAIL_FAST)),
     )
-    if not node.entries:
+    if not set(fields) - {FAIL_FAST}:
         reading.add(entry.place, f"{entry.label} is empty: {_HINT}")
     elif reading.problems.count == before:
         _check(reading, entry, matrix, include, exclude, step_name)
@@ -52,7 +54,7 @@ def read_matrix(reading: Reading, entry: Field | None, step_name: str | None) ->
 
 def matrix_keys(node: MapNode) -> tuple[str, ...]:
     """The names of a matrix with mistakes, as far as they can be told."""
-    names = [key.text for key, _ in node.entries]
+    names = [key.text for key, _ in node.entries if key.text != FAIL_FAST]
     for key, value in node.entries:
         items = value.items if isinstance(value, ListNode) else (value,)
         if key.text == INCLUDE:

@@ -17,11 +17,13 @@ from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_defaults import DEFAULTS, read_defaults
+from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_environment import read_environment
 from pipelines_schema.read_includes import BROUGHT, read_include, read_included
 from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_templates import read_templates
 from pipelines_schema.read_triggers import read_triggers
+from pipelines_schema.read_whole_build import read_build_timeout, read_concurrency
 from pipelines_schema.reuse import Reuse
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
@@ -29,8 +31,18 @@ from pipelines_schema.workflow import Step, Triggers, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",
-    known=("name", "include", "on", "env", "defaults", "templates", "steps"),
-    not_built=("concurrency",),
+    known=(
+        "name",
+        "include",
+        "on",
+        "env",
+        "defaults",
+        "templates",
+        "concurrency",
+        "failFast",
+        "timeout",
+        "steps",
+    ),
     has_extensions=True,
     synonyms={
         "jobs": "write `steps`, a list",
@@ -45,7 +57,7 @@ WORKFLOW = Vocabulary(
             key: f"`{key}` belongs to a step: move it below one of `steps`"
             + (" or, for all of them, below `defaults`" if key in DEFAULTS.known else "")
             for key in (*STEP.known, *STEP.not_built)
-            if key not in ("name", "env")
+            if key not in ("name", "env", "timeout")
         },
         "includes": "write `include`",
         "default": "write `defaults`",
@@ -93,6 +105,11 @@ def read_workflow(
     triggers = read_triggers(reading, fields.get("on"))
     replaced = (*BUILD_WORDS, *replaced_params(triggers.params))
     params = _example_params(triggers)
+    env = {
+        name: text
+        for entry in written["env"]
+        for name, text in read_environment(reading, entry, replaced).items()
+    }
     reuse = Reuse(
         reading,
         templates=read_templates(reading, written["templates"]),
@@ -104,11 +121,12 @@ def read_workflow(
         name=_name(reading, fields.get("name"), file),
         file=file,
         triggers=triggers,
-        env={
-            name: text
-            for entry in written["env"]
-            for name, text in read_environment(reading, entry, replaced).items()
-        },
+        env=env,
+        concurrency=read_concurrency(
+            reading, fields.get("concurrency"), env, [param.name for param in triggers.params]
+        ),
+        fail_fast=read_boolean(reading, fields.get("failFast")),
+        timeout_seconds=read_build_timeout(reading, fields.get("timeout")),
         steps=_steps(reading, fields["steps"], replaced, params, reuse)
         if "steps" in fields
         else (),

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines_schema import limits
 from pipelines_schema.schema_reuse import image_needs, reuse_definitions
-from pipelines_schema.schema_shapes import TEXT_TYPES, described, object_of, text
+from pipelines_schema.schema_shapes import TEXT_TYPES, described, duration, object_of, text
 from pipelines_schema.schema_step import step_definitions
 
 FILE_NAME = "workflow.schema.json"
@@ -44,6 +44,19 @@ def workflow_schema() -> dict[str, Any]:
                 "templates": described(
                     "templates", "Keys of a step by name, for the steps that `use` them."
                 ),
+                "concurrency": _concurrency(),
+                "failFast": {
+                    "description": "The first step that fails, and may not, ends those that run or "
+                    "wait, but for those whose `runOn` has `failure` or `cancelled`. `false` if "
+                    "left out.",
+                    "type": "boolean",
+                },
+                "timeout": duration(
+                    "How long a whole build may take from the start of its first step; then its "
+                    "steps are ended, and it fails. `90m`, `2h` or whole seconds, at most 7 days. "
+                    "As long as its steps take if left out.",
+                    limits.MAX_BUILD_TIMEOUT_SECONDS,
+                ),
                 "steps": {
                     "description": "What a build does. Steps run at once unless `dependsOn` makes "
                     "them wait.",
@@ -67,6 +80,26 @@ def workflow_schema() -> dict[str, Any]:
             "manual": _manual(),
             "param": _param(),
         },
+    }
+
+
+def _concurrency() -> dict[str, Any]:
+    group = text(
+        "Of the project's builds of one group one is on its way, and the newest of the others "
+        "waits. It may hold `${{ branch }}`, `tag`, `ref`, `sha`, `shortSha`, `build.id`, "
+        "`build.number`, `env.<name>` and `params.<name>`.",
+        limits.MAX_GROUP_CHARACTERS,
+    )
+    cancel = {
+        "description": "A new build cancels the one on its way, and begins once that has cleaned "
+        "up. `false` if left out.",
+        "type": "boolean",
+    }
+    whole = object_of({"group": group, "cancelRunning": cancel}, required=["group"])
+    return {
+        "description": "The builds that must not run beside each other: the group, or a mapping. "
+        "An older build that waits is cancelled, superseded by the newer one.",
+        "anyOf": [whole, {key: group[key] for key in group if key != "description"}],
     }
 
 

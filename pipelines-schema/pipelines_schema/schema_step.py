@@ -358,11 +358,16 @@ def _matrix() -> dict[str, Any]:
     return {
         "description": "Runs the step once for each combination of values, at most "
         f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
-        "leaves combinations out, `include` adds some. The values are text as written.",
+        "leaves combinations out, `include` adds some. The values are text as written. "
+        "`failFast: true`: the first combination that fails ends the others.",
         "type": "object",
         "minProperties": 1,
         "propertyNames": name,
-        "properties": {"include": combinations, "exclude": combinations},
+        "properties": {
+            "include": combinations,
+            "exclude": combinations,
+            "failFast": {"type": "boolean"},
+        },
         "additionalProperties": {
             "type": "array",
             "minItems": 1,

@@ -177,6 +177,16 @@ class Triggers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """Of the project's builds of one group one is on its way; the newest of the others waits."""
+
+    group: str
+    """With the expressions of `group_words` still in it."""
+    cancel_running: bool = False
+    """A new build cancels the one on its way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     name: str
     image: str | None
@@ -224,6 +234,10 @@ class Step:
     matrix: Matrix | None = None
     matrix_values: Mapping[str, str] = field(default_factory=dict)
     """Of one combination, in a step that `expanded_steps` made."""
+    matrix_of: str | None = None
+    """Name of the step that it is a combination of."""
+    fail_fast: bool = False
+    """Its failure ends the other combinations."""
 
     def to_json(self) -> dict[str, Any]:
         """For storage; `from_json` reads it back."""
@@ -242,6 +256,11 @@ class Workflow:
     """Path in the repository; None for a workflow made through the API."""
     triggers: Triggers
     env: Mapping[str, str] = field(default_factory=dict)
+    concurrency: Concurrency | None = None
+    fail_fast: bool = False
+    """The first step that fails, and may not, ends the others."""
+    timeout_seconds: int | None = None
+    """Of a whole build, from the start of its first step; None: as long as its steps take."""
     steps: tuple[Step, ...]
     """In the order of the file, at least one, names unique, free of cycles."""
     includes: tuple[PinnedInclude, ...] = ()
@@ -255,6 +274,9 @@ class Workflow:
             file=self.file,
             triggers=_triggers_to_json(self.triggers),
             env=dict(self.env),
+            concurrency=_concurrency_to_json(self.concurrency),
+            failFast=self.fail_fast or None,
+            timeoutSeconds=self.timeout_seconds,
             steps=[step.to_json() for step in self.steps],
             includes=[one.to_json() for one in self.includes] or None,
         )
@@ -270,6 +292,9 @@ class Workflow:
             file=value.get("file"),
             triggers=_triggers_from_json(value["triggers"]),
             env=dict(value["env"]),
+            concurrency=_concurrency_from_json(value.get("concurrency")),
+            fail_fast=value.get("failFast", False),
+            timeout_seconds=value.get("timeoutSeconds"),
             steps=tuple(Step.from_json(step) for step in value["steps"]),
             includes=tuple(map(PinnedInclude.from_json, value.get("includes", ()))),
         )
@@ -286,6 +311,20 @@ class UnreadableWorkflow(ValueError):
 def step_environment(workflow: Workflow, step: Step) -> dict[str, str]:
     """The variables written in the workflow for this step: its own win over the workflow's."""
     return {**workflow.env, **step.env}
+
+
+def _concurrency_to_json(concurrency: Concurrency | None) -> dict[str, Any] | None:
+    if concurrency is None:
+        return None
+    return _without_absent(
+        group=concurrency.group, cancelRunning=concurrency.cancel_running or None
+    )
+
+
+def _concurrency_from_json(value: Mapping[str, Any] | None) -> Concurrency | None:
+    if value is None:
+        return None
+    return Concurrency(group=value["group"], cancel_running=value.get("cancelRunning", False))
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
@@ -322,6 +361,8 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         ),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
         matrixValues=dict(step.matrix_values) or None,
+        matrixOf=step.matrix_of,
+        failFast=step.fail_fast or None,
     )
 
 
@@ -337,6 +378,7 @@ def _matrix_to_json(matrix: Matrix) -> dict[str, Any]:
         "axes": {name: list(values) for name, values in matrix.axes.items()},
         "include": [dict(one) for one in matrix.include],
         "exclude": [dict(one) for one in matrix.exclude],
+        **({"failFast": True} if matrix.fail_fast else {}),
     }
 
 
@@ -345,6 +387,7 @@ def _matrix_from_json(value: Mapping[str, Any]) -> Matrix:
         axes={name: tuple(values) for name, values in value["axes"].items()},
         include=tuple(value["include"]),
         exclude=tuple(value["exclude"]),
+        fail_fast=value.get("failFast", False),
     )
 
 
@@ -374,6 +417,8 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         when=Condition(**value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
         matrix_values=dict(value.get("matrixValues", {})),
+        matrix_of=value.get("matrixOf"),
+        fail_fast=value.get("failFast", False),
     )
 
 

@@ -262,6 +262,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "tag": build.tag,
         "params": dict(build.params) if build.params else None,
         "retry_of": build.retry_of,
+        "concurrency_group": build.concurrency_group,
         "pull_request": build.pull_request.to_json() if build.pull_request else None,
         "clean_build": build.clean or None,
         "module": build.module.to_json() if build.module else None,

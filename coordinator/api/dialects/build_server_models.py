@@ -201,6 +201,7 @@ class BuildShown(Shown):
     tag: str | None = None
     params: dict[str, str] | None = None
     retry_of: str | None = None
+    concurrency_group: str | None = None
     pull_request: dict[str, Any] | None = None
     clean_build: bool | None = Field(None, description="True where steps begin with empty caches")
     module: dict[str, str] | None = Field(

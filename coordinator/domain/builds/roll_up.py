@@ -47,6 +47,16 @@ def spared_by_cancel(steps: Sequence[Step]) -> frozenset[str]:
     )
 
 
+def ends_with(step: Step, failed: Step, *, whole_build: bool) -> bool:
+    """Whether `failFast` ends the step, now that the other one has failed: not what is for after a
+    failure or a cancel, and of a matrix's `failFast` its own combinations alone."""
+    if step.state in FINISHED_STEP or step.id == failed.id:
+        return False
+    if not {Ending.FAILURE, Ending.CANCELLED}.isdisjoint(step.written.run_on):
+        return False
+    return whole_build or step.written.matrix_of == failed.written.matrix_of
+
+
 MAX_REASON_CHARACTERS = 500
 _SAYS_LITTLE = frozenset({"engine", "image", "secrets", "source", "outputs"})
 """Reasons of a step that only its message explains."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from coordinator.domain.model import Build, Step
@@ -17,6 +18,19 @@ def build_words(build: Build) -> dict[str, str]:
         "build.id": build.id,
         "build.number": str(build.number),
         "sha": build.commit_hash or "",
+    }
+
+
+def group_words(build: Build, env: Mapping[str, str]) -> dict[str, str]:
+    """What is replaced in `concurrency.group`, which nothing ever runs: also what outsiders
+    write. `env` is the workflow's."""
+    return {
+        **build_words(build),
+        **{f"env.{name}": value for name, value in env.items()},
+        "branch": build.branch or "",
+        "tag": build.tag or "",
+        "ref": _ref(build) or "",
+        "shortSha": (build.commit_hash or "")[:7],
     }
 
 

@@ -51,7 +51,10 @@ def why_it_waits(
 
 
 def why_it_is_held(build: Build) -> str:
-    """What outsiders wrote waits for approval; any other was made to be started later."""
+    """One in line waits for its turn, what outsiders wrote for approval; any other was made to be
+    started later."""
+    if build.in_line:
+        return f"waits for the build that is on its way in the group `{build.concurrency_group}`"
     return FOR_APPROVAL if build.of_fork else FOR_START
 
 
@@ -63,10 +66,10 @@ def not_taken(
 ) -> str:
     """The reason of a step that waited too long."""
     why = why_nobody_takes_it(step, online, most_of_a_project)
-    return f"no agent took it within {_duration(seconds)}: {why}"
+    return f"no agent took it within {duration(seconds)}: {why}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """As a workflow says it: `90s`, `10m`, `24h`."""
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds % size == 0:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from coordinator.domain.builds.chosen_steps import named
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -20,6 +19,7 @@ from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
 from coordinator.services.audit import Deed
+from coordinator.services.builds import concurrency
 from coordinator.services.builds.cancels import cancel_build, cancel_steps
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold
@@ -43,7 +43,6 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Workflow, default_params, param_problems
 
-_Cancelled = tuple[Build, frozenset[str]]
 WAITED_FOR = (BuildState.QUEUED, BuildState.RUNNING)
 NOT_STARTED = {
     BuildState.CANCELLED: "this build was cancelled: retry it to build it again",
@@ -274,18 +273,16 @@ class Builds:
         principal.require(Right.BUILD)
         await self.get(principal, project_id, build_id)
 
-        async def cancel(connection: AsyncConnection) -> _Cancelled:
+        async def cancel(connection: AsyncConnection) -> Build:
             build = await stored.find_build(connection, build_id)
             if build is None or build.state in FINISHED_BUILD:
                 raise Conflict("this build has finished already")
-            spared = await cancel_build(
-                self.core, connection, build_id, by=principal.name, again=build.reason is not None
-            )
+            again = build.reason is not None
+            await cancel_build(self.core, connection, build_id, by=principal.name, again=again)
             await Deed(self.core, principal, build).record(connection, "build.cancelled")
-            cancelled = await stored.find_build(connection, build_id)
-            return cancelled or build, spared
+            return await stored.find_build(connection, build_id) or build
 
-        return await self._cancelled(build_id, cancel)
+        return await self.core.database.write(cancel)
 
     async def cancel_steps(
         self, principal: Principal, project_id: str | None, build_id: str, names: Sequence[str]
@@ -297,31 +294,17 @@ class Builds:
         principal.require(Right.BUILD)
         await self.get(principal, project_id, build_id)
 
-        async def cancel(connection: AsyncConnection) -> _Cancelled:
-            steps = await stored.steps_of_build(connection, build_id)
-            wanted = named(steps, names)
+        async def cancel(connection: AsyncConnection) -> Build:
+            wanted = named(await stored.steps_of_build(connection, build_id), names)
             await cancel_steps(self.core, connection, build_id, wanted, by=principal.name)
             build = await stored.find_build(connection, build_id)
             if build is None:
                 raise NotFound("build not found")
             deed = Deed(self.core, principal, build)
             await deed.record(connection, "build.steps_cancelled", steps=", ".join(names))
-            spared = frozenset(step.id for step in steps if step.name not in names)
-            return build, spared
+            return build
 
-        return await self._cancelled(build_id, cancel)
-
-    async def _cancelled(
-        self, build_id: str, cancel: Callable[[AsyncConnection], Coroutine[Any, Any, _Cancelled]]
-    ) -> Build:
-        """`cancel` returns the build as it is then, and the ids of steps that were spared."""
-
-        def committed(done: _Cancelled) -> None:
-            self.core.news.publish(build_topic(build_id))
-            self.dispatch.cancelled(build_id, spared=done[1])
-
-        build, _ = await self.core.database.write(cancel, committed=committed)
-        return build
+        return await self.core.database.write(cancel)
 
     async def approve(self, principal: Principal, project_id: str | None, build_id: str) -> Build:
         """Let a held build go. Raises IllegalTransition for one that is not held."""
@@ -353,7 +336,14 @@ class Builds:
             if how == "started" and build.state is not BuildState.HELD:
                 raise Conflict(NOT_STARTED.get(build.state, "this build was started already"))
             state = advance_build(build.state, BuildEvent.START)
-            await stored.update_build(connection, build_id, now=self.core.now(), state=state.value)
+            joined = await concurrency.joined(self.core, connection, replace(build, state=state))
+            await stored.update_build(
+                connection,
+                build_id,
+                now=self.core.now(),
+                state=state.value,
+                in_line=joined.in_line,
+            )
             await advance.settle_build(self.core, connection, build_id)
             await Deed(self.core, principal, build).record(connection, f"build.{how}")
             return await stored.find_build(connection, build_id) or build

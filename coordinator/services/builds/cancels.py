@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from coordinator.domain.builds.roll_up import spared_by_cancel
 from coordinator.domain.errors import Conflict
-from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Step
 from coordinator.services.core import Core
 from coordinator.services.steps import advance
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.steps import steps as stored_steps
 
 
 async def cancel_steps(
@@ -23,32 +22,41 @@ async def cancel_steps(
     for step in steps:
         if step.state in FINISHED_STEP:
             raise Conflict(f"step `{step.name}` has ended already: it {step.state.value}")
-        await _cancel_step(core, connection, step, by)
+        await advance.cancel_step(core, connection, step, by=by, reason=f"cancelled by {by}")
     await advance.settle_build(core, connection, build_id)
-
-
-async def _cancel_step(core: Core, connection: AsyncConnection, step: Step, by: str) -> None:
-    if step.state is StepState.RUNNING:
-        await stored_steps.update_step(connection, step.id, cancel_requested_by=by)
-    else:
-        reason = f"cancelled by {by}"
-        await advance.move_step(core, connection, step, StepEvent.CANCEL, reason=reason)
+    wanted = {step.id for step in steps}
+    spared = [
+        step.id
+        for step in await stored.steps_of_build(connection, build_id)
+        if step.id not in wanted
+    ]
+    advance.announce_cancelled(core, connection, build_id, spared)
 
 
 async def cancel_build(
-    core: Core, connection: AsyncConnection, build_id: str, *, by: str, again: bool = False
-) -> frozenset[str]:
-    """End what isn't handed out; ask for the end of what runs. Ids of the steps that are spared;
-    none where it was cancelled before. The dispatch is to be told once this is committed.
+    core: Core,
+    connection: AsyncConnection,
+    build_id: str,
+    *,
+    by: str,
+    reason: str | None = None,
+    again: bool = False,
+    fails_as: str | None = None,
+) -> None:
+    """End what isn't handed out; ask for the end of what runs, which its agents are told once this
+    is committed. Steps that clean up are spared, unless it was cancelled before.
 
-    Until the build is over, its reason says that it was cancelled.
+    Until the build is over, its reason says that it was cancelled; `fails_as`: it ends as failed,
+    for this reason.
     """
+    reason = reason or f"cancelled by {by}"
     steps = await stored.steps_of_build(connection, build_id)
     spared = frozenset[str]() if again else spared_by_cancel(steps)
     for step in steps:
         if step.state not in FINISHED_STEP and step.id not in spared:
-            await _cancel_step(core, connection, step, by)
-    reason, now = f"cancelled by {by}", core.now()
-    await stored.update_build(connection, build_id, now=now, reason=reason)
+            await advance.cancel_step(core, connection, step, by=by, reason=reason)
+    await stored.update_build(
+        connection, build_id, now=core.now(), reason=reason, fails_as=fails_as
+    )
     await advance.settle_build(core, connection, build_id)
-    return spared
+    advance.announce_cancelled(core, connection, build_id, spared)

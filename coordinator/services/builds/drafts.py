@@ -20,6 +20,7 @@ from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.reading import Answer, Question
 from coordinator.domain.step_definition import StepDefinition
 from coordinator.ports import Commit
+from coordinator.services.builds.whole_build import WholeBuild
 from coordinator.services.core import new_id
 from pipelines_schema import (
     Circumstances,
@@ -151,6 +152,7 @@ class Draft:
     includes: Sequence[PinnedInclude] = ()
     held: bool = False
     """Waits for a maintainer's approval; none of its steps is ready."""
+    whole: WholeBuild = field(default_factory=WholeBuild)
     taken_over_from: str | None = None
     """Id of the build whose results some steps have, as they are."""
     id: str = field(default_factory=new_id)
@@ -161,7 +163,7 @@ class Draft:
         over = bool(self.steps) and all(step.state is StepState.SKIPPED for step in self.steps)
         waiting = BuildState.HELD if self.held else BuildState.QUEUED
         state = BuildState.SUCCEEDED if over else waiting
-        return Build(
+        build = Build(
             id=self.id,
             project_id=project.id,
             account_id=project.account_id,
@@ -190,6 +192,7 @@ class Draft:
             updated_at=now,
             finished_at=now if broken or over else None,
         )
+        return self.whole.given_to(build)
 
 
 def conditions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
@@ -237,6 +240,7 @@ def draft(
         file=workflow.file,
         includes=workflow.includes,
         origin=origin,
+        whole=WholeBuild.of_workflow(workflow),
         steps=() if problems else settled(steps, now),
         problems=list(problems),
         secret_places={
@@ -305,6 +309,7 @@ def redraft(
         workflow_name=build.workflow_name,
         workflow_id=build.workflow_id,
         origin=Origin.of_retry(build),
+        whole=WholeBuild.of_build(build),
         includes=build.includes,
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
@@ -322,13 +327,18 @@ def redraft(
 
 def hold(wanted: Draft) -> Draft:
     """The same draft, waiting for approval: its first steps become ready when it is given."""
+    return replace(blocked(wanted), held=True)
+
+
+def blocked(wanted: Draft) -> Draft:
+    """The same draft, of which no step is ready."""
     steps = [
         replace(step, state=StepState.BLOCKED, ready_at=None)
         if step.state is StepState.READY
         else step
         for step in wanted.steps
     ]
-    return replace(wanted, held=True, steps=steps)
+    return replace(wanted, steps=steps)
 
 
 def _taken_over(step: Step, build: Build, build_id: str) -> Step:

@@ -9,7 +9,8 @@ from coordinator.domain.errors import Conflict, TooMany
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Build, Project
 from coordinator.domain.steps.step_words import build_words
-from coordinator.services.builds.drafts import Draft
+from coordinator.services.builds.concurrency import joined
+from coordinator.services.builds.drafts import Draft, blocked
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.projects.archived import check_takes_builds
@@ -80,6 +81,9 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     if refused:
         wanted = replace(wanted, steps=(), problems=[*wanted.problems, *refused])
         build = wanted.build(project, number, core.now())
+    build = await joined(core, connection, build)
+    if build.in_line:
+        wanted = blocked(wanted)
     steps = [advance.queued(core, step) for step in wanted.steps]
     await stored_builds.insert_build(connection, build, steps)
     if wanted.taken_over_from is not None and steps:

@@ -292,18 +292,16 @@ def load_target(name: str) -> DeployTarget:
     return target
 
 
-async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> Sequence[str]:
-    """A deployment's program has begun: older ones of its name end. Ids of their builds.
+async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> None:
+    """A deployment's program has begun: older ones of its name end.
 
     Part of the transaction in which it begins, so that no crash leaves two.
     """
     if not step.definition.program:
-        return ()
+        return
     deployment = await stored.deployment_of_build(connection, step.build_id)
     if deployment is None:
-        return ()
-    older = await stored.older_deployments(connection, deployment)
-    for one in older:
+        return
+    for one in await stored.older_deployments(connection, deployment):
         await cancel_build(core, connection, one.build_id, by=deployment.id)
         await stored.replace_deployment(connection, one.id, deployment.id)
-    return [one.build_id for one in older]

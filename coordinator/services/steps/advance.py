@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from coordinator.domain.builds.roll_up import (
     cancel_of_build,
     counts_as_success,
+    ends_with,
     failure_of_build,
     freed,
     links_of,
@@ -30,8 +31,11 @@ from coordinator.domain.model import Attempt, Build, Step
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_policy
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
+from coordinator.services.news import build_topic
 from coordinator.storage.builds import builds as stored
+from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import after_commit
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
 
@@ -80,7 +84,11 @@ async def begin_build(core: Core, connection: AsyncConnection, build_id: str) ->
     build = await stored.count_version(connection, build_id, now=now)
     if build.state is BuildState.QUEUED:
         state = advance_build(build.state, BuildEvent.BEGIN)
-        await stored.move_build(connection, build, state=state.value, started_at=now)
+        values: dict[str, Any] = {"state": state.value, "started_at": now}
+        if build.timeout_seconds is not None:
+            values["deadline"] = now + timedelta(seconds=build.timeout_seconds)
+            after_commit(connection, core.announcements.begun)
+        await stored.move_build(connection, build, **values)
     return build
 
 
@@ -92,6 +100,9 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
         build = await stored.count_version(connection, step.build_id, now=now)
         return Followed(build=build, ready=1)
     succeeded = counts_as_success(step)
+    failed = step.state is StepState.FAILED and not succeeded
+    if failed and await _failed_fast(core, connection, step):
+        return await _settled(core, connection, step.build_id)
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
     if ready is None:
@@ -103,6 +114,47 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     if build.open_steps == 0:
         return await _settled(core, connection, step.build_id, build)
     return Followed(build=build, ready=len(ready))
+
+
+async def cancel_step(
+    core: Core, connection: AsyncConnection, step: Step, *, by: str, reason: str
+) -> None:
+    """One that runs is asked to end; its agent is to be told once that is committed. The reason is
+    that of one which is not handed out, and ends here."""
+    if step.state is StepState.RUNNING:
+        await stored_steps.update_step(connection, step.id, cancel_requested_by=by)
+    else:
+        await move_step(core, connection, step, StepEvent.CANCEL, reason=reason)
+
+
+async def _failed_fast(core: Core, connection: AsyncConnection, failed: Step) -> bool:
+    """End what is left of the build, or of the step's matrix, where the workflow wants that."""
+    build = await stored.find_build(connection, failed.build_id)
+    whole_build = build is not None and build.fail_fast
+    if not whole_build and not failed.written.fail_fast:
+        return False
+    steps = await stored.steps_of_build(connection, failed.build_id)
+    ended = [step for step in steps if ends_with(step, failed, whole_build=whole_build)]
+    by = f"failFast, after {failed.name}"
+    for step in ended:
+        await cancel_step(core, connection, step, by=by, reason=f"cancelled by {by}")
+    await stored.set_fails_as(connection, failed.build_id, failure_of_build([failed]))
+    gone = {step.id for step in ended}
+    spared = frozenset(step.id for step in steps if step.id not in gone)
+    announce_cancelled(core, connection, failed.build_id, spared)
+    return True
+
+
+def announce_cancelled(
+    core: Core, connection: AsyncConnection, build_id: str, spared: Collection[str] = ()
+) -> None:
+    """Tell the agents of the build's steps, but for those spared, once this is committed."""
+
+    def tell() -> None:
+        core.news.publish(build_topic(build_id))
+        core.announcements.cancelled(build_id, spared)
+
+    after_commit(connection, tell)
 
 
 async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
@@ -118,7 +170,10 @@ async def _settled(
     steps = await stored.steps_of_build(connection, build_id)
     settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
-    for step_id in settlement.unblocked:
+    unblocked = settlement.unblocked
+    if unblocked and build is None and await groups.is_in_line(connection, build_id):
+        unblocked = []
+    for step_id in unblocked:
         by_id[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
     for step_id, reason in settlement.skipped.items():
         by_id[step_id] = await move_step(
@@ -128,17 +183,36 @@ async def _settled(
     if build is None or build.open_steps != still_open:
         build = await stored.count_version(connection, build_id, now=now, still_open=still_open)
     if settlement.finished is not None and build.state not in FINISHED_BUILD:
-        state = advance_build(build.state, settlement.finished)
+        fails = settlement.finished is BuildEvent.CANCEL and build.fails_as is not None
+        state = advance_build(build.state, BuildEvent.FAIL if fails else settlement.finished)
         ended: dict[str, Any] = {"state": state.value, "finished_at": now}
         if state is BuildState.SUCCEEDED:
             ended["reason"] = None  # a cancel that came too late
         elif state is BuildState.FAILED:
-            ended["reason"] = failure_of_build(steps)
+            ended["reason"] = build.fails_as or failure_of_build(steps)
         elif state is BuildState.CANCELLED and build.reason is None:
             ended["reason"] = cancel_of_build(steps)
         await stored.move_build(connection, build, **ended)
         build = replace(build, state=state)
-    return Followed(build=build, ready=len(settlement.unblocked))
+        if build.concurrency_group is not None:
+            await _begin_next(core, connection, build, build.concurrency_group)
+    return Followed(build=build, ready=len(unblocked))
+
+
+async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, group: str) -> None:
+    """The build in line begins, once none of its group is on its way."""
+    left = await groups.of_group(connection, ended.project_id, group)
+    if not left or not all(build.in_line for build in left):
+        return
+    following = left[0]
+    await groups.set_in_line(connection, following.id, in_line=False)
+    await settle_build(core, connection, following.id)
+
+    def tell() -> None:
+        core.news.publish(build_topic(following.id))
+        core.announcements.ready()
+
+    after_commit(connection, tell)
 
 
 async def _count_anew(connection: AsyncConnection, steps: Sequence[Step]) -> int:

@@ -61,6 +61,8 @@ class Dispatch:
         )
         self._timeouts = QueueTimeouts(core, self._presence, self.wake)
         self._wake = asyncio.Event()
+        core.announcements.ready = self.wake
+        core.announcements.cancelled = self.cancelled
 
     # The background tasks
 
@@ -254,7 +256,7 @@ class Dispatch:
         """The attempt of that epoch is over; an offer made since is taken back."""
         self._hand_outs.complete(step_id, epoch)
 
-    def cancelled(self, build_id: str, *, spared: Collection[str] = ()) -> None:
+    def cancelled(self, build_id: str, spared: Collection[str] = ()) -> None:
         """The build was cancelled, but for some steps: tell its agents."""
         for holder in self._hand_outs.cancel(build_id, self._clock(), spared=spared):
             self._polls.tell(holder)

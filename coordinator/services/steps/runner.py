@@ -37,8 +37,8 @@ CLAIM_GRACE_SECONDS = 60.0
 """What a worker without leases gets beyond the step's timeout, to fetch and report."""
 
 
-OnBegin = Callable[[AsyncConnection, Step], Awaitable[Sequence[str]]]
-"""Part of the transaction in which a step begins; the ids of builds that it cancels for that."""
+OnBegin = Callable[[AsyncConnection, Step], Awaitable[None]]
+"""Part of the transaction in which a step begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,6 @@ class _Begun:
     step: Step
     build: Build | None = None
     """As it stands since; None where that was not read."""
-    ended: Sequence[str] = ()
-    """Builds that were cancelled because it began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,18 +167,13 @@ class Runner:
             images=None,
         )
         build = await advance.begin_build(self.core, connection, step.build_id)
-        ended = [one for hook in self.on_begin for one in await hook(connection, step)]
-        return _Begun(step=step, build=build, ended=ended)
+        for hook in self.on_begin:
+            await hook(connection, step)
+        return _Begun(step=step, build=build)
 
     def _begun(self, begun: _Begun) -> None:
-        self._cancelled(begun)
         self.dispatch.begin(begun.step)
         self.core.news.publish(build_topic(begun.step.build_id))
-
-    def _cancelled(self, begun: _Begun) -> None:
-        for build_id in begun.ended:
-            self.core.news.publish(build_topic(build_id))
-            self.dispatch.cancelled(build_id)
 
     def _new_attempt(
         self, step: Step, principal: Principal, number: int, given_with: str | None = None
@@ -224,13 +217,13 @@ class Runner:
         await stored_attempts.insert_attempt(connection, attempt)
         if step.build_id != build.id:
             build = await advance.begin_build(self.core, connection, step.build_id)
-        ended = [one for hook in self.on_begin for one in await hook(connection, step)]
+        for hook in self.on_begin:
+            await hook(connection, step)
         spec = await self.specs.read(connection, step, build)
-        return HandedOver(begun=_Begun(step=step, ended=ended), spec=spec, slot=slot)
+        return HandedOver(begun=_Begun(step=step), spec=spec, slot=slot)
 
     def handed_over(self, given: HandedOver) -> None:
         """Once that is committed."""
-        self._cancelled(given.begun)
         self.dispatch.hand_over(given.begun.step, given.slot.instance)
         self.core.news.publish(build_topic(given.begun.step.build_id))
 

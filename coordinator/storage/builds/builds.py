@@ -167,6 +167,7 @@ async def miscounted_builds(connection: AsyncConnection) -> Sequence[str]:
     )
     query = sa.select(builds.c.id).where(
         builds.c.state.in_([BuildState.QUEUED.value, BuildState.RUNNING.value]),
+        sa.not_(builds.c.in_line),
         sa.or_(builds.c.open_steps != still_open, waits_for_nothing),
     )
     return list((await connection.execute(query)).scalars())
@@ -182,6 +183,15 @@ async def move_build(connection: AsyncConnection, build: Build, **values: Any) -
     )
     await count(connection, (was, -1), (replace(was, state=values["state"]), 1))
     await connection.execute(_UPDATE_BUILD, {"its_id": build.id, **values})
+
+
+async def set_fails_as(connection: AsyncConnection, build_id: str, reason: str | None) -> None:
+    """The first reason stays."""
+    await connection.execute(
+        builds.update()
+        .where(builds.c.id == build_id, builds.c.fails_as.is_(None))
+        .values(fails_as=reason)
+    )
 
 
 async def _recount(connection: AsyncConnection, build_id: str, state: str | None) -> None:

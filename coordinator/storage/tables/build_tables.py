@@ -6,6 +6,8 @@ import sqlalchemy as sa
 
 from coordinator.storage.tables.columns import Instant, id_of, metadata, ordinal, own_id
 
+ON_ITS_WAY_IN_A_GROUP = "state IN ('queued', 'running') AND concurrency_group IS NOT NULL"
+
 builds = sa.Table(
     "builds",
     metadata,
@@ -34,6 +36,15 @@ builds = sa.Table(
     sa.Column("includes", sa.JSON, nullable=False, default=list, server_default="[]"),
     sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("outside", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("concurrency_group", sa.Text),
+    sa.Column(
+        "cancel_running", sa.Boolean, nullable=False, default=False, server_default=sa.false()
+    ),
+    sa.Column("in_line", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("fail_fast", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("timeout_seconds", sa.Integer),
+    sa.Column("deadline", Instant),
+    sa.Column("fails_as", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),
@@ -57,6 +68,20 @@ builds = sa.Table(
     sa.Index("ix_builds_project_state", "project_id", "state", "ordinal"),
     sa.Index("ix_builds_project_state_updated", "project_id", "state", "updated_at", "ordinal"),
     sa.Index("ix_builds_project_updated", "project_id", "updated_at", "ordinal", "branch", "state"),
+    # Who is on its way, or in line, in a group.
+    sa.Index(
+        "ix_builds_concurrency_group",
+        "project_id",
+        "concurrency_group",
+        sqlite_where=sa.text(ON_ITS_WAY_IN_A_GROUP),
+        postgresql_where=sa.text(ON_ITS_WAY_IN_A_GROUP),
+    ),
+    sa.Index(
+        "ix_builds_deadline",
+        "deadline",
+        sqlite_where=sa.text("state = 'running' AND deadline IS NOT NULL"),
+        postgresql_where=sa.text("state = 'running' AND deadline IS NOT NULL"),
+    ),
     # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(
         "ix_builds_retry_of",

@@ -68,7 +68,7 @@ def test_the_rules_of_files_hold_for_json() -> None:
     assert problems_of(
         step("a", dependsOn=["b"], outputPaths=["../x"]),
         step("b", dependsOn=["a"], runScript="echo ${{ branch }}"),
-        step("b", cacheDirs=["../x"], timeout="2d"),
+        step("b", cacheDirs=["../x"], timeout="2w"),
         step("c/d", nmae=1, env={"A-B": "x"}),
     ) == [
         "steps[0].outputPaths[0]: the path `../x` of `outputPaths` must lie in the workspace: "

@@ -1,0 +1,65 @@
+"""What a workflow says of a build as a whole: its group, its timeout, what a failure ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from coordinator.domain.model import Build
+from coordinator.domain.steps.step_words import group_words
+from pipelines_schema import Concurrency, Workflow, substituted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeBuild:
+    """What a workflow says of a build as a whole."""
+
+    concurrency: Concurrency | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The workflow's, for what a group may name."""
+    fail_fast: bool = False
+    timeout_seconds: int | None = None
+
+    @classmethod
+    def of_workflow(cls, workflow: Workflow) -> WholeBuild:
+        return cls(
+            concurrency=workflow.concurrency,
+            env=workflow.env,
+            fail_fast=workflow.fail_fast,
+            timeout_seconds=workflow.timeout_seconds,
+        )
+
+    @classmethod
+    def of_build(cls, build: Build) -> WholeBuild:
+        """As it was worked out."""
+        group = build.concurrency_group
+        return cls(
+            concurrency=None
+            if group is None
+            else Concurrency(group=group, cancel_running=build.cancel_running),
+            fail_fast=build.fail_fast,
+            timeout_seconds=build.timeout_seconds,
+        )
+
+    def given_to(self, build: Build) -> Build:
+        """A fork's build is in groups of its own."""
+        concurrency, group = self.concurrency, None
+        if concurrency is not None:
+            group = substituted(concurrency.group, group_words(build, self.env))
+            own = _own_groups(build)
+            group = group if group.startswith(own) else own + group
+        return replace(
+            build,
+            concurrency_group=group,
+            cancel_running=concurrency is not None and concurrency.cancel_running,
+            fail_fast=self.fail_fast,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+
+def _own_groups(build: Build) -> str:
+    """How the names of groups begin that only this pull request's, or only outsiders', builds
+    join."""
+    if not build.of_fork:
+        return ""
+    return f"fork #{build.pull_request.number}: " if build.pull_request else "outside: "
