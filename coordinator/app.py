@@ -116,6 +116,7 @@ from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.fetched_objects import FetchedObjects
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
@@ -332,7 +333,11 @@ async def _services(
             build_logs=BuildLogs(core),
             named_builds=NamedBuilds(core, builds),
             lfs=Lfs(core),
-            source_parts=(parts := SourceParts(core, runner, credentials, _remote_lfs(settings))),
+            source_parts=(
+                parts := SourceParts(
+                    core, runner, credentials, _remote_lfs(settings), FetchedObjects(core)
+                )
+            ),
             source_refs=SourceRefs(parts),
             git=GitHttpBackend(
                 data / "repositories",
