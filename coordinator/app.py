@@ -41,6 +41,7 @@ from coordinator.api.http.context import (
     DELIVERIES,
     DEPLOYMENTS,
     DISPATCH,
+    DOWNLOADS,
     GIT,
     HEALTH,
     IMAGE_SLUGS,
@@ -70,7 +71,7 @@ from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
-from coordinator.api.steps import agents, output_batches, runner, source_parts, steps
+from coordinator.api.steps import agents, output_batches, runner, source_parts, steps, zips
 from coordinator.api.upkeep import health
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.git.remote_lfs import HttpRemoteLfs
@@ -100,6 +101,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
+from coordinator.services.outputs.downloads import Downloads
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.services.people.sessions import Sessions
@@ -404,6 +406,7 @@ def make_app(services: Services) -> web.Application:
     app[REPORTS] = services.reports
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
+    app[DOWNLOADS] = Downloads(services.core)
     app[OUTPUT_BATCHES] = services.output_batches
     app[PUSH_RETRIES] = services.push_retries
     app[DEFAULT_BRANCHES] = services.default_branches
@@ -425,7 +428,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
-    of_projects = (deliveries, git, lfs, overview, steps, webhooks)
+    of_projects = (deliveries, git, lfs, overview, steps, webhooks, zips)
     of_agents = (agents, health, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)

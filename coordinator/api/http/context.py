@@ -18,6 +18,7 @@ from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
+from coordinator.services.outputs.downloads import Downloads
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.sessions import Sessions
 from coordinator.services.people.users import Users
@@ -50,6 +51,7 @@ REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
+DOWNLOADS = web.AppKey("downloads", Downloads)
 OUTPUT_BATCHES = web.AppKey("output_batches", OutputBatches)
 USERS = web.AppKey("users", Users)
 SESSIONS = web.AppKey("sessions", Sessions)
