@@ -68,10 +68,15 @@ class _Schemas(GenerateJsonSchema):
         return shown if self.mode != "validation" else shown | {"propertyNames": _STORABLE}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """What may be absent may be null in a body, which means the same."""
         shown = super().default_schema(schema)
         if shown.get("default", ...) is None:
             del shown["default"]
-        return shown
+        kinds = shown.get("anyOf", [])
+        if self.mode != "validation" or {"type": "null"} in kinds:
+            return shown
+        default = {"default": shown.pop("default")} if "default" in shown else {}
+        return {"anyOf": [*(kinds or [shown]), {"type": "null"}], **default}
 
 
 def _schemas(
@@ -207,4 +212,5 @@ def _usual_errors(one: Operation) -> dict[int, str]:
         errors[403] = "The token's role does not allow this"
     if takes_body:
         errors[413] = "The body is too large"
+    errors[500] = "A fault of the coordinator's own: its log says more"
     return errors

@@ -22,12 +22,14 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from coordinator.api.http.carried import CARRIED
+from coordinator.api.http.ids import lower_id
 from coordinator.api.http.middleware import (
     check_account,
     identify,
     principal_of,
     read_model,
     read_query,
+    refuse_repeated,
 )
 from coordinator.domain.people.permissions import Right
 
@@ -94,7 +96,9 @@ class Operation:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         arguments: dict[str, object] = {}
+        _lower_ids(request)
         if self.secured:
+            refuse_repeated(request, ["accountId"])
             principal = await (
                 identify(request) if self.accountless else principal_of(request, *self.rights)
             )
@@ -123,6 +127,13 @@ class Operation:
         return await request.app[CARRIED].run(self.call(request, **arguments))
 
 
+def _lower_ids(request: web.Request) -> None:
+    """A UUID in the path is taken in any case; we write them in lower case."""
+    for name, value in request.match_info.items():
+        if name.endswith("_id"):
+            request.match_info[name] = lower_id(value)
+
+
 def operation(
     method: str,
     path: str,
@@ -147,8 +158,8 @@ def operation(
     held: bool = False,
     name: str | None = None,
 ) -> Callable[[Callable[..., Coroutine[Any, Any, object]]], Operation]:
-    """Declare an operation; `errors` are those besides 400, 401, 403, 413, which follow from
-    the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
+    """Declare an operation; `errors` are those besides 400, 401, 403, 413 and 500, which follow
+    from the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
     waits for something to happen and ends with its client although it is no GET. Its `name` is
     the function's unless that makes several."""
 
