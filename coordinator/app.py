@@ -44,6 +44,7 @@ from coordinator.api.http.context import (
     GIT,
     HEALTH,
     IMAGE_SLUGS,
+    KEYED_REQUESTS,
     LFS,
     LOGS,
     MODULES,
@@ -86,6 +87,7 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
@@ -266,6 +268,7 @@ def _timer(services: Services) -> Timer:
     housekeeping = Housekeeping(services.core)
     timer = Timer()
     timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
     hour = services.core.settings.tidy_hour
     timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
     return timer
@@ -404,6 +407,7 @@ def make_app(services: Services) -> web.Application:
     app[DEFAULT_BRANCHES] = services.default_branches
     app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
+    app[KEYED_REQUESTS] = KeyedRequests(services.core)
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
     app[SOURCE_REFS] = services.source_refs

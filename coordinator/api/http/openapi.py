@@ -114,10 +114,8 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         "parameters": [
             *_path_parameters(one),
             *_query_parameters(one.query),
-            *(
-                {"in": "header", "name": name, "required": True, "schema": dict(schema)}
-                for name, schema in one.headers.items()
-            ),
+            *_headers(one.headers, required=True),
+            *_headers(one.optional_headers, required=False),
         ],
         "responses": _responses(one, schemas),
     }
@@ -142,6 +140,13 @@ def _path_parameters(one: Operation) -> list[dict[str, Any]]:
             "schema": {"type": "string", **one.path_rules.get(name, {})},
         }
         for name in _PARAMETER.findall(one.path)
+    ]
+
+
+def _headers(headers: Mapping[str, Mapping[str, Any]], *, required: bool) -> list[dict[str, Any]]:
+    return [
+        {"in": "header", "name": name, "required": required, "schema": dict(schema)}
+        for name, schema in headers.items()
     ]
 
 

@@ -77,6 +77,8 @@ class Operation:
     """JSON Schema of path parameters that are not just any text."""
     headers: Mapping[str, Mapping[str, Any]]
     """JSON Schema of the headers that it needs; it reads and checks them itself."""
+    optional_headers: Mapping[str, Mapping[str, Any]]
+    """Of those that it can do without."""
     reads_body: bool
     """False where the handler reads it by itself."""
     secured: bool
@@ -152,6 +154,7 @@ def operation(
     streams: str | None = None,
     path_rules: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Mapping[str, Mapping[str, Any]] | None = None,
+    optional_headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
     accountless: bool = False,
     allow_head: bool = True,
@@ -185,6 +188,7 @@ def operation(
             streams=streams,
             path_rules=path_rules or {},
             headers=headers or {},
+            optional_headers=optional_headers or {},
             query=hints.get("query"),
             body=body or hints.get("body"),
             reads_body="body" in hints,
