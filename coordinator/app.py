@@ -21,7 +21,7 @@ from coordinator.api.dialects import (
     build_synthesis,
     image_builds,
 )
-from coordinator.api.http import reference, waits
+from coordinator.api.http import cors, reference, waits
 from coordinator.api.http.carried import CARRIED, CarriedThrough
 from coordinator.api.http.connections import (
     Connection,
@@ -384,6 +384,7 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(
         middlewares=[trace_requests, answer_errors], client_max_size=MAX_BODY_BYTES
     )
+    cors.set_up(app, services.core.settings.cors_origins)
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
     waits.set_up(app)
