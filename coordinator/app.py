@@ -21,7 +21,7 @@ from coordinator.api.dialects import (
     build_synthesis,
     image_builds,
 )
-from coordinator.api.http import reference, waits
+from coordinator.api.http import cors, reference, waits
 from coordinator.api.http.carried import CARRIED, CarriedThrough
 from coordinator.api.http.connections import (
     Connection,
@@ -45,6 +45,7 @@ from coordinator.api.http.context import (
     GIT,
     HEALTH,
     IMAGE_SLUGS,
+    KEYED_REQUESTS,
     LFS,
     LOGS,
     MODULES,
@@ -87,6 +88,7 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
@@ -269,6 +271,7 @@ def _timer(services: Services) -> Timer:
     housekeeping = Housekeeping(services.core)
     timer = Timer()
     timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
     hour = services.core.settings.tidy_hour
     timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
     return timer
@@ -388,6 +391,7 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(
         middlewares=[trace_requests, answer_errors], client_max_size=MAX_BODY_BYTES
     )
+    cors.set_up(app, services.core.settings.cors_origins)
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
     waits.set_up(app)
@@ -412,6 +416,7 @@ def make_app(services: Services) -> web.Application:
     app[DEFAULT_BRANCHES] = services.default_branches
     app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
+    app[KEYED_REQUESTS] = KeyedRequests(services.core)
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
     app[SOURCE_REFS] = services.source_refs

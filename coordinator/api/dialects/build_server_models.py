@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from coordinator.api.http.fields import (
+    AnyCaseId,
     Body,
     ClampedInt,
     Instant,
@@ -144,7 +145,7 @@ class WorkflowShown(Shown):
 
 
 class BuildCreate(Body):
-    workflow_id: str = Field(min_length=1, description="Or a workflow's name or path")
+    workflow_id: AnyCaseId = Field(min_length=1, description="Or a workflow's name or path")
     commit_hash: str | None = Field(None, min_length=1)
     repo_url: RepoUrl | None = Field(
         None,
@@ -288,7 +289,7 @@ class ImageShown(Shown):
 
 class AuditQuery(PageQuery):
     limit: ClampedInt = Field(100, description="Maximum number to return, 1 to 100")
-    project_id: str | None = None
+    project_id: AnyCaseId | None = None
     action: str | None = None
 
 

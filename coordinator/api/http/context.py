@@ -7,6 +7,7 @@ from aiohttp import web
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
+from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
@@ -57,6 +58,7 @@ USERS = web.AppKey("users", Users)
 SESSIONS = web.AppKey("sessions", Sessions)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
+KEYED_REQUESTS = web.AppKey("keyed_requests", KeyedRequests)
 NAMED_BUILDS = web.AppKey("named_builds", NamedBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -258,7 +259,9 @@ async def _with_thing(request: web.Request, principal: Principal) -> Principal |
 
 def _parse(body: bytes) -> dict[str, object]:
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_members
+        )
     except (ValueError, RecursionError) as error:
         raise errors.Invalid("the body must be JSON (UTF-8)") from error
     if not isinstance(value, dict):
@@ -268,6 +271,17 @@ def _parse(body: bytes) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Of an object. Raises Invalid: of a member that stands there twice, nobody knows which one
+    is meant."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        [(name, _), *_] = Counter(name for name, _ in pairs).most_common(1)
+        problem = {"path": path_of([name[:100]]), "message": "it stands there twice: leave one out"}
+        raise errors.Invalid("the request's body breaks its rules", details=[problem])
+    return members
 
 
 def _unstorable(
@@ -327,12 +341,13 @@ async def read_model(
     any_text: Collection[str] = (),
     of_a_stranger: bool = False,
 ) -> Model:
-    """The JSON body. Members of it that the model does not know are not looked at.
+    """The JSON body, in which null is as good as absent where a member may be. Members that the
+    model does not know are not looked at.
 
     Those named in `any_text` may hold text that no database can. Raises Invalid, TooSlow.
     """
     body = await read_body(request, of_a_stranger=of_a_stranger)
-    read = validated(model, _parse(body), "body")
+    read = validated(model, _without_nulls(model, _parse(body)), "body")
     _refuse_unstorable(read, "body", any_text)
     return read
 
@@ -343,10 +358,33 @@ async def read_optional_model(request: web.Request, model: type[Model]) -> Model
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
-    """The query's parameters, the first where one is repeated. Raises Invalid."""
+    """The query's parameters; what the model does not know may be repeated. Raises Invalid."""
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    refuse_repeated(request, names)
     read = validated(model, {name: request.query[name] for name in request.query}, "query")
     _refuse_unstorable(read, "query", ())
     return read
+
+
+def refuse_repeated(request: web.Request, names: Iterable[str]) -> None:
+    """Raises Invalid where the query has one of them twice."""
+    message = "it stands there twice: leave one out"
+    repeated = [name for name in names if len(request.query.getall(name, ())) > 1]
+    if repeated:
+        details = [{"path": name, "message": message} for name in repeated]
+        raise errors.Invalid("the request's query breaks its rules", details=details)
+
+
+def _without_nulls(model: type[BaseModel], members: Mapping[str, object]) -> dict[str, object]:
+    optional = {
+        key
+        for name, field in model.model_fields.items()
+        if not field.is_required()
+        for key in (name, field.alias)
+    }
+    return {
+        name: value for name, value in members.items() if value is not None or name not in optional
+    }
 
 
 def _refuse_unstorable(read: BaseModel, part: str, any_text: Collection[str]) -> None:

@@ -22,12 +22,14 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from coordinator.api.http.carried import CARRIED
+from coordinator.api.http.ids import lower_id
 from coordinator.api.http.middleware import (
     check_account,
     identify,
     principal_of,
     read_model,
     read_query,
+    refuse_repeated,
 )
 from coordinator.domain.people.permissions import Right
 
@@ -75,6 +77,8 @@ class Operation:
     """JSON Schema of path parameters that are not just any text."""
     headers: Mapping[str, Mapping[str, Any]]
     """JSON Schema of the headers that it needs; it reads and checks them itself."""
+    optional_headers: Mapping[str, Mapping[str, Any]]
+    """Of those that it can do without."""
     reads_body: bool
     """False where the handler reads it by itself."""
     secured: bool
@@ -94,7 +98,9 @@ class Operation:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         arguments: dict[str, object] = {}
+        _lower_ids(request)
         if self.secured:
+            refuse_repeated(request, ["accountId"])
             principal = await (
                 identify(request) if self.accountless else principal_of(request, *self.rights)
             )
@@ -123,6 +129,13 @@ class Operation:
         return await request.app[CARRIED].run(self.call(request, **arguments))
 
 
+def _lower_ids(request: web.Request) -> None:
+    """A UUID in the path is taken in any case; we write them in lower case."""
+    for name, value in request.match_info.items():
+        if name.endswith("_id"):
+            request.match_info[name] = lower_id(value)
+
+
 def operation(
     method: str,
     path: str,
@@ -141,14 +154,15 @@ def operation(
     streams: str | None = None,
     path_rules: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Mapping[str, Mapping[str, Any]] | None = None,
+    optional_headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
     accountless: bool = False,
     allow_head: bool = True,
     held: bool = False,
     name: str | None = None,
 ) -> Callable[[Callable[..., Coroutine[Any, Any, object]]], Operation]:
-    """Declare an operation; `errors` are those besides 400, 401, 403, 413, which follow from
-    the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
+    """Declare an operation; `errors` are those besides 400, 401, 403, 413 and 500, which follow
+    from the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
     waits for something to happen and ends with its client although it is no GET. Its `name` is
     the function's unless that makes several."""
 
@@ -174,6 +188,7 @@ def operation(
             streams=streams,
             path_rules=path_rules or {},
             headers=headers or {},
+            optional_headers=optional_headers or {},
             query=hints.get("query"),
             body=body or hints.get("body"),
             reads_body="body" in hints,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.domain.builds.chosen_steps import named
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
@@ -105,6 +106,7 @@ class Builds:
         origin: Origin,
         *,
         held: bool = False,
+        keyed: KeyedRequest | None = None,
     ) -> Build:
         """A build of a workflow at a checked origin, queued or `held`. Raises Invalid."""
         if record.definition is not None:
@@ -120,7 +122,8 @@ class Builds:
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
         )
-        return await self._save(principal, project, hold(wanted) if held else wanted)
+        wanted = replace(hold(wanted) if held else wanted, keyed=keyed)
+        return await self._save(principal, project, wanted)
 
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         async def save(connection: AsyncConnection) -> Build:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.builds.roll_up import settle, step_view
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import (
@@ -147,6 +148,8 @@ class Draft:
     steps: Sequence[Step] = ()
     problems: Sequence[Problem] = ()
     reason: str | None = None
+    keyed: KeyedRequest | None = None
+    """The request for it, where that may be sent again."""
     secret_places: Mapping[str, tuple[str | None, Place]] = field(default_factory=dict)
     """Where a secret is first named: file and place."""
     includes: Sequence[PinnedInclude] = ()

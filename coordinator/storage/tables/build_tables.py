@@ -109,3 +109,17 @@ doomed_objects = sa.Table(
     sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
 )
+
+keyed_requests = sa.Table(
+    "keyed_requests",
+    metadata,
+    sa.Column("account_id", sa.String(36), primary_key=True),
+    sa.Column("holder", sa.String(300), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("build_id", sa.String(36), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    # What is old is found by its time.
+    sa.Index("ix_keyed_requests_created_at", "created_at"),
+)
