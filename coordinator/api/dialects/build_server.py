@@ -34,7 +34,6 @@ from coordinator.api.http.context import (
     RETRIES,
 )
 from coordinator.api.http.fields import PageQuery, Pagination
-from coordinator.api.http.middleware import read_optional_model
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
@@ -161,17 +160,18 @@ def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> Build
     tag="Builds",
     summary="Cancel a build, or steps of it",
     right=Right.BUILD,
-    body=CancelWanted,
+    body_optional=True,
     errors={**NO_BUILD, 409: "The build, or the step, has finished"},
 )
-async def cancel_build(request: web.Request, principal: Principal) -> BuildShown:
+async def cancel_build(
+    request: web.Request, principal: Principal, body: CancelWanted
+) -> BuildShown:
     """The body may be left out: then the whole build is cancelled."""
-    wanted = await read_optional_model(request, CancelWanted)
     project = await _any_project(request, principal)
     builds, build_id = request.app[BUILDS], request.match_info["build_id"]
     project_id = project.id if project else None
-    if wanted.steps:
-        build = await builds.cancel_steps(principal, project_id, build_id, wanted.steps)
+    if body.steps:
+        build = await builds.cancel_steps(principal, project_id, build_id, body.steps)
     else:
         build = await builds.cancel(principal, project_id, build_id)
     return build_shown(request, build)
@@ -184,19 +184,18 @@ async def cancel_build(request: web.Request, principal: Principal) -> BuildShown
     summary="Build the same commit and steps again, or those steps that need it",
     right=Right.BUILD,
     status=201,
-    body=RetryWanted,
+    body_optional=True,
     errors={**NO_BUILD, 409: "The build has not finished, or none of its steps would run"},
 )
-async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
+async def retry_build(request: web.Request, principal: Principal, body: RetryWanted) -> BuildShown:
     """A new build. Steps that don't run again are taken over with their outputs and logs. The body
     may be left out: then the whole build runs again."""
-    wanted = await read_optional_model(request, RetryWanted)
     build_id = request.match_info["build_id"]
     project = await _any_project(request, principal)
     if project is None:
         old, _ = await request.app[BUILDS].get(principal, None, build_id)
         project = await request.app[PROJECTS].get(principal, old.project_id)
-    again = Again(failed=wanted.failed, steps=wanted.steps)
+    again = Again(failed=body.failed, steps=body.steps)
     build = await request.app[RETRIES].retry(principal, project, build_id, again)
     return build_shown(request, build)
 

@@ -125,7 +125,7 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         shown["security"] = []
     if one.body is not None:
         content = {JSON: {"schema": schemas[_key(one.body, "validation")]}}
-        shown["requestBody"] = {"required": True, "content": content}
+        shown["requestBody"] = {"required": not one.body_optional, "content": content}
     elif one.accepts is not None:
         shown["requestBody"] = {"required": True, "content": {one.accepts: {"schema": {}}}}
     return shown

@@ -23,11 +23,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from coordinator.api.http.carried import CARRIED
 from coordinator.api.http.ids import lower_id
-from coordinator.api.http.middleware import (
-    check_account,
-    identify,
-    principal_of,
+from coordinator.api.http.middleware import check_account, identify, principal_of
+from coordinator.api.http.request_models import (
     read_model,
+    read_optional_model,
     read_query,
     refuse_repeated,
 )
@@ -80,6 +79,8 @@ class Operation:
     optional_headers: Mapping[str, Mapping[str, Any]]
     """Of those that it can do without."""
     reads_body: bool
+    body_optional: bool
+    """A request without one means the model's defaults."""
     """False where the handler reads it by itself."""
     secured: bool
     accountless: bool
@@ -110,7 +111,7 @@ class Operation:
         if self.query is not None:
             arguments["query"] = read_query(request, self.query)
         if self.body is not None and self.reads_body:
-            arguments["body"] = await read_model(request, self.body, of_a_stranger=not self.secured)
+            arguments["body"] = await self._read_body(request, self.body)
         answer = await self._call(request, arguments)
         if isinstance(answer, web.StreamResponse):
             return answer
@@ -122,6 +123,11 @@ class Operation:
             content_type=JSON,
             charset="utf-8",
         )
+
+    async def _read_body(self, request: web.Request, model: type[BaseModel]) -> BaseModel:
+        if self.body_optional:
+            return await read_optional_model(request, model)
+        return await read_model(request, model, of_a_stranger=not self.secured)
 
     async def _call(self, request: web.Request, arguments: Mapping[str, object]) -> object:
         if self.ends_with_client:
@@ -148,6 +154,7 @@ def operation(
     errors: Mapping[int, str] | None = None,
     error_model: type[BaseModel] = ErrorShown,
     body: type[BaseModel] | None = None,
+    body_optional: bool = False,
     returns: Any = None,
     produces: str = JSON,
     accepts: str | None = None,
@@ -192,6 +199,7 @@ def operation(
             query=hints.get("query"),
             body=body or hints.get("body"),
             reads_body="body" in hints,
+            body_optional=body_optional,
             returns=answer if written else None,
             secured=secured,
             accountless=accountless,
