@@ -6,7 +6,7 @@ project's slug and push URL, a build's steps, cancel and retry) stands in the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -119,7 +119,7 @@ async def create_build(
         build = await request.app[NAMED_BUILDS].create(
             principal, project, origin, workflow=body.workflow_id, held=False
         )
-    return _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
+    return await _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
 
 
 @operation(
@@ -142,14 +142,15 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
             )
     else:
         build, steps = await request.app[BUILDS].get(principal, project_id, build_id)
-    return _details(request, build, steps)
+    return await _details(request, build, steps)
 
 
-def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
+async def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
+    agents = await request.app[BUILDS].agents_of(steps)
     return BuildDetails(
         **_build_fields(request, build),
         version=build.version,
-        steps=[_step(request, build, step, steps) for step in steps],
+        steps=[_step(request, build, step, steps, agents) for step in steps],
         problems=[dict(problem) for problem in build.problems] or None,
     )
 
@@ -261,6 +262,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "tag": build.tag,
         "params": dict(build.params) if build.params else None,
         "retry_of": build.retry_of,
+        "started_by": build.started_by,
         "concurrency_group": build.concurrency_group,
         "pull_request": build.pull_request.to_json() if build.pull_request else None,
         "clean_build": build.clean or None,
@@ -273,7 +275,13 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
     }
 
 
-def _step(request: web.Request, build: Build, step: Step, steps: Sequence[Step]) -> StepShown:
+def _step(
+    request: web.Request,
+    build: Build,
+    step: Step,
+    steps: Sequence[Step],
+    agents: Mapping[str, str],
+) -> StepShown:
     waiting = unfinished_dependencies(step, steps) if step.state is StepState.BLOCKED else []
     return StepShown(
         id=step.id,
@@ -284,6 +292,7 @@ def _step(request: web.Request, build: Build, step: Step, steps: Sequence[Step])
         exit_code=step.exit_code,
         reason=step.reason,
         message=step.message,
+        agent=agents.get(step.holder or ""),
         waits_for=request.app[DISPATCH].explain(step, build, waiting),
         images=None
         if step.images is None

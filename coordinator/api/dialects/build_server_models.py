@@ -202,6 +202,7 @@ class BuildShown(Shown):
     tag: str | None = None
     params: dict[str, str] | None = None
     retry_of: str | None = None
+    started_by: str | None = Field(None, description="Who asked for it, where it was no forge")
     concurrency_group: str | None = None
     pull_request: dict[str, Any] | None = None
     clean_build: bool | None = Field(None, description="True where steps begin with empty caches")
@@ -225,6 +226,7 @@ class StepShown(Shown):
     exit_code: int | None = None
     reason: str | None = None
     message: str | None = None
+    agent: str | None = Field(None, description="The name of the agent that has it, or had it")
     waits_for: str | None = None
     images: list[BuiltImage] | None = Field(
         None, description="What a step that builds an image pushed, one for each tag"

@@ -17,6 +17,7 @@ from coordinator.domain.model import (
     PullRequestRef,
     Step,
 )
+from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.reading import Answer, Question
 from coordinator.domain.step_definition import StepDefinition
@@ -64,6 +65,10 @@ class Origin:
     module: ModuleRef | None = None
     clean: bool = False
     outside: bool = False
+    started_by: str | None = None
+
+    def by(self, principal: Principal | None) -> Origin:
+        return self if principal is None else replace(self, started_by=principal.name)
 
     @property
     def of_fork(self) -> bool:
@@ -190,6 +195,7 @@ class Draft:
             module=self.origin.module,
             includes=self.includes,
             clean=self.origin.clean,
+            started_by=self.origin.started_by,
             outside=self.origin.outside,
             created_at=now,
             updated_at=now,

@@ -75,6 +75,7 @@ class Retries:
         names: Collection[str] | None,
     ) -> Build:
         core = self.builds.core
+        wanted = replace(wanted, origin=wanted.origin.by(principal))
         details = {"of": wanted.origin.retry_of}
         if names is not None:
             details["steps"] = ", ".join(sorted(names))

@@ -36,6 +36,7 @@ builds = sa.Table(
     sa.Column("includes", sa.JSON, nullable=False, default=list, server_default="[]"),
     sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("outside", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("started_by", sa.Text),
     sa.Column("concurrency_group", sa.Text),
     sa.Column(
         "cancel_running", sa.Boolean, nullable=False, default=False, server_default=sa.false()
