@@ -21,7 +21,7 @@ from coordinator.api.dialects import (
     build_synthesis,
     image_builds,
 )
-from coordinator.api.http import reference, waits
+from coordinator.api.http import cors, reference, waits
 from coordinator.api.http.carried import CARRIED, CarriedThrough
 from coordinator.api.http.connections import (
     Connection,
@@ -41,9 +41,11 @@ from coordinator.api.http.context import (
     DELIVERIES,
     DEPLOYMENTS,
     DISPATCH,
+    DOWNLOADS,
     GIT,
     HEALTH,
     IMAGE_SLUGS,
+    KEYED_REQUESTS,
     LFS,
     LOGS,
     MODULES,
@@ -70,7 +72,7 @@ from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
-from coordinator.api.steps import agents, output_batches, runner, source_parts, steps
+from coordinator.api.steps import agents, output_batches, runner, source_parts, steps, zips
 from coordinator.api.upkeep import health
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.git.remote_lfs import HttpRemoteLfs
@@ -86,6 +88,7 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
@@ -100,6 +103,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
+from coordinator.services.outputs.downloads import Downloads
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.services.people.sessions import Sessions
@@ -116,6 +120,7 @@ from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.fetched_objects import FetchedObjects
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
@@ -266,6 +271,7 @@ def _timer(services: Services) -> Timer:
     housekeeping = Housekeeping(services.core)
     timer = Timer()
     timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
     hour = services.core.settings.tidy_hour
     timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
     return timer
@@ -332,7 +338,11 @@ async def _services(
             build_logs=BuildLogs(core),
             named_builds=NamedBuilds(core, builds),
             lfs=Lfs(core),
-            source_parts=(parts := SourceParts(core, runner, credentials, _remote_lfs(settings))),
+            source_parts=(
+                parts := SourceParts(
+                    core, runner, credentials, _remote_lfs(settings), FetchedObjects(core)
+                )
+            ),
             source_refs=SourceRefs(parts),
             git=GitHttpBackend(
                 data / "repositories",
@@ -381,6 +391,7 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(
         middlewares=[trace_requests, answer_errors], client_max_size=MAX_BODY_BYTES
     )
+    cors.set_up(app, services.core.settings.cors_origins)
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
     app[CORE] = services.core
     waits.set_up(app)
@@ -399,11 +410,13 @@ def make_app(services: Services) -> web.Application:
     app[REPORTS] = services.reports
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
+    app[DOWNLOADS] = Downloads(services.core)
     app[OUTPUT_BATCHES] = services.output_batches
     app[PUSH_RETRIES] = services.push_retries
     app[DEFAULT_BRANCHES] = services.default_branches
     app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
+    app[KEYED_REQUESTS] = KeyedRequests(services.core)
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
     app[SOURCE_REFS] = services.source_refs
@@ -420,7 +433,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
-    of_projects = (deliveries, git, lfs, overview, steps, webhooks)
+    of_projects = (deliveries, git, lfs, overview, steps, webhooks, zips)
     of_agents = (agents, health, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)

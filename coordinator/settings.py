@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,9 @@ IMAGE_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
 REGISTRY = r"[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*"
 MIRROR = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?$"
 """No credentials and nothing that a Dockerfile would take apart."""
+
+
+ORIGIN = r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 
 
 def default_data() -> Path:
@@ -50,6 +54,11 @@ class Settings(BaseModel):
         default=(),
         description="Addresses and networks of reverse proxies whose X-Forwarded-For says who "
         "asks: a list, or separated by commas.",
+    )
+    allowed_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the API from a browser, with a token (CORS): "
+        "https://HOST[:PORT], separated by commas.",
     )
     login_seconds: int = Field(
         default=12 * 3600,
@@ -247,6 +256,17 @@ class Settings(BaseModel):
         texts = [str(part).strip() for part in parts]
         return tuple(ip_network(text) for text in texts if text)
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, given: str) -> str:
+        for origin in _listed(given):
+            if not re.fullmatch(ORIGIN, origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: name each one as browsers do, in lower case and "
+                    "without a path, such as https://dashboard.example"
+                )
+        return given
+
     @field_validator("listen")
     @classmethod
     def _check_port(cls, listen: str) -> str:
@@ -302,6 +322,10 @@ class Settings(BaseModel):
             npm_registry=self.image_npm_registry,
             go_proxy=self.image_go_proxy,
         )
+
+    @property
+    def cors_origins(self) -> frozenset[str]:
+        return frozenset(_listed(self.allowed_origins))
 
     @property
     def insecure_hosts(self) -> tuple[str, ...]:

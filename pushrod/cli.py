@@ -25,6 +25,10 @@ COMMANDS = {
     "delivery": ("pushrod.commands.delivery:delivery", "List webhooks received; redeliver one."),
     "hook": ("pushrod.commands.hook:hook", "Make a bare repository tell of its pushes."),
     "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
+    "artifact": (
+        "pushrod.commands.artifact:artifact",
+        "List and download what steps have left.",
+    ),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
     "registry": (
         "pushrod.commands.registry:registry",

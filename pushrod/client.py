@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -189,6 +189,29 @@ class Client:
 
     async def artifacts(self, step_id: str) -> list[Json]:
         return await self._list(f"/api/steps/{_quoted(step_id)}/artifacts")
+
+    async def links_and_folders(self, step_id: str) -> Json:
+        """What a step left besides files: lists of `links` and `folders`."""
+        return await self._object("GET", f"/api/steps/{_quoted(step_id)}/outputs")
+
+    async def download(self, path: str) -> AsyncIterator[bytes]:
+        """The body of an answer as it comes, however long that takes in all."""
+        if self._session is None:
+            raise UnreachableError("the client is not open")
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=CALL_SECONDS)
+        try:
+            async with self._session.get(
+                URL(self._connection.url + path, encoded=True),
+                headers={"Authorization": f"Bearer {self._connection.token}"},
+                allow_redirects=False,
+                timeout=timeout,
+            ) as response:
+                if response.status != 200:
+                    raise self._refusal(response.status, await response.read())
+                async for chunk in response.content.iter_any():
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(_unreachable(self._connection.url, error)) from error
 
     async def images(self) -> list[Json]:
         return await self._list("/api/docker-images")

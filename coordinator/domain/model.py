@@ -161,6 +161,8 @@ class Build:
     """The files that its workflow took from other projects."""
     outside: bool = False
     """Its commit was on no branch of the project, and of no pull request that we know of."""
+    started_by: str | None = None
+    """The name of who asked for it; None where a forge did."""
     concurrency_group: str | None = None
     """Of the project's builds of one group one is on its way; None: in no group."""
     cancel_running: bool = False

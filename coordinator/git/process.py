@@ -9,6 +9,11 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
+LAST_WORDS_BYTES = 2048
 _TERMINATE_SECONDS = 3.0
 _POLL_SECONDS = 0.02
 _PIPE_BUFFER_BYTES = 128 * 1024
@@ -117,3 +122,12 @@ def _signal_group(group: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def note_last_words(process: GitProcess, repository: str) -> None:
+    """Log what git complained of; most of it the client has seen as well."""
+    words = b""
+    while chunk := await process.read_errors():
+        words = (words + chunk)[-LAST_WORDS_BYTES:]
+    if words:
+        log.warning("git_complained", repository=repository, words=words.decode(errors="replace"))

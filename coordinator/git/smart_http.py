@@ -7,13 +7,10 @@ project id of a database row, never from the URL.
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import Enum, StrEnum
+from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -21,15 +18,15 @@ from typing import IO
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from coordinator.git import pkt_lines
+from coordinator.git.backend_environment import MAX_FETCH_REQUEST_BYTES, backend_environment
+from coordinator.git.capabilities import KnownCapabilities
 from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer
 from coordinator.git.client_pace import Pace
-from coordinator.git.environment import git_environment
-from coordinator.git.opened import OWN_REFS
-from coordinator.git.process import GitProcess, git_process
+from coordinator.git.process import GitProcess, git_process, note_last_words
 from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
+from coordinator.git.request_bodies import Feed, take_body
 from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
 
 log = structlog.get_logger(__name__)
@@ -46,24 +43,17 @@ NO_BODY = BytesIO()
 _IN_MEMORY_BYTES = 256 * 1024
 """Of a fetch's request; what is more, which is rare, lies in an unnamed file."""
 _COPY_BYTES = 64 * 1024
-_MAX_FETCH_REQUEST_BYTES = 10 * 1024 * 1024
-"""What http-backend buffers of a fetch's wants and haves."""
 _COMMANDS_BYTES = 8 * 1024 * 1024
 """Room for a push's ref commands besides its pack."""
-_LAST_WORDS_BYTES = 2048
 
-_PROTOCOL = re.compile(r"version=[012]")
-_NOT_IN_USER = re.compile(r"[^\w.@+-]", re.ASCII)
 _NO_CACHE = {
     "Cache-Control": "no-cache, max-age=0, must-revalidate",
     "Expires": "Fri, 01 Jan 1980 00:00:00 GMT",
     "Pragma": "no-cache",
 }
-_CUT_OFF_ERRORS = (web.RequestPayloadError, HttpProcessingError, ConnectionError)
 
 
 VERSION_2 = "version=2"
-_MAX_KNOWN_CAPABILITIES = 64
 
 
 class GitService(StrEnum):
@@ -75,15 +65,6 @@ class GitService(StrEnum):
 
 _PATIENCE_SECONDS = {GitService.UPLOAD_PACK: 0.0, GitService.RECEIVE_PACK: 3.0}
 """A push that breaks off is given time to remove what it had received; a fetch leaves nothing."""
-
-
-class _Feed(Enum):
-    """How a request's body ended."""
-
-    COMPLETE = "complete"
-    CUT_OFF = "cut off"
-    IDLE = "idle"
-    TOO_LARGE = "too large"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +82,7 @@ class _Call:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Exchange:
     process: GitProcess
-    feeding: asyncio.Task[_Feed]
+    feeding: asyncio.Task[Feed]
 
 
 class GitHttpBackend:
@@ -131,7 +112,7 @@ class GitHttpBackend:
             GitService.RECEIVE_PACK: GitSlots(max_processes),
         }
         self._announcements: set[asyncio.Task[Sequence[str]]] = set()
-        self._known_capabilities: dict[tuple[bytes, str, int], bytes] = {}
+        self._capabilities_known = KnownCapabilities()
 
     async def info_refs(
         self, request: web.Request, project_id: str, service: str, client: GitClient = ANYBODY
@@ -140,7 +121,7 @@ class GitHttpBackend:
         if service not in tuple(GitService):
             return _refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
         environment = {
-            **self._environment(request, project_id, GitService(service), "info/refs", user=""),
+            **self._environment(request, project_id, GitService(service), "info/refs"),
             "QUERY_STRING": f"service={service}",
         }
         call = _Call(
@@ -162,15 +143,13 @@ class GitHttpBackend:
         That depends on git and the repository's configuration alone, so a git is started for it
         once for each of these, which spares every fetch two processes.
         """
-        made_of = await asyncio.to_thread(_origin_of_capabilities, repository)
-        body = self._known_capabilities.get(made_of) if made_of else None
-        if made_of is None or body is None:
+        made_of = await self._capabilities_known.origin(repository)
+        body = self._capabilities_known.find(made_of)
+        if body is None:
             answer = await self._answer_of(request, call)
             if answer is None or answer.status != 200 or made_of is None:
                 return await self._streamed(request, call)
-            if len(self._known_capabilities) >= _MAX_KNOWN_CAPABILITIES:
-                self._known_capabilities.clear()
-            body = self._known_capabilities[made_of] = answer.body
+            body = self._capabilities_known.keep(made_of, answer.body)
         return web.Response(
             body=body,
             headers={"Content-Type": f"application/x-{call.service}-advertisement", **_NO_CACHE},
@@ -184,7 +163,7 @@ class GitHttpBackend:
                 answer = await read_whole_answer(exchange.process)
         except TimeoutError:
             return None
-        return answer if feed is _Feed.COMPLETE else None
+        return answer if feed is Feed.COMPLETE else None
 
     async def rpc(
         self,
@@ -222,7 +201,7 @@ class GitHttpBackend:
             return await self._received(request, call, after_receive)
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             feed = await self._read_body(request, spool, call.max_body_bytes)
-            if feed is not _Feed.COMPLETE:
+            if feed is not Feed.COMPLETE:
                 return self._failure(call, feed)
             return await self._streamed(request, replace(call, body=spool))
 
@@ -236,36 +215,20 @@ class GitHttpBackend:
         # pusher's git shows; a bare 413 it does not explain.
         if service is GitService.RECEIVE_PACK:
             return 2 * self._max_input_bytes + _COMMANDS_BYTES
-        return _MAX_FETCH_REQUEST_BYTES
+        return MAX_FETCH_REQUEST_BYTES
 
     def _environment(
-        self, request: web.Request, project_id: str, service: GitService, path: str, *, user: str
+        self, request: web.Request, project_id: str, service: GitService, path: str, user: str = ""
     ) -> dict[str, str]:
-        repository = repository_path(self._root, project_id)
-        config = {
-            "http.receivepack": "true" if service is GitService.RECEIVE_PACK else "false",
-            "http.getanyfile": "false",
-            "transfer.hideRefs": OWN_REFS.rstrip("/"),
-            "receive.maxInputSize": str(self._max_input_bytes),
-        }
-        environment = {
-            **git_environment(config),
-            "GATEWAY_INTERFACE": "CGI/1.1",
-            "REQUEST_METHOD": request.method,
-            "GIT_PROJECT_ROOT": str(self._root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_HTTP_MAX_REQUEST_BUFFER": str(2 * _MAX_FETCH_REQUEST_BYTES),
-            "PATH_INFO": f"/{repository.name}/{path}",
-            "QUERY_STRING": "",
-            "REMOTE_USER": _NOT_IN_USER.sub("_", user)[:100] or "anonymous",
-            "REMOTE_ADDR": _NOT_IN_USER.sub("_", request.remote or "unknown"),
-        }
-        # No CONTENT_LENGTH and no HTTP_CONTENT_ENCODING: aiohttp has inflated the body, whose end
-        # is the end of the pipe.
-        protocol = request.headers.get("Git-Protocol", "")
-        if _PROTOCOL.fullmatch(protocol):
-            environment["GIT_PROTOCOL"] = protocol
-        return environment
+        return backend_environment(
+            self._root,
+            request,
+            project_id,
+            path,
+            pushes=service is GitService.RECEIVE_PACK,
+            user=user,
+            max_input_bytes=self._max_input_bytes,
+        )
 
     @asynccontextmanager
     async def _exchange(self, request: web.Request, call: _Call) -> AsyncIterator[_Exchange]:
@@ -281,21 +244,21 @@ class GitHttpBackend:
             asyncio.TaskGroup() as group,
         ):
             feeding = group.create_task(self._feed(request, process, call))
-            group.create_task(_note_last_words(process, call))
+            group.create_task(note_last_words(process, call.environment["PATH_INFO"]))
             yield _Exchange(process=process, feeding=feeding)
 
-    async def _feed(self, request: web.Request, process: GitProcess, call: _Call) -> _Feed:
+    async def _feed(self, request: web.Request, process: GitProcess, call: _Call) -> Feed:
         """Give git the request's body, to its end even where git no longer listens.
 
         A client that is still sending would not read an answer that comes before its time. Ends
         git unless the body came whole.
         """
         outcome = await self._copy_body(request, process, call)
-        if outcome is not _Feed.COMPLETE:
+        if outcome is not Feed.COMPLETE:
             await process.end()
         return outcome
 
-    async def _copy_body(self, request: web.Request, process: GitProcess, call: _Call) -> _Feed:
+    async def _copy_body(self, request: web.Request, process: GitProcess, call: _Call) -> Feed:
         listening = True
 
         async def write(chunk: bytes) -> None:
@@ -303,17 +266,17 @@ class GitHttpBackend:
             listening = listening and await process.write(chunk)
 
         if call.body is None:
-            feed = await self._take_body(request, write, call.max_body_bytes)
+            feed = await take_body(request, write, call.max_body_bytes, self._idle_seconds)
         else:
-            feed = _Feed.COMPLETE
+            feed = Feed.COMPLETE
             call.body.seek(0)
             while chunk := await asyncio.to_thread(call.body.read, _COPY_BYTES):
                 await write(chunk)
-        if feed is _Feed.COMPLETE:
+        if feed is Feed.COMPLETE:
             process.end_input()
         return feed
 
-    async def _read_body(self, request: web.Request, spool: IO[bytes], max_bytes: int) -> _Feed:
+    async def _read_body(self, request: web.Request, spool: IO[bytes], max_bytes: int) -> Feed:
         """Before git is started, so that whoever sends it slowly holds nothing but himself up."""
 
         async def write(chunk: bytes) -> None:
@@ -321,35 +284,16 @@ class GitHttpBackend:
 
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                return await self._take_body(request, write, max_bytes)
+                return await take_body(request, write, max_bytes, self._idle_seconds)
         except TimeoutError:
-            return _Feed.IDLE
-
-    async def _take_body(
-        self, request: web.Request, write: Callable[[bytes], Awaitable[None]], max_bytes: int
-    ) -> _Feed:
-        pace = Pace(grace_seconds=self._idle_seconds)
-        while True:
-            try:
-                async with pace.waiting():
-                    chunk = await request.content.readany()
-            except TimeoutError:
-                return _Feed.IDLE
-            except _CUT_OFF_ERRORS:
-                return _Feed.CUT_OFF
-            if not chunk:
-                return _Feed.COMPLETE
-            pace.moved_bytes += len(chunk)
-            if pace.moved_bytes > max_bytes:
-                return _Feed.TOO_LARGE
-            await write(chunk)
+            return Feed.IDLE
 
     async def _streamed(self, request: web.Request, call: _Call) -> web.StreamResponse:
         """Pass git's answer on as it comes, after the whole request: so git itself reads it."""
         try:
             async with self._exchange(request, call) as exchange:
                 feed = await exchange.feeding
-                if feed is not _Feed.COMPLETE:
+                if feed is not Feed.COMPLETE:
                     return self._failure(call, feed)
                 head = await read_cgi_head(exchange.process)
                 if head is None:
@@ -357,7 +301,7 @@ class GitHttpBackend:
                 return await self._pass_on(request, exchange.process, head)
         except TimeoutError:
             _abort(request)
-            return self._failure(call, _Feed.IDLE)
+            return self._failure(call, Feed.IDLE)
 
     async def _pass_on(
         self, request: web.Request, process: GitProcess, head: CgiAnswer
@@ -383,18 +327,18 @@ class GitHttpBackend:
         """Hold git's answer back until the moved refs have been taken notice of."""
         exchange: _Exchange | None = None
         answer: CgiAnswer | None = None
-        feed = _Feed.CUT_OFF
+        feed = Feed.CUT_OFF
         lines: Sequence[str] = ()
         try:
             async with self._exchange(request, call) as exchange:
                 answer = await read_whole_answer(exchange.process)
                 feed = await exchange.feeding
         except TimeoutError:
-            feed = _Feed.IDLE
+            feed = Feed.IDLE
         finally:
             if exchange is not None and after_receive is not None:
                 lines = await self._announce(after_receive, call)
-        if answer is None or feed is not _Feed.COMPLETE:
+        if answer is None or feed is not Feed.COMPLETE:
             return self._failure(call, feed)
         return web.Response(
             status=answer.status,
@@ -409,31 +353,21 @@ class GitHttpBackend:
         task.add_done_callback(self._announcements.discard)
         return await asyncio.shield(task)
 
-    def _failure(self, call: _Call, feed: _Feed) -> web.Response:
+    def _failure(self, call: _Call, feed: Feed) -> web.Response:
         match feed:
-            case _Feed.TOO_LARGE:
+            case Feed.TOO_LARGE:
                 return self._too_large(call)
-            case _Feed.IDLE:
+            case Feed.IDLE:
                 return _refusal(408, "Nothing was sent for too long, or it took too long in all.")
-            case _Feed.CUT_OFF:
+            case Feed.CUT_OFF:
                 return _refusal(400, "The request's body broke off or can't be read.")
-            case _Feed.COMPLETE:
+            case Feed.COMPLETE:
                 return _refusal(500, "git could not serve this; the coordinator's log says why.")
 
     def _too_large(self, call: _Call) -> web.Response:
         if call.service is GitService.UPLOAD_PACK:
-            return _refusal(413, f"A fetch may send at most {_MAX_FETCH_REQUEST_BYTES} bytes.")
+            return _refusal(413, f"A fetch may send at most {MAX_FETCH_REQUEST_BYTES} bytes.")
         return _refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
-
-
-def _origin_of_capabilities(repository: Path) -> tuple[bytes, str, int] | None:
-    """The repository's configuration and which git it is; None where either can't be read."""
-    git = shutil.which("git")
-    try:
-        config = (repository / "config").read_bytes()
-        return (config, git, os.stat(git).st_mtime_ns) if git else None
-    except OSError:
-        return None
 
 
 async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
@@ -442,19 +376,6 @@ async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
     except Exception:
         log.exception("after_receive_failed", repository=call.environment["PATH_INFO"])
         return NOT_YET_BUILT
-
-
-async def _note_last_words(process: GitProcess, call: _Call) -> None:
-    """Log what git complained of; most of it the client has seen as well."""
-    words = b""
-    while chunk := await process.read_errors():
-        words = (words + chunk)[-_LAST_WORDS_BYTES:]
-    if words:
-        log.warning(
-            "git_complained",
-            repository=call.environment["PATH_INFO"],
-            words=words.decode(errors="replace"),
-        )
 
 
 def _headers(answer: CgiAnswer) -> dict[str, str]:

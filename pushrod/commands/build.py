@@ -21,7 +21,14 @@ from pushrod.presentation import (
     step_details,
     step_word,
 )
-from pushrod.references import choose_workflow, find_build_id, find_project, is_id, steps_of
+from pushrod.references import (
+    all_projects,
+    choose_workflow,
+    find_build_id,
+    find_project,
+    is_id,
+    steps_of,
+)
 
 
 @click.group()
@@ -103,16 +110,26 @@ def list_builds(options: ConnectionOptions, project: str | None, limit: int, as_
             project_id = project if is_id(project) else (await find_project(client, project))["id"]
         return await client.builds(project_id, limit=limit)
 
-    builds = call(resolve_connection(options), newest)
+    async def named(client: Client) -> tuple[list[Json], dict[str, str]]:
+        """With the names of projects, where the builds are of several."""
+        builds = await newest(client)
+        if as_json or project is not None:
+            return builds, {}
+        return builds, {
+            str(one["id"]): f"{one['account']}/{one['slug']}" for one in await all_projects(client)
+        }
+
+    builds, projects = call(resolve_connection(options), named)
     if as_json:
         return print_json(builds)
     now = datetime.now(UTC)
     rows = [
         (
+            *([projects.get(str(one.get("projectId")), "?")] if project is None else []),
             one.get("number"),
             one.get("workflow"),
             one.get("state"),
-            one.get("branch"),
+            where(one),
             str(one.get("commitHash", ""))[:10],
             first_line(str(one.get("commitMessage", "")))[:60],
             age(one.get("createdAt"), now),
@@ -122,7 +139,8 @@ def list_builds(options: ConnectionOptions, project: str | None, limit: int, as_
         for one in builds
     ]
     columns = ("no", "workflow", "state", "branch", "commit", "message", "begun", "took", "id")
-    return print_table(columns, rows, empty="no builds")
+    shown = ("project", *columns) if project is None else columns
+    return print_table(shown, rows, empty="no builds")
 
 
 @build.command("show")
@@ -158,7 +176,9 @@ def cancel(
     found = call(resolve_connection(options), cancelled)
     if as_json:
         return print_json(found)
-    return say(f"build {found['number']}: {found['state']}")
+    # What runs is asked to end, and given time for it.
+    state = "cancelling" if found["state"] in ("queued", "running") else found["state"]
+    return say(f"build {found['number']}: {state}")
 
 
 @build.command("approve")
@@ -231,7 +251,11 @@ def show_build(found: Json, now: datetime) -> None:
     commit = str(found.get("commitHash", ""))[:10]
     if commit:
         message = first_line(str(found.get("commitMessage", "")))
-        click.echo(f"{commit} on {cell(found.get('branch', '?'))}: {cell(message)}")
+        click.echo(f"{commit} on {where(found)}: {cell(message)}")
+    starter = found.get("startedBy")
+    click.echo(f"started by {cell(starter)} ({found['event']})" if starter else found["event"])
+    for name, value in (found.get("params") or {}).items():
+        click.echo(f"{cell(name)} = {cell(value)}")
     if "module" in found:
         click.echo(
             f"module {cell(found['module']['name'])}, target {cell(found['module']['target'])}"
@@ -247,12 +271,18 @@ def show_build(found: Json, now: datetime) -> None:
             step_word(step),
             step_details(step),
             ", ".join(map(str, step.get("dependsOn", []))),
+            cell(step.get("agent")),
             duration_between(step.get("startedAt"), step.get("finishedAt"), now),
         )
         for step in steps_of(found)
     ]
     if rows:
-        print_table(("step", "state", "details", "depends on", "took"), rows, empty="")
+        print_table(("step", "state", "details", "depends on", "agent", "took"), rows, empty="")
+
+
+def where(found: Json) -> str:
+    """Its branch, or its tag."""
+    return f"tag {cell(found['tag'])}" if found.get("tag") else cell(found.get("branch"))
 
 
 def first_line(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,12 @@ def with_json() -> list[tuple[str, str]]:
         if "application/json" in operation.get("requestBody", {}).get("content", {})
         and "webhooks" not in path
     ]
+
+
+def broken_bodies(path: str, method: str) -> list[bytes]:
+    """None at all is no mistake where the document says that it may be left out."""
+    body = DOCUMENT["paths"][path][method.lower()]["requestBody"]
+    return BROKEN if body["required"] else [one for one in BROKEN if one]
 
 
 def of_agents(path: str) -> bool:
@@ -101,7 +109,7 @@ async def test_a_huge_body_is_too_large_everywhere(admin: Caller) -> None:
 async def test_a_broken_body_is_refused_everywhere(admin: Caller) -> None:
     agent = await (await admin.new_token(kind="registration")).new_agent()
     for method, path in with_json():
-        for body in BROKEN:
+        for body in broken_bodies(path, method):
             answer = await send(agent if of_agents(path) else admin, method, path, body)
             assert answer.status == 400, (method, path, body[:20], answer.text[:300])
             check_shape(path, answer)
@@ -140,6 +148,133 @@ async def test_a_body_that_does_not_come_is_given_up_everywhere(tmp_path: Path) 
             assert b"Connection: close" in answer
             body = answer.partition(b"\r\n\r\n")[2]
             check_shape(path, Answer(status=408, headers={}, body=body))
+
+
+async def test_null_means_the_same_as_nothing_where_a_member_may_be_left_out(admin: Caller) -> None:
+    tried = 0
+    for method, path in with_json():
+        without = problems(await send(admin, method, path, b"{}"))
+        for name in optional_members(method, path):
+            body = json.dumps({name: None}).encode()
+            assert problems(await send(admin, method, path, body)) == without, (method, path, name)
+            tried += 1
+    assert tried > 40
+
+
+def problems(answer: Answer) -> tuple[int, object]:
+    return answer.status, answer.json.get("details") if answer.status == 400 else None
+
+
+def optional_members(method: str, path: str) -> list[str]:
+    body = DOCUMENT["paths"][path][method.lower()]["requestBody"]["content"]["application/json"]
+    model = DOCUMENT["components"]["schemas"].get(body["schema"].get("$ref", "").rpartition("/")[2])
+    model = model or body["schema"]
+    return [name for name in model.get("properties", {}) if name not in model.get("required", [])]
+
+
+def test_every_optional_member_of_a_body_is_declared_as_nullable() -> None:
+    for name, model in DOCUMENT["components"]["schemas"].items():
+        if name.endswith("-Output") or name not in models_of_bodies():
+            continue
+        for member, schema in model.get("properties", {}).items():
+            if member not in model.get("required", []):
+                assert {"type": "null"} in schema.get("anyOf", []), (name, member)
+
+
+def models_of_bodies() -> set[str]:
+    """Those of requests, without the models within them: of these each member is needed."""
+    bodies = [operation.get("requestBody", {}) for _, _, operation in calls()]
+    return {name for body in bodies for name in re.findall(r"schemas/([\w-]+)", json.dumps(body))}
+
+
+async def test_a_member_that_stands_twice_is_refused_everywhere(admin: Caller) -> None:
+    agent = await (await admin.new_token(kind="registration")).new_agent()
+    for method, path in with_json():
+        for body in (b'{"name": 1, "name": 1}', b'{"a": [{"name": 1, "b": 2, "name": 3}]}'):
+            answer = await send(agent if of_agents(path) else admin, method, path, body)
+            assert answer.status == 400, (method, path, answer.text[:300])
+            assert "twice" in answer.text
+            assert "name" in answer.text
+            check_shape(path, answer)
+
+
+async def test_a_parameter_that_stands_twice_is_refused_everywhere(admin: Caller) -> None:
+    tried = 0
+    for method, path, operation in calls():
+        for parameter in operation["parameters"]:
+            if parameter["in"] != "query" or "webhooks" in path:
+                continue
+            query = f"{parameter['name']}=1&{parameter['name']}=1"
+            answer = await admin.call(method, f"{filled(path)}?{query}", headers=TENANT)
+            assert answer.status == 400, (method, path, query, answer.text[:300])
+            check_shape(path, answer)
+            told = json.dumps(answer.json.get("details", []))
+            assert parameter["name"] in told, (method, path, answer.text)
+            assert "twice" in told
+            tried += 1
+    assert tried > 30
+    (await admin.get("/api/projects?accountId=a&accountId=b")).expect(400)
+    (await admin.get(f"/api/projects?accountId={SAMPLE}&other=1&other=2")).expect(200)
+
+
+async def test_ids_are_taken_in_any_case(admin: Caller) -> None:
+    project = await admin.new_project()
+    build = await admin.new_build(project)
+    upper, step = {name: project[name].upper() for name in ("id", "accountUuid")}, build["steps"][0]
+    builds = f"/api/projects/{upper['id']}/builds"
+    workflow = {"workflowId": build["workflowId"].upper()}
+    made = (await admin.post(builds, workflow)).expect(201).json
+    assert made["workflowId"] == build["workflowId"]
+    assert made["projectId"] == project["id"]
+    shown = (await admin.get(f"{builds}/{build['id'].upper()}")).expect(200).json
+    assert shown["id"] == build["id"]
+    logs = (await admin.get(f"/api/audit-logs?projectId={upper['id']}")).expect(200).json
+    assert logs["pagination"]["total"] > 0
+    listed = (await admin.get(f"/api/projects?accountId={upper['accountUuid']}")).expect(200).json
+    assert [one["id"] for one in listed] == [project["id"]]
+    (await admin.get(f"/api/runner/{step['id'].upper()}")).expect(200)
+    (await admin.get(f"/api/steps/{step['id'].upper()}/log")).expect(200)
+    image = await admin.post("/api/builds", {"name": "a", "files": {"Dockerfile": "FROM x"}})
+    image_build_id = image.expect(202).json["id"]
+    upper_id = image_build_id.upper()
+    assert upper_id != image_build_id
+    (await admin.get(f"/api/builds/{upper_id}")).expect(200)
+    (await admin.get(f"/api/builds/{image_build_id.replace('build-', 'build-'.upper())}")).expect(
+        200
+    )
+    v1 = await admin.call(
+        "GET",
+        f"/api/v1/builds/{build['id'].upper()}?",
+        headers={"X-Tenant-ID": upper["accountUuid"]},
+    )
+    assert v1.expect(200).json["project_id"] == project["id"]
+
+
+async def test_a_fault_of_ours_is_a_500_everywhere_and_says_where_to_look(admin: Caller) -> None:
+    for method, path, operation in calls():
+        assert "500" in operation["responses"], (method, path)
+    stranger = await admin.new_token(role="developer", account=SAMPLE)
+    login = json.dumps({"email": "ada@example.org", "password": "x"}).encode()
+    with tables_gone(admin.coordinator.data / "pushrod.db", "tokens", "users"):
+        for method, path, operation in calls():
+            if operation.get("security") == [] and not path.endswith("/login"):
+                continue
+            answer = await send(stranger, method, path, login)
+            answer.expect(500)
+            assert "log" in answer.json["error"]
+            check_shape(path, answer)
+
+
+@contextmanager
+def tables_gone(file: Path, *names: str) -> Iterator[None]:
+    with closing(sqlite3.connect(file)) as database:
+        for name in names:
+            database.execute(f"ALTER TABLE {name} RENAME TO gone_{name}")
+        try:
+            yield
+        finally:
+            for name in names:
+                database.execute(f"ALTER TABLE gone_{name} RENAME TO {name}")
 
 
 async def test_a_method_that_there_is_not_is_told_with_those_there_are(admin: Caller) -> None:

@@ -125,6 +125,33 @@ def test_a_build_is_found_by_its_number_and_by_its_id(
     assert build["id"] in [one["id"] for one in answer(pushrod, "build", "list")]
 
 
+def test_builds_of_several_projects_are_told_apart(pushrod: Pushrod, build: dict[str, Any]) -> None:
+    first, *rows = command(pushrod, "build", "list").stdout.decode().splitlines()
+    assert first.split("\t")[:3] == ["project", "no", "workflow"]
+    assert any(row.startswith("default/shown\t1\tci\t") for row in rows)
+    one_project = command(pushrod, "build", "list", "shown").stdout.decode()
+    assert one_project.startswith("no\tworkflow\t")
+
+
+def test_a_tags_build_names_its_tag_its_starter_and_its_agent(
+    pushrod: Pushrod, tmp_path: Path
+) -> None:
+    project = answer(pushrod, "project", "create", "tagged")
+    repository = Repository.create(tmp_path / "repository")
+    repository.write(".pushrod.yml", "on: {tag: ['v*']}\n" + WORKFLOW)
+    repository.commit("a release")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    repository.git("tag", "v1")
+    repository.git("push", project["pushUrl"].replace("//", f"//x:{pushrod.api.token}@"), "v1")
+    found = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"])
+    text = command(pushrod, "build", "show", "tagged#1").stdout.decode()
+    assert " on tag v1: a release" in text
+    assert "started by admin (tag)" in text
+    [agent] = {step["agent"] for step in found["steps"]}
+    assert f"\t{agent}\t" in text
+    assert "\ttag v1\t" in command(pushrod, "build", "list", "tagged").stdout.decode()
+
+
 def test_people_see_how_each_step_ended(pushrod: Pushrod, build: dict[str, Any]) -> None:
     text = command(pushrod, "build", "show", "shown#1").stdout.decode()
     assert "ci #1: failed" in text

@@ -52,7 +52,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self.body.decode()
+        return self.body.decode(errors="replace")
 
     def expect(self, status: int) -> Answer:
         assert self.status == status, f"{self.status} {self.text[:1000]}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
 from coordinator.api.dialects import build_execution_login, build_execution_logs
+from coordinator.api.dialects.build_execution_keys import OPTIONAL_HEADERS, made_once
 from coordinator.api.dialects.build_execution_models import (
     STATUS,
     BuildCreate,
@@ -22,6 +24,7 @@ from coordinator.api.dialects.waiting_builds import waits_for
 from coordinator.api.http.context import BUILDS, CORE, DELETIONS, NAMED_BUILDS, PROJECTS, RETRIES
 from coordinator.api.http.operations import add_operations
 from coordinator.domain.builds.estimates import progress_of
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.errors import Conflict, NotFound
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, offset_of_page
@@ -96,21 +99,29 @@ async def _page(
     BuildPermission.CREATE,
     summary="Create a build, which waits to be started",
     status=201,
-    errors={404: "Project not found"},
+    returns=BuildShown,
+    optional_headers=OPTIONAL_HEADERS,
+    errors={404: "Project not found", 409: "The Idempotency-Key came with another request"},
 )
-async def create_build(request: web.Request, principal: Principal, body: BuildCreate) -> BuildShown:
-    """Of the branch's tip as it is now, or of `git_commit`."""
-    project = await request.app[PROJECTS].get(principal, body.project_id)
+async def create_build(
+    request: web.Request, principal: Principal, body: BuildCreate
+) -> web.StreamResponse:
+    """Of the branch's tip as it is now, or of `git_commit`. `Location` is the build's own path."""
     origin = Origin(
         event="manual",
         branch=body.git_branch,
         commit_hash=body.git_commit.lower() if body.git_commit else None,
         params=body.params,
     )
-    build = await request.app[NAMED_BUILDS].create(
-        principal, project, origin, workflow=body.workflow, held=True
-    )
-    return build_shown(request, build)
+
+    async def make(keyed: KeyedRequest | None) -> Build:
+        project = await request.app[PROJECTS].get(principal, body.project_id)
+        return await request.app[NAMED_BUILDS].create(
+            principal, project, origin, workflow=body.workflow, held=True, keyed=keyed
+        )
+
+    asked = body.model_dump_json()
+    return await made_once(request, principal, asked, partial(build_shown, request), make)
 
 
 @build_operation("GET", "/{build_id}", BuildPermission.READ, summary="Get a build")
@@ -163,18 +174,27 @@ async def cancel_build(request: web.Request, principal: Principal) -> BuildShown
     BuildPermission.CREATE,
     summary="Build a failed or cancelled build's commit and steps again",
     status=201,
-    errors={409: "The build has neither failed nor been cancelled"},
+    returns=BuildShown,
+    optional_headers=OPTIONAL_HEADERS,
+    errors={
+        409: "The build has neither failed nor been cancelled, or the Idempotency-Key came with "
+        "another request"
+    },
 )
-async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
-    """A new build, queued at once; `retry_of` names the old one."""
+async def retry_build(request: web.Request, principal: Principal) -> web.StreamResponse:
+    """A new build, queued at once; `retry_of` names the old one, `Location` is its own path."""
     builds, build_id = request.app[BUILDS], request.match_info["build_id"]
-    old, _ = await builds.get(principal, None, build_id)
-    if old.state not in RETRIED:
-        raise Conflict(
-            f"a build is retried once it failed or was cancelled: this is {STATUS[old.state]}"
-        )
-    project = await request.app[PROJECTS].get(principal, old.project_id)
-    return build_shown(request, await request.app[RETRIES].retry(principal, project, build_id))
+
+    async def make(keyed: KeyedRequest | None) -> Build:
+        old, _ = await builds.get(principal, None, build_id)
+        if old.state not in RETRIED:
+            raise Conflict(
+                f"a build is retried once it failed or was cancelled: this is {STATUS[old.state]}"
+            )
+        project = await request.app[PROJECTS].get(principal, old.project_id)
+        return await request.app[RETRIES].retry(principal, project, build_id, keyed=keyed)
+
+    return await made_once(request, principal, "", partial(build_shown, request), make)
 
 
 @build_operation("GET", "/{build_id}/status", BuildPermission.READ, summary="Get a build's status")

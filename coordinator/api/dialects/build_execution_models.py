@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from coordinator.api.http.fields import Instant
+from coordinator.api.http.fields import AnyCaseId, Instant
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.logs.build_log import Level
 from coordinator.domain.people.permissions import BuildPermission
@@ -102,7 +102,7 @@ class BuildCreate(Given):
         pattern="^[0-9a-fA-F]{7,40}$",
         description="A commit of the repository; default: the branch's tip",
     )
-    workflow: str | None = Field(
+    workflow: AnyCaseId | None = Field(
         None,
         min_length=1,
         max_length=1000,

@@ -68,8 +68,6 @@ async def _check(
     if principal is None:
         raise refusal or Unauthenticated("a token is needed: Authorization: Bearer TOKEN")
     principal = await _within_tenant(request, principal)
-    if "build_id" in request.match_info:
-        request.match_info["build_id"] = request.match_info["build_id"].lower()
     resource = request.match_info.route.resource
     method = "GET" if request.method == "HEAD" else request.method
     if needed := PERMISSION_OF.get((method, resource.canonical if resource else "")):

@@ -6,7 +6,7 @@ project's slug and push URL, a build's steps, cancel and retry) stands in the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -34,7 +34,6 @@ from coordinator.api.http.context import (
     RETRIES,
 )
 from coordinator.api.http.fields import PageQuery, Pagination
-from coordinator.api.http.middleware import read_optional_model
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
@@ -120,7 +119,7 @@ async def create_build(
         build = await request.app[NAMED_BUILDS].create(
             principal, project, origin, workflow=body.workflow_id, held=False
         )
-    return _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
+    return await _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
 
 
 @operation(
@@ -143,14 +142,15 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
             )
     else:
         build, steps = await request.app[BUILDS].get(principal, project_id, build_id)
-    return _details(request, build, steps)
+    return await _details(request, build, steps)
 
 
-def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
+async def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
+    agents = await request.app[BUILDS].agents_of(steps)
     return BuildDetails(
         **_build_fields(request, build),
         version=build.version,
-        steps=[_step(request, build, step, steps) for step in steps],
+        steps=[_step(request, build, step, steps, agents) for step in steps],
         problems=[dict(problem) for problem in build.problems] or None,
     )
 
@@ -161,17 +161,18 @@ def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> Build
     tag="Builds",
     summary="Cancel a build, or steps of it",
     right=Right.BUILD,
-    body=CancelWanted,
+    body_optional=True,
     errors={**NO_BUILD, 409: "The build, or the step, has finished"},
 )
-async def cancel_build(request: web.Request, principal: Principal) -> BuildShown:
+async def cancel_build(
+    request: web.Request, principal: Principal, body: CancelWanted
+) -> BuildShown:
     """The body may be left out: then the whole build is cancelled."""
-    wanted = await read_optional_model(request, CancelWanted)
     project = await _any_project(request, principal)
     builds, build_id = request.app[BUILDS], request.match_info["build_id"]
     project_id = project.id if project else None
-    if wanted.steps:
-        build = await builds.cancel_steps(principal, project_id, build_id, wanted.steps)
+    if body.steps:
+        build = await builds.cancel_steps(principal, project_id, build_id, body.steps)
     else:
         build = await builds.cancel(principal, project_id, build_id)
     return build_shown(request, build)
@@ -184,19 +185,18 @@ async def cancel_build(request: web.Request, principal: Principal) -> BuildShown
     summary="Build the same commit and steps again, or those steps that need it",
     right=Right.BUILD,
     status=201,
-    body=RetryWanted,
+    body_optional=True,
     errors={**NO_BUILD, 409: "The build has not finished, or none of its steps would run"},
 )
-async def retry_build(request: web.Request, principal: Principal) -> BuildShown:
+async def retry_build(request: web.Request, principal: Principal, body: RetryWanted) -> BuildShown:
     """A new build. Steps that don't run again are taken over with their outputs and logs. The body
     may be left out: then the whole build runs again."""
-    wanted = await read_optional_model(request, RetryWanted)
     build_id = request.match_info["build_id"]
     project = await _any_project(request, principal)
     if project is None:
         old, _ = await request.app[BUILDS].get(principal, None, build_id)
         project = await request.app[PROJECTS].get(principal, old.project_id)
-    again = Again(failed=wanted.failed, steps=wanted.steps)
+    again = Again(failed=body.failed, steps=body.steps)
     build = await request.app[RETRIES].retry(principal, project, build_id, again)
     return build_shown(request, build)
 
@@ -262,6 +262,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "tag": build.tag,
         "params": dict(build.params) if build.params else None,
         "retry_of": build.retry_of,
+        "started_by": build.started_by,
         "concurrency_group": build.concurrency_group,
         "pull_request": build.pull_request.to_json() if build.pull_request else None,
         "clean_build": build.clean or None,
@@ -274,7 +275,13 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
     }
 
 
-def _step(request: web.Request, build: Build, step: Step, steps: Sequence[Step]) -> StepShown:
+def _step(
+    request: web.Request,
+    build: Build,
+    step: Step,
+    steps: Sequence[Step],
+    agents: Mapping[str, str],
+) -> StepShown:
     waiting = unfinished_dependencies(step, steps) if step.state is StepState.BLOCKED else []
     return StepShown(
         id=step.id,
@@ -285,6 +292,7 @@ def _step(request: web.Request, build: Build, step: Step, steps: Sequence[Step])
         exit_code=step.exit_code,
         reason=step.reason,
         message=step.message,
+        agent=agents.get(step.holder or ""),
         waits_for=request.app[DISPATCH].explain(step, build, waiting),
         images=None
         if step.images is None

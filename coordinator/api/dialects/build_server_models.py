@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from coordinator.api.http.fields import (
+    AnyCaseId,
     Body,
     ClampedInt,
     Instant,
@@ -144,7 +145,7 @@ class WorkflowShown(Shown):
 
 
 class BuildCreate(Body):
-    workflow_id: str = Field(min_length=1, description="Or a workflow's name or path")
+    workflow_id: AnyCaseId = Field(min_length=1, description="Or a workflow's name or path")
     commit_hash: str | None = Field(None, min_length=1)
     repo_url: RepoUrl | None = Field(
         None,
@@ -201,6 +202,7 @@ class BuildShown(Shown):
     tag: str | None = None
     params: dict[str, str] | None = None
     retry_of: str | None = None
+    started_by: str | None = Field(None, description="Who asked for it, where it was no forge")
     concurrency_group: str | None = None
     pull_request: dict[str, Any] | None = None
     clean_build: bool | None = Field(None, description="True where steps begin with empty caches")
@@ -224,6 +226,7 @@ class StepShown(Shown):
     exit_code: int | None = None
     reason: str | None = None
     message: str | None = None
+    agent: str | None = Field(None, description="The name of the agent that has it, or had it")
     waits_for: str | None = None
     images: list[BuiltImage] | None = Field(
         None, description="What a step that builds an image pushed, one for each tag"
@@ -288,7 +291,7 @@ class ImageShown(Shown):
 
 class AuditQuery(PageQuery):
     limit: ClampedInt = Field(100, description="Maximum number to return, 1 to 100")
-    project_id: str | None = None
+    project_id: AnyCaseId | None = None
     action: str | None = None
 
 

@@ -7,6 +7,7 @@ from aiohttp import web
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
+from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
@@ -18,6 +19,7 @@ from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
+from coordinator.services.outputs.downloads import Downloads
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.sessions import Sessions
 from coordinator.services.people.users import Users
@@ -50,11 +52,13 @@ REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)
 ARTIFACTS = web.AppKey("artifacts", Artifacts)
+DOWNLOADS = web.AppKey("downloads", Downloads)
 OUTPUT_BATCHES = web.AppKey("output_batches", OutputBatches)
 USERS = web.AppKey("users", Users)
 SESSIONS = web.AppKey("sessions", Sessions)
 DELETIONS = web.AppKey("deletions", Deletions)
 BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
+KEYED_REQUESTS = web.AppKey("keyed_requests", KeyedRequests)
 NAMED_BUILDS = web.AppKey("named_builds", NamedBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
 SECRETS = web.AppKey("secrets", Secrets)

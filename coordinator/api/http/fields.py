@@ -7,10 +7,19 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticUseDefault
 
+from coordinator.api.http.ids import lower_id
 from coordinator.api.http.times import iso
 
 MAX_INTEGER = 2**63 - 1
@@ -69,6 +78,9 @@ QueryBool = Annotated[bool, BeforeValidator(_word), WithJsonSchema({"type": "boo
 
 Count = Annotated[int, Field(ge=0, lt=10**18, strict=False)]
 """A number of a query that is refused when it is negative or absurd."""
+
+
+AnyCaseId = Annotated[str, AfterValidator(lower_id)]
 
 
 class PageQuery(Body):

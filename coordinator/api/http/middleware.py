@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from coordinator.api.http.context import (
     ACCOUNTS,
@@ -31,16 +27,13 @@ from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.people.client_address import client_address
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.storage.trouble import trouble_of
-from pipelines_schema.suggestions import closest
 
 log = structlog.get_logger()
 
-Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SESSION_COOKIE = "pushrod_session"
 TENANT_HEADER = "X-Tenant-ID"
-STRANGERS_BYTES = 64 * 1024
 PRINCIPAL = web.RequestKey("principal", Principal)
 """Of a request whose principal a middleware has found out already."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -254,124 +247,3 @@ async def _with_thing(request: web.Request, principal: Principal) -> Principal |
     if missing is not None:
         raise missing
     return None
-
-
-def _parse(body: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise errors.Invalid("the body must be JSON (UTF-8)") from error
-    if not isinstance(value, dict):
-        raise errors.Invalid("the body must be a JSON object")
-    return value
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unstorable(
-    value: object, path: tuple[str | int, ...], any_text: Collection[str]
-) -> Iterator[dict[str, str]]:
-    """What no database can hold: NUL, half surrogate pairs, numbers beyond 64 bits."""
-    if isinstance(value, int) and value.bit_length() > 63:
-        yield {"path": path_of(path), "message": "this number is out of range"}
-    elif isinstance(value, str):
-        if "\0" in value:
-            yield {"path": path_of(path), "message": "this text holds a NUL character"}
-        elif any("\ud800" <= character <= "\udfff" for character in value):
-            yield {"path": path_of(path), "message": "this text holds half of a surrogate pair"}
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _unstorable(key, path, ())
-            if path or key not in any_text:
-                yield from _unstorable(item, (*path, key), any_text)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unstorable(item, (*path, index), any_text)
-
-
-def path_of(parts: Sequence[str | int]) -> str:
-    """`("steps", 0, "name")` → `steps[0].name`, as the workflow language writes it."""
-    texts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts]
-    path = "".join(texts).removeprefix(".")
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
-async def read_body(request: web.Request, *, of_a_stranger: bool = False) -> bytes:
-    """The whole of it; of one who has not yet said who he is, no more than that takes.
-
-    Raises TooSlow, TooLarge.
-    """
-    seconds = request.app[CORE].settings.body_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            return await (_read_small(request) if of_a_stranger else request.read())
-    except TimeoutError as error:
-        raise errors.TooSlow(f"the body did not come within {seconds:g} s") from error
-
-
-async def _read_small(request: web.Request) -> bytes:
-    body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > STRANGERS_BYTES:
-            raise errors.TooLarge(f"without a token a body may have {STRANGERS_BYTES} bytes")
-    return bytes(body)
-
-
-async def read_model(
-    request: web.Request,
-    model: type[Model],
-    *,
-    any_text: Collection[str] = (),
-    of_a_stranger: bool = False,
-) -> Model:
-    """The JSON body. Members of it that the model does not know are not looked at.
-
-    Those named in `any_text` may hold text that no database can. Raises Invalid, TooSlow.
-    """
-    body = await read_body(request, of_a_stranger=of_a_stranger)
-    read = validated(model, _parse(body), "body")
-    _refuse_unstorable(read, "body", any_text)
-    return read
-
-
-async def read_optional_model(request: web.Request, model: type[Model]) -> Model:
-    """As `read_model`; without a body, the model's defaults."""
-    return await read_model(request, model) if request.can_read_body else model()
-
-
-def read_query(request: web.Request, model: type[Model]) -> Model:
-    """The query's parameters, the first where one is repeated. Raises Invalid."""
-    read = validated(model, {name: request.query[name] for name in request.query}, "query")
-    _refuse_unstorable(read, "query", ())
-    return read
-
-
-def _refuse_unstorable(read: BaseModel, part: str, any_text: Collection[str]) -> None:
-    problems = list(_unstorable(read.model_dump(by_alias=True), (), any_text))
-    if problems:
-        raise errors.Invalid(f"the request's {part} breaks its rules", details=problems)
-
-
-def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
-    if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
-    if len(problem["loc"]) > 1:
-        return "there is no such field: leave it out"
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    near = closest(str(problem["loc"][0]), known)
-    return f"there is no such field: {f'did you mean {near!r}?' if near else 'leave it out'}"
-
-
-def validated(model: type[Model], value: object, part: str) -> Model:
-    """Raises Invalid, naming each wrong field of this part of the request."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        details = [
-            {"path": path_of(problem["loc"]), "message": _explain(model, problem)}
-            for problem in error.errors(include_url=False, include_context=False)
-        ]
-    raise errors.Invalid(f"the request's {part} breaks its rules", details=details)

@@ -68,10 +68,15 @@ class _Schemas(GenerateJsonSchema):
         return shown if self.mode != "validation" else shown | {"propertyNames": _STORABLE}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """What may be absent may be null in a body, which means the same."""
         shown = super().default_schema(schema)
         if shown.get("default", ...) is None:
             del shown["default"]
-        return shown
+        kinds = shown.get("anyOf", [])
+        if self.mode != "validation" or {"type": "null"} in kinds:
+            return shown
+        default = {"default": shown.pop("default")} if "default" in shown else {}
+        return {"anyOf": [*(kinds or [shown]), {"type": "null"}], **default}
 
 
 def _schemas(
@@ -109,10 +114,8 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         "parameters": [
             *_path_parameters(one),
             *_query_parameters(one.query),
-            *(
-                {"in": "header", "name": name, "required": True, "schema": dict(schema)}
-                for name, schema in one.headers.items()
-            ),
+            *_headers(one.headers, required=True),
+            *_headers(one.optional_headers, required=False),
         ],
         "responses": _responses(one, schemas),
     }
@@ -122,7 +125,7 @@ def _operation(one: Operation, schemas: Mapping[_Key, dict[str, Any]]) -> dict[s
         shown["security"] = []
     if one.body is not None:
         content = {JSON: {"schema": schemas[_key(one.body, "validation")]}}
-        shown["requestBody"] = {"required": True, "content": content}
+        shown["requestBody"] = {"required": not one.body_optional, "content": content}
     elif one.accepts is not None:
         shown["requestBody"] = {"required": True, "content": {one.accepts: {"schema": {}}}}
     return shown
@@ -137,6 +140,13 @@ def _path_parameters(one: Operation) -> list[dict[str, Any]]:
             "schema": {"type": "string", **one.path_rules.get(name, {})},
         }
         for name in _PARAMETER.findall(one.path)
+    ]
+
+
+def _headers(headers: Mapping[str, Mapping[str, Any]], *, required: bool) -> list[dict[str, Any]]:
+    return [
+        {"in": "header", "name": name, "required": required, "schema": dict(schema)}
+        for name, schema in headers.items()
     ]
 
 
@@ -207,4 +217,5 @@ def _usual_errors(one: Operation) -> dict[int, str]:
         errors[403] = "The token's role does not allow this"
     if takes_body:
         errors[413] = "The body is too large"
+    errors[500] = "A fault of the coordinator's own: its log says more"
     return errors

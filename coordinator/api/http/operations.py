@@ -22,12 +22,13 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
 from coordinator.api.http.carried import CARRIED
-from coordinator.api.http.middleware import (
-    check_account,
-    identify,
-    principal_of,
+from coordinator.api.http.ids import lower_id
+from coordinator.api.http.middleware import check_account, identify, principal_of
+from coordinator.api.http.request_models import (
     read_model,
+    read_optional_model,
     read_query,
+    refuse_repeated,
 )
 from coordinator.domain.people.permissions import Right
 
@@ -75,7 +76,11 @@ class Operation:
     """JSON Schema of path parameters that are not just any text."""
     headers: Mapping[str, Mapping[str, Any]]
     """JSON Schema of the headers that it needs; it reads and checks them itself."""
+    optional_headers: Mapping[str, Mapping[str, Any]]
+    """Of those that it can do without."""
     reads_body: bool
+    body_optional: bool
+    """A request without one means the model's defaults."""
     """False where the handler reads it by itself."""
     secured: bool
     accountless: bool
@@ -94,7 +99,9 @@ class Operation:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         arguments: dict[str, object] = {}
+        _lower_ids(request)
         if self.secured:
+            refuse_repeated(request, ["accountId"])
             principal = await (
                 identify(request) if self.accountless else principal_of(request, *self.rights)
             )
@@ -104,7 +111,7 @@ class Operation:
         if self.query is not None:
             arguments["query"] = read_query(request, self.query)
         if self.body is not None and self.reads_body:
-            arguments["body"] = await read_model(request, self.body, of_a_stranger=not self.secured)
+            arguments["body"] = await self._read_body(request, self.body)
         answer = await self._call(request, arguments)
         if isinstance(answer, web.StreamResponse):
             return answer
@@ -117,10 +124,22 @@ class Operation:
             charset="utf-8",
         )
 
+    async def _read_body(self, request: web.Request, model: type[BaseModel]) -> BaseModel:
+        if self.body_optional:
+            return await read_optional_model(request, model)
+        return await read_model(request, model, of_a_stranger=not self.secured)
+
     async def _call(self, request: web.Request, arguments: Mapping[str, object]) -> object:
         if self.ends_with_client:
             return await self.call(request, **arguments)
         return await request.app[CARRIED].run(self.call(request, **arguments))
+
+
+def _lower_ids(request: web.Request) -> None:
+    """A UUID in the path is taken in any case; we write them in lower case."""
+    for name, value in request.match_info.items():
+        if name.endswith("_id"):
+            request.match_info[name] = lower_id(value)
 
 
 def operation(
@@ -135,20 +154,22 @@ def operation(
     errors: Mapping[int, str] | None = None,
     error_model: type[BaseModel] = ErrorShown,
     body: type[BaseModel] | None = None,
+    body_optional: bool = False,
     returns: Any = None,
     produces: str = JSON,
     accepts: str | None = None,
     streams: str | None = None,
     path_rules: Mapping[str, Mapping[str, Any]] | None = None,
     headers: Mapping[str, Mapping[str, Any]] | None = None,
+    optional_headers: Mapping[str, Mapping[str, Any]] | None = None,
     secured: bool = True,
     accountless: bool = False,
     allow_head: bool = True,
     held: bool = False,
     name: str | None = None,
 ) -> Callable[[Callable[..., Coroutine[Any, Any, object]]], Operation]:
-    """Declare an operation; `errors` are those besides 400, 401, 403, 413, which follow from
-    the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
+    """Declare an operation; `errors` are those besides 400, 401, 403, 413 and 500, which follow
+    from the rest of the declaration. `secured=False` is for what anybody may call, `held` for what
     waits for something to happen and ends with its client although it is no GET. Its `name` is
     the function's unless that makes several."""
 
@@ -174,9 +195,11 @@ def operation(
             streams=streams,
             path_rules=path_rules or {},
             headers=headers or {},
+            optional_headers=optional_headers or {},
             query=hints.get("query"),
             body=body or hints.get("body"),
             reads_body="body" in hints,
+            body_optional=body_optional,
             returns=answer if written else None,
             secured=secured,
             accountless=accountless,

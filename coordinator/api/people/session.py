@@ -12,8 +12,9 @@ from pydantic import Field
 from coordinator.api.http.carried import carried
 from coordinator.api.http.context import ACCOUNTS, CORE, SESSIONS
 from coordinator.api.http.fields import Shown
-from coordinator.api.http.middleware import SESSION_COOKIE, address_of, read_body
+from coordinator.api.http.middleware import SESSION_COOKIE, address_of
 from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.request_models import read_body
 from coordinator.domain.errors import Forbidden, Invalid, TooMany, Unauthenticated
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.services.people.sessions import Session

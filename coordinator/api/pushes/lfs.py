@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from coordinator.api.http.bodies import pieces, sent
 from coordinator.api.http.carried import carried
 from coordinator.api.http.context import CORE, LFS
-from coordinator.api.http.middleware import STATUS, read_model, read_no_further
+from coordinator.api.http.middleware import STATUS, read_no_further
+from coordinator.api.http.request_models import read_model
 from coordinator.api.pushes.git import GIT_BASE, RECEIVE, UPLOAD, open_project
 from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.errors import CoordinatorError, Invalid, TooSlow

@@ -13,8 +13,8 @@ from coordinator.api.http.bodies import pieces
 from coordinator.api.http.context import ARTIFACTS, LOGS, REPORTS, RUNNER
 from coordinator.api.http.fields import MAX_INTEGER, Body, Count, Shown
 from coordinator.api.http.local import LOCAL
-from coordinator.api.http.middleware import read_model
 from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.request_models import read_model
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.domain.builds.chosen_steps import named
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
@@ -18,6 +19,7 @@ from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
+from coordinator.domain.steps.holders import agent_of, holder_of
 from coordinator.services.audit import Deed
 from coordinator.services.builds import concurrency
 from coordinator.services.builds.cancels import cancel_build, cancel_steps
@@ -40,6 +42,7 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people.accounts import agent_names
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Workflow, default_params, param_problems
 
@@ -105,6 +108,7 @@ class Builds:
         origin: Origin,
         *,
         held: bool = False,
+        keyed: KeyedRequest | None = None,
     ) -> Build:
         """A build of a workflow at a checked origin, queued or `held`. Raises Invalid."""
         if record.definition is not None:
@@ -120,9 +124,12 @@ class Builds:
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
         )
-        return await self._save(principal, project, hold(wanted) if held else wanted)
+        wanted = replace(hold(wanted) if held else wanted, keyed=keyed)
+        return await self._save(principal, project, wanted)
 
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
+        wanted = replace(wanted, origin=wanted.origin.by(principal))
+
         async def save(connection: AsyncConnection) -> Build:
             build = await save_asked_for(self.core, connection, project, wanted)
             await Deed(self.core, principal, build).record(connection, "build.created")
@@ -243,6 +250,15 @@ class Builds:
         if project_id is not None and build.project_id != project_id:
             raise NotFound("build not found")
         return build, steps
+
+    async def agents_of(self, steps: Sequence[Step]) -> Mapping[str, str]:
+        """Holder of a step → the agent's name."""
+        holders = {step.holder for step in steps if step.holder is not None}
+        ids = [agent_id for holder in holders if (agent_id := agent_of(holder)) is not None]
+        if not ids:
+            return {}
+        names = await self.core.database.read(lambda connection: agent_names(connection, ids))
+        return {holder_of(agent_id): name for agent_id, name in names.items()}
 
     async def wait(
         self, principal: Principal, project_id: str | None, build_id: str, seen: int, seconds: float

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.builds.roll_up import settle, step_view
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import (
@@ -16,6 +17,7 @@ from coordinator.domain.model import (
     PullRequestRef,
     Step,
 )
+from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
 from coordinator.domain.reading import Answer, Question
 from coordinator.domain.step_definition import StepDefinition
@@ -63,6 +65,10 @@ class Origin:
     module: ModuleRef | None = None
     clean: bool = False
     outside: bool = False
+    started_by: str | None = None
+
+    def by(self, principal: Principal | None) -> Origin:
+        return self if principal is None else replace(self, started_by=principal.name)
 
     @property
     def of_fork(self) -> bool:
@@ -147,6 +153,8 @@ class Draft:
     steps: Sequence[Step] = ()
     problems: Sequence[Problem] = ()
     reason: str | None = None
+    keyed: KeyedRequest | None = None
+    """The request for it, where that may be sent again."""
     secret_places: Mapping[str, tuple[str | None, Place]] = field(default_factory=dict)
     """Where a secret is first named: file and place."""
     includes: Sequence[PinnedInclude] = ()
@@ -187,6 +195,7 @@ class Draft:
             module=self.origin.module,
             includes=self.includes,
             clean=self.origin.clean,
+            started_by=self.origin.started_by,
             outside=self.origin.outside,
             created_at=now,
             updated_at=now,

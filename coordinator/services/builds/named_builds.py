@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Build, Project, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
@@ -31,6 +32,7 @@ class NamedBuilds:
         *,
         workflow: str | None,
         held: bool,
+        keyed: KeyedRequest | None = None,
     ) -> Build:
         """At the commit, or the branch's tip as it is now. Raises Invalid, which names the field.
 
@@ -41,7 +43,7 @@ class NamedBuilds:
         origin = await self._at_commit(project, origin)
         record = await self._choose(project, workflow, origin.commit_hash)
         held = held or origin.of_fork
-        return await self.builds.make(principal, project, record, origin, held=held)
+        return await self.builds.make(principal, project, record, origin, held=held, keyed=keyed)
 
     async def _at_commit(self, project: Project, origin: Origin) -> Origin:
         """A repository without any commit is no obstacle: a workflow may need no source."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.domain.builds.chosen_steps import ended_badly, named, with_dependants
+from coordinator.domain.builds.keyed_requests import KeyedRequest
 from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Build, Project, Step
@@ -40,7 +41,13 @@ class Retries:
     builds: Builds
 
     async def retry(
-        self, principal: Principal, project: Project, build_id: str, again: Again | None = None
+        self,
+        principal: Principal,
+        project: Project,
+        build_id: str,
+        again: Again | None = None,
+        *,
+        keyed: KeyedRequest | None = None,
     ) -> Build:
         """A new build of the same commit and steps, linked to the old one.
 
@@ -58,7 +65,7 @@ class Retries:
             wanted = await self._read_again(old, project) or wanted
         if old.of_fork and Right.MANAGE not in principal.rights:
             wanted = hold(wanted)
-        return await self._save(principal, project, wanted, names)
+        return await self._save(principal, project, replace(wanted, keyed=keyed), names)
 
     async def _save(
         self,
@@ -68,6 +75,7 @@ class Retries:
         names: Collection[str] | None,
     ) -> Build:
         core = self.builds.core
+        wanted = replace(wanted, origin=wanted.origin.by(principal))
         details = {"of": wanted.origin.retry_of}
         if names is not None:
             details["steps"] = ", ".join(sorted(names))

@@ -17,6 +17,7 @@ from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.projects.secrets import missing_secrets
 from coordinator.services.steps import advance
 from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
@@ -33,7 +34,10 @@ async def save_asked_for(
     why = await _refusal(core, connection, project, wanted)
     if why is not None:
         raise TooMany(why, retry_after=TRY_AGAIN_SECONDS)
-    return await _save(core, connection, project, wanted)
+    build = await _save(core, connection, project, wanted)
+    if wanted.keyed is not None:
+        await stored_requests.keep_answer(connection, wanted.keyed, build, core.now())
+    return build
 
 
 async def save_pushed(

@@ -274,7 +274,8 @@ class Ingest:
                 name = file.parsed.workflow.name if file.parsed.workflow else file.path
                 await known_workflow(self.core, connection, project, file.path, name)
             for file in one.files:
-                wanted = await self._draft(connection, project, one.origin, file)
+                origin = one.origin.by(principal)
+                wanted = await self._draft(connection, project, origin, file)
                 builds.append(await save_pushed(self.core, connection, project, wanted))
         for ref in moved:
             await stored.save_seen_ref(connection, project.id, ref.ref, ref.new)

@@ -18,13 +18,14 @@ import structlog
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import AgentRecord, Build, Step
 from coordinator.domain.steps.hand_outs import HandOut, HandOuts, HandOutState
+from coordinator.domain.steps.holders import holder_of
 from coordinator.domain.steps.scheduling import Assignment, Queue, WaitingAgent, assign, suits
 from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.domain.steps.waits import why_it_waits
 from coordinator.services.core import Core
 from coordinator.services.steps import advance
 from coordinator.services.steps.leases import Leases, boot_seconds
-from coordinator.services.steps.polls import Polls, holder_of
+from coordinator.services.steps.polls import Polls
 from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
 from coordinator.storage.builds import builds as stored

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.steps.hand_outs import HandOut, HandOuts, Lease
+from coordinator.domain.steps.holders import holder_of
 from coordinator.domain.steps.late_reports import is_late
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.services.core import Core
@@ -39,10 +40,6 @@ class Waiter:
     instance: str | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     offers: list[Offer] = field(default_factory=list)
-
-
-def holder_of(agent_id: str) -> str:
-    return f"agent:{agent_id}"
 
 
 class Polls:

@@ -8,9 +8,8 @@ objects into the account's blob store.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -31,10 +30,16 @@ from coordinator.domain.pushes.submodules import (
     place_of,
     same_host,
 )
-from coordinator.ports import BlobDiffers, BlobTooLarge, Credential, RemoteFailed, RemoteLfs
+from coordinator.ports import Credential, RemoteFailed, RemoteLfs
 from coordinator.services.core import Core
 from coordinator.services.in_flight import InFlight
 from coordinator.services.projects.credentials import Credentials
+from coordinator.services.steps.fetched_objects import (
+    FetchedObjects,
+    StepSource,
+    differs,
+    own_place,
+)
 from coordinator.services.steps.runner import Runner
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
@@ -63,23 +68,13 @@ class Submodule:
         return f"submodule {self.path} ({self.place.text})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSource:
-    """The commit that a step is of."""
-
-    project: Project
-    build: Build
-    commit: str
-    trusted: bool
-    """False for a fork's pull request: what it declares gets no credential of the project."""
-
-
 @dataclass(slots=True)
 class SourceParts:
     core: Core
     runner: Runner
     credentials: Credentials
     remote_lfs: RemoteLfs
+    fetched: FetchedObjects
     _submodules: InFlight[Sequence[Submodule]] = field(default_factory=InFlight)
     _objects: InFlight[None] = field(default_factory=InFlight)
 
@@ -107,7 +102,7 @@ class SourceParts:
         """Have these LFS objects here. Raises as `submodules` does."""
         source = await self.source_of(principal, step_id, epoch)
         place = await self._place_of(source, submodule)
-        if missing := await self._missing(source, place, objects):
+        if missing := await self.fetched.missing(source, place, objects):
             key = (place, source.trusted, frozenset(missing))
             await self._objects.result(
                 source.project.id,
@@ -176,7 +171,7 @@ class SourceParts:
 
     async def _bring_all(self, source: StepSource) -> Sequence[Submodule]:
         brought: list[Submodule] = []
-        todo = deque([("", source.commit, _own_place(source.project), 0)])
+        todo = deque([("", source.commit, own_place(source.project), 0)])
         while todo:
             folder, commit, place, depth = todo.popleft()
             for declared in await self._declared(source, folder, commit):
@@ -311,31 +306,9 @@ class SourceParts:
 
     # LFS objects
 
-    async def _missing(
-        self, source: StepSource, place: Place, objects: Sequence[LfsObject]
-    ) -> tuple[LfsObject, ...]:
-        """Those that did not come from there yet, for one as trusted. Raises Unfetchable."""
-        wanted = {item.oid: item for item in objects}
-        known = await self.core.database.read(
-            lambda connection: self._known(connection, source, place, wanted)
-        )
-        for item in objects:
-            if known.get(item.oid, item.size) != item.size:
-                raise Unfetchable(f"LFS files ({place.text}): {_differs(item, known[item.oid])}")
-        return tuple(item for oid, item in wanted.items() if oid not in known)
-
-    async def _known(
-        self, connection: AsyncConnection, source: StepSource, place: Place, oids: Collection[str]
-    ) -> dict[str, int]:
-        project = source.project
-        if place == _own_place(project) and isinstance(place, HostedPlace):
-            return await stored_lfs.known_objects(connection, project.id, oids)
-        origin = _origin(source, place)
-        return await stored_lfs.fetched_objects(connection, project.id, origin, oids)
-
     async def _place_of(self, source: StepSource, submodule: str) -> Place:
         if not submodule:
-            return _own_place(source.project)
+            return own_place(source.project)
         for found in await self._all_of(source):
             if found.path == submodule:
                 return found.place
@@ -356,10 +329,10 @@ class SourceParts:
         url = parse_url(remote.text)
 
         async def keep(item: LfsObject, chunks: AsyncIterator[bytes]) -> None:
-            await self._keep(source, place, item, chunks)
+            await self.fetched.keep(source, place, item, chunks)
 
         async def download() -> None:
-            wanted = await self._missing(source, place, missing)
+            wanted = await self.fetched.missing(source, place, missing)
             await self.remote_lfs.download(url, credential, wanted, keep)
 
         try:
@@ -383,65 +356,13 @@ class SourceParts:
         )
         for item in missing:
             if known.get(item.oid, item.size) != item.size:
-                raise Unfetchable(f"{words}: {_differs(item, known[item.oid])}")
+                raise Unfetchable(f"{words}: {differs(item, known[item.oid])}")
             if item.oid not in known:
                 raise Unfetchable(
                     f"{words}: {item.oid[:12]} of {item.size} bytes was never pushed: "
                     "run `git lfs push --all origin`"
                 )
-        await self._save(source, place, missing)
-
-    async def _keep(
-        self, source: StepSource, place: Place, item: LfsObject, chunks: AsyncIterator[bytes]
-    ) -> None:
-        account_id = source.project.account_id
-        limit = self.core.settings.max_lfs_bytes
-        if item.size > limit:
-            message = f"{item.oid[:12]} has {item.size} bytes, more than max_lfs_bytes ({limit})"
-            raise RemoteFailed(message, permanent=True)
-        async with self.core.blob_claims.arriving(account_id) as arrived:
-            try:
-                blob = await self.core.blobs.put(
-                    account_id,
-                    chunks,
-                    max_bytes=item.size,
-                    sha256=item.oid,
-                    arrived=arrived,
-                )
-            except BlobTooLarge as error:
-                raise RemoteFailed(_differs(item, None), permanent=True) from error
-            except BlobDiffers as error:
-                message = f"what came for {item.oid[:12]} is not it ({error})"
-                raise RemoteFailed(message, permanent=True) from error
-            if blob.size != item.size:
-                raise RemoteFailed(_differs(item, blob.size), permanent=True)
-            await self._save(source, place, [item])
-
-    async def _save(self, source: StepSource, place: Place, objects: Sequence[LfsObject]) -> None:
-        origin, now = _origin(source, place), self.core.now()
-        await self.core.database.write(
-            lambda connection: stored_lfs.save_fetched(
-                connection, source.project.id, origin, objects, now
-            )
-        )
-
-
-def _own_place(project: Project) -> Place:
-    if project.repo_url is not None:
-        return parse_url(project.repo_url)
-    return HostedPlace(account=project.account_slug, project=project.slug)
-
-
-def _origin(source: StepSource, place: Place) -> str:
-    """Apart for forks: what they ask for comes without the credential."""
-    who = "trusted" if source.trusted else "fork"
-    return hashlib.sha256(f"{who} {place.text}".encode()).hexdigest()
-
-
-def _differs(item: LfsObject, size: int | None) -> str:
-    """In words, for a size that was seen, or None where more came than the pointer says."""
-    seen = "the object has more" if size is None else f"the object has {size}"
-    return f"the pointer of {item.oid[:12]} says {item.size} bytes, {seen}: commit the file anew"
+        await self.fetched.save(source, place, missing)
 
 
 def _missing_commit(submodule: Submodule) -> Unfetchable:

@@ -11,7 +11,8 @@ from coordinator.domain.pushes.repo_url import parse_url
 from coordinator.ports import RemoteFailed
 from coordinator.services.in_flight import InFlight
 from coordinator.services.ref_states import TAGS
-from coordinator.services.steps.source_parts import SourceParts, StepSource
+from coordinator.services.steps.fetched_objects import StepSource
+from coordinator.services.steps.source_parts import SourceParts
 from pipelines_schema.contract import GitRef
 
 BRANCHES = "refs/heads/"

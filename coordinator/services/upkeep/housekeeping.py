@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from coordinator.domain.builds.keyed_requests import KEPT_FOR
 from coordinator.domain.model import Project
 from coordinator.services.core import Core
+from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored_deliveries
 
@@ -33,6 +35,17 @@ class Housekeeping:
         if forgotten:
             log.info("deliveries forgotten", count=forgotten)
         return forgotten
+
+    async def forget_answers(self) -> None:
+        """To requests with a key, once the key means nothing any more."""
+        before = self.core.now() - KEPT_FOR
+        # An idle coordinator writes nothing.
+        if await self.core.database.read(
+            lambda connection: stored_requests.has_answers(connection, before)
+        ):
+            await self.core.database.write(
+                lambda connection: stored_requests.forget_answers(connection, before)
+            )
 
     async def _forget_some(self, project_id: str, before: datetime) -> int:
         ids = await self.core.database.read(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -187,6 +187,12 @@ async def list_agents(connection: AsyncConnection, account_id: str | None) -> Se
         arms = [query.where(one) for one in wanted]
     found = await connection.execute(sa.union_all(*arms).order_by(sa.desc("created_at")))
     return [_agent(row) for row in found]
+
+
+async def agent_names(connection: AsyncConnection, ids: Collection[str]) -> Mapping[str, str]:
+    """By id."""
+    query = sa.select(agents.c.id, agents.c.name).where(agents.c.id.in_(ids))
+    return {row.id: row.name for row in await connection.execute(query)}
 
 
 async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from coordinator.storage.tables.audit_tables import audit_counts, audit_log
-from coordinator.storage.tables.build_tables import build_counts, builds, doomed_objects
+from coordinator.storage.tables.build_tables import (
+    build_counts,
+    builds,
+    doomed_objects,
+    keyed_requests,
+)
 from coordinator.storage.tables.columns import Instant, metadata
 from coordinator.storage.tables.image_tables import (
     build_images,
@@ -68,6 +73,7 @@ __all__ = [
     "image_builds",
     "image_projects",
     "images",
+    "keyed_requests",
     "lfs_objects",
     "lfs_origins",
     "memberships",

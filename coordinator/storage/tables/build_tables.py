@@ -36,6 +36,7 @@ builds = sa.Table(
     sa.Column("includes", sa.JSON, nullable=False, default=list, server_default="[]"),
     sa.Column("clean", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("outside", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("started_by", sa.Text),
     sa.Column("concurrency_group", sa.Text),
     sa.Column(
         "cancel_running", sa.Boolean, nullable=False, default=False, server_default=sa.false()
@@ -108,4 +109,18 @@ doomed_objects = sa.Table(
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("account_id", sa.String(36), sa.ForeignKey("accounts.id"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
+)
+
+keyed_requests = sa.Table(
+    "keyed_requests",
+    metadata,
+    sa.Column("account_id", sa.String(36), primary_key=True),
+    sa.Column("holder", sa.String(300), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("build_id", sa.String(36), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    # What is old is found by its time.
+    sa.Index("ix_keyed_requests_created_at", "created_at"),
 )

@@ -141,6 +141,8 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/steps/{done}/log?wait=20", None),
     ("GET", "/api/steps/{done}/artifacts", None),
     ("GET", "/api/steps/{done}/artifacts/out", None),
+    ("GET", "/api/steps/{done}/artifacts.zip", None),
+    ("GET", "/api/projects/{project}/builds/{build}/artifacts.zip", None),
     ("GET", "/api/steps/{done}/outputs", None),
     ("GET", "/api/runner/{ready}", None),
     ("GET", "/api/runner/{running}", None),
@@ -350,6 +352,13 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/steps/{done}/log", None, "viewer developer maintainer agent"),
     ("GET", "/api/steps/{done}/artifacts", None, "viewer developer maintainer agent"),
     ("GET", "/api/steps/{done}/artifacts/out", None, "viewer developer maintainer agent"),
+    ("GET", "/api/steps/{done}/artifacts.zip", None, "viewer developer maintainer"),
+    (
+        "GET",
+        "/api/projects/{project}/builds/{build}/artifacts.zip",
+        None,
+        "viewer developer maintainer",
+    ),
     ("GET", "/api/steps/{done}/outputs", None, "viewer developer maintainer agent"),
     (
         "GET",

@@ -1,0 +1,75 @@
+"""All that a step, or a build, has left, to be taken at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from coordinator.domain.errors import NotFound
+from coordinator.domain.lifecycle import FINISHED_STEP
+from coordinator.domain.model import Artifact, Step
+from coordinator.domain.people.permissions import Principal
+from coordinator.services.core import Core
+from coordinator.services.outputs.artifacts import find_readable
+from coordinator.services.outputs.zips import Tree, zipped
+from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs import artifacts as stored
+
+
+@dataclass(frozen=True, slots=True)
+class Downloads:
+    core: Core
+
+    async def of_step(self, principal: Principal, step_id: str) -> AsyncIterator[bytes]:
+        """A zip file with the outputs of the step's last attempt, once it has completed.
+
+        Raises NotFound, also where it left nothing.
+        """
+
+        async def read(connection: AsyncConnection) -> tuple[str, Sequence[Tree]] | None:
+            step = await find_readable(connection, principal, step_id)
+            return None if step is None else (step.account_id, [await _tree(connection, step, "")])
+
+        found = await self.core.database.read(read)
+        if found is None:
+            raise NotFound("step not found")
+        return self._zipped(*found)
+
+    async def of_build(
+        self, principal: Principal, project_id: str | None, build_id: str
+    ) -> AsyncIterator[bytes]:
+        """The same of all steps of a build, each in a folder of its name."""
+
+        async def read(connection: AsyncConnection) -> tuple[str, Sequence[Tree]] | None:
+            steps = await stored_builds.steps_of_build(connection, build_id)
+            if not steps or not principal.sees(steps[0].account_id):
+                return None
+            if project_id not in (None, steps[0].project_id):
+                return None
+            trees = [await _tree(connection, step, f"{step.name}/") for step in steps]
+            return steps[0].account_id, trees
+
+        found = await self.core.database.read(read)
+        if found is None:
+            raise NotFound("build not found")
+        return self._zipped(*found)
+
+    def _zipped(self, account_id: str, trees: Sequence[Tree]) -> AsyncIterator[bytes]:
+        if not any(tree.artifacts or tree.entries for tree in trees):
+            raise NotFound("no outputs: none were kept, or the step has not ended")
+
+        def contents(artifact: Artifact) -> AsyncIterator[bytes]:
+            return self.core.blobs.get(account_id, artifact.sha256)
+
+        return zipped(trees, contents)
+
+
+async def _tree(connection: AsyncConnection, step: Step, folder: str) -> Tree:
+    if step.state not in FINISHED_STEP:
+        return Tree(folder=folder, artifacts=(), entries=())
+    return Tree(
+        folder=folder,
+        artifacts=await stored.artifacts_of(connection, step.id, step.epoch),
+        entries=await stored.entries_of(connection, step.id, step.epoch),
+    )
