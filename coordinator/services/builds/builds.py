@@ -111,16 +111,22 @@ class Builds:
             workflow = Workflow.from_json(record.definition)
         else:
             workflow = await self.read_workflow(project, record.path or "", origin)
+        wanted = await self.drafted(project, record.id, workflow, origin)
+        return await self._save(principal, project, hold(wanted) if held else wanted)
+
+    async def drafted(
+        self, project: Project, workflow_id: str | None, workflow: Workflow, origin: Origin
+    ) -> Draft:
+        """For a checked origin, not yet saved. Raises Invalid where its parameters are wrong."""
         origin = _with_params(workflow, origin)
-        wanted = draft(
+        return draft(
             workflow,
             project,
             origin,
-            record.id,
+            workflow_id,
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
         )
-        return await self._save(principal, project, hold(wanted) if held else wanted)
 
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         async def save(connection: AsyncConnection) -> Build:

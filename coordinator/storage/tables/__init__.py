@@ -36,6 +36,7 @@ from coordinator.storage.tables.push_tables import (
     lfs_origins,
     module_files,
     modules,
+    schedules,
     seen_refs,
 )
 from coordinator.storage.tables.step_tables import (
@@ -77,6 +78,7 @@ __all__ = [
     "output_entries",
     "projects",
     "registry_logins",
+    "schedules",
     "secrets",
     "seen_refs",
     "signing_keys",
