@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -92,7 +93,7 @@ from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
-from coordinator.services.core import Core
+from coordinator.services.core import Core, utc_now
 from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
 from coordinator.services.deployments.image_sources import ImageSources
 from coordinator.services.deployments.source_builds import SourceBuilds
@@ -119,6 +120,7 @@ from coordinator.services.pushes.deliveries import Deliveries
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
+from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.fetched_objects import FetchedObjects
 from coordinator.services.steps.leases import boot_seconds
@@ -189,10 +191,12 @@ async def run_coordinator(
     ready: Callable[[str], None],
     stop: asyncio.Event,
     clock: Callable[[], float] = boot_seconds,
+    now: Callable[[], datetime] = utc_now,
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
 
-    `clock` gives the seconds by which offers, leases and agents' absence are measured.
+    `clock` gives the seconds by which offers, leases and agents' absence are measured, `now` the
+    time of day.
 
     Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable.
     """
@@ -201,7 +205,7 @@ async def run_coordinator(
     with only_one(settings.data), listen_socket(settings) as listening:
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
-        async with _services(settings, url, clock) as services:
+        async with _services(settings, url, clock, now) as services:
             await _serve(services, listening, lambda: ready(url), stop)
 
 
@@ -224,6 +228,7 @@ async def _serve(
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.deletions.run(), name="deletions"),
             tasks.create_task(BuildTimeouts(services.core).run(), name="build timeouts"),
+            tasks.create_task(Schedules(services.builds).run(), name="schedules"),
             tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]
@@ -279,7 +284,7 @@ def _timer(services: Services) -> Timer:
 
 @asynccontextmanager
 async def _services(
-    settings: Settings, url: str, clock: Callable[[], float]
+    settings: Settings, url: str, clock: Callable[[], float], now: Callable[[], datetime]
 ) -> AsyncIterator[Services]:
     data = settings.data
     repositories = HostedRepositories(
@@ -303,6 +308,7 @@ async def _services(
             keys=keys,
             settings=settings,
             public_url=url,
+            now=now,
         )
         dispatch, logs = Dispatch(core, clock), Logs(core)
         accounts = Accounts(core, Logins(core))

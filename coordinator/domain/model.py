@@ -10,7 +10,7 @@ from typing import Any
 
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
-from pipelines_schema import PinnedInclude
+from pipelines_schema import PinnedInclude, ScheduleTrigger
 from pipelines_schema import Step as WorkflowStep
 
 
@@ -68,6 +68,18 @@ class ModuleFile:
     """Its tip, at which the file was read."""
     problems: Sequence[Mapping[str, Any]] = ()
     """The file's mistakes: with any of them, the project has no modules."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Set times at which a workflow of a project is built."""
+
+    id: str
+    project_id: str
+    path: str
+    """The workflow's file."""
+    definition: ScheduleTrigger
+    next_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

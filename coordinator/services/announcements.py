@@ -23,3 +23,5 @@ class Announcements:
     """Steps have become ready."""
     begun: Callable[[], None] = _to_nobody
     """A build has begun that has a timeout."""
+    scheduled: Callable[[], None] = _to_nobody
+    """A default branch was read: there may be other schedules."""

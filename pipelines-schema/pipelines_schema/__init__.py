@@ -8,6 +8,7 @@ from pipelines_schema.conditions import (
     holds,
     unwatched,
 )
+from pipelines_schema.cron import CronFault, next_firing
 from pipelines_schema.dag import (
     CycleFound,
     find_cycles,
@@ -35,6 +36,7 @@ from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_out
 from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.read_step import can_be_named
+from pipelines_schema.schedules import ScheduleTrigger
 from pipelines_schema.triggers import (
     asks_to_skip,
     triggered_by_pull_request,
@@ -72,6 +74,7 @@ __all__ = [
     "Concurrency",
     "Condition",
     "ConditionFault",
+    "CronFault",
     "CycleFound",
     "Ending",
     "ImageBuild",
@@ -91,6 +94,7 @@ __all__ = [
     "PushTrigger",
     "Retries",
     "RetryCause",
+    "ScheduleTrigger",
     "Step",
     "Target",
     "Triggers",
@@ -103,6 +107,7 @@ __all__ = [
     "expanded_steps",
     "find_cycles",
     "holds",
+    "next_firing",
     "normalised_cache_dir",
     "normalised_output_path",
     "param_problems",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cel import Program
 
 CONDITION_VARIABLES = ("event", "branch", "tag", "message", "author", "params", "matrix")
-EVENTS = ("push", "pullRequest", "tag", "manual")
+EVENTS = ("push", "pullRequest", "tag", "manual", "schedule")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
 _PLACE = re.compile(r"<input>:(\d+):(\d+)")
 

@@ -35,6 +35,10 @@ MIN_CPUS = 0.01
 MAX_CPUS = 1024
 MEMORY = "[0-9]{1,9}(?:\\.[0-9]{1,3})?(?:KiB|MiB|GiB|TiB)"
 MAX_PARAMS = 50
+MAX_SCHEDULES = 20
+"""Of one workflow."""
+MAX_CRON_CHARACTERS = 200
+MAX_TIME_ZONE_CHARACTERS = 100
 MAX_TEMPLATE_DEPTH = 3
 """Templates that a step uses, each through the one before."""
 MAX_PARAM_CHARACTERS = 10_000

@@ -16,6 +16,7 @@ from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
 from pipelines_schema.params import Param
 from pipelines_schema.problem import shown
 from pipelines_schema.read_params import read_param_names
+from pipelines_schema.read_schedules import SCHEDULE_HINT, read_schedules
 from pipelines_schema.suggestions import closest
 from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
 from pipelines_schema.workflow import (
@@ -28,11 +29,11 @@ from pipelines_schema.workflow import (
 
 ON = Vocabulary(
     where="`on`",
-    known=("push", "pullRequest", "tag", "manual"),
-    not_built=("schedule",),
+    known=("push", "pullRequest", "tag", "manual", "schedule"),
     synonyms={
         "pull_request": "write `pullRequest`",
-        "cron": "`schedule` is not supported yet",
+        "cron": 'write `schedule: [{cron: "0 3 * * *"}]`',
+        "schedules": "write `schedule`, a list",
         "tags": "write `tag`",
         "workflow_dispatch": "write `manual`",
         "branches": "it belongs below `push`: write `push: {branches: […]}`",
@@ -85,6 +86,7 @@ def read_triggers(reading: Reading, entry: Field | None) -> Triggers:
     match entry.value:
         case MapNode(entries=entries) if entries:
             fields = reading.fields(entry.value, ON)
+            manual = _manual(reading, fields["manual"]) if "manual" in fields else None
             return Triggers(
                 push=_push(reading, fields["push"]) if "push" in fields else None,
                 pull_request=(
@@ -93,7 +95,10 @@ def read_triggers(reading: Reading, entry: Field | None) -> Triggers:
                     else None
                 ),
                 tag=_tag(reading, fields["tag"]) if "tag" in fields else None,
-                manual=_manual(reading, fields["manual"]) if "manual" in fields else None,
+                manual=manual,
+                schedule=read_schedules(
+                    reading, fields.get("schedule"), manual.params if manual else ()
+                ),
             )
         case ListNode(items=items) if items:
             return _short_triggers(reading, entry)
@@ -114,10 +119,10 @@ def _short_triggers(reading: Reading, entry: Field) -> Triggers:
     for place, name in reading.texts(entry, _ON_HINT, MAX_STEPS, one_allowed=True):
         if name in names:
             reading.add(place, f"`on` names {shown(name)} twice: remove one of them")
-        elif name in ON.not_built:
-            reading.add(place, f"{shown(name)} is not supported yet")
+        elif name == "schedule":
+            reading.add(place, f"`schedule` needs its times: {SCHEDULE_HINT}")
         elif name not in ON.known:
-            near = closest(name, [*ON.known, *ON.not_built])
+            near = closest(name, ON.known)
             meant = f"did you mean `{near}`?" if near else _ON_HINT
             reading.add(place, f"unknown event {shown(name)}: {meant}")
         names.add(name)

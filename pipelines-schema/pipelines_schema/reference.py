@@ -23,6 +23,7 @@ def reference() -> str:
     parts.append(("A template", definitions["template"]))
     parts.append(("A template's parameter", definitions["templateParam"]))
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
+    parts.append(("An item of `on.schedule`", definitions["schedule"]["items"]))
     parts.append(("`concurrency`", schema["properties"]["concurrency"]))
     parts.append(("`build` of a step", definitions["build"]))
     parts.append(("`resources` of a step", definitions["resources"]))

@@ -12,7 +12,15 @@ from typing import Any
 
 from pipelines_schema import limits
 from pipelines_schema.schema_reuse import image_needs, reuse_definitions
-from pipelines_schema.schema_shapes import TEXT_TYPES, described, duration, object_of, text
+from pipelines_schema.schema_shapes import (
+    PARAM_NAME,
+    PARAM_VALUE,
+    TEXT_TYPES,
+    described,
+    duration,
+    object_of,
+    text,
+)
 from pipelines_schema.schema_step import step_definitions
 
 FILE_NAME = "workflow.schema.json"
@@ -78,6 +86,7 @@ def workflow_schema() -> dict[str, Any]:
             "pullRequest": _pull_request(),
             "tag": _tag(),
             "manual": _manual(),
+            "schedule": _schedule(),
             "param": _param(),
         },
     }
@@ -109,10 +118,12 @@ def rendered() -> str:
 
 
 _EVENTS = ("push", "pullRequest", "tag", "manual")
+"""Those that say enough by their name."""
 
 
 def _on() -> dict[str, Any]:
     event = {"enum": list(_EVENTS)}
+    mapped = (*_EVENTS, "schedule")
     return {
         "description": "What starts a build. Left out: every push to a branch.",
         "oneOf": [
@@ -125,7 +136,7 @@ def _on() -> dict[str, Any]:
                 "items": event,
             },
             {
-                **object_of({name: {"$ref": f"#/$defs/{name}"} for name in _EVENTS}),
+                **object_of({name: {"$ref": f"#/$defs/{name}"} for name in mapped}),
                 "minProperties": 1,
             },
         ],
@@ -206,6 +217,37 @@ def _manual() -> dict[str, Any]:
     return {
         "description": "Builds made by `pushrod build create`.",
         "anyOf": [object_of({"params": params}), {"type": "null"}],
+    }
+
+
+def _schedule() -> dict[str, Any]:
+    cron = text(
+        "Minute, hour, day of the month, month, weekday, as crontab has them: 0 and 7 are Sunday; "
+        "where both days are restricted, either is enough.",
+        limits.MAX_CRON_CHARACTERS,
+    )
+    zone = text(
+        "The time zone of `cron`, such as `Europe/Vienna`; UTC if left out.",
+        limits.MAX_TIME_ZONE_CHARACTERS,
+    )
+    branch = text(
+        "What is built, by the workflow file that it has; the default branch if left out.",
+        limits.MAX_BRANCH_PATTERN_CHARACTERS,
+    )
+    params = {
+        "description": "Values of the parameters of `manual`, as for a build made by hand.",
+        "type": "object",
+        "maxProperties": limits.MAX_PARAMS,
+        "propertyNames": PARAM_NAME,
+        "additionalProperties": PARAM_VALUE,
+    }
+    keys = {"cron": cron, "timezone": zone, "branch": branch, "params": params}
+    return {
+        "description": "Set times; read from the default branch's file alone.",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.MAX_SCHEDULES,
+        "items": object_of(keys, required=["cron"]),
     }
 
 

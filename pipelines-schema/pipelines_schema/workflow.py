@@ -16,6 +16,7 @@ from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECON
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.params import Param
 from pipelines_schema.problem import Place
+from pipelines_schema.schedules import ScheduleTrigger
 
 VERSION = 1
 """Of the stored JSON. A change that old code can't read takes the next number."""
@@ -170,6 +171,7 @@ class Triggers:
     tag: TagTrigger | None = None
     """None: no tag starts the workflow."""
     manual: ManualTrigger | None = None
+    schedule: tuple[ScheduleTrigger, ...] = ()
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -433,6 +435,7 @@ def _triggers_to_json(triggers: Triggers) -> dict[str, Any]:
         manual=None
         if triggers.manual is None
         else {"params": [_param_to_json(param) for param in triggers.params]},
+        schedule=[one.to_json() for one in triggers.schedule] or None,
     )
 
 
@@ -458,6 +461,7 @@ def _triggers_from_json(value: Mapping[str, Any]) -> Triggers:
         manual=None
         if manual is None
         else ManualTrigger(params=tuple(map(_param_from_json, manual["params"]))),
+        schedule=tuple(map(ScheduleTrigger.from_json, value.get("schedule", ()))),
     )
 
 

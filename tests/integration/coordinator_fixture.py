@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 from coordinator.app import run_coordinator
+from coordinator.services.core import utc_now
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
 from tests.empty_database import put_empty_database
@@ -221,6 +223,7 @@ class Coordinator:
     port: int
     clock: Callable[[], float] = boot_seconds
     """Of offers and leases."""
+    now: Callable[[], datetime] = utc_now
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -229,7 +232,9 @@ class Coordinator:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(
-            run_coordinator(settings, ready=ready.set_result, stop=self._stop, clock=self.clock)
+            run_coordinator(
+                settings, ready=ready.set_result, stop=self._stop, clock=self.clock, now=self.now
+            )
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.wait([ready, self._task], return_when=asyncio.FIRST_COMPLETED)
@@ -282,7 +287,11 @@ class Coordinator:
 
 @asynccontextmanager
 async def open_coordinator(
-    folder: Path, *, clock: Callable[[], float] = boot_seconds, **settings: Any
+    folder: Path,
+    *,
+    clock: Callable[[], float] = boot_seconds,
+    now: Callable[[], datetime] = utc_now,
+    **settings: Any,
 ) -> AsyncIterator[Coordinator]:
     """Serve from a fresh data folder; `settings` are those of coordinator.settings."""
     data = folder / "data"
@@ -293,7 +302,7 @@ async def open_coordinator(
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        coordinator = Coordinator(data, settings, session, free_port(), clock)
+        coordinator = Coordinator(data, settings, session, free_port(), clock, now)
         await coordinator.start()
         try:
             yield coordinator

@@ -115,17 +115,23 @@ class Builds:
             workflow = Workflow.from_json(record.definition)
         else:
             workflow = await self.read_workflow(project, record.path or "", origin)
+        wanted = await self.drafted(project, record.id, workflow, origin)
+        wanted = replace(hold(wanted) if held else wanted, keyed=keyed)
+        return await self._save(principal, project, wanted)
+
+    async def drafted(
+        self, project: Project, workflow_id: str | None, workflow: Workflow, origin: Origin
+    ) -> Draft:
+        """For a checked origin, not yet saved. Raises Invalid where its parameters are wrong."""
         origin = _with_params(workflow, origin)
-        wanted = draft(
+        return draft(
             workflow,
             project,
             origin,
-            record.id,
+            workflow_id,
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
         )
-        wanted = replace(hold(wanted) if held else wanted, keyed=keyed)
-        return await self._save(principal, project, wanted)
 
     async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
         wanted = replace(wanted, origin=wanted.origin.by(principal))

@@ -219,18 +219,24 @@ class Ingest:
             await also(connection, builds, lines)
             return builds
 
-        builds = await self.core.database.write(
-            save, committed=lambda _: self._saved(project, _pushes(moved))
-        )
+        def committed(_: object) -> None:
+            self._saved(project, _pushes(moved))
+            if modules is not None:
+                self.core.announcements.scheduled()
+
+        builds = await self.core.database.write(save, committed=committed)
         more = lines_of_modules(modules.file) if modules is not None else []
         return builds, lines + lines_of_builds(builds, self.core.public_url) + more
 
     async def refresh_modules(self, project: Project) -> None:
-        """What an older version recorded no modules for, or another default branch since."""
+        """What an older version has not read, or another default branch since."""
         async with self._locks.of(project.id):
             modules = await modules_after(self.core, project, {})
             if modules is not None:
-                await self.core.database.write(modules.save_unless_newer)
+                await self.core.database.write(
+                    modules.save_unless_newer,
+                    committed=lambda _: self.core.announcements.scheduled(),
+                )
 
     async def build_pull_request(
         self, project: Project, pull: PullRequest, also: AlsoSave

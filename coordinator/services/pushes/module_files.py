@@ -1,7 +1,7 @@
-"""The file of modules at the tip of each project's default branch.
+"""What the tip of each project's default branch declares: modules and schedules.
 
-What it says is kept in the database, in the transaction that records the push, so that building a
-module need not read every repository.
+It is kept in the database, in the transaction that records the push, so that neither building a
+module nor the time of a schedule need read every repository.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from coordinator.ports import MAX_WORKFLOW_FILES
 from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.core import Core
 from coordinator.services.parsing import named_paths, parsed_modules
+from coordinator.services.pushes.schedule_files import FoundSchedules, schedules_at
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import modules as stored
@@ -34,11 +35,13 @@ class FoundModules:
 
     file: ModuleFile
     modules: Sequence[Module]
+    schedules: FoundSchedules
     instead_of: ModuleFile | None
     """What was known before; None where nobody looked yet."""
 
     async def save(self, connection: AsyncConnection) -> None:
         await stored.replace_modules(connection, self.file, self.modules)
+        await self.schedules.save(connection)
 
     async def save_unless_newer(self, connection: AsyncConnection) -> None:
         """As `save`, but not over what a push has saved meanwhile."""
@@ -77,20 +80,28 @@ async def modules_after(
     sha = branches.get(branch) if branch is not None else None
     if known is not None and (known.branch, known.commit_hash) == (branch, sha):
         return None
-    parsed = await _read(core, project, sha)
+    # A branch may point to anything, also to a blob.
+    is_commit = sha is not None and await core.repositories.commit(project.id, sha) is not None
+    commit = sha if is_commit else None
+    parsed = await _read(core, project, commit)
     file = ModuleFile(
         project_id=project.id,
         branch=branch,
         commit_hash=sha,
         problems=[problem.to_json() for problem in parsed.problems],
     )
-    return FoundModules(file=file, modules=parsed.modules, instead_of=known)
+    return FoundModules(
+        file=file,
+        modules=parsed.modules,
+        schedules=await schedules_at(core, project, commit),
+        instead_of=known,
+    )
 
 
 async def _read(core: Core, project: Project, sha: str | None) -> ParsedModules:
     nothing = ParsedModules(modules=(), problems=())
-    if sha is None or await core.repositories.commit(project.id, sha) is None:
-        return nothing  # a branch may point to anything, also to a blob
+    if sha is None:
+        return nothing
     files = await core.repositories.module_files(project.id, sha)
     if not files:
         return nothing

@@ -37,6 +37,7 @@ _OF_PROJECTS = (
     tables.begun_pushes,
     tables.module_files,
     tables.modules,
+    tables.schedules,
     tables.deliveries,
     tables.lfs_objects,
     tables.lfs_origins,

@@ -41,6 +41,7 @@ from coordinator.storage.tables.push_tables import (
     lfs_origins,
     module_files,
     modules,
+    schedules,
     seen_refs,
 )
 from coordinator.storage.tables.step_tables import (
@@ -83,6 +84,7 @@ __all__ = [
     "output_entries",
     "projects",
     "registry_logins",
+    "schedules",
     "secrets",
     "seen_refs",
     "signing_keys",

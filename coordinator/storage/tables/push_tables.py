@@ -42,6 +42,18 @@ modules = sa.Table(
     sa.Index("ix_modules_name", "name"),
 )
 
+schedules = sa.Table(
+    "schedules",
+    metadata,
+    own_id(),
+    id_of("projects"),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("next_at", Instant, nullable=False),
+    sa.Index("ix_schedules_project_id", "project_id"),
+    sa.Index("ix_schedules_next_at", "next_at"),
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,
