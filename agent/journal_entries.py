@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Report:
     reason: CompletionReason | None = None
     message: str | None = None
     images: Sequence[BuiltImage] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What the script hands on to those that depend on its step."""
 
     @property
     def message_to_send(self) -> str | None:
@@ -55,6 +57,7 @@ class Report:
             "reason": self.reason,
             "message": self.message,
             "images": [image.to_json() for image in self.images],
+            "values": dict(self.values),
         }
 
     @classmethod
@@ -67,6 +70,7 @@ class Report:
             reason=None if reason is None else CompletionReason(reason),
             message=value["message"],
             images=tuple(map(BuiltImage.model_validate, value.get("images", ()))),
+            values=value.get("values", {}),
         )
 
 

@@ -6,7 +6,7 @@ Pure. What can still become a secret is held back until more comes or the log en
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from agent.secret_forms import families
@@ -117,6 +117,15 @@ class MaskingSink:
     def _pass(self, stream: Stream, data: bytes) -> None:
         if data:
             self._output.write(stream, data)
+
+
+def holders(values: Mapping[str, str], secrets: Mapping[str, str]) -> Iterator[str]:
+    """The keys of values in which something would be masked."""
+    masker = Masker(secrets.values())
+    for key, value in values.items():
+        data = f"{key}\n{value}".encode()
+        if masker.take(data) + masker.end() != data:
+            yield key
 
 
 def masked(text: str, secrets: Mapping[str, str]) -> str:

@@ -29,7 +29,7 @@ from agent.retries import keep_trying
 from agent.source_trees import SourceError
 from agent.sources import LentSource
 from agent.step_parts import StepParts
-from agent.step_reports import failure, report_of
+from agent.step_reports import failure, report_of, with_values
 from agent.step_requests import confidential, image_request_of, request_of
 from agent.workshop import Workshop
 from pipelines_schema.contract import CompletionReason, StepSpec
@@ -68,7 +68,7 @@ class StepExecution:
             message = f"The project has no secret {names} any more: `pushrod secret set` it again."
             return failure(CompletionReason.SECRETS, message)
         if spec.refused is not None:
-            return failure(CompletionReason.IMAGE, spec.refused)
+            return failure(spec.refused_for, spec.refused)
         try:
             async with contextlib.AsyncExitStack() as resources:
                 source = await self._lent_source(spec)
@@ -79,8 +79,8 @@ class StepExecution:
                 result = await self._run_in_engine(spec, source)
                 if result.outcome is Outcome.ENGINE_LOST:
                     workshop.engine_lost()
-                report = report_of(result)
                 hidden = confidential(spec)
+                report = with_values(report_of(result), result.values, hidden)
                 if report.message and hidden:
                     return replace(report, message=masked(report.message, hidden))
                 return report

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agent.engines.protocol import Outcome, StepResult
 from agent.journal_entries import Report
+from agent.masking import holders
 from pipelines_schema.contract import Completion, CompletionReason
+from pipelines_schema.step_outputs import OUTPUT_VARIABLE, OutputsError, read_outputs
 
 MAX_NOTES = 20
 """Of a step's message."""
@@ -15,6 +17,11 @@ MAX_NOTES = 20
 TORN = (
     "The log may not be whole: the agent's disk has lost or changed part of it "
     "({left} of {all} bytes are left)."
+)
+
+CONFIDENTIAL = (
+    "`{key}` holds a secret of the step, which others would be shown: give the secret to the steps "
+    "that need it, by their own `secrets`"
 )
 
 LOST = Report(
@@ -76,6 +83,20 @@ def _report_of(result: StepResult) -> Report:
 
 def failure(reason: CompletionReason, message: str) -> Report:
     return Report(status=Completion.FAILED, reason=reason, message=message)
+
+
+def with_values(report: Report, written: bytes, hidden: Mapping[str, str]) -> Report:
+    """The report with what the script hands on, which no secret may be part of."""
+    if report.reason is CompletionReason.LOST:
+        return report
+    try:
+        values = read_outputs(written)
+        holding = next(holders(values, hidden), None)
+        if holding is not None:
+            raise OutputsError(f"${OUTPUT_VARIABLE}: {CONFIDENTIAL.format(key=holding)}")
+    except OutputsError as error:
+        return with_trouble(report, CompletionReason.OUTPUTS, str(error))
+    return replace(report, values=values)
 
 
 def joined(*texts: str | None) -> str:

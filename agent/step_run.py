@@ -347,6 +347,7 @@ class StepRun:
             reason=report.reason,
             message=report.message_to_send,
             images=list(report.images) or None,
+            outputs=dict(report.values),
             next=None if self.resumed else self._workshop.wants_next(),
         )
 

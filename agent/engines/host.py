@@ -42,8 +42,10 @@ from agent.engines.protocol import (
 )
 from agent.engines.supervised_script import Nursery, SupervisedScript
 from agent.engines.user_ids import DEFAULT_USER_IDS, NoFreeUserIdError, UserIds
+from agent.engines.value_file import Values, read_values
 from agent.engines.work_folder import ROOT_WORK_FOLDER, WorkFolder, work_folder_for
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.step_outputs import OUTPUT_VARIABLE
 
 USER_ID_TABLE = ROOT_WORK_FOLDER / "users" / "user-ids.json"
 SCRIPT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -68,6 +70,7 @@ def script_environment(
         **request.secrets,
         **({"PUSHROD_SECRETS": str(folders.secrets)} if request.secrets else {}),
         "PUSHROD_WORKSPACE": str(folders.workspace),
+        OUTPUT_VARIABLE: str(folders.values),
         ATTEMPT_VARIABLE: request.attempt_id,
     }
 
@@ -214,12 +217,14 @@ class HostEngine:
             result = await self._run_script(request, folders, bash, uid, output)
             succeeded = result.exit_code == 0
             collected = await self._collect(request, folders, uid)
+            values = await in_thread(self._values, request, folders, uid)
             return StepResult(
                 outcome=result.outcome,
                 exit_code=result.exit_code,
                 message=result.message,
                 notes=(*_unenforced(request), *caches.notes, *result.notes, *collected.notes),
-                unkept=collected.unkept,
+                unkept=(*collected.unkept, *values.unkept),
+                values=values.written,
             )
         except OSError as error:
             if are_lacking(error):
@@ -242,6 +247,13 @@ class HostEngine:
             owner=uid,
             above=self._folder.attempts,
         )
+
+    def _values(self, request: StepRequest, folders: AttemptFolders, uid: int | None) -> Values:
+        """Blocking."""
+        if request.end.made:
+            return Values()
+        owner = os.geteuid() if uid is None else uid
+        return read_values(folders.values, above=self._folder.attempts, owner=owner)
 
     def _folders(self, attempt_id: str) -> AttemptFolders:
         return AttemptFolders(root=self._folder.attempts / attempt_id)
@@ -301,6 +313,7 @@ class HostEngine:
             folders.authorities.write_text(self._authorities)
         folders.script.write_bytes(request.script.encode("utf-8", "surrogateescape"))
         folders.script.chmod(0o600)
+        folders.values.touch(mode=0o600)
 
     def _hand_over(self, folders: AttemptFolders, caches: CacheLinks, uid: int | None) -> None:
         """Link the caches, then make everything the script's user's own."""

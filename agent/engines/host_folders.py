@@ -40,6 +40,11 @@ class AttemptFolders:
         return self.root / "authorities.pem"
 
     @property
+    def values(self) -> Path:
+        """Where the script writes what it hands on."""
+        return self.root / "output"
+
+    @property
     def script(self) -> Path:
         return self.root / "script.sh"
 

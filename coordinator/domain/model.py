@@ -190,6 +190,8 @@ class Build:
     fails_as: str | None = None
     """It has ended steps of its own accord, for this reason: so it fails, though steps of it were
     cancelled."""
+    has_outputs: bool = False
+    """A step of it has handed on values."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""

@@ -391,6 +391,8 @@ class StepSpec(WireModel):
     """What the step may push and pull where all accounts do; checked before either is done."""
     refused: str | None = None
     """Why it must not run, for people: the agent fails it with these words."""
+    refused_for: CompletionReason = CompletionReason.IMAGE
+    """The reason that goes with them."""
     env: dict[str, str] = {}
     """The step's environment, the `PUSHROD_*` variables included."""
     secret_names: list[str] = []
@@ -446,6 +448,8 @@ class CompleteRequest(WireModel):
     """One or more sentences for people: what went wrong and what to do."""
     images: list[BuiltImage] | None = Field(default=None, max_length=100)
     """What the step pushed, one for each tag."""
+    outputs: dict[str, str] = {}
+    """What the script wrote to `$PUSHROD_OUTPUT`: see `step_outputs`."""
     next: NextStep | None = None
 
 

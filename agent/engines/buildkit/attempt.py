@@ -40,16 +40,23 @@ from agent.engines.buildkit.step_graph import (
     AUTHORITIES,
     RECORD_FOLDER,
     StepGraph,
+    at_home,
     collected,
     step_graph,
     unenforced,
 )
-from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits, read_sockets
+from agent.engines.buildkit.step_record import (
+    ScriptEnd,
+    read_end,
+    read_limits,
+    read_sockets,
+    read_values,
+)
 from agent.engines.buildkit.step_sources import StepSources
 from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
 from agent.engines.outputs import Collected, collect_outputs
-from agent.engines.protocol import CacheMount, Outcome, OutputSink, StepRequest, StepResult
+from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
 from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.log_frames import Stream
 
@@ -75,13 +82,6 @@ _LATE = "killed after its timeout of {seconds:g} seconds"
 _WAS_KILLED = (
     "the container was killed from outside, most likely for lack of memory on the engine's machine"
 )
-
-
-def at_home(mount: CacheMount, home: str) -> CacheMount:
-    """The mount with `~/` spelt out: only the image says where that is."""
-    if not mount.path.startswith("~/"):
-        return mount
-    return CacheMount(id=mount.id, path=f"{home.rstrip('/')}/{mount.path.removeprefix('~/')}")
 
 
 async def run_attempt(
@@ -227,6 +227,7 @@ class _Attempt:
         if self._request.end.made:
             await build.finish("")
             return self._result(ended, notes)
+        values = await read_values(build, ref, ended)
         sockets = await read_sockets(build, ref) if self.include else ()
         if self.include:
             await self._take_outputs(build, graph.workspace, ended)
@@ -234,7 +235,7 @@ class _Attempt:
             await build.finish("")
         collected = await self._collect(sockets)
         result = self._result(ended, [*notes, *collected.notes])
-        return replace(result, unkept=collected.unkept)
+        return replace(result, unkept=(*collected.unkept, *values.unkept), values=values.written)
 
     async def _make_inputs(self, build: Build, graph: StepGraph) -> None:
         """Fetch the image and the source; may be cancelled at any moment."""

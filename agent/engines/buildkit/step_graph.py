@@ -94,6 +94,13 @@ def cache_problem(cache_mounts: Sequence[CacheMount]) -> str | None:
     return None
 
 
+def at_home(mount: CacheMount, home: str) -> CacheMount:
+    """The mount with `~/` spelt out: only the image says where that is."""
+    if not mount.path.startswith("~/"):
+        return mount
+    return CacheMount(id=mount.id, path=f"{home.rstrip('/')}/{mount.path.removeprefix('~/')}")
+
+
 def step_graph(
     *,
     image: str,

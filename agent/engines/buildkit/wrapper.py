@@ -12,6 +12,8 @@ EXIT_FILE = "exit"
 LIMITS_FILE = "limits"
 OUTPUT_FILE = "output"
 SOCKETS_FILE = "sockets"
+VALUES_FILE = "values"
+"""In the record, where the script finds it as PUSHROD_OUTPUT."""
 END_SOCKET = f"{PRIVATE}/end"
 """The wrapper's way to hear from the agent that the script is to end."""
 SECRETS = "/run/secrets"
@@ -66,7 +68,7 @@ _NAMES = """\
 names={private}/names/{names_file}
 if [ -s "$names" ] && ! bash -e "$names" 2>&3; then
   echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
-  echo '1 0 0' >"$record/{exit_file}"
+  echo '1 0 0 0' >"$record/{exit_file}"
   exit 0
 fi
 """
@@ -148,7 +150,9 @@ if [ "$code" = 137 ]; then
     break
   done
 fi
-echo "$code $killed $late" >"$record/{exit_file}"
+handed=0
+[ -e "$record/{values_file}" ] || [ -L "$record/{values_file}" ] && handed=1
+echo "$code $killed $late $handed" >"$record/{exit_file}"
 exit 0
 """
 
@@ -187,4 +191,5 @@ def wrapper(
         output_file=OUTPUT_FILE,
         names_file=NAMES_FILE,
         sockets_file=SOCKETS_FILE,
+        values_file=VALUES_FILE,
     )

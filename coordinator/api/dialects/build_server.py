@@ -41,6 +41,7 @@ from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.slugs import UUID_TEXT
+from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
 from coordinator.services.steps.runner import unfinished_dependencies
@@ -147,10 +148,13 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
 
 async def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
     agents = await request.app[BUILDS].agents_of(steps)
+    handed_on = await request.app[BUILDS].outputs(build)
     return BuildDetails(
         **_build_fields(request, build),
         version=build.version,
-        steps=[_step(request, build, step, steps, agents) for step in steps],
+        steps=[
+            _step(request, build, step, steps, agents, handed_on.get(step.name)) for step in steps
+        ],
         problems=[dict(problem) for problem in build.problems] or None,
     )
 
@@ -281,6 +285,7 @@ def _step(
     step: Step,
     steps: Sequence[Step],
     agents: Mapping[str, str],
+    handed_on: HandedOn | None,
 ) -> StepShown:
     waiting = unfinished_dependencies(step, steps) if step.state is StepState.BLOCKED else []
     return StepShown(
@@ -297,6 +302,7 @@ def _step(
         images=None
         if step.images is None
         else [BuiltImage.model_validate(image) for image in step.images],
+        outputs=dict(handed_on.values) or None if handed_on else None,
         started_at=step.started_at,
         finished_at=step.finished_at,
     )

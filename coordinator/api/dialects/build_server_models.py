@@ -231,6 +231,9 @@ class StepShown(Shown):
     images: list[BuiltImage] | None = Field(
         None, description="What a step that builds an image pushed, one for each tag"
     )
+    outputs: dict[str, str] | None = Field(
+        None, description="What its script wrote to `$PUSHROD_OUTPUT`"
+    )
     started_at: Instant | None = None
     finished_at: Instant | None = None
 

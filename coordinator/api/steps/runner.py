@@ -19,6 +19,7 @@ from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.late_reports import may_be_reported_on
+from coordinator.services.steps.output_values import OutputValues
 from coordinator.services.steps.settled_images import SettledImages
 from pipelines_schema.contract import (
     AcceptRequest,
@@ -37,10 +38,11 @@ from pipelines_schema.log_frames import (
     Stream,
     decode,
 )
+from pipelines_schema.step_outputs import MAX_OUTPUT_BYTES, TOO_LARGE
 
 MAX_BODY_BYTES = MAX_CHUNK_BYTES + HEADER.size * 65_536
+TOO_LONG = f"send at most {MAX_CHUNK_BYTES} bytes of log in one request"
 READ_BYTES = 256 * 1024
-
 
 STEP = "/api/runner/{step_id}"
 RUNNERS = (Right.RUN, Right.BUILD)
@@ -63,7 +65,9 @@ class ArtifactStored(Shown):
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(app, [get_step, accept, settle_image, complete, append_log, put_artifact])
+    add_operations(
+        app, [get_step, accept, settle_image, complete, append_log, put_artifact, put_outputs]
+    )
 
 
 @operation(
@@ -158,25 +162,25 @@ async def append_log(
     offset = _offset(request.headers.get("Upload-Offset"))
     _, attempt = await _attempt(request, principal, query)
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
-        raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
-    frames = _frames(request.content_type, await _read_at_most(request, MAX_BODY_BYTES))
+        raise TooLarge(TOO_LONG)
+    frames = _frames(request.content_type, await _read_at_most(request, MAX_BODY_BYTES, TOO_LONG))
     size = await request.app[LOGS].append(attempt, offset, frames)
     return web.Response(status=204, headers={"Upload-Offset": str(size)})
 
 
-async def _read_at_most(request: web.Request, limit: int) -> bytes:
+async def _read_at_most(request: web.Request, limit: int, problem: str) -> bytes:
     body = bytearray()
     async for chunk in pieces(request):
         body += chunk
         if len(body) > limit:
-            raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
+            raise TooLarge(problem)
     return bytes(body)
 
 
 def _frames(content_type: str, body: bytes) -> list[Frame]:
     if content_type != CONTENT_TYPE:
         if len(body) > MAX_CHUNK_BYTES:
-            raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
+            raise TooLarge(TOO_LONG)
         now_ms = int(time.time() * 1000)
         return [Frame(stream=Stream.STDOUT, time_ms=now_ms, data=body)] if body else []
     try:
@@ -184,7 +188,7 @@ def _frames(content_type: str, body: bytes) -> list[Frame]:
     except MalformedFrames as error:
         raise Invalid(f"the log chunk is malformed: {error}") from error
     if sum(len(frame.data) for frame in frames) > MAX_CHUNK_BYTES:
-        raise TooLarge(f"send at most {MAX_CHUNK_BYTES} bytes of log in one request")
+        raise TooLarge(TOO_LONG)
     return frames
 
 
@@ -220,6 +224,27 @@ async def put_artifact(
         sha256=request.headers.get("X-Content-Sha256"),
     )
     return ArtifactStored(name=artifact.name, size=artifact.size, sha256=artifact.sha256)
+
+
+@operation(
+    "PUT",
+    STEP + "/output-values",
+    tag="Runner",
+    summary="Store what a step's script hands on",
+    right=RUNNERS,
+    status=204,
+    accepts="text/plain",
+    errors={404: "Step not found", 409: "The attempt has ended"},
+)
+async def put_outputs(
+    request: web.Request, principal: Principal, query: AttemptQuery
+) -> web.Response:
+    """The content of the file that `$PUSHROD_OUTPUT` names: for workers that don't send it with
+    the completion."""
+    written = await _read_at_most(request, MAX_OUTPUT_BYTES, f"$PUSHROD_OUTPUT: {TOO_LARGE}")
+    values = OutputValues(request.app[RUNNER])
+    await values.store(principal, request.match_info["step_id"], query.epoch, written)
+    return web.Response(status=204)
 
 
 def artifact_name(request: web.Request) -> str:

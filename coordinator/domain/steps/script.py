@@ -121,13 +121,25 @@ RUN = """
 base64 -d > "$PUSHROD_HOME/script" <<'PUSHROD_SCRIPT'
 {script}
 PUSHROD_SCRIPT
+: > "$PUSHROD_HOME/output"
 PUSHROD_EXIT=0
 (
   cd -- "$PUSHROD_WORKSPACE"
   {exports}
-  export PUSHROD_WORKSPACE
+  export PUSHROD_WORKSPACE PUSHROD_OUTPUT=$PUSHROD_HOME/output
   exec {offline}bash -e -o pipefail "$PUSHROD_HOME/script" < /dev/null
 ) || PUSHROD_EXIT=$?
+"""
+
+VALUES = """
+# What the script hands on
+if [[ -f $PUSHROD_HOME/output && ! -L $PUSHROD_HOME/output && -s $PUSHROD_HOME/output ]]; then
+  curl -gsS --fail-with-body -H @"$PUSHROD_HOME/header" -H 'Content-Type: text/plain' \\
+    -T "$PUSHROD_HOME/output" -o "$PUSHROD_HOME/answer" {url} || {{
+    cat -- "$PUSHROD_HOME/answer" >&2; echo >&2
+    [ "$PUSHROD_EXIT" != 0 ] || PUSHROD_EXIT=1
+  }}
+fi
 """
 
 UPLOAD = """
@@ -183,7 +195,8 @@ def bash_script(spec: StepSpec, base_url: str) -> str:
                     mode=artifact.mode,
                 )
             )
-    parts += [*_caches(spec), _run(spec)]
+    url = f"{base_url}/api/runner/{spec.step_id}/output-values?epoch={spec.epoch}"
+    parts += [*_caches(spec), _run(spec), VALUES.format(url=shlex.quote(url))]
     if spec.output_paths:
         parts.append(
             UPLOAD.format(
@@ -231,6 +244,11 @@ def _run(spec: StepSpec) -> str:
     variables = sorted({**spec.env, **spec.secrets}.items())
     exports = "\n  ".join(
         [
+            *(
+                [f"echo {shlex.quote(f'pushrod: {spec.refused}')} >&2; exit 1"]
+                if spec.refused
+                else []
+            ),
             *(
                 f"echo 'pushrod: the secret {name} was deleted' >&2; exit 1"
                 for name in spec.secret_names

@@ -20,6 +20,7 @@ from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
 from coordinator.domain.steps.holders import agent_of, holder_of
+from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.audit import Deed
 from coordinator.services.builds import concurrency
 from coordinator.services.builds.cancels import cancel_build, cancel_steps
@@ -42,6 +43,7 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.people.accounts import agent_names
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Workflow, default_params, param_problems
@@ -265,6 +267,14 @@ class Builds:
             return {}
         names = await self.core.database.read(lambda connection: agent_names(connection, ids))
         return {holder_of(agent_id): name for agent_id, name in names.items()}
+
+    async def outputs(self, build: Build) -> Mapping[str, HandedOn]:
+        """What its steps handed on, by their names."""
+        if not build.has_outputs:
+            return {}
+        return await self.core.database.read(
+            lambda connection: values_of_build(connection, build.id)
+        )
 
     async def wait(
         self, principal: Principal, project_id: str | None, build_id: str, seen: int, seconds: float

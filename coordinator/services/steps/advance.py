@@ -36,6 +36,7 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
+from coordinator.storage.outputs.output_values import mark_build
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
 
@@ -260,6 +261,7 @@ async def end_attempt(
     log: LogDigest | None,
     message: str | None,
     images: Sequence[Mapping[str, str]] | None = None,
+    outputs: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, Followed]:
     """Close an attempt, and draw the consequences for its step and build."""
     verdict = judge(
@@ -277,8 +279,11 @@ async def end_attempt(
         reason=verdict.reason,
         log_bytes=log.size if log else None,
         log_sha256=log.sha256 if log else None,
+        outputs=outputs,
         now=core.now(),
     )
+    if outputs:
+        await mark_build(connection, step.build_id)
     ended = await move_step(
         core,
         connection,

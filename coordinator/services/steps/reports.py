@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,6 +34,7 @@ from pipelines_schema.contract import (
     CompletionReason,
 )
 from pipelines_schema.log_frames import Frame, Stream
+from pipelines_schema.step_outputs import OutputsError, check_outputs
 
 log = structlog.get_logger()
 
@@ -80,19 +82,22 @@ class Reports:
         """Raises LogIncomplete."""
         log_id = attempt_id(step_id, epoch)
         digest, problem = await self._close_log(log_id, request)
-        message = "\n".join(filter(None, [problem, _storable(request.message)])) or None
+        outputs, unfit = _checked(request.outputs)
+        message = "\n".join(filter(None, [problem, unfit, _storable(request.message)])) or None
+        reason = CompletionReason.OUTPUTS if unfit else request.reason
         return _Report(
             principal=principal,
             step_id=step_id,
             epoch=epoch,
             request=request,
             end=AttemptEnd(
-                status=Completion.FAILED if problem else request.status,
+                status=Completion.FAILED if problem or unfit else request.status,
                 exit_code=request.exit_code,
-                reason=CompletionReason.ENGINE if problem else request.reason,
+                reason=CompletionReason.ENGINE if problem else reason,
             ),
             log=digest,
             message=message,
+            outputs=outputs,
         )
 
     async def _save(self, report: _Report) -> _Finished:
@@ -119,7 +124,15 @@ class Reports:
         if is_late(step, attempt):
             step = await advance.resume(self.core, connection, step, attempt)
         verdict, followed = await advance.end_attempt(
-            self.core, connection, step, attempt, report.end, report.log, report.message, images
+            self.core,
+            connection,
+            step,
+            attempt,
+            report.end,
+            report.log,
+            report.message,
+            images,
+            report.outputs,
         )
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(connection, step, attempt)
@@ -263,6 +276,7 @@ class _Report:
     end: AttemptEnd
     log: LogDigest
     message: str | None
+    outputs: Mapping[str, str]
 
     @property
     def log_id(self) -> str:
@@ -295,6 +309,15 @@ def _another_log(attempt: Attempt, request: CompleteRequest) -> bool:
         request.log_bytes not in (None, attempt.log_bytes)
         or request.log_sha256 not in (None, attempt.log_sha256)
     )
+
+
+def _checked(outputs: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]:
+    """Those to be stored, and what is wrong where they can't be."""
+    try:
+        check_outputs(outputs)
+    except OutputsError as error:
+        return {}, str(error)
+    return outputs, None
 
 
 def _storable(text: str | None) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from coordinator.domain.images.pushed_images import pushed_before
 from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.steps.output_values import values_before
 from coordinator.domain.steps.step_words import artifact_url, build_words, step_variables
 from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.services.core import Core
@@ -23,10 +24,12 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images.build_images import digests_of_build, find_digest
 from coordinator.storage.outputs import artifacts as stored_artifacts
+from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
 from pipelines_schema.contract import (
     ArtifactRef,
+    CompletionReason,
     DependencySpec,
     GitSpec,
     ImageBuildSpec,
@@ -37,6 +40,7 @@ from pipelines_schema.contract import (
     StepSpec,
 )
 from pipelines_schema.image_references import registry_of, whole_tag
+from pipelines_schema.step_outputs import OutputsError, output_variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class StepSpecs:
         image = images.reference_of(step, known)
         # Builds made by an earlier release, and slugs that mean something else by now.
         refused = next((text for text, _ in step_problems(images, step, known)), None)
+        outputs, unfit = await self._outputs(connection, step, build)
+        refused = refused or unfit
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
         image_build = await self._image_build(connection, step, build, known)
@@ -80,12 +86,14 @@ class StepSpecs:
             settles_images=True,
             own_registries=wire_of(images.rule),
             refused=refused,
+            refused_for=CompletionReason.OUTPUTS if unfit else CompletionReason.IMAGE,
             script=substituted(written.script, known),
             own_command=own_command,
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
             registries=await self._registries(connection, step, build, project, image),
             env={
                 **{name: substituted(text, known) for name, text in written.env.items()},
+                **outputs,
                 **step_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
             network="none" if written.network is Network.NONE else None,
@@ -183,6 +191,19 @@ class StepSpecs:
         project = await self._project(connection, step)
         images = await account_images(self.core, connection, project)
         return images.rule.pull_problem(reference)
+
+    @staticmethod
+    async def _outputs(
+        connection: AsyncConnection, step: Step, build: Build
+    ) -> tuple[Mapping[str, str], str | None]:
+        """The variables of what those before it handed on, and why it can't be given them."""
+        if not build.has_outputs or not step.depends_on:
+            return {}, None
+        all_of_build = await values_of_build(connection, build.id)
+        try:
+            return output_variables(values_before(step.depends_on, all_of_build)), None
+        except OutputsError as error:
+            return {}, str(error)
 
     @staticmethod
     async def _project(connection: AsyncConnection, step: Step) -> Project:

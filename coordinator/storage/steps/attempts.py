@@ -134,6 +134,7 @@ async def end_attempt(
     reason: str | None,
     log_bytes: int | None,
     log_sha256: str | None,
+    outputs: Mapping[str, str] | None,
     now: datetime,
 ) -> None:
     values = {
@@ -145,9 +146,18 @@ async def end_attempt(
         "log_bytes": log_bytes,
         "log_sha256": log_sha256,
         "finished_at": now,
+        **({"outputs": outputs} if outputs else {}),  # else what a worker sent before it completed
     }
     await connection.execute(_UPDATE_ATTEMPT, values)
     await add_stored(connection, attempt.step_id, log_bytes or 0)
+
+
+async def set_outputs(
+    connection: AsyncConnection, attempt: Attempt, outputs: Mapping[str, str]
+) -> None:
+    """Before it has ended."""
+    values = {"its_id": attempt.step_id, "its_epoch": attempt.epoch, "outputs": outputs}
+    await connection.execute(_UPDATE_ATTEMPT, values)
 
 
 async def set_log(

@@ -1,4 +1,4 @@
-"""Results that a build takes over from an earlier one of its project, by three statements however
+"""Results that a build takes over from an earlier one of its project, by four statements however
 many steps it has."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from coordinator.domain.model import TAKEN_OVER_EPOCH
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.stored_bytes import add_to_project
-from coordinator.storage.tables import artifacts, attempts, output_entries, steps
+from coordinator.storage.tables import artifacts, attempts, builds, output_entries, steps
 
 _old, _new = steps.alias("old_steps"), steps.alias("new_steps")
 _PAIRS = sa.and_(
@@ -19,6 +19,16 @@ _PAIRS = sa.and_(
     _new.c.build_id == sa.bindparam("new_build"),
     _old.c.name == _new.c.name,
     _new.c.epoch == TAKEN_OVER_EPOCH,
+)
+_old_row = builds.alias("old_row")
+_KEEP_MARK = (
+    builds.update()
+    .where(builds.c.id == sa.bindparam("new_build"))
+    .values(
+        has_outputs=sa.select(_old_row.c.has_outputs)
+        .where(_old_row.c.id == sa.bindparam("old_build"))
+        .scalar_subquery()
+    )
 )
 
 
@@ -30,16 +40,17 @@ async def take_over(
 
     Logs and blobs stay where they are: see `deletions` for how long.
     """
-    builds = {"old_build": old_build, "new_build": new_build}
+    builds_of = {"old_build": old_build, "new_build": new_build}
+    await connection.execute(_KEEP_MARK, builds_of)
     log_of = sa.func.coalesce(
         attempts.c.log_of,
         attempts.c.step_id.concat("-").concat(sa.cast(attempts.c.epoch, sa.Text)),
     )
     await _copy(
-        connection, attempts, builds, number=sa.literal(1), given_with=sa.null(), log_of=log_of
+        connection, attempts, builds_of, number=sa.literal(1), given_with=sa.null(), log_of=log_of
     )
-    await _copy(connection, output_entries, builds)
-    await _copy(connection, artifacts, builds)
+    await _copy(connection, output_entries, builds_of)
+    await _copy(connection, artifacts, builds_of)
     size = (
         sa.select(sa.func.coalesce(sa.func.sum(artifacts.c.size), 0))
         .join(_new, _new.c.id == artifacts.c.step_id)
@@ -50,7 +61,7 @@ async def take_over(
 
 
 async def _copy(
-    connection: AsyncConnection, table: sa.Table, builds: Mapping[str, str], **other: Any
+    connection: AsyncConnection, table: sa.Table, builds_of: Mapping[str, str], **other: Any
 ) -> None:
     values = {
         column.name: other.get(column.name, column)
@@ -64,4 +75,4 @@ async def _copy(
         .join(_new, _PAIRS)
     )
     names = ["step_id", "epoch", *values]
-    await connection.execute(table.insert().from_select(names, query), builds)
+    await connection.execute(table.insert().from_select(names, query), builds_of)

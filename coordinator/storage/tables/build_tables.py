@@ -46,6 +46,8 @@ builds = sa.Table(
     sa.Column("timeout_seconds", sa.Integer),
     sa.Column("deadline", Instant),
     sa.Column("fails_as", sa.Text),
+    # Whether attempts of its steps have any: else nobody looks for them.
+    sa.Column("has_outputs", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),

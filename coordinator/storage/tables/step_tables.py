@@ -93,6 +93,8 @@ attempts = sa.Table(
     sa.Column("log_sha256", sa.String(64)),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
+    # What its script handed on, key → value; NULL where that is nothing.
+    sa.Column("outputs", sa.JSON(none_as_null=True)),
     # The attempt whose completion was answered with this one.
     sa.Column("given_with", sa.String(60)),
     # The attempt, of an earlier build, whose log this one shares.

@@ -163,7 +163,7 @@ async def test_nothing_of_the_agents_environment_reaches_the_script(
     assert names["PUSHROD_WORKSPACE"].endswith("/workspace")
     assert set(names) <= {
         *("PATH", "HOME", "LANG", "TMPDIR", "SHELL", "COLOUR", "PUSHROD_WORKSPACE"),
-        *("PUSHROD_HOST_ATTEMPT", "PWD", "SHLVL", "_", "OLDPWD"),
+        *("PUSHROD_HOST_ATTEMPT", "PUSHROD_OUTPUT", "PWD", "SHLVL", "_", "OLDPWD"),
     }
 
 

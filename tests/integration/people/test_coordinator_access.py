@@ -151,6 +151,7 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/runner/{running}/complete", EPOCH),
     ("PATCH", "/api/runner/{running}/log?epoch=1", b"x"),
     ("PUT", "/api/runner/{running}/artifacts/x?epoch=1", b"x"),
+    ("PUT", "/api/runner/{running}/output-values?epoch=1", b"a=1"),
     ("POST", "/api/runner/{running}/artifacts?epoch=1", BATCH),
     ("POST", "/api/runner/{running}/inputs?epoch=1", WANTED),
     ("POST", "/api/projects/{project}/builds/{build}/approve", {}),
@@ -449,6 +450,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/runner/{done}/complete", EPOCH, "developer maintainer agent step"),
     ("PATCH", "/api/runner/{done}/log?epoch=1", b"x", "developer maintainer agent step"),
     ("PUT", "/api/runner/{done}/artifacts/x?epoch=1", b"x", "developer maintainer agent step"),
+    ("PUT", "/api/runner/{done}/output-values?epoch=1", b"a=1", "developer maintainer agent step"),
     ("POST", "/api/runner/{done}/artifacts?epoch=1", BATCH, "developer maintainer agent step"),
     ("POST", "/api/runner/{done}/inputs?epoch=1", WANTED, "developer maintainer agent step"),
 ]

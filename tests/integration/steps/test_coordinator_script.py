@@ -361,3 +361,46 @@ async def test_a_cache_behind_a_link_of_the_source_is_refused(
     ran = await run_step(admin, bash, build["steps"][0])
     assert (ran.exit_code, "behind a symbolic link" in ran.errors) == (1, True), ran
     assert not Path("/tmp/pushrod-cache").exists()
+
+
+async def test_what_it_hands_on_reaches_the_steps_that_depend_on_it(
+    admin: Caller, bash: Bash
+) -> None:
+    build = await admin.new_build(
+        await admin.new_project(),
+        step_of("a", runScript='echo "k=v 1" >> "$PUSHROD_OUTPUT"'),
+        step_of("b", "a", runScript='echo "$PUSHROD_OUTPUT_A_K"'),
+    )
+    first, second = build["steps"]
+    assert (await run_step(admin, bash, first)).exit_code == 0
+    assert (await run_step(admin, bash, second)).output == "v 1\n"
+    shown = (await admin.build(build["id"]))["steps"]
+    assert [step.get("outputs") for step in shown] == [{"k": "v 1"}, None]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo hello", "line 1: write `key=value`"),
+        ("echo k=x${KEY}x", "`k` holds a secret of the step"),
+        ("head -c 70000 /dev/zero", "a step may write 64 KiB"),
+    ],
+)
+async def test_what_cannot_be_handed_on_fails_it(
+    admin: Caller, bash: Bash, tmp_path: Path, script: str, said: str
+) -> None:
+    project = await admin.new_project()
+    path = f"/api/projects/{project['id']}/secrets/KEY"
+    (await admin.call("PUT", path, json={"value": "sesame"})).expect(200)
+    tree = await new_work_tree(tmp_path, admin, project)
+    workflow = (
+        "name: ci\non: {push: {}}\nsteps:\n  - name: s\n    image: base\n    secrets: [KEY]\n"
+        f'    run: {script} > "$PUSHROD_OUTPUT"\n'
+    )
+    await tree.commit({".pushrod.yml": workflow})
+    await tree.push()
+    build = await admin.build((await admin.builds(project))[0]["id"])
+    ran = await run_step(admin, bash, build["steps"][0])
+    assert ran.exit_code == 1
+    assert said in ran.errors
+    assert "sesame" not in ran.errors

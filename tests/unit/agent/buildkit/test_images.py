@@ -127,5 +127,6 @@ def test_the_steps_environment_covers_the_images_which_covers_the_usual() -> Non
         "HOME": "/root",
         "B": "step",
         "PUSHROD_WORKSPACE": "/workspace",
+        "PUSHROD_OUTPUT": "/.pushrod/record/values",
         "PUSHROD_ATTEMPT_ID": "a-1",
     }
