@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.forge_fixture import Hook, Repository
+from tests.integration.forge_fixture import Hook, Repository, push_payload
 from tests.integration.pushes.test_pull_requests import (  # noqa: F401 - fixtures
     coordinator,
     forge,
@@ -119,3 +119,38 @@ async def test_labels_that_are_none_count_for_nothing(
     }
     told = (await hook.github("pull_request", payload)).expect(202).json
     assert told["status"] == "ignored"
+
+
+CONDITIONS = """
+on: [push, pullRequest]
+env: {TARGET: shop, AT: "${{ sha }}"}
+steps:
+  - {name: labelled, image: b, run: c, when: '"full-ci" in labels'}
+  - {name: ready, image: b, run: c, when: '!draft'}
+  - {name: pull, image: b, run: c, when: 'ref == "refs/pull/7/head"'}
+  - {name: main, image: b, run: c, when: 'ref == "refs/heads/main"'}
+  - {name: shop, image: b, run: c, when: 'env.TARGET == "shop" && size(env.AT) == 40'}
+  - {name: own, image: b, run: c, when: 'env.TARGET == "own"', env: {TARGET: own}}
+"""
+
+
+async def test_conditions_ask_about_labels_drafts_refs_and_the_environment(
+    repository: Repository,  # noqa: F811
+    hook: Hook,  # noqa: F811
+) -> None:
+    admin = hook.coordinator.admin
+    event = {"labels": ["full-ci", "it's; $(x)"], "draft": True}
+    told = await pull(hook, repository, fork=True, workflow=CONDITIONS, **event)
+    build = await admin.build(told["builds"][0]["id"])
+    assert build["pullRequest"]["labels"] == event["labels"]
+    assert build["pullRequest"]["draft"] is True
+    assert _running(build) == ["labelled", "pull", "shop", "own"]
+
+    sha = await repository.push({".pushrod.yml": CONDITIONS}, "of main")
+    push = (await hook.github("push", push_payload(repository.url, sha))).json
+    build = await admin.build(push["builds"][0]["id"])
+    assert _running(build) == ["ready", "main", "shop", "own"]
+
+
+def _running(build: dict[str, Any]) -> list[str]:
+    return [step["name"] for step in build["steps"] if step.get("reason") != "condition false"]

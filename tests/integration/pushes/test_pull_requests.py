@@ -102,7 +102,14 @@ async def test_a_pull_request_of_the_repository_itself_is_built_at_once(
     build = await only_build(hook)
     assert (build["state"], build["event"]) == ("queued", "pullRequest")
     assert (build["commitHash"], build["branch"]) == (told["sha"], "pears")
-    assert build["pullRequest"] == {"number": 7, "head": "pears", "base": "main", "fork": False}
+    assert build["pullRequest"] == {
+        "number": 7,
+        "head": "pears",
+        "base": "main",
+        "fork": False,
+        "labels": [],
+        "draft": False,
+    }
     agent = await hook.coordinator.admin.new_agent()
     spec = await agent.take()
     assert spec["env"]["PUSHROD_EVENT"] == "pullRequest"
