@@ -165,6 +165,11 @@ class Repositories(Protocol):
         """
         ...
 
+    async def merge_base(self, project_id: str, branch: str, sha: str) -> str | None:
+        """Where a commit left a branch; None where they have nothing in common, or one is not
+        here."""
+        ...
+
     async def submodules(self, project_id: str, sha: str) -> Sequence[DeclaredSubmodule]:
         """Those that `.gitmodules` at that commit declares and the commit has.
 

@@ -106,6 +106,9 @@ class PullRequestRef:
     """The branch to be merged into."""
     fork: bool
     """Outsiders wrote the code."""
+    labels: Sequence[str] = ()
+    """As they were when the build was made."""
+    draft: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -118,6 +121,8 @@ class PullRequestRef:
             head=value["head"],
             base=value["base"],
             fork=value["fork"] is not False,
+            labels=tuple(value.get("labels", ())),
+            draft=value.get("draft", False),
         )
 
 

@@ -16,11 +16,13 @@ from pipelines_schema import (
     Parsed,
     ParsedModules,
     Place,
+    PullRequestFacts,
     Watch,
     Workflow,
     holds,
     parse_modules,
     parse_workflow,
+    triggered_by_pull_request,
     triggered_by_push,
     workflow_from_json,
 )
@@ -89,6 +91,12 @@ def is_started_by_push(
 ) -> bool:
     """Thousands of paths by dozens of patterns: ten seconds where somebody means it."""
     return triggered_by_push(workflow, branch, changed)
+
+
+def is_started_by_pull_request(
+    watch: Watch, workflow: Workflow, facts: PullRequestFacts, changed: Sequence[str]
+) -> bool:
+    return triggered_by_pull_request(workflow, facts, changed)
 
 
 def read_image_plan(

@@ -24,7 +24,10 @@ from coordinator.forges.payload import (
 )
 
 SIGNATURE = "X-Hub-Signature-256"
-PULL_REQUEST_ACTIONS = ("opened", "synchronize", "reopened")
+PULL_REQUEST_ACTIONS = ("opened", "synchronize", "reopened", "labeled", "ready_for_review")
+MAX_LABELS = 100
+"""As many as GitHub gives one."""
+MAX_LABEL_CHARACTERS = 200
 MAX_PULL_REQUEST_NUMBER = 10**9
 _URLS = ("clone_url", "ssh_url", "git_url", "html_url")
 
@@ -108,6 +111,10 @@ def _pull_request(payload: object) -> ForgeEvent:
             head_branch=head_branch,
             base_branch=base_branch,
             fork=not _same_repository(inner(head, "repo"), inner(base, "repo")),
+            labels=_labels(inner(pull, "labels")),
+            draft=inner(pull, "draft") is True,
+            label_given=_label(inner(payload, "label")) or "" if action == "labeled" else None,
+            was_draft=action == "ready_for_review",
         )
     return ForgeEvent(
         kind="pull_request",
@@ -115,6 +122,16 @@ def _pull_request(payload: object) -> ForgeEvent:
         pull_request=found,
         ignored=ignored,
     )
+
+
+def _labels(given: object) -> tuple[str, ...]:
+    found = [_label(label) for label in given[:MAX_LABELS]] if isinstance(given, list) else []
+    return tuple(label for label in found if label)
+
+
+def _label(given: object) -> str | None:
+    name = text(given, "name")
+    return None if name is None else name[:MAX_LABEL_CHARACTERS]
 
 
 def _same_repository(head: object, base: object) -> bool:

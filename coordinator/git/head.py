@@ -37,7 +37,11 @@ def head_ref(repository: pygit2.Repository) -> str:
 
 
 def default_tip(repository: pygit2.Repository) -> pygit2.Commit | None:
-    name = head_ref(repository)
+    return tip_of(repository, head_ref(repository))
+
+
+def tip_of(repository: pygit2.Repository, name: str) -> pygit2.Commit | None:
+    """The commit of a ref by its full name, the repository's own or its forge's."""
     for ref in (name, own_ref(name)):
         if "\\" not in ref and ref in repository.references:
             return find_commit(repository, str(repository.references[ref].resolve().target))

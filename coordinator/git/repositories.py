@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
+from coordinator.git.branch_names import HEADS
 from coordinator.git.commit_files import (
     files_at,
     folders_among,
@@ -26,6 +27,7 @@ from coordinator.git.head import (
     own_ref,
     set_default_branch,
     settle_default_branch,
+    tip_of,
 )
 from coordinator.git.history_refs import history_refs
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, find_commit, opened
@@ -178,6 +180,9 @@ class HostedRepositories:
         """Names that are not UTF-8 have their odd bytes as `\\xNN`."""
         return await asyncio.to_thread(_changed_paths, self.path(project_id), old, new)
 
+    async def merge_base(self, project_id: str, branch: str, sha: str) -> str | None:
+        return await asyncio.to_thread(_merge_base, self.path(project_id), branch, sha)
+
     async def remove_leftovers(self, *, older_than_seconds: float) -> int:
         """Remove what git processes that were killed left behind; return how much it was.
 
@@ -234,6 +239,13 @@ def _changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
             for file in (delta.old_file, delta.new_file)
         )
         return [name.decode(errors="backslashreplace") for name in dict.fromkeys(names)]
+
+
+def _merge_base(path: Path, branch: str, sha: str) -> str | None:
+    with opened(path) as repository:
+        tip, into = find_commit(repository, sha), tip_of(repository, HEADS + branch)
+        base = repository.merge_base(into.id, tip.id) if into and tip else None
+        return None if base is None else str(base)
 
 
 def _left_default_branch(

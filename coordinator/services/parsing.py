@@ -7,7 +7,16 @@ from typing import Any
 
 from coordinator.domain import reading
 from coordinator.ports import NotRead, Readings, WorkflowFile
-from pipelines_schema import Included, Parsed, ParsedModules, Problem, Workflow, triggered_by_push
+from pipelines_schema import (
+    Included,
+    Parsed,
+    ParsedModules,
+    Problem,
+    PullRequestFacts,
+    Workflow,
+    triggered_by_pull_request,
+    triggered_by_push,
+)
 
 
 async def parsed_workflow(
@@ -38,9 +47,31 @@ async def started_by_push(
     try:
         return await readings.run(account, reading.is_started_by_push, workflow, branch, changed)
     except NotRead as error:
-        message = f"which of the changed files `paths` matches {error.reason}"
-        problem = Problem(message=message, file=workflow.file)
-        return Parsed(workflow=None, problems=(problem,))
+        return _unmatched(error, workflow)
+
+
+async def started_by_pull_request(
+    readings: Readings,
+    account: str,
+    workflow: Workflow,
+    facts: PullRequestFacts,
+    changed: Sequence[str] | None,
+) -> bool | Parsed:
+    """Whether it is, or why that can't be known."""
+    if changed is None or not triggered_by_pull_request(workflow, facts):
+        return triggered_by_pull_request(workflow, facts)
+    try:
+        return await readings.run(
+            account, reading.is_started_by_pull_request, workflow, facts, changed
+        )
+    except NotRead as error:
+        return _unmatched(error, workflow)
+
+
+def _unmatched(error: NotRead, workflow: Workflow) -> Parsed:
+    message = f"which of the changed files `paths` matches {error.reason}"
+    problem = Problem(message=message, file=workflow.file)
+    return Parsed(workflow=None, problems=(problem,))
 
 
 async def named_paths(

@@ -38,6 +38,7 @@ from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.read_step import can_be_named
 from pipelines_schema.schedules import ScheduleTrigger
 from pipelines_schema.triggers import (
+    PullRequestFacts,
     asks_to_skip,
     triggered_by_pull_request,
     triggered_by_push,
@@ -90,6 +91,7 @@ __all__ = [
     "PinnedInclude",
     "Place",
     "Problem",
+    "PullRequestFacts",
     "PullRequestTrigger",
     "PushTrigger",
     "Retries",

@@ -9,9 +9,9 @@ so in a process that can be ended, with a `Watch` that is told which one it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,13 @@ from pipelines_schema.suggestions import closest
 if TYPE_CHECKING:
     from cel import Program
 
-CONDITION_VARIABLES = ("event", "branch", "tag", "message", "author", "params", "matrix")
+CONDITION_VARIABLES = (
+    *("event", "branch", "tag", "ref", "message", "author", "labels", "draft"),
+    *("params", "matrix", "env"),
+)
 EVENTS = ("push", "pullRequest", "tag", "manual", "schedule")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
+_LIST_HINT = 'write `"x" in labels`, or compare one by one'
 _PLACE = re.compile(r"<input>:(\d+):(\d+)")
 
 Watch = Callable[[Place], AbstractContextManager[None]]
@@ -55,8 +59,14 @@ class Circumstances:
     tag: str = ""
     message: str = ""
     author: str = ""
+    ref: str = ""
+    """The full name, `refs/heads/main`."""
+    labels: Sequence[str] = ()
+    draft: bool = False
     params: Mapping[str, str]
     matrix: Mapping[str, str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What the workflow and the step set themselves."""
 
     def values(self) -> dict[str, Any]:
         return {
@@ -65,8 +75,12 @@ class Circumstances:
             "tag": self.tag,
             "message": self.message,
             "author": self.author,
+            "ref": self.ref,
+            "labels": list(self.labels),
+            "draft": self.draft,
             "params": dict(self.params),
             "matrix": dict(self.matrix),
+            "env": dict(self.env),
         }
 
 
@@ -89,15 +103,21 @@ def holds(expression: str, circumstances: Circumstances) -> bool:
     raise ConditionFault(f"is neither true nor false, but {_kind(value)}: {_EXAMPLE}")
 
 
-def check(expression: str, params: Mapping[str, str], matrix: Mapping[str, str]) -> None:
+def check(
+    expression: str,
+    params: Mapping[str, str],
+    matrix: Mapping[str, str],
+    env: Mapping[str, str],
+) -> None:
     """Find what can be known before there is a build. Raises ConditionFault.
 
-    `params` and `matrix` have an example of each value that builds will have.
+    `params` and `matrix` have an example of each value that builds will have, `env` its own.
     """
     check_words(expression)
     for event in EVENTS:
+        asked = Circumstances(event=event, params=params, matrix=matrix, env=env)
         try:
-            holds(expression, Circumstances(event=event, params=params, matrix=matrix))
+            holds(expression, asked)
         except ConditionFault as fault:
             # A conversion such as int(branch) may well succeed with a build's own values.
             if not isinstance(fault.__cause__, ValueError | ArithmeticError | IndexError):
@@ -118,7 +138,7 @@ def compiled(expression: str) -> Program:
 
     macro = first_macro(expression)
     if macro is not None:
-        raise ConditionFault(f"can't use `{macro}(…)`: there are no lists to go through")
+        raise ConditionFault(f"can't use `{macro}(…)`: no list is gone through; {_LIST_HINT}")
     try:
         program = cel.compile(expression)
     except ValueError as error:
@@ -126,7 +146,7 @@ def compiled(expression: str) -> Program:
         line, column = (int(place[1]), int(place[2]) + 1) if place else (None, None)
         raise ConditionFault(f"is no CEL from here on: {_EXAMPLE}", line, column) from error
     if unfolds_a_macro(program.functions()):
-        raise ConditionFault("can't go through lists: there are none to go through")
+        raise ConditionFault(f"can't go through lists: {_LIST_HINT}")
     return program
 
 
@@ -137,8 +157,9 @@ def _evaluated(program: Program, circumstances: Circumstances) -> Any:
         raise ConditionFault(f"asks for {shown(_key(error))}, which there is not") from error
     except TypeError as error:
         raise ConditionFault(
-            "compares or joins values of different kinds: everything but `params` and `matrix` is "
-            'text, and so are their values: write `"3"`, not `3`'
+            "compares or joins values of different kinds: all is text but `labels`, a list of it, "
+            "`draft`, true or false, and `params`, `matrix` and `env`, whose values are text: "
+            'write `"3"`, not `3`'
         ) from error
     except (ValueError, ArithmeticError, IndexError) as error:
         raise ConditionFault(f"can't be worked out: {_sentence(error)}") from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from pipelines_schema.conditions import Condition, ConditionFault, check, check_words
+from pipelines_schema.conditions import Condition, ConditionFault, check, check_words, compiled
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading
 from pipelines_schema.layers import Layered, completed
@@ -58,9 +58,11 @@ def read_step(
     number: int,
     replaced: Sequence[str],
     params: Mapping[str, str],
+    of_all: Mapping[str, str] | None,
 ) -> WrittenStep:
     """`number` counts from 1; `replaced` may stand in `${{ … }}` of every step; `params` are the
-    workflow's, each with an example.
+    workflow's, each with an example; `of_all` is the environment that it sets for every step,
+    None where files that may set more of it are not here.
     """
     node = layered.node
     fields = reading.fields(node, STEP)
@@ -75,6 +77,10 @@ def read_step(
     if matrix is not None and "when" not in fields:  # which may leave those without it out
         replaced_in = [fields[key] for key in _REPLACED_IN if key in fields]
         refuse_lacking(reading, [*replaced_in, *layered.variables.values()], matrix)
+    env = {
+        **read_environment(reading, fields.get("env"), allowed),
+        **({} if is_build else read_variables(reading, layered.variables, allowed)),
+    }
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
@@ -86,10 +92,7 @@ def read_step(
             script="" if is_build else _script(reading, layered, fields, called, allowed) or "",
             build=read_build(reading, fields, allowed, matrix),
             depends_on=tuple(dependency for _, dependency in dependencies),
-            env={
-                **read_environment(reading, fields.get("env"), allowed),
-                **({} if is_build else read_variables(reading, layered.variables, allowed)),
-            },
+            env=env,
             cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
             output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
             timeout_seconds=read_timeout(reading, fields.get("timeout")),
@@ -106,7 +109,13 @@ def read_step(
             git=read_git(reading, fields.get("git")),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,
-            when=_condition(reading, fields.get("when"), params, _examples(fields, matrix)),
+            when=_condition(
+                reading,
+                fields.get("when"),
+                params,
+                _examples(fields, matrix),
+                None if of_all is None else {**of_all, **env},
+            ),
             matrix=matrix,
         ),
     )
@@ -119,7 +128,7 @@ def check_keys(reading: Reading, layered: Layered, replaced: Sequence[str]) -> N
     node = completed(layered.node, missing, layered.node.place)
     of_matrix = () if "matrix" in keys else _matrix_words(reading, layered.node)
     checked = Layered(node=node, variables=layered.variables)
-    read_step(reading, checked, 0, (*replaced, *of_matrix), {})
+    read_step(reading, checked, 0, (*replaced, *of_matrix), {}, None)
 
 
 def _matrix_words(reading: Reading, node: Node) -> Iterator[str]:
@@ -162,6 +171,7 @@ def _condition(
     entry: Field | None,
     params: Mapping[str, str],
     matrix: Mapping[str, str] | None,
+    env: Mapping[str, str] | None,
 ) -> Condition | None:
     if entry is None:
         return None
@@ -181,10 +191,11 @@ def _condition(
         return None
     try:
         with reading.watch(entry.place):
-            if matrix is None:  # it has mistakes of its own
+            # A matrix with mistakes of its own, or an environment that is not known.
+            if matrix is None or (env is None and "env" in compiled(text).variables()):
                 check_words(text)
             else:
-                check(text, params, matrix)
+                check(text, params, matrix, env or {})
     except ConditionFault as fault:
         reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
     place = entry.place

@@ -10,11 +10,13 @@ from pipelines_schema.limits import (
     MAX_MATRIX_VALUE_CHARACTERS,
     MAX_PARAM_CHARACTERS,
     MAX_PARAMS,
+    MAX_PULL_REQUEST_LABEL_CHARACTERS,
     MAX_STEPS,
 )
 from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
 from pipelines_schema.params import Param
 from pipelines_schema.problem import shown
+from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_params import read_param_names
 from pipelines_schema.read_schedules import SCHEDULE_HINT, read_schedules
 from pipelines_schema.suggestions import closest
@@ -52,10 +54,13 @@ PUSH = Vocabulary(
 )
 PULL_REQUEST = Vocabulary(
     where="`pullRequest`",
-    known=("branches",),
-    not_built=("paths",),
+    known=("branches", "paths", "labels", "drafts"),
     synonyms={
         "branch": "write `branches`, a list",
+        "path": "write `paths`, a list",
+        "paths-ignore": 'write the pattern with a `!` in `paths`, such as `"!docs/**"`',
+        "label": "write `labels`, a list",
+        "draft": "write `drafts: false` where drafts start nothing",
         "types": "opened, reopened and pushed to: all of them start the workflow, so remove it",
     },
 )
@@ -76,6 +81,7 @@ PARAM = Vocabulary(
 )
 _ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
 _BRANCHES_HINT = 'write a list of branches or patterns, such as `[main, "release/*"]`'
+_LABELS_HINT = "write a list of labels, such as `[full-ci]`"
 _PARAM_HINT = "write `{default: …}`, `{oneOf: […]}`, or nothing"
 EVERY_PUSH = Triggers(push=PushTrigger())
 
@@ -141,26 +147,9 @@ def _push(reading: Reading, entry: Field) -> PushTrigger:
     if node is None:
         return PushTrigger()
     fields = reading.fields(node, PUSH)
-    branches, paths = fields.get("branches"), fields.get("paths")
     return PushTrigger(
-        branches=None
-        if branches is None
-        else _patterns(
-            reading,
-            branches,
-            "branch",
-            _BRANCHES_HINT,
-            branch_pattern_problem,
-        ),
-        paths=None
-        if paths is None
-        else _patterns(
-            reading,
-            paths,
-            "path",
-            'write a list of paths or patterns, such as `["src/**"]`',
-            path_pattern_problem,
-        ),
+        branches=_branches(reading, fields.get("branches")),
+        paths=_paths(reading, fields.get("paths")),
     )
 
 
@@ -170,12 +159,33 @@ def _pull_request(reading: Reading, entry: Field) -> PullRequestTrigger:
     node = reading.mapping(
         entry, "write `pullRequest: {branches: [main]}`, or `pullRequest: {}` for all"
     )
-    branches = None if node is None else reading.fields(node, PULL_REQUEST).get("branches")
-    if branches is None:
+    if node is None:
         return PullRequestTrigger()
+    fields = reading.fields(node, PULL_REQUEST)
+    labels, drafts = fields.get("labels"), fields.get("drafts")
     return PullRequestTrigger(
-        branches=_patterns(reading, branches, "branch", _BRANCHES_HINT, branch_pattern_problem)
+        branches=_branches(reading, fields.get("branches")),
+        paths=_paths(reading, fields.get("paths")),
+        labels=None
+        if labels is None
+        else _patterns(reading, labels, "label", _LABELS_HINT, _label_problem),
+        drafts=drafts is None or read_boolean(reading, drafts),
     )
+
+
+def _label_problem(label: str) -> str | None:
+    return line_fault(label, MAX_PULL_REQUEST_LABEL_CHARACTERS)
+
+
+def _branches(reading: Reading, entry: Field | None) -> tuple[str, ...] | None:
+    if entry is None:
+        return None
+    return _patterns(reading, entry, "branch", _BRANCHES_HINT, branch_pattern_problem)
+
+
+def _paths(reading: Reading, entry: Field | None) -> tuple[str, ...] | None:
+    hint = 'write a list of paths or patterns, such as `["src/**"]`'
+    return None if entry is None else _patterns(reading, entry, "path", hint, path_pattern_problem)
 
 
 def _patterns(

@@ -127,7 +127,9 @@ def read_workflow(
         ),
         fail_fast=read_boolean(reading, fields.get("failFast")),
         timeout_seconds=read_build_timeout(reading, fields.get("timeout")),
-        steps=_steps(reading, fields["steps"], replaced, params, reuse)
+        steps=_steps(
+            reading, fields["steps"], replaced, params, env if brought.is_whole else None, reuse
+        )
         if "steps" in fields
         else (),
         includes=tuple(brought.pinned),
@@ -142,7 +144,7 @@ def read_api_workflow(reading: Reading, name: Node, steps: Node) -> Workflow:
         name=_name(reading, name_field, ""),
         file=None,
         triggers=Triggers(),
-        steps=_steps(reading, steps_field, BUILD_WORDS, {}, Reuse(reading)),
+        steps=_steps(reading, steps_field, BUILD_WORDS, {}, {}, Reuse(reading)),
     )
 
 
@@ -175,6 +177,7 @@ def _steps(
     entry: Field,
     replaced: Sequence[str],
     params: Mapping[str, str],
+    env: Mapping[str, str] | None,
     reuse: Reuse,
 ) -> tuple[Step, ...]:
     node = reading.list(entry, _STEPS_HINT)
@@ -190,7 +193,7 @@ def _steps(
         )
         return ()
     written = [
-        read_step(reading, reuse.step(item), number, replaced, params)
+        read_step(reading, reuse.step(item), number, replaced, params, env)
         for number, item in enumerate(node.items, start=1)
         if _is_mapping(item, number, reading)
     ]

@@ -168,10 +168,30 @@ def _pull_request() -> dict[str, Any]:
         "Branches that the pull request would be merged into.",
         limits.MAX_BRANCH_PATTERN_CHARACTERS,
     )
+    paths = _patterns(
+        "Files of which one must differ from where the pull request left the branch it would be "
+        "merged into.",
+        limits.MAX_PATH_BYTES,
+    )
+    label = {
+        "type": TEXT_TYPES,
+        "minLength": 1,
+        "maxLength": limits.MAX_PULL_REQUEST_LABEL_CHARACTERS,
+    }
+    labels = {
+        "description": "Labels of which it must have one; being given one starts a build, too.",
+        "anyOf": [_list_of(label), label],
+    }
+    drafts = {
+        "description": "Whether drafts start a build. Where they don't, being marked as ready "
+        "does. `true` if left out.",
+        "type": "boolean",
+    }
+    keys = {"branches": branches, "paths": paths, "labels": labels, "drafts": drafts}
     return {
         "description": "A pull request that is opened, reopened or pushed to; one from a fork "
         "waits for a maintainer's approval and gets no secrets.",
-        "anyOf": [object_of({"branches": branches}), {"type": "null"}],
+        "anyOf": [object_of(keys), {"type": "null"}],
     }
 
 
@@ -191,15 +211,16 @@ def _patterns(description: str, max_characters: int) -> dict[str, Any]:
     return {
         "description": f"{description} `*` stands for any run of characters without `/`, `**` for "
         "any run, `?` for one character; `!pattern` excludes.",
-        "anyOf": [
-            {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": limits.MAX_BRANCH_PATTERNS,
-                "items": pattern,
-            },
-            pattern,
-        ],
+        "anyOf": [_list_of(pattern), pattern],
+    }
+
+
+def _list_of(item: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.MAX_BRANCH_PATTERNS,
+        "items": item,
     }
 
 

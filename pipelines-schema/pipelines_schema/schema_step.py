@@ -128,7 +128,8 @@ def _step() -> dict[str, Any]:
             "secrets": _secrets(),
             "when": text(
                 "The step is skipped where this is false: an expression in CEL over `event`, "
-                "`branch`, `tag`, `message`, `author`, `params` and `matrix`, such as "
+                "`branch`, `tag`, `ref`, `message`, `author`, `labels` (a list), `draft` (a "
+                "boolean), `params`, `matrix` and `env`, such as "
                 '`event == "push" && branch.startsWith("release/")`.',
                 limits.MAX_CONDITION_CHARACTERS,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from pipelines_schema.limits import MAX_BRANCH_PATTERN_CHARACTERS, MAX_PATH_BYTES
@@ -28,10 +29,7 @@ def triggered_by_push(
     push = workflow.triggers.push
     if push is None or not (push.branches is None or chosen_by(push.branches, branch)):
         return False
-    if push.paths is None or changed is None:
-        return True
-    paths = push.paths
-    return any(chosen_by(paths, path) for path in changed)
+    return _has_changed(push.paths, changed)
 
 
 def triggered_by_tag(workflow: Workflow, tag: str) -> bool:
@@ -42,12 +40,39 @@ def triggered_by_tag(workflow: Workflow, tag: str) -> bool:
     return trigger.patterns is None or chosen_by(trigger.patterns, tag)
 
 
-def triggered_by_pull_request(workflow: Workflow, base_branch: str) -> bool:
-    """Whether a pull request to be merged into `base_branch` starts the workflow."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequestFacts:
+    """What decides which workflows something that happened to a pull request starts."""
+
+    base_branch: str
+    """To be merged into; the short name."""
+    labels: Sequence[str] = ()
+    draft: bool = False
+    label_given: str | None = None
+    """What happened is that it was given this label, which concerns those who ask for it alone."""
+    was_draft: bool = False
+    """What happened is that it is none any more, which concerns those whom drafts don't start."""
+
+
+def triggered_by_pull_request(
+    workflow: Workflow, facts: PullRequestFacts, changed: Collection[str] | None = None
+) -> bool:
+    """Whether what happened to a pull request starts the workflow; `changed` as for a push."""
     pull = workflow.triggers.pull_request
-    if pull is None:
+    if pull is None or not (pull.branches is None or chosen_by(pull.branches, facts.base_branch)):
         return False
-    return pull.branches is None or chosen_by(pull.branches, base_branch)
+    if (not pull.drafts and facts.draft) or (pull.drafts and facts.was_draft):
+        return False
+    if pull.labels is None:
+        return facts.label_given is None and _has_changed(pull.paths, changed)
+    labels = facts.labels if facts.label_given is None else [facts.label_given]
+    return any(label in pull.labels for label in labels) and _has_changed(pull.paths, changed)
+
+
+def _has_changed(paths: Sequence[str] | None, changed: Collection[str] | None) -> bool:
+    if paths is None or changed is None:
+        return True
+    return any(chosen_by(paths, path) for path in changed)
 
 
 def chosen_by(patterns: Sequence[str], name: str) -> bool:

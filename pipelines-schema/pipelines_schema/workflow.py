@@ -149,6 +149,12 @@ class PushTrigger:
 class PullRequestTrigger:
     branches: tuple[str, ...] | None = None
     """Patterns of the branch to be merged into; None is every branch."""
+    paths: tuple[str, ...] | None = None
+    """As those of a push; what differs from the merge base counts as changed."""
+    labels: tuple[str, ...] | None = None
+    """Of which it must have one; None is whatever it has."""
+    drafts: bool = True
+    """Whether drafts start the workflow, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,12 +436,30 @@ def _triggers_to_json(triggers: Triggers) -> dict[str, Any]:
         push=None
         if push is None
         else _without_absent(branches=_listed(push.branches), paths=_listed(push.paths)),
-        pullRequest=None if pull is None else _without_absent(branches=_listed(pull.branches)),
+        pullRequest=None if pull is None else _pull_request_to_json(pull),
         tag=None if tag is None else _without_absent(patterns=_listed(tag.patterns)),
         manual=None
         if triggers.manual is None
         else {"params": [_param_to_json(param) for param in triggers.params]},
         schedule=[one.to_json() for one in triggers.schedule] or None,
+    )
+
+
+def _pull_request_to_json(pull: PullRequestTrigger) -> dict[str, Any]:
+    return _without_absent(
+        branches=_listed(pull.branches),
+        paths=_listed(pull.paths),
+        labels=_listed(pull.labels),
+        drafts=None if pull.drafts else False,
+    )
+
+
+def _pull_request_from_json(value: Mapping[str, Any]) -> PullRequestTrigger:
+    return PullRequestTrigger(
+        branches=_texts(value, "branches"),
+        paths=_texts(value, "paths"),
+        labels=_texts(value, "labels"),
+        drafts=value.get("drafts", True),
     )
 
 
@@ -454,9 +478,7 @@ def _triggers_from_json(value: Mapping[str, Any]) -> Triggers:
         push=None
         if push is None
         else PushTrigger(branches=_texts(push, "branches"), paths=_texts(push, "paths")),
-        pull_request=(
-            None if pull is None else PullRequestTrigger(branches=_texts(pull, "branches"))
-        ),
+        pull_request=None if pull is None else _pull_request_from_json(pull),
         tag=None if tag is None else TagTrigger(patterns=_texts(tag, "patterns")),
         manual=None
         if manual is None

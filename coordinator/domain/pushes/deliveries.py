@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from coordinator.domain.pushes.repo_url import same_repository
-from pipelines_schema import asks_to_skip
+from pipelines_schema import PullRequestFacts, asks_to_skip
 
 BRANCH = "refs/heads/"
 TAG = "refs/tags/"
@@ -48,6 +48,27 @@ class PullRequest:
     base_branch: str
     fork: bool
     """Also where the forge does not say clearly that it is not one."""
+    labels: Sequence[str] = ()
+    draft: bool = False
+    label_given: str | None = None
+    """What happened is that it was given this label."""
+    was_draft: bool = False
+    """What happened is that it is no draft any more."""
+
+    @property
+    def facts(self) -> PullRequestFacts:
+        return PullRequestFacts(
+            base_branch=self.base_branch,
+            labels=self.labels,
+            draft=self.draft,
+            label_given=self.label_given,
+            was_draft=self.was_draft,
+        )
+
+    @property
+    def has_new_code(self) -> bool:
+        """Whether what happened may have brought a commit that was not there before."""
+        return self.label_given is None and not self.was_draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +95,15 @@ class ForgeEvent:
             kind=value["kind"],
             repositories=tuple(value["repositories"]),
             refs=tuple(PushedRef(**ref) for ref in value["refs"]),
-            pull_request=PullRequest(**pull) if pull else None,
+            pull_request=_pull_request(pull) if pull else None,
             message=value.get("message"),
             ignored=value["ignored"],
         )
+
+
+def _pull_request(value: Mapping[str, Any]) -> PullRequest:
+    """Deliveries of earlier versions have neither labels nor drafts."""
+    return PullRequest(**{**value, "labels": tuple(value.get("labels", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

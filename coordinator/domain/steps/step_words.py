@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from coordinator.domain.model import Build, Step
+from coordinator.domain.model import Build, PullRequestRef, Step
 
 
 def build_words(build: Build) -> dict[str, str]:
@@ -39,11 +39,16 @@ def artifact_url(base: str, step_id: str, name: str) -> str:
 
 
 def _ref(build: Build) -> str | None:
-    if build.pull_request is not None:
-        return f"refs/pull/{build.pull_request.number}/head"
-    if build.tag:
-        return f"refs/tags/{build.tag}"
-    return f"refs/heads/{build.branch}" if build.branch else None
+    return ref_of(build.pull_request, build.tag, build.branch)
+
+
+def ref_of(pull: PullRequestRef | None, tag: str | None, branch: str | None) -> str | None:
+    """The full name of what a build was made for; None where only its commit is known."""
+    if pull is not None:
+        return f"refs/pull/{pull.number}/head"
+    if tag:
+        return f"refs/tags/{tag}"
+    return f"refs/heads/{branch}" if branch else None
 
 
 def step_variables(step: Step, build: Build, project: str, base: str) -> dict[str, str]:

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coordinator.domain.model import Project
-from coordinator.domain.reading import Answer, answer_all
+from coordinator.domain.reading import Answer, Question, answer_all
+from coordinator.domain.steps.step_words import ref_of
 from coordinator.ports import NotRead
-from coordinator.services.builds.drafts import Origin, conditions
+from coordinator.services.builds.drafts import Origin, with_default_params
 from coordinator.services.core import Core
-from pipelines_schema import ConditionFault, Workflow
+from pipelines_schema import (
+    Circumstances,
+    ConditionFault,
+    Workflow,
+    expanded_steps,
+    step_environment,
+)
+from pipelines_schema import Step as WorkflowStep
+from pipelines_schema.expressions import substituted
 
 
 async def answers(
     core: Core, project: Project, workflow: Workflow, origin: Origin
 ) -> Mapping[int, Answer]:
     """Whether each step with a condition runs, by its position in the build."""
-    asked = conditions(workflow, origin)
+    asked = _questions(workflow, origin)
     if not asked:
         return {}
     questions = list(asked.values())
@@ -35,3 +44,35 @@ def _unanswered(count: int, error: NotRead) -> list[Answer]:
     given: list[Answer] = [True] * count
     given[error.place.line] = ConditionFault(error.reason)
     return given
+
+
+def _questions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
+    """What is to be answered before the workflow can be drafted, by the step's position."""
+    origin = with_default_params(workflow, origin)
+    return {
+        position: Question(
+            expression=step.when.expression,
+            circumstances=_circumstances(step, origin, step_environment(workflow, step)),
+        )
+        for position, step in enumerate(expanded_steps(workflow.steps))
+        if step.when is not None
+    }
+
+
+def _circumstances(step: WorkflowStep, origin: Origin, env: Mapping[str, str]) -> Circumstances:
+    pull = origin.pull_request
+    known = {f"params.{name}": value for name, value in (origin.params or {}).items()}
+    known["sha"] = origin.commit_hash or ""
+    return Circumstances(
+        event=origin.event,
+        branch=origin.branch or "",
+        tag=origin.tag or "",
+        message=origin.commit_message or "",
+        author=origin.commit_author or "",
+        ref=ref_of(pull, origin.tag, origin.branch) or "",
+        labels=pull.labels if pull else (),
+        draft=pull is not None and pull.draft,
+        params=origin.params or {},
+        matrix=step.matrix_values,
+        env={name: substituted(value, known) for name, value in env.items()},
+    )

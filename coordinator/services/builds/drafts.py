@@ -19,13 +19,12 @@ from coordinator.domain.model import (
 )
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
-from coordinator.domain.reading import Answer, Question
+from coordinator.domain.reading import Answer
 from coordinator.domain.step_definition import StepDefinition
 from coordinator.ports import Commit
 from coordinator.services.builds.whole_build import WholeBuild
 from coordinator.services.core import new_id
 from pipelines_schema import (
-    Circumstances,
     ConditionFault,
     PinnedInclude,
     Place,
@@ -126,6 +125,8 @@ class Origin:
                 head=pull.head_branch,
                 base=pull.base_branch,
                 fork=pull.fork,
+                labels=pull.labels,
+                draft=pull.draft,
             ),
         )
 
@@ -204,18 +205,6 @@ class Draft:
         return self.whole.given_to(build)
 
 
-def conditions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
-    """What is to be answered before the workflow can be drafted, by the step's position."""
-    origin = _with_default_params(workflow, origin)
-    return {
-        position: Question(
-            expression=step.when.expression, circumstances=_circumstances(step, origin)
-        )
-        for position, step in enumerate(expanded_steps(workflow.steps))
-        if step.when is not None
-    }
-
-
 def draft(
     workflow: Workflow,
     project: Project,
@@ -227,11 +216,11 @@ def draft(
 ) -> Draft:
     """The workflow's steps, those whose condition is false skipped with what follows from it.
 
-    `answers` are those to `conditions`. A condition that can't be worked out makes a draft with a
-    problem, that is a failed build.
+    `answers` are those to the steps' conditions. One that can't be worked out makes a draft with
+    a problem, that is a failed build.
     """
     build_id = new_id()
-    origin = _with_default_params(workflow, origin)
+    origin = with_default_params(workflow, origin)
     steps: list[Step] = []
     problems: dict[Problem, None] = {}
     for position, step in enumerate(expanded_steps(workflow.steps)):
@@ -260,22 +249,10 @@ def draft(
     )
 
 
-def _with_default_params(workflow: Workflow, origin: Origin) -> Origin:
+def with_default_params(workflow: Workflow, origin: Origin) -> Origin:
     if origin.params is None and workflow.triggers.params:
         return replace(origin, params=default_params(workflow.triggers.params))
     return origin
-
-
-def _circumstances(step: WorkflowStep, origin: Origin) -> Circumstances:
-    return Circumstances(
-        event=origin.event,
-        branch=origin.branch or "",
-        tag=origin.tag or "",
-        message=origin.commit_message or "",
-        author=origin.commit_author or "",
-        params=origin.params or {},
-        matrix=step.matrix_values,
-    )
 
 
 def _condition_problem(workflow: Workflow, step: WorkflowStep, fault: ConditionFault) -> Problem:

@@ -282,7 +282,7 @@ class Deliveries:
         if pull is None:
             raise ValueError("the event has no pull request")
         ref = PushedRef(ref=f"refs/pull/{pull.number}/head", before=None, after=pull.head_sha)
-        names = [ref.ref]
+        names = [ref.ref, f"refs/heads/{pull.base_branch}"]
         if not pull.fork:
             names.append(f"refs/heads/{pull.head_branch}")
         await self._fetch(project, names)

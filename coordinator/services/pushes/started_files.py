@@ -14,7 +14,7 @@ from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Origin
 from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.core import Core
-from coordinator.services.parsing import started_by_push
+from coordinator.services.parsing import started_by_pull_request, started_by_push
 from pipelines_schema import (
     Parsed,
     Problem,
@@ -86,9 +86,15 @@ class StartedFiles:
     ) -> tuple[StartedRef | None, list[str]]:
         """What a pull request's head starts, if anything; and lines on why it starts nothing."""
         revision = await self._revision(project, pull.head_sha, of_fork=pull.fork)
-        files, lines = _wanted_of_pull(revision, pull)
         if revision is None:
-            return None, lines
+            return None, [f"{pull.head_sha[:10]} is not a commit, so nothing is built"]
+        if asks_to_skip(revision.commit.message):
+            return None, [SKIPPED]
+        files = await self._started_by_pull(project, revision.files, pull)
+        lines = [] if files else ["no workflow is triggered by this pull request"]
+        if not files and not pull.has_new_code:
+            how = "ready for review" if pull.was_draft else "labeled"
+            lines = [f"no workflow is triggered by a pull request that is {how}"]
         origin = Origin.of_pull_request(pull, revision.commit)
         return StartedRef(origin=origin, files=await self._answered(project, origin, files)), lines
 
@@ -184,23 +190,41 @@ class StartedFiles:
         """A file with mistakes always makes a (failed) build, so that somebody sees them."""
         started = []
         for file in files:
-            known = await self._is_started(project, file, branch, changed)
-            if isinstance(known, Parsed):
-                started.append(replace(file, parsed=known))
-            elif known:
-                started.append(file)
+            workflow = file.parsed.workflow
+            known: bool | Parsed = workflow is None
+            if workflow is not None:
+                asked = changed if _looks_at_paths(file) else None
+                known = await started_by_push(
+                    self.core.readings, project.account_id, workflow, branch, asked
+                )
+            started += _as_known(file, known)
         return started
 
-    async def _is_started(
-        self, project: Project, file: ParsedFile, branch: str, changed: Sequence[str] | None
-    ) -> bool | Parsed:
-        workflow = file.parsed.workflow
-        if workflow is None:
-            return True
-        asked = changed if _looks_at_paths(file) else None
-        return await started_by_push(
-            self.core.readings, project.account_id, workflow, branch, asked
-        )
+    async def _started_by_pull(
+        self, project: Project, files: Sequence[ParsedFile], pull: PullRequest
+    ) -> list[ParsedFile]:
+        """As for a push; mistakes are shown once, not again by each label that is given."""
+        started = []
+        changed = None
+        if any(_looks_at_paths_of(pull, file) for file in files):
+            changed = await self._changed_by_pull(project, pull)
+        for file in files:
+            workflow = file.parsed.workflow
+            known: bool | Parsed = workflow is None and pull.has_new_code
+            if workflow is not None:
+                asked = changed if _looks_at_paths_of(pull, file) else None
+                known = await started_by_pull_request(
+                    self.core.readings, project.account_id, workflow, pull.facts, asked
+                )
+            started += _as_known(file, known)
+        return started
+
+    async def _changed_by_pull(self, project: Project, pull: PullRequest) -> Sequence[str] | None:
+        repositories = self.core.repositories
+        base = await repositories.merge_base(project.id, pull.base_branch, pull.head_sha)
+        if base is None:
+            return None
+        return await repositories.changed_paths(project.id, base, pull.head_sha)
 
     async def _answered(
         self, project: Project, origin: Origin, files: Sequence[ParsedFile]
@@ -230,18 +254,19 @@ def _looks_at_paths(file: ParsedFile) -> bool:
     return push is not None and push.paths is not None
 
 
-def _wanted_of_pull(
-    revision: Revision | None, pull: PullRequest
-) -> tuple[Sequence[ParsedFile], list[str]]:
-    """The files to build, or lines on why there are none."""
-    if revision is None:
-        return (), [f"{pull.head_sha[:10]} is not a commit, so nothing is built"]
-    if asks_to_skip(revision.commit.message):
-        return (), [SKIPPED]
-    files = [
-        file
-        for file in revision.files
-        if file.parsed.workflow is None
-        or triggered_by_pull_request(file.parsed.workflow, pull.base_branch)
-    ]
-    return files, [] if files else ["no workflow is triggered by this pull request"]
+def _looks_at_paths_of(pull: PullRequest, file: ParsedFile) -> bool:
+    workflow = file.parsed.workflow
+    trigger = workflow.triggers.pull_request if workflow else None
+    return (
+        workflow is not None
+        and trigger is not None
+        and trigger.paths is not None
+        and triggered_by_pull_request(workflow, pull.facts)
+    )
+
+
+def _as_known(file: ParsedFile, started: bool | Parsed) -> list[ParsedFile]:
+    """The file where it is started, or with the mistake that keeps that from being known."""
+    if isinstance(started, Parsed):
+        return [replace(file, parsed=started)]
+    return [file] if started else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +60,31 @@ async def pull(
     base: str = "main",
     message: str = "pears",
     workflow: str = WORKFLOW,
+    files: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Push a pull request's head as the forge keeps it, and deliver its event."""
-    sha = await repository.push({".pushrod.yml": workflow}, message, "refs/pull/7/head")
+    """Push a pull request's head as the forge keeps it, and deliver its event.
+
+    `more`: `labels` (texts), `draft`, and `label` (the one that was given).
+    """
+    content = {".pushrod.yml": workflow, **(files or {})}
+    sha = await repository.push(content, message, "refs/pull/7/head")
     if not fork:
         await repository.tree.git("push", "-q", "-f", "origin", f"{sha}:refs/heads/pears")
     head = {"ref": "main" if fork else "pears", "sha": sha, "repo": {"id": 2 if fork else 1}}
-    payload = {
+    payload: dict[str, Any] = {
         "action": action,
         "number": 7,
-        "pull_request": {"head": head, "base": {"ref": base, "repo": {"id": 1}}},
+        "pull_request": {
+            "head": head,
+            "base": {"ref": base, "repo": {"id": 1}},
+            "labels": [{"id": 1, "name": label} for label in more.get("labels", ())],
+            "draft": more.get("draft", False),
+        },
         "repository": {"clone_url": repository.url},
     }
+    if "label" in more:
+        payload["label"] = {"id": 1, "name": more["label"]}
     answer = await hook.github("pull_request", payload)
     return dict(answer.expect(202).json) | {"sha": sha}
 
@@ -89,7 +102,14 @@ async def test_a_pull_request_of_the_repository_itself_is_built_at_once(
     build = await only_build(hook)
     assert (build["state"], build["event"]) == ("queued", "pullRequest")
     assert (build["commitHash"], build["branch"]) == (told["sha"], "pears")
-    assert build["pullRequest"] == {"number": 7, "head": "pears", "base": "main", "fork": False}
+    assert build["pullRequest"] == {
+        "number": 7,
+        "head": "pears",
+        "base": "main",
+        "fork": False,
+        "labels": [],
+        "draft": False,
+    }
     agent = await hook.coordinator.admin.new_agent()
     spec = await agent.take()
     assert spec["env"]["PUSHROD_EVENT"] == "pullRequest"

@@ -17,6 +17,10 @@ PUSH = Circumstances(
     author="Ada <ada@example.org>",
     params={"target": "staging"},
     matrix={"python": "3.10"},
+    ref="refs/heads/release/1",
+    labels=["full-ci", "needs: review"],
+    draft=True,
+    env={"TARGET": "shop"},
 )
 
 
@@ -32,6 +36,11 @@ PUSH = Circumstances(
         ('has(params.other) && params.other == "x"', False),
         ("!(size(message) > 3)", False),
         ("true", True),
+        ('"full-ci" in labels && !("docs" in labels)', True),
+        ("draft", True),
+        ("!draft || size(labels) == 0", False),
+        ('ref == "refs/heads/release/1"', True),
+        ('env.TARGET == "shop" && !has(env.OTHER)', True),
     ],
 )
 def test_a_condition_asks_about_the_build(expression: str, truth: bool) -> None:
@@ -95,11 +104,13 @@ def test_a_macros_name_in_a_text_is_text() -> None:
 
 
 def test_what_depends_on_the_build_is_left_to_the_build() -> None:
-    check("int(branch) > 3", {}, {})
+    check("int(branch) > 3", {}, {}, {})
     with pytest.raises(ConditionFault, match="did you mean `branch`"):
-        check('brnch == "main"', {}, {})
+        check('brnch == "main"', {}, {}, {})
     with pytest.raises(ConditionFault, match="asks for `os`"):
-        check('matrix.os == "linux"', {}, {"python": "3.12"})
+        check('matrix.os == "linux"', {}, {"python": "3.12"}, {})
+    with pytest.raises(ConditionFault, match="asks for `TARGETS`"):
+        check('env.TARGETS == "a"', {}, {}, {"TARGET": "a"})
 
 
 @pytest.mark.parametrize(
