@@ -353,6 +353,8 @@ class AgentRecord:
     slots: int
     created_at: datetime
     last_seen_at: datetime
+    paused: bool = False
+    """It takes no new steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

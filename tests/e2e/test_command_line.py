@@ -259,7 +259,16 @@ def test_an_agent_joins_with_a_registration_token(pushrod: Pushrod, tmp_path: Pa
         log=tmp_path / "agent.log",
     )
     agent.start(r"registered as agent (\S+)")
-    assert "joined" in [one["name"] for one in pushrod.api.get("/api/agents")]
+    assert "joined" in [one["name"] for one in answer(pushrod, "agent", "list")]
+    assert answer(pushrod, "agent", "pause", "joined")["paused"] is True
+    listed = command(pushrod, "agent", "list").stdout.decode().splitlines()
+    assert [line.split("\t")[2] for line in listed if "\tjoined\t" in line] == ["online, paused"]
+    assert answer(pushrod, "agent", "resume", "joined")["paused"] is False
+    shown = answer(pushrod, "agent", "show", "joined")
+    assert (shown["online"], shown["paused"], shown["steps"]) == (True, False, [])
+    assert b"online\n" in command(pushrod, "agent", "show", shown["id"]).stdout
+    nobody = command(pushrod, "agent", "pause", "nobody")
+    assert (nobody.returncode, b"no agent 'nobody'" in nobody.stderr) == (1, True)
     assert agent.stop() == 0
 
 

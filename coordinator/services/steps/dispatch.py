@@ -30,6 +30,7 @@ from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.contract import (
@@ -69,6 +70,7 @@ class Dispatch:
 
     async def load(self) -> None:
         """Take up the hand-outs of before a restart: each begins a new term."""
+        self._presence.pause(*await self._core.database.read(stored_accounts.paused_agents))
         for build_id in await self._core.database.read(stored.miscounted_builds):
             await self._count_anew(build_id)
         for step in await self._core.database.read(stored_steps.handed_out_steps):
@@ -211,9 +213,9 @@ class Dispatch:
 
     def may_hand_over_to(self, agent_id: str) -> WaitingAgent | None:
         """The agent as it said in its last poll, with the slot that its completion frees; None for
-        one that has not polled since this coordinator began."""
+        one that is paused or has not polled since this coordinator began."""
         said = self._presence.said(agent_id)
-        return None if said is None else replace(said, free=1)
+        return None if said is None or said.paused else replace(said, free=1)
 
     async def choose(self, connection: AsyncConnection, agent: WaitingAgent) -> Queue | None:
         """Whose turn it is at that slot, by the same rule as for slots that wait."""
@@ -283,6 +285,17 @@ class Dispatch:
     def gone(self, agent_id: str, instance: str) -> None:
         """The agent of that id is another one now: see `Polls.gone`."""
         self._polls.gone(agent_id, instance)
+
+    def paused(self, agent_id: str) -> None:
+        """It takes no new steps: an offer that its poll was not answered with yet is taken back."""
+        self._presence.pause(agent_id)
+
+    def resumed(self, agent_id: str) -> None:
+        self._presence.resume(agent_id)
+        self.wake()
+
+    def is_paused(self, agent_id: str) -> bool:
+        return self._presence.is_paused(agent_id)
 
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)

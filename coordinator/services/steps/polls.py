@@ -98,6 +98,8 @@ class Polls:
         return self._waiters.get(holder.removeprefix("agent:"))
 
     def _effective(self, waiter: Waiter) -> WaitingAgent:
+        if self._presence.is_paused(waiter.agent.agent_id):
+            return replace(waiter.agent, free=0)
         offered = self._hand_outs.offers_to(holder_of(waiter.agent.agent_id))
         return replace(waiter.agent, free=max(waiter.agent.free - offered, 0))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -35,6 +35,17 @@ class Presence:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
+        self._paused: set[str] = set()
+
+    def pause(self, *agent_ids: str) -> None:
+        """They take no new steps, from now on and whether they were heard or not."""
+        self._paused.update(agent_ids)
+
+    def resume(self, agent_id: str) -> None:
+        self._paused.discard(agent_id)
+
+    def is_paused(self, agent_id: str) -> bool:
+        return agent_id in self._paused
 
     def heard(self, agent_id: str) -> None:
         now = self._clock()
@@ -70,7 +81,9 @@ class Presence:
     def said(self, agent_id: str) -> WaitingAgent | None:
         """What it said in its last poll."""
         heard = self._heard.get(agent_id)
-        return None if heard is None else heard.said
+        if heard is None or heard.said is None:
+            return None
+        return replace(heard.said, paused=True) if self.is_paused(agent_id) else heard.said
 
     def left(self, agent_id: str) -> None:
         self._heard.pop(agent_id, None)
@@ -81,8 +94,8 @@ class Presence:
 
     def online(self) -> Sequence[WaitingAgent]:
         """What each of them said in its last poll."""
-        found = [(id_, heard.said) for id_, heard in self._heard.items()]
-        return [said for id_, said in found if said is not None and self.is_online(id_)]
+        found = [self.said(agent_id) for agent_id in self._heard if self.is_online(agent_id)]
+        return [said for said in found if said is not None]
 
     def _forget_the_silent(self, now: float) -> None:
         silent = [id_ for id_, one in self._heard.items() if now - one.at > WRITTEN_EVERY_SECONDS]

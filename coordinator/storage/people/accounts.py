@@ -166,6 +166,7 @@ async def insert_agent(connection: AsyncConnection, agent: AgentRecord) -> None:
             slots=agent.slots,
             created_at=agent.created_at,
             last_seen_at=agent.last_seen_at,
+            paused=agent.paused,
         )
     )
 
@@ -193,6 +194,15 @@ async def agent_names(connection: AsyncConnection, ids: Collection[str]) -> Mapp
     """By id."""
     query = sa.select(agents.c.id, agents.c.name).where(agents.c.id.in_(ids))
     return {row.id: row.name for row in await connection.execute(query)}
+
+
+async def paused_agents(connection: AsyncConnection) -> Sequence[str]:
+    """Their ids."""
+    return list((await connection.execute(sa.select(agents.c.id).where(agents.c.paused))).scalars())
+
+
+async def pause_agent(connection: AsyncConnection, agent_id: str, *, paused: bool) -> None:
+    await connection.execute(agents.update().where(agents.c.id == agent_id).values(paused=paused))
 
 
 async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
