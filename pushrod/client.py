@@ -317,6 +317,9 @@ class Client:
     async def pause_agent(self, agent_id: str) -> Json:
         return await self._object("POST", f"/api/agents/{_quoted(agent_id)}/pause")
 
+    async def remove_agent(self, agent_id: str) -> None:
+        await self._request("DELETE", f"/api/agents/{_quoted(agent_id)}")
+
     async def resume_agent(self, agent_id: str) -> Json:
         return await self._object("POST", f"/api/agents/{_quoted(agent_id)}/resume")
 

@@ -355,6 +355,7 @@ class AgentRecord:
     last_seen_at: datetime
     paused: bool = False
     """It takes no new steps."""
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,5 +148,5 @@ def agent_token(
     show_new_token(created, as_json=as_json)
 
 
-for _command in (agents.list_agents, agents.show, agents.pause, agents.resume):
+for _command in (agents.list_agents, agents.show, agents.pause, agents.resume, agents.remove):
     agent.add_command(_command)

@@ -1,4 +1,4 @@
-"""`pushrod agent list|show|pause|resume`: what people see of agents, and do to them."""
+"""`pushrod agent list|show|pause|resume|remove`: what people see of agents, and do to them."""
 
 from __future__ import annotations
 
@@ -117,6 +117,28 @@ def resume(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
     if as_json:
         return print_json(agent)
     return say(f"{agent['name']} takes steps again")
+
+
+@click.command()
+@WHICH
+@AS_JSON
+@connection_options
+def remove(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
+    """End the credential of AGENT, a name or an id, and list it no more.
+
+    What it runs gets a new attempt elsewhere. One that still has a good registration token comes
+    back as a new agent: revoke that first (`pushrod token list`).
+    """
+
+    async def change(client: Client) -> str:
+        agent_id = await _find(client, wanted)
+        await client.remove_agent(agent_id)
+        return agent_id
+
+    agent_id = call(resolve_connection(options), change)
+    if as_json:
+        return print_json({"id": agent_id, "removed": True})
+    return say(f"removed {wanted}")
 
 
 async def _find(client: Client, wanted: str) -> str:

@@ -270,6 +270,8 @@ def test_an_agent_joins_with_a_registration_token(pushrod: Pushrod, tmp_path: Pa
     nobody = command(pushrod, "agent", "pause", "nobody")
     assert (nobody.returncode, b"no agent 'nobody'" in nobody.stderr) == (1, True)
     assert agent.stop() == 0
+    assert answer(pushrod, "agent", "remove", "joined") == {"id": shown["id"], "removed": True}
+    assert "joined" not in [one["name"] for one in answer(pushrod, "agent", "list")]
 
 
 def test_an_agents_credential_is_listed_and_ends_when_revoked(

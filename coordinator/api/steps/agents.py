@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import Field
 
-from coordinator.api.http.context import CORE, DISPATCH
+from coordinator.api.http.context import ACCOUNTS, CORE, DISPATCH
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
@@ -54,7 +54,7 @@ class AgentWithSteps(AgentShown):
 
 def add_routes(app: web.Application) -> None:
     add_operations(app, [register, poll, renew, goodbye])
-    add_operations(app, [list_agents, show_agent, pause, resume])
+    add_operations(app, [list_agents, show_agent, pause, resume, remove])
 
 
 @operation(
@@ -169,6 +169,20 @@ async def pause(request: web.Request, principal: Principal) -> AgentShown:
 )
 async def resume(request: web.Request, principal: Principal) -> AgentShown:
     return await _set_paused(request, principal, paused=False)
+
+
+@operation(
+    "DELETE",
+    AGENT,
+    tag="Agents",
+    summary="Remove an agent",
+    right=Right.MANAGE,
+    errors=NO_SUCH_AGENT,
+)
+async def remove(request: web.Request, principal: Principal) -> None:
+    """Its credential ends; what it runs goes to another once its leases have ended."""
+    accounts, dispatch = request.app[ACCOUNTS], request.app[DISPATCH]
+    await agents.remove_agent(accounts, dispatch, principal, request.match_info["agent_id"])
 
 
 async def _set_paused(request: web.Request, principal: Principal, *, paused: bool) -> AgentShown:

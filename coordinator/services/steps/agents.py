@@ -12,6 +12,7 @@ from coordinator.domain.steps.holders import holder_of
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id
 from coordinator.services.keys import hash_token, new_token
+from coordinator.services.people.accounts import Accounts
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored
@@ -133,10 +134,32 @@ async def set_paused(
     return await core.database.write(change, committed=tell)
 
 
+async def remove_agent(
+    accounts: Accounts, dispatch: Dispatch, principal: Principal, agent_id: str
+) -> None:
+    """Its credential ends, and what it runs goes elsewhere as that of a silent agent does.
+
+    Raises NotFound, and Forbidden as `_own` does.
+    """
+    core = accounts.core
+
+    async def remove(connection: AsyncConnection) -> None:
+        agent = await _own(connection, principal, agent_id)
+        await stored.revoke_agents_tokens(connection, agent_id, core.now())
+        await stored.remove_agent(connection, agent_id, core.now())
+        await Deed(core, principal, agent).record(connection, "agent.removed")
+
+    await core.database.write(remove)
+    accounts.forget_known()
+    dispatch.revoked(agent_id)
+
+
 async def _visible(connection: AsyncConnection, principal: Principal, agent_id: str) -> AgentRecord:
-    """Of another account it is not there: raises NotFound."""
+    """Raises NotFound, also for one of another account or that was removed."""
     agent = await stored.find_agent(connection, agent_id)
-    if agent is None or (agent.account_id is not None and not principal.sees(agent.account_id)):
+    if agent is None or agent.removed_at is not None:
+        raise NotFound("there is no such agent")
+    if agent.account_id is not None and not principal.sees(agent.account_id):
         raise NotFound("there is no such agent")
     return agent
 

@@ -160,9 +160,11 @@ class Polls:
         self._moved()
 
     def send_away(self, agent_id: str) -> None:
-        """End the poll that was held since before; nothing more is offered to it."""
+        """End the poll that was held since before; nothing more is offered to it, and no step
+        waits for it. What it holds is left to the leases: it may still run."""
         if waiter := self._waiters.pop(agent_id, None):
             waiter.woken.set()
+        self._presence.takes_nothing(agent_id)
 
     async def _renew(
         self, agent: AgentRecord, request: PollRequest | RenewRequest

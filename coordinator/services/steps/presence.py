@@ -85,6 +85,11 @@ class Presence:
             return None
         return replace(heard.said, paused=True) if self.is_paused(agent_id) else heard.said
 
+    def takes_nothing(self, agent_id: str) -> None:
+        """Until its next poll."""
+        if heard := self._heard.get(agent_id):
+            heard.said = None
+
     def left(self, agent_id: str) -> None:
         self._heard.pop(agent_id, None)
 

@@ -143,6 +143,14 @@ async def revoke_token(
     return (await connection.execute(statement)).rowcount == 1
 
 
+async def revoke_agents_tokens(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
+    await connection.execute(
+        tokens.update()
+        .where(tokens.c.agent_id == agent_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
 async def revoke_users_sessions(connection: AsyncConnection, now: datetime) -> None:
     """Of everybody who opened one by a login."""
     await connection.execute(
@@ -180,8 +188,9 @@ async def find_agent(connection: AsyncConnection, agent_id: str) -> AgentRecord 
 
 
 async def list_agents(connection: AsyncConnection, account_id: str | None) -> Sequence[AgentRecord]:
-    """Those that work for the account (all agents where it is None), newest first."""
-    query = sa.select(*columns(AgentRecord, agents))
+    """Those that work for the account (all agents where it is None) and were not removed, newest
+    first."""
+    query = sa.select(*columns(AgentRecord, agents)).where(agents.c.removed_at.is_(None))
     arms = [query]
     if account_id is not None:
         wanted = (agents.c.account_id == account_id, agents.c.account_id.is_(None))
@@ -203,6 +212,11 @@ async def paused_agents(connection: AsyncConnection) -> Sequence[str]:
 
 async def pause_agent(connection: AsyncConnection, agent_id: str, *, paused: bool) -> None:
     await connection.execute(agents.update().where(agents.c.id == agent_id).values(paused=paused))
+
+
+async def remove_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
+    """It is listed no more; the row stays, which its attempts and tokens name."""
+    await connection.execute(agents.update().where(agents.c.id == agent_id).values(removed_at=now))
 
 
 async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Agents as people see them, and what they do to them: pause, resume."""
+"""Agents as people see them, and what they do to them: pause, resume, remove."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
     step_of,
 )
+from tests.integration.core_fixture import Clock
 
 
 @pytest.fixture
@@ -152,8 +153,8 @@ async def test_an_agent_of_all_accounts_is_the_administrators(admin: Caller) -> 
     wide = await admin.new_token(role="maintainer", allAccounts=True)
     for caller in (own, wide):
         await shown(caller, agent)
-        for what in ("pause", "resume"):
-            answer = await caller.post(f"/api/agents/{agent.agent_id}/{what}")
+        for method, what in (("POST", "/pause"), ("POST", "/resume"), ("DELETE", "")):
+            answer = await caller.call(method, path_of(agent) + what)
             assert (answer.status, "administrator" in answer.json["error"]) == (403, True)
     assert (await shown(admin, agent))["paused"] is False
 
@@ -168,3 +169,51 @@ async def test_an_agent_that_registers_anew_stays_paused(admin: Caller) -> None:
     assert (await shown(admin, again))["paused"] is True
     await admin.new_build(await admin.new_project())
     assert (await again.poll())["offers"] == []
+
+
+async def test_a_removed_agent_is_gone_and_its_step_goes_elsewhere(tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_coordinator(
+        tmp_path, clock=clock, lease_seconds=1.5, poll_hold_seconds=1.0
+    ) as coordinator:
+        admin = coordinator.admin
+        agent, other = await admin.new_agent("stolen"), await admin.new_agent("other")
+        await admin.new_build(await admin.new_project())
+        spec = await agent.take()
+        step = Caller(coordinator, spec["token"])
+        await remove(admin, agent)
+        for caller, path in ((agent, "/api/agents/poll"), (agent, "/api/agents/renew")):
+            assert (await caller.post(path, {"free": 1, "leases": []})).status == 401
+        late = await step.post(
+            f"/api/runner/{spec['stepId']}/complete", {"status": "success", "epoch": 1}
+        )
+        assert late.json["stale"], "its steps' own tokens end with it"
+        assert [one["name"] for one in (await admin.get("/api/agents")).json] == ["other"]
+        assert (await admin.get("/api/tokens")).text.count("agent stolen") == 0
+        for call in (admin.get(path_of(agent)), admin.post(f"{path_of(agent)}/pause")):
+            assert (await call).status == 404
+        assert (await admin.call("DELETE", path_of(agent))).status == 404
+        clock.seconds += 2.0
+        again = await other.take()
+        assert (again["stepId"], again["attempt"]) == (spec["stepId"], 2)
+        assert (await audited(admin))[0] == "agent.removed"
+
+
+async def test_no_step_waits_for_an_agent_that_was_removed(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path, poll_hold_seconds=30.0) as coordinator:
+        admin = coordinator.admin
+        agent = await admin.new_agent()
+        poll = asyncio.create_task(agent.poll())
+        await eventually(lambda: _online(admin, agent))
+        await remove(admin, agent)
+        assert (await poll)["offers"] == []
+        build = await admin.new_build(await admin.new_project())
+        assert await why(admin, build) == waits.NO_AGENT
+
+
+async def remove(caller: Caller, agent: AgentCaller) -> None:
+    (await caller.call("DELETE", path_of(agent))).expect(204)
+
+
+def path_of(agent: AgentCaller) -> str:
+    return f"/api/agents/{agent.agent_id}"
