@@ -202,5 +202,5 @@ def _shown(request: web.Request, agent: AgentRecord) -> AgentShown:
         paused=agent.paused,
         account_id=agent.account_id,
         created_at=agent.created_at,
-        last_seen_at=agent.last_seen_at,
+        last_seen_at=request.app[DISPATCH].last_seen(agent),
     )

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -296,6 +297,13 @@ class Dispatch:
 
     def is_paused(self, agent_id: str) -> bool:
         return self._presence.is_paused(agent_id)
+
+    def last_seen(self, agent: AgentRecord) -> datetime:
+        """What is known here is newer than the row, which is written seldom."""
+        silent = self._presence.silent_seconds(agent.id)
+        if silent is None:
+            return agent.last_seen_at
+        return max(self._core.now() - timedelta(seconds=silent), agent.last_seen_at)
 
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)

@@ -15,6 +15,8 @@ ONLINE_SECONDS = 75.0
 """An agent that was silent for longer is shown as offline."""
 WRITTEN_EVERY_SECONDS = 300.0
 """How often the database is told that an agent was heard."""
+FORGOTTEN_AFTER_SECONDS = 3600.0
+"""By then what the database was told of it is near enough."""
 PROCESSES_KNOWN = 16
 
 
@@ -29,8 +31,8 @@ class _Heard:
 
 
 class Presence:
-    """Agents of which nothing was heard for WRITTEN_EVERY_SECONDS are forgotten: whoever registers
-    anew has a new id, and the old ones must not pile up."""
+    """Agents of which nothing was heard for FORGOTTEN_AFTER_SECONDS are forgotten: whoever
+    registers anew has a new id, and the old ones must not pile up."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -93,9 +95,14 @@ class Presence:
     def left(self, agent_id: str) -> None:
         self._heard.pop(agent_id, None)
 
-    def is_online(self, agent_id: str) -> bool:
+    def silent_seconds(self, agent_id: str) -> float | None:
+        """For how long nothing was heard of it; None where it isn't known."""
         heard = self._heard.get(agent_id)
-        return heard is not None and self._clock() - heard.at < ONLINE_SECONDS
+        return None if heard is None else self._clock() - heard.at
+
+    def is_online(self, agent_id: str) -> bool:
+        silent = self.silent_seconds(agent_id)
+        return silent is not None and silent < ONLINE_SECONDS
 
     def online(self) -> Sequence[WaitingAgent]:
         """What each of them said in its last poll."""
@@ -103,6 +110,6 @@ class Presence:
         return [said for said in found if said is not None]
 
     def _forget_the_silent(self, now: float) -> None:
-        silent = [id_ for id_, one in self._heard.items() if now - one.at > WRITTEN_EVERY_SECONDS]
+        silent = [id_ for id_, one in self._heard.items() if now - one.at > FORGOTTEN_AFTER_SECONDS]
         for agent_id in silent:
             del self._heard[agent_id]

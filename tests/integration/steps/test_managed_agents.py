@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +219,33 @@ async def remove(caller: Caller, agent: AgentCaller) -> None:
 
 def path_of(agent: AgentCaller) -> str:
     return f"/api/agents/{agent.agent_id}"
+
+
+async def test_when_an_agent_was_seen_last_is_told_to_the_second(
+    coordinator: Coordinator, admin: Caller
+) -> None:
+    agent = await admin.new_agent()
+    await agent.poll()
+    before = (await shown(admin, agent))["lastSeenAt"]
+    written = last_seen_row(coordinator, agent)
+    await agent.renew()
+    seen = await shown(admin, agent)
+    assert seen["lastSeenAt"] > before
+    assert seen["lastSeenAt"] > seen["createdAt"]
+    assert last_seen_row(coordinator, agent) == written, "no write for each call"
+    [listed] = (await admin.get("/api/agents")).json
+    assert listed["lastSeenAt"] >= seen["lastSeenAt"]
+
+
+async def test_an_agents_token_says_that_it_is_used(admin: Caller) -> None:
+    agent = await admin.new_agent("first")
+    await agent.poll()
+    tokens = (await admin.get("/api/tokens")).expect(200).json
+    [token] = [each for each in tokens if each["name"] == "agent first"]
+    assert token["lastUsedAt"] >= token["createdAt"]
+
+
+def last_seen_row(coordinator: Coordinator, agent: AgentCaller) -> int:
+    query = "SELECT last_seen_at FROM agents WHERE id = ?"
+    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
+        return int(connection.execute(query, (agent.agent_id,)).fetchone()[0])
