@@ -114,7 +114,7 @@ async def renew(request: web.Request, principal: Principal, body: RenewRequest) 
 )
 async def goodbye(request: web.Request, principal: Principal, body: GoodbyeRequest) -> None:
     """What it holds is handed out again at once, but for the `leases` that it reports later."""
-    request.app[DISPATCH].goodbye(await agent_of(request, principal), body)
+    await request.app[DISPATCH].goodbye(await agent_of(request, principal), body)
 
 
 async def agent_of(request: web.Request, principal: Principal) -> AgentRecord:

@@ -275,8 +275,8 @@ class Dispatch:
     async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         return await self._polls.renew(agent, request)
 
-    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
-        self._polls.goodbye(agent, request)
+    async def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        await self._polls.goodbye(agent, request)
 
     def revoked(self, agent_id: str) -> None:
         """The agent's credential is no longer good: let it notice. A poll that was let in before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,8 @@ WRITTEN_EVERY_SECONDS = 300.0
 FORGOTTEN_AFTER_SECONDS = 3600.0
 """By then what the database was told of it is near enough."""
 PROCESSES_KNOWN = 16
+ENDED_KNOWN = 256
+"""Processes that said goodbye last. None lives for longer than its last request is on its way."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Presence:
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
         self._paused: set[str] = set()
+        self._ended: deque[tuple[str, str]] = deque(maxlen=ENDED_KNOWN)
 
     def pause(self, *agent_ids: str) -> None:
         """They take no new steps, from now on and whether they were heard or not."""
@@ -49,7 +53,9 @@ class Presence:
     def is_paused(self, agent_id: str) -> bool:
         return agent_id in self._paused
 
-    def heard(self, agent_id: str) -> None:
+    def heard(self, agent_id: str, instance: str | None = None) -> None:
+        if self.has_ended(agent_id, instance):
+            return
         now = self._clock()
         if agent_id not in self._heard:
             self._forget_the_silent(now)
@@ -58,7 +64,9 @@ class Presence:
 
     def is_to_be_written(self, agent_id: str) -> bool:
         """Whether the database is to be told once more that the agent was heard; then it is."""
-        heard, now = self._heard[agent_id], self._clock()
+        heard, now = self._heard.get(agent_id), self._clock()
+        if heard is None:
+            return False
         if heard.written_at is not None and now - heard.written_at < WRITTEN_EVERY_SECONDS:
             return False
         heard.written_at = now
@@ -92,8 +100,14 @@ class Presence:
         if heard := self._heard.get(agent_id):
             heard.said = None
 
-    def left(self, agent_id: str) -> None:
+    def left(self, agent_id: str, instance: str | None = None) -> None:
+        """Its process ended: a request of that one which is still on its way says nothing."""
         self._heard.pop(agent_id, None)
+        if instance is not None:
+            self._ended.append((agent_id, instance))
+
+    def has_ended(self, agent_id: str, instance: str | None) -> bool:
+        return (agent_id, instance) in self._ended
 
     def silent_seconds(self, agent_id: str) -> float | None:
         """For how long nothing was heard of it; None where it isn't known."""

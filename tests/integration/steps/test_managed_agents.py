@@ -249,3 +249,34 @@ def last_seen_row(coordinator: Coordinator, agent: AgentCaller) -> int:
     query = "SELECT last_seen_at FROM agents WHERE id = ?"
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         return int(connection.execute(query, (agent.agent_id,)).fetchone()[0])
+
+
+async def test_a_goodbye_ends_the_held_poll_and_no_step_waits_for_its_agent(
+    coordinator: Coordinator, admin: Caller
+) -> None:
+    """Its connections may end later than it, as behind a proxy."""
+    agent = await admin.new_agent()
+    poll = asyncio.create_task(agent.poll(instance="one"))
+    await eventually(lambda: _online(admin, agent))
+    (await agent.post("/api/agents/goodbye", {"instance": "one"})).expect(204)
+    assert (await poll)["offers"] == []
+    await agent.poll(instance="one")
+    await agent.post("/api/agents/renew", {"leases": [], "instance": "one"})
+    said = await shown(admin, agent)
+    assert said["online"] is False
+    build = await admin.new_build(await admin.new_project())
+    assert await why(admin, build) == waits.NO_AGENT
+    await coordinator.restart()
+    assert (await shown(coordinator.admin, agent))["lastSeenAt"] >= said["lastSeenAt"]
+    again = AgentCaller(coordinator, agent.token, agent.agent_id)
+    assert len((await again.poll(instance="two"))["offers"]) == 1
+
+
+async def test_a_goodbye_of_one_process_leaves_the_poll_of_another_alone(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path, poll_hold_seconds=30.0) as coordinator:
+        agent = await coordinator.admin.new_agent()
+        poll = asyncio.create_task(agent.poll(instance="two"))
+        await eventually(lambda: _online(coordinator.admin, agent))
+        (await agent.post("/api/agents/goodbye", {"instance": "one"})).expect(204)
+        await coordinator.admin.new_build(await coordinator.admin.new_project())
+        assert len((await poll)["offers"]) == 1
