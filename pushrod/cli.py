@@ -16,7 +16,7 @@ COMMANDS = {
     "up": ("pushrod.commands.up:up", "Run coordinator, agent and engine, all local."),
     "demo": ("pushrod.commands.demo:demo", "Show the whole way from a git push to a build."),
     "coordinator": ("pushrod.commands.coordinator:coordinator", "Run the coordinator alone."),
-    "agent": ("pushrod.commands.agent:agent", "Run an agent; `agent token` admits one."),
+    "agent": ("pushrod.commands.agent:agent", "Run an agent, admit and manage agents."),
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),

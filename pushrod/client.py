@@ -311,6 +311,18 @@ class Client:
     async def agents(self) -> list[Json]:
         return await self._list("/api/agents")
 
+    async def agent(self, agent_id: str) -> Json:
+        return await self._object("GET", f"/api/agents/{_quoted(agent_id)}")
+
+    async def pause_agent(self, agent_id: str) -> Json:
+        return await self._object("POST", f"/api/agents/{_quoted(agent_id)}/pause")
+
+    async def remove_agent(self, agent_id: str) -> None:
+        await self._request("DELETE", f"/api/agents/{_quoted(agent_id)}")
+
+    async def resume_agent(self, agent_id: str) -> Json:
+        return await self._object("POST", f"/api/agents/{_quoted(agent_id)}/resume")
+
     async def _list(self, path: str, query: Mapping[str, str | int] | None = None) -> list[Json]:
         _, data = await self._request("GET", path, query=query)
         return _objects(self._parsed(data, path), path)

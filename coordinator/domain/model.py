@@ -358,6 +358,9 @@ class AgentRecord:
     slots: int
     created_at: datetime
     last_seen_at: datetime
+    paused: bool = False
+    """It takes no new steps."""
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

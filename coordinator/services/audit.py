@@ -7,20 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import Account, AuditEntry, Build, Image, Project, Step, Token
+from coordinator.domain.model import (
+    Account,
+    AgentRecord,
+    AuditEntry,
+    Build,
+    Image,
+    Project,
+    Step,
+    Token,
+)
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.people.users import User
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored
 from coordinator.storage.connection import AsyncConnection
 
-Whose = Account | Image | Project | Build | Step | User | Principal | Token
+Whose = Account | AgentRecord | Image | Project | Build | Step | User | Principal | Token
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
     """What somebody does to something: it stands in the log of that thing's account and project,
-    and a build, a step or a user is named in it before the details."""
+    and an agent, a build, a step or a user is named in it before the details."""
 
     core: Core
     by: Principal | None
@@ -52,6 +61,8 @@ def _whose(of: Whose | None) -> tuple[str | None, str | None, dict[str, Any]]:
             return of.account_id, of.project_id, {"build": of.build_id, "step": of.id}
         case User():
             return None, None, {"user": of.id, "email": of.email}
+        case AgentRecord():
+            return of.account_id, None, {"agent": of.id, "name": of.name}
         case Image() | Principal() | Token():
             return of.account_id, None, {}
         case None:

@@ -1,4 +1,4 @@
-"""`pushrod agent`, and `pushrod agent token`, which admits one."""
+"""`pushrod agent`, `pushrod agent token`, which admits one, and what people do to agents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pushrod.commands import agents
 from pushrod.commands.up import ENGINE_HELP, agent_name, ca_file_option, default_slots
 from pushrod.connection import (
     Connection,
@@ -145,3 +146,7 @@ def agent_token(
         ),
     )
     show_new_token(created, as_json=as_json)
+
+
+for _command in (agents.list_agents, agents.show, agents.pause, agents.resume, agents.remove):
+    agent.add_command(_command)

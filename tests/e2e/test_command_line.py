@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,8 +260,41 @@ def test_an_agent_joins_with_a_registration_token(pushrod: Pushrod, tmp_path: Pa
         log=tmp_path / "agent.log",
     )
     agent.start(r"registered as agent (\S+)")
-    assert "joined" in [one["name"] for one in pushrod.api.get("/api/agents")]
+    assert "joined" in [one["name"] for one in answer(pushrod, "agent", "list")]
+    assert answer(pushrod, "agent", "pause", "joined")["paused"] is True
+    assert _states_of(pushrod, "joined") == ["online, paused"]
+    assert answer(pushrod, "agent", "resume", "joined")["paused"] is False
+    shown = answer(pushrod, "agent", "show", "joined")
+    assert (shown["online"], shown["paused"], shown["steps"]) == (True, False, [])
+    assert b"online\n" in command(pushrod, "agent", "show", shown["id"]).stdout
+    nobody = command(pushrod, "agent", "pause", "nobody")
+    assert (nobody.returncode, b"no agent 'nobody'" in nobody.stderr) == (1, True)
     assert agent.stop() == 0
+    assert answer(pushrod, "agent", "remove", "joined") == {"id": shown["id"], "removed": True}
+    assert "joined" not in [one["name"] for one in answer(pushrod, "agent", "list")]
+
+
+def test_an_agent_that_drained_is_offline_at_once_and_no_step_waits_for_it(
+    pushrod: Pushrod, tmp_path: Path
+) -> None:
+    project = answer(pushrod, "project", "create", "drained")
+    pushrod.start_agent("fast", labels=("disk=fast",))
+    deadline = time.monotonic() + 60
+    while _states_of(pushrod, "fast") != ["online"]:
+        assert time.monotonic() < deadline
+    assert pushrod.agents["fast"].stop() == 0
+    assert _states_of(pushrod, "fast") == ["offline"]
+    wanting = "steps: [{name: one, image: any, run: 'true', agents: {disk: fast}}]"
+    repository = Repository.create(tmp_path / "repository")
+    build = pushrod.push_workflow(repository, project, f"name: ci\n{wanting}\n")
+    [step] = pushrod.api.build(build["id"])["steps"]
+    assert step["waitsFor"].startswith("no connected agent has the labels disk=fast")
+    assert command(pushrod, "build", "cancel", build["id"]).returncode == 0
+
+
+def _states_of(pushrod: Pushrod, name: str) -> list[str]:
+    listed = command(pushrod, "agent", "list").stdout.decode().splitlines()
+    return [line.split("\t")[2] for line in listed if f"\t{name}\t" in line]
 
 
 def test_an_agents_credential_is_listed_and_ends_when_revoked(

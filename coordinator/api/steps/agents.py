@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aiohttp import web
+from pydantic import Field
 
-from coordinator.api.http.context import CORE, DISPATCH
+from coordinator.api.http.context import ACCOUNTS, CORE, DISPATCH
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
@@ -23,6 +24,9 @@ from pipelines_schema.contract import (
     RenewResponse,
 )
 
+AGENT = "/api/agents/{agent_id}"
+NO_SUCH_AGENT = {404: "No such agent"}
+
 
 class AgentShown(Shown):
     id: str
@@ -30,11 +34,27 @@ class AgentShown(Shown):
     labels: dict[str, str]
     slots: int
     online: bool
+    paused: bool = Field(description="It takes no new steps; what it runs goes on")
+    account_id: str | None = Field(None, description="UUID of its account; none works for all")
+    created_at: Instant
     last_seen_at: Instant
 
 
+class StepInHand(Shown):
+    id: str
+    build_id: str
+    name: str
+
+
+class AgentWithSteps(AgentShown):
+    steps: list[StepInHand] = Field(
+        description="Handed out to it, of the accounts that the token may see"
+    )
+
+
 def add_routes(app: web.Application) -> None:
-    add_operations(app, [register, poll, renew, goodbye, list_agents])
+    add_operations(app, [register, poll, renew, goodbye])
+    add_operations(app, [list_agents, show_agent, pause, resume, remove])
 
 
 @operation(
@@ -56,6 +76,8 @@ async def register(
         slots=body.slots,
         previous=body.previous,
     )
+    if registered.agent.paused:
+        request.app[DISPATCH].paused(registered.agent.id)
     if registered.previous_id and body.instance:
         # Committed: what the old credential is no longer good for nobody can renew meanwhile. A
         # coordinator that dies before this line ends the hand-outs with their leases.
@@ -92,7 +114,7 @@ async def renew(request: web.Request, principal: Principal, body: RenewRequest) 
 )
 async def goodbye(request: web.Request, principal: Principal, body: GoodbyeRequest) -> None:
     """What it holds is handed out again at once, but for the `leases` that it reports later."""
-    request.app[DISPATCH].goodbye(await agent_of(request, principal), body)
+    await request.app[DISPATCH].goodbye(await agent_of(request, principal), body)
 
 
 async def agent_of(request: web.Request, principal: Principal) -> AgentRecord:
@@ -110,15 +132,75 @@ async def agent_of(request: web.Request, principal: Principal) -> AgentRecord:
 
 @operation("GET", "/api/agents", tag="Agents", summary="List the agents", right=Right.READ)
 async def list_agents(request: web.Request, principal: Principal) -> list[AgentShown]:
-    dispatch = request.app[DISPATCH]
-    return [
-        AgentShown(
-            id=agent.id,
-            name=agent.name,
-            labels=dict(agent.labels),
-            slots=agent.slots,
-            online=dispatch.is_online(agent.id),
-            last_seen_at=agent.last_seen_at,
-        )
-        for agent in await agents.list_agents(request.app[CORE], principal)
-    ]
+    found = await agents.list_agents(request.app[CORE], principal)
+    return [_shown(request, agent) for agent in found]
+
+
+@operation(
+    "GET", AGENT, tag="Agents", summary="Show an agent", right=Right.READ, errors=NO_SUCH_AGENT
+)
+async def show_agent(request: web.Request, principal: Principal) -> AgentWithSteps:
+    agent, steps = await agents.find_agent(
+        request.app[CORE], principal, request.match_info["agent_id"]
+    )
+    in_hand = [StepInHand(id=step.id, build_id=step.build_id, name=step.name) for step in steps]
+    return AgentWithSteps(**_shown(request, agent).model_dump(), steps=in_hand)
+
+
+@operation(
+    "POST",
+    f"{AGENT}/pause",
+    tag="Agents",
+    summary="Have an agent take no new steps",
+    right=Right.MANAGE,
+    errors=NO_SUCH_AGENT,
+)
+async def pause(request: web.Request, principal: Principal) -> AgentShown:
+    return await _set_paused(request, principal, paused=True)
+
+
+@operation(
+    "POST",
+    f"{AGENT}/resume",
+    tag="Agents",
+    summary="Have a paused agent take steps again",
+    right=Right.MANAGE,
+    errors=NO_SUCH_AGENT,
+)
+async def resume(request: web.Request, principal: Principal) -> AgentShown:
+    return await _set_paused(request, principal, paused=False)
+
+
+@operation(
+    "DELETE",
+    AGENT,
+    tag="Agents",
+    summary="Remove an agent",
+    right=Right.MANAGE,
+    errors=NO_SUCH_AGENT,
+)
+async def remove(request: web.Request, principal: Principal) -> None:
+    """Its credential ends; what it runs goes to another once its leases have ended."""
+    accounts, dispatch = request.app[ACCOUNTS], request.app[DISPATCH]
+    await agents.remove_agent(accounts, dispatch, principal, request.match_info["agent_id"])
+
+
+async def _set_paused(request: web.Request, principal: Principal, *, paused: bool) -> AgentShown:
+    core, dispatch = request.app[CORE], request.app[DISPATCH]
+    agent_id = request.match_info["agent_id"]
+    agent = await agents.set_paused(core, dispatch, principal, agent_id, paused=paused)
+    return _shown(request, agent)
+
+
+def _shown(request: web.Request, agent: AgentRecord) -> AgentShown:
+    return AgentShown(
+        id=agent.id,
+        name=agent.name,
+        labels=dict(agent.labels),
+        slots=agent.slots,
+        online=request.app[DISPATCH].is_online(agent.id),
+        paused=agent.paused,
+        account_id=agent.account_id,
+        created_at=agent.created_at,
+        last_seen_at=request.app[DISPATCH].last_seen(agent),
+    )

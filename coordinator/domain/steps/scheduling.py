@@ -49,6 +49,7 @@ class WaitingAgent:
     free: int
     warm: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ NO_AGENT_FOR_PROGRAMS = (
     "no connected agent can run images, which the host engine can't: start one with "
     "`pushrod agent --engine buildkit --label deploy=true`"
 )
+PAUSED = "all agents that fit are paused: let one go on with `pushrod agent resume`"
 BUSY = "all agents that fit are busy"
 BUSY_WITH_PROGRAMS = (
     f"{BUSY}: each running deployment keeps a slot, so stop one, or start an agent with more "
@@ -88,12 +89,15 @@ def why_nobody_takes_it(
         if step.definition.program:
             return NO_AGENT_FOR_PROGRAMS
         return OLD_AGENTS if Capability.USERS.value in step.needs else NO_CAPABLE_AGENT
-    if not any(has_labels(agent, step.labels) for agent in serving):
+    fitting = [agent for agent in serving if has_labels(agent, step.labels)]
+    if not fitting:
         wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
         options = " ".join(f"--label {key}={value}" for key, value in step.labels.items())
         return (
             f"no connected agent has the labels {wanted}: start one with `pushrod agent {options}`"
         )
+    if all(agent.paused for agent in fitting):
+        return PAUSED
     busy = BUSY_WITH_PROGRAMS if step.definition.program else BUSY
     if most_of_a_project is None:
         return busy

@@ -163,7 +163,7 @@ class Accounts:
         return revoked
 
     async def _touch(self, token: Token, now: datetime) -> None:
-        if token.kind is TokenKind.AGENT or not self._touched.is_due(token.id, now):
+        if not self._touched.is_due(token.id, now):
             return
         await self.core.database.write(
             lambda connection: stored.touch_token(connection, token.id, now)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -30,6 +31,7 @@ from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.contract import (
@@ -69,6 +71,7 @@ class Dispatch:
 
     async def load(self) -> None:
         """Take up the hand-outs of before a restart: each begins a new term."""
+        self._presence.pause(*await self._core.database.read(stored_accounts.paused_agents))
         for build_id in await self._core.database.read(stored.miscounted_builds):
             await self._count_anew(build_id)
         for step in await self._core.database.read(stored_steps.handed_out_steps):
@@ -211,9 +214,9 @@ class Dispatch:
 
     def may_hand_over_to(self, agent_id: str) -> WaitingAgent | None:
         """The agent as it said in its last poll, with the slot that its completion frees; None for
-        one that has not polled since this coordinator began."""
+        one that is paused or has not polled since this coordinator began."""
         said = self._presence.said(agent_id)
-        return None if said is None else replace(said, free=1)
+        return None if said is None or said.paused else replace(said, free=1)
 
     async def choose(self, connection: AsyncConnection, agent: WaitingAgent) -> Queue | None:
         """Whose turn it is at that slot, by the same rule as for slots that wait."""
@@ -272,8 +275,8 @@ class Dispatch:
     async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         return await self._polls.renew(agent, request)
 
-    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
-        self._polls.goodbye(agent, request)
+    async def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        await self._polls.goodbye(agent, request)
 
     def revoked(self, agent_id: str) -> None:
         """The agent's credential is no longer good: let it notice. A poll that was let in before
@@ -283,6 +286,24 @@ class Dispatch:
     def gone(self, agent_id: str, instance: str) -> None:
         """The agent of that id is another one now: see `Polls.gone`."""
         self._polls.gone(agent_id, instance)
+
+    def paused(self, agent_id: str) -> None:
+        """It takes no new steps: an offer that its poll was not answered with yet is taken back."""
+        self._presence.pause(agent_id)
+
+    def resumed(self, agent_id: str) -> None:
+        self._presence.resume(agent_id)
+        self.wake()
+
+    def is_paused(self, agent_id: str) -> bool:
+        return self._presence.is_paused(agent_id)
+
+    def last_seen(self, agent: AgentRecord) -> datetime:
+        """What is known here is newer than the row, which is written seldom."""
+        silent = self._presence.silent_seconds(agent.id)
+        if silent is None:
+            return agent.last_seen_at
+        return max(self._core.now() - timedelta(seconds=silent), agent.last_seen_at)
 
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)

@@ -98,6 +98,8 @@ class Polls:
         return self._waiters.get(holder.removeprefix("agent:"))
 
     def _effective(self, waiter: Waiter) -> WaitingAgent:
+        if self._presence.is_paused(waiter.agent.agent_id):
+            return replace(waiter.agent, free=0)
         offered = self._hand_outs.offers_to(holder_of(waiter.agent.agent_id))
         return replace(waiter.agent, free=max(waiter.agent.free - offered, 0))
 
@@ -105,9 +107,11 @@ class Polls:
 
     async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
         """Held until there is an offer, a new cancel, a lost lease, or the time is over."""
-        await self._heard_of(agent)
+        await self._heard_of(agent, request.instance)
         seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
         lost = await self._renew(agent, request)
+        if self._presence.has_ended(agent.id, request.instance):
+            return PollResponse(seen=request.seen)
         waiter = self._wait_as(agent, request)
         try:
             if not lost and not self._news_for(agent, seen):
@@ -122,7 +126,7 @@ class Polls:
             if self._waiters.get(agent.id) is waiter:
                 del self._waiters[agent.id]
             self._give_back(waiter.offers)
-        self._presence.heard(agent.id)
+        self._presence.heard(agent.id, request.instance)
         cancels = self._hand_outs.cancels_of(holder_of(agent.id))
         return PollResponse(
             offers=offers,
@@ -133,17 +137,21 @@ class Polls:
         )
 
     async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
-        self._presence.heard(agent.id)
+        self._presence.heard(agent.id, request.instance)
         lost = await self._renew(agent, request)
         cancels = self._hand_outs.cancels_of(holder_of(agent.id))
         return RenewResponse(cancels=[_lease(item) for item in cancels], lost=lost)
 
-    def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
-        """Its process ends: nobody waits for what it does not report later."""
+    async def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
+        """Its process ends: nobody waits for what it does not report later, no step for it."""
         kept = _named(request.leases)
         self._hand_outs.leave(holder_of(agent.id), request.instance, kept, self._clock())
-        self._presence.left(agent.id)
+        # Its own poll may be held still: the end of a connection is not always heard of.
+        if self.instance_of(holder_of(agent.id)) == request.instance:
+            self.send_away(agent.id)
+        self._presence.left(agent.id, request.instance)
         self._moved()
+        await self._write_down(agent)
 
     def gone(self, agent_id: str, instance: str) -> None:
         """Its credential was revoked, and its process, which goes on as another agent, runs nothing
@@ -158,9 +166,11 @@ class Polls:
         self._moved()
 
     def send_away(self, agent_id: str) -> None:
-        """End the poll that was held since before; nothing more is offered to it."""
+        """End the poll that was held since before; nothing more is offered to it, and no step
+        waits for it. What it holds is left to the leases: it may still run."""
         if waiter := self._waiters.pop(agent_id, None):
             waiter.woken.set()
+        self._presence.takes_nothing(agent_id)
 
     async def _renew(
         self, agent: AgentRecord, request: PollRequest | RenewRequest
@@ -176,6 +186,8 @@ class Polls:
 
     def _follow(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> None:
         """A process that was not heard before has taken the place of an earlier one."""
+        if self._presence.has_ended(agent.id, request.instance):
+            return
         if request.instance and self._is_only_process(agent.id, request.instance):
             held = _named(request.leases)
             self._hand_outs.take_over(holder_of(agent.id), request.instance, held, self._clock())
@@ -215,13 +227,16 @@ class Polls:
         if offers:
             self._moved()
 
-    async def _heard_of(self, agent: AgentRecord) -> None:
-        self._presence.heard(agent.id)
+    async def _heard_of(self, agent: AgentRecord, instance: str | None) -> None:
+        self._presence.heard(agent.id, instance)
         if self._presence.is_to_be_written(agent.id):
-            when = self._core.now()
-            await self._core.database.write(
-                lambda connection: stored.touch_agent(connection, agent.id, when)
-            )
+            await self._write_down(agent)
+
+    async def _write_down(self, agent: AgentRecord) -> None:
+        when = self._core.now()
+        await self._core.database.write(
+            lambda connection: stored.touch_agent(connection, agent.id, when)
+        )
 
 
 async def _lost_for_good(

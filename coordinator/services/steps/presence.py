@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -15,7 +16,11 @@ ONLINE_SECONDS = 75.0
 """An agent that was silent for longer is shown as offline."""
 WRITTEN_EVERY_SECONDS = 300.0
 """How often the database is told that an agent was heard."""
+FORGOTTEN_AFTER_SECONDS = 3600.0
+"""By then what the database was told of it is near enough."""
 PROCESSES_KNOWN = 16
+ENDED_KNOWN = 256
+"""Processes that said goodbye last. None lives for longer than its last request is on its way."""
 
 
 @dataclass(slots=True)
@@ -29,14 +34,28 @@ class _Heard:
 
 
 class Presence:
-    """Agents of which nothing was heard for WRITTEN_EVERY_SECONDS are forgotten: whoever registers
-    anew has a new id, and the old ones must not pile up."""
+    """Agents of which nothing was heard for FORGOTTEN_AFTER_SECONDS are forgotten: whoever
+    registers anew has a new id, and the old ones must not pile up."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
+        self._paused: set[str] = set()
+        self._ended: deque[tuple[str, str]] = deque(maxlen=ENDED_KNOWN)
 
-    def heard(self, agent_id: str) -> None:
+    def pause(self, *agent_ids: str) -> None:
+        """They take no new steps, from now on and whether they were heard or not."""
+        self._paused.update(agent_ids)
+
+    def resume(self, agent_id: str) -> None:
+        self._paused.discard(agent_id)
+
+    def is_paused(self, agent_id: str) -> bool:
+        return agent_id in self._paused
+
+    def heard(self, agent_id: str, instance: str | None = None) -> None:
+        if self.has_ended(agent_id, instance):
+            return
         now = self._clock()
         if agent_id not in self._heard:
             self._forget_the_silent(now)
@@ -45,7 +64,9 @@ class Presence:
 
     def is_to_be_written(self, agent_id: str) -> bool:
         """Whether the database is to be told once more that the agent was heard; then it is."""
-        heard, now = self._heard[agent_id], self._clock()
+        heard, now = self._heard.get(agent_id), self._clock()
+        if heard is None:
+            return False
         if heard.written_at is not None and now - heard.written_at < WRITTEN_EVERY_SECONDS:
             return False
         heard.written_at = now
@@ -70,21 +91,39 @@ class Presence:
     def said(self, agent_id: str) -> WaitingAgent | None:
         """What it said in its last poll."""
         heard = self._heard.get(agent_id)
-        return None if heard is None else heard.said
+        if heard is None or heard.said is None:
+            return None
+        return replace(heard.said, paused=True) if self.is_paused(agent_id) else heard.said
 
-    def left(self, agent_id: str) -> None:
+    def takes_nothing(self, agent_id: str) -> None:
+        """Until its next poll."""
+        if heard := self._heard.get(agent_id):
+            heard.said = None
+
+    def left(self, agent_id: str, instance: str | None = None) -> None:
+        """Its process ended: a request of that one which is still on its way says nothing."""
         self._heard.pop(agent_id, None)
+        if instance is not None:
+            self._ended.append((agent_id, instance))
+
+    def has_ended(self, agent_id: str, instance: str | None) -> bool:
+        return (agent_id, instance) in self._ended
+
+    def silent_seconds(self, agent_id: str) -> float | None:
+        """For how long nothing was heard of it; None where it isn't known."""
+        heard = self._heard.get(agent_id)
+        return None if heard is None else self._clock() - heard.at
 
     def is_online(self, agent_id: str) -> bool:
-        heard = self._heard.get(agent_id)
-        return heard is not None and self._clock() - heard.at < ONLINE_SECONDS
+        silent = self.silent_seconds(agent_id)
+        return silent is not None and silent < ONLINE_SECONDS
 
     def online(self) -> Sequence[WaitingAgent]:
         """What each of them said in its last poll."""
-        found = [(id_, heard.said) for id_, heard in self._heard.items()]
-        return [said for id_, said in found if said is not None and self.is_online(id_)]
+        found = [self.said(agent_id) for agent_id in self._heard if self.is_online(agent_id)]
+        return [said for said in found if said is not None]
 
     def _forget_the_silent(self, now: float) -> None:
-        silent = [id_ for id_, one in self._heard.items() if now - one.at > WRITTEN_EVERY_SECONDS]
+        silent = [id_ for id_, one in self._heard.items() if now - one.at > FORGOTTEN_AFTER_SECONDS]
         for agent_id in silent:
             del self._heard[agent_id]

@@ -115,6 +115,8 @@ class Runner:
                 return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
             if step.state is not StepState.READY:
                 raise await self._refusal(connection, step)
+            if principal.agent_id and self.dispatch.is_paused(principal.agent_id):
+                raise Conflict("this agent is paused: it takes no new steps")
             given = await stored_steps.hand_out(
                 connection, step_id, to=StepState.READY, holder=principal.holder
             )

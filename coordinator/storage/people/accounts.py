@@ -143,6 +143,14 @@ async def revoke_token(
     return (await connection.execute(statement)).rowcount == 1
 
 
+async def revoke_agents_tokens(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
+    await connection.execute(
+        tokens.update()
+        .where(tokens.c.agent_id == agent_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
 async def revoke_users_sessions(connection: AsyncConnection, now: datetime) -> None:
     """Of everybody who opened one by a login."""
     await connection.execute(
@@ -166,6 +174,7 @@ async def insert_agent(connection: AsyncConnection, agent: AgentRecord) -> None:
             slots=agent.slots,
             created_at=agent.created_at,
             last_seen_at=agent.last_seen_at,
+            paused=agent.paused,
         )
     )
 
@@ -179,8 +188,9 @@ async def find_agent(connection: AsyncConnection, agent_id: str) -> AgentRecord 
 
 
 async def list_agents(connection: AsyncConnection, account_id: str | None) -> Sequence[AgentRecord]:
-    """Those that work for the account (all agents where it is None), newest first."""
-    query = sa.select(*columns(AgentRecord, agents))
+    """Those that work for the account (all agents where it is None) and were not removed, newest
+    first."""
+    query = sa.select(*columns(AgentRecord, agents)).where(agents.c.removed_at.is_(None))
     arms = [query]
     if account_id is not None:
         wanted = (agents.c.account_id == account_id, agents.c.account_id.is_(None))
@@ -193,6 +203,20 @@ async def agent_names(connection: AsyncConnection, ids: Collection[str]) -> Mapp
     """By id."""
     query = sa.select(agents.c.id, agents.c.name).where(agents.c.id.in_(ids))
     return {row.id: row.name for row in await connection.execute(query)}
+
+
+async def paused_agents(connection: AsyncConnection) -> Sequence[str]:
+    """Their ids."""
+    return list((await connection.execute(sa.select(agents.c.id).where(agents.c.paused))).scalars())
+
+
+async def pause_agent(connection: AsyncConnection, agent_id: str, *, paused: bool) -> None:
+    await connection.execute(agents.update().where(agents.c.id == agent_id).values(paused=paused))
+
+
+async def remove_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
+    """It is listed no more; the row stays, which its attempts and tokens name."""
+    await connection.execute(agents.update().where(agents.c.id == agent_id).values(removed_at=now))
 
 
 async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:

@@ -107,6 +107,20 @@ async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
     return [step_of(row) for row in await connection.execute(query)]
 
 
+async def steps_held_by(
+    connection: AsyncConnection, holder: str, account_id: str | None
+) -> Sequence[Step]:
+    """Those of the account (all where it is None) that are handed out to it, in order of start."""
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(sa.text("steps.state IN ('offered', 'running')"), steps.c.holder == holder)
+        .order_by(steps.c.started_at, steps.c.id)
+    )
+    if account_id is not None:
+        query = query.where(steps.c.account_id == account_id)
+    return [step_of(row) for row in await connection.execute(query)]
+
+
 async def hand_out(
     connection: AsyncConnection, step_id: str, *, to: StepState, holder: str
 ) -> tuple[int, str] | None:

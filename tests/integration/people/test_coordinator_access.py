@@ -58,6 +58,8 @@ class House:
     done: dict[str, Any]
     """The spec of a step that has ended, with an artifact and a log."""
     agent: AgentCaller
+    spare: AgentCaller
+    """Another agent, which may be paused."""
     maintainer: Caller
     deployment: dict[str, Any]
     image_id: str
@@ -75,6 +77,7 @@ class House:
             deployment=self.deployment["id"],
             image_build=self.deployment["build_id"],
             image=self.image_id,
+            agent=self.spare.agent_id,
         )
 
 
@@ -104,6 +107,7 @@ async def furnish(admin: Caller, account: str) -> House:
         ready_id=ready_id,
         done=done,
         agent=agent,
+        spare=await registrar.new_agent(f"spare of {account}"),
         maintainer=maintainer,
     )
 
@@ -124,6 +128,10 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/projects/{project}/webhook-secret", {}),
     ("PATCH", "/api/docker-images/{image}", {"imageUrl": "x"}),
     ("DELETE", "/api/docker-images/{image}", None),
+    ("GET", "/api/agents/{agent}", None),
+    ("POST", "/api/agents/{agent}/pause", {}),
+    ("POST", "/api/agents/{agent}/resume", {}),
+    ("DELETE", "/api/agents/{agent}", None),
     ("GET", "/api/projects/{project}/workflows", None),
     ("POST", "/api/projects/{project}/workflows", WORKFLOW),
     ("GET", "/api/projects/{project}/builds", None),
@@ -237,7 +245,9 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
             for table in (*tables, "seen_refs", "accounts", "secrets")
         ]
         names = "id, kind, role, account_id, revoked_at"
-        return [*rows, connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall()]
+        rows.append(connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall())
+        names = "id, account_id, paused, removed_at"
+        return [*rows, connection.execute(f"SELECT {names} FROM agents ORDER BY id").fetchall()]
 
 
 async def test_another_accounts_things_are_not_there(
@@ -349,6 +359,10 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/build_synthesis/logs/{build}", None, "viewer developer maintainer"),
     ("GET", "/api/accounts", None, "viewer developer maintainer"),
     ("GET", "/api/agents", None, "viewer developer maintainer"),
+    ("GET", "/api/agents/{agent}", None, "viewer developer maintainer"),
+    ("POST", "/api/agents/{agent}/pause", {}, "maintainer"),
+    ("POST", "/api/agents/{agent}/resume", {}, "maintainer"),
+    ("DELETE", "/api/agents/{agent}", None, "maintainer"),
     ("GET", "/api/docker-images", None, "viewer developer maintainer"),
     ("GET", "/api/steps/{done}/log", None, "viewer developer maintainer agent"),
     ("GET", "/api/steps/{done}/artifacts", None, "viewer developer maintainer agent"),
@@ -948,7 +962,7 @@ def test_every_route_is_walked_by_the_tests_above() -> None:
     assert len(app.router.routes()) > len(WITHOUT_TOKEN)
     sample = "11111111-1111-1111-1111-111111111111"
     fields = ("project", "slug", "account", "build", "done_build", "running", "ready", "done")
-    fields += ("deployment", "image_build", "image")
+    fields += ("deployment", "image_build", "image", "agent")
     walked = [
         (method, path.format(**dict.fromkeys(fields, sample)).partition("?")[0])
         for method, path, *_ in [*WITH_IDS, *ALLOWED]

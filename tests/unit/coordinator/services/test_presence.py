@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coordinator.domain.steps.scheduling import WaitingAgent
-from coordinator.services.steps.presence import ONLINE_SECONDS, WRITTEN_EVERY_SECONDS, Presence
+from coordinator.services.steps.presence import (
+    FORGOTTEN_AFTER_SECONDS,
+    ONLINE_SECONDS,
+    WRITTEN_EVERY_SECONDS,
+    Presence,
+)
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ def test_agents_that_register_anew_again_and_again_do_not_pile_up() -> None:
     clock = Clock()
     presence = Presence(clock)
     for number in range(1000):
-        clock.now += WRITTEN_EVERY_SECONDS
+        clock.now += FORGOTTEN_AFTER_SECONDS
         presence.says(agent(f"a{number}"))
     assert len(presence._heard) <= 2
 
