@@ -31,7 +31,10 @@ TESTS_OF = {
     "/api/": "test_build_server_api.py",
 }
 """The table of each document's facts, which says most plainly what it is about."""
-OURS = r"/(secrets|deliveries|credential|registries|webhook-secret|cancel|retry|approve|stop)\b"
+OURS = (
+    r"/(secrets|deliveries|credential|registries|webhook-secret|cancel|retry|approve|stop"
+    r"|artifacts\.zip)\b"
+)
 """What stands below a specification's paths and is not in it."""
 HEAD = """\
 # What is tested of each interface
