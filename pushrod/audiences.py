@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from pushrod.client import Json
 from pushrod.log_lines import PrefixedLines, Write, prefix_for
 from pushrod.presentation import FINISHED_STEPS, say, step_summary
 from pushrod.terminal_text import SafeBytes
+from pushrod.transport import Json
 
 PREFIX_COLOURS = ("cyan", "magenta", "yellow", "blue", "green")
 

@@ -18,8 +18,9 @@ from urllib.parse import quote
 from agent.artifact_errors import ArtifactError
 from agent.dependencies import Inputs, chosen_inputs
 from pipelines_schema.contract import ArtifactRef, DependencySpec, OutputFolder, OutputLink
-from pushrod.client import Client, Json
+from pushrod.client import Client
 from pushrod.errors import CommandError, NotFoundError
+from pushrod.transport import Json
 
 AT_ONCE = 4
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

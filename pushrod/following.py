@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from pushrod.client import Client, Json
+from pushrod.client import Client
 from pushrod.errors import UnreachableError
 from pushrod.presentation import FINISHED_STATES, FINISHED_STEPS, say
 from pushrod.references import steps_of
+from pushrod.transport import Json
 
 Result = TypeVar("Result")
 

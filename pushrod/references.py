@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pushrod.client import PAGE_SIZE, Client, Json
+from pushrod.client import PAGE_SIZE, Client
 from pushrod.errors import CommandError, NotFoundError, ProtocolError
+from pushrod.transport import Json
 
 NUMBERED = re.compile(r"(?P<project>[^#]+)#(?P<number>[1-9][0-9]{0,17})")
 JUMP_MARGIN = 20

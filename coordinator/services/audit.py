@@ -7,17 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import (
-    Account,
-    AgentRecord,
-    AuditEntry,
-    Build,
-    Image,
-    Project,
-    Step,
-    Token,
-)
+from coordinator.domain.model import Account, AgentRecord, AuditEntry, Build, Image, Project, Step
 from coordinator.domain.people.permissions import Principal
+from coordinator.domain.people.tokens import Token
 from coordinator.domain.people.users import User
 from coordinator.services.core import Core, new_id
 from coordinator.storage import audit as stored

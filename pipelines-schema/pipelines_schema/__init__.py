@@ -37,6 +37,7 @@ from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.read_step import can_be_named
 from pipelines_schema.schedules import ScheduleTrigger
+from pipelines_schema.trigger_types import PullRequestTrigger, PushTrigger, Triggers
 from pipelines_schema.triggers import (
     PullRequestFacts,
     asks_to_skip,
@@ -52,12 +53,9 @@ from pipelines_schema.workflow import (
     Ending,
     ImageBuild,
     Network,
-    PullRequestTrigger,
-    PushTrigger,
     Retries,
     RetryCause,
     Step,
-    Triggers,
     UnreadableWorkflow,
     Workflow,
     step_environment,

@@ -20,14 +20,14 @@ from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_params import read_param_names
 from pipelines_schema.read_schedules import SCHEDULE_HINT, read_schedules
 from pipelines_schema.suggestions import closest
-from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
-from pipelines_schema.workflow import (
+from pipelines_schema.trigger_types import (
     ManualTrigger,
     PullRequestTrigger,
     PushTrigger,
     TagTrigger,
     Triggers,
 )
+from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
 
 ON = Vocabulary(
     where="`on`",

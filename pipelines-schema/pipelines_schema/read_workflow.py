@@ -27,7 +27,8 @@ from pipelines_schema.read_whole_build import read_build_timeout, read_concurren
 from pipelines_schema.reuse import Reuse
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
-from pipelines_schema.workflow import Step, Triggers, Workflow
+from pipelines_schema.trigger_types import Triggers
+from pipelines_schema.workflow import Step, Workflow
 
 WORKFLOW = Vocabulary(
     where="a workflow",

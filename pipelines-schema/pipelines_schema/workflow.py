@@ -14,9 +14,9 @@ from pipelines_schema.image_references import fit_for_tag
 from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
-from pipelines_schema.params import Param
 from pipelines_schema.problem import Place
-from pipelines_schema.schedules import ScheduleTrigger
+from pipelines_schema.stored_json import without_absent
+from pipelines_schema.trigger_types import Triggers, triggers_from_json, triggers_to_json
 
 VERSION = 1
 """Of the stored JSON. A change that old code can't read takes the next number."""
@@ -100,7 +100,7 @@ class ImageBuild:
 
     def to_json(self) -> dict[str, Any]:
         """For storage; `from_json` reads it back."""
-        return _without_absent(
+        return without_absent(
             context=self.context,
             dockerfile=self.dockerfile,
             target=self.target,
@@ -135,53 +135,6 @@ class ImageBuild:
             tags=tuple(dict.fromkeys(substituted(tag, fitting) for tag in self.tags)),
             tag_places={substituted(tag, fitting): at for tag, at in self.tag_places.items()},
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushTrigger:
-    branches: tuple[str, ...] | None = None
-    """Patterns; None is every branch."""
-    paths: tuple[str, ...] | None = None
-    """Patterns of which some changed file must match one; None is whatever changed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullRequestTrigger:
-    branches: tuple[str, ...] | None = None
-    """Patterns of the branch to be merged into; None is every branch."""
-    paths: tuple[str, ...] | None = None
-    """As those of a push; what differs from the merge base counts as changed."""
-    labels: tuple[str, ...] | None = None
-    """Of which it must have one; None is whatever it has."""
-    drafts: bool = True
-    """Whether drafts start the workflow, too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TagTrigger:
-    patterns: tuple[str, ...] | None = None
-    """None is every tag."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManualTrigger:
-    params: tuple[Param, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Triggers:
-    push: PushTrigger | None = None
-    """None: no push starts the workflow."""
-    pull_request: PullRequestTrigger | None = None
-    """None: no pull request starts the workflow."""
-    tag: TagTrigger | None = None
-    """None: no tag starts the workflow."""
-    manual: ManualTrigger | None = None
-    schedule: tuple[ScheduleTrigger, ...] = ()
-
-    @property
-    def params(self) -> tuple[Param, ...]:
-        return () if self.manual is None else self.manual.params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,11 +229,11 @@ class Workflow:
 
     def to_json(self) -> dict[str, Any]:
         """The workflow for storage; `from_json` reads it back."""
-        return _without_absent(
+        return without_absent(
             version=VERSION,
             name=self.name,
             file=self.file,
-            triggers=_triggers_to_json(self.triggers),
+            triggers=triggers_to_json(self.triggers),
             env=dict(self.env),
             concurrency=_concurrency_to_json(self.concurrency),
             failFast=self.fail_fast or None,
@@ -298,7 +251,7 @@ class Workflow:
         return cls(
             name=value["name"],
             file=value.get("file"),
-            triggers=_triggers_from_json(value["triggers"]),
+            triggers=triggers_from_json(value["triggers"]),
             env=dict(value["env"]),
             concurrency=_concurrency_from_json(value.get("concurrency")),
             fail_fast=value.get("failFast", False),
@@ -324,9 +277,7 @@ def step_environment(workflow: Workflow, step: Step) -> dict[str, str]:
 def _concurrency_to_json(concurrency: Concurrency | None) -> dict[str, Any] | None:
     if concurrency is None:
         return None
-    return _without_absent(
-        group=concurrency.group, cancelRunning=concurrency.cancel_running or None
-    )
+    return without_absent(group=concurrency.group, cancelRunning=concurrency.cancel_running or None)
 
 
 def _concurrency_from_json(value: Mapping[str, Any] | None) -> Concurrency | None:
@@ -336,7 +287,7 @@ def _concurrency_from_json(value: Mapping[str, Any] | None) -> Concurrency | Non
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
-    return _without_absent(
+    return without_absent(
         name=step.name,
         image=step.image,
         script=step.script,
@@ -361,7 +312,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         secrets=list(step.secrets) or None,
         when=None
         if step.when is None
-        else _without_absent(
+        else without_absent(
             expression=step.when.expression,
             line=step.when.line,
             column=step.when.column,
@@ -428,72 +379,3 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         matrix_of=value.get("matrixOf"),
         fail_fast=value.get("failFast", False),
     )
-
-
-def _triggers_to_json(triggers: Triggers) -> dict[str, Any]:
-    push, pull, tag = triggers.push, triggers.pull_request, triggers.tag
-    return _without_absent(
-        push=None
-        if push is None
-        else _without_absent(branches=_listed(push.branches), paths=_listed(push.paths)),
-        pullRequest=None if pull is None else _pull_request_to_json(pull),
-        tag=None if tag is None else _without_absent(patterns=_listed(tag.patterns)),
-        manual=None
-        if triggers.manual is None
-        else {"params": [_param_to_json(param) for param in triggers.params]},
-        schedule=[one.to_json() for one in triggers.schedule] or None,
-    )
-
-
-def _pull_request_to_json(pull: PullRequestTrigger) -> dict[str, Any]:
-    return _without_absent(
-        branches=_listed(pull.branches),
-        paths=_listed(pull.paths),
-        labels=_listed(pull.labels),
-        drafts=None if pull.drafts else False,
-    )
-
-
-def _pull_request_from_json(value: Mapping[str, Any]) -> PullRequestTrigger:
-    return PullRequestTrigger(
-        branches=_texts(value, "branches"),
-        paths=_texts(value, "paths"),
-        labels=_texts(value, "labels"),
-        drafts=value.get("drafts", True),
-    )
-
-
-def _param_to_json(param: Param) -> dict[str, Any]:
-    return _without_absent(name=param.name, default=param.default, oneOf=_listed(param.one_of))
-
-
-def _listed(texts: tuple[str, ...] | None) -> list[str] | None:
-    return None if texts is None else list(texts)
-
-
-def _triggers_from_json(value: Mapping[str, Any]) -> Triggers:
-    push, tag, manual = value.get("push"), value.get("tag"), value.get("manual")
-    pull = value.get("pullRequest")
-    return Triggers(
-        push=None
-        if push is None
-        else PushTrigger(branches=_texts(push, "branches"), paths=_texts(push, "paths")),
-        pull_request=None if pull is None else _pull_request_from_json(pull),
-        tag=None if tag is None else TagTrigger(patterns=_texts(tag, "patterns")),
-        manual=None
-        if manual is None
-        else ManualTrigger(params=tuple(map(_param_from_json, manual["params"]))),
-        schedule=tuple(map(ScheduleTrigger.from_json, value.get("schedule", ()))),
-    )
-
-
-def _param_from_json(value: Mapping[str, Any]) -> Param:
-    return Param(name=value["name"], default=value.get("default"), one_of=_texts(value, "oneOf"))
-
-
-def _texts(value: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    return tuple(value[name]) if name in value else None
-
-
-def _without_absent(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import click
 
-from pushrod.client import Client, Json, call
+from pushrod.client import Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.errors import CommandError, NotFoundError
 from pushrod.presentation import age, print_json, print_table, say
 from pushrod.references import is_id
+from pushrod.transport import Json
 
 WHICH = click.argument("wanted", metavar="AGENT")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")

@@ -7,12 +7,13 @@ from urllib.parse import quote
 
 import click
 
-from pushrod.client import ANY_PROJECT, Client, Json, call
+from pushrod.client import ANY_PROJECT, Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.downloads import StepOutputs, lay, outputs_of, rows_of, save, save_one
 from pushrod.errors import CommandError, NotFoundError
 from pushrod.presentation import cell, print_json, print_table, say
 from pushrod.references import choose_step, find_build_id, split_step, steps_of
+from pushrod.transport import Json
 
 
 @click.group()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from pushrod.client import ANY_PROJECT, Client, Json, call
+from pushrod.client import ANY_PROJECT, Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.presentation import (
     age,
@@ -29,6 +29,7 @@ from pushrod.references import (
     is_id,
     steps_of,
 )
+from pushrod.transport import Json
 
 
 @click.group()

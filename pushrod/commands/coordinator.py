@@ -84,7 +84,8 @@ async def serve_coordinator(
     settings: Settings, ready: Callable[[str], None], stop: asyncio.Event
 ) -> None:
     """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
-    from coordinator.app import CannotDeploy, run_coordinator
+    from coordinator.app import run_coordinator
+    from coordinator.composition import CannotDeploy
     from coordinator.place import CannotListen, DataFolderInUse
     from coordinator.services.keys import KeyUnusable
     from coordinator.storage.soundness import DatabaseUnusable

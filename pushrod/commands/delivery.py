@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import click
 
-from pushrod.client import Client, Json, call
+from pushrod.client import Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.presentation import age, print_json, print_table, say
 from pushrod.references import find_project
+from pushrod.transport import Json
 
 
 @click.group()

@@ -13,13 +13,14 @@ import click
 from agent.engines.private import EngineError
 from pushrod import background
 from pushrod.background import BackgroundPlaces
-from pushrod.client import Client, Json, call, run
+from pushrod.client import Client, call, run
 from pushrod.commands.logs import show_live
 from pushrod.commands.project import DEFAULT_ACCOUNT
 from pushrod.connection import ADMIN_TOKEN_NAME, Connection, default_data_folder, read_token
 from pushrod.demo_push import PushTarget, push_example
 from pushrod.errors import CommandError, NotFoundError, RefusedError
 from pushrod.presentation import printable
+from pushrod.transport import Json
 
 PROJECT = "hello"
 IMAGE_SLUG = "debian"

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import click
 
-from pushrod.client import call, error_message, run
+from pushrod.client import call, run
 from pushrod.connection import (
     ConnectionOptions,
     connection_options,
@@ -24,6 +24,7 @@ from pushrod.connection import (
 from pushrod.errors import CommandError, describe_connection_error
 from pushrod.presentation import say
 from pushrod.references import find_project, is_id
+from pushrod.transport import error_message
 
 MARK = "# pushrod: the post-receive hook"
 HMAC_BLOCK_BYTES = 64

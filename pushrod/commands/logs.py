@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from pushrod.audiences import JsonLines, MarkedLines, RawBytes, print_line
-from pushrod.client import Client, Json, call
+from pushrod.client import Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.errors import NotFoundError
 from pushrod.following import Audience, follow_build, read_whole_log
 from pushrod.presentation import problem_line, say
 from pushrod.references import choose_step, find_build_id, split_step, steps_of
+from pushrod.transport import Json
 
 
 @click.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pushrod.client import Client, Json, call
+from pushrod.client import Client, call
 from pushrod.connection import (
     ConnectionOptions,
     connection_options,
@@ -18,6 +18,7 @@ from pushrod.connection import (
 from pushrod.errors import CommandError
 from pushrod.presentation import print_json, print_table, say
 from pushrod.references import all_projects, find_project
+from pushrod.transport import Json
 
 DEFAULT_ACCOUNT = "default"
 

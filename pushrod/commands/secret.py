@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from pushrod.client import Client, Json, call
+from pushrod.client import Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.errors import CommandError
 from pushrod.presentation import age, print_json, print_table, say
 from pushrod.references import find_project
+from pushrod.transport import Json
 
 
 @click.group()

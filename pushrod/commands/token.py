@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import click
 
-from pushrod.client import Json, call
+from pushrod.client import call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.presentation import age, print_json, print_table, say
+from pushrod.transport import Json
 
 ROLES = ("admin", "maintainer", "developer", "viewer")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from pushrod.client import Json, call
+from pushrod.client import call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.errors import CommandError
 from pushrod.presentation import age, print_json, print_table, say
+from pushrod.transport import Json
 
 ROLES = ("viewer", "developer", "maintainer")
 EVERYWHERE = "admin"

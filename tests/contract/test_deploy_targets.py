@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.app import CannotDeploy
+from coordinator.composition import CannotDeploy
 from coordinator.domain.image_builds.targets import LabelledAgents
 from coordinator.services.deployments.deployments import load_target
 from tests.integration.coordinator_fixture import open_coordinator

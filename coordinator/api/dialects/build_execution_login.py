@@ -16,7 +16,8 @@ from coordinator.api.dialects.build_execution_rules import LOGIN
 from coordinator.api.http.context import ACCOUNTS, USERS
 from coordinator.api.http.middleware import address_of
 from coordinator.api.http.operations import operation
-from coordinator.domain.model import Account, Role
+from coordinator.domain.model import Account
+from coordinator.domain.people.tokens import Role
 from coordinator.domain.people.users import User, principal_for
 
 

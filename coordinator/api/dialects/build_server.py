@@ -45,6 +45,7 @@ from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
 from coordinator.services.steps.runner import unfinished_dependencies
+from coordinator.services.steps.step_agents import agents_of
 from pipelines_schema.contract import BuiltImage
 
 ANY_PROJECT = "-"
@@ -147,7 +148,7 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
 
 
 async def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
-    agents = await request.app[BUILDS].agents_of(steps)
+    agents = await agents_of(request.app[CORE], steps)
     handed_on = await request.app[BUILDS].outputs(build)
     return BuildDetails(
         **_build_fields(request, build),

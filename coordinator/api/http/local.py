@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from coordinator.domain.errors import Forbidden
-from coordinator.domain.model import Role
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind
+from coordinator.domain.people.tokens import Role
 
 LOCAL = Principal(
     kind=PrincipalKind.PERSON,

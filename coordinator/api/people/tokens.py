@@ -12,8 +12,8 @@ from pydantic.alias_generators import to_camel
 from coordinator.api.http.context import ACCOUNTS, DISPATCH
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.domain.model import Role, Token, TokenKind
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.people.tokens import Role, Token, TokenKind
 
 
 class TokenCreate(BaseModel):

@@ -11,8 +11,9 @@ from pydantic.alias_generators import to_camel
 from coordinator.api.http.context import ACCOUNTS, USERS
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.domain.model import Account, Role
+from coordinator.domain.model import Account
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.people.tokens import Role
 from coordinator.domain.people.users import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS, User
 
 TAG = "Users"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from coordinator.domain.errors import Forbidden
-from coordinator.domain.model import Role
+from coordinator.domain.people.tokens import Role
 
 
 class Right(StrEnum):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from coordinator.domain.errors import Invalid
-from coordinator.domain.model import Role
 from coordinator.domain.people.permissions import NOWHERE, RIGHTS, Principal, PrincipalKind
+from coordinator.domain.people.tokens import Role
 
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 1000

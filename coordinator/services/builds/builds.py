@@ -19,7 +19,6 @@ from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import is_ref
-from coordinator.domain.steps.holders import agent_of, holder_of
 from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.audit import Deed
 from coordinator.services.builds import concurrency
@@ -44,7 +43,6 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs.output_values import values_of_build
-from coordinator.storage.people.accounts import agent_names
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Workflow, default_params, param_problems
 
@@ -258,15 +256,6 @@ class Builds:
         if project_id is not None and build.project_id != project_id:
             raise NotFound("build not found")
         return build, steps
-
-    async def agents_of(self, steps: Sequence[Step]) -> Mapping[str, str]:
-        """Holder of a step → the agent's name."""
-        holders = {step.holder for step in steps if step.holder is not None}
-        ids = [agent_id for holder in holders if (agent_id := agent_of(holder)) is not None]
-        if not ids:
-            return {}
-        names = await self.core.database.read(lambda connection: agent_names(connection, ids))
-        return {holder_of(agent_id): name for agent_id, name in names.items()}
 
     async def outputs(self, build: Build) -> Mapping[str, HandedOn]:
         """What its steps handed on, by their names."""

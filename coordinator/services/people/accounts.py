@@ -10,8 +10,9 @@ from pathlib import Path
 
 from coordinator.domain.errors import Forbidden, Invalid, NotFound, StaleEpoch, Unauthenticated
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import Account, Role, Step, Token, TokenKind
+from coordinator.domain.model import Account, Step
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
+from coordinator.domain.people.tokens import Role, Token, TokenKind
 from coordinator.domain.people.users import principal_for
 from coordinator.domain.slugs import UUID_TEXT, account_slug, free_slug
 from coordinator.domain.steps.late_reports import is_late

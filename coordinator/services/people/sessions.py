@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from coordinator.domain.errors import Unauthenticated
-from coordinator.domain.model import Role, Token, TokenKind
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind
+from coordinator.domain.people.tokens import Role, Token, TokenKind
 from coordinator.domain.people.users import User, principal_for
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.errors import Conflict, Invalid, NotFound
-from coordinator.domain.model import Account, Role
+from coordinator.domain.model import Account
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.people.tokens import Role
 from coordinator.domain.people.users import PERSONS_ROLES, User, checked_email, checked_password
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id

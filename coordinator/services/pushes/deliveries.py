@@ -22,25 +22,24 @@ from coordinator.domain.pushes.deliveries import (
     DeliveryState,
     ForgeEvent,
     PushedRef,
-    reason_to_ignore,
     retry_delay,
     short_name,
 )
 from coordinator.domain.pushes.moved_refs import MovedRef
 from coordinator.ports import RemoteFailed
 from coordinator.services.audit import Deed
-from coordinator.services.builds.drafts import Draft, Origin
+from coordinator.services.builds.drafts import Draft
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_pushed
 from coordinator.services.core import Core, new_id
 from coordinator.services.news import wait_for
-from coordinator.services.projects.archived import archived_words, check_takes_builds
+from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
+from coordinator.services.pushes.failed_deliveries import origins_of, why_ignored, why_not_built
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored
-from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger()
 
@@ -98,7 +97,7 @@ class Deliveries:
                 if known.state is not DeliveryState.FAILED:
                     return Receipt(delivery=known, new=False)
                 return Receipt(delivery=await self._again(connection, known), new=True)
-            now, reason = self.core.now(), _reason_to_ignore(event, project)
+            now, reason = self.core.now(), why_ignored(event, project)
             delivery = Delivery(
                 id=new_id(),
                 project_id=project.id,
@@ -239,7 +238,7 @@ class Deliveries:
         )
         if project is None:
             return
-        reason = _reason_to_ignore(event, project)
+        reason = why_ignored(event, project)
         try:
             if reason is not None:
                 await self._write_end(delivery, DeliveryState.IGNORED, reason)
@@ -360,18 +359,8 @@ class Deliveries:
         """Another try later, for as long as only the machine is to blame; else at last builds
         that say why there are none."""
         attempts, settings = delivery.attempts + 1, self.core.settings
-        trouble = trouble_of(error)
-        if trouble is not None:
-            reason, permanent = trouble.value, False
-        elif isinstance(error, RemoteFailed):
-            reason = f"the repository could not be fetched: {error}"
-            permanent = error.permanent or attempts >= settings.fetch_attempts
-        elif isinstance(error, TookProcessesDown):
-            reason, permanent = str(error), True
-        else:
-            log.exception("processing a delivery failed", delivery=delivery.id)
-            reason = f"internal error ({type(error).__name__})"
-            permanent = attempts >= settings.fetch_attempts
+        last = attempts >= settings.fetch_attempts
+        reason, permanent = why_not_built(error, delivery.id, last_attempt=last)
         log.warning("not built", delivery=delivery.id, reason=reason, attempts=attempts)
         if not permanent:
             delay = retry_delay(attempts, settings.fetch_retry_seconds)
@@ -398,23 +387,11 @@ class Deliveries:
                     project,
                     Draft(workflow_name="fetch", origin=origin, reason=reason),
                 )
-                for origin in _origins(event)
+                for origin in origins_of(event)
             ]
             await self._save_end(connection, delivery, DeliveryState.FAILED, reason, builds)
 
         await self.core.database.write(save)
-
-
-def _reason_to_ignore(event: ForgeEvent, project: Project) -> str | None:
-    return archived_words(project) or reason_to_ignore(event, project.repo_url)
-
-
-def _origins(event: ForgeEvent) -> list[Origin]:
-    """What builds would have been made for, as far as the event alone says."""
-    pull = event.pull_request
-    if pull is not None:
-        return [Origin.of_pull_request_event(pull)]
-    return [Origin.of_ref(ref.ref, ref.after) for ref in event.refs if ref.after is not None]
 
 
 def _topic(delivery_id: str) -> str:

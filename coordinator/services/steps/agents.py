@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from coordinator.domain.errors import Forbidden, NotFound
-from coordinator.domain.model import AgentRecord, Role, Step, Token, TokenKind
+from coordinator.domain.model import AgentRecord, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.people.tokens import Role, Token, TokenKind
 from coordinator.domain.steps.holders import holder_of
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core, new_id

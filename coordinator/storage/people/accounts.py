@@ -7,7 +7,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from coordinator.domain.model import Account, AgentRecord, Role, Token, TokenKind
+from coordinator.domain.model import Account, AgentRecord
+from coordinator.domain.people.tokens import Role, Token, TokenKind
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import SHOWN_TOKEN, accounts, agents, tokens

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from coordinator.domain.model import Role
+from coordinator.domain.people.tokens import Role
 from coordinator.domain.people.users import User
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import reader

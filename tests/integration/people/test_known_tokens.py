@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from coordinator.domain.errors import Unauthenticated
-from coordinator.domain.model import Role, TokenKind
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind
+from coordinator.domain.people.tokens import Role, TokenKind
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.storage.database import Database

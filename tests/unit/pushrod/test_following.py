@@ -11,10 +11,11 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from pushrod.client import Client, Json
+from pushrod.client import Client
 from pushrod.connection import Connection
 from pushrod.errors import NotFoundError, ProtocolError, UnauthorizedError, UnreachableError
 from pushrod.following import Patience, follow_build, read_whole_log
+from pushrod.transport import Json
 
 TOKEN = "t0ken"
 FINISHED = {"SUCCESS", "FAILED", "CANCELLED", "SKIPPED"}

@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from coordinator.domain.errors import Forbidden
-from coordinator.domain.model import Role
 from coordinator.domain.people.permissions import RIGHTS, Principal, PrincipalKind, Right
+from coordinator.domain.people.tokens import Role
 
 GRANTED = {
     Role.VIEWER: "read",

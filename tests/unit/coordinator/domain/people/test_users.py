@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 
 from coordinator.domain.errors import Forbidden, Invalid
-from coordinator.domain.model import Role
 from coordinator.domain.people.permissions import (
     NEEDED_FOR,
     NOWHERE,
@@ -15,6 +14,7 @@ from coordinator.domain.people.permissions import (
     BuildPermission,
     Right,
 )
+from coordinator.domain.people.tokens import Role
 from coordinator.domain.people.users import User, checked_email, checked_password, principal_for
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

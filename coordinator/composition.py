@@ -1,0 +1,211 @@
+"""Adapters and services of one coordinator, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from coordinator.domain.image_builds.targets import DeployTarget
+from coordinator.git.remote_lfs import HttpRemoteLfs
+from coordinator.git.remotes import FetchLimits, GitRemotes
+from coordinator.git.repositories import HostedRepositories
+from coordinator.git.smart_http import GitHttpBackend
+from coordinator.objects.blobs import ObjectBlobStore
+from coordinator.objects.logs import ObjectLogStore
+from coordinator.objects.stores import open_store
+from coordinator.reading.processes import ReadingProcesses
+from coordinator.services.builds.builds import Builds
+from coordinator.services.builds.deletions import Deletions
+from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.modules import Modules
+from coordinator.services.builds.named_builds import NamedBuilds
+from coordinator.services.core import Core
+from coordinator.services.deployments.deployments import Deployments, load_target, retire_older
+from coordinator.services.deployments.image_sources import ImageSources
+from coordinator.services.deployments.source_builds import SourceBuilds
+from coordinator.services.images.image_slugs import ImageSlugs
+from coordinator.services.keys import load_keys
+from coordinator.services.logs.build_logs import BuildLogs
+from coordinator.services.logs.logs import Logs
+from coordinator.services.news import News
+from coordinator.services.outputs.artifacts import Artifacts
+from coordinator.services.outputs.batches import OutputBatches
+from coordinator.services.people.accounts import Accounts
+from coordinator.services.people.logins import Logins
+from coordinator.services.people.sessions import Sessions
+from coordinator.services.people.users import Users
+from coordinator.services.projects.credentials import Credentials
+from coordinator.services.projects.projects import Projects
+from coordinator.services.projects.registry_logins import RegistryLogins
+from coordinator.services.projects.secrets import Secrets
+from coordinator.services.pushes.begun_pushes import BegunPushes
+from coordinator.services.pushes.default_branches import DefaultBranches
+from coordinator.services.pushes.deliveries import Deliveries
+from coordinator.services.pushes.ingest import Ingest
+from coordinator.services.pushes.lfs import Lfs
+from coordinator.services.pushes.push_retries import PushRetries
+from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.fetched_objects import FetchedObjects
+from coordinator.services.steps.reports import Reports
+from coordinator.services.steps.runner import Runner
+from coordinator.services.steps.source_parts import SourceParts
+from coordinator.services.steps.source_refs import SourceRefs
+from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.settings import Settings
+from coordinator.storage.database import Database
+
+OBJECTS = "objects"
+"""The folder of logs and artifacts, in the data folder."""
+LEFTOVER_SECONDS = 5.0
+"""The data folder is ours alone, so a lock in it that old is of a git that was killed."""
+
+
+class CannotDeploy(Exception):
+    """The deploy target that the settings name is not installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    core: Core
+    accounts: Accounts
+    projects: Projects
+    image_slugs: ImageSlugs
+    builds: Builds
+    modules: Modules
+    dispatch: Dispatch
+    runner: Runner
+    reports: Reports
+    logs: Logs
+    artifacts: Artifacts
+    output_batches: OutputBatches
+    push_retries: PushRetries
+    default_branches: DefaultBranches
+    credentials: Credentials
+    deliveries: Deliveries
+    registry_logins: RegistryLogins
+    secrets: Secrets
+    users: Users
+    sessions: Sessions
+    deletions: Deletions
+    build_logs: BuildLogs
+    named_builds: NamedBuilds
+    lfs: Lfs
+    source_parts: SourceParts
+    source_refs: SourceRefs
+    git: GitHttpBackend
+    source_builds: SourceBuilds
+    deployments: Deployments
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, url: str, clock: Callable[[], float], now: Callable[[], datetime]
+) -> AsyncIterator[Services]:
+    data = settings.data
+    repositories = HostedRepositories(
+        data / "repositories", max_input_bytes=settings.max_push_bytes
+    )
+    store = open_store(data / OBJECTS)
+    keys = load_keys(data / "secret-key")
+    database = await Database.open(
+        data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)
+    )
+    readings = ReadingProcesses()
+    try:
+        core = Core(
+            database=database,
+            repositories=repositories,
+            remotes=_remotes(settings),
+            logs=ObjectLogStore(store),
+            blobs=ObjectBlobStore(store),
+            readings=readings,
+            news=News(),
+            keys=keys,
+            settings=settings,
+            public_url=url,
+            now=now,
+        )
+        dispatch, logs = Dispatch(core, clock), Logs(core)
+        accounts = Accounts(core, Logins(core))
+        ingest, credentials = Ingest(core, dispatch, BegunPushes(core)), Credentials(core)
+        runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
+        forge_source = ForgeSource(core, credentials)
+        builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
+        await accounts.write_admin_token(data / "admin-token")
+        await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
+        await dispatch.load()
+        yield Services(
+            core=core,
+            accounts=accounts,
+            projects=Projects(core),
+            image_slugs=ImageSlugs(core),
+            builds=builds,
+            modules=Modules(core, dispatch),
+            dispatch=dispatch,
+            runner=runner,
+            reports=Reports(core, dispatch, logs, runner),
+            logs=logs,
+            artifacts=Artifacts(core),
+            output_batches=OutputBatches(core),
+            push_retries=PushRetries(core, ingest),
+            default_branches=DefaultBranches(core, ingest),
+            credentials=credentials,
+            deliveries=Deliveries(core, ingest, forge_source),
+            registry_logins=RegistryLogins(core),
+            secrets=Secrets(core),
+            users=Users(core, accounts),
+            sessions=Sessions(core, accounts),
+            deletions=Deletions(core),
+            build_logs=BuildLogs(core),
+            named_builds=NamedBuilds(core, builds),
+            lfs=Lfs(core),
+            source_parts=(
+                parts := SourceParts(
+                    core, runner, credentials, _remote_lfs(settings), FetchedObjects(core)
+                )
+            ),
+            source_refs=SourceRefs(parts),
+            git=GitHttpBackend(
+                data / "repositories",
+                max_processes=settings.git_processes,
+                max_input_bytes=settings.max_push_bytes,
+            ),
+            source_builds=SourceBuilds(core, builds, sources),
+            deployments=Deployments(core, builds, sources, _deploy_target(settings)),
+        )
+    finally:
+        await readings.close()
+        await database.close()
+
+
+def _deploy_target(settings: Settings) -> DeployTarget:
+    """Raises CannotDeploy."""
+    try:
+        return load_target(settings.deploy_target)
+    except LookupError as error:
+        raise CannotDeploy(str(error.args[0])) from error
+
+
+def _remotes(settings: Settings) -> GitRemotes:
+    return GitRemotes(
+        settings.data / "repositories",
+        settings.data / "fetching",
+        policy=settings.remote_policy,
+        limits=_fetch_limits(settings),
+        known_hosts=settings.ssh_known_hosts,
+    )
+
+
+def _remote_lfs(settings: Settings) -> HttpRemoteLfs:
+    return HttpRemoteLfs(policy=settings.remote_policy, limits=_fetch_limits(settings))
+
+
+def _fetch_limits(settings: Settings) -> FetchLimits:
+    return FetchLimits(
+        seconds=settings.fetch_seconds,
+        stalled_seconds=settings.fetch_stalled_seconds,
+        max_bytes=settings.max_fetch_bytes,
+    )
