@@ -24,7 +24,7 @@ from pipelines_schema.contract import (
     RenewResponse,
 )
 
-AGENT = "/api/agents/{agent_id}"
+AGENT = "/api/agents/{agent_id:[0-9A-Fa-f-]{36}}"
 NO_SUCH_AGENT = {404: "No such agent"}
 
 
