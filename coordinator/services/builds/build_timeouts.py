@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from coordinator.domain.model import Build
 from coordinator.domain.steps.waits import duration
 from coordinator.services.builds.cancels import cancel_build
 from coordinator.services.core import Core
@@ -30,17 +31,23 @@ class BuildTimeouts:
     async def _end_those(self, now: datetime) -> datetime | None:
         async def end(connection: AsyncConnection) -> datetime | None:
             for build in await groups.past_deadline(connection, now, AT_ONCE):
-                took = duration(build.timeout_seconds or 0)
-                reason = f"timeout: the build took longer than {took}"
-                await cancel_build(
-                    self._core,
-                    connection,
-                    build.id,
-                    by="the build's timeout",
-                    reason=reason,
-                    fails_as=reason,
-                )
+                await self._end(connection, build)
                 await groups.forget_deadline(connection, build.id)
             return await groups.first_deadline(connection)
 
         return await self._core.database.write(end)
+
+    async def _end(self, connection: AsyncConnection, build: Build) -> None:
+        """One that is being cancelled already stays so: only what cleans up is ended, too."""
+        took = duration(build.timeout_seconds or 0)
+        reason = f"timeout: the build took longer than {took}"
+        cancelled = build.reason is not None
+        await cancel_build(
+            self._core,
+            connection,
+            build.id,
+            by="the build's timeout",
+            reason=build.reason or reason,
+            again=cancelled,
+            fails_as=None if cancelled else reason,
+        )

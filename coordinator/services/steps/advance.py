@@ -102,7 +102,7 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
         return Followed(build=build, ready=1)
     succeeded = counts_as_success(step)
     failed = step.state is StepState.FAILED and not succeeded
-    if failed and await _failed_fast(core, connection, step):
+    if failed and await failed_fast(core, connection, step):
         return await _settled(core, connection, step.build_id)
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
@@ -128,7 +128,7 @@ async def cancel_step(
         await move_step(core, connection, step, StepEvent.CANCEL, reason=reason)
 
 
-async def _failed_fast(core: Core, connection: AsyncConnection, failed: Step) -> bool:
+async def failed_fast(core: Core, connection: AsyncConnection, failed: Step) -> bool:
     """End what is left of the build, or of the step's matrix, where the workflow wants that."""
     build = await stored.find_build(connection, failed.build_id)
     whole_build = build is not None and build.fail_fast

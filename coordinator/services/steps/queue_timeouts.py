@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from coordinator.domain.lifecycle import StepEvent
+from coordinator.domain.model import Step
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.waits import not_taken
 from coordinator.services.core import Core
@@ -53,16 +54,21 @@ class QueueTimeouts:
         self, connection: AsyncConnection, now: datetime, online: Sequence[WaitingAgent]
     ) -> _Round:
         settings = self._core.settings
-        builds: dict[str, None] = {}
+        given_up: dict[str, list[Step]] = {}
         for step in await stored_steps.steps_waiting_since(connection, now, AT_ONCE):
             waited = advance.queue_seconds(self._core, step)
             reason = not_taken(step, waited, online, settings.project_max_running_steps)
-            await advance.move_step(self._core, connection, step, StepEvent.GIVE_UP, reason=reason)
-            builds[step.build_id] = None
-        for build_id in builds:
+            moved = await advance.move_step(
+                self._core, connection, step, StepEvent.GIVE_UP, reason=reason
+            )
+            given_up.setdefault(step.build_id, []).append(moved)
+        for build_id, steps in given_up.items():
+            for step in steps:
+                if not step.written.allow_failure:
+                    await advance.failed_fast(self._core, connection, step)
             await advance.settle_build(self._core, connection, build_id)
         next_at = await stored_queue.first_queue_end(connection)
-        return _Round(list(builds), next_at)
+        return _Round(list(given_up), next_at)
 
     def _ended(self, done: _Round) -> None:
         for build_id in done.ended:

@@ -234,6 +234,21 @@ async def test_a_matrix_ends_its_own_combinations_alone(
     assert await state(admin, build) == ("failed", "step t (a) failed: exit code 1")
 
 
+async def test_a_step_that_no_agent_takes_in_time_is_a_failure_like_any(
+    admin: Caller, tree: WorkTree
+) -> None:
+    late = STEP % ("late", ", queueTimeout: 1s")
+    build = await pushed(
+        admin, tree, f"failFast: true\nsteps:\n  - {late}\n  - {STEP % ('b', '')}\n"
+    )
+
+    async def has_ended() -> bool:
+        return (await state(admin, build))[0] == "failed"
+
+    await eventually(has_ended)
+    assert states(await admin.build(build["id"])) == {"late": "failed", "b": "cancelled"}
+
+
 async def test_without_it_the_others_go_on(
     admin: Caller, agent: AgentCaller, tree: WorkTree
 ) -> None:
@@ -265,6 +280,29 @@ async def test_a_build_that_takes_too_long_fails(
         "timeout: the build took longer than 1s",
     )
     assert set(states(ended).values()) <= {"cancelled", "skipped"}
+
+
+async def test_one_that_somebody_cancelled_stays_cancelled_and_its_clean_up_ends(
+    admin: Caller, agent: AgentCaller, tree: WorkTree
+) -> None:
+    clean = STEP % ("clean", ", dependsOn: [slow], runOn: [success, cancelled]")
+    workflow = f"timeout: 3s\nsteps:\n  - {STEP % ('slow', '')}\n  - {clean}\n"
+    build = await pushed(admin, tree, workflow)
+    slow = await agent.take()
+    (await admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
+    (await agent.complete(slow, status="failed", reason="cancelled")).expect(200)
+    assert (await agent.take())["name"] == "clean"
+    spec = (await admin.build(build["id"]))["steps"][1]
+
+    async def is_told() -> bool:
+        return bool(
+            (await agent.poll(free=0, leases=[{"stepId": spec["id"], "epoch": 1}]))["cancels"]
+        )
+
+    await eventually(is_told)
+    lease_ = {"stepId": spec["id"], "epoch": 1}
+    (await agent.complete(lease_, status="failed", reason="cancelled")).expect(200)
+    assert await state(admin, build) == ("cancelled", "cancelled by admin")
 
 
 def lease(spec: Mapping[str, Any]) -> dict[str, Any]:
