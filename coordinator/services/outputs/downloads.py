@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.errors import NotFound
@@ -15,6 +15,7 @@ from coordinator.services.outputs.zips import Tree, zipped
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored
+from coordinator.storage.outputs.artifacts import LeftBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ class Downloads:
 
         async def read(connection: AsyncConnection) -> tuple[str, Sequence[Tree]] | None:
             step = await find_readable(connection, principal, step_id)
-            return None if step is None else (step.account_id, [await _tree(connection, step, "")])
+            if step is None:
+                return None
+            left = await _left_by(connection, step.build_id, [step])
+            return step.account_id, [_tree(left, step, "")]
 
         found = await self.core.database.read(read)
         if found is None:
@@ -47,7 +51,8 @@ class Downloads:
                 return None
             if project_id not in (None, steps[0].project_id):
                 return None
-            trees = [await _tree(connection, step, f"{step.name}/") for step in steps]
+            left = await _left_by(connection, build_id, steps)
+            trees = [_tree(left, step, f"{step.name}/") for step in steps]
             return steps[0].account_id, trees
 
         found = await self.core.database.read(read)
@@ -65,11 +70,16 @@ class Downloads:
         return zipped(trees, contents)
 
 
-async def _tree(connection: AsyncConnection, step: Step, folder: str) -> Tree:
-    if step.state not in FINISHED_STEP:
+async def _left_by(
+    connection: AsyncConnection, build_id: str, steps: Sequence[Step]
+) -> Mapping[str, LeftBehind]:
+    """By name, of those that have ended; one statement for all of them."""
+    ended = [step.name for step in steps if step.state in FINISHED_STEP]
+    return await stored.artifacts_of_steps(connection, build_id, ended) if ended else {}
+
+
+def _tree(left: Mapping[str, LeftBehind], step: Step, folder: str) -> Tree:
+    found = left.get(step.name)
+    if found is None:
         return Tree(folder=folder, artifacts=(), entries=())
-    return Tree(
-        folder=folder,
-        artifacts=await stored.artifacts_of(connection, step.id, step.epoch),
-        entries=await stored.entries_of(connection, step.id, step.epoch),
-    )
+    return Tree(folder=folder, artifacts=found.artifacts, entries=found.entries)
