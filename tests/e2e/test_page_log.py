@@ -221,7 +221,8 @@ async def test_what_is_read_stays_in_its_place_while_older_lines_are_drawn_above
     api.logs["s-test", 2] = Log(wide[-1_900_000:], complete=True)
     await page.add_init_script(HELD_BACK)
     await open_build(page)
-    await page.wait_for_function("() => window.seen && window.waiting.length > 0")
+    # By the clock: by default it is asked in animation frames, which are held back here.
+    await page.wait_for_function("() => window.seen && window.waiting.length > 0", polling=50)
     await log(page).hover()
     await page.mouse.wheel(0, -400)
     await expect(page.get_by_role("button", name="To the end")).to_be_visible()
