@@ -58,6 +58,7 @@ async def test_a_log_of_20_mb_shows_its_end_at_once_without_freezing_the_page(
     await page.add_init_script(WATCH_LONG_TASKS)
     await open_build(page)
     await expect(log(page)).to_contain_text(f"{LINES - 1:08d} the quick")
+    await settled(page)
     lines = await shown_lines(page)
     assert [int(line[:8]) for line in lines] == list(range(LINES - len(lines), LINES))
     assert len(lines) > 19_000
@@ -119,6 +120,7 @@ async def test_a_log_that_grows_for_long_keeps_its_newest_lines(page: Page, api:
         text = "".join(LINE % number for number in range(start, start + 5_000))
         await api.append_log("s-test", 2, text.encode())
         await page.wait_for_function(CONTAINS, arg=f"{start + 4_999:08d} the quick")
+    await settled(page)
     lines = await shown_lines(page)
     assert 20_000 <= len(lines) <= 20_200
     assert lines[-1].startswith("00049999")
@@ -150,6 +152,7 @@ async def test_a_line_without_an_end_is_shown_whole(page: Page, api: FakeApi) ->
     api.logs["s-test", 2] = Log(("🚀" * 30_000 + "\x1b[31mred").encode(), complete=True)
     await open_build(page)
     await expect(page.locator(".partial .fg1")).to_have_text("red")
+    await settled(page)
     assert "".join(await shown_lines(page)) == "🚀" * 30_000 + "red"
 
 
