@@ -94,7 +94,7 @@ async def settled(page: Page) -> None:
     """Until the log is drawn: its length stays the same for some frames."""
     await page.evaluate(
         """async () => {
-          const length = () => document.querySelector(".lines").textContent.length;
+          const length = () => document.querySelector(".lines")?.textContent.length ?? NaN;
           const frame = () => new Promise(requestAnimationFrame);
           for (let same = 0, before = -1; same < 10; await frame()) {
             same = length() === before ? same + 1 : 0;
