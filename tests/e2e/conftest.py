@@ -1,14 +1,20 @@
-"""A real Chromium for the tests of the page; none that logs an error passes."""
+"""A real Chromium for the tests of the page; none that logs an error passes. And pushrod on each
+engine, for the modules that don't start one of their own."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
+from tests.conftest import TestEngine
+from tests.e2e.processes import Pushrod, Repository, running
+
+ENGINES = ["host", pytest.param("buildkit", marks=pytest.mark.engine)]
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 CHROMIUM_ARGUMENTS = [
@@ -54,3 +60,30 @@ def mistake_in(message: ConsoleMessage) -> list[str]:
     """Chromium also logs each answer of 400 and above and each lost connection by itself."""
     expected = message.text.startswith("Failed to load resource:")
     return [message.text] if message.type == "error" and not expected else []
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "host":
+        return "host"
+    return str(request.getfixturevalue("buildkit").address)
+
+
+@pytest.fixture(scope="module")
+def image(engine: str, request: pytest.FixtureRequest) -> str:
+    """The host engine ignores it."""
+    if engine == "host":
+        return "any"
+    buildkit: TestEngine = request.getfixturevalue("buildkit")
+    return buildkit.image
+
+
+@pytest.fixture(scope="module")
+def pushrod(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
+    with running(tmp_path_factory.mktemp("pushrod"), engine) as pushrod:
+        yield pushrod
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.create(tmp_path / "repository")

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import TestEngine
-from tests.e2e.processes import Pushrod, Repository, running, step_named
-
-ENGINES = ["host", pytest.param("buildkit", marks=pytest.mark.engine)]
+from tests.e2e.processes import Pushrod, Repository, step_named
 
 WORKFLOW = """\
 name: ci
@@ -48,28 +42,6 @@ out/empty
 300
 5000000
 """
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "host":
-        return "host"
-    return str(request.getfixturevalue("buildkit").address)
-
-
-@pytest.fixture(scope="module")
-def image(engine: str, request: pytest.FixtureRequest) -> str:
-    """The host engine ignores it."""
-    if engine == "host":
-        return "any"
-    buildkit: TestEngine = request.getfixturevalue("buildkit")
-    return buildkit.image
-
-
-@pytest.fixture(scope="module")
-def pushrod(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
-    with running(tmp_path_factory.mktemp("pushrod"), engine) as pushrod:
-        yield pushrod
 
 
 def test_the_next_step_has_the_tree_that_the_script_made(

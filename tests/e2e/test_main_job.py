@@ -5,42 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import TestEngine
-from tests.e2e.processes import Pushrod, Repository, is_running, running, step_named
-
-ENGINES = ["host", pytest.param("buildkit", marks=pytest.mark.engine)]
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "host":
-        return "host"
-    return str(request.getfixturevalue("buildkit").address)
-
-
-@pytest.fixture(scope="module")
-def image(engine: str, request: pytest.FixtureRequest) -> str:
-    """The host engine ignores it."""
-    if engine == "host":
-        return "any"
-    buildkit: TestEngine = request.getfixturevalue("buildkit")
-    return buildkit.image
-
-
-@pytest.fixture(scope="module")
-def pushrod(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
-    with running(tmp_path_factory.mktemp("pushrod"), engine) as pushrod:
-        yield pushrod
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository.create(tmp_path / "repository")
+from tests.e2e.processes import Pushrod, Repository, is_running, step_named
 
 
 def workflow(image: str, *steps: str) -> str:

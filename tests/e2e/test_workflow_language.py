@@ -2,42 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.conftest import TestEngine
-from tests.e2e.processes import Pushrod, Repository, running, step_named
-from tests.e2e.test_main_job import ENGINES, workflow
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "host":
-        return "host"
-    return str(request.getfixturevalue("buildkit").address)
-
-
-@pytest.fixture(scope="module")
-def image(engine: str, request: pytest.FixtureRequest) -> str:
-    """The host engine ignores it."""
-    if engine == "host":
-        return "any"
-    buildkit: TestEngine = request.getfixturevalue("buildkit")
-    return buildkit.image
-
-
-@pytest.fixture(scope="module")
-def pushrod(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
-    with running(tmp_path_factory.mktemp("pushrod"), engine) as pushrod:
-        yield pushrod
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository.create(tmp_path / "repository")
+from tests.e2e.processes import Pushrod, Repository, step_named
+from tests.e2e.test_main_job import workflow
 
 
 def built(pushrod: Pushrod, repository: Repository, name: str, text: str) -> dict[str, Any]:

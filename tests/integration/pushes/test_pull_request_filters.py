@@ -7,13 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.forge_fixture import Hook, Repository, push_payload
-from tests.integration.pushes.test_pull_requests import (  # noqa: F401 - fixtures
-    coordinator,
-    forge,
-    hook,
-    pull,
-    repository,
-)
+from tests.integration.pushes.pull_requests import pull
 
 STEPS = "steps: [{name: a, image: b, run: c}]\n"
 LABELS = "on: {pullRequest: {labels: [full-ci]}}\n" + STEPS
@@ -44,8 +38,8 @@ async def test_labels_and_drafts_decide_what_a_pull_request_starts(
     workflow: str,
     event: dict[str, Any],
     built: bool,
-    repository: Repository,  # noqa: F811
-    hook: Hook,  # noqa: F811
+    repository: Repository,
+    hook: Hook,
 ) -> None:
     told = await pull(hook, repository, fork=False, workflow=workflow, **event)
     assert len(told["builds"]) == built, told
@@ -54,8 +48,8 @@ async def test_labels_and_drafts_decide_what_a_pull_request_starts(
 
 
 async def test_the_label_is_compared_as_it_is_and_never_as_a_pattern(
-    repository: Repository,  # noqa: F811
-    hook: Hook,  # noqa: F811
+    repository: Repository,
+    hook: Hook,
 ) -> None:
     workflow = 'on: {pullRequest: {labels: ["*", "!x"]}}\n' + STEPS
     assert (await pull(hook, repository, fork=False, workflow=workflow, labels=["a"]))[
@@ -75,8 +69,8 @@ async def test_the_label_is_compared_as_it_is_and_never_as_a_pattern(
 async def test_paths_are_compared_with_where_the_pull_request_left_its_base(
     paths: str,
     built: bool,
-    repository: Repository,  # noqa: F811
-    hook: Hook,  # noqa: F811
+    repository: Repository,
+    hook: Hook,
 ) -> None:
     workflow = f"on: {{pullRequest: {{paths: {paths}}}}}\n" + STEPS
     start = await repository.push({".pushrod.yml": PLAIN})
@@ -89,8 +83,8 @@ async def test_paths_are_compared_with_where_the_pull_request_left_its_base(
 
 
 async def test_a_pull_request_to_a_branch_that_is_not_there_is_built_whatever_changed(
-    repository: Repository,  # noqa: F811
-    hook: Hook,  # noqa: F811
+    repository: Repository,
+    hook: Hook,
 ) -> None:
     workflow = 'on: {pullRequest: {paths: ["nowhere/**"]}}\n' + STEPS
     told = await pull(hook, repository, fork=True, workflow=workflow, base="release")
@@ -102,8 +96,8 @@ async def test_a_pull_request_to_a_branch_that_is_not_there_is_built_whatever_ch
 )
 async def test_labels_that_are_none_count_for_nothing(
     labels: Any,
-    repository: Repository,  # noqa: F811
-    hook: Hook,  # noqa: F811
+    repository: Repository,
+    hook: Hook,
 ) -> None:
     sha = await repository.push({".pushrod.yml": LABELS}, "a", "refs/pull/7/head")
     payload = {
@@ -135,8 +129,8 @@ steps:
 
 
 async def test_conditions_ask_about_labels_drafts_refs_and_the_environment(
-    repository: Repository,  # noqa: F811
-    hook: Hook,  # noqa: F811
+    repository: Repository,
+    hook: Hook,
 ) -> None:
     admin = hook.coordinator.admin
     event = {"labels": ["full-ci", "it's; $(x)"], "draft": True}

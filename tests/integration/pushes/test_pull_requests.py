@@ -2,91 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.coordinator_fixture import Coordinator, new_work_tree, open_coordinator
+from tests.integration.coordinator_fixture import Coordinator, new_work_tree
 from tests.integration.forge_fixture import (
-    Forge,
     Hook,
     Repository,
-    open_forge,
     push_payload,
-    remote_project,
 )
-
-WORKFLOW = """
-on:
-  push: {branches: [main]}
-  pullRequest: {branches: [main, "release/*"]}
-steps:
-  - {name: test, image: base, run: 'true', cacheDirs: [/cache]}
-  - {name: after, image: base, run: 'true', dependsOn: [test]}
-"""
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    settings = {"allow_http_repositories": True, "allow_private_addresses": True}
-    async with open_coordinator(tmp_path, **settings) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-async def forge(tmp_path: Path) -> AsyncIterator[Forge]:
-    async with open_forge(tmp_path) as forge:
-        yield forge
-
-
-@pytest.fixture
-async def repository(forge: Forge, tmp_path: Path) -> Repository:
-    return await forge.new_repository(tmp_path / "tree")
-
-
-@pytest.fixture
-async def hook(coordinator: Coordinator, repository: Repository) -> Hook:
-    return (await remote_project(coordinator, repository.url))[1]
-
-
-async def pull(
-    hook: Hook,
-    repository: Repository,
-    *,
-    fork: bool,
-    action: str = "opened",
-    base: str = "main",
-    message: str = "pears",
-    workflow: str = WORKFLOW,
-    files: Mapping[str, str] | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    """Push a pull request's head as the forge keeps it, and deliver its event.
-
-    `more`: `labels` (texts), `draft`, and `label` (the one that was given).
-    """
-    content = {".pushrod.yml": workflow, **(files or {})}
-    sha = await repository.push(content, message, "refs/pull/7/head")
-    if not fork:
-        await repository.tree.git("push", "-q", "-f", "origin", f"{sha}:refs/heads/pears")
-    head = {"ref": "main" if fork else "pears", "sha": sha, "repo": {"id": 2 if fork else 1}}
-    payload: dict[str, Any] = {
-        "action": action,
-        "number": 7,
-        "pull_request": {
-            "head": head,
-            "base": {"ref": base, "repo": {"id": 1}},
-            "labels": [{"id": 1, "name": label} for label in more.get("labels", ())],
-            "draft": more.get("draft", False),
-        },
-        "repository": {"clone_url": repository.url},
-    }
-    if "label" in more:
-        payload["label"] = {"id": 1, "name": more["label"]}
-    answer = await hook.github("pull_request", payload)
-    return dict(answer.expect(202).json) | {"sha": sha}
+from tests.integration.pushes.pull_requests import WORKFLOW, pull
 
 
 async def only_build(hook: Hook) -> dict[str, Any]:
