@@ -129,9 +129,12 @@ async def cancel_step(
 
 
 async def failed_fast(core: Core, connection: AsyncConnection, failed: Step) -> bool:
-    """End what is left of the build, or of the step's matrix, where the workflow wants that."""
+    """End what is left of the build, or of the step's matrix, where the workflow wants that. One
+    that is being cancelled goes on with its clean-up, and stays cancelled."""
     build = await stored.find_build(connection, failed.build_id)
-    whole_build = build is not None and build.fail_fast
+    if build is None or build.reason is not None:
+        return False
+    whole_build = build.fail_fast
     if not whole_build and not failed.written.fail_fast:
         return False
     steps = await stored.steps_of_build(connection, failed.build_id)

@@ -249,6 +249,21 @@ async def test_a_step_that_no_agent_takes_in_time_is_a_failure_like_any(
     assert states(await admin.build(build["id"])) == {"late": "failed", "b": "cancelled"}
 
 
+async def test_a_clean_up_that_fails_makes_no_failure_of_a_cancelled_build(
+    admin: Caller, agent: AgentCaller, tree: WorkTree
+) -> None:
+    cleaning = ", dependsOn: [slow], runOn: [success, cancelled]"
+    steps = (STEP % ("slow", ""), STEP % ("a", cleaning), STEP % ("b", cleaning))
+    workflow = "failFast: true\nsteps:\n" + "".join(f"  - {step}\n" for step in steps)
+    build = await pushed(admin, tree, workflow)
+    slow = await agent.take()
+    (await admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
+    (await agent.complete(slow, status="failed", reason="cancelled")).expect(200)
+    assert await finish(agent, status="failed", exitCode=1) == "a"
+    assert await finish(agent) == "b"
+    assert await state(admin, build) == ("cancelled", "cancelled by admin")
+
+
 async def test_without_it_the_others_go_on(
     admin: Caller, agent: AgentCaller, tree: WorkTree
 ) -> None:
