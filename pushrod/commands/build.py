@@ -177,6 +177,8 @@ def cancel(
     found = call(resolve_connection(options), cancelled)
     if as_json:
         return print_json(found)
+    if steps:
+        return say(f"build {found['number']}: cancelling {', '.join(steps)}")
     # What runs is asked to end, and given time for it.
     state = "cancelling" if found["state"] in ("queued", "running") else found["state"]
     return say(f"build {found['number']}: {state}")
