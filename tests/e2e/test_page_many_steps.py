@@ -168,3 +168,12 @@ async def test_a_cancelled_build_leaves_the_log_that_is_read(site: Site) -> None
     await expect(site.page.locator(".build-state")).to_contain_text("cancelled")
     await expect(site.page.locator("#step h2")).to_have_text("test")
     await expect(site.page.get_by_role("log")).to_contain_text("100% downloaded")
+
+
+async def test_each_state_of_a_step_has_its_symbol_in_sight(site: Site) -> None:
+    states = ("BLOCKED", "READY", "RUNNING", "SUCCESS", "FAILED", "CANCELLED", "SKIPPED")
+    steps = [step(f"x-{state}", state.lower(), state) for state in states]
+    site.api.builds.append(build("b-states", 8, "running", steps=steps))
+    await site.open("/builds/b-states", DESK)
+    for state in states:
+        assert await in_sight(link(site.page, state.lower()).locator(".symbol")), state
