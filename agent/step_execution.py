@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.artifact_errors import ArtifactError
+from agent.carried import in_thread
 from agent.coordinator_client import CallRefusedError, StaleLeaseError
 from agent.dependencies import fetch_artifacts
 from agent.engines.end_request import EndRequest
 from agent.engines.protocol import (
+    CacheMount,
     EngineUnavailable,
     Outcome,
     OutputSink,
@@ -115,10 +118,29 @@ class StepExecution:
     ) -> StepResult:
         engine = self._workshop.engine
         if spec.build is None:
-            wanted = request_of(self._entry, source, self._term, self._settle_image, self.end)
-            return await engine.run(wanted, output)
+            return await self._run_script(spec, source, output)
         request = image_request_of(self._entry, spec.build, source, self._settle_tag)
         return await engine.build_image(request, output)
+
+    async def _run_script(
+        self, spec: StepSpec, source: LentSource | None, output: OutputSink
+    ) -> StepResult:
+        keys = self._workshop.cache_keys
+        mounts = await self._cache_mounts(spec, source)
+        wanted = request_of(self._entry, source, self._term, self._settle_image, self.end, mounts)
+        result = await self._workshop.engine.run(wanted, output)
+        if result.exit_code == 0:
+            await in_thread(keys.succeeded, spec.cache_dirs, mounts)
+        return result
+
+    async def _cache_mounts(
+        self, spec: StepSpec, source: LentSource | None
+    ) -> Sequence[CacheMount]:
+        keys = self._workshop.cache_keys
+        if source is None or not any(cache.key for cache in spec.cache_dirs):
+            return keys.mounts(spec.cache_dirs, None)
+        async with source.open() as folder:
+            return await in_thread(keys.mounts, spec.cache_dirs, folder)
 
     async def _settle_tag(self, tag: str, digest: str) -> str:
         """Raises TagNotSettledError, StaleLeaseError, CredentialRefusedError."""

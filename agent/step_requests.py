@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.engines.end_request import EndRequest
@@ -19,6 +20,7 @@ def request_of(
     term: Term | None = None,
     settle_image: SettleImage | None = None,
     end: EndRequest | None = None,
+    cache_mounts: Sequence[CacheMount] = (),
 ) -> StepRequest:
     spec = entry.spec
     return StepRequest(
@@ -38,10 +40,7 @@ def request_of(
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
-        cache_mounts=[
-            CacheMount(id=cache.id, path=cache.path, replaces=cache.replaces)
-            for cache in spec.cache_dirs
-        ],
+        cache_mounts=cache_mounts,
         clean=spec.clean,
         output_paths=spec.output_paths,
         timeout_seconds=spec.timeout_seconds,

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from agent import descriptors
+from agent.cache_keys import CacheKeys
 from agent.coordinator_client import (
     CoordinatorClient,
     CoordinatorError,
@@ -101,6 +102,7 @@ class Agent:
             kept=KeptArtifacts(
                 settings.data_dir / "artifacts", min_free_bytes=settings.min_free_bytes
             ),
+            cache_keys=CacheKeys(settings.data_dir / "cache-keys"),
             watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in.again,

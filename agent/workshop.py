@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from agent import descriptors
+from agent.cache_keys import CacheKeys
 from agent.coordinator_client import CoordinatorClient
 from agent.engines.protocol import Engine
 from agent.journal import Journal
@@ -24,6 +25,7 @@ class Workshop:
     journal: Journal
     sources: Sources
     kept: KeptArtifacts
+    cache_keys: CacheKeys
     watchdog: Watchdog | None
     """For an engine that ends no attempt at its term itself."""
     engine_lost: Callable[[], None]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -25,12 +25,14 @@ from agent.engines.host_trees import (
     copy_tree,
     own_small_tree,
     own_tree,
+    owner_of,
     remove_tree,
     remove_trees,
 )
 from agent.engines.marked_processes import ATTEMPT_VARIABLE, end_marked
 from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import (
+    BEGINS_AS_COPY,
     EngineInfo,
     EngineUnavailable,
     ImageRequest,
@@ -110,14 +112,6 @@ async def _lay_source(source: SourceTree, workspace: Path) -> None:
             git = await opened.enter_async_context(source.git.open())
             work.append(in_thread(copy_repository, [git.small, git.large], workspace))
         await in_parallel(work)
-
-
-def _owner_of(path: Path) -> int | None:
-    """None if it has gone."""
-    try:
-        return path.lstat().st_uid
-    except FileNotFoundError:
-        return None
 
 
 class HostEngine:
@@ -200,10 +194,10 @@ class HostEngine:
     def _clear(self, uid: int) -> bool:
         """Remove an idle project's caches; False if an attempt that died is not cleaned up yet."""
         self._folder.make()
-        if any(_owner_of(path) == uid for path in self._folder.attempts.iterdir()):
+        if any(owner_of(path) == uid for path in self._folder.attempts.iterdir()):
             return False
         for path in self._caches.folder.iterdir():
-            if _owner_of(path) == uid:
+            if owner_of(path) == uid:
                 remove_tree(path)
         return True
 
@@ -269,7 +263,7 @@ class HostEngine:
         told = False
         while True:
             try:
-                uid = await in_thread(self._begin, request, folders, caches)
+                uid, copied = await in_thread(self._begin, request, folders, caches)
                 break
             except NoFreeUserIdError as error:
                 if not told:
@@ -281,19 +275,21 @@ class HostEngine:
         if request.inputs is not None:
             await copy_tree([request.inputs], folders.workspace)
         if request.brings_files:
-            await in_thread(self._hand_over, folders, caches, uid)
+            copied = await in_thread(self._hand_over, folders, caches, uid)
+        for path in copied:
+            output.write(Stream.STDOUT, f"{BEGINS_AS_COPY.format(path=path)}\n".encode())
         return uid
 
     def _begin(
         self, request: StepRequest, folders: AttemptFolders, caches: CacheLinks
-    ) -> int | None:
-        """All of it that needs no copying. Blocking. Raises NoFreeUserIdError, OSError."""
+    ) -> tuple[int | None, Sequence[str]]:
+        """All of it that needs no source. Blocking. Raises NoFreeUserIdError, OSError."""
         users = self._users
         uid = None if users is None else users.allot(request.isolation, self._clear)
         self._make_folders(request, folders)
-        if not request.brings_files:
-            self._hand_over(folders, caches, uid)
-        return uid
+        if request.brings_files:
+            return uid, ()
+        return uid, self._hand_over(folders, caches, uid)
 
     def _make_folders(self, request: StepRequest, folders: AttemptFolders) -> None:
         try:
@@ -315,25 +311,21 @@ class HostEngine:
         folders.script.chmod(0o600)
         folders.values.touch(mode=0o600)
 
-    def _hand_over(self, folders: AttemptFolders, caches: CacheLinks, uid: int | None) -> None:
-        """Link the caches, then make everything the script's user's own."""
+    def _hand_over(
+        self, folders: AttemptFolders, caches: CacheLinks, uid: int | None
+    ) -> Sequence[str]:
+        """Link the caches, then make everything the script's user's own; the caches that begin as
+        copies of others."""
         if caches.links:
             self._folder.make()  # somebody may have cleared the caches away
-        for place, cache_id in caches.links.items():
-            cache = self._caches.path(cache_id)
-            self._make_cache(cache, uid)
-            link_cache(place, cache, folders)
+        copied = []
+        for place, mount in caches.links.items():
+            if self._caches.make(mount, uid):
+                copied.append(mount.path)
+            link_cache(place, self._caches.path(mount.id), folders)
         if uid is not None and not own_small_tree(folders.root, uid):
             own_tree(folders.root, uid)
-
-    def _make_cache(self, cache: Path, uid: int | None) -> None:
-        """A cache of another user is begun anew, not handed on: who filled it may have put hard
-        links there, to files that would change hands with it."""
-        if cache.is_dir() and uid is not None and _owner_of(cache) != uid:
-            remove_tree(self._caches.put_aside(cache))
-        cache.mkdir(mode=0o700, exist_ok=True)
-        if uid is not None:
-            os.chown(cache, uid, uid, follow_symlinks=False)
+        return copied
 
     async def _run_script(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.engines.protocol import StepRequest
+from agent.engines.host_trees import copy_as, owner_of, remove_tree
+from agent.engines.protocol import CacheMount, StepRequest
 
 
 class HostCaches:
@@ -29,6 +31,39 @@ class HostCaches:
             raise OSError(f"cacheDirs: {cache_id!r} is not a cache's identity")
         return path
 
+    def make(self, mount: CacheMount, uid: int | None) -> bool:
+        """The cache's folder, the user's own; whether it has begun as a copy of another. Blocking.
+
+        One of another user is begun anew, not handed on: who filled it may have put hard links
+        there, to files that would change hands with it.
+        """
+        cache = self.path(mount.id)
+        if cache.is_dir() and uid is not None and owner_of(cache) != uid:
+            remove_tree(self.put_aside(cache))
+        begun = not cache.exists() and any(
+            self._copied(self.path(other), cache, uid) for other in mount.begins_as
+        )
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if uid is not None:
+            os.chown(cache, uid, uid, follow_symlinks=False)
+        return begun
+
+    def _copied(self, other: Path, cache: Path, uid: int | None) -> bool:
+        """Whether the cache is a copy now of the other, as far as the user may read that."""
+        if not other.is_dir() or (uid is not None and owner_of(other) != uid):
+            return False
+        begun = cache.with_name(f"begun-{cache.name}-{secrets.token_hex(4)}")
+        begun.mkdir(mode=0o700)
+        if uid is not None:
+            os.chown(begun, uid, uid, follow_symlinks=False)
+        copy_as(uid, other, begun)
+        try:
+            begun.rename(cache)  # in one step: another attempt may have made the same meanwhile
+        except OSError:
+            remove_tree(begun)
+            return False
+        return True
+
     def borrow(self, request: StepRequest) -> None:
         self._users.update(mount.id for mount in request.cache_mounts)
 
@@ -38,6 +73,8 @@ class HostCaches:
             self._users[mount.id] -= 1
             if mount.replaces is not None:
                 self._unwanted.add(mount.replaces)
+            if succeeded:
+                self._unwanted.update(mount.outlived)
             if request.clean and not succeeded:
                 self._unwanted.add(mount.id)
         going = [one for one in sorted(self._unwanted) if self._users[one] <= 0]

@@ -51,14 +51,14 @@ class AttemptFolders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheLinks:
-    links: Mapping[Path, str]
-    """Where the script sees a cache → the cache's id."""
+    links: Mapping[Path, CacheMount]
+    """Where the script sees a cache → the cache."""
     notes: Sequence[str]
 
 
 def place_caches(mounts: Sequence[CacheMount], folders: AttemptFolders) -> CacheLinks:
     """Say where each cache's link goes; the host has no mounts, so only two places are possible."""
-    links: dict[Path, str] = {}
+    links: dict[Path, CacheMount] = {}
     notes = []
     for mount in mounts:
         place = _cache_place(mount.path, folders)
@@ -68,7 +68,7 @@ def place_caches(mounts: Sequence[CacheMount], folders: AttemptFolders) -> Cache
                 f"{WORKSPACE} or the home folder (~)."
             )
         else:
-            links[place] = mount.id
+            links[place] = mount
     return CacheLinks(links=links, notes=tuple(notes))
 
 

@@ -49,6 +49,30 @@ async def copy_tree(sources: Sequence[Path], target: Path) -> None:
         raise OSError(f"copying to the workspace: {errors.decode('utf-8', 'replace').strip()}")
 
 
+def copy_as(uid: int | None, source: Path, target: Path) -> None:
+    """Copy what is in a folder that scripts write to, as the user that they run as: whatever they
+    put there meanwhile leads to nothing that they can't read. What can't be read, or is gone by
+    then, is left out. Blocking."""
+    subprocess.run(
+        ["cp", "-a", "--", f"{source}/.", str(target)],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        env={"PATH": TOOL_PATH, "LC_ALL": "C"},
+        user=uid,
+        group=uid,
+        extra_groups=None if uid is None else (),
+    )
+
+
+def owner_of(path: Path) -> int | None:
+    """None if it has gone."""
+    try:
+        return path.lstat().st_uid
+    except FileNotFoundError:
+        return None
+
+
 def copy_repository(parts: Sequence[Path], workspace: Path) -> None:
     """Lay the `.git` that is in these folders, which has no links, into a workspace that nobody
     else can enter yet; times are kept. Blocking. Raises OSError.

@@ -23,6 +23,16 @@ class CacheMount:
     """Absolute path where the script sees it."""
     replaces: str | None = None
     """A cache that nobody gets any more since a clean build: the engine may remove it."""
+    begins_as: Sequence[str] = ()
+    """Identities of other caches: where this one holds nothing yet, it begins as a copy of the
+    first that holds anything. They are only read."""
+    outlived: Sequence[str] = ()
+    """Those of the same folder for contents of its key that are long gone: the engine may remove
+    them."""
+
+
+BEGINS_AS_COPY = "pushrod: the cache {path} begins as a copy of an earlier one"
+"""A line of the step's log."""
 
 
 class GitFolder(Protocol):

@@ -1,5 +1,6 @@
 """pushrod's workflow language, and the wire contract between coordinator and agents."""
 
+from pipelines_schema.cache_folders import CacheFolder, CacheScope
 from pipelines_schema.conditions import (
     Circumstances,
     Condition,
@@ -69,6 +70,8 @@ __all__ = [
     "NEVER",
     "VARIABLES",
     "BadPath",
+    "CacheFolder",
+    "CacheScope",
     "Circumstances",
     "Concurrency",
     "Condition",

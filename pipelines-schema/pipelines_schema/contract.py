@@ -173,6 +173,11 @@ class CacheDir(WireModel):
     """The cache's identity: a digest of project, step name, path and generation."""
     replaces: str | None = None
     """The cache of which this one has taken the place: an agent that has it may remove it."""
+    key: list[str] = []
+    """Patterns of the commit's files: the cache is `id` for this content of theirs alone."""
+    begins_as: list[str] = []
+    """Where it holds nothing yet, it begins as a copy of the first of these that does. They are
+    only read."""
 
 
 class GitSpec(WireModel):

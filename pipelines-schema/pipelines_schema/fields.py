@@ -131,23 +131,25 @@ class Reading:
         self, entry: Field, hint: str, max_items: int, *, one_allowed: bool = False
     ) -> Iterator[tuple[Place, str]]:
         """The texts of a list, with their places; with `one_allowed` a lone text is a list too."""
-        if one_allowed and self.is_text(entry.value):
-            items: tuple[Node, ...] = (entry.value,)
-        else:
-            node = self.list(entry, hint)
-            items = () if node is None else node.items
+        alone = one_allowed and self.is_text(entry.value)
+        for item in (entry.value,) if alone else self.items(entry, hint, max_items):
+            text = self.item_text(entry, item)
+            if text is not None:
+                yield item.place, text
+
+    def items(self, entry: Field, hint: str, max_items: int) -> tuple[Node, ...]:
+        """Those of a list that is not too long."""
+        node = self.list(entry, hint)
+        items = () if node is None else node.items
         if len(items) > max_items:
             self.add(
                 entry.place,
                 f"{entry.label} has {len(items)} items: at most {max_items} are allowed",
             )
-            return
-        for item in items:
-            text = self._item(entry, item)
-            if text is not None:
-                yield item.place, text
+            return ()
+        return items
 
-    def _item(self, entry: Field, item: Node) -> str | None:
+    def item_text(self, entry: Field, item: Node) -> str | None:
         if not self.is_text(item):
             if not (isinstance(item, ScalarNode) and item.kind is Kind.BROKEN):
                 self.add(

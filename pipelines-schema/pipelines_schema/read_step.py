@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -20,9 +20,10 @@ from pipelines_schema.limits import (
 )
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
-from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
+from pipelines_schema.paths import BadPath, normalised_output_path
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_build import read_build
+from pipelines_schema.read_caches import read_caches
 from pipelines_schema.read_endings import (
     read_at_most_once,
     read_boolean,
@@ -93,8 +94,8 @@ def read_step(
             build=read_build(reading, fields, allowed, matrix),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,
-            cache_dirs=_paths(reading, fields.get("cacheDirs"), normalised_cache_dir),
-            output_paths=_paths(reading, fields.get("outputPaths"), normalised_output_path),
+            cache_dirs=read_caches(reading, fields.get("cacheDirs")),
+            output_paths=_output_paths(reading, fields.get("outputPaths")),
             timeout_seconds=read_timeout(reading, fields.get("timeout")),
             queue_timeout_seconds=read_queue_timeout(reading, fields.get("queueTimeout")),
             grace_seconds=read_grace(reading, fields.get("grace")),
@@ -332,15 +333,13 @@ def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Pla
     return tuple((place, name) for name, place in found.items())
 
 
-def _paths(
-    reading: Reading, entry: Field | None, normalised: Callable[[str], str]
-) -> tuple[str, ...]:
+def _output_paths(reading: Reading, entry: Field | None) -> tuple[str, ...]:
     if entry is None:
         return ()
     found: dict[str, str] = {}
     for place, text in reading.texts(entry, "write a list of paths, or remove the key", MAX_PATHS):
         try:
-            path = normalised(text)
+            path = normalised_output_path(text)
         except BadPath as error:
             reading.add(place, f"the path {shown(text)} of {entry.label} {error}")
             continue

@@ -7,6 +7,7 @@ from typing import Any
 from pipelines_schema import limits
 from pipelines_schema.layers import TWINS
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
+from pipelines_schema.schema_caches import cache_dirs
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
     PARAM_VALUE,
@@ -82,11 +83,7 @@ def _step() -> dict[str, Any]:
             "env": described(
                 "env", "Environment variables of this step; they win over the workflow's."
             ),
-            "cacheDirs": described(
-                "paths",
-                "Folders kept from build to build: paths relative to the workspace, absolute ones, "
-                "or `~/…`. A cache belongs to this project and step.",
-            ),
+            "cacheDirs": cache_dirs(),
             "outputPaths": described(
                 "paths",
                 "Artifacts of the step: paths or patterns relative to the workspace, such as "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from pipelines_schema.cache_folders import CacheFolder
 from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
@@ -162,8 +163,7 @@ class Step:
     depends_on: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     """The step's own; `step_environment` adds the workflow's."""
-    cache_dirs: tuple[str, ...] = ()
-    """Normalised absolute paths, or `~/…` below the home folder of the image's user."""
+    cache_dirs: tuple[CacheFolder, ...] = ()
     output_paths: tuple[str, ...] = ()
     """Normalised paths or patterns relative to the workspace; a closing `/` marks a folder."""
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
@@ -294,7 +294,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         build=None if step.build is None else step.build.to_json(),
         dependsOn=list(step.depends_on),
         env=dict(step.env),
-        cacheDirs=list(step.cache_dirs),
+        cacheDirs=[cache.to_json() for cache in step.cache_dirs],
         outputPaths=list(step.output_paths),
         timeoutSeconds=step.timeout_seconds,
         queueTimeoutSeconds=step.queue_timeout_seconds,
@@ -358,7 +358,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         build=ImageBuild.from_json(value["build"]) if "build" in value else None,
         depends_on=tuple(value["dependsOn"]),
         env=dict(value["env"]),
-        cache_dirs=tuple(value["cacheDirs"]),
+        cache_dirs=tuple(map(CacheFolder.from_json, value["cacheDirs"])),
         output_paths=tuple(value["outputPaths"]),
         timeout_seconds=value["timeoutSeconds"],
         queue_timeout_seconds=value.get("queueTimeoutSeconds"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.engines.buildkit import llb
+from agent.engines.buildkit.cache_beginnings import OTHERS, beginnings, read_only
 from agent.engines.buildkit.wrapper import END_SOCKET, PRIVATE, SECRETS, wrapper
 from agent.engines.protocol import CacheMount
 from pipelines_schema.contract import WORKSPACE
@@ -98,7 +99,7 @@ def at_home(mount: CacheMount, home: str) -> CacheMount:
     """The mount with `~/` spelt out: only the image says where that is."""
     if not mount.path.startswith("~/"):
         return mount
-    return CacheMount(id=mount.id, path=f"{home.rstrip('/')}/{mount.path.removeprefix('~/')}")
+    return replace(mount, path=f"{home.rstrip('/')}/{mount.path.removeprefix('~/')}")
 
 
 def step_graph(
@@ -139,6 +140,8 @@ def step_graph(
         ],
         description="folders",
     )
+    caches = sorted(cache_mounts, key=lambda mount: mount.path)
+    caches_begin = beginnings(caches)
     program = llb.files(
         [
             llb.Directory(path=f"/{SCRIPT_FOLDER}"),
@@ -151,8 +154,10 @@ def step_graph(
                     keep_limits=limits is not None,
                     listens=end_listener is not None,
                     keep_sockets=keep_sockets,
+                    begins_caches=bool(caches_begin),
                 ).encode(),
             ),
+            *_caches_file(caches_begin),
             *_listener_files(end_listener),
         ],
         description="script",
@@ -194,10 +199,8 @@ def step_graph(
             if git
             else []
         ),
-        *(
-            _cache_mount(mount, owner, folders)
-            for mount in sorted(cache_mounts, key=lambda mount: mount.path)
-        ),
+        *(_cache_mount(mount, owner, folders) for mount in caches),
+        *_other_caches(caches, owner, folders),
         *(
             llb.Mount(destination=f"{SECRETS}/{name}", secret_id=name, owner=owner)
             for name in secrets
@@ -258,6 +261,24 @@ def _cache_mount(mount: CacheMount, owner: llb.Owner, folders: llb.Output) -> ll
         selector=f"/{CACHE_FOLDER}" if begins_as else "",
         cache_id=f"pushrod/{mount.id}",
     )
+
+
+def _caches_file(script: str) -> list[llb.File]:
+    if not script:
+        return []
+    return [llb.File(path=f"/{SCRIPT_FOLDER}/caches", content=script.encode())]
+
+
+def _other_caches(
+    mounts: Sequence[CacheMount], owner: llb.Owner, folders: llb.Output
+) -> list[llb.Mount]:
+    return [
+        replace(
+            _cache_mount(CacheMount(id=other, path=f"{OTHERS}/{number}"), owner, folders),
+            readonly=True,
+        )
+        for number, other in enumerate(read_only(mounts))
+    ]
 
 
 def _own_copy(

@@ -72,6 +72,7 @@ if [ -s "$names" ] && ! bash -e "$names" 2>&3; then
   exit 0
 fi
 """
+_CACHES = "bash {private}/step/caches >&3\n"
 _SECRETS = """\
 for name in NAMES; do
   IFS= read -r -d '' "$name" <{secrets}/"$name"
@@ -164,6 +165,7 @@ def wrapper(
     keep_limits: bool = False,
     listens: bool = False,
     keep_sockets: bool = False,
+    begins_caches: bool = False,
 ) -> str:
     """The script of the container's first process. Its arguments are the timeout and the grace in
     seconds; an empty one is no grace. With `listens` the agent can have the script end.
@@ -171,11 +173,13 @@ def wrapper(
     With `keep_output` it copies the script's output to the record. `secrets` are names
     of files to export: as the engine's own variables they would stand in its history. With
     `keep_limits` the limits that hold are in the record, too, with `keep_sockets` the names of
-    the sockets that are left in the workspace.
+    the sockets that are left in the workspace. With `begins_caches` it runs the script of
+    `cache_beginnings` first.
     """
     parts = [
         _START,
         _NAMES,
+        _CACHES if begins_caches else "",
         _LIMITS if keep_limits else "",
         _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
         _RUN_RECORDED if keep_output else _RUN_DIRECT,

@@ -90,12 +90,18 @@ CACHES = """
 # The caches: links into a folder of this worker's, which keeps them for the next builds
 PUSHROD_CACHE=${{PUSHROD_CACHE:-${{XDG_CACHE_HOME:-${{HOME:?}}/.cache}}/pushrod}}
 PUSHROD_CACHE=$(umask 077; mkdir -p -- "$PUSHROD_CACHE"; cd -- "$PUSHROD_CACHE"; pwd -P)
-pushrod_cache() {{ # path in the workspace, the cache's identity
-  local place=$PUSHROD_WORKSPACE/$1 above
+pushrod_cache() {{ # path in the workspace, the cache's identity, those it may begin as a copy of
+  local place=$PUSHROD_WORKSPACE/$1 above other begun
   above=$(realpath -m -- "${{place%/*}}")
   if [[ $above/ != "$(realpath -- "$PUSHROD_WORKSPACE")"/* ]]; then
     echo "pushrod: cacheDirs: $1 is behind a symbolic link" >&2; exit 1
   fi
+  for other in "${{@:3}}"; do
+    [[ ! -e $PUSHROD_CACHE/$2 && -d $PUSHROD_CACHE/$other ]] || continue
+    begun=$(mktemp -d -- "$PUSHROD_CACHE/begun-XXXXXX")
+    cp -a -- "$PUSHROD_CACHE/$other/." "$begun" || true # what goes meanwhile is no loss
+    mv -T -- "$begun" "$PUSHROD_CACHE/$2" || rm -rf -- "$begun"
+  done
   mkdir -p -- "$above" "$PUSHROD_CACHE/$2"
   rm -rf -- "$above/${{place##*/}}"
   ln -s -- "$PUSHROD_CACHE/$2" "$above/${{place##*/}}"
@@ -103,7 +109,7 @@ pushrod_cache() {{ # path in the workspace, the cache's identity
 {places}
 """
 
-NO_CACHE = """
+NOTE = """
 echo {note} >&2
 """
 
@@ -215,12 +221,15 @@ def _caches(spec: StepSpec) -> Iterator[str]:
     for cache in spec.cache_dirs:
         if not cache.path.startswith(below):
             note = f"pushrod: cacheDirs: {cache.path} is this worker's own, and is left as it is"
-            yield NO_CACHE.format(note=shlex.quote(note))
+            yield NOTE.format(note=shlex.quote(note))
+        elif cache.key:
+            note = f"pushrod: cacheDirs: {cache.path} is kept without its key"
+            yield NOTE.format(note=shlex.quote(note))
     if kept := _kept(spec):
         yield CACHES.format(
             places="\n".join(
-                f"pushrod_cache {shlex.quote(cache.path.removeprefix(below))} "
-                f"{shlex.quote(cache.id)}"
+                "pushrod_cache "
+                + _words([cache.path.removeprefix(below), cache.id, *cache.begins_as])
                 for cache in kept
             )
         )

@@ -135,7 +135,7 @@ class Reports:
             report.outputs,
         )
         if verdict.attempt is AttemptState.SUCCEEDED:
-            await caches.keep_clean(connection, step, attempt)
+            await caches.keep_clean(self.core.keys, connection, step, attempt)
         given = None
         if slot is not None:
             given = await self._hand_over(connection, report, slot, attempt, followed.build)

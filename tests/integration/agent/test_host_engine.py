@@ -370,6 +370,30 @@ async def test_a_cache_that_was_replaced_goes_once_nobody_uses_it(bench: Bench) 
     assert caches_of(bench) == {"new"}
 
 
+async def test_a_cache_begins_as_a_copy_of_the_first_that_is_there(bench: Bench) -> None:
+    old = CacheMount(id="old", path="~/x")
+    new = CacheMount(id="new", path="~/x", begins_as=["none", "old"])
+    await bench.run("ln -s y ~/x/link; echo 1 > ~/x/y", cache_mounts=[old])
+    said = []
+    for mount in (new, new, old):
+        await bench.run("cat ~/x/link; ls -A ~/x; echo 2 > ~/x/y", cache_mounts=[mount])
+        said.append(bench.output.text)
+    line = "pushrod: the cache ~/x begins as a copy of an earlier one\n"
+    assert said == [f"{line}1\nlink\ny\n", "2\nlink\ny\n", "1\nlink\ny\n"]
+    assert caches_of(bench) == {"old", "new"}
+
+
+async def test_what_a_copied_cache_outlived_goes_once_the_step_has_succeeded(
+    bench: Bench,
+) -> None:
+    await bench.run("true", cache_mounts=[CacheMount(id="old", path="~/x")])
+    mount = CacheMount(id="new", path="~/x", outlived=["old"])
+    await bench.run("false", cache_mounts=[mount])
+    assert caches_of(bench) == {"old", "new"}
+    await bench.run("true", cache_mounts=[mount])
+    assert caches_of(bench) == {"new"}
+
+
 async def test_a_cache_never_replaces_what_is_behind_a_link(bench: Bench, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -214,6 +214,41 @@ async def test_a_cache_is_kept_from_step_to_step_for_the_images_user(
     assert warm.log.stdout == b"kept " + uid + b"\nkept " + uid + b"\n"
 
 
+@pytest.mark.parametrize("image", ["image", "builder_image"])
+async def test_a_cache_begins_as_a_copy_of_another_which_stays_as_it_is(
+    one_bench: Bench, image: str
+) -> None:
+    name, wanted = f"test-{time.time_ns()}", getattr(one_bench, image)
+    path = "/var/cache/it's {odd}"
+    first = CacheMount(id=name + "a", path=path)
+    second = CacheMount(id=name + "b", path=path, begins_as=[name + "none", name + "a"])
+    fill = f'cd "{path}"; mkdir -p .x/y; echo 1 >.x/y/f; ln -s .x/y/f link; mkdir .pushrod-cut'
+    show = f'cd "{path}"; ls -A; cat link; echo 2 >.x/y/f'
+
+    filled = await one_bench.run(fill, cache_mounts=[first], image=wanted)
+    copied = await one_bench.run(show, cache_mounts=[second], image=wanted)
+    again = await one_bench.run(show, cache_mounts=[second], image=wanted)
+    before = await one_bench.run(show, cache_mounts=[first], image=wanted)
+
+    said = f"pushrod: the cache {path} begins as a copy of an earlier one\n".encode()
+    assert filled.result.exit_code == 0
+    assert copied.log.stdout == said + b".x\nlink\n1\n"
+    assert again.log.stdout == b".x\nlink\n2\n"
+    assert before.log.stdout == b".pushrod-cut\n.x\nlink\n1\n"
+
+
+async def test_a_script_cannot_write_to_the_cache_that_its_own_begins_as(
+    one_bench: Bench,
+) -> None:
+    name = f"test-{time.time_ns()}"
+    mount = CacheMount(id=name + "b", path="/c", begins_as=[name + "a"])
+
+    ran = await one_bench.run("touch /.pushrod/caches/0/x", cache_mounts=[mount])
+
+    assert ran.result.exit_code == 1
+    assert b"Read-only" in ran.log.stdout
+
+
 async def test_an_image_that_does_not_exist_is_named_at_once(one_bench: Bench) -> None:
     registry = one_bench.image.rpartition("/")[0]
 

@@ -67,6 +67,41 @@ def caches(spec: dict[str, Any]) -> list[str]:
     return [cache["id"] for cache in spec["cacheDirs"]]
 
 
+async def test_other_branches_have_caches_beside_those_of_the_default_branch(
+    admin: Caller, tmp_path: Path
+) -> None:
+    project = await admin.new_project(name="branches")
+    tree = await new_work_tree(tmp_path, admin, project)
+    folders = "[/a, {path: /b, scope: project}, {path: /c, scope: branch, key: x.lock}]"
+    steps = [f"{{name: {name}, image: i, run: 'true', cacheDirs: {folders}}}" for name in "st"]
+    await tree.commit({".pushrod.yml": f"on: {{push: {{}}, tag: }}\nsteps: [{', '.join(steps)}]\n"})
+    await tree.git("tag", "v1")
+    agent = await admin.new_agent()
+    known: dict[str, list[dict[str, Any]]] = {}
+    for ref in ("main", "main:one", "main:two", "v1"):
+        await tree.push(ref)
+        for _ in steps:
+            spec = await take(agent)
+            known[f"{ref} {spec['name']}"] = spec["cacheDirs"]
+            (await agent.complete(spec)).expect(200)
+
+    def ids(name: str) -> list[str]:
+        return [cache["id"] for cache in known[name]]
+
+    assert [cache["beginsAs"] for cache in known["main s"]] == [[]] * 3
+    assert [cache["key"] for cache in known["main s"]] == [[], [], ["x.lock"]]
+    for name in ("main:one", "main:two", "v1"):
+        for step in "st":
+            begins_as = [cache["beginsAs"] for cache in known[f"{name} {step}"]]
+            assert begins_as == [[one] for one in ids(f"main {step}")]
+            assert set(ids(f"{name} {step}")).isdisjoint(ids(f"main {step}"))
+    assert ids("main:one s")[:2] == ids("main:two s")[:2] == ids("v1 s")[:2]
+    assert len({ids(f"{name} s")[2] for name in ("main", "main:one", "main:two", "v1")}) == 4
+    for name in ("main", "main:one"):
+        same = [a == b for a, b in zip(ids(f"{name} s"), ids(f"{name} t"), strict=True)]
+        assert same == [False, True, False]
+
+
 async def test_a_clean_builds_caches_are_its_own_and_later_builds_get_them(bench: Bench) -> None:
     before = await bench.run()
     clean = await bench.run(cleanBuild=True)

@@ -118,6 +118,7 @@ async def test_a_forks_caches_and_its_isolation_are_its_own(
         isolation.append(spec["isolation"])
         await coordinator.admin.post(f"/api/projects/-/builds/{build['id']}/cancel")
     assert caches[0] != caches[1]
+    assert spec["cacheDirs"][0]["beginsAs"]  # the default branch's, which it may read
     assert isolation == [spec["projectId"], f"{spec['projectId']}/fork"]
 
 

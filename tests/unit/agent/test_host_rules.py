@@ -38,7 +38,7 @@ def request(**more: object) -> StepRequest:
 )
 def test_caches_below_workspace_and_home_are_linked(path: str, place: str) -> None:
     links = place_caches([CacheMount(id="c", path=path)], FOLDERS)
-    assert links.links == {Path(place): "c"}
+    assert links.links == {Path(place): CacheMount(id="c", path=path)}
     assert not links.notes
 
 

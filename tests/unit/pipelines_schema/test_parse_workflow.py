@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipelines_schema import (
     DEFAULT_RETRIES,
     NEVER,
+    CacheFolder,
     Parsed,
     Problem,
     PushTrigger,
@@ -80,7 +81,10 @@ steps:
                 script="pytest -q\n",
                 depends_on=("lint",),
                 env={"PY": "3.10"},
-                cache_dirs=("/root/.cache/pip", "~/.cache/uv"),
+                cache_dirs=(
+                    CacheFolder(path="/root/.cache/pip"),
+                    CacheFolder(path="~/.cache/uv"),
+                ),
                 output_paths=("reports/", "dist/*.whl"),
                 timeout_seconds=5400,
                 retries=Retries(max=2, on=(RetryCause.LOST, RetryCause.TIMEOUT)),

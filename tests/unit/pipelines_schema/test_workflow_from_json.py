@@ -5,7 +5,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines_schema import Step, Triggers, Workflow, triggered_by_push, workflow_from_json
+from pipelines_schema import (
+    CacheFolder,
+    Step,
+    Triggers,
+    Workflow,
+    triggered_by_push,
+    workflow_from_json,
+)
 
 
 def step(name: str, **fields: Any) -> dict[str, Any]:
@@ -45,7 +52,7 @@ def test_the_steps_of_the_specification_are_a_workflow_that_no_push_starts() -> 
                 image="python-312",
                 script="make",
                 output_paths=("dist/",),
-                cache_dirs=("~/.cache/pip",),
+                cache_dirs=(CacheFolder(path="~/.cache/pip"),),
             ),
             Step(name="test", image="python-312", script="make", depends_on=("build",)),
         ),

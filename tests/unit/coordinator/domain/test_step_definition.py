@@ -5,7 +5,7 @@ import json
 import pytest
 
 from coordinator.domain.step_definition import StepDefinition, definition_from_json
-from pipelines_schema import Ending, ImageBuild, Network, Retries, RetryCause
+from pipelines_schema import CacheFolder, Ending, ImageBuild, Network, Retries, RetryCause
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.workflow import Resources
 
@@ -16,7 +16,7 @@ FULL = StepDefinition(
         script="pytest",
         depends_on=("lint",),
         env={"A": "1"},
-        cache_dirs=("~/.cache/pip",),
+        cache_dirs=(CacheFolder(path="~/.cache/pip", key=("x.lock",)),),
         output_paths=("dist/",),
         timeout_seconds=60,
         retries=Retries(max=2, on=(RetryCause.LOST,)),
