@@ -18,7 +18,7 @@ from pathlib import Path
 from agent.engines.protocol import CacheMount
 from agent.settings import is_safe_name
 from pipelines_schema.contract import CacheDir
-from pipelines_schema.triggers import chosen_by
+from pipelines_schema.patterns import chosen_by
 
 KEPT = 5
 """The caches of so many contents of one folder's key are kept where nothing else removes them."""

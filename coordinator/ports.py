@@ -165,6 +165,10 @@ class Repositories(Protocol):
         """
         ...
 
+    async def oldest(self, project_id: str, commits: Sequence[str]) -> str | None:
+        """The first of those commits that are here of which none of the others is an ancestor."""
+        ...
+
     async def merge_base(self, project_id: str, branch: str, sha: str) -> str | None:
         """Where a commit left a branch; None where they have nothing in common, or one is not
         here."""

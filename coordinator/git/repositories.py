@@ -180,6 +180,9 @@ class HostedRepositories:
         """Names that are not UTF-8 have their odd bytes as `\\xNN`."""
         return await asyncio.to_thread(_changed_paths, self.path(project_id), old, new)
 
+    async def oldest(self, project_id: str, commits: Sequence[str]) -> str | None:
+        return await asyncio.to_thread(_oldest, self.path(project_id), commits)
+
     async def merge_base(self, project_id: str, branch: str, sha: str) -> str | None:
         return await asyncio.to_thread(_merge_base, self.path(project_id), branch, sha)
 
@@ -239,6 +242,16 @@ def _changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
             for file in (delta.old_file, delta.new_file)
         )
         return [name.decode(errors="backslashreplace") for name in dict.fromkeys(names)]
+
+
+def _oldest(path: Path, commits: Sequence[str]) -> str | None:
+    with opened(path) as repository:
+        here = [commit for sha in commits if (commit := find_commit(repository, sha)) is not None]
+        for one in here:
+            others = (other.id for other in here if other.id != one.id)
+            if not any(repository.descendant_of(one.id, other) for other in others):
+                return str(one.id)
+        return None
 
 
 def _merge_base(path: Path, branch: str, sha: str) -> str | None:

@@ -9,13 +9,14 @@ so in a process that can be ended, with a `Watch` that is told which one it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pipelines_schema.cel_macros import first_macro, unfolds_a_macro
+from pipelines_schema.changed_files import FUNCTION, Changes
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.suggestions import closest
 
@@ -29,6 +30,7 @@ CONDITION_VARIABLES = (
 EVENTS = ("push", "pullRequest", "tag", "manual", "schedule")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
 _LIST_HINT = 'write `"x" in labels`, or compare one by one'
+_FUNCTIONS = (FUNCTION, "startsWith", "endsWith", "contains", "matches", "size")
 _PLACE = re.compile(r"<input>:(\d+):(\d+)")
 
 Watch = Callable[[Place], AbstractContextManager[None]]
@@ -63,6 +65,8 @@ class Circumstances:
     """The full name, `refs/heads/main`."""
     labels: Sequence[str] = ()
     draft: bool = False
+    changed: Collection[str] | None = None
+    """The files that differ, for `changed(…)`; None where there is nothing to compare with."""
     params: Mapping[str, str]
     matrix: Mapping[str, str]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -151,8 +155,15 @@ def compiled(expression: str) -> Program:
 
 
 def _evaluated(program: Program, circumstances: Circumstances) -> Any:
+    import cel  # as above
+
+    changes = Changes(circumstances.changed)
+    context = cel.Context(circumstances.values())
+    context.add_function(FUNCTION, changes)
     try:
-        return program.execute(circumstances.values())
+        value = program.execute(context)
+        if changes.fault is None:
+            return value
     except KeyError as error:
         raise ConditionFault(f"asks for {shown(_key(error))}, which there is not") from error
     except TypeError as error:
@@ -167,7 +178,14 @@ def _evaluated(program: Program, circumstances: Circumstances) -> Any:
         unknown = re.search(r"Undefined variable or function: '([^']*)'", str(error))
         if unknown is None:
             raise ConditionFault(f"can't be worked out: {_sentence(error)}") from ValueError(error)
-        raise ConditionFault(f"calls `{unknown[1]}`, which there is not") from error
+        near = closest(unknown[1], _FUNCTIONS)
+        meant = (
+            f": did you mean `{near}`?"
+            if near not in (None, unknown[1])
+            else ", which there is not"
+        )
+        raise ConditionFault(f"calls `{unknown[1]}`{meant}") from error
+    raise ConditionFault(changes.fault)
 
 
 def _no_variable(name: str) -> str:

@@ -7,9 +7,9 @@ from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import MAX_PATHS
 from pipelines_schema.nodes import ListNode, MapNode, Node
 from pipelines_schema.paths import BadPath, normalised_cache_dir
+from pipelines_schema.patterns import path_pattern_problem
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.suggestions import closest
-from pipelines_schema.triggers import path_pattern_problem
 
 CACHE = Vocabulary(
     where="an item of `cacheDirs`",

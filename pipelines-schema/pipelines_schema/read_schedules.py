@@ -14,10 +14,10 @@ from pipelines_schema.limits import (
 )
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import Param, param_problems
+from pipelines_schema.patterns import branch_pattern_problem
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_params import read_param_names
 from pipelines_schema.schedules import ScheduleTrigger
-from pipelines_schema.triggers import branch_pattern_problem
 
 SCHEDULE_HINT = 'write `schedule: [{cron: "0 3 * * 1-5"}]`'
 _SCHEDULE = Vocabulary(

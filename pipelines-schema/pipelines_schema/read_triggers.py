@@ -15,6 +15,7 @@ from pipelines_schema.limits import (
 )
 from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
 from pipelines_schema.params import Param
+from pipelines_schema.patterns import branch_pattern_problem, path_pattern_problem
 from pipelines_schema.problem import shown
 from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_params import read_param_names
@@ -27,7 +28,6 @@ from pipelines_schema.trigger_types import (
     TagTrigger,
     Triggers,
 )
-from pipelines_schema.triggers import branch_pattern_problem, path_pattern_problem
 
 ON = Vocabulary(
     where="`on`",

@@ -126,7 +126,7 @@ def _step() -> dict[str, Any]:
             "when": text(
                 "The step is skipped where this is false: an expression in CEL over `event`, "
                 "`branch`, `tag`, `ref`, `message`, `author`, `labels` (a list), `draft` (a "
-                "boolean), `params`, `matrix` and `env`, such as "
+                'boolean), `params`, `matrix`, `env` and `changed("src/**")`, such as '
                 '`event == "push" && branch.startsWith("release/")`.',
                 limits.MAX_CONDITION_CHARACTERS,
             ),

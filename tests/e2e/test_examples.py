@@ -172,19 +172,25 @@ def test_monorepo_builds_only_what_a_push_changes(with_base_image: Pushrod, tmp_
     project, repository = pushrod.create_project("mono"), checkout("monorepo", tmp_path)
 
     def built_by_push(message: str) -> list[str]:
+        """The workflows with a filter, and the steps with a condition, that ran."""
         before = len(pushrod.api.builds(project["id"]))
         repository.commit(message)
         repository.push(project["pushUrl"], pushrod.api.token, check=True)
         builds = pushrod.api.builds(project["id"])
         new = [pushrod.api.wait_finished(build["id"]) for build in builds[: len(builds) - before]]
         assert {build["state"] for build in new} <= {"succeeded"}, new
-        return sorted(build["workflow"] for build in new)
+        [parts] = [build for build in new if build["workflow"] == "parts"]
+        ran = [step["name"] for step in parts["steps"] if step["status"] == "SUCCESS"]
+        assert ran.pop() == "summary"
+        return sorted(build["workflow"] for build in new if build is not parts) + ran
 
-    assert built_by_push("all") == ["api", "web"]
+    assert built_by_push("all") == ["api", "web", "greeting", "links"]
     repository.write("api/notes.txt", "changed")
-    assert built_by_push("api") == ["api"]
+    assert built_by_push("api's notes") == ["api"]
+    repository.write("api/more.py", "")
+    assert built_by_push("api") == ["api", "greeting"]
     repository.write("web/about.html", '<a href="index.html">Home</a>')
-    assert built_by_push("web") == ["web"]
+    assert built_by_push("web") == ["web", "links"]
     repository.write("README.md", "changed")
     assert built_by_push("neither") == []
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from coordinator.domain.model import Project
 from coordinator.domain.reading import Answer, Question, answer_all
 from coordinator.domain.steps.step_words import ref_of
 from coordinator.ports import NotRead
+from coordinator.services.builds.changed_files import changed_files
 from coordinator.services.builds.drafts import Origin, with_default_params
 from coordinator.services.core import Core
 from pipelines_schema import (
@@ -18,6 +20,7 @@ from pipelines_schema import (
     step_environment,
 )
 from pipelines_schema import Step as WorkflowStep
+from pipelines_schema.changed_files import asks_for_changes
 from pipelines_schema.expressions import substituted
 
 
@@ -25,7 +28,10 @@ async def answers(
     core: Core, project: Project, workflow: Workflow, origin: Origin
 ) -> Mapping[int, Answer]:
     """Whether each step with a condition runs, by its position in the build."""
-    asked = _questions(workflow, origin)
+    changed = None
+    if any(step.when and asks_for_changes(step.when.expression) for step in workflow.steps):
+        changed = await changed_files(core, project, workflow, origin)
+    asked = _questions(workflow, origin, changed)
     if not asked:
         return {}
     questions = list(asked.values())
@@ -46,13 +52,17 @@ def _unanswered(count: int, error: NotRead) -> list[Answer]:
     return given
 
 
-def _questions(workflow: Workflow, origin: Origin) -> dict[int, Question]:
+def _questions(
+    workflow: Workflow, origin: Origin, changed: Sequence[str] | None
+) -> dict[int, Question]:
     """What is to be answered before the workflow can be drafted, by the step's position."""
     origin = with_default_params(workflow, origin)
     return {
         position: Question(
             expression=step.when.expression,
-            circumstances=_circumstances(step, origin, step_environment(workflow, step)),
+            circumstances=replace(
+                _circumstances(step, origin, step_environment(workflow, step)), changed=changed
+            ),
         )
         for position, step in enumerate(expanded_steps(workflow.steps))
         if step.when is not None

@@ -65,6 +65,8 @@ class Origin:
     clean: bool = False
     outside: bool = False
     started_by: str | None = None
+    before: str | None = None
+    """What the branch was before the push; None where it is new, or nothing was pushed."""
 
     def by(self, principal: Principal | None) -> Origin:
         return self if principal is None else replace(self, started_by=principal.name)

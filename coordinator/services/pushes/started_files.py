@@ -113,7 +113,7 @@ class StartedFiles:
         if any(_looks_at_paths(file) for file in revision.files):
             changed = await self._changed(project, branch, old, sha)
         files = await self._started_by_push(project, revision.files, branch, changed)
-        origin = Origin.of_push(branch, revision.commit)
+        origin = replace(Origin.of_push(branch, revision.commit), before=old)
         line = f"{branch}: no workflow is triggered by a push to this branch" + (
             "" if changed is None else " that changes these files"
         )

@@ -32,6 +32,7 @@ from coordinator.storage.tables import (
     image_builds,
     output_entries,
     steps,
+    workflows,
 )
 from pipelines_schema import PinnedInclude
 
@@ -95,6 +96,38 @@ def _step_values(step: Step, links: Links) -> dict[str, Any]:
         "waits": links.waits,
         "queue_class": queue_class,
     }
+
+
+async def last_commit(
+    connection: AsyncConnection,
+    project_id: str,
+    workflow_path: str,
+    branch: str,
+    *,
+    not_of: str | None,
+    succeeded: bool,
+) -> str | None:
+    """Of the branch's last build of the workflow that has succeeded, or else: that was not
+    cancelled, and did not fail before it began. The build with the id `not_of` doesn't count; None
+    where there is none."""
+    failed = builds.c.state.in_([BuildState.CANCELLED, BuildState.FAILED])
+    begun = sa.and_(builds.c.state == BuildState.FAILED, builds.c.started_at.is_not(None))
+    counts = builds.c.state == BuildState.SUCCEEDED if succeeded else sa.or_(~failed, begun)
+    query = (
+        sa.select(builds.c.commit_hash)
+        .join(workflows, workflows.c.id == builds.c.workflow_id)
+        .where(
+            builds.c.project_id == project_id,
+            builds.c.branch == branch,
+            workflows.c.path == workflow_path,
+            builds.c.commit_hash.is_not(None),
+            builds.c.id != (not_of or ""),
+            counts,
+        )
+        .order_by(builds.c.ordinal.desc())
+        .limit(1)
+    )
+    return (await connection.execute(query)).scalar()
 
 
 async def find_build(connection: AsyncConnection, build_id: str) -> Build | None:

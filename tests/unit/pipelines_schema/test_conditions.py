@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,35 @@ PUSH = Circumstances(
 )
 def test_a_condition_asks_about_the_build(expression: str, truth: bool) -> None:
     assert holds(expression, PUSH) is truth
+
+
+@pytest.mark.parametrize(
+    ("patterns", "files", "truth"),
+    [
+        ('"src/**"', ["docs/a", "src/x/y"], True),
+        ('"src/**"', ["docs/a", "lib/src/x"], False),
+        ('"src/**"', [], False),
+        ('"src/**"', None, True),
+        ('"a/**", "!a/b/**"', ["a/b/c"], False),
+        ('"a/**", "!a/b/**", "a/b/c"', ["a/b/c"], True),
+        ('"!a/b/**", "a/**"', ["a/b/c"], True),
+        ('"!docs/**", "!*.md"', ["docs/x", "README.md"], False),
+        ('"!docs/**", "!*.md"', ["docs/x", "src/README.md"], True),
+        ("env.TARGET + '/**'", ["shop/x"], True),
+    ],
+)
+def test_a_condition_asks_which_files_differ(
+    patterns: str, files: list[str] | None, truth: bool
+) -> None:
+    assert holds(f"changed({patterns})", replace(PUSH, changed=files)) is truth
+
+
+def test_many_files_are_compared_with_many_patterns_in_time() -> None:
+    patterns = ", ".join(f'"packages/{number}/**/*.py"' for number in range(30))
+    files = [f"packages/{number}/src/deep/down/file.txt" for number in range(3000)]
+    began = time.process_time()
+    assert not holds(f"changed({patterns})", replace(PUSH, changed=files))
+    assert time.process_time() - began < 2.0  # a build's condition has 0.25 s
 
 
 @pytest.mark.parametrize(
@@ -91,6 +121,9 @@ def test_what_only_looks_like_a_loop_is_text(expression: str) -> None:
         ('shell("id") == ""', "calls `shell`, which there is not"),
         ("event ==", "is no CEL from here on"),
         ("[1, 2].all(x, x > 0)", "can't use `all(…)`"),
+        ("changed()", "calls `changed` without a file"),
+        ('changed(["a"])', "with what is no text"),
+        ('changed("src/")', "names a folder, but files change: write `src/**`"),
     ],
 )
 def test_a_condition_without_a_truth_value_says_why(expression: str, said: str) -> None:

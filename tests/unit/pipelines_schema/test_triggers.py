@@ -13,7 +13,7 @@ from pipelines_schema import (
     triggered_by_push,
     triggered_by_tag,
 )
-from pipelines_schema.triggers import chosen_by, pattern_matches
+from pipelines_schema.patterns import chosen_by, pattern_matches
 
 STEP = "\nsteps: [{name: a, image: b, run: c}]\n"
 
