@@ -178,13 +178,7 @@ def _evaluated(program: Program, circumstances: Circumstances) -> Any:
         unknown = re.search(r"Undefined variable or function: '([^']*)'", str(error))
         if unknown is None:
             raise ConditionFault(f"can't be worked out: {_sentence(error)}") from ValueError(error)
-        near = closest(unknown[1], _FUNCTIONS)
-        meant = (
-            f": did you mean `{near}`?"
-            if near not in (None, unknown[1])
-            else ", which there is not"
-        )
-        raise ConditionFault(f"calls `{unknown[1]}`{meant}") from error
+        raise ConditionFault(_no_function(unknown[1])) from error
     raise ConditionFault(changes.fault)
 
 
@@ -194,6 +188,13 @@ def _no_variable(name: str) -> str:
         return f"names {shown(name)}: did you mean `{near}`?"
     listed = ", ".join(f"`{known}`" for known in CONDITION_VARIABLES)
     return f"names {shown(name)}, which there is not: there are {listed}; put text in quotes"
+
+
+def _no_function(name: str) -> str:
+    near = closest(name, _FUNCTIONS)
+    if near in (None, name):  # one that is there, but of something else
+        return f"calls `{name}`, which there is not"
+    return f"calls `{name}`: did you mean `{near}`?"
 
 
 def _key(error: KeyError) -> str:
