@@ -41,6 +41,7 @@ from coordinator.api.http.context import (
     DEPLOYMENTS,
     DISPATCH,
     DOWNLOADS,
+    GATES,
     GIT,
     HEALTH,
     IMAGE_SLUGS,
@@ -71,7 +72,7 @@ from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
-from coordinator.api.steps import agents, output_batches, runner, source_parts, steps, zips
+from coordinator.api.steps import agents, gates, output_batches, runner, source_parts, steps, zips
 from coordinator.api.upkeep import health
 from coordinator.composition import OBJECTS, Services, open_services
 from coordinator.objects.stores import remove_staged
@@ -83,6 +84,7 @@ from coordinator.services.core import utc_now
 from coordinator.services.outputs.downloads import Downloads
 from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.pushes.schedules import Schedules
+from coordinator.services.steps.gates import Gates
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.upkeep.health import Health
 from coordinator.services.upkeep.housekeeping import Housekeeping
@@ -216,6 +218,7 @@ def make_app(services: Services) -> web.Application:
     app[DISPATCH] = services.dispatch
     app[RUNNER] = services.runner
     app[REPORTS] = services.reports
+    app[GATES] = Gates(services.core, services.dispatch)
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[DOWNLOADS] = Downloads(services.core)
@@ -241,7 +244,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_harden)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
-    of_projects = (deliveries, git, lfs, overview, steps, webhooks, zips)
+    of_projects = (deliveries, gates, git, lfs, overview, steps, webhooks, zips)
     of_agents = (agents, health, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)

@@ -102,6 +102,13 @@ class Client(Transport):
     async def approve_build(self, build_id: str) -> Json:
         return await self.object_at("POST", _build_path(build_id) + "/approve")
 
+    async def approve_step(self, step_id: str, params: Mapping[str, str]) -> Json:
+        path = f"/api/steps/{quoted(step_id)}/approve"
+        return await self.object_at("POST", path, body={"params": dict(params)})
+
+    async def reject_step(self, step_id: str) -> Json:
+        return await self.object_at("POST", f"/api/steps/{quoted(step_id)}/reject")
+
     async def delete_build(self, build_id: str) -> None:
         await self.request("DELETE", _build_path(build_id))
 

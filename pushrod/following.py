@@ -36,7 +36,7 @@ class Audience(Protocol):
         ...
 
     def step_waits(self, step: Json) -> None:
-        """The step has been ready for a while, and nobody takes it: `waitsFor` says why."""
+        """The step has waited for a while for an agent or an approval: `waitsFor` says why."""
         ...
 
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
@@ -131,7 +131,8 @@ def _tell_change(step: Json, shown: dict[str, tuple[str, int]], audience: Audien
 def _tell_waiting(build: Json, only_step: str | None, audience: Audience) -> None:
     """After a held question's whole time with no news; a short wait needs no words."""
     for step in steps_of(build):
-        if step["status"] == "READY" and step.get("waitsFor") and only_step in (None, step["id"]):
+        waits = step["status"] == "READY" or "expiresAt" in step.get("approval", {})
+        if waits and step.get("waitsFor") and only_step in (None, step["id"]):
             audience.step_waits(step)
 
 

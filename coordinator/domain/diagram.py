@@ -23,7 +23,9 @@ E = TypeVar("E", bound=StrEnum)
 def diagrams() -> str:
     """Two Mermaid state diagrams, as Markdown."""
     build = _diagram(BUILD_TABLE, (BuildState.HELD, BuildState.QUEUED), FINISHED_BUILD)
-    step = _diagram(STEP_TABLE, (StepState.BLOCKED, StepState.READY), FINISHED_STEP)
+    step = _diagram(
+        STEP_TABLE, (StepState.BLOCKED, StepState.READY, StepState.WAITING), FINISHED_STEP
+    )
     return f"Builds:\n\n{build}\nSteps:\n\n{step}"
 
 

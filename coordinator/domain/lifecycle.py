@@ -31,6 +31,8 @@ class StepState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    WAITING = "waiting"
+    """For somebody's approval, not for an agent."""
 
 
 class BuildEvent(StrEnum):
@@ -43,6 +45,8 @@ class BuildEvent(StrEnum):
 
 class StepEvent(StrEnum):
     UNBLOCK = "unblock"
+    ASK = "ask"
+    """For an approval."""
     OFFER = "offer"
     CLAIM = "claim"
     ACCEPT = "accept"
@@ -55,7 +59,7 @@ class StepEvent(StrEnum):
     RESUME = "resume"
     """The result of its latest attempt, which was taken for lost, has come after all."""
     GIVE_UP = "give-up"
-    """No agent took it in time."""
+    """No agent took it, or nobody answered, in time."""
 
 
 BUILD_TABLE: Mapping[tuple[BuildState, BuildEvent], BuildState] = {
@@ -73,8 +77,13 @@ BUILD_TABLE: Mapping[tuple[BuildState, BuildEvent], BuildState] = {
 
 STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.BLOCKED, StepEvent.UNBLOCK): StepState.READY,
+    (StepState.BLOCKED, StepEvent.ASK): StepState.WAITING,
     (StepState.BLOCKED, StepEvent.SKIP): StepState.SKIPPED,
     (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.WAITING, StepEvent.SUCCEED): StepState.SUCCEEDED,
+    (StepState.WAITING, StepEvent.FAIL): StepState.FAILED,
+    (StepState.WAITING, StepEvent.GIVE_UP): StepState.FAILED,
+    (StepState.WAITING, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.READY, StepEvent.OFFER): StepState.OFFERED,
     (StepState.READY, StepEvent.CLAIM): StepState.RUNNING,
     (StepState.READY, StepEvent.RESUME): StepState.RUNNING,
@@ -96,6 +105,7 @@ FINISHED_STEP = frozenset(
 
 SHOWN_AS: Mapping[StepState, StepStatus] = {
     StepState.BLOCKED: StepStatus.BLOCKED,
+    StepState.WAITING: StepStatus.BLOCKED,
     StepState.READY: StepStatus.READY,
     StepState.OFFERED: StepStatus.READY,
     StepState.RUNNING: StepStatus.RUNNING,

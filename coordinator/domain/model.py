@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
 from pipelines_schema import PinnedInclude, ScheduleTrigger
@@ -191,7 +192,11 @@ class Build:
     timeout_seconds: int | None = None
     """From the start of its first step."""
     deadline: datetime | None = None
-    """When its timeout is over; None while no step has begun."""
+    """When its timeout is over; None while no step has begun, and while its clock stands still."""
+    open_gates: int = 0
+    """How many of its steps wait for somebody's approval; its clock stands still meanwhile."""
+    timeout_left: float | None = None
+    """In seconds: what was left when the clock was stopped."""
     fails_as: str | None = None
     """It has ended steps of its own accord, for this reason: so it fails, though steps of it were
     cancelled."""
@@ -268,7 +273,9 @@ class Step:
     """What it pushed: `reference` and `digest` of each; None where it builds no image."""
     ready_at: datetime | None = None
     queue_until: datetime | None = None
-    """If it is ready: until when it waits for an agent."""
+    """If it is ready: until when it waits for an agent; of a gate that waits, for an answer."""
+    answer: GateAnswer | None = None
+    """Of a gate: what somebody said."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

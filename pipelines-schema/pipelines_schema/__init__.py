@@ -17,6 +17,7 @@ from pipelines_schema.dag import (
     transitive_dependencies,
 )
 from pipelines_schema.expressions import VARIABLES, substituted
+from pipelines_schema.gates import Approver, Gate
 from pipelines_schema.includes import Include, Included, IncludedFile, PinnedInclude
 from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
@@ -69,6 +70,7 @@ __all__ = [
     "MODULE_FILES",
     "NEVER",
     "VARIABLES",
+    "Approver",
     "BadPath",
     "CacheFolder",
     "CacheScope",
@@ -79,6 +81,7 @@ __all__ = [
     "CronFault",
     "CycleFound",
     "Ending",
+    "Gate",
     "ImageBuild",
     "Include",
     "Included",

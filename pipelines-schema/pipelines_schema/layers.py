@@ -9,6 +9,8 @@ from pipelines_schema.fields import Field
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode
 from pipelines_schema.problem import Place
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
+from pipelines_schema.read_gate import APPROVE
+from pipelines_schema.step_keys import STEP
 
 _MERGED = ("env", "agents")
 """Keys whose mappings are laid over one another, too."""
@@ -57,6 +59,8 @@ def _both(own: Node, below: Node) -> Node:
 def without_a_place(own: MapNode) -> set[str]:
     """The defaults that mean nothing beside what a step says: they are passed over."""
     keys = {key.text: value for key, value in own.entries}
+    if APPROVE in keys:
+        return set(STEP.known)
     unfit = set(NOT_BESIDE_BUILD) if "build" in keys else set()
     if "dependsOn" not in keys:
         unfit.add("runOn")

@@ -1,10 +1,11 @@
-"""The parameters of a build that somebody starts by hand."""
+"""The parameters of a build that somebody starts by hand, and of a gate that somebody opens."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from pipelines_schema.limits import (
     ENVIRONMENT_NAME,
@@ -13,6 +14,7 @@ from pipelines_schema.limits import (
     MAX_PARAMS,
 )
 from pipelines_schema.problem import shown
+from pipelines_schema.stored_json import listed, texts, without_absent
 from pipelines_schema.suggestions import closest
 
 
@@ -29,6 +31,14 @@ class Param:
         if self.default is None and self.one_of:
             return self.one_of[0]
         return self.default
+
+    def to_json(self) -> dict[str, Any]:
+        """For storage; `from_json` reads it back."""
+        return without_absent(name=self.name, default=self.default, oneOf=listed(self.one_of))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(name=value["name"], default=value.get("default"), one_of=texts(value, "oneOf"))
 
 
 def default_params(params: Sequence[Param]) -> dict[str, str]:

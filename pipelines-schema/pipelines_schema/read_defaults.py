@@ -21,6 +21,7 @@ _OF_ONE_STEP = {
     "use": "a template is used by a step",
     "with": "a template is used by a step",
     "build": "an image's build belongs to a step",
+    "approve": "an approval is a step of its own",
     "dependsOn": "each step says itself what it depends on",
     "matrix": "a matrix belongs to a step",
 }

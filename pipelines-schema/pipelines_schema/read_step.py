@@ -34,6 +34,7 @@ from pipelines_schema.read_endings import (
     read_timeout,
 )
 from pipelines_schema.read_environment import read_environment, read_secrets, read_variables
+from pipelines_schema.read_gate import APPROVE, read_gate
 from pipelines_schema.read_git import read_git
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
@@ -69,7 +70,7 @@ def read_step(
     fields = reading.fields(node, STEP)
     name = _name(reading, node, fields, number)
     called = f"step {shown(name)}" if name else f"step {number}"
-    is_build = "build" in fields
+    is_script = "build" not in fields and APPROVE not in fields
     dependencies = _dependencies(reading, fields)
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
@@ -80,7 +81,7 @@ def read_step(
         refuse_lacking(reading, [*replaced_in, *layered.variables.values()], matrix)
     env = {
         **read_environment(reading, fields.get("env"), allowed),
-        **({} if is_build else read_variables(reading, layered.variables, allowed)),
+        **(read_variables(reading, layered.variables, allowed) if is_script else {}),
     }
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
@@ -88,10 +89,11 @@ def read_step(
         dependencies=dependencies,
         step=Step(
             name=name or "",
-            image=None if is_build else _image(reading, node, fields, called, allowed),
+            image=_image(reading, node, fields, called, allowed) if is_script else None,
             image_place=_image_place(reading, fields),
-            script="" if is_build else _script(reading, layered, fields, called, allowed) or "",
+            script=(_script(reading, layered, fields, called, allowed) or "") if is_script else "",
             build=read_build(reading, fields, allowed, matrix),
+            approve=read_gate(reading, fields, name),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,
             cache_dirs=read_caches(reading, fields.get("cacheDirs")),
@@ -125,7 +127,9 @@ def read_step(
 def check_keys(reading: Reading, layered: Layered, replaced: Sequence[str]) -> None:
     """Note the mistakes of keys that belong to a step of which nothing else is known."""
     keys = {key.text for key, _ in layered.node.entries}
-    missing = ["name", "dependsOn", "matrix", *(() if "build" in keys else ("image", "run"))]
+    missing = ["name", "dependsOn"]
+    if APPROVE not in keys:
+        missing += ["matrix"] if "build" in keys else ["matrix", "image", "run"]
     node = completed(layered.node, missing, layered.node.place)
     of_matrix = () if "matrix" in keys else _matrix_words(reading, layered.node)
     checked = Layered(node=node, variables=layered.variables)

@@ -7,18 +7,14 @@ from collections.abc import Callable
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
 from pipelines_schema.limits import (
     MAX_BRANCH_PATTERNS,
-    MAX_MATRIX_VALUE_CHARACTERS,
-    MAX_PARAM_CHARACTERS,
-    MAX_PARAMS,
     MAX_PULL_REQUEST_LABEL_CHARACTERS,
     MAX_STEPS,
 )
 from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
-from pipelines_schema.params import Param
 from pipelines_schema.patterns import branch_pattern_problem, path_pattern_problem
 from pipelines_schema.problem import shown
 from pipelines_schema.read_endings import read_boolean
-from pipelines_schema.read_params import read_param_names
+from pipelines_schema.read_params import read_params
 from pipelines_schema.read_schedules import SCHEDULE_HINT, read_schedules
 from pipelines_schema.suggestions import closest
 from pipelines_schema.trigger_types import (
@@ -69,20 +65,9 @@ MANUAL = Vocabulary(
     known=("params",),
     synonyms={"inputs": "write `params`", "parameters": "write `params`"},
 )
-PARAM = Vocabulary(
-    where="a parameter",
-    known=("default", "oneOf"),
-    synonyms={
-        "options": "write `oneOf`, a list",
-        "choices": "write `oneOf`, a list",
-        "enum": "write `oneOf`, a list",
-        "required": "a parameter without `default` must be given: remove it",
-    },
-)
 _ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
 _BRANCHES_HINT = 'write a list of branches or patterns, such as `[main, "release/*"]`'
 _LABELS_HINT = "write a list of labels, such as `[full-ci]`"
-_PARAM_HINT = "write `{default: …}`, `{oneOf: […]}`, or nothing"
 EVERY_PUSH = Triggers(push=PushTrigger())
 
 
@@ -231,42 +216,4 @@ def _manual(reading: Reading, entry: Field) -> ManualTrigger:
     fields = {} if node is None else reading.fields(node, MANUAL)
     if "params" not in fields:
         return ManualTrigger()
-    hint = "write the parameters' names with their `default` or `oneOf`"
-    params = read_param_names(reading, fields["params"], hint, "PUSHROD_PARAM_")
-    return ManualTrigger(params=tuple(_param(reading, param) for param in params))
-
-
-def _param(reading: Reading, entry: Field) -> Param:
-    if entry.is_null or entry.is_broken:
-        return Param(name=entry.name)
-    node = reading.mapping(entry, _PARAM_HINT)
-    fields = {} if node is None else reading.fields(node, PARAM)
-    default = fields.get("default")
-    text = None if default is None else reading.text(default, "write the value, or remove the key")
-    if default is not None and text is not None:
-        if len(text) > MAX_PARAM_CHARACTERS:
-            reading.add(
-                default.place, f"`default` is longer than {MAX_PARAM_CHARACTERS:,} characters"
-            )
-        reading.refuse_expressions(default.value)
-    one_of = _one_of(reading, fields["oneOf"]) if "oneOf" in fields else None
-    if one_of and default is not None and text is not None and text not in one_of:
-        near = closest(text, one_of)
-        meant = f"did you mean {shown(near)}?" if near else "add it there, or choose one of them"
-        reading.add(default.place, f"the default {shown(text)} is not in `oneOf`: {meant}")
-    return Param(name=entry.name, default=text, one_of=one_of)
-
-
-def _one_of(reading: Reading, entry: Field) -> tuple[str, ...]:
-    hint = "write a list of values"
-    if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"`oneOf` is empty: {hint}, or remove it")
-    found: dict[str, None] = {}
-    for place, text in reading.texts(entry, hint, MAX_PARAMS):
-        fault = line_fault(text, MAX_MATRIX_VALUE_CHARACTERS)
-        if fault is not None:
-            reading.add(place, f"a value of `oneOf` {fault}")
-        if text in found:
-            reading.add(place, f"`oneOf` names {shown(text)} twice: remove one of them")
-        found[text] = None
-    return tuple(found)
+    return ManualTrigger(params=read_params(reading, fields["params"], "PUSHROD_PARAM_"))

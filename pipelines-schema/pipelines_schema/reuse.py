@@ -29,6 +29,7 @@ from pipelines_schema.read_templates import (
 from pipelines_schema.suggestions import closest
 
 _SCRIPTS = ("run", "runScript", "build")
+_WITHOUT_IMAGE = ("build", "approve")
 
 
 @dataclass(slots=True)
@@ -223,9 +224,13 @@ def _has_script(node: MapNode) -> bool:
 
 
 def _with_image(node: MapNode) -> MapNode:
-    return node if field_of(node, "build") else completed(node, ("image",), node.place)
+    return node if _needs_no_image(node) else completed(node, ("image",), node.place)
 
 
 def _lenient(node: MapNode) -> MapNode:
     """Of a step whose template is not there nothing is said to be missing."""
-    return node if field_of(node, "build") else completed(node, ("image", "run"), node.place)
+    return node if _needs_no_image(node) else completed(node, ("image", "run"), node.place)
+
+
+def _needs_no_image(node: MapNode) -> bool:
+    return any(key.text in _WITHOUT_IMAGE for key, _ in node.entries)

@@ -10,6 +10,7 @@ from pipelines_schema.layers import TWINS
 from pipelines_schema.read_defaults import BEFORE, DEFAULTS
 from pipelines_schema.read_includes import BROUGHT
 from pipelines_schema.read_templates import NOT_REPLACED_IN, PARAMS, TEMPLATE
+from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE
 from pipelines_schema.schema_shapes import PARAM_NAME, PARAM_VALUE, TEXT_TYPES, object_of
 from pipelines_schema.schema_step import NOTHING_UNFIT, TWINS_APART
 
@@ -33,7 +34,7 @@ def reuse_definitions(definitions: Mapping[str, Any]) -> dict[str, Any]:
 def image_needs() -> dict[str, Any]:
     """A step of a workflow without a default image has its own, builds one or uses a template."""
     image = [{"required": [key]} for key in TWINS[0]]
-    own = [*image, {"required": ["build"]}, {"required": ["use"]}]
+    own = [*image, *({"required": [key]} for key in ("build", "approve", "use"))]
     with_default = {"required": ["defaults"], "properties": {"defaults": {"anyOf": image}}}
     return {
         "if": {"not": {"anyOf": [with_default, {"required": ["include"]}]}},
@@ -113,7 +114,11 @@ def _template(keys: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
     return {
         **object_of({PARAMS: params, **own}),
         "minProperties": 1,
-        "allOf": [*TWINS_APART, {"if": {"required": ["build"]}, "then": NOTHING_UNFIT}],
+        "allOf": [
+            *TWINS_APART,
+            {"if": {"required": ["build"]}, "then": NOTHING_UNFIT},
+            NOTHING_BESIDE_GATE,
+        ],
         "dependentRequired": {"with": ["use"]},
     }
 

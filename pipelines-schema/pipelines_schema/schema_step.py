@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines_schema import limits
+from pipelines_schema import schema_endings as endings
 from pipelines_schema.layers import TWINS
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
 from pipelines_schema.schema_caches import cache_dirs
+from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
     PARAM_VALUE,
     TEXT_TYPES,
     described,
-    duration,
     object_of,
     script,
     text,
 )
-from pipelines_schema.workflow import Ending, Network, RetryCause
+from pipelines_schema.workflow import Network, RetryCause
 
 _NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
 """But in `${{ … }}`."""
@@ -33,9 +34,10 @@ def step_definitions() -> dict[str, Any]:
     return {
         "step": _step(),
         "build": _build(),
+        "approve": gate(),
         "resources": _resources(),
-        "timeout": _timeout(),
-        "retries": _retries(),
+        "timeout": endings.timeout(),
+        "retries": endings.retries(),
         "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
         "paths": {
             "type": "array",
@@ -79,6 +81,7 @@ def _step() -> dict[str, Any]:
                 "additionalProperties": PARAM_VALUE,
             },
             "build": {"$ref": "#/$defs/build"},
+            "approve": {"$ref": "#/$defs/approve"},
             "dependsOn": _depends_on(),
             "env": described(
                 "env", "Environment variables of this step; they win over the workflow's."
@@ -91,8 +94,8 @@ def _step() -> dict[str, Any]:
                 "workspace's own `.git` is meant by its name alone.",
             ),
             "timeout": {"$ref": "#/$defs/timeout"},
-            "queueTimeout": _queue_timeout(),
-            "grace": _grace(),
+            "queueTimeout": endings.queue_timeout(),
+            "grace": endings.grace(),
             "retries": {"$ref": "#/$defs/retries"},
             "atMostOnce": {
                 "description": "Once an agent has taken the step, it is never handed out again, "
@@ -106,7 +109,7 @@ def _step() -> dict[str, Any]:
                 "`false` if left out.",
                 "type": "boolean",
             },
-            "runOn": _run_on(),
+            "runOn": endings.run_on(),
             "matrix": _matrix(),
             "network": {
                 "description": "`none`: the step has no network but its own loopback.",
@@ -133,11 +136,11 @@ def _step() -> dict[str, Any]:
         },
         required=["name"],
     )
-    working = ("run", "runScript", "use")
+    working = ("run", "runScript", "use", "approve")
     step["if"] = {"required": ["build"]}
     step["then"] = NOTHING_UNFIT
     step["else"] = {"anyOf": [{"required": [key]} for key in working]}
-    step["allOf"] = TWINS_APART
+    step["allOf"] = [*TWINS_APART, NOTHING_BESIDE_GATE]
     step["dependentRequired"] = {"with": ["use"]}
     return step
 
@@ -210,83 +213,6 @@ def _depends_on() -> dict[str, Any]:
         "anyOf": [
             {"type": "array", "maxItems": limits.MAX_STEPS, "uniqueItems": True, "items": name},
             name,
-        ],
-    }
-
-
-def _timeout() -> dict[str, Any]:
-    return duration(
-        "How long one attempt may run: `90s`, `10m`, `1h30m` or whole seconds, at "
-        "most 24 hours. One hour if left out. Its source, with submodules and LFS files, must be "
-        "there within the same time, which is counted apart.",
-        limits.MAX_TIMEOUT_SECONDS,
-    )
-
-
-def _queue_timeout() -> dict[str, Any]:
-    return duration(
-        "How long the step may wait for an agent once it could run: `90s`, `10m`, "
-        "`1h30m` or whole seconds, at most 168 hours; then it fails with what it waits for. 24 "
-        "hours if left out, unless the coordinator's `queue_timeout_seconds` says otherwise.",
-        limits.MAX_QUEUE_TIMEOUT_SECONDS,
-    )
-
-
-def _grace() -> dict[str, Any]:
-    return duration(
-        "How long the script may take to end once it is asked to, by SIGTERM to its process "
-        "group: at its timeout, at a cancel, and when its agent is told to stop at once. Then it "
-        "is killed. `30s`, `2m` or whole seconds, at most 5 minutes; `0` kills it without asking. "
-        "10 seconds if left out.",
-        limits.MAX_GRACE_SECONDS,
-        least_seconds=0,
-    )
-
-
-def _retries() -> dict[str, Any]:
-    count = {
-        "description": "Attempts after the first.",
-        "type": "integer",
-        "minimum": 0,
-        "maximum": limits.MAX_RETRIES,
-    }
-    cause = {"$ref": "#/$defs/retryCause"}
-    causes = {
-        "description": "After what another attempt is made: the agent was lost, the time was up, "
-        "the script failed. All three if left out.",
-        "anyOf": [
-            {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": len(RetryCause),
-                "uniqueItems": True,
-                "items": cause,
-            },
-            cause,
-        ],
-    }
-    return {
-        "description": "How often the step is tried again, whatever for. If left out: twice, and "
-        "only where its agent was lost. `0` is never, not even then.",
-        "anyOf": [count, object_of({"max": count, "on": causes}, required=["max"])],
-    }
-
-
-def _run_on() -> dict[str, Any]:
-    ending = {"type": "string", "enum": [ending.value for ending in Ending]}
-    return {
-        "description": "How the dependencies must have ended for the step to run: `success` (all "
-        "of them, the default), `failure` (at least one failed), both: always, but after a cancel. "
-        "`cancelled`: after a cancel, if one of them had begun; a second cancel ends it, too.",
-        "anyOf": [
-            {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": len(Ending),
-                "uniqueItems": True,
-                "items": ending,
-            },
-            ending,
         ],
     }
 

@@ -68,7 +68,7 @@ def triggers_to_json(triggers: Triggers) -> dict[str, Any]:
         tag=None if tag is None else without_absent(patterns=listed(tag.patterns)),
         manual=None
         if triggers.manual is None
-        else {"params": [_param_to_json(param) for param in triggers.params]},
+        else {"params": [param.to_json() for param in triggers.params]},
         schedule=[one.to_json() for one in triggers.schedule] or None,
     )
 
@@ -91,10 +91,6 @@ def _pull_request_from_json(value: Mapping[str, Any]) -> PullRequestTrigger:
     )
 
 
-def _param_to_json(param: Param) -> dict[str, Any]:
-    return without_absent(name=param.name, default=param.default, oneOf=listed(param.one_of))
-
-
 def triggers_from_json(value: Mapping[str, Any]) -> Triggers:
     push, tag, manual = value.get("push"), value.get("tag"), value.get("manual")
     pull = value.get("pullRequest")
@@ -106,10 +102,6 @@ def triggers_from_json(value: Mapping[str, Any]) -> Triggers:
         tag=None if tag is None else TagTrigger(patterns=texts(tag, "patterns")),
         manual=None
         if manual is None
-        else ManualTrigger(params=tuple(map(_param_from_json, manual["params"]))),
+        else ManualTrigger(params=tuple(map(Param.from_json, manual["params"]))),
         schedule=tuple(map(ScheduleTrigger.from_json, value.get("schedule", ()))),
     )
-
-
-def _param_from_json(value: Mapping[str, Any]) -> Param:
-    return Param(name=value["name"], default=value.get("default"), one_of=texts(value, "oneOf"))

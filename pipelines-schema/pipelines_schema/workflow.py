@@ -10,6 +10,7 @@ from typing import Any
 from pipelines_schema.cache_folders import CacheFolder
 from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
+from pipelines_schema.gates import Gate
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
 from pipelines_schema.image_references import fit_for_tag
 from pipelines_schema.includes import PinnedInclude
@@ -152,14 +153,16 @@ class Concurrency:
 class Step:
     name: str
     image: str | None
-    """A slug or an image reference; None where an image is built (or in what older versions
-    stored)."""
+    """A slug or an image reference; None where an image is built, of a gate (or in what older
+    versions stored)."""
     script: str
-    """Empty where an image is built."""
+    """Empty where an image is built, and of a gate."""
     image_place: Place | None = field(default=None, compare=False)
     """Where `image` stands in the file; not stored."""
     build: ImageBuild | None = None
     """The image that the step builds; None for a step that runs a script."""
+    approve: Gate | None = None
+    """What the build waits for here, instead of running anything."""
     depends_on: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     """The step's own; `step_environment` adds the workflow's."""
@@ -292,6 +295,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         image=step.image,
         script=step.script,
         build=None if step.build is None else step.build.to_json(),
+        approve=None if step.approve is None else step.approve.to_json(),
         dependsOn=list(step.depends_on),
         env=dict(step.env),
         cacheDirs=[cache.to_json() for cache in step.cache_dirs],
@@ -356,6 +360,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         image=value.get("image"),
         script=value["script"],
         build=ImageBuild.from_json(value["build"]) if "build" in value else None,
+        approve=Gate.from_json(value["approve"]) if "approve" in value else None,
         depends_on=tuple(value["dependsOn"]),
         env=dict(value["env"]),
         cache_dirs=tuple(map(CacheFolder.from_json, value["cacheDirs"])),

@@ -1,4 +1,4 @@
-"""`pushrod build create|list|show|cancel|retry|approve|delete`."""
+"""`pushrod build create|list|show|cancel|retry|approve|reject|delete`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from pushrod.presentation import (
 )
 from pushrod.references import (
     all_projects,
+    choose_step,
     choose_workflow,
     find_build_id,
     find_project,
     is_id,
+    split_step,
     steps_of,
 )
 from pushrod.transport import Json
@@ -185,19 +187,61 @@ def cancel(
 
 
 @build.command("approve")
-@click.argument("reference", metavar="BUILD")
+@click.argument("reference", metavar="BUILD[/STEP]")
+@click.option(
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A parameter of the step's approve.params.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
-def approve(options: ConnectionOptions, reference: str, as_json: bool) -> None:
-    """Let a held build go, such as one of a fork's pull request: look at its code first."""
+def approve(
+    options: ConnectionOptions, reference: str, params: tuple[str, ...], as_json: bool
+) -> None:
+    """Approve a step that waits for it, so that its build goes on.
+
+    Without STEP: let a held build go, such as one of a fork's pull request. Look at its code first.
+    """
+    given = given_params(params)
+    wanted, step = split_step(reference)
+    if step is None and given:
+        raise click.BadParameter("a step has parameters: write BUILD/STEP", param_hint="--param")
 
     async def approved(client: Client) -> Json:
-        return await client.approve_build(await find_build_id(client, reference))
+        build_id = await find_build_id(client, wanted)
+        if step is None:
+            return await client.approve_build(build_id)
+        found = choose_step(await client.build(build_id), step)
+        return await client.approve_step(str(found["id"]), given)
 
     found = call(resolve_connection(options), approved)
     if as_json:
         return print_json(found)
+    if step is not None:
+        return say(f"step {step}: approved")
     return say(f"build {found['number']}: {found['state']}")
+
+
+@build.command("reject")
+@click.argument("reference", metavar="BUILD/STEP")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def reject(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Reject a step that waits for an approval: it fails."""
+    wanted, step = split_step(reference)
+    if step is None:
+        raise click.BadParameter("name the step: BUILD/STEP", param_hint="BUILD/STEP")
+
+    async def rejected(client: Client) -> Json:
+        build = await client.build(await find_build_id(client, wanted))
+        return await client.reject_step(str(choose_step(build, step)["id"]))
+
+    found = call(resolve_connection(options), rejected)
+    if as_json:
+        return print_json(found)
+    return say(f"step {step}: rejected")
 
 
 @build.command("retry")
@@ -268,6 +312,8 @@ def show_build(found: Json, now: datetime) -> None:
     click.echo(str(found.get("url", "")))
     for problem in found.get("problems", []):
         click.echo(problem_line(problem))
+    if found.get("waitsFor"):
+        click.echo(str(found["waitsFor"]))
     rows = [
         (
             step.get("name"),

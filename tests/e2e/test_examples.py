@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,3 +220,30 @@ def test_image_build_pushes_an_image_that_the_next_step_runs_in(
     log = pushrod.api.log(image["id"]).decode()
     assert f"pushed {name}:1 {image['images'][0]['digest']}\n" in log
     assert pushrod.api.log(smoke["id"]) == b"Hello, Ada! (greet 1.1)\n"
+
+
+def test_release_is_published_where_a_maintainer_says(tmp_path: Path) -> None:
+    repository = checkout("release", tmp_path)
+    with running(tmp_path / "pushrod") as pushrod:
+        project = pushrod.create_project("release")
+        repository.commit("an app")
+        repository.push(project["pushUrl"], pushrod.api.token, check=True)
+        pushrod.api.wait_for_builds(1)
+        build_id = str(pushrod.api.builds(project["id"])[0]["id"])
+        deadline = time.monotonic() + 90
+        while pushrod.api.build(build_id).get("waitsFor") != "waiting for approval":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        refused = pushrod.command("build", "approve", "release#1/release", "--param", "channel=x")
+        assert refused.returncode != 0
+        assert "`channel` must be one of `beta`, `stable`" in refused.stderr
+        approve = ("build", "approve", "release#1/release", "--param", "channel=stable")
+        assert pushrod.command(*approve).returncode == 0
+        build = pushrod.api.wait_finished(build_id)
+        assert build["state"] == "succeeded", build
+        publish = step_named(build, "publish")
+        assert pushrod.api.log(publish["id"]) == b"published app.tgz to stable\n"
+        artifacts = pushrod.api.get(f"/api/steps/{publish['id']}/artifacts")
+        assert [artifact["name"] for artifact in artifacts] == ["published/stable/app.tgz"]
+        late = pushrod.command("build", "reject", "release#1/release")
+        assert "was approved by admin at" in late.stderr

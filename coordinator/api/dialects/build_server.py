@@ -36,11 +36,13 @@ from coordinator.api.http.context import (
 from coordinator.api.http.fields import PageQuery, Pagination
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
+from coordinator.api.steps.gates import approval_shown
 from coordinator.domain.lifecycle import SHOWN_AS, StepState
 from coordinator.domain.listing import BuildListing
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.slugs import UUID_TEXT
+from coordinator.domain.steps.gates import FOR_AN_APPROVAL
 from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
@@ -269,6 +271,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "retry_of": build.retry_of,
         "started_by": build.started_by,
         "concurrency_group": build.concurrency_group,
+        "waits_for": FOR_AN_APPROVAL if build.open_gates else None,
         "pull_request": build.pull_request.to_json() if build.pull_request else None,
         "clean_build": build.clean or None,
         "module": build.module.to_json() if build.module else None,
@@ -304,6 +307,7 @@ def _step(
         if step.images is None
         else [BuiltImage.model_validate(image) for image in step.images],
         outputs=dict(handed_on.values) or None if handed_on else None,
+        approval=approval_shown(build, step),
         started_at=step.started_at,
         finished_at=step.finished_at,
     )

@@ -17,6 +17,7 @@ from coordinator.api.http.fields import (
     QueryBool,
     Shown,
 )
+from coordinator.api.steps.gates import ApprovalShown
 from coordinator.domain.lifecycle import BuildState
 from pipelines_schema.contract import BuiltImage, StepStatus
 
@@ -204,6 +205,9 @@ class BuildShown(Shown):
     retry_of: str | None = None
     started_by: str | None = Field(None, description="Who asked for it, where it was no forge")
     concurrency_group: str | None = None
+    waits_for: str | None = Field(
+        None, description="`waiting for approval`: one of its steps asks for one"
+    )
     pull_request: dict[str, Any] | None = None
     clean_build: bool | None = Field(None, description="True where steps begin with empty caches")
     module: dict[str, str] | None = Field(
@@ -234,6 +238,7 @@ class StepShown(Shown):
     outputs: dict[str, str] | None = Field(
         None, description="What its script wrote to `$PUSHROD_OUTPUT`"
     )
+    approval: ApprovalShown | None = Field(None, description="Of a step with `approve`")
     started_at: Instant | None = None
     finished_at: Instant | None = None
 

@@ -16,6 +16,8 @@ def waits_for(request: web.Request, build: Build, steps: Sequence[Step]) -> str 
     if build.state in FINISHED_BUILD or any(step.state is StepState.RUNNING for step in steps):
         return None
     held = build.state is BuildState.HELD or build.in_line
-    wanted = (StepState.BLOCKED,) if held else (StepState.READY, StepState.OFFERED)
+    wanted = (
+        (StepState.BLOCKED,) if held else (StepState.WAITING, StepState.READY, StepState.OFFERED)
+    )
     first = next((step for step in steps if step.state in wanted), None)
     return request.app[DISPATCH].explain(first, build, ()) if first is not None else None

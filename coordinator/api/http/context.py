@@ -33,6 +33,7 @@ from coordinator.services.pushes.deliveries import Deliveries
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.gates import Gates
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
@@ -48,6 +49,7 @@ MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
 RETRIES = web.AppKey("retries", Retries)
 DISPATCH = web.AppKey("dispatch", Dispatch)
+GATES = web.AppKey("gates", Gates)
 REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)

@@ -12,6 +12,7 @@ from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
 from pipelines_schema import topological_order
 
+_TO_END = (StepState.READY, StepState.WAITING, StepState.OFFERED, StepState.RUNNING)
 History = Mapping[str, Sequence[timedelta]]
 """Name of a step → how long it took when it succeeded, newest first."""
 
@@ -71,11 +72,7 @@ def _expected_names(steps: Sequence[StepView]) -> set[str]:
     """The unfinished steps that run if everything from now on succeeds."""
     expected: set[str] = set()
     while True:
-        open_steps = {
-            step.name
-            for step in steps
-            if step.state in (StepState.READY, StepState.OFFERED, StepState.RUNNING)
-        }
+        open_steps = {step.name for step in steps if step.state in _TO_END}
         expected |= open_steps
         imagined = [
             replace(step, state=StepState.SUCCEEDED) if step.name in open_steps else step

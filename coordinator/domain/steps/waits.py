@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Build, Step
+from coordinator.domain.steps.gates import approval_by, approver_of
 from coordinator.domain.steps.scheduling import WaitingAgent, has_labels, serves
+from pipelines_schema import Gate
 from pipelines_schema.contract import Capability
 
 FOR_APPROVAL = "waits for a maintainer to approve the build"
@@ -43,6 +45,8 @@ def why_it_waits(
             return why_it_is_held(build) if build else None
         case StepState.BLOCKED:
             return f"waits for {', '.join(unfinished)}"
+        case StepState.WAITING:
+            return f"waits for {_approval(step, build)}"
         case StepState.OFFERED:
             return "is offered to an agent"
         case StepState.READY:
@@ -65,14 +69,22 @@ def not_taken(
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
 ) -> str:
-    """The reason of a step that waited too long."""
+    """The reason of a step that waited too long, for an agent or for an answer."""
+    if step.state is StepState.WAITING:
+        return f"no answer within {duration(seconds)}: it waited for {_approval(step, None)}"
     why = why_nobody_takes_it(step, online, most_of_a_project)
     return f"no agent took it within {duration(seconds)}: {why}"
 
 
+def _approval(step: Step, build: Build | None) -> str:
+    gate = step.written.approve or Gate()
+    return approval_by(approver_of(gate, of_fork=build is not None and build.of_fork))
+
+
 def duration(seconds: float) -> str:
-    """As a workflow says it: `90s`, `10m`, `24h`."""
-    for unit, size in (("h", 3600), ("m", 60)):
+    """As a workflow says it: `90s`, `10m`, `24h`, `7d`."""
+    days = (("d", 86400),) if seconds > 86400 else ()
+    for unit, size in (*days, ("h", 3600), ("m", 60)):
         if seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"

@@ -200,6 +200,7 @@ class Draft:
             clean=self.origin.clean,
             started_by=self.origin.started_by,
             outside=self.origin.outside,
+            open_gates=sum(step.state is StepState.WAITING for step in self.steps),
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,
@@ -276,7 +277,7 @@ def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
             reason = settlement.skipped[step.id]
             step = replace(step, state=StepState.SKIPPED, reason=reason, finished_at=now)
         elif step.id in settlement.unblocked:
-            step = replace(step, state=StepState.READY, ready_at=now)
+            step = replace(step, state=_turn(step.written), ready_at=now)
         result.append(step)
     return result
 
@@ -322,7 +323,7 @@ def blocked(wanted: Draft) -> Draft:
     """The same draft, of which no step is ready."""
     steps = [
         replace(step, state=StepState.BLOCKED, ready_at=None)
-        if step.state is StepState.READY
+        if step.state in (StepState.READY, StepState.WAITING)
         else step
         for step in wanted.steps
     ]
@@ -348,6 +349,11 @@ def _taken_over(step: Step, build: Build, build_id: str) -> Step:
     )
 
 
+def _turn(written: WorkflowStep) -> StepState:
+    """What a step waits for that waits for no other step."""
+    return StepState.READY if written.approve is None else StepState.WAITING
+
+
 def _needs(written: WorkflowStep) -> list[str]:
     asked = {
         Capability.IMAGE_BUILDS: written.build is not None,
@@ -361,7 +367,7 @@ def _fresh(
 ) -> Step:
     written = definition.written
     ready = not written.depends_on
-    state = StepState.READY if ready else StepState.BLOCKED
+    state = _turn(written) if ready else StepState.BLOCKED
     skipped = definition.condition_false
     return Step(
         id=new_id(),

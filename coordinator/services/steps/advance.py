@@ -32,6 +32,7 @@ from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_p
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
+from coordinator.services.steps.build_clock import gate_closed, gate_opened, started_clock
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
@@ -57,18 +58,30 @@ async def move_step(
     now, state = core.now(), advance_step(step.state, event)
     if state in FINISHED_STEP:
         values["finished_at"] = now
-    if state is StepState.READY:
+    if state in (StepState.READY, StepState.WAITING):
         values |= {"ready_at": now, "holder": None, "lease_seconds": None}
         if event is not StepEvent.EXPIRE:  # which would let an agent that never accepts prolong it
             values["queue_until"] = now + timedelta(seconds=queue_seconds(core, step))
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
     await stored_steps.update_step(connection, step.id, state=state.value, **values)
+    if state is StepState.WAITING:
+        await gate_opened(core, connection, step.build_id)
+    elif step.state is StepState.WAITING:
+        await gate_closed(core, connection, step.build_id)
     return replace(step, state=state, **values)
 
 
+async def unblock(core: Core, connection: AsyncConnection, step: Step) -> Step:
+    """Its turn has come: for an agent, or for somebody's approval."""
+    asks = step.written.approve is not None
+    return await move_step(core, connection, step, StepEvent.ASK if asks else StepEvent.UNBLOCK)
+
+
 def queue_seconds(core: Core, step: Step) -> float:
-    """How long it may wait for an agent."""
+    """How long it may wait for an agent, or for an answer."""
+    if step.written.approve is not None:
+        return step.written.approve.expires_seconds
     return step.written.queue_timeout_seconds or core.settings.queue_timeout_seconds
 
 
@@ -86,9 +99,7 @@ async def begin_build(core: Core, connection: AsyncConnection, build_id: str) ->
     if build.state is BuildState.QUEUED:
         state = advance_build(build.state, BuildEvent.BEGIN)
         values: dict[str, Any] = {"state": state.value, "started_at": now}
-        if build.timeout_seconds is not None:
-            values["deadline"] = now + timedelta(seconds=build.timeout_seconds)
-            after_commit(connection, core.announcements.begun)
+        values |= started_clock(core, connection, build)
         await stored.move_build(connection, build, **values)
     return build
 
@@ -110,7 +121,7 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
         return await _settled(core, connection, step.build_id)
     for dependant, whole in dependants:
         if whole is not None and dependant.id in ready:
-            await move_step(core, connection, whole, StepEvent.UNBLOCK)
+            await unblock(core, connection, whole)
     build = await stored.count_version(connection, step.build_id, now=now, ended=1)
     if build.open_steps == 0:
         return await _settled(core, connection, step.build_id, build)
@@ -178,7 +189,7 @@ async def _settled(
     if unblocked and build is None and await groups.is_in_line(connection, build_id):
         unblocked = []
     for step_id in unblocked:
-        by_id[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.UNBLOCK)
+        by_id[step_id] = await unblock(core, connection, by_id[step_id])
     for step_id, reason in settlement.skipped.items():
         by_id[step_id] = await move_step(
             core, connection, by_id[step_id], StepEvent.SKIP, reason=reason

@@ -143,6 +143,8 @@ class Runner:
             )
         if step.state in FINISHED_STEP:
             return Conflict(f"step {step.name!r} has finished")
+        if step.state is StepState.WAITING:
+            return Conflict(f"step {step.name!r} waits for somebody's approval: it has no script")
         return Conflict(f"step {step.name!r} is handed out to another worker")
 
     async def _begin(

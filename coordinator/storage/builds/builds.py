@@ -92,6 +92,7 @@ def _step_values(step: Step, links: Links) -> dict[str, Any]:
     return {
         **values_of(Step, steps, step),
         "definition": step.definition.to_json(),
+        "answer": step.answer and step.answer.to_json(),
         "dependants": list(links.dependants),
         "waits": links.waits,
         "queue_class": queue_class,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -52,6 +53,11 @@ async def past_deadline(connection: AsyncConnection, now: datetime, limit: int) 
 
 async def forget_deadline(connection: AsyncConnection, build_id: str) -> None:
     await connection.execute(builds.update().where(builds.c.id == build_id).values(deadline=None))
+
+
+async def set_clock(connection: AsyncConnection, build_id: str, **values: Any) -> None:
+    """`open_gates`, `deadline`, `timeout_left`."""
+    await connection.execute(builds.update().where(builds.c.id == build_id).values(**values))
 
 
 async def first_deadline(connection: AsyncConnection) -> datetime | None:

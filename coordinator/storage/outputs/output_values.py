@@ -11,7 +11,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.tables import attempts, builds, steps
 
 _OF_BUILD = (
-    sa.select(steps.c.id, steps.c.name, steps.c.depends_on, attempts.c.outputs)
+    sa.select(steps.c.id, steps.c.name, steps.c.depends_on, steps.c.answer, attempts.c.outputs)
     .join(
         attempts,
         sa.and_(attempts.c.step_id == steps.c.id, attempts.c.epoch == steps.c.epoch),
@@ -29,9 +29,14 @@ async def mark_build(connection: AsyncConnection, build_id: str) -> None:
 
 
 async def values_of_build(connection: AsyncConnection, build_id: str) -> Mapping[str, HandedOn]:
-    """By the steps' names, in their order: what the last attempt of each handed on."""
+    """By the steps' names, in their order: what the last attempt of each handed on; of a gate, what
+    was given with its approval."""
     rows = await connection.execute(_OF_BUILD, {"its_build": build_id})
     return {
-        row.name: HandedOn(step_id=row.id, depends_on=row.depends_on, values=row.outputs or {})
+        row.name: HandedOn(
+            step_id=row.id,
+            depends_on=row.depends_on,
+            values=row.outputs or (row.answer or {}).get("params", {}),
+        )
         for row in rows
     }

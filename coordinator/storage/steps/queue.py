@@ -18,6 +18,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import Instant, steps
+from coordinator.storage.tables.step_tables import WAITS_FOR_SOMEBODY
 
 _CLASSES = sa.text("""
     WITH RECURSIVE classes (id) AS (
@@ -121,11 +122,11 @@ async def queues_of(
     ]
 
 
-_FIRST_END = sa.select(sa.func.min(steps.c.queue_until)).where(sa.text("state = 'ready'"))
+_FIRST_END = sa.select(sa.func.min(steps.c.queue_until)).where(sa.text(WAITS_FOR_SOMEBODY))
 
 
 async def first_queue_end(connection: AsyncConnection) -> datetime | None:
-    """When a ready step's time in the queue is over next, or was."""
+    """When a step's time in the queue, or for an answer, is over next, or was."""
     found: datetime | None = (await connection.execute(_FIRST_END)).scalar()
     return found
 

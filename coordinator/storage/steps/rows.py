@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
 from coordinator.domain.step_definition import definition_from_json
@@ -10,6 +11,7 @@ from coordinator.storage.rows import reader
 step_of = reader(
     Step,
     state=StepState,
+    answer=lambda value: value and GateAnswer.from_json(value),
     of_row={
         "definition": lambda row: definition_from_json(
             row["definition"],

@@ -9,16 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.builds.roll_up import Dependant
+from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import (
-    Step,
-)
+from coordinator.domain.model import Step
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
-from coordinator.storage.tables import (
-    steps,
-)
+from coordinator.storage.tables import steps
+from coordinator.storage.tables.step_tables import WAITS_FOR_SOMEBODY
 
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
 _FIND_STEP = sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID)
@@ -89,13 +87,27 @@ async def update_step(connection: AsyncConnection, step_id: str, **values: Any) 
     await connection.execute(_UPDATE_STEP, {"its_id": step_id, **values})
 
 
+async def keep_answer(connection: AsyncConnection, step_id: str, answer: GateAnswer) -> bool:
+    """False where the step does not wait for one, or not any more."""
+    found = await connection.execute(
+        steps.update()
+        .where(
+            steps.c.id == step_id,
+            steps.c.state == StepState.WAITING.value,
+            steps.c.answer.is_(None),
+        )
+        .values(answer=answer.to_json())
+    )
+    return found.rowcount == 1
+
+
 async def steps_waiting_since(
     connection: AsyncConnection, now: datetime, limit: int
 ) -> Sequence[Step]:
-    """Ready steps whose time in the queue is over, those first that wait longest."""
+    """Steps whose time in the queue, or for an answer, is over, those first that wait longest."""
     query = (
         sa.select(*columns(Step, steps))
-        .where(sa.text("steps.state = 'ready'"), steps.c.queue_until <= now)
+        .where(sa.text(WAITS_FOR_SOMEBODY), steps.c.queue_until <= now)
         .order_by(steps.c.queue_until, steps.c.position)
         .limit(limit)
     )

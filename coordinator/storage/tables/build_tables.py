@@ -45,6 +45,9 @@ builds = sa.Table(
     sa.Column("fail_fast", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     sa.Column("timeout_seconds", sa.Integer),
     sa.Column("deadline", Instant),
+    # Gates that wait now, and what is left of the timeout when they have been answered.
+    sa.Column("open_gates", sa.Integer, nullable=False, default=0, server_default="0"),
+    sa.Column("timeout_left", sa.Float),
     sa.Column("fails_as", sa.Text),
     # Whether attempts of its steps have any: else nobody looks for them.
     sa.Column("has_outputs", sa.Boolean, nullable=False, default=False, server_default=sa.false()),

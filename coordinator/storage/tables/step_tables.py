@@ -6,6 +6,9 @@ import sqlalchemy as sa
 
 from coordinator.storage.tables.columns import Instant, id_of, metadata, own_id
 
+WAITS_FOR_SOMEBODY = "state IN ('ready', 'waiting')"
+"""For an agent, or for an answer."""
+
 steps = sa.Table(
     "steps",
     metadata,
@@ -34,8 +37,11 @@ steps = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("message", sa.Text),
     sa.Column("images", sa.JSON(none_as_null=True)),
+    # Of a gate: what somebody said.
+    sa.Column("answer", sa.JSON(none_as_null=True)),
     sa.Column("ready_at", Instant),
-    # When its time in the queue is over. An offer that comes back does not prolong it.
+    # When its time in the queue, or for an answer, is over. An offer that comes back does not
+    # prolong it.
     sa.Column("queue_until", Instant),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
@@ -61,8 +67,8 @@ steps = sa.Table(
     sa.Index(
         "ix_steps_queue_until",
         "queue_until",
-        sqlite_where=sa.text("state = 'ready'"),
-        postgresql_where=sa.text("state = 'ready'"),
+        sqlite_where=sa.text(WAITS_FOR_SOMEBODY),
+        postgresql_where=sa.text(WAITS_FOR_SOMEBODY),
     ),
     # Counted with each new build.
     sa.Index(

@@ -4,7 +4,7 @@ import { BuildHead } from "./build_head.js";
 import { fetchJson } from "./http.js";
 import { DONE, live } from "./live.js";
 import { drawProblems } from "./problems.js";
-import { fetchSession } from "./session.js";
+import { fetchSession, may } from "./session.js";
 import { crumbs, showRefusal, title } from "./shell.js";
 import { isActive, word } from "./status.js";
 import { StepList } from "./step_list.js";
@@ -65,7 +65,7 @@ function drawChoice() {
   const step = chosen ?? automatic(build.steps, shownStep);
   shownStep = step.name;
   stepList.draw(build.steps, step.name);
-  panel.show(step, chosen ? choice.attempt : null);
+  panel.show(step, chosen ? choice.attempt : null, (right) => may(person, right, project.account));
 }
 
 /** Tell screen readers what changed; the first state is read with the page. */

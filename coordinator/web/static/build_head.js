@@ -44,7 +44,7 @@ export class BuildHead {
     return [
       el("p", { class: "build-state" },
         badge(build.state), lasting(build.startedAt, build.finishedAt),
-        build.reason ? outsider(build.reason, { class: "reason" }) : null),
+        build.reason ?? build.waitsFor ? outsider(build.reason ?? build.waitsFor, { class: "reason" }) : null),
       el("h1", {}, el("span", { class: "number" }, `#${build.number}`), " ", outsider(firstLine(message))),
       rest ? el("details", { class: "message-rest" }, el("summary", {}, "Whole message"), el("pre", {}, outsider(rest))) : null,
       el("dl", { class: "facts" },

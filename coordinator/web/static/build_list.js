@@ -37,6 +37,7 @@ const headline = (build) => (build.commitMessage ? firstLine(build.commitMessage
 
 export function details(build) {
   return [
+    build.waitsFor ?? null,
     build.commitMessage ? outsider(build.workflow, { class: "workflow" }) : null,
     build.tag ? outsider(build.tag, { class: "branch", title: "Tag" }) : null,
     build.branch ? outsider(build.branch, { class: "branch" }) : null,

@@ -35,12 +35,13 @@ export function toLogin() {
   location.replace(`/login?next=${encodeURIComponent(here)}`);
 }
 
-async function answer(path, { method = "GET", headers, signal }) {
+async function answer(path, { method = "GET", headers, signal, json }) {
   const limit = AbortSignal.timeout(LONGEST_ANSWER_MS);
   const response = await arrived(
     fetch(path, {
       method,
-      headers,
+      headers: json === undefined ? headers : { ...headers, "Content-Type": "application/json" },
+      body: json === undefined ? undefined : JSON.stringify(json),
       cache: "no-store",
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     }),

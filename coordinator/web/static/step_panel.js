@@ -2,6 +2,7 @@
 
 import { drawArtifacts } from "./artifacts.js";
 import { copyButton, el, fill, outsider } from "./dom.js";
+import { gateForm } from "./gate_form.js";
 import { LogPanel } from "./log_panel.js";
 import { badge, isFinished } from "./status.js";
 import { hashFor } from "./steps.js";
@@ -26,20 +27,23 @@ export class StepPanel {
     fill(place, this.#head, this.#artifacts);
   }
 
-  /** Show `step`; `chosenAttempt` is null for the newest, which is followed from try to try. */
-  show(step, chosenAttempt) {
+  /**
+   * Show `step`; `chosenAttempt` is null for the newest, which is followed from try to try.
+   * `allowed(right)` says what the reader may do.
+   */
+  show(step, chosenAttempt, allowed) {
     const tried = step.attempt ?? 0;
     const attempt = Math.min(chosenAttempt ?? tried, tried);
     const state = JSON.stringify([step, chosenAttempt]);
     if (state === this.#drawn) return;
     this.#drawn = state;
     this.#place.setAttribute("aria-label", `Step ${step.name}`);
-    this.#drawHead(step, attempt);
+    this.#drawHead(step, attempt, allowed);
     drawArtifacts(this.#artifacts, isFinished(step.status) && tried ? step : null);
     this.#showLog(step, attempt);
   }
 
-  #drawHead(step, attempt) {
+  #drawHead(step, attempt, allowed) {
     fill(
       this.#head,
       el("h2", {}, outsider(step.name)),
@@ -51,6 +55,7 @@ export class StepPanel {
       step.message ? outsider(step.message, { class: `notice message ${step.status === "FAILED" ? "bad" : ""}` }) : null,
       step.images?.length ? images(step.images) : null,
       !isFinished(step.status) && step.waitsFor ? el("p", { class: "notice message" }, outsider(sentence(step.waitsFor))) : null,
+      gateForm(step, allowed),
     );
   }
 

@@ -35,8 +35,8 @@ export function countsOf(steps) {
 
 /**
  * The step to show when nobody chose one: the one shown as long as it runs, has failed or was
- * stopped in the middle, else the first that runs, else the first that failed; while others wait the
- * one shown, and at the end the last that ran.
+ * stopped in the middle, else the first that runs, that failed, that asks for an approval; while others
+ * wait the one shown, and at the end the last that ran.
  */
 export function automatic(steps, shownName) {
   const shown = steps.find((step) => step.name === shownName);
@@ -46,6 +46,8 @@ export function automatic(steps, shownName) {
   if (running) return running;
   const failed = steps.find((step) => step.status === "FAILED");
   if (failed) return failed;
+  const asking = steps.find((step) => step.approval?.expiresAt);
+  if (asking) return asking;
   const waiting = steps.some((step) => ["BLOCKED", "READY"].includes(step.status));
   if (shown && waiting) return shown;
   return steps.findLast((step) => step.startedAt) ?? shown ?? steps[0];

@@ -224,3 +224,27 @@ async def test_a_forks_workflow_includes_no_file_of_another_project(
     (problem,) = build["problems"]
     assert problem["message"].startswith("what outsiders wrote includes no file of another project")
     assert (problem["line"], problem["column"]) == (2, 10)
+
+
+GATE = "on: pullRequest\nsteps: [{name: sure, approve: {by: developer}}]\n"
+
+
+@pytest.mark.parametrize("fork", [False, True])
+async def test_who_answers_a_gate_is_not_for_outsiders_to_say(
+    coordinator: Coordinator, repository: Repository, hook: Hook, fork: bool
+) -> None:
+    admin = coordinator.admin
+    developer = await admin.new_token(role="developer", account="default")
+    await pull(hook, repository, fork=fork, workflow=GATE)
+    build = await only_build(hook)
+    path = f"/api/steps/{build['steps'][0]['id']}/approve"
+    if fork:
+        assert "does not wait" in (await admin.post(path)).expect(409).json["error"], "it is held"
+        (await admin.post(f"/api/projects/-/builds/{build['id']}/approve")).expect(200)
+        refused = (await developer.post(path)).expect(403)
+        assert "a maintainer, for outsiders wrote the workflow" in refused.json["error"]
+    role = "a maintainer" if fork else "a developer"
+    waits = (await only_build(hook))["steps"][0]["waitsFor"]
+    assert waits == f"waits for an approval by {role}"
+    (await (admin if fork else developer).post(path)).expect(200)
+    assert (await only_build(hook))["state"] == "succeeded"

@@ -27,6 +27,8 @@ STEP_MOVES = """
     offered accept running | offered expire ready | offered cancel cancelled
     running succeed succeeded | running fail failed | running retry ready
     running cancel cancelled | ready give-up failed | ready resume running
+    blocked ask waiting | waiting succeed succeeded | waiting fail failed
+    waiting give-up failed | waiting cancel cancelled
 """
 BUILD_MOVES = """
     held start queued | held cancel cancelled
@@ -88,6 +90,7 @@ def test_every_unfinished_state_can_be_cancelled() -> None:
 def test_an_offered_step_is_shown_as_ready() -> None:
     assert {state.value: shown.value for state, shown in SHOWN_AS.items()} == {
         "blocked": "BLOCKED",
+        "waiting": "BLOCKED",
         "ready": "READY",
         "offered": "READY",
         "running": "RUNNING",
