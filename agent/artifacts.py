@@ -34,7 +34,7 @@ async def store_artifacts(
     *,
     kept: KeptArtifacts,
     already_sent: frozenset[str],
-    mark_sent: Callable[[str], None],
+    mark_sent: Callable[[Sequence[str]], None],
 ) -> None:
     """Send every output not sent yet. Raises ArtifactError, StaleLeaseError.
 
@@ -53,9 +53,9 @@ async def store_artifacts(
     async def store(work: Awaitable[Sequence[str]], stored: Sequence[FoundFile]) -> None:
         async with gate:
             digests = await work
-        for file in stored:
-            mark_sent(file.name)
-        await in_thread(kept.keep, stored, digests)
+        if stored:
+            mark_sent([file.name for file in stored])
+            await in_thread(kept.keep, stored, digests)
 
     def is_small(file: FoundFile) -> bool:
         return spec.batches and file.size <= BATCH_BYTES

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from agent import journal_records as records
@@ -94,17 +95,17 @@ class Journal:
         `frames`: the whole log, if it is short. That the artifacts are stored need not last: they
         would be sent again.
         """
-        mark = self._add(records.reached(entry, frames), entry)
+        mark = self._add([records.reached(entry, frames)], entry)
         if entry.phase is Phase.ENDED:
             self._file.make_lasting(mark)
 
-    def mark_sent(self, entry: Entry, name: str) -> None:
-        """Record that an artifact is stored. It need not last: sending it twice does no harm."""
-        self._add(records.sent(entry, name), entry)
-        self._attempts[entry.attempt_id].sent.add(name)
+    def mark_sent(self, entry: Entry, names: Collection[str]) -> None:
+        """Record that artifacts are stored. It need not last: sending one twice does no harm."""
+        self._add([records.sent(entry, name) for name in names], entry)
+        self._attempts[entry.attempt_id].sent.update(names)
 
-    def _add(self, record: Record, entry: Entry) -> int:
-        data = record.encode()
+    def _add(self, added: Sequence[Record], entry: Entry) -> int:
+        data = b"".join(record.encode() for record in added)
         attempt = self._attempts[entry.attempt_id]
         with self._lock:
             mark = self._file.append(data)

@@ -56,6 +56,7 @@ class KeptArtifacts:
         for file, sha256 in zip(files, digests, strict=True):
             if file.size <= self._max_bytes:
                 self._keep(file, sha256)
+        self.make_room()
 
     def _keep(self, file: FoundFile, sha256: str) -> None:
         with self._lock, contextlib.suppress(OSError):
@@ -67,7 +68,6 @@ class KeptArtifacts:
             self._sizes.move_to_end(sha256)
             while self._bytes > self._max_bytes or len(self._sizes) > self._max_files:
                 self._drop_oldest()
-            self._make_room(0)
 
     def make_room(self, more_bytes: int = 0) -> None:
         """Drop what it takes to have so much of the disk free, and what it must have beside."""

@@ -129,7 +129,7 @@ class StepExecution:
         mounts = await self._cache_mounts(spec, source)
         wanted = request_of(self._entry, source, self._term, self._settle_image, self.end, mounts)
         result = await self._workshop.engine.run(wanted, output)
-        if result.exit_code == 0:
+        if result.exit_code == 0 and _has_keys(spec):
             await in_thread(keys.succeeded, spec.cache_dirs, mounts)
         return result
 
@@ -137,7 +137,7 @@ class StepExecution:
         self, spec: StepSpec, source: LentSource | None
     ) -> Sequence[CacheMount]:
         keys = self._workshop.cache_keys
-        if source is None or not any(cache.key for cache in spec.cache_dirs):
+        if source is None or not _has_keys(spec):
             return keys.mounts(spec.cache_dirs, None)
         async with source.open() as folder:
             return await in_thread(keys.mounts, spec.cache_dirs, folder)
@@ -178,3 +178,7 @@ class StepExecution:
             raise SourceTooLate(
                 f"The source was not here after {spec.timeout_seconds:g} s, the step's timeout."
             ) from error
+
+
+def _has_keys(spec: StepSpec) -> bool:
+    return any(cache.key for cache in spec.cache_dirs)

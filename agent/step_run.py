@@ -321,7 +321,7 @@ class StepRun:
             entry.outputs,
             kept=self._workshop.kept,
             already_sent=journal.sent(entry),
-            mark_sent=lambda name: journal.mark_sent(entry, name),
+            mark_sent=lambda names: journal.mark_sent(entry, names),
         )
 
     def _write_down(self, entry: Entry, frames: bytes | None = None) -> None:

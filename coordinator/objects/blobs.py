@@ -11,6 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO
 
 import obstore
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
 from coordinator.objects.stores import make_all_durable, make_durable
@@ -65,8 +66,11 @@ class ObjectBlobStore:
 
         async def put_one(key: str, content: bytes) -> None:
             async with gate:
-                if await self._size(key) != len(content):
-                    await obstore.put_async(self._store, key, content, use_multipart=False)
+                try:
+                    await obstore.put_async(self._store, key, content, mode="create")
+                except AlreadyExistsError:
+                    if await self._size(key) != len(content):
+                        await obstore.put_async(self._store, key, content)
 
         keys = {_key(account_id, sha256): content for sha256, content in contents.items()}
         async with asyncio.TaskGroup() as group:

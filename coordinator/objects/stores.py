@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 _STAGED = re.compile(r".+#\d+")
 """No key of ours has a `#`."""
+_SYNCS_AT_ONCE = 8
 _CLOCK_SECONDS = 0.1
 """So much may a file's time, which the kernel rounds down, be behind the clock."""
 
@@ -83,14 +85,24 @@ def _sync(root: Path, key: str) -> None:
 
 
 def _sync_all(root: Path, keys: Collection[str]) -> None:
-    folders = set()
+    floors: dict[int, set[Path]] = {}
     for key in keys:
         path = root / key
-        _sync_one(path)
-        folders |= {folder for folder in path.parents if folder.is_relative_to(root)}
+        for one in (path, *path.parents):
+            if one.is_relative_to(root):
+                floors.setdefault(len(one.parts), set()).add(one)
     # The inner ones first: a name that lasts stands for what lasts.
-    for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
-        _sync_one(folder)
+    for _, floor in sorted(floors.items(), reverse=True):
+        _sync_each(floor)
+
+
+def _sync_each(paths: Collection[Path]) -> None:
+    """The disk writes together what is asked for at once."""
+    if len(paths) == 1:
+        _sync_one(*paths)
+        return
+    with ThreadPoolExecutor(min(_SYNCS_AT_ONCE, len(paths))) as pool:
+        list(pool.map(_sync_one, paths))
 
 
 def _sync_one(path: Path) -> None:

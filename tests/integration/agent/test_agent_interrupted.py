@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.cache_keys import CacheKeys
 from agent.coordinator_client import CoordinatorClient
 from agent.engines.host import HostEngine
 from agent.journal import Journal
@@ -61,6 +62,7 @@ async def workshop(bench: Bench) -> AsyncIterator[Workshop]:
             journal=journal,
             sources=Sources(bench.data / "sources"),
             kept=KeptArtifacts(bench.data / "artifacts", min_free_bytes=0),
+            cache_keys=CacheKeys(bench.data / "cache-keys"),
             watchdog=None,
             engine_lost=lambda: None,
             sign_in_again=nothing,

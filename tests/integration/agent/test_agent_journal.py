@@ -59,8 +59,8 @@ def test_an_entry_is_read_as_it_was_written(journal: Journal, tmp_path: Path) ->
     assert journal.entries() == [entry]
     ended = replace(entry, log=LogMark(text_bytes=3, sha256="x")).with_report(DONE, Phase.ENDED)
     journal.record(ended)
-    journal.mark_sent(ended, "out/ä\n1")
-    journal.mark_sent(ended, "out/2")
+    journal.mark_sent(ended, ["out/ä\n1"])
+    journal.mark_sent(ended, ["out/2"])
     journal = reopened(journal, tmp_path)
     assert journal.entries() == [ended]
     assert journal.sent(ended) == {"out/ä\n1", "out/2"}
@@ -92,7 +92,7 @@ def test_a_step_that_is_begun_again_has_nothing_of_before(journal: Journal) -> N
     entry = journal.begin(spec)
     entry.spool.touch()
     (entry.outputs / "o").touch()
-    journal.mark_sent(entry, "o")
+    journal.mark_sent(entry, ["o"])
     journal.record(entry.with_report(DONE, Phase.ENDED))
     assert journal.begin(spec) == entry
     assert journal.entries() == [entry]
@@ -122,7 +122,7 @@ def test_a_journal_that_has_grown_is_written_anew_with_what_is_left(tmp_path: Pa
     for epoch in range(10, 100):
         journal.forget(journal.begin(SPEC.model_copy(update={"epoch": epoch})))
         assert (tmp_path / "attempts" / "journal").stat().st_size < 6000
-    journal.mark_sent(first, "x")
+    journal.mark_sent(first, ["x"])
     journal = reopened(journal, tmp_path)
     assert journal.entries() == [first]
     assert journal.sent(first) == {"x"}
@@ -138,7 +138,7 @@ def test_attempts_of_many_threads_are_all_kept_while_the_file_is_written_anew(
 
     def attempt(epoch: int) -> Entry:
         entry = journal.begin(SPEC.model_copy(update={"epoch": epoch}))
-        journal.mark_sent(entry, str(epoch))
+        journal.mark_sent(entry, [str(epoch)])
         ended = entry.with_report(DONE, Phase.ENDED)
         journal.record(ended)
         if epoch % 3 == 0:
