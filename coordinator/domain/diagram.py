@@ -23,9 +23,8 @@ E = TypeVar("E", bound=StrEnum)
 def diagrams() -> str:
     """Two Mermaid state diagrams, as Markdown."""
     build = _diagram(BUILD_TABLE, (BuildState.HELD, BuildState.QUEUED), FINISHED_BUILD)
-    step = _diagram(
-        STEP_TABLE, (StepState.BLOCKED, StepState.READY, StepState.WAITING), FINISHED_STEP
-    )
+    first = (StepState.BLOCKED, StepState.READY, StepState.WAITING, StepState.IN_LINE)
+    step = _diagram(STEP_TABLE, first, FINISHED_STEP)
     return f"Builds:\n\n{build}\nSteps:\n\n{step}"
 
 

@@ -31,6 +31,8 @@ class StepState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    IN_LINE = "in-line"
+    """For a place in its group: for `concurrency`."""
     WAITING = "waiting"
     """For somebody's approval, not for an agent."""
 
@@ -45,6 +47,9 @@ class BuildEvent(StrEnum):
 
 class StepEvent(StrEnum):
     UNBLOCK = "unblock"
+    LINE_UP = "line-up"
+    PLACE = "place"
+    """There is a place in its group."""
     ASK = "ask"
     """For an approval."""
     OFFER = "offer"
@@ -78,8 +83,12 @@ BUILD_TABLE: Mapping[tuple[BuildState, BuildEvent], BuildState] = {
 STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.BLOCKED, StepEvent.UNBLOCK): StepState.READY,
     (StepState.BLOCKED, StepEvent.ASK): StepState.WAITING,
+    (StepState.BLOCKED, StepEvent.LINE_UP): StepState.IN_LINE,
     (StepState.BLOCKED, StepEvent.SKIP): StepState.SKIPPED,
     (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.IN_LINE, StepEvent.PLACE): StepState.READY,
+    (StepState.IN_LINE, StepEvent.RESUME): StepState.RUNNING,
+    (StepState.IN_LINE, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.WAITING, StepEvent.SUCCEED): StepState.SUCCEEDED,
     (StepState.WAITING, StepEvent.FAIL): StepState.FAILED,
     (StepState.WAITING, StepEvent.GIVE_UP): StepState.FAILED,
@@ -95,6 +104,7 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.RUNNING, StepEvent.SUCCEED): StepState.SUCCEEDED,
     (StepState.RUNNING, StepEvent.FAIL): StepState.FAILED,
     (StepState.RUNNING, StepEvent.RETRY): StepState.READY,
+    (StepState.RUNNING, StepEvent.LINE_UP): StepState.IN_LINE,
     (StepState.RUNNING, StepEvent.CANCEL): StepState.CANCELLED,
 }
 
@@ -102,9 +112,12 @@ FINISHED_BUILD = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.
 FINISHED_STEP = frozenset(
     {StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED}
 )
+HAS_A_PLACE = frozenset({StepState.READY, StepState.OFFERED, StepState.RUNNING})
+"""In its group, if it is in one."""
 
 SHOWN_AS: Mapping[StepState, StepStatus] = {
     StepState.BLOCKED: StepStatus.BLOCKED,
+    StepState.IN_LINE: StepStatus.BLOCKED,
     StepState.WAITING: StepStatus.BLOCKED,
     StepState.READY: StepStatus.READY,
     StepState.OFFERED: StepStatus.READY,

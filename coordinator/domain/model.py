@@ -271,6 +271,7 @@ class Step:
     message: str | None = None
     images: Sequence[Mapping[str, str]] | None = None
     """What it pushed: `reference` and `digest` of each; None where it builds no image."""
+    concurrency_group: str | None = None
     ready_at: datetime | None = None
     queue_until: datetime | None = None
     """If it is ready: until when it waits for an agent; of a gate that waits, for an answer."""

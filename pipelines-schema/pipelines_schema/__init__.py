@@ -39,6 +39,7 @@ from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.read_step import can_be_named
 from pipelines_schema.schedules import ScheduleTrigger
+from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.trigger_types import PullRequestTrigger, PushTrigger, Triggers
 from pipelines_schema.triggers import (
     PullRequestFacts,
@@ -102,6 +103,7 @@ __all__ = [
     "RetryCause",
     "ScheduleTrigger",
     "Step",
+    "StepGroup",
     "Target",
     "Triggers",
     "UnreadableWorkflow",

@@ -87,6 +87,7 @@ def _with_values(step: Step, values: Mapping[str, str]) -> Step:
         image=None if step.image is None else substituted(step.image, known),
         script=substituted(step.script, known),
         build=None if step.build is None else step.build.with_values(known),
+        concurrency=None if step.concurrency is None else step.concurrency.with_values(known),
         env={name: substituted(value, known) for name, value in step.env.items()},
         matrix=None,
         matrix_values=values,

@@ -10,6 +10,7 @@ from pipelines_schema.limits import (
     DEFAULT_GRACE_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     DURATION,
+    MAX_BUILD_TIMEOUT_SECONDS,
     MAX_GRACE_SECONDS,
     MAX_PATHS,
     MAX_QUEUE_TIMEOUT_SECONDS,
@@ -42,6 +43,12 @@ def read_timeout(reading: Reading, entry: Field | None) -> int:
 def read_queue_timeout(reading: Reading, entry: Field | None) -> int | None:
     bounds = f"must be from 1 second to {MAX_QUEUE_TIMEOUT_SECONDS // 3600} hours"
     return read_duration(reading, entry, 1, MAX_QUEUE_TIMEOUT_SECONDS, bounds)
+
+
+def read_build_timeout(reading: Reading, entry: Field | None) -> int | None:
+    """Of a whole build."""
+    bounds = f"must be from 1 second to {MAX_BUILD_TIMEOUT_SECONDS // 86400} days"
+    return read_duration(reading, entry, 1, MAX_BUILD_TIMEOUT_SECONDS, bounds)
 
 
 def read_grace(reading: Reading, entry: Field | None) -> int:

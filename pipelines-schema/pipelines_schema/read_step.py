@@ -36,12 +36,13 @@ from pipelines_schema.read_endings import (
 from pipelines_schema.read_environment import read_environment, read_secrets, read_variables
 from pipelines_schema.read_gate import APPROVE, read_gate
 from pipelines_schema.read_git import read_git
+from pipelines_schema.read_groups import read_step_group
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.workflow import Step
 
-_REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build")
+_REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build", "concurrency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,13 @@ def read_step(
             retries=retries,
             at_most_once=read_at_most_once(reading, fields, retries),
             agents=read_agents(reading, fields.get("agents")),
+            concurrency=read_step_group(
+                reading,
+                fields.get("concurrency"),
+                params,
+                None if of_all is None else {**of_all, **env},
+                _replaced(fields.get("matrix"), matrix),
+            ),
             allow_failure=read_boolean(reading, fields.get("allowFailure")),
             run_on=read_run_on(reading, fields),
             network=read_network(reading, fields.get("network")),

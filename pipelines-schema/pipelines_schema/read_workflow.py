@@ -17,13 +17,13 @@ from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_defaults import DEFAULTS, read_defaults
-from pipelines_schema.read_endings import read_boolean
+from pipelines_schema.read_endings import read_boolean, read_build_timeout
 from pipelines_schema.read_environment import read_environment
+from pipelines_schema.read_groups import read_concurrency
 from pipelines_schema.read_includes import BROUGHT, read_include, read_included
 from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_templates import read_templates
 from pipelines_schema.read_triggers import read_triggers
-from pipelines_schema.read_whole_build import read_build_timeout, read_concurrency
 from pipelines_schema.reuse import Reuse
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest
@@ -58,7 +58,7 @@ WORKFLOW = Vocabulary(
             key: f"`{key}` belongs to a step: move it below one of `steps`"
             + (" or, for all of them, below `defaults`" if key in DEFAULTS.known else "")
             for key in (*STEP.known, *STEP.not_built)
-            if key not in ("name", "env", "timeout")
+            if key not in ("name", "env", "timeout", "concurrency")
         },
         "includes": "write `include`",
         "default": "write `defaults`",

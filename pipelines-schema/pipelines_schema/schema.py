@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
+from pipelines_schema.schema_groups import concurrency
 from pipelines_schema.schema_reuse import image_needs, reuse_definitions
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
@@ -52,7 +53,7 @@ def workflow_schema() -> dict[str, Any]:
                 "templates": described(
                     "templates", "Keys of a step by name, for the steps that `use` them."
                 ),
-                "concurrency": _concurrency(),
+                "concurrency": concurrency(),
                 "failFast": {
                     "description": "The first step that fails, and may not, ends those that run or "
                     "wait, but for those whose `runOn` has `failure` or `cancelled`. `false` if "
@@ -89,26 +90,6 @@ def workflow_schema() -> dict[str, Any]:
             "schedule": _schedule(),
             "param": _param(),
         },
-    }
-
-
-def _concurrency() -> dict[str, Any]:
-    group = text(
-        "Of the project's builds of one group one is on its way, and the newest of the others "
-        "waits. It may hold `${{ branch }}`, `tag`, `ref`, `sha`, `shortSha`, `build.id`, "
-        "`build.number`, `env.<name>` and `params.<name>`.",
-        limits.MAX_GROUP_CHARACTERS,
-    )
-    cancel = {
-        "description": "A new build cancels the one on its way, and begins once that has cleaned "
-        "up. `false` if left out.",
-        "type": "boolean",
-    }
-    whole = object_of({"group": group, "cancelRunning": cancel}, required=["group"])
-    return {
-        "description": "The builds that must not run beside each other: the group, or a mapping. "
-        "An older build that waits is cancelled, superseded by the newer one.",
-        "anyOf": [whole, {key: group[key] for key in group if key != "description"}],
     }
 
 

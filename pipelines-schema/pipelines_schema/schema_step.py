@@ -10,6 +10,7 @@ from pipelines_schema.layers import TWINS
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
 from pipelines_schema.schema_caches import cache_dirs
 from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
+from pipelines_schema.schema_groups import step_concurrency
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
     PARAM_VALUE,
@@ -104,6 +105,7 @@ def _step() -> dict[str, Any]:
                 "type": "boolean",
             },
             "agents": _agents(),
+            "concurrency": step_concurrency(),
             "allowFailure": {
                 "description": "Whether the build goes on, and can succeed, when the step fails. "
                 "`false` if left out.",

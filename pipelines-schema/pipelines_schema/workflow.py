@@ -17,6 +17,7 @@ from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.problem import Place
+from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.stored_json import without_absent
 from pipelines_schema.trigger_types import Triggers, triggers_from_json, triggers_to_json
 
@@ -179,6 +180,7 @@ class Step:
     """Once an agent has accepted it, it is never handed out again."""
     agents: Mapping[str, str] = field(default_factory=dict)
     """Labels that an agent must have to run the step."""
+    concurrency: StepGroup | None = None
     allow_failure: bool = False
     """The build goes on, and can succeed, where the step failed."""
     run_on: tuple[Ending, ...] = DEFAULT_RUN_ON
@@ -306,6 +308,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
         atMostOnce=step.at_most_once or None,
         agents=dict(step.agents),
+        concurrency=None if step.concurrency is None else step.concurrency.to_json(),
         allowFailure=step.allow_failure or None,
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
         network=None if step.network is Network.DEFAULT else step.network.value,
@@ -371,6 +374,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         retries=_retries_from_json(value["retries"]),
         at_most_once=value.get("atMostOnce", False),
         agents=dict(value["agents"]),
+        concurrency=StepGroup.from_json(value["concurrency"]) if "concurrency" in value else None,
         allow_failure=value.get("allowFailure", False),
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
         network=Network(value.get("network", Network.DEFAULT)),

@@ -46,6 +46,7 @@ from coordinator.domain.steps.gates import FOR_AN_APPROVAL
 from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
+from coordinator.services.steps.places import holders
 from coordinator.services.steps.runner import unfinished_dependencies
 from coordinator.services.steps.step_agents import agents_of
 from pipelines_schema.contract import BuiltImage
@@ -152,11 +153,13 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
 async def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
     agents = await agents_of(request.app[CORE], steps)
     handed_on = await request.app[BUILDS].outputs(build)
+    taken_by = await holders(request.app[CORE], steps)
     return BuildDetails(
         **_build_fields(request, build),
         version=build.version,
         steps=[
-            _step(request, build, step, steps, agents, handed_on.get(step.name)) for step in steps
+            _step(request, build, step, steps, agents, handed_on.get(step.name), taken_by)
+            for step in steps
         ],
         problems=[dict(problem) for problem in build.problems] or None,
     )
@@ -290,6 +293,7 @@ def _step(
     steps: Sequence[Step],
     agents: Mapping[str, str],
     handed_on: HandedOn | None,
+    taken_by: Mapping[str, Sequence[str]],
 ) -> StepShown:
     waiting = unfinished_dependencies(step, steps) if step.state is StepState.BLOCKED else []
     return StepShown(
@@ -302,11 +306,14 @@ def _step(
         reason=step.reason,
         message=step.message,
         agent=agents.get(step.holder or ""),
-        waits_for=request.app[DISPATCH].explain(step, build, waiting),
+        waits_for=request.app[DISPATCH].explain(
+            step, build, waiting, taken_by.get(step.concurrency_group or "", ())
+        ),
         images=None
         if step.images is None
         else [BuiltImage.model_validate(image) for image in step.images],
         outputs=dict(handed_on.values) or None if handed_on else None,
+        concurrency_group=step.concurrency_group,
         approval=approval_shown(build, step),
         started_at=step.started_at,
         finished_at=step.finished_at,

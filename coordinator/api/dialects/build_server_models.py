@@ -238,6 +238,7 @@ class StepShown(Shown):
     outputs: dict[str, str] | None = Field(
         None, description="What its script wrote to `$PUSHROD_OUTPUT`"
     )
+    concurrency_group: str | None = None
     approval: ApprovalShown | None = Field(None, description="Of a step with `approve`")
     started_at: Instant | None = None
     finished_at: Instant | None = None

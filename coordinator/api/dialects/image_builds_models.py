@@ -28,6 +28,7 @@ BuildStatus = Literal["PENDING", "BUILDING", "SUCCEEDED", "FAILED"]
 BUILD_STATUS: Mapping[StepState, BuildStatus] = {
     StepState.BLOCKED: "PENDING",
     StepState.READY: "PENDING",
+    StepState.IN_LINE: "PENDING",
     StepState.WAITING: "PENDING",
     StepState.OFFERED: "PENDING",
     StepState.RUNNING: "BUILDING",

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from coordinator.domain.builds.roll_up import StepView, settle, step_view
-from coordinator.domain.lifecycle import StepState
+from coordinator.domain.lifecycle import HAS_A_PLACE, StepState
 from coordinator.domain.model import Step
 from pipelines_schema import topological_order
 
-_TO_END = (StepState.READY, StepState.WAITING, StepState.OFFERED, StepState.RUNNING)
+_TO_END = (StepState.WAITING, StepState.IN_LINE, *HAS_A_PLACE)
 History = Mapping[str, Sequence[timedelta]]
 """Name of a step → how long it took when it succeeded, newest first."""
 

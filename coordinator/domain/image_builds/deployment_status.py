@@ -7,6 +7,7 @@ from coordinator.domain.lifecycle import StepState
 
 _OF_PROGRAM = {
     StepState.READY: DeploymentStatus.STARTING,
+    StepState.IN_LINE: DeploymentStatus.STARTING,
     StepState.WAITING: DeploymentStatus.STARTING,
     StepState.OFFERED: DeploymentStatus.STARTING,
     StepState.RUNNING: DeploymentStatus.RUNNING,

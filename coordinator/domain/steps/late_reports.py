@@ -16,7 +16,7 @@ def is_late(step: Step, attempt: Attempt) -> bool:
         attempt.state is AttemptState.LOST
         and attempt.log_bytes is None
         and attempt.number == step.attempt
-        and step.state in (StepState.READY, StepState.OFFERED)
+        and step.state in (StepState.IN_LINE, StepState.READY, StepState.OFFERED)
     )
 
 

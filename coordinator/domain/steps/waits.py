@@ -23,6 +23,8 @@ NO_AGENT_FOR_PROGRAMS = (
     "no connected agent can run images, which the host engine can't: start one with "
     "`pushrod agent --engine buildkit --label deploy=true`"
 )
+MAX_HOLDERS = 5
+"""Of a group, told by name."""
 PAUSED = "all agents that fit are paused: let one go on with `pushrod agent resume`"
 BUSY = "all agents that fit are busy"
 BUSY_WITH_PROGRAMS = (
@@ -37,14 +39,17 @@ def why_it_waits(
     unfinished: Sequence[str],
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
+    holders: Sequence[str] = (),
 ) -> str | None:
     """None for a step that doesn't wait. `unfinished` are the steps it depends on; the build is
-    needed where there are none."""
+    needed where there are none. `holders` have the places in its group."""
     match step.state:
         case StepState.BLOCKED if not unfinished:
             return why_it_is_held(build) if build else None
         case StepState.BLOCKED:
             return f"waits for {', '.join(unfinished)}"
+        case StepState.IN_LINE:
+            return for_a_place(step, holders)
         case StepState.WAITING:
             return f"waits for {_approval(step, build)}"
         case StepState.OFFERED:
@@ -74,6 +79,15 @@ def not_taken(
         return f"no answer within {duration(seconds)}: it waited for {_approval(step, None)}"
     why = why_nobody_takes_it(step, online, most_of_a_project)
     return f"no agent took it within {duration(seconds)}: {why}"
+
+
+def for_a_place(step: Step, holders: Sequence[str] = ()) -> str:
+    why = f"waits for a place in the group `{step.concurrency_group}`"
+    if not holders:
+        return why
+    more = len(holders) - MAX_HOLDERS
+    named = ", ".join(holders[:MAX_HOLDERS]) + (f" and {more} more" if more > 0 else "")
+    return f"{why}, taken by {named}"
 
 
 def _approval(step: Step, build: Build | None) -> str:

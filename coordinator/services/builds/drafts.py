@@ -323,7 +323,7 @@ def blocked(wanted: Draft) -> Draft:
     """The same draft, of which no step is ready."""
     steps = [
         replace(step, state=StepState.BLOCKED, ready_at=None)
-        if step.state in (StepState.READY, StepState.WAITING)
+        if step.state in (StepState.READY, StepState.WAITING, StepState.IN_LINE)
         else step
         for step in wanted.steps
     ]
@@ -351,6 +351,8 @@ def _taken_over(step: Step, build: Build, build_id: str) -> Step:
 
 def _turn(written: WorkflowStep) -> StepState:
     """What a step waits for that waits for no other step."""
+    if written.concurrency is not None:
+        return StepState.IN_LINE
     return StepState.READY if written.approve is None else StepState.WAITING
 
 

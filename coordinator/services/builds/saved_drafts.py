@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from coordinator.domain.builds.quotas import refusal
 from coordinator.domain.errors import Conflict, TooMany
-from coordinator.domain.lifecycle import FINISHED_STEP
-from coordinator.domain.model import Build, Project
+from coordinator.domain.lifecycle import FINISHED_STEP, StepState
+from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.step_words import build_words
 from coordinator.services.builds.concurrency import joined
 from coordinator.services.builds.drafts import Draft, blocked
+from coordinator.services.builds.whole_build import in_its_group
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.projects.archived import check_takes_builds
@@ -88,13 +90,21 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     build = await joined(core, connection, build)
     if build.in_line:
         wanted = blocked(wanted)
-    steps = [advance.queued(core, step) for step in wanted.steps]
+    steps = [advance.queued(core, in_its_group(step, build, project)) for step in wanted.steps]
     await stored_builds.insert_build(connection, build, steps)
+    for group in dict.fromkeys(_groups_in_line(steps)):
+        await advance.fill_places(core, connection, project.account_id, group)
     if wanted.taken_over_from is not None and steps:
         await take_over(
             connection, project.id, old_build=wanted.taken_over_from, new_build=build.id
         )
     return build
+
+
+def _groups_in_line(steps: Sequence[Step]) -> Iterator[str]:
+    for step in steps:
+        if step.state is StepState.IN_LINE and step.concurrency_group is not None:
+            yield step.concurrency_group
 
 
 def _missing_secret(project: Project, wanted: Draft, name: str, step: str) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from coordinator.domain.model import Build
+from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.step_words import group_words
 from pipelines_schema import Concurrency, Workflow, substituted
 
@@ -57,9 +57,20 @@ class WholeBuild:
         )
 
 
-def _own_groups(build: Build) -> str:
+def in_its_group(step: Step, build: Build, project: Project) -> Step:
+    """A fork's steps are in groups of their own, also beside those of other projects' forks."""
+    group = step.written.concurrency
+    if group is None:
+        return step
+    name = group.with_values(group_words(build, step.written.env)).name
+    own = _own_groups(build, f" of {project.slug}")
+    return replace(step, concurrency_group=name if name.startswith(own) else own + name)
+
+
+def _own_groups(build: Build, of: str = "") -> str:
     """How the names of groups begin that only this pull request's, or only outsiders', builds
     join."""
     if not build.of_fork:
         return ""
-    return f"fork #{build.pull_request.number}: " if build.pull_request else "outside: "
+    pull = build.pull_request
+    return f"fork #{pull.number}{of}: " if pull else f"outside{of}: "

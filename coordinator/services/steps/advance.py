@@ -40,6 +40,7 @@ from coordinator.storage.database import after_commit
 from coordinator.storage.outputs.output_values import mark_build
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
+from coordinator.storage.steps.places import first_in_line, places_taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,14 @@ class Followed:
 async def move_step(
     core: Core, connection: AsyncConnection, step: Step, event: StepEvent, **values: Any
 ) -> Step:
-    """The step as it is then. Raises IllegalTransition."""
+    """The step as it is then, but that one with a group may have got its place meanwhile. Raises
+    IllegalTransition."""
+    if step.concurrency_group is not None and event in _LINES_UP:
+        event = StepEvent.LINE_UP
     now, state = core.now(), advance_step(step.state, event)
     if state in FINISHED_STEP:
         values["finished_at"] = now
-    if state in (StepState.READY, StepState.WAITING):
+    if state in (StepState.READY, StepState.WAITING, StepState.IN_LINE):
         values |= {"ready_at": now, "holder": None, "lease_seconds": None}
         if event is not StepEvent.EXPIRE:  # which would let an agent that never accepts prolong it
             values["queue_until"] = now + timedelta(seconds=queue_seconds(core, step))
@@ -69,7 +73,42 @@ async def move_step(
         await gate_opened(core, connection, step.build_id)
     elif step.state is StepState.WAITING:
         await gate_closed(core, connection, step.build_id)
+    if step.concurrency_group is not None and state in _MAKES_ROOM:
+        await fill_places(core, connection, step.account_id, step.concurrency_group)
     return replace(step, state=state, **values)
+
+
+_LINES_UP = frozenset({StepEvent.UNBLOCK, StepEvent.RETRY})
+"""Each attempt of a step with a group needs a place in it of its own."""
+_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE}
+"""Whatever it was before: of a build that is cancelled the steps are as they were read, while their
+places went from one to the next."""
+
+
+async def fill_places(core: Core, connection: AsyncConnection, account_id: str, group: str) -> None:
+    """Whoever is first in line gets a place while its own limit allows, and nobody overtakes it.
+
+    Places are counted, from the steps that have one: no crash leaves one taken.
+    """
+    taken = await places_taken(connection, account_id, group)
+    while (step := await first_in_line(connection, account_id, group)) is not None:
+        concurrency = step.written.concurrency
+        if concurrency is not None and taken >= concurrency.limit:
+            return
+        await move_step(core, connection, step, StepEvent.PLACE)
+        taken += 1
+        await stored.count_version(connection, step.build_id, now=core.now())
+        _announce_ready(core, connection, step.build_id)
+
+
+def _announce_ready(core: Core, connection: AsyncConnection, build_id: str) -> None:
+    """Steps of a build that nobody else tells of."""
+
+    def tell() -> None:
+        core.news.publish(build_topic(build_id))
+        core.announcements.ready()
+
+    after_commit(connection, tell)
 
 
 async def unblock(core: Core, connection: AsyncConnection, step: Step) -> Step:
@@ -222,12 +261,7 @@ async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, gro
     following = left[0]
     await groups.set_in_line(connection, following.id, in_line=False)
     await settle_build(core, connection, following.id)
-
-    def tell() -> None:
-        core.news.publish(build_topic(following.id))
-        core.announcements.ready()
-
-    after_commit(connection, tell)
+    _announce_ready(core, connection, following.id)
 
 
 async def _count_anew(connection: AsyncConnection, steps: Sequence[Step]) -> int:

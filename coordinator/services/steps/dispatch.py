@@ -34,6 +34,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
+from coordinator.storage.steps.places import groups_in_line
 from pipelines_schema.contract import (
     GoodbyeRequest,
     PollRequest,
@@ -74,6 +75,8 @@ class Dispatch:
         self._presence.pause(*await self._core.database.read(stored_accounts.paused_agents))
         for build_id in await self._core.database.read(stored.miscounted_builds):
             await self._count_anew(build_id)
+        for group in await self._core.database.read(groups_in_line):
+            await self._fill_places(*group)
         for step in await self._core.database.read(stored_steps.handed_out_steps):
             if step.state is StepState.RUNNING:
                 self.begin(step)
@@ -90,6 +93,11 @@ class Dispatch:
         log.error("a build's counts were wrong", build=build_id)
         await self._core.database.write(
             lambda connection: advance.settle_build(self._core, connection, build_id)
+        )
+
+    async def _fill_places(self, account_id: str, group: str) -> None:
+        await self._core.database.write(
+            lambda connection: advance.fill_places(self._core, connection, account_id, group)
         )
 
     async def run(self) -> None:
@@ -309,12 +317,17 @@ class Dispatch:
         return self._presence.is_online(agent_id)
 
     def explain(
-        self, step: Step, build: Build | None = None, unfinished: Sequence[str] = ()
+        self,
+        step: Step,
+        build: Build | None = None,
+        unfinished: Sequence[str] = (),
+        holders: Sequence[str] = (),
     ) -> str | None:
         """What a pending step waits for, as a sentence; None for one that doesn't wait. Of a step
-        that can only wait for an agent, nothing else has to be known."""
+        that can only wait for an agent, nothing else has to be known; `holders` are those of its
+        group's places."""
         most = self._core.settings.project_max_running_steps
-        return why_it_waits(step, build, unfinished, self._presence.online(), most)
+        return why_it_waits(step, build, unfinished, self._presence.online(), most, holders)
 
 
 async def _read_queues(

@@ -18,6 +18,7 @@ from coordinator.storage.projects.stored_bytes import (
     stored_bytes_of,
 )
 from coordinator.storage.tables import artifacts, attempts, steps
+from coordinator.storage.tables.step_tables import WAITS
 
 WAITING = (BuildState.HELD, BuildState.QUEUED)
 
@@ -44,7 +45,7 @@ def _waiting_steps(project_id: str, limit: int) -> sa.Select[Any]:
     some = (
         sa.select(sa.literal(1))
         .select_from(steps)
-        .where(steps.c.project_id == project_id, sa.text("state IN ('blocked', 'ready')"))
+        .where(steps.c.project_id == project_id, sa.text(WAITS))
         .limit(limit)
         .subquery()
     )

@@ -8,6 +8,10 @@ from coordinator.storage.tables.columns import Instant, id_of, metadata, own_id
 
 WAITS_FOR_SOMEBODY = "state IN ('ready', 'waiting')"
 """For an agent, or for an answer."""
+WAITS = "state IN ('blocked', 'waiting', 'in-line', 'ready')"
+"""For whatever it may be."""
+IN_A_GROUP = "concurrency_group IS NOT NULL AND state IN ('in-line', 'ready', 'offered', 'running')"
+"""With a place in it, or in line for one."""
 
 steps = sa.Table(
     "steps",
@@ -37,6 +41,7 @@ steps = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("message", sa.Text),
     sa.Column("images", sa.JSON(none_as_null=True)),
+    sa.Column("concurrency_group", sa.Text),
     # Of a gate: what somebody said.
     sa.Column("answer", sa.JSON(none_as_null=True)),
     sa.Column("ready_at", Instant),
@@ -70,12 +75,23 @@ steps = sa.Table(
         sqlite_where=sa.text(WAITS_FOR_SOMEBODY),
         postgresql_where=sa.text(WAITS_FOR_SOMEBODY),
     ),
+    # Who has a place in a group, and who is next.
+    sa.Index(
+        "ix_steps_concurrency_group",
+        "account_id",
+        "concurrency_group",
+        "state",
+        "ready_at",
+        "position",
+        sqlite_where=sa.text(IN_A_GROUP),
+        postgresql_where=sa.text(IN_A_GROUP),
+    ),
     # Counted with each new build.
     sa.Index(
         "ix_steps_waiting",
         "project_id",
-        sqlite_where=sa.text("state IN ('blocked', 'ready')"),
-        postgresql_where=sa.text("state IN ('blocked', 'ready')"),
+        sqlite_where=sa.text(WAITS),
+        postgresql_where=sa.text(WAITS),
     ),
     sa.Index(
         "ix_steps_handed_out",

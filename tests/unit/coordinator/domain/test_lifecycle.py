@@ -29,6 +29,8 @@ STEP_MOVES = """
     running cancel cancelled | ready give-up failed | ready resume running
     blocked ask waiting | waiting succeed succeeded | waiting fail failed
     waiting give-up failed | waiting cancel cancelled
+    blocked line-up in-line | running line-up in-line | in-line place ready
+    in-line resume running | in-line cancel cancelled
 """
 BUILD_MOVES = """
     held start queued | held cancel cancelled
@@ -91,6 +93,7 @@ def test_an_offered_step_is_shown_as_ready() -> None:
     assert {state.value: shown.value for state, shown in SHOWN_AS.items()} == {
         "blocked": "BLOCKED",
         "waiting": "BLOCKED",
+        "in-line": "BLOCKED",
         "ready": "READY",
         "offered": "READY",
         "running": "RUNNING",
