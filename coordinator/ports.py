@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coordinator.domain.outbox.calls import Call, Reply
 from coordinator.domain.pushes.repo_url import RemoteUrl
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from pipelines_schema import Place, Watch
@@ -404,4 +405,12 @@ class BlobStore(Protocol):
 
     async def delete(self, account_id: str, sha256: str) -> None:
         """Nothing happens if there is none."""
+        ...
+
+
+class OutgoingHttp(Protocol):
+    """Other people's servers, as far as the operator lets them be reached."""
+
+    async def send(self, call: Call) -> Reply:
+        """One request, no redirect followed; bounded in time and bytes. Raises RemoteFailed."""
         ...

@@ -241,7 +241,10 @@ class Settings(BaseModel):
         "HOST:PORT, separated by commas. 127.0.0.1 needs none.",
     )
     keep_deliveries_days: int = Field(
-        default=30, ge=1, le=3650, description="How long a webhook's delivery is kept."
+        default=30,
+        ge=1,
+        le=3650,
+        description="How long webhooks that came in, and messages that went out, are kept.",
     )
     tidy_hour: int = Field(
         default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."

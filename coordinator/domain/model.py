@@ -36,6 +36,8 @@ class Project:
     """It takes no pushes, builds and webhooks since then."""
     webhook_secret_number: int = 0
     """How often it got a new secret."""
+    tells: bool = False
+    """There is somebody outside who is told of its builds."""
 
 
 class WorkflowSource(StrEnum):
@@ -197,6 +199,8 @@ class Build:
     cancelled."""
     has_outputs: bool = False
     """A step of it has handed on values."""
+    tells: bool = False
+    """Its states are told to others, as its project wanted when it was made."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""

@@ -198,6 +198,7 @@ class Draft:
             clean=self.origin.clean,
             started_by=self.origin.started_by,
             outside=self.origin.outside,
+            tells=project.tells,
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,

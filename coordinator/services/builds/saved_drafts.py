@@ -90,6 +90,7 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
         wanted = blocked(wanted)
     steps = [advance.queued(core, step) for step in wanted.steps]
     await stored_builds.insert_build(connection, build, steps)
+    await advance.tell(core, connection, build)
     if wanted.taken_over_from is not None and steps:
         await take_over(
             connection, project.id, old_build=wanted.taken_over_from, new_build=build.id
