@@ -50,6 +50,7 @@ from coordinator.api.http.context import (
     LOGS,
     MODULES,
     NAMED_BUILDS,
+    NOTIFICATIONS,
     OUTBOX,
     OUTPUT_BATCHES,
     PROJECT_CHANGES,
@@ -70,7 +71,7 @@ from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
-from coordinator.api.outbox import messages
+from coordinator.api.outbox import messages, notifications
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
@@ -244,11 +245,22 @@ def make_app(services: Services) -> web.Application:
     app[SOURCE_BUILDS] = services.source_builds
     app[DEPLOYMENTS] = services.deployments
     app[FORGE_TOKENS] = services.forge_tokens
+    app[NOTIFICATIONS] = services.notifications
     app[OUTBOX] = services.outbox
     app.on_response_prepare.append(_harden)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
-    of_projects = (deliveries, git, lfs, messages, overview, steps, webhooks, zips)
+    of_projects = (
+        deliveries,
+        git,
+        lfs,
+        messages,
+        notifications,
+        overview,
+        steps,
+        webhooks,
+        zips,
+    )
     of_agents = (agents, health, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)

@@ -15,6 +15,7 @@ from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
+from coordinator.mail import MailServer, SmtpMailer
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
@@ -35,6 +36,7 @@ from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.outbox.forge_tokens import ForgeTokens
+from coordinator.services.outbox.notifications import Notifications
 from coordinator.services.outbox.outbox import Outbox
 from coordinator.services.outbox.sender import Sender
 from coordinator.services.outbox.statuses import Statuses
@@ -108,6 +110,7 @@ class Services:
     deployments: Deployments
     forge_tokens: ForgeTokens
     sender: Sender
+    notifications: Notifications
     outbox: Outbox
 
 
@@ -125,6 +128,7 @@ async def open_services(
         data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)
     )
     readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
+    mailer = _mailer(settings)
     try:
         core = Core(
             database=database,
@@ -145,7 +149,15 @@ async def open_services(
         runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
-        sender = Sender(core, {RecipientKind.STATUS: Statuses(core, http, STATUS_FORGES)})
+        notifications = Notifications(core, http, mailer)
+        sender = Sender(
+            core,
+            {
+                RecipientKind.STATUS: Statuses(core, http, STATUS_FORGES),
+                RecipientKind.WEBHOOK: notifications,
+                RecipientKind.EMAIL: notifications,
+            },
+        )
         Telling(core, sender.wake).begin()
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
@@ -190,10 +202,13 @@ async def open_services(
             deployments=Deployments(core, builds, sources, _deploy_target(settings)),
             forge_tokens=ForgeTokens(core, STATUS_FORGES, sender.released),
             sender=sender,
+            notifications=notifications,
             outbox=Outbox(core, sender.released),
         )
     finally:
         await http.close()
+        if mailer is not None:
+            mailer.close()
         await readings.close()
         await database.close()
 
@@ -204,6 +219,19 @@ def _deploy_target(settings: Settings) -> DeployTarget:
         return load_target(settings.deploy_target)
     except LookupError as error:
         raise CannotDeploy(str(error.args[0])) from error
+
+
+def _mailer(settings: Settings) -> SmtpMailer | None:
+    if settings.smtp_server is None or settings.mail_from is None:
+        return None
+    server = MailServer(
+        server=settings.smtp_server,
+        encryption=settings.smtp_encryption,
+        sender=settings.mail_from,
+        user=settings.smtp_user,
+        password_file=settings.smtp_password_file,
+    )
+    return SmtpMailer(server)
 
 
 def _remotes(settings: Settings) -> GitRemotes:

@@ -50,6 +50,14 @@ class PolicedHttp:
             cause = type(getattr(error, "os_error", error)).__name__
             raise RemoteFailed(f"{url.host} can't be reached: {cause}", permanent=False) from error
 
+    def server_of(self, url: str) -> str:
+        try:
+            parsed = URL(url, encoded=True)
+        except ValueError as error:
+            raise RemoteFailed("this is no http or https address", permanent=True) from error
+        check_reachable(parsed, self._policy)
+        return str(parsed.origin())
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(

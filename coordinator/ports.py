@@ -414,3 +414,15 @@ class OutgoingHttp(Protocol):
     async def send(self, call: Call) -> Reply:
         """One request, no redirect followed; bounded in time and bytes. Raises RemoteFailed."""
         ...
+
+    def server_of(self, url: str) -> str:
+        """What may be shown of an address. Raises RemoteFailed for one that is not reached."""
+        ...
+
+
+class Mailer(Protocol):
+    """The operator's mail server."""
+
+    async def send(self, address: str, subject: str, text: str) -> None:
+        """Raises RemoteFailed."""
+        ...

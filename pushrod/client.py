@@ -127,6 +127,18 @@ class Client(Transport):
     async def retry_message(self, project_id: str, message_id: str) -> Json:
         return await self.object_at("POST", _message_path(project_id, message_id) + "/retry")
 
+    async def notifications(self, project_id: str) -> Json:
+        """Whom a project notifies, and the secret by which its webhooks are signed."""
+        return await self.object_at("GET", f"/api/projects/{quoted(project_id)}/notifications")
+
+    async def add_notification(self, project_id: str, wanted: Json) -> Json:
+        path = f"/api/projects/{quoted(project_id)}/notifications"
+        return await self.object_at("POST", path, body=wanted)
+
+    async def remove_notification(self, project_id: str, notification_id: str) -> None:
+        path = f"/api/projects/{quoted(project_id)}/notifications/{quoted(notification_id)}"
+        await self.request("DELETE", path)
+
     async def set_forge_token(
         self, project_id: str, *, token: str, forge: str | None, url: str | None
     ) -> Json:

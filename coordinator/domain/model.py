@@ -10,7 +10,7 @@ from typing import Any
 
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
-from pipelines_schema import PinnedInclude, ScheduleTrigger
+from pipelines_schema import Notify, PinnedInclude, ScheduleTrigger
 from pipelines_schema import Step as WorkflowStep
 
 
@@ -200,7 +200,9 @@ class Build:
     has_outputs: bool = False
     """A step of it has handed on values."""
     tells: bool = False
-    """Its states are told to others, as its project wanted when it was made."""
+    """Its states are told to others, as its project or workflow wanted when it was made."""
+    notify: Sequence[Notify] = ()
+    """Whom its workflow names; nobody, where outsiders wrote it."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""

@@ -1,4 +1,4 @@
-"""`pushrod project create|list|set|archive|unarchive|webhook-secret|delete|credential`."""
+"""`pushrod project create|list|set|archive|unarchive|webhook-secret|delete|credential|notify`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pushrod.commands.forge_access import (
     read_secret_file,
     set_access,
 )
+from pushrod.commands.notify import notify
 from pushrod.connection import (
     ConnectionOptions,
     connection_options,
@@ -271,3 +272,6 @@ def credential(
 
     call(resolve_connection(options), keep)
     say(f"{project}: the credential is {'removed' if remove else 'kept'}")
+
+
+project.add_command(notify)

@@ -48,6 +48,8 @@ class Answered(Enum):
     """This message; another may be taken."""
     BUSY = "busy"
     """Nothing is taken at present."""
+    NEEDLESS = "needless"
+    """There is nothing to tell after all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +58,12 @@ class Outcome:
     reason: str | None = None
     wait: timedelta | None = None
     """The server says how long not to ask again."""
+    final: bool = False
+    """Of a refusal: another try would end the same."""
 
 
 TAKEN = Outcome(answered=Answered.TAKEN)
+GONE = Outcome(answered=Answered.REFUSED, reason="its recipient was removed", final=True)
 _WHAT_TO_DO = {
     401: "; the token is not valid (any more): set another",
     403: "; the token lacks the right to do this",
@@ -154,7 +159,7 @@ def pause(failures: int) -> timedelta:
 
 def is_given_up(outcome: Outcome, attempts: int, tried_since: datetime, now: datetime) -> bool:
     if outcome.answered is Answered.REFUSED:
-        return attempts >= REFUSALS
+        return outcome.final or attempts >= REFUSALS
     return now - tried_since >= GIVE_UP_AFTER
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +34,8 @@ class Status(StrEnum):
 class RecipientKind(StrEnum):
     STATUS = "status"
     """The project's forge: the status of the commit."""
+    WEBHOOK = "webhook"
+    EMAIL = "email"
 
 
 class MessageState(StrEnum):
@@ -63,6 +65,11 @@ class Facts:
     started_at: str | None = None
     finished_at: str | None = None
     """Both as RFC 3339 has it."""
+    on: Sequence[str] | None = None
+    """Of a notification that the workflow wants: occasions, and whom, by one of the next two."""
+    email: str | None = None
+    secret: str | None = None
+    """Name of the one that holds a webhook's address."""
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -150,7 +157,7 @@ def facts_of(build: Build) -> Facts:
 def _words(build: Build, status: Status) -> str:
     match status:
         case Status.WAITING:
-            return "waits for a maintainer's approval"
+            return "waits for a maintainer's approval" if build.of_fork else "waits to be started"
         case Status.PENDING:
             return "waits in line" if build.in_line else "queued"
         case Status.RUNNING:

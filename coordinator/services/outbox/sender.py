@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from coordinator.domain.model import Project
-from coordinator.domain.outbox.calls import Answered, Outcome, is_given_up, pause
+from coordinator.domain.outbox.calls import GONE, Answered, Outcome, is_given_up, pause
 from coordinator.domain.outbox.messages import DueMessage, Message, MessageState, RecipientKind
 from coordinator.domain.outbox.recipients import Recipient
 from coordinator.services.core import Core
@@ -34,14 +34,13 @@ OF_A_RECIPIENT_AT_ONCE = 4
 AT_ONCE = 64
 LOOKED_AT = 64
 LOOK_AT_LEAST_EVERY_SECONDS = 3600.0
-GONE = Outcome(answered=Answered.REFUSED, reason="its recipient was removed")
 
 
 class Delivery(Protocol):
     """How messages of one kind of recipient leave."""
 
     async def deliver(
-        self, message: Message, recipient: Recipient, project: Project
+        self, message: Message, recipient: Recipient | None, project: Project
     ) -> Outcome: ...
 
 
@@ -152,23 +151,23 @@ class Sender:
             return
         message = ready.message
         if not ready.last:
-            await self.core.database.write(
-                lambda connection: self._end(connection, message, MessageState.SUPERSEDED, None)
-            )
+            await self._end_alone(message, MessageState.SUPERSEDED, None)
             return
         outcome = await self._deliver(ready)
         match outcome.answered:
             case Answered.TAKEN:
                 self._failures.pop(message.recipient_id, None)
                 await self._taken(message, outcome)
+            case Answered.NEEDLESS:
+                await self._end_alone(message, MessageState.SUPERSEDED, outcome.reason)
             case _:
                 await self._not_taken(message, outcome)
 
     async def _deliver(self, ready: _Ready) -> Outcome:
-        if ready.recipient is None or ready.project is None:
+        if ready.project is None:
             return GONE
         try:
-            delivery = self.deliveries[ready.recipient.kind]
+            delivery = self.deliveries[ready.message.kind]
             return await delivery.deliver(ready.message, ready.recipient, ready.project)
         except Exception:  # a fault of ours must neither hold up others nor come for ever
             log.exception("a message can't be sent", message=ready.message.id)
@@ -188,7 +187,7 @@ class Sender:
             next_at = self._leave_in_peace(message.recipient_id, outcome, now)
         else:
             next_at = now + pause(attempts)
-        given_up = outcome is GONE or is_given_up(outcome, attempts, message.tried_since, now)
+        given_up = is_given_up(outcome, attempts, message.tried_since, now)
         log.warning(
             "not sent",
             message=message.id,
@@ -222,6 +221,11 @@ class Sender:
             until = max(until, now + outcome.wait)
         self._paused[recipient_id] = until
         return until
+
+    async def _end_alone(self, message: Message, state: MessageState, reason: str | None) -> None:
+        await self.core.database.write(
+            lambda connection: self._end(connection, message, state, reason)
+        )
 
     async def _end(
         self,

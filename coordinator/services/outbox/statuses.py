@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from coordinator.domain.model import Project
-from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
+from coordinator.domain.outbox.calls import GONE, Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.forge_place import Forges
 from coordinator.domain.outbox.messages import Facts, Message
 from coordinator.domain.outbox.recipients import Recipient
@@ -27,7 +27,11 @@ class Statuses:
     http: OutgoingHttp
     forges: Forges
 
-    async def deliver(self, message: Message, recipient: Recipient, project: Project) -> Outcome:
+    async def deliver(
+        self, message: Message, recipient: Recipient | None, project: Project
+    ) -> Outcome:
+        if recipient is None:
+            return GONE
         forge = self.forges[recipient.forge or ""]
         try:
             place = place_of(self.core, recipient, project)

@@ -39,25 +39,69 @@ _WRITTEN = (
     "created_at",
 )
 _STATUS = recipients.c.kind == RecipientKind.STATUS.value
+_OTHER = recipients.c.kind != RecipientKind.STATUS.value
 
 
 async def write_down(
-    connection: AsyncConnection, build: Build, facts: Facts, now: datetime
+    connection: AsyncConnection,
+    build: Build,
+    facts: Facts,
+    occasions: Collection[str],
+    now: datetime,
 ) -> None:
-    """A message for each recipient of the project that is to know, by one statement."""
+    """A message for each recipient of the project that is to know, by one statement: the forge, if
+    there is a commit, and those that want to hear of one of the occasions."""
+    wanted = [sa.and_(_OTHER, recipients.c.occasions.contains(one)) for one in occasions]
+    if facts.commit is not None:
+        wanted.append(_STATUS)
+    if not wanted:
+        return
     chosen = sa.select(
         sa.literal(build.project_id),
         recipients.c.id,
         recipients.c.kind,
-        sa.literal(f"{facts.commit} {facts.context}"),
+        sa.case((_STATUS, f"{facts.commit} {facts.context}"), else_=_own_stream(build, facts)),
         sa.literal(build.id),
         sa.literal(build.number),
         sa.literal(facts.to_json(), outbox.c.facts.type),
         sa.literal(MessageState.WAITING.value),
         sa.literal(0),
         *(sa.literal(now, outbox.c.created_at.type) for _ in range(3)),
-    ).where(recipients.c.project_id == build.project_id, _STATUS)
+    ).where(recipients.c.project_id == build.project_id, sa.or_(*wanted))
     await connection.execute(outbox.insert().from_select(_WRITTEN, chosen))
+
+
+async def write_own(
+    connection: AsyncConnection,
+    build: Build,
+    messages: Sequence[tuple[str, RecipientKind, Facts]],
+    now: datetime,
+) -> None:
+    """To recipients that the build's workflow names: an id for each, its kind, and the facts."""
+    rows = [
+        {
+            "project_id": build.project_id,
+            "recipient_id": recipient_id,
+            "kind": kind.value,
+            "stream": _own_stream(build, facts),
+            "build_id": build.id,
+            "build_number": build.number,
+            "facts": facts.to_json(),
+            "state": MessageState.WAITING.value,
+            "attempts": 0,
+            "next_try_at": now,
+            "tried_since": now,
+            "created_at": now,
+        }
+        for recipient_id, kind, facts in messages
+    ]
+    if rows:
+        await connection.execute(outbox.insert(), rows)
+
+
+def _own_stream(build: Build, facts: Facts) -> str:
+    """Of what is told for itself, whatever follows."""
+    return f"{build.id} {facts.status.value}"
 
 
 async def due_messages(

@@ -16,6 +16,7 @@ def upgrade() -> None:
         op.add_column(
             table, sa.Column("tells", sa.Boolean, nullable=False, server_default=sa.false())
         )
+    op.add_column("builds", sa.Column("notify", sa.JSON))
     op.create_table(
         "recipients",
         sa.Column("id", sa.String(36), nullable=False),
