@@ -41,6 +41,7 @@ from coordinator.api.http.context import (
     DEPLOYMENTS,
     DISPATCH,
     DOWNLOADS,
+    FORGE_TOKENS,
     GATES,
     GIT,
     HEALTH,
@@ -50,6 +51,8 @@ from coordinator.api.http.context import (
     LOGS,
     MODULES,
     NAMED_BUILDS,
+    NOTIFICATIONS,
+    OUTBOX,
     OUTPUT_BATCHES,
     PROJECT_CHANGES,
     PROJECTS,
@@ -69,6 +72,7 @@ from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
+from coordinator.api.outbox import messages, notifications
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
@@ -141,6 +145,7 @@ async def _serve(
             tasks.create_task(services.dispatch.run(), name="dispatch"),
             tasks.create_task(services.push_retries.run(), name="pushes"),
             tasks.create_task(services.deliveries.run(), name="deliveries"),
+            tasks.create_task(services.sender.run(), name="outbox"),
             tasks.create_task(services.deletions.run(), name="deletions"),
             tasks.create_task(BuildTimeouts(services.core).run(), name="build timeouts"),
             tasks.create_task(Schedules(services.builds).run(), name="schedules"),
@@ -191,6 +196,7 @@ def _timer(services: Services) -> Timer:
     housekeeping = Housekeeping(services.core)
     timer = Timer()
     timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
+    timer.every(HOUR_SECONDS, "forget messages", housekeeping.forget_messages)
     timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
     hour = services.core.settings.tidy_hour
     timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
@@ -241,10 +247,24 @@ def make_app(services: Services) -> web.Application:
     app[DELIVERIES] = services.deliveries
     app[SOURCE_BUILDS] = services.source_builds
     app[DEPLOYMENTS] = services.deployments
+    app[FORGE_TOKENS] = services.forge_tokens
+    app[NOTIFICATIONS] = services.notifications
+    app[OUTBOX] = services.outbox
     app.on_response_prepare.append(_harden)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
-    of_projects = (deliveries, gates, git, lfs, overview, steps, webhooks, zips)
+    of_projects = (
+        deliveries,
+        gates,
+        git,
+        lfs,
+        messages,
+        notifications,
+        overview,
+        steps,
+        webhooks,
+        zips,
+    )
     of_agents = (agents, health, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)

@@ -9,13 +9,17 @@ from datetime import datetime
 from functools import partial
 
 from coordinator.domain.image_builds.targets import DeployTarget
+from coordinator.domain.outbox.messages import RecipientKind
+from coordinator.forges.statuses import STATUS_FORGES
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
+from coordinator.mail import MailServer, SmtpMailer
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
+from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
@@ -31,6 +35,12 @@ from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
+from coordinator.services.outbox.forge_tokens import ForgeTokens
+from coordinator.services.outbox.notifications import Notifications
+from coordinator.services.outbox.outbox import Outbox
+from coordinator.services.outbox.sender import Sender
+from coordinator.services.outbox.statuses import Statuses
+from coordinator.services.outbox.telling import Telling
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
@@ -98,6 +108,10 @@ class Services:
     git: GitHttpBackend
     source_builds: SourceBuilds
     deployments: Deployments
+    forge_tokens: ForgeTokens
+    sender: Sender
+    notifications: Notifications
+    outbox: Outbox
 
 
 @asynccontextmanager
@@ -113,7 +127,8 @@ async def open_services(
     database = await Database.open(
         data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)
     )
-    readings = ReadingProcesses()
+    readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
+    mailer = _mailer(settings)
     try:
         core = Core(
             database=database,
@@ -134,6 +149,16 @@ async def open_services(
         runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
+        notifications = Notifications(core, http, mailer)
+        sender = Sender(
+            core,
+            {
+                RecipientKind.STATUS: Statuses(core, http, STATUS_FORGES),
+                RecipientKind.WEBHOOK: notifications,
+                RecipientKind.EMAIL: notifications,
+            },
+        )
+        Telling(core, sender.wake).begin()
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
         await dispatch.load()
@@ -175,8 +200,15 @@ async def open_services(
             ),
             source_builds=SourceBuilds(core, builds, sources),
             deployments=Deployments(core, builds, sources, _deploy_target(settings)),
+            forge_tokens=ForgeTokens(core, STATUS_FORGES, sender.released),
+            sender=sender,
+            notifications=notifications,
+            outbox=Outbox(core, sender.released),
         )
     finally:
+        await http.close()
+        if mailer is not None:
+            mailer.close()
         await readings.close()
         await database.close()
 
@@ -187,6 +219,19 @@ def _deploy_target(settings: Settings) -> DeployTarget:
         return load_target(settings.deploy_target)
     except LookupError as error:
         raise CannotDeploy(str(error.args[0])) from error
+
+
+def _mailer(settings: Settings) -> SmtpMailer | None:
+    if settings.smtp_server is None or settings.mail_from is None:
+        return None
+    server = MailServer(
+        server=settings.smtp_server,
+        encryption=settings.smtp_encryption,
+        sender=settings.mail_from,
+        user=settings.smtp_user,
+        password_file=settings.smtp_password_file,
+    )
+    return SmtpMailer(server)
 
 
 def _remotes(settings: Settings) -> GitRemotes:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coordinator.domain.outbox.calls import Call, Reply
 from coordinator.domain.pushes.repo_url import RemoteUrl
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from pipelines_schema import Place, Watch
@@ -408,4 +409,24 @@ class BlobStore(Protocol):
 
     async def delete(self, account_id: str, sha256: str) -> None:
         """Nothing happens if there is none."""
+        ...
+
+
+class OutgoingHttp(Protocol):
+    """Other people's servers, as far as the operator lets them be reached."""
+
+    async def send(self, call: Call) -> Reply:
+        """One request, no redirect followed; bounded in time and bytes. Raises RemoteFailed."""
+        ...
+
+    def server_of(self, url: str) -> str:
+        """What may be shown of an address. Raises RemoteFailed for one that is not reached."""
+        ...
+
+
+class Mailer(Protocol):
+    """The operator's mail server."""
+
+    async def send(self, address: str, subject: str, text: str) -> None:
+        """Raises RemoteFailed."""
         ...

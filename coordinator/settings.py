@@ -241,8 +241,24 @@ class Settings(BaseModel):
         "HOST:PORT, separated by commas. 127.0.0.1 needs none.",
     )
     keep_deliveries_days: int = Field(
-        default=30, ge=1, le=3650, description="How long a webhook's delivery is kept."
+        default=30,
+        ge=1,
+        le=3650,
+        description="How long webhooks that came in, and messages that went out, are kept.",
     )
+    smtp_server: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9.-]+(:\d{1,5})?$",
+        description="HOST[:PORT] that e-mail is sent by; none: no e-mail is sent.",
+    )
+    smtp_encryption: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="Towards smtp_server; its port is 587, 465 or 25."
+    )
+    smtp_user: str | None = Field(default=None, description="Who logs in to smtp_server.")
+    smtp_password_file: Path | None = Field(
+        default=None, description="File that holds smtp_user's password."
+    )
+    mail_from: str | None = Field(default=None, description="Sender of e-mail.")
     tidy_hour: int = Field(
         default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."
     )

@@ -22,7 +22,7 @@ COMMANDS = {
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
     "project": ("pushrod.commands.project:project", "Create and list projects; their credentials."),
     "build": ("pushrod.commands.build:build", "Create, list, cancel, retry, approve builds."),
-    "delivery": ("pushrod.commands.delivery:delivery", "List webhooks received; redeliver one."),
+    "delivery": ("pushrod.commands.delivery:delivery", "Webhooks in, messages out; repeat one."),
     "hook": ("pushrod.commands.hook:hook", "Make a bare repository tell of its pushes."),
     "logs": ("pushrod.commands.logs:logs", "Print the log of a build or step, live with -f."),
     "artifact": (

@@ -122,6 +122,40 @@ class Client(Transport):
         path = f"/api/projects/{quoted(project_id)}/deliveries/{quoted(delivery_id)}/redeliver"
         return await self.object_at("POST", path)
 
+    async def messages(self, project_id: str, *, limit: int, offset: int) -> list[Json]:
+        """What others were told of a project's builds, newest first."""
+        path = f"/api/projects/{quoted(project_id)}/outbox"
+        page = await self.object_at("GET", path, query={"limit": limit, "offset": offset})
+        return objects(page.get("messages"), path)
+
+    async def message(self, project_id: str, message_id: str) -> Json:
+        return await self.object_at("GET", _message_path(project_id, message_id))
+
+    async def retry_message(self, project_id: str, message_id: str) -> Json:
+        return await self.object_at("POST", _message_path(project_id, message_id) + "/retry")
+
+    async def notifications(self, project_id: str) -> Json:
+        """Whom a project notifies, and the secret by which its webhooks are signed."""
+        return await self.object_at("GET", f"/api/projects/{quoted(project_id)}/notifications")
+
+    async def add_notification(self, project_id: str, wanted: Json) -> Json:
+        path = f"/api/projects/{quoted(project_id)}/notifications"
+        return await self.object_at("POST", path, body=wanted)
+
+    async def remove_notification(self, project_id: str, notification_id: str) -> None:
+        path = f"/api/projects/{quoted(project_id)}/notifications/{quoted(notification_id)}"
+        await self.request("DELETE", path)
+
+    async def set_forge_token(
+        self, project_id: str, *, token: str, forge: str | None, url: str | None
+    ) -> Json:
+        body = {"token": token, "forge": forge, "url": url}
+        path = f"/api/projects/{quoted(project_id)}/forge-token"
+        return await self.object_at("PUT", path, body=body)
+
+    async def remove_forge_token(self, project_id: str) -> None:
+        await self.request("DELETE", f"/api/projects/{quoted(project_id)}/forge-token")
+
     async def set_credential(
         self, project_id: str, *, token: str | None, deploy_key: str | None
     ) -> None:
@@ -281,6 +315,10 @@ def _registry_path(owner: tuple[str, str], host: str | None = None) -> str:
     kind, id_ = owner
     end = "" if host is None else f"/{quoted(host)}"
     return f"/api/{kind}/{quoted(id_)}/registries{end}"
+
+
+def _message_path(project_id: str, message_id: str) -> str:
+    return f"/api/projects/{quoted(project_id)}/outbox/{quoted(message_id)}"
 
 
 def _secret_path(project_id: str, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
-from pipelines_schema import PinnedInclude, ScheduleTrigger
+from pipelines_schema import Notify, PinnedInclude, ScheduleTrigger
 from pipelines_schema import Step as WorkflowStep
 
 
@@ -37,6 +37,8 @@ class Project:
     """It takes no pushes, builds and webhooks since then."""
     webhook_secret_number: int = 0
     """How often it got a new secret."""
+    tells: bool = False
+    """There is somebody outside who is told of its builds."""
 
 
 class WorkflowSource(StrEnum):
@@ -202,6 +204,10 @@ class Build:
     cancelled."""
     has_outputs: bool = False
     """A step of it has handed on values."""
+    tells: bool = False
+    """Its states are told to others, as its project or workflow wanted when it was made."""
+    notify: Sequence[Notify] = ()
+    """Whom its workflow names; nobody, where outsiders wrote it."""
     created_at: datetime
     updated_at: datetime
     """When the version was counted up last."""

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import json
-import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from coordinator.domain.pushes.repo_url import RefusedUrl, RemotePolicy, RemoteUrl, check_policy
-from coordinator.git.addresses import CONNECT_SECONDS, allowed_addresses
+from coordinator.git.addresses import CONNECT_SECONDS
+from coordinator.git.checked_resolver import CheckedResolver
 from coordinator.git.remotes import DEFAULT_USER, FetchLimits
 from coordinator.ports import Credential, KeepObject, RemoteFailed
 from pipelines_schema.contract import LfsObject
@@ -85,7 +83,7 @@ class HttpRemoteLfs:
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            resolver=_CheckedResolver(self._policy), use_dns_cache=False, limit=AT_ONCE
+            resolver=CheckedResolver(self._policy), use_dns_cache=False, limit=AT_ONCE
         )
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=self._limits.stalled_seconds
@@ -217,35 +215,6 @@ class HttpRemoteLfs:
                 if response.status != 200:
                     raise _refusal(what, response.status)
                 await keep(download.object, _chunks(response))
-
-
-class _CheckedResolver(AbstractResolver):
-    """Gives only addresses that the policy allows, and those are what is connected to."""
-
-    def __init__(self, policy: RemotePolicy) -> None:
-        self._policy = policy
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=_family(address),
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in await allowed_addresses(host, port, self._policy)
-        ]
-
-    async def close(self) -> None:
-        """Nothing is kept."""
-
-
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
 
 
 def _endpoint(url: RemoteUrl) -> str:

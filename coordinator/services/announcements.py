@@ -3,14 +3,22 @@ fails may end others, a build that ends may let another begin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+from coordinator.domain.model import Build
+from coordinator.storage.connection import AsyncConnection
+
 Cancelled = Callable[[str, Collection[str]], None]
+Moved = Callable[[AsyncConnection, Build], Awaitable[None]]
 
 
 def _to_nobody(*_: object) -> None:
     """Nothing is dispatched yet."""
+
+
+async def _by_nobody(*_: object) -> None:
+    """Nothing is told to others."""
 
 
 @dataclass(slots=True)
@@ -25,3 +33,6 @@ class Announcements:
     """A build has begun that has a timeout."""
     scheduled: Callable[[], None] = _to_nobody
     """A default branch was read: there may be other schedules."""
+    moved: Moved = _by_nobody
+    """Part of the transaction in which a build that tells others comes to another state: the build
+    as it is then."""

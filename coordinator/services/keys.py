@@ -42,6 +42,10 @@ class Keys:
         """The project's first, or its `number`th new one."""
         return self._sign(f"webhook:{project_id}" + (f":{number}" if number else ""))
 
+    def outgoing_secret(self, project_id: str) -> str:
+        """With which the webhooks that we send are signed."""
+        return self._sign(f"outgoing:{project_id}")
+
     def cache_id(self, *parts: str) -> str:
         """Who knows the parts can't work it out: an image build's frontend, which a Dockerfile
         names, may mount any cache by its identity."""

@@ -21,6 +21,7 @@ from pipelines_schema.gates import Approver, Gate
 from pipelines_schema.includes import Include, Included, IncludedFile, PinnedInclude
 from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
+from pipelines_schema.notify import Notify, Occasion, email_problem
 from pipelines_schema.params import (
     Param,
     default_params,
@@ -90,6 +91,8 @@ __all__ = [
     "Matrix",
     "Module",
     "Network",
+    "Notify",
+    "Occasion",
     "Param",
     "Parsed",
     "ParsedModules",
@@ -112,6 +115,7 @@ __all__ = [
     "asks_to_skip",
     "can_be_named",
     "default_params",
+    "email_problem",
     "expanded_steps",
     "find_cycles",
     "holds",

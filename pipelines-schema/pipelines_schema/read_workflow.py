@@ -21,6 +21,7 @@ from pipelines_schema.read_endings import read_boolean, read_build_timeout
 from pipelines_schema.read_environment import read_environment
 from pipelines_schema.read_groups import read_concurrency
 from pipelines_schema.read_includes import BROUGHT, read_include, read_included
+from pipelines_schema.read_notify import read_notify
 from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_templates import read_templates
 from pipelines_schema.read_triggers import read_triggers
@@ -42,6 +43,7 @@ WORKFLOW = Vocabulary(
         "concurrency",
         "failFast",
         "timeout",
+        "notify",
         "steps",
     ),
     has_extensions=True,
@@ -60,6 +62,7 @@ WORKFLOW = Vocabulary(
             for key in (*STEP.known, *STEP.not_built)
             if key not in ("name", "env", "timeout", "concurrency")
         },
+        "notifications": "write `notify`",
         "includes": "write `include`",
         "default": "write `defaults`",
         "template": "write `templates`",
@@ -128,6 +131,7 @@ def read_workflow(
         ),
         fail_fast=read_boolean(reading, fields.get("failFast")),
         timeout_seconds=read_build_timeout(reading, fields.get("timeout")),
+        notify=read_notify(reading, fields.get("notify")),
         steps=_steps(
             reading, fields["steps"], replaced, params, env if brought.is_whole else None, reuse
         )

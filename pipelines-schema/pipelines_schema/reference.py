@@ -25,6 +25,7 @@ def reference() -> str:
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
     parts.append(("An item of `on.schedule`", definitions["schedule"]["items"]))
     parts.append(("`concurrency`", schema["properties"]["concurrency"]))
+    parts.append(("An item of `notify`", schema["properties"]["notify"]["items"]))
     parts.append(("`build` of a step", definitions["build"]))
     parts.append(("`resources` of a step", definitions["resources"]))
     parts.append(("A parameter of `on.manual`", definitions["param"]))

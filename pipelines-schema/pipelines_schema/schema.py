@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines_schema import limits
+from pipelines_schema.notify import MAX_ADDRESS_CHARACTERS, Occasion
 from pipelines_schema.schema_groups import concurrency
 from pipelines_schema.schema_reuse import image_needs, reuse_definitions
 from pipelines_schema.schema_shapes import (
@@ -66,6 +67,7 @@ def workflow_schema() -> dict[str, Any]:
                     "As long as its steps take if left out.",
                     limits.MAX_BUILD_TIMEOUT_SECONDS,
                 ),
+                "notify": _notify(),
                 "steps": {
                     "description": "What a build does. Steps run at once unless `dependsOn` makes "
                     "them wait.",
@@ -90,6 +92,45 @@ def workflow_schema() -> dict[str, Any]:
             "schedule": _schedule(),
             "param": _param(),
         },
+    }
+
+
+def _notify() -> dict[str, Any]:
+    occasion = {"enum": [occasion.value for occasion in Occasion]}
+    address = {"type": "string", "format": "email", "maxLength": MAX_ADDRESS_CHARACTERS}
+    item = object_of(
+        {
+            "on": {
+                "description": "`fixed`: it succeeded, and the one before it on the branch failed.",
+                "anyOf": [{"type": "array", "minItems": 1, "items": occasion}, occasion],
+            },
+            "email": {
+                "description": "Addresses that get an e-mail.",
+                "anyOf": [
+                    {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": limits.MAX_NOTIFIED,
+                        "items": address,
+                    },
+                    address,
+                ],
+            },
+            "webhook": {
+                "description": "The name of a secret that holds an address, which gets JSON that "
+                "chats understand, too.",
+                "type": "string",
+                "pattern": f"^{limits.ENVIRONMENT_NAME}$",
+                "maxLength": limits.MAX_NAME_CHARACTERS,
+            },
+        },
+        required=["on"],
+    )
+    return {
+        "description": "Who is told of how builds end, but for those of forks.",
+        "type": "array",
+        "maxItems": limits.MAX_NOTIFIED,
+        "items": {**item, "oneOf": [{"required": ["email"]}, {"required": ["webhook"]}]},
     }
 
 

@@ -16,6 +16,7 @@ from pipelines_schema.image_references import fit_for_tag
 from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
+from pipelines_schema.notify import Notify
 from pipelines_schema.problem import Place
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.stored_json import without_absent
@@ -227,6 +228,7 @@ class Workflow:
     """The first step that fails, and may not, ends the others."""
     timeout_seconds: int | None = None
     """Of a whole build, from the start of its first step; None: as long as its steps take."""
+    notify: tuple[Notify, ...] = ()
     steps: tuple[Step, ...]
     """In the order of the file, at least one, names unique, free of cycles."""
     includes: tuple[PinnedInclude, ...] = ()
@@ -243,6 +245,7 @@ class Workflow:
             concurrency=_concurrency_to_json(self.concurrency),
             failFast=self.fail_fast or None,
             timeoutSeconds=self.timeout_seconds,
+            notify=[one.to_json() for one in self.notify] or None,
             steps=[step.to_json() for step in self.steps],
             includes=[one.to_json() for one in self.includes] or None,
         )
@@ -261,6 +264,7 @@ class Workflow:
             concurrency=_concurrency_from_json(value.get("concurrency")),
             fail_fast=value.get("failFast", False),
             timeout_seconds=value.get("timeoutSeconds"),
+            notify=tuple(map(Notify.from_json, value.get("notify", ()))),
             steps=tuple(Step.from_json(step) for step in value["steps"]),
             includes=tuple(map(PinnedInclude.from_json, value.get("includes", ()))),
         )

@@ -1,4 +1,4 @@
-"""`pushrod project create|list|set|archive|unarchive|webhook-secret|delete|credential`."""
+"""`pushrod project create|list|set|archive|unarchive|webhook-secret|delete|credential|notify`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from pathlib import Path
 import click
 
 from pushrod.client import Client, call
+from pushrod.commands.forge_access import (
+    ForgeAccess,
+    forge_options,
+    read_secret_file,
+    set_access,
+)
+from pushrod.commands.notify import notify
 from pushrod.connection import (
     ConnectionOptions,
     connection_options,
@@ -111,6 +118,8 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
 @click.option("--name", metavar="NAME", help="Rename it; pushes to the old address still arrive.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
 @click.option("--no-repo", is_flag=True, help="Its source is what is pushed here.")
+@forge_options
+@click.option("--no-forge-token", is_flag=True, help="Tell its forge nothing any more.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
 def set_project(
@@ -120,21 +129,34 @@ def set_project(
     name: str | None,
     repository: str | None,
     no_repo: bool,
+    access: ForgeAccess | None,
+    no_forge_token: bool,
     as_json: bool,
 ) -> None:
     """Change PROJECT."""
     if no_repo and repository is not None:
         raise CommandError("give --repo or --no-repo, not both")
+    if no_forge_token and access is not None:
+        raise CommandError("give --forge-token-file or --no-forge-token, not both")
     changes = {
         "defaultBranch": default_branch,
         "name": name,
         "repoUrl": "" if no_repo else repository,
     }
-    if all(value is None for value in changes.values()):
-        raise CommandError("say what to change: --default-branch, --name, --repo or --no-repo")
+    of_forge = access is not None or no_forge_token
+    if not of_forge and all(value is None for value in changes.values()):
+        raise CommandError(
+            "say what to change: --default-branch, --name, --repo, --no-repo, --forge-token-file "
+            "or --no-forge-token"
+        )
     changed = _change(options, project, changes)
+    forge = set_access(options, str(changed["id"]), access) if of_forge else None
     if as_json:
-        return print_json(changed)
+        return print_json(changed if forge is None else {**changed, "forge": forge})
+    if forge is not None:
+        say(f"{project}: builds are told to {forge['forge']} at {forge['url']}")
+    if no_forge_token:
+        say(f"{project}: its forge is told nothing any more")
     if default_branch is not None:
         say(f"{project}: the default branch is {default_branch}")
     if name is not None:
@@ -243,19 +265,13 @@ def credential(
         if remove:
             return await client.remove_credential(project_id)
         return await client.set_credential(
-            project_id, token=_read(forge_token_file), deploy_key=_read(deploy_key)
+            project_id,
+            token=read_secret_file(forge_token_file) if forge_token_file else None,
+            deploy_key=read_secret_file(deploy_key) if deploy_key else None,
         )
 
     call(resolve_connection(options), keep)
     say(f"{project}: the credential is {'removed' if remove else 'kept'}")
 
 
-def _read(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise CommandError(f"{path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{path} holds no token or key: it must be ASCII") from error
+project.add_command(notify)

@@ -17,6 +17,9 @@ from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
+from coordinator.services.outbox.forge_tokens import ForgeTokens
+from coordinator.services.outbox.notifications import Notifications
+from coordinator.services.outbox.outbox import Outbox
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.outputs.downloads import Downloads
@@ -71,6 +74,9 @@ CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
 SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)
 DEPLOYMENTS = web.AppKey("deployments", Deployments)
+FORGE_TOKENS = web.AppKey("forge_tokens", ForgeTokens)
+NOTIFICATIONS = web.AppKey("notifications", Notifications)
+OUTBOX = web.AppKey("outbox", Outbox)
 HEALTH = web.AppKey("health", Health)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)

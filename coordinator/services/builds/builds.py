@@ -365,6 +365,7 @@ class Builds:
                 state=state.value,
                 in_line=joined.in_line,
             )
+            await advance.tell(self.core, connection, joined)
             await advance.settle_build(self.core, connection, build_id)
             await Deed(self.core, principal, build).record(connection, f"build.{how}")
             return await stored.find_build(connection, build_id) or build

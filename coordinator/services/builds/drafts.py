@@ -201,6 +201,7 @@ class Draft:
             started_by=self.origin.started_by,
             outside=self.origin.outside,
             open_gates=sum(step.state is StepState.WAITING for step in self.steps),
+            tells=project.tells,
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,

@@ -94,6 +94,7 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     await stored_builds.insert_build(connection, build, steps)
     for group in dict.fromkeys(_groups_in_line(steps)):
         await advance.fill_places(core, connection, project.account_id, group)
+    await advance.tell(core, connection, build)
     if wanted.taken_over_from is not None and steps:
         await take_over(
             connection, project.id, old_build=wanted.taken_over_from, new_build=build.id

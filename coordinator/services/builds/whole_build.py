@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.step_words import group_words
-from pipelines_schema import Concurrency, Workflow, substituted
+from pipelines_schema import Concurrency, Notify, Workflow, substituted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,7 @@ class WholeBuild:
     """The workflow's, for what a group may name."""
     fail_fast: bool = False
     timeout_seconds: int | None = None
+    notify: Sequence[Notify] = ()
 
     @classmethod
     def of_workflow(cls, workflow: Workflow) -> WholeBuild:
@@ -27,6 +28,7 @@ class WholeBuild:
             env=workflow.env,
             fail_fast=workflow.fail_fast,
             timeout_seconds=workflow.timeout_seconds,
+            notify=workflow.notify,
         )
 
     @classmethod
@@ -39,10 +41,12 @@ class WholeBuild:
             else Concurrency(group=group, cancel_running=build.cancel_running),
             fail_fast=build.fail_fast,
             timeout_seconds=build.timeout_seconds,
+            notify=build.notify,
         )
 
     def given_to(self, build: Build) -> Build:
-        """A fork's build is in groups of its own."""
+        """A fork's build is in groups of its own, and notifies nobody."""
+        notify = () if build.of_fork else tuple(self.notify)
         concurrency, group = self.concurrency, None
         if concurrency is not None:
             group = substituted(concurrency.group, group_words(build, self.env))
@@ -54,6 +58,8 @@ class WholeBuild:
             cancel_running=concurrency is not None and concurrency.cancel_running,
             fail_fast=self.fail_fast,
             timeout_seconds=self.timeout_seconds,
+            notify=notify,
+            tells=build.tells or bool(notify),
         )
 
 

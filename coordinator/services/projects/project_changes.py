@@ -14,6 +14,7 @@ from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.projects.repository_urls import check_fetchable
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outbox.recipients import forget_forge
 from coordinator.storage.projects import projects as stored
 from coordinator.storage.projects.sealed_things import CREDENTIALS
 
@@ -79,12 +80,14 @@ class ProjectChanges:
         repo_url: str | None,
         refs: Mapping[str, str],
     ) -> None:
-        """The credential stays only where it would go to the very server that it was given for."""
+        """The credential and the forge's token stay only where they would go to the very server
+        that they were given for."""
         await stored.update_project(connection, project.id, repo_url=repo_url)
         if repo_url is None:
             await stored.replace_seen_refs(connection, project.id, refs)
         if _server(repo_url) != _server(project.repo_url):
             await CREDENTIALS.delete(connection, project.id, {})
+            await forget_forge(connection, project.id, self.core.now())
         await by.record(
             connection,
             "project.repository_set" if repo_url else "project.repository_removed",

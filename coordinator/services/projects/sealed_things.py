@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from coordinator.services.core import Core
 from coordinator.services.sealing import seal, unseal
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.sealed_things import SealedTable
+
+Also = Callable[[AsyncConnection], Awaitable[None]]
+"""Part of the transaction, after the rest of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,14 @@ class SealedThings:
     """The column that the audit log tells, and by which name."""
 
     async def set(
-        self, core: Core, principal: Principal, owner: Project | Account, plain: str, **values: str
+        self,
+        core: Core,
+        principal: Principal,
+        owner: Project | Account,
+        plain: str,
+        *,
+        also: Also | None = None,
+        **values: str,
     ) -> None:
         """Keep it with its other columns, or keep it anew. Raises Invalid for one too many."""
         row = {self.table.owner: owner.id, **values}
@@ -50,11 +60,20 @@ class SealedThings:
             await Deed(core, principal, owner).record(
                 connection, self.set_action, **self._noted(values)
             )
+            if also is not None:
+                await also(connection)
 
         await core.database.write(save)
 
     async def remove(
-        self, core: Core, principal: Principal, owner: Project | Account, missing: str, **key: str
+        self,
+        core: Core,
+        principal: Principal,
+        owner: Project | Account,
+        missing: str,
+        *,
+        also: Also | None = None,
+        **key: str,
     ) -> None:
         """Raises NotFound, which says `missing`."""
 
@@ -64,6 +83,8 @@ class SealedThings:
             await Deed(core, principal, owner).record(
                 connection, self.remove_action, **self._noted(key)
             )
+            if also is not None:
+                await also(connection)
 
         await core.database.write(remove)
 

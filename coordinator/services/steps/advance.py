@@ -131,6 +131,12 @@ def queued(core: Core, step: Step) -> Step:
     return replace(step, queue_until=step.ready_at + timedelta(seconds=queue_seconds(core, step)))
 
 
+async def tell(core: Core, connection: AsyncConnection, build: Build) -> None:
+    """The build has come to this state: what others are told of it is part of the transaction."""
+    if build.tells:
+        await core.announcements.moved(connection, build)
+
+
 async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> Build:
     """After a step of it began: nothing else can follow, so its other steps aren't read."""
     now = core.now()
@@ -140,6 +146,7 @@ async def begin_build(core: Core, connection: AsyncConnection, build_id: str) ->
         values: dict[str, Any] = {"state": state.value, "started_at": now}
         values |= started_clock(core, connection, build)
         await stored.move_build(connection, build, **values)
+        await tell(core, connection, replace(build, state=state, started_at=now))
     return build
 
 
@@ -247,7 +254,8 @@ async def _settled(
         elif state is BuildState.CANCELLED and build.reason is None:
             ended["reason"] = cancel_of_build(steps)
         await stored.move_build(connection, build, **ended)
-        build = replace(build, state=state)
+        build = replace(build, **{**ended, "state": state})
+        await tell(core, connection, build)
         if build.concurrency_group is not None:
             await _begin_next(core, connection, build, build.concurrency_group)
     return Followed(build=build, ready=len(unblocked))

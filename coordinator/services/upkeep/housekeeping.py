@@ -12,6 +12,7 @@ from coordinator.domain.builds.keyed_requests import KEPT_FOR
 from coordinator.domain.model import Project
 from coordinator.services.core import Core
 from coordinator.storage.builds import keyed_requests as stored_requests
+from coordinator.storage.outbox import messages as stored_messages
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored_deliveries
 
@@ -35,6 +36,20 @@ class Housekeeping:
         if forgotten:
             log.info("deliveries forgotten", count=forgotten)
         return forgotten
+
+    async def forget_messages(self) -> None:
+        """Remove what others were told long ago."""
+        age = timedelta(days=self.core.settings.keep_deliveries_days)
+        before = self.core.now() - age
+        # An idle coordinator writes nothing.
+        while await self.core.database.read(
+            lambda connection: stored_messages.any_before(connection, before)
+        ):
+            await self.core.database.write(
+                lambda connection: stored_messages.delete_before(
+                    connection, before, DELIVERIES_AT_ONCE
+                )
+            )
 
     async def forget_answers(self) -> None:
         """To requests with a key, once the key means nothing any more."""

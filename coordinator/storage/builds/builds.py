@@ -34,7 +34,7 @@ from coordinator.storage.tables import (
     steps,
     workflows,
 )
-from pipelines_schema import PinnedInclude
+from pipelines_schema import Notify, PinnedInclude
 
 build_of = reader(
     Build,
@@ -42,6 +42,7 @@ build_of = reader(
     pull_request=lambda value: value and PullRequestRef.from_json(value),
     module=lambda value: value and ModuleRef.from_json(value),
     includes=lambda value: tuple(map(PinnedInclude.from_json, value)),
+    notify=lambda value: tuple(map(Notify.from_json, value or ())),
 )
 _read_counted = reader(Counted)
 
@@ -71,6 +72,7 @@ async def insert_build(
         "pull_request": build.pull_request and build.pull_request.to_json(),
         "module": build.module and build.module.to_json(),
         "includes": [one.to_json() for one in build.includes],
+        "notify": [one.to_json() for one in build.notify] or None,
     }
     links = links_of(build_steps)
     values["open_steps"] = sum(step.state not in FINISHED_STEP for step in build_steps)

@@ -39,6 +39,8 @@ _OF_PROJECTS = (
     tables.modules,
     tables.schedules,
     tables.deliveries,
+    tables.outbox,
+    tables.recipients,
     tables.lfs_objects,
     tables.lfs_origins,
 )

@@ -70,3 +70,4 @@ class SealedTable:
 SECRETS = SealedTable(table=tables.secrets)
 REGISTRY_LOGINS = SealedTable(table=tables.registry_logins, owner="scope_id")
 CREDENTIALS = SealedTable(table=tables.credentials, set_at="created_at")
+RECIPIENTS = SealedTable(table=tables.recipients, set_at="created_at")

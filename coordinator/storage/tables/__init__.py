@@ -17,6 +17,7 @@ from coordinator.storage.tables.image_tables import (
     image_projects,
     images,
 )
+from coordinator.storage.tables.outbox_tables import outbox, recipients
 from coordinator.storage.tables.people_tables import (
     SHOWN_TOKEN,
     accounts,
@@ -81,8 +82,10 @@ __all__ = [
     "metadata",
     "module_files",
     "modules",
+    "outbox",
     "output_entries",
     "projects",
+    "recipients",
     "registry_logins",
     "schedules",
     "secrets",

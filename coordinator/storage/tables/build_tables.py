@@ -51,6 +51,9 @@ builds = sa.Table(
     sa.Column("fails_as", sa.Text),
     # Whether attempts of its steps have any: else nobody looks for them.
     sa.Column("has_outputs", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    # Whether others are told of it: else nobody looks for them.
+    sa.Column("tells", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("notify", sa.JSON(none_as_null=True)),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),

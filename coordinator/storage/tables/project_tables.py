@@ -21,6 +21,8 @@ projects = sa.Table(
     sa.Column("archived_at", Instant),
     # How often it got a new one: services.keys derives it.
     sa.Column("webhook_secret_number", sa.Integer, nullable=False, server_default="0"),
+    # Whether it has recipients: its builds are told to others.
+    sa.Column("tells", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),

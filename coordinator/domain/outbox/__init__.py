@@ -1,0 +1,1 @@
+"""What others are told of a build: statuses at forges, notifications. Pure."""

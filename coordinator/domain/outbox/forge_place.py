@@ -1,0 +1,85 @@
+"""Where a project's forge takes statuses, and the forge as a class. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from coordinator.domain.errors import Invalid
+from coordinator.domain.outbox.calls import Call, Outcome, Reply
+from coordinator.domain.outbox.messages import Facts
+from coordinator.domain.pushes.repo_url import DEFAULT_PORTS, RefusedUrl, RemoteUrl, parse_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgePlace:
+    """One repository at its forge, and the token for it."""
+
+    url: str
+    """The forge's own, without a slash at its end."""
+    repository: str
+    """Its path there: `owner/name`, on GitLab with all groups."""
+    token: str = field(repr=False)
+    """TOKEN or USER:TOKEN."""
+
+    @property
+    def secret(self) -> str:
+        return self.token.rpartition(":")[2]
+
+
+class StatusForge(Protocol):
+    """One kind of forge, to which statuses of commits are told."""
+
+    @property
+    def name(self) -> str: ...
+
+    def is_at(self, host: str) -> bool:
+        """Whether the forge at a host is surely of this kind, by its name."""
+
+    def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
+        """Of the facts' commit; `link` is the build's page. A repeat changes nothing."""
+
+    def read(self, reply: Reply, now: datetime) -> Outcome: ...
+
+
+Forges = Mapping[str, StatusForge]
+"""By name."""
+
+
+def guessed_forge(forges: Forges, repo_url: str) -> str | None:
+    """By the host's name; None where that doesn't tell."""
+    host = parse_url(repo_url).host
+    return next((name for name, forge in forges.items() if forge.is_at(host)), None)
+
+
+def forge_url_of(repo_url: str) -> str:
+    """The forge's own address, where it is at the root of the repository's host."""
+    url = parse_url(repo_url)
+    if url.scheme not in ("http", "https", "ssh"):
+        raise Invalid(f"{repo_url} is not at a forge: name the forge's own address (--forge-url)")
+    scheme = url.scheme if url.scheme == "http" else "https"
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    plain = url.scheme == "ssh" or url.port == DEFAULT_PORTS[scheme]
+    return f"{scheme}://{host}" + ("" if plain else f":{url.port}")
+
+
+def checked_forge_url(text: str) -> str:
+    """An http or https address, which may have a path. Raises Invalid."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise Invalid("the forge's address must be as https://forge.example")
+    try:
+        return parse_url(text.rstrip("/") + "/root").text.removesuffix("/root")
+    except RefusedUrl as error:
+        raise Invalid(f"the forge's address: {error}") from error
+
+
+def repository_at(repo_url: str, forge_url: str) -> str:
+    """The repository's path below the forge's address."""
+    url: RemoteUrl = parse_url(repo_url)
+    path = url.path.strip("/").removesuffix(".git")
+    below = urlsplit(forge_url).path.strip("/")
+    return path.removeprefix(f"{below}/") if below else path

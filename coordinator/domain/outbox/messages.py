@@ -1,0 +1,180 @@
+"""Messages of the outbox: one state of a build, for one recipient. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.model import Build
+from coordinator.domain.steps.waits import duration
+
+SCHEDULE = "schedule"
+
+
+class Status(StrEnum):
+    """A build's state, as it is told to others."""
+
+    WAITING = "waiting"
+    """For a maintainer's approval."""
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        return self in (Status.SUCCESS, Status.FAILURE, Status.CANCELLED)
+
+
+class RecipientKind(StrEnum):
+    STATUS = "status"
+    """The project's forge: the status of the commit."""
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+
+
+class MessageState(StrEnum):
+    WAITING = "waiting"
+    """To be sent, perhaps not for the first time."""
+    SENT = "sent"
+    SUPERSEDED = "superseded"
+    """A later state of the same context made it needless."""
+    DEAD = "dead"
+    """Given up; it can be sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is told, as it was when it happened."""
+
+    status: Status
+    words: str
+    """One line: the first cause, where it failed."""
+    workflow: str
+    number: int
+    event: str
+    commit: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    pull_request: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    """Both as RFC 3339 has it."""
+    on: Sequence[str] | None = None
+    """Of a notification that the workflow wants: occasions, and whom, by one of the next two."""
+    email: str | None = None
+    secret: str | None = None
+    """Name of the one that holds a webhook's address."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Facts:
+        return cls(**{**value, "status": Status(value["status"])})
+
+    @property
+    def context(self) -> str:
+        """A push and a pull request of one commit have their own, and so has a set time: what
+        fails at night says nothing about the push."""
+        return f"pushrod/{self.workflow}/{self._why}"
+
+    @property
+    def _why(self) -> str:
+        if self.pull_request is not None:
+            return "pr"
+        return SCHEDULE if self.event == SCHEDULE else "push"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    id: int
+    """In the order of the inserts."""
+    project_id: str
+    recipient_id: str
+    kind: RecipientKind
+    stream: str
+    """Messages of one recipient and stream are in order, and only the last state counts."""
+    build_id: str
+    build_number: int
+    facts: Mapping[str, Any]
+    state: MessageState
+    reason: str | None
+    attempts: int
+    next_try_at: datetime | None
+    tried_since: datetime
+    """When it was created, or last given another chance by somebody."""
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueMessage:
+    """As much of a message as it takes to see whose turn it is."""
+
+    id: int
+    recipient_id: str
+    stream: str
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.recipient_id, self.stream
+
+
+_STATUSES = {
+    BuildState.HELD: Status.WAITING,
+    BuildState.QUEUED: Status.PENDING,
+    BuildState.RUNNING: Status.RUNNING,
+    BuildState.SUCCEEDED: Status.SUCCESS,
+    BuildState.FAILED: Status.FAILURE,
+    BuildState.CANCELLED: Status.CANCELLED,
+}
+
+
+def facts_of(build: Build) -> Facts:
+    """Of its state as it stands."""
+    status = _STATUSES[build.state]
+    return Facts(
+        status=status,
+        words=_words(build, status),
+        workflow=build.workflow_name,
+        number=build.number,
+        event=build.event,
+        commit=build.commit_hash,
+        branch=build.branch,
+        tag=build.tag,
+        pull_request=build.pull_request.number if build.pull_request else None,
+        started_at=_instant(build.started_at),
+        finished_at=_instant(build.finished_at),
+    )
+
+
+def _words(build: Build, status: Status) -> str:
+    match status:
+        case Status.WAITING:
+            return "waits for a maintainer's approval" if build.of_fork else "waits to be started"
+        case Status.PENDING:
+            return "waits in line" if build.in_line else "queued"
+        case Status.RUNNING:
+            return "running"
+        case Status.SUCCESS:
+            return f"succeeded{_took(build)}"
+        case _:
+            said = " ".join((build.reason or status.value).split())
+            return said.removeprefix("step ")
+
+
+def _took(build: Build) -> str:
+    if build.started_at is None or build.finished_at is None:
+        return ""
+    seconds = round((build.finished_at - build.started_at).total_seconds())
+    return f" in {duration(seconds)}" if seconds > 0 else ""
+
+
+def _instant(when: datetime | None) -> str | None:
+    return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""Messages to others, and whom they go to."""
