@@ -11,6 +11,7 @@ from functools import partial
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.domain.outbox.messages import RecipientKind
 from coordinator.forges.statuses import STATUS_FORGES
+from coordinator.forges.statuses.github_checks import GitHubChecks
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
@@ -35,6 +36,7 @@ from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
+from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeTokens
 from coordinator.services.outbox.notifications import Notifications
 from coordinator.services.outbox.outbox import Outbox
@@ -153,7 +155,9 @@ async def open_services(
         sender = Sender(
             core,
             {
-                RecipientKind.STATUS: Statuses(core, http, STATUS_FORGES),
+                RecipientKind.STATUS: Statuses(
+                    core, http, STATUS_FORGES, Checks(core, http, GitHubChecks())
+                ),
                 RecipientKind.WEBHOOK: notifications,
                 RecipientKind.EMAIL: notifications,
             },

@@ -146,10 +146,7 @@ class Client(Transport):
         path = f"/api/projects/{quoted(project_id)}/notifications/{quoted(notification_id)}"
         await self.request("DELETE", path)
 
-    async def set_forge_token(
-        self, project_id: str, *, token: str, forge: str | None, url: str | None
-    ) -> Json:
-        body = {"token": token, "forge": forge, "url": url}
+    async def set_forge_token(self, project_id: str, body: Json) -> Json:
         path = f"/api/projects/{quoted(project_id)}/forge-token"
         return await self.object_at("PUT", path, body=body)
 

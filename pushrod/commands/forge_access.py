@@ -18,7 +18,10 @@ from pushrod.transport import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgeAccess:
-    token: str = field(repr=False)
+    token: str | None = field(repr=False)
+    app_id: int | None
+    app_key: str | None = field(repr=False)
+    """The two of a GitHub App, instead of a token."""
     forge: str | None
     url: str | None
 
@@ -32,6 +35,14 @@ def forge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="File that holds the forge's token, or USER:TOKEN: it is told of builds.",
     )
     @click.option(
+        "--forge-app-id", type=click.IntRange(1), help="A GitHub App's, for check runs: no token."
+    )
+    @click.option(
+        "--forge-key-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File that holds the App's private key.",
+    )
+    @click.option(
         "--forge",
         metavar="KIND",
         help="github, gitlab, gitea, forgejo, bitbucket, bitbucket-server (default: by the host).",
@@ -41,22 +52,36 @@ def forge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_access(
         *args: Any,
         forge_token_file: Path | None,
+        forge_app_id: int | None,
+        forge_key_file: Path | None,
         forge: str | None,
         forge_url: str | None,
         **options: Any,
     ) -> Any:
-        access = _access(forge_token_file, forge, forge_url)
+        if (forge_app_id is None) != (forge_key_file is None):
+            raise CommandError("--forge-app-id and --forge-key-file go together")
+        access = _access(forge_token_file, forge_app_id, forge_key_file, forge, forge_url)
         return command(*args, access=access, **options)
 
     return with_access
 
 
-def _access(file: Path | None, forge: str | None, url: str | None) -> ForgeAccess | None:
-    if file is None:
+def _access(
+    file: Path | None, app_id: int | None, key: Path | None, forge: str | None, url: str | None
+) -> ForgeAccess | None:
+    if file is None and key is None:
         if forge is not None or url is not None:
             raise CommandError("--forge and --forge-url go with --forge-token-file")
         return None
-    return ForgeAccess(token=read_secret_file(file), forge=forge, url=url)
+    if file is not None and key is not None:
+        raise CommandError("give --forge-token-file, or an App's --forge-app-id and key")
+    return ForgeAccess(
+        token=read_secret_file(file) if file else None,
+        app_id=app_id,
+        app_key=read_secret_file(key) if key else None,
+        forge=forge,
+        url=url,
+    )
 
 
 def read_secret_file(path: Path) -> str:
@@ -78,8 +103,13 @@ def set_access(
         if access is None:
             await client.remove_forge_token(project_id)
             return None
-        return await client.set_forge_token(
-            project_id, token=access.token, forge=access.forge, url=access.url
-        )
+        body = {
+            "token": access.token,
+            "appId": access.app_id,
+            "appKey": access.app_key,
+            "forge": access.forge,
+            "url": access.url,
+        }
+        return await client.set_forge_token(project_id, body)
 
     return call(resolve_connection(options), change)

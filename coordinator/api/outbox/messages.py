@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from coordinator.api.http.context import CORE, FORGE_TOKENS, OUTBOX, PROJECTS
 from coordinator.api.http.fields import Instant, PageQuery, Pagination, Shown
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.domain.errors import NotFound
+from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.model import Project
+from coordinator.domain.outbox.forge_place import AppKey
 from coordinator.domain.outbox.messages import Facts, Message, MessageState, RecipientKind, Status
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import MAX_URL_CHARACTERS
 from coordinator.services.outbox.forge_tokens import MAX_TOKEN_CHARACTERS, ForgeAccess
 
+MAX_KEY_CHARACTERS = 20_000
 NO_MESSAGE = {404: "Project or message not found"}
 MESSAGE_ID = {"message_id": {"pattern": "^[0-9]{1,18}$"}}
 
 
 class ForgeTokenSet(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
 
-    token: str = Field(min_length=1, max_length=MAX_TOKEN_CHARACTERS, repr=False)
+    token: str | None = Field(
+        default=None, min_length=1, max_length=MAX_TOKEN_CHARACTERS, repr=False
+    )
+    app_id: int | None = Field(default=None, ge=1, description="Of a GitHub App, instead of token")
+    app_key: str | None = Field(
+        default=None, max_length=MAX_KEY_CHARACTERS, repr=False, description="The App's private key"
+    )
     forge: str | None = Field(
         default=None,
         max_length=50,
@@ -88,7 +97,10 @@ async def set_forge_token(
 ) -> ForgeShown:
     """The token is never shown again. What was given up for want of it is sent now."""
     project = await _project(request, principal)
-    access = ForgeAccess(token=body.token, forge=body.forge, url=body.url)
+    if (body.app_id is None) != (body.app_key is None):
+        raise Invalid("an App is given by appId and appKey")
+    app = AppKey(id=body.app_id, key=body.app_key or "") if body.app_id is not None else None
+    access = ForgeAccess(token=body.token, app=app, forge=body.forge, url=body.url)
     recipient = await request.app[FORGE_TOKENS].set(principal, project, access)
     return ForgeShown(
         forge=recipient.forge or "", url=recipient.address, set_at=recipient.created_at

@@ -45,6 +45,31 @@ class StatusForge(Protocol):
     def read(self, reply: Reply, now: datetime) -> Outcome: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppKey:
+    """Of a GitHub App."""
+
+    id: int
+    key: str = field(repr=False)
+    """Its private one, PEM."""
+
+
+class CheckForge(Protocol):
+    """The forge of which Apps make check runs."""
+
+    def find_installation(self, place: ForgePlace) -> Call: ...
+
+    def get_token(self, place: ForgePlace, installation: int) -> Call: ...
+
+    def set_check(
+        self, place: ForgePlace, facts: Facts, link: str, build_id: str, check: int | None
+    ) -> Call: ...
+
+    def id_of(self, reply: Reply) -> int | None: ...
+
+    def token_of(self, reply: Reply) -> str | None: ...
+
+
 Forges = Mapping[str, StatusForge]
 """By name."""
 

@@ -13,6 +13,8 @@ from coordinator.domain.model import Build
 from coordinator.domain.steps.waits import duration
 
 SCHEDULE = "schedule"
+MAX_PROBLEMS = 50
+"""As many annotations a check run takes at once."""
 
 
 class Status(StrEnum):
@@ -65,6 +67,8 @@ class Facts:
     started_at: str | None = None
     finished_at: str | None = None
     """Both as RFC 3339 has it."""
+    problems: Sequence[Mapping[str, Any]] | None = None
+    """Of the workflow's files, those with a place: `file`, `line` and `message`."""
     on: Sequence[str] | None = None
     """Of a notification that the workflow wants: occasions, and whom, by one of the next two."""
     email: str | None = None
@@ -151,6 +155,7 @@ def facts_of(build: Build) -> Facts:
         pull_request=build.pull_request.number if build.pull_request else None,
         started_at=_instant(build.started_at),
         finished_at=_instant(build.finished_at),
+        problems=_placed(build) or None,
     )
 
 
@@ -167,6 +172,14 @@ def _words(build: Build, status: Status) -> str:
         case _:
             said = " ".join((build.reason or status.value).split())
             return said.removeprefix("step ")
+
+
+def _placed(build: Build) -> Sequence[Mapping[str, Any]]:
+    return [
+        {name: problem[name] for name in ("file", "line", "message")}
+        for problem in build.problems
+        if problem.get("file") and problem.get("line")
+    ][:MAX_PROBLEMS]
 
 
 def _took(build: Build) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from coordinator.domain.errors import Conflict, Invalid
 from coordinator.domain.model import Project
 from coordinator.domain.outbox.calls import GIVE_UP_AFTER, checked_token
 from coordinator.domain.outbox.forge_place import (
+    AppKey,
     ForgePlace,
     Forges,
     checked_forge_url,
@@ -22,6 +25,7 @@ from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import RefusedUrl, check_policy, parse_url
 from coordinator.services.core import Core
+from coordinator.services.outbox.app_tokens import signed_token
 from coordinator.services.projects.sealed_things import SealedThings
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outbox import recipients as stored
@@ -29,6 +33,7 @@ from coordinator.storage.outbox.messages import forget_recipient
 from coordinator.storage.projects.sealed_things import RECIPIENTS
 
 MAX_TOKEN_CHARACTERS = 4_000
+GITHUB = "github"
 MAX_KINDS = 100
 
 _SEALED = SealedThings(
@@ -46,7 +51,9 @@ _SEALED = SealedThings(
 class ForgeAccess:
     """What somebody gives for their forge."""
 
-    token: str
+    token: str | None
+    """Or an App."""
+    app: AppKey | None = None
     forge: str | None = None
     """None: by the name of the repository's host."""
     url: str | None = None
@@ -67,7 +74,7 @@ class ForgeTokens:
             raise Conflict("this project has no repoUrl: its source is what is pushed here")
         forge = self._forge(access.forge, project.repo_url)
         address = self._address(access.url, project.repo_url)
-        plain = json.dumps({"token": checked_token(access.token)})
+        plain = json.dumps(_checked(access, forge, self.core.now()))
 
         async def also(connection: AsyncConnection) -> None:
             now = self.core.now()
@@ -131,14 +138,32 @@ class ForgeTokens:
         return address
 
 
-def place_of(core: Core, recipient: Recipient, project: Project) -> ForgePlace:
-    """Raises NotSealedHere where the key file was changed."""
+def _checked(access: ForgeAccess, forge: str, now: datetime) -> Mapping[str, Any]:
+    """As it is sealed. Raises Invalid."""
+    if (access.token is None) == (access.app is None):
+        raise Invalid("give either a token, or an App's id and key")
+    if access.app is None:
+        return {"token": checked_token(access.token or "")}
+    if forge != GITHUB:
+        raise Invalid(f"an App's key is for GitHub alone, and the forge is {forge}: give a token")
+    signed_token(access.app, now)
+    return {"appId": access.app.id, "appKey": access.app.key}
+
+
+def place_of(
+    core: Core, recipient: Recipient, project: Project
+) -> tuple[ForgePlace, AppKey | None]:
+    """With the App that tells it, where there is one; the place's token is empty then. Raises
+    NotSealedHere where the key file was changed."""
     row = {
         "project_id": recipient.project_id,
         "kind": recipient.kind.value,
         "address": recipient.address,
         "sealed": recipient.sealed,
     }
-    token = str(json.loads(_SEALED.open(core, row))["token"])
+    opened = json.loads(_SEALED.open(core, row))
     repository = repository_at(project.repo_url or "", recipient.address)
-    return ForgePlace(url=recipient.address, repository=repository, token=token)
+    place = ForgePlace(url=recipient.address, repository=repository, token=opened.get("token", ""))
+    if "appId" not in opened:
+        return place, None
+    return place, AppKey(id=opened["appId"], key=opened["appKey"])

@@ -15,7 +15,7 @@ from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.ports import Mailer, OutgoingHttp, RemoteFailed
 from coordinator.services.core import Core, new_id
-from coordinator.services.outbox.statuses import SEALED_ELSEWHERE, ask, without
+from coordinator.services.outbox.asking import SEALED_ELSEWHERE, ask, without
 from coordinator.services.projects.sealed_things import SealedThings
 from coordinator.services.projects.secrets import open_secrets
 from coordinator.services.sealing import NotSealedHere

@@ -18,7 +18,9 @@ from coordinator.domain.outbox.calls import Call, Reply
 from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.forges.statuses import STATUS_FORGES
+from coordinator.forges.statuses.github_checks import GitHubChecks
 from coordinator.ports import RemoteFailed
+from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
 from coordinator.services.outbox.outbox import Outbox
 from coordinator.services.outbox.sender import Sender
@@ -57,6 +59,9 @@ class Server:
             await asyncio.sleep(3600)
         await asyncio.sleep(0)
         return self.answers.get(host, lambda: TAKEN)()
+
+    def server_of(self, url: str) -> str:
+        return url
 
     def states(self, host: str = "gitea.example") -> list[str]:
         return [state for asked, _, state in self.asked if asked == host]
@@ -145,7 +150,8 @@ async def running(sender: Sender) -> AsyncIterator[None]:
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with open_core(tmp_path) as tested:
         server = Server()
-        statuses = Statuses(tested.core, server, STATUS_FORGES)
+        checks = Checks(tested.core, server, GitHubChecks())
+        statuses = Statuses(tested.core, server, STATUS_FORGES, checks)
         sender = Sender(tested.core, {RecipientKind.STATUS: statuses})
         Telling(tested.core, sender.wake).begin()
         yield Office(tested, server, sender)

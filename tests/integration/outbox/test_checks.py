@@ -1,0 +1,168 @@
+"""Check runs by a GitHub App, against a server that asks for what GitHub's documents say."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from coordinator.domain.errors import Invalid
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.model import Build
+from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
+from coordinator.domain.outbox.forge_place import AppKey
+from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind, facts_of
+from coordinator.forges.statuses import STATUS_FORGES
+from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.services.outbox.checks import Checks
+from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
+from coordinator.services.outbox.statuses import Statuses
+from coordinator.storage.outbox.recipients import find_recipient
+from tests.integration.core_fixture import START, TestedCore, open_core
+from tests.integration.outbox.test_sender import MAINTAINER
+
+KEY = RSAKey.generate_key(2048)
+API = "https://api.github.com"
+
+
+@dataclass(slots=True)
+class App:
+    """GitHub, as an App sees it."""
+
+    tested: TestedCore
+    installed: bool = True
+    runs: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    """Method, path, and body."""
+    tokens: int = 0
+
+    def server_of(self, url: str) -> str:
+        return url
+
+    async def send(self, call: Call) -> Reply:
+        path = call.url.removeprefix(API)
+        bearer = call.headers["Authorization"].removeprefix("Bearer ")
+        if path in ("/repos/shop/site/installation", "/app/installations/5/access_tokens"):
+            claims = jwt.decode(bearer, KEY, algorithms=["RS256"]).claims
+            now = self.tested.clock.now().timestamp()
+            assert (claims["iss"], claims["iat"] <= now < claims["exp"]) == ("77", True)
+            assert claims["exp"] - claims["iat"] <= 600
+            if path.endswith("installation"):
+                if not self.installed:
+                    return _json(404, {"message": "Not Found"})
+                return _json(200, {"id": 5})
+            self.tokens += 1
+            return _json(201, {"token": f"installation-{self.tokens}"})
+        if bearer != f"installation-{self.tokens}":
+            return _json(401, {"message": "Bad credentials"})
+        assert re.fullmatch(r"/repos/shop/site/check-runs(/9)?", path)
+        self.runs.append((call.method, path, json.loads(call.body)))
+        return _json(201, {"id": 9})
+
+
+def _json(status: int, body: object) -> Reply:
+    return Reply(status=status, headers={}, body=json.dumps(body).encode())
+
+
+async def test_a_check_run_is_made_changed_and_ended_with_annotations(tmp_path: Path) -> None:
+    async with open_core(tmp_path) as tested:
+        github = App(tested)
+        project = replace(await tested.new_project(), repo_url="https://github.com/shop/site.git")
+        app = AppKey(id=77, key=KEY.as_pem(private=True).decode())
+        tokens = ForgeTokens(tested.core, STATUS_FORGES, lambda _: None)
+        await tokens.set(MAINTAINER, project, ForgeAccess(token=None, app=app))
+        recipient = await tested.core.database.read(
+            lambda connection: find_recipient(connection, project.id)
+        )
+        statuses = Statuses(
+            tested.core, github, STATUS_FORGES, Checks(tested.core, github, GitHubChecks())
+        )
+
+        async def tell(state: BuildState, **more: Any) -> Outcome:
+            return await statuses.deliver(message_of(state, **more), recipient, project)
+
+        github.installed = False
+        refused = await tell(BuildState.QUEUED)
+        assert refused.answered is Answered.REFUSED
+        assert (refused.reason or "").startswith("the App is not installed in this repository (404")
+
+        github.installed = True
+        problem = {"file": ".pushrod.yml", "line": 3, "column": 1, "message": "no such key"}
+        for state, more in (
+            (BuildState.QUEUED, {}),
+            (BuildState.RUNNING, {}),
+            (BuildState.FAILED, {"reason": "step test failed: exit code 1", "problems": [problem]}),
+        ):
+            assert (await tell(state, **more)).answered is Answered.TAKEN
+        assert github.tokens == 1
+        methods = [(method, path.rpartition("/")[2]) for method, path, _ in github.runs]
+        assert methods == [("POST", "check-runs"), ("PATCH", "9"), ("PATCH", "9")]
+        first, running, last = (body for _, _, body in github.runs)
+        assert (first["name"], first["head_sha"], first["status"]) == (
+            "pushrod/ci/push",
+            "a" * 40,
+            "queued",
+        )
+        assert running["status"] == "in_progress"
+        assert (last["status"], last["conclusion"]) == ("completed", "failure")
+        assert last["output"]["title"] == "test failed: exit code 1"
+        [annotation] = last["output"]["annotations"]
+        assert (annotation["path"], annotation["start_line"]) == (".pushrod.yml", 3)
+
+        tested.clock.seconds += 3600  # the token is no longer good
+        github.tokens += 1
+        assert (await tell(BuildState.QUEUED)).answered is Answered.TAKEN
+        assert github.runs[-1][0] == "POST"
+
+
+async def test_a_key_that_signs_nothing_and_another_forge_are_refused(tmp_path: Path) -> None:
+    async with open_core(tmp_path) as tested:
+        tokens = ForgeTokens(tested.core, STATUS_FORGES, lambda _: None)
+        project = replace(await tested.new_project(), repo_url="https://github.com/shop/site.git")
+        bad = AppKey(id=1, key="-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----")
+        with pytest.raises(Invalid, match="RSA, PEM"):
+            await tokens.set(MAINTAINER, project, ForgeAccess(token=None, app=bad))
+        with pytest.raises(Invalid, match="for GitHub alone"):
+            await tokens.set(MAINTAINER, project, ForgeAccess(token=None, app=bad, forge="gitlab"))
+        with pytest.raises(Invalid, match="either a token"):
+            await tokens.set(MAINTAINER, project, ForgeAccess(token="t", app=bad))
+
+
+def message_of(state: BuildState, **more: Any) -> Message:
+    build = Build(
+        id="b1",
+        project_id="acme-shop",
+        account_id="acme",
+        workflow_id=None,
+        workflow_name="ci",
+        number=1,
+        state=state,
+        event="push",
+        version=1,
+        commit_hash="a" * 40,
+        created_at=START,
+        updated_at=START,
+        **more,
+    )
+    return Message(
+        id=1,
+        project_id="acme-shop",
+        recipient_id="acme-shop",
+        kind=RecipientKind.STATUS,
+        stream="s",
+        build_id="b1",
+        build_number=1,
+        facts=facts_of(build).to_json(),
+        state=MessageState.WAITING,
+        reason=None,
+        attempts=0,
+        next_try_at=START,
+        tried_since=START,
+        created_at=START,
+        finished_at=None,
+    )
