@@ -277,6 +277,14 @@ class Remotes(Protocol):
         """
         ...
 
+    async def fetch_fork(self, project_id: str, url: RemoteUrl, name: str) -> str:
+        """Bring a full ref name of a fork, which gets no credential and becomes none of the
+        project's; the commit that it is at.
+
+        Bounded in time and bytes. Raises RemoteFailed.
+        """
+        ...
+
     async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
         """Bring a commit from another project's repository here. Raises RemoteFailed."""
         ...

@@ -37,6 +37,8 @@ class Project:
     """It takes no pushes, builds and webhooks since then."""
     webhook_secret_number: int = 0
     """How often it got a new secret."""
+    forge: str | None = None
+    """The kind of its forge, where somebody said so; else its repository's host tells."""
 
 
 class WorkflowSource(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from coordinator.forges.payload import ParsedDelivery
@@ -13,6 +13,17 @@ class Forge(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def title(self) -> str:
+        """For people."""
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Those that are known to be one; any other is one where its project says so."""
+
+    def recognises(self, headers: Mapping[str, str]) -> bool:
+        """Whether it sends such headers; asked in the order of FORGES."""
 
     def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether whoever sent the raw body knows the project's secret; in constant time."""

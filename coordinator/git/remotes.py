@@ -163,6 +163,14 @@ class GitRemotes:
         with await self._ready(url, credential, config) as environment:
             await self._fetch(repository, url.text, refspecs, environment, negotiation)
 
+    async def fetch_fork(self, project_id: str, url: RemoteUrl, name: str) -> str:
+        """Under a name that no other ref has, be it called as a branch of the project."""
+        repository = repository_path(self._root, project_id)
+        digest = hashlib.sha256(f"{url.text} {name}".encode()).hexdigest()[:40]
+        kept = f"{OWN_REFS}forks/{digest}"
+        await self._fetch_apart(repository, url, [f"+{name}:{kept}"], None)
+        return await asyncio.to_thread(_target, repository, kept)
+
     async def _fetch_apart(
         self,
         repository: Path,
@@ -179,7 +187,8 @@ class GitRemotes:
             await asyncio.to_thread(pygit2.init_repository, apart, bare=True)
             with await self._ready(url, credential) as environment:
                 await self._fetch(apart, url.text, refspecs, environment)
-            await self._copy(repository, apart, refspecs)
+            kept = [refspec.rpartition(":")[2] for refspec in refspecs]
+            await self._copy(repository, apart, [f"+{name}:{name}" for name in kept])
 
     async def _ready(
         self, url: RemoteUrl, credential: Credential | None, config: Mapping[str, str] = NO_CONFIG
@@ -346,6 +355,11 @@ def _has_commit(path: Path, commit: str) -> bool:
 def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
     with opened(path) as repository:
         return {name: str(repository.references[own_ref(name)].target) for name in names}
+
+
+def _target(path: Path, ref: str) -> str:
+    with opened(path) as repository:
+        return str(repository.references[ref].target)
 
 
 def _has_refs(path: Path, prefix: str) -> bool:

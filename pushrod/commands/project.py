@@ -22,6 +22,13 @@ from pushrod.transport import Json
 
 DEFAULT_ACCOUNT = "default"
 
+forge_option = click.option(
+    "--forge",
+    metavar="NAME",
+    help="Whose repository it is, for a host that doesn't tell: github, gitlab, gitea (also "
+    "Forgejo), bitbucket or generic.",
+)
+
 
 @click.group()
 def project() -> None:
@@ -32,6 +39,7 @@ def project() -> None:
 @click.argument("name")
 @click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help="Id or slug.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
+@forge_option
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
@@ -44,13 +52,14 @@ def create(
     name: str,
     account: str,
     repository: str | None,
+    forge: str | None,
     secret_file: Path | None,
     as_json: bool,
 ) -> None:
     """Create a project; the answer says where to push, or where the forge's webhook goes."""
     created = call(
         resolve_connection(options),
-        lambda client: client.create_project(account, name, repository),
+        lambda client: client.create_project(account, name, repository, forge),
     )
     if secret_file is not None:
         _write_secret(secret_file, str(created["webhookSecret"]))
@@ -60,6 +69,8 @@ def create(
     if repository is None:
         return click.echo(f"git remote add pushrod {created['pushUrl']}")
     click.echo(f"webhook {created['webhookUrl']}")
+    if created.get("forge") == "generic":
+        say("whose repository it is, the host does not tell: `pushrod project set --forge NAME`")
     if secret_file is None:
         click.echo(f"secret {created['webhookSecret']}")
     return None
@@ -111,6 +122,7 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
 @click.option("--name", metavar="NAME", help="Rename it; pushes to the old address still arrive.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
 @click.option("--no-repo", is_flag=True, help="Its source is what is pushed here.")
+@forge_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
 def set_project(
@@ -120,6 +132,7 @@ def set_project(
     name: str | None,
     repository: str | None,
     no_repo: bool,
+    forge: str | None,
     as_json: bool,
 ) -> None:
     """Change PROJECT."""
@@ -129,9 +142,12 @@ def set_project(
         "defaultBranch": default_branch,
         "name": name,
         "repoUrl": "" if no_repo else repository,
+        "forge": forge,
     }
     if all(value is None for value in changes.values()):
-        raise CommandError("say what to change: --default-branch, --name, --repo or --no-repo")
+        raise CommandError(
+            "say what to change: --default-branch, --name, --repo, --no-repo or --forge"
+        )
     changed = _change(options, project, changes)
     if as_json:
         return print_json(changed)
@@ -141,6 +157,8 @@ def set_project(
         say(f"{project} is {changed['account']}/{changed['slug']} now: {changed['pushUrl']}")
     if no_repo or repository is not None:
         say(f"{project}: its source is {changed.get('repoUrl') or changed['pushUrl']}")
+    if forge is not None:
+        say(f"{project}: its forge is {changed['forge']}, its webhook {changed['webhookUrl']}")
     return None
 
 

@@ -154,6 +154,23 @@ async def pull_request_of_commit(
     return PullRequestRef.from_json(found.pull_request) if found else None
 
 
+async def waiting_for_pull_request(
+    connection: AsyncConnection, project_id: str, number: int
+) -> Sequence[Build]:
+    """Its builds of which nothing has begun, the oldest first."""
+    query = (
+        sa.select(*columns(Build, builds))
+        .where(
+            builds.c.project_id == project_id,
+            builds.c.state.in_((BuildState.HELD.value, BuildState.QUEUED.value)),
+            builds.c.pull_request.is_not(None),
+        )
+        .order_by(builds.c.ordinal)
+    )
+    found = [build_of(row) for row in await connection.execute(query)]
+    return [one for one in found if one.pull_request and one.pull_request.number == number]
+
+
 async def update_build(
     connection: AsyncConnection, build_id: str, *, now: datetime, **values: Any
 ) -> None:
