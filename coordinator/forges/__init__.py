@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from coordinator.domain.pushes.repo_url import host_of
+from coordinator.domain.model import Build, Project
+from coordinator.domain.pushes.repo_url import RefusedUrl, host_of, parse_url
 from coordinator.forges.bitbucket import Bitbucket
 from coordinator.forges.forge import Forge
 from coordinator.forges.generic import Generic
 from coordinator.forges.gitea import Gitea
 from coordinator.forges.github import GitHub
 from coordinator.forges.gitlab import GitLab
+from coordinator.forges.links import links_of, web_address
 from coordinator.forges.payload import ParsedDelivery
 from pipelines_schema import Watch
 
@@ -35,6 +37,16 @@ def sender_of(headers: Mapping[str, str], addressed: Forge) -> Forge:
 
 def webhook_url(base: str, forge: Forge, project_id: str) -> str:
     return f"{base}/api/webhooks/{forge.name}/{project_id}"
+
+
+def build_links(project: Project, build: Build) -> Mapping[str, str]:
+    """Where its forge shows what the build was made for; nothing for one that is no forge."""
+    try:
+        address = web_address(parse_url(project.repo_url or ""))
+    except RefusedUrl:
+        return {}
+    page = forge_of(project.forge, project.repo_url).page(address) if address else None
+    return links_of(page, build) if page is not None else {}
 
 
 def parse_delivery(

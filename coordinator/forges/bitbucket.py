@@ -7,10 +7,12 @@ confluence.atlassian.com/bitbucketserver/event-payload-938025882.html.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from coordinator.domain.pushes.deliveries import ForgeEvent
 from coordinator.forges import bitbucket_cloud, bitbucket_data_center
 from coordinator.forges.events import of_no_interest, ping
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
     event_name,
@@ -42,6 +44,11 @@ class Bitbucket:
         return ParsedDelivery(
             delivery_id=read_delivery_id(given, body), event=_event(kind, payload)
         )
+
+    def page(self, address: str) -> RepositoryPage | None:
+        if urlsplit(address).hostname in self.hosts:
+            return bitbucket_cloud.page(address)
+        return bitbucket_data_center.page(address)
 
 
 def _event(kind: str, payload: object) -> ForgeEvent:

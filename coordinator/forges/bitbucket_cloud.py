@@ -15,6 +15,7 @@ from coordinator.forges.events import (
     same_id,
     urls,
 )
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import commit_message, inner, text
 
 _PREFIXES = {"branch": BRANCH, "tag": TAG, "annotated_tag": TAG}
@@ -79,3 +80,13 @@ def pull_request(kind: str, what: str, payload: object) -> ForgeEvent:
 
 def _repository_urls(repository: object) -> Sequence[str]:
     return urls(text(repository, "links", "html", "href"))
+
+
+def page(address: str) -> RepositoryPage:
+    return RepositoryPage(
+        address=address,
+        commit="/commits/{commit}",
+        branch="/branch/{branch}",
+        tag="/commits/tag/{tag}",
+        pull_request="/pull-requests/{pull}",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from coordinator.domain.pushes.deliveries import BRANCH, ForgeEvent, PushedRef
@@ -14,6 +15,7 @@ from coordinator.forges.events import (
     same_id,
     urls,
 )
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import commit_message, inner, text
 
 _NEW_CODE = ("opened", "reopened", "from_ref_updated")
@@ -72,3 +74,22 @@ def _repository_urls(repository: object) -> Sequence[str]:
     found = [text(link, "href") for link in clone[:10]] if isinstance(clone, list) else []
     key, slug = text(repository, "project", "key"), text(repository, "slug")
     return urls(*found, f"/{key}/{slug}" if key and slug and not any(found) else None)
+
+
+_CLONED = re.compile(r"(https?://[^/]+(?:/.+?)??)(?:/scm)?/(~?)([^/]+)/([^/]+)")
+
+
+def page(address: str) -> RepositoryPage | None:
+    """Clones by https are below `scm`, by ssh at the root."""
+    match = _CLONED.fullmatch(address)
+    if match is None:
+        return None
+    server, personal, key, name = match.groups()
+    owner = f"users/{key}" if personal else f"projects/{key}"
+    return RepositoryPage(
+        address=f"{server}/{owner}/repos/{name}",
+        commit="/commits/{commit}",
+        branch="/browse?at=refs/heads/{branch}",
+        tag="/browse?at=refs/tags/{tag}",
+        pull_request="/pull-requests/{pull}",
+    )

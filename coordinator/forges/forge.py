@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import ParsedDelivery
 
 
@@ -33,3 +34,6 @@ class Forge(Protocol):
 
         Raises Unreadable for what is not JSON.
         """
+
+    def page(self, address: str) -> RepositoryPage | None:
+        """Where people see the repository; None: nowhere. `address`: as `web_address` gave it."""

@@ -42,6 +42,9 @@ class Generic:
         given = headers.get(DELIVERY) or inner(payload, "deliveryId")
         return ParsedDelivery(delivery_id=read_delivery_id(given, body), event=_event(payload))
 
+    def page(self, address: str) -> None:
+        return None
+
 
 def _event(payload: object) -> ForgeEvent:
     kind = event_name(text(payload, "event"), "push")

@@ -21,6 +21,7 @@ from coordinator.forges.events import (
     same_id,
 )
 from coordinator.forges.github import pushed, repository_urls
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
     event_name,
@@ -60,6 +61,16 @@ class Gitea:
         return ParsedDelivery(
             delivery_id=read_delivery_id(_first(headers, _DELIVERIES), body),
             event=_event(kind, payload),
+        )
+
+    def page(self, address: str) -> RepositoryPage:
+        return RepositoryPage(
+            address=address,
+            commit="/commit/{commit}",
+            branch="/src/branch/{branch}",
+            tag="/src/tag/{tag}",
+            pull_request="/pulls/{pull}",
+            author="/commits/branch/{branch}/search?q=author:{email}",
         )
 
 

@@ -21,6 +21,7 @@ from coordinator.forges.events import (
     same_id,
     urls,
 )
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
     commit_message,
@@ -54,6 +55,16 @@ class GitHub:
         return ParsedDelivery(
             delivery_id=read_delivery_id(headers.get("X-GitHub-Delivery"), body),
             event=_event(kind, payload),
+        )
+
+    def page(self, address: str) -> RepositoryPage:
+        return RepositoryPage(
+            address=address,
+            commit="/commit/{commit}",
+            branch="/tree/{branch}",
+            tag="/releases/tag/{tag}",
+            pull_request="/pull/{pull}",
+            author="/commits?author={email}",
         )
 
 

@@ -19,6 +19,7 @@ from coordinator.forges.events import (
     same_id,
     urls,
 )
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
     commit_message,
@@ -51,6 +52,16 @@ class GitLab:
         return ParsedDelivery(
             delivery_id=read_delivery_id(_delivery(headers, body), body),
             event=_event(kind, payload),
+        )
+
+    def page(self, address: str) -> RepositoryPage:
+        return RepositoryPage(
+            address=address,
+            commit="/-/commit/{commit}",
+            branch="/-/tree/{branch}",
+            tag="/-/tags/{tag}",
+            pull_request="/-/merge_requests/{pull}",
+            author="/-/commits/HEAD?author={email}",
         )
 
 

@@ -259,11 +259,22 @@ class StepShown(Shown):
     finished_at: Instant | None = None
 
 
+class BuildLinks(Shown):
+    commit: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    pull_request: str | None = None
+    author: str | None = None
+
+
 class BuildDetails(BuildShown):
     version: int = Field(description="+1 with each change of the build or of a step of it")
     steps: list[StepShown]
     problems: list[dict[str, Any]] | None = Field(
         None, description="Each mistake of the workflow, with file, line and column"
+    )
+    links: BuildLinks | None = Field(
+        None, description="Where the project's forge shows what was built; absent without a forge"
     )
 
 
