@@ -212,12 +212,16 @@ class Credential:
 class RemoteFailed(Exception):
     """A remote repository could not be fetched; the message is for people."""
 
-    def __init__(self, message: str, *, permanent: bool, missing: bool = False) -> None:
+    def __init__(
+        self, message: str, *, permanent: bool, missing: bool = False, closed: bool = False
+    ) -> None:
         super().__init__(message)
         self.permanent = permanent
         """Another try would end the same until somebody changes something."""
         self.missing = missing
         """The remote was reached but has no such ref or commit."""
+        self.closed = closed
+        """The remote was reached but gives nothing to whoever comes with this credential."""
 
 
 class Remotes(Protocol):

@@ -12,7 +12,6 @@ import asyncio
 import base64
 import hashlib
 import os
-import re
 import shlex
 import shutil
 import tempfile
@@ -33,6 +32,7 @@ from coordinator.git.environment import git_environment
 from coordinator.git.head import own_ref, set_head, symbolic_head
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, REMOTE_TAGS, opened
 from coordinator.git.process import GitProcess, git_process
+from coordinator.git.remote_failures import failure_of
 from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
 from coordinator.ports import Credential, RemoteFailed
 
@@ -41,21 +41,7 @@ DEFAULT_USER = "x-access-token"
 """GitHub's; the others take any user beside a token."""
 _FILE_BLOCK_BYTES = 512
 NO_CONFIG: Mapping[str, str] = {}
-
-_MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
-_REFUSED = re.compile(
-    r"Authentication failed|could not read (?:Username|Password)|returned error: 40[134]|"
-    r"repository .* not found|Permission denied|Host key verification failed|"
-    r"not appear to be a git repository|does not exist|access denied|fsck error|"
-    r"protocol '.*' not allowed|terminal prompts disabled",
-    re.IGNORECASE,
-)
-_REDIRECTED = re.compile(r"returned error: 30[0-9]|unable to update url base from redirection")
-_SAYS_NOTHING = (
-    *("hint:", "warning:", "Warning:", "Please make sure you", "and the repository exists", "@@@"),
-    "fatal: Could not read from remote repository",
-)
-_TOO_LARGE = re.compile(r"File too large|signal 25|index-pack died of signal 25")
+_AUTHORIZATION = "Authorization: Basic "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +242,7 @@ class GitRemotes:
             message = f"the fetch took more than {self._limits.seconds:g} s"
             raise RemoteFailed(message, permanent=False) from error
         if code != 0:
-            raise _failure(words, code)
+            raise failure_of(words, code, with_token=_has_token(environment))
         return output
 
     def _environment(
@@ -291,7 +277,7 @@ class GitRemotes:
             if credential is not None and credential.token:
                 pair = f"{credential.user or DEFAULT_USER}:{credential.token}".encode()
                 basic = base64.b64encode(pair).decode("ascii")
-                config["http.extraHeader"] = f"Authorization: Basic {basic}"
+                config["http.extraHeader"] = f"{_AUTHORIZATION}{basic}"
         environment = git_environment(config) | {"TMPDIR": str(folder)}
         if url.scheme == "ssh":
             environment["GIT_SSH_COMMAND"] = self._ssh(url, address, credential, folder)
@@ -381,18 +367,5 @@ async def _last_words(process: GitProcess) -> str:
     return words.decode(errors="replace")
 
 
-def _failure(words: str, code: int) -> RemoteFailed:
-    """What git said, in one line, and whether another try may help."""
-    lines = [" ".join(line.split()) for line in words.splitlines()]
-    told = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
-    said = "; ".join("".join(c for c in line if c.isprintable()) for line in told[-3:])[:500]
-    if _MISSING.search(words):
-        return RemoteFailed(said, permanent=True, missing=True)
-    if _REDIRECTED.search(words):
-        message = f"the forge redirects elsewhere, which is not followed ({said}): give the URL"
-        return RemoteFailed(f"{message} that it redirects to", permanent=True)
-    if _TOO_LARGE.search(words):
-        return RemoteFailed("the repository is larger than max_fetch_bytes", permanent=True)
-    return RemoteFailed(
-        said or f"git fetch ended with {code}", permanent=_REFUSED.search(words) is not None
-    )
+def _has_token(environment: Mapping[str, str]) -> bool:
+    return any(value.startswith(_AUTHORIZATION) for value in environment.values())

@@ -84,7 +84,15 @@ class ForgeSource:
         return found
 
 
+def unfetchable(error: RemoteFailed) -> str:
+    """Of the project's own repository, and what to do where a credential is missing or wrong."""
+    words = f"the repository could not be fetched: {error}"
+    if not error.closed:
+        return words
+    return f"{words}; `pushrod project credential` keeps a token or deploy key that may read it"
+
+
 def _refused(error: RemoteFailed, path: str, message: str) -> Invalid:
     if error.missing:
         return Invalid(message, details=[{"path": path, "message": "no such one at the forge"}])
-    return Invalid(f"the repository could not be fetched: {error}")
+    return Invalid(unfetchable(error))
