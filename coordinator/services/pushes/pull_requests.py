@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import Build
 from coordinator.domain.pushes.deliveries import PullRequest
 from coordinator.services.builds.cancels import cancel_build
@@ -31,15 +32,27 @@ async def what_is_new(core: Core, project_id: str, pull: PullRequest) -> PullReq
 async def cancel_waiting(
     core: Core, connection: AsyncConnection, project_id: str, number: int
 ) -> Sequence[Build]:
-    """End the builds of a closed pull request of which nothing has begun; those that run go on."""
-    waiting = await stored.waiting_for_pull_request(connection, project_id, number)
-    for build in waiting:
-        await cancel_build(
-            core,
-            connection,
-            build.id,
-            by=f"the end of pull request {number}",
-            reason="its pull request was closed",
-            again=True,
-        )
-    return waiting
+    """End the builds of a closed pull request of which nothing runs, but for their clean-up; those
+    that run go on."""
+    ended = []
+    for build in await stored.unfinished_of_pull_request(connection, project_id, number):
+        if await _waits(connection, build):
+            await cancel_build(
+                core,
+                connection,
+                build.id,
+                by=f"the end of pull request {number}",
+                reason="its pull request was closed",
+            )
+            ended.append(build)
+    return ended
+
+
+async def _waits(connection: AsyncConnection, build: Build) -> bool:
+    """For its approval, for an agent to begin it, or at a gate."""
+    if build.state is not BuildState.RUNNING:
+        return True
+    if not build.open_gates:
+        return False
+    steps = await stored.steps_of_build(connection, build.id)
+    return not any(step.state is StepState.RUNNING for step in steps)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.builds.roll_up import Links, links_of
-from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
+from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import (
     Build,
     ModuleRef,
@@ -154,15 +154,18 @@ async def pull_request_of_commit(
     return PullRequestRef.from_json(found.pull_request) if found else None
 
 
-async def waiting_for_pull_request(
+_UNFINISHED = [state.value for state in BuildState if state not in FINISHED_BUILD]
+
+
+async def unfinished_of_pull_request(
     connection: AsyncConnection, project_id: str, number: int
 ) -> Sequence[Build]:
-    """Its builds of which nothing has begun, the oldest first."""
+    """The oldest first."""
     query = (
         sa.select(*columns(Build, builds))
         .where(
             builds.c.project_id == project_id,
-            builds.c.state.in_((BuildState.HELD.value, BuildState.QUEUED.value)),
+            builds.c.state.in_(_UNFINISHED),
             builds.c.pull_request.is_not(None),
         )
         .order_by(builds.c.ordinal)

@@ -135,18 +135,22 @@ async def test_a_forges_pushes_and_pull_requests_are_built_and_end_with_them(
     assert (await send(hook, kind, kind.closed, url))["status"] == "ignored"
 
 
-async def test_a_running_build_outlives_its_pull_request(
+async def test_a_running_build_outlives_its_pull_request_and_one_at_a_gate_does_not(
     coordinator: Coordinator, repository: Repository, hook: Hook
 ) -> None:
-    kind = KINDS[0]
-    sha = await repository.push({".pushrod.yml": WORKFLOW}, "own", "refs/pull/7/head")
+    kind, gate = KINDS[0], "\n  - {name: gate, approve: {}, dependsOn: [test]}\n"
+    workflow = WORKFLOW.replace("[{", "\n  - {").replace("}]\n", "}") + gate
+    sha = await repository.push({".pushrod.yml": workflow}, "own", "refs/pull/7/head")
     await send(hook, kind, kind.opened, repository.url, sha)
     agent = await coordinator.admin.new_agent()
     spec = await agent.take()
     told = await send(hook, kind, kind.closed, repository.url)
     assert told["reason"] == "pull request 7 was closed: none of its builds waits"
     await agent.complete(spec)
-    assert [one["state"] for one in await builds(hook)] == ["succeeded"]
+    assert [one["state"] for one in await builds(hook)] == ["running"]
+    told = await send(hook, kind, kind.closed, repository.url)
+    assert told["reason"] == "pull request 7 was closed: cancelled #1"
+    assert [one["state"] for one in await builds(hook)] == ["cancelled"]
 
 
 async def test_a_fork_is_fetched_from_its_own_address_without_the_credential(
