@@ -213,12 +213,16 @@ class Credential:
 class RemoteFailed(Exception):
     """A remote repository could not be fetched; the message is for people."""
 
-    def __init__(self, message: str, *, permanent: bool, missing: bool = False) -> None:
+    def __init__(
+        self, message: str, *, permanent: bool, missing: bool = False, closed: bool = False
+    ) -> None:
         super().__init__(message)
         self.permanent = permanent
         """Another try would end the same until somebody changes something."""
         self.missing = missing
         """The remote was reached but has no such ref or commit."""
+        self.closed = closed
+        """The remote was reached but gives nothing to whoever comes with this credential."""
 
 
 class Remotes(Protocol):
@@ -274,6 +278,14 @@ class Remotes(Protocol):
 
         Nothing happens if it came from that very URL before, for one as trusted; that it is in
         the project's repository for another reason doesn't count.
+        Bounded in time and bytes. Raises RemoteFailed.
+        """
+        ...
+
+    async def fetch_fork(self, project_id: str, url: RemoteUrl, name: str) -> str:
+        """Bring a full ref name of a fork, which gets no credential and becomes none of the
+        project's; the commit that it is at.
+
         Bounded in time and bytes. Raises RemoteFailed.
         """
         ...

@@ -37,12 +37,14 @@ class Client(Transport):
         """The projects of an account, given by id or slug."""
         return await self.list_at("/api/projects", {"accountId": account})
 
-    async def create_project(self, account: str, name: str, repository: str | None) -> Json:
-        body = {"accountId": account, "name": name, "repoUrl": repository}
+    async def create_project(
+        self, account: str, name: str, repository: str | None, forge: str | None = None
+    ) -> Json:
+        body = {"accountId": account, "name": name, "repoUrl": repository, "forge": forge}
         return await self.object_at("POST", "/api/projects", body=body)
 
     async def change_project(self, project_id: str, changes: Json) -> Json:
-        """`defaultBranch`, `name`, `repoUrl`, `archived`: what is None stays."""
+        """`defaultBranch`, `name`, `repoUrl`, `forge`, `archived`: what is None stays."""
         return await self.object_at("PATCH", f"/api/projects/{quoted(project_id)}", body=changes)
 
     async def delete_project(self, project_id: str) -> None:

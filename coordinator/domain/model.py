@@ -39,6 +39,8 @@ class Project:
     """How often it got a new secret."""
     tells: bool = False
     """There is somebody outside who is told of its builds."""
+    forge: str | None = None
+    """The kind of its forge, where somebody said so; else its repository's host tells."""
 
 
 class WorkflowSource(StrEnum):

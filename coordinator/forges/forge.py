@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import ParsedDelivery
 
 
@@ -14,6 +15,17 @@ class Forge(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def title(self) -> str:
+        """For people."""
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Those that are known to be one; any other is one where its project says so."""
+
+    def recognises(self, headers: Mapping[str, str]) -> bool:
+        """Whether it sends such headers; asked in the order of FORGES."""
+
     def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether whoever sent the raw body knows the project's secret; in constant time."""
 
@@ -22,3 +34,6 @@ class Forge(Protocol):
 
         Raises Unreadable for what is not JSON.
         """
+
+    def page(self, address: str) -> RepositoryPage | None:
+        """Where people see the repository; None: nowhere. `address`: as `web_address` gave it."""

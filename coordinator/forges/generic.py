@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coordinator.domain.pushes.deliveries import (
-    MAX_REFS,
-    ForgeEvent,
-    PushedRef,
-    is_ref,
-    sha_of,
-)
+from coordinator.domain.pushes.deliveries import ForgeEvent, PushedRef
+from coordinator.forges.events import ZEROS, moved_ref, of_no_interest, ping, push_event
 from coordinator.forges.payload import (
     ParsedDelivery,
     commit_message,
@@ -32,6 +27,11 @@ DELIVERY = "X-Pushrod-Delivery"
 
 class Generic:
     name = "generic"
+    title = "a script"
+    hosts = ()
+
+    def recognises(self, headers: Mapping[str, str]) -> bool:
+        return DELIVERY in headers
 
     def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
         given = next((headers[name] for name in SIGNATURES if name in headers), None)
@@ -42,36 +42,29 @@ class Generic:
         given = headers.get(DELIVERY) or inner(payload, "deliveryId")
         return ParsedDelivery(delivery_id=read_delivery_id(given, body), event=_event(payload))
 
+    def page(self, address: str) -> None:
+        return None
+
 
 def _event(payload: object) -> ForgeEvent:
     kind = event_name(text(payload, "event"), "push")
     if kind == "ping":
-        return ForgeEvent(kind=kind, ignored="a ping: the webhook works")
+        return ping(kind)
     if kind != "push":
-        return ForgeEvent(kind=kind, ignored=f"events of type {kind} start no build")
+        return of_no_interest(kind)
     given = inner(payload, "refs")
-    entries = given if isinstance(given, list) else [payload]
-    if len(entries) > MAX_REFS:
-        ignored: str | None = f"{len(entries)} refs in one event: at most {MAX_REFS} are built"
-        refs: list[PushedRef] = []
-    else:
-        refs = [ref for entry in entries if (ref := _pushed(entry)) is not None]
-        ignored = None if refs else "the event names no branch or tag that has moved"
     repository = text(payload, "repository") or text(payload, "repository", "url")
-    return ForgeEvent(
-        kind=kind,
-        repositories=(repository[:2000],) if repository else (),
-        refs=refs,
+    return push_event(
+        kind,
+        (repository[:2000],) if repository else (),
+        [_moved(entry) for entry in (given if isinstance(given, list) else [payload])],
         message=commit_message(payload, "message"),
-        ignored=ignored,
     )
 
 
-def _pushed(entry: object) -> PushedRef | None:
-    ref, after = text(entry, "ref"), inner(entry, "after")
-    if ref is None or not is_ref(ref):
-        return None
-    deleted = after is None or (isinstance(after, str) and not after.strip("0"))
-    if not deleted and sha_of(after) is None:
-        return None
-    return PushedRef(ref=ref, before=sha_of(inner(entry, "before")), after=sha_of(after))
+def _moved(entry: object) -> PushedRef | None:
+    """Without `after` it was deleted; one that names the same twice asks for it all the same."""
+    before, after = inner(entry, "before"), inner(entry, "after")
+    return moved_ref(
+        text(entry, "ref"), None if before == after else before, ZEROS if after is None else after
+    )

@@ -1,17 +1,27 @@
-"""GitHub's webhooks: docs.github.com/webhooks/webhook-events-and-payloads. Pure."""
+"""GitHub's webhooks, also of GitHub Enterprise Server, whose addresses are of any host. Pure.
+
+docs.github.com/webhooks/webhook-events-and-payloads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from coordinator.domain.pushes.deliveries import (
-    BRANCH,
-    ForgeEvent,
-    PullRequest,
-    PushedRef,
-    is_ref,
-    sha_of,
+from coordinator.domain.pushes.deliveries import ForgeEvent
+from coordinator.forges.events import (
+    ZEROS,
+    closed_event,
+    moved_ref,
+    names,
+    nothing_new,
+    of_no_interest,
+    ping,
+    pull_request_event,
+    push_event,
+    same_id,
+    urls,
 )
+from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
     commit_message,
@@ -23,124 +33,85 @@ from coordinator.forges.payload import (
     verify_hmac,
 )
 
-SIGNATURE = "X-Hub-Signature-256"
-PULL_REQUEST_ACTIONS = ("opened", "synchronize", "reopened", "labeled", "ready_for_review")
-MAX_LABELS = 100
-"""As many as GitHub gives one."""
-MAX_LABEL_CHARACTERS = 200
-MAX_PULL_REQUEST_NUMBER = 10**9
+EVENT = "X-GitHub-Event"
+_NEW = ("opened", "synchronize", "reopened", "labeled", "ready_for_review")
 _URLS = ("clone_url", "ssh_url", "git_url", "html_url")
 
 
 class GitHub:
     name = "github"
+    title = "GitHub"
+    hosts = ("github.com",)
+
+    def recognises(self, headers: Mapping[str, str]) -> bool:
+        return EVENT in headers
 
     def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> bool:
-        return verify_hmac(secret, headers.get(SIGNATURE), body)
+        return verify_hmac(secret, headers.get("X-Hub-Signature-256"), body)
 
     def parse(self, headers: Mapping[str, str], body: bytes) -> ParsedDelivery:
         payload = read_body(headers, body)
-        kind = event_name(headers.get("X-GitHub-Event"), "unnamed")
+        kind = event_name(headers.get(EVENT), "unnamed")
         return ParsedDelivery(
             delivery_id=read_delivery_id(headers.get("X-GitHub-Delivery"), body),
             event=_event(kind, payload),
+        )
+
+    def page(self, address: str) -> RepositoryPage:
+        return RepositoryPage(
+            address=address,
+            commit="/commit/{commit}",
+            branch="/tree/{branch}",
+            tag="/releases/tag/{tag}",
+            pull_request="/pull/{pull}",
+            author="/commits?author={email}",
         )
 
 
 def _event(kind: str, payload: object) -> ForgeEvent:
     match kind:
         case "ping":
-            return ForgeEvent(kind=kind, ignored="a ping: the webhook works")
+            return ping(kind)
         case "push":
-            return _push(payload)
+            return pushed(payload)
         case "pull_request":
             return _pull_request(payload)
         case _:
-            return ForgeEvent(kind=kind, ignored=f"events of type {kind} start no build")
+            return of_no_interest(kind)
 
 
-def _push(payload: object) -> ForgeEvent:
-    ref, after = text(payload, "ref"), sha_of(inner(payload, "after"))
-    ignored = None
-    if not is_ref(ref):
-        ignored = "the event names no branch or tag"
-    elif after is None and inner(payload, "deleted") is not True and not _is_zero(payload):
-        ignored = "the event names no commit"
-    pushed = PushedRef(ref=ref or "", before=sha_of(inner(payload, "before")), after=after)
-    return ForgeEvent(
-        kind="push",
-        repositories=_repository_urls(inner(payload, "repository")),
-        refs=() if ignored else (pushed,),
+def pushed(payload: object) -> ForgeEvent:
+    after = ZEROS if inner(payload, "deleted") is True else inner(payload, "after")
+    return push_event(
+        "push",
+        repository_urls(payload),
+        [moved_ref(text(payload, "ref"), inner(payload, "before"), after)],
         message=commit_message(payload, "head_commit", "message"),
-        ignored=ignored,
     )
-
-
-def _is_zero(payload: object) -> bool:
-    after = inner(payload, "after")
-    return isinstance(after, str) and after != "" and not after.strip("0")
 
 
 def _pull_request(payload: object) -> ForgeEvent:
-    action, number = text(payload, "action"), inner(payload, "number")
-    pull = inner(payload, "pull_request")
-    head, base = inner(pull, "head"), inner(pull, "base")
-    head_sha, head_branch, base_branch = (
-        sha_of(inner(head, "sha")),
-        text(head, "ref"),
-        text(base, "ref"),
-    )
-    ignored = found = None
-    if action not in PULL_REQUEST_ACTIONS:
-        ignored = f"a pull request that is {event_name(action, 'unnamed')} starts no build"
-    elif (
-        not isinstance(number, int)
-        or isinstance(number, bool)
-        or not 0 < number < MAX_PULL_REQUEST_NUMBER
-        or head_sha is None
-        or head_branch is None
-        or base_branch is None
-        or not is_ref(BRANCH + head_branch)
-        or not is_ref(BRANCH + base_branch)
-    ):
-        ignored = "the event names no pull request, commit or branch"
-    else:
-        found = PullRequest(
-            number=number,
-            head_sha=head_sha,
-            head_branch=head_branch,
-            base_branch=base_branch,
-            fork=not _same_repository(inner(head, "repo"), inner(base, "repo")),
-            labels=_labels(inner(pull, "labels")),
-            draft=inner(pull, "draft") is True,
-            label_given=_label(inner(payload, "label")) or "" if action == "labeled" else None,
-            was_draft=action == "ready_for_review",
-        )
-    return ForgeEvent(
-        kind="pull_request",
-        repositories=_repository_urls(inner(payload, "repository")),
-        pull_request=found,
-        ignored=ignored,
+    action, pull = text(payload, "action"), inner(payload, "pull_request")
+    repositories, number = repository_urls(payload), inner(payload, "number")
+    if action == "closed":
+        return closed_event("pull_request", repositories, number)
+    if action not in _NEW:
+        return nothing_new("pull_request", repositories, action)
+    return pull_request_event(
+        "pull_request",
+        repositories,
+        number=number,
+        head_sha=inner(pull, "head", "sha"),
+        head_branch=text(pull, "head", "ref"),
+        base_branch=text(pull, "base", "ref"),
+        ref=f"refs/pull/{number}/head",
+        fork=not same_id(inner(pull, "head", "repo", "id"), inner(pull, "base", "repo", "id")),
+        labels=names(inner(pull, "labels")),
+        draft=inner(pull, "draft") is True,
+        labels_given=names([inner(payload, "label")]) if action == "labeled" else None,
+        was_draft=action == "ready_for_review",
     )
 
 
-def _labels(given: object) -> tuple[str, ...]:
-    found = [_label(label) for label in given[:MAX_LABELS]] if isinstance(given, list) else []
-    return tuple(label for label in found if label)
-
-
-def _label(given: object) -> str | None:
-    name = text(given, "name")
-    return None if name is None else name[:MAX_LABEL_CHARACTERS]
-
-
-def _same_repository(head: object, base: object) -> bool:
-    """A fork that was deleted has no repository any more."""
-    one, other = inner(head, "id"), inner(base, "id")
-    return isinstance(one, int) and not isinstance(one, bool) and one == other
-
-
-def _repository_urls(repository: object) -> tuple[str, ...]:
-    """One that is no URL at all makes the event another repository's, never ours by default."""
-    urls = tuple(url[:2000] for name in _URLS if (url := text(repository, name)))
-    return urls or ("(no repository)",)
+def repository_urls(payload: object) -> Sequence[str]:
+    return urls(*(text(payload, "repository", name) for name in _URLS))

@@ -12,7 +12,6 @@ import asyncio
 import base64
 import hashlib
 import os
-import re
 import shlex
 import shutil
 import tempfile
@@ -33,6 +32,7 @@ from coordinator.git.environment import git_environment
 from coordinator.git.head import own_ref, set_head, symbolic_head
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, REMOTE_TAGS, opened
 from coordinator.git.process import GitProcess, git_process
+from coordinator.git.remote_failures import failure_of
 from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
 from coordinator.ports import Credential, RemoteFailed
 
@@ -41,21 +41,7 @@ DEFAULT_USER = "x-access-token"
 """GitHub's; the others take any user beside a token."""
 _FILE_BLOCK_BYTES = 512
 NO_CONFIG: Mapping[str, str] = {}
-
-_MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
-_REFUSED = re.compile(
-    r"Authentication failed|could not read (?:Username|Password)|returned error: 40[134]|"
-    r"repository .* not found|Permission denied|Host key verification failed|"
-    r"not appear to be a git repository|does not exist|access denied|fsck error|"
-    r"protocol '.*' not allowed|terminal prompts disabled",
-    re.IGNORECASE,
-)
-_REDIRECTED = re.compile(r"returned error: 30[0-9]|unable to update url base from redirection")
-_SAYS_NOTHING = (
-    *("hint:", "warning:", "Warning:", "Please make sure you", "and the repository exists", "@@@"),
-    "fatal: Could not read from remote repository",
-)
-_TOO_LARGE = re.compile(r"File too large|signal 25|index-pack died of signal 25")
+_AUTHORIZATION = "Authorization: Basic "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +149,14 @@ class GitRemotes:
         with await self._ready(url, credential, config) as environment:
             await self._fetch(repository, url.text, refspecs, environment, negotiation)
 
+    async def fetch_fork(self, project_id: str, url: RemoteUrl, name: str) -> str:
+        """Under a name that no other ref has, be it called as a branch of the project."""
+        repository = repository_path(self._root, project_id)
+        digest = hashlib.sha256(f"{url.text} {name}".encode()).hexdigest()[:40]
+        kept = f"{OWN_REFS}forks/{digest}"
+        await self._fetch_apart(repository, url, [f"+{name}:{kept}"], None)
+        return await asyncio.to_thread(_target, repository, kept)
+
     async def _fetch_apart(
         self,
         repository: Path,
@@ -179,7 +173,8 @@ class GitRemotes:
             await asyncio.to_thread(pygit2.init_repository, apart, bare=True)
             with await self._ready(url, credential) as environment:
                 await self._fetch(apart, url.text, refspecs, environment)
-            await self._copy(repository, apart, refspecs)
+            kept = [refspec.rpartition(":")[2] for refspec in refspecs]
+            await self._copy(repository, apart, [f"+{name}:{name}" for name in kept])
 
     async def _ready(
         self, url: RemoteUrl, credential: Credential | None, config: Mapping[str, str] = NO_CONFIG
@@ -247,7 +242,7 @@ class GitRemotes:
             message = f"the fetch took more than {self._limits.seconds:g} s"
             raise RemoteFailed(message, permanent=False) from error
         if code != 0:
-            raise _failure(words, code)
+            raise failure_of(words, code, with_token=_has_token(environment))
         return output
 
     def _environment(
@@ -282,7 +277,7 @@ class GitRemotes:
             if credential is not None and credential.token:
                 pair = f"{credential.user or DEFAULT_USER}:{credential.token}".encode()
                 basic = base64.b64encode(pair).decode("ascii")
-                config["http.extraHeader"] = f"Authorization: Basic {basic}"
+                config["http.extraHeader"] = f"{_AUTHORIZATION}{basic}"
         environment = git_environment(config) | {"TMPDIR": str(folder)}
         if url.scheme == "ssh":
             environment["GIT_SSH_COMMAND"] = self._ssh(url, address, credential, folder)
@@ -348,6 +343,11 @@ def _values(path: Path, names: Sequence[str]) -> dict[str, str]:
         return {name: str(repository.references[own_ref(name)].target) for name in names}
 
 
+def _target(path: Path, ref: str) -> str:
+    with opened(path) as repository:
+        return str(repository.references[ref].target)
+
+
 def _has_refs(path: Path, prefix: str) -> bool:
     with opened(path) as repository:
         return any(name.startswith(prefix.encode()) for name in repository.raw_listall_references())
@@ -367,18 +367,5 @@ async def _last_words(process: GitProcess) -> str:
     return words.decode(errors="replace")
 
 
-def _failure(words: str, code: int) -> RemoteFailed:
-    """What git said, in one line, and whether another try may help."""
-    lines = [" ".join(line.split()) for line in words.splitlines()]
-    told = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
-    said = "; ".join("".join(c for c in line if c.isprintable()) for line in told[-3:])[:500]
-    if _MISSING.search(words):
-        return RemoteFailed(said, permanent=True, missing=True)
-    if _REDIRECTED.search(words):
-        message = f"the forge redirects elsewhere, which is not followed ({said}): give the URL"
-        return RemoteFailed(f"{message} that it redirects to", permanent=True)
-    if _TOO_LARGE.search(words):
-        return RemoteFailed("the repository is larger than max_fetch_bytes", permanent=True)
-    return RemoteFailed(
-        said or f"git fetch ended with {code}", permanent=_REFUSED.search(words) is not None
-    )
+def _has_token(environment: Mapping[str, str]) -> bool:
+    return any(value.startswith(_AUTHORIZATION) for value in environment.values())

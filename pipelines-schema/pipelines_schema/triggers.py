@@ -46,8 +46,8 @@ class PullRequestFacts:
     """To be merged into; the short name."""
     labels: Sequence[str] = ()
     draft: bool = False
-    label_given: str | None = None
-    """What happened is that it was given this label, which concerns those who ask for it alone."""
+    labels_given: Sequence[str] | None = None
+    """What happened is that it was given these labels, which concerns those who ask for one."""
     was_draft: bool = False
     """What happened is that it is none any more, which concerns those whom drafts don't start."""
 
@@ -62,8 +62,8 @@ def triggered_by_pull_request(
     if (not pull.drafts and facts.draft) or (pull.drafts and facts.was_draft):
         return False
     if pull.labels is None:
-        return facts.label_given is None and _has_changed(pull.paths, changed)
-    labels = facts.labels if facts.label_given is None else [facts.label_given]
+        return facts.labels_given is None and _has_changed(pull.paths, changed)
+    labels = facts.labels if facts.labels_given is None else facts.labels_given
     return any(label in pull.labels for label in labels) and _has_changed(pull.paths, changed)
 
 

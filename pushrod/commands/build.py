@@ -287,6 +287,9 @@ def delete(options: ConnectionOptions, reference: str) -> None:
     say(f"deleted {reference}")
 
 
+LINK_WORDS = {"pullRequest": "pull request"}
+
+
 def show_build(found: Json, now: datetime) -> None:
     """Heading, problems, table of steps."""
     took = duration_between(found.get("startedAt"), found.get("finishedAt"), now)
@@ -310,6 +313,8 @@ def show_build(found: Json, now: datetime) -> None:
     if found.get("cleanBuild"):
         click.echo("clean build: its caches begin empty")
     click.echo(str(found.get("url", "")))
+    for name, address in (found.get("links") or {}).items():
+        click.echo(f"{LINK_WORDS.get(name, name)} {cell(address)}")
     for problem in found.get("problems", []):
         click.echo(problem_line(problem))
     if found.get("waitsFor"):

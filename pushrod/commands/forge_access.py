@@ -22,7 +22,6 @@ class ForgeAccess:
     app_id: int | None
     app_key: str | None = field(repr=False)
     """The two of a GitHub App, instead of a token."""
-    forge: str | None
     url: str | None
 
 
@@ -42,11 +41,6 @@ def forge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path, dir_okay=False),
         help="File that holds the App's private key.",
     )
-    @click.option(
-        "--forge",
-        metavar="KIND",
-        help="github, gitlab, gitea, forgejo, bitbucket, bitbucket-server (default: by the host).",
-    )
     @click.option("--forge-url", metavar="URL", help="The forge's own address, if it has a path.")
     @functools.wraps(command)
     def with_access(
@@ -54,24 +48,23 @@ def forge_options(command: Callable[..., Any]) -> Callable[..., Any]:
         forge_token_file: Path | None,
         forge_app_id: int | None,
         forge_key_file: Path | None,
-        forge: str | None,
         forge_url: str | None,
         **options: Any,
     ) -> Any:
         if (forge_app_id is None) != (forge_key_file is None):
             raise CommandError("--forge-app-id and --forge-key-file go together")
-        access = _access(forge_token_file, forge_app_id, forge_key_file, forge, forge_url)
+        access = _access(forge_token_file, forge_app_id, forge_key_file, forge_url)
         return command(*args, access=access, **options)
 
     return with_access
 
 
 def _access(
-    file: Path | None, app_id: int | None, key: Path | None, forge: str | None, url: str | None
+    file: Path | None, app_id: int | None, key: Path | None, url: str | None
 ) -> ForgeAccess | None:
     if file is None and key is None:
-        if forge is not None or url is not None:
-            raise CommandError("--forge and --forge-url go with --forge-token-file")
+        if url is not None:
+            raise CommandError("--forge-url goes with --forge-token-file")
         return None
     if file is not None and key is not None:
         raise CommandError("give --forge-token-file, or an App's --forge-app-id and key")
@@ -79,7 +72,6 @@ def _access(
         token=read_secret_file(file) if file else None,
         app_id=app_id,
         app_key=read_secret_file(key) if key else None,
-        forge=forge,
         url=url,
     )
 
@@ -107,7 +99,6 @@ def set_access(
             "token": access.token,
             "appId": access.app_id,
             "appKey": access.app_key,
-            "forge": access.forge,
             "url": access.url,
         }
         return await client.set_forge_token(project_id, body)

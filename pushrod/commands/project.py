@@ -29,6 +29,13 @@ from pushrod.transport import Json
 
 DEFAULT_ACCOUNT = "default"
 
+forge_option = click.option(
+    "--forge",
+    metavar="NAME",
+    help="Whose repository it is, for a host that doesn't tell: github, gitlab, gitea (also "
+    "Forgejo), bitbucket or generic.",
+)
+
 
 @click.group()
 def project() -> None:
@@ -39,6 +46,7 @@ def project() -> None:
 @click.argument("name")
 @click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help="Id or slug.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
+@forge_option
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
@@ -51,13 +59,14 @@ def create(
     name: str,
     account: str,
     repository: str | None,
+    forge: str | None,
     secret_file: Path | None,
     as_json: bool,
 ) -> None:
     """Create a project; the answer says where to push, or where the forge's webhook goes."""
     created = call(
         resolve_connection(options),
-        lambda client: client.create_project(account, name, repository),
+        lambda client: client.create_project(account, name, repository, forge),
     )
     if secret_file is not None:
         _write_secret(secret_file, str(created["webhookSecret"]))
@@ -67,6 +76,8 @@ def create(
     if repository is None:
         return click.echo(f"git remote add pushrod {created['pushUrl']}")
     click.echo(f"webhook {created['webhookUrl']}")
+    if created.get("forge") == "generic":
+        say("whose repository it is, the host does not tell: `pushrod project set --forge NAME`")
     if secret_file is None:
         click.echo(f"secret {created['webhookSecret']}")
     return None
@@ -120,6 +131,7 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
 @click.option("--no-repo", is_flag=True, help="Its source is what is pushed here.")
 @forge_options
 @click.option("--no-forge-token", is_flag=True, help="Tell its forge nothing any more.")
+@forge_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
 def set_project(
@@ -131,6 +143,7 @@ def set_project(
     no_repo: bool,
     access: ForgeAccess | None,
     no_forge_token: bool,
+    forge: str | None,
     as_json: bool,
 ) -> None:
     """Change PROJECT."""
@@ -142,19 +155,20 @@ def set_project(
         "defaultBranch": default_branch,
         "name": name,
         "repoUrl": "" if no_repo else repository,
+        "forge": forge,
     }
     of_forge = access is not None or no_forge_token
     if not of_forge and all(value is None for value in changes.values()):
         raise CommandError(
-            "say what to change: --default-branch, --name, --repo, --no-repo, --forge-token-file "
-            "or --no-forge-token"
+            "say what to change: --default-branch, --name, --repo, --no-repo, --forge, "
+            "--forge-token-file or --no-forge-token"
         )
     changed = _change(options, project, changes)
-    forge = set_access(options, str(changed["id"]), access) if of_forge else None
+    told = set_access(options, str(changed["id"]), access) if of_forge else None
     if as_json:
-        return print_json(changed if forge is None else {**changed, "forge": forge})
-    if forge is not None:
-        say(f"{project}: builds are told to {forge['forge']} at {forge['url']}")
+        return print_json(changed if told is None else {**changed, "told": told})
+    if told is not None:
+        say(f"{project}: builds are told to {told['forge']} at {told['url']}")
     if no_forge_token:
         say(f"{project}: its forge is told nothing any more")
     if default_branch is not None:
@@ -163,6 +177,8 @@ def set_project(
         say(f"{project} is {changed['account']}/{changed['slug']} now: {changed['pushUrl']}")
     if no_repo or repository is not None:
         say(f"{project}: its source is {changed.get('repoUrl') or changed['pushUrl']}")
+    if forge is not None:
+        say(f"{project}: its forge is {changed['forge']}, its webhook {changed['webhookUrl']}")
     return None
 
 

@@ -177,6 +177,22 @@ async def test_the_chosen_step_stands_in_the_address_and_survives_a_reload(site:
     await expect(link).to_have_attribute("aria-current", "true")
 
 
+async def test_what_was_built_is_linked_to_its_forge(site: Site) -> None:
+    shop = "https://git.example.org/acme/shop"
+    site.running["links"] = {
+        "commit": f"{shop}/commit/9f0f53c",
+        "branch": f"{shop}/src/branch/main",
+        "author": "javascript:alert(1)",
+    }
+    await site.open("/builds/b-1")
+    facts = site.page.locator(".facts")
+    await expect(facts.get_by_role("link", name="9f0f53c")).to_have_attribute(
+        "href", f"{shop}/commit/9f0f53c"
+    )
+    await expect(facts.get_by_role("link", name="main")).to_be_visible()
+    await expect(facts.get_by_role("link", name="Ada Lovelace")).to_have_count(0)
+
+
 async def test_artifacts_are_listed_with_size_and_link(site: Site) -> None:
     await site.open("/builds/b-1#step=lint")
     link = site.page.get_by_role("link", name="hello-1.0-py3-none-any.whl")

@@ -201,6 +201,38 @@ class Hook:
             },
         )
 
+    async def send(
+        self, forge: str, event: str, body: bytes, *, to: str | None = None, delivery: str = ""
+    ) -> Answer:
+        """As that forge does, to its own address or another forge's."""
+        secret, delivery = self.project["webhookSecret"], delivery or str(uuid4())
+        signed = signature(secret, body)
+        headers = {
+            "bitbucket": {
+                "X-Event-Key": event,
+                "X-Request-UUID": delivery,
+                "X-Hub-Signature": signed,
+            },
+            "gitea": {
+                "X-Gitea-Event": event,
+                "X-GitHub-Event": event,
+                "X-Gitea-Delivery": delivery,
+                "X-Gitea-Signature": signed.removeprefix("sha256="),
+                "X-Hub-Signature-256": signed,
+            },
+            "gitlab": {
+                "X-Gitlab-Event": event,
+                "Idempotency-Key": delivery,
+                "X-Gitlab-Token": secret,
+            },
+        }[forge]
+        return await self.coordinator.nobody.call(
+            "POST",
+            f"/api/webhooks/{to or forge}/{self.project['id']}?wait=8",
+            data=io.BytesIO(body),
+            headers={"Content-Type": "application/json", **headers},
+        )
+
     async def deliveries(self) -> list[dict[str, Any]]:
         answer = await self.coordinator.admin.get(f"/api/projects/{self.project['id']}/deliveries")
         return list(answer.expect(200).json["deliveries"])

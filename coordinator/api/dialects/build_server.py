@@ -16,6 +16,7 @@ from coordinator.api.dialects.build_server_models import (
     BUILD_STATUS,
     BuildCreate,
     BuildDetails,
+    BuildLinks,
     BuildPage,
     BuildQuery,
     BuildShown,
@@ -44,6 +45,7 @@ from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.slugs import UUID_TEXT
 from coordinator.domain.steps.gates import FOR_AN_APPROVAL
 from coordinator.domain.steps.output_values import HandedOn
+from coordinator.forges import build_links
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
 from coordinator.services.steps.places import holders
@@ -124,7 +126,8 @@ async def create_build(
         build = await request.app[NAMED_BUILDS].create(
             principal, project, origin, workflow=body.workflow_id, held=False
         )
-    return await _details(request, *await request.app[BUILDS].get(principal, project.id, build.id))
+    build, steps = await request.app[BUILDS].get(principal, project.id, build.id)
+    return await _details(request, project, build, steps)
 
 
 @operation(
@@ -147,10 +150,15 @@ async def get_build(request: web.Request, principal: Principal, query: BuildQuer
             )
     else:
         build, steps = await request.app[BUILDS].get(principal, project_id, build_id)
-    return await _details(request, build, steps)
+    if project is None:
+        project = await request.app[PROJECTS].get(principal, build.project_id)
+    return await _details(request, project, build, steps)
 
 
-async def _details(request: web.Request, build: Build, steps: Sequence[Step]) -> BuildDetails:
+async def _details(
+    request: web.Request, project: Project, build: Build, steps: Sequence[Step]
+) -> BuildDetails:
+    links = build_links(project, build)
     agents = await agents_of(request.app[CORE], steps)
     handed_on = await request.app[BUILDS].outputs(build)
     taken_by = await holders(request.app[CORE], steps)
@@ -162,6 +170,7 @@ async def _details(request: web.Request, build: Build, steps: Sequence[Step]) ->
             for step in steps
         ],
         problems=[dict(problem) for problem in build.problems] or None,
+        links=BuildLinks(**links) if links else None,
     )
 
 

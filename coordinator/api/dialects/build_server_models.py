@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from coordinator.api.http.fields import (
     AnyCaseId,
@@ -19,6 +19,7 @@ from coordinator.api.http.fields import (
 )
 from coordinator.api.steps.gates import ApprovalShown
 from coordinator.domain.lifecycle import BuildState
+from coordinator.forges import FORGES
 from pipelines_schema.contract import BuiltImage, StepStatus
 
 BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]] = {
@@ -52,6 +53,18 @@ RepoUrl = Annotated[
 """The common spellings; coordinator.domain.pushes.repo_url knows all."""
 
 
+def _known_forge(name: str) -> str:
+    if name and name not in FORGES:
+        known = ", ".join(FORGES)
+        raise ValueError(f"no such forge; known are {known} (gitea is Forgejo's, too)")
+    return name
+
+
+ForgeName = Annotated[
+    str, AfterValidator(_known_forge), Field(json_schema_extra={"enum": [*FORGES, ""]})
+]
+
+
 ACCOUNT_KEY = "The id that the account was made with, else its UUID or slug"
 MAX_ACCOUNT_CHARACTERS = 1000
 
@@ -66,6 +79,7 @@ class ProjectCreate(Body):
     )
     name: str = Field(min_length=1, max_length=100)
     repo_url: RepoUrl | None = Field(None, description="Of a remote project: https or ssh")
+    forge: ForgeName | None = Field(None, description="Default: by the repository's host")
 
 
 class PushWaits(Shown):
@@ -89,6 +103,7 @@ class ProjectShown(Shown):
     repo_url: str | None = None
     push_url: str
     webhook_url: str
+    forge: str = Field(description="Whose webhooks it takes")
     default_branch: str | None = Field(
         None, description="Only of a project asked for by its id; none before the first push"
     )
@@ -109,6 +124,7 @@ class ProjectChange(Body):
     repo_url: RepoUrl | Literal[""] | None = Field(
         None, description="Empty: its source is what is pushed here"
     )
+    forge: ForgeName | None = Field(None, description="Empty: known by the repository's host")
     archived: bool | None = Field(
         None, strict=True, description="Whether it takes no pushes, builds and webhooks"
     )
@@ -244,11 +260,22 @@ class StepShown(Shown):
     finished_at: Instant | None = None
 
 
+class BuildLinks(Shown):
+    commit: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    pull_request: str | None = None
+    author: str | None = None
+
+
 class BuildDetails(BuildShown):
     version: int = Field(description="+1 with each change of the build or of a step of it")
     steps: list[StepShown]
     problems: list[dict[str, Any]] | None = Field(
         None, description="Each mistake of the workflow, with file, line and column"
+    )
+    links: BuildLinks | None = Field(
+        None, description="Where the project's forge shows what was built; absent without a forge"
     )
 
 

@@ -27,7 +27,7 @@ from coordinator.api.http.context import (
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.model import Project, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.domain.pushes.repo_url import forge_of
+from coordinator.forges import forge_of, webhook_url
 from coordinator.services.projects.project_changes import Wanted
 
 NO_PROJECT = {404: "Project not found"}
@@ -81,7 +81,7 @@ async def create_project(
 ) -> ProjectMade:
     account = await request.app[ACCOUNTS].find_or_create(principal, body.account_id)
     project = await request.app[PROJECTS].create(
-        principal, account, name=body.name, repo_url=body.repo_url
+        principal, account, name=body.name, repo_url=body.repo_url, forge=body.forge or None
     )
     shown = _project(request, project, body.account_id)
     secret = request.app[CORE].keys.webhook_secret(project.id)
@@ -114,7 +114,9 @@ async def change_project(
     project = await find_project(request, principal)
     if body.default_branch is not None:
         await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
-    wanted = Wanted(name=body.name, repo_url=body.repo_url, archived=body.archived)
+    wanted = Wanted(
+        name=body.name, repo_url=body.repo_url, forge=body.forge, archived=body.archived
+    )
     project = await request.app[PROJECT_CHANGES].change(principal, project, wanted)
     return await _project_with_branch(request, principal, project)
 
@@ -163,7 +165,7 @@ def _project(
     request: web.Request, project: Project, account_id: str, default_branch: str | None = None
 ) -> ProjectShown:
     base = request.app[CORE].public_url
-    forge = forge_of(project.repo_url)
+    forge = forge_of(project.forge, project.repo_url)
     waits = request.app[PUSH_RETRIES].waiting(project.id)
     return ProjectShown(
         id=project.id,
@@ -175,7 +177,8 @@ def _project(
         repo_url=project.repo_url,
         archived_at=project.archived_at,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
-        webhook_url=f"{base}/api/webhooks/{forge}/{project.id}",
+        webhook_url=webhook_url(base, forge, project.id),
+        forge=forge.name,
         default_branch=default_branch,
         push_waits=PushWaits(reason=waits.reason, since=waits.since, tries=waits.tries)
         if waits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -18,8 +19,8 @@ from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.shares import FairShares
 from coordinator.api.pushes.deliveries import BuildLink, delivery_shown
 from coordinator.domain.errors import Invalid, NotFound, TooLarge, TooSlow, Unauthenticated
-from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
-from coordinator.forges import FORGES, parse_delivery
+from coordinator.domain.pushes.deliveries import Delivery, DeliveryState, ForgeEvent
+from coordinator.forges import FORGES, parse_delivery, sender_of, webhook_url
 from coordinator.forges.forge import Forge
 from coordinator.forges.payload import ParsedDelivery, Unreadable
 from coordinator.git.client_pace import SLOWEST_BYTES_A_SECOND
@@ -90,9 +91,10 @@ async def receive(request: web.Request) -> web.Response:
     The answer comes when the delivery is processed or after a second (`?wait=` at most eight),
     whichever is first. `Accept: text/plain` gives lines for people.
     """
-    forge = FORGES.get(request.match_info["forge"])
-    if forge is None:
-        raise NotFound(f"no such forge; known are {', '.join(FORGES)}")
+    addressed = FORGES.get(request.match_info["forge"])
+    if addressed is None:
+        raise NotFound(f"no such forge; known are {', '.join(FORGES)} (gitea is Forgejo's, too)")
+    forge = sender_of(request.headers, addressed)
     project_id, deliveries = request.match_info["project_id"], request.app[DELIVERIES]
     body = await _read(request)
     secret = await webhook_secret_of(request.app[CORE], project_id)
@@ -105,13 +107,18 @@ async def receive(request: web.Request) -> web.Response:
         raise Invalid(str(error)) from error
     except NotRead as error:
         raise Invalid(f"the body {error.reason}") from error
-    receipt = await deliveries.receive(
-        project_id, request.match_info["forge"], parsed.delivery_id, parsed.event
-    )
+    event = parsed.event if forge is addressed else _with_address(request, forge, parsed.event)
+    receipt = await deliveries.receive(project_id, forge.name, parsed.delivery_id, event)
     delivery = receipt.delivery
     if delivery.state is DeliveryState.RECEIVED:
         delivery = await deliveries.settled(delivery, _wait_seconds(request))
     return _answer(request, delivery, 202 if receipt.new else 200)
+
+
+def _with_address(request: web.Request, forge: Forge, event: ForgeEvent) -> ForgeEvent:
+    """Understood all the same: what is sent, and not where to, says whose words it has."""
+    address = webhook_url(request.app[CORE].public_url, forge, request.match_info["project_id"])
+    return replace(event, note=f"this webhook is {forge.title}'s, whose address is {address}")
 
 
 async def _parsed(

@@ -13,6 +13,8 @@ from coordinator.domain.outbox.calls import Call, Outcome, Reply
 from coordinator.domain.outbox.messages import Facts
 from coordinator.domain.pushes.repo_url import DEFAULT_PORTS, RefusedUrl, RemoteUrl, parse_url
 
+_BITBUCKET = "bitbucket"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgePlace:
@@ -74,10 +76,14 @@ Forges = Mapping[str, StatusForge]
 """By name."""
 
 
-def guessed_forge(forges: Forges, repo_url: str) -> str | None:
-    """By the host's name; None where that doesn't tell."""
+def guessed_forge(forges: Forges, repo_url: str, said: str | None) -> str | None:
+    """As the project says whose its repository is, else by the host's name; None where neither
+    tells. Bitbucket has two kinds, of which one is at its own host alone."""
     host = parse_url(repo_url).host
-    return next((name for name, forge in forges.items() if forge.is_at(host)), None)
+    by_host = next((name for name, forge in forges.items() if forge.is_at(host)), None)
+    if said == _BITBUCKET:
+        return by_host or f"{_BITBUCKET}-server"
+    return said if said in forges else by_host
 
 
 def forge_url_of(repo_url: str) -> str:

@@ -18,6 +18,7 @@ MAX_REFS = 100
 """Of one delivery: a mirror that pushes thousands of refs would queue as many builds."""
 MAX_REF_BYTES = 400
 MAX_RETRY_SECONDS = 300.0
+MAX_REASON_CHARACTERS = 1000
 SKIPPED = "the commit's message says [skip ci]"
 _SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _FORBIDDEN_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|[./]$")
@@ -44,16 +45,23 @@ class PushedRef:
 class PullRequest:
     number: int
     head_sha: str
+    """Where a forge abbreviates it: what the id begins with."""
     head_branch: str
     base_branch: str
+    ref: str
+    """Under which its head is fetched."""
     fork: bool
     """Also where the forge does not say clearly that it is not one."""
+    source_url: str | None = None
+    """The fork's repository, of a forge that keeps no ref of a fork's head in the project's."""
     labels: Sequence[str] = ()
     draft: bool = False
-    label_given: str | None = None
-    """What happened is that it was given this label."""
+    labels_given: Sequence[str] | None = None
+    """What happened is that it was given these labels."""
     was_draft: bool = False
     """What happened is that it is no draft any more."""
+    perhaps_pushed: bool = False
+    """The forge does not say what happened: it was pushed to if its head has no build yet."""
 
     @property
     def facts(self) -> PullRequestFacts:
@@ -61,14 +69,14 @@ class PullRequest:
             base_branch=self.base_branch,
             labels=self.labels,
             draft=self.draft,
-            label_given=self.label_given,
+            labels_given=self.labels_given,
             was_draft=self.was_draft,
         )
 
     @property
     def has_new_code(self) -> bool:
         """Whether what happened may have brought a commit that was not there before."""
-        return self.label_given is None and not self.was_draft
+        return self.labels_given is None and not self.was_draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +88,14 @@ class ForgeEvent:
     """The repository's URLs as the forge gives them; any may be the project's."""
     refs: Sequence[PushedRef] = ()
     pull_request: PullRequest | None = None
+    closed: int | None = None
+    """The pull request that was merged or declined."""
     message: str | None = None
     """The commit's, where the forge gives it: it may ask for no build."""
     ignored: str | None = None
     """Why nothing is to be done, whatever the project."""
+    note: str | None = None
+    """What people should know of the webhook besides."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,14 +108,21 @@ class ForgeEvent:
             repositories=tuple(value["repositories"]),
             refs=tuple(PushedRef(**ref) for ref in value["refs"]),
             pull_request=_pull_request(pull) if pull else None,
+            closed=value.get("closed"),
             message=value.get("message"),
             ignored=value["ignored"],
+            note=value.get("note"),
         )
 
 
 def _pull_request(value: Mapping[str, Any]) -> PullRequest:
-    """Deliveries of earlier versions have neither labels nor drafts."""
-    return PullRequest(**{**value, "labels": tuple(value.get("labels", ()))})
+    """Deliveries of earlier versions are GitHub's, and may have neither labels nor drafts."""
+    fields = {"ref": f"refs/pull/{value['number']}/head", **value}
+    label, given = fields.pop("label_given", None), fields.get("labels_given")
+    if given is None and label is not None:
+        given = (label,)
+    fields["labels_given"] = None if given is None else tuple(given)
+    return PullRequest(**{**fields, "labels": tuple(value.get("labels", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,10 +183,17 @@ def reason_to_ignore(event: ForgeEvent, repo_url: str | None) -> str | None:
         return "the project has no repoUrl to fetch from: push to its pushUrl instead"
     if event.repositories and not any(same_repository(u, repo_url) for u in event.repositories):
         return f"another repository: the event is of {event.repositories[0][:200]}"
-    if event.pull_request is None and all(ref.after is None for ref in event.refs):
+    if event.pull_request is not None or event.closed is not None:
+        return None
+    if all(ref.after is None for ref in event.refs):
         names = ", ".join(short_name(ref.ref) for ref in event.refs[:5])
         return f"{names} was deleted: nothing to build"
     return None
+
+
+def with_note(reason: str | None, note: str | None) -> str | None:
+    """What is told of a delivery."""
+    return "; ".join(part for part in (reason, note) if part)[:MAX_REASON_CHARACTERS] or None
 
 
 def _has_tag(event: ForgeEvent) -> bool:

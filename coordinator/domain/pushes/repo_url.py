@@ -171,9 +171,15 @@ def is_public(address: Address) -> bool:
 
 
 def same_repository(one: str, other: str) -> bool:
-    """Whether two URLs, as people and forges write them, mean one repository."""
+    """Whether two URLs, as people and forges write them, mean one repository.
+
+    `one` may be the end of a path alone, of a forge that tells no URL.
+    """
     try:
-        return parse_url(_without_user(one)).identity == parse_url(_without_user(other)).identity
+        host, path = parse_url(_without_user(other)).identity
+        if one.startswith("/"):
+            return f"/{path}".endswith(one.lower())
+        return parse_url(_without_user(one)).identity == (host, path)
     except RefusedUrl:
         return False
 
@@ -183,12 +189,9 @@ def _without_user(text: str) -> str:
     return re.sub(r"^(https?://)[^/@]*@", r"\1", text).replace("git://", "https://", 1)
 
 
-def forge_of(repo_url: str | None) -> str:
-    """Which forge's webhooks a project is most likely to get."""
-    if repo_url is None:
-        return "generic"
+def host_of(repo_url: str | None) -> str | None:
+    """None for a file, and for none."""
     try:
-        host = parse_url(repo_url).host
+        return parse_url(repo_url or "").host or None
     except RefusedUrl:
-        return "generic"
-    return "github" if host == "github.com" else "generic"
+        return None

@@ -18,7 +18,7 @@ from coordinator.domain.model import (
     Step,
 )
 from coordinator.domain.people.permissions import Principal
-from coordinator.domain.pushes.deliveries import TAG, PullRequest, short_name
+from coordinator.domain.pushes.deliveries import TAG, PullRequest, sha_of, short_name
 from coordinator.domain.reading import Answer
 from coordinator.domain.step_definition import StepDefinition
 from coordinator.ports import Commit
@@ -120,7 +120,7 @@ class Origin:
         """Where the commit itself is not known."""
         return cls(
             event="pullRequest",
-            commit_hash=pull.head_sha,
+            commit_hash=sha_of(pull.head_sha),
             branch=f"pull/{pull.number}" if pull.fork else pull.head_branch,
             pull_request=PullRequestRef(
                 number=pull.number,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project
-from coordinator.domain.pushes.repo_url import parse_url
+from coordinator.domain.pushes.repo_url import RefusedUrl, parse_url
 from coordinator.ports import Commit, RemoteFailed
 from coordinator.services.core import Core
 from coordinator.services.projects.credentials import Credentials
@@ -26,6 +26,14 @@ class ForgeSource:
         url = parse_url(project.repo_url or "")
         credential = await self.credentials.of(project)
         return await self.core.remotes.fetch(project.id, url, names, credential)
+
+    async def fetch_fork(self, project: Project, source_url: str, name: str) -> str:
+        """Bring a fork's ref; what it is now. Raises RemoteFailed."""
+        try:
+            url = parse_url(source_url)
+        except RefusedUrl as error:
+            raise RemoteFailed(f"the fork's address: {error}", permanent=True) from error
+        return await self.core.remotes.fetch_fork(project.id, url, name)
 
     async def fetch_branches(self, project: Project) -> None:
         """What every branch is now. Raises Invalid."""
@@ -76,7 +84,15 @@ class ForgeSource:
         return found
 
 
+def unfetchable(error: RemoteFailed) -> str:
+    """Of the project's own repository, and what to do where a credential is missing or wrong."""
+    words = f"the repository could not be fetched: {error}"
+    if not error.closed:
+        return words
+    return f"{words}; `pushrod project credential` keeps a token or deploy key that may read it"
+
+
 def _refused(error: RemoteFailed, path: str, message: str) -> Invalid:
     if error.missing:
         return Invalid(message, details=[{"path": path, "message": "no such one at the forge"}])
-    return Invalid(f"the repository could not be fetched: {error}")
+    return Invalid(unfetchable(error))

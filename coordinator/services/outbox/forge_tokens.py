@@ -55,7 +55,7 @@ class ForgeAccess:
     """Or an App."""
     app: AppKey | None = None
     forge: str | None = None
-    """None: by the name of the repository's host."""
+    """None: as the project says, or by the name of the repository's host."""
     url: str | None = None
     """Of the forge; None: it is at the root of the repository's host."""
 
@@ -72,7 +72,7 @@ class ForgeTokens:
         principal.require(Right.MANAGE)
         if project.repo_url is None:
             raise Conflict("this project has no repoUrl: its source is what is pushed here")
-        forge = self._forge(access.forge, project.repo_url)
+        forge = self._forge(access.forge, project.repo_url, project.forge)
         address = self._address(access.url, project.repo_url)
         plain = json.dumps(_checked(access, forge, self.core.now()))
 
@@ -120,9 +120,9 @@ class ForgeTokens:
             lambda connection: stored.find_recipient(connection, project.id)
         )
 
-    def _forge(self, named: str | None, repo_url: str) -> str:
+    def _forge(self, named: str | None, repo_url: str, said: str | None) -> str:
         known = ", ".join(self.forges)
-        forge = named or guessed_forge(self.forges, repo_url)
+        forge = named or guessed_forge(self.forges, repo_url, said)
         if forge is None:
             raise Invalid(f"what kind of forge is at {repo_url}? Name it (--forge): {known}")
         if forge not in self.forges:

@@ -21,6 +21,9 @@ from coordinator.storage.projects.sealed_things import CREDENTIALS
 NO_REPOSITORY = ""
 """As the URL: the project's source is what is pushed here."""
 
+BY_HOST = ""
+"""As the forge: it is known by the repository's host."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -29,6 +32,8 @@ class Wanted:
     name: str | None = None
     repo_url: str | None = None
     """Or NO_REPOSITORY."""
+    forge: str | None = None
+    """Or BY_HOST."""
     archived: bool | None = None
 
 
@@ -51,6 +56,10 @@ class ProjectChanges:
                 await self._rename(connection, by, before, wanted.name or "")
             if wanted.repo_url not in (None, before.repo_url or NO_REPOSITORY):
                 await self._set_repository(connection, by, before, wanted.repo_url or None, refs)
+            if wanted.forge is not None:
+                await stored.update_project(connection, project.id, forge=wanted.forge or None)
+            if wanted.forge not in (None, before.forge or BY_HOST):
+                await by.record(connection, "project.forge_set", forge=wanted.forge)
             if wanted.archived not in (None, before.archived_at is not None):
                 await self._archive(connection, by, before, archived=bool(wanted.archived))
             await stored.update_project(connection, project.id, updated_at=self.core.now())
@@ -81,13 +90,14 @@ class ProjectChanges:
         refs: Mapping[str, str],
     ) -> None:
         """The credential and the forge's token stay only where they would go to the very server
-        that they were given for."""
+        that they were given for, and so does what somebody said of its forge."""
         await stored.update_project(connection, project.id, repo_url=repo_url)
         if repo_url is None:
             await stored.replace_seen_refs(connection, project.id, refs)
         if _server(repo_url) != _server(project.repo_url):
             await CREDENTIALS.delete(connection, project.id, {})
             await forget_forge(connection, project.id, self.core.now())
+            await stored.update_project(connection, project.id, forge=None)
         await by.record(
             connection,
             "project.repository_set" if repo_url else "project.repository_removed",

@@ -40,6 +40,7 @@ async def make_project(
     name: str,
     slug: str | None = None,
     repo_url: str | None = None,
+    forge: str | None = None,
     also: Callable[[AsyncConnection, Project], Awaitable[None]] | None = None,
 ) -> Project:
     """The repository first: a project in the database always has one.
@@ -60,6 +61,7 @@ async def make_project(
             name=name,
             slug=free_slug(wanted, taken),
             repo_url=repo_url,
+            forge=forge,
             build_count=0,
             created_at=now,
             updated_at=now,
@@ -82,12 +84,20 @@ class Projects:
     core: Core
 
     async def create(
-        self, principal: Principal, account: Account, *, name: str, repo_url: str | None
+        self,
+        principal: Principal,
+        account: Account,
+        *,
+        name: str,
+        repo_url: str | None,
+        forge: str | None = None,
     ) -> Project:
         principal.require(Right.MANAGE)
         if repo_url is not None:
             check_fetchable(self.core, repo_url)
-        return await make_project(self.core, principal, account, name=name, repo_url=repo_url)
+        return await make_project(
+            self.core, principal, account, name=name, repo_url=repo_url, forge=forge
+        )
 
     async def get(self, principal: Principal, project_id: str) -> Project:
         """Raises NotFound, also for another account's."""

@@ -21,12 +21,12 @@ from coordinator.domain.pushes.deliveries import (
     Delivery,
     DeliveryState,
     ForgeEvent,
-    PushedRef,
+    PullRequest,
     retry_delay,
     short_name,
+    with_note,
 )
 from coordinator.domain.pushes.moved_refs import MovedRef
-from coordinator.ports import RemoteFailed
 from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft
 from coordinator.services.builds.forge_source import ForgeSource
@@ -35,8 +35,10 @@ from coordinator.services.core import Core, new_id
 from coordinator.services.news import wait_for
 from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
+from coordinator.services.pushes.brought_refs import BroughtRefs
 from coordinator.services.pushes.failed_deliveries import origins_of, why_ignored, why_not_built
 from coordinator.services.pushes.ingest import Ingest
+from coordinator.services.pushes.pull_requests import cancel_waiting, what_is_new
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored
@@ -47,7 +49,6 @@ AT_ONCE = 4
 """Projects whose deliveries are processed at the same time; one project's go one by one."""
 MAX_WAITING = 200
 """Looked at in one round; the next round sees the rest."""
-MAX_REASON_CHARACTERS = 1000
 MAX_COUNTED_PROJECTS = 10_000
 
 
@@ -64,10 +65,14 @@ class Deliveries:
     core: Core
     ingest: Ingest
     forge_source: ForgeSource
+    _brought: BroughtRefs = field(init=False)
     _rejected: dict[str, int] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _busy: set[str] = field(default_factory=set)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    def __post_init__(self) -> None:
+        self._brought = BroughtRefs(self.core, self.forge_source)
 
     # What comes in
 
@@ -106,7 +111,7 @@ class Deliveries:
                 forge=forge,
                 event=event.kind,
                 state=DeliveryState.IGNORED if reason else DeliveryState.RECEIVED,
-                reason=reason,
+                reason=with_note(reason, event.note) if reason else None,
                 payload=event.to_json(),
                 next_try_at=None if reason else now,
                 received_at=now,
@@ -243,7 +248,9 @@ class Deliveries:
             if reason is not None:
                 await self._write_end(delivery, DeliveryState.IGNORED, reason)
             elif event.pull_request is not None:
-                await self._build_pull_request(delivery, project, event)
+                await self._build_pull_request(delivery, project, event.pull_request)
+            elif event.closed is not None:
+                await self._close_pull_request(delivery, project, event.closed)
             else:
                 await self._build_push(delivery, project, event)
         except Exception as error:  # a task root: this delivery is tried again, the others go on
@@ -253,11 +260,11 @@ class Deliveries:
 
     async def _build_push(self, delivery: Delivery, project: Project, event: ForgeEvent) -> None:
         wanted = [ref for ref in event.refs if ref.after is not None]
-        await self._fetch(project, [ref.ref for ref in wanted])
+        await self._brought.fetch(project, [ref.ref for ref in wanted])
         here: list[MovedRef] = []
         gone: list[str] = []
         for ref in wanted:
-            if await self._brought(project, ref):
+            if await self._brought.has(project, ref.after or ""):
                 here.append(MovedRef(ref=ref.ref, old=ref.before, new=ref.after))
             else:
                 gone.append(
@@ -275,18 +282,16 @@ class Deliveries:
         await self.ingest.build_moved(project, here, also=end)
 
     async def _build_pull_request(
-        self, delivery: Delivery, project: Project, event: ForgeEvent
+        self, delivery: Delivery, project: Project, pull: PullRequest
     ) -> None:
-        pull = event.pull_request
-        if pull is None:
-            raise ValueError("the event has no pull request")
-        ref = PushedRef(ref=f"refs/pull/{pull.number}/head", before=None, after=pull.head_sha)
-        names = [ref.ref, f"refs/heads/{pull.base_branch}"]
-        if not pull.fork:
-            names.append(f"refs/heads/{pull.head_branch}")
-        await self._fetch(project, names)
-        if not await self._brought(project, ref):
+        head = await self._brought.head_of(project, pull)
+        if head is None:
             reason = f"{pull.head_sha[:10]} is no longer at the forge"
+            await self._write_end(delivery, DeliveryState.IGNORED, reason)
+            return
+        new = await what_is_new(self.core, project.id, head)
+        if new is None:
+            reason = "nothing was pushed to the pull request since it was built"
             await self._write_end(delivery, DeliveryState.IGNORED, reason)
             return
 
@@ -295,25 +300,19 @@ class Deliveries:
         ) -> None:
             await self._end(connection, delivery, builds, lines)
 
-        await self.ingest.build_pull_request(project, pull, end)
+        await self.ingest.build_pull_request(project, new, end)
 
-    async def _fetch(self, project: Project, names: Sequence[str]) -> None:
-        """Bring these refs, as far as they still are at the forge. Raises RemoteFailed."""
-        try:
-            await self.forge_source.fetch(project, names)
-        except RemoteFailed as error:
-            if not error.missing:
-                raise
-            for name in names if len(names) > 1 else ():
-                await self._fetch(project, [name])
+    async def _close_pull_request(self, delivery: Delivery, project: Project, number: int) -> None:
+        async def save(connection: AsyncConnection) -> None:
+            ended = await cancel_waiting(self.core, connection, project.id, number)
+            numbers = ", ".join(f"#{build.number}" for build in ended)
+            state = DeliveryState.PROCESSED if ended else DeliveryState.IGNORED
+            reason = f"pull request {number} was closed: " + (
+                f"cancelled {numbers}" if ended else "none of its builds waits"
+            )
+            await self._save_end(connection, delivery, state, reason, ())
 
-    async def _brought(self, project: Project, ref: PushedRef) -> bool:
-        """Whether the commit is here; a branch that was moved meanwhile is asked for it by id."""
-        commit = ref.after or ""
-        if await self.core.repositories.commit(project.id, commit) is not None:
-            return True
-        await self._fetch(project, [commit])
-        return await self.core.repositories.commit(project.id, commit) is not None
+        await self.core.database.write(save)
 
     # How a delivery ends
 
@@ -346,7 +345,7 @@ class Deliveries:
             connection,
             delivery.id,
             state=state.value,
-            reason=reason[:MAX_REASON_CHARACTERS] if reason else None,
+            reason=with_note(reason, delivery.payload.get("note")),
             builds=[*delivery.builds, *made],
             attempts=delivery.attempts + 1,
             next_try_at=None,
@@ -369,9 +368,9 @@ class Deliveries:
                     connection,
                     delivery.id,
                     attempts=attempts,
-                    reason=f"{reason}; tried {attempts} times, another try follows"[
-                        :MAX_REASON_CHARACTERS
-                    ],
+                    reason=with_note(
+                        f"{reason}; tried {attempts} times, another try follows", event.note
+                    ),
                     next_try_at=self.core.now() + delay,
                 )
             )

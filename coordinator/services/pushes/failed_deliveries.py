@@ -9,6 +9,7 @@ from coordinator.domain.model import Project
 from coordinator.domain.pushes.deliveries import ForgeEvent, reason_to_ignore
 from coordinator.ports import RemoteFailed
 from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.forge_source import unfetchable
 from coordinator.services.projects.archived import archived_words
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
 from coordinator.storage.trouble import trouble_of
@@ -23,8 +24,7 @@ def why_not_built(error: Exception, delivery_id: str, *, last_attempt: bool) -> 
     if trouble is not None:
         return trouble.value, False
     if isinstance(error, RemoteFailed):
-        words = f"the repository could not be fetched: {error}"
-        return words, error.permanent or last_attempt
+        return unfetchable(error), error.permanent or last_attempt
     if isinstance(error, TookProcessesDown):
         return str(error), True
     log.error("processing a delivery failed", delivery=delivery_id, exc_info=error)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.builds.roll_up import Links, links_of
-from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
+from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import (
     Build,
     ModuleRef,
@@ -154,6 +154,26 @@ async def pull_request_of_commit(
     )
     found = (await connection.execute(query)).first()
     return PullRequestRef.from_json(found.pull_request) if found else None
+
+
+_UNFINISHED = [state.value for state in BuildState if state not in FINISHED_BUILD]
+
+
+async def unfinished_of_pull_request(
+    connection: AsyncConnection, project_id: str, number: int
+) -> Sequence[Build]:
+    """The oldest first."""
+    query = (
+        sa.select(*columns(Build, builds))
+        .where(
+            builds.c.project_id == project_id,
+            builds.c.state.in_(_UNFINISHED),
+            builds.c.pull_request.is_not(None),
+        )
+        .order_by(builds.c.ordinal)
+    )
+    found = [build_of(row) for row in await connection.execute(query)]
+    return [one for one in found if one.pull_request and one.pull_request.number == number]
 
 
 async def update_build(

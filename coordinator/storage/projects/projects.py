@@ -109,6 +109,7 @@ async def insert_project(connection: AsyncConnection, project: Project) -> None:
             name=project.name,
             slug=project.slug,
             repo_url=project.repo_url,
+            forge=project.forge,
             build_count=0,
             created_at=project.created_at,
             updated_at=project.updated_at,

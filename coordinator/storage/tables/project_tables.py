@@ -14,6 +14,7 @@ projects = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("slug", sa.Text, nullable=False),
     sa.Column("repo_url", sa.Text),
+    sa.Column("forge", sa.Text),
     sa.Column("build_count", sa.Integer, nullable=False, default=0),
     sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
     # Of artifacts and of the logs of attempts that have ended: storage.quotas keeps it.

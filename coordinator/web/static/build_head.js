@@ -41,6 +41,7 @@ export class BuildHead {
   #lines(build, project) {
     const message = build.commitMessage ?? build.workflow;
     const rest = restOfLines(message);
+    const links = build.links ?? {};
     return [
       el("p", { class: "build-state" },
         badge(build.state), lasting(build.startedAt, build.finishedAt),
@@ -52,12 +53,12 @@ export class BuildHead {
         fact("Workflow", outsider(build.workflow)),
         build.module ? fact("Module", outsider(`${build.module.name} (${build.module.target})`, { title: build.module.path })) : null,
         build.cleanBuild ? fact("Caches", "empty at first (clean build)") : null,
-        build.tag ? fact("Tag", outsider(build.tag, { class: "branch" })) : null,
-        build.branch ? fact("Branch", outsider(build.branch, { class: "branch" })) : null,
-        build.commitHash ? fact("Commit", el("code", { title: build.commitHash }, shortCommit(build.commitHash))) : null,
-        build.commitAuthor ? fact("Author", outsider(authorName(build.commitAuthor), { title: build.commitAuthor })) : null,
+        build.tag ? fact("Tag", linked(links.tag, outsider(build.tag, { class: "branch" }))) : null,
+        build.branch ? fact("Branch", linked(links.branch, outsider(build.branch, { class: "branch" }))) : null,
+        build.commitHash ? fact("Commit", linked(links.commit, el("code", { title: build.commitHash }, shortCommit(build.commitHash)))) : null,
+        build.commitAuthor ? fact("Author", linked(links.author, outsider(authorName(build.commitAuthor), { title: build.commitAuthor }))) : null,
         fact("Started by", outsider(build.startedBy ? `${build.startedBy} (${build.event})` : build.event)),
-        build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest)) : null,
+        build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest, links.pullRequest)) : null,
         build.includes ? fact("Includes", el("span", {}, build.includes.map(included).join(", "))) : null,
         build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
         fact("Created", since(build.createdAt)),
@@ -85,8 +86,12 @@ const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, val
 const parameter = (name, value) =>
   el("div", { class: "parameter" }, el("dt", {}, "Parameter ", el("code", {}, outsider(name))), el("dd", {}, el("code", {}, outsider(value))));
 
-const pullRequest = ({ number, head, base, fork }) =>
-  el("span", {}, `#${number} `, outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
+/** To the forge, where it has a page of it. */
+const linked = (address, child) =>
+  address && /^https?:\/\//.test(address) ? el("a", { href: address, rel: "noreferrer" }, child) : child;
+
+const pullRequest = ({ number, head, base, fork }, address) =>
+  el("span", {}, linked(address, `#${number}`), " ", outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
 
 const included = ({ project, file, ref, sha }) =>
   `${project}/${file} at ${ref ? `${ref} (${sha.slice(0, 10)})` : sha.slice(0, 10)}`;

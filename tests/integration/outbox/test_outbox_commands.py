@@ -44,8 +44,10 @@ async def test_a_status_is_seen_shown_and_sent_again(tmp_path: Path) -> None:
         await statuses.until("pending", "pending")
         assert TOKEN not in listed + words
 
-        without = await command(coordinator, "project", "set", "remote", "--forge", "gitea")
-        assert "go with --forge-token-file" in without.output
+        without = await command(
+            coordinator, "project", "set", "remote", "--forge-url", statuses.url
+        )
+        assert "goes with --forge-token-file" in without.output
         await said(coordinator, "project", "set", "remote", "--no-forge-token")
         again = await command(coordinator, "project", "set", "remote", "--no-forge-token")
         assert "this project has no token for its forge" in again.output

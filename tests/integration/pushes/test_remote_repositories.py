@@ -73,8 +73,12 @@ async def test_a_private_repository_is_fetched_with_the_projects_token(
     refused = await deliver(hook, repository)
     assert refused["status"] == "failed"
     assert refused["attempts"] == 1, "a wrong password is not tried again"
+    assert "asks for a token, and got none" in refused["reason"]
+    assert "`pushrod project credential`" in refused["reason"]
     await give(hook, token="wrong")
-    assert (await deliver(hook, repository))["status"] == "failed"
+    refused = await deliver(hook, repository)
+    assert refused["status"] == "failed"
+    assert "refuses the token that it got" in refused["reason"]
     await give(hook, token="s3cret-token")
     assert (await deliver(hook, repository))["status"] == "processed"
 

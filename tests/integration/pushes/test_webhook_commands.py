@@ -61,6 +61,12 @@ async def test_from_a_new_project_to_a_redelivery_and_an_approval(tmp_path: Path
         assert "processed" in await said(coordinator, "delivery", "list", "shop")
         assert "d-1" in await said(coordinator, "delivery", "redeliver", "shop", "d-1")
 
+        said_so = await said(coordinator, "project", "set", "shop", "--forge", "gitea")
+        assert f"/api/webhooks/gitea/{project['id']}" in said_so
+        page = repository.url.removesuffix(".git")
+        shown = await said(coordinator, "build", "show", "shop#1")
+        assert f"commit {page}/commit/{sha}\nbranch {page}/src/branch/main\n" in shown
+
         missing = await command(coordinator, "delivery", "redeliver", "shop", "d-2")
         assert (missing.exit_code, "delivery not found" in missing.output) == (1, True)
         both = ("--token-file", str(token), "--remove")

@@ -93,7 +93,7 @@ def test_where_a_status_goes(kind: str, repo_url: str, url: str, header: tuple[s
     assert (call.method, call.url) == ("POST", url)
     assert call.headers[header[0]] == header[1]
     assert "t0k" not in repr(call)
-    assert guessed_forge(STATUS_FORGES, repo_url) == kind
+    assert guessed_forge(STATUS_FORGES, repo_url, None) == kind
 
 
 REPOSITORIES = {
@@ -156,7 +156,7 @@ def test_a_forge_may_be_below_a_path() -> None:
     assert checked_forge_url("https://host.example/git/") == "https://host.example/git"
     repo_url = "https://host.example/git/shop/site.git"
     assert repository_at(repo_url, "https://host.example/git") == "shop/site"
-    assert guessed_forge(STATUS_FORGES, repo_url) is None
+    assert guessed_forge(STATUS_FORGES, repo_url, None) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""The recorded payloads of all forges, with the headers that come with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.domain.pushes.deliveries import ForgeEvent, short_name
+from coordinator.forges import FORGES
+
+FOLDER = Path(__file__).parents[3] / "webhooks"
+BEFORE = "5f1c0f1d8e7b3a29c4d6e8f0a1b2c3d4e5f60718"
+AFTER = "9b8a7c6d5e4f30211203f4e5d6c7b8a990817263"
+EVENT_HEADERS = {
+    "bitbucket": "X-Event-Key",
+    "generic": "X-Unused",
+    "gitea": "X-Gitea-Event",
+    "github": "X-GitHub-Event",
+    "gitlab": "X-Gitlab-Event",
+}
+REPOSITORIES = {
+    "bitbucket/cloud": "https://bitbucket.org/anna/shop.git",
+    "bitbucket/data-center": "https://bitbucket.example.org/scm/shop/shop.git",
+    "gitea": "https://git.example.org/anna/shop.git",
+    "generic": "ssh://git@git.example.org/srv/shop.git",
+    "github": "https://github.com/anna/shop.git",
+    "gitlab": "https://gitlab.com/anna/shop.git",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    forge: str
+    path: str
+    """Below FOLDER, without its ending."""
+    body: bytes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        name = Path(self.path).name.partition(".")[0]
+        event = name.replace("-", ":") if self.forge == "bitbucket" else name
+        return {EVENT_HEADERS[self.forge]: event}
+
+    @property
+    def repository(self) -> str:
+        return REPOSITORIES[str(Path(self.path).parent)]
+
+    def event(self, body: bytes | None = None) -> ForgeEvent:
+        return FORGES[self.forge].parse(self.headers, self.body if body is None else body).event
+
+
+def all_recorded() -> list[Recorded]:
+    return [
+        Recorded(
+            forge=file.relative_to(FOLDER).parts[0],
+            path=str(file.relative_to(FOLDER).with_suffix("")),
+            body=file.read_bytes(),
+        )
+        for file in sorted(FOLDER.rglob("*.json"))
+    ]
+
+
+def told(event: ForgeEvent) -> str:
+    """What an event means, in a line."""
+    if event.ignored is not None:
+        return f"ignored: {event.ignored}"
+    if event.closed is not None:
+        return f"closed {event.closed}"
+    pull = event.pull_request
+    if pull is None:
+        return ", ".join(
+            f"{short_name(ref.ref)} {'deleted' if ref.after is None else ref.after[:3]}"
+            f" from {ref.before[:3] if ref.before else 'nothing'}"
+            for ref in event.refs
+        )
+    words = [f"{pull.number}: {pull.head_branch} into {pull.base_branch} at {pull.ref}"]
+    words += [f"fork {pull.source_url}".replace(" None", "")] if pull.fork else []
+    words += ["draft"] if pull.draft else []
+    words += ["was draft"] if pull.was_draft else []
+    words += [f"given {'+'.join(pull.labels_given)}"] if pull.labels_given is not None else []
+    words += [f"of {'+'.join(pull.labels)}"] if pull.labels else []
+    words += ["perhaps"] if pull.perhaps_pushed else []
+    return "; ".join(words)
