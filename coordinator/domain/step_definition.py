@@ -49,7 +49,7 @@ def definition_from_json(
     labels: Mapping[str, str],
 ) -> StepDefinition:
     """What `to_json` wrote, or an earlier release. The rest stands in columns of its own, where
-    queries need it: version 1 has it there alone.
+    queries need it: version 1 has it there alone. `labels` are filled in, `agents` as written.
 
     Raises ValueError for what a later release wrote.
     """
@@ -58,9 +58,10 @@ def definition_from_json(
         raise ValueError(f"a stored step of version {version!r}; this release reads {VERSION}")
     written = value["written"] if version == VERSION else _flat(value)
     losses = value if version == VERSION else value["retries"]
+    agents = written.get("agents", labels)
     return StepDefinition(
         written=WorkflowStep.from_json(
-            {**written, "name": name, "dependsOn": depends_on, "agents": labels}
+            {**written, "name": name, "dependsOn": depends_on, "agents": agents}
         ),
         condition_false=value.get("conditionFalse", False),
         program=value.get("program", False),

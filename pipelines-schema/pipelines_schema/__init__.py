@@ -38,7 +38,7 @@ from pipelines_schema.parse import (
 from pipelines_schema.paths import BadPath, normalised_cache_dir, normalised_output_path
 from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
-from pipelines_schema.read_step import can_be_named
+from pipelines_schema.read_image import can_be_named
 from pipelines_schema.schedules import ScheduleTrigger
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.trigger_types import PullRequestTrigger, PushTrigger, Triggers

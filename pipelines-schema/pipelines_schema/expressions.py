@@ -18,9 +18,6 @@ _CLOSING = "}}"
 BUILD_WORDS = ("build.id", "build.number", "sha")
 """Replaced wherever anything is: none of them can hold a character that bash would read."""
 
-GROUP_WORDS = ("branch", "tag", "ref", "shortSha")
-"""Besides, where nothing is ever run or looked up: in the name of a group of builds."""
-
 VARIABLES = (
     "PUSHROD_BRANCH",
     "PUSHROD_COMMIT",
@@ -124,6 +121,9 @@ def refusal(
         return f"{written}: {_instead_of_matrix(expression, allowed)}"
     if expression in BUILD_WORDS:
         return f"{written} here, only in `run`, `image`, `env` and `build`"
+    meant = _meant(expression, allowed)
+    if meant is not None:
+        return f"{written}: {meant}"
     if instead is not None:
         return f"{written}: {instead}"
     if head == "params" and rest.isidentifier():
@@ -134,9 +134,6 @@ def refusal(
     if head == "secrets" and rest.isidentifier():
         name = expression.partition(".")[2]
         return f"{written}: name it in the step's `secrets`; {_instead(name, in_script)}"
-    near = closest(expression, allowed) if head == "build" else None
-    if near is not None:
-        return f"{written}: did you mean `{near}`?"
     if word in _VARIABLE_OF:
         return f"{written}: {_instead(_VARIABLE_OF[word], in_script)}"
     if head in _NOT_BUILT:
@@ -146,6 +143,16 @@ def refusal(
         return f"{written}: {_instead(name, in_script)}"
     known = ", ".join(VARIABLES[:6])
     return f"{written}: use the environment variables in `run` ({known}, …)"
+
+
+def _meant(expression: str, allowed: Collection[str]) -> str | None:
+    """Which of the allowed words it is another spelling of, or a slip."""
+    named = {_VARIABLE_OF.get(word): word for word in reversed(list(allowed))}
+    same = named.get(_VARIABLE_OF.get(expression.casefold(), ""))
+    if same is not None:
+        return f"write `${{{{ {same} }}}}`"
+    near = closest(expression, allowed)
+    return f"did you mean `{near}`?" if near else None
 
 
 def _instead_of_matrix(expression: str, allowed: Collection[str]) -> str:

@@ -208,6 +208,16 @@ class Reading:
         )
 
 
+def one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -> Field | None:
+    """The field under one of its two names; both at once are a problem."""
+    if short in fields and long in fields:
+        reading.add(
+            fields[long].key.place,
+            f"`{short}` and `{long}` are the same thing: remove one of them",
+        )
+    return fields.get(short) or fields.get(long)
+
+
 def line_fault(text: str, max_characters: int) -> str | None:
     """What is wrong with a text of one line, as in `… {fault}`, or None."""
     if not text.strip():

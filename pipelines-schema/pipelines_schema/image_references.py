@@ -12,6 +12,7 @@ TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 DOCKER_HUB = "docker.io"
 MAX_REPOSITORY_CHARACTERS = 255
+MAX_TAG_CHARACTERS = 128
 _UNFIT_FOR_TAGS = re.compile(r"[^\w.-]", re.ASCII)
 
 

@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from pipelines_schema.expressions import substituted
+from pipelines_schema.placeholders import filled_image
 
 if TYPE_CHECKING:
     from pipelines_schema.workflow import Step
@@ -84,11 +85,12 @@ def _with_values(step: Step, values: Mapping[str, str]) -> Step:
     return replace(
         step,
         name=expanded_name(step.name, values),
-        image=None if step.image is None else substituted(step.image, known),
+        image=None if step.image is None else filled_image(step.image, known),
         script=substituted(step.script, known),
         build=None if step.build is None else step.build.with_values(known),
         concurrency=None if step.concurrency is None else step.concurrency.with_values(known),
         env={name: substituted(value, known) for name, value in step.env.items()},
+        agents={name: substituted(value, known) for name, value in step.agents.items()},
         matrix=None,
         matrix_values=values,
         matrix_of=step.name,

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping
 
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
-from pipelines_schema.image_references import fit_for_tag, tag_problem
+from pipelines_schema.image_references import tag_problem
 from pipelines_schema.limits import MAX_BUILD_ARGS, MAX_IMAGE_CHARACTERS, MAX_TAGS, TARGET
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
 from pipelines_schema.paths import BadPath, normalised_context
+from pipelines_schema.placeholders import filled_reference, misplaced, only_in_a_tag
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_environment import read_environment
@@ -51,8 +52,8 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
 """Keys of a step that mean nothing where it builds an image → what to do instead."""
 TAKEN_ARGS = {"BUILDKIT_CACHE_MOUNT_NS": "it keeps the projects' caches apart"}
 _REPLACED = (
-    "in `build` only values of the matrix, parameters with `oneOf`, `build.id`, `build.number` and "
-    "`sha` are"
+    "in `args` and `target` only values of the matrix, parameters with `oneOf`, `build.id`, "
+    "`build.number` and `sha` are"
 )
 _HINT = "write a mapping such as `{context: ., tags: [registry.example/app:1.0]}`"
 
@@ -61,9 +62,11 @@ def read_build(
     reading: Reading,
     fields: dict[str, Field],
     allowed: Collection[str],
+    places: Mapping[str, str],
     matrix: Matrix | None,
 ) -> ImageBuild | None:
-    """None where there is none, or no mapping. `allowed` may stand in tags, args and target."""
+    """None where there is none, or no mapping. `allowed` may stand in args and target, `places`,
+    each with an example, in tags."""
     entry = fields.get("build")
     if entry is None:
         return None
@@ -75,7 +78,7 @@ def read_build(
     if node is None:
         return None
     parts = reading.fields(node, BUILD)
-    tags = _tags(reading, parts.get("tags"), allowed, matrix)
+    tags = _tags(reading, parts.get("tags"), places, matrix)
     return ImageBuild(
         context=_path(reading, parts.get("context"), "."),
         dockerfile=_path(reading, parts.get("dockerfile"), DEFAULT_DOCKERFILE),
@@ -136,7 +139,7 @@ def _args(reading: Reading, entry: Field | None, allowed: Collection[str]) -> di
 
 
 def _tags(
-    reading: Reading, entry: Field | None, allowed: Collection[str], matrix: Matrix | None
+    reading: Reading, entry: Field | None, places: Mapping[str, str], matrix: Matrix | None
 ) -> dict[str, Place]:
     if entry is None:
         return {}
@@ -149,10 +152,10 @@ def _tags(
         return {}
     found: dict[str, Place] = {}
     for item in items:
-        text = _tag(reading, entry, item, allowed)
+        text = _tag(reading, entry, item, places)
         if text is None:
             continue
-        fault = _tag_fault(text, allowed, matrix)
+        fault = _tag_fault(text, places, matrix)
         if fault is not None:
             reading.add(item.place, fault)
         elif text in found:
@@ -161,19 +164,21 @@ def _tags(
     return found
 
 
-def _tag(reading: Reading, entry: Field, item: Node, allowed: Collection[str]) -> str | None:
-    if reading.refuse_expressions(item, allowed, instead=_REPLACED):
+def _tag(reading: Reading, entry: Field, item: Node, places: Collection[str]) -> str | None:
+    if reading.refuse_expressions(item, places):
         return None
     hint = "write a reference such as `registry.example/app:1.0`"
-    return reading.line_of_text(Field(entry.key, item), hint, MAX_IMAGE_CHARACTERS, allowed)
+    return reading.line_of_text(Field(entry.key, item), hint, MAX_IMAGE_CHARACTERS, places)
 
 
-def _tag_fault(text: str, allowed: Collection[str], matrix: Matrix | None) -> str | None:
+def _tag_fault(text: str, places: Mapping[str, str], matrix: Matrix | None) -> str | None:
     """What is wrong with a tag, with one of the values that it gets."""
-    examples = dict.fromkeys(allowed, "x")
+    word = misplaced(text)
+    if word is not None:
+        return only_in_a_tag("a tag", word)
     for combination in matrix.combinations() if matrix is not None else ({},):
-        values = {f"matrix.{name}": fit_for_tag(value) for name, value in combination.items()}
-        filled = substituted(text, examples | values)
+        values = {f"matrix.{name}": value for name, value in combination.items()}
+        filled = filled_reference(text, {**places, **values})
         problem = tag_problem(filled)
         if problem is not None:
             meant = "" if filled == text else f", that is {shown(filled)},"

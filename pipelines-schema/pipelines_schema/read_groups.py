@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pipelines_schema.expressions import BUILD_WORDS, GROUP_WORDS
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import MAX_GROUP_CHARACTERS, MAX_GROUP_LIMIT
 from pipelines_schema.nodes import MapNode, ScalarNode, integer
+from pipelines_schema.placeholders import PLACE_WORDS
 from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.workflow import Concurrency
@@ -33,7 +33,6 @@ _OF_STEP = Vocabulary(
 _HINT = 'write `{group: "deploy-${{ branch }}", cancelRunning: true}`, or the group alone'
 _STEP_HINT = "write `{group: gpu, limit: 2}`, or the group alone"
 _GROUP_HINT = "write the group's name, such as `deploy-${{ branch }}`"
-_WORDS = (*BUILD_WORDS, *GROUP_WORDS)
 
 
 def read_concurrency(
@@ -42,7 +41,7 @@ def read_concurrency(
     """`env` is the workflow's, `params` are its parameters' names."""
     if entry is None:
         return None
-    allowed = (*_WORDS, *_named("env", env), *_named("params", params))
+    allowed = (*PLACE_WORDS, *_named("env", env), *_named("params", params))
     if isinstance(entry.value, ScalarNode) and not entry.is_null:
         group = _group(reading, entry, allowed)
         return None if group is None else Concurrency(group=group)
@@ -65,7 +64,7 @@ def read_step_group(
         return None
     of_workflow = (*_named("env", env or ()), *_named("params", params))
     known = of_workflow if env is not None else _any_of_workflow(reading, entry)
-    allowed = (*_WORDS, *known, *matrix)
+    allowed = (*PLACE_WORDS, *known, *matrix)
     if isinstance(entry.value, ScalarNode) and not entry.is_null:
         group = _group(reading, entry, allowed)
         return None if group is None else StepGroup(name=group)
@@ -102,7 +101,7 @@ def _any_of_workflow(reading: Reading, entry: Field) -> tuple[str, ...]:
 def _group(reading: Reading, entry: Field | None, allowed: Collection[str]) -> str | None:
     if entry is None:
         return None
-    words = ", ".join(f"`{word}`" for word in _WORDS)
+    words = ", ".join(f"`{word}`" for word in PLACE_WORDS)
     instead = f"a group's name may hold {words}, and values of `env` and of parameters"
     if reading.refuse_expressions(entry.value, allowed, instead=instead):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import (
@@ -110,7 +111,8 @@ def _cpus(reading: Reading, entry: Field | None) -> float | None:
     return float(text)
 
 
-def read_agents(reading: Reading, entry: Field | None) -> dict[str, str]:
+def read_agents(reading: Reading, entry: Field | None, places: Collection[str]) -> dict[str, str]:
+    """`places` may stand in the labels' values."""
     if entry is None:
         return {}
     node = reading.mapping(entry, "write the labels an agent must have, such as `{os: linux}`")
@@ -130,7 +132,7 @@ def read_agents(reading: Reading, entry: Field | None) -> dict[str, str]:
                 f"these, `.`, `_`, `-` or `/`, at most {MAX_LABEL_CHARACTERS} characters",
             )
         text = reading.line_of_text(
-            Field(key, value), "write the label's value", MAX_LABEL_CHARACTERS
+            Field(key, value), "write the label's value", MAX_LABEL_CHARACTERS, places
         )
         if text is not None:
             labels[key.text] = text

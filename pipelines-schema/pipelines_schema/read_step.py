@@ -8,11 +8,10 @@ from typing import TypeGuard
 
 from pipelines_schema.conditions import Condition, ConditionFault, check, check_words, compiled
 from pipelines_schema.expressions import substituted
-from pipelines_schema.fields import Field, Reading
+from pipelines_schema.fields import Field, Reading, one_of
 from pipelines_schema.layers import Layered, completed
 from pipelines_schema.limits import (
     MAX_CONDITION_CHARACTERS,
-    MAX_IMAGE_CHARACTERS,
     MAX_NAME_CHARACTERS,
     MAX_PATHS,
     MAX_SCRIPT_BYTES,
@@ -21,6 +20,7 @@ from pipelines_schema.limits import (
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_output_path
+from pipelines_schema.placeholders import ENV, PLACE_WORDS, env_words
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_build import read_build
 from pipelines_schema.read_caches import read_caches
@@ -37,12 +37,13 @@ from pipelines_schema.read_environment import read_environment, read_secrets, re
 from pipelines_schema.read_gate import APPROVE, read_gate
 from pipelines_schema.read_git import read_git
 from pipelines_schema.read_groups import read_step_group
+from pipelines_schema.read_image import image_place, read_image
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.workflow import Step
 
-_REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build", "concurrency")
+_REPLACED_IN = ["image", "imageSlug", "run", "runScript", "env", "build", "agents", "concurrency"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,20 +81,19 @@ def read_step(
     if matrix is not None and "when" not in fields:  # which may leave those without it out
         replaced_in = [fields[key] for key in _REPLACED_IN if key in fields]
         refuse_lacking(reading, [*replaced_in, *layered.variables.values()], matrix)
-    env = {
-        **read_environment(reading, fields.get("env"), allowed),
-        **(read_variables(reading, layered.variables, allowed) if is_script else {}),
-    }
+    own = read_environment(reading, fields.get("env"), allowed)
+    places = _places(reading, layered, allowed, of_all, own)
+    env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
         dependencies=dependencies,
         step=Step(
             name=name or "",
-            image=_image(reading, node, fields, called, allowed) if is_script else None,
-            image_place=_image_place(reading, fields),
+            image=read_image(reading, node, fields, called, places) if is_script else None,
+            image_place=image_place(reading, fields),
             script=(_script(reading, layered, fields, called, allowed) or "") if is_script else "",
-            build=read_build(reading, fields, allowed, matrix),
+            build=read_build(reading, fields, allowed, places, matrix),
             approve=read_gate(reading, fields, name),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,
@@ -104,7 +104,7 @@ def read_step(
             grace_seconds=read_grace(reading, fields.get("grace")),
             retries=retries,
             at_most_once=read_at_most_once(reading, fields, retries),
-            agents=read_agents(reading, fields.get("agents")),
+            agents=read_agents(reading, fields.get("agents"), places),
             concurrency=read_step_group(
                 reading,
                 fields.get("concurrency"),
@@ -139,27 +139,44 @@ def check_keys(reading: Reading, layered: Layered, replaced: Sequence[str]) -> N
     if APPROVE not in keys:
         missing += ["matrix"] if "build" in keys else ["matrix", "image", "run"]
     node = completed(layered.node, missing, layered.node.place)
-    of_matrix = () if "matrix" in keys else _matrix_words(reading, layered.node)
+    of_matrix = () if "matrix" in keys else _words(reading, layered.node, "matrix.")
     checked = Layered(node=node, variables=layered.variables)
     read_step(reading, checked, 0, (*replaced, *of_matrix), {}, None)
 
 
-def _matrix_words(reading: Reading, node: Node) -> Iterator[str]:
-    """What stands in each `${{ matrix.… }}`."""
+def _words(reading: Reading, node: Node, prefix: str) -> Iterator[str]:
+    """What stands in each `${{ … }}`, if it begins so."""
     match node:
         case MapNode(entries=entries):
             for _, value in entries:
-                yield from _matrix_words(reading, value)
+                yield from _words(reading, value, prefix)
         case ListNode(items=items):
             for item in items:
-                yield from _matrix_words(reading, item)
+                yield from _words(reading, item, prefix)
         case ScalarNode():
             words = (word for _, word in reading.expressions(node))
-            yield from (word for word in words if word.startswith("matrix."))
+            yield from (word for word in words if word.startswith(prefix))
+
+
+def _places(
+    reading: Reading,
+    layered: Layered,
+    allowed: Collection[str],
+    of_all: Mapping[str, str] | None,
+    own: Mapping[str, str],
+) -> dict[str, str]:
+    """What `${{ … }}` may hold outside scripts, each word with an example."""
+    plain = dict.fromkeys((*allowed, *PLACE_WORDS), "x")
+    if of_all is None:
+        nodes = (layered.node, *(field.value for field in layered.variables.values()))
+        words = (word for node in nodes for word in _words(reading, node, ENV))
+        return {**dict.fromkeys(words, "x"), **plain}
+    env = env_words({**of_all, **own})
+    return {**{word: substituted(text, plain) or "x" for word, text in env.items()}, **plain}
 
 
 def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:
-    """What `${{ … }}` may hold besides in `run`, `image` and `env`."""
+    """What `${{ … }}` may hold of the matrix."""
     names: Sequence[str] = ()
     if matrix is not None:
         names = matrix.names
@@ -238,55 +255,6 @@ def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int
     return name
 
 
-def _one_of(reading: Reading, fields: dict[str, Field], short: str, long: str) -> Field | None:
-    """The field under one of its two names; both at once are a problem."""
-    if short in fields and long in fields:
-        reading.add(
-            fields[long].key.place,
-            f"`{short}` and `{long}` are the same thing: remove one of them",
-        )
-    return fields.get(short) or fields.get(long)
-
-
-def can_be_named(slug: str) -> bool:
-    """Whether a step's `image` can name an image by this slug."""
-    return _is_one_word(slug) and (slug[0].isalnum() or slug[0] == "_") and "${{" not in slug
-
-
-def _is_one_word(text: str) -> bool:
-    return " " not in text and text.isprintable()
-
-
-def _image(
-    reading: Reading,
-    node: MapNode,
-    fields: dict[str, Field],
-    called: str,
-    allowed: Collection[str],
-) -> str | None:
-    entry = _one_of(reading, fields, "image", "imageSlug")
-    if entry is None:
-        reading.add(node.place, f"{called} needs `image`: a slug or an image reference")
-        return None
-    image = reading.line_of_text(
-        entry, "write a slug or an image reference", MAX_IMAGE_CHARACTERS, allowed
-    )
-    plain = None if image is None else substituted(image, dict.fromkeys(allowed, "x"))
-    if plain is not None and not _is_one_word(plain):
-        reading.add(
-            entry.place,
-            f"{entry.label} must not hold spaces or invisible characters: "
-            "write a slug or an image reference such as `python:3.12`",
-        )
-    elif plain is not None and not can_be_named(plain):
-        reading.add(
-            entry.place,
-            f"{entry.label} must begin with a letter or a digit: write a slug "
-            "or an image reference such as `python:3.12`",
-        )
-    return image
-
-
 def _is_number(node: Node) -> TypeGuard[ScalarNode]:
     return isinstance(node, ScalarNode) and node.kind in (Kind.INTEGER, Kind.FLOAT)
 
@@ -298,7 +266,7 @@ def _script(
     called: str,
     allowed: Collection[str],
 ) -> str | None:
-    entry = _one_of(reading, fields, "run", "runScript")
+    entry = one_of(reading, fields, "run", "runScript")
     if entry is None:
         reading.add(layered.node.place, f"{called} needs `run`: the script to run")
         return None
@@ -325,11 +293,6 @@ def _script(
         )
     reading.refuse_expressions(entry.value, allowed, in_script=True)
     return whole
-
-
-def _image_place(reading: Reading, fields: dict[str, Field]) -> Place | None:
-    written = next((fields[key] for key in ("image", "imageSlug") if key in fields), None)
-    return None if reading.is_json or written is None else written.place
 
 
 def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Place, str], ...]:

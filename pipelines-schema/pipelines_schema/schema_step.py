@@ -51,7 +51,7 @@ def step_definitions() -> dict[str, Any]:
 def _step() -> dict[str, Any]:
     image = (
         "Image the step runs in: the slug of a registered image, or an image reference such as "
-        "`python:3.12`."
+        "`python:3.12`. It may hold `${{ … }}`; `branch`, `tag` and `ref` only after its last `:`."
     )
     meaning = (
         "Bash script of the step. It runs in `/workspace`, which holds the source at the commit "
@@ -191,7 +191,8 @@ def _build() -> dict[str, Any]:
             "args": described("env", "Values for the Dockerfile's `ARG`s. No place for secrets."),
             "tags": {
                 "description": "References that the image is pushed to, registry and tag included: "
-                "`registry.example/team/app:1.0`.",
+                "`registry.example/team/app:1.0`. One of which `${{ tag }}`, `${{ branch }}` or "
+                "`${{ ref }}` is empty is left out.",
                 "anyOf": [{"type": "array", "maxItems": limits.MAX_TAGS, "items": tag}, tag],
             },
             "push": {
@@ -306,7 +307,8 @@ def _matrix() -> dict[str, Any]:
 
 def _agents() -> dict[str, Any]:
     return {
-        "description": "Labels that an agent must have to run the step, such as `{os: linux}`.",
+        "description": "Labels that an agent must have to run the step, such as `{os: linux}`. "
+        "Their values may hold `${{ matrix.<name> }}`, `${{ branch }}` and the like.",
         "type": "object",
         "maxProperties": limits.MAX_LABELS,
         "propertyNames": {

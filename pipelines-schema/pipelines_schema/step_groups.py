@@ -14,7 +14,7 @@ class StepGroup:
     """The step's `concurrency`: at most `limit` of the account's steps of the group run at once."""
 
     name: str
-    """With the expressions of `group_words` still in it."""
+    """With its expressions still in it."""
     limit: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.gates import Gate
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
-from pipelines_schema.image_references import fit_for_tag
 from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.notify import Notify
+from pipelines_schema.placeholders import empty_word, filled_reference
 from pipelines_schema.problem import Place
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.stored_json import without_absent
@@ -126,18 +126,20 @@ class ImageBuild:
         )
 
     def with_values(self, values: Mapping[str, str]) -> ImageBuild:
-        """With the expressions that have a value replaced.
-
-        A value adds no `/`, `:` or `@` to a tag, whatever it holds: it can't change the
-        repository.
-        """
-        fitting = {name: fit_for_tag(value) for name, value in values.items()}
+        """With the expressions that have a value replaced; a tag of which one is empty is left
+        out, and nothing is pushed where none is left."""
+        filled = {
+            tag: filled_reference(tag, values)
+            for tag in self.tags
+            if empty_word(tag, values) is None
+        }
         return replace(
             self,
             target=None if self.target is None else substituted(self.target, values),
             args={name: substituted(value, values) for name, value in self.args.items()},
-            tags=tuple(dict.fromkeys(substituted(tag, fitting) for tag in self.tags)),
-            tag_places={substituted(tag, fitting): at for tag, at in self.tag_places.items()},
+            tags=tuple(dict.fromkeys(filled.values())),
+            push=self.push and bool(filled),
+            tag_places={filled[tag]: at for tag, at in self.tag_places.items() if tag in filled},
         )
 
 
@@ -146,7 +148,7 @@ class Concurrency:
     """Of the project's builds of one group one is on its way; the newest of the others waits."""
 
     group: str
-    """With the expressions of `group_words` still in it."""
+    """With its expressions still in it."""
     cancel_running: bool = False
     """A new build cancels the one on its way."""
 

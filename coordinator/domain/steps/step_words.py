@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import quote
 
 from coordinator.domain.model import Build, PullRequestRef, Step
+from pipelines_schema import substituted
+from pipelines_schema.expressions import OPENING
+from pipelines_schema.fields import line_fault
+from pipelines_schema.limits import MAX_LABEL_CHARACTERS
+from pipelines_schema.placeholders import env_words
+from pipelines_schema.problem import shown
 
 
 def build_words(build: Build) -> dict[str, str]:
@@ -21,17 +28,51 @@ def build_words(build: Build) -> dict[str, str]:
     }
 
 
-def group_words(build: Build, env: Mapping[str, str]) -> dict[str, str]:
-    """What is replaced in `concurrency.group`, which nothing ever runs: also what outsiders
-    write. `env` is the workflow's."""
+def place_words(build: Build, env: Mapping[str, str]) -> dict[str, str]:
+    """What is replaced outside scripts: also what outsiders write. `env` is the step's, or the
+    workflow's for what is none of a step."""
+    words = build_words(build)
     return {
-        **build_words(build),
-        **{f"env.{name}": value for name, value in env.items()},
+        **words,
+        **env_words({name: substituted(value, words) for name, value in env.items()}),
         "branch": build.branch or "",
         "tag": build.tag or "",
         "ref": _ref(build) or "",
         "shortSha": (build.commit_hash or "")[:7],
     }
+
+
+def step_env(step: Step, build: Build) -> dict[str, str]:
+    """The variables that the workflow gives the step; those of `with` may name what outsiders
+    write."""
+    env = step.written.env
+    if not any(OPENING in value for value in env.values()):
+        return dict(env)
+    words = place_words(build, env)
+    return {name: substituted(value, words) for name, value in env.items()}
+
+
+def labelled(step: Step, build: Build) -> Step:
+    """With the labels that an agent must have to run it filled in."""
+    written = step.written.agents
+    if not any(OPENING in value for value in written.values()):
+        return step
+    words = place_words(build, step.written.env)
+    return replace(
+        step, labels={name: substituted(value, words) for name, value in written.items()}
+    )
+
+
+def label_fault(step: Step) -> str | None:
+    """Why no agent can have the step's labels, for people; None if one can."""
+    for name, value in step.labels.items():
+        fault = line_fault(value, MAX_LABEL_CHARACTERS)
+        if fault is not None:
+            return (
+                f"step `{step.name}`: the label `{name}` of `agents`, {shown(value)} in this "
+                f"build, {fault}"
+            )
+    return None
 
 
 def artifact_url(base: str, step_id: str, name: str) -> str:

@@ -9,7 +9,7 @@ from coordinator.domain.builds.quotas import refusal
 from coordinator.domain.errors import Conflict, TooMany
 from coordinator.domain.lifecycle import FINISHED_STEP, StepState
 from coordinator.domain.model import Build, Project, Step
-from coordinator.domain.steps.step_words import build_words
+from coordinator.domain.steps.step_words import label_fault, labelled
 from coordinator.services.builds.concurrency import joined
 from coordinator.services.builds.drafts import Draft, blocked
 from coordinator.services.builds.whole_build import in_its_group
@@ -67,8 +67,9 @@ async def _refusal(
 
 
 async def _save(core: Core, connection: AsyncConnection, project: Project, wanted: Draft) -> Build:
-    """Give a draft its number and save it with its steps; failed where a secret is missing, or an
-    image is another account's. Raises Conflict for an archived project."""
+    """Give a draft its number and save it with its steps; failed where a secret is missing, an
+    image is another account's, or no agent can have a label. Raises Conflict for an archived
+    project."""
     missing: dict[str, str] = {}
     to_run = [step for step in wanted.steps if not step.attempt]
     if not wanted.origin.of_fork:  # which gets none, and is not told which there are
@@ -82,8 +83,11 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
         check_takes_builds(await stored_projects.find_project(connection, project.id))
         raise Conflict("this project was deleted")
     build = wanted.build(project, number, core.now())
-    words = build_words(build)
-    refused = await image_problems(core, connection, project, to_run, words, wanted.file)
+    wanted = replace(wanted, steps=[labelled(step, build) for step in wanted.steps])
+    refused = [
+        *await image_problems(core, connection, project, to_run, build, wanted.file),
+        *(Problem(message=fault) for fault in map(label_fault, wanted.steps) if fault),
+    ]
     if refused:
         wanted = replace(wanted, steps=(), problems=[*wanted.problems, *refused])
         build = wanted.build(project, number, core.now())

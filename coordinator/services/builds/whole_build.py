@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from coordinator.domain.model import Build, Project, Step
-from coordinator.domain.steps.step_words import group_words
+from coordinator.domain.steps.step_words import place_words
 from pipelines_schema import Concurrency, Notify, Workflow, substituted
 
 
@@ -49,7 +49,7 @@ class WholeBuild:
         notify = () if build.of_fork else tuple(self.notify)
         concurrency, group = self.concurrency, None
         if concurrency is not None:
-            group = substituted(concurrency.group, group_words(build, self.env))
+            group = substituted(concurrency.group, place_words(build, self.env))
             own = _own_groups(build)
             group = group if group.startswith(own) else own + group
         return replace(
@@ -68,7 +68,7 @@ def in_its_group(step: Step, build: Build, project: Project) -> Step:
     group = step.written.concurrency
     if group is None:
         return step
-    name = group.with_values(group_words(build, step.written.env)).name
+    name = group.with_values(place_words(build, step.written.env)).name
     own = _own_groups(build, f" of {project.slug}")
     return replace(step, concurrency_group=name if name.startswith(own) else own + name)
 

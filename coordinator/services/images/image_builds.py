@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Build, Step
+from coordinator.domain.steps.step_words import place_words
 from coordinator.services.core import Core
+from pipelines_schema import ImageBuild
 from pipelines_schema.contract import CompleteRequest, Completion, ImageBuildSpec
 
 FOR_BUILDKIT = (
     "builds an image, which no script can: it is for an agent with BuildKit "
     "(`pushrod agent --engine buildkit`)"
 )
+NO_TAGS = "The image was not pushed: what its tags name is empty in this build."
 NOT_FROM_FORKS = "The image was not pushed: a pull request from a fork only builds it."
 
 
-def build_spec(
-    core: Core, step: Step, build: Build, cache_scope: str, known: Mapping[str, str]
-) -> ImageBuildSpec | None:
-    """None for a step that runs a script. `known` are the words replaced in it."""
+def build_spec(core: Core, step: Step, build: Build, cache_scope: str) -> ImageBuildSpec | None:
+    """None for a step that runs a script."""
     if step.written.build is None:
         return None
-    image = step.written.build.with_values(known)
-    held_back = image.push and build.of_fork
+    image = step.written.build.with_values(place_words(build, step.written.env))
     return ImageBuildSpec(
         context=image.context,
         dockerfile=image.dockerfile,
@@ -32,10 +32,18 @@ def build_spec(
         tags=list(image.tags),
         # Outsiders' code chooses its tags: even a registry that asks nobody must not get them.
         push=image.push and not build.of_fork,
-        not_pushed_because=NOT_FROM_FORKS if held_back else None,
+        not_pushed_because=_not_pushed_because(step.written.build, image, build),
         cache_scope=cache_scope,
         insecure_registries=list(core.settings.insecure_hosts),
     )
+
+
+def _not_pushed_because(written: ImageBuild, image: ImageBuild, build: Build) -> str | None:
+    if not written.push:
+        return None
+    if not image.push:
+        return NO_TAGS
+    return NOT_FROM_FORKS if build.of_fork else None
 
 
 def built_images(step: Step, request: CompleteRequest) -> Sequence[Mapping[str, str]] | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from coordinator.domain.model import Account, Project, Step
+from coordinator.domain.model import Account, Build, Project, Step
+from coordinator.domain.steps.step_words import place_words
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
-from pipelines_schema import Place, Problem, substituted
+from pipelines_schema import Place, Problem
 from pipelines_schema.contract import OwnRegistriesSpec
+from pipelines_schema.expressions import OPENING
 from pipelines_schema.own_registries import OwnRegistries
-
-NO_WORDS: Mapping[str, str] = MappingProxyType({})
+from pipelines_schema.placeholders import empty_word, filled_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,28 @@ class AccountImages:
     references: Mapping[str, str]
     """By slug."""
 
-    def reference_of(self, step: Step, words: Mapping[str, str]) -> str | None:
-        """Of a script's step: the image of a registered slug, else the text itself."""
-        if step.written.image is None:
-            return None
-        wanted = substituted(step.written.image, words)
-        return self.references.get(wanted, wanted)
+    def reference_of(self, step: Step, build: Build) -> str | None:
+        """Of a script's step: the image of a registered slug, else the text itself; None where
+        an expression in it leaves nothing."""
+        wanted = _image_of(step, build)
+        return None if wanted is None else self.references.get(wanted, wanted)
+
+
+def _image_of(step: Step, build: Build) -> str | None:
+    image = step.written.image
+    if image is None or OPENING not in image:
+        return image
+    words = place_words(build, step.written.env)
+    return filled_image(image, words) if empty_word(image, words) is None else None
+
+
+def empty_image(step: Step, build: Build) -> str | None:
+    """Why there is no image to run the step in, for people; None if there is one."""
+    image = step.written.image
+    if image is None or OPENING not in image:
+        return None
+    word = empty_word(image, place_words(build, step.written.env))
+    return word and f"the image `{image}` can't be used: `{word}` is empty in this build"
 
 
 async def account_images(
@@ -38,9 +54,9 @@ async def account_images(
     connection: AsyncConnection,
     account: Account | Project,
     steps: Sequence[Step] = (),
-    words: Mapping[str, str] = NO_WORDS,
+    build: Build | None = None,
 ) -> AccountImages:
-    """As far as these steps need it. Of a project it is those of its account.
+    """As far as these steps of the build need it. Of a project it is those of its account.
 
     The account's own slug first; nothing that others registered stands for a reference.
     """
@@ -48,8 +64,9 @@ async def account_images(
         account_id, account_slug = account.account_id, account.account_slug
     else:
         account_id, account_slug = account.id, account.slug
-    wanted = {substituted(step.written.image, words) for step in steps if step.written.image}
-    own, shared = await stored.known_images(connection, account_id, sorted(wanted))
+    images = {_image_of(step, build) for step in steps} if build is not None else set()
+    wanted = sorted(image for image in images if image)
+    own, shared = await stored.known_images(connection, account_id, wanted)
     public = [image.image_url for image in shared]
     named = [image for image in shared if not any(sign in image.slug for sign in ":/@")]
     slugs = {image.slug: image for image in (*reversed(named), *own)}  # the last counts
@@ -76,32 +93,32 @@ async def image_problems(
     connection: AsyncConnection,
     project: Project,
     steps: Sequence[Step],
-    words: Mapping[str, str],
+    build: Build,
     file: str | None,
 ) -> Sequence[Problem]:
     """Of a new build: each image that belongs to another account, with its place in the file."""
-    images = await account_images(core, connection, project, steps, words)
+    images = await account_images(core, connection, project, steps, build)
     found: dict[Problem, None] = {}
     for step in steps:
-        for problem, place in step_problems(images, step, words):
+        for problem, place in step_problems(images, step, build):
             found[_problem(f"step `{step.name}`: {problem}", file, place)] = None
     return list(found)
 
 
 def step_problems(
-    images: AccountImages, step: Step, words: Mapping[str, str]
+    images: AccountImages, step: Step, build: Build
 ) -> Iterator[tuple[str, Place | None]]:
-    image = images.reference_of(step, words)
+    image = images.reference_of(step, build)
     problem = None if image is None else images.rule.pull_problem(image)
     if problem is not None:
         yield f"the image `{image}` {problem}", step.written.image_place
     if step.written.build is None:
         return
-    build = step.written.build.with_values(words)
-    for tag in build.tags:
+    built = step.written.build.with_values(place_words(build, step.written.env))
+    for tag in built.tags:
         problem = images.rule.push_problem(tag)
         if problem is not None:
-            yield f"the tag `{tag}` {problem}", build.tag_places.get(tag)
+            yield f"the tag `{tag}` {problem}", built.tag_places.get(tag)
 
 
 def _problem(message: str, file: str | None, place: Place | None) -> Problem:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from coordinator.domain.images.pushed_images import pushed_before
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.output_values import values_before
-from coordinator.domain.steps.step_words import artifact_url, build_words, step_variables
+from coordinator.domain.steps.step_words import artifact_url, build_words, step_env, step_variables
 from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import build_spec
 from coordinator.services.images.own_images import (
     account_images,
+    empty_image,
     step_problems,
     wire_of,
 )
@@ -57,15 +58,16 @@ class StepSpecs:
             raise LookupError(f"step {step.id} has no build")
         written, base = step.written, self.core.public_url
         known = build_words(build)
-        images = await account_images(self.core, connection, project, [step], known)
-        image = images.reference_of(step, known)
+        images = await account_images(self.core, connection, project, [step], build)
+        image = images.reference_of(step, build)
         # Builds made by an earlier release, and slugs that mean something else by now.
-        refused = next((text for text, _ in step_problems(images, step, known)), None)
+        refused = next((text for text, _ in step_problems(images, step, build)), None)
+        refused = refused or empty_image(step, build)
         outputs, unfit = await self._outputs(connection, step, build)
         refused = refused or unfit
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
-        image_build = await self._image_build(connection, step, build, known)
+        image_build = await self._image_build(connection, step, build)
         source = None
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
@@ -92,7 +94,7 @@ class StepSpecs:
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
             registries=await self._registries(connection, step, build, project, image),
             env={
-                **{name: substituted(text, known) for name, text in written.env.items()},
+                **step_env(step, build),
                 **outputs,
                 **step_variables(step, build, f"{project.account_slug}/{project.slug}", base),
             },
@@ -147,9 +149,9 @@ class StepSpecs:
         build = await stored.find_build(connection, step.build_id)
         if build is None:
             raise LookupError(f"step {step.id} has no build")
-        words, project = build_words(build), await self._project(connection, step)
-        images = await account_images(self.core, connection, project, [step], words)
-        image = images.reference_of(step, words)
+        project = await self._project(connection, step)
+        images = await account_images(self.core, connection, project, [step], build)
+        image = images.reference_of(step, build)
         return None if image is None else whole_tag(image)
 
     async def digest(
@@ -167,12 +169,12 @@ class StepSpecs:
         return settled
 
     async def _image_build(
-        self, connection: AsyncConnection, step: Step, build: Build, known: Mapping[str, str]
+        self, connection: AsyncConnection, step: Step, build: Build
     ) -> ImageBuildSpec | None:
         if step.written.build is None:
             return None
         scope = await caches.namespace(self.core.keys, connection, build, step)
-        image_build = build_spec(self.core, step, build, scope, known)
+        image_build = build_spec(self.core, step, build, scope)
         settled = await self._digests(connection, step)
         return image_build and image_build.model_copy(update={"settled_images": settled})
 
