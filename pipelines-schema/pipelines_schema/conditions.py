@@ -83,9 +83,21 @@ class Circumstances:
             "labels": list(self.labels),
             "draft": self.draft,
             "params": dict(self.params),
-            "matrix": dict(self.matrix),
+            "matrix": nested(self.matrix),
             "env": dict(self.env),
         }
+
+
+def nested(values: Mapping[str, str]) -> dict[str, Any]:
+    """`platform.os` as `os` of `platform`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        outer, _, inner = name.partition(".")
+        if not inner:
+            found[name] = value
+        elif isinstance(known := found.setdefault(outer, {}), dict):
+            known[inner] = value
+    return found
 
 
 class ConditionFault(Exception):

@@ -12,7 +12,7 @@ from pipelines_schema.limits import (
     MAX_MATRIX_VALUE_CHARACTERS,
     MAX_NAME_CHARACTERS,
 )
-from pipelines_schema.matrix import Matrix, expanded_name, has
+from pipelines_schema.matrix import Matrix, Value, agrees, has, variable_of
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_endings import read_boolean
@@ -60,6 +60,9 @@ def matrix_keys(node: MapNode) -> tuple[str, ...]:
         if key.text == INCLUDE:
             maps = (item for item in items if isinstance(item, MapNode))
             names += [name.text for item in maps for name, _ in item.entries]
+        else:
+            objects = (item for item in items if isinstance(item, MapNode))
+            names += [f"{key.text}.{name.text}" for item in objects for name, _ in item.entries]
     return tuple(names)
 
 
@@ -78,9 +81,8 @@ def refuse_lacking(reading: Reading, fields: Sequence[Field], matrix: Matrix) ->
                 reading.add(
                     place,
                     f"{shown('${{ ' + expression + ' }}')} is not replaced in every combination: "
-                    f"some lack `{name}`: give it to all of them (those of `{INCLUDE}` stand by "
-                    f'themselves), or write "$PUSHROD_MATRIX_{name.upper()}" in `run`, empty '
-                    "where there is none",
+                    f"some lack `{name}`: give it to all of them, or write "
+                    f'"${variable_of(name)}" in `run`, empty where there is none',
                 )
 
 
@@ -113,21 +115,66 @@ def _name_is_good(reading: Reading, key: ScalarNode, fields: Mapping[str, Field]
         reading.add(
             key.place,
             f"{shown(key.text)} and {shown(twin)} would be the same variable "
-            f"PUSHROD_MATRIX_{key.text.upper()}: rename one of them",
+            f"{variable_of(key.text)}: rename one of them",
         )
     return True
 
 
-def _values(reading: Reading, entry: Field) -> tuple[str, ...]:
-    if isinstance(entry.value, ListNode) and not entry.value.items:
+def _values(reading: Reading, entry: Field) -> tuple[Value, ...]:
+    node = reading.list(entry, _LIST_HINT)
+    items = () if node is None else node.items
+    if node is not None and not items:
         reading.add(entry.place, f"{entry.label} is empty, so nothing would run: {_LIST_HINT}")
-    found: dict[str, None] = {}
-    for place, text in reading.texts(entry, _LIST_HINT, MAX_COMBINATIONS):
-        if text in found:
-            reading.add(place, f"{entry.label} names {shown(text)} twice: remove one of them")
-        _check_value(reading, place, entry.label, text)
-        found[text] = None
+    if len(items) > MAX_COMBINATIONS:
+        reading.add(
+            entry.place,
+            f"{entry.label} has {len(items)} items: at most {MAX_COMBINATIONS} are allowed",
+        )
+        return ()
+    found: list[Value] = []
+    for item in items:
+        value = _value(reading, Field(entry.key, item), f"an item of {entry.label}")
+        if value is None:
+            continue
+        if value in found:
+            called = shown(value) if isinstance(value, str) else "an object"
+            reading.add(item.place, f"{entry.label} names {called} twice: remove one of them")
+        found.append(value)
     return tuple(found)
+
+
+def _value(reading: Reading, field: Field, label: str) -> Value | None:
+    """A text, or an object of texts; None where it is neither, which is noted."""
+    node = field.value
+    if isinstance(node, MapNode):
+        return _object(reading, node, label)
+    if not reading.is_text(node):
+        if not (isinstance(node, ScalarNode) and node.kind is Kind.BROKEN):
+            reading.add(
+                node.place,
+                f"{label} must be text, or a mapping of names to texts, this is {described(node)}",
+            )
+        return None
+    text = reading.text(field, "write the value")
+    if text is None or reading.refuse_expressions(node):
+        return None
+    _check_value(reading, node.place, field.label, text)
+    return text
+
+
+def _object(reading: Reading, node: MapNode, label: str) -> Mapping[str, str]:
+    if not node.entries:
+        reading.add(node.place, f"{label} is empty: write `name: value` in it")
+    values: dict[str, str] = {}
+    for key, value in node.entries:
+        field = Field(key, value)
+        _name_is_good(reading, key, {})
+        text = reading.text(field, "write the value as text, which may be empty")
+        if text is not None and not reading.refuse_expressions(value):
+            if text:
+                _check_value(reading, field.place, field.label, text)
+            values[key.text] = text
+    return values
 
 
 def _check_value(reading: Reading, place: Place, label: str, text: str) -> None:
@@ -138,7 +185,7 @@ def _check_value(reading: Reading, place: Place, label: str, text: str) -> None:
 
 def _combinations(
     reading: Reading, entry: Field | None
-) -> tuple[tuple[Place, Mapping[str, str]], ...]:
+) -> tuple[tuple[Place, Mapping[str, Value]], ...]:
     """The mappings of `include` or `exclude`."""
     if entry is None:
         return ()
@@ -157,15 +204,14 @@ def _combinations(
     return tuple(found)
 
 
-def _combination(reading: Reading, node: MapNode) -> dict[str, str]:
-    values = {}
+def _combination(reading: Reading, node: MapNode) -> dict[str, Value]:
+    values: dict[str, Value] = {}
     for key, value in node.entries:
         field = Field(key, value)
         _name_is_good(reading, key, {})
-        text = reading.text(field, "write the value")
-        if text is not None and not reading.refuse_expressions(value):
-            _check_value(reading, field.place, field.label, text)
-            values[key.text] = text
+        read = _value(reading, field, field.label)
+        if read is not None:
+            values[key.text] = read
     return values
 
 
@@ -173,8 +219,8 @@ def _check(
     reading: Reading,
     entry: Field,
     matrix: Matrix,
-    include: Sequence[tuple[Place, Mapping[str, str]]],
-    exclude: Sequence[tuple[Place, Mapping[str, str]]],
+    include: Sequence[tuple[Place, Mapping[str, Value]]],
+    exclude: Sequence[tuple[Place, Mapping[str, Value]]],
     step_name: str | None,
 ) -> None:
     """What can only be said of the whole matrix."""
@@ -188,14 +234,13 @@ def _check(
     before = reading.problems.count
     _check_excluded(reading, matrix, exclude)
     _check_included(reading, matrix, include)
-    combinations = matrix.combinations()
-    if not combinations:
+    if not matrix.combinations():
         reading.add(entry.place, "`exclude` leaves nothing of this `matrix`: remove some of it")
+    _check_variables(reading, entry, matrix)
     if step_name is None or reading.problems.count > before:
         return
     names: set[str] = set()
-    for values in combinations:
-        name = expanded_name(step_name, values)
+    for name, _ in matrix.named(step_name):
         if len(name) > MAX_NAME_CHARACTERS:
             reading.add(
                 entry.place,
@@ -213,9 +258,9 @@ def _check(
 
 
 def _check_excluded(
-    reading: Reading, matrix: Matrix, exclude: Sequence[tuple[Place, Mapping[str, str]]]
+    reading: Reading, matrix: Matrix, exclude: Sequence[tuple[Place, Mapping[str, Value]]]
 ) -> None:
-    of_axes = Matrix(axes=matrix.axes).combinations()
+    of_axes = Matrix(axes=matrix.axes).of_axes()
     for place, out in exclude:
         unknown = next((name for name in out if name not in matrix.axes), None)
         if unknown is not None:
@@ -226,11 +271,25 @@ def _check_excluded(
             reading.add(place, "this excludes nothing: no combination has all of these values")
 
 
+def _check_variables(reading: Reading, entry: Field, matrix: Matrix) -> None:
+    variables: dict[str, str] = {}
+    for name in matrix.names:
+        twin = variables.setdefault(variable_of(name), name)
+        if twin != name:
+            reading.add(
+                entry.place,
+                f"{shown(name)} and {shown(twin)} of `matrix` would be the same variable "
+                f"{variable_of(name)}: rename one of them",
+            )
+
+
 def _check_included(
-    reading: Reading, matrix: Matrix, include: Sequence[tuple[Place, Mapping[str, str]]]
+    reading: Reading, matrix: Matrix, include: Sequence[tuple[Place, Mapping[str, Value]]]
 ) -> None:
-    known = list(Matrix(axes=matrix.axes, exclude=matrix.exclude).combinations())
+    originals = matrix.of_axes()
+    known: list[Mapping[str, Value]] = []
     for place, one in include:
-        if one in known:
+        agreeing = [original for original in originals if agrees(original, one)]
+        if one in known or (agreeing and all(has(original, one) for original in agreeing)):
             reading.add(place, "this combination is in the `matrix` already: remove it")
         known.append(one)

@@ -17,7 +17,7 @@ from pipelines_schema.limits import (
     MAX_SCRIPT_BYTES,
     MAX_STEPS,
 )
-from pipelines_schema.matrix import Matrix
+from pipelines_schema.matrix import EVERY_OTHER, Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
 from pipelines_schema.paths import BadPath, normalised_output_path
 from pipelines_schema.placeholders import ENV, PLACE_WORDS, env_words
@@ -248,6 +248,8 @@ def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int
         return None
     entry = fields["name"]
     name = reading.line_of_text(entry, "write the step's name", MAX_NAME_CHARACTERS)
+    if name == EVERY_OTHER:
+        reading.add(entry.place, "no step is named `*`: in `dependsOn` that is every other step")
     if name is not None and "/" in name:
         reading.add(
             entry.place, f"the step's name {shown(name)} must not hold `/`: write `-` or a space"

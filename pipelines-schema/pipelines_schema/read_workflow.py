@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TypeGuard
 
@@ -12,7 +12,7 @@ from pipelines_schema.expressions import BUILD_WORDS
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
 from pipelines_schema.includes import Include, Included
 from pipelines_schema.limits import MAX_NAME_CHARACTERS, MAX_STEPS
-from pipelines_schema.matrix import expanded_name
+from pipelines_schema.matrix import EVERY_OTHER
 from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
 from pipelines_schema.params import replaced_params
 from pipelines_schema.problem import Place, shown
@@ -248,8 +248,7 @@ def _check_expansion(reading: Reading, place: Place, written: Sequence[WrittenSt
     for step in written:
         if step.name is None or step.step.matrix is None:
             continue
-        for values in step.step.matrix.combinations():
-            name = expanded_name(step.name, values)
+        for name, _ in step.step.matrix.named(step.name):
             if name in names:
                 reading.add(
                     step.place,
@@ -260,20 +259,33 @@ def _check_expansion(reading: Reading, place: Place, written: Sequence[WrittenSt
 
 
 def _check_dependencies(reading: Reading, written: Sequence[WrittenStep]) -> None:
-    names = [step.name for step in written if step.name is not None]
-    known = set(names)
-    for step in written:
-        for place, dependency in step.dependencies:
-            if dependency not in known:
-                reading.add(place, _unknown_dependency(dependency, step.name, names))
     by_name: dict[str, WrittenStep] = {}
     for step in written:
         if step.name is not None:
             by_name.setdefault(step.name, step)
-    for cycle in find_cycles([step.step for step in by_name.values()]):
-        places = {name: place for place, name in by_name[cycle[0]].dependencies}
+    owners = {combination: name for name, one in by_name.items() for combination in _named_by(one)}
+    waits: dict[str, dict[str, Place]] = {}
+    for step in written:
+        before: dict[str, Place] = {}
+        for place, dependency in step.dependencies:
+            if dependency == EVERY_OTHER:
+                before |= dict.fromkeys((name for name in by_name if name != step.name), place)
+            elif dependency in owners:
+                before.setdefault(owners[dependency], place)
+            else:
+                reading.add(place, _unknown_dependency(dependency, step.name, list(owners)))
+        if step.name is not None:
+            waits.setdefault(step.name, before)
+    graph = [replace(one.step, depends_on=tuple(waits[name])) for name, one in by_name.items()]
+    for cycle in find_cycles(graph):
         next_name = cycle[1] if len(cycle) > 1 else cycle[0]
-        reading.add(places[next_name], _waiting_in_a_circle(cycle))
+        reading.add(waits[cycle[0]][next_name], _waiting_in_a_circle(cycle))
+
+
+def _named_by(step: WrittenStep) -> list[str]:
+    """What `dependsOn` may say for the step, or for one combination of it."""
+    name, matrix = step.name or "", step.step.matrix
+    return [name, *([] if matrix is None else (one for one, _ in matrix.named(name)))]
 
 
 def _unknown_dependency(dependency: str, of: str | None, names: Sequence[str]) -> str:

@@ -62,7 +62,7 @@ def _step() -> dict[str, Any]:
             "name": text(
                 "Name of the step, unique in the workflow.",
                 limits.MAX_NAME_CHARACTERS,
-                pattern="^[^/]*$",
+                pattern="^(?!\\*$)[^/]*$",
             ),
             "image": text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
             "imageSlug": text(
@@ -212,7 +212,8 @@ def _build() -> dict[str, Any]:
 def _depends_on() -> dict[str, Any]:
     name = {"type": TEXT_TYPES}
     return {
-        "description": "Steps that must succeed before this one starts.",
+        "description": "Steps that must succeed before this one starts: names, `test (3.12)` for "
+        "one combination of a matrix, `*` for every other step.",
         "anyOf": [
             {"type": "array", "maxItems": limits.MAX_STEPS, "uniqueItems": True, "items": name},
             name,
@@ -273,19 +274,34 @@ def _matrix() -> dict[str, Any]:
         "minLength": 1,
         "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
     }
+    value_or_object = {
+        "anyOf": [
+            value,
+            {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": name,
+                "additionalProperties": {
+                    "type": TEXT_TYPES,
+                    "maxLength": limits.MAX_MATRIX_VALUE_CHARACTERS,
+                },
+            },
+        ]
+    }
     combinations = {
         "type": "array",
         "items": {
             "type": "object",
             "minProperties": 1,
             "propertyNames": name,
-            "additionalProperties": value,
+            "additionalProperties": value_or_object,
         },
     }
     return {
         "description": "Runs the step once for each combination of values, at most "
         f'{limits.MAX_COMBINATIONS}: `{{python: ["3.11", "3.12"], os: [a, b]}}`. `exclude` '
-        "leaves combinations out, `include` adds some. The values are text as written. "
+        "leaves combinations out, `include` adds values to those that agree, and else "
+        "combinations. A value is text as written, or a mapping of texts. "
         "`failFast: true`: the first combination that fails ends the others.",
         "type": "object",
         "minProperties": 1,
@@ -300,7 +316,7 @@ def _matrix() -> dict[str, Any]:
             "minItems": 1,
             "maxItems": limits.MAX_COMBINATIONS,
             "uniqueItems": True,
-            "items": value,
+            "items": value_or_object,
         },
     }
 

@@ -11,6 +11,7 @@ from pipelines_schema import substituted
 from pipelines_schema.expressions import OPENING
 from pipelines_schema.fields import line_fault
 from pipelines_schema.limits import MAX_LABEL_CHARACTERS
+from pipelines_schema.matrix import variable_of
 from pipelines_schema.placeholders import env_words
 from pipelines_schema.problem import shown
 
@@ -126,5 +127,5 @@ def step_variables(step: Step, build: Build, project: str, base: str) -> dict[st
     for name, value in (build.params or {}).items():
         values[f"PUSHROD_PARAM_{name.upper()}"] = value
     for name, value in step.written.matrix_values.items():
-        values[f"PUSHROD_MATRIX_{name.upper()}"] = value
+        values[variable_of(name)] = value
     return {name: value.replace("\0", "") for name, value in values.items() if value is not None}

@@ -126,3 +126,22 @@ async def test_a_label_without_a_value_fails_the_build_and_says_so(
     assert (
         "the label `of` of `agents`, `` in this build, is empty" in build["problems"][0]["message"]
     )
+
+
+async def test_objects_of_a_matrix_reach_scripts_conditions_and_what_waits_for_one(
+    admin: Caller, tree: WorkTree, agent: AgentCaller
+) -> None:
+    steps = (
+        "  - {name: t, image: '${{ matrix.p.os }}', run: 'true', when: 'matrix.p.os != \"c\"',\n"
+        "     matrix: {p: [{os: a, f: ''}, {os: b, f: -x}, {os: c, f: -y}]}}\n"
+        "  - {name: u, image: app, run: 'true', dependsOn: ['t (b, -x)']}\n"
+    )
+    build = await pushed(admin, tree, steps, "refs/heads/main")
+    assert {step["name"]: step["status"] for step in build["steps"]}["t (c, -y)"] == "SKIPPED"
+    spec = await agent.take()
+    assert (spec["image"], spec["env"]["PUSHROD_MATRIX_P_F"]) == ("a", "")
+    (await agent.complete(spec, status="failed", exitCode=1)).expect(200)
+    spec = await agent.take()
+    assert (spec["image"], spec["env"]["PUSHROD_MATRIX_P_F"]) == ("b", "-x")
+    (await agent.complete(spec)).expect(200)
+    assert (await agent.take())["name"] == "u"

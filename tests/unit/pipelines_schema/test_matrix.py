@@ -44,3 +44,47 @@ def test_values_are_put_where_they_are_named_and_nowhere_else() -> None:
 
 def test_what_a_value_looks_like_is_not_replaced_again() -> None:
     assert substituted("${{ a }}${{ b }}", {"a": "${{ b }}", "b": "1"}) == "${{ b }}1"
+
+
+def test_included_values_are_added_to_those_that_agree_and_the_rest_stands_by_itself() -> None:
+    workflow = parsed(
+        "steps:\n"
+        "- {name: t, image: i, run: r, matrix: {fruit: [apple, pear], animal: [cat, dog], "
+        "exclude: [{fruit: pear, animal: dog}], include: [{color: green}, "
+        "{color: pink, animal: cat}, {fruit: apple, shape: circle}, {fruit: banana}, "
+        "{fruit: banana, animal: cat}, {fruit: pear, animal: dog, color: red}]}}\n"
+    )
+    found = {step.name: dict(step.matrix_values) for step in expanded_steps(workflow.steps)}
+    apple, pear = {"fruit": "apple", "shape": "circle"}, {"fruit": "pear"}
+    assert found == {
+        "t (apple, cat)": {**apple, "animal": "cat", "color": "pink"},
+        "t (apple, dog)": {**apple, "animal": "dog", "color": "green"},
+        "t (pear, cat)": {**pear, "animal": "cat", "color": "pink"},
+        "t (banana)": {"fruit": "banana"},
+        "t (banana, cat)": {"fruit": "banana", "animal": "cat"},
+        "t (pear, dog, red)": {**pear, "animal": "dog", "color": "red"},
+    }
+
+
+def test_an_object_is_called_by_its_name_else_by_its_values() -> None:
+    workflow = parsed(
+        "steps:\n"
+        "- {name: t, image: '${{ matrix.p.os }}', run: 'r ${{ matrix.p.os }}', "
+        "matrix: {p: [{os: debian, flags: -x}, {os: a/b, flags: ''}, {name: win, os: w}]}}\n"
+    )
+    steps = expanded_steps(workflow.steps)
+    assert [step.name for step in steps] == ["t (debian, -x)", "t (a-b)", "t (win)"]
+    assert [step.image for step in steps] == ["debian", "a/b", "w"]
+    assert steps[1].matrix_values == {"p.os": "a/b", "p.flags": ""}
+
+
+def test_a_dependency_names_one_combination_or_every_other_step() -> None:
+    workflow = parsed(
+        "steps:\n"
+        "- {name: t, image: i, run: r, matrix: {a: [1, 2]}}\n"
+        "- {name: one, image: i, run: r, dependsOn: ['t (2)']}\n"
+        "- {name: all, image: i, run: r, dependsOn: '*', matrix: {a: [1, 2]}}\n"
+    )
+    waits = {step.name: step.depends_on for step in expanded_steps(workflow.steps)}
+    assert waits["one"] == ("t (2)",)
+    assert waits["all (1)"] == waits["all (2)"] == ("t (1)", "t (2)", "one")
