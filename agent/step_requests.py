@@ -37,6 +37,8 @@ def request_of(
         registries=spec.registries,
         own_registries=own_registries_of(spec),
         user=spec.user or "",
+        workdir=spec.workdir or "",
+        shell=spec.shell or "",
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,

@@ -361,6 +361,7 @@ class Agent:
             disk={"freeBytes": free_bytes, "totalBytes": total_bytes},
             capabilities=[
                 Capability.USERS.value,
+                Capability.SHELLS.value,
                 *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
             ],
             warm=self._sources.warm(),

@@ -42,6 +42,7 @@ from agent.engines.protocol import (
     StepRequest,
     StepResult,
 )
+from agent.engines.shells import command_of, no_folder, no_program
 from agent.engines.supervised_script import Nursery, SupervisedScript
 from agent.engines.user_ids import DEFAULT_USER_IDS, NoFreeUserIdError, UserIds
 from agent.engines.value_file import Values, read_values
@@ -335,12 +336,22 @@ class HostEngine:
         uid: int | None,
         output: OutputSink,
     ) -> StepResult:
+        env = script_environment(request, folders, has_authorities=bool(self._authorities))
+        program, *arguments = command_of(request.shell)
+        found = bash if program == "bash" else shutil.which(program, path=env.get("PATH"))
+        if found is None:
+            output.write(Stream.STDOUT, no_program(program).encode())
+            return StepResult(outcome=Outcome.EXITED, exit_code=127)
+        begins_in = (folders.workspace / request.workdir).resolve()
+        if not begins_in.is_dir() or not begins_in.is_relative_to(folders.workspace.resolve()):
+            output.write(Stream.STDOUT, no_folder(request.workdir).encode())
+            return StepResult(outcome=Outcome.EXITED, exit_code=1)
         process = SupervisedScript(
             nursery=self._nursery,
             attempt_id=request.attempt_id,
-            argv=[bash, "-e", "-o", "pipefail", str(folders.script)],
-            env=script_environment(request, folders, has_authorities=bool(self._authorities)),
-            cwd=folders.workspace,
+            argv=[found, *arguments, str(folders.script)],
+            env=env,
+            cwd=begins_in,
             uid=uid,
             offline=request.offline,
             output=output,

@@ -130,6 +130,10 @@ class StepRequest:
     """Whose images are whose, for `image`; None where the coordinator says nothing of it."""
     user: str = ""
     """`uid` or `uid:gid` instead of the image's own. The host engine refuses it."""
+    workdir: str = ""
+    """The folder below the workspace that the script begins in."""
+    shell: str = ""
+    """`bash`, which it is if empty, `sh`, `python`, or a program with its arguments."""
     offline: bool = False
     """No network but loopback. An engine that can't do that refuses the step."""
     memory_bytes: int | None = None

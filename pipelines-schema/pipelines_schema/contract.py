@@ -87,6 +87,8 @@ class Capability(StrEnum):
     """Runs an image by its own command."""
     USERS = "users"
     """Knows `user` of a step: runs it so, or fails it with words."""
+    SHELLS = "shells"
+    """Knows `workdir` and `shell`."""
 
 
 class LeaseRef(WireModel):
@@ -408,6 +410,10 @@ class StepSpec(WireModel):
     """`none`: no network but loopback."""
     user: str | None = None
     """`uid` or `uid:gid`, instead of the image's own."""
+    workdir: str | None = None
+    """The folder below the workspace that the script begins in."""
+    shell: str | None = None
+    """`sh`, `python`, or a program with its arguments, instead of bash."""
     memory_bytes: int | None = None
     cpus: float | None = None
     cache_dirs: list[CacheDir] = []

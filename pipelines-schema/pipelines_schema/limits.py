@@ -84,3 +84,5 @@ MAX_TAGS = 20
 MAX_BUILD_ARGS = 100
 TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 """A stage of a Dockerfile, by name or number."""
+SHELL = r"[A-Za-z0-9_./+-]+( [A-Za-z0-9_./+:=@,-]+)*"
+"""A program, with arguments that mean the same however they are read."""

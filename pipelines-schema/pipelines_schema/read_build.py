@@ -47,6 +47,8 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
     "grace": "what a Dockerfile runs is killed without being asked",
     "resources": "the engine can't limit an image's build",
     "user": "write `USER` in the Dockerfile",
+    "workdir": "write `context` in `build`",
+    "shell": "write `SHELL` in the Dockerfile",
     "git": "an image's build context has no `.git`",
 }
 """Keys of a step that mean nothing where it builds an image → what to do instead."""

@@ -40,6 +40,7 @@ from pipelines_schema.read_groups import read_step_group
 from pipelines_schema.read_image import image_place, read_image
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
+from pipelines_schema.read_script_place import read_shell, read_workdir
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.workflow import Step
 
@@ -116,6 +117,8 @@ def read_step(
             run_on=read_run_on(reading, fields),
             network=read_network(reading, fields.get("network")),
             user=read_user(reading, fields.get("user")),
+            workdir=read_workdir(reading, fields.get("workdir")),
+            shell=read_shell(reading, fields.get("shell")),
             resources=read_resources(reading, fields.get("resources")),
             git=read_git(reading, fields.get("git")),
             secrets=tuple(secrets),

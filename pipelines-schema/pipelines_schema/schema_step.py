@@ -54,8 +54,9 @@ def _step() -> dict[str, Any]:
         "`python:3.12`. It may hold `${{ … }}`; `branch`, `tag` and `ref` only after its last `:`."
     )
     meaning = (
-        "Bash script of the step. It runs in `/workspace`, which holds the source at the commit "
-        "with the outputs of the steps it depends on laid over it."
+        "Script of the step, for bash unless `shell` says otherwise. It runs in `/workspace`, "
+        "which holds the source at the commit with the outputs of the steps it depends on laid "
+        "over it."
     )
     step = object_of(
         {
@@ -125,6 +126,18 @@ def _step() -> dict[str, Any]:
                     {"type": "integer", "minimum": 0, "maximum": limits.MAX_USER_ID},
                 ],
             },
+            "workdir": {
+                "description": "Folder of the workspace that the script begins in. The workspace "
+                "itself if left out. Other paths of the step begin at the workspace all the same.",
+                "type": TEXT_TYPES,
+                "minLength": 1,
+            },
+            "shell": text(
+                "What runs the script: `bash` (`-e -o pipefail`, if left out), `sh` (`-e`), "
+                "`python`, or a program, also with arguments, that takes a script's path.",
+                limits.MAX_NAME_CHARACTERS,
+                pattern=f"^{limits.SHELL}$",
+            ),
             "resources": {"$ref": "#/$defs/resources"},
             "git": _git(),
             "secrets": _secrets(),

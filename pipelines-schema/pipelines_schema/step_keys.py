@@ -35,6 +35,8 @@ STEP = Vocabulary(
         "network",
         "resources",
         "user",
+        "workdir",
+        "shell",
         "git",
     ),
     not_built=(
@@ -73,6 +75,9 @@ STEP = Vocabulary(
         "checkout": "the source is there by itself; write `git` for its history",
         "memory": "write `resources: {memory: 2GiB}`",
         "cpus": "write `resources: {cpus: 2}`",
+        "working-directory": "write `workdir`",
+        "workingDirectory": "write `workdir`",
+        "cwd": "write `workdir`",
         "if": "write `when`",
         "condition": "write `when`",
         "only": "write `when`",

@@ -191,6 +191,10 @@ class Step:
     network: Network = Network.DEFAULT
     user: str | None = None
     """`uid` or `uid:gid`; None is the image's own."""
+    workdir: str | None = None
+    """Normalised path of the folder that the script begins in; None is the workspace itself."""
+    shell: str | None = None
+    """`sh`, `python` or a program with its arguments; None is bash."""
     resources: Resources = field(default_factory=Resources)
     git: GitHistory | None = DEFAULT_GIT
     """None: there is no `.git` in the workspace."""
@@ -319,6 +323,8 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         runOn=None if step.run_on == DEFAULT_RUN_ON else [ending.value for ending in step.run_on],
         network=None if step.network is Network.DEFAULT else step.network.value,
         user=step.user,
+        workdir=step.workdir,
+        shell=step.shell,
         memoryBytes=step.resources.memory_bytes,
         cpus=step.resources.cpus,
         git=git_to_json(step.git),
@@ -385,6 +391,8 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         run_on=tuple(map(Ending, value.get("runOn", DEFAULT_RUN_ON))),
         network=Network(value.get("network", Network.DEFAULT)),
         user=value.get("user"),
+        workdir=value.get("workdir"),
+        shell=value.get("shell"),
         resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
         git=git_from_json(value.get("git")),
         secrets=tuple(value.get("secrets", ())),

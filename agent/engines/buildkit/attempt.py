@@ -195,6 +195,8 @@ class _Attempt:
             end_listener=self._listener,
             keep_output=self._keep_output,
             keep_sockets=bool(self.include),
+            workdir=request.workdir,
+            shell=request.shell,
             authorities=self._authorities,
             description=name,
             unlike=request.attempt_id if request.inputs is not None else "",

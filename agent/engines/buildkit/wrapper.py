@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 
 from agent.engines.buildkit.odd_names import NAMES_FILE
+from agent.engines.shells import command_of, no_folder, no_program
+from pipelines_schema.contract import WORKSPACE
 
 PRIVATE = "/.pushrod"
 """Where the wrapper's own folders are mounted in the step's container."""
@@ -92,7 +96,7 @@ _RUN = """\
 # Both streams of a script are one, or its lines would change places on their way to the log.
 # Under `set -m` it gets a process group of its own.
 set -m
-bash -e -o pipefail {private}/step/script </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
+SCRIPT </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
 script=$!
 set +m
 watch "$1" &
@@ -138,6 +142,20 @@ else
 fi >/dev/null
 """
 )
+_SCRIPT = "bash -e -o pipefail {private}/step/script"
+_START_ELSEWHERE = """\
+run_script() {{  # in the background: it is a process of its own, which becomes the script
+  cd -P -- WORKDIR 2>/dev/null && case "$PWD/" in {workspace}/*) ;; *) false;; esac || {{
+    printf %s NO_FOLDER
+    exit 1
+  }}
+  command -v PROGRAM >/dev/null || {{
+    printf %s NO_PROGRAM
+    exit 127
+  }}
+  exec COMMAND {private}/step/script
+}}
+"""
 _SOCKETS = """\
 # The engine delivers a socket as an empty file, so we say where the script left any.
 find . -path ./.git -prune -o -type s -print0 >"$record/{sockets_file}"
@@ -166,6 +184,8 @@ def wrapper(
     listens: bool = False,
     keep_sockets: bool = False,
     begins_caches: bool = False,
+    workdir: str = "",
+    shell: str = "",
 ) -> str:
     """The script of the container's first process. Its arguments are the timeout and the grace in
     seconds; an empty one is no grace. With `listens` the agent can have the script end.
@@ -174,20 +194,23 @@ def wrapper(
     of files to export: as the engine's own variables they would stand in its history. With
     `keep_limits` the limits that hold are in the record, too, with `keep_sockets` the names of
     the sockets that are left in the workspace. With `begins_caches` it runs the script of
-    `cache_beginnings` first.
+    `cache_beginnings` first. `workdir` and `shell` are the step's.
     """
+    is_usual = not workdir and not shell
     parts = [
         _START,
         _NAMES,
         _CACHES if begins_caches else "",
         _LIMITS if keep_limits else "",
         _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
+        "" if is_usual else _START_ELSEWHERE,
         _RUN_RECORDED if keep_output else _RUN_DIRECT,
         _SOCKETS if keep_sockets else "",
         _END,
     ]
     whole = "".join(parts).replace("LISTEN", "listen &" if listens else ":")
-    return whole.format(
+    whole = whole.replace("SCRIPT", _SCRIPT if is_usual else "run_script")
+    filled = whole.format(
         private=PRIVATE,
         exit_file=EXIT_FILE,
         secrets=SECRETS,
@@ -196,4 +219,19 @@ def wrapper(
         names_file=NAMES_FILE,
         sockets_file=SOCKETS_FILE,
         values_file=VALUES_FILE,
+        workspace=WORKSPACE,
     )
+    return filled if is_usual else _started_elsewhere(filled, workdir, command_of(shell))
+
+
+def _started_elsewhere(text: str, workdir: str, command: Sequence[str]) -> str:
+    words = {
+        "WORKDIR": workdir or ".",
+        "NO_FOLDER": no_folder(workdir),
+        "NO_PROGRAM": no_program(command[0]),
+        "PROGRAM": command[0],
+    }
+    quoted = {word: shlex.quote(value) for word, value in words.items()}
+    quoted["COMMAND"] = shlex.join(command)
+    names = re.compile(r"\b(?:" + "|".join(quoted) + r")\b")
+    return names.sub(lambda found: quoted[found[0]], text)

@@ -14,7 +14,7 @@ from pipelines_schema.contract import Capability
 FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
-OLD_AGENTS = "no connected agent knows the step's `user`: update the agents"
+OLD_AGENTS = "no connected agent knows the step's `user`, `workdir` or `shell`: update the agents"
 NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
 )
@@ -114,7 +114,8 @@ def why_nobody_takes_it(
     if not serving:
         if step.definition.program:
             return NO_AGENT_FOR_PROGRAMS
-        return OLD_AGENTS if Capability.USERS.value in step.needs else NO_CAPABLE_AGENT
+        known = {Capability.USERS.value, Capability.SHELLS.value}
+        return NO_CAPABLE_AGENT if known.isdisjoint(step.needs) else OLD_AGENTS
     fitting = [agent for agent in serving if has_labels(agent, step.labels)]
     if not fitting:
         wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())

@@ -361,6 +361,7 @@ def _needs(written: WorkflowStep) -> list[str]:
     asked = {
         Capability.IMAGE_BUILDS: written.build is not None,
         Capability.USERS: written.user is not None,
+        Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }
     return [capability.value for capability, needed in asked.items() if needed]
 

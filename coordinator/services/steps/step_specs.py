@@ -100,6 +100,8 @@ class StepSpecs:
             },
             network="none" if written.network is Network.NONE else None,
             user=written.user,
+            workdir=written.workdir,
+            shell=written.shell,
             memory_bytes=written.resources.memory_bytes,
             cpus=written.resources.cpus,
             secret_names=names,
