@@ -86,3 +86,7 @@ TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 """A stage of a Dockerfile, by name or number."""
 SHELL = r"[A-Za-z0-9_./+-]+( [A-Za-z0-9_./+:=@,-]+)*"
 """A program, with arguments that mean the same however they are read."""
+EXIT = "exit:"
+EXIT_CODE = r"exit:([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
+RETRY_WORD = rf"lost|timeout|failed|failure|{EXIT_CODE}"
+"""After what a step is tried again; `failure` is what `failed` was called before."""

@@ -10,12 +10,15 @@ from pipelines_schema.limits import (
     DEFAULT_GRACE_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     DURATION,
+    EXIT,
+    EXIT_CODE,
     MAX_BUILD_TIMEOUT_SECONDS,
     MAX_GRACE_SECONDS,
     MAX_PATHS,
     MAX_QUEUE_TIMEOUT_SECONDS,
     MAX_RETRIES,
     MAX_TIMEOUT_SECONDS,
+    RETRY_WORD,
 )
 from pipelines_schema.nodes import Kind, ListNode, Node, ScalarNode, integer
 from pipelines_schema.problem import shown
@@ -29,7 +32,14 @@ from pipelines_schema.workflow import (
     RetryCause,
 )
 
-_RETRIES = Vocabulary(where="`retries`", known=("max", "on"))
+_RETRIES = Vocabulary(where="`retries`", known=("max", "on"), not_built=("delay",))
+_CAUSES = {
+    "lost": RetryCause.LOST,
+    "timeout": RetryCause.TIMEOUT,
+    "failed": RetryCause.FAILURE,
+    "failure": RetryCause.FAILURE,
+}
+"""`failure` is what `failed` was called before."""
 _TIMEOUT_HINT = "write a duration such as `90s`, `10m` or `1h30m`"
 _RETRIES_HINT = f"write a number from 0 to {MAX_RETRIES}, or `{{max: 2, on: [lost, timeout]}}`"
 
@@ -94,7 +104,7 @@ def read_retries(reading: Reading, entry: Field | None) -> Retries:
     if entry is None:
         return DEFAULT_RETRIES
     if isinstance(entry.value, ScalarNode):
-        return _retries(_retry_count(reading, entry), tuple(RetryCause))
+        return _retries(_retry_count(reading, entry), tuple(RetryCause), ())
     node = reading.mapping(entry, _RETRIES_HINT)
     if node is None:
         return DEFAULT_RETRIES
@@ -102,12 +112,12 @@ def read_retries(reading: Reading, entry: Field | None) -> Retries:
     if "max" not in fields:
         reading.add(node.place, f"`retries` needs `max`, a number from 0 to {MAX_RETRIES}")
         return DEFAULT_RETRIES
-    causes = _retry_causes(reading, fields.get("on"))
-    return _retries(_retry_count(reading, fields["max"]), causes)
+    causes, codes = _retry_causes(reading, fields.get("on"))
+    return _retries(_retry_count(reading, fields["max"]), causes, codes)
 
 
-def _retries(count: int, causes: tuple[RetryCause, ...]) -> Retries:
-    return Retries(max=count, on=causes) if count else NEVER
+def _retries(count: int, causes: tuple[RetryCause, ...], codes: tuple[int, ...]) -> Retries:
+    return Retries(max=count, on=causes, exit_codes=codes) if count else NEVER
 
 
 def _retry_count(reading: Reading, entry: Field) -> int:
@@ -119,30 +129,44 @@ def _retry_count(reading: Reading, entry: Field) -> int:
     return 0
 
 
-def _retry_causes(reading: Reading, entry: Field | None) -> tuple[RetryCause, ...]:
+def _retry_causes(
+    reading: Reading, entry: Field | None
+) -> tuple[tuple[RetryCause, ...], tuple[int, ...]]:
+    """And the exit codes that it names."""
     if entry is None:
-        return tuple(RetryCause)
+        return tuple(RetryCause), ()
     chosen = _words(
         reading,
         entry,
-        [cause.value for cause in RetryCause],
+        ["lost", "timeout", "failed"],
         unknown="unknown cause {word} in `retries`",
         empty="so nothing would be tried again",
+        also=re.compile(RETRY_WORD),
+        shown_also="`exit:75` (an exit code)",
     )
-    return tuple(cause for cause in RetryCause if cause.value in chosen)
+    causes = {_CAUSES[word] for word in chosen if word in _CAUSES}
+    codes = {int(word.removeprefix(EXIT)) for word in chosen if re.fullmatch(EXIT_CODE, word)}
+    return tuple(cause for cause in RetryCause if cause in causes), tuple(sorted(codes))
 
 
 def _words(
-    reading: Reading, entry: Field, words: Sequence[str], *, unknown: str, empty: str
+    reading: Reading,
+    entry: Field,
+    words: Sequence[str],
+    *,
+    unknown: str,
+    empty: str,
+    also: re.Pattern[str] | None = None,
+    shown_also: str = "",
 ) -> set[str]:
-    """One of the words, or a list of them, each once."""
-    listed = ", ".join(f"`{word}`" for word in words)
+    """One of the words, or a list of them, each once; what `also` fits is one, too."""
+    listed = ", ".join([*(f"`{word}`" for word in words), *filter(None, [shown_also])])
     chosen: set[str] = set()
     hint = f"write a list of {listed}"
     if isinstance(entry.value, ListNode) and not entry.value.items:
         reading.add(entry.place, f"{entry.label} is empty, {empty}: {hint}")
     for place, word in reading.texts(entry, hint, MAX_PATHS, one_allowed=True):
-        if word not in words:
+        if word not in words and not (also and also.fullmatch(word)):
             near = closest(word, words)
             meant = f"did you mean `{near}`?" if near else f"write {listed}"
             reading.add(place, f"{unknown.format(word=shown(word))}: {meant}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines_schema import limits
 from pipelines_schema.schema_shapes import duration, object_of
-from pipelines_schema.workflow import Ending, RetryCause
+from pipelines_schema.workflow import Ending
 
 
 def timeout() -> dict[str, Any]:
@@ -48,12 +48,12 @@ def retries() -> dict[str, Any]:
     cause = {"$ref": "#/$defs/retryCause"}
     causes = {
         "description": "After what another attempt is made: the agent was lost, the time was up, "
-        "the script failed. All three if left out.",
+        "the script failed, or ended with the code of `exit:N`. The first three if left out.",
         "anyOf": [
             {
                 "type": "array",
                 "minItems": 1,
-                "maxItems": len(RetryCause),
+                "maxItems": limits.MAX_PATHS,
                 "uniqueItems": True,
                 "items": cause,
             },

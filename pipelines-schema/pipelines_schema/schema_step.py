@@ -20,7 +20,7 @@ from pipelines_schema.schema_shapes import (
     script,
     text,
 )
-from pipelines_schema.workflow import Network, RetryCause
+from pipelines_schema.workflow import Network
 
 _NO_SPACES = r"^(?:[^\s$]|\$(?!\{\{)|\$\{\{[^}]*\}\})*$"
 """But in `${{ … }}`."""
@@ -39,7 +39,7 @@ def step_definitions() -> dict[str, Any]:
         "resources": _resources(),
         "timeout": endings.timeout(),
         "retries": endings.retries(),
-        "retryCause": {"type": "string", "enum": [cause.value for cause in RetryCause]},
+        "retryCause": {"type": "string", "pattern": f"^(?:{limits.RETRY_WORD})$"},
         "paths": {
             "type": "array",
             "maxItems": limits.MAX_PATHS,

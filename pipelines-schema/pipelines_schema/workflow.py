@@ -54,10 +54,13 @@ class Retries:
     """Attempts after the first, 0 to 10, whatever each was for."""
     on: tuple[RetryCause, ...] = tuple(RetryCause)
     """Empty where `max` is 0."""
+    exit_codes: tuple[int, ...] = ()
+    """Of scripts that are tried again though not every failure is."""
 
-    def covers(self, cause: RetryCause, attempts: int) -> bool:
+    def covers(self, cause: RetryCause, attempts: int, exit_code: int | None = None) -> bool:
         """Whether the last of so many attempts, which ended by `cause`, is followed by another."""
-        return cause in self.on and attempts <= self.max
+        by_code = cause is RetryCause.FAILURE and exit_code in self.exit_codes
+        return (by_code or cause in self.on) and attempts <= self.max
 
 
 DEFAULT_RETRIES = Retries(max=2, on=(RetryCause.LOST,))
@@ -315,7 +318,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         timeoutSeconds=step.timeout_seconds,
         queueTimeoutSeconds=step.queue_timeout_seconds,
         graceSeconds=None if step.grace_seconds == DEFAULT_GRACE_SECONDS else step.grace_seconds,
-        retries={"max": step.retries.max, "on": [cause.value for cause in step.retries.on]},
+        retries=_retries_to_json(step.retries),
         atMostOnce=step.at_most_once or None,
         agents=dict(step.agents),
         concurrency=None if step.concurrency is None else step.concurrency.to_json(),
@@ -344,11 +347,22 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     )
 
 
+def _retries_to_json(retries: Retries) -> dict[str, Any]:
+    stored: dict[str, Any] = {"max": retries.max, "on": [cause.value for cause in retries.on]}
+    if retries.exit_codes:
+        stored["exitCodes"] = list(retries.exit_codes)
+    return stored
+
+
 def _retries_from_json(value: Mapping[str, Any]) -> Retries:
     """Before 0 meant never, it was also what a step had that said nothing: with all causes."""
     if value["max"] == 0 and value["on"]:
         return DEFAULT_RETRIES
-    return Retries(max=value["max"], on=tuple(map(RetryCause, value["on"])))
+    return Retries(
+        max=value["max"],
+        on=tuple(map(RetryCause, value["on"])),
+        exit_codes=tuple(value.get("exitCodes", ())),
+    )
 
 
 def _matrix_to_json(matrix: Matrix) -> dict[str, Any]:

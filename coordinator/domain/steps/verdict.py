@@ -26,14 +26,17 @@ class RetryPolicy:
     losses_forgiven: int = 0
     """So many lost attempts count for nothing: a deployment outlives many agents."""
 
-    def tries_again(self, cause: RetryCause, attempts: int, losses: int) -> bool:
+    def tries_again(
+        self, cause: RetryCause, attempts: int, losses: int, exit_code: int | None = None
+    ) -> bool:
         """Whether the last of so many attempts, of which so many were lost, is followed by
         another."""
         if self.at_most_once:
             return False
         if cause is RetryCause.LOST and losses <= self.losses_forgiven:
             return True
-        return self.retries.covers(cause, attempts - min(losses, self.losses_forgiven))
+        counted = attempts - min(losses, self.losses_forgiven)
+        return self.retries.covers(cause, counted, exit_code)
 
 
 def retry_policy(definition: StepDefinition) -> RetryPolicy:
@@ -77,7 +80,7 @@ def judge(
     cause = _CAUSES.get(end.reason, RetryCause.FAILURE)
     lost = cause is RetryCause.LOST
     losses = lost_count + lost
-    again = policy.tries_again(cause, attempt_number, losses)
+    again = policy.tries_again(cause, attempt_number, losses, end.exit_code)
     return Verdict(
         event=StepEvent.RETRY if again else StepEvent.FAIL,
         attempt=AttemptState.LOST if lost else AttemptState.FAILED,

@@ -78,6 +78,15 @@ def test_two_retries_make_three_attempts_whatever_for(reason: CompletionReason |
     assert events == [StepEvent.RETRY, StepEvent.RETRY, StepEvent.FAIL]
 
 
+def test_an_exit_code_is_tried_again_where_other_failures_are_not() -> None:
+    retries = Retries(max=1, on=(LOST,), exit_codes=(75,))
+    assert verdict(exit_code=75, retries=retries).event is StepEvent.RETRY
+    assert verdict(exit_code=75, retries=retries, attempt=2).event is StepEvent.FAIL
+    assert verdict(exit_code=1, retries=retries).event is StepEvent.FAIL
+    late = verdict(exit_code=75, reason=CompletionReason.TIMEOUT, retries=retries)
+    assert late.event is StepEvent.FAIL
+
+
 def test_an_attempt_that_was_lost_uses_up_a_retry_as_any_other() -> None:
     assert verdict(attempt=2, lost=1, retries=Retries(max=1)).event is StepEvent.FAIL
     assert verdict(attempt=2, lost=1, retries=Retries(max=2)).event is StepEvent.RETRY
