@@ -83,6 +83,7 @@ from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, only_one, shown_host
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.keyed_requests import KeyedRequests
+from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.builds.retries import Retries
 from coordinator.services.core import utc_now
 from coordinator.services.outputs.downloads import Downloads
@@ -148,6 +149,9 @@ async def _serve(
             tasks.create_task(services.sender.run(), name="outbox"),
             tasks.create_task(services.deletions.run(), name="deletions"),
             tasks.create_task(BuildTimeouts(services.core).run(), name="build timeouts"),
+            tasks.create_task(
+                LateSteps(services.core, services.dispatch.wake).run(), name="late steps"
+            ),
             tasks.create_task(Schedules(services.builds).run(), name="schedules"),
             tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),

@@ -23,7 +23,10 @@ E = TypeVar("E", bound=StrEnum)
 def diagrams() -> str:
     """Two Mermaid state diagrams, as Markdown."""
     build = _diagram(BUILD_TABLE, (BuildState.HELD, BuildState.QUEUED), FINISHED_BUILD)
-    first = (StepState.BLOCKED, StepState.READY, StepState.WAITING, StepState.IN_LINE)
+    first = (
+        *(StepState.BLOCKED, StepState.RESOLVING, StepState.READY),
+        *(StepState.WAITING, StepState.IN_LINE),
+    )
     step = _diagram(STEP_TABLE, first, FINISHED_STEP)
     return f"Builds:\n\n{build}\nSteps:\n\n{step}"
 

@@ -24,6 +24,8 @@ class BuildState(StrEnum):
 
 class StepState(StrEnum):
     BLOCKED = "blocked"
+    RESOLVING = "resolving"
+    """All it depends on has ended; what its condition says of that is being worked out."""
     READY = "ready"
     OFFERED = "offered"
     RUNNING = "running"
@@ -52,6 +54,7 @@ class StepEvent(StrEnum):
     """There is a place in its group."""
     ASK = "ask"
     """For an approval."""
+    RESOLVE = "resolve"
     OFFER = "offer"
     CLAIM = "claim"
     ACCEPT = "accept"
@@ -93,6 +96,13 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.WAITING, StepEvent.FAIL): StepState.FAILED,
     (StepState.WAITING, StepEvent.GIVE_UP): StepState.FAILED,
     (StepState.WAITING, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.BLOCKED, StepEvent.RESOLVE): StepState.RESOLVING,
+    (StepState.RESOLVING, StepEvent.UNBLOCK): StepState.READY,
+    (StepState.RESOLVING, StepEvent.LINE_UP): StepState.IN_LINE,
+    (StepState.RESOLVING, StepEvent.ASK): StepState.WAITING,
+    (StepState.RESOLVING, StepEvent.SKIP): StepState.SKIPPED,
+    (StepState.RESOLVING, StepEvent.FAIL): StepState.FAILED,
+    (StepState.RESOLVING, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.READY, StepEvent.OFFER): StepState.OFFERED,
     (StepState.READY, StepEvent.CLAIM): StepState.RUNNING,
     (StepState.READY, StepEvent.RESUME): StepState.RUNNING,
@@ -119,6 +129,7 @@ SHOWN_AS: Mapping[StepState, StepStatus] = {
     StepState.BLOCKED: StepStatus.BLOCKED,
     StepState.IN_LINE: StepStatus.BLOCKED,
     StepState.WAITING: StepStatus.BLOCKED,
+    StepState.RESOLVING: StepStatus.BLOCKED,
     StepState.READY: StepStatus.READY,
     StepState.OFFERED: StepStatus.READY,
     StepState.RUNNING: StepStatus.RUNNING,

@@ -26,6 +26,7 @@ from pipelines_schema import (
     triggered_by_push,
     workflow_from_json,
 )
+from pipelines_schema.changed_files import with_changes_answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +35,12 @@ class Question:
 
     expression: str
     circumstances: Circumstances
+    late: bool = False
+    """It asks for outputs, which are not known yet: only which files differ is answered now."""
 
 
-Answer = bool | ConditionFault
+Answer = bool | str | ConditionFault
+"""Text: the condition that is left to be answered later."""
 
 
 def read_workflow(
@@ -57,9 +61,18 @@ def answer_all(watch: Watch, questions: Sequence[Question]) -> list[Answer]:
 def _answer(watch: Watch, index: int, question: Question) -> Answer:
     try:
         with watch(Place(index, 0)):
+            if question.late:
+                return _without_changes(question)
             return holds(question.expression, question.circumstances)
     except ConditionFault as fault:
         return fault
+
+
+def _without_changes(question: Question) -> str:
+    left, fault = with_changes_answered(question.expression, question.circumstances.changed)
+    if fault is not None:
+        raise ConditionFault(fault)
+    return left
 
 
 def named_paths(

@@ -29,6 +29,8 @@ class Announcements:
     """A build's id, and the ids of its steps that were spared: its agents are to be told."""
     ready: Callable[[], None] = _to_nobody
     """Steps have become ready."""
+    resolving: Callable[[], None] = _to_nobody
+    """The dependencies of steps have ended that are resolved only then."""
     begun: Callable[[], None] = _to_nobody
     """A build has begun that has a timeout."""
     scheduled: Callable[[], None] = _to_nobody

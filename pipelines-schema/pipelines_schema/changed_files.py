@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
+from pipelines_schema.cel_tokens import cel_tokens, plain_text
 from pipelines_schema.patterns import path_pattern_problem, pattern_matches
 from pipelines_schema.problem import shown
 
@@ -42,6 +45,41 @@ def picked(patterns: Sequence[str], file: str) -> bool:
         if result == takes_out and pattern_matches(pattern[takes_out:], file):
             result = not takes_out
     return result
+
+
+class NotWrittenOut(ValueError):
+    """A call of an expression that asks for outputs, too, and so is answered before these are
+    known, has a pattern that is computed; `offset` is the call's."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"computes what it asks `changed` for, beside `outputs`: {_HINT}")
+        self.offset = offset
+
+
+def with_changes_answered(expression: str, files: Collection[str] | None) -> tuple[str, str | None]:
+    """The expression with `true` or `false` in the place of each call, and what is wrong with the
+    arguments of one. Raises NotWrittenOut."""
+    changes, parts, done = Changes(files), [], 0
+    tokens = cel_tokens(expression)
+    for index, (name, bracket) in enumerate(pairwise(tokens)):
+        if (name[0], bracket[0]) == (FUNCTION, "("):
+            patterns, end = _arguments(tokens, index)
+            parts += [expression[done : name.start()], "true" if changes(*patterns) else "false"]
+            done = end
+    return "".join([*parts, expression[done:]]), changes.fault
+
+
+def _arguments(tokens: Sequence[re.Match[str]], call: int) -> tuple[list[str], int]:
+    """The texts of a call, and where it ends."""
+    patterns: list[str] = []
+    for text, mark in zip(tokens[call + 2 :: 2], tokens[call + 3 :: 2], strict=False):
+        pattern = plain_text(text[0])
+        if pattern is None or mark[0] not in (",", ")"):
+            break
+        patterns.append(pattern)
+        if mark[0] == ")":
+            return patterns, mark.end()
+    raise NotWrittenOut(tokens[call].start())
 
 
 def asks_for_changes(expression: str) -> bool:

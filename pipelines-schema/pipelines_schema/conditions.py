@@ -16,8 +16,21 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pipelines_schema.cel_macros import first_macro, unfolds_a_macro
-from pipelines_schema.changed_files import FUNCTION, Changes
+from pipelines_schema.cel_outputs import (
+    OUTPUTS,
+    NoOutputName,
+    OutputName,
+    outputs_named,
+    values_named,
+)
+from pipelines_schema.changed_files import (
+    FUNCTION,
+    Changes,
+    NotWrittenOut,
+    with_changes_answered,
+)
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.stored_json import without_absent
 from pipelines_schema.suggestions import closest
 
 if TYPE_CHECKING:
@@ -25,7 +38,7 @@ if TYPE_CHECKING:
 
 CONDITION_VARIABLES = (
     *("event", "branch", "tag", "ref", "message", "author", "labels", "draft"),
-    *("params", "matrix", "env"),
+    *("params", "matrix", "env", OUTPUTS),
 )
 EVENTS = ("push", "pullRequest", "tag", "manual", "schedule")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
@@ -50,6 +63,23 @@ class Condition:
     """Where it stands in the workflow's file, for faults that only a build brings up."""
     file: str | None = None
     """The included file that it stands in instead."""
+    outputs: tuple[OutputName, ...] = ()
+    """What it asks of other steps: with any, it is evaluated once these have ended."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For storage; `from_json` reads it back."""
+        return without_absent(
+            expression=self.expression,
+            line=self.line,
+            column=self.column,
+            file=self.file,
+            outputs=[[one.step, one.key] for one in self.outputs] or None,
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Condition:
+        outputs = tuple(OutputName(step, key) for step, key in value.get("outputs", ()))
+        return cls(**{**value, "outputs": outputs})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +101,8 @@ class Circumstances:
     matrix: Mapping[str, str]
     env: Mapping[str, str] = field(default_factory=dict)
     """What the workflow and the step set themselves."""
+    outputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of each step and key that the condition names."""
 
     def values(self) -> dict[str, Any]:
         return {
@@ -85,6 +117,7 @@ class Circumstances:
             "params": dict(self.params),
             "matrix": nested(self.matrix),
             "env": dict(self.env),
+            OUTPUTS: {step: dict(values) for step, values in self.outputs.items()},
         }
 
 
@@ -130,8 +163,9 @@ def check(
     `params` and `matrix` have an example of each value that builds will have, `env` its own.
     """
     check_words(expression)
+    outputs = values_named(outputs_of(expression), {})
     for event in EVENTS:
-        asked = Circumstances(event=event, params=params, matrix=matrix, env=env)
+        asked = Circumstances(event=event, params=params, matrix=matrix, env=env, outputs=outputs)
         try:
             holds(expression, asked)
         except ConditionFault as fault:
@@ -145,6 +179,20 @@ def check_words(expression: str) -> None:
     for name in compiled(expression).variables():
         if name not in CONDITION_VARIABLES:
             raise ConditionFault(_no_variable(name))
+    outputs_of(expression)
+
+
+def outputs_of(expression: str) -> tuple[OutputName, ...]:
+    """What it asks of other steps. Raises ConditionFault."""
+    try:
+        named = outputs_named(expression)
+        if named:
+            with_changes_answered(expression, ())
+        return named
+    except (NoOutputName, NotWrittenOut) as error:
+        before = expression[: error.offset]
+        line, column = before.count("\n") + 1, error.offset - before.rfind("\n")
+        raise ConditionFault(str(error), line, column) from None
 
 
 @lru_cache(maxsize=1000)
@@ -181,8 +229,8 @@ def _evaluated(program: Program, circumstances: Circumstances) -> Any:
     except TypeError as error:
         raise ConditionFault(
             "compares or joins values of different kinds: all is text but `labels`, a list of it, "
-            "`draft`, true or false, and `params`, `matrix` and `env`, whose values are text: "
-            'write `"3"`, not `3`'
+            "`draft`, true or false, and `params`, `matrix`, `env` and `outputs`, whose values are "
+            'text: write `"3"`, not `3`'
         ) from error
     except (ValueError, ArithmeticError, IndexError) as error:
         raise ConditionFault(f"can't be worked out: {_sentence(error)}") from error

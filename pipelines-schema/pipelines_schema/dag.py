@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 
@@ -83,6 +83,19 @@ def transitive_dependencies(steps: Sequence[Dependent], name: str) -> tuple[str,
         found |= new
         open_names.extend(new)
     return tuple(step.name for step in steps if step.name in found and step.name != name)
+
+
+def precedence(steps: Sequence[Dependent]) -> Callable[[str, str], bool]:
+    """Whether one step runs before another, `(earlier, later)`, because that depends on it, also by
+    others: made once, it answers at once. Raises CycleFound."""
+    by_name = {step.name: step for step in steps}
+    bits = {name: 1 << index for index, name in enumerate(by_name)}
+    before: dict[str, int] = {}
+    for name in topological_order(steps):
+        before[name] = 0
+        for dependency in _known(by_name[name], by_name):
+            before[name] |= before[dependency] | bits[dependency]
+    return lambda earlier, later: bool(before[later] & bits[earlier])
 
 
 def _known(step: Dependent, names: Collection[str]) -> tuple[str, ...]:

@@ -6,7 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from pipelines_schema.conditions import Condition, ConditionFault, check, check_words, compiled
+from pipelines_schema.conditions import (
+    Condition,
+    ConditionFault,
+    check,
+    check_words,
+    compiled,
+    outputs_of,
+)
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, one_of
 from pipelines_schema.layers import Layered, completed
@@ -54,6 +61,8 @@ class WrittenStep:
     place: Place
     name: str | None
     dependencies: tuple[tuple[Place, str], ...]
+    outputs: tuple[tuple[Field, str], ...]
+    """Of which steps it names outputs, and in which field."""
     step: Step
 
 
@@ -85,10 +94,18 @@ def read_step(
     own = read_environment(reading, fields.get("env"), allowed)
     places = _places(reading, layered, allowed, of_all, own)
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
+    condition = _condition(
+        reading,
+        fields.get("when"),
+        params,
+        _examples(fields, matrix),
+        None if of_all is None else {**of_all, **env},
+    )
     return WrittenStep(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
         dependencies=dependencies,
+        outputs=tuple((fields["when"], one.step) for one in condition.outputs) if condition else (),
         step=Step(
             name=name or "",
             image=read_image(reading, node, fields, called, places) if is_script else None,
@@ -123,13 +140,7 @@ def read_step(
             git=read_git(reading, fields.get("git")),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,
-            when=_condition(
-                reading,
-                fields.get("when"),
-                params,
-                _examples(fields, matrix),
-                None if of_all is None else {**of_all, **env},
-            ),
+            when=condition,
             matrix=matrix,
         ),
     )
@@ -229,10 +240,14 @@ def _condition(
                 check_words(text)
             else:
                 check(text, params, matrix, env or {})
+            outputs = outputs_of(text)
     except ConditionFault as fault:
         reading.add(_place_within(reading, entry, text, fault), f"`when` {fault}")
+        return None
     place = entry.place
-    return Condition(expression=text, line=place.line, column=place.column, file=place.file)
+    return Condition(
+        expression=text, line=place.line, column=place.column, file=place.file, outputs=outputs
+    )
 
 
 def _place_within(reading: Reading, entry: Field, text: str, fault: ConditionFault) -> Place:

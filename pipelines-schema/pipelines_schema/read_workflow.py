@@ -22,6 +22,7 @@ from pipelines_schema.read_environment import read_environment
 from pipelines_schema.read_groups import read_concurrency
 from pipelines_schema.read_includes import BROUGHT, read_include, read_included
 from pipelines_schema.read_notify import read_notify
+from pipelines_schema.read_output_names import check_output_names
 from pipelines_schema.read_step import WrittenStep, read_step
 from pipelines_schema.read_templates import read_templates
 from pipelines_schema.read_triggers import read_triggers
@@ -205,6 +206,7 @@ def _steps(
     _check_names(reading, written)
     _check_expansion(reading, node.place, written)
     _check_dependencies(reading, written)
+    check_output_names(reading, written)
     return tuple(step.step for step in written)
 
 

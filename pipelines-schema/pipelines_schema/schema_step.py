@@ -144,8 +144,8 @@ def _step() -> dict[str, Any]:
             "when": text(
                 "The step is skipped where this is false: an expression in CEL over `event`, "
                 "`branch`, `tag`, `ref`, `message`, `author`, `labels` (a list), `draft` (a "
-                'boolean), `params`, `matrix`, `env` and `changed("src/**")`, such as '
-                '`event == "push" && branch.startsWith("release/")`.',
+                "boolean), `params`, `matrix`, `env`, `outputs` (of steps that it depends on) and "
+                '`changed("src/**")`, such as `event == "push" && outputs.plan.deploy == "yes"`.',
                 limits.MAX_CONDITION_CHARACTERS,
             ),
         },

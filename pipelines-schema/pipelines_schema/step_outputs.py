@@ -15,6 +15,7 @@ MAX_OUTPUT_BYTES = 64 * 1024
 MAX_VARIABLE_BYTES = 1024 * 1024
 """Of all that a step is given: a program is not started with more than twice as much."""
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+KEYS = "letters, digits, `_`, `-` and `.`, at most 100, the first a letter or `_`"
 _BEGINNING = re.compile(r"([^=]*?)(=|<<)(.*)", re.DOTALL)
 _NOT_OF_VARIABLES = re.compile(r"[^A-Z0-9_]")
 _HOW = "write `key=value`, or `key<<WORD`, lines, and a line that is WORD"
@@ -23,6 +24,10 @@ TOO_LARGE = f"a step may write {MAX_OUTPUT_BYTES // 1024} KiB there: put more in
 
 class OutputsError(ValueError):
     """For people: what is wrong, and what to write instead."""
+
+
+def is_key(text: str) -> bool:
+    return _KEY.fullmatch(text) is not None
 
 
 def read_outputs(written: bytes) -> dict[str, str]:
@@ -49,8 +54,8 @@ def _entry(number: int, line: str, lines: Iterator[tuple[int, str]]) -> tuple[st
     if parts is None:
         raise _mistake(number, _HOW)
     key, sign, rest = parts.groups()
-    if not _KEY.fullmatch(key):
-        raise _mistake(number, f"this is no key: {_KEYS}")
+    if not is_key(key):
+        raise _mistake(number, f"this is no key: {KEYS}")
     if sign == "<<":
         rest = _lines_until(rest.strip(), number, lines)
     if "\0" in rest:
@@ -69,15 +74,12 @@ def _lines_until(word: str, number: int, lines: Iterator[tuple[int, str]]) -> st
     raise _mistake(number, "the line that ends this value, the word after `<<`, never comes")
 
 
-_KEYS = "letters, digits, `_`, `-` and `.`, at most 100, the first a letter or `_`"
-
-
 def check_outputs(values: Mapping[str, str]) -> None:
     """What holds however they were written. Raises OutputsError."""
     variables: dict[str, str] = {}
     for key in values:
-        if not _KEY.fullmatch(key):
-            raise OutputsError(f"${OUTPUT_VARIABLE}: a key is no key: {_KEYS}")
+        if not is_key(key):
+            raise OutputsError(f"${OUTPUT_VARIABLE}: a key is no key: {KEYS}")
         other = variables.setdefault(_part(key), key)
         if other != key:
             raise OutputsError(

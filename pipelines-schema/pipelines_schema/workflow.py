@@ -215,6 +215,11 @@ class Step:
     fail_fast: bool = False
     """Its failure ends the other combinations."""
 
+    @property
+    def resolved_late(self) -> bool:
+        """Whether it runs is known only once all it depends on has ended."""
+        return self.when is not None and bool(self.when.outputs)
+
     def to_json(self) -> dict[str, Any]:
         """For storage; `from_json` reads it back."""
         return _step_to_json(self)
@@ -332,14 +337,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         cpus=step.resources.cpus,
         git=git_to_json(step.git),
         secrets=list(step.secrets) or None,
-        when=None
-        if step.when is None
-        else without_absent(
-            expression=step.when.expression,
-            line=step.when.line,
-            column=step.when.column,
-            file=step.when.file,
-        ),
+        when=None if step.when is None else step.when.to_json(),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
         matrixValues=dict(step.matrix_values) or None,
         matrixOf=step.matrix_of,
@@ -410,7 +408,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
         git=git_from_json(value.get("git")),
         secrets=tuple(value.get("secrets", ())),
-        when=Condition(**value["when"]) if "when" in value else None,
+        when=Condition.from_json(value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,
         matrix_values=dict(value.get("matrixValues", {})),
         matrix_of=value.get("matrixOf"),

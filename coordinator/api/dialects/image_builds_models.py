@@ -27,6 +27,7 @@ from coordinator.domain.lifecycle import StepState
 BuildStatus = Literal["PENDING", "BUILDING", "SUCCEEDED", "FAILED"]
 BUILD_STATUS: Mapping[StepState, BuildStatus] = {
     StepState.BLOCKED: "PENDING",
+    StepState.RESOLVING: "PENDING",
     StepState.READY: "PENDING",
     StepState.IN_LINE: "PENDING",
     StepState.WAITING: "PENDING",

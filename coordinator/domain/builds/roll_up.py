@@ -10,6 +10,7 @@ from typing import Literal
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildEvent, StepState
 from coordinator.domain.model import Step
 from pipelines_schema import DEFAULT_RUN_ON, Ending, topological_order
+from pipelines_schema import Step as WorkflowStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,18 @@ def step_view(step: Step) -> StepView:
     )
 
 
+ITS_TURN = frozenset({StepState.RESOLVING, StepState.READY, StepState.WAITING, StepState.IN_LINE})
+
+
+def turn_of(written: WorkflowStep) -> StepState:
+    """What a step waits for that waits for no other step."""
+    if written.resolved_late:
+        return StepState.RESOLVING
+    if written.concurrency is not None:
+        return StepState.IN_LINE
+    return StepState.READY if written.approve is None else StepState.WAITING
+
+
 def spared_by_cancel(steps: Sequence[Step]) -> frozenset[str]:
     """Ids of the build's steps that a first cancel leaves: they are for after it, and one that they
     depend on has begun."""
@@ -58,7 +71,7 @@ def ends_with(step: Step, failed: Step, *, whole_build: bool) -> bool:
 
 
 MAX_REASON_CHARACTERS = 500
-_SAYS_LITTLE = frozenset({"engine", "image", "secrets", "source", "outputs"})
+_SAYS_LITTLE = frozenset({"condition", "engine", "image", "secrets", "source", "outputs"})
 """Reasons of a step that only its message explains."""
 
 

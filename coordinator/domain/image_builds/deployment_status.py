@@ -21,7 +21,7 @@ def deployment_status(image: StepState | None, program: StepState | None) -> Dep
     """`image` is None where none was built; `program` where the build failed without steps."""
     if program is None:
         return DeploymentStatus.FAILED
-    if program is StepState.BLOCKED:
+    if program in (StepState.BLOCKED, StepState.RESOLVING):
         building = image is StepState.RUNNING
         return DeploymentStatus.BUILDING if building else DeploymentStatus.PENDING
     if program is StepState.SKIPPED:

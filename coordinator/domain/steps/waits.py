@@ -13,6 +13,7 @@ from pipelines_schema.contract import Capability
 
 FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
+RESOLVING = "waits until its `when` is worked out"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
 OLD_AGENTS = "no connected agent knows the step's `user`, `workdir` or `shell`: update the agents"
 NO_CAPABLE_AGENT = (
@@ -52,6 +53,8 @@ def why_it_waits(
             return for_a_place(step, holders)
         case StepState.WAITING:
             return f"waits for {_approval(step, build)}"
+        case StepState.RESOLVING:
+            return RESOLVING
         case StepState.OFFERED:
             return "is offered to an agent"
         case StepState.READY:

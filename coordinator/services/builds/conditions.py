@@ -1,11 +1,12 @@
-"""The conditions of a build's steps, answered before the transaction that saves it."""
+"""The conditions of a build's steps, answered before the transaction that saves it, or, where they
+ask for outputs, before the one that lets the step run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from coordinator.domain.model import Project
+from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.reading import Answer, Question, answer_all
 from coordinator.domain.steps.step_words import ref_of
 from coordinator.ports import NotRead
@@ -20,6 +21,7 @@ from pipelines_schema import (
     step_environment,
 )
 from pipelines_schema import Step as WorkflowStep
+from pipelines_schema.cel_outputs import values_named
 from pipelines_schema.changed_files import asks_for_changes
 from pipelines_schema.expressions import substituted
 
@@ -52,6 +54,31 @@ def _unanswered(count: int, error: NotRead) -> list[Answer]:
     return given
 
 
+async def late_answers(
+    core: Core, build: Build, steps: Sequence[Step], outputs: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, Answer]:
+    """Whether each of the steps runs, by its id, now that what its condition asks for is known:
+    `outputs` by the names of the build's steps."""
+    questions = {step.id: _late_question(build, step, outputs) for step in steps}
+    try:
+        given = await core.readings.run(build.account_id, answer_all, list(questions.values()))
+    except NotRead as error:
+        if len(steps) > 1:  # one that takes too long must not fail the others
+            alone = [await late_answers(core, build, [step], outputs) for step in steps]
+            return {step_id: answer for one in alone for step_id, answer in one.items()}
+        given = [ConditionFault(error.reason)]
+    return dict(zip(questions, given, strict=True))
+
+
+def _late_question(build: Build, step: Step, outputs: Mapping[str, Mapping[str, str]]) -> Question:
+    written, when = step.written, step.written.when
+    if when is None:
+        raise ValueError(f"step {step.id} has no condition")
+    known = _circumstances(written, Origin.of_retry(build), written.env)
+    asked = values_named(when.outputs, outputs)
+    return Question(expression=when.expression, circumstances=replace(known, outputs=asked))
+
+
 def _questions(
     workflow: Workflow, origin: Origin, changed: Sequence[str] | None
 ) -> dict[int, Question]:
@@ -63,9 +90,11 @@ def _questions(
             circumstances=replace(
                 _circumstances(step, origin, step_environment(workflow, step)), changed=changed
             ),
+            late=bool(step.when.outputs),
         )
         for position, step in enumerate(expanded_steps(workflow.steps))
         if step.when is not None
+        and (not step.when.outputs or asks_for_changes(step.when.expression))
     }
 
 

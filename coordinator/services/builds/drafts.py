@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from coordinator.domain.builds.keyed_requests import KeyedRequest
-from coordinator.domain.builds.roll_up import settle, step_view
+from coordinator.domain.builds.roll_up import ITS_TURN, settle, step_view, turn_of
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import (
     TAKEN_OVER_EPOCH,
@@ -38,6 +38,7 @@ from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.contract import Capability
 
 MAX_MESSAGE_CHARACTERS = 10_000
+CONDITION_FALSE = "condition false"
 TAKEN_OVER = "taken over from"
 """How the reason begins of a step that an earlier build has run."""
 
@@ -220,18 +221,20 @@ def draft(
 ) -> Draft:
     """The workflow's steps, those whose condition is false skipped with what follows from it.
 
-    `answers` are those to the steps' conditions. One that can't be worked out makes a draft with
-    a problem, that is a failed build.
+    `answers` are those to the steps' conditions, where they can be known yet. One that can't be
+    worked out makes a draft with a problem, that is a failed build.
     """
     build_id = new_id()
     origin = with_default_params(workflow, origin)
     steps: list[Step] = []
     problems: dict[Problem, None] = {}
     for position, step in enumerate(expanded_steps(workflow.steps)):
-        runs = answers[position] if step.when is not None else True
+        runs = _answer(step, position, answers)
         if isinstance(runs, ConditionFault):
             problems[_condition_problem(workflow, step, runs)] = None
             continue
+        if isinstance(runs, str):
+            step = replace(step, when=step.when and replace(step.when, expression=runs))
         written = replace(step, env=step_environment(workflow, step))
         definition = StepDefinition(written=written, condition_false=not runs)
         steps.append(_fresh(definition, position, project, build_id, now))
@@ -251,6 +254,12 @@ def draft(
             for name, place in step.secret_places.items()
         },
     )
+
+
+def _answer(step: WorkflowStep, position: int, answers: Mapping[int, Answer]) -> Answer:
+    if step.when is None:
+        return True
+    return answers.get(position, True) if step.when.outputs else answers[position]
 
 
 def with_default_params(workflow: Workflow, origin: Origin) -> Origin:
@@ -278,7 +287,9 @@ def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
             reason = settlement.skipped[step.id]
             step = replace(step, state=StepState.SKIPPED, reason=reason, finished_at=now)
         elif step.id in settlement.unblocked:
-            step = replace(step, state=_turn(step.written), ready_at=now)
+            state = turn_of(step.written)
+            at = None if state is StepState.RESOLVING else now
+            step = replace(step, state=state, ready_at=at)
         result.append(step)
     return result
 
@@ -323,9 +334,7 @@ def hold(wanted: Draft) -> Draft:
 def blocked(wanted: Draft) -> Draft:
     """The same draft, of which no step is ready."""
     steps = [
-        replace(step, state=StepState.BLOCKED, ready_at=None)
-        if step.state in (StepState.READY, StepState.WAITING, StepState.IN_LINE)
-        else step
+        replace(step, state=StepState.BLOCKED, ready_at=None) if step.state in ITS_TURN else step
         for step in wanted.steps
     ]
     return replace(wanted, steps=steps)
@@ -350,13 +359,6 @@ def _taken_over(step: Step, build: Build, build_id: str) -> Step:
     )
 
 
-def _turn(written: WorkflowStep) -> StepState:
-    """What a step waits for that waits for no other step."""
-    if written.concurrency is not None:
-        return StepState.IN_LINE
-    return StepState.READY if written.approve is None else StepState.WAITING
-
-
 def _needs(written: WorkflowStep) -> list[str]:
     asked = {
         Capability.IMAGE_BUILDS: written.build is not None,
@@ -371,7 +373,7 @@ def _fresh(
 ) -> Step:
     written = definition.written
     ready = not written.depends_on
-    state = _turn(written) if ready else StepState.BLOCKED
+    state = turn_of(written) if ready else StepState.BLOCKED
     skipped = definition.condition_false
     return Step(
         id=new_id(),
@@ -381,7 +383,7 @@ def _fresh(
         position=position,
         name=written.name,
         state=StepState.SKIPPED if skipped else state,
-        reason="condition false" if skipped else None,
+        reason=CONDITION_FALSE if skipped else None,
         finished_at=now if skipped else None,
         definition=definition,
         depends_on=list(written.depends_on),

@@ -22,6 +22,7 @@ from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import after_commit
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps.taken_over import take_over
 from pipelines_schema import Problem
@@ -99,6 +100,8 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     for group in dict.fromkeys(_groups_in_line(steps)):
         await advance.fill_places(core, connection, project.account_id, group)
     await advance.tell(core, connection, build)
+    if any(step.state is StepState.RESOLVING for step in steps):  # of a retry
+        after_commit(connection, core.announcements.resolving)
     if wanted.taken_over_from is not None and steps:
         await take_over(
             connection, project.id, old_build=wanted.taken_over_from, new_build=build.id

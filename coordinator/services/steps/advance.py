@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -112,7 +112,11 @@ def _announce_ready(core: Core, connection: AsyncConnection, build_id: str) -> N
 
 
 async def unblock(core: Core, connection: AsyncConnection, step: Step) -> Step:
-    """Its turn has come: for an agent, or for somebody's approval."""
+    """Its turn has come: for an agent, or for somebody's approval. A blocked one that is resolved
+    late is resolved first, elsewhere: nothing else that this transaction does waits for that."""
+    if step.state is StepState.BLOCKED and step.written.resolved_late:
+        after_commit(connection, core.announcements.resolving)
+        return await move_step(core, connection, step, StepEvent.RESOLVE)
     asks = step.written.approve is not None
     return await move_step(core, connection, step, StepEvent.ASK if asks else StepEvent.UNBLOCK)
 
@@ -162,16 +166,22 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     if failed and await failed_fast(core, connection, step):
         return await _settled(core, connection, step.build_id)
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
-    ready = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
-    if ready is None:
+    to_run = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
+    if to_run is None:
         return await _settled(core, connection, step.build_id)
-    for dependant, whole in dependants:
-        if whole is not None and dependant.id in ready:
-            await unblock(core, connection, whole)
+    moved = [
+        await unblock(core, connection, whole)
+        for dependant, whole in dependants
+        if whole is not None and dependant.id in to_run
+    ]
     build = await stored.count_version(connection, step.build_id, now=now, ended=1)
     if build.open_steps == 0:
         return await _settled(core, connection, step.build_id, build)
-    return Followed(build=build, ready=len(ready))
+    return Followed(build=build, ready=_ready(moved))
+
+
+def _ready(moved: Iterable[Step]) -> int:
+    return sum(step.state is StepState.READY for step in moved)
 
 
 async def cancel_step(
@@ -236,6 +246,7 @@ async def _settled(
         unblocked = []
     for step_id in unblocked:
         by_id[step_id] = await unblock(core, connection, by_id[step_id])
+    ready = _ready(by_id[step_id] for step_id in unblocked)
     for step_id, reason in settlement.skipped.items():
         by_id[step_id] = await move_step(
             core, connection, by_id[step_id], StepEvent.SKIP, reason=reason
@@ -258,7 +269,7 @@ async def _settled(
         await tell(core, connection, build)
         if build.concurrency_group is not None:
             await _begin_next(core, connection, build, build.concurrency_group)
-    return Followed(build=build, ready=len(unblocked))
+    return Followed(build=build, ready=ready)
 
 
 async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, group: str) -> None:

@@ -17,7 +17,7 @@ from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.script import bash_script
-from coordinator.domain.steps.waits import for_a_place, why_it_is_held
+from coordinator.domain.steps.waits import RESOLVING, for_a_place, why_it_is_held
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import FOR_BUILDKIT
@@ -141,6 +141,8 @@ class Runner:
             return Conflict(
                 f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
             )
+        if step.state is StepState.RESOLVING:
+            return Conflict(f"step {step.name!r} {RESOLVING}")
         if step.state in FINISHED_STEP:
             return Conflict(f"step {step.name!r} has finished")
         if step.state is StepState.IN_LINE:

@@ -114,6 +114,21 @@ async def steps_waiting_since(
     return [step_of(row) for row in await connection.execute(query)]
 
 
+async def builds_resolving(connection: AsyncConnection) -> Sequence[str]:
+    """Ids of builds with steps whose dependencies have ended and that are to be resolved."""
+    query = sa.select(steps.c.build_id).distinct().where(sa.text("steps.state = 'resolving'"))
+    return list((await connection.execute(query)).scalars())
+
+
+async def resolving_steps(connection: AsyncConnection, build_id: str) -> Sequence[Step]:
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(steps.c.build_id == build_id, sa.text("steps.state = 'resolving'"))
+        .order_by(steps.c.position)
+    )
+    return [step_of(row) for row in await connection.execute(query)]
+
+
 async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
     query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
     return [step_of(row) for row in await connection.execute(query)]

@@ -86,6 +86,13 @@ steps = sa.Table(
         sqlite_where=sa.text(IN_A_GROUP),
         postgresql_where=sa.text(IN_A_GROUP),
     ),
+    # Looked for whenever one begins to be resolved.
+    sa.Index(
+        "ix_steps_resolving",
+        "build_id",
+        sqlite_where=sa.text("state = 'resolving'"),
+        postgresql_where=sa.text("state = 'resolving'"),
+    ),
     # Counted with each new build.
     sa.Index(
         "ix_steps_waiting",

@@ -14,7 +14,7 @@ from pipelines_schema import (
     topological_order,
     transitive_dependencies,
 )
-from pipelines_schema.dag import describe_cycle
+from pipelines_schema.dag import describe_cycle, precedence
 
 
 def steps(**dependencies: str) -> tuple[Step, ...]:
@@ -36,6 +36,16 @@ def test_the_order_puts_dependencies_first_and_else_keeps_the_files_order() -> N
 def test_all_that_a_step_hangs_on_is_found() -> None:
     assert transitive_dependencies(DIAMOND, "join") == ("right", "left", "first")
     assert transitive_dependencies(DIAMOND, "first") == ()
+
+
+def test_what_comes_before_what_is_answered_for_all_pairs() -> None:
+    comes_before = precedence(DIAMOND)
+    names = [step.name for step in DIAMOND]
+    for later in names:
+        before = transitive_dependencies(DIAMOND, later)
+        assert [comes_before(name, later) for name in names] == [name in before for name in names]
+    with pytest.raises(CycleFound):
+        precedence(steps(a="b", b="a"))
 
 
 def test_a_cycle_is_named_by_the_way_round() -> None:

@@ -23,6 +23,9 @@ from coordinator.domain.lifecycle import (
 
 STEP_MOVES = """
     blocked unblock ready | blocked skip skipped | blocked cancel cancelled
+    blocked resolve resolving | resolving unblock ready | resolving skip skipped
+    resolving fail failed | resolving cancel cancelled
+    resolving ask waiting | resolving line-up in-line
     ready offer offered | ready claim running | ready cancel cancelled
     offered accept running | offered expire ready | offered cancel cancelled
     running succeed succeeded | running fail failed | running retry ready
@@ -94,6 +97,7 @@ def test_an_offered_step_is_shown_as_ready() -> None:
         "blocked": "BLOCKED",
         "waiting": "BLOCKED",
         "in-line": "BLOCKED",
+        "resolving": "BLOCKED",
         "ready": "READY",
         "offered": "READY",
         "running": "RUNNING",

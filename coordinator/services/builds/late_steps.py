@@ -1,0 +1,132 @@
+"""Steps that are resolved late: whether they run is worked out once what they depend on has ended.
+
+That they are to be resolved is a state of theirs, written by the transaction that ended the last of
+their dependencies. So a restart finds them, and what ends them meanwhile, a cancel or a timeout,
+needs to know nothing of this: the answer to one that is no longer being resolved is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from coordinator.domain.lifecycle import StepEvent, StepState
+from coordinator.domain.model import Build, Step
+from coordinator.domain.reading import Answer
+from coordinator.services.builds.conditions import late_answers
+from coordinator.services.builds.drafts import CONDITION_FALSE
+from coordinator.services.core import Core
+from coordinator.services.news import build_topic
+from coordinator.services.steps import advance
+from coordinator.storage.builds import builds as stored
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs.output_values import values_of_build
+from coordinator.storage.steps import steps as stored_steps
+from pipelines_schema import ConditionFault
+
+log = structlog.get_logger()
+
+AGAIN_SECONDS = 1.0
+"""After a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    build: Build
+    steps: Sequence[Step]
+    outputs: Mapping[str, Mapping[str, str]]
+
+
+class LateSteps:
+    def __init__(self, core: Core, wake: Callable[[], None]) -> None:
+        """`wake` is called when steps have become ready."""
+        self._core, self._wake = core, wake
+        self._moved = asyncio.Event()
+        self._busy: set[str] = set()
+        """Builds whose steps are being resolved: each by a task of its own, so that slow text
+        delays no other account."""
+        core.announcements.resolving = self._moved.set
+
+    async def run(self) -> None:
+        self._moved.set()  # for what a restart has left
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._moved.wait()
+                self._moved.clear()
+                for build_id in await self._found():
+                    if build_id not in self._busy:
+                        self._busy.add(build_id)
+                        tasks.create_task(self._resolve(build_id), name=f"resolve {build_id}")
+
+    async def _found(self) -> Sequence[str]:
+        try:
+            return await self._core.database.read(stored_steps.builds_resolving)
+        except Exception:  # a task root: tried again
+            log.exception("looking for steps to resolve failed")
+            await asyncio.sleep(AGAIN_SECONDS)
+            self._moved.set()
+            return ()
+
+    async def _resolve(self, build_id: str) -> None:
+        try:
+            await self._resolve_now(build_id)
+        except Exception:  # a task root: tried again
+            log.exception("resolving steps failed", build=build_id)
+            await asyncio.sleep(AGAIN_SECONDS)
+        finally:
+            self._busy.discard(build_id)
+            self._moved.set()  # for steps of it that came too late for this round
+
+    async def _resolve_now(self, build_id: str) -> None:
+        async def read(connection: AsyncConnection) -> _Asked | None:
+            build = await stored.find_build(connection, build_id)
+            if build is None:
+                return None
+            handed_on = await values_of_build(connection, build_id) if build.has_outputs else {}
+            return _Asked(
+                build=build,
+                steps=await stored_steps.resolving_steps(connection, build_id),
+                outputs={name: one.values for name, one in handed_on.items()},
+            )
+
+        asked = await self._core.database.read(read)
+        if asked is None or not asked.steps:
+            return
+        answers = await late_answers(self._core, asked.build, asked.steps, asked.outputs)
+
+        async def save(connection: AsyncConnection) -> None:
+            for step_id, answer in answers.items():
+                await self._follow(connection, step_id, answer)
+
+        await self._core.database.write(save, committed=lambda _: self._tell(build_id))
+
+    async def _follow(self, connection: AsyncConnection, step_id: str, answer: Answer) -> None:
+        step = await stored_steps.find_step(connection, step_id)
+        if step is None or step.state is not StepState.RESOLVING:
+            return
+        await advance.follow_end(
+            self._core, connection, await self._moved_on(connection, step, answer)
+        )
+
+    async def _moved_on(self, connection: AsyncConnection, step: Step, answer: Answer) -> Step:
+        if answer is True:
+            return await advance.unblock(self._core, connection, step)
+        event, said = StepEvent.SKIP, {"reason": CONDITION_FALSE}
+        if isinstance(answer, ConditionFault):
+            event, said = StepEvent.FAIL, {"reason": "condition", "message": _said(step, answer)}
+        return await advance.move_step(self._core, connection, step, event, **said)
+
+    def _tell(self, build_id: str) -> None:
+        self._core.news.publish(build_topic(build_id))
+        self._wake()
+
+
+def _said(step: Step, fault: ConditionFault) -> str:
+    when = step.written.when
+    if when is None or not when.line:
+        return f"`when` {fault}"
+    of_file = f" of {when.file}" if when.file else ""
+    return f"`when` (line {when.line}, column {when.column}{of_file}) {fault}"
