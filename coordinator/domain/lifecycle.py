@@ -25,7 +25,7 @@ class BuildState(StrEnum):
 class StepState(StrEnum):
     BLOCKED = "blocked"
     RESOLVING = "resolving"
-    """All it depends on has ended; what its condition says of that is being worked out."""
+    """All it depends on has ended; what that means for it is being worked out."""
     READY = "ready"
     OFFERED = "offered"
     RUNNING = "running"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines_schema import Step as WorkflowStep
@@ -27,6 +27,10 @@ class StepDefinition:
     max_lost: int | None = None
     """So many attempts may be lost with their agents and count for nothing; None: none."""
 
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """What its `${{ outputs.… }}` stand for, by the words as written; none before it is resolved,
+    which is the one thing that changes afterwards."""
+
     def to_json(self) -> dict[str, Any]:
         """For storage; `definition_from_json` reads it back."""
         stored: dict[str, Any] = {"version": VERSION, "written": self.written.to_json()}
@@ -38,6 +42,8 @@ class StepDefinition:
             stored["ownCommand"] = True
         if self.max_lost is not None:
             stored["maxLost"] = self.max_lost
+        if self.outputs:
+            stored["outputs"] = dict(self.outputs)
         return stored
 
 
@@ -67,6 +73,7 @@ def definition_from_json(
         program=value.get("program", False),
         own_command=value.get("ownCommand", False),
         max_lost=losses.get("maxLost"),
+        outputs=value.get("outputs", {}),
     )
 
 

@@ -35,22 +35,36 @@ def outputs_named(expression: str) -> tuple[OutputName, ...]:
     """In the order of the expression, each once. Raises NoOutputName."""
     tokens = cel_tokens(expression)
     found = [
-        _output_name(tokens[index:])
+        _output_name(tokens[index:])[0]
         for index, token in enumerate(tokens)
         if token[0] == OUTPUTS and (index == 0 or tokens[index - 1][0] != ".")
     ]
     return tuple(dict.fromkeys(found))
 
 
-def _output_name(tokens: Sequence[re.Match[str]]) -> OutputName:
-    """Of tokens that begin with `outputs`."""
+def output_word(text: str) -> OutputName | None:
+    """What a text names that is nothing but the name of an output, as in `${{ outputs.a.b }}`."""
+    tokens = cel_tokens(text)
+    if not tokens or tokens[0][0] != OUTPUTS:
+        return None
+    try:
+        name, rest = _output_name(tokens)
+    except NoOutputName:
+        return None
+    return None if rest or ":" in text else name  # a `:` is where a reference is cut
+
+
+def _output_name(
+    tokens: Sequence[re.Match[str]],
+) -> tuple[OutputName, Sequence[re.Match[str]]]:
+    """Of tokens that begin with `outputs`; and what follows it."""
     step, rest = _member(tokens[1:])
     key, rest = _member(rest)
     if step is None or key is None or (rest and rest[0][0] == "("):
         raise NoOutputName(f"names no output: {_HOW}", tokens[0].start())
     if not is_key(key):
         raise NoOutputName(f"names the output {shown(key)}: a key has {KEYS}", tokens[0].start())
-    return OutputName(step, key)
+    return OutputName(step, key), rest
 
 
 def _member(tokens: Sequence[re.Match[str]]) -> tuple[str | None, Sequence[re.Match[str]]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from pipelines_schema.cel_outputs import OUTPUTS, output_word
 from pipelines_schema.problem import shown
+from pipelines_schema.step_outputs import output_variable
 from pipelines_schema.suggestions import closest
 
 OPENING = "${{"
@@ -121,6 +123,8 @@ def refusal(
         return f"{written}: {_instead_of_matrix(expression, allowed)}"
     if expression in BUILD_WORDS:
         return f"{written} here, only in `run`, `image`, `env` and `build`"
+    if head.startswith(OUTPUTS) and instead is None:
+        return f"{written}: {_instead_of_output(expression, in_script)}"
     meant = _meant(expression, allowed)
     if meant is not None:
         return f"{written}: {meant}"
@@ -162,6 +166,13 @@ def _instead_of_matrix(expression: str, allowed: Collection[str]) -> str:
     near = closest(expression, known)
     listed = ", ".join(f"`{word}`" for word in known)
     return f"did you mean `{near}`?" if near else f"this step has {listed}"
+
+
+def _instead_of_output(expression: str, in_script: bool) -> str:
+    name = output_word(expression)
+    if name is None:
+        return 'write `outputs.step.key`, or `outputs["build-app"]["image.tag"]` for other names'
+    return _instead(output_variable(name.step, name.key), in_script)
 
 
 def _instead(variable: str, in_script: bool) -> str:

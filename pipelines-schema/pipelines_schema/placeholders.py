@@ -7,8 +7,9 @@ the place it stands in: in a reference it is part of the tag, never of the repos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from pipelines_schema.cel_outputs import OUTPUTS, OutputName, output_word
 from pipelines_schema.expressions import BUILD_WORDS, OPENING, expressions, substituted
 from pipelines_schema.image_references import MAX_TAG_CHARACTERS, fit_for_tag
 
@@ -33,7 +34,8 @@ def misplaced(reference: str) -> str | None:
 def only_in_a_tag(label: str, word: str) -> str:
     """For people: what is wrong where a word is `misplaced`."""
     return (
-        f"`{word}` may stand in {label} only after its last `:`, for whoever pushes names it: "
+        f"`{word}` may stand in {label} only after its last `:`, for "
+        f"{'a script writes' if _is_output(word) else 'whoever pushes names'} it: "
         f"write `name:${{{{ {word} }}}}`"
     )
 
@@ -43,7 +45,7 @@ def filled_image(image: str, values: Mapping[str, str]) -> str:
     if OPENING not in image:
         return image
     head, tag = _parts(image)
-    if next(_outsiders(tag), None) is None:
+    if next(_outsiders(tag), None) is None or is_whole_output(image):
         return substituted(image, values)
     return f"{substituted(head, values)}:{_filled_tag(tag, values)}"
 
@@ -75,7 +77,24 @@ def empty_word(reference: str, values: Mapping[str, str]) -> str | None:
     filled = substituted(reference, values)
     if not filled or filled.startswith(("/", ":")) or filled.endswith((":", "/")):
         return empty[0]
-    return next((word for word in empty if word in OUTSIDERS), None)
+    return next((word for word in empty if word in OUTSIDERS or _is_output(word)), None)
+
+
+def output_words(texts: Iterable[str]) -> dict[str, OutputName]:
+    """The words of the texts' `${{ … }}` that name outputs of steps, and which."""
+    words = (word for text in texts if OUTPUTS in text for _, word in expressions(text))
+    found = ((word, output_word(word)) for word in words)
+    return {word: name for word, name in found if name is not None}
+
+
+def is_whole_output(text: str) -> bool:
+    """Whether it is an output and nothing else."""
+    inside = text.strip().removeprefix(OPENING).removesuffix("}}")
+    return len(inside) + 5 == len(text.strip()) and output_word(inside.strip()) is not None
+
+
+def _is_output(word: str) -> bool:
+    return output_word(word) is not None
 
 
 def _parts(reference: str) -> tuple[str, str]:
@@ -85,7 +104,7 @@ def _parts(reference: str) -> tuple[str, str]:
 
 
 def _outsiders(text: str) -> Iterator[str]:
-    return (word for _, word in expressions(text) if word in OUTSIDERS)
+    return (word for _, word in expressions(text) if word in OUTSIDERS or _is_output(word))
 
 
 def _filled_tag(tag: str, values: Mapping[str, str]) -> str:

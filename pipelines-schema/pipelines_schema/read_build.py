@@ -55,7 +55,7 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
 TAKEN_ARGS = {"BUILDKIT_CACHE_MOUNT_NS": "it keeps the projects' caches apart"}
 _REPLACED = (
     "in `args` and `target` only values of the matrix, parameters with `oneOf`, `build.id`, "
-    "`build.number` and `sha` are"
+    "`build.number` and `sha` are, and in `args` outputs"
 )
 _HINT = "write a mapping such as `{context: ., tags: [registry.example/app:1.0]}`"
 
@@ -65,10 +65,11 @@ def read_build(
     fields: dict[str, Field],
     allowed: Collection[str],
     places: Mapping[str, str],
+    outputs: Collection[str],
     matrix: Matrix | None,
 ) -> ImageBuild | None:
     """None where there is none, or no mapping. `allowed` may stand in args and target, `places`,
-    each with an example, in tags."""
+    each with an example, in tags, `outputs` in args."""
     entry = fields.get("build")
     if entry is None:
         return None
@@ -85,7 +86,7 @@ def read_build(
         context=_path(reading, parts.get("context"), "."),
         dockerfile=_path(reading, parts.get("dockerfile"), DEFAULT_DOCKERFILE),
         target=_target(reading, parts.get("target"), allowed),
-        args=_args(reading, parts.get("args"), allowed),
+        args=_args(reading, parts.get("args"), (*allowed, *outputs)),
         tags=tuple(tags),
         push=_push(reading, parts, entry),
         tag_places={} if reading.is_json else tags,

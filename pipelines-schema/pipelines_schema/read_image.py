@@ -8,9 +8,10 @@ from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, one_of
 from pipelines_schema.limits import MAX_IMAGE_CHARACTERS
 from pipelines_schema.nodes import MapNode
-from pipelines_schema.placeholders import misplaced, only_in_a_tag
+from pipelines_schema.placeholders import is_whole_output, misplaced, only_in_a_tag, output_words
 from pipelines_schema.problem import Place
 
+_WHOLE = "let the script write the whole reference, and `${{ outputs.step.key }}` stand alone"
 _HINT = "write a slug or an image reference"
 
 
@@ -42,6 +43,8 @@ def read_image(
     word = misplaced(image)
     if word is not None:
         reading.add(entry.place, only_in_a_tag(entry.label, word))
+    elif output_words([image]) and not is_whole_output(image):
+        reading.add(entry.place, f"an output must be all of {entry.label}: {_WHOLE}")
     elif not _is_one_word(plain):
         reading.add(
             entry.place,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
+from pipelines_schema.cel_outputs import OUTPUTS, output_word
 from pipelines_schema.conditions import (
     Condition,
     ConditionFault,
@@ -51,7 +52,8 @@ from pipelines_schema.read_script_place import read_shell, read_workdir
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.workflow import Step
 
-_REPLACED_IN = ["image", "imageSlug", "run", "runScript", "env", "build", "agents", "concurrency"]
+_OUTPUTS_IN = ("image", "imageSlug", "build", "agents")
+_REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build", "concurrency", "agents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ def read_step(
         refuse_lacking(reading, [*replaced_in, *layered.variables.values()], matrix)
     own = read_environment(reading, fields.get("env"), allowed)
     places = _places(reading, layered, allowed, of_all, own)
+    outputs = _output_words(reading, fields)
+    with_outputs = {**places, **dict.fromkeys(outputs, "x")}
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
     condition = _condition(
         reading,
@@ -105,13 +109,16 @@ def read_step(
         place=fields["name"].place if "name" in fields else node.place,
         name=name,
         dependencies=dependencies,
-        outputs=tuple((fields["when"], one.step) for one in condition.outputs) if condition else (),
+        outputs=(
+            *outputs.values(),
+            *((fields["when"], one.step) for one in (condition.outputs if condition else ())),
+        ),
         step=Step(
             name=name or "",
-            image=read_image(reading, node, fields, called, places) if is_script else None,
+            image=read_image(reading, node, fields, called, with_outputs) if is_script else None,
             image_place=image_place(reading, fields),
             script=(_script(reading, layered, fields, called, allowed) or "") if is_script else "",
-            build=read_build(reading, fields, allowed, places, matrix),
+            build=read_build(reading, fields, allowed, with_outputs, outputs, matrix),
             approve=read_gate(reading, fields, name),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,
@@ -122,7 +129,7 @@ def read_step(
             grace_seconds=read_grace(reading, fields.get("grace")),
             retries=retries,
             at_most_once=read_at_most_once(reading, fields, retries),
-            agents=read_agents(reading, fields.get("agents"), places),
+            agents=read_agents(reading, fields.get("agents"), with_outputs),
             concurrency=read_step_group(
                 reading,
                 fields.get("concurrency"),
@@ -187,6 +194,15 @@ def _places(
         return {**dict.fromkeys(words, "x"), **plain}
     env = env_words({**of_all, **own})
     return {**{word: substituted(text, plain) or "x" for word, text in env.items()}, **plain}
+
+
+def _output_words(reading: Reading, fields: Mapping[str, Field]) -> dict[str, tuple[Field, str]]:
+    """What `${{ … }}` may hold of outputs, in the keys where it may: the key and the step of each
+    word."""
+    entries = [fields[key] for key in _OUTPUTS_IN if key in fields]
+    words = [(word, entry) for entry in entries for word in _words(reading, entry.value, OUTPUTS)]
+    named = [(word, entry, output_word(word)) for word, entry in words]
+    return {word: (entry, name.step) for word, entry, name in named if name is not None}
 
 
 def _replaced(entry: Field | None, matrix: Matrix | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipelines_schema.cache_folders import CacheFolder
+from pipelines_schema.cel_outputs import OutputName
 from pipelines_schema.conditions import Condition
 from pipelines_schema.expressions import substituted
 from pipelines_schema.gates import Gate
@@ -16,7 +17,7 @@ from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.notify import Notify
-from pipelines_schema.placeholders import empty_word, filled_reference
+from pipelines_schema.placeholders import empty_word, filled_reference, output_words
 from pipelines_schema.problem import Place
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.stored_json import without_absent
@@ -217,11 +218,16 @@ class Step:
 
     @property
     def resolved_late(self) -> bool:
-        """Whether it runs is known only once all it depends on has ended."""
-        return self.when is not None and bool(self.when.outputs)
+        """Whether, where or in what it runs is known only once all it depends on has ended."""
+        return bool((self.when and self.when.outputs) or self.output_words)
+
+    @property
+    def output_words(self) -> dict[str, OutputName]:
+        """Its `${{ outputs.… }}`."""
+        of_build = (*self.build.tags, *self.build.args.values()) if self.build else ()
+        return output_words((self.image or "", *self.agents.values(), *of_build))
 
     def to_json(self) -> dict[str, Any]:
-        """For storage; `from_json` reads it back."""
         return _step_to_json(self)
 
     @classmethod

@@ -7,12 +7,13 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from coordinator.domain.model import Build, PullRequestRef, Step
-from pipelines_schema import substituted
+from pipelines_schema import can_be_named, substituted
+from pipelines_schema.cel_outputs import values_named
 from pipelines_schema.expressions import OPENING
 from pipelines_schema.fields import line_fault
-from pipelines_schema.limits import MAX_LABEL_CHARACTERS
+from pipelines_schema.limits import MAX_IMAGE_CHARACTERS, MAX_LABEL_CHARACTERS
 from pipelines_schema.matrix import variable_of
-from pipelines_schema.placeholders import env_words
+from pipelines_schema.placeholders import env_words, output_words
 from pipelines_schema.problem import shown
 
 
@@ -43,6 +44,11 @@ def place_words(build: Build, env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def words_of_step(step: Step, build: Build) -> dict[str, str]:
+    """What is replaced in the step outside its script."""
+    return {**place_words(build, step.written.env), **step.definition.outputs}
+
+
 def step_env(step: Step, build: Build) -> dict[str, str]:
     """The variables that the workflow gives the step; those of `with` may name what outsiders
     write."""
@@ -58,10 +64,32 @@ def labelled(step: Step, build: Build) -> Step:
     written = step.written.agents
     if not any(OPENING in value for value in written.values()):
         return step
-    words = place_words(build, step.written.env)
+    words = words_of_step(step, build)
     return replace(
         step, labels={name: substituted(value, words) for name, value in written.items()}
     )
+
+
+def filled(step: Step, build: Build, outputs: Mapping[str, Mapping[str, str]]) -> Step:
+    """With what its words stand for, and the labels that follow from it; `outputs` by the names of
+    the build's steps."""
+    words = step.written.output_words
+    values = values_named(words.values(), outputs)
+    meant = {word: values[name.step][name.key] for word, name in words.items()}
+    return labelled(replace(step, definition=replace(step.definition, outputs=meant)), build)
+
+
+def image_fault(step: Step) -> str | None:
+    """Why the image that an output names can't be one, for people; None if it can."""
+    words = output_words([step.written.image or ""])
+    for word in words:
+        image = step.definition.outputs[word]
+        fault = line_fault(image, MAX_IMAGE_CHARACTERS)
+        if fault is None and not can_be_named(image):
+            fault = "is no slug, and no reference of an image such as `python:3.12`"
+        if fault is not None:
+            return f"the image `${{{{ {word} }}}}`, {shown(image)} in this build, {fault}"
+    return None
 
 
 def label_fault(step: Step) -> str | None:

@@ -13,7 +13,7 @@ from pipelines_schema.contract import Capability
 
 FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
-RESOLVING = "waits until its `when` is worked out"
+RESOLVING = "waits until the outputs that it names are looked up"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
 OLD_AGENTS = "no connected agent knows the step's `user`, `workdir` or `shell`: update the agents"
 NO_CAPABLE_AGENT = (

@@ -60,6 +60,8 @@ async def late_answers(
     """Whether each of the steps runs, by its id, now that what its condition asks for is known:
     `outputs` by the names of the build's steps."""
     questions = {step.id: _late_question(build, step, outputs) for step in steps}
+    if not questions:
+        return {}
     try:
         given = await core.readings.run(build.account_id, answer_all, list(questions.values()))
     except NotRead as error:

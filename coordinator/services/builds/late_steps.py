@@ -1,4 +1,5 @@
-"""Steps that are resolved late: whether they run is worked out once what they depend on has ended.
+"""Steps that are resolved late: whether, where and in what they run is worked out once what they
+depend on has ended.
 
 That they are to be resolved is a state of theirs, written by the transaction that ended the last of
 their dependencies. So a restart finds them, and what ends them meanwhile, a cancel or a timeout,
@@ -16,6 +17,7 @@ import structlog
 from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Build, Step
 from coordinator.domain.reading import Answer
+from coordinator.domain.steps.step_words import filled, image_fault, label_fault
 from coordinator.services.builds.conditions import late_answers
 from coordinator.services.builds.drafts import CONDITION_FALSE
 from coordinator.services.core import Core
@@ -95,29 +97,49 @@ class LateSteps:
         asked = await self._core.database.read(read)
         if asked is None or not asked.steps:
             return
-        answers = await late_answers(self._core, asked.build, asked.steps, asked.outputs)
+        conditional = [
+            step for step in asked.steps if step.written.when and step.written.when.outputs
+        ]
+        answers = await late_answers(self._core, asked.build, conditional, asked.outputs)
 
         async def save(connection: AsyncConnection) -> None:
-            for step_id, answer in answers.items():
-                await self._follow(connection, step_id, answer)
+            for step in asked.steps:
+                await self._follow(connection, asked, step.id, answers.get(step.id, True))
 
         await self._core.database.write(save, committed=lambda _: self._tell(build_id))
 
-    async def _follow(self, connection: AsyncConnection, step_id: str, answer: Answer) -> None:
+    async def _follow(
+        self, connection: AsyncConnection, asked: _Asked, step_id: str, answer: Answer
+    ) -> None:
         step = await stored_steps.find_step(connection, step_id)
         if step is None or step.state is not StepState.RESOLVING:
             return
-        await advance.follow_end(
-            self._core, connection, await self._moved_on(connection, step, answer)
-        )
-
-    async def _moved_on(self, connection: AsyncConnection, step: Step, answer: Answer) -> Step:
         if answer is True:
-            return await advance.unblock(self._core, connection, step)
-        event, said = StepEvent.SKIP, {"reason": CONDITION_FALSE}
-        if isinstance(answer, ConditionFault):
-            event, said = StepEvent.FAIL, {"reason": "condition", "message": _said(step, answer)}
-        return await advance.move_step(self._core, connection, step, event, **said)
+            moved = await self._let_run(connection, asked, step)
+        elif isinstance(answer, ConditionFault):
+            moved = await self._fail(connection, step, "condition", _said(step, answer))
+        else:
+            event = StepEvent.SKIP
+            moved = await advance.move_step(
+                self._core, connection, step, event, reason=CONDITION_FALSE
+            )
+        await advance.follow_end(self._core, connection, moved)
+
+    async def _let_run(self, connection: AsyncConnection, asked: _Asked, step: Step) -> Step:
+        if step.written.output_words:
+            step = filled(step, asked.build, asked.outputs)
+            fault = label_fault(step) or image_fault(step)
+            if fault is not None:
+                return await self._fail(connection, step, "outputs", fault)
+            await stored_steps.fill_step(connection, step)
+        return await advance.unblock(self._core, connection, step)
+
+    async def _fail(
+        self, connection: AsyncConnection, step: Step, reason: str, message: str
+    ) -> Step:
+        return await advance.move_step(
+            self._core, connection, step, StepEvent.FAIL, reason=reason, message=message
+        )
 
     def _tell(self, build_id: str) -> None:
         self._core.news.publish(build_topic(build_id))

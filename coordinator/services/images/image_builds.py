@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Build, Step
-from coordinator.domain.steps.step_words import place_words
+from coordinator.domain.steps.step_words import words_of_step
 from coordinator.services.core import Core
 from pipelines_schema import ImageBuild
 from pipelines_schema.contract import CompleteRequest, Completion, ImageBuildSpec
@@ -23,7 +23,7 @@ def build_spec(core: Core, step: Step, build: Build, cache_scope: str) -> ImageB
     """None for a step that runs a script."""
     if step.written.build is None:
         return None
-    image = step.written.build.with_values(place_words(build, step.written.env))
+    image = step.written.build.with_values(words_of_step(step, build))
     return ImageBuildSpec(
         context=image.context,
         dockerfile=image.dockerfile,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.model import Account, Build, Project, Step
-from coordinator.domain.steps.step_words import place_words
+from coordinator.domain.steps.step_words import words_of_step
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
@@ -27,7 +27,7 @@ class AccountImages:
 
     def reference_of(self, step: Step, build: Build) -> str | None:
         """Of a script's step: the image of a registered slug, else the text itself; None where
-        an expression in it leaves nothing."""
+        an expression in it leaves nothing, or names an output that is not known yet."""
         wanted = _image_of(step, build)
         return None if wanted is None else self.references.get(wanted, wanted)
 
@@ -36,8 +36,9 @@ def _image_of(step: Step, build: Build) -> str | None:
     image = step.written.image
     if image is None or OPENING not in image:
         return image
-    words = place_words(build, step.written.env)
-    return filled_image(image, words) if empty_word(image, words) is None else None
+    words = words_of_step(step, build)
+    filled = filled_image(image, words) if empty_word(image, words) is None else OPENING
+    return None if OPENING in filled else filled
 
 
 def empty_image(step: Step, build: Build) -> str | None:
@@ -45,7 +46,7 @@ def empty_image(step: Step, build: Build) -> str | None:
     image = step.written.image
     if image is None or OPENING not in image:
         return None
-    word = empty_word(image, place_words(build, step.written.env))
+    word = empty_word(image, words_of_step(step, build))
     return word and f"the image `{image}` can't be used: `{word}` is empty in this build"
 
 
@@ -114,9 +115,9 @@ def step_problems(
         yield f"the image `{image}` {problem}", step.written.image_place
     if step.written.build is None:
         return
-    built = step.written.build.with_values(place_words(build, step.written.env))
+    built = step.written.build.with_values(words_of_step(step, build))
     for tag in built.tags:
-        problem = images.rule.push_problem(tag)
+        problem = None if OPENING in tag else images.rule.push_problem(tag)
         if problem is not None:
             yield f"the tag `{tag}` {problem}", built.tag_places.get(tag)
 

@@ -12,6 +12,7 @@ from coordinator.domain.builds.roll_up import Dependant
 from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
+from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
@@ -112,6 +113,18 @@ async def steps_waiting_since(
         .limit(limit)
     )
     return [step_of(row) for row in await connection.execute(query)]
+
+
+async def fill_step(connection: AsyncConnection, step: Step) -> None:
+    """Keep what its words stand for, and its labels with them."""
+    queue_class = queue_class_of(step.account_id, step.labels, step.needs)
+    await update_step(
+        connection,
+        step.id,
+        definition=step.definition.to_json(),
+        labels=dict(step.labels),
+        queue_class=queue_class,
+    )
 
 
 async def builds_resolving(connection: AsyncConnection) -> Sequence[str]:
