@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from coordinator.domain.model import Build, Project
-from coordinator.domain.pushes.repo_url import RefusedUrl, host_of, parse_url
+from coordinator.domain.outbox.forge_place import guessed_forge
+from coordinator.domain.pushes.repo_url import RefusedUrl, parse_url
 from coordinator.forges.bitbucket import Bitbucket
 from coordinator.forges.forge import Forge
 from coordinator.forges.generic import Generic
@@ -14,6 +15,7 @@ from coordinator.forges.github import GitHub
 from coordinator.forges.gitlab import GitLab
 from coordinator.forges.links import links_of, web_address
 from coordinator.forges.payload import ParsedDelivery
+from coordinator.forges.statuses import STATUS_FORGES
 from pipelines_schema import Watch
 
 _ALL: Sequence[Forge] = (Generic(), Gitea(), GitHub(), GitLab(), Bitbucket())
@@ -26,8 +28,11 @@ def forge_of(named: str | None, repo_url: str | None) -> Forge:
     """Whose a project's repository is: as the project says, else by the repository's host."""
     if named is not None and named in FORGES:
         return FORGES[named]
-    host = host_of(repo_url)
-    return next((forge for forge in _ALL if host in forge.hosts), FORGES["generic"])
+    try:
+        kind = guessed_forge(STATUS_FORGES, repo_url or "", None)
+    except RefusedUrl:
+        kind = None
+    return next((forge for forge in _ALL if kind in forge.kinds), FORGES["generic"])
 
 
 def sender_of(headers: Mapping[str, str], addressed: Forge) -> Forge:

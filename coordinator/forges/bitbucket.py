@@ -29,7 +29,7 @@ _DELIVERIES = ("X-Request-UUID", "X-Request-Id")
 class Bitbucket:
     name = "bitbucket"
     title = "Bitbucket"
-    hosts = ("bitbucket.org",)
+    kinds = ("bitbucket", "bitbucket-server")
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return EVENT in headers
@@ -46,7 +46,7 @@ class Bitbucket:
         )
 
     def page(self, address: str) -> RepositoryPage | None:
-        if urlsplit(address).hostname in self.hosts:
+        if urlsplit(address).hostname == "bitbucket.org":
             return bitbucket_cloud.page(address)
         return bitbucket_data_center.page(address)
 

@@ -20,8 +20,8 @@ class Forge(Protocol):
         """For people."""
 
     @property
-    def hosts(self) -> Sequence[str]:
-        """Those that are known to be one; any other is one where its project says so."""
+    def kinds(self) -> Sequence[str]:
+        """What sends such webhooks, by the names of those that take statuses."""
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         """Whether it sends such headers; asked in the order of FORGES."""

@@ -44,7 +44,7 @@ _WORK_IN_PROGRESS = ("WIP:", "[WIP]")
 class Gitea:
     name = "gitea"
     title = "Gitea or Forgejo"
-    hosts = ("codeberg.org", "gitea.com")
+    kinds = ("gitea", "forgejo")
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return _first(headers, _EVENTS) is not None

@@ -41,7 +41,7 @@ _URLS = ("clone_url", "ssh_url", "git_url", "html_url")
 class GitHub:
     name = "github"
     title = "GitHub"
-    hosts = ("github.com",)
+    kinds = ("github",)
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return EVENT in headers

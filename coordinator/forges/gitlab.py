@@ -36,7 +36,7 @@ _URLS = ("git_http_url", "git_ssh_url", "web_url", "http_url", "ssh_url", "homep
 class GitLab:
     name = "gitlab"
     title = "GitLab"
-    hosts = ("gitlab.com",)
+    kinds = ("gitlab",)
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return "X-Gitlab-Event" in headers

@@ -187,11 +187,3 @@ def same_repository(one: str, other: str) -> bool:
 def _without_user(text: str) -> str:
     """Some forges write `https://user@host/…` in their events."""
     return re.sub(r"^(https?://)[^/@]*@", r"\1", text).replace("git://", "https://", 1)
-
-
-def host_of(repo_url: str | None) -> str | None:
-    """None for a file, and for none."""
-    try:
-        return parse_url(repo_url or "").host or None
-    except RefusedUrl:
-        return None
