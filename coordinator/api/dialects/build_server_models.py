@@ -107,6 +107,9 @@ class ProjectShown(Shown):
     default_branch: str | None = Field(
         None, description="Only of a project asked for by its id; none before the first push"
     )
+    public_badges: bool | None = Field(
+        None, description="Whether everybody sees its badges and feed"
+    )
     push_waits: PushWaits | None = Field(
         None, description="A push whose builds could not be made yet; it is tried again by itself"
     )
@@ -127,6 +130,9 @@ class ProjectChange(Body):
     forge: ForgeName | None = Field(None, description="Empty: known by the repository's host")
     archived: bool | None = Field(
         None, strict=True, description="Whether it takes no pushes, builds and webhooks"
+    )
+    public_badges: bool | None = Field(
+        None, strict=True, description="Whether everybody sees its badges and feed"
     )
 
 

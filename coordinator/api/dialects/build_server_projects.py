@@ -115,7 +115,11 @@ async def change_project(
     if body.default_branch is not None:
         await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
     wanted = Wanted(
-        name=body.name, repo_url=body.repo_url, forge=body.forge, archived=body.archived
+        name=body.name,
+        repo_url=body.repo_url,
+        forge=body.forge,
+        archived=body.archived,
+        public_badges=body.public_badges,
     )
     project = await request.app[PROJECT_CHANGES].change(principal, project, wanted)
     return await _project_with_branch(request, principal, project)
@@ -176,6 +180,7 @@ def _project(
         slug=project.slug,
         repo_url=project.repo_url,
         archived_at=project.archived_at,
+        public_badges=project.public_badges or None,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=webhook_url(base, forge, project.id),
         forge=forge.name,
