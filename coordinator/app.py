@@ -54,6 +54,7 @@ from coordinator.api.http.context import (
     NOTIFICATIONS,
     OUTBOX,
     OUTPUT_BATCHES,
+    PICTURES,
     PROJECT_CHANGES,
     PROJECTS,
     PUSH_RETRIES,
@@ -72,7 +73,7 @@ from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
-from coordinator.api.outbox import messages, notifications
+from coordinator.api.outbox import badges, messages, notifications
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
@@ -86,6 +87,7 @@ from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.builds.retries import Retries
 from coordinator.services.core import utc_now
+from coordinator.services.outbox.pictures import Pictures
 from coordinator.services.outputs.downloads import Downloads
 from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.pushes.schedules import Schedules
@@ -254,10 +256,12 @@ def make_app(services: Services) -> web.Application:
     app[FORGE_TOKENS] = services.forge_tokens
     app[NOTIFICATIONS] = services.notifications
     app[OUTBOX] = services.outbox
+    app[PICTURES] = Pictures(services.core)
     app.on_response_prepare.append(_harden)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (
+        badges,
         deliveries,
         gates,
         git,

@@ -41,6 +41,8 @@ class Project:
     """There is somebody outside who is told of its builds."""
     forge: str | None = None
     """The kind of its forge, where somebody said so; else its repository's host tells."""
+    public_badges: bool = False
+    """Everybody sees its badges and its feed of builds."""
 
 
 class WorkflowSource(StrEnum):

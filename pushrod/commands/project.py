@@ -129,6 +129,11 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
 @click.option("--name", metavar="NAME", help="Rename it; pushes to the old address still arrive.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
 @click.option("--no-repo", is_flag=True, help="Its source is what is pushed here.")
+@click.option(
+    "--public-badges/--no-public-badges",
+    default=None,
+    help="Whether everybody sees its badges and its feed of builds.",
+)
 @forge_options
 @click.option("--no-forge-token", is_flag=True, help="Tell its forge nothing any more.")
 @forge_option
@@ -141,6 +146,7 @@ def set_project(
     name: str | None,
     repository: str | None,
     no_repo: bool,
+    public_badges: bool | None,
     access: ForgeAccess | None,
     no_forge_token: bool,
     forge: str | None,
@@ -156,17 +162,21 @@ def set_project(
         "name": name,
         "repoUrl": "" if no_repo else repository,
         "forge": forge,
+        "publicBadges": public_badges,
     }
     of_forge = access is not None or no_forge_token
     if not of_forge and all(value is None for value in changes.values()):
         raise CommandError(
             "say what to change: --default-branch, --name, --repo, --no-repo, --forge, "
+            "--public-badges, "
             "--forge-token-file or --no-forge-token"
         )
     changed = _change(options, project, changes)
     told = set_access(options, str(changed["id"]), access) if of_forge else None
     if as_json:
         return print_json(changed if told is None else {**changed, "told": told})
+    if public_badges is not None:
+        say(f"{project}: its badges are {'for everybody' if public_badges else 'hidden'}")
     if told is not None:
         say(f"{project}: builds are told to {told['forge']} at {told['url']}")
     if no_forge_token:

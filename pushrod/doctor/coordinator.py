@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
 
 from pushrod.connection import Connection, is_local
 from pushrod.doctor.finding import Finding, fail, ok, warn
 from pushrod.errors import describe_connection_error
+from pushrod.transport import quoted
 
 ANSWER_SECONDS = 1.0
+MAX_ACCOUNTS = 20
+SHOWN_PROJECTS = 5
 CLOCK_WARN_SECONDS = 30.0
 
 
@@ -37,26 +42,73 @@ async def check_coordinator(url: str, token: str | None) -> list[Finding]:
                 ]
             findings = [ok("coordinator", f"answers at {url}"), *_compare_clocks(date)]
             if token is not None:
-                findings.append(await _check_token(session, Connection(url=url, token=token)))
+                connection = Connection(url=url, token=token)
+                findings += await _check_token(session, connection)
             return findings
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError) as error:
             reason = describe_connection_error(error)
             return [fail("coordinator", f"{url} can't be reached: {reason}", f"curl -v {url}/")]
 
 
-async def _check_token(session: aiohttp.ClientSession, connection: Connection) -> Finding:
-    headers = {"Authorization": f"Bearer {connection.token}"}
-    url = f"{connection.url}/api/accounts"
-    async with session.get(url, headers=headers, allow_redirects=False) as answer:
-        if answer.status == 403:
-            return ok("token", "valid; not a person's (an agent may register with it)")
-        if answer.status == 200:
-            return ok("token", f"valid for {len(json.loads(await answer.read()))} account(s)")
-        return fail(
-            "token",
-            f"the coordinator does not take it (status {answer.status})",
-            "pushrod token create NAME --role developer  # on the coordinator's machine",
+async def _check_token(session: aiohttp.ClientSession, connection: Connection) -> list[Finding]:
+    status, accounts = await _get(session, connection, "/api/accounts")
+    if status == 403:
+        return [ok("token", "valid; not a person's (an agent may register with it)")]
+    if status != 200:
+        return [
+            fail(
+                "token",
+                f"the coordinator does not take it (status {status})",
+                "pushrod token create NAME --role developer  # on the coordinator's machine",
+            )
+        ]
+    valid = ok("token", f"valid for {len(accounts)} account(s)")
+    return [valid, *await _look_at_forges(session, connection, accounts)]
+
+
+async def _look_at_forges(
+    session: aiohttp.ClientSession, connection: Connection, accounts: Sequence[Any]
+) -> list[Finding]:
+    """Of all projects at forges that hear nothing of their builds, one finding."""
+    untold: list[str] = []
+    try:
+        for account in accounts[:MAX_ACCOUNTS]:
+            untold += await _untold(session, connection, str(account["id"]))
+    except (aiohttp.ClientError, TimeoutError):  # it answers, if slowly: that is all we asked
+        return []
+    if not untold:
+        return []
+    names = ", ".join(untold[:SHOWN_PROJECTS])
+    more = f" and {len(untold) - SHOWN_PROJECTS} more" if len(untold) > SHOWN_PROJECTS else ""
+    return [
+        warn(
+            "statuses",
+            f"no token for the forge, which is told nothing of builds: {names}{more}",
+            f"pushrod project set {untold[0]} --forge-token-file FILE",
         )
+    ]
+
+
+async def _untold(
+    session: aiohttp.ClientSession, connection: Connection, account_id: str
+) -> list[str]:
+    _, projects = await _get(session, connection, f"/api/projects?accountId={quoted(account_id)}")
+    return [
+        f"{one['account']}/{one['slug']}"
+        for one in projects
+        if "repoUrl" in one and "tellsForge" not in one and "archivedAt" not in one
+    ]
+
+
+async def _get(
+    session: aiohttp.ClientSession, connection: Connection, path: str
+) -> tuple[int, list[Any]]:
+    """The status, and the list that is answered, if one is."""
+    headers = {"Authorization": f"Bearer {connection.token}"}
+    url = f"{connection.url}{path}"
+    async with session.get(url, headers=headers, allow_redirects=False) as answer:
+        found = json.loads(await answer.read()) if answer.status == 200 else []
+        return answer.status, found if isinstance(found, list) else []
 
 
 def _compare_clocks(date: str | None) -> list[Finding]:

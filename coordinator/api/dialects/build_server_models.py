@@ -88,6 +88,11 @@ class PushWaits(Shown):
     tries: int
 
 
+class TellsForge(Shown):
+    forge: str
+    url: str
+
+
 class ProjectShown(Shown):
     id: str
     account_id: str = Field(
@@ -106,6 +111,12 @@ class ProjectShown(Shown):
     forge: str = Field(description="Whose webhooks it takes")
     default_branch: str | None = Field(
         None, description="Only of a project asked for by its id; none before the first push"
+    )
+    tells_forge: TellsForge | None = Field(
+        None, description="Where its builds' statuses go; none without a token for its forge"
+    )
+    public_badges: bool | None = Field(
+        None, description="Whether everybody sees its badges and feed"
     )
     push_waits: PushWaits | None = Field(
         None, description="A push whose builds could not be made yet; it is tried again by itself"
@@ -127,6 +138,9 @@ class ProjectChange(Body):
     forge: ForgeName | None = Field(None, description="Empty: known by the repository's host")
     archived: bool | None = Field(
         None, strict=True, description="Whether it takes no pushes, builds and webhooks"
+    )
+    public_badges: bool | None = Field(
+        None, strict=True, description="Whether everybody sees its badges and feed"
     )
 
 

@@ -11,6 +11,7 @@ from coordinator.api.dialects.build_server_models import (
     ProjectShown,
     ProjectsQuery,
     PushWaits,
+    TellsForge,
     WebhookSecret,
     WorkflowCreate,
     WorkflowShown,
@@ -20,12 +21,14 @@ from coordinator.api.http.context import (
     CORE,
     DEFAULT_BRANCHES,
     DELETIONS,
+    FORGE_TOKENS,
     PROJECT_CHANGES,
     PROJECTS,
     PUSH_RETRIES,
 )
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.model import Project, WorkflowRecord
+from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.forges import forge_of, webhook_url
 from coordinator.services.projects.project_changes import Wanted
@@ -64,7 +67,11 @@ async def list_projects(
 ) -> list[ProjectShown]:
     account = await request.app[ACCOUNTS].find(principal, query.account_id)
     projects = await request.app[PROJECTS].list_of(account) if account else []
-    return [_project(request, project, query.account_id) for project in projects]
+    told = await request.app[FORGE_TOKENS].of_all(projects)
+    return [
+        _project(request, project, query.account_id, told=told.get(project.id))
+        for project in projects
+    ]
 
 
 @operation(
@@ -115,7 +122,11 @@ async def change_project(
     if body.default_branch is not None:
         await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
     wanted = Wanted(
-        name=body.name, repo_url=body.repo_url, forge=body.forge, archived=body.archived
+        name=body.name,
+        repo_url=body.repo_url,
+        forge=body.forge,
+        archived=body.archived,
+        public_badges=body.public_badges,
     )
     project = await request.app[PROJECT_CHANGES].change(principal, project, wanted)
     return await _project_with_branch(request, principal, project)
@@ -154,7 +165,9 @@ async def _project_with_branch(
 ) -> ProjectShown:
     branch = await request.app[DEFAULT_BRANCHES].of(project)
     account = await request.app[ACCOUNTS].find(principal, project.account_id)
-    return _project(request, project, account.name if account else project.account_id, branch)
+    told = await request.app[FORGE_TOKENS].of_all([project])
+    name = account.name if account else project.account_id
+    return _project(request, project, name, branch, told=told.get(project.id))
 
 
 async def find_project(request: web.Request, principal: Principal) -> Project:
@@ -162,7 +175,12 @@ async def find_project(request: web.Request, principal: Principal) -> Project:
 
 
 def _project(
-    request: web.Request, project: Project, account_id: str, default_branch: str | None = None
+    request: web.Request,
+    project: Project,
+    account_id: str,
+    default_branch: str | None = None,
+    *,
+    told: Recipient | None = None,
 ) -> ProjectShown:
     base = request.app[CORE].public_url
     forge = forge_of(project.forge, project.repo_url)
@@ -176,6 +194,8 @@ def _project(
         slug=project.slug,
         repo_url=project.repo_url,
         archived_at=project.archived_at,
+        tells_forge=TellsForge(forge=told.forge or "", url=told.address) if told else None,
+        public_badges=project.public_badges or None,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=webhook_url(base, forge, project.id),
         forge=forge.name,

@@ -20,6 +20,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.outbox.forge_tokens import ForgeTokens
 from coordinator.services.outbox.notifications import Notifications
 from coordinator.services.outbox.outbox import Outbox
+from coordinator.services.outbox.pictures import Pictures
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.outputs.downloads import Downloads
@@ -76,6 +77,7 @@ SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)
 DEPLOYMENTS = web.AppKey("deployments", Deployments)
 FORGE_TOKENS = web.AppKey("forge_tokens", ForgeTokens)
 NOTIFICATIONS = web.AppKey("notifications", Notifications)
+PICTURES = web.AppKey("pictures", Pictures)
 OUTBOX = web.AppKey("outbox", Outbox)
 HEALTH = web.AppKey("health", Health)
 LFS = web.AppKey("lfs", Lfs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -119,6 +119,13 @@ class ForgeTokens:
         return await self.core.database.read(
             lambda connection: stored.find_recipient(connection, project.id)
         )
+
+    async def of_all(self, projects: Sequence[Project]) -> Mapping[str, Recipient]:
+        """By project: where its statuses go, if anywhere."""
+        ids = [project.id for project in projects if project.tells]
+        if not ids:
+            return {}
+        return await self.core.database.read(lambda connection: stored.forges_of(connection, ids))
 
     def _forge(self, named: str | None, repo_url: str, said: str | None) -> str:
         known = ", ".join(self.forges)

@@ -35,6 +35,7 @@ class Wanted:
     forge: str | None = None
     """Or BY_HOST."""
     archived: bool | None = None
+    public_badges: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class ProjectChanges:
                 await by.record(connection, "project.forge_set", forge=wanted.forge)
             if wanted.archived not in (None, before.archived_at is not None):
                 await self._archive(connection, by, before, archived=bool(wanted.archived))
+            if wanted.public_badges not in (None, before.public_badges):
+                await self._show_badges(connection, by, before, shown=bool(wanted.public_badges))
             await stored.update_project(connection, project.id, updated_at=self.core.now())
             return await _found(connection, project.id)
 
@@ -110,6 +113,12 @@ class ProjectChanges:
         archived_at = self.core.now() if archived else None
         await stored.update_project(connection, project.id, archived_at=archived_at)
         await by.record(connection, "project.archived" if archived else "project.unarchived")
+
+    async def _show_badges(
+        self, connection: AsyncConnection, by: Deed, project: Project, *, shown: bool
+    ) -> None:
+        await stored.update_project(connection, project.id, public_badges=shown)
+        await by.record(connection, "project.badges_shown" if shown else "project.badges_hidden")
 
     async def new_webhook_secret(self, principal: Principal, project: Project) -> str:
         """What was signed with the old one is refused from now on. Raises NotFound."""

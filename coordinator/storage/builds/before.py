@@ -33,3 +33,25 @@ async def failed_before(connection: AsyncConnection, build_id: str) -> bool:
     )
     state = (await connection.execute(query)).scalar_one_or_none()
     return state == BuildState.FAILED.value
+
+
+async def last_state(
+    connection: AsyncConnection, project_id: str, branch: str | None, workflow: str | None
+) -> BuildState | None:
+    """Of the project's newest build of no pull request, that waits for nobody."""
+    query = (
+        sa.select(builds.c.state)
+        .where(
+            builds.c.project_id == project_id,
+            builds.c.pull_request.is_(None),
+            builds.c.state != BuildState.HELD.value,
+        )
+        .order_by(builds.c.ordinal.desc())
+        .limit(1)
+    )
+    if branch is not None:
+        query = query.where(builds.c.branch == branch)
+    if workflow is not None:
+        query = query.where(builds.c.workflow_name == workflow)
+    state = (await connection.execute(query)).scalar_one_or_none()
+    return None if state is None else BuildState(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -22,6 +22,14 @@ async def find_recipient(connection: AsyncConnection, recipient_id: str) -> Reci
     query = sa.select(*columns(Recipient, recipients)).where(recipients.c.id == recipient_id)
     row = (await connection.execute(query)).first()
     return _recipient(row) if row else None
+
+
+async def forges_of(
+    connection: AsyncConnection, project_ids: Collection[str]
+) -> Mapping[str, Recipient]:
+    """By project: where its statuses go, if anywhere."""
+    query = sa.select(*columns(Recipient, recipients)).where(recipients.c.id.in_(project_ids))
+    return {row.project_id: _recipient(row) for row in await connection.execute(query)}
 
 
 async def recipients_of(connection: AsyncConnection, project_id: str) -> Sequence[Recipient]:

@@ -24,6 +24,7 @@ projects = sa.Table(
     sa.Column("webhook_secret_number", sa.Integer, nullable=False, server_default="0"),
     # Whether it has recipients: its builds are told to others.
     sa.Column("tells", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("public_badges", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),

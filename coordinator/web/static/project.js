@@ -77,10 +77,18 @@ function drawWaitingPush() {
   );
 }
 
+/** Without a token, pull requests there show nothing of the builds here. */
+function untold() {
+  const name = `${project.account}/${project.slug}`;
+  return el("span", { class: "hint" },
+    " · Its forge is not told of builds: ",
+    el("code", {}, `pushrod project set ${name} --forge-token-file FILE`));
+}
+
 /** A project that is fetched from elsewhere: its pushes come as webhooks. */
 function webhookHint(empty) {
   const deliveries = el("a", { href: `/projects/${encodeURIComponent(project.id)}/deliveries` }, "Deliveries");
-  if (!empty) return el("p", {}, deliveries);
+  if (!empty) return el("p", {}, deliveries, project.tellsForge ? null : untold());
   return el("div", { class: "empty" },
     el("p", {}, "No builds yet. Give the repository a webhook to this address, with the project's secret:"),
     codeBlock(project.webhookUrl),

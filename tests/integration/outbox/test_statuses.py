@@ -186,7 +186,12 @@ async def test_a_token_that_is_refused_is_named_and_a_new_one_sends_what_waits(
         again = await coordinator.admin.post(f"{told.path}/outbox/{message['id']}/retry")
         assert again.expect(202).json["attempts"] == 0
         await statuses.until("pending")
+        tells = {"forge": "github", "url": statuses.url}
+        assert (await coordinator.admin.get(told.path)).json["tellsForge"] == tells
+        [listed] = (await coordinator.admin.get("/api/projects?accountId=default")).json
+        assert listed["tellsForge"] == tells
         (await coordinator.admin.call("DELETE", f"{told.path}/forge-token")).expect(204)
+        assert "tellsForge" not in (await coordinator.admin.get(told.path)).json
         await told.push("another")
         assert len(await told.messages()) == 1
 

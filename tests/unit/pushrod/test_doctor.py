@@ -245,6 +245,30 @@ async def test_a_coordinator_is_asked_whether_it_takes_the_token(
     assert verdicts(found) == expected
 
 
+async def test_projects_whose_forge_hears_nothing_are_told_once(aiohttp_server: Serve) -> None:
+    async def projects(request: web.Request) -> web.Response:
+        assert request.query["accountId"] == "1"
+        at_forge = {"account": "shop", "repoUrl": "https://forge.example/shop/site.git"}
+        told = {"forge": "gitea", "url": "https://forge.example"}
+        return web.json_response(
+            [
+                *({**at_forge, "slug": f"site-{number}"} for number in range(7)),
+                {**at_forge, "slug": "told", "tellsForge": told},
+                {**at_forge, "slug": "old", "archivedAt": "2026-01-01T00:00:00Z"},
+                {"account": "shop", "slug": "hosted"},
+            ]
+        )
+
+    app = coordinator()
+    app.router.add_get("/api/projects", projects)
+    server = await aiohttp_server(app)
+    found = await check_coordinator(str(server.make_url("")).rstrip("/"), "right")
+    [finding] = [one for one in found if one.name == "statuses"]
+    assert finding.verdict is Verdict.WARN
+    assert finding.says.endswith("shop/site-3, shop/site-4 and 2 more")
+    assert finding.remedy == "pushrod project set shop/site-0 --forge-token-file FILE"
+
+
 async def test_clocks_that_are_apart_are_told(aiohttp_server: Serve) -> None:
     server = await aiohttp_server(coordinator(date="Mon, 01 Jan 2001 00:00:00 GMT"))
     found = await check_coordinator(str(server.make_url("")).rstrip("/"), None)
