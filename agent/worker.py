@@ -41,7 +41,11 @@ from pipelines_schema.contract import (
 logger = logging.getLogger(__name__)
 
 SUPERSEDED_POLL_SECONDS = 2.0
-IMAGE_CAPABILITIES = [Capability.IMAGE_BUILDS.value, Capability.OWN_COMMANDS.value]
+IMAGE_CAPABILITIES = [
+    Capability.IMAGE_BUILDS.value,
+    Capability.IMAGE_OPTIONS.value,
+    Capability.OWN_COMMANDS.value,
+]
 """An engine that builds images runs them, too."""
 QUICK_ANSWER_SECONDS = 0.2
 """A poll that is answered sooner, with nothing in the answer, is followed by a pause."""

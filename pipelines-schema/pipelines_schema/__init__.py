@@ -18,6 +18,7 @@ from pipelines_schema.dag import (
 )
 from pipelines_schema.expressions import VARIABLES, substituted
 from pipelines_schema.gates import Approver, Gate
+from pipelines_schema.image_build import ImageBuild
 from pipelines_schema.includes import Include, Included, IncludedFile, PinnedInclude
 from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
@@ -55,7 +56,6 @@ from pipelines_schema.workflow import (
     NEVER,
     Concurrency,
     Ending,
-    ImageBuild,
     Network,
     Retries,
     RetryCause,

@@ -89,6 +89,9 @@ class Capability(StrEnum):
     """Knows `user` of a step: runs it so, or fails it with words."""
     SHELLS = "shells"
     """Knows `workdir` and `shell`."""
+    IMAGE_OPTIONS = "imageOptions"
+    """Builds images for several platforms, with attestations, and with layers that registries
+    keep; or says why its engine can't."""
 
 
 class LeaseRef(WireModel):
@@ -326,6 +329,13 @@ class ImageBuildSpec(WireModel):
     tags: list[str] = []
     push: bool = False
     """To every tag; else the image is only built."""
+    platforms: list[str] = []
+    """All in one image; empty: the engine's own."""
+    cache_from: str | None = None
+    cache_to: str | None = None
+    """References under which registries keep layers."""
+    provenance: bool = False
+    sbom: bool = False
     not_pushed_because: str | None = None
     """For people, where the workflow asks for a push that is not done."""
     cache_scope: str = ""

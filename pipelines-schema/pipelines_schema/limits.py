@@ -80,6 +80,8 @@ DURATION = "(?=[0-9])(?:[0-9]{1,5}d)?(?:[0-9]{1,5}h)?(?:[0-9]{1,5}m)?(?:[0-9]{1,
 USER = re.compile("[0-9]{1,10}(?::[0-9]{1,10})?")
 MAX_USER_ID = 2**31 - 1
 """The highest that container runtimes take."""
+MAX_PLATFORMS = 10
+PLATFORM = re.compile(r"linux/[a-z0-9]{1,20}(?:/v[0-9]{1,2})?")
 MAX_TAGS = 20
 MAX_BUILD_ARGS = 100
 TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)

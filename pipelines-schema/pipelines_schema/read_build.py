@@ -6,20 +6,30 @@ from collections.abc import Collection, Mapping
 
 from pipelines_schema.expressions import substituted
 from pipelines_schema.fields import Field, Reading, Vocabulary
+from pipelines_schema.image_build import DEFAULT_DOCKERFILE, ImageBuild
 from pipelines_schema.image_references import tag_problem
-from pipelines_schema.limits import MAX_BUILD_ARGS, MAX_IMAGE_CHARACTERS, MAX_TAGS, TARGET
+from pipelines_schema.limits import (
+    MAX_BUILD_ARGS,
+    MAX_IMAGE_CHARACTERS,
+    MAX_PLATFORMS,
+    MAX_TAGS,
+    PLATFORM,
+    TARGET,
+)
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
 from pipelines_schema.paths import BadPath, normalised_context
 from pipelines_schema.placeholders import filled_reference, misplaced, only_in_a_tag
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_endings import read_boolean
-from pipelines_schema.read_environment import read_environment
-from pipelines_schema.workflow import DEFAULT_DOCKERFILE, ImageBuild
+from pipelines_schema.read_environment import read_environment, read_secrets
 
 BUILD = Vocabulary(
     where="`build`",
-    known=("context", "dockerfile", "target", "args", "tags", "push"),
+    known=(
+        *("context", "dockerfile", "target", "args", "tags", "push", "platforms", "secrets"),
+        *("cacheFrom", "cacheTo", "provenance", "sbom"),
+    ),
     synonyms={
         "file": "write `dockerfile`",
         "path": "write `context`",
@@ -29,11 +39,11 @@ BUILD = Vocabulary(
         "env": "write `args`: a Dockerfile reads them by `ARG`",
         "tag": "write `tags`, a list",
         "image": "write `tags`, a list of references to push the image to",
-        "secrets": "`secrets` belongs to the step, beside `build`; the Dockerfile reads one by "
-        "`RUN --mount=type=secret,id=NAME`",
-        "platforms": "images are built for the engine's own platform",
-        "cacheFrom": "the engine keeps the layers by itself",
-        "cacheTo": "the engine keeps the layers by itself",
+        "platform": "write `platforms`, a list such as `[linux/amd64, linux/arm64]`",
+        "cache-from": "write `cacheFrom`, a reference",
+        "cache-to": "write `cacheTo`, a reference",
+        "cache": "write `cacheFrom` and `cacheTo`, references",
+        "attest": "write `provenance: true`, or `sbom: true`",
     },
 )
 NOT_BESIDE_BUILD: Mapping[str, str] = {
@@ -82,6 +92,12 @@ def read_build(
         return None
     parts = reading.fields(node, BUILD)
     tags = _tags(reading, parts.get("tags"), places, matrix)
+    caches = {
+        name: reference
+        for name in ("cacheFrom", "cacheTo")
+        if (reference := _cache(reading, parts.get(name), places, matrix)) is not None
+    }
+    to = {caches["cacheTo"]: parts["cacheTo"].place} if "cacheTo" in caches else {}
     return ImageBuild(
         context=_path(reading, parts.get("context"), "."),
         dockerfile=_path(reading, parts.get("dockerfile"), DEFAULT_DOCKERFILE),
@@ -89,7 +105,13 @@ def read_build(
         args=_args(reading, parts.get("args"), (*allowed, *outputs)),
         tags=tuple(tags),
         push=_push(reading, parts, entry),
-        tag_places={} if reading.is_json else tags,
+        platforms=_platforms(reading, parts.get("platforms")),
+        cache_from=caches.get("cacheFrom"),
+        cache_to=caches.get("cacheTo"),
+        provenance=read_boolean(reading, parts.get("provenance")),
+        sbom=read_boolean(reading, parts.get("sbom")),
+        tag_places={} if reading.is_json else {**to, **tags},
+        secret_places=read_secrets(reading, parts),
     )
 
 
@@ -167,6 +189,33 @@ def _tags(
     return found
 
 
+def _cache(
+    reading: Reading, entry: Field | None, places: Mapping[str, str], matrix: Matrix | None
+) -> str | None:
+    """A reference, as one of `tags`."""
+    text = None if entry is None else _tag(reading, entry, entry.value, places)
+    if entry is None or text is None:
+        return None
+    fault = _tag_fault(text, places, matrix, "the reference")
+    if fault is not None:
+        reading.add(entry.place, f"{entry.label}: {fault}")
+    return text
+
+
+def _platforms(reading: Reading, entry: Field | None) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    hint = "write a list such as `[linux/amd64, linux/arm64]`"
+    found: dict[str, None] = {}
+    for place, text in reading.texts(entry, hint, MAX_PLATFORMS, one_allowed=True):
+        if not PLATFORM.fullmatch(text):
+            reading.add(place, f"{shown(text)} is no platform: {hint}")
+        elif text in found:
+            reading.add(place, f"`platforms` names {shown(text)} twice: remove one of them")
+        found[text] = None
+    return tuple(found)
+
+
 def _tag(reading: Reading, entry: Field, item: Node, places: Collection[str]) -> str | None:
     if reading.refuse_expressions(item, places):
         return None
@@ -174,7 +223,9 @@ def _tag(reading: Reading, entry: Field, item: Node, places: Collection[str]) ->
     return reading.line_of_text(Field(entry.key, item), hint, MAX_IMAGE_CHARACTERS, places)
 
 
-def _tag_fault(text: str, places: Mapping[str, str], matrix: Matrix | None) -> str | None:
+def _tag_fault(
+    text: str, places: Mapping[str, str], matrix: Matrix | None, called: str = "the tag"
+) -> str | None:
     """What is wrong with a tag, with one of the values that it gets."""
     word = misplaced(text)
     if word is not None:
@@ -185,7 +236,7 @@ def _tag_fault(text: str, places: Mapping[str, str], matrix: Matrix | None) -> s
         problem = tag_problem(filled)
         if problem is not None:
             meant = "" if filled == text else f", that is {shown(filled)},"
-            return f"the tag {shown(text)}{meant} {problem}"
+            return f"{called} {shown(text)}{meant} {problem}"
     return None
 
 

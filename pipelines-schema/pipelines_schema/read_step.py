@@ -88,7 +88,6 @@ def read_step(
     dependencies = _dependencies(reading, fields)
     matrix = read_matrix(reading, fields.get("matrix"), name)
     allowed = (*replaced, *_replaced(fields.get("matrix"), matrix))
-    secrets = read_secrets(reading, fields)
     retries = read_retries(reading, fields.get("retries"))
     if matrix is not None and "when" not in fields:  # which may leave those without it out
         replaced_in = [fields[key] for key in _REPLACED_IN if key in fields]
@@ -97,6 +96,8 @@ def read_step(
     places = _places(reading, layered, allowed, of_all, own)
     outputs = _output_words(reading, fields)
     with_outputs = {**places, **dict.fromkeys(outputs, "x")}
+    build = read_build(reading, fields, allowed, with_outputs, outputs, matrix)
+    secrets = {**read_secrets(reading, fields), **(build.secret_places if build else {})}
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
     condition = _condition(
         reading,
@@ -118,7 +119,7 @@ def read_step(
             image=read_image(reading, node, fields, called, with_outputs) if is_script else None,
             image_place=image_place(reading, fields),
             script=(_script(reading, layered, fields, called, allowed) or "") if is_script else "",
-            build=read_build(reading, fields, allowed, with_outputs, outputs, matrix),
+            build=build,
             approve=read_gate(reading, fields, name),
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,

@@ -58,3 +58,23 @@ def duration(description: str, most_seconds: int, *, least_seconds: int = 1) -> 
             {"type": "integer", "minimum": least_seconds, "maximum": most_seconds},
         ],
     }
+
+
+def secrets(description: str) -> dict[str, Any]:
+    name = {
+        "type": "string",
+        "pattern": f"^(?!{limits.RESERVED_PREFIX}){limits.ENVIRONMENT_NAME}$",
+        "maxLength": limits.MAX_NAME_CHARACTERS,
+    }
+    return {
+        "description": description,
+        "anyOf": [
+            {
+                "type": "array",
+                "maxItems": limits.MAX_STEP_SECRETS,
+                "uniqueItems": True,
+                "items": name,
+            },
+            name,
+        ],
+    }

@@ -8,6 +8,7 @@ from pipelines_schema import limits
 from pipelines_schema import schema_endings as endings
 from pipelines_schema.layers import TWINS
 from pipelines_schema.read_build import NOT_BESIDE_BUILD
+from pipelines_schema.schema_build import build
 from pipelines_schema.schema_caches import cache_dirs
 from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
 from pipelines_schema.schema_groups import step_concurrency
@@ -18,6 +19,7 @@ from pipelines_schema.schema_shapes import (
     described,
     object_of,
     script,
+    secrets,
     text,
 )
 from pipelines_schema.workflow import Network
@@ -34,7 +36,7 @@ def step_definitions() -> dict[str, Any]:
     """`step`, and what it refers to."""
     return {
         "step": _step(),
-        "build": _build(),
+        "build": build(),
         "approve": gate(),
         "resources": _resources(),
         "timeout": endings.timeout(),
@@ -140,7 +142,10 @@ def _step() -> dict[str, Any]:
             ),
             "resources": {"$ref": "#/$defs/resources"},
             "git": _git(),
-            "secrets": _secrets(),
+            "secrets": secrets(
+                "Secrets of the project (`pushrod secret set`) that the step gets: as environment "
+                "variables, and as files below `$PUSHROD_SECRETS`. Logs show them as `***`."
+            ),
             "when": text(
                 "The step is skipped where this is false: an expression in CEL over `event`, "
                 "`branch`, `tag`, `ref`, `message`, `author`, `labels` (a list), `draft` (a "
@@ -184,44 +189,6 @@ def _git() -> dict[str, Any]:
     }
 
 
-def _build() -> dict[str, Any]:
-    path = {"type": TEXT_TYPES, "minLength": 1}
-    tag = {"type": TEXT_TYPES, "minLength": 1, "maxLength": limits.MAX_IMAGE_CHARACTERS}
-    build = object_of(
-        {
-            "context": {
-                "description": "Folder of the workspace that the Dockerfile may copy from, less "
-                "what its `.dockerignore` names. All of the workspace if left out.",
-                **path,
-            },
-            "dockerfile": {
-                "description": "The Dockerfile, relative to the context. `Dockerfile` if left out.",
-                **path,
-            },
-            "target": text(
-                "The stage to build; the last one if left out.", limits.MAX_IMAGE_CHARACTERS
-            ),
-            "args": described("env", "Values for the Dockerfile's `ARG`s. No place for secrets."),
-            "tags": {
-                "description": "References that the image is pushed to, registry and tag included: "
-                "`registry.example/team/app:1.0`. One of which `${{ tag }}`, `${{ branch }}` or "
-                "`${{ ref }}` is empty is left out.",
-                "anyOf": [{"type": "array", "maxItems": limits.MAX_TAGS, "items": tag}, tag],
-            },
-            "push": {
-                "description": "Whether the image is pushed. `true` if left out and there are "
-                "tags; `false` only builds it.",
-                "type": "boolean",
-            },
-        }
-    )
-    return {
-        "description": "The image that the step builds from a Dockerfile, instead of running a "
-        "script: see [images](images.md).",
-        **build,
-    }
-
-
 def _depends_on() -> dict[str, Any]:
     name = {"type": TEXT_TYPES}
     return {
@@ -253,27 +220,6 @@ def _resources() -> dict[str, Any]:
         "in the step's message.",
         **object_of(limits_of),
         "minProperties": 1,
-    }
-
-
-def _secrets() -> dict[str, Any]:
-    name = {
-        "type": "string",
-        "pattern": f"^(?!{limits.RESERVED_PREFIX}){limits.ENVIRONMENT_NAME}$",
-        "maxLength": limits.MAX_NAME_CHARACTERS,
-    }
-    return {
-        "description": "Secrets of the project (`pushrod secret set`) that the step gets: as "
-        "environment variables, and as files below `$PUSHROD_SECRETS`. Logs show them as `***`.",
-        "anyOf": [
-            {
-                "type": "array",
-                "maxItems": limits.MAX_STEP_SECRETS,
-                "uniqueItems": True,
-                "items": name,
-            },
-            name,
-        ],
     }
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from pipelines_schema.cache_folders import CacheFolder
 from pipelines_schema.cel_outputs import OutputName
 from pipelines_schema.conditions import Condition
-from pipelines_schema.expressions import substituted
 from pipelines_schema.gates import Gate
 from pipelines_schema.git_history import DEFAULT_GIT, GitHistory, git_from_json, git_to_json
+from pipelines_schema.image_build import ImageBuild
 from pipelines_schema.includes import PinnedInclude
 from pipelines_schema.limits import DEFAULT_GRACE_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from pipelines_schema.matrix import Matrix
 from pipelines_schema.notify import Notify
-from pipelines_schema.placeholders import empty_word, filled_reference, output_words
+from pipelines_schema.placeholders import output_words
 from pipelines_schema.problem import Place
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.stored_json import without_absent
@@ -83,68 +83,6 @@ class Resources:
 
     memory_bytes: int | None = None
     cpus: float | None = None
-
-
-DEFAULT_DOCKERFILE = "Dockerfile"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBuild:
-    """An image that a step builds from a Dockerfile, instead of running a script."""
-
-    context: str = "."
-    """Normalised path of a folder, relative to the workspace."""
-    dockerfile: str = DEFAULT_DOCKERFILE
-    """Normalised path of the file, relative to the context."""
-    target: str | None = None
-    """The stage to build; None is the last one."""
-    args: Mapping[str, str] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-    """Whole references, registry and tag included."""
-    push: bool = False
-    """To all tags; else the image is only built, which fills the engine's cache."""
-    tag_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
-    """Where the tags stand in the file; not stored."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For storage; `from_json` reads it back."""
-        return without_absent(
-            context=self.context,
-            dockerfile=self.dockerfile,
-            target=self.target,
-            args=dict(self.args),
-            tags=list(self.tags),
-            push=self.push,
-        )
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ImageBuild:
-        """What `to_json` wrote; all but `tags` and `push` may be left out."""
-        return cls(
-            context=value.get("context", "."),
-            dockerfile=value.get("dockerfile", DEFAULT_DOCKERFILE),
-            target=value.get("target"),
-            args=dict(value.get("args", {})),
-            tags=tuple(value.get("tags", ())),
-            push=value.get("push", False),
-        )
-
-    def with_values(self, values: Mapping[str, str]) -> ImageBuild:
-        """With the expressions that have a value replaced; a tag of which one is empty is left
-        out, and nothing is pushed where none is left."""
-        filled = {
-            tag: filled_reference(tag, values)
-            for tag in self.tags
-            if empty_word(tag, values) is None
-        }
-        return replace(
-            self,
-            target=None if self.target is None else substituted(self.target, values),
-            args={name: substituted(value, values) for name, value in self.args.items()},
-            tags=tuple(dict.fromkeys(filled.values())),
-            push=self.push and bool(filled),
-            tag_places={filled[tag]: at for tag, at in self.tag_places.items() if tag in filled},
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,8 @@ UNBEGUN_SECONDS = 0.5
 CALL_SECONDS = 60.0
 """For gateway calls that read what is there."""
 UNRESPONSIVE_SECONDS = 30.0
+REGISTRY = "registry"
+"""A registry as the place of a cache."""
 STATUS_DETAILS = "grpc-status-details-bin"
 READ_BYTES = 2 * 1024 * 1024
 
@@ -226,6 +228,7 @@ async def open_build(
     session: str,
     exporter: str = "",
     exporter_attributes: Mapping[str, str] | None = None,
+    cache_export: Mapping[str, str] | None = None,
     frontend: str = "",
     frontend_attributes: Mapping[str, str] | None = None,
     source_rules: Sequence[tuple[bool, str]] = (),
@@ -236,7 +239,8 @@ async def open_build(
 ) -> AsyncIterator[Build]:
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
-    `source_rules` say which sources may be fetched: a pattern each, the last that fits counts.
+    `cache_export`: where a registry is to keep the layers that a frontend makes. `source_rules` say
+    which sources may be fetched: a pattern each, the last that fits counts.
     `digests` say what is fetched for an image's complete tag.
     With a `frontend` the engine makes the build's graph by it; else it is made by our calls.
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
@@ -254,6 +258,7 @@ async def open_build(
         Frontend=frontend,
         FrontendAttrs=frontend_attributes or {},
         SourcePolicy=_policy(source_rules, digests or {}),
+        Cache=_cache(cache_export),
     )
     call = client.build(request)
     end = asyncio.ensure_future(_end_of(client, call, unresponsive_seconds))
@@ -279,6 +284,13 @@ async def open_build(
             await asyncio.wait((reports,), timeout=min(left, KILL_EVERY_SECONDS) if kill else left)
         reports.cancel()
         await asyncio.gather(end, reports, return_exceptions=True)
+
+
+def _cache(attributes: Mapping[str, str] | None) -> control_pb2.CacheOptions | None:
+    if attributes is None:
+        return None
+    entry = control_pb2.CacheOptionsEntry(Type=REGISTRY, Attrs=attributes)
+    return control_pb2.CacheOptions(Exports=[entry])
 
 
 def _policy(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from agent.engines.authorities import IN_BUILDS, MOUNTED_AS, variables
-from agent.engines.buildkit.build import Build, BuildFailedError, open_build
+from agent.engines.buildkit.build import REGISTRY, Build, BuildFailedError, open_build
 from agent.engines.buildkit.build_context import BuildContext, UnusableContextError
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.docker_images import (
@@ -30,12 +32,13 @@ from agent.engines.buildkit.image_push import (
     TagLocks,
     confirm,
     forget_stored,
+    options_problem,
     push_from_store,
     pushing_exporters,
     storing_exporter,
 )
 from agent.engines.buildkit.orphans import instruction_mark, kill_instructions
-from agent.engines.buildkit.pb import control_pb2
+from agent.engines.buildkit.pb import control_pb2, ops_pb2
 from agent.engines.buildkit.registry_logins import logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
@@ -47,13 +50,17 @@ from agent.engines.buildkit.session import (
 from agent.engines.buildkit.settled_tags import TagSettler, TakeReport
 from agent.engines.protocol import ImageRequest, Outcome, OutputSink, StepResult
 from pipelines_schema.contract import BuiltImage
-from pipelines_schema.image_references import tag_problem
+from pipelines_schema.image_references import registry_of, tag_problem
 from pipelines_schema.log_frames import Stream
 
 FRONTEND = "dockerfile.v0"
 NO_PROXY = "no_proxy"
 CACHE_NAMESPACE = "build-arg:BUILDKIT_CACHE_MOUNT_NS"
 _LATE = "the image's build was ended after its timeout of {seconds:g} seconds"
+_FOREIGN = (
+    "This engine runs no programs of {names}: a `RUN` for it needs QEMU's binfmt handlers on the "
+    "engine's machine, or a stage that begins with `FROM --platform=$BUILDPLATFORM`."
+)
 
 
 async def build_image(
@@ -157,21 +164,37 @@ class _ImageAttempt:
                 notes += await self._settle_tags(session)
                 images = await self._build_and_push(session)
             except BuildFailedError as failure:
-                return self._failed(failure.error)
+                return await self._with_hint(self._failed(failure.error))
             for image in images:
                 self._say(f"pushed {image.reference} {image.digest}")
             return StepResult(outcome=Outcome.EXITED, exit_code=0, notes=notes, images=images)
 
     def _check(self) -> None:
         """Once more than the coordinator did: a tag decides where the image goes."""
-        for tag in self._spec.tags if self._spec.push else ():
+        cache = [self._spec.cache_to] if self._spec.cache_to else []
+        for tag in (*(self._spec.tags if self._spec.push else ()), *cache):
             problem = tag_problem(tag)
             if problem is not None:
                 raise ImageNotPushedError(f"the tag `{tag}` {problem}")
             foreign = self._rule.push_problem(tag) if self._rule else None
             if foreign is not None:
                 raise ImageNotPushedError(f"the tag `{tag}` {foreign}")
+        if self._spec.cache_from and self._rule:
+            foreign = self._rule.pull_problem(self._spec.cache_from)
+            if foreign is not None:
+                raise ImageNotPushedError(f"`cacheFrom: {self._spec.cache_from}` {foreign}")
         self._context.check()
+
+    async def _with_hint(self, result: StepResult) -> StepResult:
+        """Where the engine runs none of a platform's programs, that is mostly why it failed."""
+        workers = await self._client.workers()
+        known = {_platform(one) for worker in workers.record for one in worker.platforms}
+        foreign = [name for name in self._spec.platforms if name not in known]
+        if not foreign or result.outcome is not Outcome.EXITED:
+            return result
+        return replace(
+            result, message=f"{result.message or ''} {_FOREIGN.format(names=', '.join(foreign))}"
+        )
 
     def _handlers(self) -> dict[str, StreamHandler]:
         handlers = {SEND_SOURCE: self._context.serve, **self._logins.handlers()}
@@ -210,6 +233,7 @@ class _ImageAttempt:
 
     async def _build_and_push(self, session: str) -> Sequence[BuiltImage]:
         tags = self._spec.tags if self._spec.push else []
+        await self._check_options()
         if not tags:
             await self._solve(session, NO_EXPORTER)
             return []
@@ -228,6 +252,14 @@ class _ImageAttempt:
             for image in images:
                 await confirm(build, image, config)
         return images
+
+    async def _check_options(self) -> None:
+        problem, socket = options_problem(self._spec), self._client.docker_socket
+        if problem is None or socket is None:
+            return
+        async with docker_images(socket) as store:
+            if not await store.push_by_buildkit():
+                raise ImageNotPushedError(problem)
 
     async def _push_by_buildkit(
         self, session: str, tags: Sequence[str]
@@ -267,6 +299,7 @@ class _ImageAttempt:
         """One run of the frontend, with its log. Raises BuildFailedError."""
         log = DockerfileLog(self._dockerfile)
         attributes = self._attributes()
+        cache_export = None if self._is_built else self._cache_export()
         self._is_built = True
         try:
             async with open_build(
@@ -275,6 +308,7 @@ class _ImageAttempt:
                 session=session,
                 exporter=exporter.name,
                 exporter_attributes=exporter.attributes,
+                cache_export=cache_export,
                 frontend=FRONTEND,
                 frontend_attributes=attributes,
                 source_rules=self._rule.source_rules() if self._rule else (),
@@ -300,12 +334,29 @@ class _ImageAttempt:
             attributes["no-cache"] = ""  # of all stages; a further exporter takes what was built
         if not self._context.mentions(NO_PROXY) and NO_PROXY not in map(str.lower, spec.args):
             attributes["build-arg:NO_PROXY"] = instruction_mark(self._request.attempt_id)
+        if spec.platforms:
+            attributes["platform"] = ",".join(spec.platforms)
+        if spec.provenance:
+            attributes["attest:provenance"] = "mode=min"  # the arguments' values are not told
+        if spec.sbom:
+            attributes["attest:sbom"] = ""
+        if spec.cache_from is not None:
+            entry = {"Type": REGISTRY, "Attrs": self._cache_at(spec.cache_from)}
+            attributes["cache-imports"] = json.dumps([entry])
         if self._request.offline:
             attributes["force-network-mode"] = "none"
         # Cache mounts are found by a name that the Dockerfile chooses: this keeps other projects'
         # out of reach.
         attributes[CACHE_NAMESPACE] = spec.cache_scope or self._request.attempt_id
         return attributes
+
+    def _cache_export(self) -> Mapping[str, str] | None:
+        reference = self._spec.cache_to
+        return None if reference is None else {**self._cache_at(reference), "mode": "max"}
+
+    def _cache_at(self, reference: str) -> dict[str, str]:
+        insecure = registry_of(reference) in self._spec.insecure_registries
+        return {"ref": reference, **({"registry.insecure": "true"} if insecure else {})}
 
     def _take(self, log: DockerfileLog, report: control_pb2.StatusResponse) -> None:
         for piece in log.take(report):
@@ -332,6 +383,12 @@ class _ImageAttempt:
         if is_of_push(error):
             return _image_failed(push_problem(_pushed_in(error, self._spec.tags), error.details))
         return _image_failed(build_problem(self._dockerfile, error))
+
+
+def _platform(platform: ops_pb2.Platform) -> str:
+    """As a workflow writes it."""
+    parts = (platform.OS, platform.Architecture, platform.Variant)
+    return "/".join(filter(None, parts))
 
 
 def _pushed_in(error: EngineError, tags: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.docker_images import DockerImages, DockerRefusedError
 from agent.engines.buildkit.dockerfile_failures import push_problem
 from agent.engines.buildkit.failures import is_gone
-from pipelines_schema.contract import BuiltImage
+from pipelines_schema.contract import BuiltImage, ImageBuildSpec
 from pipelines_schema.image_references import registry_of
 
 RESOLVE_SECONDS = 120.0
@@ -46,6 +46,23 @@ class Exporter:
     name: str
     attributes: Mapping[str, str]
     tags: Sequence[str] = ()
+
+
+def options_problem(spec: ImageBuildSpec) -> str | None:
+    """Why a Docker Engine whose images are in a store of its own can't build it, for people."""
+    asked = {
+        "platforms": len(spec.platforms) > 1,
+        "provenance": spec.provenance,
+        "sbom": spec.sbom,
+        "cacheTo": spec.cache_to is not None,
+    }
+    named = " and ".join(f"`{key}`" for key, wanted in asked.items() if wanted)
+    if not named:
+        return None
+    return (
+        f"this engine can't do what {named} asks for: it needs a buildkitd, or a Docker Engine "
+        "with containerd's image store"
+    )
 
 
 NO_EXPORTER = Exporter(name="", attributes={})
@@ -148,7 +165,8 @@ async def forget_stored(images: DockerImages, attempt_id: str) -> None:
 
 
 async def confirm(build: Build, image: BuiltImage, config_digest: str) -> None:
-    """Ask the registry for what was pushed. Raises ImageNotPushedError, BuildFailedError."""
+    """Ask the registry for what was pushed: an image with that configuration, or an index of
+    several, which has none (empty). Raises ImageNotPushedError, BuildFailedError."""
     reference = f"{image.reference.rpartition(':')[0]}@{image.digest}"
     try:
         digest, config = await build.resolve_image(reference, timeout=RESOLVE_SECONDS, mode="pull")
@@ -160,7 +178,7 @@ async def confirm(build: Build, image: BuiltImage, config_digest: str) -> None:
             f"back: {failure.error.details}"
         ) from failure
     found = f"sha256:{hashlib.sha256(config).hexdigest()}"
-    if digest != image.digest or found != config_digest:
+    if digest != image.digest or config_digest not in ("", found):
         raise ImageNotPushedError(
             f"{image.reference} was pushed, but its registry has another image there: {digest} "
             f"with the configuration {found}, not {image.digest} with {config_digest}"

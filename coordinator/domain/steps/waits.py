@@ -117,7 +117,7 @@ def why_nobody_takes_it(
     if not serving:
         if step.definition.program:
             return NO_AGENT_FOR_PROGRAMS
-        known = {Capability.USERS.value, Capability.SHELLS.value}
+        known = {Capability.USERS.value, Capability.SHELLS.value, Capability.IMAGE_OPTIONS.value}
         return NO_CAPABLE_AGENT if known.isdisjoint(step.needs) else OLD_AGENTS
     fitting = [agent for agent in serving if has_labels(agent, step.labels)]
     if not fitting:

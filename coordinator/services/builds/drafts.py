@@ -362,6 +362,7 @@ def _taken_over(step: Step, build: Build, build_id: str) -> Step:
 def _needs(written: WorkflowStep) -> list[str]:
     asked = {
         Capability.IMAGE_BUILDS: written.build is not None,
+        Capability.IMAGE_OPTIONS: written.build is not None and not written.build.is_plain,
         Capability.USERS: written.user is not None,
         Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }

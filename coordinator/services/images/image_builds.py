@@ -32,6 +32,11 @@ def build_spec(core: Core, step: Step, build: Build, cache_scope: str) -> ImageB
         tags=list(image.tags),
         # Outsiders' code chooses its tags: even a registry that asks nobody must not get them.
         push=image.push and not build.of_fork,
+        platforms=list(image.platforms),
+        cache_from=image.cache_from,
+        cache_to=None if build.of_fork else image.cache_to,
+        provenance=image.provenance,
+        sbom=image.sbom,
         not_pushed_because=_not_pushed_because(step.written.build, image, build),
         cache_scope=cache_scope,
         insecure_registries=list(core.settings.insecure_hosts),

@@ -116,10 +116,14 @@ def step_problems(
     if step.written.build is None:
         return
     built = step.written.build.with_values(words_of_step(step, build))
-    for tag in built.tags:
+    for tag in built.references:
         problem = None if OPENING in tag else images.rule.push_problem(tag)
         if problem is not None:
             yield f"the tag `{tag}` {problem}", built.tag_places.get(tag)
+    if built.cache_from and OPENING not in built.cache_from:
+        problem = images.rule.pull_problem(built.cache_from)
+        if problem is not None:
+            yield f"the image `{built.cache_from}` {problem}", None
 
 
 def _problem(message: str, file: str | None, place: Place | None) -> Problem:

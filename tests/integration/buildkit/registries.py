@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent.engines.private.packages import EngineRoot
 from agent.engines.private.record import read_record
@@ -27,7 +28,8 @@ OWN = "127.0.0.1:5000"
 ASK = """
 import sys, urllib.error, urllib.request
 headers = {"Accept": "application/vnd.docker.distribution.manifest.v2+json,"
-                     "application/vnd.oci.image.manifest.v1+json"}
+                     "application/vnd.oci.image.manifest.v1+json,"
+                     "application/vnd.oci.image.index.v1+json"}
 if sys.argv[2]:
     headers["Authorization"] = sys.argv[2]
 try:
@@ -58,6 +60,10 @@ class Registry:
     def digest(self, reference: str) -> str | None:
         """Under which digest it has the reference's tag; None if it hasn't."""
         return self._ask(reference, "manifests")[0]
+
+    def manifest(self, reference: str) -> dict[str, Any]:
+        """What it has under the tag."""
+        return dict(json.loads(self._ask(reference, "manifests")[1]))
 
     def layers(self, reference: str) -> int:
         return len(json.loads(self._ask(reference, "manifests")[1])["layers"])

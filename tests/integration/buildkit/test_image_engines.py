@@ -83,6 +83,50 @@ async def test_buildkit_pushes_by_itself_where_images_are_containerds(
         assert [await store.id_of(tag) for tag in tags] == [None, None]
 
 
+async def test_several_platforms_and_what_is_said_of_them_are_one_image(
+    containerd_images: ImageBench, with_containerd: TestEngine
+) -> None:
+    own = own_registry(with_containerd.record)
+    tag = f"{own.new_name()}:1"
+    containerd_images.write({"f": "content"})
+    text = "FROM scratch\nCOPY f /f\n"
+
+    platforms = ["linux/amd64", "linux/s390x"]
+
+    built = await containerd_images.build(
+        text, tags=[tag], push=True, platforms=platforms, provenance=True
+    )
+    foreign = await containerd_images.build("FROM BASE\nRUN true\n", platforms=platforms)
+
+    assert built.message == ""
+    index = own.manifest(tag)
+    kinds = [(one["platform"]["os"], one["platform"]["architecture"]) for one in index["manifests"]]
+    assert sorted(kinds) == [
+        ("linux", "amd64"),
+        ("linux", "s390x"),
+        *[("unknown", "unknown")] * 2,  # what is said of each
+    ]
+    assert [image.digest for image in built.result.images] == [own.digest(tag)]
+    if foreign.message:  # no QEMU here, which would run it
+        assert "This engine runs no programs of linux/s390x" in foreign.message
+
+
+async def test_a_registry_keeps_layers_for_other_engines(
+    containerd_images: ImageBench, with_containerd: TestEngine
+) -> None:
+    own = own_registry(with_containerd.record)
+    cache = f"{own.new_name()}:cache"
+    text = "FROM BASE\nRUN echo made > /made\n"
+
+    kept = await containerd_images.build(text, cache_to=cache)
+    taken = await containerd_images.build(text, cache_from=cache)
+    lacking = await containerd_images.build(text, cache_from=f"{own.new_name()}:none")
+
+    assert (kept.message, taken.message, lacking.message) == ("", "", "")
+    assert own.digest(cache).startswith("sha256:")
+    assert cache in taken.text + kept.text
+
+
 async def test_a_dockerfile_begins_with_the_settled_image_where_images_are_containerds(
     containerd_images: ImageBench, with_containerd: TestEngine
 ) -> None:
@@ -103,6 +147,19 @@ async def test_a_dockerfile_begins_with_the_settled_image_where_images_are_conta
 
     assert settled[tag] == own.digest(tag) != first
     assert "of-first\n" in built.text
+
+
+async def test_an_engine_that_cannot_do_what_is_asked_for_says_so(images: ImageBench) -> None:
+    text = "FROM BASE\nRUN true\n"
+    asked = {"cache_to": "registry.example/a:1", "provenance": True, "sbom": True}
+
+    built = await images.build(text, platforms=["linux/amd64", "linux/386"], **asked)
+    own = await images.build(text, platforms=["linux/amd64"])
+
+    assert built.result.outcome is Outcome.IMAGE_FAILED
+    assert "`platforms` and `provenance` and `sbom` and `cacheTo`" in built.message
+    assert "containerd's image store" in built.message
+    assert own.message == ""
 
 
 async def test_a_push_leaves_nothing_in_the_engines_store_and_takes_nothing_from_it(

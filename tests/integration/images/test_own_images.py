@@ -53,6 +53,38 @@ async def push(tree: WorkTree, workflow: str) -> str:
     return (await tree.push()).errors
 
 
+async def test_what_is_asked_of_an_image_reaches_the_agents_that_know_of_it(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    path = f"/api/projects/{project['id']}/secrets/KEY"
+    (await admin.call("PUT", path, json={"value": "sesame"})).expect(200)
+    asked = (
+        f"platforms: linux/arm64, secrets: KEY, cacheFrom: '{SHARED}/alpha/shop:cache', "
+        f"cacheTo: '{SHARED}/alpha/shop:${{{{ branch }}}}', provenance: true, sbom: true"
+    )
+    await push(tree, f"steps:\n  - {{name: image, build: {{{asked}}}}}\n")
+    old, new = await admin.new_agent(), await admin.new_agent("newer")
+    assert not (await old.poll(capabilities=BUILDER)).get("offers")
+    [offer] = (await new.poll(capabilities=[*BUILDER, "imageOptions"]))["offers"]
+    spec = (await new.accept(offer)).expect(200).json
+    assert spec["secrets"] == {"KEY": "sesame"}
+    told = {key: spec["build"].get(key) for key in ("platforms", "provenance", "sbom", "tags")}
+    assert told == {"platforms": ["linux/arm64"], "provenance": True, "sbom": True, "tags": []}
+    references = [spec["build"][key] for key in ("cacheFrom", "cacheTo")]
+    assert references == [f"{SHARED}/alpha/shop:cache", f"{SHARED}/alpha/shop:main"]
+
+
+async def test_layers_are_kept_in_the_accounts_own_folder_alone(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    asked = f"cacheFrom: '{SHARED}/beta/shop:c', cacheTo: '{SHARED}/beta/shop:c'"
+    errors = await push(tree, f"steps:\n  - {{name: image, build: {{{asked}}}}}\n")
+    [build] = await admin.builds(project)
+    problems = [problem["message"] for problem in (await admin.build(build["id"]))["problems"]]
+    assert len(problems) == 2, (problems, errors)
+    assert all(f"`{SHARED}/beta/shop:c`" in problem for problem in problems)
+
+
 async def test_a_tag_below_the_accounts_own_folder_is_built(
     admin: Caller, project: dict[str, Any], tree: WorkTree
 ) -> None:

@@ -28,7 +28,7 @@ from agent.engines.buildkit.pb import policy_pb2 as agent_dot_engines_dot_buildk
 from agent.engines.buildkit.pb import worker_pb2 as agent_dot_engines_dot_buildkit_dot_pb_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'agent/engines/buildkit/pb/control.proto\x12\x10moby.buildkit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#agent/engines/buildkit/pb/ops.proto\x1a&agent/engines/buildkit/pb/policy.proto\x1a&agent/engines/buildkit/pb/worker.proto\"\xb0\x04\n\x0cSolveRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\"\n\nDefinition\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\x12\x1a\n\x12\x45xporterDeprecated\x18\x03 \x01(\t\x12\\\n\x17\x45xporterAttrsDeprecated\x18\x04 \x03(\x0b\x32;.moby.buildkit.v1.SolveRequest.ExporterAttrsDeprecatedEntry\x12\x0f\n\x07Session\x18\x05 \x01(\t\x12\x10\n\x08\x46rontend\x18\x06 \x01(\t\x12H\n\rFrontendAttrs\x18\x07 \x03(\x0b\x32\x31.moby.buildkit.v1.SolveRequest.FrontendAttrsEntry\x12-\n\x05\x43\x61\x63he\x18\x08 \x01(\x0b\x32\x1e.moby.buildkit.v1.CacheOptions\x12\x14\n\x0c\x45ntitlements\x18\t \x03(\t\x12\x10\n\x08Internal\x18\x0b \x01(\x08\x12;\n\x0cSourcePolicy\x18\x0c \x01(\x0b\x32%.moby.buildkit.v1.sourcepolicy.Policy\x1a>\n\x1c\x45xporterAttrsDeprecatedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x46rontendAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x0e\n\x0c\x43\x61\x63heOptions\"\x99\x01\n\rSolveResponse\x12O\n\x10\x45xporterResponse\x18\x01 \x03(\x0b\x32\x35.moby.buildkit.v1.SolveResponse.ExporterResponseEntry\x1a\x37\n\x15\x45xporterResponseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1c\n\rStatusRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\"\x9a\x01\n\x0eStatusResponse\x12*\n\x08vertexes\x18\x01 \x03(\x0b\x32\x18.moby.buildkit.v1.Vertex\x12)\n\x04logs\x18\x03 \x03(\x0b\x32\x1b.moby.buildkit.v1.VertexLog\x12\x31\n\x08warnings\x18\x04 \x03(\x0b\x32\x1f.moby.buildkit.v1.VertexWarning\"h\n\rVertexWarning\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12\r\n\x05short\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x03(\x0c\x12\x19\n\x06ranges\x18\x07 \x03(\x0b\x32\t.pb.Range\"\xb1\x01\n\x06Vertex\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06inputs\x18\x02 \x03(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x04 \x01(\x08\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"g\n\tVertexLog\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x03 \x01(\x03\x12\x0b\n\x03msg\x18\x04 \x01(\x0c\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"$\n\x12ListWorkersRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x03(\t\"K\n\x13ListWorkersResponse\x12\x34\n\x06record\x18\x01 \x03(\x0b\x32$.moby.buildkit.v1.types.WorkerRecord\"\r\n\x0bInfoRequest\"P\n\x0cInfoResponse\x12@\n\x0f\x62uildkitVersion\x18\x01 \x01(\x0b\x32\'.moby.buildkit.v1.types.BuildkitVersionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'agent/engines/buildkit/pb/control.proto\x12\x10moby.buildkit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#agent/engines/buildkit/pb/ops.proto\x1a&agent/engines/buildkit/pb/policy.proto\x1a&agent/engines/buildkit/pb/worker.proto\"\xb0\x04\n\x0cSolveRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\x12\"\n\nDefinition\x18\x02 \x01(\x0b\x32\x0e.pb.Definition\x12\x1a\n\x12\x45xporterDeprecated\x18\x03 \x01(\t\x12\\\n\x17\x45xporterAttrsDeprecated\x18\x04 \x03(\x0b\x32;.moby.buildkit.v1.SolveRequest.ExporterAttrsDeprecatedEntry\x12\x0f\n\x07Session\x18\x05 \x01(\t\x12\x10\n\x08\x46rontend\x18\x06 \x01(\t\x12H\n\rFrontendAttrs\x18\x07 \x03(\x0b\x32\x31.moby.buildkit.v1.SolveRequest.FrontendAttrsEntry\x12-\n\x05\x43\x61\x63he\x18\x08 \x01(\x0b\x32\x1e.moby.buildkit.v1.CacheOptions\x12\x14\n\x0c\x45ntitlements\x18\t \x03(\t\x12\x10\n\x08Internal\x18\x0b \x01(\x08\x12;\n\x0cSourcePolicy\x18\x0c \x01(\x0b\x32%.moby.buildkit.v1.sourcepolicy.Policy\x1a>\n\x1c\x45xporterAttrsDeprecatedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12\x46rontendAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"D\n\x0c\x43\x61\x63heOptions\x12\x34\n\x07\x45xports\x18\x04 \x03(\x0b\x32#.moby.buildkit.v1.CacheOptionsEntry\"\x8e\x01\n\x11\x43\x61\x63heOptionsEntry\x12\x0c\n\x04Type\x18\x01 \x01(\t\x12=\n\x05\x41ttrs\x18\x02 \x03(\x0b\x32..moby.buildkit.v1.CacheOptionsEntry.AttrsEntry\x1a,\n\nAttrsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x99\x01\n\rSolveResponse\x12O\n\x10\x45xporterResponse\x18\x01 \x03(\x0b\x32\x35.moby.buildkit.v1.SolveResponse.ExporterResponseEntry\x1a\x37\n\x15\x45xporterResponseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1c\n\rStatusRequest\x12\x0b\n\x03Ref\x18\x01 \x01(\t\"\x9a\x01\n\x0eStatusResponse\x12*\n\x08vertexes\x18\x01 \x03(\x0b\x32\x18.moby.buildkit.v1.Vertex\x12)\n\x04logs\x18\x03 \x03(\x0b\x32\x1b.moby.buildkit.v1.VertexLog\x12\x31\n\x08warnings\x18\x04 \x03(\x0b\x32\x1f.moby.buildkit.v1.VertexWarning\"h\n\rVertexWarning\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x03\x12\r\n\x05short\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x03(\x0c\x12\x19\n\x06ranges\x18\x07 \x03(\x0b\x32\t.pb.Range\"\xb1\x01\n\x06Vertex\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06inputs\x18\x02 \x03(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61\x63hed\x18\x04 \x01(\x08\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"g\n\tVertexLog\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x03 \x01(\x03\x12\x0b\n\x03msg\x18\x04 \x01(\x0c\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"$\n\x12ListWorkersRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x03(\t\"K\n\x13ListWorkersResponse\x12\x34\n\x06record\x18\x01 \x03(\x0b\x32$.moby.buildkit.v1.types.WorkerRecord\"\r\n\x0bInfoRequest\"P\n\x0cInfoResponse\x12@\n\x0f\x62uildkitVersion\x18\x01 \x01(\x0b\x32\'.moby.buildkit.v1.types.BuildkitVersionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOLVEREQUEST_EXPORTERATTRSDEPRECATEDENTRY']._serialized_options = b'8\001'
   _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._loaded_options = None
   _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_options = b'8\001'
+  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._loaded_options = None
+  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_options = b'8\001'
   _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._loaded_options = None
   _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_options = b'8\001'
   _globals['_SOLVEREQUEST']._serialized_start=212
@@ -48,29 +50,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_start=720
   _globals['_SOLVEREQUEST_FRONTENDATTRSENTRY']._serialized_end=772
   _globals['_CACHEOPTIONS']._serialized_start=774
-  _globals['_CACHEOPTIONS']._serialized_end=788
-  _globals['_SOLVERESPONSE']._serialized_start=791
-  _globals['_SOLVERESPONSE']._serialized_end=944
-  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_start=889
-  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_end=944
-  _globals['_STATUSREQUEST']._serialized_start=946
-  _globals['_STATUSREQUEST']._serialized_end=974
-  _globals['_STATUSRESPONSE']._serialized_start=977
-  _globals['_STATUSRESPONSE']._serialized_end=1131
-  _globals['_VERTEXWARNING']._serialized_start=1133
-  _globals['_VERTEXWARNING']._serialized_end=1237
-  _globals['_VERTEX']._serialized_start=1240
-  _globals['_VERTEX']._serialized_end=1417
-  _globals['_VERTEXLOG']._serialized_start=1419
-  _globals['_VERTEXLOG']._serialized_end=1522
-  _globals['_BYTESMESSAGE']._serialized_start=1524
-  _globals['_BYTESMESSAGE']._serialized_end=1552
-  _globals['_LISTWORKERSREQUEST']._serialized_start=1554
-  _globals['_LISTWORKERSREQUEST']._serialized_end=1590
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=1592
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=1667
-  _globals['_INFOREQUEST']._serialized_start=1669
-  _globals['_INFOREQUEST']._serialized_end=1682
-  _globals['_INFORESPONSE']._serialized_start=1684
-  _globals['_INFORESPONSE']._serialized_end=1764
+  _globals['_CACHEOPTIONS']._serialized_end=842
+  _globals['_CACHEOPTIONSENTRY']._serialized_start=845
+  _globals['_CACHEOPTIONSENTRY']._serialized_end=987
+  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_start=943
+  _globals['_CACHEOPTIONSENTRY_ATTRSENTRY']._serialized_end=987
+  _globals['_SOLVERESPONSE']._serialized_start=990
+  _globals['_SOLVERESPONSE']._serialized_end=1143
+  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_start=1088
+  _globals['_SOLVERESPONSE_EXPORTERRESPONSEENTRY']._serialized_end=1143
+  _globals['_STATUSREQUEST']._serialized_start=1145
+  _globals['_STATUSREQUEST']._serialized_end=1173
+  _globals['_STATUSRESPONSE']._serialized_start=1176
+  _globals['_STATUSRESPONSE']._serialized_end=1330
+  _globals['_VERTEXWARNING']._serialized_start=1332
+  _globals['_VERTEXWARNING']._serialized_end=1436
+  _globals['_VERTEX']._serialized_start=1439
+  _globals['_VERTEX']._serialized_end=1616
+  _globals['_VERTEXLOG']._serialized_start=1618
+  _globals['_VERTEXLOG']._serialized_end=1721
+  _globals['_BYTESMESSAGE']._serialized_start=1723
+  _globals['_BYTESMESSAGE']._serialized_end=1751
+  _globals['_LISTWORKERSREQUEST']._serialized_start=1753
+  _globals['_LISTWORKERSREQUEST']._serialized_end=1789
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=1791
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=1866
+  _globals['_INFOREQUEST']._serialized_start=1868
+  _globals['_INFOREQUEST']._serialized_end=1881
+  _globals['_INFORESPONSE']._serialized_start=1883
+  _globals['_INFORESPONSE']._serialized_end=1963
 # @@protoc_insertion_point(module_scope)
