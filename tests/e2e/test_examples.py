@@ -222,6 +222,27 @@ def test_image_build_pushes_an_image_that_the_next_step_runs_in(
     assert pushrod.api.log(smoke["id"]) == b"Hello, Ada! (greet 1.1)\n"
 
 
+@pytest.mark.engine
+def test_toolchains_are_tried_out_before_their_tag_moves(
+    with_base_image: Pushrod, tmp_path: Path
+) -> None:
+    pushrod = with_base_image
+    project, repository = pushrod.create_project("toolchains"), checkout("toolchains", tmp_path)
+    base_image = asyncio.run(private.ensure_base_image(lambda _: None))
+    dockerfile = repository.path / "Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace(EXAMPLES_BASE, base_image))
+    repository.commit("toolchains")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    build = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"])
+    assert build["state"] == "succeeded", build
+    for name in ("lint", "docs"):
+        [built] = step_named(build, f"build ({name})")["images"]
+        [published] = step_named(build, f"publish ({name})")["images"]
+        assert built["reference"] == f"127.0.0.1:5000/default/{name}:{build['commitHash'][:7]}"
+        assert published["reference"] == f"127.0.0.1:5000/default/{name}:latest"
+        assert built["digest"] == published["digest"]
+
+
 def test_release_is_published_where_a_maintainer_says(tmp_path: Path) -> None:
     repository = checkout("release", tmp_path)
     with running(tmp_path / "pushrod") as pushrod:
