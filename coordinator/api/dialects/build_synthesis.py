@@ -67,7 +67,7 @@ class BuildWanted(BaseModel):
         min_length=1,
         max_length=MAX_NAME_CHARACTERS,
         description="As declared in `.pushrod/modules.yml`; `project/module` or "
-        "`account/project/module` where several projects declare it",
+        "`account/project/module` where several projects declare it; else a project's slug",
     )
     build_target: str = Field(
         DEFAULT_TARGET, min_length=1, max_length=100, description="One of the module's targets"
