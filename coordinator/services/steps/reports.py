@@ -17,6 +17,7 @@ from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict
 from coordinator.ports import LogDigest
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
 from coordinator.services.logs.logs import Logs
@@ -136,6 +137,10 @@ class Reports:
         )
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(self.core.keys, connection, step, attempt)
+        if report.principal.kind is not PrincipalKind.AGENT:
+            await Deed(self.core, report.principal, step).record(
+                connection, "step.completed", status=report.end.status.value, epoch=report.epoch
+            )
         given = None
         if slot is not None:
             given = await self._hand_over(connection, report, slot, attempt, followed.build)
