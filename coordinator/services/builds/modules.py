@@ -20,6 +20,7 @@ from coordinator.services.builds.workflow_files import known_workflow, workflow_
 from coordinator.services.core import Core
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored_builds
+from coordinator.storage.builds.module_builds import newest_built
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.pushes import modules as stored
@@ -116,30 +117,31 @@ class Modules:
         return Workflow(name=step.name, file=None, triggers=Triggers(), steps=(step,))
 
     async def _find(self, principal: Principal, name: str) -> DeclaredModule:
-        *qualifiers, module_name = name.split("/")
-        if len(qualifiers) > 2:
-            raise unbuildable(name)
-        account_slug, project_slug = [None, None, *qualifiers][-2:]
-        whose = Whose(
-            account_id=principal.account_id, account_slug=account_slug, project_slug=project_slug
-        )
+        """Raises Invalid, saying what may help."""
+        found = await self._known(principal, name)
+        if found is None:
+            raise await self._unknown(*_whose(principal, name), name)
+        return found
+
+    async def _known(self, principal: Principal, name: str) -> DeclaredModule | None:
+        """Raises Invalid for a name of several."""
+        qualifiers = name.split("/")[:-1]
+        whose, module_name = _whose(principal, name)
 
         async def read(connection: AsyncConnection) -> Sequence[DeclaredModule]:
             """A declared module, before a whole project of that slug."""
             found = await stored.find_modules(connection, whose, module_name, MAX_LISTED + 1)
             if found or len(qualifiers) > 1:
                 return found
-            account = replace(whose, account_slug=project_slug, project_slug=None)
+            account = replace(whose, account_slug=whose.project_slug, project_slug=None)
             return await stored.whole_projects(connection, account, module_name, MAX_LISTED + 1)
 
         found = await self.core.database.read(read)
         if len(found) > 1:
             raise _ambiguous(name, found)
-        if not found:
-            raise await self._unknown(whose, name, module_name)
-        return found[0]
+        return found[0] if found else None
 
-    async def _unknown(self, whose: Whose, name: str, module_name: str) -> Invalid:
+    async def _unknown(self, whose: Whose, module_name: str, name: str) -> Invalid:
         """With what may help: a module of almost that name, or files that can't be read."""
 
         async def read(connection: AsyncConnection) -> tuple[Sequence[str], list[str]]:
@@ -235,6 +237,46 @@ class Modules:
             )
 
         return await self.core.database.read(read)
+
+    async def artifact(
+        self, principal: Principal, name: str, path: str, build_id: str | None
+    ) -> tuple[Artifact, str]:
+        """What `get` lists under that path, and its account: of the module's newest build that
+        succeeded, where none is given. `name` is as `trigger` takes it.
+
+        Raises NotFound; Invalid for a name of several.
+        """
+        if build_id is None:
+            build_id = await self._newest_built(principal, name)
+        found = await self.get(principal, build_id)
+        if found.module_name == name.rpartition("/")[2]:
+            for known_as, artifact in found.artifacts:
+                if known_as == path:
+                    return artifact, found.build.account_id
+        raise NotFound("artifact not found")
+
+    async def _newest_built(self, principal: Principal, name: str) -> str:
+        declared = await self._known(principal, name)
+        if declared is None:
+            raise NotFound("module not found")
+        build_id = await self.core.database.read(
+            lambda connection: newest_built(connection, declared.project.id, declared.module.name)
+        )
+        if build_id is None:
+            raise NotFound("no build of this module has succeeded yet")
+        return build_id
+
+
+def _whose(principal: Principal, name: str) -> tuple[Whose, str]:
+    """Whose modules the name means, and the module's own. Raises Invalid for too many parts."""
+    *qualifiers, module_name = name.split("/")
+    if len(qualifiers) > 2:
+        raise unbuildable(name)
+    account_slug, project_slug = [None, None, *qualifiers][-2:]
+    whose = Whose(
+        account_id=principal.account_id, account_slug=account_slug, project_slug=project_slug
+    )
+    return whose, module_name
 
 
 def unbuildable(name: str, details: Sequence[Mapping[str, Any]] = ()) -> Invalid:
