@@ -116,6 +116,19 @@ async def test_what_a_worker_claims_and_completes_is_in_the_audit_log_and_an_age
     assert {one["projectId"] for one in noted} == {project["id"]}
 
 
+async def test_outputs_that_a_worker_names_and_never_uploads_are_told(
+    admin: Caller, project: Mapping[str, Any]
+) -> None:
+    build = await admin.new_build(project)
+    runner = f"/api/runner/{build['steps'][0]['id']}"
+    (await admin.get(runner)).expect(200)
+    (await admin.call("PUT", f"{runner}/artifacts/dist/app", data=b"app")).expect(201)
+    body = {"status": "success", "outputPaths": ["dist/app", "never-uploaded.txt"]}
+    (await admin.post(f"{runner}/complete", body)).expect(200)
+    [step] = (await admin.build(build["id"]))["steps"]
+    assert "never uploaded, so that no step finds it: never-uploaded.txt (PUT" in step["message"]
+
+
 async def test_who_claimed_a_step_reports_on_it_by_any_of_his_tokens(
     coordinator: Coordinator, admin: Caller, project: Mapping[str, Any]
 ) -> None:
