@@ -125,6 +125,16 @@ async def test_dependencies_come_first_and_else_the_order_stays(call: Call) -> N
     assert [one["name"] for one in ordered] == ["a", "c", "b", "d"]
 
 
+async def test_the_combinations_of_a_matrix_stand_below_its_name(call: Call) -> None:
+    def of(name: str, matrix: str | None) -> dict[str, Any]:
+        return {**step(name), "matrixOf": matrix}
+
+    steps = [of("lint", None), of("t (a)", "t"), of("t (b)", "t"), of("u (a)", "u"), of("z", None)]
+    rows = await call("steps.js", "grouped", steps)
+    shown = [row.get("name") or (row["group"], len(row["steps"])) for row in rows]
+    assert shown == ["lint", ("t", 2), "t (a)", "t (b)", "u (a)", "z"]
+
+
 async def test_a_cycle_does_not_hang_the_order(call: Call) -> None:
     ordered = await call(
         "steps.js", "inGraphOrder", [step("a", after=("b",)), step("b", after=("a",))]

@@ -283,6 +283,9 @@ class StepShown(Shown):
     name: str
     status: StepStatus
     depends_on: list[str]
+    matrix_of: str | None = Field(
+        None, description="The step in the workflow that it is a combination of"
+    )
     attempt: int | None = None
     exit_code: int | None = None
     reason: str | None = None
