@@ -73,6 +73,7 @@ from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
+from coordinator.api.http.unknown_members import tell_ignored
 from coordinator.api.outbox import badges, messages, notifications
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
@@ -258,6 +259,7 @@ def make_app(services: Services) -> web.Application:
     app[OUTBOX] = services.outbox
     app[PICTURES] = Pictures(services.core)
     app.on_response_prepare.append(_harden)
+    app.on_response_prepare.append(tell_ignored)
     dialects = (build_server, build_execution, build_synthesis, image_builds)
     of_accounts = (registries, secrets, session, tokens, users)
     of_projects = (

@@ -118,6 +118,13 @@ class Repositories(Protocol):
         """Those of `pipelines_schema.MODULE_FILES` that there are at that commit."""
         ...
 
+    async def files_named(
+        self, project_id: str, sha: str, folder: str, names: Collection[str]
+    ) -> Sequence[str]:
+        """The folder's own files that have one of the names, in whatever case; `names` are in
+        lower case. `.` is the whole repository; a link is no file."""
+        ...
+
     async def folders_among(
         self, project_id: str, sha: str, paths: Collection[str]
     ) -> Collection[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,16 @@ def read_modules(
     folders: frozenset[str],
 ) -> ParsedModules:
     return parse_modules(content, file, workflows, folders.__contains__)
+
+
+def has_build_script(watch: Watch, package_json: bytes) -> bool:
+    """False for what is no JSON object."""
+    try:
+        manifest = json.loads(package_json)
+    except (ValueError, RecursionError):
+        return False
+    scripts = manifest.get("scripts") if isinstance(manifest, dict) else None
+    return isinstance(scripts, dict) and isinstance(scripts.get("build"), str)
 
 
 def is_started_by_push(

@@ -17,6 +17,7 @@ from coordinator.git.environment import git_environment
 from coordinator.git.opened import CommitMissing, find_commit, opened
 from coordinator.ports import MAX_WORKFLOW_FILES, WorkflowFile
 from pipelines_schema import MODULE_FILES
+from pipelines_schema.modules import WHOLE_REPOSITORY
 
 if TYPE_CHECKING:
     import pygit2
@@ -89,6 +90,23 @@ def folders_among(path: Path, sha: str, paths: Collection[str]) -> set[str]:
         if commit is None:
             raise CommitMissing(sha)
         return {one for one in paths if _is_folder(commit.tree, one)}
+
+
+def files_named(path: Path, sha: str, folder: str, names: Collection[str]) -> list[str]:
+    """Those of the folder's own files that have one of the names, which are in lower case, in
+    whatever case, in order."""
+    import pygit2
+
+    with opened(path) as repository:
+        commit = find_commit(repository, sha)
+        if commit is None:
+            raise CommitMissing(sha)
+        tree = commit.tree if folder == WHOLE_REPOSITORY else _entry_at(commit.tree, folder)
+        if not isinstance(tree, pygit2.Tree):
+            return []  # a submodule's files are not in this repository
+        return sorted(
+            name for name, mode, _ in _entries(tree) if name.lower() in names and _is_file(mode)
+        )
 
 
 def _is_folder(root: pygit2.Tree, path: str) -> bool:

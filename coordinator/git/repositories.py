@@ -14,6 +14,7 @@ from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from coordinator.git.branch_names import HEADS
 from coordinator.git.commit_files import (
     files_at,
+    files_named,
     folders_among,
     module_files,
     submodules_of,
@@ -122,6 +123,12 @@ class HostedRepositories:
     ) -> Mapping[str, bytes]:
         """Raises: CommitMissing."""
         return await asyncio.to_thread(files_at, self.path(project_id), sha, paths)
+
+    async def files_named(
+        self, project_id: str, sha: str, folder: str, names: Collection[str]
+    ) -> Sequence[str]:
+        """Raises: CommitMissing."""
+        return await asyncio.to_thread(files_named, self.path(project_id), sha, folder, names)
 
     async def folders_among(
         self, project_id: str, sha: str, paths: Collection[str]

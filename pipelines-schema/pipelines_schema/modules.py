@@ -31,7 +31,7 @@ class Module:
     path: str
     """A folder relative to the repository's root; `.` is all of it."""
     targets: Mapping[str, Target]
-    """By name, at least one."""
+    """By name; none where it declares none: then its files tell what can be built."""
 
     def to_json(self) -> dict[str, Any]:
         """The module for storage; `from_json` reads it back."""

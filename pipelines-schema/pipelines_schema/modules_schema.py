@@ -56,7 +56,8 @@ def _module() -> dict[str, Any]:
             "targets": {
                 "description": "What can be built of it: each target's name → a workflow, or one "
                 "step of it with what that depends on. `default` is the one that is built where "
-                "none is named.",
+                "none is named. Left out: what the folder's files tell, a `docker_image`, a "
+                "`python_wheel` or a `web_app`.",
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": limits.MAX_TARGETS,
@@ -64,7 +65,7 @@ def _module() -> dict[str, Any]:
                 "additionalProperties": {"$ref": "#/$defs/target"},
             },
         },
-        "required": ["path", "targets"],
+        "required": ["path"],
         "additionalProperties": False,
     }
 

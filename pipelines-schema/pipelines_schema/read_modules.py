@@ -181,9 +181,8 @@ def _module(reading: Reading, entry: Field, repository: Repository) -> Module | 
     if node is None:
         return None
     fields = reading.fields(node, MODULE)
-    for name in MODULE.known:
-        if name not in fields and not _is_misspelt(name, node, MODULE):
-            reading.add(node.place, f"the module {entry.label} needs `{name}`: {_MODULE_HINT}")
+    if "path" not in fields and not _is_misspelt("path", node, MODULE):
+        reading.add(node.place, f"the module {entry.label} needs `path`: {_MODULE_HINT}")
     return Module(
         name=entry.name,
         path=_path(reading, fields["path"], repository) if "path" in fields else "",

@@ -244,19 +244,45 @@ async def test_a_bad_workflow_is_refused(admin: Caller, body: Mapping[str, Any])
     assert (await admin.get(f"/api/projects/{project['id']}/workflows")).json == []
 
 
-async def test_fields_that_the_specification_does_not_know_are_ignored(admin: Caller) -> None:
+IGNORED = "X-Pushrod-Ignored"
+
+
+async def test_fields_that_nobody_knows_are_ignored_and_the_answer_says_so(admin: Caller) -> None:
     project = await admin.new_project()
-    body = {
-        "name": "ci",
-        "colour": "red",
-        "steps": [step_of("a", colour="red", timeout={"not": "ours"})],
-    }
+    body = {"name": "ci", "colour": "red", "steps": [step_of("a", colour="red", grace=None)]}
     path = f"/api/projects/{project['id']}"
     made = (await admin.post(f"{path}/workflows", body)).expect(201)
+    assert made.headers[IGNORED] == "colour, steps[0].colour"
     build = {"workflowId": made.json["id"], "colour": 1}
     (await admin.post(f"{path}/builds", build)).expect(201)
     image = {"slug": "base", "imageUrl": "docker://debian", "colour": None}
-    (await admin.post("/api/docker-images", image)).expect(201)
+    answer = (await admin.post("/api/docker-images", image)).expect(201)
+    assert IGNORED not in answer.headers  # null is as good as absent
+
+
+async def test_a_slip_is_refused_where_it_would_change_what_is_meant(admin: Caller) -> None:
+    project = await admin.new_project()
+    path = f"/api/projects/{project['id']}"
+    made = await admin.post(f"{path}/builds", {"workflowId": "ci", "cleanBuidl": True})
+    [problem] = made.expect(400).json["details"]
+    assert problem["message"] == "there is no such field: did you mean 'cleanBuild'?"
+    for wrong in ({"timeout": {"not": "ours"}}, {"runON": ["failure"]}, {"needs": ["b"]}):
+        body = {"name": "ci", "steps": [step_of("a", **wrong)]}
+        answer = (await admin.post(f"{path}/workflows", body)).expect(400)
+        assert answer.json["details"][0]["path"].startswith("steps[0].")
+    body = {"name": "ci", "on": {"push": {}}, "steps": [step_of("a")]}
+    answer = (await admin.post(f"{path}/workflows", body)).expect(400)
+    assert "only a workflow in a file of the repository has on" in answer.text
+
+
+async def test_a_step_may_have_what_the_language_knows(admin: Caller) -> None:
+    project = await admin.new_project()
+    after = step_of("b", dependsOn=["a"], runOn=["failure"], timeout="90s", env={"A": "1"})
+    await admin.new_build(project, step_of("a", retries=0), after)
+    agent = await admin.new_agent()
+    (await agent.complete(await agent.take(), status="failed", exitCode=1)).expect(200)
+    spec = await agent.take()
+    assert (spec["name"], spec["timeoutSeconds"], spec["env"]["A"]) == ("b", 90, "1")
 
 
 # Builds

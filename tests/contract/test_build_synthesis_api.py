@@ -167,7 +167,7 @@ async def test_an_unknown_module_is_refused_in_the_documents_words(
             {
                 "path": "module_name",
                 "message": "a module is declared in `.pushrod/modules.yml` on its project's "
-                "default branch",
+                "default branch; a whole project is one by its slug once it was pushed to",
             }
         ],
     }
@@ -269,6 +269,39 @@ async def test_the_audit_log_has_who_built_which_module(
     assert details["build"] == triggered["build_id"]
     assert (details["module"]["name"], details["clean"]) == ("data_visualization", True)
     assert details["by"]
+
+
+# The address of a module's artifacts
+
+
+async def built(admin: Caller, agent: AgentCaller, content: bytes, **completion: Any) -> str:
+    """Id of a build that has ended, with one artifact."""
+    triggered = await trigger(admin)
+    spec = await agent.take()
+    (await agent.upload(spec, "dist/bundle%20%C3%BC.js", content)).expect(201)
+    (await agent.complete(spec, **completion)).expect(200)
+    return str(triggered["build_id"])
+
+
+async def test_a_modules_address_gives_the_artifact_of_its_newest_success(
+    admin: Caller, project: dict[str, Any], agent: AgentCaller
+) -> None:
+    address = "/artifacts/data_visualization/dist/bundle%20%C3%BC.js"
+    (await admin.get(address)).expect(404)
+    await built(admin, agent, b"first")
+    newest = await built(admin, agent, b"second")
+    failed = await built(admin, agent, b"broken", status="failed")
+    answer = (await admin.get(address)).expect(200)
+    assert answer.body == b"second"
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    assert (await admin.get(f"{address}?project={project['slug']}")).expect(200).body == b"second"
+    pinned = f"{address}?build={failed}"
+    assert (await admin.get(pinned)).expect(200).body == b"broken"
+    shown = await status_of(admin, {"status_url": f"/api/build_synthesis/status/{failed}"})
+    assert [one["url"] for one in shown["artifacts"]] == [pinned]
+    for wrong in ("/artifacts/data_visualization/none", f"/artifacts/other/x?build={newest}"):
+        (await admin.get(wrong)).expect(404)
+    (await admin.get(f"{address}?buidl={newest}")).expect(400)
 
 
 # Parameters

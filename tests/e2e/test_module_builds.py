@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +147,37 @@ def test_the_modules_of_the_example_are_built_by_name(pushrod: Pushrod, tmp_path
             pushrod, trigger(pushrod, json.dumps({"module_name": name}))["status_url"]
         )
         assert (ended["module_name"], ended["status"]) == (name, "succeeded")
+
+
+BACKEND = """
+import pathlib, zipfile
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    name = "shop-1-py3-none-any.whl"
+    info = "shop-1.dist-info/"
+    with zipfile.ZipFile(pathlib.Path(wheel_directory, name), "w") as wheel:
+        wheel.writestr("shop.py", pathlib.Path("shop.py").read_text())
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: shop\\nVersion: 1\\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"""
+PYPROJECT = '[build-system]\nrequires = []\nbackend-path = ["."]\nbuild-backend = "backend"\n'
+
+
+def test_a_repository_that_declares_nothing_gives_its_wheel(
+    pushrod: Pushrod, tmp_path: Path
+) -> None:
+    project, repository = pushrod.create_project(), Repository.create(tmp_path / "repository")
+    repository.write("libs/shop/pyproject.toml", PYPROJECT)
+    repository.write("libs/shop/backend.py", BACKEND)
+    repository.write("libs/shop/shop.py", "PRICE = 3\n")
+    repository.write(".pushrod/modules.yml", "modules: {shop: {path: libs/shop}}\n")
+    repository.commit("a wheel")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    triggered = trigger(pushrod, '{"module_name": "shop", "build_target": "python_wheel"}')
+    ended = wait_for_end(pushrod, triggered["status_url"])
+    assert ended["status"] == "succeeded", curl(pushrod, ended["logs_url"])
+    [wheel] = ended["artifacts"]
+    assert wheel["name"] == "libs/shop/dist/shop-1-py3-none-any.whl"
+    with zipfile.ZipFile(io.BytesIO(curl(pushrod, wheel["url"])[1])) as opened:
+        assert opened.read("shop.py") == b"PRICE = 3\n"

@@ -177,3 +177,15 @@ async def test_each_state_of_a_step_has_its_symbol_in_sight(site: Site) -> None:
     await site.open("/builds/b-states", DESK)
     for state in states:
         assert await in_sight(link(site.page, state.lower()).locator(".symbol")), state
+
+
+async def test_a_matrix_is_grouped_with_its_counts(site: Site) -> None:
+    of_matrix = fanned_out("b-matrix", 7, 2)
+    for one in of_matrix["steps"][1:4]:
+        one["matrixOf"] = "unit"
+    site.api.builds.append(of_matrix)
+    await site.open("/builds/b-matrix", DESK)
+    group = site.page.locator(".step-group")
+    await expect(group).to_have_text("unit2 succeeded, 1 failed")
+    await expect(site.page.locator("#steps .of-group")).to_have_count(3)
+    await expect(site.page.locator("#steps .step-link")).to_have_count(7)

@@ -53,9 +53,10 @@ def call(shell: Page) -> Call:
         ("\x1b[1;92mok\x1b[22m ok", [["ok", "fg10 bold"], [" ok", "fg10"]]),
         ("\x1b[7;32m PASS \x1b[27m", [[" PASS ", "bg2"]]),
         ("\x1b[7mall\x1b[m", [["all", "inverse"]]),
-        ("\x1b[38;5;196mred\x1b[39m", [["red", "fg1"]]),
-        ("\x1b[38;2;20;170;80mgreen", [["green", "fg2"]]),
-        ("\x1b[38:2::20:170:80mgreen", [["green", "fg2"]]),
+        ("\x1b[38;5;196mred\x1b[39m", [["red", "fg1 fgx"]]),
+        ("\x1b[38;5;9mred", [["red", "fg9"]]),
+        ("\x1b[38;2;20;170;80mgreen", [["green", "fg2 fgx"]]),
+        ("\x1b[38:2::20:170:80mgreen", [["green", "fg2 fgx"]]),
         ("10%\r50%\r99%", [["99%", ""]]),
         ("\x1b[33m10%\r\x1b[K99%", [["99%", "fg3"]]),
         ("windows\r", [["windows", ""]]),
@@ -68,6 +69,23 @@ def call(shell: Page) -> Call:
 )
 async def test_terminal_codes_become_looks(shell: Page, line: str, segments: Any) -> None:
     assert await shell.evaluate(READ, [line]) == [segments]
+
+
+INKS = READ.replace("({ text, look }) => [text, look]", "({ inks }) => inks")
+
+
+@pytest.mark.parametrize(
+    ("line", "inks"),
+    [
+        ("\x1b[38;5;208mx", [["--fg", "rgb(255 135 0)"]]),
+        ("\x1b[48;5;244mx", [["--bg", "rgb(128 128 128)"]]),
+        ("\x1b[7;38;2;1;2;3mx", [["--bg", "rgb(1 2 3)"]]),
+        ("\x1b[38;2;999;2mx", [["--fg", "rgb(255 2 0)"]]),
+        ("\x1b[31mx", []),
+    ],
+)
+async def test_exact_colours_are_kept(shell: Page, line: str, inks: Any) -> None:
+    assert await shell.evaluate(INKS, [line]) == [[inks]]
 
 
 async def test_a_colour_lasts_over_lines_until_it_is_switched_off(shell: Page) -> None:
@@ -105,6 +123,16 @@ async def test_dependencies_come_first_and_else_the_order_stays(call: Call) -> N
     ]
     ordered = await call("steps.js", "inGraphOrder", steps)
     assert [one["name"] for one in ordered] == ["a", "c", "b", "d"]
+
+
+async def test_the_combinations_of_a_matrix_stand_below_its_name(call: Call) -> None:
+    def of(name: str, matrix: str | None) -> dict[str, Any]:
+        return {**step(name), "matrixOf": matrix}
+
+    steps = [of("lint", None), of("t (a)", "t"), of("t (b)", "t"), of("u (a)", "u"), of("z", None)]
+    rows = await call("steps.js", "grouped", steps)
+    shown = [row.get("name") or (row["group"], len(row["steps"])) for row in rows]
+    assert shown == ["lint", ("t", 2), "t (a)", "t (b)", "u (a)", "z"]
 
 
 async def test_a_cycle_does_not_hang_the_order(call: Call) -> None:

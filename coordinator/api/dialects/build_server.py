@@ -310,6 +310,7 @@ def _step(
         name=step.name,
         status=SHOWN_AS[step.state],
         depends_on=list(step.depends_on),
+        matrix_of=step.written.matrix_of,
         attempt=step.attempt or None,
         exit_code=step.exit_code,
         reason=step.reason,

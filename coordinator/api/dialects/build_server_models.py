@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from coordinator.api.http.fields import (
     AnyCaseId,
@@ -21,6 +21,9 @@ from coordinator.api.steps.gates import ApprovalShown
 from coordinator.domain.lifecycle import BuildState
 from coordinator.forges import FORGES
 from pipelines_schema.contract import BuiltImage, StepStatus
+from pipelines_schema.read_workflow import WORKFLOW
+from pipelines_schema.step_keys import STEP
+from pipelines_schema.suggestions import closest
 
 BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAILED"]] = {
     BuildState.HELD: "PENDING",
@@ -153,6 +156,10 @@ class WebhookSecret(Shown):
 
 
 class WorkflowStep(Body):
+    """What the workflow language knows beside these, such as `timeout` or `runOn`, counts too."""
+
+    model_config = ConfigDict(extra="allow")
+
     name: str = Field(min_length=1, max_length=100)
     image_slug: str = Field(min_length=1)
     depends_on: list[str]
@@ -160,10 +167,30 @@ class WorkflowStep(Body):
     cache_dirs: list[str]
     output_paths: list[str]
 
+    def written(self) -> tuple[dict[str, Any], list[str]]:
+        """The step as the language reads it, and the members that mean nothing to it."""
+        extra = {name for name, value in (self.model_extra or {}).items() if value is not None}
+        words = {*STEP.known, *STEP.not_built, *STEP.synonyms}
+        foreign = {name for name in extra - words if closest(name, STEP.known) is None}
+        left_out = foreign | (set(self.model_extra or {}) - extra)
+        return self.model_dump(by_alias=True, exclude=left_out), sorted(foreign)
+
 
 class WorkflowCreate(Body):
     name: str = Field(min_length=1, max_length=100)
     steps: list[WorkflowStep]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_steps_alone(cls, members: Any) -> Any:
+        """Raises ValueError for what would change the meaning in a file."""
+        given = {name for name, value in members.items() if value is not None}
+        of_files = sorted(given & {*WORKFLOW.known} - {"name", "steps"})
+        if of_files:
+            raise ValueError(
+                f"only a workflow in a file of the repository has {', '.join(of_files)}"
+            )
+        return members
 
 
 class WorkflowShown(Shown):
@@ -256,6 +283,9 @@ class StepShown(Shown):
     name: str
     status: StepStatus
     depends_on: list[str]
+    matrix_of: str | None = Field(
+        None, description="The step in the workflow that it is a combination of"
+    )
     attempt: int | None = None
     exit_code: int | None = None
     reason: str | None = None

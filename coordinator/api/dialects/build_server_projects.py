@@ -27,6 +27,7 @@ from coordinator.api.http.context import (
     PUSH_RETRIES,
 )
 from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.unknown_members import note_ignored
 from coordinator.domain.model import Project, WorkflowRecord
 from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, Right
@@ -238,12 +239,12 @@ async def create_workflow(
     request: web.Request, principal: Principal, body: WorkflowCreate
 ) -> WorkflowShown:
     project = await find_project(request, principal)
+    written = [step.written() for step in body.steps]
     workflow = await request.app[PROJECTS].create_workflow(
-        principal,
-        project,
-        body.name,
-        [step.model_dump(by_alias=True) for step in body.steps],
+        principal, project, body.name, [step for step, _ in written]
     )
+    for index, (_, foreign) in enumerate(written):
+        note_ignored(request, (f"steps[{index}].{name}" for name in foreign))
     return _workflow(workflow)
 
 

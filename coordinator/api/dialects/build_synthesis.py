@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -17,11 +18,11 @@ from coordinator.api.dialects.waiting_builds import waits_for
 from coordinator.api.http.bodies import sent
 from coordinator.api.http.context import BUILD_LOGS, MODULES
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.api.steps.steps import UNTRUSTED
+from coordinator.api.steps.runner import artifact_name
+from coordinator.api.steps.steps import UNTRUSTED, attachment
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Artifact, Build, Step
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.domain.steps.step_words import artifact_url
 from coordinator.services.builds.modules import ModuleBuild, Scalar
 from pipelines_schema import DEFAULT_TARGET
 
@@ -67,7 +68,7 @@ class BuildWanted(BaseModel):
         min_length=1,
         max_length=MAX_NAME_CHARACTERS,
         description="As declared in `.pushrod/modules.yml`; `project/module` or "
-        "`account/project/module` where several projects declare it",
+        "`account/project/module` where several projects declare it; else a project's slug",
     )
     build_target: str = Field(
         DEFAULT_TARGET, min_length=1, max_length=100, description="One of the module's targets"
@@ -79,6 +80,20 @@ class BuildWanted(BaseModel):
         default={},
         description="Parameters of the workflow that the target builds; where that declares none, "
         "any: scripts find them as PUSHROD_PARAM_<NAME>",
+    )
+
+
+class ArtifactQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid", title="ModuleArtifactQuery")
+
+    build: str | None = Field(
+        None, min_length=1, max_length=100, description="Of this build, whatever became of it"
+    )
+    project: str | None = Field(
+        None,
+        min_length=1,
+        max_length=210,
+        description="`project` or `account/project`, where several declare the module",
     )
 
 
@@ -112,7 +127,7 @@ class ModuleBuildStatus(BaseModel):
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(app, [trigger_build, get_build_status, get_build_logs])
+    add_operations(app, [trigger_build, get_build_status, get_build_logs, get_module_artifact])
 
 
 @operation(
@@ -160,7 +175,7 @@ async def get_build_status(request: web.Request, principal: Principal) -> Module
         end_time=build.finished_at,
         logs_url=f"{PREFIX}/logs/{build.id}",
         artifacts=[
-            *(_artifact(name, artifact) for name, artifact in found.artifacts),
+            *(_artifact(build, name, artifact) for name, artifact in found.artifacts),
             *_images(found.steps),
         ],
         reason=build.reason
@@ -187,8 +202,8 @@ def _images(steps: Sequence[Step]) -> list[BuildArtifact]:
     ]
 
 
-def _artifact(name: str, artifact: Artifact) -> BuildArtifact:
-    url = artifact_url("", artifact.step_id, artifact.name)
+def _artifact(build: Build, name: str, artifact: Artifact) -> BuildArtifact:
+    url = f"/artifacts/{quote(_module_name(build))}/{quote(name)}?build={build.id}"
     return BuildArtifact(name=name, url=url, size=artifact.size, digest=None)
 
 
@@ -211,3 +226,23 @@ async def get_build_logs(request: web.Request, principal: Principal) -> web.Stre
     response.content_type, response.charset = "text/plain", "utf-8"
     await response.prepare(request)
     return await sent(request, response, logs.text(view))
+
+
+@operation(
+    "GET",
+    "/artifacts/{module_name}/{path:.+}",
+    tag=TAG,
+    summary="Download a module's artifact",
+    right=Right.READ,
+    produces="application/octet-stream",
+    errors={404: "No such module, build or artifact"},
+)
+async def get_module_artifact(
+    request: web.Request, principal: Principal, query: ArtifactQuery
+) -> web.StreamResponse:
+    """Of the module's newest build that succeeded, unless one is named."""
+    module_name = request.match_info["module_name"]
+    path = artifact_name(request).removeprefix(f"{module_name}/")
+    name = module_name if query.project is None else f"{query.project}/{module_name}"
+    artifact, account_id = await request.app[MODULES].artifact(principal, name, path, query.build)
+    return await attachment(request, artifact, account_id)

@@ -19,7 +19,7 @@ SENT = (
 )
 SHOWN = (
     "Allow, Content-Disposition, Location, Retry-After, Upload-Offset, WWW-Authenticate, "
-    "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    "X-Pushrod-Ignored, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 )
 PREFLIGHT_SECONDS = 600
 _ORIGINS = web.AppKey("allowed_origins", Collection[str])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from aiohttp import web
 from pydantic import (
@@ -34,9 +34,11 @@ Instant = Annotated[
 
 
 class Body(BaseModel):
-    """What is sent in camelCase; members that we don't know are ignored."""
+    """What is sent in camelCase. Members that we don't know are ignored, and the answer says so."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", populate_by_name=True)
+    slips_are_refused: ClassVar[bool] = True
+    """Whether a member that is almost one of ours is a mistake."""
 
 
 class Shown(BaseModel):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from coordinator.api.http.context import CORE
+from coordinator.api.http.unknown_members import note_ignored, refuse_slips
 from coordinator.domain import errors
 from pipelines_schema.suggestions import closest
 
@@ -105,15 +106,30 @@ async def read_model(
     any_text: Collection[str] = (),
     of_a_stranger: bool = False,
 ) -> Model:
-    """The JSON body, in which null is as good as absent where a member may be. Members that the
-    model does not know are not looked at.
+    """The JSON body, in which null is as good as absent where a member may be. Of members that the
+    model lets pass though it does not know them, the answer's header tells.
 
     Those named in `any_text` may hold text that no database can. Raises Invalid, TooSlow.
     """
     body = await read_body(request, of_a_stranger=of_a_stranger)
-    read = validated(model, _without_nulls(model, _parse(body)), "body")
+    members = _parse(body)
+    read = validated(model, _without_nulls(model, members), "body")
+    _look_at_unknown(request, model, members)
     _refuse_unstorable(read, "body", any_text)
     return read
+
+
+def _look_at_unknown(
+    request: web.Request, model: type[BaseModel], members: Mapping[str, object]
+) -> None:
+    if model.model_config.get("extra") != "ignore":
+        return
+    known = [field.alias or name for name, field in model.model_fields.items()]
+    plain = {*known, *model.model_fields}
+    unknown = [name for name, value in members.items() if value is not None and name not in plain]
+    if getattr(model, "slips_are_refused", False):
+        refuse_slips(unknown, known, "body")
+    note_ignored(request, unknown)
 
 
 async def read_optional_model(request: web.Request, model: type[Model]) -> Model:

@@ -16,6 +16,7 @@ from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
 from coordinator.api.steps.runner import artifact_name
 from coordinator.domain.errors import Forbidden
+from coordinator.domain.model import Artifact
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.step_words import artifact_url
 from coordinator.services.logs.logs import SLICE_MAX_BYTES, LogSlice
@@ -138,10 +139,16 @@ async def list_artifacts(request: web.Request, principal: Principal) -> list[Art
     errors={404: "Step or artifact not found"},
 )
 async def get_artifact(request: web.Request, principal: Principal) -> web.StreamResponse:
-    """An attachment that no browser renders: its bytes are somebody else's."""
     artifact, account_id = await request.app[ARTIFACTS].get(
         principal, request.match_info["step_id"], artifact_name(request)
     )
+    return await attachment(request, artifact, account_id)
+
+
+async def attachment(
+    request: web.Request, artifact: Artifact, account_id: str
+) -> web.StreamResponse:
+    """An attachment that no browser renders: its bytes are somebody else's."""
     file_name = quote(artifact.name.rpartition("/")[2])
     response = web.StreamResponse(
         headers=UNTRUSTED

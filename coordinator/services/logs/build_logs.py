@@ -318,6 +318,8 @@ def _entries(
     position: int, step: Step, attempt: Attempt, place: Place, lines: Sequence[Line]
 ) -> list[Entry]:
     known = {"step": step.name, "attempt": str(attempt.number)}
+    if step.written.image is not None:
+        known["container"] = step.written.image
     metadata = {
         Level.INFO: {**known, "stream": "stdout"},
         Level.WARN: {**known, "stream": "stderr"},

@@ -37,6 +37,8 @@ TRIES_FROM_ONE_PLACE = 10
 """Of one email from one address: its owner elsewhere is not shut out by a stranger's guesses."""
 TRIES_OF_ONE_EMAIL = 100
 TRIES_OF_ONE_PLACE = 300
+NOTED_REFUSALS = 100
+"""That the audit log gets within that time, of all places together."""
 REFUSED = "the email or the password is wrong"
 
 
@@ -73,6 +75,8 @@ class Logins:
         }
     )
 
+    _noted: Rates = field(default_factory=lambda: Rates(NOTED_REFUSALS, TRIED_WITHIN))
+
     async def log_in(self, email: str, password: str, place: str) -> Login:
         """Raises as `check` does."""
         return await self._issue(await self.check(email, password, place))
@@ -91,6 +95,7 @@ class Logins:
         right = await self.passwords.matches(password_hash, normal_password(password))
         if not right or user is None or user.disabled:
             log.warning("login refused", place=place)
+            await self._note_refusal(user, place)
             raise Unauthenticated(REFUSED)
         if password_hash is not None and is_outdated(password_hash):
             await self._hash_anew(user, normal_password(password))
@@ -98,6 +103,20 @@ class Logins:
         for kind, key in tried.items():
             self.tries[kind].give_back(key, now)
         return user
+
+    async def _note_refusal(self, user: User | None, place: str) -> None:
+        """In the audit log, as far as guesses at will can't fill the disk: the last entry of a
+        window says that what follows is left out. An email that is nobody's isn't written down: it
+        may be a password in the wrong field."""
+        standing = self._noted.take("", self.core.now())
+        if standing.exceeded:
+            return
+        last = {"leftOutUntil": standing.resets_at.isoformat()} if not standing.remaining else {}
+        await self.core.database.write(
+            lambda connection: Deed(self.core, None, user).record(
+                connection, "user.loginRefused", place=place, known=user is not None, **last
+            )
+        )
 
     async def _hash_anew(self, user: User, password: str) -> None:
         """By the parameters of now, which only a login knows the password for."""

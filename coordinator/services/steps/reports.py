@@ -15,8 +15,10 @@ from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, StepState, ad
 from coordinator.domain.model import Attempt, AttemptState, Build, Step, attempt_id
 from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
+from coordinator.domain.steps.missing_outputs import missing_outputs
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict
 from coordinator.ports import LogDigest
+from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
 from coordinator.services.logs.logs import Logs
@@ -26,6 +28,7 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.steps import attempts as stored_attempts
 from pipelines_schema.contract import (
     CompleteRequest,
@@ -130,16 +133,38 @@ class Reports:
             attempt,
             report.end,
             report.log,
-            report.message,
+            await self._message(connection, report, step),
             images,
             report.outputs,
         )
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(self.core.keys, connection, step, attempt)
+        if report.principal.kind is not PrincipalKind.AGENT:
+            await Deed(self.core, report.principal, step).record(
+                connection, "step.completed", status=report.end.status.value, epoch=report.epoch
+            )
         given = None
         if slot is not None:
             given = await self._hand_over(connection, report, slot, attempt, followed.build)
         return _Finished(verdict=verdict, followed=followed, given=given)
+
+    async def _message(
+        self, connection: AsyncConnection, report: _Report, step: Step
+    ) -> str | None:
+        """With what a worker without an agent named, or the step declares, and nobody uploaded."""
+        if report.principal.kind is PrincipalKind.AGENT or (
+            report.end.status is not Completion.SUCCESS
+        ):
+            return report.message
+        named = report.request.output_paths
+        paths = [*step.written.output_paths] if named is None else named
+        if not paths:
+            return report.message
+        stored_names = await stored_artifacts.artifact_names(
+            connection, report.step_id, report.epoch
+        )
+        missing = _storable(missing_outputs(paths, stored_names))
+        return "\n".join(filter(None, [report.message, missing])) or None
 
     def _committed(self, report: _Report, finished: _Finished) -> None:
         self.dispatch.ended(report.step_id, report.epoch)

@@ -112,7 +112,7 @@ class Runner:
                 raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
             lease = float(step.written.timeout_seconds) + CLAIM_GRACE_SECONDS
             if step.state is StepState.OFFERED and step.holder == principal.holder:
-                return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
+                return await begin(connection, step, StepEvent.ACCEPT, lease)
             if step.state is not StepState.READY:
                 raise await self._refusal(connection, step)
             if principal.agent_id and self.dispatch.is_paused(principal.agent_id):
@@ -123,7 +123,14 @@ class Runner:
             if given is None:
                 raise StaleEpoch("another worker was quicker")
             step = await self.find(connection, principal, step_id)
-            return await self._begin(connection, step, StepEvent.CLAIM, principal, lease)
+            return await begin(connection, step, StepEvent.CLAIM, lease)
+
+        async def begin(
+            connection: AsyncConnection, step: Step, event: StepEvent, lease: float
+        ) -> _Begun:
+            begun = await self._begin(connection, step, event, principal, lease)
+            await Deed(self.core, principal, begun.step).record(connection, "step.claimed")
+            return begun
 
         begun = await self.core.database.write(claim, committed=self._begun)
         return bash_script(

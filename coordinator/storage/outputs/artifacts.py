@@ -111,6 +111,15 @@ async def stored_names(
     return found
 
 
+async def artifact_names(connection: AsyncConnection, step_id: str, epoch: int) -> set[str]:
+    """Of files, links and folders."""
+    names: set[str] = set()
+    for table in (artifacts, output_entries):
+        query = sa.select(table.c.name).where(table.c.step_id == step_id, table.c.epoch == epoch)
+        names.update((await connection.execute(query)).scalars())
+    return names
+
+
 async def artifacts_of_build(
     connection: AsyncConnection, build_id: str
 ) -> Sequence[tuple[str, Artifact]]:

@@ -13,6 +13,7 @@ from coordinator.storage.projects.projects import project_of, select_projects
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import accounts, module_files, modules, projects
 from pipelines_schema import Module
+from pipelines_schema.modules import WHOLE_REPOSITORY
 
 MAX_NAMES = 2000
 """Of modules, read to find what a misspelt name may have meant."""
@@ -93,6 +94,31 @@ async def find_modules(
         DeclaredModule(
             project=project_of(row), module=Module.from_json(row.definition), file=_file(row)
         )
+        for row in await connection.execute(query)
+    ]
+
+
+async def whole_projects(
+    connection: AsyncConnection, whose: Whose, slug: str, limit: int
+) -> Sequence[DeclaredModule]:
+    """Projects of that slug, each as a module that is all of it and declares no targets, the
+    oldest first. Not those whose file of modules has mistakes, nor those never pushed to."""
+    query = (
+        select_projects()
+        .add_columns(*columns(ModuleFile, module_files))
+        .join(module_files, module_files.c.project_id == projects.c.id)
+        .where(
+            projects.c.slug == slug,
+            module_files.c.commit_hash.is_not(None),
+            sa.not_(module_files.c.is_broken),
+            *whose.conditions(),
+        )
+        .order_by(projects.c.created_at, projects.c.id)
+        .limit(limit)
+    )
+    module = Module(name=slug, path=WHOLE_REPOSITORY, targets={})
+    return [
+        DeclaredModule(project=project_of(row), module=module, file=_file(row))
         for row in await connection.execute(query)
     ]
 

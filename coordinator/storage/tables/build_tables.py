@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from coordinator.storage.tables.columns import Instant, id_of, metadata, ordinal, own_id
 
 ON_ITS_WAY_IN_A_GROUP = "state IN ('queued', 'running') AND concurrency_group IS NOT NULL"
+BUILT_MODULE = "state = 'succeeded' AND module IS NOT NULL"
 
 builds = sa.Table(
     "builds",
@@ -90,6 +91,14 @@ builds = sa.Table(
         "deadline",
         sqlite_where=sa.text("state = 'running' AND deadline IS NOT NULL"),
         postgresql_where=sa.text("state = 'running' AND deadline IS NOT NULL"),
+    ),
+    # The newest success of a module, whose artifacts have its address.
+    sa.Index(
+        "ix_builds_built_module",
+        "project_id",
+        "ordinal",
+        sqlite_where=sa.text(BUILT_MODULE),
+        postgresql_where=sa.text(BUILT_MODULE),
     ),
     # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(

@@ -122,11 +122,17 @@ function breakAt(text, from, limit) {
 
 function drawLine(place, segments, end) {
   const last = segments.length - 1;
-  segments.forEach(({ text, look }, at) => {
-    if (look) place.append(el("span", { class: look }, text));
+  segments.forEach(({ text, look, inks }, at) => {
+    if (look) place.append(inked(el("span", { class: look }, text), inks));
     else appendText(place, at === last ? text + end : text);
   });
   if (last < 0 || segments[last].look) appendText(place, end);
+}
+
+/** By the object model: the page's policy allows no `style` in markup. */
+function inked(span, inks) {
+  for (const [name, color] of inks) span.style.setProperty(name, color);
+  return span;
 }
 
 /** Text nodes are joined: a log without colours costs one node a block. */

@@ -30,7 +30,10 @@ export class LineReader {
     return this.#style;
   }
 
-  /** The segments `{text, look}` of one whole line; `look` is a list of class names. */
+  /**
+   * The segments `{text, look, inks}` of one whole line: class names, and the exact colours behind
+   * `fgx` and `bgx` as custom properties.
+   */
   read(line) {
     const { segments, style } = parse(line, this.#style);
     this.#style = style;
@@ -82,20 +85,35 @@ function parseLayer(text, before) {
 }
 
 function add(segments, text, style) {
-  if (text) segments.push({ text, look: lookOf(style) });
+  if (text) segments.push({ text, look: lookOf(style), inks: inksOf(style) });
 }
 
 function lookOf(style) {
   if (style === PLAIN) return "";
   const { inverse } = style;
-  const fg = inverse ? style.bg : style.fg;
-  const bg = inverse ? style.fg : style.bg;
+  const { fg, bg } = shownColors(style);
   return [
-    bg !== null && `bg${bg}`,
-    fg !== null && `fg${fg}`,
+    ...classesOf("bg", bg),
+    ...classesOf("fg", fg),
     inverse && bg === null && "inverse",
     ...["bold", "dim", "italic", "underline"].filter((name) => style[name]),
   ].filter(Boolean).join(" ");
+}
+
+function shownColors({ fg, bg, inverse }) {
+  return inverse ? { fg: bg, bg: fg } : { fg, bg };
+}
+
+/** An exact colour has the nearest of the 16 too, for browsers that can't fit it to the theme. */
+function classesOf(layer, color) {
+  if (color === null) return [];
+  return Array.isArray(color) ? [`${layer}${nearest(color)}`, `${layer}x`] : [`${layer}${color}`];
+}
+
+function inksOf(style) {
+  if (style === PLAIN) return [];
+  const exact = Object.entries(shownColors(style)).filter(([, color]) => Array.isArray(color));
+  return exact.map(([layer, color]) => [`--${layer}`, `rgb(${color.join(" ")})`]);
 }
 
 function restyled(style, parameters) {
@@ -129,23 +147,24 @@ function basic(style, code) {
   return style;
 }
 
-/** `5;n` and `2;r;g;b` → one of the 16 colours that the page's two themes have. */
+/** `5;n` and `2;r;g;b` → one of the themes' 16 colours, or an exact one as red, green and blue. */
 function extendedColor([kind, ...values]) {
   if (kind === 5) return [paletteColor(values[0]), 2];
-  if (kind === 2) return [nearest(values.slice(0, 3)), 4];
+  if (kind === 2) return [[0, 1, 2].map((at) => Math.min(values[at] || 0, 255)), 4];
   return [null, 0];
 }
 
 function paletteColor(index) {
   if (!(index >= 0 && index <= 255)) return null;
   if (index < 16) return index;
-  if (index >= 232) return nearest(Array(3).fill(8 + (index - 232) * 10));
+  if (index >= 232) return Array(3).fill(8 + (index - 232) * 10);
   const cube = index - 16;
-  return nearest([Math.floor(cube / 36), Math.floor(cube / 6) % 6, cube % 6].map((part) => part * 51));
+  const parts = [Math.floor(cube / 36), Math.floor(cube / 6) % 6, cube % 6];
+  return parts.map((part) => (part ? 55 + part * 40 : 0)); // as xterm has them
 }
 
 function nearest(color) {
-  const distance = (other) => other.reduce((sum, part, at) => sum + (part - (color[at] ?? 0)) ** 2, 0);
+  const distance = (other) => other.reduce((sum, part, at) => sum + (part - color[at]) ** 2, 0);
   const distances = BASIC.map(distance);
   return distances.indexOf(Math.min(...distances));
 }

@@ -2,7 +2,7 @@
 
 import { el, fill, list, outsider } from "./dom.js";
 import { badge } from "./status.js";
-import { countsOf, failedFirst, hashFor } from "./steps.js";
+import { countsOf, failedFirst, grouped, hashFor } from "./steps.js";
 import { stepTime } from "./times.js";
 
 const LONG_LIST = 12; // more than these don't fit a window: what failed stands first then
@@ -31,10 +31,11 @@ export class StepList {
     this.#order.hidden = reordered.every((step, at) => step === steps[at]);
     this.#order.setAttribute("aria-pressed", pressed);
     fill(this.#counts, countsOf(steps));
-    list(this.#list, (pressed ? reordered : steps).map((step) => ({ ...step, current: step.name === current })), {
-      key: (step) => step.name,
-      create: (step) => el("li", {}, el("a", { class: "step-link", href: hashFor(step.name) })),
-      draw: (item, step) => drawStep(item.firstElementChild, step),
+    const marked = (pressed ? reordered : steps).map((step) => ({ ...step, current: step.name === current }));
+    list(this.#list, grouped(marked), {
+      key: (row) => (row.group ? `\n${row.steps[0].name}` : row.name), // no name has a line break
+      create: (row) => (row.group ? el("li", { class: "step-group" }) : stepItem(row)),
+      draw: (item, row) => (row.group ? drawGroup(item, row) : drawStep(item.firstElementChild, row)),
     });
     this.#reveal(`${current} ${pressed}`);
   }
@@ -53,6 +54,15 @@ export class StepList {
     const inSight = offsetTop >= scrollTop && offsetTop + offsetHeight <= scrollTop + clientHeight;
     if (!inSight) this.#list.scrollTop = offsetTop - (clientHeight - offsetHeight) / 2;
   }
+}
+
+function stepItem(step) {
+  const kind = step.matrixOf ? "of-group" : null;
+  return el("li", kind ? { class: kind } : {}, el("a", { class: "step-link", href: hashFor(step.name) }));
+}
+
+function drawGroup(item, { group, steps }) {
+  fill(item, outsider(group, { class: "step-name" }), el("span", { class: "details" }, countsOf(steps)));
 }
 
 function drawStep(link, step) {

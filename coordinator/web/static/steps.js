@@ -26,6 +26,19 @@ export function failedFirst(steps) {
   return [...steps].sort((a, b) => urgency(b) - urgency(a));
 }
 
+/** The same steps with `{group, steps}` before those that follow each other as one matrix's. */
+export function grouped(steps) {
+  const rows = [];
+  let group = null;
+  for (const step of steps) {
+    if (!step.matrixOf) group = null;
+    else if (group?.group === step.matrixOf) group.steps.push(step);
+    else rows.push(group = { group: step.matrixOf, steps: [step] });
+    rows.push(step);
+  }
+  return rows.filter((row) => !row.group || row.steps.length > 1);
+}
+
 /** `59 succeeded, 1 failed`: as often as each comes, the most frequent first. */
 export function countsOf(steps) {
   const counts = new Map();

@@ -118,6 +118,7 @@ async def test_messages_have_the_documents_members(
     assert (page["build_id"], page["status"]) == (build["id"], "in_progress")
     assert (page["has_more"], page["complete"]) == (False, False)
     metadata = {"step": "one", "attempt": "1", "stream": "stdout", "cursor": "1:0:3"}
+    metadata["container"] = "base"
     assert page["logs"][0] == {
         "build_id": build["id"],
         "timestamp": "1970-01-01T00:00:01.000Z",

@@ -335,3 +335,20 @@ async def test_a_login_claims_no_more_than_its_rights(
     await new_user(admin, ADA, acme="viewer")
     ada = await logged_in(coordinator, ADA)
     (await ada.post("/api/agents/register", {"name": "x"})).expect(403)
+
+
+async def test_refused_logins_are_in_the_audit_log_without_what_was_typed_and_no_flood_is(
+    coordinator: Coordinator, admin: Caller
+) -> None:
+    await new_user(admin, ADA, acme="developer")
+    (await log_in(coordinator, ADA, "a wrong password")).expect(401)
+    for number in range(110):
+        (await log_in(coordinator, f"hunter{number}@example.org", "a wrong password")).expect(401)
+    found = await admin.get("/api/audit-logs?limit=100&action=user.loginRefused")
+    body = found.expect(200).json
+    assert body["pagination"]["total"] == 100
+    assert "hunter" not in found.text
+    details = [one["details"] for one in body["auditLogs"]]
+    assert details[-1]["email"] == ADA
+    assert details[-1]["known"]
+    assert [index for index, one in enumerate(details) if "leftOutUntil" in one] == [0]

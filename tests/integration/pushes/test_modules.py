@@ -75,7 +75,10 @@ async def commit_of(caller: Caller, name: str) -> str:
     return str((await caller.build(build_id))["commitHash"])
 
 
-WHERE = "a module is declared in `.pushrod/modules.yml` on its project's default branch"
+WHERE = (
+    "a module is declared in `.pushrod/modules.yml` on its project's default branch; a whole "
+    "project is one by its slug once it was pushed to"
+)
 
 
 def problems_of(answer: Answer) -> list[str]:
@@ -288,3 +291,68 @@ async def test_a_modules_build_is_seen_by_its_account_alone(admin: Caller, tree:
         assert (await stranger.get(path)).expect(404).json == {"error": "build not found"}
         (await viewer.get(path)).expect(200)
     (await trigger(viewer, "core")).expect(403)
+
+
+# Targets by convention
+
+
+async def steps_of(caller: Caller, name: str, **body: Any) -> list[str]:
+    """Names of the steps that a triggered build runs."""
+    build_id = (await trigger(caller, name, **body)).expect(202).json["build_id"]
+    return [step["name"] for step in (await caller.build(build_id))["steps"]]
+
+
+WEB = '{"scripts": {"build": "vite build"}}'
+BY_CONVENTION = """
+modules:
+  api: {path: libs/api}
+  pages: {path: libs/pages}
+  docs: {path: docs}
+"""
+
+
+async def test_files_tell_the_targets_of_a_module_that_declares_none(
+    admin: Caller, tree: WorkTree
+) -> None:
+    files = {
+        FILE: BY_CONVENTION,
+        "libs/api/dockerFile": "FROM scratch\n",
+        "libs/api/setup.py": "",
+        "libs/pages/package.json": WEB,
+        "docs/package.json": '{"scripts": {"test": "jest"}}',
+    }
+    await pushed(tree, files)
+    assert await steps_of(admin, "api") == ["docker_image"]
+    assert await steps_of(admin, "api", build_target="python_wheel") == ["python_wheel"]
+    assert await steps_of(admin, "shop/pages", build_target="web_app") == ["web_app"]
+    [unknown] = problems_of(await trigger(admin, "pages", build_target="python_wheel"))
+    assert unknown.endswith("no target `python_wheel`: its targets are `default`, `web_app`")
+    [nothing] = problems_of(await trigger(admin, "docs"))
+    assert "declares no targets, and nothing in `docs` tells of one: a Dockerfile" in nothing
+
+
+async def test_a_project_that_nobody_declared_is_built_whole_by_its_slug(
+    admin: Caller, tmp_path: Path, tree: WorkTree
+) -> None:
+    assert problems_of(await trigger(admin, "shop"))[-1] == WHERE  # nothing was pushed yet
+    await pushed(tree, {"Dockerfile": "FROM scratch\n", "package.json": WEB})
+    assert await steps_of(admin, "acme/shop", build_parameters={"LEVEL": 3}) == ["docker_image"]
+    (tmp_path / "other").mkdir()
+    other = await new_work_tree(tmp_path / "other", admin, await admin.new_project("two", "shop"))
+    await pushed(other, {"pyproject.toml": ""})
+    ambiguous = (await trigger(admin, "shop")).expect(400).json
+    assert [one["message"] for one in ambiguous["details"]] == ["acme/shop", "two/shop"]
+    assert await steps_of(admin, "two/shop") == ["python_wheel"]
+
+
+async def test_a_broken_file_of_modules_is_told_before_a_project_is_built_by_its_slug(
+    admin: Caller, tree: WorkTree
+) -> None:
+    await pushed(tree, {"Dockerfile": "FROM scratch\n", FILE: "modules: {}\n"})
+    assert any(f"acme/shop: {FILE}" in one for one in problems_of(await trigger(admin, "shop")))
+
+
+async def test_a_manifest_that_is_no_json_is_no_web_app(admin: Caller, tree: WorkTree) -> None:
+    await pushed(tree, {"package.json": "[" * 100_000})
+    [said] = problems_of(await trigger(admin, "shop"))
+    assert "nothing in the repository's top folder tells of one" in said

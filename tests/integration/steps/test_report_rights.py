@@ -94,6 +94,41 @@ async def test_a_persons_refused_tries_are_in_the_audit_log_once(
     assert refused["projectId"] == project["id"]
 
 
+async def test_what_a_worker_claims_and_completes_is_in_the_audit_log_and_an_agents_is_not(
+    admin: Caller, project: Mapping[str, Any]
+) -> None:
+    worker = await admin.new_token(role="developer", account="acme", name="worker")
+    [step] = (await admin.new_build(project))["steps"]
+    for _ in range(2):  # a claim repeated is the same claim
+        (await worker.get(f"/api/runner/{step['id']}")).expect(200)
+    for _ in range(2):
+        failed = await worker.post(f"/api/runner/{step['id']}/complete", {"status": "failed"})
+        failed.expect(200)
+    agent = await admin.new_agent()
+    await admin.new_build(project)
+    (await agent.complete(await agent.take())).expect(200)
+    entries = (await admin.get("/api/audit-logs?limit=100")).json["auditLogs"]
+    noted = [one for one in entries if one["action"] in ("step.claimed", "step.completed")]
+    assert [one["action"] for one in noted] == ["step.completed", "step.claimed"]
+    completed = noted[0]["details"]
+    assert (completed["by"], completed["step"]) == ("worker", step["id"])
+    assert completed["status"] == "failed"
+    assert {one["projectId"] for one in noted} == {project["id"]}
+
+
+async def test_outputs_that_a_worker_names_and_never_uploads_are_told(
+    admin: Caller, project: Mapping[str, Any]
+) -> None:
+    build = await admin.new_build(project)
+    runner = f"/api/runner/{build['steps'][0]['id']}"
+    (await admin.get(runner)).expect(200)
+    (await admin.call("PUT", f"{runner}/artifacts/dist/app", data=b"app")).expect(201)
+    body = {"status": "success", "outputPaths": ["dist/app", "never-uploaded.txt"]}
+    (await admin.post(f"{runner}/complete", body)).expect(200)
+    [step] = (await admin.build(build["id"]))["steps"]
+    assert "never uploaded, so that no step finds it: never-uploaded.txt (PUT" in step["message"]
+
+
 async def test_who_claimed_a_step_reports_on_it_by_any_of_his_tokens(
     coordinator: Coordinator, admin: Caller, project: Mapping[str, Any]
 ) -> None:
