@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project
-from coordinator.ports import WorkflowFile
+from coordinator.domain.pushes.deliveries import is_ref
+from coordinator.ports import RemoteFailed, WorkflowFile
+from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.core import Core
 from coordinator.services.parsing import parsed_workflow
+from coordinator.services.projects.credentials import Credentials
 from coordinator.storage.projects import projects as stored
 from pipelines_schema import Include, Included, IncludedFile, Parsed
 from pipelines_schema.problem import shown
@@ -62,13 +66,11 @@ async def _files_of(
     if project is None:
         fault = f"this account has no project {shown(slug)}: write a project's name in its address"
         return dict.fromkeys(wanted, IncludedFile(fault=fault))
-    if project.repo_url is not None:
-        fault = (
-            f"the repository of the project {shown(slug)} is a forge's: only files of repositories "
-            "that are hosted here can be included"
-        )
+    try:
+        sha = await _commit_of(core, project, ref)
+    except (RemoteFailed, Invalid) as error:
+        fault = f"the repository of the project {shown(slug)} could not be fetched: {error}"
         return dict.fromkeys(wanted, IncludedFile(fault=fault))
-    sha = await _commit_of(core, project, ref)
     if sha is None:
         named = "no commit yet" if ref is None else f"no tag, branch or commit {shown(ref)}"
         fault = f"the project {shown(slug)} has {named}: push it first, or correct `ref`"
@@ -78,7 +80,9 @@ async def _files_of(
 
 
 async def _commit_of(core: Core, project: Project, ref: str | None) -> str | None:
-    """A tag goes before a branch of the same name, as in git."""
+    """A tag goes before a branch of the same name, as in git. Raises RemoteFailed, Invalid."""
+    if project.repo_url is not None:
+        return await _forges_commit(core, project, ref)
     if ref is not None and _FULL_SHA.fullmatch(ref):
         commit = await core.repositories.commit(project.id, ref)
         return None if commit is None else commit.sha
@@ -87,6 +91,27 @@ async def _commit_of(core: Core, project: Project, ref: str | None) -> str | Non
     refs = await core.repositories.history_refs(project.id, remote=False, tag=None)
     commits = {one.name: one.commit for one in refs}
     return next((commits[name] for name in names if name in commits), None)
+
+
+async def _forges_commit(core: Core, project: Project, ref: str | None) -> str | None:
+    """As the forge has it now, brought here."""
+    source = ForgeSource(core, Credentials(core))
+    if ref is None:
+        names = [f"refs/heads/{await source.default_branch(project)}"]
+    elif _FULL_SHA.fullmatch(ref):
+        names = [ref]
+    else:
+        names = [name for kind in ("tags", "heads") if is_ref(name := f"refs/{kind}/{ref}")]
+    for name in names:
+        try:
+            found = await source.fetch(project, [name])
+        except RemoteFailed as error:
+            if error.missing:
+                continue
+            raise
+        commit = await core.repositories.commit(project.id, found[name])
+        return None if commit is None else commit.sha
+    return None
 
 
 def _found(one: Include, content: bytes | None, sha: str | None = None) -> IncludedFile:
