@@ -74,6 +74,7 @@ def pull_request(kind: str, what: str, payload: object) -> ForgeEvent:
         fork=fork,
         source_url=source_url[:2000] if source_url else None,
         draft=inner(pull, "draft") is True,
+        opened=what == "created",
         perhaps_pushed=what == "updated",
     )
 

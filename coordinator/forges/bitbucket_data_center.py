@@ -60,6 +60,7 @@ def pull_request(kind: str, what: str, payload: object) -> ForgeEvent:
         fork=not same_id(inner(there, "repository", "id"), inner(here, "repository", "id")),
         draft=draft,
         was_draft=was_draft,
+        opened=what == "opened",
     )
 
 

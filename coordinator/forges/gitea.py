@@ -126,7 +126,7 @@ def _pull_request(payload: object) -> ForgeEvent:
 def _happened(action: str | None, payload: object) -> dict[str, Any] | None:
     """What of it concerns a build, as PullRequest's fields; None: nothing."""
     if action in _NEW_CODE:
-        return {}
+        return {"opened": action == "opened"}
     if action == "label_updated":
         given = inner(payload, "changes", "added_labels")
         # Where it is not told which were given, all that there are may have been.

@@ -110,6 +110,7 @@ def _pull_request(payload: object) -> ForgeEvent:
         draft=inner(pull, "draft") is True,
         labels_given=names([inner(payload, "label")]) if action == "labeled" else None,
         was_draft=action == "ready_for_review",
+        opened=action == "opened",
     )
 
 

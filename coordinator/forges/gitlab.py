@@ -122,7 +122,7 @@ def _merge_request(payload: object) -> ForgeEvent:
 def _happened(action: str | None, payload: object) -> dict[str, Any] | None:
     """What of it concerns a build, as PullRequest's fields; None: nothing."""
     if action in ("open", "reopen"):
-        return {}
+        return {"opened": action == "open"}
     if action != "update":
         return None
     if text(payload, "object_attributes", "oldrev"):  # only where commits were pushed

@@ -50,7 +50,7 @@ PUSH = Vocabulary(
 )
 PULL_REQUEST = Vocabulary(
     where="`pullRequest`",
-    known=("branches", "paths", "labels", "drafts"),
+    known=("branches", "paths", "labels", "drafts", "alsoPush"),
     synonyms={
         "branch": "write `branches`, a list",
         "path": "write `paths`, a list",
@@ -155,6 +155,7 @@ def _pull_request(reading: Reading, entry: Field) -> PullRequestTrigger:
         if labels is None
         else _patterns(reading, labels, "label", _LABELS_HINT, _label_problem),
         drafts=drafts is None or read_boolean(reading, drafts),
+        also_push=read_boolean(reading, fields.get("alsoPush")),
     )
 
 

@@ -209,7 +209,18 @@ def _pull_request() -> dict[str, Any]:
         "does. `true` if left out.",
         "type": "boolean",
     }
-    keys = {"branches": branches, "paths": paths, "labels": labels, "drafts": drafts}
+    also_push = {
+        "description": "Whether a commit that is pushed, too, and so starts this workflow twice, "
+        "has two builds. `false` if left out: one serves both.",
+        "type": "boolean",
+    }
+    keys = {
+        "branches": branches,
+        "paths": paths,
+        "labels": labels,
+        "drafts": drafts,
+        "alsoPush": also_push,
+    }
     return {
         "description": "A pull request that is opened, reopened or pushed to; one from a fork "
         "waits for a maintainer's approval and gets no secrets.",

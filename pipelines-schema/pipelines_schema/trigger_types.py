@@ -29,6 +29,8 @@ class PullRequestTrigger:
     """Of which it must have one; None is whatever it has."""
     drafts: bool = True
     """Whether drafts start the workflow, too."""
+    also_push: bool = False
+    """A commit that is pushed, too, has a build for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ def _pull_request_to_json(pull: PullRequestTrigger) -> dict[str, Any]:
         paths=listed(pull.paths),
         labels=listed(pull.labels),
         drafts=None if pull.drafts else False,
+        alsoPush=pull.also_push or None,
     )
 
 
@@ -88,6 +91,7 @@ def _pull_request_from_json(value: Mapping[str, Any]) -> PullRequestTrigger:
         paths=texts(value, "paths"),
         labels=texts(value, "labels"),
         drafts=value.get("drafts", True),
+        also_push=value.get("alsoPush", False),
     )
 
 

@@ -62,6 +62,8 @@ class PullRequest:
     """What happened is that it is no draft any more."""
     perhaps_pushed: bool = False
     """The forge does not say what happened: it was pushed to if its head has no build yet."""
+    opened: bool = False
+    """What happened is that it was made."""
 
     @property
     def facts(self) -> PullRequestFacts:

@@ -24,6 +24,13 @@ def lines_of_builds(builds: Sequence[Build], public_url: str) -> list[str]:
     return lines
 
 
+def line_of_served(build: Build) -> str:
+    """Of a build that a push and a pull request of its commit have together."""
+    pull = build.pull_request
+    what = f"for the pull request #{pull.number}" if pull else f"for the push to {build.branch}"
+    return f"{build.workflow_name}: #{build.number} builds this commit already, {what}"
+
+
 def lines_of_modules(file: ModuleFile) -> list[str]:
     if not file.problems:
         return []

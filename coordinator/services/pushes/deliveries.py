@@ -300,7 +300,8 @@ class Deliveries:
         ) -> None:
             await self._end(connection, delivery, builds, lines)
 
-        await self.ingest.build_pull_request(project, new, end)
+        heard_at = None if delivery.builds else delivery.received_at
+        await self.ingest.build_pull_request(project, new, end, heard_at)
 
     async def _close_pull_request(self, delivery: Delivery, project: Project, number: int) -> None:
         async def save(connection: AsyncConnection) -> None:

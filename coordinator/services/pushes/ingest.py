@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -18,7 +20,7 @@ from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.default_branch import told_default_branch
 from coordinator.domain.pushes.deliveries import PullRequest
 from coordinator.domain.pushes.moved_refs import BRANCH, MovedRef, moved_refs
-from coordinator.domain.pushes.push_lines import lines_of_builds, lines_of_modules
+from coordinator.domain.pushes.push_lines import line_of_served, lines_of_builds, lines_of_modules
 from coordinator.services.audit import Deed
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold
 from coordinator.services.builds.saved_drafts import save_pushed
@@ -27,6 +29,7 @@ from coordinator.services.core import Core
 from coordinator.services.locks import Locks
 from coordinator.services.pushes.begun_pushes import BegunPushes, TookProcessesDown
 from coordinator.services.pushes.module_files import modules_after
+from coordinator.services.pushes.served import build_for_pull, build_for_push
 from coordinator.services.pushes.started_files import ParsedFile, StartedFiles, StartedRef
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.connection import AsyncConnection
@@ -111,7 +114,7 @@ class Ingest:
         self, project: Project, ref: MovedRef, principal: Principal | None, reason: str
     ) -> list[str]:
         async def save(connection: AsyncConnection) -> list[Build]:
-            builds = await self._save(connection, project, [ref], (), principal)
+            builds, _ = await self._save(connection, project, [ref], (), principal)
             if ref.new is not None:
                 origin = Origin.of_ref(ref.ref, ref.new)
                 wanted = Draft(workflow_name="push", origin=origin, reason=reason)
@@ -211,22 +214,22 @@ class Ingest:
         pushed, lines = await StartedFiles(self.core).of_refs(project, moved)
         modules = await modules_after(self.core, project, {ref.ref: ref.new for ref in moved})
 
-        async def save(connection: AsyncConnection) -> list[Build]:
+        async def save(connection: AsyncConnection) -> tuple[list[Build], list[str]]:
             await before(connection)
-            builds = await self._save(connection, project, moved, pushed, principal)
+            builds, served = await self._save(connection, project, moved, pushed, principal)
             if modules is not None:
                 await modules.save(connection)
-            await also(connection, builds, lines)
-            return builds
+            await also(connection, builds, [*lines, *served])
+            return builds, served
 
         def committed(_: object) -> None:
             self._saved(project, _pushes(moved))
             if modules is not None:
                 self.core.announcements.scheduled()
 
-        builds = await self.core.database.write(save, committed=committed)
+        builds, served = await self.core.database.write(save, committed=committed)
         more = lines_of_modules(modules.file) if modules is not None else []
-        return builds, lines + lines_of_builds(builds, self.core.public_url) + more
+        return builds, lines + served + lines_of_builds(builds, self.core.public_url) + more
 
     async def refresh_modules(self, project: Project) -> None:
         """What an older version has not read, or another default branch since."""
@@ -239,27 +242,51 @@ class Ingest:
                 )
 
     async def build_pull_request(
-        self, project: Project, pull: PullRequest, also: AlsoSave
+        self, project: Project, pull: PullRequest, also: AlsoSave, heard_at: datetime | None
     ) -> Sequence[Build]:
-        """As `build_moved`, for a pull request's head; one from a fork is held for approval."""
+        """As `build_moved`, for a pull request's head; one from a fork is held for approval.
+
+        `heard_at` is when the event came in; None for one that somebody has asked to be built anew,
+        whatever there is.
+        """
         push = (f"refs/pull/{pull.number}/head", pull.head_sha)
         await self.begun.begin(project.id, [push])
         started, lines = await StartedFiles(self.core).of_pull(project, pull)
+        made = partial(self._save_pull, project=project, pull=pull, heard_at=heard_at)
 
         async def save(connection: AsyncConnection) -> list[Build]:
-            builds = []
-            if started is not None:
-                for file in started.files:
-                    wanted = await self._draft(connection, project, started.origin, file)
-                    wanted = hold(wanted) if pull.fork else wanted
-                    builds.append(await save_pushed(self.core, connection, project, wanted))
+            builds, served = ([], []) if started is None else await made(connection, started)
             await self.begun.end(connection, project.id, [push])
-            await also(connection, builds, lines)
+            await also(connection, builds, [*lines, *served])
             return builds
 
         return await self.core.database.write(
             save, committed=lambda _: self._saved(project, [push])
         )
+
+    async def _save_pull(
+        self,
+        connection: AsyncConnection,
+        started: StartedRef,
+        *,
+        project: Project,
+        pull: PullRequest,
+        heard_at: datetime | None,
+    ) -> tuple[list[Build], list[str]]:
+        """The builds, and lines on what has one already."""
+        builds: list[Build] = []
+        served: list[str] = []
+        for file in started.files:
+            known = None
+            if heard_at is not None:
+                known = await build_for_pull(connection, project, pull, started, file, heard_at)
+            if known is not None:
+                served.append(line_of_served(known))
+                continue
+            wanted = await self._draft(connection, project, started.origin, file)
+            wanted = hold(wanted) if pull.fork else wanted
+            builds.append(await save_pushed(self.core, connection, project, wanted))
+        return builds, served
 
     def _saved(self, project: Project, pushes: Sequence[Push]) -> None:
         self.core.ref_states.moved(project.id, [ref for ref, _ in pushes])
@@ -273,13 +300,19 @@ class Ingest:
         moved: Sequence[MovedRef],
         pushed: Sequence[StartedRef],
         principal: Principal | None,
-    ) -> list[Build]:
-        builds = []
+    ) -> tuple[list[Build], list[str]]:
+        """The builds, and lines on what has one already."""
+        builds: list[Build] = []
+        served: list[str] = []
         for one in pushed:
             for file in one.by_hand:
                 name = file.parsed.workflow.name if file.parsed.workflow else file.path
                 await known_workflow(self.core, connection, project, file.path, name)
             for file in one.files:
+                known = await build_for_push(connection, project, one, file)
+                if known is not None:
+                    served.append(line_of_served(known))
+                    continue
                 origin = one.origin.by(principal)
                 wanted = await self._draft(connection, project, origin, file)
                 builds.append(await save_pushed(self.core, connection, project, wanted))
@@ -293,7 +326,7 @@ class Ingest:
             first={"ref": moved[0].ref, "old": moved[0].old, "new": moved[0].new},
             builds=[build.number for build in builds[:SHOWN_BUILDS]],
         )
-        return builds
+        return builds, served
 
     async def _draft(
         self,

@@ -43,6 +43,8 @@ class StartedRef:
     files: Sequence[ParsedFile]
     by_hand: Sequence[ParsedFile] = ()
     """Workflows that are only made known, so that somebody can build them."""
+    protected: bool = False
+    """Its branch is the default one, whose pushes are built whatever else is."""
     line: str | None = None
     """Why nothing is built, for the one who pushed."""
 
@@ -96,7 +98,12 @@ class StartedFiles:
             how = "ready for review" if pull.was_draft else "labeled"
             lines = [f"no workflow is triggered by a pull request that is {how}"]
         origin = Origin.of_pull_request(pull, revision.commit)
-        return StartedRef(origin=origin, files=await self._answered(project, origin, files)), lines
+        started = StartedRef(
+            origin=origin,
+            files=await self._answered(project, origin, files),
+            protected=await self._is_protected(project, pull.head_branch, files),
+        )
+        return started, lines
 
     async def _read_branch(
         self, project: Project, branch: str, old: str | None, sha: str
@@ -121,8 +128,17 @@ class StartedFiles:
             origin=origin,
             files=await self._answered(project, origin, files),
             by_hand=[file for file in revision.files if _is_manual(file)],
+            protected=await self._is_protected(project, branch, files),
             line=None if files else line,
         )
+
+    async def _is_protected(
+        self, project: Project, branch: str, files: Sequence[ParsedFile]
+    ) -> bool:
+        """Of what no pull request starts, nobody asks."""
+        if not any(_takes_pulls(file) for file in files):
+            return False
+        return branch == await self.core.repositories.default_branch(project.id)
 
     async def _changed(
         self, project: Project, branch: str, old: str | None, sha: str
@@ -247,6 +263,11 @@ def _too_many_files(path: str) -> Parsed:
 
 def _is_manual(file: ParsedFile) -> bool:
     return file.parsed.workflow is not None and file.parsed.workflow.triggers.manual is not None
+
+
+def _takes_pulls(file: ParsedFile) -> bool:
+    workflow = file.parsed.workflow
+    return workflow is not None and workflow.triggers.pull_request is not None
 
 
 def _looks_at_paths(file: ParsedFile) -> bool:

@@ -156,6 +156,18 @@ async def pull_request_of_commit(
     return PullRequestRef.from_json(found.pull_request) if found else None
 
 
+async def builds_of_commit(
+    connection: AsyncConnection, project_id: str, commit_hash: str
+) -> Sequence[Build]:
+    """The oldest first."""
+    query = (
+        sa.select(*columns(Build, builds))
+        .where(builds.c.project_id == project_id, builds.c.commit_hash == commit_hash)
+        .order_by(builds.c.number)
+    )
+    return [build_of(row) for row in await connection.execute(query)]
+
+
 _UNFINISHED = [state.value for state in BuildState if state not in FINISHED_BUILD]
 
 

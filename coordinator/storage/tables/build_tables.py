@@ -78,6 +78,8 @@ builds = sa.Table(
     sa.Index("ix_builds_project_state", "project_id", "state", "ordinal"),
     sa.Index("ix_builds_project_state_updated", "project_id", "state", "updated_at", "ordinal"),
     sa.Index("ix_builds_project_updated", "project_id", "updated_at", "ordinal", "branch", "state"),
+    # What there is of a commit that is pushed and asked to be merged.
+    sa.Index("ix_builds_commit", "project_id", "commit_hash"),
     # Who is on its way, or in line, in a group.
     sa.Index(
         "ix_builds_concurrency_group",

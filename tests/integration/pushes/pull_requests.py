@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.integration.forge_fixture import (
-    Hook,
-    Repository,
-)
+from tests.integration.coordinator_fixture import Answer
+from tests.integration.forge_fixture import Hook, Repository, until_settled
 
 WORKFLOW = """
 on:
@@ -30,17 +28,20 @@ async def pull(
     message: str = "pears",
     workflow: str = WORKFLOW,
     files: Mapping[str, str] | None = None,
+    sha: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Push a pull request's head as the forge keeps it, and deliver its event.
 
-    `more`: `labels` (texts), `draft`, and `label` (the one that was given).
+    With `sha`, of a head that is there already. `more`: `labels` (texts), `draft`, `label` (the one
+    that was given), and `head` (its branch).
     """
     content = {".pushrod.yml": workflow, **(files or {})}
-    sha = await repository.push(content, message, "refs/pull/7/head")
+    sha = sha or await repository.push(content, message, "refs/pull/7/head")
+    branch = more.get("head", "pears")
     if not fork:
-        await repository.tree.git("push", "-q", "-f", "origin", f"{sha}:refs/heads/pears")
-    head = {"ref": "main" if fork else "pears", "sha": sha, "repo": {"id": 2 if fork else 1}}
+        await repository.tree.git("push", "-q", "-f", "origin", f"{sha}:refs/heads/{branch}")
+    head = {"ref": "main" if fork else branch, "sha": sha, "repo": {"id": 2 if fork else 1}}
     payload: dict[str, Any] = {
         "action": action,
         "number": 7,
@@ -55,4 +56,12 @@ async def pull(
     if "label" in more:
         payload["label"] = {"id": 1, "name": more["label"]}
     answer = await hook.github("pull_request", payload)
-    return dict(answer.expect(202).json) | {"sha": sha}
+    return await settled(hook, answer) | {"sha": sha}
+
+
+async def settled(hook: Hook, answer: Answer) -> dict[str, Any]:
+    """What became of a delivery, which a busy machine does not know yet when it answers."""
+    told = dict(answer.expect(202).json)
+    if told["status"] != "received":
+        return told
+    return await until_settled(hook, told["deliveryId"])

@@ -75,6 +75,7 @@ def told(event: ForgeEvent) -> str:
             for ref in event.refs
         )
     words = [f"{pull.number}: {pull.head_branch} into {pull.base_branch} at {pull.ref}"]
+    words += ["opened"] if pull.opened else []
     words += [f"fork {pull.source_url}".replace(" None", "")] if pull.fork else []
     words += ["draft"] if pull.draft else []
     words += ["was draft"] if pull.was_draft else []
