@@ -25,6 +25,7 @@ from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.generated_steps import GeneratedSteps
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.core import Core
@@ -175,7 +176,7 @@ async def open_services(
             modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
-            reports=Reports(core, dispatch, logs, runner),
+            reports=Reports(core, dispatch, logs, runner, GeneratedSteps(core)),
             logs=logs,
             artifacts=Artifacts(core),
             output_batches=OutputBatches(core),

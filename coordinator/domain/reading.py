@@ -13,6 +13,7 @@ from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
 from pipelines_schema import (
     Circumstances,
     ConditionFault,
+    Generator,
     Included,
     Parsed,
     ParsedModules,
@@ -21,6 +22,7 @@ from pipelines_schema import (
     Watch,
     Workflow,
     holds,
+    parse_generated,
     parse_modules,
     parse_workflow,
     triggered_by_pull_request,
@@ -52,6 +54,10 @@ def read_workflow(
 
 def read_api_workflow(watch: Watch, name: str, steps: Sequence[Mapping[str, Any]]) -> Parsed:
     return workflow_from_json(name, steps, watch)
+
+
+def read_generated(watch: Watch, content: bytes, file: str, generator: Generator) -> Parsed:
+    return parse_generated(content, file, generator, watch)
 
 
 def answer_all(watch: Watch, questions: Sequence[Question]) -> list[Answer]:

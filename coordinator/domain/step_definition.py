@@ -27,6 +27,11 @@ class StepDefinition:
     max_lost: int | None = None
     """So many attempts may be lost with their agents and count for nothing; None: none."""
 
+    generated_by: str | None = None
+    """Name of the step of its build that has generated it; None: it is the workflow's."""
+    workflow_env: Mapping[str, str] = field(default_factory=dict)
+    """Of a step that generates others: what the workflow sets for every step, and so for those."""
+
     outputs: Mapping[str, str] = field(default_factory=dict)
     """What its `${{ outputs.… }}` stand for, by the words as written; none before it is resolved,
     which is the one thing that changes afterwards."""
@@ -42,6 +47,10 @@ class StepDefinition:
             stored["ownCommand"] = True
         if self.max_lost is not None:
             stored["maxLost"] = self.max_lost
+        if self.generated_by is not None:
+            stored["generatedBy"] = self.generated_by
+        if self.workflow_env:
+            stored["workflowEnv"] = dict(self.workflow_env)
         if self.outputs:
             stored["outputs"] = dict(self.outputs)
         return stored
@@ -73,6 +82,8 @@ def definition_from_json(
         program=value.get("program", False),
         own_command=value.get("ownCommand", False),
         max_lost=losses.get("maxLost"),
+        generated_by=value.get("generatedBy"),
+        workflow_env=value.get("workflowEnv", {}),
         outputs=value.get("outputs", {}),
     )
 

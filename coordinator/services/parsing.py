@@ -8,6 +8,7 @@ from typing import Any
 from coordinator.domain import reading
 from coordinator.ports import NotRead, Readings, WorkflowFile
 from pipelines_schema import (
+    Generator,
     Included,
     Parsed,
     ParsedModules,
@@ -25,6 +26,18 @@ async def parsed_workflow(
     """One that includes files is answered with their names where `included` is None."""
     try:
         return await readings.run(account, reading.read_workflow, file.content, file.path, included)
+    except NotRead as error:
+        return Parsed(workflow=None, problems=(_problem(error, file.path),))
+
+
+async def parsed_generated(
+    readings: Readings, account: str, file: WorkflowFile, generator: Generator
+) -> Parsed:
+    """What a step has generated, as a workflow."""
+    try:
+        return await readings.run(
+            account, reading.read_generated, file.content, file.path, generator
+        )
     except NotRead as error:
         return Parsed(workflow=None, problems=(_problem(error, file.path),))
 

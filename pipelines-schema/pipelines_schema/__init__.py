@@ -23,6 +23,7 @@ from pipelines_schema.includes import Include, Included, IncludedFile, PinnedInc
 from pipelines_schema.matrix import Matrix, expanded_steps
 from pipelines_schema.modules import DEFAULT_TARGET, MODULE_FILES, Module, Target, steps_for
 from pipelines_schema.notify import Notify, Occasion, email_problem
+from pipelines_schema.older_steps import Generator, OlderStep
 from pipelines_schema.params import (
     Param,
     default_params,
@@ -32,6 +33,7 @@ from pipelines_schema.params import (
 from pipelines_schema.parse import (
     Parsed,
     ParsedModules,
+    parse_generated,
     parse_modules,
     parse_workflow,
     workflow_from_json,
@@ -84,6 +86,7 @@ __all__ = [
     "CycleFound",
     "Ending",
     "Gate",
+    "Generator",
     "ImageBuild",
     "Include",
     "Included",
@@ -93,6 +96,7 @@ __all__ = [
     "Network",
     "Notify",
     "Occasion",
+    "OlderStep",
     "Param",
     "Parsed",
     "ParsedModules",
@@ -123,6 +127,7 @@ __all__ = [
     "normalised_cache_dir",
     "normalised_output_path",
     "param_problems",
+    "parse_generated",
     "parse_modules",
     "parse_workflow",
     "secret_name_problem",

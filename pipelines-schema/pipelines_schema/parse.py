@@ -13,7 +13,9 @@ from pipelines_schema.includes import Include, Included
 from pipelines_schema.json_nodes import JsonComposer
 from pipelines_schema.limits import MAX_PROBLEMS
 from pipelines_schema.modules import Module
+from pipelines_schema.older_steps import Generator
 from pipelines_schema.problem import NotComposed, Problem, ProblemList, TooManyProblems
+from pipelines_schema.read_generated import GENERATED_WORDING, read_generated
 from pipelines_schema.read_modules import MODULES_WORDING, KnownWorkflows, Repository, read_modules
 from pipelines_schema.read_workflow import Includes, read_api_workflow, read_workflow
 from pipelines_schema.workflow import Workflow
@@ -74,6 +76,22 @@ def workflow_from_json(
         )
 
     found, listed = _read(read, problems, Problem(message=_CUT, path="steps"))
+    return Parsed(workflow=found, problems=listed)
+
+
+def parse_generated(
+    content: bytes, file: str, generator: Generator, watch: Watch = unwatched
+) -> Parsed:
+    """Read a file that a step has generated, as a workflow of the steps to add to the generator's
+    build. Raises nothing, on any bytes."""
+    problems = ProblemList(file)
+
+    def read() -> Workflow:
+        document = compose(content, problems, FASTEST_LOADER, GENERATED_WORDING)
+        reading = Reading(problems, document.lines, watch=watch)
+        return read_generated(reading, document.root, file, generator)
+
+    found, listed = _read(read, problems, Problem(message=_CUT, file=file, line=1, column=1))
     return Parsed(workflow=found, problems=listed)
 
 

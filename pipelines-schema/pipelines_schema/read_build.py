@@ -54,6 +54,7 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
     "env": "write `args` in `build`, which the Dockerfile reads by `ARG`",
     "cacheDirs": "write `RUN --mount=type=cache,target=…` in the Dockerfile",
     "outputPaths": "the image is what the step makes",
+    "generates": "a script writes further steps",
     "grace": "what a Dockerfile runs is killed without being asked",
     "resources": "the engine can't limit an image's build",
     "user": "write `USER` in the Dockerfile",

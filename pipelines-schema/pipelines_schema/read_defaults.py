@@ -23,6 +23,7 @@ _OF_ONE_STEP = {
     "build": "an image's build belongs to a step",
     "approve": "an approval is a step of its own",
     "dependsOn": "each step says itself what it depends on",
+    "generates": "a step that generates others says so itself",
     "matrix": "a matrix belongs to a step",
 }
 DEFAULTS = Vocabulary(

@@ -7,21 +7,27 @@ from collections.abc import Mapping, Sequence
 from pipelines_schema.dag import CycleFound, precedence
 from pipelines_schema.fields import Field, Reading
 from pipelines_schema.matrix import expanded_steps
+from pipelines_schema.older_steps import Generator, OlderStep
 from pipelines_schema.problem import shown
 from pipelines_schema.read_step import WrittenStep
 from pipelines_schema.suggestions import closest
 from pipelines_schema.workflow import Step
 
 
-def check_output_names(reading: Reading, written: Sequence[WrittenStep]) -> None:
+def check_output_names(
+    reading: Reading, written: Sequence[WrittenStep], generator: Generator | None = None
+) -> None:
     if not any(one.outputs for one in written):
         return
-    steps = expanded_steps([one.step for one in written if one.name is not None])
+    own = [one.step for one in written if one.name is not None]
+    steps: list[Step | OlderStep] = [*expanded_steps(own)]
+    if generator is not None:
+        steps = [*generator.steps, *expanded_steps(generator.followed_by(own))]
     try:
         comes_before = precedence(steps)
     except CycleFound:  # which was told, and is to be mended first
         return
-    by_written: dict[str, list[Step]] = {}
+    by_written: dict[str, list[Step | OlderStep]] = {}
     for step in steps:
         by_written.setdefault(step.matrix_of or step.name, []).append(step)
     names = {step.name for step in steps}
@@ -36,7 +42,7 @@ def check_output_names(reading: Reading, written: Sequence[WrittenStep]) -> None
 
 
 def _unknown(
-    reading: Reading, entry: Field, asked: str, by_written: Mapping[str, Sequence[Step]]
+    reading: Reading, entry: Field, asked: str, by_written: Mapping[str, Sequence[Step | OlderStep]]
 ) -> None:
     said = f"{entry.label} names outputs of the step {shown(asked)}"
     if asked in by_written:

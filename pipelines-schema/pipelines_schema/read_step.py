@@ -43,6 +43,7 @@ from pipelines_schema.read_endings import (
 )
 from pipelines_schema.read_environment import read_environment, read_secrets, read_variables
 from pipelines_schema.read_gate import APPROVE, read_gate
+from pipelines_schema.read_generates import kept_with, read_generates
 from pipelines_schema.read_git import read_git
 from pipelines_schema.read_groups import read_step_group
 from pipelines_schema.read_image import image_place, read_image
@@ -99,6 +100,7 @@ def read_step(
     build = read_build(reading, fields, allowed, with_outputs, outputs, matrix)
     secrets = {**read_secrets(reading, fields), **(build.secret_places if build else {})}
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
+    generates = read_generates(reading, fields.get("generates"))
     condition = _condition(
         reading,
         fields.get("when"),
@@ -124,7 +126,8 @@ def read_step(
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,
             cache_dirs=read_caches(reading, fields.get("cacheDirs")),
-            output_paths=_output_paths(reading, fields.get("outputPaths")),
+            output_paths=kept_with(_output_paths(reading, fields.get("outputPaths")), generates),
+            generates=generates,
             timeout_seconds=read_timeout(reading, fields.get("timeout")),
             queue_timeout_seconds=read_queue_timeout(reading, fields.get("queueTimeout")),
             grace_seconds=read_grace(reading, fields.get("grace")),

@@ -97,6 +97,14 @@ def _step() -> dict[str, Any]:
                 "`dist/*.whl` or `reports/`. They are kept also when the script fails. The "
                 "workspace's own `.git` is meant by its name alone.",
             ),
+            "generates": {
+                "description": "A file that the script writes, with `steps` and `templates`: once "
+                "the step has succeeded, these steps are added to the build. What depends on the "
+                "step waits for them, too. It is one of the step's artifacts.",
+                "type": TEXT_TYPES,
+                "minLength": 1,
+                "pattern": "^[^*?[]*[^*?[/]$",
+            },
             "timeout": {"$ref": "#/$defs/timeout"},
             "queueTimeout": endings.queue_timeout(),
             "grace": endings.grace(),

@@ -115,6 +115,8 @@ class Step:
     cache_dirs: tuple[CacheFolder, ...] = ()
     output_paths: tuple[str, ...] = ()
     """Normalised paths or patterns relative to the workspace; a closing `/` marks a folder."""
+    generates: str | None = None
+    """The file that says which steps are to be added to the build; one of the `output_paths`."""
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     queue_timeout_seconds: int | None = None
     """How long it may wait for an agent once it is ready; None is as long as usual."""
@@ -264,6 +266,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         env=dict(step.env),
         cacheDirs=[cache.to_json() for cache in step.cache_dirs],
         outputPaths=list(step.output_paths),
+        generates=step.generates,
         timeoutSeconds=step.timeout_seconds,
         queueTimeoutSeconds=step.queue_timeout_seconds,
         graceSeconds=None if step.grace_seconds == DEFAULT_GRACE_SECONDS else step.grace_seconds,
@@ -336,6 +339,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         env=dict(value["env"]),
         cache_dirs=tuple(map(CacheFolder.from_json, value["cacheDirs"])),
         output_paths=tuple(value["outputPaths"]),
+        generates=value.get("generates"),
         timeout_seconds=value["timeoutSeconds"],
         queue_timeout_seconds=value.get("queueTimeoutSeconds"),
         grace_seconds=value.get("graceSeconds", DEFAULT_GRACE_SECONDS),

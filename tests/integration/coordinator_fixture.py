@@ -185,7 +185,7 @@ class AgentCaller(Caller):
         )
 
     async def upload(
-        self, spec: Mapping[str, Any], name: str, body: bytes, **options: Any
+        self, spec: Mapping[str, Any], name: str, body: bytes | io.BytesIO, **options: Any
     ) -> Answer:
         query = options.pop("query", "")
         return await self.call(

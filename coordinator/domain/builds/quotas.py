@@ -35,13 +35,16 @@ def refusal(usage: Usage, quotas: Quotas, *, new_steps: int, held: bool) -> str 
             f"{quotas.queued_builds // share} may: cancel some, wait, or raise "
             "project_max_queued_builds"
         )
-    if usage.waiting_steps + new_steps > quotas.waiting_steps // share:
-        return (
-            f"{usage.waiting_steps} steps of the project wait already, {new_steps} would come, "
-            f"and {quotas.waiting_steps // share} may wait: cancel builds, wait, or raise "
-            "project_max_waiting_steps"
-        )
-    return None
+    return too_many_steps(usage, quotas.waiting_steps // share, new_steps)
+
+
+def too_many_steps(usage: Usage, limit: int, new_steps: int) -> str | None:
+    if usage.waiting_steps + new_steps <= limit:
+        return None
+    return (
+        f"{usage.waiting_steps} steps of the project wait already, {new_steps} would come, "
+        f"and {limit} may wait: cancel builds, wait, or raise project_max_waiting_steps"
+    )
 
 
 def no_bytes_left(stored: int, limit: int) -> str:

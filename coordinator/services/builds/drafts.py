@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from coordinator.domain.builds.generations import without_generated
 from coordinator.domain.builds.keyed_requests import KeyedRequest
-from coordinator.domain.builds.roll_up import ITS_TURN, settle, step_view, turn_of
+from coordinator.domain.builds.roll_up import ITS_TURN
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.model import (
     TAKEN_OVER_EPOCH,
@@ -20,25 +21,19 @@ from coordinator.domain.model import (
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, sha_of, short_name
 from coordinator.domain.reading import Answer
-from coordinator.domain.step_definition import StepDefinition
 from coordinator.ports import Commit
+from coordinator.services.builds.drafted_steps import drafted, fresh, settled
 from coordinator.services.builds.whole_build import WholeBuild
 from coordinator.services.core import new_id
 from pipelines_schema import (
-    ConditionFault,
     PinnedInclude,
     Place,
     Problem,
     Workflow,
     default_params,
-    expanded_steps,
-    step_environment,
 )
-from pipelines_schema import Step as WorkflowStep
-from pipelines_schema.contract import Capability
 
 MAX_MESSAGE_CHARACTERS = 10_000
-CONDITION_FALSE = "condition false"
 TAKEN_OVER = "taken over from"
 """How the reason begins of a step that an earlier build has run."""
 
@@ -226,18 +221,7 @@ def draft(
     """
     build_id = new_id()
     origin = with_default_params(workflow, origin)
-    steps: list[Step] = []
-    problems: dict[Problem, None] = {}
-    for position, step in enumerate(expanded_steps(workflow.steps)):
-        runs = _answer(step, position, answers)
-        if isinstance(runs, ConditionFault):
-            problems[_condition_problem(workflow, step, runs)] = None
-            continue
-        if isinstance(runs, str):
-            step = replace(step, when=step.when and replace(step.when, expression=runs))
-        written = replace(step, env=step_environment(workflow, step))
-        definition = StepDefinition(written=written, condition_false=not runs)
-        steps.append(_fresh(definition, position, project, build_id, now))
+    steps, problems = drafted(workflow, project, build_id, now, answers)
     return Draft(
         id=build_id,
         workflow_name=workflow.name,
@@ -247,7 +231,7 @@ def draft(
         origin=origin,
         whole=WholeBuild.of_workflow(workflow),
         steps=() if problems else settled(steps, now),
-        problems=list(problems),
+        problems=problems,
         secret_places={
             name: (place.file or workflow.file, place)
             for step in reversed(workflow.steps)
@@ -256,42 +240,10 @@ def draft(
     )
 
 
-def _answer(step: WorkflowStep, position: int, answers: Mapping[int, Answer]) -> Answer:
-    if step.when is None:
-        return True
-    return answers.get(position, True) if step.when.outputs else answers[position]
-
-
 def with_default_params(workflow: Workflow, origin: Origin) -> Origin:
     if origin.params is None and workflow.triggers.params:
         return replace(origin, params=default_params(workflow.triggers.params))
     return origin
-
-
-def _condition_problem(workflow: Workflow, step: WorkflowStep, fault: ConditionFault) -> Problem:
-    when = step.when
-    return Problem(
-        message=f"`when` of step `{step.name}` {fault}",
-        file=(when.file if when else None) or workflow.file,
-        line=when.line if when and when.line else None,
-        column=when.column if when and when.column else None,
-    )
-
-
-def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
-    """The steps of a new build: what a false condition leaves out is skipped from the start."""
-    settlement = settle([step_view(step) for step in steps])
-    result = []
-    for step in steps:
-        if step.id in settlement.skipped:
-            reason = settlement.skipped[step.id]
-            step = replace(step, state=StepState.SKIPPED, reason=reason, finished_at=now)
-        elif step.id in settlement.unblocked:
-            state = turn_of(step.written)
-            at = None if state is StepState.RESOLVING else now
-            step = replace(step, state=state, ready_at=at)
-        result.append(step)
-    return result
 
 
 def redraft(
@@ -305,6 +257,7 @@ def redraft(
     """The same steps once more, as a new build; where only some run `again`, the others keep what
     they have come to."""
     build_id = new_id()
+    steps = without_generated(steps, again)
     return Draft(
         id=build_id,
         workflow_name=build.workflow_name,
@@ -315,7 +268,7 @@ def redraft(
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
             [
-                _fresh(replace(step.definition, outputs={}), step.position, project, build_id, now)
+                fresh(replace(step.definition, outputs={}), step.position, project, build_id, now)
                 if again is None or step.name in again
                 else _taken_over(step, build, build_id)
                 for step in steps
@@ -356,44 +309,4 @@ def _taken_over(step: Step, build: Build, build_id: str) -> Step:
         reason=reason,
         ready_at=None,
         queue_until=None,
-    )
-
-
-def _needs(written: WorkflowStep) -> list[str]:
-    asked = {
-        Capability.IMAGE_BUILDS: written.build is not None,
-        Capability.IMAGE_OPTIONS: written.build is not None and not written.build.is_plain,
-        Capability.USERS: written.user is not None,
-        Capability.SHELLS: written.workdir is not None or written.shell is not None,
-    }
-    return [capability.value for capability, needed in asked.items() if needed]
-
-
-def _fresh(
-    definition: StepDefinition, position: int, project: Project, build_id: str, now: datetime
-) -> Step:
-    written = definition.written
-    ready = not written.depends_on
-    state = turn_of(written) if ready else StepState.BLOCKED
-    skipped = definition.condition_false
-    return Step(
-        id=new_id(),
-        build_id=build_id,
-        project_id=project.id,
-        account_id=project.account_id,
-        position=position,
-        name=written.name,
-        state=StepState.SKIPPED if skipped else state,
-        reason=CONDITION_FALSE if skipped else None,
-        finished_at=now if skipped else None,
-        definition=definition,
-        depends_on=list(written.depends_on),
-        labels=dict(written.agents),
-        epoch=0,
-        attempt=0,
-        lost_count=0,
-        needs=_needs(written),
-        holder=None,
-        lease_seconds=None,
-        ready_at=now if ready and not skipped else None,
     )

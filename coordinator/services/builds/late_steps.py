@@ -19,7 +19,7 @@ from coordinator.domain.model import Build, Step
 from coordinator.domain.reading import Answer
 from coordinator.domain.steps.step_words import filled, image_fault, label_fault
 from coordinator.services.builds.conditions import late_answers
-from coordinator.services.builds.drafts import CONDITION_FALSE
+from coordinator.services.builds.drafted_steps import CONDITION_FALSE
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
 from coordinator.services.steps import advance

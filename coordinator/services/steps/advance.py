@@ -165,6 +165,8 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     failed = step.state is StepState.FAILED and not succeeded
     if failed and await failed_fast(core, connection, step):
         return await _settled(core, connection, step.build_id)
+    if succeeded and step.written.generates is not None:
+        return await _settled(core, connection, step.build_id)  # which has new steps
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     to_run = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
     if to_run is None:

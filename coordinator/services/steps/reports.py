@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -25,6 +25,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.steps import advance, caches
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.generating import Generated, Generating, ToBeRead
 from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -48,6 +49,7 @@ class Reports:
     dispatch: Dispatch
     logs: Logs
     runner: Runner
+    generating: Generating
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def complete(
@@ -105,6 +107,15 @@ class Reports:
 
     async def _save(self, report: _Report) -> _Finished:
         """Raises _EndedMeanwhile."""
+        while True:
+            try:
+                return await self._save_as_read(report)
+            except ToBeRead as asked:
+                generated = await self.generating.read(asked.step, asked.attempt)
+                report = replace(report, generated=generated)
+
+    async def _save_as_read(self, report: _Report) -> _Finished:
+        """Raises _EndedMeanwhile, ToBeRead."""
         slot = self._freed_slot(report)
         committed = partial(self._committed, report)
         try:
@@ -126,6 +137,8 @@ class Reports:
         images = built_images(step, report.request)
         if is_late(step, attempt):
             step = await advance.resume(self.core, connection, step, attempt)
+        if step.written.generates is not None and report.end.status is Completion.SUCCESS:
+            report = await self._generate(connection, step, attempt, report)
         verdict, followed = await advance.end_attempt(
             self.core,
             connection,
@@ -165,6 +178,16 @@ class Reports:
         )
         missing = _storable(missing_outputs(paths, stored_names))
         return "\n".join(filter(None, [report.message, missing])) or None
+
+    async def _generate(
+        self, connection: AsyncConnection, step: Step, attempt: Attempt, report: _Report
+    ) -> _Report:
+        """Add what the step has generated. One that was asked to end has come to nothing: what it
+        would begin is unwanted. Raises ToBeRead."""
+        if step.cancel_requested_by is not None:
+            return report.failed(None)
+        fault = await self.generating.add(connection, step, attempt, report.generated)
+        return report if fault is None else report.failed(fault)
 
     def _committed(self, report: _Report, finished: _Finished) -> None:
         self.dispatch.ended(report.step_id, report.epoch)
@@ -243,8 +266,8 @@ class Reports:
             if request.reason is CompletionReason.LOST
             else (),
         }[attempt.state]
-        if _another_log(attempt, request):
-            said = (*said, Completion.SUCCESS)  # it was failed for its log alone
+        if _another_log(attempt, request) or _came_to_nothing(step, attempt):
+            said = (*said, Completion.SUCCESS)  # the coordinator alone has failed it
         same_code = request.exit_code is None or request.exit_code == attempt.exit_code
         if request.status not in said or not same_code:
             if attempt.state is AttemptState.LOST or step.epoch != attempt.epoch:
@@ -302,6 +325,14 @@ class _Report:
     log: LogDigest
     message: str | None
     outputs: Mapping[str, str]
+    generated: Generated | None = None
+    """By a step that generates others, once it was read."""
+
+    def failed(self, fault: str | None) -> _Report:
+        """The script has succeeded, but not what it was to leave."""
+        end = replace(self.end, status=Completion.FAILED, reason=CompletionReason.OUTPUTS)
+        message = "\n".join(filter(None, [self.message, _storable(fault)])) or None
+        return replace(self, end=end, message=message)
 
     @property
     def log_id(self) -> str:
@@ -334,6 +365,14 @@ def _another_log(attempt: Attempt, request: CompleteRequest) -> bool:
         request.log_bytes not in (None, attempt.log_bytes)
         or request.log_sha256 not in (None, attempt.log_sha256)
     )
+
+
+def _came_to_nothing(step: Step, attempt: Attempt) -> bool:
+    """The script may have succeeded: what it left could not be used, or was not wanted any more."""
+    if attempt.state is AttemptState.CANCELLED:
+        return step.written.generates is not None
+    unfit = attempt.reason == CompletionReason.OUTPUTS.value
+    return attempt.state is AttemptState.FAILED and unfit
 
 
 def _checked(outputs: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]:

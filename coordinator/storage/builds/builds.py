@@ -85,11 +85,11 @@ async def insert_build(
     )
     await count(connection, (counted, 1))
     if build_steps:
-        rows = [_step_values(step, links[step.id]) for step in build_steps]
+        rows = [step_values(step, links[step.id]) for step in build_steps]
         await connection.execute(steps.insert(), rows)
 
 
-def _step_values(step: Step, links: Links) -> dict[str, Any]:
+def step_values(step: Step, links: Links) -> dict[str, Any]:
     queue_class = queue_class_of(step.account_id, step.labels, step.needs)
     return {
         **values_of(Step, steps, step),

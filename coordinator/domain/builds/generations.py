@@ -1,0 +1,38 @@
+"""Steps that other steps of the build have generated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from coordinator.domain.model import Step
+
+
+def generation_of(steps: Sequence[Step], step: Step) -> int:
+    """0 for a step of the workflow, 1 for one that such a step has generated, and so on."""
+    by_name = {one.name: one for one in steps}
+    generation = 0
+    while step.definition.generated_by is not None:
+        generation, step = generation + 1, by_name[step.definition.generated_by]
+    return generation
+
+
+def without_generated(steps: Sequence[Step], again: Collection[str] | None) -> Sequence[Step]:
+    """The build's steps but for those whose generator runs `again`, and generates them anew; None:
+    every step does."""
+    gone: set[str] = set()
+    for step in steps:  # a generator stands before what it generates
+        by = step.definition.generated_by
+        if by is not None and (again is None or by in again or by in gone):
+            gone.add(step.name)
+    return [_without(step, gone) for step in steps if step.name not in gone] if gone else steps
+
+
+def _without(step: Step, gone: set[str]) -> Step:
+    if not gone & set(step.depends_on):
+        return step
+    depends_on = [name for name in step.depends_on if name not in gone]
+    written = replace(step.written, depends_on=tuple(depends_on))
+    return replace(
+        step, depends_on=depends_on, definition=replace(step.definition, written=written)
+    )

@@ -1,0 +1,43 @@
+"""Steps that a build gets while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from coordinator.domain.builds.roll_up import links_of
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Step
+from coordinator.storage.builds.builds import step_values
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.steps.steps import update_step
+from coordinator.storage.tables import steps
+
+
+async def add_steps(
+    connection: AsyncConnection, generator: Step, older: Sequence[Step], added: Sequence[Step]
+) -> None:
+    """Insert what the generator, which succeeds now, has generated; those of the `older` steps,
+    all of its build, that depend on it depend on each of them, too."""
+    names = [step.name for step in added]
+    linked = [_linked(step, generator, names) for step in older]
+    links = links_of([*linked, *added])
+    for before, step in zip(older, linked, strict=True):
+        its = links[step.id]
+        if (step.depends_on, its.dependants) != (before.depends_on, list(before.dependants)):
+            await update_step(
+                connection,
+                step.id,
+                depends_on=list(step.depends_on),
+                dependants=list(its.dependants),
+                waits=its.waits,
+            )
+    await connection.execute(steps.insert(), [step_values(one, links[one.id]) for one in added])
+
+
+def _linked(step: Step, generator: Step, names: Sequence[str]) -> Step:
+    if step.id == generator.id:
+        return replace(step, state=StepState.SUCCEEDED)
+    if generator.name in step.depends_on:
+        return replace(step, depends_on=[*step.depends_on, *names])
+    return step
