@@ -41,6 +41,7 @@ from coordinator.api.http.context import (
     DEPLOYMENTS,
     DISPATCH,
     DOWNLOADS,
+    FORGE_SETUP,
     FORGE_TOKENS,
     GATES,
     GIT,
@@ -74,7 +75,7 @@ from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.http.unknown_members import tell_ignored
-from coordinator.api.outbox import badges, messages, notifications
+from coordinator.api.outbox import badges, forge_setup, messages, notifications
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
@@ -254,6 +255,7 @@ def make_app(services: Services) -> web.Application:
     app[DELIVERIES] = services.deliveries
     app[SOURCE_BUILDS] = services.source_builds
     app[DEPLOYMENTS] = services.deployments
+    app[FORGE_SETUP] = services.forge_setup
     app[FORGE_TOKENS] = services.forge_tokens
     app[NOTIFICATIONS] = services.notifications
     app[OUTBOX] = services.outbox
@@ -265,6 +267,7 @@ def make_app(services: Services) -> web.Application:
     of_projects = (
         badges,
         deliveries,
+        forge_setup,
         gates,
         git,
         lfs,

@@ -10,6 +10,8 @@ from functools import partial
 
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.domain.outbox.messages import RecipientKind
+from coordinator.forges import receiver_of, webhook_url
+from coordinator.forges.hooks import HOOK_FORGES
 from coordinator.forges.statuses import STATUS_FORGES
 from coordinator.forges.statuses.github_checks import GitHubChecks
 from coordinator.git.remote_lfs import HttpRemoteLfs
@@ -38,12 +40,14 @@ from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import News
 from coordinator.services.outbox.checks import Checks
+from coordinator.services.outbox.forge_setup import ForgeSetup
 from coordinator.services.outbox.forge_tokens import ForgeTokens
 from coordinator.services.outbox.notifications import Notifications
 from coordinator.services.outbox.outbox import Outbox
 from coordinator.services.outbox.sender import Sender
 from coordinator.services.outbox.statuses import Statuses
 from coordinator.services.outbox.telling import Telling
+from coordinator.services.outbox.traffic import Traffic
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
 from coordinator.services.people.accounts import Accounts
@@ -112,6 +116,7 @@ class Services:
     source_builds: SourceBuilds
     deployments: Deployments
     forge_tokens: ForgeTokens
+    forge_setup: ForgeSetup
     sender: Sender
     notifications: Notifications
     outbox: Outbox
@@ -152,13 +157,13 @@ async def open_services(
         runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
+        deliveries = Deliveries(core, ingest, forge_source)
         notifications = Notifications(core, http, mailer)
+        checks = Checks(core, http, GitHubChecks())
         sender = Sender(
             core,
             {
-                RecipientKind.STATUS: Statuses(
-                    core, http, STATUS_FORGES, Checks(core, http, GitHubChecks())
-                ),
+                RecipientKind.STATUS: Statuses(core, http, STATUS_FORGES, checks),
                 RecipientKind.WEBHOOK: notifications,
                 RecipientKind.EMAIL: notifications,
             },
@@ -183,7 +188,7 @@ async def open_services(
             push_retries=PushRetries(core, ingest),
             default_branches=DefaultBranches(core, ingest),
             credentials=credentials,
-            deliveries=Deliveries(core, ingest, forge_source),
+            deliveries=deliveries,
             registry_logins=RegistryLogins(core),
             secrets=Secrets(core),
             users=Users(core, accounts),
@@ -205,7 +210,17 @@ async def open_services(
             ),
             source_builds=SourceBuilds(core, builds, sources),
             deployments=Deployments(core, builds, sources, _deploy_target(settings)),
-            forge_tokens=ForgeTokens(core, STATUS_FORGES, sender.released),
+            forge_tokens=(tokens := ForgeTokens(core, STATUS_FORGES, sender.released)),
+            forge_setup=ForgeSetup(
+                core=core,
+                http=http,
+                statuses=STATUS_FORGES,
+                hooks=HOOK_FORGES,
+                checks=checks,
+                tokens=tokens,
+                traffic=Traffic(core, deliveries.rejected),
+                address=lambda kind, project: webhook_url(url, receiver_of(kind), project),
+            ),
             sender=sender,
             notifications=notifications,
             outbox=Outbox(core, sender.released),

@@ -18,7 +18,7 @@ from coordinator.ports import RemoteFailed
 ANSWER_SECONDS = 20.0
 """Of a whole request: one that brings a byte now and then would never stall."""
 MAX_ANSWER_BYTES = 64 * 1024
-"""Of an answer these are read; what is to be known of it stands in front."""
+"""Of an answer these are read, the first ones."""
 
 
 class PolicedHttp:
@@ -39,7 +39,7 @@ class PolicedHttp:
                 data=call.body or None,
                 allow_redirects=False,
             ) as response:
-                body = await response.content.read(MAX_ANSWER_BYTES)
+                body = await _beginning(response.content)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(status=response.status, headers=headers, body=body)
         except TimeoutError as error:
@@ -73,6 +73,17 @@ class PolicedHttp:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """One read gives what has come so far alone, which may end within a JSON."""
+    found = bytearray()
+    while len(found) < MAX_ANSWER_BYTES:
+        piece = await content.read(MAX_ANSWER_BYTES - len(found))
+        if not piece:
+            break
+        found += piece
+    return bytes(found)
 
 
 def check_reachable(url: URL, policy: RemotePolicy) -> None:

@@ -152,6 +152,14 @@ class Client(Transport):
         path = f"/api/projects/{quoted(project_id)}/forge-token"
         return await self.object_at("PUT", path, body=body)
 
+    async def make_forge_webhook(self, project_id: str) -> Json:
+        """At the project's forge; what was found."""
+        path = f"/api/projects/{quoted(project_id)}/forge-webhook"
+        return await self.object_at("POST", path)
+
+    async def check_forge(self, project_id: str) -> Json:
+        return await self.object_at("POST", f"/api/projects/{quoted(project_id)}/forge-check")
+
     async def remove_forge_token(self, project_id: str) -> None:
         await self.request("DELETE", f"/api/projects/{quoted(project_id)}/forge-token")
 

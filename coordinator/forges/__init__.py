@@ -32,6 +32,11 @@ def forge_of(named: str | None, repo_url: str | None) -> Forge:
         kind = guessed_forge(STATUS_FORGES, repo_url or "", None)
     except RefusedUrl:
         kind = None
+    return receiver_of(kind)
+
+
+def receiver_of(kind: str | None) -> Forge:
+    """Who reads the webhooks of such a forge, by the names of those that take statuses."""
     return next((forge for forge in _ALL if kind in forge.kinds), FORGES["generic"])
 
 

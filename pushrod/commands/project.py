@@ -1,4 +1,4 @@
-"""`pushrod project create|list|set|archive|unarchive|webhook-secret|delete|credential|notify`."""
+"""`pushrod project create|list|set|check|archive|unarchive|webhook-secret|delete|credential|…`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pushrod.commands.forge_access import (
     read_secret_file,
     set_access,
 )
+from pushrod.commands.forge_setup import check, exit_unless_ok, set_up_webhook, show_findings
 from pushrod.commands.notify import notify
 from pushrod.connection import (
     ConnectionOptions,
@@ -47,6 +48,7 @@ def project() -> None:
 @click.option("--account", default=DEFAULT_ACCOUNT, show_default=True, help="Id or slug.")
 @click.option("--repo", "repository", metavar="URL", help="The repository at a forge.")
 @forge_option
+@forge_options
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
@@ -60,16 +62,25 @@ def create(
     account: str,
     repository: str | None,
     forge: str | None,
+    access: ForgeAccess | None,
     secret_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Create a project; the answer says where to push, or where the forge's webhook goes."""
+    """Create a project; the answer says where to push, or where the forge's webhook goes.
+
+    With --forge-token-file the webhook is made there, and the token tried; exit code 1 where that
+    failed.
+    """
+    if access is not None and repository is None:
+        raise CommandError("--forge-token-file goes with --repo")
     created = call(
         resolve_connection(options),
         lambda client: client.create_project(account, name, repository, forge),
     )
     if secret_file is not None:
         _write_secret(secret_file, str(created["webhookSecret"]))
+    if access is not None:
+        return _set_up(options, created, access, as_json)
     if as_json:
         return print_json(created)
     say(f"created {created['account']}/{created['slug']} ({created['id']})")
@@ -81,6 +92,19 @@ def create(
     if secret_file is None:
         click.echo(f"secret {created['webhookSecret']}")
     return None
+
+
+def _set_up(options: ConnectionOptions, created: Json, access: ForgeAccess, as_json: bool) -> None:
+    """The project is there, whatever becomes of the rest."""
+    if not as_json:
+        say(f"created {created['account']}/{created['slug']} ({created['id']})")
+    told = set_access(options, str(created["id"]), access)
+    findings = set_up_webhook(options, str(created["id"]))
+    if as_json:
+        print_json({**created, "told": told, "setUp": findings})
+    else:
+        show_findings(findings)
+    exit_unless_ok(findings)
 
 
 def _write_secret(path: Path, secret: str) -> None:
@@ -136,6 +160,9 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
 )
 @forge_options
 @click.option("--no-forge-token", is_flag=True, help="Tell its forge nothing any more.")
+@click.option(
+    "--make-webhook", is_flag=True, help="Make its webhook at the forge, or put it right there."
+)
 @forge_option
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
@@ -149,6 +176,7 @@ def set_project(
     public_badges: bool | None,
     access: ForgeAccess | None,
     no_forge_token: bool,
+    make_webhook: bool,
     forge: str | None,
     as_json: bool,
 ) -> None:
@@ -164,17 +192,24 @@ def set_project(
         "forge": forge,
         "publicBadges": public_badges,
     }
+    if no_forge_token and make_webhook:
+        raise CommandError("--make-webhook needs the token: leave out --no-forge-token")
     of_forge = access is not None or no_forge_token
-    if not of_forge and all(value is None for value in changes.values()):
+    if not of_forge and not make_webhook and all(value is None for value in changes.values()):
         raise CommandError(
             "say what to change: --default-branch, --name, --repo, --no-repo, --forge, "
             "--public-badges, "
-            "--forge-token-file or --no-forge-token"
+            "--forge-token-file, --no-forge-token or --make-webhook"
         )
     changed = _change(options, project, changes)
     told = set_access(options, str(changed["id"]), access) if of_forge else None
+    findings = set_up_webhook(options, str(changed["id"])) if make_webhook else None
     if as_json:
-        return print_json(changed if told is None else {**changed, "told": told})
+        more = {"told": told, "setUp": findings}
+        print_json(changed | {name: value for name, value in more.items() if value is not None})
+        if findings is not None:
+            exit_unless_ok(findings)
+        return
     if public_badges is not None:
         say(f"{project}: its badges are {'for everybody' if public_badges else 'hidden'}")
     if told is not None:
@@ -189,7 +224,10 @@ def set_project(
         say(f"{project}: its source is {changed.get('repoUrl') or changed['pushUrl']}")
     if forge is not None:
         say(f"{project}: its forge is {changed['forge']}, its webhook {changed['webhookUrl']}")
-    return None
+    if findings is not None:
+        show_findings(findings)
+        exit_unless_ok(findings)
+    return
 
 
 def _change(options: ConnectionOptions, project: str, changes: Json) -> Json:
@@ -300,4 +338,5 @@ def credential(
     say(f"{project}: the credential is {'removed' if remove else 'kept'}")
 
 
+project.add_command(check)
 project.add_command(notify)

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.integration.coordinator_fixture import eventually
+from tests.integration.hook_forge import HookForge
 
 TOKEN = "forge-token-0123456789"
 
@@ -31,6 +32,8 @@ AUTHORIZATION = {
     "bitbucket": ("Authorization", f"Bearer {TOKEN}"),
     "bitbucket-server": ("Authorization", f"Bearer {TOKEN}"),
 }
+UNKNOWN = {"github": 422, "gitlab": 404, "gitea": 500, "bitbucket": 404, "bitbucket-server": 404}
+"""What a status of a commit that isn't there is answered."""
 STATES = {
     "github": {"pending", "success", "failure", "error"},
     "gitlab": {"pending", "running", "success", "failed", "canceled"},
@@ -62,18 +65,30 @@ class StatusForge:
     """Answers instead of us."""
     hangs: bool = False
     """No answer comes; what was asked is done."""
+    may_set: bool = True
+    """The token has the right to set statuses."""
+    hooks: HookForge = field(init=False)
 
-    async def handle(self, request: web.Request) -> web.Response:
+    def __post_init__(self) -> None:
+        self.hooks = HookForge(self.kind, *AUTHORIZATION[self.kind])
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
         if self.trouble is not None:
             return self.trouble()
+        if (answer := await self.hooks.handle(request)) is not None:
+            return answer
         found = re.fullmatch(PATHS[self.kind], request.rel_url.raw_path)
         if found is None or request.method != "POST":
             return web.json_response({"message": f"no {request.path}"}, status=404)
         name, value = AUTHORIZATION[self.kind]
         if request.headers.get(name) != value:
             return web.json_response({"message": "Bad credentials"}, status=401)
+        if not self.may_set:
+            return web.json_response({"message": "no right"}, status=403)
         body = await request.json()
+        if found["commit"] == "0" * 40:
+            return web.json_response({"message": "no such commit"}, status=UNKNOWN[self.kind])
         if (fault := self._fault(body)) is not None:
             return web.json_response({"message": fault}, status=422)
         self.taken.append(

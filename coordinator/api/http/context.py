@@ -17,6 +17,7 @@ from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
+from coordinator.services.outbox.forge_setup import ForgeSetup
 from coordinator.services.outbox.forge_tokens import ForgeTokens
 from coordinator.services.outbox.notifications import Notifications
 from coordinator.services.outbox.outbox import Outbox
@@ -75,6 +76,7 @@ CREDENTIALS = web.AppKey("credentials", Credentials)
 DELIVERIES = web.AppKey("deliveries", Deliveries)
 SOURCE_BUILDS = web.AppKey("source_builds", SourceBuilds)
 DEPLOYMENTS = web.AppKey("deployments", Deployments)
+FORGE_SETUP = web.AppKey("forge_setup", ForgeSetup)
 FORGE_TOKENS = web.AppKey("forge_tokens", ForgeTokens)
 NOTIFICATIONS = web.AppKey("notifications", Notifications)
 PICTURES = web.AppKey("pictures", Pictures)

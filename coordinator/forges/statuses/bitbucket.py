@@ -35,10 +35,8 @@ class BitbucketCloud:
             body["key"] = hashlib.sha256(facts.context.encode()).hexdigest()[:40]
         if facts.branch and facts.pull_request is None:
             body["refname"] = facts.branch
-        url = f"{_cloud_api(place.url)}/2.0/repositories/{quote(place.repository)}"
-        return json_call(
-            "POST", f"{url}/commit/{facts.commit}/statuses/build", bearer_or_basic(place), body
-        )
+        url = f"{cloud_url(place)}/commit/{facts.commit}/statuses/build"
+        return json_call("POST", url, bearer_or_basic(place), body)
 
     def read(self, reply: Reply, now: datetime) -> Outcome:
         return read_reply(reply, now)
@@ -54,12 +52,8 @@ class BitbucketDataCenter:
         body = _body(facts, link, cancelled="CANCELLED") | {"buildNumber": str(facts.number)}
         if facts.branch and facts.pull_request is None:
             body["ref"] = f"refs/heads/{facts.branch}"
-        # Clones by https are below `scm`, by ssh at the root.
-        project, _, repository = place.repository.removeprefix("scm/").partition("/")
-        url = f"{place.url}/rest/api/latest/projects/{quote(project)}/repos/{quote(repository)}"
-        return json_call(
-            "POST", f"{url}/commits/{facts.commit}/builds", bearer_or_basic(place), body
-        )
+        url = f"{data_center_url(place)}/commits/{facts.commit}/builds"
+        return json_call("POST", url, bearer_or_basic(place), body)
 
     def read(self, reply: Reply, now: datetime) -> Outcome:
         return read_reply(reply, now)
@@ -75,6 +69,14 @@ def _body(facts: Facts, link: str, *, cancelled: str) -> dict[str, str]:
     }
 
 
-def _cloud_api(forge_url: str) -> str:
-    host = urlsplit(forge_url).hostname
-    return "https://api.bitbucket.org" if host == "bitbucket.org" else forge_url
+def cloud_url(place: ForgePlace) -> str:
+    """The repository's, in the API."""
+    host = urlsplit(place.url).hostname
+    api = "https://api.bitbucket.org" if host == "bitbucket.org" else place.url
+    return f"{api}/2.0/repositories/{quote(place.repository)}"
+
+
+def data_center_url(place: ForgePlace) -> str:
+    """The repository's, in the API. Clones by https are below `scm`, by ssh at the root."""
+    project, _, repository = place.repository.removeprefix("scm/").partition("/")
+    return f"{place.url}/rest/api/latest/projects/{quote(project)}/repos/{quote(repository)}"

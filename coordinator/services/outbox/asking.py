@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
-from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
+from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply, read_reply
 from coordinator.ports import OutgoingHttp, RemoteFailed
 
 SEALED_ELSEWHERE = Outcome(
@@ -21,6 +22,20 @@ async def ask(http: OutgoingHttp, call: Call, read: Callable[[Reply], Outcome]) 
     except RemoteFailed as error:
         answered = Answered.REFUSED if error.permanent else Answered.BUSY
         return Outcome(answered=answered, reason=str(error))
+
+
+async def ask_for_reply(
+    http: OutgoingHttp, call: Call, now: datetime
+) -> tuple[Outcome, Reply | None]:
+    """The reply too, where it was a yes."""
+    replies: list[Reply] = []
+
+    def read(reply: Reply) -> Outcome:
+        replies.append(reply)
+        return read_reply(reply, now)
+
+    outcome = await ask(http, call, read)
+    return outcome, replies[0] if outcome.answered is Answered.TAKEN else None
 
 
 def without(secret: str, outcome: Outcome) -> Outcome:

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply, read_reply
+from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.forge_place import AppKey, CheckForge, ForgePlace
 from coordinator.domain.outbox.messages import Facts, Message
 from coordinator.ports import OutgoingHttp
 from coordinator.services.core import Core
 from coordinator.services.outbox.app_tokens import signed_token
-from coordinator.services.outbox.asking import ask
+from coordinator.services.outbox.asking import ask_for_reply
 
 TOKEN_KEPT_FOR = timedelta(minutes=50)
 """Of an hour."""
@@ -56,6 +56,12 @@ class Checks:
         while len(self._runs) > MAX_REMEMBERED:
             self._runs.popitem(last=False)
 
+    async def try_app(self, place: ForgePlace, app: AppKey) -> Outcome:
+        """Whether it gets a token that may write checks."""
+        self._tokens.pop(_of(place, app), None)
+        outcome, _ = await self._token(place, app)
+        return outcome
+
     async def _token(self, place: ForgePlace, app: AppKey) -> tuple[Outcome, str | None]:
         """An installation's; else what the forge said instead."""
         now = self.core.now()
@@ -75,16 +81,7 @@ class Checks:
         return outcome, token
 
     async def _ask(self, call: Call) -> tuple[Outcome, Reply | None]:
-        """The reply too, where it was a yes."""
-        replies: list[Reply] = []
-
-        def read(reply: Reply) -> Outcome:
-            replies.append(reply)
-            return read_reply(reply, self.core.now())
-
-        outcome = await ask(self.http, call, read)
-        taken = outcome.answered is Answered.TAKEN
-        return outcome, replies[0] if taken else None
+        return await ask_for_reply(self.http, call, self.core.now())
 
 
 def _of(place: ForgePlace, app: AppKey) -> tuple[str, str, int]:

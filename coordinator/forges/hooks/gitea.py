@@ -1,0 +1,85 @@
+"""Gitea and Forgejo: `repoCreateHook` of their API. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from coordinator.domain.outbox.calls import Call, Reply, json_call
+from coordinator.domain.outbox.forge_place import ForgePlace
+from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in, refused
+from coordinator.forges.hooks.calls import get
+from coordinator.forges.payload import text
+
+MAX_HOOKS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Gitea:
+    name: str
+
+    @property
+    def events(self) -> frozenset[str]:
+        names = ("push", "delete", "pull_request", "pull_request_label", "pull_request_sync")
+        return frozenset(names)
+
+    @property
+    def hook_right(self) -> str:
+        return "repository: write, of an administrator of the repository"
+
+    @property
+    def status_right(self) -> str:
+        return "repository: write, of one who may push"
+
+    def page(self, place: ForgePlace) -> str:
+        return f"{place.url}/{place.repository}/settings/hooks"
+
+    def list_hooks(self, place: ForgePlace) -> Call:
+        return get(f"{_hooks(place)}?limit={MAX_HOOKS}", _headers(place))
+
+    def read_hooks(self, reply: Reply) -> Sequence[SeenHook]:
+        return [
+            SeenHook(
+                id=str(hook.get("id")),
+                url=text(hook, "config", "url") or "",
+                active=hook.get("active") is True,
+                events=names_in(hook.get("events")),
+            )
+            for hook in objects_in(reply)
+        ]
+
+    def write_hook(
+        self, place: ForgePlace, wanted: WantedHook, known: str | None
+    ) -> Sequence[Call]:
+        """A change leaves the secret as it was, so a new one takes the known one's place."""
+        body = {
+            "type": self.name,
+            "active": True,
+            "events": sorted(self.events),
+            "config": {"url": wanted.url, "content_type": "json", "secret": wanted.secret},
+        }
+        calls = [json_call("POST", _hooks(place), _headers(place), body)]
+        if known is not None:
+            calls.append(
+                Call(method="DELETE", url=f"{_hooks(place)}/{known}", headers=_headers(place))
+            )
+        return calls
+
+    def ask_last(self, place: ForgePlace, hook_id: str) -> Call | None:
+        return None
+
+    def read_last(self, reply: Reply) -> str | None:
+        return None
+
+    def may_set_status(self, reply: Reply) -> bool:
+        """An unknown commit is answered 500 by some versions, once the right was looked at."""
+        return not refused(reply)
+
+
+def _hooks(place: ForgePlace) -> str:
+    return f"{place.url}/api/v1/repos/{quote(place.repository)}/hooks"
+
+
+def _headers(place: ForgePlace) -> dict[str, str]:
+    return {"Authorization": f"token {place.secret}", "User-Agent": "pushrod"}
