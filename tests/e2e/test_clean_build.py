@@ -51,7 +51,9 @@ def check_clean_builds(pushrod: Pushrod, folder: Path) -> None:
     failed = create(pushrod, "--clean", "--branch", "broken")
     assert failed["state"] == "failed"
     assert log_of(pushrod, failed) == "cache: bypassed (clean build)\nnothing\n"
-    assert log_of(pushrod, create(pushrod)) == "build 5\n"
+    # That branch's cache is as it was, and so is the default branch's, which no other writes.
+    assert log_of(pushrod, create(pushrod, "--branch", "broken")) == "build 5\n"
+    assert log_of(pushrod, create(pushrod)) == "build 4\n"
 
 
 def test_a_clean_build_begins_with_empty_caches_that_later_builds_take_over(
