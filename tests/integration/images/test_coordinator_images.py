@@ -107,6 +107,9 @@ async def test_the_spec_has_every_value_filled_in(
     scope = spec["build"].pop("cacheScope")
     assert len(scope) == 40
     assert spec["build"] == {
+        "platforms": [],
+        "provenance": False,
+        "sbom": False,
         "context": "web",
         "dockerfile": "Dockerfile",
         "args": {"SHA": sha, "STAGE": "test"},
