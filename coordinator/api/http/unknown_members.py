@@ -40,5 +40,9 @@ def refuse_slips(unknown: Iterable[str], known: Collection[str], part: str) -> N
 async def tell_ignored(request: web.Request, response: web.StreamResponse) -> None:
     noted = request.get(_NOTED)
     if noted:
-        paths = (quote(one[:MAX_PATH_CHARACTERS], safe="[]._-") for one in noted[:MAX_NAMED])
+        paths = (
+            # A name may hold what is no Unicode.
+            quote(one[:MAX_PATH_CHARACTERS], safe="[]._-", errors="replace")
+            for one in noted[:MAX_NAMED]
+        )
         response.headers[HEADER] = ", ".join(paths)
