@@ -15,7 +15,10 @@ FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
 RESOLVING = "waits until the outputs that it names are looked up"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
-OLD_AGENTS = "no connected agent knows the step's `user`, `workdir` or `shell`: update the agents"
+OLD_AGENTS = (
+    "no connected agent knows the step's `user`, `workdir` or `shell`, or all that its `build` says: "
+    "update the agents"
+)
 NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
 )
@@ -113,13 +116,10 @@ def why_nobody_takes_it(
     serving = [agent for agent in online if serves(agent, step.account_id)]
     if not serving:
         return NO_AGENT
-    serving = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
-    if not serving:
-        if step.definition.program:
-            return NO_AGENT_FOR_PROGRAMS
-        known = {Capability.USERS.value, Capability.SHELLS.value, Capability.IMAGE_OPTIONS.value}
-        return NO_CAPABLE_AGENT if known.isdisjoint(step.needs) else OLD_AGENTS
-    fitting = [agent for agent in serving if has_labels(agent, step.labels)]
+    capable = [agent for agent in serving if agent.capabilities.issuperset(step.needs)]
+    if not capable:
+        return _why_none_can(step, serving)
+    fitting = [agent for agent in capable if has_labels(agent, step.labels)]
     if not fitting:
         wanted = ", ".join(f"{key}={value}" for key, value in step.labels.items())
         options = " ".join(f"--label {key}={value}" for key, value in step.labels.items())
@@ -132,3 +132,14 @@ def why_nobody_takes_it(
     if most_of_a_project is None:
         return busy
     return f"{busy}, or its project runs {most_of_a_project} steps, as many as it may"
+
+
+def _why_none_can(step: Step, serving: Sequence[WaitingAgent]) -> str:
+    if step.definition.program:
+        return NO_AGENT_FOR_PROGRAMS
+    builds_images = Capability.IMAGE_BUILDS.value
+    if builds_images in step.needs and not any(
+        builds_images in agent.capabilities for agent in serving
+    ):
+        return NO_CAPABLE_AGENT
+    return OLD_AGENTS

@@ -63,8 +63,15 @@ async def test_what_is_asked_of_an_image_reaches_the_agents_that_know_of_it(
         f"cacheTo: '{SHARED}/alpha/shop:${{{{ branch }}}}', provenance: true, sbom: true"
     )
     await push(tree, f"steps:\n  - {{name: image, build: {{{asked}}}}}\n")
-    old, new = await admin.new_agent(), await admin.new_agent("newer")
-    assert not (await old.poll(capabilities=BUILDER)).get("offers")
+    host, old, new = [await admin.new_agent(name) for name in ("host", "old", "new")]
+    for agent, capabilities, said in (
+        (host, [], "no connected agent can build images"),
+        (old, BUILDER, "or all that its `build` says: update the agents"),
+    ):
+        assert not (await agent.poll(capabilities=capabilities)).get("offers")
+        [build] = await admin.builds(project)
+        [step] = (await admin.build(build["id"]))["steps"]
+        assert said in step["waitsFor"]
     [offer] = (await new.poll(capabilities=[*BUILDER, "imageOptions"]))["offers"]
     spec = (await new.accept(offer)).expect(200).json
     assert spec["secrets"] == {"KEY": "sesame"}
