@@ -15,10 +15,12 @@ FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
 RESOLVING = "waits until the outputs that it names are looked up"
 NO_AGENT = "no agent is connected: start one with `pushrod agent`"
-OLD_AGENTS = (
-    "no connected agent knows the step's `user`, `workdir` or `shell`, or all that its `build` says: "
-    "update the agents"
-)
+_SINCE_LATELY = {
+    Capability.USERS.value: "`user`",
+    Capability.SHELLS.value: "`workdir` or `shell`",
+    Capability.IMAGE_OPTIONS.value: "`build` with all that it says",
+}
+"""What older agents don't know of a step, by what it needs."""
 NO_CAPABLE_AGENT = (
     "no connected agent can build images: start one with `pushrod agent --engine buildkit`"
 )
@@ -142,4 +144,5 @@ def _why_none_can(step: Step, serving: Sequence[WaitingAgent]) -> str:
         builds_images in agent.capabilities for agent in serving
     ):
         return NO_CAPABLE_AGENT
-    return OLD_AGENTS
+    unknown = " and ".join(words for need, words in _SINCE_LATELY.items() if need in step.needs)
+    return f"no connected agent knows the step's {unknown}: update the agents"

@@ -24,7 +24,7 @@ BUILDER = ["imageBuilds"]
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path) as coordinator:
+    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
         yield coordinator
 
 
@@ -66,7 +66,7 @@ async def test_what_is_asked_of_an_image_reaches_the_agents_that_know_of_it(
     host, old, new = [await admin.new_agent(name) for name in ("host", "old", "new")]
     for agent, capabilities, said in (
         (host, [], "no connected agent can build images"),
-        (old, BUILDER, "or all that its `build` says: update the agents"),
+        (old, BUILDER, "knows the step's `build` with all that it says: update the agents"),
     ):
         assert not (await agent.poll(capabilities=capabilities)).get("offers")
         [build] = await admin.builds(project)

@@ -26,7 +26,7 @@ async def test_a_steps_user_reaches_agents_that_know_it_with_caches_of_its_own(
                 assert (await agent.poll())["offers"] == []
                 [newest, *_] = await admin.builds(project)
                 [step] = (await admin.build(newest["id"]))["steps"]
-                assert "no connected agent knows the step's `user`, " in step["waitsFor"]
+                assert "no connected agent knows the step's `user`: update" in step["waitsFor"]
             [offer] = (await agent.poll(capabilities=KNOWS_USERS))["offers"]
             spec = (await agent.accept(offer)).expect(200).json
             users.append(spec.get("user"))
