@@ -28,6 +28,7 @@ from pipelines_schema.trigger_types import (
 ON = Vocabulary(
     where="`on`",
     known=("push", "pullRequest", "tag", "manual", "schedule"),
+    not_built=("build",),
     synonyms={
         "pull_request": "write `pullRequest`",
         "cron": 'write `schedule: [{cron: "0 3 * * *"}]`',

@@ -42,6 +42,8 @@ WORKFLOW = Vocabulary(
         "notify",
         "steps",
     ),
+    # Sent below a step, these would only be refused there.
+    not_built=tuple(key for key in STEP.not_built if key != "environment"),
     has_extensions=True,
     synonyms={
         "jobs": "write `steps`, a list",
@@ -55,7 +57,7 @@ WORKFLOW = Vocabulary(
         **{
             key: f"`{key}` belongs to a step: move it below one of `steps`"
             + (" or, for all of them, below `defaults`" if key in DEFAULTS.known else "")
-            for key in (*STEP.known, *STEP.not_built)
+            for key in STEP.known
             if key not in ("name", "env", "timeout", "concurrency")
         },
         "notifications": "write `notify`",

@@ -41,9 +41,13 @@ STEP = Vocabulary(
         "git",
     ),
     not_built=(
+        "environment",
+        "idTokens",
         "inputs",
-        "services",
+        "keepOnFailure",
+        "privileged",
         "reports",
+        "services",
     ),
     synonyms={
         "needs": "write `dependsOn`",
@@ -58,7 +62,6 @@ STEP = Vocabulary(
         "command": "write `run`",
         "commands": "write `run: |` with one command on each line",
         "uses": "write a script in `run`, or `use: name` for one of the `templates`",
-        "environment": "write `env`",
         "variables": "write `env`",
         "cache": "write `cacheDirs`",
         "artifacts": "write `outputPaths`",
