@@ -57,16 +57,6 @@ def opened_beneath(folder: int, path: str, flags: int, *, follow: bool = True) -
         os.close(descriptor)
 
 
-def is_supported() -> bool:
-    """Whether the kernel can do it."""
-    with opened_folder("/") as root:
-        try:
-            os.close(open_beneath(root, ".", os.O_PATH))
-        except OSError as error:
-            return error.errno != errno.ENOSYS
-    return True
-
-
 @contextmanager
 def opened_folder(path: str | os.PathLike[str]) -> Iterator[int]:
     """A folder by its path, all of which is ours."""

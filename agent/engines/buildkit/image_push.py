@@ -33,13 +33,6 @@ class ImageNotPushedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    images: Sequence[BuiltImage]
-    config_digest: str
-    """Of the image's configuration, by which it is known whatever a registry compresses."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Exporter:
     """What BuildKit is to do with the image, once for some of the tags."""
 
