@@ -9,7 +9,7 @@ from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Project
 from coordinator.domain.pushes.deliveries import is_ref
 from coordinator.ports import RemoteFailed, WorkflowFile
-from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.forge_source import ForgeSource, unfetchable
 from coordinator.services.core import Core
 from coordinator.services.parsing import parsed_workflow
 from coordinator.services.projects.credentials import Credentials
@@ -69,7 +69,8 @@ async def _files_of(
     try:
         sha = await _commit_of(core, project, ref)
     except (RemoteFailed, Invalid) as error:
-        fault = f"the repository of the project {shown(slug)} could not be fetched: {error}"
+        said = unfetchable(error) if isinstance(error, RemoteFailed) else str(error)
+        fault = f"the project {shown(slug)}: {said}"
         return dict.fromkeys(wanted, IncludedFile(fault=fault))
     if sha is None:
         named = "no commit yet" if ref is None else f"no tag, branch or commit {shown(ref)}"

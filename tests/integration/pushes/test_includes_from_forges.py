@@ -72,4 +72,6 @@ async def test_what_cannot_be_had_fails_the_build_in_words(
     repository.path.rename(repository.path.with_name("away"))
     away = await built(coordinator, project, tree, None)
     assert away["state"] == "failed"
-    assert "the project `shared`" in away["problems"][0]["message"]
+    said = away["problems"][0]["message"]
+    assert "the project `shared`: the repository could not be fetched" in said
+    assert said.count("could not be fetched") == 1
