@@ -39,7 +39,7 @@ class ImageBuild:
     """With what the engine says of how it was built."""
     sbom: bool = False
     """With what the engine finds in it."""
-    tag_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)
     """Where the references stand in the file; not stored."""
     secret_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
     """Secrets that it names itself, with where they stand; they are the step's."""
@@ -90,31 +90,20 @@ class ImageBuild:
         )
 
     def with_values(self, values: Mapping[str, str]) -> ImageBuild:
-        """With the expressions that have a value replaced; a tag of which one is empty is left
-        out, and nothing is pushed where none is left."""
+        """With the expressions that have a value replaced. A reference of which one is empty is
+        left out, and nothing is pushed where no tag is left."""
+        written = [*self.tags, *filter(None, [self.cache_from, self.cache_to])]
         filled = {
-            tag: filled_reference(tag, values)
-            for tag in self.tags
-            if empty_word(tag, values) is None
+            one: filled_reference(one, values) for one in written if empty_word(one, values) is None
         }
-        places = {filled[tag]: at for tag, at in self.tag_places.items() if tag in filled}
-        to = _filled(self.cache_to, values)
-        if to and self.cache_to and self.cache_to in self.tag_places:
-            places[to] = self.tag_places[self.cache_to]
+        tags = [filled[tag] for tag in self.tags if tag in filled]
         return replace(
             self,
             target=None if self.target is None else substituted(self.target, values),
             args={name: substituted(value, values) for name, value in self.args.items()},
-            tags=tuple(dict.fromkeys(filled.values())),
-            push=self.push and bool(filled),
-            cache_from=_filled(self.cache_from, values),
-            cache_to=to,
-            tag_places=places,
+            tags=tuple(dict.fromkeys(tags)),
+            push=self.push and bool(tags),
+            cache_from=filled.get(self.cache_from or ""),
+            cache_to=filled.get(self.cache_to or ""),
+            places={filled[one]: at for one, at in self.places.items() if one in filled},
         )
-
-
-def _filled(reference: str | None, values: Mapping[str, str]) -> str | None:
-    """None where it means nothing."""
-    if reference is None or empty_word(reference, values) is not None:
-        return None
-    return filled_reference(reference, values)

@@ -98,7 +98,7 @@ def read_build(
         for name in ("cacheFrom", "cacheTo")
         if (reference := _cache(reading, parts.get(name), places, matrix)) is not None
     }
-    to = {caches["cacheTo"]: parts["cacheTo"].place} if "cacheTo" in caches else {}
+    at = {reference: parts[name].place for name, reference in caches.items()}
     return ImageBuild(
         context=_path(reading, parts.get("context"), "."),
         dockerfile=_path(reading, parts.get("dockerfile"), DEFAULT_DOCKERFILE),
@@ -111,7 +111,7 @@ def read_build(
         cache_to=caches.get("cacheTo"),
         provenance=read_boolean(reading, parts.get("provenance")),
         sbom=read_boolean(reading, parts.get("sbom")),
-        tag_places={} if reading.is_json else {**to, **tags},
+        places={} if reading.is_json else {**at, **tags},
         secret_places=read_secrets(reading, parts),
     )
 

@@ -119,11 +119,11 @@ def step_problems(
     for tag in built.references:
         problem = None if OPENING in tag else images.rule.push_problem(tag)
         if problem is not None:
-            yield f"the tag `{tag}` {problem}", built.tag_places.get(tag)
+            yield f"the tag `{tag}` {problem}", built.places.get(tag)
     if built.cache_from and OPENING not in built.cache_from:
         problem = images.rule.pull_problem(built.cache_from)
         if problem is not None:
-            yield f"the image `{built.cache_from}` {problem}", None
+            yield f"the image `{built.cache_from}` {problem}", built.places.get(built.cache_from)
 
 
 def _problem(message: str, file: str | None, place: Place | None) -> Problem:

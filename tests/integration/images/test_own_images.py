@@ -87,9 +87,10 @@ async def test_layers_are_kept_in_the_accounts_own_folder_alone(
     asked = f"cacheFrom: '{SHARED}/beta/shop:c', cacheTo: '{SHARED}/beta/shop:c'"
     errors = await push(tree, f"steps:\n  - {{name: image, build: {{{asked}}}}}\n")
     [build] = await admin.builds(project)
-    problems = [problem["message"] for problem in (await admin.build(build["id"]))["problems"]]
+    problems = (await admin.build(build["id"]))["problems"]
     assert len(problems) == 2, (problems, errors)
-    assert all(f"`{SHARED}/beta/shop:c`" in problem for problem in problems)
+    assert all(f"`{SHARED}/beta/shop:c`" in problem["message"] for problem in problems)
+    assert {problem["line"] for problem in problems} == {2}
 
 
 async def test_a_tag_below_the_accounts_own_folder_is_built(
