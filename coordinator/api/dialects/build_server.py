@@ -24,7 +24,7 @@ from coordinator.api.dialects.build_server_models import (
     RetryWanted,
     StepShown,
 )
-from coordinator.api.dialects.build_server_projects import NO_PROJECT, find_project
+from coordinator.api.dialects.build_server_projects import NO_PROJECT
 from coordinator.api.http.context import (
     BUILDS,
     CORE,
@@ -33,6 +33,7 @@ from coordinator.api.http.context import (
     NAMED_BUILDS,
     PROJECTS,
     RETRIES,
+    project_of,
 )
 from coordinator.api.http.fields import PageQuery, Pagination
 from coordinator.api.http.operations import add_operations, operation
@@ -109,7 +110,7 @@ async def create_build(
     request: web.Request, principal: Principal, body: BuildCreate
 ) -> BuildDetails:
     """A workflow's name or path means the file that the commit has."""
-    project = await find_project(request, principal)
+    project = await project_of(request, principal)
     origin = Origin(
         event="manual",
         commit_hash=body.commit_hash,
@@ -255,7 +256,7 @@ async def _any_project(request: web.Request, principal: Principal) -> Project | 
     """None for `-`: any project that the principal sees."""
     if request.match_info["project_id"] == ANY_PROJECT:
         return None
-    return await find_project(request, principal)
+    return await project_of(request, principal)
 
 
 def build_shown(request: web.Request, build: Build) -> BuildShown:

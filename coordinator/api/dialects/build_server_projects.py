@@ -25,6 +25,7 @@ from coordinator.api.http.context import (
     PROJECT_CHANGES,
     PROJECTS,
     PUSH_RETRIES,
+    project_of,
 )
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.unknown_members import note_ignored
@@ -105,7 +106,7 @@ async def create_project(
     errors=NO_PROJECT,
 )
 async def get_project(request: web.Request, principal: Principal) -> ProjectShown:
-    return await _project_with_branch(request, principal, await find_project(request, principal))
+    return await _project_with_branch(request, principal, await project_of(request, principal))
 
 
 @operation(
@@ -119,7 +120,7 @@ async def get_project(request: web.Request, principal: Principal) -> ProjectShow
 async def change_project(
     request: web.Request, principal: Principal, body: ProjectChange
 ) -> ProjectShown:
-    project = await find_project(request, principal)
+    project = await project_of(request, principal)
     if body.default_branch is not None:
         await request.app[DEFAULT_BRANCHES].set(principal, project, body.default_branch)
     wanted = Wanted(
@@ -143,7 +144,7 @@ async def change_project(
 )
 async def delete_project(request: web.Request, principal: Principal) -> None:
     """Its builds with logs and artifacts, secrets, deliveries and hosted repository."""
-    project = await find_project(request, principal)
+    project = await project_of(request, principal)
     await request.app[DELETIONS].delete_project(principal, project)
 
 
@@ -156,7 +157,7 @@ async def delete_project(request: web.Request, principal: Principal) -> None:
     errors=NO_PROJECT,
 )
 async def new_webhook_secret(request: web.Request, principal: Principal) -> WebhookSecret:
-    project = await find_project(request, principal)
+    project = await project_of(request, principal)
     secret = await request.app[PROJECT_CHANGES].new_webhook_secret(principal, project)
     return WebhookSecret(webhook_secret=secret)
 
@@ -169,10 +170,6 @@ async def _project_with_branch(
     told = await request.app[FORGE_TOKENS].of_all([project])
     name = account.name if account else project.account_id
     return _project(request, project, name, branch, told=told.get(project.id))
-
-
-async def find_project(request: web.Request, principal: Principal) -> Project:
-    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
 def _project(
@@ -221,7 +218,7 @@ def _project(
     errors=NO_PROJECT,
 )
 async def list_workflows(request: web.Request, principal: Principal) -> list[WorkflowShown]:
-    project = await find_project(request, principal)
+    project = await project_of(request, principal)
     workflows = await request.app[PROJECTS].list_workflows(project)
     return [_workflow(workflow) for workflow in workflows]
 
@@ -238,7 +235,7 @@ async def list_workflows(request: web.Request, principal: Principal) -> list[Wor
 async def create_workflow(
     request: web.Request, principal: Principal, body: WorkflowCreate
 ) -> WorkflowShown:
-    project = await find_project(request, principal)
+    project = await project_of(request, principal)
     written = [step.written() for step in body.steps]
     workflow = await request.app[PROJECTS].create_workflow(
         principal, project, body.name, [step for step, _ in written]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from coordinator.domain.model import Project
+from coordinator.domain.people.permissions import Principal
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
@@ -85,3 +87,8 @@ HEALTH = web.AppKey("health", Health)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)
 SOURCE_REFS = web.AppKey("source_refs", SourceRefs)
+
+
+async def project_of(request: web.Request, principal: Principal) -> Project:
+    """The one that the path names. Raises NotFound."""
+    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from pydantic import Field
 
-from coordinator.api.http.context import FORGE_SETUP, PROJECTS
+from coordinator.api.http.context import FORGE_SETUP, project_of
 from coordinator.api.http.fields import Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.outbox.hooks import Finding
@@ -44,7 +44,7 @@ def add_routes(app: web.Application) -> None:
 )
 async def make_forge_webhook(request: web.Request, principal: Principal) -> FindingList:
     """With the token that the project has for its forge, which is tried for statuses, too."""
-    project = await request.app[PROJECTS].get(principal, request.match_info["project_id"])
+    project = await project_of(request, principal)
     return _shown(await request.app[FORGE_SETUP].make(principal, project))
 
 
@@ -58,7 +58,7 @@ async def make_forge_webhook(request: web.Request, principal: Principal) -> Find
 )
 async def check_forge(request: web.Request, principal: Principal) -> FindingList:
     """Asks the forge: its webhook, the token's rights; and tells what came and went last."""
-    project = await request.app[PROJECTS].get(principal, request.match_info["project_id"])
+    project = await project_of(request, principal)
     return _shown(await request.app[FORGE_SETUP].check(principal, project))
 
 

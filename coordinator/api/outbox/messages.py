@@ -6,11 +6,10 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from coordinator.api.http.context import CORE, FORGE_TOKENS, OUTBOX, PROJECTS
+from coordinator.api.http.context import CORE, FORGE_TOKENS, OUTBOX, project_of
 from coordinator.api.http.fields import Instant, PageQuery, Pagination, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.errors import Invalid, NotFound
-from coordinator.domain.model import Project
 from coordinator.domain.outbox.forge_place import AppKey
 from coordinator.domain.outbox.messages import Facts, Message, MessageState, RecipientKind, Status
 from coordinator.domain.people.permissions import Principal, Right
@@ -36,7 +35,7 @@ class ForgeTokenSet(BaseModel):
         default=None,
         max_length=50,
         description="github, gitlab, gitea, forgejo, bitbucket or bitbucket-server; where it is "
-        "left out, the host's name tells",
+        "left out, the project's own `forge` or the host's name tells",
     )
     url: str | None = Field(
         default=None,
@@ -80,10 +79,6 @@ def add_routes(app: web.Application) -> None:
     )
 
 
-async def _project(request: web.Request, principal: Principal) -> Project:
-    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
-
-
 @operation(
     "PUT",
     "/api/projects/{project_id}/forge-token",
@@ -96,7 +91,7 @@ async def set_forge_token(
     request: web.Request, principal: Principal, body: ForgeTokenSet
 ) -> ForgeShown:
     """The token is never shown again. What was given up for want of it is sent now."""
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     if (body.app_id is None) != (body.app_key is None):
         raise Invalid("an App is given by appId and appKey")
     app = AppKey(id=body.app_id, key=body.app_key or "") if body.app_id is not None else None
@@ -116,7 +111,7 @@ async def set_forge_token(
     errors={404: "Project or token not found"},
 )
 async def remove_forge_token(request: web.Request, principal: Principal) -> None:
-    await request.app[FORGE_TOKENS].remove(principal, await _project(request, principal))
+    await request.app[FORGE_TOKENS].remove(principal, await project_of(request, principal))
 
 
 @operation(
@@ -131,7 +126,7 @@ async def list_messages(
     request: web.Request, principal: Principal, query: PageQuery
 ) -> MessagePage:
     """Newest first."""
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     found, total = await request.app[OUTBOX].list_of(project, *query.page)
     return MessagePage(
         messages=[_shown(request, message) for message in found],
@@ -149,7 +144,7 @@ async def list_messages(
     path_rules=MESSAGE_ID,
 )
 async def get_message(request: web.Request, principal: Principal) -> MessageShown:
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     return _shown(request, await request.app[OUTBOX].get(project, _message_id(request)))
 
 
@@ -164,7 +159,7 @@ async def get_message(request: web.Request, principal: Principal) -> MessageShow
     path_rules=MESSAGE_ID,
 )
 async def retry_message(request: web.Request, principal: Principal) -> MessageShown:
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     message = await request.app[OUTBOX].retry(principal, project, _message_id(request))
     return _shown(request, message)
 

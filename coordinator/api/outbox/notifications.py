@@ -5,10 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.api.http.context import NOTIFICATIONS, PROJECTS
+from coordinator.api.http.context import NOTIFICATIONS, project_of
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.domain.model import Project
 from coordinator.domain.outbox.messages import RecipientKind
 from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, Right
@@ -47,10 +46,6 @@ def add_routes(app: web.Application) -> None:
     add_operations(app, [list_notifications, add_notification, remove_notification])
 
 
-async def _project(request: web.Request, principal: Principal) -> Project:
-    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
-
-
 @operation(
     "GET",
     "/api/projects/{project_id}/notifications",
@@ -60,7 +55,7 @@ async def _project(request: web.Request, principal: Principal) -> Project:
     errors={404: "Project not found"},
 )
 async def list_notifications(request: web.Request, principal: Principal) -> NotificationList:
-    project, service = await _project(request, principal), request.app[NOTIFICATIONS]
+    project, service = await project_of(request, principal), request.app[NOTIFICATIONS]
     found = await service.list_of(principal, project)
     return NotificationList(
         notifications=[_shown(one) for one in found],
@@ -81,7 +76,7 @@ async def add_notification(
     request: web.Request, principal: Principal, body: NotificationWanted
 ) -> NotificationShown:
     """Give `email` or `webhook`. Builds that are made from now on are told."""
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     added = await request.app[NOTIFICATIONS].add(
         principal, project, body.on, email=body.email, webhook=body.webhook
     )
@@ -97,7 +92,7 @@ async def add_notification(
     errors={404: "Project or notification not found"},
 )
 async def remove_notification(request: web.Request, principal: Principal) -> None:
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     notification_id = request.match_info["notification_id"]
     await request.app[NOTIFICATIONS].remove(principal, project, notification_id)
 

@@ -8,7 +8,7 @@ from functools import partial
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
-from coordinator.api.http.context import ACCOUNTS, PROJECTS, REGISTRY_LOGINS
+from coordinator.api.http.context import ACCOUNTS, REGISTRY_LOGINS, project_of
 from coordinator.api.http.fields import Body, Instant, Shown
 from coordinator.api.http.operations import Operation, add_operations, operation
 from coordinator.domain.errors import NotFound
@@ -40,12 +40,8 @@ class RegistryNamed(Shown):
 
 
 def add_routes(app: web.Application) -> None:
-    add_operations(app, _operations(_project, "project", "a project", LISTED_OF_PROJECT))
+    add_operations(app, _operations(project_of, "project", "a project", LISTED_OF_PROJECT))
     add_operations(app, _operations(_account, "account", "an account", LISTED_OF_ACCOUNT))
-
-
-async def _project(request: web.Request, principal: Principal) -> Project:
-    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
 
 
 async def _account(request: web.Request, principal: Principal) -> Account:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.api.http.context import PROJECTS, SECRETS
+from coordinator.api.http.context import SECRETS, project_of
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 
 
@@ -31,10 +30,6 @@ def add_routes(app: web.Application) -> None:
     add_operations(app, [list_secrets, set_secret, delete_secret])
 
 
-async def _project(request: web.Request, principal: Principal) -> Project:
-    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
-
-
 @operation(
     "GET",
     "/api/projects/{project_id}/secrets",
@@ -44,7 +39,7 @@ async def _project(request: web.Request, principal: Principal) -> Project:
     errors={404: "Project not found"},
 )
 async def list_secrets(request: web.Request, principal: Principal) -> list[SecretShown]:
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     return [
         SecretShown(name=secret.name, updated_at=secret.updated_at)
         for secret in await request.app[SECRETS].list_of(principal, project)
@@ -62,7 +57,7 @@ async def list_secrets(request: web.Request, principal: Principal) -> list[Secre
 )
 async def set_secret(request: web.Request, principal: Principal, body: SecretValue) -> SecretNamed:
     name = request.match_info["name"]
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     await request.app[SECRETS].set(principal, project, name, body.value)
     return SecretNamed(name=name)
 
@@ -77,6 +72,6 @@ async def set_secret(request: web.Request, principal: Principal, body: SecretVal
 )
 async def delete_secret(request: web.Request, principal: Principal) -> SecretNamed:
     name = request.match_info["name"]
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     await request.app[SECRETS].delete(principal, project, name)
     return SecretNamed(name=name)

@@ -8,10 +8,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from coordinator.api.http.context import CORE, CREDENTIALS, DELIVERIES, PROJECTS
+from coordinator.api.http.context import CORE, CREDENTIALS, DELIVERIES, project_of
 from coordinator.api.http.fields import Instant, PageQuery, Pagination, Shown
 from coordinator.api.http.operations import add_operations, operation
-from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.services.projects.credentials import MAX_CREDENTIAL_CHARACTERS
@@ -71,10 +70,6 @@ def add_routes(app: web.Application) -> None:
     add_operations(app, [list_deliveries, redeliver, set_credential, remove_credential])
 
 
-async def _project(request: web.Request, principal: Principal) -> Project:
-    return await request.app[PROJECTS].get(principal, request.match_info["project_id"])
-
-
 @operation(
     "GET",
     "/api/projects/{project_id}/deliveries",
@@ -87,7 +82,7 @@ async def list_deliveries(
     request: web.Request, principal: Principal, query: PageQuery
 ) -> DeliveryPage:
     """Newest first."""
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     limit, offset = query.page
     found, total = await request.app[DELIVERIES].list_of(project, limit, offset)
     return DeliveryPage(
@@ -107,7 +102,7 @@ async def list_deliveries(
     errors={404: "Project or delivery not found", 409: "It is being processed"},
 )
 async def redeliver(request: web.Request, principal: Principal) -> DeliveryShown:
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     delivery = await request.app[DELIVERIES].redeliver(
         principal, project, request.match_info["delivery_id"]
     )
@@ -123,7 +118,7 @@ async def redeliver(request: web.Request, principal: Principal) -> DeliveryShown
     errors={404: "Project not found", 409: "The project is not a remote one"},
 )
 async def set_credential(request: web.Request, principal: Principal, body: CredentialSet) -> None:
-    project = await _project(request, principal)
+    project = await project_of(request, principal)
     await request.app[CREDENTIALS].set(
         principal, project, token=body.token, deploy_key=body.deploy_key
     )
@@ -138,7 +133,7 @@ async def set_credential(request: web.Request, principal: Principal, body: Crede
     errors={404: "Project or credential not found"},
 )
 async def remove_credential(request: web.Request, principal: Principal) -> None:
-    await request.app[CREDENTIALS].remove(principal, await _project(request, principal))
+    await request.app[CREDENTIALS].remove(principal, await project_of(request, principal))
 
 
 def delivery_shown(request: web.Request, delivery: Delivery) -> DeliveryShown:

@@ -12,7 +12,7 @@ from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Build, Step
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.steps.gates import approver_of
-from pipelines_schema import Approver
+from pipelines_schema import Approver, Gate
 
 ERRORS = {404: "Step not found", 409: "The step does not wait for an answer"}
 
@@ -59,8 +59,7 @@ async def approve_step(
 ) -> ApprovalShown:
     """By one who has the role that the step names. The parameters become its outputs."""
     step_id = request.match_info["step_id"]
-    build, step = await request.app[GATES].approve(principal, step_id, body.params)
-    return _shown(build, step)
+    return _shown(*await request.app[GATES].approve(principal, step_id, body.params))
 
 
 @operation(
@@ -73,21 +72,16 @@ async def approve_step(
 )
 async def reject_step(request: web.Request, principal: Principal) -> ApprovalShown:
     """By one who could approve it. It fails, and what depends on it is skipped."""
-    build, step = await request.app[GATES].reject(principal, request.match_info["step_id"])
-    return _shown(build, step)
-
-
-def _shown(build: Build, step: Step) -> ApprovalShown:
-    shown = approval_shown(build, step)
-    assert shown is not None, "it was answered"  # noqa: S101
-    return shown
+    return _shown(*await request.app[GATES].reject(principal, request.match_info["step_id"]))
 
 
 def approval_shown(build: Build, step: Step) -> ApprovalShown | None:
     """None for a step that asks for none."""
-    gate = step.written.approve
-    if gate is None:
-        return None
+    return None if step.written.approve is None else _shown(build, step)
+
+
+def _shown(build: Build, step: Step) -> ApprovalShown:
+    gate = step.written.approve or Gate()
     params = [
         GateParam(
             name=param.name,
