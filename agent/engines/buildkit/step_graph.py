@@ -159,6 +159,7 @@ def step_graph(
                     begins_caches=bool(caches_begin),
                     workdir=workdir,
                     shell=shell,
+                    shell_options=environment.get("SHELLOPTS", ""),
                 ).encode(),
             ),
             *_caches_file(caches_begin),
@@ -213,7 +214,8 @@ def step_graph(
     ]
     process = llb.execute(
         llb.Process(
-            arguments=("bash", WRAPPER, f"{timeout_seconds:.3f}", _seconds(grace_seconds)),
+            # -p: what the step's or the image's BASH_ENV and SHELLOPTS say is for the script.
+            arguments=("bash", "-p", WRAPPER, f"{timeout_seconds:.3f}", _seconds(grace_seconds)),
             environment=environment,
             directory=WORKSPACE,
             user=owner,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 
@@ -25,7 +24,8 @@ SECRETS = "/run/secrets"
 _START = """\
 # The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
 # and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
-record={private}/record grace=$2 out= script=
+# What is set before the script begins has names that are no step's own: they may be exported.
+PUSHROD__grace=$2 PUSHROD__out=
 exec 3>&1 2>/dev/null 9<> <(:)  # nobody writes to 9: reading from it is waiting
 # The first line of the output tells the agent that from now on it can have us killed.
 printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
@@ -37,7 +37,7 @@ end_all() {{  # all but tee, ourselves and the first process; false if there was
     more=
     for process in /proc/[0-9]*; do
       process=${{process##*/}}
-      case " 1 $BASHPID $out $others" in *" $process "*) continue;; esac
+      case " 1 $BASHPID $PUSHROD__out $others" in *" $process "*) continue;; esac
       others+="$process "
       kill -STOP "$process" && more=1
     done
@@ -47,19 +47,19 @@ end_all() {{  # all but tee, ourselves and the first process; false if there was
 }}
 
 end_script() {{  # its process group is asked to, and has its grace; once, whoever wants it
-  if [ "$grace" ]; then
-    (set -C; : >"$record/asked") || return
+  if [ "$PUSHROD__grace" ]; then
+    (set -C; : >{record}/asked) || return
     kill -TERM -- "-$script"
-    read -t "$grace" -u 9
+    read -t "$PUSHROD__grace" -u 9
   fi
   for round in {{1..50}}; do end_all || break; done
-  : >"$record/over"
+  : >{record}/over
 }}
 
 watch() {{  # the step's timeout, which holds also if there is no agent any more
   exec 3>&- 5>&-
   read -t "$1" -u 9
-  : >"$record/timeout"
+  : >{record}/timeout
   end_script
 }}
 
@@ -69,43 +69,39 @@ listen() {{  # the agent can have the script end before that
 }}
 """
 _NAMES = """\
-names={private}/names/{names_file}
-if [ -s "$names" ] && ! bash -e "$names" 2>&3; then
+if [ -s {names} ] && ! bash -p -e {names} 2>&3; then
   echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
-  echo '1 0 0 0' >"$record/{exit_file}"
+  echo '1 0 0 0' >{record}/{exit_file}
   exit 0
 fi
 """
-_CACHES = "bash {private}/step/caches >&3\n"
-_SECRETS = """\
-for name in NAMES; do
-  IFS= read -r -d '' "$name" <{secrets}/"$name"
-  export "$name"
-done
-"""
+_CACHES = "bash -p {private}/step/caches >&3\n"
 _LIMITS = """\
-# What limits hold, since an engine that does not know ours says nothing.
-for file in memory.max memory/memory.limit_in_bytes; do
-  read -r value <"/sys/fs/cgroup/$file" && echo "memory $value"
-done >"$record/{limits_file}"
-for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do
-  read -r value rest <"/sys/fs/cgroup/$file" && echo "cpu $value" && break
-done >>"$record/{limits_file}"
+limits() {{  # what limits hold, since an engine that does not know ours says nothing
+  local file value rest
+  for file in memory.max memory/memory.limit_in_bytes; do
+    read -r value <"/sys/fs/cgroup/$file" && echo "memory $value"
+  done
+  for file in cpu.max cpu/cpu.cfs_quota_us cpu,cpuacct/cpu.cfs_quota_us; do
+    read -r value rest <"/sys/fs/cgroup/$file" && echo "cpu $value" && break
+  done
+}}
+limits >{record}/{limits_file}
 """
 _RUN = """\
 # Both streams of a script are one, or its lines would change places on their way to the log.
 # Under `set -m` it gets a process group of its own.
 set -m
-SCRIPT </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
+run_script </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
 script=$!
 set +m
 watch "$1" &
-LISTEN
+{listen}
 wait "$script"
 code=$? late=0
-[ -e "$record/timeout" ] && late=1
+[ -e {record}/timeout ] && late=1
 # A bash without a trap ends at once: what it ran has its grace all the same.
-while [ -e "$record/asked" ] && [ ! -e "$record/over" ] && kill -0 -- "-$script"; do
+while [ -e {record}/asked ] && [ ! -e {record}/over ] && kill -0 -- "-$script"; do
   read -t 0.02 -u 9
 done
 """
@@ -122,7 +118,7 @@ if ! command -v tee; then
     + _RUN_DIRECT
     + """\
 else
-  exec 5> >(exec tee "$record/{output_file}" >&3 3>&- 9>&-); out=$!
+  exec 5> >(exec tee {record}/{output_file} >&3 3>&- 9>&-); PUSHROD__out=$!
 """
     + _RUN.replace("OUT", "5")
     + """\
@@ -132,33 +128,37 @@ else
   for round in {{1..20}}; do
     alive=
     for process in /proc/[0-9]*; do
-      case ${{process##*/}} in 1|$out) ;; *) alive=1;; esac
+      case ${{process##*/}} in 1|$PUSHROD__out) ;; *) alive=1;; esac
     done
     [ "$alive" ] || break
     sleep 0.05
   done
   # A survivor belongs to another user: it may hold the pipe for ever, so don't wait for tee.
-  [ "$alive" ] || wait "$out"
+  [ "$alive" ] || wait "$PUSHROD__out"
 fi >/dev/null
 """
 )
-_SCRIPT = "bash -e -o pipefail {private}/step/script"
-_START_ELSEWHERE = """\
-run_script() {{  # in the background: it is a process of its own, which becomes the script
-  cd -P -- WORKDIR 2>/dev/null && case "$PWD/" in {workspace}/*) ;; *) false;; esac || {{
-    printf %s NO_FOLDER
+_TO_FOLDER = """\
+  cd -P -- {workdir} 2>/dev/null && case "$PWD/" in {workspace}/*) ;; *) false;; esac || {{
+    printf %s {no_folder}
     exit 1
   }}
-  command -v PROGRAM >/dev/null || {{
-    printf %s NO_PROGRAM
+"""
+_EXPORT = """\
+  for PUSHROD__name in {names}; do
+    IFS= read -r -d '' "$PUSHROD__name" <{secrets}/"$PUSHROD__name"
+    export "$PUSHROD__name"
+  done
+"""
+_FIND_PROGRAM = """\
+  command -v {program} >/dev/null || {{
+    printf %s {no_program}
     exit 127
   }}
-  exec COMMAND {private}/step/script
-}}
 """
 _SOCKETS = """\
 # The engine delivers a socket as an empty file, so we say where the script left any.
-find . -path ./.git -prune -o -type s -print0 >"$record/{sockets_file}"
+find . -path ./.git -prune -o -type s -print0 >{record}/{sockets_file}
 """
 _END = """\
 killed=0
@@ -170,8 +170,8 @@ if [ "$code" = 137 ]; then
   done
 fi
 handed=0
-[ -e "$record/{values_file}" ] || [ -L "$record/{values_file}" ] && handed=1
-echo "$code $killed $late $handed" >"$record/{exit_file}"
+[ -e {record}/{values_file} ] || [ -L {record}/{values_file} ] && handed=1
+echo "$code $killed $late $handed" >{record}/{exit_file}
 exit 0
 """
 
@@ -186,6 +186,7 @@ def wrapper(
     begins_caches: bool = False,
     workdir: str = "",
     shell: str = "",
+    shell_options: str = "",
 ) -> str:
     """The script of the container's first process. Its arguments are the timeout and the grace in
     seconds; an empty one is no grace. With `listens` the agent can have the script end.
@@ -194,44 +195,56 @@ def wrapper(
     of files to export: as the engine's own variables they would stand in its history. With
     `keep_limits` the limits that hold are in the record, too, with `keep_sockets` the names of
     the sockets that are left in the workspace. With `begins_caches` it runs the script of
-    `cache_beginnings` first. `workdir` and `shell` are the step's.
+    `cache_beginnings` first. `workdir` and `shell` are the step's, `shell_options` is the variable
+    SHELLOPTS that it sets: our own bash hears of it as little as of BASH_ENV, since it runs with
+    -p, but it can't hand it on.
     """
-    is_usual = not workdir and not shell
     parts = [
         _START,
         _NAMES,
         _CACHES if begins_caches else "",
         _LIMITS if keep_limits else "",
-        _SECRETS.replace("NAMES", " ".join(secrets)) if secrets else "",
-        "" if is_usual else _START_ELSEWHERE,
         _RUN_RECORDED if keep_output else _RUN_DIRECT,
         _SOCKETS if keep_sockets else "",
         _END,
     ]
-    whole = "".join(parts).replace("LISTEN", "listen &" if listens else ":")
-    whole = whole.replace("SCRIPT", _SCRIPT if is_usual else "run_script")
-    filled = whole.format(
-        private=PRIVATE,
-        exit_file=EXIT_FILE,
-        secrets=SECRETS,
-        limits_file=LIMITS_FILE,
-        output_file=OUTPUT_FILE,
-        names_file=NAMES_FILE,
-        sockets_file=SOCKETS_FILE,
-        values_file=VALUES_FILE,
-        workspace=WORKSPACE,
-    )
-    return filled if is_usual else _started_elsewhere(filled, workdir, command_of(shell))
+    filled = [
+        part.format(
+            private=PRIVATE,
+            record=f"{PRIVATE}/record",
+            names=f"{PRIVATE}/names/{NAMES_FILE}",
+            exit_file=EXIT_FILE,
+            limits_file=LIMITS_FILE,
+            output_file=OUTPUT_FILE,
+            sockets_file=SOCKETS_FILE,
+            values_file=VALUES_FILE,
+            listen="listen &" if listens else ":",
+        )
+        for part in parts
+    ]
+    return "".join([_run_script(secrets, workdir, shell, shell_options), *filled])
 
 
-def _started_elsewhere(text: str, workdir: str, command: Sequence[str]) -> str:
-    words = {
-        "WORKDIR": workdir or ".",
-        "NO_FOLDER": no_folder(workdir),
-        "NO_PROGRAM": no_program(command[0]),
-        "PROGRAM": command[0],
-    }
-    quoted = {word: shlex.quote(value) for word, value in words.items()}
-    quoted["COMMAND"] = shlex.join(command)
-    names = re.compile(r"\b(?:" + "|".join(quoted) + r")\b")
-    return names.sub(lambda found: quoted[found[0]], text)
+def _run_script(secrets: Sequence[str], workdir: str, shell: str, shell_options: str) -> str:
+    """Of the process that becomes the script: with the secrets, and where and by what it runs."""
+    command = command_of(shell)
+    lines = ["run_script() {  # in the background: it is a process of its own\n"]
+    if workdir:
+        lines.append(
+            _TO_FOLDER.format(
+                workdir=shlex.quote(workdir),
+                workspace=WORKSPACE,
+                no_folder=shlex.quote(no_folder(workdir)),
+            )
+        )
+    if secrets:
+        lines.append(_EXPORT.format(names=" ".join(secrets), secrets=SECRETS))
+    if shell:
+        lines.append(
+            _FIND_PROGRAM.format(
+                program=shlex.quote(command[0]), no_program=shlex.quote(no_program(command[0]))
+            )
+        )
+    begin = f"env {shlex.quote(f'SHELLOPTS={shell_options}')} " if shell_options else ""
+    lines.append(f"  exec {begin}{shlex.join(command)} {PRIVATE}/step/script\n}}\n")
+    return "".join(lines)

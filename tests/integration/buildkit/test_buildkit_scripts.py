@@ -141,6 +141,47 @@ async def test_steps_variables_cover_the_images(one_bench: Bench) -> None:
     assert covered.log.stdout == b"from-step\n"
 
 
+WRAPPERS_OWN = (
+    "record grace out script names name file value rest code late found others process more "
+    "round alive killed key handed SCRIPT LISTEN LISTEN_PORT OUT NAMES PROGRAM COMMAND WORKDIR"
+)
+
+
+@pytest.mark.parametrize("shell", ["", "sh"])
+@pytest.mark.parametrize("kind", ["env", "secrets"])
+async def test_variables_may_be_called_as_the_wrappers_own(
+    one_bench: Bench, kind: str, shell: str
+) -> None:
+    values = {name: f"mine {name}" for name in WRAPPERS_OWN.split()}
+    script = "".join(f'printf "%s\\n" "${name}"; ' for name in values) + "exit 3"
+
+    ran = await one_bench.run(script, **{kind: values}, shell=shell)
+
+    assert ran.log.stdout.decode().splitlines() == list(values.values())
+    assert ran.result.exit_code == 3
+
+
+@pytest.mark.parametrize("listed", ["", "xtrace:errexit"])
+async def test_what_bash_reads_at_its_start_is_for_the_script_alone(
+    one_bench: Bench, tmp_path: Path, listed: str
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "start").write_text("echo started; mine=yes; cat() { exit 9; }; trap : 0")
+    env = {"BASH_ENV": "/workspace/start"} | ({"SHELLOPTS": listed} if listed else {})
+
+    ran = await one_bench.run(
+        "set +x; echo $mine",
+        env=env,
+        source=one_bench.source(folder=tmp_path / "tree", key=str(tmp_path)),
+        cache_mounts=[CacheMount(id=f"test-{time.time_ns()}", path="/c", begins_as=["none"])],
+    )
+
+    said = ran.log.stdout.splitlines()
+    assert said[0] == (b"+ echo started" if listed else b"started")
+    assert (said[-1], ran.result.exit_code) == (b"yes", 0)
+    assert said.count(b"started") == 1
+
+
 async def test_the_images_user_runs_the_script_in_a_workspace_of_its_own(one_bench: Bench) -> None:
     ran = await one_bench.run(
         "exec 2>/dev/null; "

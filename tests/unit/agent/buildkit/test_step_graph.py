@@ -106,8 +106,9 @@ def test_cache_folders_may_lie_in_the_workspace_or_outside() -> None:
 
 
 @pytest.mark.parametrize("keep_output", [True, False])
-def test_the_wrapper_is_sound_bash(keep_output: bool) -> None:
-    text = wrapper(keep_output=keep_output)
+@pytest.mark.parametrize(("workdir", "shell"), [("", ""), ("it's {odd}", "sh"), ("", "python")])
+def test_the_wrapper_is_sound_bash(keep_output: bool, workdir: str, shell: str) -> None:
+    text = wrapper(keep_output=keep_output, listens=True, workdir=workdir, shell=shell)
 
     checked = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
 
@@ -127,9 +128,18 @@ def test_limits_that_are_not_in_force_are_named(record: str) -> None:
     assert "does not limit memory and cpus" in note
 
 
+@pytest.mark.parametrize("shell", ["", "sh"])
+def test_a_secret_may_be_called_as_something_of_the_wrapper(shell: str) -> None:
+    names = "DEPLOY_SCRIPT LISTEN LISTEN_PORT OUT SECRETS NAMES PROGRAM COMMAND NO_FOLDER"
+
+    text = wrapper(keep_output=True, secrets=names.split(), shell=shell)
+
+    assert f" in {names}; do" in text
+
+
 def test_no_secret_stands_in_the_graph_but_its_name() -> None:
     text = wrapper(keep_output=False, secrets=["TOKEN"])
-    assert "for name in TOKEN; do" in text
+    assert " in TOKEN; do" in text
     mount = llb.Mount(destination="/run/secrets/TOKEN", secret_id="TOKEN", owner=llb.ROOT)
     process = llb.Process(arguments=("true",), environment={}, directory="/", mounts=[mount])
     vertex = llb.execute(process, platform=llb.Platform(architecture="amd64"), description="x")
