@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.engines.host_trees import remove_tree
 from agent.engines.protocol import CacheMount
-from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.paths import WORKSPACE
 
 CONTAINER_HOME = "/root"
 

@@ -28,9 +28,6 @@ BATCH_HEAD_BYTES = 4 * 1024 * 1024
 MAX_TARGET_BYTES = 4096
 """Of a link, as the kernel has it."""
 
-WORKSPACE = "/workspace"
-"""Where a step's working directory is in a container."""
-
 
 class WireModel(BaseModel):
     model_config = ConfigDict(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.limits import MAX_PATH_BYTES
 from pipelines_schema.modules import WHOLE_REPOSITORY
 
+WORKSPACE = "/workspace"
+"""Where a step's working directory is in a container."""
 _KERNEL_AND_SYSTEM = ("/proc", "/sys", "/dev", "/etc")
 
 

@@ -57,8 +57,8 @@ from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
 from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
-from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.paths import WORKSPACE
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from agent.engines.buildkit.llb import ROOT, Owner
 from agent.engines.buildkit.wrapper import PRIVATE, VALUES_FILE
-from pipelines_schema.contract import WORKSPACE
 from pipelines_schema.image_references import DIGEST, DOMAIN, REPOSITORY, TAG, with_registry
+from pipelines_schema.paths import WORKSPACE
 from pipelines_schema.step_outputs import OUTPUT_VARIABLE
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

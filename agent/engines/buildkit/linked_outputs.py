@@ -24,7 +24,7 @@ from agent.engines.output_paths import (
     parse_pattern,
     resolve,
 )
-from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.paths import WORKSPACE
 
 
 async def patterns_through_links(

@@ -9,7 +9,7 @@ from agent.engines.buildkit import llb
 from agent.engines.buildkit.cache_beginnings import OTHERS, beginnings, read_only
 from agent.engines.buildkit.wrapper import END_SOCKET, PRIVATE, SECRETS, wrapper
 from agent.engines.protocol import CacheMount
-from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.paths import WORKSPACE
 
 SOURCE_FOLDER = "w"
 """Folder of every filesystem of ours that holds the workspace; its owner is the image's user."""

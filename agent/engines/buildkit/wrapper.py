@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from agent.engines.buildkit.odd_names import NAMES_FILE
 from agent.engines.shells import command_of, no_folder, no_program
-from pipelines_schema.contract import WORKSPACE
+from pipelines_schema.paths import WORKSPACE
 
 PRIVATE = "/.pushrod"
 """Where the wrapper's own folders are mounted in the step's container."""

@@ -10,7 +10,8 @@ import base64
 import shlex
 from collections.abc import Iterator, Sequence
 
-from pipelines_schema.contract import WORKSPACE, CacheDir, StepSpec
+from pipelines_schema.contract import CacheDir, StepSpec
+from pipelines_schema.paths import WORKSPACE
 
 HEADER = """\
 #!/usr/bin/env bash
