@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 
 from agent import descriptors
@@ -60,6 +61,7 @@ class Intake:
         self._start = start
         self._accepted = accepted
         self._accepting = 0
+        self._begun = 0
         self.none_accepting = asyncio.Event()
         """Set while no offer is on its way to becoming a step."""
         self.none_accepting.set()
@@ -68,6 +70,16 @@ class Intake:
     def idle(self) -> bool:
         """Nothing is held, nor on its way to be."""
         return not self._leases and not self._accepting
+
+    @property
+    def is_over(self) -> bool:
+        """As many steps as were wanted have been begun: there will be no more."""
+        return self._left() == 0
+
+    def _left(self) -> int:
+        """How many steps may still be begun."""
+        most = self._settings.max_steps
+        return sys.maxsize if most is None else max(0, most - self._begun)
 
     def disk_bytes(self) -> tuple[int, int]:
         """Free and in all, where the data folder is."""
@@ -86,7 +98,7 @@ class Intake:
         if not self._takes_work(free_bytes):
             return 0
         busy = sum(not work.resumed for work in self._leases) + self._accepting
-        return max(0, self._slots - busy)
+        return max(0, min(self._slots - busy, self._left() - self._accepting))
 
     async def take_offers(self, offers: Sequence[Offer]) -> None:
         free = self.free_slots(self._settings.min_free_bytes)
@@ -123,7 +135,8 @@ class Intake:
             return None
         free_bytes, _ = self.disk_bytes()
         busy = sum(not work.resumed for work in self._leases) + self._accepting
-        if busy > self._slots or not self._takes_work(free_bytes):
+        is_wanted = busy <= self._slots and self._left() > self._accepting
+        if not is_wanted or not self._takes_work(free_bytes):
             return None
         return NextStep(instance=self._instance)
 
@@ -169,6 +182,7 @@ class Intake:
             return False
         # From here to `start` nothing waits: either `Agent._end_scripts` sees it, or it saw the
         # refusal.
+        self._begun += 1
         term = Term(lease_seconds=spec.lease_seconds, sent_at=sent_at)
         self._start(entry, term if spec.ends_with_lease else None)
         return True

@@ -19,11 +19,12 @@ async def create_agent(
     data_dir: Path,
     name: str,
     slots: int = 1,
+    max_steps: int | None = None,
     labels: Mapping[str, str] | None = None,
     engine: str = "auto",
     host_user_ids: range | None = None,
     ca_file: Path | None = None,
-    may_be_killed: bool = True,
+    by_itself: bool = True,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -36,8 +37,9 @@ async def create_agent(
         data_dir=data_dir,
         name=name,
         slots=slots,
+        max_steps=max_steps,
         labels=labels or {},
-        may_be_killed=may_be_killed,
+        by_itself=by_itself,
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
     opened = await open_engine(engine, data_dir, host_user_ids, ca_file)

@@ -28,14 +28,18 @@ class AgentSettings:
     """1 to 100 characters, for people."""
     slots: int = 1
     """Steps that run at a time, 1 to 1000."""
+    max_steps: int | None = None
+    """So many are begun, then `run` returns; None for no end. What is left of before its start
+    doesn't count."""
     labels: Mapping[str, str] = field(default_factory=dict)
     min_free_bytes: int = 256 * 1024 * 1024
     """With less room than this in the data folder the agent asks for no work."""
     poll_timeout_seconds: float = 70.0
     """A held poll that is not answered for so long is given up and asked again."""
-    may_be_killed: bool = True
-    """By its watchdog, when it is stopped beyond a lease. Not where the coordinator shares its
-    process: that gives out nothing either, while it is stopped."""
+    by_itself: bool = True
+    """Its process is its own: a watchdog kills it when it is stopped beyond a lease, and it ends
+    when the coordinator drains it. One that shares the coordinator's process is never killed, since
+    that gives out nothing either while it is stopped; drained, it takes no new steps and stays."""
     cancel_report_seconds: float = 10.0
     """After `cancel_all`, how long to try to tell the coordinator before leaving it to the next
     start."""
@@ -51,6 +55,8 @@ class AgentSettings:
             raise InvalidSettingsError("name: must have 1 to 100 characters")
         if not 1 <= self.slots <= MAX_SLOTS:
             raise InvalidSettingsError(f"slots: must be 1 to {MAX_SLOTS}, not {self.slots}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise InvalidSettingsError(f"max_steps: must be 1 or more, not {self.max_steps}")
 
 
 def is_safe_name(text: str) -> bool:

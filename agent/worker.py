@@ -75,7 +75,7 @@ class Agent:
             settings, self._client, instance=self._instance, end_scripts=self._end_scripts
         )
         self._sources = Sources(settings.data_dir / "sources")
-        guarded = settings.may_be_killed and not engine.ends_at_term
+        guarded = settings.by_itself and not engine.ends_at_term
         self._watchdog = Watchdog() if guarded else None
         self._leases: LeaseTable[StepRun] = LeaseTable()
         journal = Journal(settings.data_dir / "attempts")
@@ -89,7 +89,7 @@ class Agent:
             is_open=lambda: not (self._draining.is_set() or self._engine_lost.is_set()),
             is_still_good=self._sign_in.is_still_good,
             start=self._start_attempt,
-            accepted=self._look_again_if_drained,
+            accepted=self._look_again_if_ending,
         )
         self._renewals = Renewals(
             client=self._client,
@@ -124,8 +124,9 @@ class Agent:
         """Set once there is a credential, before the first poll."""
 
     async def run(self) -> None:
-        """Work until drained. Raises AlreadyRunningError, RegistrationRefusedError and
-        EngineUnavailable before the first poll."""
+        """Work until drained, or for as many steps as the settings want. Raises
+        AlreadyRunningError, RegistrationRefusedError and EngineUnavailable before the first
+        poll."""
         with sole_user(self._settings.data_dir):
             async with self._client:
                 await self._prepare()
@@ -237,18 +238,24 @@ class Agent:
             logger.exception("step %s, epoch %d", work.lease.step_id, work.lease.epoch)
         finally:
             self._leases.release(work.lease)
-            if not work.handed_over or self._draining.is_set():
+            if not work.handed_over or self._is_ending:
                 self._look_again()
 
     def _look_again(self) -> None:
         """Something changed that the poll should say, or that lets the agent end."""
         self._poll_again.set()
-        if self._draining.is_set() and self._intake.idle:
+        if self._is_ending and self._intake.idle:
             self._finished.set()
 
-    def _look_again_if_drained(self) -> None:
-        if self._draining.is_set():
+    def _look_again_if_ending(self) -> None:
+        if self._is_ending:
             self._look_again()
+
+    @property
+    def _is_ending(self) -> bool:
+        """It takes no more work, ever. Unlike a drain, steps enough leave those be that run for as
+        long as nobody stops them."""
+        return self._draining.is_set() or self._intake.is_over
 
     # --- the engine
 
@@ -376,7 +383,7 @@ class Agent:
     async def _follow(self, answer: PollResponse, seconds: float) -> None:
         self._seen = answer.seen
         self._obey(answer.cancels, answer.lost)
-        if answer.drain:
+        if answer.drain and self._settings.by_itself:
             self.begin_drain()
         if answer.offers:
             # Accepted before the next poll, which then says what is really held and free.

@@ -298,6 +298,13 @@ class Client(Transport):
     async def rotate_keys(self, *, end_logins: bool) -> None:
         await self.request("POST", "/api/signing-keys", body={"endLogins": end_logins})
 
+    async def demand(self) -> list[Json]:
+        answer = await self.object_at("GET", "/api/agents/demand")
+        return list(answer["groups"])
+
+    async def drain_agent(self, agent_id: str) -> Json:
+        return await self.object_at("POST", f"/api/agents/{quoted(agent_id)}/drain")
+
     async def agents(self) -> list[Json]:
         return await self.list_at("/api/agents")
 

@@ -117,10 +117,12 @@ class AgentOptions:
     name: str
     slots: int
     engine: str
+    max_steps: int | None = None
+    """So many are begun, then it ends."""
     labels: Mapping[str, str] = field(default_factory=dict)
     host_user_ids: range | None = None
     ca_file: Path | None = None
-    may_be_killed: bool = True
+    by_itself: bool = True
     """See `agent.settings`."""
 
 
@@ -199,11 +201,12 @@ class PatientAgent:
                 data_dir=options.data,
                 name=options.name,
                 slots=options.slots,
+                max_steps=options.max_steps,
                 labels=options.labels,
                 engine=options.engine,
                 host_user_ids=options.host_user_ids,
                 ca_file=options.ca_file,
-                may_be_killed=options.may_be_killed,
+                by_itself=options.by_itself,
             )
         )
         try:

@@ -378,6 +378,8 @@ class AgentRecord:
     last_seen_at: datetime
     paused: bool = False
     """It takes no new steps."""
+    drained: bool = False
+    """It is paused, and each of its processes is told to end once what it runs is over."""
     removed_at: datetime | None = None
 
 

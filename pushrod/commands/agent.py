@@ -49,6 +49,8 @@ def parse_user_ids(text: str | None) -> range | None:
 @click.group(invoke_without_command=True)
 @click.option("--name", help="For people (default: the machine's name).")
 @click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
+@click.option("--max-steps", type=click.IntRange(1), help="End after so many (default: never).")
+@click.option("--once", is_flag=True, help="End after one step: as --slots 1 --max-steps 1.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="What steps ask for.")
 @click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
 @click.option(
@@ -71,6 +73,8 @@ def agent(
     options: ConnectionOptions,
     name: str | None,
     slots: int | None,
+    max_steps: int | None,
+    once: bool,
     labels: tuple[str, ...],
     engine: str,
     data: Path | None,
@@ -85,6 +89,8 @@ def agent(
     context.obj = options
     if context.invoked_subcommand is not None:
         return
+    if once and (slots, max_steps) != (None, None):
+        raise click.UsageError("--once means --slots 1 --max-steps 1: leave those out, or --once")
     from pushrod.client import run
     from pushrod.serving import AgentOptions, begin_service
 
@@ -92,7 +98,8 @@ def agent(
     chosen = AgentOptions(
         data=(data or default_data_folder() / "agent").absolute(),
         name=name or agent_name(),
-        slots=slots or default_slots(),
+        slots=1 if once else slots or default_slots(),
+        max_steps=1 if once else max_steps,
         engine=engine,
         labels=dict(map(parse_label, labels)),
         host_user_ids=host_user_ids,
@@ -148,5 +155,13 @@ def agent_token(
     show_new_token(created, as_json=as_json)
 
 
-for _command in (agents.list_agents, agents.show, agents.pause, agents.resume, agents.remove):
+for _command in (
+    agents.list_agents,
+    agents.show,
+    agents.demand,
+    agents.pause,
+    agents.drain,
+    agents.resume,
+    agents.remove,
+):
     agent.add_command(_command)

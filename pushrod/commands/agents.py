@@ -1,4 +1,4 @@
-"""`pushrod agent list|show|pause|resume|remove`: what people see of agents, and do to them."""
+"""`pushrod agent list|show|demand|pause|drain|resume|remove`: what people see of agents and do."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def choose_agent(agents: Sequence[Json], wanted: str) -> str:
 def state_of(agent: Json) -> str:
     """`online`, `online, paused`, `offline`, …"""
     state = "online" if agent.get("online") else "offline"
+    if agent.get("drained"):
+        return f"{state}, drained"
     return f"{state}, paused" if agent.get("paused") else state
 
 
@@ -108,6 +110,39 @@ def pause(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
 @WHICH
 @AS_JSON
 @connection_options
+def drain(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
+    """Have AGENT, a name or an id, finish what it runs and end."""
+
+    async def change(client: Client) -> Json:
+        return await client.drain_agent(await _find(client, wanted))
+
+    agent = call(resolve_connection(options), change)
+    if as_json:
+        return print_json(agent)
+    undone = f"`pushrod agent resume {wanted}` undoes it"
+    return say(f"{agent['name']} ends when the steps that it runs have: {undone}")
+
+
+@click.command()
+@AS_JSON
+@connection_options
+def demand(options: ConnectionOptions, as_json: bool) -> None:
+    """Show how many steps wait for an agent, by what they want of it."""
+    groups = call(resolve_connection(options), lambda client: client.demand())
+    if as_json:
+        return print_json(groups)
+    rows = [
+        (one["waiting"], f"{one['oldestSeconds']:.0f} s", one["freeSlots"], _wants(one))
+        for one in groups
+    ]
+    columns = ("waiting", "oldest", "free slots", "wants")
+    return print_table(columns, rows, empty="no step waits for an agent")
+
+
+@click.command()
+@WHICH
+@AS_JSON
+@connection_options
 def resume(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
     """Have AGENT, a name or an id, take steps again."""
 
@@ -144,6 +179,10 @@ def remove(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
 
 async def _find(client: Client, wanted: str) -> str:
     return wanted.lower() if is_id(wanted) else choose_agent(await client.agents(), wanted)
+
+
+def _wants(group: Json) -> str:
+    return " ".join([_labels(group), *group["needs"]]).strip() or "any agent"
 
 
 def _labels(agent: Json) -> str:

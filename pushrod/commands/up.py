@@ -133,7 +133,7 @@ def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
         engine=local.engine,
         ca_file=local.ca_file,
         labels=LABELS,
-        may_be_killed=False,
+        by_itself=False,
     )
     return PatientAgent(options, url=url, token=read_token(settings.data / ADMIN_TOKEN_NAME))
 

@@ -31,7 +31,12 @@ class Bench:
         self.processes: list[asyncio.subprocess.Process] = []
 
     def new_agent(
-        self, *, slots: int = 2, token: str | None = None, min_free_bytes: int = 1024
+        self,
+        *,
+        slots: int = 2,
+        max_steps: int | None = None,
+        token: str | None = None,
+        min_free_bytes: int = 1024,
     ) -> Agent:
         settings = AgentSettings(
             url=self.coordinator.url,
@@ -39,6 +44,7 @@ class Bench:
             data_dir=self.data,
             name="agent",
             slots=slots,
+            max_steps=max_steps,
             cancel_report_seconds=3.0,
             min_free_bytes=min_free_bytes,
         )

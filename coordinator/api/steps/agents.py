@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 from pydantic import Field
 
@@ -12,7 +14,10 @@ from coordinator.api.http.waits import waiting
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import AgentRecord
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
+from coordinator.services.core import Core
 from coordinator.services.steps import agents
+from coordinator.services.steps.demand import demand_of
+from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.people import accounts as stored
 from pipelines_schema.contract import (
     GoodbyeRequest,
@@ -35,6 +40,7 @@ class AgentShown(Shown):
     slots: int
     online: bool
     paused: bool = Field(description="It takes no new steps; what it runs goes on")
+    drained: bool = Field(description="Besides, its process ends once what it runs is over")
     account_id: str | None = Field(None, description="UUID of its account; none works for all")
     created_at: Instant
     last_seen_at: Instant
@@ -52,9 +58,24 @@ class AgentWithSteps(AgentShown):
     )
 
 
+class DemandShown(Shown):
+    labels: dict[str, str] = Field(description="What the steps ask for by `agents`")
+    needs: list[str] = Field(description="What of the steps not every agent can do")
+    waiting: int = Field(
+        description="Steps that a further agent would take: not those of a project that runs as "
+        "many as it may"
+    )
+    oldest_seconds: float = Field(description="For how long the first of them has waited")
+    free_slots: int = Field(description="Of the agents that could take them now")
+
+
+class WholeDemand(Shown):
+    groups: list[DemandShown]
+
+
 def add_routes(app: web.Application) -> None:
     add_operations(app, [register, poll, renew, goodbye])
-    add_operations(app, [list_agents, show_agent, pause, resume, remove])
+    add_operations(app, [list_agents, demand, show_agent, pause, drain, resume, remove])
 
 
 @operation(
@@ -137,6 +158,31 @@ async def list_agents(request: web.Request, principal: Principal) -> list[AgentS
 
 
 @operation(
+    "GET",
+    "/api/agents/demand",
+    tag="Agents",
+    summary="How many steps wait for an agent, by what they want of it",
+    right=Right.READ,
+)
+async def demand(request: web.Request, principal: Principal) -> WholeDemand:
+    """For what starts and ends machines."""
+    core = request.app[CORE]
+    found, now = await demand_of(core, request.app[DISPATCH], principal.account_id), core.now()
+    return WholeDemand(
+        groups=[
+            DemandShown(
+                labels=dict(one.labels),
+                needs=sorted(one.needs),
+                waiting=one.waiting,
+                oldest_seconds=max((now - one.oldest).total_seconds(), 0.0),
+                free_slots=one.free_slots,
+            )
+            for one in found
+        ]
+    )
+
+
+@operation(
     "GET", AGENT, tag="Agents", summary="Show an agent", right=Right.READ, errors=NO_SUCH_AGENT
 )
 async def show_agent(request: web.Request, principal: Principal) -> AgentWithSteps:
@@ -156,19 +202,32 @@ async def show_agent(request: web.Request, principal: Principal) -> AgentWithSte
     errors=NO_SUCH_AGENT,
 )
 async def pause(request: web.Request, principal: Principal) -> AgentShown:
-    return await _set_paused(request, principal, paused=True)
+    return await _change(agents.pause_agent, request, principal)
+
+
+@operation(
+    "POST",
+    f"{AGENT}/drain",
+    tag="Agents",
+    summary="Have an agent finish what it runs and end",
+    right=Right.MANAGE,
+    errors=NO_SUCH_AGENT,
+)
+async def drain(request: web.Request, principal: Principal) -> AgentShown:
+    """It is paused, too, and each process of it that begins later ends, until it is resumed."""
+    return await _change(agents.drain_agent, request, principal)
 
 
 @operation(
     "POST",
     f"{AGENT}/resume",
     tag="Agents",
-    summary="Have a paused agent take steps again",
+    summary="Have a paused or drained agent take steps again",
     right=Right.MANAGE,
     errors=NO_SUCH_AGENT,
 )
 async def resume(request: web.Request, principal: Principal) -> AgentShown:
-    return await _set_paused(request, principal, paused=False)
+    return await _change(agents.resume_agent, request, principal)
 
 
 @operation(
@@ -185,11 +244,12 @@ async def remove(request: web.Request, principal: Principal) -> None:
     await agents.remove_agent(accounts, dispatch, principal, request.match_info["agent_id"])
 
 
-async def _set_paused(request: web.Request, principal: Principal, *, paused: bool) -> AgentShown:
+_Change = Callable[[Core, Dispatch, Principal, str], Awaitable[AgentRecord]]
+
+
+async def _change(change: _Change, request: web.Request, principal: Principal) -> AgentShown:
     core, dispatch = request.app[CORE], request.app[DISPATCH]
-    agent_id = request.match_info["agent_id"]
-    agent = await agents.set_paused(core, dispatch, principal, agent_id, paused=paused)
-    return _shown(request, agent)
+    return _shown(request, await change(core, dispatch, principal, request.match_info["agent_id"]))
 
 
 def _shown(request: web.Request, agent: AgentRecord) -> AgentShown:
@@ -200,6 +260,7 @@ def _shown(request: web.Request, agent: AgentRecord) -> AgentShown:
         slots=agent.slots,
         online=request.app[DISPATCH].is_online(agent.id),
         paused=agent.paused,
+        drained=agent.drained,
         account_id=agent.account_id,
         created_at=agent.created_at,
         last_seen_at=request.app[DISPATCH].last_seen(agent),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from coordinator.domain.errors import Forbidden, NotFound
@@ -39,7 +39,7 @@ async def register_agent(
     previous: str | None = None,
 ) -> Registered:
     """`previous` is a credential; one that is not known, not revoked, or of an account that is not
-    the registrant's means nothing. Who was paused by then stays it."""
+    the registrant's means nothing. Who was paused or drained by then stays it."""
     principal.require(Right.REGISTER)
     now = core.now()
     agent = AgentRecord(
@@ -67,7 +67,8 @@ async def register_agent(
 
     async def save(connection: AsyncConnection) -> Registered:
         before = await _previous_agent(connection, principal, previous)
-        made = replace(agent, paused=before is not None and before.paused)
+        paused = before is not None and before.paused
+        made = replace(agent, paused=paused, drained=before is not None and before.drained)
         await stored.insert_agent(connection, made)
         await stored.insert_token(connection, token, hash_token(secret))
         named = {"previous": before.id} if before else {}
@@ -113,26 +114,59 @@ async def find_agent(
     return await core.database.read(find)
 
 
-async def set_paused(
-    core: Core, dispatch: Dispatch, principal: Principal, agent_id: str, *, paused: bool
+async def pause_agent(
+    core: Core, dispatch: Dispatch, principal: Principal, agent_id: str
 ) -> AgentRecord:
     """What it runs goes on. Raises NotFound, and Forbidden as `_own` does."""
 
+    def paused(agent: AgentRecord) -> AgentRecord:
+        return replace(agent, paused=True)
+
+    return await _change(core, principal, agent_id, paused, "agent.paused", dispatch.paused)
+
+
+async def drain_agent(
+    core: Core, dispatch: Dispatch, principal: Principal, agent_id: str
+) -> AgentRecord:
+    """Besides, its process ends once what it runs is over, and so does each that begins later,
+    until it is resumed. Raises as `pause_agent` does."""
+
+    def drained(agent: AgentRecord) -> AgentRecord:
+        return replace(agent, paused=True, drained=True)
+
+    return await _change(core, principal, agent_id, drained, "agent.drained", dispatch.drained)
+
+
+async def resume_agent(
+    core: Core, dispatch: Dispatch, principal: Principal, agent_id: str
+) -> AgentRecord:
+    """Raises as `pause_agent` does."""
+
+    def resumed(agent: AgentRecord) -> AgentRecord:
+        return replace(agent, paused=False, drained=False)
+
+    return await _change(core, principal, agent_id, resumed, "agent.resumed", dispatch.resumed)
+
+
+async def _change(
+    core: Core,
+    principal: Principal,
+    agent_id: str,
+    changed: Callable[[AgentRecord], AgentRecord],
+    action: str,
+    tell: Callable[[str], None],
+) -> AgentRecord:
     async def change(connection: AsyncConnection) -> AgentRecord:
         agent = await _own(connection, principal, agent_id)
-        if agent.paused is not paused:
-            await stored.pause_agent(connection, agent_id, paused=paused)
-            action = "agent.paused" if paused else "agent.resumed"
+        after = changed(agent)
+        if after != agent:
+            await stored.pause_agent(
+                connection, agent_id, paused=after.paused, drained=after.drained
+            )
             await Deed(core, principal, agent).record(connection, action)
-        return replace(agent, paused=paused)
+        return after
 
-    def tell(agent: AgentRecord) -> None:
-        if agent.paused:
-            dispatch.paused(agent.id)
-        else:
-            dispatch.resumed(agent.id)
-
-    return await core.database.write(change, committed=tell)
+    return await core.database.write(change, committed=lambda agent: tell(agent.id))
 
 
 async def remove_agent(

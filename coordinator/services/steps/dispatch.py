@@ -73,6 +73,7 @@ class Dispatch:
     async def load(self) -> None:
         """Take up the hand-outs of before a restart: each begins a new term."""
         self._presence.pause(*await self._core.database.read(stored_accounts.paused_agents))
+        self._presence.drain(*await self._core.database.read(stored_accounts.drained_agents))
         for build_id in await self._core.database.read(stored.miscounted_builds):
             await self._count_anew(build_id)
         for group in await self._core.database.read(groups_in_line):
@@ -299,6 +300,11 @@ class Dispatch:
         """It takes no new steps: an offer that its poll was not answered with yet is taken back."""
         self._presence.pause(agent_id)
 
+    def drained(self, agent_id: str) -> None:
+        """Besides, its process is to end: a poll that is held is answered with that."""
+        self._presence.drain(agent_id)
+        self._polls.tell(holder_of(agent_id))
+
     def resumed(self, agent_id: str) -> None:
         self._presence.resume(agent_id)
         self.wake()
@@ -312,6 +318,10 @@ class Dispatch:
         if silent is None:
             return agent.last_seen_at
         return max(self._core.now() - timedelta(seconds=silent), agent.last_seen_at)
+
+    def online(self) -> Sequence[WaitingAgent]:
+        """What each agent that is there said in its last poll."""
+        return self._presence.online()
 
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)

@@ -114,7 +114,8 @@ class Polls:
             return PollResponse(seen=request.seen)
         waiter = self._wait_as(agent, request)
         try:
-            if not lost and not self._news_for(agent, seen):
+            is_told = self._presence.is_to_be_drained(agent.id, request.instance)
+            if not lost and not self._news_for(agent, seen) and not is_told:
                 if waiter.agent.free:
                     self._wake()
                 with self._core.news.listen("closing") as closing:
@@ -132,7 +133,7 @@ class Polls:
             offers=offers,
             cancels=[_lease(item) for item in cancels],
             lost=lost,
-            drain=False,
+            drain=self._presence.is_drained(agent.id),
             seen=str(max([seen, *(item.cancel_sequence or 0 for item in cancels)])),
         )
 

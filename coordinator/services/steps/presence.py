@@ -41,14 +41,34 @@ class Presence:
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
         self._paused: set[str] = set()
+        self._drained: dict[str, set[str | None]] = {}
+        """With those of its processes that were told so."""
         self._ended: deque[tuple[str, str]] = deque(maxlen=ENDED_KNOWN)
 
     def pause(self, *agent_ids: str) -> None:
         """They take no new steps, from now on and whether they were heard or not."""
         self._paused.update(agent_ids)
 
+    def drain(self, *agent_ids: str) -> None:
+        """Their processes end, those that begin later too; what is drained is paused."""
+        self.pause(*agent_ids)
+        for agent_id in agent_ids:
+            self._drained.setdefault(agent_id, set())
+
     def resume(self, agent_id: str) -> None:
         self._paused.discard(agent_id)
+        self._drained.pop(agent_id, None)
+
+    def is_drained(self, agent_id: str) -> bool:
+        return agent_id in self._drained
+
+    def is_to_be_drained(self, agent_id: str, instance: str | None) -> bool:
+        """Whether that process was not told yet; then it is."""
+        told = self._drained.get(agent_id)
+        if told is None or instance in told:
+            return False
+        told.add(instance)
+        return True
 
     def is_paused(self, agent_id: str) -> bool:
         return agent_id in self._paused

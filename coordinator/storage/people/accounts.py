@@ -176,6 +176,7 @@ async def insert_agent(connection: AsyncConnection, agent: AgentRecord) -> None:
             created_at=agent.created_at,
             last_seen_at=agent.last_seen_at,
             paused=agent.paused,
+            drained=agent.drained,
         )
     )
 
@@ -211,8 +212,18 @@ async def paused_agents(connection: AsyncConnection) -> Sequence[str]:
     return list((await connection.execute(sa.select(agents.c.id).where(agents.c.paused))).scalars())
 
 
-async def pause_agent(connection: AsyncConnection, agent_id: str, *, paused: bool) -> None:
-    await connection.execute(agents.update().where(agents.c.id == agent_id).values(paused=paused))
+async def drained_agents(connection: AsyncConnection) -> Sequence[str]:
+    """Their ids."""
+    return list(
+        (await connection.execute(sa.select(agents.c.id).where(agents.c.drained))).scalars()
+    )
+
+
+async def pause_agent(
+    connection: AsyncConnection, agent_id: str, *, paused: bool, drained: bool
+) -> None:
+    change = agents.update().where(agents.c.id == agent_id)
+    await connection.execute(change.values(paused=paused, drained=drained))
 
 
 async def remove_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
+from coordinator.domain.steps.demand import WaitingSteps
 from coordinator.domain.steps.scheduling import Queue, QueueClass
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns
@@ -119,6 +120,32 @@ async def queues_of(
     return [
         Queue(wants=classes[row.queue_class], project_id=row.project_id, oldest=row.oldest)
         for row in await connection.execute(query, names)
+    ]
+
+
+_WAITING = (
+    sa.select(
+        steps.c.queue_class,
+        steps.c.project_id,
+        sa.func.count().label("steps"),
+        sa.func.min(steps.c.ready_at, type_=Instant).label("oldest"),
+    )
+    .where(sa.text("state = 'ready'"))
+    .group_by(steps.c.queue_class, steps.c.project_id)
+)
+
+
+async def waiting_steps(connection: AsyncConnection) -> Sequence[WaitingSteps]:
+    """By what they want and whose they are. Reads each of them, so it is for people."""
+    classes = {one.id: one for one in await waiting_classes(connection)}
+    return [
+        WaitingSteps(
+            wants=classes[row.queue_class],
+            project_id=row.project_id,
+            count=row.steps,
+            oldest=row.oldest,
+        )
+        for row in await connection.execute(_WAITING)
     ]
 
 

@@ -27,6 +27,7 @@ agents = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("last_seen_at", Instant, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("drained", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("removed_at", Instant),
     sa.Index("ix_agents_created_at", "created_at"),
     sa.Index("ix_agents_account_id_created_at", "account_id", "created_at"),

@@ -15,6 +15,7 @@ from agent.sign_in import RegistrationRefusedError
 from pipelines_schema.contract import Completion, CompletionReason
 from pipelines_schema.log_frames import Stream
 from tests.integration.agent_bench import PATIENCE_SECONDS, Bench, ended, open_bench
+from tests.integration.fake_coordinator import Step
 from tests.quiet_time import quiet_seconds, stalled_seconds
 
 
@@ -68,6 +69,34 @@ async def test_no_more_steps_run_than_there_are_slots(bench: Bench) -> None:
         for step in steps:
             await ended(step)
     assert max(int(number) for step in steps for number in step.text.split()) == 2
+
+
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (3, 2), (2, 3)])
+async def test_an_agent_for_so_many_steps_reports_them_and_ends(
+    bench: Bench, slots: int, most: int
+) -> None:
+    steps = [bench.coordinator.add_step("echo done") for _ in range(5)]
+    agent = bench.new_agent(slots=slots, max_steps=most)
+    await asyncio.wait_for(agent.run(), PATIENCE_SECONDS)
+    assert sum(step.completion is not None for step in steps) == most
+    assert sum(step.text == "done\n" for step in steps) == most
+    assert bench.journal == []
+
+
+async def test_what_is_left_of_before_is_no_step_of_an_agent_for_so_many(bench: Bench) -> None:
+    left = bench.coordinator.add_step("sleep 1000")
+    process = await bench.start_process()
+    await asyncio.wait_for(until_begun(bench, left), PATIENCE_SECONDS)
+    await bench.kill(process)
+    new = bench.coordinator.add_step("echo new")
+    await asyncio.wait_for(bench.new_agent(max_steps=1).run(), PATIENCE_SECONDS)
+    assert new.text == "new\n"
+    assert left.completion is not None
+
+
+async def until_begun(bench: Bench, step: Step) -> None:
+    while bench.attempt(step) is None:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_freed_slot_is_filled_at_once_also_while_an_answer_is_on_its_way(

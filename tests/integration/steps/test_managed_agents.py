@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from agent.engines.host import HostEngine
+from agent.settings import AgentSettings
+from agent.worker import Agent
 from coordinator.domain.steps import waits
 from tests.integration.coordinator_fixture import (
+    PATIENCE_SECONDS,
     AgentCaller,
     Caller,
     Coordinator,
@@ -116,6 +120,97 @@ async def test_a_pause_outlives_a_restart(coordinator: Coordinator) -> None:
     agent = AgentCaller(coordinator, agent.token, agent.agent_id)
     assert (await agent.poll())["offers"] == []
     assert await why(coordinator.admin, build) == waits.PAUSED
+
+
+async def test_a_drained_agent_is_told_to_end_and_takes_nothing(admin: Caller) -> None:
+    agent = await admin.new_agent()
+    await admin.new_build(await admin.new_project())
+    spec = await agent.take()
+    drained = await tell(admin, agent, "drain")
+    assert (drained["paused"], drained["drained"]) == (True, True)
+    build = await admin.new_build(await admin.new_project("default", "another"))
+    answer = await agent.poll(free=1, leases=[lease_of(spec)])
+    assert (answer["drain"], answer["offers"], answer["lost"]) == (True, [], [])
+    (await agent.complete(spec)).expect(200)
+    assert await why(admin, build) == waits.PAUSED
+    assert (await tell(admin, agent, "resume"))["drained"] is False
+    assert (await agent.poll(free=0))["drain"] is False
+    assert (await agent.take())["buildId"] == build["id"]
+    assert await audited(admin) == ["agent.resumed", "agent.drained", "agent.registered"]
+
+
+@pytest.mark.parametrize("free", [0, 1])
+async def test_a_drain_reaches_a_poll_that_is_held(tmp_path: Path, free: int) -> None:
+    async with open_coordinator(tmp_path, poll_hold_seconds=55.0) as coordinator:
+        admin = coordinator.admin
+        agent = await admin.new_agent()
+        poll = asyncio.create_task(agent.poll(free=free))
+        await eventually(lambda: _online(admin, agent))
+        await tell(admin, agent, "drain")
+        async with asyncio.timeout(30.0):  # not by its end
+            assert (await poll)["drain"] is True
+
+
+async def test_a_drain_outlives_a_restart(coordinator: Coordinator) -> None:
+    agent = await coordinator.admin.new_agent()
+    await tell(coordinator.admin, agent, "drain")
+    await coordinator.stop()
+    await coordinator.start()
+    agent = AgentCaller(coordinator, agent.token, agent.agent_id)
+    assert (await agent.poll(free=1))["drain"] is True
+    assert (await shown(coordinator.admin, agent))["drained"] is True
+
+
+@pytest.mark.parametrize("by_itself", [True, False])
+async def test_an_agent_that_is_drained_ends_unless_its_process_is_the_coordinators(
+    tmp_path: Path, by_itself: bool
+) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin, folder = coordinator.admin, tmp_path / "agent"
+        settings = AgentSettings(
+            url=coordinator.url,
+            token=admin.token or "",
+            data_dir=folder,
+            name="worker",
+            by_itself=by_itself,
+        )
+        agent = Agent(settings, HostEngine(data_dir=folder, work_dir=tmp_path / "work"))
+        running = asyncio.create_task(agent.run())
+        await agent.signed_in.wait()
+        [found] = (await admin.get("/api/agents")).json
+        (await admin.post(f"/api/agents/{found['id']}/drain")).expect(200)
+        if by_itself:
+            await asyncio.wait_for(running, PATIENCE_SECONDS)
+            return
+        build = await admin.new_build(await admin.new_project(), step_of("test", runScript="true"))
+        await eventually(lambda: _is(admin, build, waits.PAUSED))
+        (await admin.post(f"/api/agents/{found['id']}/resume")).expect(200)
+        await eventually(lambda: _was_taken(admin, build))
+        agent.cancel_all()
+        await asyncio.wait_for(running, PATIENCE_SECONDS)
+
+
+async def _was_taken(admin: Caller, build: dict[str, Any]) -> bool:
+    return bool((await admin.build(build["id"]))["steps"][0].get("attempt") == 1)
+
+
+async def test_what_waits_for_an_agent_is_told_by_what_it_wants(admin: Caller) -> None:
+    linux = {"os": "linux"}
+    on_linux = [step_of(name, agents=linux) for name in "ab"]
+    project = await admin.new_project("acme")
+    await admin.new_build(project, *on_linux, step_of("c"), step_of("d", "c"))
+    await admin.new_build(await admin.new_project("other"), step_of("e"))
+    await (await admin.new_agent(slots=4)).poll(free=0)
+    viewer = await admin.new_token(role="viewer", account="acme")
+
+    of_all, of_one = [
+        (await caller.get("/api/agents/demand")).expect(200).json["groups"]
+        for caller in (admin, viewer)
+    ]
+
+    assert [(one["waiting"], one["labels"]) for one in of_all] == [(2, linux), (2, {})]
+    assert [(one["waiting"], one["labels"]) for one in of_one] == [(2, linux), (1, {})]
+    assert all(one["oldestSeconds"] >= 0 and one["needs"] == [] for one in of_all)
 
 
 async def test_only_if_all_that_fit_are_paused_a_step_says_so(admin: Caller) -> None:
