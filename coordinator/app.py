@@ -70,6 +70,7 @@ from coordinator.api.http.context import (
     SOURCE_REFS,
     USERS,
 )
+from coordinator.api.http.counting import count_requests
 from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.http.tracing import trace_requests
@@ -80,7 +81,7 @@ from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
 from coordinator.api.steps import agents, gates, output_batches, runner, source_parts, steps, zips
-from coordinator.api.upkeep import health
+from coordinator.api.upkeep import health, metrics
 from coordinator.composition import OBJECTS, Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, only_one, shown_host
@@ -213,7 +214,7 @@ def _timer(services: Services) -> Timer:
 
 def make_app(services: Services) -> web.Application:
     app = web.Application(
-        middlewares=[trace_requests, answer_errors], client_max_size=MAX_BODY_BYTES
+        middlewares=[trace_requests, count_requests, answer_errors], client_max_size=MAX_BODY_BYTES
     )
     cors.set_up(app, services.core.settings.cors_origins)
     build_execution_rules.set_up(app, services.core.settings.rate_limit)
@@ -278,7 +279,7 @@ def make_app(services: Services) -> web.Application:
         webhooks,
         zips,
     )
-    of_agents = (agents, health, output_batches, runner, source_parts)
+    of_agents = (agents, health, metrics, output_batches, runner, source_parts)
     for module in (*dialects, *of_accounts, *of_projects, *of_agents, reference):
         module.add_routes(app)
     answer_browsers(app, pages.add_routes(app, sees))

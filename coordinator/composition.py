@@ -38,6 +38,7 @@ from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.logs import Logs
+from coordinator.services.meter import Meter
 from coordinator.services.news import News
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_setup import ForgeSetup
@@ -132,8 +133,11 @@ async def open_services(
     )
     store = open_store(data / OBJECTS)
     keys = load_keys(data / "secret-key")
+    meter = Meter()
     database = await Database.open(
-        data / "pushrod.db", busy_timeout_ms=int(settings.database_wait_seconds * 1000)
+        data / "pushrod.db",
+        busy_timeout_ms=int(settings.database_wait_seconds * 1000),
+        used=meter.database_used,
     )
     readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
     mailer = _mailer(settings)
@@ -149,6 +153,7 @@ async def open_services(
             keys=keys,
             settings=settings,
             public_url=url,
+            meter=meter,
             now=now,
         )
         dispatch, logs = Dispatch(core, clock), Logs(core)

@@ -11,6 +11,7 @@ from coordinator.ports import BlobStore, LogStore, Readings, Remotes, Repositori
 from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.keys import Keys
+from coordinator.services.meter import Meter
 from coordinator.services.news import News
 from coordinator.services.ref_states import RefStates
 from coordinator.settings import Settings
@@ -41,4 +42,5 @@ class Core:
     blob_claims: BlobClaims = field(default_factory=BlobClaims)
     announcements: Announcements = field(default_factory=Announcements)
     ref_states: RefStates = field(default_factory=RefStates)
+    meter: Meter = field(default_factory=Meter)
     now: Callable[[], datetime] = utc_now

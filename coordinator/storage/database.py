@@ -14,6 +14,7 @@ another thread than the event loop's: it changes nothing but the database.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Coroutine[Any, Any, T]]
 
+Used = Callable[[str, float], None]
 GROUP_COMMIT_MAX = 64
 BUSY_TIMEOUT_MS = 15_000
 READERS = 4
@@ -47,6 +49,9 @@ class _Write(Generic[T]):
 _Outcome = tuple[_Write[Any], Any, list[Callable[[], None]]]
 
 
+def _nobody_counts(kind: str, seconds: float) -> None: ...
+
+
 class DatabaseClosed(Exception):
     """The database was closed before this write could run."""
 
@@ -58,7 +63,9 @@ class TransactionMayNotWait(RuntimeError):
 class Database:
     """`write` runs in the order of the calls; `read` sees all that was committed before it."""
 
-    def __init__(self, writer: sa.Engine, reader: sa.Engine) -> None:
+    def __init__(self, writer: sa.Engine, reader: sa.Engine, used: Used = _nobody_counts) -> None:
+        """`used` is told of each read and commit, and how many seconds it took."""
+        self._used = used
         self._writer_engine, self._reader_engine = writer, reader
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
@@ -67,7 +74,9 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Database:
+    async def open(
+        cls, path: Path, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, used: Used | None = None
+    ) -> Database:
         """Open the SQLite file, made anew or migrated where needed.
 
         A write waits up to `busy_timeout_ms` for another process that writes to the file.
@@ -79,7 +88,7 @@ class Database:
         await asyncio.to_thread(migrate_apart, path)
         await asyncio.to_thread(_keep_to_ourselves, path)
         engines = [_sqlite(path, only, busy_timeout_ms) for only in (False, True)]
-        database = cls(*engines)
+        database = cls(engines[0], engines[1], used or _nobody_counts)
         database._start()
         return database
 
@@ -100,8 +109,11 @@ class Database:
             engine.dispose()
 
     async def read(self, work: Work[T]) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, work)
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
+        try:
+            return await loop.run_in_executor(self._readers, self._read, work)
+        finally:
+            self._used("read", time.perf_counter() - began)
 
     def _read(self, work: Work[T]) -> T:
         with self._reader_engine.connect() as connection, connection.begin():
@@ -133,10 +145,11 @@ class Database:
                 return
 
     async def _commit(self, batch: list[_Write[Any]]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
         outcomes, failed = await loop.run_in_executor(
             self._writer, _transaction, self._writer_engine, batch
         )
+        self._used("commit", time.perf_counter() - began)
         for item, result, announced in outcomes:
             if item.committed is not None:
                 _tell(partial(item.committed, result))

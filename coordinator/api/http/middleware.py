@@ -161,7 +161,7 @@ async def identify(request: web.Request) -> Principal:
     Raises Unauthenticated, Forbidden.
     """
     if request.app[CORE].settings.auth == "none" and "Authorization" not in request.headers:
-        check_local(request.headers, _port(request))
+        check_local(request.headers, port_of(request))
         return LOCAL
     secret = secret_of(request)
     if not secret:
@@ -169,7 +169,7 @@ async def identify(request: web.Request) -> Principal:
     return await request.app[ACCOUNTS].authenticate(secret)
 
 
-def _port(request: web.Request) -> int:
+def port_of(request: web.Request) -> int:
     """The one we listen on, which may have been given as 0."""
     address = request.transport.get_extra_info("sockname") if request.transport else None
     return int(address[1]) if address else request.app[CORE].settings.port

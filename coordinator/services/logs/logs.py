@@ -52,6 +52,7 @@ class Logs:
             end = await self.core.logs.append(attempt.id, offset, frames)
         except OffsetMismatch as error:
             raise LogIncomplete(str(error), error.expected) from error
+        self.core.meter.log_stored(size)
         self.core.news.publish(log_topic(attempt.id))
         return end
 

@@ -154,6 +154,7 @@ class Sender:
             await self._end_alone(message, MessageState.SUPERSEDED, None)
             return
         outcome = await self._deliver(ready)
+        self.core.meter.message_tried(message.kind.value, outcome.answered.value)
         match outcome.answered:
             case Answered.TAKEN:
                 self._failures.pop(message.recipient_id, None)

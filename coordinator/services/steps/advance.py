@@ -269,9 +269,14 @@ async def _settled(
         await stored.move_build(connection, build, **ended)
         build = replace(build, **{**ended, "state": state})
         await tell(core, connection, build)
+        _count(core, connection, build)
         if build.concurrency_group is not None:
             await _begin_next(core, connection, build, build.concurrency_group)
     return Followed(build=build, ready=ready)
+
+
+def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:
+    after_commit(connection, lambda: core.meter.build_ended(ended))
 
 
 async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, group: str) -> None:
@@ -351,6 +356,7 @@ async def end_attempt(
         outputs=outputs,
         now=core.now(),
     )
+    after_commit(connection, lambda: core.meter.attempt_ended(verdict))
     if outputs:
         await mark_build(connection, step.build_id)
     ended = await move_step(

@@ -188,6 +188,7 @@ class Runner:
 
     def _begun(self, begun: _Begun) -> None:
         self.dispatch.begin(begun.step)
+        self.core.meter.step_began(begun.step, self.core.now())
         self.core.news.publish(build_topic(begun.step.build_id))
 
     def _new_attempt(
@@ -240,6 +241,7 @@ class Runner:
     def handed_over(self, given: HandedOver) -> None:
         """Once that is committed."""
         self.dispatch.hand_over(given.begun.step, given.slot.instance)
+        self.core.meter.step_began(given.begun.step, self.core.now())
         self.core.news.publish(build_topic(given.begun.step.build_id))
 
     async def given_with(self, principal: Principal, attempt: Attempt) -> StepSpec | None:

@@ -126,6 +126,12 @@ async def next_due(connection: AsyncConnection, now: datetime) -> datetime | Non
     return found
 
 
+async def waiting_messages(connection: AsyncConnection) -> int:
+    """How many were not taken yet, nor given up."""
+    query = sa.select(sa.func.count()).select_from(outbox).where(_WAITING)
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def last_of_stream(connection: AsyncConnection, message: Message) -> Message | None:
     """The newest build's last: whatever older builds still say is superseded by it."""
     query = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,17 @@ _projects = sa.select(*columns(Project, projects), accounts.c.slug.label("accoun
 def select_projects() -> sa.Select[Any]:
     """For queries over more tables, whose rows `project_of` reads."""
     return _projects
+
+
+async def project_names(connection: AsyncConnection, ids: Collection[str]) -> Mapping[str, str]:
+    """By id: `account/project`."""
+    if not ids:
+        return {}
+    query = sa.select(projects.c.id, projects.c.slug, accounts.c.slug.label("account_slug"))
+    found = await connection.execute(
+        query.join_from(projects, accounts).where(projects.c.id.in_(ids))
+    )
+    return {row.id: f"{row.account_slug}/{row.slug}" for row in found}
 
 
 def project_of(row: sa.Row[Any]) -> Project:
