@@ -14,7 +14,7 @@ from coordinator.domain.errors import Forbidden, Unauthenticated
 from coordinator.domain.people.permissions import Right
 from coordinator.services.upkeep.numbers import numbers
 
-HOW_TO_ASK = "`pushrod token create --role viewer --all-accounts` makes one"
+HOW_TO_ASK = "`pushrod token create metrics --role viewer --all-accounts` makes one"
 
 
 def add_routes(app: web.Application) -> None:
