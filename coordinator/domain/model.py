@@ -43,6 +43,8 @@ class Project:
     """The kind of its forge, where somebody said so; else its repository's host tells."""
     public_badges: bool = False
     """Everybody sees its badges and its feed of builds."""
+    status_per_step: bool = False
+    """Its forge is told of each step, too."""
 
 
 class WorkflowSource(StrEnum):

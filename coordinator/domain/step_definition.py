@@ -32,6 +32,8 @@ class StepDefinition:
     workflow_env: Mapping[str, str] = field(default_factory=dict)
     """Of a step that generates others: what the workflow sets for every step, and so for those."""
 
+    told: bool = False
+    """The project's forge is told of its states."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """What its `${{ outputs.… }}` stand for, by the words as written; none before it is resolved,
     which is the one thing that changes afterwards."""
@@ -51,6 +53,8 @@ class StepDefinition:
             stored["generatedBy"] = self.generated_by
         if self.workflow_env:
             stored["workflowEnv"] = dict(self.workflow_env)
+        if self.told:
+            stored["told"] = True
         if self.outputs:
             stored["outputs"] = dict(self.outputs)
         return stored
@@ -84,6 +88,7 @@ def definition_from_json(
         max_lost=losses.get("maxLost"),
         generated_by=value.get("generatedBy"),
         workflow_env=value.get("workflowEnv", {}),
+        told=value.get("told", False),
         outputs=value.get("outputs", {}),
     )
 

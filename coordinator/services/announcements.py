@@ -3,14 +3,18 @@ fails may end others, a build that ends may let another begin."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from coordinator.domain.model import Build
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import Build, Step
 from coordinator.storage.connection import AsyncConnection
 
 Cancelled = Callable[[str, Collection[str]], None]
 Moved = Callable[[AsyncConnection, Build], Awaitable[None]]
+GatesWait = Callable[[AsyncConnection, Build, Sequence[Step], bool], Awaitable[None]]
+StepsAdded = Callable[[AsyncConnection, Build, Sequence[Step]], Awaitable[None]]
+StepMoved = Callable[[AsyncConnection, Step, StepState], Awaitable[None]]
 
 
 def _to_nobody(*_: object) -> None:
@@ -38,3 +42,10 @@ class Announcements:
     moved: Moved = _by_nobody
     """Part of the transaction in which a build that tells others comes to another state: the build
     as it is then."""
+    gates_wait: GatesWait = _by_nobody
+    """As `moved`: steps of the build wait for an approval, the last of which has just asked, or
+    (False) was there before."""
+    steps_added: StepsAdded = _by_nobody
+    """As `moved`: the build has these steps, which are told."""
+    step_moved: StepMoved = _by_nobody
+    """As `moved`, of a step that is told: as it is then, and its state before."""

@@ -158,6 +158,11 @@ def list_projects(options: ConnectionOptions, account: str | None, as_json: bool
     default=None,
     help="Whether everybody sees its badges and its feed of builds.",
 )
+@click.option(
+    "--status-per-step/--no-status-per-step",
+    default=None,
+    help="Whether its forge is told of each step, too.",
+)
 @forge_options
 @click.option("--no-forge-token", is_flag=True, help="Tell its forge nothing any more.")
 @click.option(
@@ -174,6 +179,7 @@ def set_project(
     repository: str | None,
     no_repo: bool,
     public_badges: bool | None,
+    status_per_step: bool | None,
     access: ForgeAccess | None,
     no_forge_token: bool,
     make_webhook: bool,
@@ -191,6 +197,7 @@ def set_project(
         "repoUrl": "" if no_repo else repository,
         "forge": forge,
         "publicBadges": public_badges,
+        "statusPerStep": status_per_step,
     }
     if no_forge_token and make_webhook:
         raise CommandError("--make-webhook needs the token: leave out --no-forge-token")
@@ -198,7 +205,7 @@ def set_project(
     if not of_forge and not make_webhook and all(value is None for value in changes.values()):
         raise CommandError(
             "say what to change: --default-branch, --name, --repo, --no-repo, --forge, "
-            "--public-badges, "
+            "--public-badges, --status-per-step, "
             "--forge-token-file, --no-forge-token or --make-webhook"
         )
     changed = _change(options, project, changes)
@@ -212,6 +219,8 @@ def set_project(
         return
     if public_badges is not None:
         say(f"{project}: its badges are {'for everybody' if public_badges else 'hidden'}")
+    if status_per_step is not None:
+        say(f"{project}: its forge is told of builds" + (" and their steps" * status_per_step))
     if told is not None:
         say(f"{project}: builds are told to {told['forge']} at {told['url']}")
     if no_forge_token:

@@ -121,6 +121,9 @@ class ProjectShown(Shown):
     public_badges: bool | None = Field(
         None, description="Whether everybody sees its badges and feed"
     )
+    status_per_step: bool | None = Field(
+        None, description="Whether its forge is told of each step, too"
+    )
     push_waits: PushWaits | None = Field(
         None, description="A push whose builds could not be made yet; it is tried again by itself"
     )
@@ -144,6 +147,9 @@ class ProjectChange(Body):
     )
     public_badges: bool | None = Field(
         None, strict=True, description="Whether everybody sees its badges and feed"
+    )
+    status_per_step: bool | None = Field(
+        None, strict=True, description="Whether its forge is told of each step, too"
     )
 
 

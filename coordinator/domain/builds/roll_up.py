@@ -83,8 +83,16 @@ def failure_of_build(steps: Sequence[Step]) -> str | None:
     if not failed:
         return None
     step = min(failed, key=lambda one: one.position)
+    return _cut(f"step {step.name} {failure_words(step)}")
+
+
+def failure_words(step: Step) -> str:
+    """`failed: exit code 3`, in one line."""
     how = [step.reason, step.message if step.reason in _SAYS_LITTLE else None]
-    said = " ".join(": ".join([f"step {step.name} failed", *filter(None, how)]).split())
+    return _cut(" ".join(": ".join(["failed", *filter(None, how)]).split()))
+
+
+def _cut(said: str) -> str:
     return said if len(said) <= MAX_REASON_CHARACTERS else said[: MAX_REASON_CHARACTERS - 1] + "…"
 
 

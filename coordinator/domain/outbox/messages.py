@@ -21,7 +21,7 @@ class Status(StrEnum):
     """A build's state, as it is told to others."""
 
     WAITING = "waiting"
-    """For a maintainer's approval."""
+    """For somebody's approval."""
     PENDING = "pending"
     RUNNING = "running"
     SUCCESS = "success"
@@ -69,6 +69,10 @@ class Facts:
     """Both as RFC 3339 has it."""
     problems: Sequence[Mapping[str, Any]] | None = None
     """Of the workflow's files, those with a place: `file`, `line` and `message`."""
+    step: str | None = None
+    """Its name, where it is the step's state that is told."""
+    gate: str | None = None
+    """Name of the step that waits for an approval."""
     on: Sequence[str] | None = None
     """Of a notification that the workflow wants: occasions, and whom, by one of the next two."""
     email: str | None = None
@@ -85,8 +89,9 @@ class Facts:
     @property
     def context(self) -> str:
         """A push and a pull request of one commit have their own, and so has a set time: what
-        fails at night says nothing about the push."""
-        return f"pushrod/{self.workflow}/{self._why}"
+        fails at night says nothing about the push. So has each step that is told."""
+        of_build = f"pushrod/{self.workflow}/{self._why}"
+        return of_build if self.step is None else f"{of_build}: {self.step}"
 
     @property
     def _why(self) -> str:
@@ -141,11 +146,23 @@ _STATUSES = {
 
 
 def facts_of(build: Build) -> Facts:
-    """Of its state as it stands."""
+    """Of its state as it stands, but for its gates."""
     status = _STATUSES[build.state]
+    return facts_about(
+        build,
+        status,
+        _words(build, status),
+        started_at=instant(build.started_at),
+        finished_at=instant(build.finished_at),
+        problems=_placed(build) or None,
+    )
+
+
+def facts_about(build: Build, status: Status, words: str, **more: Any) -> Facts:
+    """`more` are fields of Facts."""
     return Facts(
         status=status,
-        words=_words(build, status),
+        words=words,
         workflow=build.workflow_name,
         number=build.number,
         event=build.event,
@@ -153,9 +170,7 @@ def facts_of(build: Build) -> Facts:
         branch=build.branch,
         tag=build.tag,
         pull_request=build.pull_request.number if build.pull_request else None,
-        started_at=_instant(build.started_at),
-        finished_at=_instant(build.finished_at),
-        problems=_placed(build) or None,
+        **more,
     )
 
 
@@ -168,7 +183,7 @@ def _words(build: Build, status: Status) -> str:
         case Status.RUNNING:
             return "running"
         case Status.SUCCESS:
-            return f"succeeded{_took(build)}"
+            return f"succeeded{took(build.started_at, build.finished_at)}"
         case _:
             said = " ".join((build.reason or status.value).split())
             return said.removeprefix("step ")
@@ -182,12 +197,13 @@ def _placed(build: Build) -> Sequence[Mapping[str, Any]]:
     ][:MAX_PROBLEMS]
 
 
-def _took(build: Build) -> str:
-    if build.started_at is None or build.finished_at is None:
+def took(started_at: datetime | None, finished_at: datetime | None) -> str:
+    """` in 5s`, or nothing."""
+    if started_at is None or finished_at is None:
         return ""
-    seconds = round((build.finished_at - build.started_at).total_seconds())
+    seconds = round((finished_at - started_at).total_seconds())
     return f" in {duration(seconds)}" if seconds > 0 else ""
 
 
-def _instant(when: datetime | None) -> str | None:
+def instant(when: datetime | None) -> str | None:
     return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from coordinator.domain.outbox.calls import Call, Outcome, Reply, json_call, read_reply
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts, Status
-from coordinator.forges.statuses.words import bearer_or_basic, has_label, shortened
+from coordinator.forges.statuses.words import bearer_or_basic, distinct, has_label, shortened
 
 MAX_CLOUD_KEY_CHARACTERS = 40
 MAX_CHARACTERS = 255
@@ -61,9 +61,9 @@ class BitbucketDataCenter:
 
 def _body(facts: Facts, link: str, *, cancelled: str) -> dict[str, str]:
     return {
-        "key": shortened(facts.context, MAX_CHARACTERS),
+        "key": distinct(facts.context),
         "state": _STATES.get(facts.status, cancelled),
-        "name": shortened(facts.context, MAX_CHARACTERS),
+        "name": distinct(facts.context),
         "url": link,
         "description": shortened(facts.words, MAX_CHARACTERS),
     }

@@ -10,7 +10,7 @@ from coordinator.domain.outbox.calls import Call, Outcome, Reply, json_call, rea
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts
 from coordinator.forges.statuses.github import STATES
-from coordinator.forges.statuses.words import has_label, shortened
+from coordinator.forges.statuses.words import distinct, has_label, shortened
 
 MAX_DESCRIPTION_CHARACTERS = 255
 _KNOWN = {"codeberg.org": "forgejo", "gitea.com": "gitea"}
@@ -30,7 +30,7 @@ class Gitea:
             "state": STATES[facts.status],
             "target_url": link,
             "description": shortened(facts.words, MAX_DESCRIPTION_CHARACTERS),
-            "context": facts.context,
+            "context": distinct(facts.context),
         }
         url = f"{place.url}/api/v1/repos/{quote(place.repository)}/statuses/{facts.commit}"
         return json_call("POST", url, {"Authorization": f"token {place.secret}"}, body)

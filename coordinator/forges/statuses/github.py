@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from coordinator.domain.outbox.calls import Call, Outcome, Reply, json_call, read_reply
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts, Status
-from coordinator.forges.statuses.words import has_label, shortened
+from coordinator.forges.statuses.words import distinct, has_label, shortened
 
 MAX_DESCRIPTION_CHARACTERS = 140
 STATES: Mapping[Status, str] = {
@@ -33,7 +33,7 @@ class GitHub:
             "state": STATES[facts.status],
             "target_url": link,
             "description": shortened(facts.words, MAX_DESCRIPTION_CHARACTERS),
-            "context": facts.context,
+            "context": distinct(facts.context),
         }
         url = f"{repository_url(place)}/statuses/{facts.commit}"
         return json_call("POST", url, headers(place.secret), body)

@@ -11,7 +11,7 @@ from coordinator.domain.outbox.calls import Call, Reply, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts, Status
 from coordinator.forges.statuses.github import api_url, headers, repository_url
-from coordinator.forges.statuses.words import shortened
+from coordinator.forges.statuses.words import distinct, shortened
 
 MAX_TITLE_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 10_000
@@ -39,7 +39,7 @@ class GitHubChecks:
     ) -> Call:
         """`check` is the run's id, where it was made before."""
         body: dict[str, Any] = {
-            "name": facts.context,
+            "name": distinct(facts.context),
             "details_url": link,
             "external_id": build_id,
             "output": {

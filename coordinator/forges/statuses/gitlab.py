@@ -9,7 +9,7 @@ from urllib.parse import quote
 from coordinator.domain.outbox.calls import TAKEN, Call, Outcome, Reply, json_call, read_reply
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts, Status
-from coordinator.forges.statuses.words import has_label, shortened
+from coordinator.forges.statuses.words import distinct, has_label, shortened
 
 MAX_CHARACTERS = 255
 STATES: Mapping[Status, str] = {
@@ -31,7 +31,7 @@ class GitLab:
     def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
         body = {
             "state": STATES[facts.status],
-            "name": shortened(facts.context, MAX_CHARACTERS),
+            "name": distinct(facts.context),
             "target_url": link,
             "description": shortened(facts.words, MAX_CHARACTERS),
         }

@@ -37,7 +37,7 @@ from coordinator.services.projects.repository_urls import (
     own_url,
     with_named_repository,
 )
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, told
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_lists import list_builds
@@ -365,7 +365,8 @@ class Builds:
                 state=state.value,
                 in_line=joined.in_line,
             )
-            await advance.tell(self.core, connection, joined)
+            steps = await stored.steps_of_build(connection, build_id) if joined.tells else ()
+            await told.tell_new(self.core, connection, joined, steps)
             await advance.settle_build(self.core, connection, build_id)
             await Deed(self.core, principal, build).record(connection, f"build.{how}")
             return await stored.find_build(connection, build_id) or build

@@ -18,12 +18,12 @@ from coordinator.ports import WorkflowFile
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafted_steps import drafted
 from coordinator.services.builds.drafts import Origin
-from coordinator.services.builds.whole_build import in_its_group
+from coordinator.services.builds.whole_build import in_its_group, told_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.parsing import parsed_generated
 from coordinator.services.projects.secrets import missing_secrets
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, told
 from coordinator.services.steps.generating import Generated, ToBeRead
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import quotas as stored_quotas
@@ -122,9 +122,9 @@ class GeneratedSteps:
         if fault is not None:
             return fault
         grouped = [in_its_group(one, build, project) for one in added]
-        await add_steps(
-            connection, step, older, [advance.queued(self.core, one) for one in grouped]
-        )
+        queued = [advance.queued(self.core, one) for one in grouped]
+        await add_steps(connection, step, older, queued)
+        await told.tell_steps(self.core, connection, build, queued)
         return None
 
     async def _refusal(
@@ -191,6 +191,7 @@ def _generator(step: Step, found: _Found) -> Generator:
 
 
 def _generated_by(step: Step, generator: Step) -> Step:
+    step = told_of(step, told=generator.definition.told)
     return replace(step, definition=replace(step.definition, generated_by=generator.name))
 
 

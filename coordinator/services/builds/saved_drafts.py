@@ -12,12 +12,12 @@ from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.step_words import label_fault, labelled
 from coordinator.services.builds.concurrency import joined
 from coordinator.services.builds.drafts import Draft, blocked
-from coordinator.services.builds.whole_build import in_its_group
+from coordinator.services.builds.whole_build import in_its_group, told_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.projects.secrets import missing_secrets
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, told
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.builds import quotas as stored_quotas
@@ -95,11 +95,11 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     build = await joined(core, connection, build)
     if build.in_line:
         wanted = blocked(wanted)
-    steps = [advance.queued(core, in_its_group(step, build, project)) for step in wanted.steps]
+    steps = [_as_saved(core, step, build, project) for step in wanted.steps]
     await stored_builds.insert_build(connection, build, steps)
     for group in dict.fromkeys(_groups_in_line(steps)):
         await advance.fill_places(core, connection, project.account_id, group)
-    await advance.tell(core, connection, build)
+    await told.tell_new(core, connection, build, steps)
     if any(step.state is StepState.RESOLVING for step in steps):  # of a retry
         after_commit(connection, core.announcements.resolving)
     if wanted.taken_over_from is not None and steps:
@@ -107,6 +107,11 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
             connection, project.id, old_build=wanted.taken_over_from, new_build=build.id
         )
     return build
+
+
+def _as_saved(core: Core, step: Step, build: Build, project: Project) -> Step:
+    step = told_of(step, told=project.tells and project.status_per_step)
+    return advance.queued(core, in_its_group(step, build, project))
 
 
 def _groups_in_line(steps: Sequence[Step]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.step_words import place_words
 from pipelines_schema import Concurrency, Notify, Workflow, substituted
 
+MAX_STEPS_TOLD = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeBuild:
@@ -71,6 +73,13 @@ def in_its_group(step: Step, build: Build, project: Project) -> Step:
     name = group.with_values(place_words(build, step.written.env)).name
     own = _own_groups(build, f" of {project.slug}")
     return replace(step, concurrency_group=name if name.startswith(own) else own + name)
+
+
+def told_of(step: Step, *, told: bool) -> Step:
+    """Its states are told to others, if those of its build's steps are and it is one of the first:
+    forges take only so many in an hour."""
+    told = told and step.position < MAX_STEPS_TOLD
+    return replace(step, definition=replace(step.definition, told=told))
 
 
 def _own_groups(build: Build, of: str = "") -> str:

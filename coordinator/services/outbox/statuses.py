@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from coordinator.domain.model import Project
 from coordinator.domain.outbox.calls import GONE, Outcome
@@ -35,6 +36,8 @@ class Statuses:
             return SEALED_ELSEWHERE
         facts = Facts.from_json(message.facts)
         link = f"{self.core.public_url}/builds/{message.build_id}"
+        if facts.step is not None:
+            link += f"#step={quote(facts.step, safe='')}"
         if app is not None:
             return await self.checks.deliver(message, place, app, facts, link)
         forge = self.forges[recipient.forge or ""]

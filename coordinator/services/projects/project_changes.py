@@ -36,6 +36,7 @@ class Wanted:
     """Or BY_HOST."""
     archived: bool | None = None
     public_badges: bool | None = None
+    status_per_step: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class ProjectChanges:
                 await self._archive(connection, by, before, archived=bool(wanted.archived))
             if wanted.public_badges not in (None, before.public_badges):
                 await self._show_badges(connection, by, before, shown=bool(wanted.public_badges))
+            if wanted.status_per_step not in (None, before.status_per_step):
+                await self._tell_steps(connection, by, before, told=bool(wanted.status_per_step))
             await stored.update_project(connection, project.id, updated_at=self.core.now())
             return await _found(connection, project.id)
 
@@ -119,6 +122,12 @@ class ProjectChanges:
     ) -> None:
         await stored.update_project(connection, project.id, public_badges=shown)
         await by.record(connection, "project.badges_shown" if shown else "project.badges_hidden")
+
+    async def _tell_steps(
+        self, connection: AsyncConnection, by: Deed, project: Project, *, told: bool
+    ) -> None:
+        await stored.update_project(connection, project.id, status_per_step=told)
+        await by.record(connection, "project.steps_told" if told else "project.steps_not_told")
 
     async def new_webhook_secret(self, principal: Principal, project: Project) -> str:
         """What was signed with the old one is refused from now on. Raises NotFound."""

@@ -33,6 +33,7 @@ from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
 from coordinator.services.steps.build_clock import gate_closed, gate_opened, started_clock
+from coordinator.services.steps.told import tell, tell_gate, tell_step
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
@@ -69,13 +70,17 @@ async def move_step(
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
     await stored_steps.update_step(connection, step.id, state=state.value, **values)
+    moved = replace(step, state=state, **values)
+    await tell_step(core, connection, moved, step.state)
     if state is StepState.WAITING:
-        await gate_opened(core, connection, step.build_id)
+        build = await gate_opened(core, connection, step.build_id)
+        await tell_gate(core, connection, build, asked=True)
     elif step.state is StepState.WAITING:
-        await gate_closed(core, connection, step.build_id)
+        build = await gate_closed(core, connection, step.build_id)
+        await tell_gate(core, connection, build, asked=False)
     if step.concurrency_group is not None and state in _MAKES_ROOM:
         await fill_places(core, connection, step.account_id, step.concurrency_group)
-    return replace(step, state=state, **values)
+    return moved
 
 
 _LINES_UP = frozenset({StepEvent.UNBLOCK, StepEvent.RETRY})
@@ -133,12 +138,6 @@ def queued(core: Core, step: Step) -> Step:
     if step.ready_at is None:
         return step
     return replace(step, queue_until=step.ready_at + timedelta(seconds=queue_seconds(core, step)))
-
-
-async def tell(core: Core, connection: AsyncConnection, build: Build) -> None:
-    """The build has come to this state: what others are told of it is part of the transaction."""
-    if build.tells:
-        await core.announcements.moved(connection, build)
 
 
 async def begin_build(core: Core, connection: AsyncConnection, build_id: str) -> Build:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,8 @@ def started_clock(core: Core, connection: AsyncConnection, build: Build) -> dict
     return {"deadline": _deadline(core, connection, build.timeout_seconds)}
 
 
-async def gate_opened(core: Core, connection: AsyncConnection, build_id: str) -> None:
+async def gate_opened(core: Core, connection: AsyncConnection, build_id: str) -> Build:
+    """The build as it is then."""
     build = await _build(connection, build_id)
     values: dict[str, Any] = {"open_gates": build.open_gates + 1}
     if build.deadline is not None:
@@ -31,15 +33,18 @@ async def gate_opened(core: Core, connection: AsyncConnection, build_id: str) ->
     await groups.set_clock(connection, build_id, **values)
     # The time for its answer may be the first that is over.
     after_commit(connection, core.announcements.ready)
+    return replace(build, **values)
 
 
-async def gate_closed(core: Core, connection: AsyncConnection, build_id: str) -> None:
+async def gate_closed(core: Core, connection: AsyncConnection, build_id: str) -> Build:
+    """The build as it is then."""
     build = await _build(connection, build_id)
     values: dict[str, Any] = {"open_gates": build.open_gates - 1}
     if build.open_gates == 1 and build.timeout_left is not None:
         deadline = _deadline(core, connection, build.timeout_left)
         values |= {"deadline": deadline, "timeout_left": None}
     await groups.set_clock(connection, build_id, **values)
+    return replace(build, **values)
 
 
 async def _build(connection: AsyncConnection, build_id: str) -> Build:

@@ -25,6 +25,7 @@ from coordinator.services.news import build_topic
 from coordinator.services.steps import advance
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.services.steps.told import tell_step
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
@@ -231,6 +232,7 @@ class Runner:
             return None
         attempt = self._new_attempt(step, principal, step.attempt, given_with=after.id)
         await stored_attempts.insert_attempt(connection, attempt)
+        await tell_step(self.core, connection, step, StepState.READY)
         if step.build_id != build.id:
             build = await advance.begin_build(self.core, connection, step.build_id)
         for hook in self.on_begin:

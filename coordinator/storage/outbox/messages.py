@@ -56,19 +56,50 @@ async def write_down(
         wanted.append(_STATUS)
     if not wanted:
         return
-    chosen = sa.select(
+    stream = sa.case((_STATUS, f"{facts.commit} {facts.context}"), else_=_own_stream(build, facts))
+    its_facts = sa.literal(facts.to_json(), outbox.c.facts.type)
+    chosen = _written(build, stream, its_facts, now).where(
+        recipients.c.project_id == build.project_id, sa.or_(*wanted)
+    )
+    await connection.execute(outbox.insert().from_select(_WRITTEN, chosen))
+
+
+def _written(
+    build: Build, stream: sa.ColumnElement[str], facts: sa.ColumnElement[Any], now: datetime
+) -> sa.Select[Any]:
+    """The values of _WRITTEN, for each recipient."""
+    return sa.select(
         sa.literal(build.project_id),
         recipients.c.id,
         recipients.c.kind,
-        sa.case((_STATUS, f"{facts.commit} {facts.context}"), else_=_own_stream(build, facts)),
+        stream,
         sa.literal(build.id),
         sa.literal(build.number),
-        sa.literal(facts.to_json(), outbox.c.facts.type),
+        facts,
         sa.literal(MessageState.WAITING.value),
         sa.literal(0),
         *(sa.literal(now, outbox.c.created_at.type) for _ in range(3)),
-    ).where(recipients.c.project_id == build.project_id, sa.or_(*wanted))
-    await connection.execute(outbox.insert().from_select(_WRITTEN, chosen))
+    )
+
+
+async def write_down_all(
+    connection: AsyncConnection, build: Build, facts: Sequence[Facts], now: datetime
+) -> None:
+    """Statuses of one commit, for the project's forge if it is told, by one statement."""
+    rows = [
+        {"its_stream": f"{one.commit} {one.context}", "its_facts": one.to_json()}
+        for one in facts
+        if one.commit is not None
+    ]
+    if rows:
+        chosen = _written(
+            build,
+            sa.bindparam("its_stream"),
+            sa.bindparam("its_facts", type_=outbox.c.facts.type),
+            now,
+        )
+        statuses = chosen.where(recipients.c.project_id == build.project_id, _STATUS)
+        await connection.execute(outbox.insert().from_select(_WRITTEN, statuses), rows)
 
 
 async def write_own(
@@ -101,7 +132,7 @@ async def write_own(
 
 def _own_stream(build: Build, facts: Facts) -> str:
     """Of what is told for itself, whatever follows."""
-    return f"{build.id} {facts.status.value}"
+    return " ".join(filter(None, (build.id, facts.status.value, facts.gate)))
 
 
 async def due_messages(

@@ -102,6 +102,16 @@ async def keep_answer(connection: AsyncConnection, step_id: str, answer: GateAns
     return found.rowcount == 1
 
 
+async def waiting_gates(connection: AsyncConnection, build_id: str) -> Sequence[Step]:
+    """Steps of the build that wait for an approval, the last to ask at the end."""
+    query = (
+        sa.select(*columns(Step, steps))
+        .where(steps.c.build_id == build_id, steps.c.state == StepState.WAITING.value)
+        .order_by(steps.c.ready_at, steps.c.position)
+    )
+    return [step_of(row) for row in await connection.execute(query)]
+
+
 async def steps_waiting_since(
     connection: AsyncConnection, now: datetime, limit: int
 ) -> Sequence[Step]:

@@ -58,6 +58,12 @@ class Chat:
 
         await eventually(look)
 
+    async def until_heard(self, count: int) -> None:
+        async def look() -> bool:
+            return len(self.heard) >= count
+
+        await eventually(look)
+
 
 @dataclass(slots=True)
 class MailServer:
@@ -79,8 +85,8 @@ class MailServer:
         writer.close()
 
 
-@pytest.fixture
-async def chat() -> AsyncIterator[Chat]:
+@asynccontextmanager
+async def open_chat() -> AsyncIterator[Chat]:
     chat = Chat()
     app = web.Application()
     app.router.add_post("/{rest:.*}", chat.handle)
@@ -88,8 +94,16 @@ async def chat() -> AsyncIterator[Chat]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     chat.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook/secret-path"
-    yield chat
-    await runner.cleanup()
+    try:
+        yield chat
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def chat() -> AsyncIterator[Chat]:
+    async with open_chat() as chat:
+        yield chat
 
 
 @asynccontextmanager

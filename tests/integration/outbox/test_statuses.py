@@ -72,8 +72,8 @@ class Told:
         answer.expect(200)
         assert token not in answer.text
 
-    async def push(self, message: str = "change") -> str:
-        sha = await self.repository.push({".pushrod.yml": WORKFLOW}, message)
+    async def push(self, message: str = "change", workflow: str = WORKFLOW) -> str:
+        sha = await self.repository.push({".pushrod.yml": workflow}, message)
         (await self.hook.github("push", push_payload(self.repository.url, sha))).expect(202)
         return sha
 
@@ -89,6 +89,14 @@ class Told:
             return newest if newest["state"] == state else None
 
         return dict(await eventually(look))
+
+    async def until_all_sent(self) -> None:
+        """Nothing waits any more."""
+
+        async def look() -> bool:
+            return all(one["state"] in ("sent", "superseded") for one in await self.messages())
+
+        await eventually(look)
 
 
 async def told_project(

@@ -32,6 +32,7 @@ FULL = StepDefinition(
     program=True,
     own_command=True,
     max_lost=1000,
+    told=True,
 )
 
 OF_THE_FIRST_RELEASES = {

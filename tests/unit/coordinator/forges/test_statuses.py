@@ -166,3 +166,15 @@ def test_a_forge_may_be_below_a_path() -> None:
 def test_what_is_no_address_of_a_forge(url: str) -> None:
     with pytest.raises(Invalid):
         checked_forge_url(url)
+
+
+@pytest.mark.parametrize("kind", sorted(STATUS_FORGES))
+def test_long_names_of_steps_stay_apart_within_what_a_forge_takes(kind: str) -> None:
+    sent = []
+    for end in ("a", "b"):
+        facts = replace(FACTS, step="x" * 300 + end)
+        body = json.loads(call_of(kind, "https://forge.example/shop/site.git", facts).body)
+        name = body.get("key") or body.get("name") or body["context"]
+        assert len(name) <= 255
+        sent.append(name)
+    assert sent[0] != sent[1]
