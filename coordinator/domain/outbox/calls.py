@@ -80,6 +80,11 @@ def json_call(method: str, url: str, headers: Mapping[str, str], body: object) -
     )
 
 
+def get(url: str, headers: Mapping[str, str]) -> Call:
+    accepted = {"Accept": "application/json", "User-Agent": "pushrod", **headers}
+    return Call(method="GET", url=url, headers=accepted)
+
+
 def read_reply(reply: Reply, now: datetime) -> Outcome:
     """As HTTP and the forges' documents have it."""
     status = reply.status

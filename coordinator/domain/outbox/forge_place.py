@@ -63,6 +63,12 @@ class CheckForge(Protocol):
 
     def get_token(self, place: ForgePlace, installation: int) -> Call: ...
 
+    def find_checks(self, place: ForgePlace, facts: Facts) -> Call:
+        """Of the facts' commit and context, some of the newest."""
+
+    def check_in(self, reply: Reply, build_id: str) -> int | None:
+        """The id of the build's, among those that were found."""
+
     def set_check(
         self, place: ForgePlace, facts: Facts, link: str, build_id: str, check: int | None
     ) -> Call: ...

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from coordinator.domain.outbox.calls import Call, Reply, json_call
+from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import (
     SeenHook,
@@ -16,7 +16,6 @@ from coordinator.domain.outbox.hooks import (
     objects_in,
     refused,
 )
-from coordinator.forges.hooks.calls import get
 from coordinator.forges.payload import text
 from coordinator.forges.statuses.bitbucket import cloud_url, data_center_url
 from coordinator.forges.statuses.words import bearer_or_basic

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from coordinator.domain.outbox.calls import Call, Reply, json_call
+from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in, refused
-from coordinator.forges.hooks.calls import get
 from coordinator.forges.payload import text
 
 MAX_HOOKS = 40

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coordinator.domain.outbox.calls import Call, Reply, json_call
+from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in
-from coordinator.forges.hooks.calls import get
 from coordinator.forges.payload import inner, text
 from coordinator.forges.statuses.github import headers, repository_url
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from coordinator.domain.outbox.calls import Call, Reply, json_call
+from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import SeenHook, WantedHook, objects_in, refused
-from coordinator.forges.hooks.calls import get
 from coordinator.forges.payload import text
 
 MAX_HOOKS = 40

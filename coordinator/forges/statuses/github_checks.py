@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
-from coordinator.domain.outbox.calls import Call, Reply, json_call
+from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts, Status
 from coordinator.forges.statuses.github import api_url, headers, repository_url
@@ -15,6 +15,8 @@ from coordinator.forges.statuses.words import distinct, shortened
 
 MAX_TITLE_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 10_000
+MAX_CHECKS_LOOKED_AT = 10
+"""Each has some 4 KB; there is one for each build of the commit."""
 _STATUSES = {Status.WAITING: "queued", Status.PENDING: "queued", Status.RUNNING: "in_progress"}
 _CONCLUSIONS = {
     Status.SUCCESS: "success",
@@ -27,12 +29,28 @@ class GitHubChecks:
     """`place.token` is the App's signed one for the first two calls, then the installation's."""
 
     def find_installation(self, place: ForgePlace) -> Call:
-        call = json_call("GET", f"{repository_url(place)}/installation", headers(place.token), {})
-        return replace(call, body=b"")
+        return get(f"{repository_url(place)}/installation", headers(place.token))
 
     def get_token(self, place: ForgePlace, installation: int) -> Call:
         url = f"{api_url(place.url)}/app/installations/{installation}/access_tokens"
         return json_call("POST", url, headers(place.token), {"permissions": {"checks": "write"}})
+
+    def find_checks(self, place: ForgePlace, facts: Facts) -> Call:
+        query = urlencode(
+            {
+                "check_name": distinct(facts.context),
+                "filter": "all",
+                "per_page": MAX_CHECKS_LOOKED_AT,
+            }
+        )
+        url = f"{repository_url(place)}/commits/{facts.commit}/check-runs?{query}"
+        return get(url, headers(place.token))
+
+    def check_in(self, reply: Reply, build_id: str) -> int | None:
+        runs = _read(reply).get("check_runs")
+        found = [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+        ids = [run.get("id") for run in found if run.get("external_id") == build_id]
+        return next((id_ for id_ in ids if isinstance(id_, int)), None)
 
     def set_check(
         self, place: ForgePlace, facts: Facts, link: str, build_id: str, check: int | None

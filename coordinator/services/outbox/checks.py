@@ -33,14 +33,20 @@ class Checks:
     async def deliver(
         self, message: Message, place: ForgePlace, app: AppKey, facts: Facts, link: str
     ) -> Outcome:
-        """A run whose answer was lost is made again: of one name the newest counts."""
+        """A run whose answer was lost, or which an earlier process made, is found and changed: by
+        the build's id, which it has from us."""
         outcome, token = await self._token(place, app)
         if token is None:
             return outcome
         key = (message.build_id, facts.context)
-        call = self.forge.set_check(
-            replace(place, token=token), facts, link, message.build_id, self._runs.get(key)
-        )
+        as_installed = replace(place, token=token)
+        run = self._runs.get(key)
+        if run is None:
+            outcome, reply = await self._ask(self.forge.find_checks(as_installed, facts))
+            if outcome.answered is Answered.BUSY:
+                return outcome
+            run = self.forge.check_in(reply, message.build_id) if reply else None
+        call = self.forge.set_check(as_installed, facts, link, message.build_id, run)
         outcome, reply = await self._ask(call)
         if outcome.answered is Answered.REFUSED:  # the token, or the run, may be gone
             self._tokens.pop(_of(place, app), None)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from joserfc import jwt
@@ -14,12 +17,14 @@ from joserfc.jwk import RSAKey
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import Build
+from coordinator.domain.model import Build, Project
 from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.forge_place import AppKey
 from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind, facts_of
+from coordinator.domain.outbox.recipients import Recipient
 from coordinator.forges.statuses import STATUS_FORGES
 from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.ports import RemoteFailed
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
 from coordinator.services.outbox.statuses import Statuses
@@ -39,6 +44,11 @@ class App:
     installed: bool = True
     runs: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     """Method, path, and body."""
+    there: list[dict[str, Any]] = field(default_factory=list)
+    """The check runs as they are."""
+    answers: bool = True
+    """Else what was asked is done, and no answer comes."""
+    looked: int = 0
     tokens: int = 0
 
     def server_of(self, url: str) -> str:
@@ -60,18 +70,61 @@ class App:
             return _json(201, {"token": f"installation-{self.tokens}"})
         if bearer != f"installation-{self.tokens}":
             return _json(401, {"message": "Bad credentials"})
-        assert re.fullmatch(r"/repos/shop/site/check-runs(/9)?", path)
-        self.runs.append((call.method, path, json.loads(call.body)))
-        return _json(201, {"id": 9})
+        if call.method == "GET":
+            return self._found(path)
+        assert re.fullmatch(r"/repos/shop/site/check-runs(/\d+)?", path)
+        body = json.loads(call.body)
+        self.runs.append((call.method, path, body))
+        run = self._kept(call.method, path, body)
+        if not self.answers:
+            raise RemoteFailed("api.github.com did not answer", permanent=False)
+        return _json(201, run)
+
+    def _kept(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if method == "POST":
+            self.there.append({"id": 9 + len(self.there), **body})
+            return self.there[-1]
+        [run] = [one for one in self.there if str(one["id"]) == path.rpartition("/")[2]]
+        run.update(body)
+        return run
+
+    def _found(self, path: str) -> Reply:
+        self.looked += 1
+        url = urlsplit(path)
+        assert url.path == f"/repos/shop/site/commits/{'a' * 40}/check-runs"
+        [name] = parse_qs(url.query)["check_name"]
+        found = [one for one in self.there if one["name"] == name]
+        return _json(200, {"total_count": len(found), "check_runs": found[::-1]})
 
 
 def _json(status: int, body: object) -> Reply:
     return Reply(status=status, headers={}, body=json.dumps(body).encode())
 
 
-async def test_a_check_run_is_made_changed_and_ended_with_annotations(tmp_path: Path) -> None:
-    async with open_core(tmp_path) as tested:
-        github = App(tested)
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A project that an App tells GitHub of."""
+
+    tested: TestedCore
+    github: App
+    project: Project
+    recipient: Recipient | None
+
+    def process(self) -> Callable[..., Awaitable[Outcome]]:
+        """Of the coordinator: what it has in memory goes with it."""
+        core = self.tested.core
+        checks = Checks(core, self.github, GitHubChecks())
+        statuses = Statuses(core, self.github, STATUS_FORGES, checks)
+
+        async def tell(state: BuildState, **more: Any) -> Outcome:
+            return await statuses.deliver(message_of(state, **more), self.recipient, self.project)
+
+        return tell
+
+
+@asynccontextmanager
+async def installed(folder: Path) -> AsyncIterator[Installed]:
+    async with open_core(folder) as tested:
         project = replace(await tested.new_project(), repo_url="https://github.com/shop/site.git")
         app = AppKey(id=77, key=KEY.as_pem(private=True).decode())
         tokens = ForgeTokens(tested.core, STATUS_FORGES, lambda _: None)
@@ -79,13 +132,12 @@ async def test_a_check_run_is_made_changed_and_ended_with_annotations(tmp_path: 
         recipient = await tested.core.database.read(
             lambda connection: find_recipient(connection, project.id)
         )
-        statuses = Statuses(
-            tested.core, github, STATUS_FORGES, Checks(tested.core, github, GitHubChecks())
-        )
+        yield Installed(tested, App(tested), project, recipient)
 
-        async def tell(state: BuildState, **more: Any) -> Outcome:
-            return await statuses.deliver(message_of(state, **more), recipient, project)
 
+async def test_a_check_run_is_made_changed_and_ended_with_annotations(tmp_path: Path) -> None:
+    async with installed(tmp_path) as at:
+        github, tested, tell = at.github, at.tested, at.process()
         github.installed = False
         refused = await tell(BuildState.QUEUED)
         assert refused.answered is Answered.REFUSED
@@ -117,7 +169,28 @@ async def test_a_check_run_is_made_changed_and_ended_with_annotations(tmp_path: 
         tested.clock.seconds += 3600  # the token is no longer good
         github.tokens += 1
         assert (await tell(BuildState.QUEUED)).answered is Answered.TAKEN
-        assert github.runs[-1][0] == "POST"
+        assert github.runs[-1][0] == "PATCH"
+        assert (len(github.there), github.looked) == (1, 2)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_run_is_not_made_twice_by_a_process_that_does_not_know_of_it(
+    tmp_path: Path, answered: bool
+) -> None:
+    """Killed after GitHub's answer, or before it came: nothing of it was written down."""
+    async with installed(tmp_path) as at:
+        github = at.github
+        github.answers = answered
+        first = await at.process()(BuildState.QUEUED)
+        assert first.answered is (Answered.TAKEN if answered else Answered.BUSY)
+        github.answers = True
+        github.there.append({"id": 3, "name": "pushrod/ci/push", "external_id": "of another"})
+        tell = at.process()
+        for state in (BuildState.QUEUED, BuildState.RUNNING, BuildState.SUCCEEDED):
+            assert (await tell(state)).answered is Answered.TAKEN
+        methods = [(method, path.rpartition("/")[2]) for method, path, _ in github.runs]
+        assert methods == [("POST", "check-runs"), ("PATCH", "9"), ("PATCH", "9"), ("PATCH", "9")]
+        assert github.there[0]["conclusion"] == "success"
 
 
 async def test_a_key_that_signs_nothing_and_another_forge_are_refused(tmp_path: Path) -> None:
