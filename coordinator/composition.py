@@ -232,8 +232,6 @@ async def open_services(
         )
     finally:
         await http.close()
-        if mailer is not None:
-            mailer.close()
         await readings.close()
         await database.close()
 

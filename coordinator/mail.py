@@ -1,19 +1,24 @@
-"""E-mail by the operator's mail server.
-
-smtplib blocks, so it has threads of its own: a mail server that stalls holds up e-mail alone.
-"""
+"""E-mail by the operator's mail server. One that stalls holds up e-mail alone."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.utils import formatdate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coordinator.ports import RemoteFailed
 
-ANSWER_SECONDS = 20.0
-THREADS = 2
+if TYPE_CHECKING:
+    from aiosmtplib import SMTP
+
+SEND_SECONDS = 20.0
+"""Of a whole mail: a server that sends a byte now and then would never stall."""
+AT_ONCE = 2
+GOODBYE_SECONDS = 2.0
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
@@ -33,60 +38,70 @@ class SmtpMailer:
     """Implements ports.Mailer."""
 
     server: MailServer
-    _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="mail")
-    )
+    send_seconds: float = SEND_SECONDS
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def send(self, address: str, subject: str, text: str) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._send, address, subject, text)
-
-    def _send(self, address: str, subject: str, text: str) -> None:
-        import smtplib
+        from aiosmtplib import errors
 
         try:
-            self._deliver(address, subject, text)
-        except smtplib.SMTPResponseException as error:
-            said = error.smtp_error
-            words = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-            message = f"the mail server answers {error.smtp_code}: {' '.join(words.split())[:200]}"
-            raise RemoteFailed(message, permanent=error.smtp_code >= 500) from error
-        except smtplib.SMTPRecipientsRefused as error:
-            code = min(code for code, _ in error.recipients.values())
+            async with self._slots, asyncio.timeout(self.send_seconds):
+                await self._deliver(self._mail(address, subject, text))
+        except errors.SMTPRecipientsRefused as error:
+            code = min(refused.code for refused in error.recipients)
             message = f"the mail server does not take {address}: {code}"
             raise RemoteFailed(message, permanent=code >= 500) from error
-        except smtplib.SMTPNotSupportedError as error:
+        except errors.SMTPResponseException as error:
+            words = " ".join(error.message.split())[:200]
+            message = f"the mail server answers {error.code}: {words}"
+            raise RemoteFailed(message, permanent=error.code >= 500) from error
+        except errors.SMTPNotSupported as error:
             raise RemoteFailed(f"the mail server: {error}", permanent=True) from error
-        except (smtplib.SMTPException, OSError) as error:
+        except TimeoutError as error:
+            message = f"the mail server took longer than {self.send_seconds:g} s"
+            raise RemoteFailed(message, permanent=False) from error
+        except (errors.SMTPException, OSError, ValueError) as error:
             message = f"the mail server can't be reached: {type(error).__name__}"
             raise RemoteFailed(message, permanent=False) from error
 
-    def _deliver(self, address: str, subject: str, text: str) -> None:
-        """Blocking."""
-        import smtplib
-        import ssl
-        from email.message import EmailMessage
-        from email.utils import formatdate
+    def _mail(self, address: str, subject: str, text: str) -> EmailMessage:
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = self.server.sender, address, subject
+        mail["Date"] = formatdate()
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(text)
+        return mail
 
-        message = EmailMessage()
-        message["From"], message["To"], message["Subject"] = self.server.sender, address, subject
-        message["Date"] = formatdate()
-        message["Auto-Submitted"] = "auto-generated"
-        message.set_content(text)
-        host, _, port = self.server.server.partition(":")
-        at = (host, int(port) if port else PORTS[self.server.encryption])
-        context = ssl.create_default_context()
-        encrypted = self.server.encryption == "tls"
-        with (
-            smtplib.SMTP_SSL(*at, timeout=ANSWER_SECONDS, context=context)
-            if encrypted
-            else smtplib.SMTP(*at, timeout=ANSWER_SECONDS)
-        ) as smtp:
-            if self.server.encryption == "starttls":
-                smtp.starttls(context=context)
+    async def _deliver(self, mail: EmailMessage) -> None:
+        smtp = self._client()
+        try:
+            await smtp.connect()
             if self.server.user is not None and self.server.password_file is not None:
-                smtp.login(self.server.user, self.server.password_file.read_text().strip())
-            smtp.send_message(message)
+                password = await asyncio.to_thread(self.server.password_file.read_text)
+                await smtp.login(self.server.user, password.strip())
+            await smtp.send_message(mail)
+            await _say_goodbye(smtp)
+        finally:
+            smtp.close()
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def _client(self) -> SMTP:
+        from aiosmtplib import SMTP
+
+        host, _, port = self.server.server.partition(":")
+        encryption = self.server.encryption
+        return SMTP(
+            hostname=host,
+            port=int(port) if port else PORTS[encryption],
+            timeout=self.send_seconds,
+            use_tls=encryption == "tls",
+            start_tls=encryption == "starttls",
+        )
+
+
+async def _say_goodbye(smtp: SMTP) -> None:
+    """The mail is taken, whatever becomes of this."""
+    from aiosmtplib import SMTPException
+
+    with suppress(SMTPException, OSError):
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await smtp.quit()

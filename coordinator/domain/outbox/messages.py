@@ -127,7 +127,9 @@ class DueMessage:
     """As much of a message as it takes to see whose turn it is."""
 
     id: int
+    project_id: str
     recipient_id: str
+    kind: RecipientKind
     stream: str
 
     @property

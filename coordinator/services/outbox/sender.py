@@ -31,7 +31,10 @@ log = structlog.get_logger()
 
 OF_A_RECIPIENT_AT_ONCE = 4
 """And one, while it is in trouble: it is asked, not stormed."""
-AT_ONCE = 64
+OF_A_PROJECT_AT_ONCE = 8
+"""Whatever its recipients are: whoever names servers that stall holds up their own project."""
+AT_ONCE = 128
+"""Of each kind: neither a mail server nor people's webhooks hold up statuses."""
 LOOKED_AT = 64
 LOOK_AT_LEAST_EVERY_SECONDS = 3600.0
 
@@ -64,11 +67,15 @@ class Sender:
     """Streams of which a message is under way."""
     _under_way: Counter[str] = field(default_factory=Counter)
     """By recipient."""
+    _of_projects: Counter[str] = field(default_factory=Counter)
+    """Under way, by project."""
     _failures: Counter[str] = field(default_factory=Counter)
     """In a row, by recipient."""
     _paused: dict[str, datetime] = field(default_factory=dict)
     """Recipients that are left in peace, and until when."""
-    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _slots: Mapping[RecipientKind, asyncio.Semaphore] = field(
+        default_factory=lambda: {kind: asyncio.Semaphore(AT_ONCE) for kind in RecipientKind}
+    )
 
     def wake(self) -> None:
         self._wake.set()
@@ -108,12 +115,15 @@ class Sender:
 
     async def _due(self, now: datetime) -> tuple[Sequence[DueMessage], datetime | None]:
         full = {one for one, count in self._under_way.items() if count >= self._most(one)}
+        busy = {one for one, count in self._of_projects.items() if count >= OF_A_PROJECT_AT_ONCE}
 
         async def read(
             connection: AsyncConnection,
         ) -> tuple[Sequence[DueMessage], datetime | None]:
-            passed_over = full | self._paused.keys()
-            due = await stored.due_messages(connection, now, passed_over, LOOKED_AT)
+            but_for = full | self._paused.keys()
+            due = await stored.due_messages(
+                connection, now, LOOKED_AT, but_for=but_for, but_for_projects=busy
+            )
             return due, await stored.next_due(connection, now)
 
         return await self.core.database.read(read)
@@ -124,25 +134,29 @@ class Sender:
     def _begin(self, tasks: asyncio.TaskGroup, due: DueMessage) -> bool:
         """Whether it is under way now."""
         recipient_id = due.recipient_id
-        if due.place in self._busy or self._under_way[recipient_id] >= self._most(recipient_id):
+        if (
+            due.place in self._busy
+            or self._under_way[recipient_id] >= self._most(recipient_id)
+            or self._of_projects[due.project_id] >= OF_A_PROJECT_AT_ONCE
+        ):
             return False
         self._busy.add(due.place)
         self._under_way[recipient_id] += 1
+        self._of_projects[due.project_id] += 1
         tasks.create_task(self._send_one(due), name=f"message {due.id}")
         return True
 
     async def _send_one(self, due: DueMessage) -> None:
         try:
-            async with self._slots:
+            async with self._slots[due.kind]:
                 await self._send(due)
         except Exception:  # a task root: the others go on, and this one comes again
             log.exception("sending failed", message=due.id)
             await asyncio.sleep(1)
         finally:
             self._busy.discard(due.place)
-            self._under_way[due.recipient_id] -= 1
-            if not self._under_way[due.recipient_id]:
-                del self._under_way[due.recipient_id]
+            _count_down(self._under_way, due.recipient_id)
+            _count_down(self._of_projects, due.project_id)
             self.wake()
 
     async def _send(self, due: DueMessage) -> None:
@@ -244,6 +258,12 @@ class Sender:
             next_try_at=None,
             finished_at=self.core.now(),
         )
+
+
+def _count_down(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 async def _ready(connection: AsyncConnection, due: DueMessage) -> _Ready | None:

@@ -21,7 +21,7 @@ from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import outbox, recipients
 
 _message = reader(Message, state=MessageState, kind=RecipientKind)
-_due = reader(DueMessage)
+_due = reader(DueMessage, kind=RecipientKind)
 _all = sa.select(*columns(Message, outbox))
 _WAITING = sa.text("outbox.state = 'waiting'")
 _WRITTEN = (
@@ -136,13 +136,21 @@ def _own_stream(build: Build, facts: Facts) -> str:
 
 
 async def due_messages(
-    connection: AsyncConnection, now: datetime, passed_over: Collection[str], limit: int
+    connection: AsyncConnection,
+    now: datetime,
+    limit: int,
+    *,
+    but_for: Collection[str],
+    but_for_projects: Collection[str],
 ) -> Sequence[DueMessage]:
-    """Those to be sent now, but for these recipients', the one due first in front."""
+    """Those to be sent now, but for these recipients' and projects', the one due first in front."""
     query = (
         sa.select(*columns(DueMessage, outbox))
         .where(
-            _WAITING, outbox.c.next_try_at <= now, outbox.c.recipient_id.not_in(list(passed_over))
+            _WAITING,
+            outbox.c.next_try_at <= now,
+            outbox.c.recipient_id.not_in(list(but_for)),
+            outbox.c.project_id.not_in(list(but_for_projects)),
         )
         .order_by(outbox.c.next_try_at, outbox.c.id)
         .limit(limit)

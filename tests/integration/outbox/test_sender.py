@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ import pytest
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Project
-from coordinator.domain.outbox.calls import Call, Reply
+from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind
+from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.forges.statuses import STATUS_FORGES
 from coordinator.forges.statuses.github_checks import GitHubChecks
@@ -23,11 +25,12 @@ from coordinator.ports import RemoteFailed
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
 from coordinator.services.outbox.outbox import Outbox
-from coordinator.services.outbox.sender import Sender
+from coordinator.services.outbox.sender import AT_ONCE, OF_A_PROJECT_AT_ONCE, Sender
 from coordinator.services.outbox.statuses import Statuses
 from coordinator.services.outbox.telling import Telling
 from coordinator.storage.outbox.messages import list_messages
 from coordinator.storage.projects.projects import update_project
+from pipelines_schema import Notify, Occasion
 from tests.integration.coordinator_fixture import eventually
 from tests.integration.core_fixture import TestedCore, open_core
 from tests.integration.statements import collected
@@ -271,6 +274,38 @@ async def test_a_stalled_server_holds_up_nobody_else(office: Office) -> None:
         await office.move(other, BuildState.QUEUED)
         await office.until(other, MessageState.SENT)
     assert len(office.server.states("gitea.stalled")) == 4
+
+
+async def test_people_whose_servers_stall_hold_up_no_status_and_their_own_project_alone(
+    office: Office,
+) -> None:
+    """A mail server that stalls, or webhooks somebody named to hold up others."""
+    project = await office.project()
+    stalled = asyncio.Event()
+    begun: list[str] = []
+
+    class Stalled:
+        async def deliver(
+            self, message: Message, recipient: Recipient | None, project: Project
+        ) -> Outcome:
+            begun.append(message.project_id)
+            await stalled.wait()
+            return Outcome(answered=Answered.TAKEN)
+
+    deliveries = {**office.sender.deliveries, RecipientKind.EMAIL: Stalled()}
+    office.sender.deliveries = deliveries
+    notify = tuple(
+        Notify(on=(Occasion.FAILED,), email=(f"{number}@example.org",)) for number in range(50)
+    )
+    others = [await office.tested.new_project(f"other{number}") for number in range(20)]
+    async with running(office.sender):
+        for other in others:
+            for number in range(1, 3):
+                await office.move(other, BuildState.FAILED, number, notify=notify)
+        await eventually(lambda: _is(len(begun) == AT_ONCE))
+        await office.move(project, BuildState.FAILED)
+        await office.until(project, MessageState.SENT)
+    assert max(Counter(begun).values()) <= OF_A_PROJECT_AT_ONCE
 
 
 async def test_two_hundred_builds_that_move_at_once_are_all_told_in_order(office: Office) -> None:
