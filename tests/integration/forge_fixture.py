@@ -150,6 +150,38 @@ def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
+def signed_headers(
+    forge: str, event: str, secret: str, body: bytes, delivery: str
+) -> Mapping[str, str]:
+    """What each forge sends with a body."""
+    signed = signature(secret, body)
+    return {
+        "bitbucket": {
+            "X-Event-Key": event,
+            "X-Request-UUID": delivery,
+            "X-Hub-Signature": signed,
+        },
+        "generic": {"X-Pushrod-Delivery": delivery, "X-Pushrod-Signature-256": signed},
+        "gitea": {
+            "X-Gitea-Event": event,
+            "X-GitHub-Event": event,
+            "X-Gitea-Delivery": delivery,
+            "X-Gitea-Signature": signed.removeprefix("sha256="),
+            "X-Hub-Signature-256": signed,
+        },
+        "github": {
+            "X-GitHub-Event": event,
+            "X-GitHub-Delivery": delivery,
+            "X-Hub-Signature-256": signed,
+        },
+        "gitlab": {
+            "X-Gitlab-Event": event,
+            "Idempotency-Key": delivery,
+            "X-Gitlab-Token": secret,
+        },
+    }[forge]
+
+
 @dataclass(slots=True)
 class Hook:
     """A project's webhook, as a forge calls it."""
@@ -167,17 +199,8 @@ class Hook:
         wait: int = 8,
     ) -> Answer:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return await self.coordinator.nobody.call(
-            "POST",
-            f"/api/webhooks/github/{self.project['id']}?wait={wait}",
-            data=io.BytesIO(body),
-            headers={
-                "Content-Type": "application/json",
-                "X-GitHub-Event": event,
-                "X-GitHub-Delivery": delivery or str(uuid4()),
-                "X-Hub-Signature-256": signature(self.project["webhookSecret"], body),
-                **(headers or {}),
-            },
+        return await self.send(
+            "github", event, body, delivery=delivery or "", headers=headers, wait=wait
         )
 
     async def generic(
@@ -189,48 +212,30 @@ class Hook:
         wait: int = 8,
     ) -> Answer:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return await self.coordinator.nobody.call(
-            "POST",
-            f"/api/webhooks/generic/{self.project['id']}?wait={wait}",
-            data=io.BytesIO(body),
-            headers={
-                "Content-Type": "application/json",
-                "X-Pushrod-Delivery": delivery or str(uuid4()),
-                "X-Pushrod-Signature-256": signature(self.project["webhookSecret"], body),
-                **(headers or {}),
-            },
+        return await self.send(
+            "generic", "", body, delivery=delivery or "", headers=headers, wait=wait
         )
 
     async def send(
-        self, forge: str, event: str, body: bytes, *, to: str | None = None, delivery: str = ""
+        self,
+        forge: str,
+        event: str,
+        body: bytes,
+        *,
+        to: str | None = None,
+        delivery: str = "",
+        headers: Mapping[str, str] | None = None,
+        wait: int = 8,
     ) -> Answer:
         """As that forge does, to its own address or another forge's."""
-        secret, delivery = self.project["webhookSecret"], delivery or str(uuid4())
-        signed = signature(secret, body)
-        headers = {
-            "bitbucket": {
-                "X-Event-Key": event,
-                "X-Request-UUID": delivery,
-                "X-Hub-Signature": signed,
-            },
-            "gitea": {
-                "X-Gitea-Event": event,
-                "X-GitHub-Event": event,
-                "X-Gitea-Delivery": delivery,
-                "X-Gitea-Signature": signed.removeprefix("sha256="),
-                "X-Hub-Signature-256": signed,
-            },
-            "gitlab": {
-                "X-Gitlab-Event": event,
-                "Idempotency-Key": delivery,
-                "X-Gitlab-Token": secret,
-            },
-        }[forge]
+        signed = signed_headers(
+            forge, event, self.project["webhookSecret"], body, delivery or str(uuid4())
+        )
         return await self.coordinator.nobody.call(
             "POST",
-            f"/api/webhooks/{to or forge}/{self.project['id']}?wait=8",
+            f"/api/webhooks/{to or forge}/{self.project['id']}?wait={wait}",
             data=io.BytesIO(body),
-            headers={"Content-Type": "application/json", **headers},
+            headers={"Content-Type": "application/json", **signed, **(headers or {})},
         )
 
     async def deliveries(self) -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from coordinator.domain.pushes.deliveries import ForgeEvent, short_name
 from coordinator.forges import FORGES
@@ -27,6 +29,11 @@ REPOSITORIES = {
     "github": "https://github.com/anna/shop.git",
     "gitlab": "https://gitlab.com/anna/shop.git",
 }
+
+HUGE = 10**30
+WRONG = ("missing", None, HUGE, True, "x" * 2000, "\x00\ud800", [None, 7], {"x": [1]})
+UNREAD = {"actor", "author", "committer", "owner", "pusher", "sender", "user", "workspace"}
+"""People, of whom no event is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +90,43 @@ def told(event: ForgeEvent) -> str:
     words += [f"of {'+'.join(pull.labels)}"] if pull.labels else []
     words += ["perhaps"] if pull.perhaps_pushed else []
     return "; ".join(words)
+
+
+def all_fields() -> Iterator[tuple[Recorded, tuple[Any, ...]]]:
+    """Each field of each kind of event once, with a payload that has it."""
+    seen: set[tuple[Any, ...]] = set()
+    for recorded in all_recorded():
+        for path in _paths(json.loads(recorded.body)):
+            key = (recorded.forge, *recorded.headers.values(), *path)
+            if key not in seen:
+                seen.add(key)
+                yield recorded, path
+
+
+def damaged(recorded: Recorded, path: tuple[Any, ...], wrong: Any) -> bytes:
+    """The payload with something else at `path`."""
+    return json.dumps(_damaged(json.loads(recorded.body), path, wrong)).encode()
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inner: Any = {}
+    if isinstance(value, dict):
+        inner = value
+    elif isinstance(value, list):
+        inner = dict(enumerate(value[:1]))
+    for name, one in inner.items():
+        if name in UNREAD:
+            continue
+        yield (*path, name)
+        yield from _paths(one, (*path, name))
+
+
+def _damaged(value: Any, path: tuple[Any, ...], wrong: Any) -> Any:
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    if len(path) > 1:
+        changed[path[0]] = _damaged(value[path[0]], path[1:], wrong)
+    elif wrong == "missing":
+        del changed[path[0]]
+    else:
+        changed[path[0]] = wrong
+    return changed
