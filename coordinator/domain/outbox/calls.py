@@ -60,6 +60,8 @@ class Outcome:
     """The server says how long not to ask again."""
     final: bool = False
     """Of a refusal: another try would end the same."""
+    status: int | None = None
+    """HTTP's, of a refusal by a server."""
 
 
 TAKEN = Outcome(answered=Answered.TAKEN)
@@ -103,9 +105,9 @@ def read_reply(reply: Reply, now: datetime) -> Outcome:
         )
     if 300 <= status < 400:
         reason = f"{status}: a redirect, which is not followed"
-        return Outcome(answered=Answered.REFUSED, reason=reason)
-    reason = f"{status}{_said(reply)}{_WHAT_TO_DO.get(status, '')}"
-    return Outcome(answered=Answered.REFUSED, reason=reason)
+    else:
+        reason = f"{status}{_said(reply)}{_WHAT_TO_DO.get(status, '')}"
+    return Outcome(answered=Answered.REFUSED, reason=reason, status=status)
 
 
 def _is_limited(reply: Reply) -> bool:

@@ -72,8 +72,9 @@ class HookForge(Protocol):
     def read_last(self, reply: Reply) -> str | None:
         """What went wrong with it. Raises UnreadableAnswer."""
 
-    def may_set_status(self, reply: Reply) -> bool:
-        """As the answer shows to a status of a commit that isn't there."""
+    @property
+    def unknown_commit(self) -> frozenset[int]:
+        """What a status of a commit that isn't there is answered where the token has the right."""
 
 
 HookForges = Mapping[str, HookForge]
@@ -138,5 +139,15 @@ def names_in(value: object) -> frozenset[str]:
     return frozenset(name for name in found if isinstance(name, str))
 
 
-def refused(reply: Reply) -> bool:
-    return reply.status in (401, 403)
+_SEEN_ONLY = frozenset({404, 500})
+"""Answers that may also be of a repository that isn't seen, or of a forge in trouble."""
+
+
+def may_set_status(reply: Reply, unknown_commit: frozenset[int], *, seen: bool) -> bool:
+    """As the answer to such a status shows; `seen`: the token has just been shown the repository.
+
+    A page for people is no answer of an API, whatever its status.
+    """
+    if 200 <= reply.status < 300:
+        return not reply.headers.get("content-type", "").startswith("text/html")
+    return reply.status in unknown_commit and (seen or reply.status not in _SEEN_ONLY)

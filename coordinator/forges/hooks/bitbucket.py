@@ -14,7 +14,6 @@ from coordinator.domain.outbox.hooks import (
     WantedHook,
     names_in,
     objects_in,
-    refused,
 )
 from coordinator.forges.payload import text
 from coordinator.forges.statuses.bitbucket import cloud_url, data_center_url
@@ -36,6 +35,7 @@ class BitbucketCloud:
     )
     hook_right = "Webhooks: read and write"
     status_right = "Repositories: write"
+    unknown_commit = frozenset({404})
 
     def page(self, place: ForgePlace) -> str:
         return f"{place.url}/{place.repository}/admin/webhooks"
@@ -64,9 +64,6 @@ class BitbucketCloud:
     def read_last(self, reply: Reply) -> str | None:
         return None
 
-    def may_set_status(self, reply: Reply) -> bool:
-        return not refused(reply)
-
 
 class BitbucketDataCenter:
     name = "bitbucket-server"
@@ -83,6 +80,7 @@ class BitbucketDataCenter:
     )
     hook_right = "Repository admin"
     status_right = "Repository write"
+    unknown_commit = frozenset({404})
 
     def page(self, place: ForgePlace) -> str:
         project, _, repository = place.repository.removeprefix("scm/").partition("/")
@@ -121,9 +119,6 @@ class BitbucketDataCenter:
         if text(newest, "result", "outcome") in (None, "SUCCESS"):
             return None
         return text(newest, "result", "description") or "it failed"
-
-    def may_set_status(self, reply: Reply) -> bool:
-        return not refused(reply)
 
 
 def _seen(hook: Mapping[str, object], key: str) -> SeenHook:

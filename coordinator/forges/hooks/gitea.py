@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
-from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in, refused
+from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in
 from coordinator.forges.payload import text
 
 MAX_HOOKS = 40
@@ -30,6 +30,11 @@ class Gitea:
     @property
     def status_right(self) -> str:
         return "repository: write, of one who may push"
+
+    @property
+    def unknown_commit(self) -> frozenset[int]:
+        """500: some versions stumble over it, once the right was looked at."""
+        return frozenset({404, 422, 500})
 
     def page(self, place: ForgePlace) -> str:
         return f"{place.url}/{place.repository}/settings/hooks"
@@ -70,10 +75,6 @@ class Gitea:
 
     def read_last(self, reply: Reply) -> str | None:
         return None
-
-    def may_set_status(self, reply: Reply) -> bool:
-        """An unknown commit is answered 500 by some versions, once the right was looked at."""
-        return not refused(reply)
 
 
 def _hooks(place: ForgePlace) -> str:

@@ -16,6 +16,8 @@ class GitHub:
     events = frozenset({"push", "pull_request"})
     hook_right = "Webhooks: write (classic: admin:repo_hook)"
     status_right = "Commit statuses: write (classic: repo:status)"
+    unknown_commit = frozenset({422})
+    """404: it lacks the right."""
 
     def page(self, place: ForgePlace) -> str:
         return f"{place.url}/{place.repository}/settings/hooks"
@@ -55,10 +57,6 @@ class GitHub:
 
     def read_last(self, reply: Reply) -> str | None:
         return None
-
-    def may_set_status(self, reply: Reply) -> bool:
-        """A token without the right is answered 404, an unknown commit 422."""
-        return reply.status not in (401, 403, 404)
 
 
 def _all_or(events: frozenset[str]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
-from coordinator.domain.outbox.hooks import SeenHook, WantedHook, objects_in, refused
+from coordinator.domain.outbox.hooks import SeenHook, WantedHook, objects_in
 from coordinator.forges.payload import text
 
 MAX_HOOKS = 40
@@ -19,6 +19,7 @@ class GitLab:
     events = frozenset({"push_events", "tag_push_events", "merge_requests_events"})
     hook_right = "role Maintainer, scope api"
     status_right = "role Developer, scope api"
+    unknown_commit = frozenset({404})
 
     def page(self, place: ForgePlace) -> str:
         return f"{place.url}/{place.repository}/-/hooks"
@@ -59,9 +60,6 @@ class GitLab:
         newest = next(iter(objects_in(reply)), {})
         status = str(newest.get("response_status") or "")
         return None if not status or status.startswith("2") else status
-
-    def may_set_status(self, reply: Reply) -> bool:
-        return not refused(reply)
 
 
 def _hooks(place: ForgePlace) -> str:

@@ -19,6 +19,7 @@ from coordinator.domain.outbox.hooks import (
     bad,
     faults_of,
     good,
+    may_set_status,
     those_of,
 )
 from coordinator.domain.outbox.messages import Facts, Status
@@ -34,7 +35,10 @@ from coordinator.services.projects.project_changes import webhook_secret_of
 from coordinator.services.sealing import NotSealedHere
 
 TOKEN, WEBHOOK, STATUSES = "token", "webhook", "statuses"
+LATER = "check again later"
 NO_COMMIT = "0" * 40
+_RIGHTS = frozenset({401, 403, 404})
+"""Answers that another token may change."""
 _PROBE = Facts(
     status=Status.PENDING,
     words="a try of the token",
@@ -74,6 +78,15 @@ class _AtForge:
     def another_token(self) -> str:
         return f"`pushrod project set {self.project.slug} --forge-token-file FILE`"
 
+    @property
+    def another_address(self) -> str:
+        """What answers there is no such API, as far as one sees."""
+        option = "--forge-token-file FILE --forge-url URL"
+        return (
+            f"is {self.place.url} its forge, a {self.kind}? Else "
+            f"`pushrod project set {self.project.slug} {option}`"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ForgeSetup:
@@ -97,8 +110,9 @@ class ForgeSetup:
         if isinstance(at, Finding):
             raise Conflict(f"{at.says}: {at.remedy}")
         hooks = await self._hooks(at)
+        seen = not isinstance(hooks, Finding)
         made = hooks if isinstance(hooks, Finding) else await self._write(principal, at, hooks)
-        return [made, await self._status(at, seen=made.ok)]
+        return [made, await self._status(at, made, seen=seen)]
 
     async def check(self, principal: Principal, project: Project) -> Sequence[Finding]:
         """What is there and what is missing, at the forge and here."""
@@ -111,9 +125,9 @@ class ForgeSetup:
             return [at, *here]
         hooks = await self._hooks(at)
         if isinstance(hooks, Finding):
-            return [hooks, await self._status(at, seen=False), *here]
+            return [hooks, await self._status(at, hooks, seen=False), *here]
         found = await self._look(at, those_of(hooks, project.id, at.url))
-        return [*found, await self._status(at, seen=True), *here]
+        return [*found, await self._status(at, found[0], seen=True), *here]
 
     async def _at_forge(self, project: Project) -> _AtForge | Finding:
         recipient = await self.tokens.of(project)
@@ -144,7 +158,7 @@ class ForgeSetup:
         try:
             return at.forge.read_hooks(reply)
         except UnreadableAnswer as error:
-            return bad(WEBHOOK, str(error), f"is {at.place.url} its forge, a {at.kind}?")
+            return bad(WEBHOOK, str(error), at.another_address)
 
     async def _write(
         self, principal: Principal, at: _AtForge, hooks: Sequence[SeenHook]
@@ -188,24 +202,30 @@ class ForgeSetup:
         except UnreadableAnswer:
             return None
 
-    async def _status(self, at: _AtForge, *, seen: bool) -> Finding:
-        """`seen`: the token sees the repository, so that 404 is of the commit."""
+    async def _status(self, at: _AtForge, before: Finding, *, seen: bool) -> Finding:
+        """`before`: of what was asked first; `seen`: the token was shown the webhooks."""
         if at.app is not None:
             outcome = await self.checks.try_app(at.place, at.app)
             if outcome.answered is Answered.TAKEN:
                 return good(STATUSES, "the App may write checks")
             return bad(STATUSES, outcome.reason or "", "install the App, with Checks: write")
+        if before.remedy == LATER:  # to ask again would only take as long again
+            return bad(STATUSES, "not tried", LATER)
         call = self.statuses[at.kind].set_status(at.place, _PROBE, self.core.public_url)
         try:
             reply = await self.http.send(call)
         except RemoteFailed as error:
             return bad(STATUSES, str(error), "can this machine reach it? Then check again")
-        if at.forge.may_set_status(reply) and (seen or reply.status != 404):
+        if may_set_status(reply, at.forge.unknown_commit, seen=seen):
             return good(STATUSES, "the token may set them")
         outcome = without(at.place.secret, read_reply(reply, self.core.now()))
         if outcome.answered is Answered.BUSY:
-            return bad(STATUSES, outcome.reason or "", "check again later")
+            return bad(STATUSES, outcome.reason or "", LATER)
+        if outcome.answered is Answered.TAKEN:
+            return bad(STATUSES, "the answer is a page for people", at.another_address)
         says = f"the token may not set them: {outcome.reason}"
+        if outcome.status not in _RIGHTS:
+            return bad(STATUSES, says, at.another_address)
         return bad(
             STATUSES, says, f"give it {at.forge.status_right}, or another: {at.another_token}"
         )
@@ -217,5 +237,7 @@ class ForgeSetup:
 
 def _refused(at: _AtForge, says: str, outcome: Outcome) -> Finding:
     if outcome.answered is Answered.BUSY:
-        return bad(WEBHOOK, says, "check again later")
+        return bad(WEBHOOK, says, LATER)
+    if outcome.status not in _RIGHTS:
+        return bad(WEBHOOK, says, at.another_address)
     return bad(WEBHOOK, says, f"give the token {at.forge.hook_right}, or {at.by_hand}")

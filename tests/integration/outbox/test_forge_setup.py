@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from coordinator.domain.outbox.calls import Call, Reply
+from coordinator.forges.hooks import HOOK_FORGES
+from coordinator.forges.statuses import STATUS_FORGES
+from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.ports import RemoteFailed
+from coordinator.services.outbox.checks import Checks
+from coordinator.services.outbox.forge_setup import ForgeSetup
+from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
+from coordinator.services.outbox.traffic import Traffic
 from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+from tests.integration.core_fixture import open_core
 from tests.integration.forge_fixture import Hook
+from tests.integration.outbox.test_sender import MAINTAINER
 from tests.integration.pushes.test_webhook_commands import command, said
 from tests.integration.status_forge import STATES, TOKEN, StatusForge, open_status_forge
 
@@ -73,6 +86,81 @@ async def test_one_command_makes_the_webhook_and_a_check_tells_what_is_missing(
         await said(coordinator, "project", "check", "shop")
         assert TOKEN not in shown + missing.output
         assert before not in shown + missing.output
+
+
+def _answer(status: int, body: str = '{"message": "oops"}', **headers: str) -> web.Response:
+    kind = "application/json" if body.startswith("{") else "text/html"
+    return web.Response(status=status, text=body, content_type=kind, headers=headers)
+
+
+TROUBLES = {
+    "limited": (lambda: _answer(429, **{"Retry-After": "7"}), "asked too often", "check again"),
+    "broken": (lambda: _answer(500), "the answer is 500", "check again later"),
+    "redirect": (
+        lambda: _answer(302, Location="http://127.0.0.1:9/"),
+        "a redirect, which is not followed",
+        "--forge-url",
+    ),
+    "page": (lambda: _answer(200, "<html>log in</html>"), "page for people", "--forge-url"),
+    "unknown": (lambda: _answer(404), "no such repository", "or another: `pushrod project set"),
+}
+
+
+@pytest.mark.parametrize("trouble", sorted(TROUBLES))
+@pytest.mark.parametrize("kind", sorted(STATES))
+async def test_no_answer_of_a_forge_in_trouble_is_taken_for_a_right(
+    coordinator: Coordinator, tmp_path: Path, kind: str, trouble: str
+) -> None:
+    async with open_status_forge(kind) as forge:
+        await _create(coordinator, forge, tmp_path)
+        forge.trouble, says, remedy = TROUBLES[trouble]
+        shown = await command(coordinator, "project", "check", "shop")
+        assert shown.exit_code == 1
+        assert "ok   statuses" not in shown.output
+        assert "fail statuses" in shown.output
+        assert says in shown.output
+        assert remedy in shown.output
+
+
+@dataclass(slots=True)
+class Silent:
+    """A forge that never answers, to those who wait for one request."""
+
+    asked: int = 0
+
+    async def send(self, call: Call) -> Reply:
+        self.asked += 1
+        raise RemoteFailed("gitlab.com did not answer within 20 s", permanent=False)
+
+    def server_of(self, url: str) -> str:
+        return url
+
+
+async def test_a_forge_that_never_answers_is_waited_for_once(tmp_path: Path) -> None:
+    async with open_core(tmp_path) as tested:
+        core, http = tested.core, Silent()
+        project = replace(await tested.new_project(), repo_url="https://gitlab.com/anna/shop.git")
+        setup = ForgeSetup(
+            core=core,
+            http=http,
+            statuses=STATUS_FORGES,
+            hooks=HOOK_FORGES,
+            checks=Checks(core, http, GitHubChecks()),
+            tokens=ForgeTokens(core, STATUS_FORGES, lambda _: None),
+            traffic=Traffic(core, lambda _: 0),
+            address=lambda kind, project_id: f"https://ci.example/{kind}/{project_id}",
+        )
+        await setup.tokens.set(MAINTAINER, project, ForgeAccess(token=TOKEN))
+        for found in (
+            await setup.check(MAINTAINER, project),
+            await setup.make(MAINTAINER, project),
+        ):
+            assert [(one.about, one.ok) for one in found[:2]] == [
+                ("webhook", False),
+                ("statuses", False),
+            ]
+            assert "did not answer within 20 s" in found[0].says
+        assert http.asked == 2
 
 
 async def test_the_webhook_that_was_made_is_signed_as_it_should_be(
