@@ -10,10 +10,8 @@ from functools import partial
 
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.domain.outbox.messages import RecipientKind
-from coordinator.forges import receiver_of, webhook_url
-from coordinator.forges.hooks import HOOK_FORGES
-from coordinator.forges.statuses import STATUS_FORGES
-from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.forges import APIS, receiver_of, webhook_url
+from coordinator.forges.github.checks import GitHubChecks
 from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
@@ -168,7 +166,7 @@ async def open_services(
         sender = Sender(
             core,
             {
-                RecipientKind.STATUS: Statuses(core, http, STATUS_FORGES, checks),
+                RecipientKind.STATUS: Statuses(core, http, APIS, checks),
                 RecipientKind.WEBHOOK: notifications,
                 RecipientKind.EMAIL: notifications,
             },
@@ -215,12 +213,12 @@ async def open_services(
             ),
             source_builds=SourceBuilds(core, builds, sources),
             deployments=Deployments(core, builds, sources, _deploy_target(settings)),
-            forge_tokens=(tokens := ForgeTokens(core, STATUS_FORGES, sender.released)),
+            forge_tokens=(tokens := ForgeTokens(core, APIS, sender.released)),
             forge_setup=ForgeSetup(
                 core=core,
                 http=http,
-                statuses=STATUS_FORGES,
-                hooks=HOOK_FORGES,
+                statuses=APIS,
+                hooks=APIS,
                 checks=checks,
                 tokens=tokens,
                 traffic=Traffic(core, deliveries.rejected),

@@ -1,4 +1,4 @@
-"""Forges: is a webhook theirs, and what does it say? Pure: one module per forge."""
+"""Forges: what their webhooks say, and what their APIs are asked. Pure: one package per forge."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from coordinator.domain.model import Build, Project
 from coordinator.domain.outbox.forge_place import guessed_forge
 from coordinator.domain.pushes.repo_url import RefusedUrl, parse_url
-from coordinator.forges.bitbucket import Bitbucket
-from coordinator.forges.forge import Forge
+from coordinator.forges.bitbucket.webhooks import Bitbucket
+from coordinator.forges.forge import Forge, ForgeApi
 from coordinator.forges.generic import Generic
-from coordinator.forges.gitea import Gitea
-from coordinator.forges.github import GitHub
-from coordinator.forges.gitlab import GitLab
+from coordinator.forges.gitea.webhooks import Gitea
+from coordinator.forges.github.webhooks import GitHub
+from coordinator.forges.gitlab.webhooks import GitLab
 from coordinator.forges.links import links_of, web_address
 from coordinator.forges.payload import ParsedDelivery
-from coordinator.forges.statuses import STATUS_FORGES
 from pipelines_schema import Watch
 
 _ALL: Sequence[Forge] = (Generic(), Gitea(), GitHub(), GitLab(), Bitbucket())
 """Gitea before GitHub, whose headers it sends, too."""
 FORGES: Mapping[str, Forge] = {forge.name: forge for forge in _ALL}
 """By the name that stands in the webhook's path."""
+APIS: Mapping[str, ForgeApi] = {api.name: api for forge in _ALL for api in forge.apis}
+"""By the name of the kind, of which some forges have two."""
 
 
 def forge_of(named: str | None, repo_url: str | None) -> Forge:
@@ -29,15 +30,16 @@ def forge_of(named: str | None, repo_url: str | None) -> Forge:
     if named is not None and named in FORGES:
         return FORGES[named]
     try:
-        kind = guessed_forge(STATUS_FORGES, repo_url or "", None)
+        kind = guessed_forge(APIS, repo_url or "", None)
     except RefusedUrl:
         kind = None
     return receiver_of(kind)
 
 
 def receiver_of(kind: str | None) -> Forge:
-    """Who reads the webhooks of such a forge, by the names of those that take statuses."""
-    return next((forge for forge in _ALL if kind in forge.kinds), FORGES["generic"])
+    """Who reads the webhooks of such a forge, by the name of its kind."""
+    kinds = {api.name: forge for forge in _ALL for api in forge.apis}
+    return kinds.get(kind or "", FORGES["generic"])
 
 
 def sender_of(headers: Mapping[str, str], addressed: Forge) -> Forge:

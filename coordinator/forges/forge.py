@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from coordinator.domain.outbox.forge_place import StatusForge
+from coordinator.domain.outbox.hooks import HookForge
 from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import ParsedDelivery
+
+
+class ForgeApi(StatusForge, HookForge, Protocol):
+    """What a kind of forge is asked: statuses of commits, and webhooks."""
 
 
 class Forge(Protocol):
@@ -20,8 +26,8 @@ class Forge(Protocol):
         """For people."""
 
     @property
-    def kinds(self) -> Sequence[str]:
-        """What sends such webhooks, by the names of those that take statuses."""
+    def apis(self) -> Sequence[ForgeApi]:
+        """Those of what sends such webhooks, the one of servers of one's own first."""
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         """Whether it sends such headers; asked in the order of FORGES."""

@@ -28,7 +28,7 @@ DELIVERY = "X-Pushrod-Delivery"
 class Generic:
     name = "generic"
     title = "a script"
-    kinds = ()
+    apis = ()
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return DELIVERY in headers

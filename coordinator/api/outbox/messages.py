@@ -14,6 +14,7 @@ from coordinator.domain.outbox.forge_place import AppKey
 from coordinator.domain.outbox.messages import Facts, Message, MessageState, RecipientKind, Status
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import MAX_URL_CHARACTERS
+from coordinator.forges import APIS
 from coordinator.services.outbox.forge_tokens import MAX_TOKEN_CHARACTERS, ForgeAccess
 
 MAX_KEY_CHARACTERS = 20_000
@@ -34,8 +35,8 @@ class ForgeTokenSet(BaseModel):
     forge: str | None = Field(
         default=None,
         max_length=50,
-        description="github, gitlab, gitea, forgejo, bitbucket or bitbucket-server; where it is "
-        "left out, the project's own `forge` or the host's name tells",
+        description=f"{', '.join(APIS)}; where it is left out, the project's own `forge` or the "
+        "host's name tells",
     )
     url: str | None = Field(
         default=None,

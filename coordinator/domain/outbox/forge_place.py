@@ -13,8 +13,6 @@ from coordinator.domain.outbox.calls import Call, Outcome, Reply
 from coordinator.domain.outbox.messages import Facts
 from coordinator.domain.pushes.repo_url import DEFAULT_PORTS, RefusedUrl, RemoteUrl, parse_url
 
-_BITBUCKET = "bitbucket"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgePlace:
@@ -37,6 +35,10 @@ class StatusForge(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def family(self) -> str:
+        """As projects say whose their repository is: some forges are of two kinds."""
 
     def is_at(self, host: str) -> bool:
         """Whether the forge at a host is surely of this kind, by its name."""
@@ -84,12 +86,11 @@ Forges = Mapping[str, StatusForge]
 
 def guessed_forge(forges: Forges, repo_url: str, said: str | None) -> str | None:
     """As the project says whose its repository is, else by the host's name; None where neither
-    tells. Bitbucket has two kinds, of which one is at its own host alone."""
+    tells. Of a family the host tells which, else it is the first: a server of one's own."""
     host = parse_url(repo_url).host
     by_host = next((name for name, forge in forges.items() if forge.is_at(host)), None)
-    if said == _BITBUCKET:
-        return by_host or f"{_BITBUCKET}-server"
-    return said if said in forges else by_host
+    family = [name for name, forge in forges.items() if forge.family == said]
+    return by_host if by_host in family or not family else family[0]
 
 
 def forge_url_of(repo_url: str) -> str:

@@ -22,8 +22,8 @@ from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.forge_place import AppKey
 from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind, facts_of
 from coordinator.domain.outbox.recipients import Recipient
-from coordinator.forges.statuses import STATUS_FORGES
-from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.forges import APIS
+from coordinator.forges.github.checks import GitHubChecks
 from coordinator.ports import RemoteFailed
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
@@ -114,7 +114,7 @@ class Installed:
         """Of the coordinator: what it has in memory goes with it."""
         core = self.tested.core
         checks = Checks(core, self.github, GitHubChecks())
-        statuses = Statuses(core, self.github, STATUS_FORGES, checks)
+        statuses = Statuses(core, self.github, APIS, checks)
 
         async def tell(state: BuildState, **more: Any) -> Outcome:
             return await statuses.deliver(message_of(state, **more), self.recipient, self.project)
@@ -127,7 +127,7 @@ async def installed(folder: Path) -> AsyncIterator[Installed]:
     async with open_core(folder) as tested:
         project = replace(await tested.new_project(), repo_url="https://github.com/shop/site.git")
         app = AppKey(id=77, key=KEY.as_pem(private=True).decode())
-        tokens = ForgeTokens(tested.core, STATUS_FORGES, lambda _: None)
+        tokens = ForgeTokens(tested.core, APIS, lambda _: None)
         await tokens.set(MAINTAINER, project, ForgeAccess(token=None, app=app))
         recipient = await tested.core.database.read(
             lambda connection: find_recipient(connection, project.id)
@@ -195,7 +195,7 @@ async def test_a_run_is_not_made_twice_by_a_process_that_does_not_know_of_it(
 
 async def test_a_key_that_signs_nothing_and_another_forge_are_refused(tmp_path: Path) -> None:
     async with open_core(tmp_path) as tested:
-        tokens = ForgeTokens(tested.core, STATUS_FORGES, lambda _: None)
+        tokens = ForgeTokens(tested.core, APIS, lambda _: None)
         project = replace(await tested.new_project(), repo_url="https://github.com/shop/site.git")
         bad = AppKey(id=1, key="-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----")
         with pytest.raises(Invalid, match="RSA, PEM"):

@@ -11,9 +11,8 @@ import pytest
 from aiohttp import web
 
 from coordinator.domain.outbox.calls import Call, Reply
-from coordinator.forges.hooks import HOOK_FORGES
-from coordinator.forges.statuses import STATUS_FORGES
-from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.forges import APIS
+from coordinator.forges.github.checks import GitHubChecks
 from coordinator.ports import RemoteFailed
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_setup import ForgeSetup
@@ -143,10 +142,10 @@ async def test_a_forge_that_never_answers_is_waited_for_once(tmp_path: Path) -> 
         setup = ForgeSetup(
             core=core,
             http=http,
-            statuses=STATUS_FORGES,
-            hooks=HOOK_FORGES,
+            statuses=APIS,
+            hooks=APIS,
             checks=Checks(core, http, GitHubChecks()),
-            tokens=ForgeTokens(core, STATUS_FORGES, lambda _: None),
+            tokens=ForgeTokens(core, APIS, lambda _: None),
             traffic=Traffic(core, lambda _: 0),
             address=lambda kind, project_id: f"https://ci.example/{kind}/{project_id}",
         )

@@ -19,8 +19,8 @@ from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind
 from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
-from coordinator.forges.statuses import STATUS_FORGES
-from coordinator.forges.statuses.github_checks import GitHubChecks
+from coordinator.forges import APIS
+from coordinator.forges.github.checks import GitHubChecks
 from coordinator.ports import RemoteFailed
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
@@ -84,7 +84,7 @@ class Office:
             lambda connection: update_project(connection, project.id, repo_url=url)
         )
         project = replace(project, repo_url=url, tells=True)
-        tokens = ForgeTokens(core, STATUS_FORGES, self.sender.released)
+        tokens = ForgeTokens(core, APIS, self.sender.released)
         await tokens.set(MAINTAINER, project, ForgeAccess(token="secret-token"))
         return project
 
@@ -154,7 +154,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with open_core(tmp_path) as tested:
         server = Server()
         checks = Checks(tested.core, server, GitHubChecks())
-        statuses = Statuses(tested.core, server, STATUS_FORGES, checks)
+        statuses = Statuses(tested.core, server, APIS, checks)
         sender = Sender(tested.core, {RecipientKind.STATUS: statuses})
         Telling(tested.core, sender.wake).begin()
         yield Office(tested, server, sender)

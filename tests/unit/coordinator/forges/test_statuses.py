@@ -19,7 +19,7 @@ from coordinator.domain.outbox.forge_place import (
     repository_at,
 )
 from coordinator.domain.outbox.messages import Facts, Status
-from coordinator.forges.statuses import STATUS_FORGES
+from coordinator.forges import APIS, FORGES
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 LINK = "https://ci.example/builds/1"
@@ -37,7 +37,7 @@ FACTS = Facts(
 def call_of(kind: str, repo_url: str, facts: Facts = FACTS, token: str = "t0k") -> Any:
     forge_url = forge_url_of(repo_url)
     place = ForgePlace(url=forge_url, repository=repository_at(repo_url, forge_url), token=token)
-    return STATUS_FORGES[kind].set_status(place, facts, LINK)
+    return APIS[kind].set_status(place, facts, LINK)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_where_a_status_goes(kind: str, repo_url: str, url: str, header: tuple[s
     assert (call.method, call.url) == ("POST", url)
     assert call.headers[header[0]] == header[1]
     assert "t0k" not in repr(call)
-    assert guessed_forge(STATUS_FORGES, repo_url, None) == kind
+    assert guessed_forge(APIS, repo_url, None) == kind
 
 
 REPOSITORIES = {
@@ -143,8 +143,8 @@ def test_a_state_that_gitlab_has_already_was_taken() -> None:
     body = b'{"message":"Cannot transition status via :run from :running (Reason(s): ...)"}'
     reply = Reply(status=400, headers={}, body=body)
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert STATUS_FORGES["gitlab"].read(reply, now).answered is Answered.TAKEN
-    assert STATUS_FORGES["gitea"].read(reply, now).answered is Answered.REFUSED
+    assert APIS["gitlab"].read(reply, now).answered is Answered.TAKEN
+    assert APIS["gitea"].read(reply, now).answered is Answered.REFUSED
 
 
 def test_a_user_with_a_password_is_basic_at_bitbucket() -> None:
@@ -156,7 +156,7 @@ def test_a_forge_may_be_below_a_path() -> None:
     assert checked_forge_url("https://host.example/git/") == "https://host.example/git"
     repo_url = "https://host.example/git/shop/site.git"
     assert repository_at(repo_url, "https://host.example/git") == "shop/site"
-    assert guessed_forge(STATUS_FORGES, repo_url, None) is None
+    assert guessed_forge(APIS, repo_url, None) is None
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_what_is_no_address_of_a_forge(url: str) -> None:
         checked_forge_url(url)
 
 
-@pytest.mark.parametrize("kind", sorted(STATUS_FORGES))
+@pytest.mark.parametrize("kind", sorted(APIS))
 def test_long_names_of_steps_stay_apart_within_what_a_forge_takes(kind: str) -> None:
     sent = []
     for end in ("a", "b"):
@@ -178,3 +178,30 @@ def test_long_names_of_steps_stay_apart_within_what_a_forge_takes(kind: str) -> 
         assert len(name) <= 255
         sent.append(name)
     assert sent[0] != sent[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "said", "kind"),
+    [
+        ("git.example", "bitbucket", "bitbucket-server"),
+        ("bitbucket.org", "bitbucket", "bitbucket"),
+        ("bitbucket.org", None, "bitbucket"),
+        ("git.example", "gitea", "gitea"),
+        ("codeberg.org", "gitea", "forgejo"),
+        ("github.example", "bitbucket", "bitbucket-server"),
+        ("github.example", "gitlab", "gitlab"),
+        ("gitlab.example", "generic", "gitlab"),
+        ("git.example", None, None),
+    ],
+)
+def test_what_a_project_says_of_its_forge_counts_more_than_its_hosts_name(
+    host: str, said: str | None, kind: str | None
+) -> None:
+    assert guessed_forge(APIS, f"https://{host}/anna/shop.git", said) == kind
+
+
+def test_the_first_api_of_a_forge_is_that_of_servers_of_ones_own() -> None:
+    for forge in FORGES.values():
+        for api in forge.apis:
+            assert api.family == forge.name
+            assert APIS[api.name] is api

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from coordinator.domain.pushes.deliveries import ForgeEvent
-from coordinator.forges import bitbucket_cloud, bitbucket_data_center
+from coordinator.forges.bitbucket import cloud_events, data_center_events
+from coordinator.forges.bitbucket.api import BitbucketCloudApi, BitbucketDataCenterApi
 from coordinator.forges.events import of_no_interest, ping
 from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
@@ -29,7 +30,7 @@ _DELIVERIES = ("X-Request-UUID", "X-Request-Id")
 class Bitbucket:
     name = "bitbucket"
     title = "Bitbucket"
-    kinds = ("bitbucket", "bitbucket-server")
+    apis = (BitbucketDataCenterApi(), BitbucketCloudApi())
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return EVENT in headers
@@ -47,8 +48,8 @@ class Bitbucket:
 
     def page(self, address: str) -> RepositoryPage | None:
         if urlsplit(address).hostname == "bitbucket.org":
-            return bitbucket_cloud.page(address)
-        return bitbucket_data_center.page(address)
+            return cloud_events.page(address)
+        return data_center_events.page(address)
 
 
 def _event(kind: str, payload: object) -> ForgeEvent:
@@ -56,12 +57,12 @@ def _event(kind: str, payload: object) -> ForgeEvent:
         case ["diagnostics", "ping"]:
             return ping(kind)
         case ["repo", "push"]:
-            return bitbucket_cloud.push(kind, payload)
+            return cloud_events.push(kind, payload)
         case ["pullrequest", what]:
-            return bitbucket_cloud.pull_request(kind, what, payload)
+            return cloud_events.pull_request(kind, what, payload)
         case ["repo", "refs_changed"]:
-            return bitbucket_data_center.push(kind, payload)
+            return data_center_events.push(kind, payload)
         case ["pr", what]:
-            return bitbucket_data_center.pull_request(kind, what, payload)
+            return data_center_events.pull_request(kind, what, payload)
         case _:
             return of_no_interest(kind)

@@ -21,6 +21,7 @@ from coordinator.forges.events import (
     same_id,
     urls,
 )
+from coordinator.forges.github.api import GitHubApi
 from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
@@ -41,7 +42,7 @@ _URLS = ("clone_url", "ssh_url", "git_url", "html_url")
 class GitHub:
     name = "github"
     title = "GitHub"
-    kinds = ("github",)
+    apis = (GitHubApi(),)
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return EVENT in headers

@@ -1,22 +1,51 @@
-"""Gitea and Forgejo: `repoCreateHook` of their API. Pure."""
+"""Gitea's and Forgejo's API: `repoCreateStatus`, `repoCreateHook`. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import quote
 
-from coordinator.domain.outbox.calls import Call, Reply, get, json_call
+from coordinator.domain.outbox.calls import Call, Outcome, Reply, get, json_call, read_reply
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in
+from coordinator.domain.outbox.messages import Facts
+from coordinator.forges.github.api import STATES
 from coordinator.forges.payload import text
+from coordinator.forges.words import distinct, has_label, shortened
 
 MAX_HOOKS = 40
+MAX_DESCRIPTION_CHARACTERS = 255
+_KNOWN = {"codeberg.org": "forgejo", "gitea.com": "gitea"}
 
 
 @dataclass(frozen=True, slots=True)
-class Gitea:
+class GiteaApi:
+    """Both speak the same; people know them by two names."""
+
     name: str
+
+    def is_at(self, host: str) -> bool:
+        return _KNOWN.get(host) == self.name or has_label(host, self.name)
+
+    def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
+        body = {
+            "state": STATES[facts.status],
+            "target_url": link,
+            "description": shortened(facts.words, MAX_DESCRIPTION_CHARACTERS),
+            "context": distinct(facts.context),
+        }
+        return json_call(
+            "POST", f"{_repository(place)}/statuses/{facts.commit}", _headers(place), body
+        )
+
+    def read(self, reply: Reply, now: datetime) -> Outcome:
+        return read_reply(reply, now)
+
+    @property
+    def family(self) -> str:
+        return "gitea"
 
     @property
     def events(self) -> frozenset[str]:
@@ -77,8 +106,12 @@ class Gitea:
         return None
 
 
+def _repository(place: ForgePlace) -> str:
+    return f"{place.url}/api/v1/repos/{quote(place.repository)}"
+
+
 def _hooks(place: ForgePlace) -> str:
-    return f"{place.url}/api/v1/repos/{quote(place.repository)}/hooks"
+    return f"{_repository(place)}/hooks"
 
 
 def _headers(place: ForgePlace) -> dict[str, str]:

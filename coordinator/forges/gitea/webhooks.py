@@ -20,7 +20,8 @@ from coordinator.forges.events import (
     push_event,
     same_id,
 )
-from coordinator.forges.github import pushed, repository_urls
+from coordinator.forges.gitea.api import GiteaApi
+from coordinator.forges.github.webhooks import pushed, repository_urls
 from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
@@ -44,7 +45,7 @@ _WORK_IN_PROGRESS = ("WIP:", "[WIP]")
 class Gitea:
     name = "gitea"
     title = "Gitea or Forgejo"
-    kinds = ("gitea", "forgejo")
+    apis = (GiteaApi("gitea"), GiteaApi("forgejo"))
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return _first(headers, _EVENTS) is not None

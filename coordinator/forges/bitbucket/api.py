@@ -1,12 +1,14 @@
-"""Bitbucket, Cloud and Data Center: webhooks of their REST APIs. Pure."""
+"""The REST APIs of Bitbucket Cloud and Data Center: build statuses, and webhooks. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote
+from datetime import datetime
+from urllib.parse import quote, urlsplit
 
-from coordinator.domain.outbox.calls import Call, Reply, get, json_call
+from coordinator.domain.outbox.calls import Call, Outcome, Reply, get, json_call, read_reply
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import (
     SeenHook,
@@ -15,15 +17,24 @@ from coordinator.domain.outbox.hooks import (
     names_in,
     objects_in,
 )
+from coordinator.domain.outbox.messages import Facts, Status
 from coordinator.forges.payload import text
-from coordinator.forges.statuses.bitbucket import cloud_url, data_center_url
-from coordinator.forges.statuses.words import bearer_or_basic
+from coordinator.forges.words import bearer_or_basic, distinct, has_label, shortened
 
 MAX_HOOKS = 40
+MAX_CLOUD_KEY_CHARACTERS = 40
+MAX_CHARACTERS = 255
+_STATES: Mapping[Status, str] = {
+    Status.WAITING: "INPROGRESS",
+    Status.PENDING: "INPROGRESS",
+    Status.RUNNING: "INPROGRESS",
+    Status.SUCCESS: "SUCCESSFUL",
+    Status.FAILURE: "FAILED",
+}
 
 
-class BitbucketCloud:
-    name = "bitbucket"
+class BitbucketCloudApi:
+    name = family = "bitbucket"
     events = frozenset(
         {
             "repo:push",
@@ -36,6 +47,21 @@ class BitbucketCloud:
     hook_right = "Webhooks: read and write"
     status_right = "Repositories: write"
     unknown_commit = frozenset({404})
+
+    def is_at(self, host: str) -> bool:
+        return host == "bitbucket.org"
+
+    def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
+        body = _body(facts, link, cancelled="STOPPED")
+        if len(facts.context) > MAX_CLOUD_KEY_CHARACTERS:
+            body["key"] = hashlib.sha256(facts.context.encode()).hexdigest()[:40]
+        if facts.branch and facts.pull_request is None:
+            body["refname"] = facts.branch
+        url = f"{cloud_url(place)}/commit/{facts.commit}/statuses/build"
+        return json_call("POST", url, bearer_or_basic(place), body)
+
+    def read(self, reply: Reply, now: datetime) -> Outcome:
+        return read_reply(reply, now)
 
     def page(self, place: ForgePlace) -> str:
         return f"{place.url}/{place.repository}/admin/webhooks"
@@ -65,8 +91,9 @@ class BitbucketCloud:
         return None
 
 
-class BitbucketDataCenter:
+class BitbucketDataCenterApi:
     name = "bitbucket-server"
+    family = "bitbucket"
     events = frozenset(
         {
             "repo:refs_changed",
@@ -81,6 +108,19 @@ class BitbucketDataCenter:
     hook_right = "Repository admin"
     status_right = "Repository write"
     unknown_commit = frozenset({404})
+
+    def is_at(self, host: str) -> bool:
+        return host != "bitbucket.org" and has_label(host, "bitbucket", "stash")
+
+    def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
+        body = _body(facts, link, cancelled="CANCELLED") | {"buildNumber": str(facts.number)}
+        if facts.branch and facts.pull_request is None:
+            body["ref"] = f"refs/heads/{facts.branch}"
+        url = f"{data_center_url(place)}/commits/{facts.commit}/builds"
+        return json_call("POST", url, bearer_or_basic(place), body)
+
+    def read(self, reply: Reply, now: datetime) -> Outcome:
+        return read_reply(reply, now)
 
     def page(self, place: ForgePlace) -> str:
         project, _, repository = place.repository.removeprefix("scm/").partition("/")
@@ -119,6 +159,29 @@ class BitbucketDataCenter:
         if text(newest, "result", "outcome") in (None, "SUCCESS"):
             return None
         return text(newest, "result", "description") or "it failed"
+
+
+def _body(facts: Facts, link: str, *, cancelled: str) -> dict[str, str]:
+    return {
+        "key": distinct(facts.context),
+        "state": _STATES.get(facts.status, cancelled),
+        "name": distinct(facts.context),
+        "url": link,
+        "description": shortened(facts.words, MAX_CHARACTERS),
+    }
+
+
+def cloud_url(place: ForgePlace) -> str:
+    """The repository's, in the API."""
+    host = urlsplit(place.url).hostname
+    api = "https://api.bitbucket.org" if host == "bitbucket.org" else place.url
+    return f"{api}/2.0/repositories/{quote(place.repository)}"
+
+
+def data_center_url(place: ForgePlace) -> str:
+    """The repository's, in the API. Clones by https are below `scm`, by ssh at the root."""
+    project, _, repository = place.repository.removeprefix("scm/").partition("/")
+    return f"{place.url}/rest/api/latest/projects/{quote(project)}/repos/{quote(repository)}"
 
 
 def _seen(hook: Mapping[str, object], key: str) -> SeenHook:

@@ -1,25 +1,62 @@
-"""GitLab: docs.gitlab.com/api/project_webhooks. Pure."""
+"""GitLab's API: statuses of commits, and webhooks. Pure.
+
+docs.gitlab.com/api/commits ("Set commit pipeline status"), docs.gitlab.com/api/project_webhooks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from urllib.parse import quote
 
-from coordinator.domain.outbox.calls import Call, Reply, get, json_call
+from coordinator.domain.outbox.calls import TAKEN, Call, Outcome, Reply, get, json_call, read_reply
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import SeenHook, WantedHook, objects_in
+from coordinator.domain.outbox.messages import Facts, Status
 from coordinator.forges.payload import text
+from coordinator.forges.words import distinct, has_label, shortened
 
 MAX_HOOKS = 40
 """At once; each has about a kilobyte."""
+MAX_CHARACTERS = 255
+STATES: Mapping[Status, str] = {
+    Status.WAITING: "pending",
+    Status.PENDING: "pending",
+    Status.RUNNING: "running",
+    Status.SUCCESS: "success",
+    Status.FAILURE: "failed",
+    Status.CANCELLED: "canceled",
+}
 
 
-class GitLab:
-    name = "gitlab"
+class GitLabApi:
+    name = family = "gitlab"
     events = frozenset({"push_events", "tag_push_events", "merge_requests_events"})
     hook_right = "role Maintainer, scope api"
     status_right = "role Developer, scope api"
     unknown_commit = frozenset({404})
+
+    def is_at(self, host: str) -> bool:
+        return host == "gitlab.com" or has_label(host, "gitlab")
+
+    def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
+        body = {
+            "state": STATES[facts.status],
+            "name": distinct(facts.context),
+            "target_url": link,
+            "description": shortened(facts.words, MAX_CHARACTERS),
+        }
+        ref = facts.tag or facts.branch
+        if ref and facts.pull_request is None:  # whose branch may be a fork's
+            body["ref"] = ref
+        url = f"{_project(place)}/statuses/{facts.commit}"
+        return json_call("POST", url, _headers(place), body)
+
+    def read(self, reply: Reply, now: datetime) -> Outcome:
+        """A state that the status has already is refused there: it was taken before."""
+        if reply.status == 400 and b"Cannot transition status" in reply.body:
+            return TAKEN
+        return read_reply(reply, now)
 
     def page(self, place: ForgePlace) -> str:
         return f"{place.url}/{place.repository}/-/hooks"
@@ -62,8 +99,12 @@ class GitLab:
         return None if not status or status.startswith("2") else status
 
 
+def _project(place: ForgePlace) -> str:
+    return f"{place.url}/api/v4/projects/{quote(place.repository, safe='')}"
+
+
 def _hooks(place: ForgePlace) -> str:
-    return f"{place.url}/api/v4/projects/{quote(place.repository, safe='')}/hooks"
+    return f"{_project(place)}/hooks"
 
 
 def _headers(place: ForgePlace) -> dict[str, str]:

@@ -19,6 +19,7 @@ from coordinator.forges.events import (
     same_id,
     urls,
 )
+from coordinator.forges.gitlab.api import GitLabApi
 from coordinator.forges.links import RepositoryPage
 from coordinator.forges.payload import (
     ParsedDelivery,
@@ -36,7 +37,7 @@ _URLS = ("git_http_url", "git_ssh_url", "web_url", "http_url", "ssh_url", "homep
 class GitLab:
     name = "gitlab"
     title = "GitLab"
-    kinds = ("gitlab",)
+    apis = (GitLabApi(),)
 
     def recognises(self, headers: Mapping[str, str]) -> bool:
         return "X-Gitlab-Event" in headers

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from coordinator.domain.outbox.calls import Call, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.messages import Facts, Status
-from coordinator.forges.statuses.github import api_url, headers, repository_url
-from coordinator.forges.statuses.words import distinct, shortened
+from coordinator.forges.github.api import api_url, headers, repository_url
+from coordinator.forges.words import distinct, shortened
 
 MAX_TITLE_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 10_000
