@@ -53,13 +53,15 @@ class Server:
     answers: dict[str, Callable[[], Reply]] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     """Host, commit and state."""
-    stalled: set[str] = field(default_factory=set)
+    stalled: dict[str, asyncio.Event] = field(default_factory=dict)
+    """By host, or by commit: no answer comes before."""
 
     async def send(self, call: Call) -> Reply:
         _, _, host, *_, commit = call.url.split("/")
         self.asked.append((host, commit, json.loads(call.body)["state"]))
-        if host in self.stalled:
-            await asyncio.sleep(3600)
+        for one in (host, commit):
+            if one in self.stalled:
+                await self.stalled[one].wait()
         await asyncio.sleep(0)
         return self.answers.get(host, lambda: TAKEN)()
 
@@ -134,6 +136,12 @@ class Office:
         message: Message = await eventually(look)
         return message
 
+    async def round(self, beacon: Project) -> None:
+        """The sender has looked at all that was there before: something newer was sent."""
+        number = len(await self.messages(beacon)) + 1
+        await self.move(beacon, BuildState.QUEUED, number, commit_hash=f"{number:040x}")
+        await self.until(beacon, *[MessageState.SENT] * number)
+
     def pass_time(self, seconds: float) -> None:
         self.tested.clock.seconds += seconds
         self.sender.wake()
@@ -197,18 +205,21 @@ async def test_an_older_build_of_the_commit_never_speaks_over_a_newer_one(office
 
 
 async def test_a_state_that_comes_while_one_is_under_way_follows_it(office: Office) -> None:
-    project = await office.project()
-    office.server.stalled.add("gitea.example")
+    project, beacon = await office.project(), await office.project("beacon", "gitea.other")
+    office.server.stalled[COMMIT] = asyncio.Event()
     async with running(office.sender):
         await office.move(project, BuildState.QUEUED)
         await eventually(lambda: _is(bool(office.server.asked)))
         await office.move(project, BuildState.FAILED)
-        await asyncio.sleep(0.2)
+        await office.round(beacon)
         assert office.server.states() == ["pending"]
+        office.server.stalled[COMMIT].set()
+        await office.until(project, MessageState.SENT, MessageState.SENT)
+    assert office.server.states() == ["pending", "failure"]
 
 
 async def test_a_server_that_says_when_is_not_asked_before(office: Office) -> None:
-    project = await office.project()
+    project, beacon = await office.project(), await office.project("beacon", "gitea.other")
     headers = {"x-ratelimit-remaining": "0", "retry-after": "90"}
     office.server.answers["gitea.example"] = lambda: Reply(status=403, headers=headers)
     async with running(office.sender):
@@ -217,8 +228,8 @@ async def test_a_server_that_says_when_is_not_asked_before(office: Office) -> No
         office.server.answers.clear()
         await office.move(project, BuildState.QUEUED, 7, commit_hash="b" * 40)
         office.pass_time(89)
-        await asyncio.sleep(0.2)
-        assert len(office.server.asked) == 1
+        await office.round(beacon)
+        assert len(office.server.states()) == 1
         office.pass_time(2)
         await office.until(project, MessageState.SENT, MessageState.SENT)
 
@@ -246,7 +257,7 @@ async def test_a_refusal_is_given_up_visibly_and_can_be_sent_again(office: Offic
 async def test_a_server_that_is_away_for_hours_gets_everything_but_no_storm(
     office: Office,
 ) -> None:
-    project = await office.project()
+    project, beacon = await office.project(), await office.project("beacon", "gitea.other")
 
     def away() -> Reply:
         raise RemoteFailed("gitea.example can't be reached", permanent=False)
@@ -257,15 +268,15 @@ async def test_a_server_that_is_away_for_hours_gets_everything_but_no_storm(
             await office.move(project, BuildState.QUEUED, number, commit_hash=f"{number:040x}")
         for _ in range(36):  # six hours
             office.pass_time(600)
-            await asyncio.sleep(0.02)
-        assert 10 < len(office.server.asked) < 60
+            await office.round(beacon)
+        assert 10 < len(office.server.states()) < 60
         office.server.answers.clear()
         office.pass_time(900)
         await office.until(project, *[MessageState.SENT] * 50)
 
 
 async def test_a_stalled_server_holds_up_nobody_else(office: Office) -> None:
-    office.server.stalled.add("gitea.stalled")
+    office.server.stalled["gitea.stalled"] = asyncio.Event()
     stalled = await office.project("stalled", "gitea.stalled")
     other = await office.project("other")
     async with running(office.sender):
