@@ -11,9 +11,9 @@ from coordinator.domain.outbox.calls import Call, Outcome, Reply, get, json_call
 from coordinator.domain.outbox.forge_place import ForgePlace
 from coordinator.domain.outbox.hooks import SeenHook, WantedHook, names_in, objects_in
 from coordinator.domain.outbox.messages import Facts
-from coordinator.forges.github.api import STATES
+from coordinator.forges.github.api import status_body
 from coordinator.forges.payload import text
-from coordinator.forges.words import distinct, has_label, shortened
+from coordinator.forges.words import has_label
 
 MAX_HOOKS = 40
 MAX_DESCRIPTION_CHARACTERS = 255
@@ -30,12 +30,7 @@ class GiteaApi:
         return _KNOWN.get(host) == self.name or has_label(host, self.name)
 
     def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
-        body = {
-            "state": STATES[facts.status],
-            "target_url": link,
-            "description": shortened(facts.words, MAX_DESCRIPTION_CHARACTERS),
-            "context": distinct(facts.context),
-        }
+        body = status_body(facts, link, MAX_DESCRIPTION_CHARACTERS)
         return json_call(
             "POST", f"{_repository(place)}/statuses/{facts.commit}", _headers(place), body
         )

@@ -35,12 +35,7 @@ class GitHubApi:
         return host == "github.com" or host.endswith(".ghe.com") or has_label(host, "github")
 
     def set_status(self, place: ForgePlace, facts: Facts, link: str) -> Call:
-        body = {
-            "state": STATES[facts.status],
-            "target_url": link,
-            "description": shortened(facts.words, MAX_DESCRIPTION_CHARACTERS),
-            "context": distinct(facts.context),
-        }
+        body = status_body(facts, link, MAX_DESCRIPTION_CHARACTERS)
         url = f"{repository_url(place)}/statuses/{facts.commit}"
         return json_call("POST", url, headers(place.secret), body)
 
@@ -90,6 +85,16 @@ class GitHubApi:
 
     def read_last(self, reply: Reply) -> str | None:
         return None
+
+
+def status_body(facts: Facts, link: str, most_words: int) -> dict[str, str]:
+    """Gitea's, too."""
+    return {
+        "state": STATES[facts.status],
+        "target_url": link,
+        "description": shortened(facts.words, most_words),
+        "context": distinct(facts.context),
+    }
 
 
 def headers(bearer: str) -> Mapping[str, str]:
