@@ -77,13 +77,16 @@ def _access(
 
 
 def read_secret_file(path: Path) -> str:
-    """Its one line. Raises CommandError."""
+    """What it holds. Raises CommandError."""
     try:
-        return path.read_text(encoding="ascii").strip()
+        secret = path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise CommandError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CommandError(f"{path} holds no token or key: it must be ASCII") from error
+    if not secret:
+        raise CommandError(f"{path} is empty")
+    return secret
 
 
 def set_access(

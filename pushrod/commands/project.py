@@ -98,8 +98,12 @@ def _set_up(options: ConnectionOptions, created: Json, access: ForgeAccess, as_j
     """The project is there, whatever becomes of the rest."""
     if not as_json:
         say(f"created {created['account']}/{created['slug']} ({created['id']})")
-    told = set_access(options, str(created["id"]), access)
-    findings = set_up_webhook(options, str(created["id"]))
+    try:
+        told = set_access(options, str(created["id"]), access)
+        findings = set_up_webhook(options, str(created["id"]))
+    except CommandError as error:
+        again = f"`pushrod project set {created['slug']} --forge-token-file FILE --make-webhook`"
+        raise CommandError(f"{error}\nthe project is there; go on by {again}") from error
     if as_json:
         print_json({**created, "told": told, "setUp": findings})
     else:

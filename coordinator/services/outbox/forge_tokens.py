@@ -128,11 +128,12 @@ class ForgeTokens:
         return await self.core.database.read(lambda connection: stored.forges_of(connection, ids))
 
     def _forge(self, named: str | None, repo_url: str, said: str | None) -> str:
-        known = ", ".join(self.forges)
         forge = named or guessed_forge(self.forges, repo_url, said)
         if forge is None:
-            raise Invalid(f"what kind of forge is at {repo_url}? Name it (--forge): {known}")
+            families = ", ".join(dict.fromkeys(one.family for one in self.forges.values()))
+            raise Invalid(f"what kind of forge is at {repo_url}? Name it (--forge): {families}")
         if forge not in self.forges:
+            known = ", ".join(self.forges)
             raise Invalid(f"there is no forge {forge[:50]!r}: known are {known}")
         return forge
 

@@ -176,6 +176,27 @@ async def test_the_webhook_that_was_made_is_signed_as_it_should_be(
         assert "the last webhook was ignored" in await said(coordinator, "project", "check", "shop")
 
 
+async def test_a_project_whose_set_up_could_not_begin_says_how_it_goes_on(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    async with open_status_forge("gitea") as forge:
+        repository, _, _, *token = _options(forge, tmp_path)[1:]
+        options = ("--repo", repository, *token)
+        (tmp_path / "token").write_text("\n")
+        shown = await command(coordinator, "project", "create", "shop", *options)
+        assert shown.exit_code == 1
+        assert f"{tmp_path / 'token'} is empty" in shown.output
+        assert json.loads(await said(coordinator, "project", "list", "--json")) == []
+
+        (tmp_path / "token").write_text(TOKEN)
+        shown = await command(coordinator, "project", "create", "shop", *options)
+        assert shown.exit_code == 1
+        assert "Name it (--forge): gitea, github, gitlab, bitbucket" in shown.output
+        assert "project set shop --forge-token-file FILE --make-webhook" in shown.output
+        more = ("--forge", "gitea", *token, "--make-webhook")
+        assert "webhook: made" in await said(coordinator, "project", "set", "shop", *more)
+
+
 async def test_a_token_without_rights_is_told_what_it_lacks_and_what_to_click(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:

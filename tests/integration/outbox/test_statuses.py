@@ -230,4 +230,4 @@ async def test_a_private_address_is_refused_where_the_operator_did_not_allow_it(
             answer = await coordinator.admin.call("PUT", path, json=body)
             assert "operator" in answer.expect(400).text
         unknown = await coordinator.admin.call("PUT", path, json={"token": "t"})
-        assert "Name it (--forge): gitea, forgejo, github" in unknown.expect(400).text
+        assert "Name it (--forge): gitea, github, gitlab, bitbucket" in unknown.expect(400).text
