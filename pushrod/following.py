@@ -36,7 +36,8 @@ class Audience(Protocol):
         ...
 
     def step_waits(self, step: Json) -> None:
-        """The step has waited for a while for an agent or an approval: `waitsFor` says why."""
+        """The step has waited for a while for an agent, an approval or its next attempt: `waitsFor`
+        says why."""
         ...
 
     def log_grew(self, step: Json, attempt: int, offset: int, data: bytes) -> None:
@@ -132,6 +133,7 @@ def _tell_waiting(build: Json, only_step: str | None, audience: Audience) -> Non
     """After a held question's whole time with no news; a short wait needs no words."""
     for step in steps_of(build):
         waits = step["status"] == "READY" or "expiresAt" in step.get("approval", {})
+        waits = waits or "retryAt" in step
         if waits and step.get("waitsFor") and only_step in (None, step["id"]):
             audience.step_waits(step)
 

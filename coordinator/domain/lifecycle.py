@@ -37,6 +37,8 @@ class StepState(StrEnum):
     """For a place in its group: for `concurrency`."""
     WAITING = "waiting"
     """For somebody's approval, not for an agent."""
+    DELAYED = "delayed"
+    """Between two attempts: for the time at which it may be queued again."""
 
 
 class BuildEvent(StrEnum):
@@ -62,6 +64,8 @@ class StepEvent(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
+    DELAY = "delay"
+    """To be tried again, but not at once."""
     CANCEL = "cancel"
     SKIP = "skip"
     RESUME = "resume"
@@ -115,7 +119,12 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.RUNNING, StepEvent.FAIL): StepState.FAILED,
     (StepState.RUNNING, StepEvent.RETRY): StepState.READY,
     (StepState.RUNNING, StepEvent.LINE_UP): StepState.IN_LINE,
+    (StepState.RUNNING, StepEvent.DELAY): StepState.DELAYED,
     (StepState.RUNNING, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.DELAYED, StepEvent.UNBLOCK): StepState.READY,
+    (StepState.DELAYED, StepEvent.LINE_UP): StepState.IN_LINE,
+    (StepState.DELAYED, StepEvent.RESUME): StepState.RUNNING,
+    (StepState.DELAYED, StepEvent.CANCEL): StepState.CANCELLED,
 }
 
 FINISHED_BUILD = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED})
@@ -130,6 +139,7 @@ SHOWN_AS: Mapping[StepState, StepStatus] = {
     StepState.IN_LINE: StepStatus.BLOCKED,
     StepState.WAITING: StepStatus.BLOCKED,
     StepState.RESOLVING: StepStatus.BLOCKED,
+    StepState.DELAYED: StepStatus.BLOCKED,
     StepState.READY: StepStatus.READY,
     StepState.OFFERED: StepStatus.READY,
     StepState.RUNNING: StepStatus.RUNNING,

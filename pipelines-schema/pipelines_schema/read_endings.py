@@ -17,6 +17,7 @@ from pipelines_schema.limits import (
     MAX_PATHS,
     MAX_QUEUE_TIMEOUT_SECONDS,
     MAX_RETRIES,
+    MAX_RETRY_DELAY_SECONDS,
     MAX_TIMEOUT_SECONDS,
     RETRY_WORD,
 )
@@ -32,7 +33,7 @@ from pipelines_schema.workflow import (
     RetryCause,
 )
 
-_RETRIES = Vocabulary(where="`retries`", known=("max", "on"), not_built=("delay",))
+_RETRIES = Vocabulary(where="`retries`", known=("max", "on", "delay"))
 _CAUSES = {
     "lost": RetryCause.LOST,
     "timeout": RetryCause.TIMEOUT,
@@ -113,11 +114,17 @@ def read_retries(reading: Reading, entry: Field | None) -> Retries:
         reading.add(node.place, f"`retries` needs `max`, a number from 0 to {MAX_RETRIES}")
         return DEFAULT_RETRIES
     causes, codes = _retry_causes(reading, fields.get("on"))
-    return _retries(_retry_count(reading, fields["max"]), causes, codes)
+    bounds = f"must be from `0` (at once) to {MAX_RETRY_DELAY_SECONDS // 3600} hour"
+    delay = read_duration(reading, fields.get("delay"), 0, MAX_RETRY_DELAY_SECONDS, bounds)
+    return _retries(_retry_count(reading, fields["max"]), causes, codes, delay or 0)
 
 
-def _retries(count: int, causes: tuple[RetryCause, ...], codes: tuple[int, ...]) -> Retries:
-    return Retries(max=count, on=causes, exit_codes=codes) if count else NEVER
+def _retries(
+    count: int, causes: tuple[RetryCause, ...], codes: tuple[int, ...], delay_seconds: int = 0
+) -> Retries:
+    if count == 0:
+        return NEVER
+    return Retries(max=count, on=causes, exit_codes=codes, delay_seconds=delay_seconds)
 
 
 def _retry_count(reading: Reading, entry: Field) -> int:

@@ -60,10 +60,20 @@ def retries() -> dict[str, Any]:
             cause,
         ],
     }
+    delay = duration(
+        "How long the step waits before each further attempt, out of the queue and without a "
+        "place in its `concurrency`: `30s`, `5m` or whole seconds, at most one hour. At once if "
+        "left out.",
+        limits.MAX_RETRY_DELAY_SECONDS,
+        least_seconds=0,
+    )
     return {
         "description": "How often the step is tried again, whatever for. If left out: twice, and "
         "only where its agent was lost. `0` is never, not even then.",
-        "anyOf": [count, object_of({"max": count, "on": causes}, required=["max"])],
+        "anyOf": [
+            count,
+            object_of({"max": count, "on": causes, "delay": delay}, required=["max"]),
+        ],
     }
 
 

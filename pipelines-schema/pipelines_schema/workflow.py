@@ -57,6 +57,8 @@ class Retries:
     """Empty where `max` is 0."""
     exit_codes: tuple[int, ...] = ()
     """Of scripts that are tried again though not every failure is."""
+    delay_seconds: int = 0
+    """Before each further attempt, 0 to 3600."""
 
     def covers(self, cause: RetryCause, attempts: int, exit_code: int | None = None) -> bool:
         """Whether the last of so many attempts, which ended by `cause`, is followed by another."""
@@ -296,6 +298,8 @@ def _retries_to_json(retries: Retries) -> dict[str, Any]:
     stored: dict[str, Any] = {"max": retries.max, "on": [cause.value for cause in retries.on]}
     if retries.exit_codes:
         stored["exitCodes"] = list(retries.exit_codes)
+    if retries.delay_seconds:
+        stored["delaySeconds"] = retries.delay_seconds
     return stored
 
 
@@ -307,6 +311,7 @@ def _retries_from_json(value: Mapping[str, Any]) -> Retries:
         max=value["max"],
         on=tuple(map(RetryCause, value["on"])),
         exit_codes=tuple(value.get("exitCodes", ())),
+        delay_seconds=value.get("delaySeconds", 0),
     )
 
 

@@ -298,6 +298,9 @@ class StepShown(Shown):
     message: str | None = None
     agent: str | None = Field(None, description="The name of the agent that has it, or had it")
     waits_for: str | None = None
+    retry_at: Instant | None = Field(
+        None, description="When it is queued for its next attempt, while it waits for that"
+    )
     images: list[BuiltImage] | None = Field(
         None, description="What a step that builds an image pushed, one for each tag"
     )

@@ -31,6 +31,7 @@ BUILD_STATUS: Mapping[StepState, BuildStatus] = {
     StepState.READY: "PENDING",
     StepState.IN_LINE: "PENDING",
     StepState.WAITING: "PENDING",
+    StepState.DELAYED: "PENDING",
     StepState.OFFERED: "PENDING",
     StepState.RUNNING: "BUILDING",
     StepState.SUCCEEDED: "SUCCEEDED",

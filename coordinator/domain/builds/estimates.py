@@ -12,7 +12,9 @@ from coordinator.domain.lifecycle import HAS_A_PLACE, StepState
 from coordinator.domain.model import Step
 from pipelines_schema import topological_order
 
-_TO_END = (StepState.RESOLVING, StepState.WAITING, StepState.IN_LINE, *HAS_A_PLACE)
+_TO_END = frozenset(
+    {StepState.RESOLVING, StepState.WAITING, StepState.IN_LINE, StepState.DELAYED, *HAS_A_PLACE}
+)
 History = Mapping[str, Sequence[timedelta]]
 """Name of a step → how long it took when it succeeded, newest first."""
 

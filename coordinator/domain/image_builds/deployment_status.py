@@ -9,6 +9,7 @@ _OF_PROGRAM = {
     StepState.READY: DeploymentStatus.STARTING,
     StepState.IN_LINE: DeploymentStatus.STARTING,
     StepState.WAITING: DeploymentStatus.STARTING,
+    StepState.DELAYED: DeploymentStatus.STARTING,
     StepState.OFFERED: DeploymentStatus.STARTING,
     StepState.RUNNING: DeploymentStatus.RUNNING,
     StepState.SUCCEEDED: DeploymentStatus.COMPLETED,

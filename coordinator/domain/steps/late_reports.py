@@ -5,6 +5,10 @@ from __future__ import annotations
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Attempt, AttemptState, Step
 
+_NOT_BEGUN_ANEW = frozenset(
+    {StepState.DELAYED, StepState.IN_LINE, StepState.READY, StepState.OFFERED}
+)
+
 
 def is_late(step: Step, attempt: Attempt) -> bool:
     """It was taken for lost, but nobody has begun the step anew: its result is as good as ever.
@@ -16,7 +20,7 @@ def is_late(step: Step, attempt: Attempt) -> bool:
         attempt.state is AttemptState.LOST
         and attempt.log_bytes is None
         and attempt.number == step.attempt
-        and step.state in (StepState.IN_LINE, StepState.READY, StepState.OFFERED)
+        and step.state in _NOT_BEGUN_ANEW
     )
 
 

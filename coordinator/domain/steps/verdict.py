@@ -81,8 +81,9 @@ def judge(
     lost = cause is RetryCause.LOST
     losses = lost_count + lost
     again = policy.tries_again(cause, attempt_number, losses, end.exit_code)
+    next_try = StepEvent.DELAY if policy.retries.delay_seconds else StepEvent.RETRY
     return Verdict(
-        event=StepEvent.RETRY if again else StepEvent.FAIL,
+        event=next_try if again else StepEvent.FAIL,
         attempt=AttemptState.LOST if lost else AttemptState.FAILED,
         reason=_lost(again, losses, policy) if lost else _describe(end),
         lost=lost,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Build, Step
@@ -46,6 +48,8 @@ def why_it_waits(
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
     holders: Sequence[str] = (),
+    *,
+    now: datetime,
 ) -> str | None:
     """None for a step that doesn't wait. `unfinished` are the steps it depends on; the build is
     needed where there are none. `holders` have the places in its group."""
@@ -60,6 +64,8 @@ def why_it_waits(
             return f"waits for {_approval(step, build)}"
         case StepState.RESOLVING:
             return RESOLVING
+        case StepState.DELAYED:
+            return until_tried_again(step, now)
         case StepState.OFFERED:
             return "is offered to an agent"
         case StepState.READY:
@@ -96,6 +102,14 @@ def for_a_place(step: Step, holders: Sequence[str] = ()) -> str:
     more = len(holders) - MAX_HOLDERS
     named = ", ".join(holders[:MAX_HOLDERS]) + (f" and {more} more" if more > 0 else "")
     return f"{why}, taken by {named}"
+
+
+def until_tried_again(step: Step, now: datetime) -> str:
+    left = 0.0 if step.queue_until is None else (step.queue_until - now).total_seconds()
+    seconds = max(math.ceil(left), 0)
+    if seconds < 120:
+        return f"tried again in {seconds} s"
+    return f"tried again in {math.ceil(seconds / 60)} min"
 
 
 def _approval(step: Step, build: Build | None) -> str:

@@ -63,10 +63,10 @@ async def move_step(
     now, state = core.now(), advance_step(step.state, event)
     if state in FINISHED_STEP:
         values["finished_at"] = now
-    if state in (StepState.READY, StepState.WAITING, StepState.IN_LINE):
+    if state in _WAITS:
         values |= {"ready_at": now, "holder": None, "lease_seconds": None}
         if event is not StepEvent.EXPIRE:  # which would let an agent that never accepts prolong it
-            values["queue_until"] = now + timedelta(seconds=queue_seconds(core, step))
+            values["queue_until"] = now + timedelta(seconds=_most_seconds(core, step, state))
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
     await stored_steps.update_step(connection, step.id, state=state.value, **values)
@@ -78,14 +78,17 @@ async def move_step(
     elif step.state is StepState.WAITING:
         build = await gate_closed(core, connection, step.build_id)
         await tell_gate(core, connection, build, asked=False)
+    if state is StepState.DELAYED:  # which may be the first that is over
+        after_commit(connection, core.announcements.ready)
     if step.concurrency_group is not None and state in _MAKES_ROOM:
         await fill_places(core, connection, step.account_id, step.concurrency_group)
     return moved
 
 
+_WAITS = frozenset({StepState.READY, StepState.WAITING, StepState.IN_LINE, StepState.DELAYED})
 _LINES_UP = frozenset({StepEvent.UNBLOCK, StepEvent.RETRY})
 """Each attempt of a step with a group needs a place in it of its own."""
-_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE}
+_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE, StepState.DELAYED}
 """Whatever it was before: of a build that is cancelled the steps are as they were read, while their
 places went from one to the next."""
 
@@ -126,6 +129,20 @@ async def unblock(core: Core, connection: AsyncConnection, step: Step) -> Step:
     return await move_step(core, connection, step, StepEvent.ASK if asks else StepEvent.UNBLOCK)
 
 
+async def try_again(core: Core, connection: AsyncConnection, step: Step) -> None:
+    """A delayed step is queued anew: its delay is over."""
+    await unblock(core, connection, step)
+    await stored.count_version(connection, step.build_id, now=core.now())
+    _announce_ready(core, connection, step.build_id)
+
+
+def _most_seconds(core: Core, step: Step, state: StepState) -> float:
+    """How long it may be in that state."""
+    if state is StepState.DELAYED:
+        return float(step.written.retries.delay_seconds)
+    return queue_seconds(core, step)
+
+
 def queue_seconds(core: Core, step: Step) -> float:
     """How long it may wait for an agent, or for an answer."""
     if step.written.approve is not None:
@@ -159,7 +176,7 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     now = core.now()
     if step.state not in FINISHED_STEP:
         build = await stored.count_version(connection, step.build_id, now=now)
-        return Followed(build=build, ready=1)
+        return Followed(build=build, ready=0 if step.state is StepState.DELAYED else 1)
     succeeded = counts_as_success(step)
     failed = step.state is StepState.FAILED and not succeeded
     if failed and await failed_fast(core, connection, step):

@@ -337,7 +337,8 @@ class Dispatch:
         that can only wait for an agent, nothing else has to be known; `holders` are those of its
         group's places."""
         most = self._core.settings.project_max_running_steps
-        return why_it_waits(step, build, unfinished, self._presence.online(), most, holders)
+        online, now = self._presence.online(), self._core.now()
+        return why_it_waits(step, build, unfinished, online, most, holders, now=now)
 
 
 async def _read_queues(

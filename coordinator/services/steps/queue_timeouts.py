@@ -1,4 +1,5 @@
-"""A step that no agent takes for too long fails, and says what it waited for."""
+"""A step that no agent takes for too long fails, and says what it waited for; one whose delay
+between two attempts is over is queued."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from datetime import datetime
 
 import structlog
 
-from coordinator.domain.lifecycle import StepEvent
+from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Step
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.waits import not_taken
@@ -24,13 +25,13 @@ from coordinator.storage.steps import steps as stored_steps
 log = structlog.get_logger()
 
 AT_ONCE = 200
-"""Steps that end in one transaction."""
+"""Steps that are moved in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
     ended: Sequence[str]
-    """The builds whose steps ended."""
+    """The builds with steps that ended."""
     next_at: datetime | None
 
 
@@ -56,6 +57,9 @@ class QueueTimeouts:
         settings = self._core.settings
         given_up: dict[str, list[Step]] = {}
         for step in await stored_steps.steps_waiting_since(connection, now, AT_ONCE):
+            if step.state is StepState.DELAYED:
+                await advance.try_again(self._core, connection, step)
+                continue
             waited = advance.queue_seconds(self._core, step)
             reason = not_taken(step, waited, online, settings.project_max_running_steps)
             moved = await advance.move_step(

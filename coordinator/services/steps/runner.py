@@ -17,7 +17,12 @@ from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.script import bash_script
-from coordinator.domain.steps.waits import RESOLVING, for_a_place, why_it_is_held
+from coordinator.domain.steps.waits import (
+    RESOLVING,
+    for_a_place,
+    until_tried_again,
+    why_it_is_held,
+)
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import FOR_BUILDKIT
@@ -155,6 +160,8 @@ class Runner:
             return Conflict(f"step {step.name!r} has finished")
         if step.state is StepState.IN_LINE:
             return Conflict(f"step {step.name!r} {for_a_place(step)}")
+        if step.state is StepState.DELAYED:
+            return Conflict(f"step {step.name!r} is {until_tried_again(step, self.core.now())}")
         if step.state is StepState.WAITING:
             return Conflict(f"step {step.name!r} waits for somebody's approval: it has no script")
         return Conflict(f"step {step.name!r} is handed out to another worker")

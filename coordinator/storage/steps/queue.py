@@ -19,7 +19,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import Instant, steps
-from coordinator.storage.tables.step_tables import WAITS_FOR_SOMEBODY
+from coordinator.storage.tables.step_tables import WAITS_FOR_A_TIME
 
 _CLASSES = sa.text("""
     WITH RECURSIVE classes (id) AS (
@@ -149,11 +149,12 @@ async def waiting_steps(connection: AsyncConnection) -> Sequence[WaitingSteps]:
     ]
 
 
-_FIRST_END = sa.select(sa.func.min(steps.c.queue_until)).where(sa.text(WAITS_FOR_SOMEBODY))
+_FIRST_END = sa.select(sa.func.min(steps.c.queue_until)).where(sa.text(WAITS_FOR_A_TIME))
 
 
 async def first_queue_end(connection: AsyncConnection) -> datetime | None:
-    """When a step's time in the queue, or for an answer, is over next, or was."""
+    """When a step's time in the queue, for an answer or between two attempts is over next, or
+    was."""
     found: datetime | None = (await connection.execute(_FIRST_END)).scalar()
     return found
 

@@ -17,7 +17,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import steps
-from coordinator.storage.tables.step_tables import WAITS_FOR_SOMEBODY
+from coordinator.storage.tables.step_tables import WAITS_FOR_A_TIME
 
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
 _FIND_STEP = sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID)
@@ -115,10 +115,11 @@ async def waiting_gates(connection: AsyncConnection, build_id: str) -> Sequence[
 async def steps_waiting_since(
     connection: AsyncConnection, now: datetime, limit: int
 ) -> Sequence[Step]:
-    """Steps whose time in the queue, or for an answer, is over, those first that wait longest."""
+    """Steps whose time in the queue, for an answer or between two attempts is over, those first for
+    whom it was over first."""
     query = (
         sa.select(*columns(Step, steps))
-        .where(sa.text(WAITS_FOR_SOMEBODY), steps.c.queue_until <= now)
+        .where(sa.text(WAITS_FOR_A_TIME), steps.c.queue_until <= now)
         .order_by(steps.c.queue_until, steps.c.position)
         .limit(limit)
     )

@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from coordinator.storage.tables.columns import Instant, id_of, metadata, own_id
 
-WAITS_FOR_SOMEBODY = "state IN ('ready', 'waiting')"
-"""For an agent, or for an answer."""
-WAITS = "state IN ('blocked', 'waiting', 'in-line', 'ready')"
+WAITS_FOR_A_TIME = "state IN ('ready', 'waiting', 'delayed')"
+"""For an agent, for an answer, or for its next attempt: until a time that its row has."""
+WAITS = "state IN ('blocked', 'waiting', 'in-line', 'ready', 'delayed')"
 """For whatever it may be."""
 IN_A_GROUP = "concurrency_group IS NOT NULL AND state IN ('in-line', 'ready', 'offered', 'running')"
 """With a place in it, or in line for one."""
@@ -45,8 +45,8 @@ steps = sa.Table(
     # Of a gate: what somebody said.
     sa.Column("answer", sa.JSON(none_as_null=True)),
     sa.Column("ready_at", Instant),
-    # When its time in the queue, or for an answer, is over. An offer that comes back does not
-    # prolong it.
+    # When its time in the queue, for an answer or between two attempts is over. An offer that
+    # comes back does not prolong it.
     sa.Column("queue_until", Instant),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
@@ -72,8 +72,8 @@ steps = sa.Table(
     sa.Index(
         "ix_steps_queue_until",
         "queue_until",
-        sqlite_where=sa.text(WAITS_FOR_SOMEBODY),
-        postgresql_where=sa.text(WAITS_FOR_SOMEBODY),
+        sqlite_where=sa.text(WAITS_FOR_A_TIME),
+        postgresql_where=sa.text(WAITS_FOR_A_TIME),
     ),
     # Who has a place in a group, and who is next.
     sa.Index(

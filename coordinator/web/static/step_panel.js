@@ -6,7 +6,7 @@ import { gateForm } from "./gate_form.js";
 import { LogPanel } from "./log_panel.js";
 import { badge, isFinished } from "./status.js";
 import { hashFor } from "./steps.js";
-import { stepTime } from "./times.js";
+import { stepTime, until } from "./times.js";
 
 const REASONS = {
   engine: "the engine could not run it",
@@ -54,7 +54,7 @@ export class StepPanel {
       step.attempt > 1 ? attempts(step, attempt) : null,
       step.message ? outsider(step.message, { class: `notice message ${step.status === "FAILED" ? "bad" : ""}` }) : null,
       step.images?.length ? images(step.images) : null,
-      !isFinished(step.status) && step.waitsFor ? el("p", { class: "notice message" }, outsider(sentence(step.waitsFor))) : null,
+      step.waitsFor && !isFinished(step.status) ? el("p", { class: "notice message" }, waitsFor(step)) : null,
       gateForm(step, allowed),
     );
   }
@@ -68,6 +68,10 @@ export class StepPanel {
     if (this.#log) this.#place.append(this.#log.element);
   }
 }
+
+/** In words; what is left of the time before its next attempt goes on by itself. */
+const waitsFor = (step) =>
+  step.retryAt ? el("span", {}, "Tried again in ", until(step.retryAt), ".") : outsider(sentence(step.waitsFor));
 
 /** `waits for lint` → `Waits for lint.` */
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;

@@ -21,6 +21,9 @@ export function since(moment) {
   return ticking({ "data-ago": Date.parse(moment), datetime: moment, title });
 }
 
+/** How long it is until then. */
+export const until = (moment) => ticking({ "data-until": Date.parse(moment), datetime: moment });
+
 function ticking(properties) {
   const element = el("time", { class: "time", ...properties });
   tick(element);
@@ -28,16 +31,18 @@ function ticking(properties) {
 }
 
 function tick(element) {
-  const { started, ago: moment } = element.dataset;
-  const text = started
-    ? wholeSeconds(serverNow() - Number(started))
-    : ago(serverNow() - Number(moment));
+  const { started, until: end, ago: moment } = element.dataset;
+  let text;
+  if (started) text = wholeSeconds(serverNow() - Number(started));
+  else if (end) text = wholeSeconds(Number(end) - serverNow());
+  else text = ago(serverNow() - Number(moment));
   if (element.textContent !== text) element.textContent = text;
 }
 
+const TICKING = "time[data-started], time[data-until], time[data-ago]";
 const wholeSeconds = (milliseconds) =>
   milliseconds < 10_000 ? `${Math.floor(Math.max(0, milliseconds) / 1000)} s` : duration(milliseconds);
 
 setInterval(() => {
-  if (!document.hidden) document.querySelectorAll("time[data-started], time[data-ago]").forEach(tick);
+  if (!document.hidden) document.querySelectorAll(TICKING).forEach(tick);
 }, 1_000);

@@ -34,6 +34,8 @@ STEP_MOVES = """
     waiting give-up failed | waiting cancel cancelled
     blocked line-up in-line | running line-up in-line | in-line place ready
     in-line resume running | in-line cancel cancelled
+    running delay delayed | delayed unblock ready | delayed line-up in-line
+    delayed resume running | delayed cancel cancelled
 """
 BUILD_MOVES = """
     held start queued | held cancel cancelled
@@ -98,6 +100,7 @@ def test_an_offered_step_is_shown_as_ready() -> None:
         "waiting": "BLOCKED",
         "in-line": "BLOCKED",
         "resolving": "BLOCKED",
+        "delayed": "BLOCKED",
         "ready": "READY",
         "offered": "READY",
         "running": "RUNNING",

@@ -17,7 +17,8 @@ from coordinator.domain.steps.hand_outs import HandOut, HandOuts, HandOutState
 
 STEPS = ("s", "t", "u")
 AGENTS = ("agent:a", "agent:b")
-ACCEPT, LEASE = 5.0, 60.0
+DELAYED = ("t",)
+ACCEPT, LEASE, DELAY = 5.0, 60.0, 30.0
 
 steps, agents = st.sampled_from(STEPS), st.sampled_from(AGENTS)
 
@@ -28,6 +29,10 @@ class Row:
     epoch: int = 0
     holder: str = ""
     cancelled: bool = False
+    delays: bool = False
+    """It is not tried again at once."""
+    due: float = 0.0
+    """When it is queued again, while it is delayed."""
 
     def move(self, event: StepEvent) -> None:
         self.state = advance_step(self.state, event)
@@ -45,7 +50,7 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.rows = {step: Row() for step in STEPS}
+        self.rows = {step: Row(delays=step in DELAYED) for step in STEPS}
         self.agents = {agent: Agent() for agent in AGENTS}
         self.hand_outs = HandOuts(accept_seconds=ACCEPT)
 
@@ -106,8 +111,29 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
             if row.epoch == due.epoch and row.state is StepState.OFFERED:
                 row.move(StepEvent.EXPIRE)
             elif row.epoch == due.epoch and row.state is StepState.RUNNING and due.runs:
-                row.move(StepEvent.CANCEL if row.cancelled else StepEvent.RETRY)
+                self.end_attempt(row)
             self.hand_outs.release(due.step_id, due.epoch)
+
+    def end_attempt(self, row: Row) -> None:
+        """Which has not succeeded."""
+        row.due = self.now + DELAY
+        again = StepEvent.DELAY if row.delays else StepEvent.RETRY
+        row.move(StepEvent.CANCEL if row.cancelled else again)
+
+    @rule()
+    def delays_are_over(self) -> None:
+        """Looked at from time to time: nothing in memory says when."""
+        for row in self.rows.values():
+            if row.state is StepState.DELAYED and row.due <= self.now:
+                row.move(StepEvent.UNBLOCK)
+
+    @rule(step=steps, agent=agents)
+    def fail(self, step: str, agent: str) -> None:
+        row, its = self.rows[step], self.agents[agent].runs
+        epoch = its.pop(step, None)
+        if row.state is StepState.RUNNING and (row.epoch, row.holder) == (epoch, agent):
+            self.end_attempt(row)
+            self.hand_outs.release(step, row.epoch)
 
     @rule(step=steps, agent=agents)
     def complete(self, step: str, agent: str) -> None:
@@ -170,6 +196,8 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
                 assert held is not None
                 assert (held.epoch, held.holder) == (row.epoch, row.holder)
                 assert held.runs == (row.state is StepState.RUNNING)
+            elif row.state is StepState.DELAYED:
+                assert self.hand_outs.find(step) is None, "nobody has it"
 
     @invariant()
     def at_most_one_epoch_of_a_step_is_renewed(self) -> None:
@@ -186,6 +214,8 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
     def once_agents_answer_each_step_ends(self) -> None:
         """From here: everybody who was silent is given up, and then somebody works."""
         self.time_passes(LEASE + ACCEPT)
+        self.time_passes(DELAY)
+        self.delays_are_over()
         for step, row in self.rows.items():
             self.offer(step, AGENTS[0])
             self.accept(step, AGENTS[0], row.epoch)

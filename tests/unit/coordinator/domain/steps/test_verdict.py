@@ -87,6 +87,15 @@ def test_an_exit_code_is_tried_again_where_other_failures_are_not() -> None:
     assert late.event is StepEvent.FAIL
 
 
+@pytest.mark.parametrize("reason", ENDS.values(), ids=ENDS)
+def test_another_attempt_may_be_made_later(reason: CompletionReason | None) -> None:
+    events = [
+        verdict(reason=reason, attempt=number, retries=Retries(max=1, delay_seconds=30)).event
+        for number in (1, 2)
+    ]
+    assert events == [StepEvent.DELAY, StepEvent.FAIL]
+
+
 def test_an_attempt_that_was_lost_uses_up_a_retry_as_any_other() -> None:
     assert verdict(attempt=2, lost=1, retries=Retries(max=1)).event is StepEvent.FAIL
     assert verdict(attempt=2, lost=1, retries=Retries(max=2)).event is StepEvent.RETRY
