@@ -31,9 +31,10 @@ class EngineError:
     """Where in a Dockerfile it failed, if it did there."""
 
 
-_NO_BASH = re.compile(
-    r'exec: "?bash"?: (executable file not found|no such file)|"bash": executable'
+_NO_SHELL = re.compile(
+    r'exec: "?(bash|sh)"?: (?:executable file not found|no such file)|"(bash|sh)": executable'
 )
+_FIRST_WORD = re.compile(r'process "(bash|sh) ')
 _EXIT_CODE = re.compile(r"did not complete successfully: exit code: (\d+)")
 _NO_IMAGE = re.compile(r"not found|pull access denied|repository does not exist|manifest unknown")
 _NO_RIGHTS = re.compile(
@@ -89,13 +90,20 @@ def image_reason(image: str, error: EngineError) -> str:
     return "the engine says why"
 
 
+def _shell_in(found: re.Match[str] | None) -> str | None:
+    return next(filter(None, found.groups()), None) if found else None
+
+
 def step_problem(image: str, error: EngineError) -> str:
     """Why the step's process could not be run."""
     # Our wrapper always succeeds, so a failed first process is one that could not be started.
-    if _NO_BASH.search(error.details) or process_exit_code(error) is not None:
+    missing = _NO_SHELL.search(error.details)
+    if missing or process_exit_code(error) is not None:
+        shell = _shell_in(missing) or _shell_in(_FIRST_WORD.search(error.details)) or "bash"
+        other = "" if shell == "sh" else ", `shell: sh`"
         return (
-            f"image {image!r} has no bash that could run the step's script: install bash in the "
-            f"image, on its PATH, or use another image ({error.details})"
+            f"image {image!r} has no {shell} that could run the step's script: install {shell} in "
+            f"the image, on its PATH, or use another image{other} ({error.details})"
         )
     if _NO_SPACE.search(error.details):
         return f"the engine's disk is full: free space on the engine's machine ({error.details})"

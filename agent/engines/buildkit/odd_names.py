@@ -25,14 +25,18 @@ class OddNames:
     def rename(self, folder: str, name: bytes) -> None:
         """The entry `name` of a folder of the workspace, given by the path it was sent under."""
         real = _joined(folder, name)
-        self._commands.append(f"mv -- {_quoted(_joined(folder, sent_name(name)))} {_quoted(real)}")
+        sent = _joined(folder, sent_name(name))
+        self._commands.append(f"named mv {_escaped(sent)} {_escaped(real)}")
 
     def link(self, path: str, target: bytes) -> None:
-        self._commands.append(f"ln -s -- {_quoted(target)} {_quoted(path.encode())}")
+        self._commands.append(f"named 'ln -s' {_escaped(target)} {_escaped(path.encode())}")
 
     def script(self) -> bytes:
-        """Bash, to run in the workspace: what lies in a folder comes before the folder itself."""
-        return "".join(f"{command}\n" for command in reversed(self._commands)).encode()
+        """For sh, to run in the workspace: what lies in a folder comes before the folder itself.
+        Empty where there is nothing to do."""
+        if not self._commands:
+            return b""
+        return "".join([_NAMED, *(f"{command}\n" for command in reversed(self._commands))]).encode()
 
 
 def sent_name(name: bytes) -> bytes:
@@ -54,6 +58,14 @@ def _joined(folder: str, name: bytes) -> bytes:
     return folder.encode() + b"/" + name if folder else name
 
 
-def _quoted(path: bytes) -> str:
-    """As bash reads it, whatever its locale."""
-    return "$'" + "".join(chr(byte) if byte in _PLAIN else f"\\x{byte:02x}" for byte in path) + "'"
+_NAMED = """\
+named() {  # the dots keep line ends that a name may end with
+  from=$(printf '%b.' "$2") to=$(printf '%b.' "$3")
+  $1 -- "${from%.}" "${to%.}"
+}
+"""
+
+
+def _escaped(path: bytes) -> str:
+    """As the `%b` of any printf reads it, whatever the locale."""
+    return "'" + "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in path) + "'"

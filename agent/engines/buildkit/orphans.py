@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.engines.buildkit.step_graph import WRAPPER
+from agent.engines.buildkit.wrapper import IN_BASH, IN_SH
 
 GONE_SECONDS = 5.0
 OWN_COMMAND = "PUSHROD_OWN_COMMAND=1"
@@ -77,6 +77,7 @@ def _first_processes(attempt_id: str) -> Iterator[int]:
 
 def _is_wrapper(process: int) -> bool:
     try:
-        return WRAPPER.encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:  # gone meanwhile
         return False
+    return not {IN_BASH.encode(), IN_SH.encode()}.isdisjoint(words)

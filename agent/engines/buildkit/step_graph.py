@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.cache_beginnings import OTHERS, beginnings, read_only
-from agent.engines.buildkit.wrapper import END_SOCKET, PRIVATE, SECRETS, wrapper
+from agent.engines.buildkit.interpreters import SH
+from agent.engines.buildkit.wrapper import END_SOCKET, IN_BASH, IN_SH, PRIVATE, SECRETS, wrapper
 from agent.engines.protocol import CacheMount
+from agent.engines.shells import command_of
 from pipelines_schema.paths import WORKSPACE
 
 SOURCE_FOLDER = "w"
@@ -24,7 +27,6 @@ OBJECTS = f"{PRIVATE}/git"
 """Where a step's repository finds the objects of its commits."""
 GIT_FILES = ("HEAD", "config", "index", "packed-refs", "shallow")
 """Those of a lent `.git` that a script gets a copy of."""
-WRAPPER = f"{PRIVATE}/step/wrapper"
 AUTHORITIES = f"{PRIVATE}/authorities/ca.pem"
 """Where a script finds whose certificates to believe, beside what its image believes."""
 MAX_SCRIPT_BYTES = 1024 * 1024
@@ -144,23 +146,28 @@ def step_graph(
     )
     caches = sorted(cache_mounts, key=lambda mount: mount.path)
     caches_begin = beginnings(caches)
+    first = partial(
+        wrapper,
+        keep_output=keep_output,
+        secrets=secrets,
+        keep_limits=limits is not None,
+        listens=end_listener is not None,
+        keep_sockets=keep_sockets,
+        begins_caches=bool(caches_begin),
+        workdir=workdir,
+        shell=shell,
+        shell_options=environment.get("SHELLOPTS", ""),
+    )
+    # An image whose script is bash's has a bash; of any other that is seen in the container.
+    needs_bash = command_of(shell)[0] == "bash"
+    wrappers = {IN_BASH: first()} | ({} if needs_bash else {IN_SH: first(interpreter=SH)})
     program = llb.files(
         [
             llb.Directory(path=f"/{SCRIPT_FOLDER}"),
             llb.File(path=f"/{SCRIPT_FOLDER}/script", content=script.encode()),
-            llb.File(
-                path=f"/{SCRIPT_FOLDER}/wrapper",
-                content=wrapper(
-                    keep_output=keep_output,
-                    secrets=secrets,
-                    keep_limits=limits is not None,
-                    listens=end_listener is not None,
-                    keep_sockets=keep_sockets,
-                    begins_caches=bool(caches_begin),
-                    workdir=workdir,
-                    shell=shell,
-                    shell_options=environment.get("SHELLOPTS", ""),
-                ).encode(),
+            *(
+                llb.File(path=f"/{SCRIPT_FOLDER}/{path.rpartition('/')[2]}", content=text.encode())
+                for path, text in wrappers.items()
             ),
             *_caches_file(caches_begin),
             *_listener_files(end_listener),
@@ -215,7 +222,11 @@ def step_graph(
     process = llb.execute(
         llb.Process(
             # -p: what the step's or the image's BASH_ENV and SHELLOPTS say is for the script.
-            arguments=("bash", "-p", WRAPPER, f"{timeout_seconds:.3f}", _seconds(grace_seconds)),
+            arguments=(
+                *(("bash", "-p", IN_BASH) if needs_bash else ("sh", IN_SH)),
+                f"{timeout_seconds:.3f}",
+                _seconds(grace_seconds),
+            ),
             environment=environment,
             directory=WORKSPACE,
             user=owner,

@@ -1,10 +1,11 @@
-"""The container's first process: a script in bash that runs the step's. Pure."""
+"""The container's first process: a script, in bash or sh, that runs the step's. Pure."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from agent.engines.buildkit.interpreters import BASH, SH, Interpreter
 from agent.engines.buildkit.odd_names import NAMES_FILE
 from agent.engines.shells import command_of, no_folder, no_program
 from pipelines_schema.paths import WORKSPACE
@@ -20,25 +21,32 @@ VALUES_FILE = "values"
 END_SOCKET = f"{PRIVATE}/end"
 """The wrapper's way to hear from the agent that the script is to end."""
 SECRETS = "/run/secrets"
+RECORD = f"{PRIVATE}/record"
+IN_BASH = f"{PRIVATE}/step/wrapper"
+"""Where the script in bash is mounted, and beside it, where the step's own is not bash's, the one
+in sh."""
+IN_SH = f"{IN_BASH}.sh"
+_BASH_IF_THERE = f'command -v bash >/dev/null 2>&1 && exec bash -p {IN_BASH} "$@"\n'
 
 _START = """\
-# The container's first process. It can't be killed from inside, so it outlives `kill -9 $$`,
-# and it adopts and reaps what the script leaves behind. When it ends, the kernel kills the rest.
+# The container's first process, in words that bash, dash and busybox have alike where they can.
+# It can't be killed from inside, so it outlives `kill -9 $$`, and it adopts and
+# reaps what the script leaves behind. When it ends, the kernel kills the rest.
 # What is set before the script begins has names that are no step's own: they may be exported.
 PUSHROD__grace=$2 PUSHROD__out=
-exec 3>&1 2>/dev/null 9<> <(:)  # nobody writes to 9: reading from it is waiting
-# The first line of the output tells the agent that from now on it can have us killed.
+{start}# The first line of the output tells the agent that from now on it can have us killed.
 printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
-
+{check}
 end_all() {{  # all but tee, ourselves and the first process; false if there was none
   # All are stopped before the first is killed, so that none sees another die and writes of it.
-  local found= process others=' ' more=1
+  local found= process self others=' ' more=1
+  read -r self process </proc/self/stat
   while [ "$more" ]; do
     more=
     for process in /proc/[0-9]*; do
       process=${{process##*/}}
-      case " 1 $BASHPID $PUSHROD__out $others" in *" $process "*) continue;; esac
-      others+="$process "
+      case " 1 $self $PUSHROD__out $others" in *" $process "*) continue;; esac
+      others="$others$process "
       kill -STOP "$process" && more=1
     done
   done
@@ -46,19 +54,22 @@ end_all() {{  # all but tee, ourselves and the first process; false if there was
   [ "$found" ]
 }}
 
+end_rest() {{
+  for round in {fifty}; do end_all || break; done
+}}
+
 end_script() {{  # its process group is asked to, and has its grace; once, whoever wants it
   if [ "$PUSHROD__grace" ]; then
     (set -C; : >{record}/asked) || return
-    kill -TERM -- "-$script"
-    read -t "$PUSHROD__grace" -u 9
+{ask}    pause "$PUSHROD__grace"
   fi
-  for round in {{1..50}}; do end_all || break; done
+  end_rest
   : >{record}/over
 }}
 
 watch() {{  # the step's timeout, which holds also if there is no agent any more
   exec 3>&- 5>&-
-  read -t "$1" -u 9
+  pause "$1"
   : >{record}/timeout
   end_script
 }}
@@ -69,13 +80,13 @@ listen() {{  # the agent can have the script end before that
 }}
 """
 _NAMES = """\
-if [ -s {names} ] && ! bash -p -e {names} 2>&3; then
+if [ -s {names} ] && ! {command} -e {names} 2>&3; then
   echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
   echo '1 0 0 0' >{record}/{exit_file}
   exit 0
 fi
 """
-_CACHES = "bash -p {private}/step/caches >&3\n"
+_CACHES = "{command} {private}/step/caches >&3\n"
 _LIMITS = """\
 limits() {{  # what limits hold, since an engine that does not know ours says nothing
   local file value rest
@@ -90,48 +101,33 @@ limits >{record}/{limits_file}
 """
 _RUN = """\
 # Both streams of a script are one, or its lines would change places on their way to the log.
-# Under `set -m` it gets a process group of its own.
-set -m
-run_script </dev/null >&OUT 2>&OUT 3>&- 5>&- 9>&- &
-script=$!
-set +m
-watch "$1" &
-{listen}
-wait "$script"
-code=$? late=0
-[ -e {record}/timeout ] && late=1
-# A bash without a trap ends at once: what it ran has its grace all the same.
-while [ -e {record}/asked ] && [ ! -e {record}/over ] && kill -0 -- "-$script"; do
-  read -t 0.02 -u 9
+{run}[ -e {record}/timeout ] && late=1
+# A shell without a trap ends at once: what it ran has its grace all the same.
+while [ -e {record}/asked ] && [ ! -e {record}/over ] && kill -0 "-$script"; do
+  pause 0.02
 done
 """
-_RUN_DIRECT = (
-    _RUN.replace("OUT", "3")
-    + """\
-for round in {{1..50}}; do end_all || break; done
-"""
-)
+_RUN_DIRECT = _RUN.replace("{run}", "{run_to_log}") + "end_rest\n"
 _RUN_RECORDED = (
     """\
-if ! command -v tee; then
+if ! {{ {copies}; }}; then
 """
     + _RUN_DIRECT
     + """\
 else
-  exec 5> >(exec tee {record}/{output_file} >&3 3>&- 9>&-); PUSHROD__out=$!
-"""
-    + _RUN.replace("OUT", "5")
+{copy}"""
+    + _RUN.replace("{run}", "{run_to_copy}")
     + """\
   exec 5>&-
   # Whoever still holds the script's output would keep tee waiting.
-  for round in {{1..50}}; do end_all || break; done
-  for round in {{1..20}}; do
+  end_rest
+  for round in {twenty}; do
     alive=
     for process in /proc/[0-9]*; do
       case ${{process##*/}} in 1|$PUSHROD__out) ;; *) alive=1;; esac
     done
     [ "$alive" ] || break
-    sleep 0.05
+    pause 0.05
   done
   # A survivor belongs to another user: it may hold the pipe for ever, so don't wait for tee.
   [ "$alive" ] || wait "$PUSHROD__out"
@@ -143,12 +139,6 @@ _TO_FOLDER = """\
     printf %s {no_folder}
     exit 1
   }}
-"""
-_EXPORT = """\
-  for PUSHROD__name in {names}; do
-    IFS= read -r -d '' "$PUSHROD__name" <{secrets}/"$PUSHROD__name"
-    export "$PUSHROD__name"
-  done
 """
 _FIND_PROGRAM = """\
   command -v {program} >/dev/null || {{
@@ -187,6 +177,7 @@ def wrapper(
     workdir: str = "",
     shell: str = "",
     shell_options: str = "",
+    interpreter: Interpreter = BASH,
 ) -> str:
     """The script of the container's first process. Its arguments are the timeout and the grace in
     seconds; an empty one is no grace. With `listens` the agent can have the script end.
@@ -198,7 +189,10 @@ def wrapper(
     `cache_beginnings` first. `workdir` and `shell` are the step's, `shell_options` is the variable
     SHELLOPTS that it sets: our own bash hears of it as little as of BASH_ENV, since it runs with
     -p, but it can't hand it on.
+
+    That of SH goes on as that of BASH, which is at IN_BASH, where there is a bash.
     """
+    filled = _filled(interpreter, "listen &" if listens else ":")
     parts = [
         _START,
         _NAMES,
@@ -208,27 +202,48 @@ def wrapper(
         _SOCKETS if keep_sockets else "",
         _END,
     ]
-    filled = [
-        part.format(
-            private=PRIVATE,
-            record=f"{PRIVATE}/record",
-            names=f"{PRIVATE}/names/{NAMES_FILE}",
-            exit_file=EXIT_FILE,
-            limits_file=LIMITS_FILE,
-            output_file=OUTPUT_FILE,
-            sockets_file=SOCKETS_FILE,
-            values_file=VALUES_FILE,
-            listen="listen &" if listens else ":",
-        )
-        for part in parts
-    ]
-    return "".join([_run_script(secrets, workdir, shell, shell_options), *filled])
+    run_script = _run_script(interpreter, secrets, workdir, shell, shell_options)
+    text = "".join([run_script, *(part.format(**filled) for part in parts)])
+    return _BASH_IF_THERE + text if interpreter is SH else text
 
 
-def _run_script(secrets: Sequence[str], workdir: str, shell: str, shell_options: str) -> str:
+def _filled(interpreter: Interpreter, listen: str) -> Mapping[str, str]:
+    places = {
+        "private": PRIVATE,
+        "record": RECORD,
+        "names": f"{PRIVATE}/names/{NAMES_FILE}",
+        "exit_file": EXIT_FILE,
+        "limits_file": LIMITS_FILE,
+        "output_file": OUTPUT_FILE,
+        "sockets_file": SOCKETS_FILE,
+        "values_file": VALUES_FILE,
+        "listen": listen,
+        "fifty": " ".join(map(str, range(50))),
+        "twenty": " ".join(map(str, range(20))),
+    }
+    run = interpreter.run.format(**places)
+    return {
+        **places,
+        "command": interpreter.command,
+        "start": interpreter.start.format(**places),
+        "check": interpreter.check.format(**places),
+        "ask": interpreter.ask.format(**places),
+        "run_to_log": run.replace("OUT", "3"),
+        "run_to_copy": run.replace("OUT", "5"),
+        "copies": interpreter.copies.format(**places),
+        "copy": interpreter.copy.format(**places),
+    }
+
+
+def _run_script(
+    interpreter: Interpreter, secrets: Sequence[str], workdir: str, shell: str, shell_options: str
+) -> str:
     """Of the process that becomes the script: with the secrets, and where and by what it runs."""
     command = command_of(shell)
-    lines = ["run_script() {  # in the background: it is a process of its own\n"]
+    lines = [
+        "run_script() {  # by a process of its own\n",
+        interpreter.itself.format(record=RECORD),
+    ]
     if workdir:
         lines.append(
             _TO_FOLDER.format(
@@ -238,7 +253,7 @@ def _run_script(secrets: Sequence[str], workdir: str, shell: str, shell_options:
             )
         )
     if secrets:
-        lines.append(_EXPORT.format(names=" ".join(secrets), secrets=SECRETS))
+        lines.append(interpreter.export.format(names=" ".join(secrets), secrets=SECRETS))
     if shell:
         lines.append(
             _FIND_PROGRAM.format(
@@ -246,5 +261,7 @@ def _run_script(secrets: Sequence[str], workdir: str, shell: str, shell_options:
             )
         )
     begin = f"env {shlex.quote(f'SHELLOPTS={shell_options}')} " if shell_options else ""
-    lines.append(f"  exec {begin}{shlex.join(command)} {PRIVATE}/step/script\n}}\n")
+    lines.append(interpreter.group)
+    group = "$PUSHROD__group " if interpreter.group else ""
+    lines.append(f"  exec {group}{begin}{shlex.join(command)} {PRIVATE}/step/script\n}}\n")
     return "".join(lines)

@@ -69,21 +69,22 @@ async def ensure_test_image(
     *,
     address: EngineAddress | None = None,
     places: EnginePlaces | None = None,
+    bash: bool = True,
 ) -> str:
-    """The reference of a tiny image (busybox, bash; IMAGE_ENV=from-image) for tests.
+    """The reference of a tiny image (busybox, perhaps bash; IMAGE_ENV=from-image) for tests.
 
     Its variant, see `builder_variant`, runs as user `builder` (uid 1000) in /srv.
     Raises: an EngineError.
     """
     places = places or engine_places()
     address = address or await up(say=say, places=places)
-    reference = _reference(address, f"test:{TEST_RECIPE}")
+    reference = _reference(address, f"{'test' if bash else 'test-busybox'}:{TEST_RECIPE}")
     wanted = {reference: TEST_CHANGES, builder_variant(reference): BUILDER_CHANGES}
 
     async def build(archive: Path) -> None:
         programs = archive.parent / "programs"
         await fetch_package_files(["busybox-static", "bash-static"], programs, say)
-        write_test_archive(archive, await read_static_programs(programs))
+        write_test_archive(archive, await read_static_programs(programs), bash=bash)
 
     async with _images_of(places, address, say) as images:
         await images.ensure(wanted, TEST_RECIPE, build)

@@ -88,7 +88,7 @@ async def read_static_programs(folder: Path) -> StaticPrograms:
     )
 
 
-def write_test_archive(archive: Path, programs: StaticPrograms) -> None:
+def write_test_archive(archive: Path, programs: StaticPrograms, *, bash: bool = True) -> None:
     """Write the test image's root file system: a shell, coreutils, two users."""
     with tarfile.open(archive, "w") as tar:
         for folder, mode in (("usr", 0o755), ("usr/bin", 0o755), ("etc", 0o755), ("root", 0o700)):
@@ -98,7 +98,8 @@ def write_test_archive(archive: Path, programs: StaticPrograms) -> None:
         for link in ("bin", "sbin", "usr/sbin"):
             _add_link(tar, link, "bin" if "/" in link else "usr/bin")
         _add_file(tar, "usr/bin/busybox", programs.busybox, 0o755)
-        _add_file(tar, "usr/bin/bash", programs.bash, 0o755)
+        if bash:
+            _add_file(tar, "usr/bin/bash", programs.bash, 0o755)
         for applet in programs.applets:
             if applet not in ("busybox", "bash"):
                 _add_link(tar, f"usr/bin/{applet}", "busybox")

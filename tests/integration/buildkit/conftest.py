@@ -42,6 +42,8 @@ class TestEngine:
 
     address: str
     image: str
+    busybox_image: str = ""
+    """Without bash; empty where there is none."""
     lifted: bool
     """Whether the daemon is known not to clip logs."""
     record: Path = field(default_factory=lambda: engine_places().record)
@@ -63,7 +65,10 @@ def engine_under_test() -> TestEngine:
     async def start() -> TestEngine:
         engine = await up(reuse=False)
         return TestEngine(
-            address=engine.url, image=await ensure_test_image(address=engine), lifted=True
+            address=engine.url,
+            image=await ensure_test_image(address=engine),
+            busybox_image=await ensure_test_image(address=engine, bash=False),
+            lifted=True,
         )
 
     return asyncio.run(start())

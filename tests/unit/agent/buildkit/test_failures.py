@@ -44,6 +44,19 @@ def test_an_image_without_bash_is_told_as_that(details: str) -> None:
     assert "has no bash" in step_problem("busybox", failed(details))
 
 
+@pytest.mark.parametrize(
+    "details",
+    [
+        'exec: "sh": executable file not found in $PATH: unknown',
+        'process "sh /.pushrod/step/wrapper.sh 60.0" did not complete successfully: exit code: 1',
+    ],
+)
+def test_an_image_without_sh_is_told_as_that(details: str) -> None:
+    said = step_problem("distroless", failed(details))
+    assert "has no sh that could run the step's script: install sh" in said
+    assert "`shell: sh`" not in said
+
+
 def test_an_unknown_failure_keeps_the_engines_words() -> None:
     assert "strange" in step_problem("busybox", failed("strange"))
 

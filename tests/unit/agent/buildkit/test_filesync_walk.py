@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,10 +108,31 @@ def test_names_that_are_not_utf8_are_sent_under_others_in_their_order(tmp_path: 
         f"w/{folder}/deep/{file}",
         "w/plain",
     ]
-    assert odd.script().decode().splitlines() == [
-        f"mv -- $'{folder}/deep/{file}' $'{folder}/deep/\\xfe\\x27'",
-        f"mv -- $'{folder}' $'\\xff'",
+    assert odd.script().decode().splitlines()[-2:] == [
+        f"named mv '{folder}/deep/{file}' '{folder}/deep/\\0376\\0047'",
+        f"named mv '{folder}' '\\0377'",
     ]
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_names_that_are_not_utf8_are_given_back_by_any_shell(tmp_path: Path, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"this machine has no {shell}")
+    name, target = b"a %s\xff8'\"$x\\n\n", b"\xfe*\n"
+    odd = OddNames()
+    odd.rename("-d", name)
+    odd.link("-d/link", target)
+    (tmp_path / "-d").mkdir()
+    (tmp_path / "-d" / sent_name(name).decode()).write_text("x")
+
+    subprocess.run([shell, "-e", "-c", odd.script()], cwd=tmp_path, check=True)
+
+    assert sorted(os.listdir(os.fsencode(tmp_path / "-d"))) == [name, b"link"]
+    assert os.readlink(os.fsencode(tmp_path / "-d" / "link")) == target
+
+
+def test_where_all_names_are_plain_there_is_nothing_to_do() -> None:
+    assert OddNames().script() == b""
 
 
 def test_pipes_are_left_out(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from agent.engines.buildkit import llb
+from agent.engines.buildkit.interpreters import SH
 from agent.engines.buildkit.pb import ops_pb2 as pb
 from agent.engines.buildkit.step_graph import (
     MAX_SCRIPT_BYTES,
@@ -21,7 +22,7 @@ from agent.engines.protocol import CacheMount
 BUILDER = llb.Owner(uid=1000, gid=1000)
 
 
-def graph(*, owner: llb.Owner = llb.ROOT, attempt: str = "a") -> StepGraph:
+def graph(*, owner: llb.Owner = llb.ROOT, attempt: str = "a", shell: str = "") -> StepGraph:
     return step_graph(
         image="docker.io/library/busybox:latest",
         platform=llb.Platform(architecture="amd64"),
@@ -32,6 +33,7 @@ def graph(*, owner: llb.Owner = llb.ROOT, attempt: str = "a") -> StepGraph:
         cache_mounts=[CacheMount(id="pip", path="/root/.cache/pip/")],
         timeout_seconds=60,
         keep_output=True,
+        shell=shell,
         description="test",
     )
 
@@ -113,6 +115,48 @@ def test_the_wrapper_is_sound_bash(keep_output: bool, workdir: str, shell: str) 
     checked = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
 
     assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("keep_output", [True, False])
+@pytest.mark.parametrize("shell", ["sh", "python"])
+def test_the_wrapper_of_an_image_without_bash_is_sound_sh(keep_output: bool, shell: str) -> None:
+    text = wrapper(
+        keep_output=keep_output,
+        secrets=["A"],
+        keep_limits=True,
+        listens=True,
+        keep_sockets=True,
+        begins_caches=True,
+        workdir="it's",
+        shell=shell,
+        interpreter=SH,
+    )
+    checked = subprocess.run(["sh", "-n"], input=text.encode(), capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("shell", "arguments", "files"),
+    [
+        ("", ["bash", "-p", "/.pushrod/step/wrapper"], 2),
+        ("bash -x", ["bash", "-p", "/.pushrod/step/wrapper"], 2),
+        ("sh", ["sh", "/.pushrod/step/wrapper.sh"], 3),
+        ("python", ["sh", "/.pushrod/step/wrapper.sh"], 3),
+    ],
+)
+def test_only_where_the_script_is_not_bashs_the_first_process_is_sh(
+    shell: str, arguments: list[str], files: int
+) -> None:
+    made = graph(shell=shell).process
+    process = pb.Op.FromString(made.raw).exec
+    assert list(process.meta.args)[:-2] == arguments
+    written = [
+        action.mkfile.path
+        for needed in made.inputs
+        for action in pb.Op.FromString(needed.vertex.raw).file.actions
+        if action.WhichOneof("action") == "mkfile"
+    ]
+    assert len(written) == files
 
 
 def test_limits_that_are_in_force_need_no_word() -> None:
