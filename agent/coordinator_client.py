@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
 
@@ -92,8 +93,12 @@ class WrongOffsetError(CoordinatorError):
 class CoordinatorClient:
     """Use as an asynchronous context manager. `credential` is the agent's own token."""
 
-    def __init__(self, url: str, *, poll_timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, *, poll_timeout_seconds: float, socket: Path | None = None
+    ) -> None:
+        """`socket`: the path that the coordinator listens on, where that is no port."""
         self._base = url.rstrip("/") + "/"
+        self._socket = socket
         self._poll_timeout_seconds = poll_timeout_seconds
         self._session: aiohttp.ClientSession | None = None
         self.credential = ""
@@ -103,7 +108,11 @@ class CoordinatorClient:
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS
             ),
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=(
+                aiohttp.UnixConnector(str(self._socket), limit=0)
+                if self._socket is not None
+                else aiohttp.TCPConnector(limit=0)
+            ),
         )
         return self
 

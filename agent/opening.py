@@ -25,6 +25,9 @@ async def create_agent(
     host_user_ids: range | None = None,
     ca_file: Path | None = None,
     by_itself: bool = True,
+    socket: Path | None = None,
+    repositories: Path | None = None,
+    lasting_dir: Path | None = None,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -40,9 +43,12 @@ async def create_agent(
         max_steps=max_steps,
         labels=labels or {},
         by_itself=by_itself,
+        socket=socket,
+        repositories=repositories,
+        lasting_dir=lasting_dir,
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
-    opened = await open_engine(engine, data_dir, host_user_ids, ca_file)
+    opened = await open_engine(engine, lasting_dir or data_dir, host_user_ids, ca_file)
     return Agent(settings, opened, revive_engine=revive)
 
 

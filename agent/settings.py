@@ -40,6 +40,12 @@ class AgentSettings:
     """Its process is its own: a watchdog kills it when it is stopped beyond a lease, and it ends
     when the coordinator drains it. One that shares the coordinator's process is never killed, since
     that gives out nothing either while it is stopped; drained, it takes no new steps and stays."""
+    socket: Path | None = None
+    """Of a coordinator that listens on no port, only on this path: `url` is but its name then."""
+    repositories: Path | None = None
+    """The folder of that coordinator's repositories, which git can't fetch by its socket."""
+    lasting_dir: Path | None = None
+    """Keeps what is to outlive the data folder, caches and what is known of them; None: that."""
     cancel_report_seconds: float = 10.0
     """After `cancel_all`, how long to try to tell the coordinator before leaving it to the next
     start."""

@@ -91,6 +91,7 @@ async def _fetch(
 ) -> str | None:
     """Return what went wrong, or None."""
     await asyncio.to_thread(_ready_mirror, mirror)
+    source = source or wanted.repository
     arguments = [
         "git",
         *("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"),

@@ -46,6 +46,8 @@ class Wanted:
     token: str
     parts: Parts | None
     """None: submodules stay empty folders, LFS files pointers."""
+    repository: str | None = None
+    """URL of the repository on this machine's disk that is fetched from instead of the source's."""
 
 
 @dataclass(frozen=True, slots=True)

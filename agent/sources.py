@@ -172,8 +172,10 @@ class LentSource(Lent):
 class Sources:
     """All projects' sources below one folder, which no other process uses."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, repositories: Path | None = None) -> None:
+        """`repositories`: of a coordinator on this machine that git can't fetch from otherwise."""
         self._folder = folder
+        self._repositories = repositories
         self._projects: dict[str, Project] = {}
 
     def open(self) -> None:
@@ -197,7 +199,9 @@ class Sources:
         if not COMMIT.fullmatch(source.commit):
             raise SourceError(f"{source.commit!r} is not a full commit id")
         project = self._projects.setdefault(project_id, Project(self._folder / project_id))
-        wanted = Wanted(source=source, token=token, parts=parts)
+        wanted = Wanted(
+            source=source, token=token, parts=parts, repository=self._repository_of(project_id)
+        )
         tree = await self.lend(project, wanted)
         lent = LentSource(sources=self, project=project, tree=tree, wanted=wanted)
         try:
@@ -208,6 +212,12 @@ class Sources:
             lent.release()
             raise
         return lent
+
+    def _repository_of(self, project_id: str) -> str | None:
+        """As a URL: of a plain path git takes all of the history."""
+        if self._repositories is None:
+            return None
+        return (self._repositories.absolute() / f"{project_id}.git").as_uri()
 
     async def lend(self, project: Project, wanted: Wanted) -> WorkTree:
         """Hold a tree of the commit for a reader, who lowers `readers` when done."""

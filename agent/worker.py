@@ -69,12 +69,14 @@ class Agent:
         self._revive_engine = revive_engine
         self._engine_lost = asyncio.Event()
         self._client = CoordinatorClient(
-            settings.url, poll_timeout_seconds=settings.poll_timeout_seconds
+            settings.url,
+            poll_timeout_seconds=settings.poll_timeout_seconds,
+            socket=settings.socket,
         )
         self._sign_in = SignIn(
             settings, self._client, instance=self._instance, end_scripts=self._end_scripts
         )
-        self._sources = Sources(settings.data_dir / "sources")
+        self._sources = Sources(settings.data_dir / "sources", settings.repositories)
         guarded = settings.by_itself and not engine.ends_at_term
         self._watchdog = Watchdog() if guarded else None
         self._leases: LeaseTable[StepRun] = LeaseTable()
@@ -106,7 +108,7 @@ class Agent:
             kept=KeptArtifacts(
                 settings.data_dir / "artifacts", min_free_bytes=settings.min_free_bytes
             ),
-            cache_keys=CacheKeys(settings.data_dir / "cache-keys"),
+            cache_keys=CacheKeys((settings.lasting_dir or settings.data_dir) / "cache-keys"),
             watchdog=self._watchdog,
             engine_lost=self._note_engine_lost,
             sign_in_again=self._sign_in.again,

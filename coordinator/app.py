@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -84,7 +85,7 @@ from coordinator.api.steps import agents, gates, output_batches, runner, source_
 from coordinator.api.upkeep import health, metrics
 from coordinator.composition import OBJECTS, Services, open_services
 from coordinator.objects.stores import remove_staged
-from coordinator.place import listen_socket, only_one, shown_host
+from coordinator.place import listen_socket, listen_socket_at, only_one, shown_host
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.late_steps import LateSteps
@@ -132,6 +133,25 @@ async def run_coordinator(
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
         async with open_services(settings, url, clock, now) as services:
             await _serve(services, listening, lambda: ready(url), stop)
+
+
+@asynccontextmanager
+async def coordinator_at(settings: Settings, url: str, path: Path) -> AsyncIterator[Services]:
+    """One that listens on the socket at `path` alone, and serves while the block runs; `url` is but
+    its name. Raises as `run_coordinator` does."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with only_one(settings.data), listen_socket_at(path) as listening:
+        async with (
+            open_services(settings, url, boot_seconds, utc_now) as services,
+            asyncio.TaskGroup() as tasks,
+        ):
+            ready, stop = asyncio.Event(), asyncio.Event()
+            tasks.create_task(_serve(services, listening, ready.set, stop), name="coordinator")
+            await ready.wait()
+            try:
+                yield services
+            finally:
+                stop.set()
 
 
 async def _serve(

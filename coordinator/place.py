@@ -48,6 +48,18 @@ def listen_socket(settings: Settings) -> Iterator[socket.socket]:
         yield listening
 
 
+@contextmanager
+def listen_socket_at(path: Path) -> Iterator[socket.socket]:
+    """On a path instead of a port: whoever may enter its folder reaches it, nobody else."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        try:
+            listening.bind(str(path))
+        except OSError as error:
+            raise CannotListen(f"can't listen on {path}: {error}") from error
+        listening.setblocking(False)
+        yield listening
+
+
 def shown_host(host: str) -> str:
     """An address that listens everywhere is reached locally by loopback."""
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound

@@ -25,6 +25,8 @@ class Connection:
 
     url: str
     token: str = field(repr=False)
+    socket: Path | None = None
+    """The path that it listens on, where that is no port: `url` is but its name then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,9 +63,11 @@ async def follow_build(
     *,
     only_step: str | None = None,
     patience: Patience = PATIENT,
+    is_enough: Callable[[Json], bool] = lambda build: False,
 ) -> Json:
     """Show the build until it has finished (with `only_step`, an id: that step); its last view.
 
+    `is_enough` is shown each view of the build, and may say that this one is the last.
     Raises: a CommandError; UnreachableError when the coordinator stays away.
     """
     streams: dict[tuple[str, int], _Stream] = {}
@@ -82,7 +84,7 @@ async def follow_build(
                     _tell_change(step, shown, audience)
                     _start_stream(step, streams, group, partial(_pump, client, audience, patience))
             _end_streams(build, streams)
-            if is_over(build, only_step):
+            if is_enough(build) or is_over(build, only_step):
                 return build
 
 

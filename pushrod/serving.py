@@ -37,11 +37,11 @@ def begin_service() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, ENOUGH_DESCRIPTORS)), most))
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(level: int = logging.INFO) -> None:
     """Stdout is kept for the ready line; structlog's events become lines like all others."""
     import structlog
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
     for chatty in ("aiohttp.access", "apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_shorten_bad_http)

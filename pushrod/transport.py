@@ -43,7 +43,11 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=(
+                aiohttp.UnixConnector(str(self._connection.socket), limit=0)
+                if self._connection.socket is not None
+                else aiohttp.TCPConnector(limit=0)
+            ),
             # A proxy set for the wide world can't reach this machine's own loopback.
             trust_env=not is_local(self._connection.url),
         )

@@ -79,6 +79,8 @@ class OpenConnections:
 def end_when_gone(listening: socket.socket) -> None:
     """Connections of clients that went without a word, as those of a machine that lost its power,
     end after two minutes: what waits for news sends nothing that would find out."""
+    if listening.family == socket.AF_UNIX:
+        return  # whose clients go only with a word
     for option, value in KEEP_ALIVE.items():
         listening.setsockopt(socket.IPPROTO_TCP, option, value)  # inherited by what it accepts
 

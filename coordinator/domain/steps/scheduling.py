@@ -64,8 +64,14 @@ def serves(agent: WaitingAgent, account_id: str) -> bool:
     return agent.account_id in (None, account_id)
 
 
+ANY_LABEL = "*"
+"""The label `*=*`: of an agent that takes every step, whatever labels it asks for."""
+
+
 def has_labels(agent: WaitingAgent, labels: Mapping[str, str]) -> bool:
-    return all(agent.labels.get(key) == value for key, value in labels.items())
+    return agent.labels.get(ANY_LABEL) == ANY_LABEL or all(
+        agent.labels.get(key) == value for key, value in labels.items()
+    )
 
 
 def suits(wants: QueueClass, agent: WaitingAgent) -> bool:

@@ -95,7 +95,7 @@ class Builds:
                 origin=origin,
                 reason=error.message,
             )
-            return await self._save(principal, known, wanted)
+            return await self.save(principal, known, wanted)
         if project is not known:
             await adopt_repository(self.core, principal, project)
         return await self.make(principal, project, record, origin, held=origin.of_fork)
@@ -116,8 +116,9 @@ class Builds:
         else:
             workflow = await self.read_workflow(project, record.path or "", origin)
         wanted = await self.drafted(project, record.id, workflow, origin)
-        wanted = replace(hold(wanted) if held else wanted, keyed=keyed)
-        return await self._save(principal, project, wanted)
+        return await self.save(
+            principal, project, replace(hold(wanted) if held else wanted, keyed=keyed)
+        )
 
     async def drafted(
         self, project: Project, workflow_id: str | None, workflow: Workflow, origin: Origin
@@ -133,7 +134,8 @@ class Builds:
             answers=await answers(self.core, project, workflow, origin),
         )
 
-    async def _save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
+    async def save(self, principal: Principal, project: Project, wanted: Draft) -> Build:
+        """The draft as a build of the principal's. Raises Conflict, TooMany."""
         wanted = replace(wanted, origin=wanted.origin.by(principal))
 
         async def save(connection: AsyncConnection) -> Build:

@@ -38,6 +38,7 @@ async def make_project(
     account: Account,
     *,
     name: str,
+    project_id: str | None = None,
     slug: str | None = None,
     repo_url: str | None = None,
     forge: str | None = None,
@@ -45,10 +46,10 @@ async def make_project(
 ) -> Project:
     """The repository first: a project in the database always has one.
 
-    Of a project that could not be stored nothing is left. `slug` is wished for, else made of the
-    name; `also` is part of the transaction.
+    Of a project that could not be stored nothing is left. `project_id` is a new UUID, if it matters
+    which; `slug` is wished for, else made of the name; `also` is part of the transaction.
     """
-    project_id, now = new_id(), core.now()
+    project_id, now = project_id or new_id(), core.now()
     await core.repositories.create(project_id)
 
     async def save(connection: AsyncConnection) -> Project:

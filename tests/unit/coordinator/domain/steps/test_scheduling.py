@@ -51,6 +51,12 @@ def test_no_agent_gets_more_than_its_free_slots() -> None:
     assert Counter(id_ for _, id_ in given) == {"a": 2, "c": 3}
 
 
+def test_an_agent_of_any_label_takes_steps_of_each() -> None:
+    wanting = queue(os="debian", gpu="yes")
+    assert pairs([wanting], [agent("a", **{"*": "*"})]) == [("p", "a")]
+    assert pairs([wanting], [agent("a", os="*", gpu="*")]) == []
+
+
 def test_a_project_with_less_running_goes_before_one_with_older_steps() -> None:
     queues = [queue("loud", at=0), queue("quiet", at=9)]
     assert pairs(queues, [agent("a")], {"loud": 1}) == [("quiet", "a")]
