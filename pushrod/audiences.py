@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import click
@@ -89,7 +90,7 @@ class MarkedLines:
 
     def _prefix(self, name: str) -> bytes:
         text = prefix_for(name, self._names)
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             place = self._names.index(name) if name in self._names else 0
             text = click.style(text, fg=PREFIX_COLOURS[place % len(PREFIX_COLOURS)])
         return text.encode(errors="replace")

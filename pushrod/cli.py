@@ -20,6 +20,7 @@ COMMANDS = {
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
+    "run": ("pushrod.commands.run:run", "Run a workflow of the working tree, here and now."),
     "project": ("pushrod.commands.project:project", "Create and list projects; their credentials."),
     "build": ("pushrod.commands.build:build", "Create, list, cancel, retry, approve builds."),
     "delivery": ("pushrod.commands.delivery:delivery", "Webhooks in, messages out; repeat one."),

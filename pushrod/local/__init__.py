@@ -1,0 +1,1 @@
+"""`pushrod run`: a build of the working tree, on this machine alone."""

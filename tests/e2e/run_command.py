@@ -1,0 +1,140 @@
+"""`pushrod run` as a process, in a repository, with folders of its own that can be counted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.processes import PUSHROD, Repository
+
+SECONDS = 120.0
+LINE = re.compile(r"^(?P<step>\S.*?) *\| (?P<line>.*)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """`folder` is new; the run's temporary folder and the user's caches are below it."""
+
+    repository: Repository
+    folder: Path
+    engine: str
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    @property
+    def caches(self) -> Path:
+        return self.folder / "cache"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
+        kept |= {k: v for k, v in os.environ.items() if k.startswith("PUSHROD_ENGINE_")}
+        # A socket's path is short, and pytest's folders are not.
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        return {
+            **kept,
+            "HOME": str(self.folder),
+            "XDG_CACHE_HOME": str(self.caches),
+            "TMPDIR": str(self.temporary),
+        }
+
+    def command(self, *words: str, engine: str | None = None) -> list[str]:
+        return [*PUSHROD, "run", "--engine", engine or self.engine, *words]
+
+    def run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.repository.path,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+
+    @contextmanager
+    def begun(self, *words: str) -> Iterator[Begun]:
+        output = self.folder / "output"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                self.command(*words),
+                cwd=self.repository.path,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield Begun(process, output)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def workflow(self, text: str) -> None:
+        self.repository.write(".pushrod.yml", text)
+
+    def left(self) -> list[str]:
+        """Folders and files of the run, and processes that know of it."""
+        paths = [str(path) for path in self.temporary.rglob("*")]
+        mark = os.fsencode(f"TMPDIR={self.temporary}")
+        return paths + [f"process {pid}" for pid in processes_with(mark)]
+
+    def wait_until_nothing_is_left(self) -> None:
+        deadline = time.monotonic() + 30
+        while self.left():
+            assert time.monotonic() < deadline, self.left()
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while text not in self.text():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.02)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        return self.process.wait(SECONDS)
+
+
+def processes_with(variable: bytes) -> list[int]:
+    """Of ours, by what stands in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if variable in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def lines_of(output: str) -> dict[str, list[str]]:
+    """The log lines of each step."""
+    found: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        if match := LINE.match(line):
+            found.setdefault(match["step"], []).append(match["line"])
+    return found
