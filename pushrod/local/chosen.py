@@ -18,6 +18,8 @@ from pushrod.local.errors import CannotRun
 from pushrod.presentation import printable, problem_line
 
 MOST_NAMED = 10
+ALL = "all"
+"""Of the steps that wait for an approval."""
 
 
 def choose_workflow(files: Mapping[str, Parsed], wanted: str | None) -> tuple[str, Workflow]:
@@ -138,6 +140,18 @@ def missing_secrets(workflow: Workflow, secrets: Mapping[str, str]) -> list[str]
             )
             lines.append(problem_line(problem.to_json()))
     return lines
+
+
+def check_gates(workflow: Workflow, approved: Sequence[str]) -> None:
+    """Each is a step that asks for an approval, or `all`; steps that are generated meanwhile are
+    not known yet. Raises CannotRun."""
+    gates = [step.name for step in workflow.steps if step.approve is not None]
+    if any(step.generates is not None for step in workflow.steps):
+        return
+    for name in approved:
+        if name != ALL and name not in gates:
+            told = _instead(name, gates) or ": no step asks for one"
+            raise CannotRun(f"no step {printable(name)!r} waits for an approval{told}")
 
 
 def _instead(word: str, known: Sequence[str]) -> str:

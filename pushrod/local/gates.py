@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from pushrod.client import Client
 from pushrod.errors import CommandError
+from pushrod.local.chosen import ALL
 from pushrod.presentation import FINISHED_STEPS, printable, say
 from pushrod.references import steps_of
 from pushrod.transport import Json
 
-ALL = "all"
 YES = ("y", "yes")
 
 

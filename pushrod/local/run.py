@@ -140,11 +140,17 @@ class _Run:
 
     async def _draft(self, project: Project, secrets: Mapping[str, str]) -> Draft:
         """Raises CannotRun with all that is wrong."""
-        from pushrod.local.chosen import choose_workflow, missing_secrets, only_chosen
+        from pushrod.local.chosen import (
+            check_gates,
+            choose_workflow,
+            missing_secrets,
+            only_chosen,
+        )
 
         options, commit = self.options, self.snapshot.commit
         path, whole = choose_workflow(await self.local.workflows(project, commit), options.workflow)
         chosen = only_chosen(whole, options.steps, options.matrix)
+        check_gates(chosen, options.approved)
         draft = await self.local.draft(project, chosen, self.refs, commit, options.params)
         if draft.problems:
             lines = [problem_line(problem.to_json()) for problem in draft.problems]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines_schema import Parsed, Workflow, parse_workflow
-from pushrod.local.chosen import choose_workflow, missing_secrets, only_chosen
+from pushrod.local.chosen import check_gates, choose_workflow, missing_secrets, only_chosen
 from pushrod.local.errors import CannotRun
 
 STEPS = """\
@@ -122,6 +122,17 @@ def test_what_is_unknown_is_answered_with_what_there_is(
 ) -> None:
     with pytest.raises(CannotRun, match=said):
         only_chosen(workflow(), steps, matrix)
+
+
+def test_only_a_gate_can_be_approved() -> None:
+    gate = "  - {name: release, dependsOn: [unit], approve: {}}\n"
+    found = parsed(STEPS + gate).workflow
+    assert found is not None
+    check_gates(found, ["release", "all"])
+    with pytest.raises(CannotRun, match="did you mean release"):
+        check_gates(found, ["relase"])
+    with pytest.raises(CannotRun, match="no step asks for one"):
+        check_gates(workflow(), ["release"])
 
 
 def test_a_missing_secret_is_told_with_its_place_and_only_for_what_is_run() -> None:
