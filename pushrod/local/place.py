@@ -26,7 +26,8 @@ from pushrod.local.leftovers import LOCK, PREFIX, remove_all_left, remove_run
 KEY_BYTES = 32
 LEAST_FREE_BYTES = 512 * 1024 * 1024
 """An agent asks for no work with half of it."""
-LONGEST_SOCKET = 107
+LONGEST_FOLDER = 107 - len("/pushrod-01234567/session.sock")
+"""Bytes: sockets of engines are below it, too."""
 _PROJECTS = uuid.UUID("6f0b6f3c-9a2e-4d3e-8f0a-70757368726f")
 
 
@@ -67,7 +68,8 @@ def project_id_of(root: Path) -> str:
 
 @contextmanager
 def run_place(engine: str) -> Iterator[RunPlace]:
-    """Make both, and remove what goes. Raises CannotRun."""
+    """Make both, and remove what goes: also what is put into the folder of temporary files, which
+    is that folder meanwhile. Raises CannotRun."""
     lasting = _made(lasting_folder(os.environ))
     parent = Path(tempfile.gettempdir())
     remove_all_left(parent)
@@ -78,10 +80,12 @@ def run_place(engine: str) -> Iterator[RunPlace]:
         lock.flush()
         janitor = _start_janitor(folder)
         place = RunPlace(folder=folder, lasting=lasting)
+        before, tempfile.tempdir = tempfile.tempdir, str(folder)
         try:
             _check_room(place)
             yield place
         finally:
+            tempfile.tempdir = before
             remove_run(folder)
             _dismiss(janitor)
 
@@ -112,7 +116,7 @@ def _check_room(place: RunPlace) -> None:
             f"{place.folder.parent} has less than {LEAST_FREE_BYTES // 1024**2} MiB left: make "
             "room, or name another folder by TMPDIR"
         )
-    if len(os.fsencode(place.socket)) > LONGEST_SOCKET:
+    if len(os.fsencode(place.folder)) > LONGEST_FOLDER:
         raise CannotRun(f"the path of {place.folder.parent} is too long: name another by TMPDIR")
 
 

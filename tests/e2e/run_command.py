@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,15 +22,12 @@ LINE = re.compile(r"^(?P<step>\S.*?) *\| (?P<line>.*)$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`folder` is new; the run's temporary folder and the user's caches are below it."""
+    """`folder` is new, with the user's caches below it; so is `temporary`, whose path is short."""
 
     repository: Repository
     folder: Path
+    temporary: Path
     engine: str
-
-    @property
-    def temporary(self) -> Path:
-        return self.folder / "tmp"
 
     @property
     def caches(self) -> Path:
@@ -39,8 +37,6 @@ class Place:
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
         kept |= {k: v for k, v in os.environ.items() if k.startswith("PUSHROD_ENGINE_")}
-        # A socket's path is short, and pytest's folders are not.
-        self.temporary.mkdir(parents=True, exist_ok=True)
         return {
             **kept,
             "HOME": str(self.folder),
@@ -95,6 +91,12 @@ class Place:
         while self.left():
             assert time.monotonic() < deadline, self.left()
             time.sleep(0.05)
+
+
+@contextmanager
+def place_of(repository: Repository, folder: Path, engine: str) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="run-") as temporary:
+        yield Place(repository=repository, folder=folder, temporary=Path(temporary), engine=engine)
 
 
 @dataclass(frozen=True, slots=True)

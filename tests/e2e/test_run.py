@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from pushrod.presentation import step_word
 from tests.e2e.conftest import ENGINES
 from tests.e2e.processes import Pushrod, Repository
-from tests.e2e.run_command import Place, lines_of
+from tests.e2e.run_command import Place, lines_of, place_of
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -23,8 +24,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(repository: Repository, tmp_path: Path, engine: str) -> Place:
-    return Place(repository=repository, folder=tmp_path, engine=engine)
+def place(repository: Repository, tmp_path: Path, engine: str) -> Iterator[Place]:
+    with place_of(repository, tmp_path, engine) as place:
+        yield place
 
 
 SAMPLES = {

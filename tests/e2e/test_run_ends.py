@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ import pytest
 from agent.engines.work_folder import work_folder_for
 from tests.e2e.conftest import ENGINES
 from tests.e2e.processes import Repository
-from tests.e2e.run_command import SECONDS, Place
+from tests.e2e.run_command import SECONDS, Place, place_of
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -31,13 +31,15 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(repository: Repository, tmp_path: Path, engine: str) -> Place:
-    return Place(repository=repository, folder=tmp_path, engine=engine)
+def place(repository: Repository, tmp_path: Path, engine: str) -> Iterator[Place]:
+    with place_of(repository, tmp_path, engine) as place:
+        yield place
 
 
 @pytest.fixture
-def on_host(repository: Repository, tmp_path: Path) -> Place:
-    return Place(repository=repository, folder=tmp_path, engine="host")
+def on_host(repository: Repository, tmp_path: Path) -> Iterator[Place]:
+    with place_of(repository, tmp_path, "host") as place:
+        yield place
 
 
 LONG = """\
