@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
     "run": ("pushrod.commands.run:run", "Run a workflow of the working tree, here and now."),
+    "import": ("pushrod.commands.import_:import_", "Write workflows from another system's files."),
     "project": ("pushrod.commands.project:project", "Create and list projects; their credentials."),
     "build": ("pushrod.commands.build:build", "Create, list, cancel, retry, approve builds."),
     "delivery": ("pushrod.commands.delivery:delivery", "Webhooks in, messages out; repeat one."),

@@ -1,0 +1,1 @@
+"""What Woodpecker and Drone have in common."""

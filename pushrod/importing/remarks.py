@@ -1,0 +1,44 @@
+"""What scripts ask for that is not there by itself, whichever system they come from."""
+
+from __future__ import annotations
+
+import re
+
+from pushrod.importing.draft import StepDraft, WorkflowDraft
+from pushrod.importing.ledger import Verdict
+
+_DOCKER = re.compile(r"(?:^|[;&|(]|\bsudo)[ \t]*docker(?:-compose)?[ \t]", re.MULTILINE)
+_NO_DOCKER = (
+    "there is no Docker in a step: build images by `build`, or run it on an agent with the host "
+    "engine"
+)
+_SUDO = re.compile(r"\bsudo\b")
+_AS_SUDO = """\
+command -v sudo > /dev/null || sudo() { while [[ "$1" == -* ]]; do shift; done; "$@"; }
+"""
+_PUSH = re.compile(r"\bgit push\b")
+_NO_LOGIN = "a step has no token for its repository: bring one as a secret"
+_HISTORY = re.compile(
+    r"\bgit (?:describe|merge-base|log|rev-list|diff|tag|shortlog|blame)\b|\bgoreleaser\b"
+)
+_WITH_HISTORY = "its script asks for the history: `git: full`"
+
+
+def add_remarks(draft: WorkflowDraft, has_history: bool) -> None:
+    """Tells of each step what its script lacks, and gives it what can be given."""
+    for step in draft.steps:
+        if not step.is_script:
+            continue
+        if _DOCKER.search(step.script):
+            _remark(draft, step, "docker", Verdict.LEFT, _NO_DOCKER)
+        if _PUSH.search(step.script):
+            _remark(draft, step, "git push", Verdict.LEFT, _NO_LOGIN)
+        if has_history and step.git is None and _HISTORY.search(step.script):
+            step.git = "full"
+            _remark(draft, step, "git", Verdict.CHANGED, _WITH_HISTORY)
+        if _SUDO.search(step.script):
+            step.script = _AS_SUDO + step.script
+
+
+def _remark(draft: WorkflowDraft, step: StepDraft, what: str, verdict: Verdict, why: str) -> None:
+    draft.ledger.mark(step.place, what, verdict, why, step.notes)
