@@ -12,6 +12,10 @@ _NO_DOCKER = (
     "there is no Docker in a step: build images by `build`, or run it on an agent with the host "
     "engine"
 )
+_BASHLESS = re.compile(
+    r"(?:.*/)?(?:alpine|busybox|docker)(?::.*)?|.*(?:alpine|busybox|distroless).*"
+)
+_NO_BASH = "this image may have no bash, by which steps run: choose one that has, or add it"
 _SUDO = re.compile(r"\bsudo\b")
 _AS_SUDO = """\
 command -v sudo > /dev/null || sudo() { while [[ "$1" == -* ]]; do shift; done; "$@"; }
@@ -29,6 +33,8 @@ def add_remarks(draft: WorkflowDraft, has_history: bool) -> None:
     for step in draft.steps:
         if not step.is_script:
             continue
+        if _BASHLESS.fullmatch(step.image or ""):
+            _remark(draft, step, "image", Verdict.LEFT, _NO_BASH)
         if _DOCKER.search(step.script):
             _remark(draft, step, "docker", Verdict.LEFT, _NO_DOCKER)
         if _PUSH.search(step.script):

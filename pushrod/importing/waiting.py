@@ -16,4 +16,4 @@ def verdict_of(key: str) -> Verdict:
 
 
 def why_waiting(key: str) -> str:
-    return f"pushrod doesn't support `{key}` yet: it is kept as a comment"
+    return f"`{key}` is not supported yet: it is kept as a comment"

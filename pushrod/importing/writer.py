@@ -83,7 +83,7 @@ def _present(fields: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 def _as_comment(key: str, value: Value) -> Iterator[str]:
-    yield f"  # For when pushrod knows `{key}`:"
+    yield f"  # To come with `{key}`:"
     for line in entry(key, value, ""):
         yield f"  #   {line}"
 

@@ -17,9 +17,9 @@ from pushrod.commands.validate import validate
 GITHUB = (
     "on: push\njobs:\n  test: {runs-on: ubuntu-latest, container: debian, steps: [{run: make}]}\n"
 )
-WHOLE = "image: alpine\ntest: {script: [make]}\n"
+WHOLE = "image: debian\ntest: {script: [make]}\n"
 """All of it is carried over."""
-GITLAB = "test: {image: alpine, script: [make], coverage: /x/}\n"
+GITLAB = "test: {image: debian, script: [make], coverage: /x/}\n"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -152,8 +152,8 @@ def test_where_there_is_nothing_it_says_what_it_looked_for(tmp_path: Path) -> No
 
 def test_included_files_are_read_unless_a_link_leads_out(repository: Path) -> None:
     secret = repository.parent / f"{repository.name}-outside.yml"
-    secret.write_text("outside: {image: alpine, script: [echo outside]}\n")
-    (repository / "inside.yml").write_text("inside: {image: alpine, script: [echo inside]}\n")
+    secret.write_text("outside: {image: debian, script: [echo outside]}\n")
+    (repository / "inside.yml").write_text("inside: {image: debian, script: [echo inside]}\n")
     (repository / "link.yml").symlink_to(secret)
     os.mkfifo(repository / "pipe.yml")
     includes = [f"../{secret.name}", "link.yml", "pipe.yml", "inside.yml"]
@@ -215,7 +215,7 @@ def test_it_needs_no_coordinator_and_no_home(repository: Path) -> None:
 
 def test_other_peoples_words_move_no_cursor(repository: Path) -> None:
     (repository / ".gitlab-ci.yml").write_text(
-        'test: {image: alpine, script: [make], "\\e[31mred\\nx": 1}\n'
+        'test: {image: debian, script: [make], "\\e[31mred\\nx": 1}\n'
     )
     result = run(repository)
     assert "\x1b" not in result.stderr

@@ -160,7 +160,7 @@ def _stage(stage: Keys, draft: WorkflowDraft, common: Common, before: list[str])
             )
         )
         before = [*before, gate]
-    stage.left("deployment", "pushrod has no environments yet: a gate asks before")
+    stage.left("deployment", "there are no environments yet: a gate asks before")
     condition = read_condition(stage)
     for item in stage.items("steps"):
         if isinstance(item, MapNode):

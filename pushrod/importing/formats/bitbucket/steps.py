@@ -90,7 +90,7 @@ def read_step(
 
 
 def _environment(keys: Keys, step: StepDraft) -> None:
-    keys.left("deployment", "pushrod has no environments yet: put a gate (`approve`) before it")
+    keys.left("deployment", "there are no environments yet: put a gate (`approve`) before it")
     for name, why in _LEFT.items():
         keys.left(name, why)
     labels = set(keys.texts("runs-on"))

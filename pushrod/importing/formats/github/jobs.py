@@ -190,7 +190,7 @@ def _surroundings(job: Job, env: dict[str, str]) -> None:
     else:
         step.allow_failure = keys.boolean("continue-on-error") or False
     keys.left("permissions", "pushrod makes no token for a forge")
-    keys.left("environment", "pushrod has no environments yet: put a gate (`approve`) before it")
+    keys.left("environment", "there are no environments yet: put a gate (`approve`) before it")
     _concurrency(job)
 
 

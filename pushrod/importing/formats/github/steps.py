@@ -15,7 +15,7 @@ from pushrod.importing.formats.github.expressions import (
 from pushrod.importing.formats.github.job import Job, part, part_at_end
 from pushrod.importing.formats.github.meaning import conjuncts, shell_test, status_of
 from pushrod.importing.ledger import Keys, Ledger, Verdict
-from pushrod.importing.shell_text import interpreted, warning
+from pushrod.importing.shell_text import interpreted, subshell, warning
 
 _WRITE = "write what it does as commands, or as one of the `templates`"
 _SHELLS = {"python": "python3", "perl": "perl", "node": "node"}
@@ -99,19 +99,15 @@ def _run(
     exports = "".join(f"export {key}={_word(value)}\n" for key, value in plain.items()) + lines
     job.commands += 1
     job.lost = None
+    inner = job.inner(folder) if folder else None
     if at_end is not None:
         keys.changed("if", "it runs when the script ends, however that is")
-        job.at_end.append(part_at_end(exports + script, at_end == "failure", test))
+        whole = subshell(script, exports, inner, may_fail)
+        job.at_end.append(part_at_end(whole, at_end == "failure", test))
         return
-    written = part(
-        name,
-        script,
-        exports=exports,
-        folder=job.inner(folder) if folder else None,
-        test=test,
-        may_fail=may_fail,
+    job.parts.append(
+        part(name, script, exports=exports, folder=inner, test=test, may_fail=may_fail)
     )
-    job.parts.append(written)
 
 
 def _word(text: str) -> str:
@@ -122,15 +118,15 @@ def _uses(job: Job, keys: Keys, name: str | None, test: str | None) -> None:
     uses = keys.text("uses") or ""
     action, _, version = uses.partition("@")
     handler = ACTIONS.get(action.lower())
-    given = keys.map("with")
     if handler is None:
-        keys.left("uses", f"pushrod runs no actions: {_WRITE}")
+        keys.left("uses", f"actions do not run here: {_WRITE}")
         keys.left("with", "it belongs to the action")
         job.lost = f"the action {shown(uses)[1:-1]}"
         job.parts.append(part(name, warning(job.lost)))
         return
     if test is not None:
         keys.changed("if", "what the action is here holds for the whole step")
+    given = keys.map("with")
     inner = given if given is not None else _nothing(keys)
     script = handler(job, inner, version)
     if script:

@@ -33,7 +33,7 @@ _RETRIES = {
     "runner_system_failure": ["lost"],
 }
 _LEFT = {
-    "coverage": "pushrod reads coverage from reports, not from the log",
+    "coverage": "coverage is read from reports, not from the log",
     "release": "pushrod makes no releases: write it as a script with a token of your own",
     "pages": "pushrod publishes no pages: the files are artifacts",
     "id_tokens": "pushrod issues no tokens for others yet (`idTokens`)",
@@ -239,7 +239,7 @@ def _retry(keys: Keys, step: StepDraft) -> None:
 
 
 def _environment(keys: Keys) -> None:
-    why = "pushrod has no environments yet: put a gate (`approve`) before it, or a `when`"
+    why = "there are no environments yet: put a gate (`approve`) before it, or a `when`"
     keys.left("environment", why)
     if "secrets" in keys:
         keys.left("secrets", "pushrod has secrets of its own: `pushrod secret set`")

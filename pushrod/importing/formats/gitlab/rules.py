@@ -12,7 +12,7 @@ from pushrod.importing.patterns import changed
 
 _SUCCESS = "on_success"
 _RUN_ON = {"always": ["success", "failure"], "on_failure": ["failure"]}
-_MANUAL = "a gate asks before the step; the build waits for its answer"
+_MANUAL = "a gate asks before the step, whichever rule holds; the build waits for its answer"
 
 
 @dataclass(slots=True)
