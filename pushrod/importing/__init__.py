@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pipelines_schema.limits import MAX_STEPS
+from pipelines_schema.problem import Problem
 from pushrod.importing.checked import accepted
 from pushrod.importing.combined import combined
 from pushrod.importing.document import Unreadable, documents
@@ -64,7 +66,10 @@ def imported_sources(
     form: Format, sources: Sequence[Source], choices: Choices, read: ReadFile
 ) -> Imported:
     """The same of files that are read already. Raises Unreadable."""
-    drafts = combined(form.drafts(sources, choices, read))
+    found = form.drafts(sources, choices, read)
+    for draft in found:
+        _refuse_too_many(draft)
+    drafts = combined(found)
     for draft in drafts:
         keep_what_follows(draft)
         add_remarks(draft, form.has_history)
@@ -81,6 +86,15 @@ def imported_sources(
     secrets = {name for draft in drafts for step in draft.steps for name in step.secrets}
     reports = [_report(one.ledger) for one in sources]
     return Imported(workflows=workflows, reports=reports, secrets=sorted(secrets))
+
+
+def _refuse_too_many(draft: WorkflowDraft) -> None:
+    """Raises Unreadable; what follows looks at each pair of steps."""
+    if len(draft.steps) > MAX_STEPS:
+        place = draft.steps[MAX_STEPS].place
+        message = f"it would have more than {MAX_STEPS} steps: split it"
+        file = place.file or draft.ledger.file
+        raise Unreadable(Problem(file=file, line=place.line, column=place.column, message=message))
 
 
 def _source(path: str, content: bytes) -> Source:

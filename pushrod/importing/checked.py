@@ -14,7 +14,7 @@ from pushrod.importing.ledger import Verdict
 from pushrod.importing.shell_text import failing
 from pushrod.importing.writer import Spot, Written, written
 
-_ROUNDS = 20
+_ROUNDS = 40
 _REMOVABLE = frozenset({"on", "env", "concurrency", "timeout", "failFast"})
 
 

@@ -6,7 +6,7 @@ and counts as left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -85,7 +85,7 @@ class Ledger:
         """The keys of a mapping, each of which is to be taken."""
         self._notes_of[id(node)] = notes
         self._opened.append(node)
-        return Keys(self, node, notes)
+        return Keys(self, node, notes, {key.text: (key, value) for key, value in node.entries})
 
     def is_opened(self, node: Node) -> bool:
         """Whether keys below it are taken one by one."""
@@ -154,20 +154,25 @@ class Keys:
     ledger: Ledger
     node: MapNode
     notes: Notes
+    _entries: Mapping[str, tuple[ScalarNode, Node]]
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(key.text for key, _ in self.node.entries)
+        return tuple(self._entries)
 
     def __contains__(self, name: str) -> bool:
         return self._entry(name) is not None
 
     def _entry(self, name: str) -> tuple[ScalarNode, Node] | None:
-        return next((one for one in self.node.entries if one[0].text == name), None)
+        return self._entries.get(name)
 
     def place(self, name: str) -> Place:
         entry = self._entry(name)
         return self.node.place if entry is None else entry[0].place
+
+    def noting(self, notes: Notes) -> Keys:
+        """The same keys, whose comments go elsewhere."""
+        return replace(self, notes=notes)
 
     def peek(self, name: str) -> Node | None:
         """The value, which stays to be taken."""

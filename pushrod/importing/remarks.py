@@ -6,6 +6,8 @@ import re
 
 from pushrod.importing.draft import StepDraft, WorkflowDraft
 from pushrod.importing.ledger import Verdict
+from pushrod.importing.services import complete_services
+from pushrod.importing.waiting import why_waiting
 
 _DOCKER = re.compile(r"(?:^|[;&|(]|\bsudo)[ \t]*docker(?:-compose)?[ \t]", re.MULTILINE)
 _NO_DOCKER = (
@@ -33,6 +35,8 @@ def add_remarks(draft: WorkflowDraft, has_history: bool) -> None:
     for step in draft.steps:
         if not step.is_script:
             continue
+        if complete_services(step):
+            _remark(draft, step, "privileged", Verdict.LEFT, why_waiting("privileged"))
         if _BASHLESS.fullmatch(step.image or ""):
             _remark(draft, step, "image", Verdict.LEFT, _NO_BASH)
         if _DOCKER.search(step.script):

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from pipelines_schema.limits import ENVIRONMENT_NAME
 from pushrod.importing.expansions import OPENING, pieces
 
 _SPECIAL = re.compile(r'([\\$`"])')
+_NOT_EXPANDED = re.compile(r'[\\`"]|\$\$|\$(?![A-Za-z_{])')
 _HEREDOC = re.compile(r"<<-?\s*(\\?)(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\2")
+_VARIABLE = re.compile(ENVIRONMENT_NAME)
 _END = "IMPORTED_SCRIPT"
 
 
@@ -52,6 +55,8 @@ def inside_double_quotes(text: str) -> str:
 
 def exported(name: str, inner: str) -> str:
     """`inner` is the inside of double quotes."""
+    if not _VARIABLE.fullmatch(name):
+        return warning(f"the variable {name}, a name that bash has none of")
     return f'export {name}="{inner}"\n'
 
 
@@ -188,5 +193,6 @@ def with_ending(script: str, ending: str) -> str:
 
 
 def kept_expansions(text: str) -> str:
-    """The inside of double quotes for a value in which `$NAME` is meant to be expanded."""
-    return re.sub(r'([\\`"])', r"\\\1", text.replace("$$", "\0")).replace("\0", "\\$")
+    """The inside of double quotes for a value in which `$NAME` is meant to be expanded, and nothing
+    else: `$$` is a dollar sign, and `$(…)` is no command there."""
+    return _NOT_EXPANDED.sub(lambda found: "\\" + found[0][-1], text)

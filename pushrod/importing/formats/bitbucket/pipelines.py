@@ -103,7 +103,7 @@ def _one(keys: Keys, key: str, common: Common, name: str, on: dict[str, Value]) 
     """One pipeline: its items are done one after the other."""
     place = keys.peek(key) or keys.node
     draft = common.begin(name, place, on)
-    inner = Keys(keys.ledger, keys.node, draft.notes)
+    inner = keys.noting(draft.notes)
     before: list[str] = []
     node = inner.peek(key)
     if isinstance(node, MapNode):

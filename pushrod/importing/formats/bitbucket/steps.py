@@ -9,7 +9,9 @@ from pushrod.importing.draft import StepDraft, Value, WorkflowDraft, gate_before
 from pushrod.importing.formats.bitbucket.shared import Common, cache_of, read_clone, read_image
 from pushrod.importing.ledger import Keys, Verdict, text_of
 from pushrod.importing.patterns import changed
+from pushrod.importing.services import service_name
 from pushrod.importing.shell_text import (
+    exported,
     failing,
     joined,
     unknown_variables,
@@ -119,7 +121,7 @@ def _caches(keys: Keys, step: StepDraft, common: Common) -> None:
 
 def _services(keys: Keys, step: StepDraft, common: Common) -> None:
     for name in keys.texts("services"):
-        step.services[name] = common.services.get(name) or _service(name)
+        step.services[service_name(name)] = common.services.get(name) or _service(name)
     if step.services and verdict_of("services") is Verdict.LEFT:
         keys.left("services", why_waiting("services"))
 
@@ -173,7 +175,7 @@ def _script(keys: Keys, step: StepDraft, draft: WorkflowDraft) -> None:
     manual = draft.on.get("manual")
     params = manual.get("params") if isinstance(manual, dict) else None
     names = params if isinstance(params, dict) else {}
-    own = "".join(f'export {one}="$PUSHROD_PARAM_{one.upper()}"\n' for one in names)
+    own = "".join(exported(one, f"$PUSHROD_PARAM_{one.upper()}") for one in names)
     step.script = known + own + with_ending(body, ending)
 
 

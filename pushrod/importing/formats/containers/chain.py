@@ -12,6 +12,7 @@ from pushrod.importing.expansions import OPENING
 from pushrod.importing.formats.containers.filters import condition_of
 from pushrod.importing.formats.containers.plugins import image_of
 from pushrod.importing.ledger import Keys, Verdict, text_of
+from pushrod.importing.services import service_name
 from pushrod.importing.shell_text import (
     exported,
     failing,
@@ -189,10 +190,11 @@ class Chain:
                 step.env[name] = text or ""
         for item in keys.items("secrets"):
             if isinstance(item, ScalarNode):
-                step.secrets.append(item.text.upper())
+                step.secrets.append(re.sub(r"\W", "_", item.text.upper()))
             elif isinstance(item, MapNode):
                 inner = keys.ledger.open(item, keys.notes)
-                source, target = inner.text("source"), inner.text("target")
+                source = re.sub(r"\W", "_", inner.text("source") or "")
+                target = inner.text("target")
                 if source:
                     step.secrets.append(source)
                     lines += exported(target.upper(), f"${source}") if target else ""
@@ -218,9 +220,9 @@ class Chain:
         env = {key: text_of(node) or "" for key, node in _pairs(keys, "environment")}
         if env:
             service["env"] = dict(env)
-        commands = [*keys.texts("commands"), *keys.texts("command")]
-        if commands:
-            service["command"] = list(commands)
+        words, lines = keys.texts("command"), keys.texts("commands")
+        if words or lines:
+            service["command"] = list(words) or ["sh", "-c", joined(lines).strip()]
         if (ports := keys.texts("ports")) and ports[0].isdigit():
             service["ready"] = {"tcp": int(ports[0])}
         for key, why in _LEFT.items():
@@ -228,7 +230,7 @@ class Chain:
         keys.take("pull")
         if keys.boolean("privileged"):
             service["privileged"] = True
-        self.services[name] = service
+        self.services[service_name(name)] = service
         if verdict_of("services") is Verdict.LEFT:
             keys.ledger.mark(
                 keys.node.place, name, Verdict.LEFT, why_waiting("services"), self.draft.notes

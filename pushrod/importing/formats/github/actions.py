@@ -9,7 +9,8 @@ from pushrod.importing.draft import Value
 from pushrod.importing.formats.github.images import build_image, image_names
 from pushrod.importing.formats.github.job import Job
 from pushrod.importing.images import CACHES, toolchain
-from pushrod.importing.ledger import Keys
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.waiting import verdict_of, why_waiting
 
 Handler = Callable[[Job, Keys, str], str]
 """Takes what stands in `with`, and the action's version; the lines of the script for it."""
@@ -20,6 +21,7 @@ _ANOTHER = (
 )
 _OWN_CHECKOUT = "a step has its own commit's files: fetch others in the script"
 _HASHED = re.compile(r"hashFiles\(([^)]*)\)")
+_RESULTS = ("path", "report_paths", "files")
 _VERSION = re.compile(
     r"[v^~>= ]*[0-9]+(?:\.[0-9x*]+)*(?:-[a-z0-9.]+)?|stable|latest|lts/\*|nightly|\$\{\{.*"
 )
@@ -190,7 +192,23 @@ def _coverage(job: Job, keys: Keys, version: str) -> str:
         keys.left(
             name, "upload coverage by the service's own program, with a secret of the project"
         )
-    return job.warned("the upload of coverage", "it belongs to the service")
+    return job.warned("the upload of coverage", "upload it by the program of the service")
+
+
+def _junit(job: Job, keys: Keys, version: str) -> str:
+    """What shows test results: they are reported by the step."""
+    written = next((keys.text(one) for one in _RESULTS if one in keys), None)
+    paths = [job.outside(one) for one in re.split(r"[,\n]", written or "") if one.strip()]
+    paths = [one.strip() for one in paths]
+    job.step.reports["junit"] = paths[0] if len(paths) == 1 else list(paths)
+    for path in paths:
+        job.output(path)
+    if verdict_of("reports") is Verdict.LEFT:
+        job.note("uses", Verdict.LEFT, why_waiting("reports"))
+    for name in keys.names:
+        if name not in _RESULTS:
+            keys.changed(name, "the step reports the files, whatever becomes of it")
+    return ""
 
 
 def _script(*lines: str) -> Handler:
@@ -230,6 +248,9 @@ ACTIONS: Mapping[str, Handler] = {
     "actions/download-artifact": _download,
     "codecov/codecov-action": _coverage,
     "coverallsapp/github-action": _coverage,
+    "dorny/test-reporter": _junit,
+    "mikepenz/action-junit-report": _junit,
+    "enricomi/publish-unit-test-result-action": _junit,
     "docker/setup-buildx-action": _nothing,
     "docker/setup-qemu-action": _nothing,
     "docker/login-action": _login,

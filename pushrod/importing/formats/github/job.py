@@ -168,6 +168,7 @@ class Job:
         if _VARIABLE.search(whole):
             summary = exported("GITHUB_STEP_SUMMARY", f"$PUSHROD_WORKSPACE/{_SUMMARY}")
             self.output(_SUMMARY)
+            self.step.reports["summary"] = _SUMMARY
         known = with_variables(whole, VARIABLES, self.step.env)
         at_end = AT_END % ends if ends else ""
         last = "exit 1\n" if self.lost else ""

@@ -189,7 +189,7 @@ def _surroundings(job: Job, env: dict[str, str]) -> None:
         keys.left("continue-on-error", "`allowFailure` holds for all combinations or none")
     else:
         step.allow_failure = keys.boolean("continue-on-error") or False
-    keys.left("permissions", "pushrod makes no token for a forge")
+    keys.changed("permissions", "pushrod makes no token for a forge: log in by secrets")
     keys.left("environment", "there are no environments yet: put a gate (`approve`) before it")
     _concurrency(job)
 

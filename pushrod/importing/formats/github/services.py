@@ -7,6 +7,7 @@ import re
 from pushrod.importing.draft import Value
 from pushrod.importing.formats.github.job import Job
 from pushrod.importing.ledger import Verdict
+from pushrod.importing.services import service_name
 from pushrod.importing.waiting import verdict_of, why_waiting
 
 _HEALTH = re.compile(r"--health-cmd[= ]+(?:\"([^\"]+)\"|'([^']+)'|(\S+))")
@@ -36,7 +37,7 @@ def read_services(job: Job) -> None:
         keys.changed("credentials", "log the project in once, by `pushrod registry`")
         if verdict_of("services") is Verdict.CARRIED:
             services.changed(name, _NAME)
-        job.step.services[name] = service
+        job.step.services[service_name(name)] = service
     if services is not None and verdict_of("services") is not Verdict.CARRIED:
         where = job.keys.place("services")
         job.keys.ledger.mark(

@@ -15,7 +15,13 @@ from pushrod.importing.formats.github.expressions import (
 from pushrod.importing.formats.github.job import Job, part, part_at_end
 from pushrod.importing.formats.github.meaning import conjuncts, shell_test, status_of
 from pushrod.importing.ledger import Keys, Ledger, Verdict
-from pushrod.importing.shell_text import interpreted, subshell, warning
+from pushrod.importing.shell_text import (
+    exported,
+    inside_double_quotes,
+    interpreted,
+    subshell,
+    warning,
+)
 
 _WRITE = "write what it does as commands, or as one of the `templates`"
 _SHELLS = {"python": "python3", "perl": "perl", "node": "node"}
@@ -96,7 +102,8 @@ def _run(
     else:
         script = job.in_script(script)
     plain, lines = job.variables(env)
-    exports = "".join(f"export {key}={_word(value)}\n" for key, value in plain.items()) + lines
+    own = (exported(key, inside_double_quotes(value)) for key, value in plain.items())
+    exports = "".join(own) + lines
     job.commands += 1
     job.lost = None
     inner = job.inner(folder) if folder else None
@@ -108,10 +115,6 @@ def _run(
     job.parts.append(
         part(name, script, exports=exports, folder=inner, test=test, may_fail=may_fail)
     )
-
-
-def _word(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _uses(job: Job, keys: Keys, name: str | None, test: str | None) -> None:

@@ -40,7 +40,7 @@ def _workflow(source: Source, document: MapNode, choices: Choices) -> WorkflowDr
         draft.name = name
     keys.changed("run-name", "builds have a number, and their commit's message")
     inputs = read_triggers(keys, draft)
-    keys.left("permissions", "pushrod makes no token for a forge")
+    keys.changed("permissions", "pushrod makes no token for a forge: log in by secrets")
     outer = Job(StepDraft(name="", place=document.place), keys, Scope(choices=inputs))
     written = keys.variables("env")
     draft.env = {key: text for key, text in written.items() if "${{" not in text}

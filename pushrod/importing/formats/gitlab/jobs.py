@@ -13,6 +13,7 @@ from pushrod.importing.formats.gitlab.kept import read_artifacts, read_caches
 from pushrod.importing.formats.gitlab.rules import Running, read_running
 from pushrod.importing.formats.gitlab.variables import THEIRS, VARIABLES, outside
 from pushrod.importing.ledger import Keys, Verdict, text_of
+from pushrod.importing.services import service_name
 from pushrod.importing.shell_text import (
     exported,
     failing,
@@ -180,21 +181,24 @@ def _services(keys: Keys, step: StepDraft, texts: _Texts) -> None:
         service: dict[str, Value] = {}
         name = text_of(item) or ""
         alias: str | None = None
+        # They get the job's variables, too.
+        env = {key: text for key, text in texts.own.items() if "$" not in text}
         if isinstance(item, MapNode):
             inner = keys.ledger.open(item, keys.notes)
             name = inner.text("name") or ""
             alias = (inner.text("alias") or "").replace(",", " ").split(" ")[0] or None
             if command := inner.texts("command"):
                 service["command"] = list(command)
-            if env := inner.variables("variables"):
-                service["env"] = dict(env)
+            env |= inner.variables("variables")
             inner.left("entrypoint", "a service is begun by `command`")
             inner.take("pull_policy")
         image = texts.filled("services", name) or name
         host = alias or image.rsplit("/", 1)[-1].split(":")[0]
+        if env:
+            service["env"] = dict(env)
         if "dind" in image:
             service["privileged"] = True
-        step.services[host or "service"] = {"image": image, **service}
+        step.services[service_name(host)] = {"image": image, **service}
     if step.services and verdict_of("services") is Verdict.LEFT:
         keys.left("services", why_waiting("services"))
 

@@ -81,8 +81,15 @@ def test_a_value_that_is_exported_is_what_it_was(value: str) -> None:
 
 
 def test_variables_in_values_are_still_expanded() -> None:
-    ran = bash(exported("A", kept_expansions('x $B ${B} "$$B" `no`')) + 'printf %s "$A"', B="b")
-    assert ran.stdout == 'x b b "$B" `no`'
+    text = 'x $B ${B} "$$B" `no` $(no) $5 \\ $'
+    ran = bash(exported("A", kept_expansions(text)) + 'printf %s "$A"', B="b")
+    assert ran.stdout == 'x b b "$B" `no` $(no) $5 \\ $'
+
+
+def test_a_name_that_no_variable_has_is_told_and_runs_nothing() -> None:
+    ran = bash(exported("A; echo no", "x") + "echo yes")
+    assert (ran.returncode, ran.stdout) == (0, "yes\n")
+    assert "A; echo no" in ran.stderr
 
 
 def test_a_part_in_a_shell_of_its_own_leaves_nothing_behind() -> None:
