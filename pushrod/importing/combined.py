@@ -15,6 +15,7 @@ from pushrod.importing.draft import (
     free_name,
     renamed,
 )
+from pushrod.importing.ledger import Verdict
 from pushrod.importing.patterns import matches
 
 _EVENTS = {
@@ -29,6 +30,10 @@ _EVENTS = {
 def combined(drafts: Sequence[WorkflowDraft]) -> list[WorkflowDraft]:
     """The drafts, with those that name others in `after` put into one with these."""
     names = {draft.name for draft in drafts}
+    for draft in drafts:
+        for one in sorted(set(draft.after) - names):
+            why = f"there is no pipeline `{one}` to wait for"
+            draft.ledger.mark(draft.place, "depends_on", Verdict.LEFT, why, draft.notes)
     linked = {draft.name for draft in drafts if any(one in names for one in draft.after)}
     linked |= {one for draft in drafts if draft.name in linked for one in draft.after}
     together = [draft for draft in drafts if draft.name in linked]

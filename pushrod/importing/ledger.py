@@ -254,15 +254,23 @@ class Keys:
             self.left(name, f"this is {described(value)} where a mapping was expected")
         return None
 
-    def items(self, name: str) -> tuple[Node, ...]:
-        """The items of a list, or the one value; mappings in it are to be opened."""
+    def items(self, name: str, *others: type[Node]) -> tuple[Node, ...]:
+        """The mappings of a list, or the one, to be opened; and what else may stand in it.
+
+        Whatever is neither is left out.
+        """
         entry = self._entry(name)
         if entry is None:
             return ()
         self.ledger.mark(entry[0].place, name, Verdict.CARRIED)
         if is_null(entry[1]):
             return ()
-        return entry[1].items if isinstance(entry[1], ListNode) else (entry[1],)
+        items = entry[1].items if isinstance(entry[1], ListNode) else (entry[1],)
+        for item in items:
+            if not isinstance(item, (MapNode, *others)):
+                why = f"this is {described(item)} where a mapping was expected"
+                self.at(item, name, Verdict.LEFT, why)
+        return tuple(item for item in items if isinstance(item, (MapNode, *others)))
 
     def variables(self, name: str) -> dict[str, str]:
         """A mapping of names to texts; others are left out one by one."""

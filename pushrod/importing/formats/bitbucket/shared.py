@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines_schema.nodes import MapNode, Node
+from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
 from pushrod.importing.draft import Value, WorkflowDraft
 from pushrod.importing.ledger import Keys, spot_of
 from pushrod.importing.sources import Source
@@ -94,7 +94,7 @@ def read_definitions(keys: Keys, common: Common) -> None:
             common.services[name] = _service(one, common)
     # Anchors stand here, which are written out where they are used.
     for name in ("steps", "scripts", "script", "yaml-anchors"):
-        for item in definitions.items(name):
+        for item in definitions.items(name, ScalarNode, ListNode):
             if isinstance(item, MapNode):
                 inner = definitions.ledger.open(item, definitions.notes)
                 inner.map("step")

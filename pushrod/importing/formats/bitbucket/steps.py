@@ -182,7 +182,7 @@ def _script(keys: Keys, step: StepDraft, draft: WorkflowDraft) -> None:
 def _commands(keys: Keys, name: str, step: StepDraft) -> str:
     """Lines, and pipes among them."""
     lines: list[str] = []
-    items = keys.items(name)
+    items = keys.items(name, ScalarNode, ListNode)
     for number, item in enumerate(items):
         if isinstance(item, ScalarNode):
             lines.append(item.text)

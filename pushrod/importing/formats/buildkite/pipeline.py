@@ -63,7 +63,7 @@ def _pipeline(source: Source, choices: Choices) -> WorkflowDraft:
     )
     keys.left("notify", "write `notify` with addresses, or the name of a secret with one")
     keys.take("priority")
-    for item in keys.items("steps"):
+    for item in keys.items("steps", ScalarNode):
         _item(reading, keys, item)
     _resolve(reading)
     return draft
@@ -75,6 +75,8 @@ def _item(reading: _Reading, keys: Keys, item: Node) -> None:
             _wait(reading, False)
         elif item.text in ("block", "input"):
             _gate(reading, keys.ledger.open(MapNode((), item.place), keys.notes), item.text)
+        else:
+            keys.at(item, item.text, Verdict.LEFT, "there is no such step")
         return
     if not isinstance(item, MapNode):
         return
@@ -134,7 +136,7 @@ def _add(reading: _Reading, keys: Keys, step: StepDraft, is_gate: bool = False) 
 
 def _dependencies(keys: Keys) -> list[str]:
     found: list[str] = []
-    for item in keys.items("depends_on"):
+    for item in keys.items("depends_on", ScalarNode):
         if isinstance(item, MapNode):
             one = keys.ledger.open(item, keys.notes)
             found += [one.text("step") or ""]
@@ -238,7 +240,7 @@ def _group(reading: _Reading, keys: Keys) -> None:
     _condition(reading, keys, holder)
     reading.when = holder.when
     names = _dependencies(keys) if dependencies is not None else None
-    for item in keys.items("steps"):
+    for item in keys.items("steps", ScalarNode):
         _item(reading, keys, item)
     reading.when = outer
     keys.left("notify", "write `notify` with addresses, or the name of a secret with one")

@@ -9,7 +9,7 @@ from pushrod.importing.ledger import Keys, Verdict
 
 def read_plugins(keys: Keys, step: StepDraft) -> None:
     """docker's image is the step's; others are programs of the agent's machine."""
-    for item in keys.items("plugins"):
+    for item in keys.items("plugins", ScalarNode):
         if isinstance(item, ScalarNode):
             _plugin(keys, item, item.text, None, step)
         elif isinstance(item, MapNode):
@@ -32,6 +32,8 @@ def _plugin(keys: Keys, place: Node, name: str, inner: Keys | None, step: StepDr
             key, sign, value = text.partition("=")
             if sign:
                 step.env[key] = value
+            else:
+                inner.left("environment", f"`{key}` is the agent's: name it in `secrets`")
         return
     if short == "artifacts" and inner is not None:
         step.output_paths += inner.texts("upload")

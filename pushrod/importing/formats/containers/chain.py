@@ -188,7 +188,7 @@ class Chain:
                 lines += exported(name, kept_expansions(text))
             elif isinstance(node, ScalarNode):
                 step.env[name] = text or ""
-        for item in keys.items("secrets"):
+        for item in keys.items("secrets", ScalarNode):
             if isinstance(item, ScalarNode):
                 step.secrets.append(re.sub(r"\W", "_", item.text.upper()))
             elif isinstance(item, MapNode):
@@ -279,7 +279,7 @@ def _pairs(keys: Keys, name: str) -> list[tuple[str, Node]]:
                 found.append((key, node))
         return found
     pairs: list[tuple[str, Node]] = []
-    for item in keys.items(name):
+    for item in keys.items(name, ScalarNode):
         if isinstance(item, ScalarNode):
             key, _, value = item.text.partition("=")
             pairs.append((key, ScalarNode(value, item.kind, item.place)))

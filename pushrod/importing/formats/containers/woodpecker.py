@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines_schema.nodes import MapNode
+from pipelines_schema.nodes import ListNode, MapNode, ScalarNode
 from pushrod.importing.draft import Value, WorkflowDraft
 from pushrod.importing.formats.containers.chain import Chain, Dialect
 from pushrod.importing.formats.containers.filters import triggers
@@ -73,7 +73,9 @@ def _workflow(source: Source, document: MapNode, choices: Choices) -> WorkflowDr
     draft = WorkflowDraft(name=name, ledger=source.ledger, place=document.place, skips_alone=True)
     keys = source.ledger.open(document, draft.notes)
     keys.take("version")
-    keys.items("variables")  # anchors, which are written out where they are used
+    keys.items(
+        "variables", ScalarNode, ListNode
+    )  # anchors, which are written out where they are used
     draft.after = keys.texts("depends_on")
     chain = Chain(draft=draft, dialect=_DIALECT, image=choices.image)
     chain.matrix = _matrix(keys)

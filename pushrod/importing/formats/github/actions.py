@@ -71,8 +71,12 @@ def _setup(name: str, *version_keys: str) -> Handler:
 def _no_tags(job: Job, text: str) -> list[str]:
     """Versions that are named as images are not."""
     found = re.fullmatch(r"\$\{\{\s*matrix\.(\w+)\s*\}\}", text)
-    axis = job.step.matrix.get(found[1]) if found else [text]
-    values = [one for one in axis if isinstance(one, str)] if isinstance(axis, list) else []
+    named = job.step.matrix.get(found[1]) if found else [text]
+    axis = list(named) if isinstance(named, list) else []
+    further = job.step.matrix.get("include")
+    for entry in further if found and isinstance(further, list) else ():
+        axis += [entry.get(found[1])] if isinstance(entry, dict) else []
+    values = [one for one in axis if isinstance(one, str)]
     return [one for one in values if one and not _VERSION.fullmatch(one)]
 
 
@@ -93,6 +97,8 @@ def _use(job: Job, keys: Keys, name: str, wanted: str) -> str:
             job.step.image = image
         return ""
     if job.toolchain == name:
+        if wanted and not job.has_container:
+            job.step.image = image
         return ""
     return job.missing(f"setup of {name}", _ANOTHER)
 

@@ -82,7 +82,11 @@ def _read_job(
     keys, step = job.keys, job.step
     if OPENING in (keys.text("name") or ""):
         keys.changed("name", "a step's name holds no expressions: its combinations are told apart")
-    step.depends_on = [job.scope.steps.get(one, one) for one in keys.texts("needs")]
+    for one in keys.texts("needs"):
+        if one in job.scope.steps:
+            step.depends_on.append(job.scope.steps[one])
+        else:
+            keys.left("needs", f"there is no job `{one}`")
     if "uses" in keys:
         keys.left("uses", _CALLED)
         for name in ("with", "secrets"):

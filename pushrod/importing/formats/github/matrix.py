@@ -75,7 +75,7 @@ def _axis(keys: Keys, name: str) -> list[Value]:
     if isinstance(keys.peek(name), ScalarNode):
         keys.left(name, _DYNAMIC)
         return found
-    items = keys.items(name)
+    items = keys.items(name, ScalarNode, ListNode)
     for item in items:
         value = _value(keys, item, name)
         if value is not None and value not in found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines_schema.limits import ENVIRONMENT_NAME
 from pipelines_schema.step_outputs import output_variable
-from pushrod.importing.draft import TRUE, all_of, both, either, negated
+from pushrod.importing.draft import NEVER, TRUE, all_of, both, either, negated
 from pushrod.importing.formats.github.expressions import (
     Both,
     Call,
@@ -30,6 +30,8 @@ _STATUS = {
     "cancelled": ["cancelled"],
     "success": [],
 }
+_HEAD_REPOSITORY = "github.event.pull_request.head.repo."
+_NO_FORKS = "a fork's build waits for approval and gets no secrets: it counts as one of your own"
 _FORKS = "a repository's own name is always the one that is built here"
 
 
@@ -166,6 +168,9 @@ def condition(expression: Expression, scope: Scope) -> str:
         case Literal(text=text):
             return "false" if text in ("", "false", "0") else "true"
         case Name():
+            if expression.word == f"{_HEAD_REPOSITORY}fork":
+                scope.notes.append(_NO_FORKS)
+                return NEVER
             word = scope.word(expression)
             if word.is_boolean and word.condition:
                 return word.condition
@@ -200,6 +205,10 @@ def _comparison(one: Comparison, scope: Scope) -> str:
     if one.sign not in ("==", "!="):
         raise Untranslatable(f"there is no equal for `{one.sign}`")
     is_equal = one.sign == "=="
+    if isinstance(first, Name) and first.word.startswith(_HEAD_REPOSITORY):
+        # Ours are asked for approval, and what is pushed and asked to be merged is built once.
+        scope.notes.append(_NO_FORKS)
+        return TRUE if is_equal else 'event == "pullRequest"'
     if isinstance(first, Name) and isinstance(second, Literal):
         if first.word == "github.event_name":
             return _event(second.text, is_equal)
@@ -259,11 +268,34 @@ def _expansion(one: Expression, scope: Scope) -> Expansion:
             word = scope.word(one)
             if word.script is not None:
                 return Expansion(word.script, splits=word.is_own)
-        case Both(sign="||", first=Name() as first, second=Literal(text=text)):
-            found = scope.word(first).script or ""
-            if plain := re.fullmatch(r"\$\{?([A-Za-z_]\w*)\}?", found):
-                return Expansion(f"${{{plain[1]}:-{inside_double_quotes(text)}}}")
+        case Both(sign="||", first=Name() as first, second=second):
+            return _with_default(_expansion(first, scope), second, scope)
+        case Call(name="format", arguments=(Literal(text=text), *values)):
+            return _formatted(text, [_expansion(value, scope) for value in values])
     raise Untranslatable(f"there is no equal for `{_called(one)}` in a script")
+
+
+def _with_default(found: Expansion, second: Expression, scope: Scope) -> Expansion:
+    """One that is never empty needs no default."""
+    if found.text.startswith("${{"):
+        return found
+    plain = re.fullmatch(r"\$\{?([A-Za-z_]\w*)\}?", found.text)
+    if plain is None:
+        raise Untranslatable(f"there is no equal for a default of `{found.text}`")
+    default = _expansion(second, scope)
+    text = f"${{{plain[1]}:-{default.text}}}"
+    return Expansion(text, splits=found.splits and default.splits)
+
+
+def _formatted(text: str, values: list[Expansion]) -> Expansion:
+    """`format('py{0}', …)`."""
+    parts = re.split(r"\{([0-9])\}", text)
+    found = [inside_double_quotes(one) for one in parts]
+    for place, number in enumerate(parts[1::2]):
+        if int(number) >= len(values):
+            raise Untranslatable("there is no equal for this `format()`")
+        found[2 * place + 1] = values[int(number)].text
+    return Expansion("".join(found), splits=all(one.splits for one in values))
 
 
 def shell_test(expression: Expression, scope: Scope) -> str:

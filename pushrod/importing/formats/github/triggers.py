@@ -45,7 +45,7 @@ def _add_event(keys: Keys, place: ScalarNode, event: str, draft: WorkflowDraft) 
         case "push" | "create":
             draft.on["push"], draft.on["tag"] = {}, [EVERY_TAG]
         case "pull_request" | "pull_request_target":
-            draft.on["pullRequest"] = {}
+            draft.on.setdefault("pullRequest", {})
         case "workflow_dispatch" | "repository_dispatch":
             draft.on.setdefault("manual", {})
         case "release":
@@ -121,7 +121,7 @@ def _pull_request(events: Keys, event: str, draft: WorkflowDraft) -> None:
             "pushrod builds what is opened, reopened or pushed to, and a label where `labels` "
             "asks for one",
         )
-    draft.on["pullRequest"] = _present(branches=branches, paths=paths)
+    draft.on.setdefault("pullRequest", _present(branches=branches, paths=paths))
 
 
 def _schedule(events: Keys, draft: WorkflowDraft) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,9 +74,6 @@ def _concurrency(keys: Keys, outer: Job, draft: WorkflowDraft) -> None:
 def _group(text: str, outer: Job) -> str:
     """The workflow's own name is the group's anyway, and a pull request's ref is its own."""
     plain = text.replace("${{ github.workflow }}", outer.keys.text("name") or "ci")
-    plain = plain.replace("${{ github.head_ref || github.run_id }}", "${{ github.ref }}")
-    plain = plain.replace("${{ github.head_ref || github.ref }}", "${{ github.ref }}")
-    plain = plain.replace(
-        "${{ github.event.pull_request.number || github.ref }}", "${{ github.ref }}"
-    )
+    # `a || b` mostly tells pull requests from pushes, as `ref` does.
+    plain = re.sub(r"\$\{\{[^}]*\|\|[^}]*\}\}", "${{ github.ref }}", plain)
     return outer.outside(plain) or "imported"

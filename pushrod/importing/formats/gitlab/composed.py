@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -52,6 +53,10 @@ class Composed:
             if wanted in outer or wanted == name or len(outer) == _MAX_DEPTH:
                 raise self._fault(base or node, f"`{wanted}` is extended in a circle, or too deep")
             inner = self._job(wanted, (*outer, name))
+            if inner is None and base is not None:
+                self.ledger.mark(
+                    base.place, "extends", Verdict.LEFT, f"there is no `{wanted}` to extend"
+                )
             if inner is not None:
                 merged = inner if merged is None else self._over(merged, inner)
         return node if merged is None else self._over(merged, node)
@@ -88,9 +93,19 @@ class Composed:
                 return self._resolved_map(node, depth)
             case ListNode():
                 self._count(node)
-                return ListNode(tuple(self._resolved(i, depth) for i in node.items), node.place)
+                return ListNode(tuple(self._spliced(node.items, depth)), node.place)
             case _:
                 return node
+
+    def _spliced(self, items: tuple[Node, ...], depth: int) -> Iterator[Node]:
+        """What a reference in a list names stands in its place: of a list, each item."""
+        for item in items:
+            found = self._resolved(item, depth)
+            is_reference = isinstance(item, MapNode) and found is not item
+            if is_reference and isinstance(found, ListNode):
+                yield from found.items
+            else:
+                yield found
 
     def _count(self, node: Node) -> None:
         self._merged += 1
@@ -125,7 +140,7 @@ def composed(document: MapNode, keys: Keys, read: ReadFile, notes: Notes) -> Com
 
 
 def _include(whole: Composed, keys: Keys, read: ReadFile, notes: Notes, seen: list[str]) -> None:
-    for item in keys.items("include"):
+    for item in keys.items("include", ScalarNode):
         if isinstance(item, ScalarNode):
             _file(whole, keys, item, item.text, read, notes, seen)
             continue

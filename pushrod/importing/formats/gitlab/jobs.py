@@ -163,7 +163,8 @@ def _image(keys: Keys, step: StepDraft, texts: _Texts, default: str) -> None:
         inner = keys.map("image")
         written = inner.text("name") if inner is not None else None
         if inner is not None:
-            inner.take("entrypoint")
+            if any(inner.texts("entrypoint")):
+                inner.changed("entrypoint", "scripts are run by bash, whatever the image begins")
             inner.take("pull_policy")
             inner.left("docker", "a step has `user`, and no other options of its container")
     else:
@@ -177,7 +178,7 @@ def _image(keys: Keys, step: StepDraft, texts: _Texts, default: str) -> None:
 
 
 def _services(keys: Keys, step: StepDraft, texts: _Texts) -> None:
-    for item in keys.items("services"):
+    for item in keys.items("services", ScalarNode):
         service: dict[str, Value] = {}
         name = text_of(item) or ""
         alias: str | None = None

@@ -12,7 +12,7 @@ from pushrod.importing.formats.gitlab.composed import Composed, composed
 from pushrod.importing.formats.gitlab.conditions import Names
 from pushrod.importing.formats.gitlab.jobs import Pipeline, read_job, variables_of
 from pushrod.importing.formats.gitlab.rules import workflow_condition
-from pushrod.importing.ledger import Keys, Verdict, text_of, truth
+from pushrod.importing.ledger import Keys, Ledger, Verdict, text_of, truth
 from pushrod.importing.sources import Choices, ReadFile, Source
 
 _SCHEDULES = "its times stand in GitLab's settings: write `on.schedule`"
@@ -134,7 +134,7 @@ class _Reading:
                 self._cancels()
             self.draft.steps.append(step)
         self._tell_unused()
-        _order(self.draft.steps, stages, stage_of, needs, optional)
+        _order(self.draft.steps, stages, stage_of, needs, optional, self.keys.ledger)
         for step, message in gates:
             place = self.draft.steps.index(step)
             gate = gate_before(step, self.draft.step_name(f"approve {step.name}"), message)
@@ -177,7 +177,7 @@ def _needs(job: Keys) -> list[str] | None:
     if "needs" not in job:
         return None
     found: list[str] = []
-    for item in job.items("needs"):
+    for item in job.items("needs", ScalarNode):
         if isinstance(item, ScalarNode):
             found.append(item.text)
         elif isinstance(item, MapNode):
@@ -199,6 +199,7 @@ def _order(
     stage_of: dict[str, str],
     needs: dict[str, list[str] | None],
     optional: Collection[str],
+    ledger: Ledger,
 ) -> None:
     """By `needs`, else behind the stage before; with the outputs of all stages before. Nobody
     waits for jobs that somebody may start."""
@@ -207,6 +208,9 @@ def _order(
     for step in steps:
         own = needs[step.name]
         if own is not None:
+            for one in sorted(set(own) - ranks.keys()):
+                why = f"there is no job `{one}`"
+                ledger.mark(step.place, "needs", Verdict.LEFT, why, step.notes)
             step.depends_on = [one for one in dict.fromkeys(own) if one in ranks]
             continue
         before = [one for one in steps if ranks[one.name] < ranks[step.name]]
