@@ -7,7 +7,8 @@ import re
 from pipelines_schema.nodes import ListNode, MapNode, ScalarNode
 from pushrod.importing.draft import StepDraft, Value, WorkflowDraft, gate_before
 from pushrod.importing.formats.bitbucket.shared import Common, cache_of, read_clone, read_image
-from pushrod.importing.ledger import Keys, Verdict, text_of
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import text_of
 from pushrod.importing.patterns import changed
 from pushrod.importing.services import service_name
 from pushrod.importing.shell_text import (

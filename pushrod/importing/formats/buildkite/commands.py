@@ -7,7 +7,8 @@ import re
 from pipelines_schema.nodes import ListNode, MapNode
 from pushrod.importing.draft import StepDraft, Value
 from pushrod.importing.expansions import OPENING
-from pushrod.importing.ledger import Keys, Verdict, truth
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import truth
 from pushrod.importing.shell_text import (
     exported,
     failing,

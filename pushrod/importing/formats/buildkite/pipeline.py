@@ -12,7 +12,8 @@ from pushrod.importing.formats.buildkite.commands import MATRIX, read_kept, read
 from pushrod.importing.formats.buildkite.conditions import Untranslatable, condition
 from pushrod.importing.formats.buildkite.limits import read_agents, read_limits
 from pushrod.importing.formats.buildkite.plugins import read_plugins
-from pushrod.importing.ledger import Keys, Verdict, is_null, truth
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import is_null, truth
 from pushrod.importing.patterns import matches
 from pushrod.importing.shell_text import failing
 from pushrod.importing.sources import Choices, ReadFile, Source

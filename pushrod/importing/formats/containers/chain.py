@@ -11,7 +11,8 @@ from pushrod.importing.draft import StepDraft, Value, WorkflowDraft, all_of
 from pushrod.importing.expansions import OPENING
 from pushrod.importing.formats.containers.filters import condition_of
 from pushrod.importing.formats.containers.plugins import image_of
-from pushrod.importing.ledger import Keys, Verdict, text_of
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import text_of
 from pushrod.importing.services import service_name
 from pushrod.importing.shell_text import (
     exported,

@@ -10,7 +10,8 @@ from pipelines_schema.nodes import MapNode
 from pushrod.importing.draft import Value, WorkflowDraft
 from pushrod.importing.formats.containers.chain import Chain, Dialect
 from pushrod.importing.formats.containers.filters import triggers
-from pushrod.importing.ledger import Keys, text_of
+from pushrod.importing.ledger import Keys
+from pushrod.importing.node_texts import text_of
 from pushrod.importing.sources import Choices, ReadFile, Source
 
 _EVENT = "${PUSHROD_EVENT/pullRequest/pull_request}"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from pipelines_schema.nodes import ListNode, MapNode, Node
 from pushrod.importing.draft import EVERY_TAG, Value, WorkflowDraft, all_of, either
-from pushrod.importing.ledger import Keys, truth
+from pushrod.importing.ledger import Keys
+from pushrod.importing.node_texts import truth
 from pushrod.importing.patterns import changed, matches, one_of, text
 
 EVENTS: Mapping[str, str] = {

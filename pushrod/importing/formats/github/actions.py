@@ -75,7 +75,7 @@ def _no_tags(job: Job, text: str) -> list[str]:
     axis = list(named) if isinstance(named, list) else []
     further = job.step.matrix.get("include")
     for entry in further if found and isinstance(further, list) else ():
-        axis += [entry.get(found[1])] if isinstance(entry, dict) else []
+        axis += [entry.get(found[1])] if found and isinstance(entry, dict) else []
     values = [one for one in axis if isinstance(one, str)]
     return [one for one in values if one and not _VERSION.fullmatch(one)]
 

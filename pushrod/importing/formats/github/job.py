@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pushrod.importing.draft import StepDraft, Value
 from pushrod.importing.expansions import OPENING, filled
 from pushrod.importing.formats.github.expressions import Name, Untranslatable, parsed
-from pushrod.importing.formats.github.meaning import Scope, expansion
+from pushrod.importing.formats.github.in_scripts import expansion
+from pushrod.importing.formats.github.meaning import Scope
 from pushrod.importing.formats.github.words import VARIABLES
 from pushrod.importing.ledger import Keys, Verdict
 from pushrod.importing.shell_text import (

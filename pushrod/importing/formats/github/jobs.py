@@ -15,7 +15,8 @@ from pushrod.importing.formats.github.meaning import Scope, meaning
 from pushrod.importing.formats.github.services import read_services
 from pushrod.importing.formats.github.steps import read_step
 from pushrod.importing.images import of_ubuntu
-from pushrod.importing.ledger import Keys, Verdict, text_of
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import text_of
 from pushrod.importing.shell_text import failing
 from pushrod.importing.sources import Choices
 

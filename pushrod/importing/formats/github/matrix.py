@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
 from pushrod.importing.draft import Value
-from pushrod.importing.ledger import Keys, Verdict, is_null
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import is_null
 
 _FOREIGN = re.compile(r"(?:windows|macos|mac|win)\b.*", re.IGNORECASE)
 _RANGE = re.compile(r"[0-9]+(?:\.[0-9]+)*(?:\.[x*])+")

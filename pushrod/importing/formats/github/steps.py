@@ -12,8 +12,9 @@ from pushrod.importing.formats.github.expressions import (
     Untranslatable,
     parsed,
 )
+from pushrod.importing.formats.github.in_scripts import shell_test
 from pushrod.importing.formats.github.job import Job, part, part_at_end
-from pushrod.importing.formats.github.meaning import conjuncts, shell_test, status_of
+from pushrod.importing.formats.github.meaning import conjuncts, status_of
 from pushrod.importing.ledger import Keys, Ledger, Verdict
 from pushrod.importing.shell_text import (
     exported,

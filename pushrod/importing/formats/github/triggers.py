@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipelines_schema.nodes import ListNode, MapNode, ScalarNode
 from pushrod.importing.draft import EVERY_TAG, Value, WorkflowDraft
-from pushrod.importing.ledger import Keys, Verdict, spot_of, text_of
+from pushrod.importing.ledger import Keys, Verdict, spot_of
+from pushrod.importing.node_texts import text_of
 
 _NONE = {
     "workflow_call": "pushrod calls no workflow from another; share `templates` by `include`",

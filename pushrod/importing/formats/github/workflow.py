@@ -12,7 +12,8 @@ from pushrod.importing.formats.github.job import Job
 from pushrod.importing.formats.github.jobs import read_defaults, read_jobs
 from pushrod.importing.formats.github.meaning import Scope
 from pushrod.importing.formats.github.triggers import read_triggers
-from pushrod.importing.ledger import Keys, truth
+from pushrod.importing.ledger import Keys
+from pushrod.importing.node_texts import truth
 from pushrod.importing.sources import Choices, ReadFile, Source
 
 

@@ -10,7 +10,8 @@ from pipelines_schema.limits import MAX_INCLUDES, MAX_REUSED_NODES
 from pipelines_schema.nodes import ListNode, MapNode, Node, ScalarNode
 from pipelines_schema.problem import Problem
 from pushrod.importing.document import REFERENCE, Unreadable, documents
-from pushrod.importing.ledger import Keys, Ledger, Notes, Verdict, text_of
+from pushrod.importing.ledger import Keys, Ledger, Notes, Verdict
+from pushrod.importing.node_texts import text_of
 from pushrod.importing.sources import ReadFile
 
 _MAX_DEPTH = 11

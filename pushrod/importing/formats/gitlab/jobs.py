@@ -12,7 +12,8 @@ from pushrod.importing.formats.gitlab.conditions import Names
 from pushrod.importing.formats.gitlab.kept import read_artifacts, read_caches
 from pushrod.importing.formats.gitlab.rules import Running, read_running
 from pushrod.importing.formats.gitlab.variables import THEIRS, VARIABLES, outside
-from pushrod.importing.ledger import Keys, Verdict, text_of
+from pushrod.importing.ledger import Keys, Verdict
+from pushrod.importing.node_texts import text_of
 from pushrod.importing.services import service_name
 from pushrod.importing.shell_text import (
     exported,

@@ -12,7 +12,8 @@ from pushrod.importing.formats.gitlab.composed import Composed, composed
 from pushrod.importing.formats.gitlab.conditions import Names
 from pushrod.importing.formats.gitlab.jobs import Pipeline, read_job, variables_of
 from pushrod.importing.formats.gitlab.rules import workflow_condition
-from pushrod.importing.ledger import Keys, Ledger, Verdict, text_of, truth
+from pushrod.importing.ledger import Keys, Ledger, Verdict
+from pushrod.importing.node_texts import text_of, truth
 from pushrod.importing.sources import Choices, ReadFile, Source
 
 _SCHEDULES = "its times stand in GitLab's settings: write `on.schedule`"
