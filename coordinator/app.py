@@ -178,6 +178,7 @@ async def _serve(
                 LateSteps(services.core, services.dispatch.wake).run(), name="late steps"
             ),
             tasks.create_task(Schedules(services.builds).run(), name="schedules"),
+            tasks.create_task(services.followings.run(), name="followings"),
             tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]

@@ -60,6 +60,7 @@ from coordinator.services.projects.secrets import Secrets
 from coordinator.services.pushes.begun_pushes import BegunPushes
 from coordinator.services.pushes.default_branches import DefaultBranches
 from coordinator.services.pushes.deliveries import Deliveries
+from coordinator.services.pushes.followings import Followings
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
@@ -119,6 +120,7 @@ class Services:
     sender: Sender
     notifications: Notifications
     outbox: Outbox
+    followings: Followings
 
 
 @asynccontextmanager
@@ -227,6 +229,7 @@ async def open_services(
             sender=sender,
             notifications=notifications,
             outbox=Outbox(core, sender.released),
+            followings=Followings(builds),
         )
     finally:
         await http.close()

@@ -11,6 +11,7 @@ from typing import Any
 from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
+from coordinator.domain.upstream import Upstream
 from pipelines_schema import Notify, PinnedInclude, ScheduleTrigger
 from pipelines_schema import Step as WorkflowStep
 
@@ -45,6 +46,8 @@ class Project:
     """Everybody sees its badges and its feed of builds."""
     status_per_step: bool = False
     """Its forge is told of each step, too."""
+    starts_others: bool = False
+    """Workflows of other projects are started by its builds."""
 
 
 class WorkflowSource(StrEnum):
@@ -212,6 +215,10 @@ class Build:
     """A step of it has handed on values."""
     tells: bool = False
     """Its states are told to others, as its project or workflow wanted when it was made."""
+    starts_others: bool = False
+    """Workflows of other projects waited for its success when it was made."""
+    upstream: Upstream | None = None
+    """What started it, where another build did."""
     notify: Sequence[Notify] = ()
     """Whom its workflow names; nobody, where outsiders wrote it."""
     created_at: datetime

@@ -39,6 +39,8 @@ class Announcements:
     """A build has begun that has a timeout."""
     scheduled: Callable[[], None] = _to_nobody
     """A default branch was read: there may be other schedules."""
+    succeeded: Moved = _by_nobody
+    """Part of the transaction in which a build succeeds that starts others: the build."""
     moved: Moved = _by_nobody
     """Part of the transaction in which a build that tells others comes to another state: the build
     as it is then."""

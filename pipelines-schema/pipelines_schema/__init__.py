@@ -1,5 +1,6 @@
 """pushrod's workflow language, and the wire contract between coordinator and agents."""
 
+from pipelines_schema.build_triggers import BuildTrigger
 from pipelines_schema.cache_folders import CacheFolder, CacheScope
 from pipelines_schema.conditions import (
     Circumstances,
@@ -76,6 +77,7 @@ __all__ = [
     "VARIABLES",
     "Approver",
     "BadPath",
+    "BuildTrigger",
     "CacheFolder",
     "CacheScope",
     "Circumstances",

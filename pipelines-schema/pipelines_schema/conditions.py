@@ -40,7 +40,7 @@ CONDITION_VARIABLES = (
     *("event", "branch", "tag", "ref", "message", "author", "labels", "draft"),
     *("params", "matrix", "env", OUTPUTS),
 )
-EVENTS = ("push", "pullRequest", "tag", "manual", "schedule")
+EVENTS = ("push", "pullRequest", "tag", "manual", "schedule", "build")
 _EXAMPLE = 'write a comparison such as `event == "push" && branch.startsWith("release/")`'
 _LIST_HINT = 'write `"x" in labels`, or compare one by one'
 _FUNCTIONS = (FUNCTION, "startsWith", "endsWith", "contains", "matches", "size")

@@ -39,6 +39,8 @@ MEMORY = "[0-9]{1,9}(?:\\.[0-9]{1,3})?(?:KiB|MiB|GiB|TiB)"
 MAX_PARAMS = 50
 MAX_SCHEDULES = 20
 """Of one workflow."""
+MAX_BUILD_TRIGGERS = 20
+"""Of one workflow."""
 MAX_CRON_CHARACTERS = 200
 MAX_TIME_ZONE_CHARACTERS = 100
 MAX_TEMPLATE_DEPTH = 3

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pipelines_schema.fields import Field, Reading, Vocabulary, line_fault
-from pipelines_schema.limits import (
-    MAX_BRANCH_PATTERNS,
-    MAX_PULL_REQUEST_LABEL_CHARACTERS,
-    MAX_STEPS,
-)
+from pipelines_schema.limits import MAX_PULL_REQUEST_LABEL_CHARACTERS, MAX_STEPS
 from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode
-from pipelines_schema.patterns import branch_pattern_problem, path_pattern_problem
+from pipelines_schema.patterns import branch_pattern_problem
 from pipelines_schema.problem import shown
+from pipelines_schema.read_build_triggers import BUILD_HINT, read_build_triggers
 from pipelines_schema.read_endings import read_boolean
 from pipelines_schema.read_params import read_params
+from pipelines_schema.read_patterns import read_branches, read_paths, read_patterns
 from pipelines_schema.read_schedules import SCHEDULE_HINT, read_schedules
 from pipelines_schema.suggestions import closest
 from pipelines_schema.trigger_types import (
@@ -27,14 +23,15 @@ from pipelines_schema.trigger_types import (
 
 ON = Vocabulary(
     where="`on`",
-    known=("push", "pullRequest", "tag", "manual", "schedule"),
-    not_built=("build",),
+    known=("push", "pullRequest", "tag", "manual", "schedule", "build"),
     synonyms={
         "pull_request": "write `pullRequest`",
         "cron": 'write `schedule: [{cron: "0 3 * * *"}]`',
         "schedules": "write `schedule`, a list",
         "tags": "write `tag`",
         "workflow_dispatch": "write `manual`",
+        "workflow_run": "write `build: [{project: lib, workflow: ci}]`",
+        "builds": "write `build`, a list",
         "branches": "it belongs below `push`: write `push: {branches: […]}`",
     },
 )
@@ -67,7 +64,6 @@ MANUAL = Vocabulary(
     synonyms={"inputs": "write `params`", "parameters": "write `params`"},
 )
 _ON_HINT = "write `on: push`, or `on: {push: {branches: [main]}}`"
-_BRANCHES_HINT = 'write a list of branches or patterns, such as `[main, "release/*"]`'
 _LABELS_HINT = "write a list of labels, such as `[full-ci]`"
 EVERY_PUSH = Triggers(push=PushTrigger())
 
@@ -91,6 +87,7 @@ def read_triggers(reading: Reading, entry: Field | None) -> Triggers:
                 schedule=read_schedules(
                     reading, fields.get("schedule"), manual.params if manual else ()
                 ),
+                build=read_build_triggers(reading, fields.get("build")),
             )
         case ListNode(items=items) if items:
             return _short_triggers(reading, entry)
@@ -113,6 +110,8 @@ def _short_triggers(reading: Reading, entry: Field) -> Triggers:
             reading.add(place, f"`on` names {shown(name)} twice: remove one of them")
         elif name == "schedule":
             reading.add(place, f"`schedule` needs its times: {SCHEDULE_HINT}")
+        elif name == "build":
+            reading.add(place, f"`build` needs the projects that start it: {BUILD_HINT}")
         elif name not in ON.known:
             near = closest(name, ON.known)
             meant = f"did you mean `{near}`?" if near else _ON_HINT
@@ -134,8 +133,8 @@ def _push(reading: Reading, entry: Field) -> PushTrigger:
         return PushTrigger()
     fields = reading.fields(node, PUSH)
     return PushTrigger(
-        branches=_branches(reading, fields.get("branches")),
-        paths=_paths(reading, fields.get("paths")),
+        branches=read_branches(reading, fields.get("branches")),
+        paths=read_paths(reading, fields.get("paths")),
     )
 
 
@@ -150,11 +149,11 @@ def _pull_request(reading: Reading, entry: Field) -> PullRequestTrigger:
     fields = reading.fields(node, PULL_REQUEST)
     labels, drafts = fields.get("labels"), fields.get("drafts")
     return PullRequestTrigger(
-        branches=_branches(reading, fields.get("branches")),
-        paths=_paths(reading, fields.get("paths")),
+        branches=read_branches(reading, fields.get("branches")),
+        paths=read_paths(reading, fields.get("paths")),
         labels=None
         if labels is None
-        else _patterns(reading, labels, "label", _LABELS_HINT, _label_problem),
+        else read_patterns(reading, labels, "label", _LABELS_HINT, _label_problem),
         drafts=drafts is None or read_boolean(reading, drafts),
         also_push=read_boolean(reading, fields.get("alsoPush")),
     )
@@ -164,40 +163,11 @@ def _label_problem(label: str) -> str | None:
     return line_fault(label, MAX_PULL_REQUEST_LABEL_CHARACTERS)
 
 
-def _branches(reading: Reading, entry: Field | None) -> tuple[str, ...] | None:
-    if entry is None:
-        return None
-    return _patterns(reading, entry, "branch", _BRANCHES_HINT, branch_pattern_problem)
-
-
-def _paths(reading: Reading, entry: Field | None) -> tuple[str, ...] | None:
-    hint = 'write a list of paths or patterns, such as `["src/**"]`'
-    return None if entry is None else _patterns(reading, entry, "path", hint, path_pattern_problem)
-
-
-def _patterns(
-    reading: Reading,
-    entry: Field,
-    what: str,
-    hint: str,
-    problem: Callable[[str], str | None],
-) -> tuple[str, ...]:
-    if isinstance(entry.value, ListNode) and not entry.value.items:
-        reading.add(entry.place, f"{entry.label} is empty, so nothing would start this: {hint}")
-    patterns: list[str] = []
-    for place, pattern in reading.texts(entry, hint, MAX_BRANCH_PATTERNS, one_allowed=True):
-        fault = problem(pattern)
-        if fault is not None:
-            reading.add(place, f"the {what} {shown(pattern)} {fault}")
-        patterns.append(pattern)
-    return tuple(patterns)
-
-
 def _tag(reading: Reading, entry: Field) -> TagTrigger:
     if entry.is_null or entry.is_broken:
         return TagTrigger()
     hint = 'write a list of tags or patterns, such as `["v*"]`, or nothing for every tag'
-    return TagTrigger(patterns=_patterns(reading, entry, "tag", hint, _tag_pattern_problem))
+    return TagTrigger(patterns=read_patterns(reading, entry, "tag", hint, _tag_pattern_problem))
 
 
 def _tag_pattern_problem(pattern: str) -> str | None:

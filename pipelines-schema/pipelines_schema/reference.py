@@ -24,6 +24,7 @@ def reference() -> str:
     parts.append(("A template's parameter", definitions["templateParam"]))
     parts += [(f"`on.{event}`", definitions[event]) for event in ("push", "pullRequest", "manual")]
     parts.append(("An item of `on.schedule`", definitions["schedule"]["items"]))
+    parts.append(("An item of `on.build`", definitions["buildTrigger"]["items"]))
     parts.append(("`concurrency`", schema["properties"]["concurrency"]))
     parts.append(("An item of `notify`", schema["properties"]["notify"]["items"]))
     parts.append(("`build` of a step", definitions["build"]))

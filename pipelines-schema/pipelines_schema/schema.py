@@ -90,6 +90,7 @@ def workflow_schema() -> dict[str, Any]:
             "tag": _tag(),
             "manual": _manual(),
             "schedule": _schedule(),
+            "buildTrigger": _build_trigger(),
             "param": _param(),
         },
     }
@@ -145,7 +146,7 @@ _EVENTS = ("push", "pullRequest", "tag", "manual")
 
 def _on() -> dict[str, Any]:
     event = {"enum": list(_EVENTS)}
-    mapped = (*_EVENTS, "schedule")
+    mapped = {name: name for name in (*_EVENTS, "schedule")} | {"build": "buildTrigger"}
     return {
         "description": "What starts a build. Left out: every push to a branch.",
         "oneOf": [
@@ -158,7 +159,7 @@ def _on() -> dict[str, Any]:
                 "items": event,
             },
             {
-                **object_of({name: {"$ref": f"#/$defs/{name}"} for name in mapped}),
+                **object_of({name: {"$ref": f"#/$defs/{of}"} for name, of in mapped.items()}),
                 "minProperties": 1,
             },
         ],
@@ -302,6 +303,31 @@ def _schedule() -> dict[str, Any]:
         "minItems": 1,
         "maxItems": limits.MAX_SCHEDULES,
         "items": object_of(keys, required=["cron"]),
+    }
+
+
+def _build_trigger() -> dict[str, Any]:
+    keys = {
+        "project": text(
+            "Another project of the account, by its name in its address.",
+            limits.MAX_NAME_CHARACTERS,
+        ),
+        "workflow": text(
+            "The name of one of its workflows; any of them if left out.",
+            limits.MAX_NAME_CHARACTERS,
+        ),
+        "branches": _patterns(
+            "Branches whose builds count; every branch and tag if left out.",
+            limits.MAX_BRANCH_PATTERN_CHARACTERS,
+        ),
+    }
+    return {
+        "description": "Builds of other projects that succeeded; read from the default branch's "
+        "file alone, and that branch is built.",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.MAX_BUILD_TRIGGERS,
+        "items": object_of(keys, required=["project"]),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines_schema.build_triggers import BuildTrigger
 from pipelines_schema.params import Param
 from pipelines_schema.schedules import ScheduleTrigger
 from pipelines_schema.stored_json import listed, texts, without_absent
@@ -54,6 +55,7 @@ class Triggers:
     """None: no tag starts the workflow."""
     manual: ManualTrigger | None = None
     schedule: tuple[ScheduleTrigger, ...] = ()
+    build: tuple[BuildTrigger, ...] = ()
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -72,6 +74,7 @@ def triggers_to_json(triggers: Triggers) -> dict[str, Any]:
         if triggers.manual is None
         else {"params": [param.to_json() for param in triggers.params]},
         schedule=[one.to_json() for one in triggers.schedule] or None,
+        build=[one.to_json() for one in triggers.build] or None,
     )
 
 
@@ -108,4 +111,5 @@ def triggers_from_json(value: Mapping[str, Any]) -> Triggers:
         if manual is None
         else ManualTrigger(params=tuple(map(Param.from_json, manual["params"]))),
         schedule=tuple(map(ScheduleTrigger.from_json, value.get("schedule", ()))),
+        build=tuple(map(BuildTrigger.from_json, value.get("build", ()))),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from coordinator.domain.model import Account, Build, Project, Step
+from coordinator.git.repositories import HostedRepositories
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
+from coordinator.reading.processes import ReadingProcesses
+from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Origin, draft
+from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.core import Core
 from coordinator.services.keys import load_keys
 from coordinator.services.news import News
+from coordinator.services.steps.dispatch import Dispatch
 from coordinator.settings import Settings
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -120,4 +125,29 @@ async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
         )
         yield TestedCore(core, clock)
     finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def builds_over(data: Path, now: Callable[[], datetime]) -> AsyncIterator[Builds]:
+    """As one of several coordinators has them, with a database connection of its own."""
+    database = await Database.open(data / "pushrod.db")
+    readings = ReadingProcesses()
+    try:
+        core = Core(
+            database=database,
+            repositories=HostedRepositories(data / "repositories", max_input_bytes=1_000_000),
+            remotes=cast("Any", None),
+            logs=cast("Any", None),
+            blobs=cast("Any", None),
+            readings=readings,
+            news=News(),
+            keys=load_keys(data / "secret-key"),
+            settings=Settings(data=data),
+            public_url="http://127.0.0.1:1",
+            now=now,
+        )
+        yield Builds(core, Dispatch(core), ForgeSource(core, cast("Any", None)))
+    finally:
+        await readings.close()
         await database.close()

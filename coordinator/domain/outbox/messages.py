@@ -12,7 +12,8 @@ from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build
 from coordinator.domain.steps.waits import duration
 
-SCHEDULE = "schedule"
+BY_THEMSELVES = ("schedule", "build")
+"""Events of no push and no pull request."""
 MAX_PROBLEMS = 50
 """As many annotations a check run takes at once."""
 
@@ -88,8 +89,9 @@ class Facts:
 
     @property
     def context(self) -> str:
-        """A push and a pull request of one commit have their own, and so has a set time: what
-        fails at night says nothing about the push. So has each step that is told."""
+        """A push and a pull request of one commit have their own, and so has what a set time
+        or another project started: what fails then says nothing about the push. So has each step
+        that is told."""
         of_build = f"pushrod/{self.workflow}/{self._why}"
         return of_build if self.step is None else f"{of_build}: {self.step}"
 
@@ -97,7 +99,7 @@ class Facts:
     def _why(self) -> str:
         if self.pull_request is not None:
             return "pr"
-        return SCHEDULE if self.event == SCHEDULE else "push"
+        return self.event if self.event in BY_THEMSELVES else "push"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,6 +152,14 @@ def step_variables(step: Step, build: Build, project: str, base: str) -> dict[st
     if build.pull_request is not None:
         values["PUSHROD_PULL_REQUEST"] = str(build.pull_request.number)
         values["PUSHROD_PULL_REQUEST_BASE"] = build.pull_request.base
+    if (upstream := build.upstream) is not None:
+        values["PUSHROD_UPSTREAM_PROJECT"] = upstream.project
+        values["PUSHROD_UPSTREAM_WORKFLOW"] = upstream.workflow
+        values["PUSHROD_UPSTREAM_BUILD_ID"] = upstream.build_id
+        values["PUSHROD_UPSTREAM_BUILD_NUMBER"] = str(upstream.build_number)
+        values["PUSHROD_UPSTREAM_COMMIT"] = upstream.commit
+        values["PUSHROD_UPSTREAM_BRANCH"] = upstream.branch
+        values["PUSHROD_UPSTREAM_TAG"] = upstream.tag
     for name, value in (build.params or {}).items():
         values[f"PUSHROD_PARAM_{name.upper()}"] = value
     for name, value in step.written.matrix_values.items():

@@ -21,6 +21,7 @@ from coordinator.domain.model import (
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.pushes.deliveries import TAG, PullRequest, sha_of, short_name
 from coordinator.domain.reading import Answer
+from coordinator.domain.upstream import Upstream
 from coordinator.ports import Commit
 from coordinator.services.builds.drafted_steps import drafted, fresh, settled
 from coordinator.services.builds.whole_build import WholeBuild
@@ -63,6 +64,7 @@ class Origin:
     started_by: str | None = None
     before: str | None = None
     """What the branch was before the push; None where it is new, or nothing was pushed."""
+    upstream: Upstream | None = None
 
     def by(self, principal: Principal | None) -> Origin:
         return self if principal is None else replace(self, started_by=principal.name)
@@ -88,6 +90,7 @@ class Origin:
             module=build.module,
             clean=build.clean,
             outside=build.outside,
+            upstream=build.upstream,
         )
 
     @classmethod
@@ -198,6 +201,8 @@ class Draft:
             outside=self.origin.outside,
             open_gates=sum(step.state is StepState.WAITING for step in self.steps),
             tells=project.tells,
+            starts_others=project.starts_others,
+            upstream=self.origin.upstream,
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,

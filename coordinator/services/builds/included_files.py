@@ -14,7 +14,7 @@ from coordinator.services.core import Core
 from coordinator.services.parsing import parsed_workflow
 from coordinator.services.projects.credentials import Credentials
 from coordinator.storage.projects import projects as stored
-from pipelines_schema import Include, Included, IncludedFile, Parsed
+from pipelines_schema import Include, Included, IncludedFile, Parsed, Problem
 from pipelines_schema.problem import shown
 
 _FULL_SHA = re.compile("[0-9a-f]{40}")
@@ -33,7 +33,7 @@ async def workflow_with_includes(
     """
     parsed = await parsed_workflow(core.readings, project.account_id, file)
     if not parsed.includes:
-        return parsed
+        return _not_after_itself(parsed, project, file)
     included = await _own_files(core, project, sha, parsed.includes)
     of_others: dict[tuple[str, str | None], list[Include]] = {}
     for one in parsed.includes:
@@ -44,7 +44,25 @@ async def workflow_with_includes(
             included |= dict.fromkeys(wanted, IncludedFile(fault=_OF_FORK))
         else:
             included |= await _files_of(core, project, slug, ref, wanted)
-    return await parsed_workflow(core.readings, project.account_id, file, included)
+    parsed = await parsed_workflow(core.readings, project.account_id, file, included)
+    return _not_after_itself(parsed, project, file)
+
+
+def _not_after_itself(parsed: Parsed, project: Project, file: WorkflowFile) -> Parsed:
+    """Offline, nobody knows what the project is called."""
+    triggers = parsed.workflow.triggers.build if parsed.workflow else ()
+    problems = tuple(
+        Problem(
+            message=f"`build` names {shown(one.project)}, which is this project: name another one, "
+            "or put the steps into that workflow, with `dependsOn`",
+            file=file.path,
+            line=one.place.line if one.place else None,
+            column=one.place.column if one.place else None,
+        )
+        for one in triggers
+        if one.project == project.slug
+    )
+    return Parsed(workflow=None, problems=problems) if problems else parsed
 
 
 async def _own_files(

@@ -1,4 +1,5 @@
-"""The schedules that the workflow files of a default branch's tip declare."""
+"""When the workflow files of a default branch's tip are built by themselves: at set times, and
+after other projects' builds."""
 
 from __future__ import annotations
 
@@ -6,16 +7,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.model import Project, Schedule
+from coordinator.domain.upstream import BuildListener
 from coordinator.ports import MAX_WORKFLOW_FILES, WorkflowFile
 from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.builds.workflow_files import known_workflow
 from coordinator.services.core import Core, new_id
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.pushes import followings as stored_followings
 from coordinator.storage.pushes import schedules as stored
 from pipelines_schema import ScheduleTrigger, Workflow, next_firing
 
-_MAY_NAME_IT = (b"schedule", b"\\x", b"\\u", b"\\U")
-"""A file without these has no such key, whatever else it holds: escapes may spell it."""
+_MAY_NAME_IT = (b"schedule", b"build", b"\\x", b"\\u", b"\\U")
+"""A file without these has neither key, whatever else it holds: escapes may spell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +46,26 @@ class FoundSchedules:
                 gone.append(known.id)
         await stored.delete(connection, gone)
         await stored.insert(connection, [self._new(path, one) for (path, _), one in wanted.items()])
+        await stored_followings.replace_listeners(
+            connection, self.project.id, self._listeners(), self.unread
+        )
         for path, workflow in self.declared.items():
-            if workflow.triggers.schedule:
+            if workflow.triggers.schedule or workflow.triggers.build:
                 await known_workflow(self.core, connection, self.project, path, workflow.name)
+
+    def _listeners(self) -> list[BuildListener]:
+        return [
+            BuildListener(
+                id=new_id(),
+                account_id=self.project.account_id,
+                project_id=self.project.id,
+                path=path,
+                upstream=one.project,
+                definition=one,
+            )
+            for path, workflow in self.declared.items()
+            for one in workflow.triggers.build
+        ]
 
     def _new(self, path: str, definition: ScheduleTrigger) -> Schedule:
         return Schedule(

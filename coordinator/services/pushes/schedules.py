@@ -7,23 +7,19 @@ leaves it out. Of several coordinators that look at once, one finds the time as 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from coordinator.domain.errors import CoordinatorError
 from coordinator.domain.model import Build, Project, Schedule
-from coordinator.services.audit import Deed
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Draft, Origin
-from coordinator.services.builds.saved_drafts import save_pushed
-from coordinator.services.builds.workflow_files import known_workflow
+from coordinator.services.pushes.unasked_builds import save_unasked, unasked_draft
 from coordinator.services.steps.timed_rounds import TimedRounds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import schedules as stored
-from pipelines_schema import Problem, next_firing
+from pipelines_schema import next_firing
 
 log = structlog.get_logger()
 
@@ -92,7 +88,8 @@ class Schedules:
                 lambda connection: stored.claim(connection, schedule, following)
             )
             return
-        wanted = await self._draft(project, schedule)
+        origin = Origin(event=EVENT, branch=written.branch, params=written.params)
+        wanted = await unasked_draft(self._builds, project, schedule.path, origin)
         await self._core.database.write(
             lambda connection: self._save(connection, project, schedule, wanted, following),
             committed=lambda _: self._builds.dispatch.wake(),
@@ -108,40 +105,15 @@ class Schedules:
     ) -> Build | None:
         if not await stored.claim(connection, schedule, following):
             return None  # another coordinator has built it, or its file lost it
-        record_id = await known_workflow(
-            self._core, connection, project, schedule.path, wanted.workflow_name
+        return await save_unasked(
+            self._core,
+            connection,
+            project,
+            schedule.path,
+            wanted,
+            by=EVENT,
+            cron=schedule.definition.cron,
         )
-        build = await save_pushed(
-            self._core, connection, project, replace(wanted, workflow_id=record_id)
-        )
-        deed = Deed(self._core, None, build)
-        await deed.record(connection, "build.created", by=EVENT, cron=schedule.definition.cron)
-        return build
-
-    async def _draft(self, project: Project, schedule: Schedule) -> Draft:
-        """What can't be built as it is asked for is a draft that says why."""
-        written = schedule.definition
-        origin = Origin(event=EVENT, branch=written.branch, params=written.params)
-        try:
-            origin = await self._builds.at_a_branch(project, origin)
-            origin = await self._builds.checked_origin(project, origin, by_id=False)
-            workflow = await self._builds.read_workflow(project, schedule.path, origin)
-            return await self._builds.drafted(project, None, workflow, origin)
-        except CoordinatorError as error:
-            return Draft(
-                workflow_name=await self._known_name(schedule),
-                origin=origin,
-                reason=error.message,
-                problems=[Problem.from_json(dict(one)) for one in error.details],
-            )
-
-    async def _known_name(self, schedule: Schedule) -> str:
-        record = await self._core.database.read(
-            lambda connection: stored_projects.find_workflow_by_path(
-                connection, schedule.project_id, schedule.path
-            )
-        )
-        return schedule.path if record is None else record.name
 
 
 def _why_not(project: Project, schedule: Schedule, now: datetime) -> str | None:

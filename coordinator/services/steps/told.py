@@ -12,9 +12,12 @@ from coordinator.storage.steps.steps import waiting_gates
 
 
 async def tell(core: Core, connection: AsyncConnection, build: Build) -> None:
-    """The build has come to this state. While one of its gates waits, that was told, and counts."""
+    """The build has come to this state. While one of its gates waits, that was told, and counts.
+    Other projects may wait for its success."""
     if build.tells and (build.state in FINISHED_BUILD or not build.open_gates):
         await core.announcements.moved(connection, build)
+    if build.starts_others and build.state is BuildState.SUCCEEDED:
+        await core.announcements.succeeded(connection, build)
 
 
 async def tell_new(

@@ -18,6 +18,7 @@ from coordinator.domain.model import (
     Step,
 )
 from coordinator.domain.steps.scheduling import queue_class_of
+from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count
 from coordinator.storage.builds.quotas import forget_stored
 from coordinator.storage.connection import AsyncConnection
@@ -42,6 +43,7 @@ build_of = reader(
     pull_request=lambda value: value and PullRequestRef.from_json(value),
     module=lambda value: value and ModuleRef.from_json(value),
     includes=lambda value: tuple(map(PinnedInclude.from_json, value)),
+    upstream=lambda value: value and Upstream.from_json(value),
     notify=lambda value: tuple(map(Notify.from_json, value or ())),
 )
 _read_counted = reader(Counted)
@@ -72,6 +74,7 @@ async def insert_build(
         "pull_request": build.pull_request and build.pull_request.to_json(),
         "module": build.module and build.module.to_json(),
         "includes": [one.to_json() for one in build.includes],
+        "upstream": build.upstream and build.upstream.to_json(),
         "notify": [one.to_json() for one in build.notify] or None,
     }
     links = links_of(build_steps)

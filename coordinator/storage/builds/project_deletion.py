@@ -38,6 +38,8 @@ _OF_PROJECTS = (
     tables.module_files,
     tables.modules,
     tables.schedules,
+    tables.build_listeners,
+    tables.followings,
     tables.deliveries,
     tables.outbox,
     tables.recipients,

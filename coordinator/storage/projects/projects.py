@@ -13,6 +13,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.tables import (
     accounts,
+    build_listeners,
     former_slugs,
     images,
     projects,
@@ -24,9 +25,19 @@ _project = reader(Project)
 _workflow = reader(WorkflowRecord, source=WorkflowSource)
 _image = reader(Image)
 
-_projects = sa.select(*columns(Project, projects), accounts.c.slug.label("account_slug")).join_from(
-    projects, accounts
+_of_its_account = build_listeners.c.account_id == projects.c.account_id
+_listened_to = sa.exists().where(_of_its_account, build_listeners.c.upstream == projects.c.slug)
+_listened_to_before = sa.exists().where(
+    former_slugs.c.project_id == projects.c.id,
+    _of_its_account,
+    build_listeners.c.upstream == former_slugs.c.slug,
 )
+_starts_others = sa.or_(_listened_to.correlate(projects), _listened_to_before.correlate(projects))
+_projects = sa.select(
+    *columns(Project, projects),
+    accounts.c.slug.label("account_slug"),
+    _starts_others.label("starts_others"),
+).join_from(projects, accounts)
 
 
 def select_projects() -> sa.Select[Any]:

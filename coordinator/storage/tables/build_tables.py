@@ -54,6 +54,11 @@ builds = sa.Table(
     sa.Column("has_outputs", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     # Whether others are told of it: else nobody looks for them.
     sa.Column("tells", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    # Whether others wait for its success: else nobody looks for them.
+    sa.Column(
+        "starts_others", sa.Boolean, nullable=False, default=False, server_default=sa.false()
+    ),
+    sa.Column("upstream", sa.JSON(none_as_null=True)),
     sa.Column("notify", sa.JSON(none_as_null=True)),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),

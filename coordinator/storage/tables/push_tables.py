@@ -54,6 +54,29 @@ schedules = sa.Table(
     sa.Index("ix_schedules_next_at", "next_at"),
 )
 
+build_listeners = sa.Table(
+    "build_listeners",
+    metadata,
+    own_id(),
+    id_of("accounts"),
+    id_of("projects"),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("upstream", sa.Text, nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Index("ix_build_listeners_project_id", "project_id"),
+    sa.Index("ix_build_listeners_upstream", "account_id", "upstream"),
+)
+
+followings = sa.Table(
+    "followings",
+    metadata,
+    own_id(),
+    id_of("projects"),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("upstream", sa.JSON, nullable=False),
+    sa.Index("ix_followings_project_id", "project_id"),
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,

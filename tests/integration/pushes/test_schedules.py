@@ -9,21 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from coordinator.git.repositories import HostedRepositories
-from coordinator.reading.processes import ReadingProcesses
-from coordinator.services.builds.builds import Builds
-from coordinator.services.builds.forge_source import ForgeSource
-from coordinator.services.core import Core
-from coordinator.services.keys import load_keys
-from coordinator.services.news import News
 from coordinator.services.pushes.schedules import Schedules
-from coordinator.services.steps.dispatch import Dispatch
-from coordinator.settings import Settings
-from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import (
     Answer,
     Caller,
@@ -33,6 +23,7 @@ from tests.integration.coordinator_fixture import (
     new_work_tree,
     open_coordinator,
 )
+from tests.integration.core_fixture import builds_over
 from tests.integration.forge_fixture import (
     open_forge,
     push_payload,
@@ -368,27 +359,9 @@ async def test_a_forges_branch_is_built_as_it_is_then(
 
 @asynccontextmanager
 async def schedules_over(data: Path, clock: Clock) -> AsyncIterator[Schedules]:
-    """As one of several coordinators has them, with a database connection of its own."""
-    database = await Database.open(data / "pushrod.db")
-    readings = ReadingProcesses()
-    try:
-        core = Core(
-            database=database,
-            repositories=HostedRepositories(data / "repositories", max_input_bytes=1_000_000),
-            remotes=cast("Any", None),
-            logs=cast("Any", None),
-            blobs=cast("Any", None),
-            readings=readings,
-            news=News(),
-            keys=load_keys(data / "secret-key"),
-            settings=Settings(data=data),
-            public_url="http://127.0.0.1:1",
-            now=clock.now,
-        )
-        yield Schedules(Builds(core, Dispatch(core), ForgeSource(core, cast("Any", None))))
-    finally:
-        await readings.close()
-        await database.close()
+    """As one of several coordinators has them."""
+    async with builds_over(data, clock.now) as builds:
+        yield Schedules(builds)
 
 
 async def test_of_several_coordinators_one_builds_a_schedule(
