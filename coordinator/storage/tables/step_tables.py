@@ -8,7 +8,7 @@ from coordinator.storage.tables.columns import Instant, id_of, metadata, own_id
 
 WAITS_FOR_A_TIME = "state IN ('ready', 'waiting', 'delayed')"
 """For an agent, for an answer, or for its next attempt: until a time that its row has."""
-WAITS = "state IN ('blocked', 'waiting', 'in-line', 'ready', 'delayed')"
+WAITS = "state IN ('blocked', 'resolving', 'waiting', 'in-line', 'ready', 'delayed')"
 """For whatever it may be."""
 IN_A_GROUP = "concurrency_group IS NOT NULL AND state IN ('in-line', 'ready', 'offered', 'running')"
 """With a place in it, or in line for one."""

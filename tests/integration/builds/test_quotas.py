@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from coordinator.storage.tables.step_tables import WAITS
 from tests.integration.coordinator_fixture import (
     Coordinator,
     new_work_tree,
@@ -55,6 +57,26 @@ async def test_steps_beyond_those_that_may_wait_are_a_429(opened: Open) -> None:
         path, body = f"/api/projects/{project['id']}/builds", {"workflowId": workflow}
         (await admin.post(path, body)).expect(201)
         assert "project_max_waiting_steps" in (await admin.post(path, body)).expect(429).text
+
+
+@pytest.mark.parametrize("state", ["blocked", "resolving", "waiting", "in-line", "ready"])
+async def test_whatever_a_step_waits_for_it_counts_among_those_that_wait(
+    opened: Open, state: str
+) -> None:
+    async with opened(project_max_waiting_steps=1) as coordinator:
+        admin = coordinator.admin
+        project = await admin.new_project()
+        workflow = await admin.new_workflow(project, step_of("a"))
+        path, body = f"/api/projects/{project['id']}/builds", {"workflowId": workflow}
+        (await admin.post(path, body)).expect(201)
+        with sqlite3.connect(coordinator.data / "pushrod.db") as connection:
+            connection.execute("UPDATE steps SET state = ?", [state])
+            plan = connection.execute(
+                "EXPLAIN QUERY PLAN SELECT 1 FROM steps WHERE project_id = '' AND " + WAITS
+            ).fetchall()
+        connection.close()
+        assert "project_max_waiting_steps" in (await admin.post(path, body)).expect(429).text
+        assert "ix_steps_waiting" in str(plan)
 
 
 async def test_a_push_beyond_the_queue_is_a_failed_build_that_says_so_to_the_one_who_pushed(

@@ -1,4 +1,4 @@
-"""builds that start workflows of other projects"""
+"""builds that start workflows of other projects; steps wait that are resolved late"""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ revision = "0044"
 down_revision = "0043"
 branch_labels = None
 depends_on = None
+
+WAITS = sa.text("state IN ('blocked', 'resolving', 'waiting', 'in-line', 'ready', 'delayed')")
 
 
 def upgrade() -> None:
@@ -36,3 +38,11 @@ def upgrade() -> None:
         sa.Column("starts_others", sa.Boolean, nullable=False, server_default=sa.false()),
     )
     op.add_column("builds", sa.Column("upstream", sa.JSON))
+    op.drop_index("ix_steps_waiting", "steps")
+    op.create_index(
+        "ix_steps_waiting",
+        "steps",
+        ["project_id"],
+        sqlite_where=WAITS,
+        postgresql_where=WAITS,
+    )
