@@ -9,13 +9,15 @@ needs to know nothing of this: the answer to one that is no longer being resolve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Build, Step
+from coordinator.domain.pushes.deliveries import retry_delay
 from coordinator.domain.reading import Answer
 from coordinator.domain.steps.step_words import filled, image_fault, label_fault
 from coordinator.services.builds.conditions import late_answers
@@ -32,7 +34,9 @@ from pipelines_schema import ConditionFault
 log = structlog.get_logger()
 
 AGAIN_SECONDS = 1.0
-"""After a fault of ours."""
+"""After the first fault of ours; doubling after each that follows it."""
+Pause = Callable[[float], Awaitable[None]]
+"""For so many seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +47,15 @@ class _Asked:
 
 
 class LateSteps:
-    def __init__(self, core: Core, wake: Callable[[], None]) -> None:
+    def __init__(self, core: Core, wake: Callable[[], None], pause: Pause = asyncio.sleep) -> None:
         """`wake` is called when steps have become ready."""
-        self._core, self._wake = core, wake
+        self._core, self._wake, self._pause = core, wake, pause
         self._moved = asyncio.Event()
         self._busy: set[str] = set()
         """Builds whose steps are being resolved: each by a task of its own, so that slow text
         delays no other account."""
+        self._faults: Counter[str] = Counter()
+        """Of ours, one after the other, by build; "" where looking for them failed."""
         core.announcements.resolving = self._moved.set
 
     async def run(self) -> None:
@@ -65,22 +71,29 @@ class LateSteps:
 
     async def _found(self) -> Sequence[str]:
         try:
-            return await self._core.database.read(stored_steps.builds_resolving)
+            found = await self._core.database.read(stored_steps.builds_resolving)
         except Exception:  # a task root: tried again
             log.exception("looking for steps to resolve failed")
-            await asyncio.sleep(AGAIN_SECONDS)
+            await self._wait_after_a_fault("")
             self._moved.set()
             return ()
+        self._faults.pop("", None)
+        return found
 
     async def _resolve(self, build_id: str) -> None:
         try:
             await self._resolve_now(build_id)
+            self._faults.pop(build_id, None)
         except Exception:  # a task root: tried again
             log.exception("resolving steps failed", build=build_id)
-            await asyncio.sleep(AGAIN_SECONDS)
+            await self._wait_after_a_fault(build_id)
         finally:
             self._busy.discard(build_id)
             self._moved.set()  # for steps of it that came too late for this round
+
+    async def _wait_after_a_fault(self, of: str) -> None:
+        self._faults[of] += 1
+        await self._pause(retry_delay(self._faults[of], AGAIN_SECONDS).total_seconds())
 
     async def _resolve_now(self, build_id: str) -> None:
         async def read(connection: AsyncConnection) -> _Asked | None:

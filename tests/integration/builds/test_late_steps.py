@@ -212,10 +212,19 @@ class HeldReadings:
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     followed: asyncio.Event = field(default_factory=asyncio.Event)
     """What came of an answer is committed."""
+    faults: int = 0
+    """How many of the next answers are a fault of ours."""
+    pauses: list[float] = field(default_factory=list)
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
     async def run(self, account: str, read: Callable[..., Any], *args: Any) -> Any:
         self.asked.set()
         await self.let_go.wait()
+        if self.faults:
+            self.faults -= 1
+            raise RuntimeError("a fault of ours")
         return read(unwatched, *args)
 
 
@@ -223,7 +232,7 @@ class HeldReadings:
 async def resolving(tested: TestedCore) -> AsyncIterator[HeldReadings]:
     readings = HeldReadings()
     core = replace(tested.core, readings=cast("Any", readings))
-    late_steps = LateSteps(core, wake=readings.followed.set)
+    late_steps = LateSteps(core, wake=readings.followed.set, pause=readings.pause)
     task = asyncio.create_task(late_steps.run())
     try:
         yield readings
@@ -232,13 +241,13 @@ async def resolving(tested: TestedCore) -> AsyncIterator[HeldReadings]:
         await asyncio.wait([task])
 
 
-async def planned(tested: TestedCore) -> Build:
+async def planned(tested: TestedCore, project: str = "shop") -> Build:
     """A build whose first step has ended, so that the second is to be resolved."""
     when = Condition(
         expression='outputs.plan.deploy == ""', outputs=(OutputName("plan", "deploy"),)
     )
     build = await tested.new_build(
-        await tested.new_project(),
+        await tested.new_project(project),
         step_of("plan"),
         step_of("deploy", "plan", when=when),
         step_of("after", "deploy"),
@@ -289,3 +298,20 @@ async def test_a_cancel_wins_over_the_answer(tmp_path: Path) -> None:
         found = await tested.build(build)
         assert found.state is BuildState.CANCELLED
         assert (await states(tested, build))[1:] == [StepState.CANCELLED, StepState.CANCELLED]
+
+
+async def test_a_fault_of_ours_is_tried_again_after_growing_pauses(tmp_path: Path) -> None:
+    async with open_core(tmp_path) as tested:
+        build = await planned(tested)
+        async with resolving(tested) as readings:
+            readings.faults = 11
+            readings.let_go.set()
+            await readings.followed.wait()
+            assert readings.pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+            assert (await states(tested, build))[1:] == [StepState.READY, StepState.BLOCKED]
+            # Its faults are forgotten: the next build's begin anew.
+            readings.faults = 1
+            readings.followed.clear()
+            await planned(tested, "other")
+            await readings.followed.wait()
+            assert readings.pauses[11:] == [1]
