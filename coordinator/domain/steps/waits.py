@@ -87,10 +87,12 @@ def not_taken(
     seconds: float,
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
+    build: Build | None = None,
 ) -> str:
-    """The reason of a step that waited too long, for an agent or for an answer."""
+    """The reason of a step that waited too long, for an agent or, for which its build is needed,
+    for an answer."""
     if step.state is StepState.WAITING:
-        return f"no answer within {duration(seconds)}: it waited for {_approval(step, None)}"
+        return f"no answer within {duration(seconds)}: it waited for {_approval(step, build)}"
     why = why_nobody_takes_it(step, online, most_of_a_project)
     return f"no agent took it within {duration(seconds)}: {why}"
 

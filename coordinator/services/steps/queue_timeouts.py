@@ -18,6 +18,7 @@ from coordinator.services.news import build_topic
 from coordinator.services.steps import advance
 from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.timed_rounds import TimedRounds
+from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
@@ -61,7 +62,9 @@ class QueueTimeouts:
                 await advance.try_again(self._core, connection, step)
                 continue
             waited = advance.queue_seconds(self._core, step)
-            reason = not_taken(step, waited, online, settings.project_max_running_steps)
+            asks = step.state is StepState.WAITING
+            build = await stored_builds.find_build(connection, step.build_id) if asks else None
+            reason = not_taken(step, waited, online, settings.project_max_running_steps, build)
             moved = await advance.move_step(
                 self._core, connection, step, StepEvent.GIVE_UP, reason=reason
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -217,6 +218,27 @@ async def test_a_gate_that_nobody_answers_fails_in_time_also_after_a_restart(
     assert step(build)["reason"] == said
     late = (await answer(admin, build, "approve")).expect(409)
     assert late.json["error"] == f"step `release` has ended already: {said}"
+
+
+async def test_a_forks_gate_that_nobody_answers_names_a_role_that_may(
+    coordinator: Coordinator, agent: AgentCaller, tree: WorkTree, clock: Clock
+) -> None:
+    admin = coordinator.admin
+    for outside, role in ((0, "developer"), (1, "maintainer")):
+        build = await asked(admin, agent, tree, gate="expires: 3d, by: developer")
+        await coordinator.stop()
+        with sqlite3.connect(coordinator.data / "pushrod.db") as connection:
+            connection.execute("UPDATE builds SET outside = ? WHERE id = ?", [outside, build["id"]])
+        connection.close()
+        clock.ahead += timedelta(days=3, seconds=5)
+        await coordinator.start()
+
+        async def ended(build: dict[str, Any] = build) -> bool:
+            return bool((await admin.build(build["id"]))["state"] == "failed")
+
+        await eventually(ended)
+        said = f"no answer within 3d: it waited for an approval by a {role}"
+        assert step(await admin.build(build["id"]))["reason"] == said
 
 
 async def test_the_wait_counts_for_no_timeout(
