@@ -29,6 +29,8 @@ MAX_ENVIRONMENT_ENTRY_BYTES = 128 * 1024 - 1
 """`NAME=value` without its closing NUL: what Linux lets one string of an environment be."""
 MAX_PATH_BYTES = 1000
 MAX_PATHS = 100
+MAX_REPORT_PATHS = 20
+"""Of one kind of report."""
 MAX_CONDITION_CHARACTERS = 1000
 MAX_STEP_SECRETS = 50
 MIN_MEMORY_BYTES = 4 * 1024**2

@@ -55,6 +55,7 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
     "cacheDirs": "write `RUN --mount=type=cache,target=…` in the Dockerfile",
     "outputPaths": "the image is what the step makes",
     "generates": "a script writes further steps",
+    "reports": "a script writes reports: run the tests in a step of their own",
     "grace": "what a Dockerfile runs is killed without being asked",
     "resources": "the engine can't limit an image's build",
     "user": "write `USER` in the Dockerfile",

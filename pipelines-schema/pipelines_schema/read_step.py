@@ -48,6 +48,7 @@ from pipelines_schema.read_git import read_git
 from pipelines_schema.read_groups import read_step_group
 from pipelines_schema.read_image import image_place, read_image
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
+from pipelines_schema.read_reports import kept_with_reports, read_reports
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.read_script_place import read_shell, read_workdir
 from pipelines_schema.step_keys import STEP
@@ -101,6 +102,8 @@ def read_step(
     secrets = {**read_secrets(reading, fields), **(build.secret_places if build else {})}
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
     generates = read_generates(reading, fields.get("generates"))
+    reports = read_reports(reading, fields.get("reports"))
+    output_paths = kept_with(_output_paths(reading, fields.get("outputPaths")), generates)
     condition = _condition(
         reading,
         fields.get("when"),
@@ -126,8 +129,9 @@ def read_step(
             depends_on=tuple(dependency for _, dependency in dependencies),
             env=env,
             cache_dirs=read_caches(reading, fields.get("cacheDirs")),
-            output_paths=kept_with(_output_paths(reading, fields.get("outputPaths")), generates),
+            output_paths=kept_with_reports(output_paths, reports),
             generates=generates,
+            reports=reports,
             timeout_seconds=read_timeout(reading, fields.get("timeout")),
             queue_timeout_seconds=read_queue_timeout(reading, fields.get("queueTimeout")),
             grace_seconds=read_grace(reading, fields.get("grace")),

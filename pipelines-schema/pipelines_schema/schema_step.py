@@ -12,6 +12,7 @@ from pipelines_schema.schema_build import build
 from pipelines_schema.schema_caches import cache_dirs
 from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
 from pipelines_schema.schema_groups import step_concurrency
+from pipelines_schema.schema_reports import reports
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
     PARAM_VALUE,
@@ -105,6 +106,7 @@ def _step() -> dict[str, Any]:
                 "minLength": 1,
                 "pattern": "^[^*?[]*[^*?[/]$",
             },
+            "reports": reports(),
             "timeout": {"$ref": "#/$defs/timeout"},
             "queueTimeout": endings.queue_timeout(),
             "grace": endings.grace(),

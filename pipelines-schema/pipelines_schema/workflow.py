@@ -20,6 +20,7 @@ from pipelines_schema.notify import Notify
 from pipelines_schema.placeholders import output_words
 from pipelines_schema.problem import Place
 from pipelines_schema.step_groups import StepGroup
+from pipelines_schema.step_reports import StepReports
 from pipelines_schema.stored_json import without_absent
 from pipelines_schema.trigger_types import Triggers, triggers_from_json, triggers_to_json
 
@@ -119,6 +120,8 @@ class Step:
     """Normalised paths or patterns relative to the workspace; a closing `/` marks a folder."""
     generates: str | None = None
     """The file that says which steps are to be added to the build; one of the `output_paths`."""
+    reports: StepReports | None = None
+    """The files in which its tools report; all of them are `output_paths`, too."""
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
     queue_timeout_seconds: int | None = None
     """How long it may wait for an agent once it is ready; None is as long as usual."""
@@ -269,6 +272,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         cacheDirs=[cache.to_json() for cache in step.cache_dirs],
         outputPaths=list(step.output_paths),
         generates=step.generates,
+        reports=None if step.reports is None else step.reports.to_json(),
         timeoutSeconds=step.timeout_seconds,
         queueTimeoutSeconds=step.queue_timeout_seconds,
         graceSeconds=None if step.grace_seconds == DEFAULT_GRACE_SECONDS else step.grace_seconds,
@@ -345,6 +349,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         cache_dirs=tuple(map(CacheFolder.from_json, value["cacheDirs"])),
         output_paths=tuple(value["outputPaths"]),
         generates=value.get("generates"),
+        reports=StepReports.from_json(value["reports"]) if "reports" in value else None,
         timeout_seconds=value["timeoutSeconds"],
         queue_timeout_seconds=value.get("queueTimeoutSeconds"),
         grace_seconds=value.get("graceSeconds", DEFAULT_GRACE_SECONDS),
