@@ -22,6 +22,7 @@ from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
+from coordinator.reading.report_reader import ReportFiles
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
@@ -49,6 +50,7 @@ from coordinator.services.outbox.telling import Telling
 from coordinator.services.outbox.traffic import Traffic
 from coordinator.services.outputs.artifacts import Artifacts
 from coordinator.services.outputs.batches import OutputBatches
+from coordinator.services.outputs.results import Results
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
 from coordinator.services.people.sessions import Sessions
@@ -140,14 +142,17 @@ async def open_services(
         used=meter.database_used,
     )
     readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
+    blobs = ObjectBlobStore(store)
+    report_files = ReportFiles(blobs, data / "reports")
     mailer = _mailer(settings)
     try:
+        report_files.begin()
         core = Core(
             database=database,
             repositories=repositories,
             remotes=_remotes(settings),
             logs=ObjectLogStore(store),
-            blobs=ObjectBlobStore(store),
+            blobs=blobs,
             readings=readings,
             news=News(),
             keys=keys,
@@ -186,7 +191,9 @@ async def open_services(
             modules=Modules(core, dispatch),
             dispatch=dispatch,
             runner=runner,
-            reports=Reports(core, dispatch, logs, runner, GeneratedSteps(core)),
+            reports=Reports(
+                core, dispatch, logs, runner, GeneratedSteps(core), Results(core, report_files)
+            ),
             logs=logs,
             artifacts=Artifacts(core),
             output_batches=OutputBatches(core),
@@ -234,6 +241,7 @@ async def open_services(
     finally:
         await http.close()
         await readings.close()
+        await report_files.close()
         await database.close()
 
 

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coordinator.domain.model import Artifact
 from coordinator.domain.outbox.calls import Call, Reply
 from coordinator.domain.pushes.repo_url import RemoteUrl
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
+from coordinator.domain.results.values import ReadResults, ReportKind
 from pipelines_schema import Place, Watch
 from pipelines_schema.contract import GitRef, LfsObject
 from pipelines_schema.log_frames import Frame
@@ -428,6 +430,16 @@ class BlobStore(Protocol):
 
     async def delete(self, account_id: str, sha256: str) -> None:
         """Nothing happens if there is none."""
+        ...
+
+
+class ReportReader(Protocol):
+    """Reads the files in which a step's tools report, as `Readings` does text."""
+
+    async def read(
+        self, account_id: str, files: Sequence[tuple[ReportKind, Artifact]]
+    ) -> ReadResults:
+        """What they say, with a warning for each that says nothing, or not all. Raises NotRead."""
         ...
 
 

@@ -24,9 +24,7 @@ from coordinator.reading.limits import (
     CONDITION_SECONDS,
     KEPT_BYTES,
     LENGTH,
-    MEMORY_BYTES,
     OUT_OF_MEMORY,
-    READING_SECONDS,
 )
 from pipelines_schema import Place
 
@@ -35,13 +33,13 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 def main() -> None:
     _load_conditions()
-    place_fd = int(sys.argv[1])
+    place_fd, seconds, memory_bytes = map(int, sys.argv[1:4])
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
     os.close(0)
-    _limit_memory()
+    _limit_memory(memory_bytes)
     while (request := _receive(requests)) is not None:
-        kept = _answer(answers, request, place_fd)
+        kept = _answer(answers, request, place_fd, seconds)
         if not kept:
             return
 
@@ -53,16 +51,16 @@ def _load_conditions() -> None:
     importlib.import_module("cel")
 
 
-def _limit_memory() -> None:
+def _limit_memory(most: int) -> None:
     with open("/proc/self/statm") as file:
         now = int(file.read().split()[0]) * PAGE_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY_BYTES, now + MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (now + most, now + most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _limit_processor_time() -> None:
+def _limit_processor_time(most: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = math.ceil(used.ru_utime + used.ru_stime) + READING_SECONDS
+    seconds = math.ceil(used.ru_utime + used.ru_stime) + most
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
@@ -74,10 +72,10 @@ def _receive(requests: BinaryIO) -> bytes | None:
     return requests.read(LENGTH.unpack(head)[0])
 
 
-def _answer(answers: BinaryIO, request: bytes, place_fd: int) -> bool:
+def _answer(answers: BinaryIO, request: bytes, place_fd: int, seconds: int) -> bool:
     """Whether this process can be asked again."""
     _note_place(place_fd, None)
-    _limit_processor_time()
+    _limit_processor_time(seconds)
     try:
         answer = _read(request, place_fd)
         kept = _most_memory() < KEPT_BYTES

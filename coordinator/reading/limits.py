@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import struct
+from dataclasses import dataclass
 
 CONDITION_SECONDS = 0.25
 """Of processor time, for one condition."""
@@ -16,6 +17,18 @@ MEMORY_BYTES = 512 * 1024 * 1024
 """Beside what the process has at its start. The syntax trees of an image's sources are the most."""
 KEPT_BYTES = 192 * 1024 * 1024
 """A process that has ever had more is not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    seconds: int = READING_SECONDS
+    wait_seconds: float = WAIT_SECONDS
+    memory_bytes: int = MEMORY_BYTES
+
+
+REPORTS = Limits(seconds=30, wait_seconds=90.0, memory_bytes=768 * 1024 * 1024)
+"""Of a step's reports, which are files of many megabytes. Its agent waits two minutes for the
+answer to a completion. The worst that is read to its end takes a third of the time."""
 
 CONDITION_TOO_LONG = signal.SIGPROF
 READING_TOO_LONG = signal.SIGXCPU

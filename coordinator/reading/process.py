@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from coordinator.ports import NotRead
 from coordinator.reading import limits
+from coordinator.reading.limits import Limits
 from pipelines_schema import Place
 
 MAX_PLACE_BYTES = 4096
@@ -37,13 +38,15 @@ class Answered:
 class ReadingProcess:
     _process: asyncio.subprocess.Process
     _place: IO[bytes]
+    _limits: Limits
 
     @classmethod
-    async def start(cls) -> ReadingProcess:
+    async def start(cls, of: Limits = Limits()) -> ReadingProcess:  # noqa: B008 - it is frozen
         place = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "coordinator.reading.child", str(place.fileno())),
+                *(sys.executable, "-P", "-m", "coordinator.reading.child"),
+                *(str(number) for number in (place.fileno(), of.seconds, of.memory_bytes)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 pass_fds=(place.fileno(),),
@@ -53,7 +56,7 @@ class ReadingProcess:
         except BaseException:
             place.close()
             raise
-        return cls(process, place)
+        return cls(process, place, of)
 
     @property
     def pid(self) -> int:
@@ -69,7 +72,7 @@ class ReadingProcess:
         if written is None or answers is None:
             raise RuntimeError("the process has no pipes")
         try:
-            async with asyncio.timeout(limits.WAIT_SECONDS):
+            async with asyncio.timeout(self._limits.wait_seconds):
                 written.write(limits.LENGTH.pack(len(request)) + request)
                 await written.drain()
                 (length,) = limits.LENGTH.unpack(await answers.readexactly(limits.LENGTH.size))
@@ -80,7 +83,8 @@ class ReadingProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             raise self._cause(await self._process.wait()) from None
         except TimeoutError:
-            raise NotRead(f"takes more than {limits.WAIT_SECONDS:.0f} s to read", None) from None
+            seconds = self._limits.wait_seconds
+            raise NotRead(f"takes more than {seconds:.0f} s to read", None) from None
 
     async def end(self) -> None:
         """At once, whatever it is doing."""
@@ -98,10 +102,10 @@ class ReadingProcess:
                 said = f"takes more than {milliseconds} ms of processor time to work out"
                 return NotRead(f"{said}: make it simpler", self._last_place())
             case _ if code == -limits.READING_TOO_LONG:
-                said = f"takes more than {limits.READING_SECONDS} s of processor time to read"
+                said = f"takes more than {self._limits.seconds} s of processor time to read"
                 return NotRead(f"{said}: make it smaller or simpler", None)
             case limits.OUT_OF_MEMORY:
-                mebibytes = limits.MEMORY_BYTES // 1024 // 1024
+                mebibytes = self._limits.memory_bytes // 1024 // 1024
                 said = f"takes more than {mebibytes} MiB of memory to read"
                 return NotRead(f"{said}: make it smaller or simpler", self._last_place())
             case _ if code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 import structlog
 
 from coordinator.ports import NotRead
+from coordinator.reading.limits import Limits
 from coordinator.reading.process import Answered, EndedFromOutside, ReadingProcess
 from coordinator.reading.turns import Turns
 from pipelines_schema import Watch
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class ReadingProcesses:
+    limits: Limits = field(default_factory=Limits)
     _turns: Turns = field(default_factory=lambda: Turns(AT_ONCE))
     _idle: list[ReadingProcess] = field(default_factory=list)
 
@@ -74,7 +76,7 @@ class ReadingProcesses:
             if process.is_alive:
                 return process
             await process.end()
-        return await ReadingProcess.start()
+        return await ReadingProcess.start(self.limits)
 
     async def close(self) -> None:
         while self._idle:

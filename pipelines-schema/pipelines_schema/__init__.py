@@ -45,6 +45,7 @@ from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.read_image import can_be_named
 from pipelines_schema.schedules import ScheduleTrigger
 from pipelines_schema.step_groups import StepGroup
+from pipelines_schema.step_reports import StepReports
 from pipelines_schema.trigger_types import PullRequestTrigger, PushTrigger, Triggers
 from pipelines_schema.triggers import (
     PullRequestFacts,
@@ -113,6 +114,7 @@ __all__ = [
     "ScheduleTrigger",
     "Step",
     "StepGroup",
+    "StepReports",
     "Target",
     "Triggers",
     "UnreadableWorkflow",

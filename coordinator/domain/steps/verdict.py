@@ -17,6 +17,8 @@ class AttemptEnd:
     status: Completion
     exit_code: int | None
     reason: CompletionReason | None
+    failed_tests: str | None = None
+    """Why the script has failed, where its reports say so: `3 of 1,204 tests failed: …`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,4 +126,6 @@ def _describe(end: AttemptEnd) -> str:
         case CompletionReason.CANCELLED:
             return "cancelled on the agent"
         case _:
+            if end.failed_tests is not None:
+                return end.failed_tests
             return f"exit code {end.exit_code}" if end.exit_code is not None else "failed"

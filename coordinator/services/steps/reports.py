@@ -23,9 +23,11 @@ from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
+from coordinator.services.outputs.results import Results
 from coordinator.services.steps import advance, caches
+from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
-from coordinator.services.steps.generating import Generated, Generating, ToBeRead
+from coordinator.services.steps.generating import Generating, ToBeRead
 from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -50,6 +52,7 @@ class Reports:
     logs: Logs
     runner: Runner
     generating: Generating
+    results: Results
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def complete(
@@ -83,14 +86,14 @@ class Reports:
 
     async def _check(
         self, principal: Principal, step_id: str, epoch: int, request: CompleteRequest
-    ) -> _Report:
+    ) -> CheckedReport:
         """Raises LogIncomplete."""
         log_id = attempt_id(step_id, epoch)
         digest, problem = await self._close_log(log_id, request)
         outputs, unfit = _checked(request.outputs)
-        message = "\n".join(filter(None, [problem, unfit, _storable(request.message)])) or None
+        message = "\n".join(filter(None, [problem, unfit, storable(request.message)])) or None
         reason = CompletionReason.OUTPUTS if unfit else request.reason
-        return _Report(
+        return CheckedReport(
             principal=principal,
             step_id=step_id,
             epoch=epoch,
@@ -105,7 +108,7 @@ class Reports:
             outputs=outputs,
         )
 
-    async def _save(self, report: _Report) -> _Finished:
+    async def _save(self, report: CheckedReport) -> _Finished:
         """Raises _EndedMeanwhile."""
         while True:
             try:
@@ -113,9 +116,12 @@ class Reports:
             except ToBeRead as asked:
                 generated = await self.generating.read(asked.step, asked.attempt)
                 report = replace(report, generated=generated)
+            except _ReportsToBeRead as asked:
+                told = await self.results.of_attempt(asked.step, asked.attempt)
+                report = report.with_reports(told)
 
-    async def _save_as_read(self, report: _Report) -> _Finished:
-        """Raises _EndedMeanwhile, ToBeRead."""
+    async def _save_as_read(self, report: CheckedReport) -> _Finished:
+        """Raises _EndedMeanwhile, ToBeRead, _ReportsToBeRead."""
         slot = self._freed_slot(report)
         committed = partial(self._committed, report)
         try:
@@ -127,13 +133,15 @@ class Reports:
         return await self.core.database.write(finish, committed=committed)
 
     async def _finish(
-        self, connection: AsyncConnection, *, report: _Report, slot: FreedSlot | None
+        self, connection: AsyncConnection, *, report: CheckedReport, slot: FreedSlot | None
     ) -> _Finished:
         step, attempt = await self.runner.attempt_in(
             connection, report.principal, report.step_id, report.epoch
         )
         if not may_be_reported_on(step, attempt):
             raise _EndedMeanwhile
+        if report.has_unread(step):
+            raise _ReportsToBeRead(step, attempt)
         images = built_images(step, report.request)
         if is_late(step, attempt):
             step = await advance.resume(self.core, connection, step, attempt)
@@ -162,7 +170,7 @@ class Reports:
         return _Finished(verdict=verdict, followed=followed, given=given)
 
     async def _message(
-        self, connection: AsyncConnection, report: _Report, step: Step
+        self, connection: AsyncConnection, report: CheckedReport, step: Step
     ) -> str | None:
         """With what a worker without an agent named, or the step declares, and nobody uploaded."""
         if report.principal.kind is PrincipalKind.AGENT or (
@@ -176,12 +184,12 @@ class Reports:
         stored_names = await stored_artifacts.artifact_names(
             connection, report.step_id, report.epoch
         )
-        missing = _storable(missing_outputs(paths, stored_names))
+        missing = storable(missing_outputs(paths, stored_names))
         return "\n".join(filter(None, [report.message, missing])) or None
 
     async def _generate(
-        self, connection: AsyncConnection, step: Step, attempt: Attempt, report: _Report
-    ) -> _Report:
+        self, connection: AsyncConnection, step: Step, attempt: Attempt, report: CheckedReport
+    ) -> CheckedReport:
         """Add what the step has generated. One that was asked to end has come to nothing: what it
         would begin is unwanted. Raises ToBeRead."""
         if step.cancel_requested_by is not None:
@@ -189,7 +197,7 @@ class Reports:
         fault = await self.generating.add(connection, step, attempt, report.generated)
         return report if fault is None else report.failed(fault)
 
-    def _committed(self, report: _Report, finished: _Finished) -> None:
+    def _committed(self, report: CheckedReport, finished: _Finished) -> None:
         self.dispatch.ended(report.step_id, report.epoch)
         if finished.given is not None:
             self.runner.handed_over(finished.given)
@@ -209,7 +217,7 @@ class Reports:
     async def _hand_over(
         self,
         connection: AsyncConnection,
-        report: _Report,
+        report: CheckedReport,
         slot: FreedSlot,
         attempt: Attempt,
         build: Build,
@@ -223,7 +231,7 @@ class Reports:
         except Exception as error:
             raise _NotHandedOver from error
 
-    def _freed_slot(self, report: _Report) -> FreedSlot | None:
+    def _freed_slot(self, report: CheckedReport) -> FreedSlot | None:
         """None where no agent asks for another step."""
         asked, agent_id = report.request.next, report.principal.agent_id
         if asked is None or agent_id is None:
@@ -314,32 +322,6 @@ class Reports:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Report:
-    """A completion whose log was looked at."""
-
-    principal: Principal
-    step_id: str
-    epoch: int
-    request: CompleteRequest
-    end: AttemptEnd
-    log: LogDigest
-    message: str | None
-    outputs: Mapping[str, str]
-    generated: Generated | None = None
-    """By a step that generates others, once it was read."""
-
-    def failed(self, fault: str | None) -> _Report:
-        """The script has succeeded, but not what it was to leave."""
-        end = replace(self.end, status=Completion.FAILED, reason=CompletionReason.OUTPUTS)
-        message = "\n".join(filter(None, [self.message, _storable(fault)])) or None
-        return replace(self, end=end, message=message)
-
-    @property
-    def log_id(self) -> str:
-        return attempt_id(self.step_id, self.epoch)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Finished:
     verdict: Verdict
     followed: advance.Followed
@@ -353,6 +335,14 @@ class _Finished:
 
 class _NotHandedOver(Exception):
     """Its cause says why."""
+
+
+class _ReportsToBeRead(Exception):
+    """The step reports, and nobody has looked at that."""
+
+    def __init__(self, step: Step, attempt: Attempt) -> None:
+        super().__init__(step.id)
+        self.step, self.attempt = step, attempt
 
 
 class _EndedMeanwhile(Exception):
@@ -382,10 +372,3 @@ def _checked(outputs: Mapping[str, str]) -> tuple[Mapping[str, str], str | None]
     except OutputsError as error:
         return {}, str(error)
     return outputs, None
-
-
-def _storable(text: str | None) -> str | None:
-    """NUL and half surrogate pairs, which no database stores, are replaced."""
-    if text is None:
-        return None
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -22,6 +22,7 @@ from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count
 from coordinator.storage.builds.quotas import forget_stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs.result_deletion import delete_results
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
@@ -293,6 +294,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     )
     for table in (deployments, image_builds, build_images):
         await connection.execute(table.delete().where(table.c.build_id == build_id))
+    await delete_results(connection, build_id)
     its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
     for table in (artifacts, output_entries, attempts):
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))

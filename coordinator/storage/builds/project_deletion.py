@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from coordinator.domain.lifecycle import FINISHED_BUILD
 from coordinator.storage import tables
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs.result_deletion import delete_all_results
 from coordinator.storage.tables import (
     artifacts,
     attempts,
@@ -73,6 +74,7 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     )
     for table in (image_builds, build_images):
         await connection.execute(table.delete().where(table.c.build_id.in_(its_builds)))
+    await delete_all_results(connection, project_id)
     for table in _OF_STEPS:
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
     await connection.execute(

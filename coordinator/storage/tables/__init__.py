@@ -47,6 +47,7 @@ from coordinator.storage.tables.push_tables import (
     schedules,
     seen_refs,
 )
+from coordinator.storage.tables.result_tables import step_results, test_names, test_results
 from coordinator.storage.tables.step_tables import (
     artifacts,
     attempts,
@@ -95,7 +96,10 @@ __all__ = [
     "secrets",
     "seen_refs",
     "signing_keys",
+    "step_results",
     "steps",
+    "test_names",
+    "test_results",
     "tokens",
     "users",
     "workflows",

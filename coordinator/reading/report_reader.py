@@ -1,0 +1,77 @@
+"""The files of a step's reports, brought to this machine's disk and read in a process of limits."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coordinator.domain.model import Artifact
+from coordinator.domain.results.values import ReadResults, ReportKind
+from coordinator.ports import BlobStore
+from coordinator.reading.limits import REPORTS
+from coordinator.reading.processes import ReadingProcesses
+from coordinator.reading.turns import Turns
+from pipelines_schema import Watch
+
+AT_ONCE = 2
+"""Of different accounts: each may have a quarter of a GiB on the disk meanwhile."""
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    blobs: BlobStore
+    folder: Path
+    """For files on their way; what an earlier coordinator left in it is removed."""
+    _processes: ReadingProcesses = field(default_factory=lambda: ReadingProcesses(REPORTS))
+    _turns: Turns = field(default_factory=lambda: Turns(AT_ONCE))
+
+    def begin(self) -> None:
+        """Once, before anything is read."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, mode=0o700)
+
+    async def read(
+        self, account_id: str, files: Sequence[tuple[ReportKind, Artifact]]
+    ) -> ReadResults:
+        """Raises NotRead."""
+        if not files:
+            return ReadResults()
+        async with self._turns.turn(account_id):
+            place = await asyncio.to_thread(tempfile.mkdtemp, dir=self.folder)
+            try:
+                local: list[tuple[ReportKind, str, str]] = []
+                for kind, artifact in files:
+                    path = Path(place, str(len(local)))
+                    await _write(path, self.blobs.get(account_id, artifact.sha256))
+                    local.append((kind, artifact.name, str(path)))
+                return await self._processes.run(account_id, read_files, local)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    async def close(self) -> None:
+        await self._processes.close()
+
+
+def read_files(watch: Watch, files: Sequence[tuple[ReportKind, str, str]]) -> ReadResults:
+    """Of each its kind, its name for people, and where it is."""
+    # Here, for the coordinator itself has no use for parsers.
+    from coordinator.domain.results.read_files import read_all
+
+    return read_all((kind, name, _pieces(path)) for kind, name, path in files)
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+async def _write(path: Path, pieces: AsyncIterator[bytes]) -> None:
+    with open(path, "wb") as file:  # noqa: ASYNC230 - local disk, a piece at a time
+        async for piece in pieces:
+            await asyncio.to_thread(file.write, piece)
