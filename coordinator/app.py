@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from coordinator.api.builds import overview
+from coordinator.api.builds import overview, results
 from coordinator.api.dialects import (
     build_execution,
     build_execution_rules,
@@ -33,6 +33,7 @@ from coordinator.api.http.context import (
     ACCOUNTS,
     ARTIFACTS,
     BUILD_LOGS,
+    BUILD_RESULTS,
     BUILDS,
     CORE,
     CREDENTIALS,
@@ -86,6 +87,7 @@ from coordinator.api.upkeep import health, metrics
 from coordinator.composition import OBJECTS, Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, listen_socket_at, only_one, shown_host
+from coordinator.services.builds.build_results import BuildResults
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.late_steps import LateSteps
@@ -249,6 +251,7 @@ def make_app(services: Services) -> web.Application:
     app[PROJECT_CHANGES] = ProjectChanges(services.core)
     app[IMAGE_SLUGS] = services.image_slugs
     app[BUILDS] = services.builds
+    app[BUILD_RESULTS] = BuildResults(services.builds)
     app[RETRIES] = Retries(services.builds)
     app[MODULES] = services.modules
     app[DISPATCH] = services.dispatch
@@ -296,6 +299,7 @@ def make_app(services: Services) -> web.Application:
         messages,
         notifications,
         overview,
+        results,
         steps,
         webhooks,
         zips,

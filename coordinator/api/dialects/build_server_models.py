@@ -307,6 +307,9 @@ class StepShown(Shown):
     outputs: dict[str, str] | None = Field(
         None, description="What its script wrote to `$PUSHROD_OUTPUT`"
     )
+    reports: bool | None = Field(
+        None, description="Whether it reports tests, coverage or a summary: see `…/results`"
+    )
     concurrency_group: str | None = None
     approval: ApprovalShown | None = Field(None, description="Of a step with `approve`")
     started_at: Instant | None = None

@@ -7,6 +7,7 @@ from aiohttp import web
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal
 from coordinator.git.smart_http import GitHttpBackend
+from coordinator.services.builds.build_results import BuildResults
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.keyed_requests import KeyedRequests
@@ -54,6 +55,7 @@ PROJECT_CHANGES = web.AppKey("project_changes", ProjectChanges)
 IMAGE_SLUGS = web.AppKey("image_slugs", ImageSlugs)
 MODULES = web.AppKey("modules", Modules)
 BUILDS = web.AppKey("builds", Builds)
+BUILD_RESULTS = web.AppKey("build_results", BuildResults)
 RETRIES = web.AppKey("retries", Retries)
 DISPATCH = web.AppKey("dispatch", Dispatch)
 GATES = web.AppKey("gates", Gates)

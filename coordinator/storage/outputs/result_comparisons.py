@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
 from coordinator.domain.results.stored import PastResult, StepResults, TestHistory
 from coordinator.domain.results.values import Result, TestResult
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.outputs.results import TEST_COLUMNS
+from coordinator.storage.outputs.results import TEST_COLUMNS, results_of_build
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import step_results, test_names, test_results
 
@@ -138,10 +138,14 @@ async def _past(connection: AsyncConnection, key: str, limit: int) -> Sequence[P
     ]
 
 
-async def places_of_failed(
-    connection: AsyncConnection, of: Mapping[int, str], *, limit: int
+async def failed_places(
+    connection: AsyncConnection, build_id: str, *, limit: int
 ) -> Sequence[tuple[str, TestResult]]:
-    """Failed tests that name a file, each with its step's name."""
+    """The build's failed tests whose file is known, each with its step's name: what a forge can
+    show beside the code. In the order of steps and reports."""
+    of = {
+        one.tests_id: step for step, one in (await results_of_build(connection, build_id)).items()
+    }
     query = (
         sa.select(test_results.c.tests_id, *TEST_COLUMNS)
         .join(test_names, test_names.c.test_key == test_results.c.test_key)

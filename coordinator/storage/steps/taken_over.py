@@ -1,4 +1,4 @@
-"""Results that a build takes over from an earlier one of its project, by four statements however
+"""Results that a build takes over from an earlier one of its project, by five statements however
 many steps it has."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from coordinator.domain.model import TAKEN_OVER_EPOCH
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.stored_bytes import add_to_project
-from coordinator.storage.tables import artifacts, attempts, builds, output_entries, steps
+from coordinator.storage.tables import artifacts, attempts, builds, output_entries, step_results, steps
 
 _old, _new = steps.alias("old_steps"), steps.alias("new_steps")
 _PAIRS = sa.and_(
@@ -50,6 +50,15 @@ async def take_over(
         connection, attempts, builds_of, number=sa.literal(1), given_with=sa.null(), log_of=log_of
     )
     await _copy(connection, output_entries, builds_of)
+    number = sa.select(builds.c.number).where(builds.c.id == _new.c.build_id).scalar_subquery()
+    await _copy(
+        connection,
+        step_results,
+        builds_of,
+        build_id=_new.c.build_id,
+        build_number=number,
+        taken_over=sa.true(),
+    )
     await _copy(connection, artifacts, builds_of)
     size = (
         sa.select(sa.func.coalesce(sa.func.sum(artifacts.c.size), 0))
