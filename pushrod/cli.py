@@ -31,6 +31,7 @@ COMMANDS = {
         "pushrod.commands.artifact:artifact",
         "List and download what steps have left.",
     ),
+    "tests": ("pushrod.commands.tests:tests", "Test results, coverage; the history of a test."),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
     "registry": (
         "pushrod.commands.registry:registry",

@@ -89,6 +89,27 @@ class Client(Transport):
         query = {} if seen is None else {"wait": HOLD_SECONDS, "seen": seen}
         return await self.object_at("GET", _build_path(build_id), query=query)
 
+    async def results(self, build_id: str) -> list[Json]:
+        """Of each step that reported: counts of tests, coverage, summary."""
+        path = _build_path(build_id) + "/results"
+        return objects((await self.object_at("GET", path)).get("steps"), path)
+
+    async def tests(self, build_id: str, query: Mapping[str, str], *, limit: int) -> list[Json]:
+        """The first tests of the build that the query's filters leave."""
+        path, found = _build_path(build_id) + "/tests", list[Json]()
+        while len(found) < limit:
+            most = min(PAGE_SIZE, limit - len(found))
+            asked: dict[str, str | int] = {**query, "limit": most, "offset": len(found)}
+            page = await self.object_at("GET", path, query=asked)
+            found += objects(page.get("tests"), path)
+            if not page.get("pagination", {}).get("hasMore"):
+                break
+        return found
+
+    async def test_history(self, project_id: str, name: str) -> list[Json]:
+        path = f"/api/projects/{quoted(project_id)}/tests/history"
+        return await self.list_at(path, {"name": name})
+
     async def cancel_build(self, build_id: str, steps: Sequence[str] = ()) -> Json:
         """Whole, or only those steps, by name."""
         body = {"steps": list(steps)} if steps else None

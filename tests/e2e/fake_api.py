@@ -36,6 +36,10 @@ class FakeApi:
     """Newest first, with `steps`, `version` and `problems`."""
     logs: dict[tuple[str, int], Log] = field(default_factory=dict)
     artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    """Of the steps of every build."""
+    tests: list[dict[str, Any]] = field(default_factory=list)
+    """Their failed ones."""
     signed_in: bool = True
     person: dict[str, Any] = field(
         default_factory=lambda: {"name": "ada", "rights": ["build", "manage", "read"]}
@@ -98,6 +102,8 @@ def make_app(api: FakeApi) -> web.Application:
             web.post("/api/projects/{id}/builds/{build}/retry", partial(_retry, api)),
             web.get("/api/steps/{id}/log", partial(_log, api)),
             web.get("/api/steps/{id}/artifacts", partial(_artifacts, api)),
+            web.get("/api/projects/-/builds/{id}/results", partial(_results, api)),
+            web.get("/api/projects/-/builds/{id}/tests", partial(_tests, api)),
             web.post("/login", partial(_login, api)),
             web.post("/logout", partial(_logout, api)),
         ]
@@ -228,6 +234,15 @@ async def _log(api: FakeApi, request: web.Request) -> web.Response:
     headers["Log-Size"] = str(size)
     headers["Log-Complete"] = str(log.complete).lower()
     return web.Response(status=status, body=body, headers=headers)
+
+
+async def _results(api: FakeApi, request: web.Request) -> web.Response:
+    return web.json_response({"steps": api.results})
+
+
+async def _tests(api: FakeApi, request: web.Request) -> web.Response:
+    shown = api.tests[: int(request.query["limit"])]
+    return web.json_response({"tests": shown, "pagination": {"total": len(api.tests)}})
 
 
 async def _artifacts(api: FakeApi, request: web.Request) -> web.Response:

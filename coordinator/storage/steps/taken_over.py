@@ -11,7 +11,14 @@ import sqlalchemy as sa
 from coordinator.domain.model import TAKEN_OVER_EPOCH
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.stored_bytes import add_to_project
-from coordinator.storage.tables import artifacts, attempts, builds, output_entries, step_results, steps
+from coordinator.storage.tables import (
+    artifacts,
+    attempts,
+    builds,
+    output_entries,
+    step_results,
+    steps,
+)
 
 _old, _new = steps.alias("old_steps"), steps.alias("new_steps")
 _PAIRS = sa.and_(

@@ -5,6 +5,7 @@ import { fetchJson } from "./http.js";
 import { DONE, live } from "./live.js";
 import { drawProblems } from "./problems.js";
 import { fetchSession, may } from "./session.js";
+import { drawResults } from "./results.js";
 import { crumbs, showRefusal, title } from "./shell.js";
 import { isActive, word } from "./status.js";
 import { StepList } from "./step_list.js";
@@ -55,6 +56,7 @@ function draw() {
   crumbs(["Projects", "/"], [project.name, `/projects/${project.id}`], [`#${build.number}`, location.pathname]);
   head.draw(build, project, person);
   drawProblems(document.getElementById("problems"), build.problems);
+  drawResults(document.getElementById("results"), path, build.steps);
   document.getElementById("columns").hidden = build.steps.length === 0;
   if (build.steps.length) drawChoice();
 }
