@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -20,6 +21,7 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
     step_of,
 )
+from tests.integration.list_fixture import explained
 from tests.integration.statements import collected
 
 REPORTS = {"junit": ["reports/*.xml"], "coverage": ["coverage.xml"], "summary": "summary.md"}
@@ -398,3 +400,23 @@ async def test_ten_thousand_tests_are_written_in_portions(
         await admin.new_build(project, step_of("unit", reports=JUNIT))
         await run(agent, {"a.xml": junit("a")})
     assert len(first) - len(statements) < 5 * 8, "5 portions, each of at most 8 statements"
+
+
+async def test_no_question_reads_more_the_more_results_there_are(
+    coordinator: Coordinator, admin: Caller, agent: AgentCaller, project: dict[str, Any]
+) -> None:
+    retried = step_of("unit", reports=JUNIT, retries={"max": 1, "on": ["failed"]})
+    with explained(coordinator.data / "pushrod.db") as plans:
+        build = await admin.new_build(project, retried)
+        await run(agent, {"a.xml": junit(failed=("a", "b"))}, exit_code=1)
+        await run(agent, {"a.xml": junit("a", failed=("b",))}, exit_code=1)
+        await results(admin, build)
+        for query in ("", "?result=failed", "?flaky=true", "?newlyFailing=true", "?step=unit"):
+            await found_tests(admin, build, query)
+        path = f"/api/projects/{project['id']}/tests/history?name=a"
+        assert (await admin.get(path)).expect(200).json
+    ours = [
+        step for step in plans.steps() if re.search("step_results|test_results|test_names", step)
+    ]
+    assert len(ours) > 20
+    assert not [step for step in ours if not step.startswith("SEARCH")]
