@@ -1,4 +1,5 @@
-"""The process in which outsiders' text is read: `python -m coordinator.reading.child FD`.
+"""The process in which outsiders' text is read: `python -m coordinator.reading.child FD
+SECONDS BYTES`.
 
 Its timers end it by the default action of their signals, in the kernel: a library that holds the
 interpreter's lock for ever, or a handler of Python's, can't delay them. It has no more of the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from coordinator.domain.results.values import ReadResults, ReportKind
 from coordinator.ports import BlobStore
 from coordinator.reading.limits import REPORTS
 from coordinator.reading.processes import ReadingProcesses
+from coordinator.reading.report_files import read_files
 from coordinator.reading.turns import Turns
-from pipelines_schema import Watch
 
 AT_ONCE = 2
 """Of different accounts: each may have a quarter of a GiB on the disk meanwhile."""
-PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +54,6 @@ class ReportFiles:
 
     async def close(self) -> None:
         await self._processes.close()
-
-
-def read_files(watch: Watch, files: Sequence[tuple[ReportKind, str, str]]) -> ReadResults:
-    """Of each its kind, its name for people, and where it is."""
-    # Here, for the coordinator itself has no use for parsers.
-    from coordinator.domain.results.read_files import read_all
-
-    return read_all((kind, name, _pieces(path)) for kind, name, path in files)
-
-
-def _pieces(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
 
 
 async def _write(path: Path, pieces: AsyncIterator[bytes]) -> None:

@@ -21,13 +21,11 @@ from pipelines_schema.layers import Layered, completed
 from pipelines_schema.limits import (
     MAX_CONDITION_CHARACTERS,
     MAX_NAME_CHARACTERS,
-    MAX_PATHS,
     MAX_SCRIPT_BYTES,
     MAX_STEPS,
 )
 from pipelines_schema.matrix import EVERY_OTHER, Matrix
 from pipelines_schema.nodes import Kind, ListNode, MapNode, Node, ScalarNode, described
-from pipelines_schema.paths import BadPath, normalised_output_path
 from pipelines_schema.placeholders import ENV, PLACE_WORDS, env_words
 from pipelines_schema.problem import Place, shown
 from pipelines_schema.read_build import read_build
@@ -48,6 +46,7 @@ from pipelines_schema.read_git import read_git
 from pipelines_schema.read_groups import read_step_group
 from pipelines_schema.read_image import image_place, read_image
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
+from pipelines_schema.read_output_paths import read_output_paths
 from pipelines_schema.read_reports import kept_with_reports, read_reports
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.read_script_place import read_shell, read_workdir
@@ -103,7 +102,7 @@ def read_step(
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
     generates = read_generates(reading, fields.get("generates"))
     reports = read_reports(reading, fields.get("reports"))
-    output_paths = kept_with(_output_paths(reading, fields.get("outputPaths")), generates)
+    output_paths = kept_with(read_output_paths(reading, fields.get("outputPaths")), generates)
     condition = _condition(
         reading,
         fields.get("when"),
@@ -350,19 +349,3 @@ def _dependencies(reading: Reading, fields: dict[str, Field]) -> tuple[tuple[Pla
         else:
             found[name] = place
     return tuple((place, name) for name, place in found.items())
-
-
-def _output_paths(reading: Reading, entry: Field | None) -> tuple[str, ...]:
-    if entry is None:
-        return ()
-    found: dict[str, str] = {}
-    for place, text in reading.texts(entry, "write a list of paths, or remove the key", MAX_PATHS):
-        try:
-            path = normalised_output_path(text)
-        except BadPath as error:
-            reading.add(place, f"the path {shown(text)} of {entry.label} {error}")
-            continue
-        if path.rstrip("/") in found:
-            reading.add(place, f"{entry.label} names {shown(path)} twice: remove one of them")
-        found[path.rstrip("/")] = path
-    return tuple(found.values())
