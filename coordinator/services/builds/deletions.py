@@ -1,8 +1,9 @@
 """Deleting a build or a project: its rows in one transaction, then what is outside of the database.
 
 No crash leaves half of it: the transaction that deletes the rows also writes down what is doomed
-by that (logs, artifacts, LFS objects, the repository): either all of it is there, or nothing can be
-reached any more and the rest goes now or at the next start. Deleting it a second time does nothing.
+by that (logs, artifacts, LFS objects, the repository, and tests, which are rows too, but many):
+either all of it is there, or nothing can be reached any more and the rest goes now or at the next
+start. Deleting it a second time does nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -25,6 +27,7 @@ from coordinator.storage.builds import deletions as stored
 from coordinator.storage.builds.deletions import DoomedObject, ObjectKind
 from coordinator.storage.builds.project_deletion import delete_project, unfinished_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.outputs.result_deletion import delete_some_tests
 from coordinator.storage.projects import projects as stored_projects
 
 log = structlog.get_logger()
@@ -129,6 +132,11 @@ class Deletions:
             return True
         if doomed.kind is ObjectKind.REPOSITORY:
             return await self.core.repositories.remove(doomed.name)
+        if doomed.kind is ObjectKind.TESTS:
+            some = partial(delete_some_tests, tests_id=int(doomed.name))
+            while await self.core.database.write(some):
+                pass  # others' writes go in between
+            return True
         with self.core.blob_claims.deleting((doomed.account_id, doomed.name)) as mine:
             if not mine:
                 return False

@@ -22,7 +22,6 @@ from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count
 from coordinator.storage.builds.quotas import forget_stored
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.outputs.result_deletion import delete_results
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
@@ -33,6 +32,7 @@ from coordinator.storage.tables import (
     deployments,
     image_builds,
     output_entries,
+    step_results,
     steps,
     workflows,
 )
@@ -285,16 +285,15 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     """With its steps, attempts and artifacts, and the deployment it is; retries of it lose their
     link. Whether it was there.
 
-    Logs and blobs are in the object store, where nothing here reaches.
+    Logs and blobs are in the object store, where nothing here reaches; tests are too many.
     """
     await _recount(connection, build_id, None)
     await forget_stored(connection, build_id)
     await connection.execute(
         builds.update().where(builds.c.retry_of == build_id).values(retry_of=None)
     )
-    for table in (deployments, image_builds, build_images):
+    for table in (deployments, image_builds, build_images, step_results):
         await connection.execute(table.delete().where(table.c.build_id == build_id))
-    await delete_results(connection, build_id)
     its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
     for table in (artifacts, output_entries, attempts):
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))

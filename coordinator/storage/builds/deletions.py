@@ -17,6 +17,7 @@ from coordinator.storage.tables import (
     doomed_objects,
     lfs_objects,
     projects,
+    step_results,
     steps,
 )
 
@@ -28,6 +29,9 @@ class ObjectKind(StrEnum):
     """Named by its sha256; deleted only if nothing of the account refers to it any more."""
     REPOSITORY = "repository"
     """Named by its project's id."""
+    TESTS = "tests"
+    """Rows of our own, named by their `tests_id`, which are too many for one transaction; deleted
+    only if no step's results refer to them any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,9 @@ async def _doom_outputs(connection: AsyncConnection, whose: sa.ColumnElement[boo
     blobs = sa.select(steps.c.account_id, artifacts.c.sha256.label("name")).join(artifacts)
     await _doom(connection, ObjectKind.LOG, logs.where(whose))
     await _doom(connection, ObjectKind.BLOB, blobs.where(whose))
+    tests_id = sa.cast(step_results.c.tests_id, sa.Text).label("name")
+    tests = sa.select(steps.c.account_id, tests_id).join(step_results)
+    await _doom(connection, ObjectKind.TESTS, tests.where(whose))
 
 
 async def doom_project(connection: AsyncConnection, project: Project) -> None:

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from coordinator.domain.lifecycle import FINISHED_BUILD
 from coordinator.storage import tables
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.outputs.result_deletion import delete_all_results
 from coordinator.storage.tables import (
     artifacts,
     attempts,
@@ -25,6 +24,8 @@ from coordinator.storage.tables import (
 
 _OF_STEPS = (artifacts, output_entries, attempts)
 _OF_PROJECTS = (
+    tables.step_results,
+    tables.test_names,
     steps,
     builds,
     tables.build_counts,
@@ -61,7 +62,7 @@ async def unfinished_builds(connection: AsyncConnection, project_id: str) -> Seq
 async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     """With all that is its; only the audit log goes on to tell of it.
 
-    Repository, logs and blobs are outside, where nothing here reaches.
+    Repository, logs and blobs are outside, where nothing here reaches; tests are too many.
     """
     its_builds = sa.select(builds.c.id).where(builds.c.project_id == project_id)
     its_steps = sa.select(steps.c.id).where(steps.c.project_id == project_id)
@@ -74,7 +75,6 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     )
     for table in (image_builds, build_images):
         await connection.execute(table.delete().where(table.c.build_id.in_(its_builds)))
-    await delete_all_results(connection, project_id)
     for table in _OF_STEPS:
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
     await connection.execute(

@@ -49,11 +49,19 @@ async def begin_results(connection: AsyncConnection, results: StepResults) -> in
         {"its_step": results.step_id, "its_epoch": results.epoch},
     )
     await delete_tests(connection, list(left.scalars()))
-    newest = sa.select(sa.func.coalesce(sa.func.max(step_results.c.tests_id), 0))
-    tests_id = int((await connection.execute(newest)).scalar_one()) + 1
+    tests_id = await _next_tests_id(connection)
     values = values_of(StepResults, step_results, results)
     await connection.execute(step_results.insert().values(**{**values, "tests_id": tests_id}))
     return tests_id
+
+
+async def _next_tests_id(connection: AsyncConnection) -> int:
+    """Of deleted builds tests may still be there, on their way out."""
+    newest = 0
+    for table in (step_results, test_results):
+        found = await connection.execute(sa.select(sa.func.max(table.c.tests_id)))
+        newest = max(newest, found.scalar_one() or 0)
+    return newest + 1
 
 
 async def finish_results(connection: AsyncConnection, results: StepResults) -> None:

@@ -7,16 +7,20 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coordinator.storage.database import Database
+from coordinator.storage.outputs.result_comparisons import failed_places
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,
     Coordinator,
     WorkTree,
+    eventually,
     new_work_tree,
     open_coordinator,
     step_of,
@@ -362,10 +366,10 @@ async def test_a_retry_shows_the_results_that_it_takes_over_and_keeps_them(
     assert [one["buildNumber"] for one in history["results"]] == [1]
     (await admin.call("DELETE", f"/api/projects/-/builds/{build['id']}")).expect(204)
     assert len(await found_tests(admin, retry)) == 2
+    await nothing_doomed(coordinator)
     assert rows(coordinator, "test_results") == 2
     (await admin.call("DELETE", f"/api/projects/-/builds/{retry['id']}")).expect(204)
-    for table in ("step_results", "test_results", "test_names"):
-        assert rows(coordinator, table) == 0, table
+    await left_over(coordinator, 0)
 
 
 async def test_a_project_goes_with_its_tests(
@@ -378,8 +382,20 @@ async def test_a_project_goes_with_its_tests(
     await run(agent, {"a.xml": junit("a")})
     assert rows(coordinator, "test_results") == 2
     (await admin.call("DELETE", f"/api/projects/{project['id']}")).expect(204)
+    await left_over(coordinator, 1)
+
+
+async def left_over(coordinator: Coordinator, count: int) -> None:
+    await nothing_doomed(coordinator)
     for table in ("step_results", "test_results", "test_names"):
-        assert rows(coordinator, table) == 1, table
+        assert rows(coordinator, table) == count, table
+
+
+async def nothing_doomed(coordinator: Coordinator) -> None:
+    async def look() -> bool:
+        return rows(coordinator, "doomed_objects") == 0
+
+    await eventually(look)
 
 
 def rows(coordinator: Coordinator, table: str) -> int:
@@ -420,3 +436,23 @@ async def test_no_question_reads_more_the_more_results_there_are(
     ]
     assert len(ours) > 20
     assert not [step for step in ours if not step.startswith("SEARCH")]
+
+
+async def test_failed_tests_are_listed_with_their_places_for_who_shows_code(
+    coordinator: Coordinator, admin: Caller, agent: AgentCaller, project: dict[str, Any]
+) -> None:
+    build = await admin.new_build(project, step_of("unit", reports=JUNIT))
+    placeless = b"<testcase name='c'><failure>no</failure></testcase></testsuite>"
+    content = junit("a", failed=("b", "d")).removesuffix(b"</testsuite>") + placeless
+    await run(agent, {"a.xml": content}, exit_code=1)
+    database = await Database.open(coordinator.data / "pushrod.db")
+    try:
+        found = await database.read(partial(failed_places, build_id=build["id"], limit=10))
+        one = await database.read(partial(failed_places, build_id=build["id"], limit=1))
+    finally:
+        await database.close()
+    assert [(step, test.file, test.line, test.message) for step, test in found] == [
+        ("unit", "tests/b.py", 7, "no b"),
+        ("unit", "tests/d.py", 7, "no d"),
+    ]
+    assert len(one) == 1
