@@ -81,6 +81,17 @@ _WORDS = {
     "PUSHROD_WORKFLOW": "workflow workflow.name github.workflow",
     "PUSHROD_URL": "url server_url github.server_url",
     "PUSHROD_BUILD_URL": "build.url build_url run_url",
+    "PUSHROD_UPSTREAM_PROJECT": "upstream.project upstream_project",
+    "PUSHROD_UPSTREAM_WORKFLOW": "upstream.workflow upstream_workflow",
+    "PUSHROD_UPSTREAM_BUILD_ID": "upstream.build_id upstream_build_id github.event.workflow_run.id",
+    "PUSHROD_UPSTREAM_BUILD_NUMBER": "upstream.build_number upstream_build_number",
+    "PUSHROD_UPSTREAM_COMMIT": (
+        "upstream.commit upstream_commit github.event.workflow_run.head_sha"
+    ),
+    "PUSHROD_UPSTREAM_BRANCH": (
+        "upstream.branch upstream_branch github.event.workflow_run.head_branch"
+    ),
+    "PUSHROD_UPSTREAM_TAG": "upstream.tag upstream_tag",
 }
 _VARIABLE_OF = {word: variable for variable, words in _WORDS.items() for word in words.split()}
 _NOT_BUILT = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pushrod.importing.ledger import Verdict
 
-WAITING = frozenset({"reports", "services", "privileged"})
+WAITING = frozenset({"services", "privileged"})
 
 
 def verdict_of(key: str) -> Verdict:
