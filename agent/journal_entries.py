@@ -39,6 +39,8 @@ class Report:
     reason: CompletionReason | None = None
     message: str | None = None
     images: Sequence[BuiltImage] = ()
+    image_digest: str | None = None
+    """Of the image that the script ran in."""
     values: Mapping[str, str] = field(default_factory=dict)
     """What the script hands on to those that depend on its step."""
 
@@ -57,6 +59,7 @@ class Report:
             "reason": self.reason,
             "message": self.message,
             "images": [image.to_json() for image in self.images],
+            "imageDigest": self.image_digest,
             "values": dict(self.values),
         }
 
@@ -70,6 +73,7 @@ class Report:
             reason=None if reason is None else CompletionReason(reason),
             message=value["message"],
             images=tuple(map(BuiltImage.model_validate, value.get("images", ()))),
+            image_digest=value.get("imageDigest"),
             values=value.get("values", {}),
         )
 

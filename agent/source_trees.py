@@ -96,6 +96,8 @@ class WorkTree:
     """None while it is being rewritten: after a kill such a tree is made anew."""
     readers: int = 0
     used_at: float = 0.0
+    picked: set[Path] = field(default_factory=set)
+    """Folders with some of the commit's files, whole; they stay as long as `lent_git`."""
     lent_git: set[GitFolder] = field(default_factory=set)
     """Of the commit, whole; they stay until the tree goes to another one."""
     indexed: IndexedFolder | None = None
@@ -104,6 +106,10 @@ class WorkTree:
     @property
     def git_folder(self) -> Path:
         return self.folder / "git"
+
+    @property
+    def picked_folder(self) -> Path:
+        return self.folder / "picked"
 
     @property
     def files(self) -> Path:

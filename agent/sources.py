@@ -17,11 +17,12 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agent.carried import in_thread
+from agent.picked_files import name_of, pick
 from agent.removal import remove_folder
 from agent.settings import is_safe_name
 from agent.source_mirror import bring_commits
@@ -148,11 +149,20 @@ class LentSource(Lent):
 
     git: LentGit | None = None
 
+    @property
+    def key(self) -> str:
+        inputs = self._wanted.source.inputs
+        return super().key if inputs is None else f"{super().key}-{name_of(inputs)}"
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Path]:
         """Lend the folder. Opened again, it may be another, and SourceError may be raised."""
         async with self._opened() as tree:
-            yield tree.files
+            inputs = self._wanted.source.inputs
+            if inputs is None:
+                yield tree.files
+            else:
+                yield await self._sources.picked_of(self._project, tree, inputs)
 
     def release(self) -> None:
         """Let the tree go where it hasn't been opened; nothing happens the second time."""
@@ -240,6 +250,15 @@ class Sources:
             store = project.store_of(wanted.source.git)
             return await bring_git(store, project.mirror, tree, wanted, wanted.source.git)
 
+    async def picked_of(self, project: Project, tree: WorkTree, inputs: Sequence[str]) -> Path:
+        """A folder with those files alone of a tree somebody holds. Raises SourceError."""
+        async with project.lock:
+            folder = tree.picked_folder / name_of(inputs)
+            if folder not in tree.picked:
+                await in_thread(pick, tree, folder, inputs)
+                tree.picked.add(folder)
+            return folder
+
     async def _bring(self, project: Project, tree: WorkTree, wanted: Wanted) -> None:
         home, commits = project.home_of(wanted.source.git), [wanted.source.commit]
         git = wanted.source.git
@@ -283,6 +302,8 @@ async def _switch(project: Project, home: Path, tree: WorkTree, wanted: Wanted) 
     commit, before = wanted.source.commit, tree.commit
     tree.commit = None
     tree.lent_git.clear()
+    tree.picked.clear()
+    await asyncio.to_thread(remove_folder, tree.picked_folder)
     repositories = await asyncio.to_thread(project.repositories, home)
     contents = await in_thread(source_files.rewrite, repositories, tree, before, commit)
     if contents.pointers:

@@ -62,7 +62,11 @@ def _report_of(result: StepResult) -> Report:
     if result.outcome is Outcome.EXITED:
         status = Completion.SUCCESS if result.exit_code == 0 else Completion.FAILED
         return Report(
-            status=status, exit_code=result.exit_code, message=message, images=result.images
+            status=status,
+            exit_code=result.exit_code,
+            message=message,
+            images=result.images,
+            image_digest=result.image_digest,
         )
     if result.outcome is Outcome.LEASE_OVER:
         return LEASE_OVER

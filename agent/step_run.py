@@ -348,6 +348,7 @@ class StepRun:
             message=report.message_to_send,
             images=list(report.images) or None,
             outputs=dict(report.values),
+            image_digest=report.image_digest,
             next=None if self.resumed else self._workshop.wants_next(),
         )
 

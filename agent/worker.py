@@ -375,6 +375,7 @@ class Agent:
             capabilities=[
                 Capability.USERS.value,
                 Capability.SHELLS.value,
+                Capability.INPUTS.value,
                 *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
             ],
             warm=self._sources.warm(),

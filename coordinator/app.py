@@ -71,6 +71,7 @@ from coordinator.api.http.context import (
     SOURCE_PARTS,
     SOURCE_REFS,
     USERS,
+    WHY,
 )
 from coordinator.api.http.counting import count_requests
 from coordinator.api.http.middleware import answer_errors
@@ -82,7 +83,16 @@ from coordinator.api.outbox import badges, forge_setup, messages, notifications
 from coordinator.api.people import session, tokens, users
 from coordinator.api.projects import registries, secrets
 from coordinator.api.pushes import deliveries, git, lfs, webhooks
-from coordinator.api.steps import agents, gates, output_batches, runner, source_parts, steps, zips
+from coordinator.api.steps import (
+    agents,
+    gates,
+    output_batches,
+    runner,
+    source_parts,
+    steps,
+    why,
+    zips,
+)
 from coordinator.api.upkeep import health, metrics
 from coordinator.composition import OBJECTS, Services, open_services
 from coordinator.objects.stores import remove_staged
@@ -99,6 +109,7 @@ from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.gates import Gates
 from coordinator.services.steps.leases import boot_seconds
+from coordinator.services.steps.why import WhySteps
 from coordinator.services.upkeep.health import Health
 from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.settings import Settings
@@ -258,6 +269,7 @@ def make_app(services: Services) -> web.Application:
     app[RUNNER] = services.runner
     app[REPORTS] = services.reports
     app[GATES] = Gates(services.core, services.dispatch)
+    app[WHY] = WhySteps(services.core)
     app[LOGS] = services.logs
     app[ARTIFACTS] = services.artifacts
     app[DOWNLOADS] = Downloads(services.core)
@@ -294,6 +306,7 @@ def make_app(services: Services) -> web.Application:
         deliveries,
         forge_setup,
         gates,
+        why,
         git,
         lfs,
         messages,

@@ -21,6 +21,13 @@ MAX_WORKFLOW_FILES = 100
 MAX_CHANGED_PATHS = 3000
 """Beyond these a push counts as changing everything, so that filters stay quick."""
 
+MAX_INPUT_FILES = 100_000
+"""Of one step."""
+
+
+class TooManyFiles(Exception):
+    """A step's `inputs` name more files of the commit than are looked at."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
@@ -113,6 +120,16 @@ class Repositories(Protocol):
         """The contents of those paths that are files at that commit; a link is none.
 
         Of one that is larger than a workflow may be, a little more than that.
+        """
+        ...
+
+    async def input_files(
+        self, project_id: str, sha: str, wanted: Sequence[Sequence[str]]
+    ) -> Sequence[Mapping[str, str]]:
+        """For each list of patterns the files of the commit that it names: path → mode and id.
+
+        A submodule counts where a file in it might be meant. Raises LookupError where the commit is
+        not here; TooManyFiles beyond MAX_INPUT_FILES in a list.
         """
         ...
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("pushrod.commands.run:run", "Run a workflow of the working tree, here and now."),
     "import": ("pushrod.commands.import_:import_", "Write workflows from another system's files."),
     "project": ("pushrod.commands.project:project", "Create and list projects; their credentials."),
+    "why": ("pushrod.commands.why:why", "Say why a step ran, or what it was taken from."),
     "build": ("pushrod.commands.build:build", "Create, list, cancel, retry, approve builds."),
     "delivery": ("pushrod.commands.delivery:delivery", "Webhooks in, messages out; repeat one."),
     "hook": ("pushrod.commands.hook:hook", "Make a bare repository tell of its pushes."),

@@ -125,6 +125,9 @@ class Client(Transport):
     async def approve_build(self, build_id: str) -> Json:
         return await self.object_at("POST", _build_path(build_id) + "/approve")
 
+    async def why(self, step_id: str) -> Json:
+        return await self.object_at("GET", f"/api/steps/{quoted(step_id)}/why")
+
     async def approve_step(self, step_id: str, params: Mapping[str, str]) -> Json:
         path = f"/api/steps/{quoted(step_id)}/approve"
         return await self.object_at("POST", path, body={"params": dict(params)})

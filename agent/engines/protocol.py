@@ -219,6 +219,8 @@ class StepResult:
     """For people: outputs that can't be kept, for which the step fails."""
     images: Sequence[BuiltImage] = ()
     """What was pushed, one for each tag, as the registry confirmed it."""
+    image_digest: str | None = None
+    """Of the image that the script ran in, where the engine runs it in one."""
     values: bytes = field(default=b"", repr=False)
     """What the script wrote to the file that PUSHROD_OUTPUT names, as it is."""
 

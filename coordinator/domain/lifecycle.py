@@ -68,6 +68,8 @@ class StepEvent(StrEnum):
     """To be tried again, but not at once."""
     CANCEL = "cancel"
     SKIP = "skip"
+    REUSE = "reuse"
+    """With what an equal step left before."""
     RESUME = "resume"
     """The result of its latest attempt, which was taken for lost, has come after all."""
     GIVE_UP = "give-up"
@@ -93,6 +95,9 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.BLOCKED, StepEvent.LINE_UP): StepState.IN_LINE,
     (StepState.BLOCKED, StepEvent.SKIP): StepState.SKIPPED,
     (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
+    (StepState.BLOCKED, StepEvent.REUSE): StepState.SUCCEEDED,
+    (StepState.RESOLVING, StepEvent.REUSE): StepState.SUCCEEDED,
+    (StepState.RUNNING, StepEvent.REUSE): StepState.SUCCEEDED,
     (StepState.IN_LINE, StepEvent.PLACE): StepState.READY,
     (StepState.IN_LINE, StepEvent.RESUME): StepState.RUNNING,
     (StepState.IN_LINE, StepEvent.CANCEL): StepState.CANCELLED,

@@ -34,6 +34,10 @@ class StepDefinition:
 
     told: bool = False
     """The project's forge is told of its states."""
+    input_files: str | None = None
+    """A digest of the commit's files that its `inputs` name; None where it has none, or where they
+    could not be looked at."""
+
     outputs: Mapping[str, str] = field(default_factory=dict)
     """What its `${{ outputs.… }}` stand for, by the words as written; none before it is resolved,
     which is the one thing that changes afterwards."""
@@ -55,6 +59,8 @@ class StepDefinition:
             stored["workflowEnv"] = dict(self.workflow_env)
         if self.told:
             stored["told"] = True
+        if self.input_files is not None:
+            stored["inputFiles"] = self.input_files
         if self.outputs:
             stored["outputs"] = dict(self.outputs)
         return stored
@@ -89,6 +95,7 @@ def definition_from_json(
         generated_by=value.get("generatedBy"),
         workflow_env=value.get("workflowEnv", {}),
         told=value.get("told", False),
+        input_files=value.get("inputFiles"),
         outputs=value.get("outputs", {}),
     )
 

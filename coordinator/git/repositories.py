@@ -31,6 +31,7 @@ from coordinator.git.head import (
     tip_of,
 )
 from coordinator.git.history_refs import history_refs
+from coordinator.git.input_files import input_files
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, find_commit, opened
 from coordinator.git.process import git_process
 from coordinator.git.repository_folders import (
@@ -129,6 +130,12 @@ class HostedRepositories:
     ) -> Sequence[str]:
         """Raises: CommitMissing."""
         return await asyncio.to_thread(files_named, self.path(project_id), sha, folder, names)
+
+    async def input_files(
+        self, project_id: str, sha: str, wanted: Sequence[Sequence[str]]
+    ) -> Sequence[Mapping[str, str]]:
+        """Raises: CommitMissing, TooManyFiles."""
+        return await asyncio.to_thread(input_files, self.path(project_id), sha, wanted)
 
     async def folders_among(
         self, project_id: str, sha: str, paths: Collection[str]

@@ -89,6 +89,8 @@ class Capability(StrEnum):
     IMAGE_OPTIONS = "imageOptions"
     """Builds images for several platforms, with attestations, and with layers that registries
     keep; or says why its engine can't."""
+    INPUTS = "inputs"
+    """Knows `inputs`: gives the step no other file of the commit, and names the image it ran in."""
 
 
 class LeaseRef(WireModel):
@@ -201,6 +203,8 @@ class SourceSpec(WireModel):
     commit: str
     git: GitSpec | None = None
     """None: there is no `.git` in the workspace."""
+    inputs: list[str] | None = None
+    """Patterns of the files that the workspace has; None: all."""
 
 
 class GitRef(WireModel):
@@ -468,6 +472,8 @@ class CompleteRequest(WireModel):
     """What the step pushed, one for each tag."""
     outputs: dict[str, str] = {}
     """What the script wrote to `$PUSHROD_OUTPUT`: see `step_outputs`."""
+    image_digest: str | None = Field(default=None, pattern=DIGEST)
+    """Of the image that the script ran in; None where it ran in none."""
     next: NextStep | None = None
 
 

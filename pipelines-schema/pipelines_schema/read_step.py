@@ -42,9 +42,9 @@ from pipelines_schema.read_endings import (
 from pipelines_schema.read_environment import read_environment, read_secrets, read_variables
 from pipelines_schema.read_gate import APPROVE, read_gate
 from pipelines_schema.read_generates import kept_with, read_generates
-from pipelines_schema.read_git import read_git
 from pipelines_schema.read_groups import read_step_group
 from pipelines_schema.read_image import image_place, read_image
+from pipelines_schema.read_inputs import git_beside, read_inputs
 from pipelines_schema.read_matrix import matrix_keys, read_matrix, refuse_lacking
 from pipelines_schema.read_output_paths import read_output_paths
 from pipelines_schema.read_reports import kept_with_reports, read_reports
@@ -151,7 +151,8 @@ def read_step(
             workdir=read_workdir(reading, fields.get("workdir")),
             shell=read_shell(reading, fields.get("shell")),
             resources=read_resources(reading, fields.get("resources")),
-            git=read_git(reading, fields.get("git")),
+            git=git_beside(reading, fields),
+            inputs=read_inputs(reading, fields),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,
             when=condition,

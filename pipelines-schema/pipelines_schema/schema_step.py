@@ -152,6 +152,16 @@ def _step() -> dict[str, Any]:
             ),
             "resources": {"$ref": "#/$defs/resources"},
             "git": _git(),
+            "inputs": {
+                "description": "The commit's files that the step needs, as paths and patterns: "
+                "the workspace holds no others. Where these, and all else that counts, are as "
+                "they were when the step succeeded before, it is not run again: it succeeds with "
+                "what it left then.",
+                "anyOf": [
+                    {"$ref": "#/$defs/paths"},
+                    {"type": TEXT_TYPES, "minLength": 1},
+                ],
+            },
             "secrets": secrets(
                 "Secrets of the project (`pushrod secret set`) that the step gets: as environment "
                 "variables, and as files below `$PUSHROD_SECRETS`. Logs show them as `***`."

@@ -147,6 +147,9 @@ class Step:
     resources: Resources = field(default_factory=Resources)
     git: GitHistory | None = DEFAULT_GIT
     """None: there is no `.git` in the workspace."""
+    inputs: tuple[str, ...] | None = None
+    """Patterns of the commit's files that the step is given, and that decide whether an earlier
+    result of it is taken; None: it is given all, and always runs."""
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
     secret_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
@@ -289,6 +292,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         memoryBytes=step.resources.memory_bytes,
         cpus=step.resources.cpus,
         git=git_to_json(step.git),
+        inputs=None if step.inputs is None else list(step.inputs),
         secrets=list(step.secrets) or None,
         when=None if step.when is None else step.when.to_json(),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
@@ -365,6 +369,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         shell=value.get("shell"),
         resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
         git=git_from_json(value.get("git")),
+        inputs=tuple(value["inputs"]) if "inputs" in value else None,
         secrets=tuple(value.get("secrets", ())),
         when=Condition.from_json(value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,

@@ -118,7 +118,8 @@ async def run_attempt(
         ) as build:
             image = await images.find_for(build, request, platform, attempt.logins)
             graph = attempt.prepare(image, platform, session)
-            return await attempt.run(build, graph)
+            result = await attempt.run(build, graph)
+            return replace(result, image_digest=image.reference.partition("@")[2] or None)
 
 
 class _Attempt:

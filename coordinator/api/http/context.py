@@ -46,6 +46,7 @@ from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
 from coordinator.services.steps.source_refs import SourceRefs
+from coordinator.services.steps.why import WhySteps
 from coordinator.services.upkeep.health import Health
 
 CORE = web.AppKey("core", Core)
@@ -59,6 +60,7 @@ BUILD_RESULTS = web.AppKey("build_results", BuildResults)
 RETRIES = web.AppKey("retries", Retries)
 DISPATCH = web.AppKey("dispatch", Dispatch)
 GATES = web.AppKey("gates", Gates)
+WHY = web.AppKey("why", WhySteps)
 REPORTS = web.AppKey("reports", Reports)
 RUNNER = web.AppKey("runner", Runner)
 LOGS = web.AppKey("logs", Logs)

@@ -20,6 +20,7 @@ NO_AGENT = "no agent is connected: start one with `pushrod agent`"
 _SINCE_LATELY = {
     Capability.USERS.value: "`user`",
     Capability.SHELLS.value: "`workdir` or `shell`",
+    Capability.INPUTS.value: "`inputs`",
     Capability.IMAGE_OPTIONS.value: "`build` with all that it says",
 }
 """What older agents don't know of a step, by what it needs."""

@@ -26,6 +26,7 @@ from coordinator.services.builds.cancels import cancel_build, cancel_steps
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold
 from coordinator.services.builds.forge_source import ForgeSource
+from coordinator.services.builds.input_lists import input_lists
 from coordinator.services.builds.outsiders import marked
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.builds.workflow_files import workflow_at
@@ -132,6 +133,7 @@ class Builds:
             workflow_id,
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
+            inputs=await input_lists(self.core, project, workflow, origin),
         )
 
     async def save(self, principal: Principal, project: Project, wanted: Draft) -> Build:

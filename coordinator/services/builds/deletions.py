@@ -29,6 +29,7 @@ from coordinator.storage.builds.project_deletion import delete_project, unfinish
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs.result_deletion import delete_some_tests
 from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.steps.step_inputs import forget_lists
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ class Deletions:
                 raise Conflict("this build has not finished: cancel it first")
             await stored.doom_build(connection, build.id)
             await stored_builds.delete_build(connection, build_id)
+            await forget_lists(connection, build.project_id, self.core.now())
             await Deed(self.core, principal, build).record(connection, "build.deleted")
 
         def committed(_: None) -> None:

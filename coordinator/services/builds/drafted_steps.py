@@ -27,9 +27,10 @@ def drafted(
     answers: Mapping[int, Answer],
     *,
     first: int = 0,
+    input_files: Mapping[tuple[str, ...], str] | None = None,
 ) -> tuple[list[Step], list[Problem]]:
     """The steps, from position `first` on, and what is wrong with their conditions. `answers` are
-    by the place among the steps."""
+    by the place among the steps; `input_files` the digests by the patterns."""
     steps: list[Step] = []
     problems: dict[Problem, None] = {}
     for position, step in enumerate(expanded_steps(workflow.steps)):
@@ -43,6 +44,7 @@ def drafted(
             written=replace(step, env=step_environment(workflow, step)),
             condition_false=not runs,
             workflow_env=dict(workflow.env) if step.generates is not None else {},
+            input_files=None if step.inputs is None else (input_files or {}).get(step.inputs),
         )
         steps.append(fresh(definition, first + position, project, build_id, now))
     return steps, list(problems)
@@ -85,6 +87,7 @@ def _needs(written: WorkflowStep) -> list[str]:
         Capability.IMAGE_BUILDS: written.build is not None,
         Capability.IMAGE_OPTIONS: written.build is not None and not written.build.is_plain,
         Capability.USERS: written.user is not None,
+        Capability.INPUTS: written.inputs is not None,
         Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }
     return [capability.value for capability, needed in asked.items() if needed]

@@ -144,6 +144,18 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputList:
+    """The commit's files that a step's `inputs` name."""
+
+    digest: str
+    packed: bytes
+
+
+Lists = Mapping[tuple[str, ...], InputList]
+"""By the patterns; those that could not be looked at are missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A build that still lacks its number."""
 
@@ -162,6 +174,8 @@ class Draft:
     includes: Sequence[PinnedInclude] = ()
     held: bool = False
     """Waits for a maintainer's approval; none of its steps is ready."""
+    input_lists: Mapping[str, bytes] = field(default_factory=dict)
+    """Packed lists of the files that its steps' `inputs` name, by their digests."""
     whole: WholeBuild = field(default_factory=WholeBuild)
     taken_over_from: str | None = None
     """Id of the build whose results some steps have, as they are."""
@@ -218,15 +232,19 @@ def draft(
     now: datetime,
     *,
     answers: Mapping[int, Answer],
+    inputs: Lists | None = None,
 ) -> Draft:
     """The workflow's steps, those whose condition is false skipped with what follows from it.
 
     `answers` are those to the steps' conditions, where they can be known yet. One that can't be
-    worked out makes a draft with a problem, that is a failed build.
+    worked out makes a draft with a problem, that is a failed build. `inputs` are the files that the
+    steps' own name.
     """
     build_id = new_id()
     origin = with_default_params(workflow, origin)
-    steps, problems = drafted(workflow, project, build_id, now, answers)
+    lists = inputs or {}
+    digests = {patterns: one.digest for patterns, one in lists.items()}
+    steps, problems = drafted(workflow, project, build_id, now, answers, input_files=digests)
     return Draft(
         id=build_id,
         workflow_name=workflow.name,
@@ -234,6 +252,7 @@ def draft(
         file=workflow.file,
         includes=workflow.includes,
         origin=origin,
+        input_lists={one.digest: one.packed for one in lists.values()},
         whole=WholeBuild.of_workflow(workflow),
         steps=() if problems else settled(steps, now),
         problems=problems,

@@ -18,6 +18,7 @@ from coordinator.ports import WorkflowFile
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafted_steps import drafted
 from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.input_lists import input_lists
 from coordinator.services.builds.whole_build import in_its_group, told_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
@@ -31,6 +32,7 @@ from coordinator.storage.builds.added_steps import add_steps
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs.artifacts import stored_names
 from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.steps.step_inputs import keep_lists
 from pipelines_schema import Generator, OlderStep, Problem, Workflow
 from pipelines_schema.limits import MAX_FILE_BYTES
 
@@ -83,6 +85,7 @@ class GeneratedSteps:
         origin = Origin.of_retry(build)
         # What `changed(…)` compares with are builds of the workflow's own file.
         asking = replace(workflow, file=found.workflow_path)
+        lists = await input_lists(self.core, project, workflow, origin)
         steps, problems = drafted(
             workflow,
             project,
@@ -90,12 +93,14 @@ class GeneratedSteps:
             self.core.now(),
             await answers(self.core, project, asking, origin),
             first=1 + max(one.position for one in found.steps),
+            input_files={patterns: one.digest for patterns, one in lists.items()},
         )
         if problems:
             return Generated(fault=_told(problems))
         return Generated(
             project=project,
             steps=[_generated_by(one, step) for one in steps],
+            input_lists={one.digest: one.packed for one in lists.values()},
             beside=frozenset(one.id for one in found.steps),
         )
 
@@ -125,6 +130,8 @@ class GeneratedSteps:
         queued = [advance.queued(self.core, one) for one in grouped]
         await add_steps(connection, step, older, queued)
         await told.tell_steps(self.core, connection, build, queued)
+        if generated.input_lists:
+            await keep_lists(connection, project.id, generated.input_lists, self.core.now())
         return None
 
     async def _refusal(

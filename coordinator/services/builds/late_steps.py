@@ -24,7 +24,7 @@ from coordinator.services.builds.conditions import late_answers
 from coordinator.services.builds.drafted_steps import CONDITION_FALSE
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, reuse
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs.output_values import values_of_build
@@ -145,7 +145,23 @@ class LateSteps:
             if fault is not None:
                 return await self._fail(connection, step, "outputs", fault)
             await stored_steps.fill_step(connection, step)
+        if step.written.inputs is not None:
+            return await self._reused(connection, asked.build, step)
         return await advance.unblock(self._core, connection, step)
+
+    async def _reused(self, connection: AsyncConnection, build: Build, step: Step) -> Step:
+        """With an earlier result, or as it is else."""
+        core, now = self._core, await stored.find_build(connection, build.id)
+        steps = await stored.steps_of_build(connection, build.id)
+        these = [step if one.id == step.id else one for one in steps]
+        at = frozenset({StepState.RESOLVING})
+        looked = await reuse.look(core, connection, now or build, these, at=at, alone=step.id)
+        if step.id not in looked.steps:
+            await looked.save(core, connection, now or build)
+            return await advance.unblock(core, connection, step)
+        moved = await advance.reused(core, connection, step, looked.steps[step.id])
+        await looked.save(core, connection, now or build)
+        return moved
 
     async def _fail(
         self, connection: AsyncConnection, step: Step, reason: str, message: str

@@ -15,6 +15,7 @@ from coordinator.services.audit import Deed
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.conventional_builds import conventional_targets
 from coordinator.services.builds.drafts import Origin, draft
+from coordinator.services.builds.input_lists import input_lists
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.builds.workflow_files import known_workflow, workflow_at
 from coordinator.services.core import Core
@@ -200,6 +201,7 @@ class Modules:
             None,
             self.core.now(),
             answers=await answers(self.core, project, workflow, origin),
+            inputs=await input_lists(self.core, project, workflow, origin),
         )
 
         async def save(connection: AsyncConnection) -> Build:

@@ -15,6 +15,7 @@ from coordinator.services.audit import Deed
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold, redraft
+from coordinator.services.builds.input_lists import input_lists
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -115,6 +116,7 @@ class Retries:
             record.id,
             core.now(),
             answers=await answers(core, project, workflow, origin),
+            inputs=await input_lists(core, project, workflow, origin),
         )
 
 

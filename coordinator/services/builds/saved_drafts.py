@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from coordinator.domain.builds.quotas import refusal
 from coordinator.domain.errors import Conflict, TooMany
@@ -11,23 +12,27 @@ from coordinator.domain.lifecycle import FINISHED_STEP, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.step_words import label_fault, labelled
 from coordinator.services.builds.concurrency import joined
+from coordinator.services.builds.drafted_steps import settled
 from coordinator.services.builds.drafts import Draft, blocked
 from coordinator.services.builds.whole_build import in_its_group, told_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.projects.secrets import missing_secrets
-from coordinator.services.steps import advance, told
+from coordinator.services.steps import advance, reuse, told
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
 from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.steps.step_inputs import keep_lists
 from coordinator.storage.steps.taken_over import take_over
 from pipelines_schema import Problem
 
 TRY_AGAIN_SECONDS = 60
+_ITS_TURN = frozenset({StepState.READY, StepState.IN_LINE})
+"""Of a new build's step, which waits for no other."""
 
 
 async def save_asked_for(
@@ -95,8 +100,16 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     build = await joined(core, connection, build)
     if build.in_line:
         wanted = blocked(wanted)
-    steps = [_as_saved(core, step, build, project) for step in wanted.steps]
+    grouped = [_as_saved(step, build, project) for step in wanted.steps]
+    looked = await reuse.look(core, connection, build, grouped, at=_ITS_TURN)
+    if looked.steps:
+        grouped = settled([looked.steps.get(step.id, step) for step in grouped], core.now())
+        build = _begun_by(build, grouped, core.now())
+    steps = [advance.queued(core, step) for step in grouped]
     await stored_builds.insert_build(connection, build, steps)
+    if wanted.input_lists:
+        await keep_lists(connection, project.id, wanted.input_lists, core.now())
+    await looked.save(core, connection, build)
     for group in dict.fromkeys(_groups_in_line(steps)):
         await advance.fill_places(core, connection, project.account_id, group)
     await told.tell_new(core, connection, build, steps)
@@ -106,12 +119,26 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
         await take_over(
             connection, project.id, old_build=wanted.taken_over_from, new_build=build.id
         )
+    if looked.steps and build.open_gates == 0 and _all_ended(steps):
+        await advance.settle_build(core, connection, build.id)
+        return await stored_builds.find_build(connection, build.id) or build
     return build
 
 
-def _as_saved(core: Core, step: Step, build: Build, project: Project) -> Step:
+def _as_saved(step: Step, build: Build, project: Project) -> Step:
     step = told_of(step, told=project.tells and project.status_per_step)
-    return advance.queued(core, in_its_group(step, build, project))
+    return in_its_group(step, build, project)
+
+
+def _begun_by(build: Build, steps: Sequence[Step], now: datetime) -> Build:
+    """After some steps have succeeded already: with the gates that this has opened."""
+    gates = sum(step.state is StepState.WAITING for step in steps)
+    over = _all_ended(steps)
+    return replace(build, open_gates=gates, started_at=now if over else build.started_at)
+
+
+def _all_ended(steps: Sequence[Step]) -> bool:
+    return all(step.state in FINISHED_STEP for step in steps)
 
 
 def _groups_in_line(steps: Sequence[Step]) -> Iterator[str]:

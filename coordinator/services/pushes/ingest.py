@@ -344,7 +344,15 @@ class Ingest:
         else:
             record_id = await known_workflow(self.core, connection, project, file.path, name)
         if workflow is not None:
-            return draft(workflow, project, origin, record_id, now, answers=file.answers)
+            return draft(
+                workflow,
+                project,
+                origin,
+                record_id,
+                now,
+                answers=file.answers,
+                inputs=file.inputs,
+            )
         return Draft(
             workflow_name=name,
             workflow_id=record_id,

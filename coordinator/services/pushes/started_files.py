@@ -11,8 +11,9 @@ from coordinator.domain.pushes.moved_refs import BRANCH, TAG, MovedRef
 from coordinator.domain.reading import Answer
 from coordinator.ports import MAX_WORKFLOW_FILES, Commit
 from coordinator.services.builds.conditions import answers
-from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.drafts import Lists, Origin
 from coordinator.services.builds.included_files import workflow_with_includes
+from coordinator.services.builds.input_lists import input_lists
 from coordinator.services.core import Core
 from coordinator.services.parsing import started_by_pull_request, started_by_push
 from pipelines_schema import (
@@ -33,6 +34,8 @@ class ParsedFile:
     parsed: Parsed
     answers: Mapping[int, Answer] = field(default_factory=dict)
     """Those of the conditions, for the build that is to be made."""
+    inputs: Lists = field(default_factory=dict)
+    """The files that its steps' `inputs` name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,10 +248,15 @@ class StartedFiles:
     async def _answered(
         self, project: Project, origin: Origin, files: Sequence[ParsedFile]
     ) -> list[ParsedFile]:
-        """With what their conditions come to: the transaction that saves them can't wait."""
+        """With what their conditions come to, and the files that they name: the transaction that
+        saves them can't wait."""
         return [
-            replace(file, answers=await answers(self.core, project, file.parsed.workflow, origin))
-            if file.parsed.workflow is not None
+            replace(
+                file,
+                answers=await answers(self.core, project, workflow, origin),
+                inputs=await input_lists(self.core, project, workflow, origin),
+            )
+            if (workflow := file.parsed.workflow) is not None
             else file
             for file in files
         ]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from coordinator.domain.builds.roll_up import (
+    Dependant,
     cancel_of_build,
     counts_as_success,
     ends_with,
@@ -32,6 +33,7 @@ from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_p
 from coordinator.ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
+from coordinator.services.steps import reuse
 from coordinator.services.steps.build_clock import gate_closed, gate_opened, started_clock
 from coordinator.services.steps.told import tell, tell_gate, tell_step
 from coordinator.storage.builds import builds as stored
@@ -185,7 +187,7 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
         return await _settled(core, connection, step.build_id)  # which has new steps
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     to_run = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
-    if to_run is None:
+    if to_run is None or _may_be_reused(dependants, to_run):
         return await _settled(core, connection, step.build_id)
     moved = [
         await unblock(core, connection, whole)
@@ -196,6 +198,16 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     if build.open_steps == 0:
         return await _settled(core, connection, step.build_id, build)
     return Followed(build=build, ready=_ready(moved))
+
+
+def _may_be_reused(
+    dependants: Sequence[tuple[Dependant, Step | None]], to_run: Sequence[str]
+) -> bool:
+    """Whether one whose turn has come has `inputs`: all that follows at once is looked at then."""
+    return any(
+        whole is not None and whole.written.inputs is not None and dependant.id in to_run
+        for dependant, whole in dependants
+    )
 
 
 def _ready(moved: Iterable[Step]) -> int:
@@ -256,7 +268,7 @@ async def _settled(
 ) -> Followed:
     """`build` is its row, where its version was counted up already."""
     now = core.now()
-    steps = await stored.steps_of_build(connection, build_id)
+    steps = await _with_reused(core, connection, build_id)
     settlement = settle([step_view(step) for step in steps])
     by_id = {step.id: step for step in steps}
     unblocked = settlement.unblocked
@@ -293,6 +305,30 @@ async def _settled(
 
 def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:
     after_commit(connection, lambda: core.meter.build_ended(ended))
+
+
+async def _with_reused(core: Core, connection: AsyncConnection, build_id: str) -> Sequence[Step]:
+    """The build's steps, after those were ended that an earlier result stands for."""
+    steps = await stored.steps_of_build(connection, build_id)
+    if not reuse.may_reuse(steps):
+        return steps
+    build = await stored.find_build(connection, build_id)
+    if build is None or build.state in FINISHED_BUILD:
+        return steps
+    looked = await reuse.look(core, connection, build, steps)
+    moved = {
+        step.id: await reused(core, connection, step, looked.steps[step.id])
+        for step in steps
+        if step.id in looked.steps
+    }
+    await looked.save(core, connection, build)
+    return [moved.get(step.id, step) for step in steps]
+
+
+async def reused(core: Core, connection: AsyncConnection, before: Step, then: Step) -> Step:
+    """The step has succeeded with an earlier result."""
+    values = reuse.values_of(then)
+    return await move_step(core, connection, before, StepEvent.REUSE, **values)
 
 
 async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, group: str) -> None:

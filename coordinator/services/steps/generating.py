@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from coordinator.domain.model import Attempt, Project, Step
@@ -19,6 +19,8 @@ class Generated:
     project: Project | None = None
     steps: Sequence[Step] = ()
     """Blocked, or skipped."""
+    input_lists: Mapping[str, bytes] = field(default_factory=dict)
+    """As a draft's."""
     beside: frozenset[str] = frozenset()
     """Ids of the steps that the build had."""
 

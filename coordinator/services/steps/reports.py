@@ -24,7 +24,7 @@ from coordinator.services.images.image_builds import built_images
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.outputs.results import Results
-from coordinator.services.steps import advance, caches
+from coordinator.services.steps import advance, caches, reuse
 from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.generating import Generating, ToBeRead
@@ -160,6 +160,9 @@ class Reports:
         )
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(self.core.keys, connection, step, attempt)
+            if step.written.inputs is not None:
+                digest = report.request.image_digest
+                await reuse.keep(connection, report.principal, step, attempt, digest)
         if report.principal.kind is not PrincipalKind.AGENT:
             await Deed(self.core, report.principal, step).record(
                 connection, "step.completed", status=report.end.status.value, epoch=report.epoch

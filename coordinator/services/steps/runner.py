@@ -116,6 +116,11 @@ class Runner:
                 return _Begun(step=step)
             if step.written.build is not None:
                 raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
+            if step.written.inputs is not None:
+                raise Conflict(
+                    f"step {step.name!r} has `inputs`: it needs an agent, which gives it these "
+                    "files alone"
+                )
             lease = float(step.written.timeout_seconds) + CLAIM_GRACE_SECONDS
             if step.state is StepState.OFFERED and step.holder == principal.holder:
                 return await begin(connection, step, StepEvent.ACCEPT, lease)

@@ -72,7 +72,12 @@ class StepSpecs:
         own_command = step.definition.own_command
         if build.commit_hash is not None and not own_command:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
-            source = SourceSpec(url=url, commit=build.commit_hash, git=self._git(step, build))
+            source = SourceSpec(
+                url=url,
+                commit=build.commit_hash,
+                git=self._git(step, build),
+                inputs=None if written.inputs is None else list(written.inputs),
+            )
         return StepSpec(
             step_id=step.id,
             epoch=step.epoch,

@@ -32,6 +32,7 @@ from coordinator.storage.tables import (
     deployments,
     image_builds,
     output_entries,
+    step_inputs,
     step_results,
     steps,
     workflows,
@@ -295,7 +296,7 @@ async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
     for table in (deployments, image_builds, build_images, step_results):
         await connection.execute(table.delete().where(table.c.build_id == build_id))
     its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
-    for table in (artifacts, output_entries, attempts):
+    for table in (artifacts, output_entries, attempts, step_inputs):
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
     await connection.execute(steps.delete().where(steps.c.build_id == build_id))
     deleted = await connection.execute(builds.delete().where(builds.c.id == build_id))

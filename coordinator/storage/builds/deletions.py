@@ -62,6 +62,19 @@ async def _doom_outputs(connection: AsyncConnection, whose: sa.ColumnElement[boo
     await _doom(connection, ObjectKind.TESTS, tests.where(whose))
 
 
+async def doom_log(connection: AsyncConnection, account_id: str, name: str) -> None:
+    """Of an attempt that never was."""
+    known = sa.exists().where(
+        doomed_objects.c.kind == ObjectKind.LOG.value,
+        doomed_objects.c.account_id == account_id,
+        doomed_objects.c.name == name,
+    )
+    row = sa.select(sa.literal(ObjectKind.LOG.value), sa.literal(account_id), sa.literal(name))
+    await connection.execute(
+        doomed_objects.insert().from_select(["kind", "account_id", "name"], row.where(~known))
+    )
+
+
 async def doom_project(connection: AsyncConnection, project: Project) -> None:
     """All that is outside of the database of a project which is about to be deleted."""
     await _doom_outputs(connection, steps.c.project_id == project.id)

@@ -22,7 +22,7 @@ from coordinator.storage.tables import (
     steps,
 )
 
-_OF_STEPS = (artifacts, output_entries, attempts)
+_OF_STEPS = (artifacts, output_entries, attempts, tables.step_inputs)
 _OF_PROJECTS = (
     tables.step_results,
     tables.test_names,
@@ -34,6 +34,7 @@ _OF_PROJECTS = (
     tables.credentials,
     tables.former_slugs,
     tables.cache_generations,
+    tables.input_lists,
     tables.image_projects,
     tables.seen_refs,
     tables.begun_pushes,

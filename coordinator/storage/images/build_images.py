@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.tables import build_images, steps
+from coordinator.storage.tables import build_images, builds, steps
 
 _FIND_DIGEST = sa.select(
     sa.select(build_images.c.digest)
@@ -45,8 +48,27 @@ async def count_digests(connection: AsyncConnection, build_id: str) -> int:
 
 
 async def insert_digest(
-    connection: AsyncConnection, build_id: str, reference: str, digest: str
+    connection: AsyncConnection, build_id: str, reference: str, digest: str, now: datetime
 ) -> None:
     await connection.execute(
-        build_images.insert().values(build_id=build_id, reference=reference, digest=digest)
+        build_images.insert().values(
+            build_id=build_id, reference=reference, digest=digest, found_at=now
+        )
     )
+
+
+async def digests_found_since(
+    connection: AsyncConnection, account_id: str, references: Sequence[str], since: datetime
+) -> dict[str, str]:
+    """Reference → the digest that an agent of any of the account's builds found last."""
+    query = (
+        sa.select(build_images.c.reference, build_images.c.digest)
+        .join(builds, builds.c.id == build_images.c.build_id)
+        .where(
+            builds.c.account_id == account_id,
+            build_images.c.reference.in_(references),
+            build_images.c.found_at > since,
+        )
+        .order_by(build_images.c.found_at)
+    )
+    return {row.reference: row.digest for row in await connection.execute(query)}

@@ -48,6 +48,7 @@ from coordinator.storage.tables.push_tables import (
     seen_refs,
 )
 from coordinator.storage.tables.result_tables import step_results, test_names, test_results
+from coordinator.storage.tables.reuse_tables import input_lists, step_inputs
 from coordinator.storage.tables.step_tables import (
     artifacts,
     attempts,
@@ -80,6 +81,7 @@ __all__ = [
     "image_builds",
     "image_projects",
     "images",
+    "input_lists",
     "keyed_requests",
     "lfs_objects",
     "lfs_origins",
@@ -96,6 +98,7 @@ __all__ = [
     "secrets",
     "seen_refs",
     "signing_keys",
+    "step_inputs",
     "step_results",
     "steps",
     "test_names",

@@ -57,6 +57,9 @@ build_images = sa.Table(
     sa.Column("build_id", sa.String(36), sa.ForeignKey("builds.id"), primary_key=True),
     sa.Column("reference", sa.String(600), primary_key=True),
     sa.Column("digest", sa.String(71), nullable=False),
+    sa.Column("found_at", Instant),
+    # What an agent found of late.
+    sa.Index("ix_build_images_found", "reference", "found_at"),
 )
 """What a tag meant to the first of a build's steps that asked its registry."""
 

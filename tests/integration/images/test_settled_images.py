@@ -223,7 +223,7 @@ async def test_a_builds_tags_are_kept_up_to_a_number(
     spec = await take(agent)
     kept = [(spec["buildId"], f"docker.io/library/a:{n}", OLD) for n in range(MAX_SETTLED_TAGS)]
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
-        connection.executemany("INSERT INTO build_images VALUES (?, ?, ?)", kept)
+        connection.executemany("INSERT INTO build_images VALUES (?, ?, ?, NULL)", kept)
         connection.commit()
 
     refused = await settle_tag(agent, spec, HUB, NEW, status=409)
