@@ -163,7 +163,9 @@ def one(image: str, script: str, secrets: str = "") -> str:
 def test_what_is_not_committed_is_run_too(place: Place, image: str) -> None:
     place.repository.write("a.txt", "old\n")
     place.repository.commit("first")
-    place.workflow(one(image, "cat a.txt b.txt; git status --short"))
+    place.workflow(
+        one(image, "cat a.txt b.txt; if command -v git >/dev/null; then git status --short; fi")
+    )
     place.repository.write("a.txt", "new\n")
     place.repository.write("b.txt", "untracked\n")
     ran = place.run()
