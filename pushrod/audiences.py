@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -90,7 +91,7 @@ class MarkedLines:
 
     def _prefix(self, name: str) -> bytes:
         text = prefix_for(name, self._names)
-        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        if sys.stdout.isatty() and _shows_colours(os.environ):
             place = self._names.index(name) if name in self._names else 0
             text = click.style(text, fg=PREFIX_COLOURS[place % len(PREFIX_COLOURS)])
         return text.encode(errors="replace")
@@ -125,3 +126,8 @@ class JsonLines:
 def print_line(value: Json) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
+
+
+def _shows_colours(environment: Mapping[str, str]) -> bool:
+    """Nobody asked for none, and the terminal has them."""
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"

@@ -295,8 +295,8 @@ def test_no_colour_is_shown_where_none_is_wanted(on_host: Place) -> None:
 def test_a_terminal_that_can_not_take_lines_away_gets_plain_ones(on_host: Place) -> None:
     on_host.workflow(SLOW)
     _, got = at_a_terminal(on_host, TERM="dumb")
-    assert b"\x1b[2K" not in got
-    assert b"| linted" in got
+    assert b"\x1b" not in got
+    assert b"lint | linted" in got
 
 
 GATE = """\
@@ -311,7 +311,7 @@ steps:
 @pytest.mark.parametrize(("typed", "code"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)])
 def test_who_sits_at_a_terminal_is_asked(on_host: Place, typed: bytes, code: int) -> None:
     on_host.workflow(GATE)
-    ended, got = at_a_terminal(on_host, typed=typed)
+    ended, got = at_a_terminal(on_host, typed=typed, NO_COLOR="1")
     assert ended == code, got
     assert b"approve release (Release?)? [y/N]" in got
     assert (b"| deployed" in got) is (code == 0)
