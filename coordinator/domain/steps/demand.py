@@ -65,7 +65,7 @@ def demand(
         )
         for key, its in groups.items()
     ]
-    return sorted(found, key=lambda each: -each.waiting)
+    return sorted(found, key=lambda each: (-each.waiting, each.oldest, sorted(each.labels.items())))
 
 
 def _free(online: Sequence[WaitingAgent], group: Sequence[WaitingSteps]) -> int:
