@@ -82,7 +82,12 @@ class Place:
 
     def left(self) -> list[str]:
         """Folders and files of the run, and processes that know of it."""
-        paths = [str(path) for path in self.temporary.rglob("*")]
+        # Unlike rglob, it passes over what is removed meanwhile.
+        paths = [
+            os.path.join(where, name)
+            for where, folders, files in os.walk(self.temporary)
+            for name in (*folders, *files)
+        ]
         mark = os.fsencode(f"TMPDIR={self.temporary}")
         return paths + [f"process {pid}" for pid in processes_with(mark)]
 
