@@ -287,7 +287,7 @@ async def _settled(
     if settlement.finished is not None and build.state not in FINISHED_BUILD:
         fails = settlement.finished is BuildEvent.CANCEL and build.fails_as is not None
         state = advance_build(build.state, BuildEvent.FAIL if fails else settlement.finished)
-        ended: dict[str, Any] = {"state": state.value, "finished_at": now}
+        ended: dict[str, Any] = {"state": state.value, "finished_at": now, "updated_at": now}
         if state is BuildState.SUCCEEDED:
             ended["reason"] = None  # a cancel that came too late
         elif state is BuildState.FAILED:
