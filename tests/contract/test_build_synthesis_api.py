@@ -637,8 +637,7 @@ async def test_an_image_that_was_pushed_is_among_the_artifacts(
     await tree.push()
     triggered = await trigger(admin)
     agent = await admin.new_agent()
-    [offer] = (await agent.poll(capabilities=["imageBuilds"]))["offers"]
-    spec = (await agent.accept(offer)).expect(200).json
+    spec = await agent.take(capabilities=["imageBuilds"])
     images = [{"reference": tag, "digest": digest}]
     (await agent.complete(spec, images=images)).expect(200)
     shown = (await admin.get(triggered["status_url"])).expect(200).json

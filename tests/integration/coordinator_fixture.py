@@ -163,9 +163,9 @@ class AgentCaller(Caller):
         answer = await self.post("/api/agents/renew", {"leases": [lease_of(x) for x in leases]})
         return dict(answer.expect(200).json)
 
-    async def take(self) -> dict[str, Any]:
+    async def take(self, **request: Any) -> dict[str, Any]:
         """Poll until there is one offer and accept it; the step's spec."""
-        while not (offers := (await self.poll())["offers"]):
+        while not (offers := (await self.poll(**request))["offers"]):
             pass
         [offer] = offers
         return dict((await self.accept(offer)).expect(200).json)
