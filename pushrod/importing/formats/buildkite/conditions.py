@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pushrod.importing.draft import NEVER, TRUE, all_of, either, negated
+from pushrod.importing.conditions import Condition, Untranslatable
+from pushrod.importing.draft import NEVER, negated
 from pushrod.importing.patterns import regex, text
 
 _TOKEN = re.compile(
@@ -25,91 +26,22 @@ _SOURCES = {
     "schedule": 'event == "schedule"',
 }
 _PULL_REQUEST = "build.pull_request"
-_MAX_TOKENS = 300
-_MAX_DEPTH = 20
-
-
-class Untranslatable(Exception):
-    """There is no equal for it here; the message says of what."""
 
 
 def condition(expression: str) -> str:
     """In CEL. Raises Untranslatable."""
-    tokens: list[tuple[str, str]] = []
-    position = 0
-    stripped = expression.strip()
-    while position < len(stripped):
-        match = _TOKEN.match(stripped, position)
-        if match is None or len(tokens) == _MAX_TOKENS:
-            raise Untranslatable("the expression can't be read")
-        kind = match.lastgroup or ""
-        tokens.append((kind, match[kind]))
-        position = match.end()
-    return _Parser(tokens).whole()
+    return _Condition(expression, _TOKEN).in_cel()
 
 
-class _Parser:
-    def __init__(self, tokens: list[tuple[str, str]]) -> None:
-        self._tokens = tokens
-        self._position = 0
-        self._depth = 0
-
-    def whole(self) -> str:
-        found = self._either()
-        if self._position < len(self._tokens):
-            raise Untranslatable("the expression can't be read")
-        return found
-
-    def _next_is(self, *signs: str) -> str | None:
-        if self._position < len(self._tokens):
-            kind, written = self._tokens[self._position]
-            if kind == "sign" and written in signs:
-                self._position += 1
-                return written
-        return None
-
-    def _either(self) -> str:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise Untranslatable("the expression is nested too deep")
-        parts = [self._all()]
-        while self._next_is("||"):
-            parts.append(self._all())
-        self._depth -= 1
-        return either(parts) or TRUE
-
-    def _all(self) -> str:
-        parts = [self._one()]
-        while self._next_is("&&"):
-            parts.append(self._one())
-        return all_of(parts) or TRUE
-
-    def _one(self) -> str:
-        signs = 0
-        while self._next_is("!"):
-            signs += 1
-        if self._next_is("("):
-            found = self._either()
-            if not self._next_is(")"):
-                raise Untranslatable("the expression can't be read")
-        else:
-            found = self._comparison()
-        return negated(found) if signs % 2 else found
-
-    def _take(self) -> tuple[str, str]:
-        if self._position == len(self._tokens):
-            raise Untranslatable("the expression is not whole")
-        self._position += 1
-        return self._tokens[self._position - 1]
-
-    def _comparison(self) -> str:
-        kind, name = self._take()
+class _Condition(Condition):
+    def comparison(self) -> str:
+        kind, name = self.tokens.take()
         if kind == "name" and name in ("true", "false"):
             return name
-        sign = self._next_is("==", "!=", "=~", "!~")
+        sign = self.tokens.next_is("==", "!=", "=~", "!~")
         if sign is None:
             raise Untranslatable(f"a condition can't ask for `{name}` here")
-        other_kind, other = self._take()
+        other_kind, other = self.tokens.take()
         if kind == "text":
             kind, name, other_kind, other = other_kind, other, kind, name
         if sign in ("=~", "!~"):

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipelines_schema.nodes import MapNode, Node, ScalarNode
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.draft import NEVER, StepDraft, Value, WorkflowDraft, all_of, either
 from pushrod.importing.formats.buildkite.commands import MATRIX, read_kept, read_matrix, read_script
-from pushrod.importing.formats.buildkite.conditions import Untranslatable, condition
+from pushrod.importing.formats.buildkite.conditions import condition
 from pushrod.importing.formats.buildkite.limits import read_agents, read_limits
 from pushrod.importing.formats.buildkite.plugins import read_plugins
 from pushrod.importing.ledger import Keys, Verdict

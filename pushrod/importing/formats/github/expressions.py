@@ -5,17 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pushrod.importing.conditions import Tokens, Untranslatable
+
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<number>-?[0-9]+(?:\.[0-9]+)?)|"
     r"(?P<word>[A-Za-z_][A-Za-z0-9_-]*)|(?P<sign>&&|\|\||==|!=|<=|>=|[!<>().,\[\]*]))"
 )
-_MAX_TOKENS = 500
-_MAX_DEPTH = 30
 _COMPARISONS = ("==", "!=", "<", ">", "<=", ">=")
-
-
-class Untranslatable(Exception):
-    """There is no equal for it here; the message says of what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,87 +62,55 @@ Expression = Literal | Name | Call | Not | Both | Comparison
 
 def parsed(text: str) -> Expression:
     """Raises Untranslatable where it can't be read."""
-    return _Parser(_tokens(text)).whole()
-
-
-def _tokens(text: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    position = 0
-    stripped = text.strip()
-    while position < len(stripped):
-        match = _TOKEN.match(stripped, position)
-        if match is None or len(found) == _MAX_TOKENS:
-            raise Untranslatable("the expression can't be read")
-        found.append((match.lastgroup or "", match[match.lastgroup or 0]))
-        position = match.end()
-    return found
+    return _Parser(Tokens(text, _TOKEN)).whole()
 
 
 class _Parser:
-    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._position = 0
-        self._depth = 0
 
     def whole(self) -> Expression:
         found = self._either()
-        if self._position < len(self._tokens):
-            raise Untranslatable("the expression can't be read")
+        self._tokens.expect_end()
         return found
 
-    def _next_is(self, *signs: str) -> str | None:
-        if self._position < len(self._tokens):
-            kind, text = self._tokens[self._position]
-            if kind == "sign" and text in signs:
-                self._position += 1
-                return text
-        return None
-
     def _either(self) -> Expression:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise Untranslatable("the expression is nested too deep")
-        found = self._all()
-        while self._next_is("||"):
-            found = Both("||", found, self._all())
-        self._depth -= 1
+        with self._tokens.deeper():
+            found = self._all()
+            while self._tokens.next_is("||"):
+                found = Both("||", found, self._all())
         return found
 
     def _all(self) -> Expression:
         found = self._comparison()
-        while self._next_is("&&"):
+        while self._tokens.next_is("&&"):
             found = Both("&&", found, self._comparison())
         return found
 
     def _comparison(self) -> Expression:
         found = self._unary()
-        while sign := self._next_is(*_COMPARISONS):
+        while sign := self._tokens.next_is(*_COMPARISONS):
             found = Comparison(sign, found, self._unary())
         return found
 
     def _unary(self) -> Expression:
-        signs = 0
-        while self._next_is("!"):
-            signs += 1
+        is_negated = self._tokens.is_negated()
         found = self._operand()
-        return Not(found) if signs % 2 else found
+        return Not(found) if is_negated else found
 
     def _operand(self) -> Expression:
-        if self._next_is("("):
+        if self._tokens.next_is("("):
             found = self._either()
-            self._expect(")")
+            self._tokens.expect(")")
             return found
-        if self._position == len(self._tokens):
-            raise Untranslatable("the expression is not whole")
-        kind, text = self._tokens[self._position]
-        self._position += 1
+        kind, text = self._tokens.take()
         if kind == "text":
             return Literal(text[1:-1].replace("''", "'"))
         if kind == "number":
             return Literal(text)
         if kind != "word":
             raise Untranslatable("the expression can't be read")
-        if self._next_is("("):
+        if self._tokens.next_is("("):
             return Call(text.lower(), self._arguments())
         if text.lower() in ("true", "false", "null"):
             return Literal("" if text.lower() == "null" else text.lower())
@@ -154,24 +118,17 @@ class _Parser:
 
     def _arguments(self) -> tuple[Expression, ...]:
         found: list[Expression] = []
-        while not self._next_is(")"):
+        while not self._tokens.next_is(")"):
             if found:
-                self._expect(",")
+                self._tokens.expect(",")
             found.append(self._either())
         return tuple(found)
 
     def _name(self, first: str) -> Name:
         parts = [first]
-        while sign := self._next_is(".", "["):
-            if self._position == len(self._tokens):
-                raise Untranslatable("the expression is not whole")
-            kind, text = self._tokens[self._position]
-            self._position += 1
+        while sign := self._tokens.next_is(".", "["):
+            kind, text = self._tokens.take()
             parts.append(text[1:-1] if kind == "text" else text)
             if sign == "[":
-                self._expect("]")
+                self._tokens.expect("]")
         return Name(tuple(parts))
-
-    def _expect(self, sign: str) -> None:
-        if not self._next_is(sign):
-            raise Untranslatable("the expression can't be read")

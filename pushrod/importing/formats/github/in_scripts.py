@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.formats.github.expressions import (
     Both,
     Call,
@@ -12,7 +13,6 @@ from pushrod.importing.formats.github.expressions import (
     Literal,
     Name,
     Not,
-    Untranslatable,
     parsed,
 )
 from pushrod.importing.formats.github.meaning import OWN_REPOSITORY, Scope, called

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.draft import StepDraft, Value
 from pushrod.importing.expansions import OPENING, filled
-from pushrod.importing.formats.github.expressions import Name, Untranslatable, parsed
+from pushrod.importing.formats.github.expressions import Name, parsed
 from pushrod.importing.formats.github.in_scripts import expansion
 from pushrod.importing.formats.github.meaning import Scope
 from pushrod.importing.formats.github.words import VARIABLES

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from pipelines_schema.nodes import MapNode, ScalarNode
 from pipelines_schema.problem import shown
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.draft import NEVER, StepDraft, Value, WorkflowDraft, free_name
 from pushrod.importing.expansions import OPENING, pieces
-from pushrod.importing.formats.github.expressions import Untranslatable
 from pushrod.importing.formats.github.job import Job
 from pushrod.importing.formats.github.matrix import NO_MACHINE, is_foreign, read_matrix
 from pushrod.importing.formats.github.meaning import Scope, meaning

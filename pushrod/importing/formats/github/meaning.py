@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines_schema.limits import ENVIRONMENT_NAME
 from pipelines_schema.step_outputs import output_variable
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.draft import NEVER, TRUE, all_of, both, either, negated
 from pushrod.importing.formats.github.expressions import (
     Both,
@@ -18,7 +19,6 @@ from pushrod.importing.formats.github.expressions import (
     Literal,
     Name,
     Not,
-    Untranslatable,
     parsed,
 )
 from pushrod.importing.formats.github.words import EVENTS, WORDS, Word

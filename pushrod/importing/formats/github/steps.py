@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from pipelines_schema.problem import shown
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.formats.github.actions import ACTIONS
 from pushrod.importing.formats.github.expressions import (
     Both,
     Expression,
-    Untranslatable,
     parsed,
 )
 from pushrod.importing.formats.github.in_scripts import shell_test

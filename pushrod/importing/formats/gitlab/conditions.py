@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pushrod.importing.conditions import Condition, Token, Untranslatable
 from pushrod.importing.draft import NEVER, TRUE, all_of, either, negated
 from pushrod.importing.patterns import one_of, regex, text
 
@@ -13,8 +14,6 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<variable>\$\{?\w+\}?)|(?P<text>\"[^\"]*\"|'[^']*')|(?P<regex>/(?:\\.|[^/\\])+/i?)|"
     r"(?P<sign>&&|\|\||==|!=|=~|!~|[!()])|(?P<null>null))"
 )
-_MAX_TOKENS = 300
-_MAX_DEPTH = 20
 _SOURCES: Mapping[str, Sequence[str]] = {
     "push": ("push", "tag"),
     "merge_request_event": ("pullRequest",),
@@ -56,10 +55,6 @@ _REFS = {
 }
 
 
-class Untranslatable(Exception):
-    """There is no equal for it here; the message says of what."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
     """What a pipeline's conditions may ask for besides."""
@@ -70,80 +65,20 @@ class Names:
 
 def condition(expression: str, names: Names) -> str:
     """In CEL. Raises Untranslatable."""
-    tokens: list[tuple[str, str]] = []
-    position = 0
-    stripped = expression.strip()
-    while position < len(stripped):
-        match = _TOKEN.match(stripped, position)
-        if match is None or len(tokens) == _MAX_TOKENS:
-            raise Untranslatable("the expression can't be read")
-        kind = match.lastgroup or ""
-        tokens.append((kind, match[kind]))
-        position = match.end()
-    return _Parser(tokens, names).whole()
+    return _Condition(expression, names).in_cel()
 
 
-class _Parser:
-    def __init__(self, tokens: list[tuple[str, str]], names: Names) -> None:
-        self._tokens = tokens
+class _Condition(Condition):
+    def __init__(self, expression: str, names: Names) -> None:
+        super().__init__(expression, _TOKEN)
         self._names = names
-        self._position = 0
-        self._depth = 0
 
-    def whole(self) -> str:
-        found = self._either()
-        if self._position < len(self._tokens):
-            raise Untranslatable("the expression can't be read")
-        return found
-
-    def _next_is(self, *signs: str) -> str | None:
-        if self._position < len(self._tokens):
-            kind, written = self._tokens[self._position]
-            if kind == "sign" and written in signs:
-                self._position += 1
-                return written
-        return None
-
-    def _either(self) -> str:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise Untranslatable("the expression is nested too deep")
-        parts = [self._all()]
-        while self._next_is("||"):
-            parts.append(self._all())
-        self._depth -= 1
-        return either(parts) or TRUE
-
-    def _all(self) -> str:
-        parts = [self._one()]
-        while self._next_is("&&"):
-            parts.append(self._one())
-        return all_of(parts) or TRUE
-
-    def _one(self) -> str:
-        signs = 0
-        while self._next_is("!"):
-            signs += 1
-        if self._next_is("("):
-            found = self._either()
-            if not self._next_is(")"):
-                raise Untranslatable("the expression can't be read")
-        else:
-            found = self._comparison()
-        return negated(found) if signs % 2 else found
-
-    def _take(self) -> tuple[str, str]:
-        if self._position == len(self._tokens):
-            raise Untranslatable("the expression is not whole")
-        self._position += 1
-        return self._tokens[self._position - 1]
-
-    def _comparison(self) -> str:
-        first = self._take()
-        sign = self._next_is("==", "!=", "=~", "!~")
+    def comparison(self) -> str:
+        first = self.tokens.take()
+        sign = self.tokens.next_is("==", "!=", "=~", "!~")
         if sign is None:
             return self._is_set(first)
-        second = self._take()
+        second = self.tokens.take()
         if first[0] != "variable":
             first, second = second, first
         is_equal = sign in ("==", "=~")
@@ -159,16 +94,16 @@ class _Parser:
             return f"{self._value(first)} != {self._value(second)}"
         return found if is_equal else negated(found)
 
-    def _matches(self, first: tuple[str, str], second: tuple[str, str]) -> str:
+    def _matches(self, first: Token, second: Token) -> str:
         found = regex(self._value(first), second[1]) if second[0] == "regex" else None
         if found is None:
             raise Untranslatable("there is no equal for this regular expression")
         return found
 
-    def _guarded(self, token: tuple[str, str], test: str) -> str:
+    def _guarded(self, token: Token, test: str) -> str:
         return (all_of([_NO_PULL_REQUEST, test]) or TRUE) if _is_branch(token) else test
 
-    def _is_set(self, token: tuple[str, str]) -> str:
+    def _is_set(self, token: Token) -> str:
         name = token[1].strip("${}")
         if token[0] == "variable" and name in _IN_PULL_REQUEST:
             return 'event == "pullRequest"'
@@ -176,7 +111,7 @@ class _Parser:
             return TRUE
         return self._guarded(token, f'{self._value(token)} != ""')
 
-    def _value(self, token: tuple[str, str]) -> str:
+    def _value(self, token: Token) -> str:
         kind, written = token
         if kind == "text":
             return text(written[1:-1])
@@ -191,7 +126,7 @@ class _Parser:
         raise Untranslatable(f"a condition can't ask for `{written}` here")
 
 
-def _is_branch(token: tuple[str, str]) -> bool:
+def _is_branch(token: Token) -> bool:
     return token[0] == "variable" and token[1].strip("${}") == "CI_COMMIT_BRANCH"
 
 

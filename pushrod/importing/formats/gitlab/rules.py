@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipelines_schema.nodes import MapNode
+from pushrod.importing.conditions import Untranslatable
 from pushrod.importing.draft import NEVER, TRUE, all_of, either, negated
-from pushrod.importing.formats.gitlab.conditions import Names, Untranslatable, condition, of_refs
+from pushrod.importing.formats.gitlab.conditions import Names, condition, of_refs
 from pushrod.importing.ledger import Keys
 from pushrod.importing.node_texts import truth
 from pushrod.importing.patterns import changed
