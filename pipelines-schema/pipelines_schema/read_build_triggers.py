@@ -5,8 +5,9 @@ from __future__ import annotations
 from pipelines_schema.build_triggers import BuildTrigger
 from pipelines_schema.fields import Field, Reading, Vocabulary
 from pipelines_schema.limits import MAX_BUILD_TRIGGERS, MAX_NAME_CHARACTERS
-from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
+from pipelines_schema.nodes import MapNode
 from pipelines_schema.problem import shown
+from pipelines_schema.read_items import read_distinct_items
 from pipelines_schema.read_patterns import read_branches
 
 BUILD_HINT = "write `build: [{project: lib, workflow: ci}]`"
@@ -28,38 +29,18 @@ _WORKFLOW_HINT = "write the workflow's name, or remove the key for all of that p
 
 
 def read_build_triggers(reading: Reading, entry: Field | None) -> tuple[BuildTrigger, ...]:
-    node = None if entry is None else reading.list(entry, BUILD_HINT)
-    if entry is None or node is None:
-        return ()
-    if not node.items:
-        reading.add(entry.place, f"`build` is empty: {BUILD_HINT}, or remove it")
-    if len(node.items) > MAX_BUILD_TRIGGERS:
-        reading.add(
-            entry.place,
-            f"`build` has {len(node.items)} items: at most {MAX_BUILD_TRIGGERS} are allowed",
-        )
-        return ()
-    known: list[BuildTrigger] = []
-    for item in node.items:
-        problems = reading.problems.count
-        one = _trigger(reading, item)
-        if one is None or reading.problems.count > problems:
-            continue
-        if one in known:
-            reading.add(item.place, "a second item says the same: remove one of them")
-        known.append(one)
-    return tuple(known)
+    return read_distinct_items(
+        reading,
+        entry,
+        hint=BUILD_HINT,
+        example="{project: lib, workflow: ci}",
+        most=MAX_BUILD_TRIGGERS,
+        read=lambda item: _trigger(reading, item),
+        second="item",
+    )
 
 
-def _trigger(reading: Reading, item: Node) -> BuildTrigger | None:
-    if not isinstance(item, MapNode):
-        if not (isinstance(item, ScalarNode) and item.kind is Kind.BROKEN):
-            reading.add(
-                item.place,
-                f"an item of `build` must be a mapping, this is {described(item)}: write "
-                "`{project: lib, workflow: ci}`",
-            )
-        return None
+def _trigger(reading: Reading, item: MapNode) -> BuildTrigger | None:
     fields = reading.fields(item, _BUILD)
     if "project" not in fields:
         reading.add(item.place, f"the item lacks `project`: {_PROJECT_HINT}")

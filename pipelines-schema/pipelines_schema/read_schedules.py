@@ -12,10 +12,11 @@ from pipelines_schema.limits import (
     MAX_SCHEDULES,
     MAX_TIME_ZONE_CHARACTERS,
 )
-from pipelines_schema.nodes import Kind, MapNode, Node, ScalarNode, described
+from pipelines_schema.nodes import MapNode
 from pipelines_schema.params import Param, param_problems
 from pipelines_schema.patterns import branch_pattern_problem
 from pipelines_schema.problem import Place, shown
+from pipelines_schema.read_items import read_distinct_items
 from pipelines_schema.read_params import read_param_names
 from pipelines_schema.schedules import ScheduleTrigger
 
@@ -41,38 +42,18 @@ def read_schedules(
     reading: Reading, entry: Field | None, params: Sequence[Param]
 ) -> tuple[ScheduleTrigger, ...]:
     """`params` are the workflow's."""
-    node = None if entry is None else reading.list(entry, SCHEDULE_HINT)
-    if entry is None or node is None:
-        return ()
-    if not node.items:
-        reading.add(entry.place, f"`schedule` is empty: {SCHEDULE_HINT}, or remove it")
-    if len(node.items) > MAX_SCHEDULES:
-        reading.add(
-            entry.place,
-            f"`schedule` has {len(node.items)} items: at most {MAX_SCHEDULES} are allowed",
-        )
-        return ()
-    known: list[ScheduleTrigger] = []
-    for item in node.items:
-        problems = reading.problems.count
-        one = _schedule(reading, item, params)
-        if one is None or reading.problems.count > problems:
-            continue
-        if one in known:
-            reading.add(item.place, "a second schedule says the same: remove one of them")
-        known.append(one)
-    return tuple(known)
+    return read_distinct_items(
+        reading,
+        entry,
+        hint=SCHEDULE_HINT,
+        example='{cron: "0 3 * * 1-5"}',
+        most=MAX_SCHEDULES,
+        read=lambda item: _schedule(reading, item, params),
+        second="schedule",
+    )
 
 
-def _schedule(reading: Reading, item: Node, params: Sequence[Param]) -> ScheduleTrigger | None:
-    if not isinstance(item, MapNode):
-        if not (isinstance(item, ScalarNode) and item.kind is Kind.BROKEN):
-            reading.add(
-                item.place,
-                f"an item of `schedule` must be a mapping, this is {described(item)}: write "
-                '`{cron: "0 3 * * 1-5"}`',
-            )
-        return None
+def _schedule(reading: Reading, item: MapNode, params: Sequence[Param]) -> ScheduleTrigger | None:
     fields = reading.fields(item, _SCHEDULE)
     if "cron" not in fields:
         reading.add(item.place, 'the schedule lacks `cron`: write `cron: "0 3 * * 1-5"`')
