@@ -41,7 +41,7 @@ class ReadingProcess:
     _limits: Limits
 
     @classmethod
-    async def start(cls, of: Limits = Limits()) -> ReadingProcess:  # noqa: B008 - it is frozen
+    async def start(cls, of: Limits) -> ReadingProcess:
         place = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         try:
             process = await asyncio.create_subprocess_exec(

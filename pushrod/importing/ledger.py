@@ -275,12 +275,13 @@ class Keys:
         """A mapping of names to texts; others are left out one by one."""
         keys = self.map(name)
         found: dict[str, str] = {}
-        for key, value in () if keys is None else keys.node.entries:
+        if keys is None:
+            return found
+        for key, value in keys.node.entries:
             if isinstance(value, ScalarNode):
-                assert keys is not None  # noqa: S101 there are entries
                 keys.take(key.text)
                 found[key.text] = "" if value.kind is Kind.NULL else value.text
-            elif keys is not None:
+            else:
                 keys.left(key.text, f"this is {described(value)} where text was expected")
         return found
 
