@@ -13,13 +13,8 @@ from coordinator.domain.model import AttemptState
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.stored_bytes import add_to_project
 from coordinator.storage.rows import columns, reader, values_of
-from coordinator.storage.tables import (
-    artifacts,
-    attempts,
-    input_lists,
-    output_entries,
-    step_inputs,
-)
+from coordinator.storage.steps.taken_over import columns_of, left_by_attempts
+from coordinator.storage.tables import artifacts, attempts, input_lists, step_inputs
 from coordinator.storage.tables import secrets as secrets_table
 
 LISTS_STAY = timedelta(days=30)
@@ -164,36 +159,20 @@ async def take_results(
         await add_to_project(connection, project_id, copied)
 
 
-def _copy(table: sa.Table, **other: Any) -> sa.Insert:
-    values: dict[str, Any] = {
-        column.name: other.get(column.name, column)
-        for column in table.columns
-        if column.name not in ("step_id", "epoch")
-    }
+def _copy(table: sa.Table, other: Mapping[str, Any]) -> sa.Insert:
+    values = columns_of(table, other)
     query = sa.select(
-        sa.bindparam("new_step", type_=sa.String),
-        sa.bindparam("new_epoch", type_=sa.Integer),
-        *values.values(),
+        _NEW_STEP, sa.bindparam("new_epoch", type_=sa.Integer), *values.values()
     ).where(table.c.step_id == sa.bindparam("old_step"), table.c.epoch == sa.bindparam("old_epoch"))
     return table.insert().from_select(["step_id", "epoch", *values], query)
 
 
+_NEW_STEP = sa.bindparam("new_step", type_=sa.String)
 _NOW = sa.bindparam("now", type_=attempts.c.started_at.type)
-_COPIES = (
-    _copy(
-        attempts,
-        number=sa.literal(1),
-        given_with=sa.null(),
-        started_at=_NOW,
-        finished_at=_NOW,
-        log_of=sa.func.coalesce(
-            attempts.c.log_of,
-            attempts.c.step_id.concat("-").concat(sa.cast(attempts.c.epoch, sa.Text)),
-        ),
-    ),
-    _copy(output_entries),
-    _copy(artifacts),
-)
+_COPIES = [
+    _copy(table, {**other, "started_at": _NOW, "finished_at": _NOW})
+    for table, other in left_by_attempts(_NEW_STEP)
+]
 
 
 async def keep_lists(

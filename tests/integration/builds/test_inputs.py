@@ -77,7 +77,9 @@ class Shop:
         body = {"epoch": spec["epoch"], "digest": digest}
         return (await self.agent.post(f"/api/runner/{spec['stepId']}/image", body)).status
 
-    async def run(self, count: int, digest: str = OLD, **completed: Any) -> list[str]:
+    async def run(
+        self, count: int, digest: str = OLD, content: bytes | None = None, **completed: Any
+    ) -> list[str]:
         """So many steps, which find the image and leave a file and a value; their names."""
         names = []
         for _ in range(count):
@@ -86,7 +88,8 @@ class Shop:
             if "imageDigest" not in spec:
                 assert await self.settle(spec, digest) == 200
             (await self.agent.append(spec, 0, f"log of {spec['name']}\n".encode())).expect(204)
-            (await self.agent.upload(spec, "out/file", spec["name"].encode())).expect(201)
+            left = spec["name"].encode() if content is None else content
+            (await self.agent.upload(spec, "out/file", left)).expect(201)
             values = {"outputs": {"made": spec["name"]}, "imageDigest": digest, **completed}
             (await self.agent.complete(spec, **values)).expect(200)
         return names
@@ -140,6 +143,23 @@ async def test_what_nothing_changed_in_is_not_run_again(shop: Shop) -> None:
     assert said["takenFrom"] == first["number"]
     third = await shop.push()
     assert reasons(third) == {f"cached from #{first['number']}"}
+
+
+async def test_what_a_step_reported_is_shown_of_those_that_take_its_result(shop: Shop) -> None:
+    reporting = WORKFLOW.replace("outputPaths: [out/]", "reports: {junit: out/file}")
+    await shop.push({".pushrod.yml": reporting})
+    content = b'<testsuite><testcase classname="s" name="works" time="1"/></testsuite>'
+    assert await shop.run(2, content=content) == ["lint", "test"]
+    second = await shop.push()
+
+    assert second["state"] == "succeeded"
+    path = f"/api/projects/{shop.project['id']}/builds/{second['id']}"
+    [shown] = (await shop.admin.get(f"{path}/results")).expect(200).json["steps"]
+    [test] = (await shop.admin.get(f"{path}/tests")).expect(200).json["tests"]
+    assert (shown["step"], test["name"], test["result"]) == ("lint", "works", "passed")
+    history = f"/api/projects/{shop.project['id']}/tests/history?name=works"
+    told = (await shop.admin.get(history)).expect(200).json
+    assert str(told).count("'passed'") == 1, "it ran once"
 
 
 @pytest.mark.parametrize(
