@@ -60,6 +60,14 @@ async def outputs_of(client: Client, step: Json) -> StepOutputs:
         raise CommandError(str(error)) from error
 
 
+def folder_of(step: Json, within: Path) -> Path:
+    """A folder of the step's name. Raises CommandError for a name that leads elsewhere."""
+    name = str(step["name"])
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise CommandError(f"no folder can be named {name!r}, as a step is that left something")
+    return within / name
+
+
 async def lay(client: Client, outputs: StepOutputs, folder: Path) -> None:
     """Raises CommandError where the folder is there with something in it, or can't be written."""
     with _told(folder):

@@ -292,6 +292,9 @@ def _name(reading: Reading, node: MapNode, fields: dict[str, Field], number: int
     name = reading.line_of_text(entry, "write the step's name", MAX_NAME_CHARACTERS)
     if name == EVERY_OTHER:
         reading.add(entry.place, "no step is named `*`: in `dependsOn` that is every other step")
+    if name in (".", ".."):
+        why = "what it leaves is put into a folder of its name"
+        reading.add(entry.place, f"no step is named `{name}`: {why}")
     if name is not None and "/" in name:
         reading.add(
             entry.place, f"the step's name {shown(name)} must not hold `/`: write `-` or a space"

@@ -66,7 +66,7 @@ def _step() -> dict[str, Any]:
             "name": text(
                 "Name of the step, unique in the workflow.",
                 limits.MAX_NAME_CHARACTERS,
-                pattern="^(?!\\*$)[^/]*$",
+                pattern="^(?!(?:\\*|\\.\\.?)$)[^/]*$",
             ),
             "image": text(image, limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES),
             "imageSlug": text(

@@ -9,7 +9,7 @@ import click
 
 from pushrod.client import ANY_PROJECT, Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
-from pushrod.downloads import StepOutputs, lay, outputs_of, rows_of, save, save_one
+from pushrod.downloads import StepOutputs, folder_of, lay, outputs_of, rows_of, save, save_one
 from pushrod.errors import CommandError, NotFoundError
 from pushrod.presentation import cell, print_json, print_table, say
 from pushrod.references import choose_step, find_build_id, split_step, steps_of
@@ -114,9 +114,10 @@ async def _all(client: Client, steps: list[Json], folder: Path) -> list[Path]:
     found = [one for step in steps if (one := await outputs_of(client, step))]
     if not found:
         raise NotFoundError("no artifacts: none were kept, or the steps have not ended")
-    for one in found:
-        await lay(client, one, folder / str(one.step["name"]))
-    return [folder / str(one.step["name"]) for one in found]
+    places = [folder_of(one.step, folder) for one in found]
+    for one, place in zip(found, places, strict=True):
+        await lay(client, one, place)
+    return places
 
 
 async def _zip(

@@ -80,6 +80,7 @@ async def run_here(options: RunOptions) -> int:
 
 async def _run(options: RunOptions, interrupts: Interrupts) -> int:
     secrets = read_secrets(options.secrets_file)
+    _check_output(options.output)
     with run_place(options.engine) as place:
         # While git reads the files, a thread imports what takes the longest.
         snapshot, _ = await _both(
@@ -96,6 +97,12 @@ async def _run(options: RunOptions, interrupts: Interrupts) -> int:
                 interrupts=interrupts,
             )  # fmt: skip
             return await run.to_its_end(secrets)
+
+
+def _check_output(folder: Path | None) -> None:
+    """Before anything runs. Raises CannotRun where outputs of another run would be in the way."""
+    if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CannotRun(f"{folder} is no empty folder: remove it, or name another by --output")
 
 
 async def _both(one: Awaitable[Snapshot], other: Awaitable[None]) -> tuple[Snapshot, None]:
@@ -322,9 +329,10 @@ def _tell_end(build: Json, gates: Gates, seconds: float) -> int:
 
 async def _take_outputs(client: Client, build: Json, folder: Path) -> None:
     """What the steps left, each step's in a folder of its name. Raises CommandError."""
-    from pushrod.downloads import lay, outputs_of
+    from pushrod.downloads import folder_of, lay, outputs_of
 
     for step in steps_of(build):
         if step["status"] == "SUCCESS" and (left := await outputs_of(client, step)):
-            await lay(client, left, folder / str(step["name"]))
-            say(f"-- {step['name']}: outputs in {folder / str(step['name'])}")
+            place = folder_of(step, folder)
+            await lay(client, left, place)
+            say(f"-- {step['name']}: outputs in {place}")

@@ -187,6 +187,7 @@ def test_the_exit_code_says_how_the_build_ended(on_host: Place, exits: str, code
         (QUICK, ("nightly",), "no workflow 'nightly'; there is ci"),
         (QUICK, ("--param", "a=b"), "params.a"),
         (QUICK, ("--matrix", "a"), "must look like NAME=VALUE"),
+        (QUICK, ("--output", "."), "is no empty folder"),
         (QUICK, ("--engine", "docker"), "there is no engine 'docker'"),
         (QUICK, ("--engine", "unix:///nowhere.sock"), "`host`, which runs scripts as plain"),
         (QUICK.replace("dependsOn", "dependOn"), (), ".pushrod.yml:5:"),
