@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 
 from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.forge_place import AppKey, CheckForge, ForgePlace
-from coordinator.domain.outbox.messages import Facts, Message
+from coordinator.domain.outbox.messages import MAX_PROBLEMS, Facts, Message, Status
+from coordinator.domain.outbox.test_places import problems_of_tests
 from coordinator.ports import OutgoingHttp
 from coordinator.services.core import Core
 from coordinator.services.outbox.app_tokens import signed_token
 from coordinator.services.outbox.asking import ask_for_reply
+from coordinator.storage.outputs.result_comparisons import failed_places
 
 TOKEN_KEPT_FOR = timedelta(minutes=50)
 """Of an hour."""
@@ -46,6 +48,7 @@ class Checks:
             if outcome.answered is Answered.BUSY:
                 return outcome
             run = self.forge.check_in(reply, message.build_id) if reply else None
+        facts = await self._with_tests(message, facts)
         call = self.forge.set_check(as_installed, facts, link, message.build_id, run)
         outcome, reply = await self._ask(call)
         if outcome.answered is Answered.REFUSED:  # the token, or the run, may be gone
@@ -54,6 +57,16 @@ class Checks:
         if reply is not None and outcome.answered is Answered.TAKEN:
             self._remember(key, None if facts.status.is_over else self.forge.id_of(reply))
         return outcome
+
+    async def _with_tests(self, message: Message, facts: Facts) -> Facts:
+        """Of what failed, with the places of its failed tests besides."""
+        if facts.status is not Status.FAILURE:
+            return facts
+        failed = await self.core.database.read(
+            lambda connection: failed_places(connection, message.build_id, limit=MAX_PROBLEMS)
+        )
+        problems = [*(facts.problems or ()), *problems_of_tests(failed, facts.step)]
+        return replace(facts, problems=problems[:MAX_PROBLEMS] or None)
 
     def _remember(self, key: tuple[str, str], run: int | None) -> None:
         self._runs.pop(key, None)

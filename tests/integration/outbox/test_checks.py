@@ -22,14 +22,18 @@ from coordinator.domain.outbox.calls import Answered, Call, Outcome, Reply
 from coordinator.domain.outbox.forge_place import AppKey
 from coordinator.domain.outbox.messages import Message, MessageState, RecipientKind, facts_of
 from coordinator.domain.outbox.recipients import Recipient
+from coordinator.domain.results.stored import StepResults
+from coordinator.domain.results.values import Result, TestResult
 from coordinator.forges import APIS
 from coordinator.forges.github.checks import GitHubChecks
 from coordinator.ports import RemoteFailed
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_tokens import ForgeAccess, ForgeTokens
 from coordinator.services.outbox.statuses import Statuses
+from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outbox.recipients import find_recipient
-from tests.integration.core_fixture import START, TestedCore, open_core
+from coordinator.storage.outputs.results import Portion, add_tests, begin_results, finish_results
+from tests.integration.core_fixture import START, TestedCore, open_core, step_of
 from tests.integration.outbox.test_sender import MAINTAINER
 
 KEY = RSAKey.generate_key(2048)
@@ -173,6 +177,60 @@ async def test_a_check_run_is_made_changed_and_ended_with_annotations(tmp_path: 
         assert (len(github.there), github.looked) == (1, 2)
 
 
+async def test_failed_tests_are_shown_beside_the_code(tmp_path: Path) -> None:
+    async with installed(tmp_path) as at:
+        build = await at.tested.new_build(at.project, step_of("unit"))
+        await report_a_failed_test(at.tested, build)
+
+        for state in (BuildState.RUNNING, BuildState.FAILED):
+            assert (await at.process()(state, id=build.id)).answered is Answered.TAKEN
+
+        running, last = (body["output"]["annotations"] for _, _, body in at.github.runs)
+        assert running == []
+        [annotation] = last
+        assert (annotation["path"], annotation["start_line"]) == ("tests/a.py", 7)
+        assert annotation["message"] == "test_x failed in unit: no"
+
+
+async def report_a_failed_test(tested: TestedCore, build: Build) -> None:
+    [step] = await tested.steps(build)
+    results = StepResults(
+        step_id=step.id,
+        epoch=1,
+        build_id=build.id,
+        project_id=build.project_id,
+        build_number=build.number,
+        series="s",
+        inputs="i",
+        branch=None,
+        created_at=START,
+    )
+    test = TestResult(
+        suite="s",
+        name="test_x",
+        result=Result.FAILED,
+        milliseconds=1,
+        message="no",
+        file="tests/a.py",
+        line=7,
+    )
+
+    async def save(connection: AsyncConnection) -> None:
+        tests_id = await begin_results(connection, results)
+        portion = Portion(
+            tests_id=tests_id,
+            project_id=build.project_id,
+            workflow_name="ci",
+            step_name=step.name,
+            first=0,
+            tests=[test],
+        )
+        await add_tests(connection, portion)
+        await finish_results(connection, replace(results, tests_id=tests_id))
+
+    await tested.core.database.write(save)
+
+
 @pytest.mark.parametrize("answered", [True, False])
 async def test_a_run_is_not_made_twice_by_a_process_that_does_not_know_of_it(
     tmp_path: Path, answered: bool
@@ -208,7 +266,7 @@ async def test_a_key_that_signs_nothing_and_another_forge_are_refused(tmp_path: 
 
 def message_of(state: BuildState, **more: Any) -> Message:
     build = Build(
-        id="b1",
+        id=more.pop("id", "b1"),
         project_id="acme-shop",
         account_id="acme",
         workflow_id=None,
@@ -228,7 +286,7 @@ def message_of(state: BuildState, **more: Any) -> Message:
         recipient_id="acme-shop",
         kind=RecipientKind.STATUS,
         stream="s",
-        build_id="b1",
+        build_id=build.id,
         build_number=1,
         facts=facts_of(build).to_json(),
         state=MessageState.WAITING,
