@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
-from agent.secret_forms import families
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.secret_forms import families
 
 MASK = b"***"
 _BEGINNING = 3

@@ -15,7 +15,12 @@ import structlog
 
 from coordinator.domain.model import Artifact, Attempt, Build, Step
 from coordinator.domain.results.file_choice import Chosen, chosen_files
-from coordinator.domain.results.hidden import hidden_in_summary, hidden_in_test, without
+from coordinator.domain.results.hidden import (
+    forms_of,
+    hidden_in_summary,
+    hidden_in_test,
+    without,
+)
 from coordinator.domain.results.limits import MAX_WARNINGS
 from coordinator.domain.results.packing import unpacked
 from coordinator.domain.results.stored import StepResults, begun_results
@@ -30,6 +35,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs import results as stored
 from pipelines_schema import StepReports
+from pipelines_schema.secret_forms import Family
 
 log = structlog.get_logger()
 
@@ -85,7 +91,7 @@ class Results:
         found = await self._find(step)
         chosen = chosen_files(reports, found.artifacts)
         read = await self._reader_says(step, chosen)
-        hidden = [value for value in found.secrets.values() if value]
+        hidden = forms_of(found.secrets.values())
         results = replace(
             begun_results(step, found.build, self.core.now()).with_totals(read),
             sentence=failed_tests(read.counts, [without(name, hidden) for name in read.failed]),
@@ -123,7 +129,7 @@ class Results:
         build: Build,
         results: StepResults,
         portions: Sequence[bytes],
-        hidden: Sequence[str],
+        hidden: Sequence[Family],
     ) -> None:
         write = self.core.database.write
         tests_id = await write(lambda connection: stored.begin_results(connection, results))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.masking import MASK, Masker, MaskingSink, masked
-from agent.secret_forms import families
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.secret_forms import families
 
 
 def shown(secrets: list[str], chunks: list[bytes]) -> bytes:

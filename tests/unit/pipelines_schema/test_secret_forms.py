@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from agent.masking import MASK, Masker
-from agent.secret_forms import families
+from pipelines_schema.secret_forms import families
 
 SECRETS = [
     "hunter2",
