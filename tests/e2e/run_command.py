@@ -69,6 +69,7 @@ class Place:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_hear_interrupts,
             )
         try:
             yield Begun(process, output)
@@ -96,6 +97,11 @@ class Place:
         while self.left():
             assert time.monotonic() < deadline, self.left()
             time.sleep(0.05)
+
+
+def _hear_interrupts() -> None:
+    """As at a terminal: who runs the tests in the background may have them ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
