@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from coordinator.domain.pushes.default_branch import chosen_branch
 from coordinator.domain.pushes.deliveries import is_ref
 from coordinator.git.branch_names import HEADS
-from coordinator.git.opened import OWN_REFS, find_commit, opened
+from coordinator.git.opened import OWN_REFS, RepositoryMissing, find_commit, opened
 
 if TYPE_CHECKING:
     # libgit2 brings 11 MB, so it is loaded where a repository is first looked into.
@@ -49,10 +49,14 @@ def tip_of(repository: pygit2.Repository, name: str) -> pygit2.Commit | None:
 
 
 def default_branch(path: Path) -> str | None:
-    with opened(path) as repository:
-        if default_tip(repository) is None:
-            return None
-        return head_ref(repository).removeprefix(HEADS)
+    """None where there is no commit yet; nor a repository, whose builds are to be shown still."""
+    try:
+        with opened(path) as repository:
+            if default_tip(repository) is None:
+                return None
+            return head_ref(repository).removeprefix(HEADS)
+    except RepositoryMissing:
+        return None
 
 
 def default_commit(path: Path) -> str | None:

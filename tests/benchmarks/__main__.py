@@ -47,12 +47,14 @@ def main(names: Sequence[str]) -> None:
     if unknown:
         sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     rows: list[Row] = []
-    for name in names or list(BENCHMARKS):
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="pushrod-bench-") as folder:
-            rows += BENCHMARKS[name](Path(folder) / "pushrod")
-        sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
-    sys.stdout.write(f"{machine()}\n\n{table(rows)}\n")
+    try:
+        for name in names or list(BENCHMARKS):
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix="pushrod-bench-") as folder:
+                rows += BENCHMARKS[name](Path(folder) / "pushrod")
+            sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
+    finally:  # one that breaks takes nothing from those before it
+        sys.stdout.write(f"{machine()}\n\n{table(rows)}\n")
     if exceeded := [row.exceeded for row in rows if row.exceeded]:
         sys.exit("exceeded: " + "; ".join(exceeded))
 

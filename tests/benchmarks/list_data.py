@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.pushes.deliveries import ForgeEvent
 from coordinator.domain.step_definition import StepDefinition
+from coordinator.git.repository_folders import create_repository, repository_path
 from coordinator.storage import tables
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
@@ -24,14 +26,9 @@ from tests.integration.list_fixture import wrong_counts
 
 STEP = StepDefinition(written=WorkflowStep(name="step", image="debian", script="make test"))
 
-BUILDS = 200_000
 STEPS_EACH = 2
-AUDIT_ENTRIES = 220_000
-DELIVERIES = 50_000
-"""Of the largest project."""
 PROJECTS, ACCOUNTS = 20, 3
-CROWD = 1_000
-"""Projects of one account more, with one build each."""
+MAX_INPUT_BYTES = 1_000_000
 BATCH = 2_000
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
 STATES = {"succeeded": 880, "failed": 90, "cancelled": 25, "held": 1, "queued": 3, "running": 1}
@@ -53,18 +50,32 @@ COUNTS = (
 Row = dict[str, Any]
 
 
-def fill(path: Path) -> None:
-    """Make the database; a seed makes it the same each time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    builds: int = 200_000
+    audit_entries: int = 220_000
+    deliveries: int = 50_000
+    """Of the largest project."""
+    crowd: int = 1_000
+    """Projects of one account more, with one build each."""
+
+
+def fill(folder: Path, size: Size | None = None) -> None:
+    """Make a coordinator's data folder; a seed makes it the same each time."""
+    path = folder / "pushrod.db"
     path.parent.mkdir(parents=True, exist_ok=True)
     migrate(path)
-    asyncio.run(_fill(path))
+    made = Made(random.Random(4), size or Size())
+    asyncio.run(_fill(path, made))
     assert not wrong_counts(path)
+    for project, _ in (*made.projects, *made.crowd):
+        create_repository(repository_path(folder / "repositories", project), MAX_INPUT_BYTES)
 
 
-async def _fill(path: Path) -> None:
+async def _fill(path: Path, made: Made) -> None:
     database = await Database.open(path)
     try:
-        for table, rows in Made(random.Random(4)).tables():
+        for table, rows in made.tables():
             while batch := list(islice(rows, BATCH)):
                 await database.write(_insert(table, batch))
         for statement in COUNTS:
@@ -90,11 +101,12 @@ def _run(statement: str) -> Callable[[AsyncConnection], Any]:
 class Made:
     """Rows of every table, projects of unequal size, builds of all projects mixed in time."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, size: Size) -> None:
         self._chance = chance
+        self._size = size
         self.accounts = [self._id() for _ in range(ACCOUNTS + 1)]
         self.projects = [(self._id(), self.accounts[n % ACCOUNTS]) for n in range(PROJECTS)]
-        self.crowd = [(self._id(), self.accounts[ACCOUNTS]) for _ in range(CROWD)]
+        self.crowd = [(self._id(), self.accounts[ACCOUNTS]) for _ in range(size.crowd)]
         self._numbers: dict[str, int] = {}
         self._made: list[Row] = []
 
@@ -112,8 +124,8 @@ class Made:
             tables.steps,
             (self._step(build, n) for build in self._made for n in range(STEPS_EACH)),
         )
-        yield tables.audit_log, (self._entry(n) for n in range(AUDIT_ENTRIES))
-        yield tables.deliveries, (self._delivery(n) for n in range(DELIVERIES))
+        yield tables.audit_log, (self._entry(n) for n in range(self._size.audit_entries))
+        yield tables.deliveries, (self._delivery(n) for n in range(self._size.deliveries))
 
     def _id(self) -> str:
         return str(UUID(int=self._chance.getrandbits(128), version=4))
@@ -135,8 +147,9 @@ class Made:
             }
 
     def _builds(self) -> Iterator[Row]:
-        for n in range(BUILDS + CROWD):
-            build = self._build(n, self.crowd[n - BUILDS] if n >= BUILDS else None)
+        builds = self._size.builds
+        for n in range(builds + self._size.crowd):
+            build = self._build(n, self.crowd[n - builds] if n >= builds else None)
             self._made.append({name: build[name] for name in OF_STEPS})
             yield build
 
@@ -209,5 +222,5 @@ class Made:
             "payload": ForgeEvent(kind="push").to_json(),
             "builds": [],
             # Of today: those that are a month old are forgotten as soon as a coordinator starts.
-            "received_at": datetime.now(UTC) - timedelta(seconds=DELIVERIES - n),
+            "received_at": datetime.now(UTC) - timedelta(seconds=self._size.deliveries - n),
         }

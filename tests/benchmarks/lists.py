@@ -23,7 +23,7 @@ TO_HOLD = "≤ 10 ms"
 def measure(folder: Path) -> list[Row]:
     """Each list and the floor in turns, by one client over one connection."""
     folder.mkdir(parents=True)
-    fill(folder / "coordinator" / "pushrod.db")
+    fill(folder / "coordinator")
     return measure_filled(folder)
 
 
@@ -35,6 +35,18 @@ def measure_filled(folder: Path) -> list[Row]:
         return [_row(what, path, client, pid) for what, path, client in _lists(pushrod.api)]
     finally:
         pushrod.coordinator.stop()
+
+
+def answers(api: Api) -> list[str]:
+    """Every list asked for once: what they are called."""
+    asked, clients = [], []
+    for what, path, client in _lists(api):
+        client.seconds(path)
+        asked.append(what)
+        clients.append(client)
+    for client in clients:
+        client.close()
+    return asked
 
 
 @dataclass(slots=True)
@@ -50,6 +62,9 @@ class Client:
     def __post_init__(self) -> None:
         place = urlsplit(self.url)
         self._connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def seconds(self, path: str) -> float:
         began = time.perf_counter()
@@ -111,7 +126,7 @@ def _lists(api: Api) -> Iterator[tuple[str, str, Client]]:
     ):
         yield from _pages(api, f"builds {whose}", f"{path}?limit=20", client)
     yield "builds of an account, 100 a page", "/api/projects/-/builds?limit=100", maintainer
-    yield from _of_tenant(Client(api.url, maintainer.token, large["accountId"]), large["id"])
+    yield from _of_tenant(Client(api.url, maintainer.token, large["accountUuid"]), large["id"])
     yield "a build with its steps", f"/api/projects/-/builds/{build['id']}", maintainer
     yield "artifacts of a step", f"/api/steps/{step['id']}/artifacts", maintainer
     for whose, more, client in (

@@ -211,3 +211,16 @@ async def test_a_forge_whose_head_names_nothing_is_asked_for_the_branch(
         body = {"workflowId": workflow["id"]}
         answer = await admin.post(f"/api/projects/{project['id']}/builds", body)
         assert "names no branch: name the one to build (--branch)" in answer.expect(400).text
+
+
+async def test_a_project_whose_repository_is_lost_is_still_shown(
+    admin: Caller, project: dict[str, Any], tree: WorkTree, coordinator: Coordinator
+) -> None:
+    await tree.commit({".pushrod.yml": ONE_STEP})
+    await tree.push("main")
+    folder = coordinator.data / "repositories" / f"{project['id']}.git"
+    folder.rename(folder.with_name("lost"))
+
+    assert await shown_branch(admin, project) is None
+    [build] = (await admin.get(f"/api/projects/{project['id']}/builds")).expect(200).json["builds"]
+    (await admin.get(f"/api/projects/-/builds/{build['id']}")).expect(200)
