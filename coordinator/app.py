@@ -94,7 +94,7 @@ from coordinator.api.steps import (
     zips,
 )
 from coordinator.api.upkeep import health, metrics
-from coordinator.composition import OBJECTS, Services, open_services
+from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, listen_socket_at, only_one, shown_host
 from coordinator.services.builds.build_results import BuildResults
@@ -137,7 +137,7 @@ async def run_coordinator(
     `clock` gives the seconds by which offers, leases and agents' absence are measured, `now` the
     time of day.
 
-    Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable.
+    Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, ObjectsUnusable.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)
@@ -178,7 +178,7 @@ async def _serve(
         shutdown_timeout=2.0,
     )
     await app_runner.setup()
-    objects = services.core.settings.data / OBJECTS
+    objects = services.core.settings.objects_location
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(services.dispatch.run(), name="dispatch"),
@@ -192,9 +192,11 @@ async def _serve(
             ),
             tasks.create_task(Schedules(services.builds).run(), name="schedules"),
             tasks.create_task(services.followings.run(), name="followings"),
-            tasks.create_task(remove_staged(objects, before=time.time()), name="staged objects"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]
+        if isinstance(objects, Path):
+            staged = remove_staged(objects, before=time.time())
+            background.append(tasks.create_task(staged, name="staged objects"))
         async with _accepting(app_runner, listening, services.core.settings.idle_seconds):
             ready()
             await stop.wait()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+import structlog
+
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.domain.outbox.messages import RecipientKind
 from coordinator.forges import APIS, receiver_of, webhook_url
@@ -19,8 +21,9 @@ from coordinator.git.smart_http import GitHttpBackend
 from coordinator.mail import MailServer, SmtpMailer
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
-from coordinator.objects.stores import open_store
+from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.outgoing_http import PolicedHttp
+from coordinator.ports import ObjectsUnusable
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_reader import ReportFiles
 from coordinator.services.builds.builds import Builds
@@ -76,8 +79,8 @@ from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 
-OBJECTS = "objects"
-"""The folder of logs and artifacts, in the data folder."""
+log = structlog.get_logger()
+
 LEFTOVER_SECONDS = 5.0
 """The data folder is ours alone, so a lock in it that old is of a git that was killed."""
 
@@ -133,7 +136,10 @@ async def open_services(
     repositories = HostedRepositories(
         data / "repositories", max_input_bytes=settings.max_push_bytes
     )
-    store = open_store(data / OBJECTS)
+    place = _objects_place(settings)
+    store = open_objects(place)
+    objects_check = None if place.folder else ObjectsCheck(store, place)
+    await _look_at(objects_check)
     keys = load_keys(data / "secret-key")
     meter = Meter()
     database = await Database.open(
@@ -153,6 +159,7 @@ async def open_services(
             remotes=_remotes(settings),
             logs=ObjectLogStore(store),
             blobs=blobs,
+            objects_check=objects_check,
             readings=readings,
             news=News(),
             keys=keys,
@@ -243,6 +250,30 @@ async def open_services(
         await readings.close()
         await report_files.close()
         await database.close()
+
+
+def _objects_place(settings: Settings) -> ObjectsPlace:
+    return ObjectsPlace(
+        location=settings.objects_location,
+        endpoint=settings.objects_endpoint,
+        region=settings.objects_region,
+        credentials_file=settings.objects_credentials_file,
+    )
+
+
+async def _look_at(objects: ObjectsCheck | None) -> None:
+    """One that only does not answer keeps nobody from starting: it is asked again, and `/readyz`
+    tells. Raises ObjectsUnusable."""
+    if objects is None:
+        return
+    try:
+        await objects.look()
+    except ObjectsUnusable:
+        raise
+    except Exception as error:
+        log.warning(
+            "the object store does not answer", at=objects.place.location, error=first_line(error)
+        )
 
 
 def _deploy_target(settings: Settings) -> DeployTarget:

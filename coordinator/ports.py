@@ -450,6 +450,22 @@ class BlobStore(Protocol):
         ...
 
 
+class ObjectsUnusable(Exception):
+    """The object store will not do before somebody changes something."""
+
+    def __init__(self, location: str, words: str) -> None:
+        super().__init__(f"the objects at {location}: {words}")
+        self.words = words
+        """What is wrong, and what to do; for everybody."""
+
+
+class ObjectsCheck(Protocol):
+    async def look(self) -> None:
+        """Whether the store answers and does what logs need. Raises ObjectsUnusable, and others
+        for what may pass."""
+        ...
+
+
 class ReportReader(Protocol):
     """Reads the files in which a step's tools report, as `Readings` does text."""
 

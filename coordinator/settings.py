@@ -40,6 +40,22 @@ class Settings(BaseModel):
         default_factory=default_data,
         description="Folder of the database, repositories, logs, artifacts and keys.",
     )
+    objects: str | None = Field(
+        default=None,
+        pattern=r"^((s3|gs|az)://[^\s/]+(/\S*)?|[^\s:][^:]*)$",
+        description="Where logs, artifacts and LFS objects are: a folder, or s3://BUCKET/PREFIX, "
+        "gs://BUCKET/PREFIX, az://CONTAINER/PREFIX; none: `objects` in `data`.",
+    )
+    objects_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/@]+(/\S*)?$",
+        description="URL of an S3-compatible store; none: the cloud's own.",
+    )
+    objects_region: str | None = Field(default=None, description="Region of the bucket.")
+    objects_credentials_file: Path | None = Field(
+        default=None,
+        description="File of lines KEY=value, as the store's own variables; none: these.",
+    )
     listen: str = Field(
         default="127.0.0.1:3000",
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
@@ -303,6 +319,13 @@ class Settings(BaseModel):
                 "leave public_url out, or use tokens"
             )
         return self
+
+    @property
+    def objects_location(self) -> str | Path:
+        """A URL, or a folder."""
+        if self.objects is None:
+            return self.data / "objects"
+        return self.objects if "://" in self.objects else Path(self.objects).expanduser().absolute()
 
     @property
     def quotas(self) -> Quotas:

@@ -56,6 +56,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 WRITE = {
     "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
     "public_url": "the URL without a path, such as https://ci.example.org",
+    "objects": "a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
+    "objects_endpoint": "the URL of the store, such as https://s3.example.org, without a password",
     "trusted_proxies": "addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
 }
 """Of settings whose rule is a pattern."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from tests.workers import GroupScheduling, rank
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 # structlog's own choice draws all local variables of a traceback, which takes seconds for each.
 structlog.configure(
@@ -45,6 +49,15 @@ def buildkit() -> TestEngine:
         )
 
     return asyncio.run(prepare())
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One that tests share, each under a prefix of its own."""
+    from tests.s3_server import running_s3_server
+
+    with running_s3_server() as server:
+        yield server
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:

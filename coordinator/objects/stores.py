@@ -1,4 +1,4 @@
-"""Opening an object store, and what a local one lacks: durability."""
+"""A store in a folder, and what it lacks: durability."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore
 
 log = structlog.get_logger(__name__)
 
@@ -22,18 +22,9 @@ _CLOCK_SECONDS = 0.1
 """So much may a file's time, which the kernel rounds down, be behind the clock."""
 
 
-def open_store(location: str | Path) -> ObjectStore:
-    """Open a store by URL (`s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`) or local path.
-
-    A local folder is made if it does not exist. Credentials of the others come from their usual
-    environment variables.
-    """
-    text = str(location)
-    if "://" in text and not text.startswith("file://"):
-        return from_url(text)
-    if text.startswith("file://"):
-        return LocalStore.from_url(text, mkdir=True)
-    return LocalStore(Path(text).absolute(), mkdir=True)
+def open_store(folder: Path) -> ObjectStore:
+    """A store in a folder, which is made if it does not exist."""
+    return LocalStore(folder.absolute(), mkdir=True)
 
 
 async def make_durable(store: ObjectStore, key: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from coordinator.ports import BlobStore, LogStore, Readings, Remotes, Repositories
+from coordinator.ports import BlobStore, LogStore, ObjectsCheck, Readings, Remotes, Repositories
 from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.keys import Keys
@@ -39,6 +39,8 @@ class Core:
     settings: Settings
     public_url: str
     """Without a trailing slash; every URL we hand out starts with it, never with a Host header."""
+    objects_check: ObjectsCheck | None = None
+    """None where objects lie on this machine's own disk."""
     blob_claims: BlobClaims = field(default_factory=BlobClaims)
     announcements: Announcements = field(default_factory=Announcements)
     ref_states: RefStates = field(default_factory=RefStates)

@@ -6,6 +6,7 @@ import errno
 import sqlite3
 from enum import StrEnum
 
+from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from sqlalchemy.exc import DBAPIError
 
 
@@ -16,6 +17,7 @@ class Trouble(StrEnum):
     DATABASE_BUSY = "the coordinator's database is locked by another process"
     DESCRIPTORS = "the coordinator has no file descriptor left"
     DISK = "the coordinator's disk can't be read or written"
+    OBJECTS = "the coordinator's object store does not answer, or refuses"
 
 
 _OF_ERRNO = {
@@ -34,6 +36,7 @@ _OF_SQLITE = {
     sqlite3.SQLITE_IOERR: Trouble.DISK,
     sqlite3.SQLITE_READONLY: Trouble.DISK,
 }
+_OF_OBJECTS = (GenericError, PermissionDeniedError, UnauthenticatedError)
 _PRIMARY = 0xFF
 """SQLite's extended codes have the primary one in their lowest byte."""
 
@@ -57,4 +60,6 @@ def _trouble_of_one(error: BaseException) -> Trouble | None:
     if isinstance(error, OSError) and error.errno is not None:
         return _OF_ERRNO.get(error.errno)
     # The object store's library has the operating system's words in its own exception.
-    return Trouble.DISK_FULL if "No space left on device" in str(error) else None
+    if "No space left on device" in str(error):
+        return Trouble.DISK_FULL
+    return Trouble.OBJECTS if isinstance(error, _OF_OBJECTS) else None

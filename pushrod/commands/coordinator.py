@@ -87,10 +87,18 @@ async def serve_coordinator(
     from coordinator.app import run_coordinator
     from coordinator.composition import CannotDeploy
     from coordinator.place import CannotListen, DataFolderInUse
+    from coordinator.ports import ObjectsUnusable
     from coordinator.services.keys import KeyUnusable
     from coordinator.storage.soundness import DatabaseUnusable
 
-    unusable = (CannotDeploy, CannotListen, DatabaseUnusable, DataFolderInUse, KeyUnusable)
+    unusable = (
+        CannotDeploy,
+        CannotListen,
+        DatabaseUnusable,
+        DataFolderInUse,
+        KeyUnusable,
+        ObjectsUnusable,
+    )
     try:
         await run_coordinator(settings, ready=ready, stop=stop)
     except (*unusable, OSError) as error:

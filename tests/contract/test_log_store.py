@@ -22,17 +22,24 @@ from coordinator.objects.log_format import (
     encode_chunk,
 )
 from coordinator.objects.logs import LogClosed, ObjectLogStore
+from coordinator.objects.places import open_objects
 from coordinator.objects.stores import open_store
 from coordinator.ports import LogDigest, LogLine, OffsetMismatch
 from pipelines_schema.log_frames import Frame, Stream
 from tests.interruption import cancelled_at
+from tests.s3_server import S3Server
 
 ATTEMPT = "0b8f4f3c-6a55-4d8e-9c8a-1f2e3d4c5b6a-1"
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return MemoryStore() if request.param == "memory" else open_store(tmp_path / "objects")
+    if request.param == "memory":
+        return MemoryStore()
+    if request.param == "local":
+        return open_store(tmp_path / "objects")
+    server: S3Server = request.getfixturevalue("s3_server")
+    return open_objects(server.place(tmp_path / "credentials", tmp_path.name))
 
 
 @pytest.fixture
@@ -305,8 +312,8 @@ def test_any_split_into_frames_chunks_and_reads_gives_the_same_text(
     closed: bool,
 ) -> None:
     text = b"".join(frame.data for chunk in chunks for frame in chunk)
-    for open_objects in (memory, local):
-        for objects in open_objects():
+    for opened in (memory, local):
+        for objects in opened():
             asyncio.run(check_split(objects, chunks, reads, restarts, closed, text))
 
 
@@ -316,7 +323,7 @@ def memory() -> Iterator[ObjectStore]:
 
 def local() -> Iterator[ObjectStore]:
     with tempfile.TemporaryDirectory() as folder:
-        yield open_store(folder)
+        yield open_store(Path(folder))
 
 
 async def check_split(

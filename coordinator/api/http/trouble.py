@@ -24,6 +24,7 @@ STATUS: Mapping[Trouble, int] = {
     Trouble.DATABASE_BUSY: 503,
     Trouble.DESCRIPTORS: 503,
     Trouble.DISK: 503,
+    Trouble.OBJECTS: 503,
 }
 
 

@@ -19,7 +19,7 @@ from coordinator.services.upkeep.health import OK
 class Readiness(Shown):
     status: Literal["ready", "not ready"]
     checks: dict[str, str]
-    """`disk`, `database` and `git`: `ok`, or what is wrong."""
+    """`disk`, `database`, `git`, and `objects` of a bucket: `ok`, or what is wrong."""
 
 
 def add_routes(app: web.Application) -> None:

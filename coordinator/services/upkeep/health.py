@@ -9,8 +9,10 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from coordinator.ports import ObjectsCheck, ObjectsUnusable
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.trouble import trouble_of
@@ -58,11 +60,10 @@ class Health:
     _checks: Mapping[str, Check] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._checks = {
-            "disk": Check(self._disk),
-            "database": Check(self._database),
-            "git": Check(self._git),
-        }
+        checks = {"disk": self._disk, "database": self._database, "git": self._git}
+        if self.core.objects_check is not None:
+            checks["objects"] = partial(_objects, self.core.objects_check)
+        self._checks = {name: Check(look) for name, look in checks.items()}
 
     async def checks(self) -> Mapping[str, str]:
         """What was looked at → `ok`, or what is wrong, in words that tell no path."""
@@ -70,7 +71,11 @@ class Health:
         return dict(zip(self._checks, answers, strict=True))
 
     async def _disk(self) -> str:
-        return await asyncio.to_thread(_disk, self.core.settings.data)
+        places = {self.core.settings.data, self.core.settings.objects_location}
+        for place in places:
+            if isinstance(place, Path) and (found := await asyncio.to_thread(_disk, place)) != OK:
+                return found
+        return OK
 
     async def _database(self) -> str:
         """A read, and a transaction that has the writer's lock and changes nothing."""
@@ -80,6 +85,14 @@ class Health:
 
     async def _git(self) -> str:
         return OK if await asyncio.to_thread(shutil.which, "git") else "git is not installed"
+
+
+async def _objects(check: ObjectsCheck) -> str:
+    try:
+        await check.look()
+    except ObjectsUnusable as error:
+        return error.words
+    return OK
 
 
 async def _select_one(connection: AsyncConnection) -> None:
