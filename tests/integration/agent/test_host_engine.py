@@ -141,6 +141,11 @@ async def test_lines_of_both_streams_keep_the_scripts_order(bench: Bench) -> Non
     assert bench.output.text == "".join(f"out {i}\nerr {i}\n" for i in range(1, 3001))
 
 
+async def test_a_script_opens_its_streams_by_their_names(bench: Bench) -> None:
+    result = await bench.run("echo 1 > /dev/stdout; echo 2 > /dev/stderr; echo 3 | tee /dev/fd/2")
+    assert (result.exit_code, bench.output.text) == (0, "1\n2\n3\n3\n")
+
+
 async def test_output_comes_while_the_script_runs(bench: Bench) -> None:
     running = asyncio.create_task(bench.run("echo first; sleep 30"))
     await asyncio.sleep(0)
