@@ -266,6 +266,21 @@ async def test_dependencies_artifacts_overlay_in_order(bench: Bench) -> None:
     assert step.text == "second1t\n"
 
 
+async def test_what_this_agent_stored_is_taken_from_its_disk(bench: Bench) -> None:
+    """The coordinator has it nowhere: asking for it would fail the step."""
+    data = b"made here\n"
+    made = bench.coordinator.add_step("echo made here > f", outputPaths=["f"])
+    known = bench.coordinator.add_blob("f", data)
+    bench.coordinator.blobs.clear()
+    async with bench.agent():
+        await ended(made)
+        taken = bench.coordinator.add_step(
+            "cat f", dependencies=[{"stepId": made.step_id, "name": "m", "artifacts": [known]}]
+        )
+        await ended(taken)
+    assert (taken.text, bench.coordinator.breaches) == ("made here\n", [])
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

@@ -321,6 +321,17 @@ def test_a_socket_among_the_outputs_cannot_be_kept(bench: Bench) -> None:
     assert collected.unkept == ("outputPaths: s is a socket: it can't be kept.",)
 
 
+def test_a_device_among_the_outputs_cannot_be_kept(bench: Bench) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root makes devices")
+    workspace, outputs = bench.root / "w", bench.root / "o"
+    workspace.mkdir()
+    outputs.mkdir()
+    os.mknod(workspace / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    collected = collect_outputs(workspace, ["*"], outputs)
+    assert collected.unkept == ("outputPaths: null is a device: it can't be kept.",)
+
+
 async def test_a_cache_is_there_again_and_the_others_are_named(bench: Bench) -> None:
     caches = [
         CacheMount(id="cache-1", path="/root/.cache/pip"),
