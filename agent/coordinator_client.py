@@ -47,7 +47,8 @@ GOODBYE_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A transfer of any length is given up when nothing moves for so long."""
-MAX_MESSAGE_CHARACTERS = 500
+MAX_MESSAGE_CHARACTERS = 8192
+"""Of an answer's error. More than a step's message may have: that is masked before it is cut."""
 TRY_AGAIN_STATUSES = frozenset({408, 425, 429})
 
 Answer = TypeVar("Answer", bound=WireModel)

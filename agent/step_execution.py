@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from agent.artifact_errors import ArtifactError
 from agent.carried import in_thread
@@ -27,12 +26,12 @@ from agent.engines.protocol import (
 from agent.journal_entries import Entry, Report
 from agent.lease import Term
 from agent.log_shipper import LogSpool
-from agent.masking import MaskingSink, masked
+from agent.masking import MaskingSink
 from agent.retries import keep_trying
 from agent.source_trees import SourceError
 from agent.sources import LentSource
 from agent.step_parts import StepParts
-from agent.step_reports import failure, report_of, with_values
+from agent.step_reports import failure, report_of, with_values, without_secrets
 from agent.step_requests import confidential, image_request_of, request_of
 from agent.workshop import Workshop
 from pipelines_schema.contract import CompletionReason, StepSpec
@@ -63,6 +62,9 @@ class StepExecution:
 
     async def run(self) -> Report:
         """How it ended. Raises StaleLeaseError."""
+        return without_secrets(await self._run(), confidential(self._entry.spec))
+
+    async def _run(self) -> Report:
         spec = self._entry.spec
         workshop = self._workshop
         gone = [name for name in spec.secret_names if name not in spec.secrets]
@@ -82,11 +84,7 @@ class StepExecution:
                 result = await self._run_in_engine(spec, source)
                 if result.outcome is Outcome.ENGINE_LOST:
                     workshop.engine_lost()
-                hidden = confidential(spec)
-                report = with_values(report_of(result), result.values, hidden)
-                if report.message and hidden:
-                    return replace(report, message=masked(report.message, hidden))
-                return report
+                return with_values(report_of(result), result.values, confidential(spec))
         except SourceTooLate as error:
             return failure(CompletionReason.TIMEOUT, str(error))
         except (SourceError, ArtifactError) as error:

@@ -9,6 +9,7 @@ from agent.engines.protocol import Outcome, StepResult
 from agent.journal_entries import Report
 from agent.masking import holders
 from pipelines_schema.contract import Completion, CompletionReason
+from pipelines_schema.masking import Masker
 from pipelines_schema.step_outputs import OUTPUT_VARIABLE, OutputsError, read_outputs
 
 MAX_NOTES = 20
@@ -101,6 +102,14 @@ def with_values(report: Report, written: bytes, hidden: Mapping[str, str]) -> Re
     except OutputsError as error:
         return with_trouble(report, CompletionReason.OUTPUTS, str(error))
     return replace(report, values=values)
+
+
+def without_secrets(report: Report, hidden: Mapping[str, str]) -> Report:
+    """The report as it may be shown. It is shortened only after this: what a cut leaves of a secret
+    is not known as one."""
+    if not report.message or not hidden:
+        return report
+    return replace(report, message=Masker(hidden.values()).hide(report.message))
 
 
 def joined(*texts: str | None) -> str:

@@ -39,7 +39,9 @@ from agent.step_reports import (
     failure,
     joined,
     with_trouble,
+    without_secrets,
 )
+from agent.step_requests import confidential
 from agent.workshop import Workshop
 from pipelines_schema.contract import CompleteRequest, CompletionReason, LeaseRef
 from pipelines_schema.log_frames import Stream
@@ -307,8 +309,9 @@ class StepRun:
             try:
                 await self._send_outputs()
             except (ArtifactError, OSError) as error:
-                report = self._workshop.report_lacking(error) or with_trouble(
-                    report, CompletionReason.OUTPUTS, str(error)
+                report = self._workshop.report_lacking(error) or without_secrets(
+                    with_trouble(report, CompletionReason.OUTPUTS, str(error)),
+                    confidential(self._entry.spec),
                 )
         self._entry = self._entry.with_report(report, Phase.STORED)
         await in_thread(self._write_down, self._entry)

@@ -470,9 +470,13 @@ class ReportReader(Protocol):
     """Reads the files in which a step's tools report, as `Readings` does text."""
 
     async def read(
-        self, account_id: str, files: Sequence[tuple[ReportKind, Artifact]]
+        self,
+        account_id: str,
+        files: Sequence[tuple[ReportKind, Artifact]],
+        secrets: Sequence[str],
     ) -> ReadResults:
-        """What they say, with a warning for each that says nothing, or not all. Raises NotRead."""
+        """What they say, with a warning for each that says nothing, or not all, and `***` for each
+        secret. Raises NotRead."""
         ...
 
 

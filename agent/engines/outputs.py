@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def collect_outputs(
     owner: int | None = None,
     above: Path | None = None,
     seen_as: str | None = None,
-    sockets: Collection[str] = (),
+    types: Mapping[str, int] | None = None,
 ) -> Collected:
     """Copy what the patterns name to `destination`: files, folders and links, with the permission
     bits. Of files the times stay as well, in whole seconds.
@@ -62,7 +62,7 @@ def collect_outputs(
     else's file is refused. The workspace may be changed meanwhile, and it may have been put in
     another's place: only what lies below `above`, a folder of ours, without a link on the way, is
     taken for it (else below the workspace's own parent). `seen_as`: its path for the script.
-    `sockets`: what were sockets there and came here as files.
+    `types`, as `stat` has them: of what stands here for something that can't be brought here.
     """
     above = above or workspace.parent
     inside = str(workspace.relative_to(above))
@@ -75,7 +75,7 @@ def collect_outputs(
             destination=destination,
             owner=owner,
             seen_as=seen_as or str(workspace),
-            sockets=sockets,
+            types=types or {},
         )
         for pattern in patterns:
             collection.take_pattern(pattern)
@@ -101,7 +101,7 @@ class _Collection:
         destination: Path,
         owner: int | None,
         seen_as: str,
-        sockets: Collection[str],
+        types: Mapping[str, int],
     ) -> None:
         self.notes: list[str] = []
         self.unkept: list[str] = []
@@ -109,7 +109,7 @@ class _Collection:
         self._destination = destination
         self._owner = owner
         self._seen_as = seen_as
-        self._sockets = sockets
+        self._types = types
         self._taken: set[str] = set()
         self._folders: dict[str, os.stat_result] = {}
         self._links: dict[str, str] = {}
@@ -219,9 +219,7 @@ class _Collection:
         flags = os.O_PATH | os.O_NOFOLLOW
         with opened_beneath(self._root, relative, flags, follow=False) as found:
             status = os.fstat(found)
-            kind = stat.S_IFMT(status.st_mode)
-            if kind == stat.S_IFREG and relative in self._sockets:
-                kind = stat.S_IFSOCK
+            kind = self._types.get(relative, stat.S_IFMT(status.st_mode))
             if kind == stat.S_IFDIR:
                 self._make_folder(relative, status)
                 return True

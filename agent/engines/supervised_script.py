@@ -95,6 +95,7 @@ class SupervisedScript:
         """By `end` it is asked to end, as it is at its timeout, if it has a grace."""
         self._nursery = nursery
         self._attempt_id = attempt_id
+        self._uid = uid
         self._request = {
             "argv": list(argv),
             "env": dict(env),
@@ -116,6 +117,9 @@ class SupervisedScript:
         ended = asyncio.Event()
         lines: list[bytes] = []
         try:
+            if self._uid is not None:
+                # Else the script could write to it, but not open it by its name, /dev/stderr.
+                os.fchown(printed.write, self._uid, -1)
             self._start(printed, status, control)
             unfollow = self._tell_term(orders)
             drain = self._read_into_output(loop, printed)

@@ -35,7 +35,10 @@ class ReportFiles:
         self.folder.mkdir(parents=True, mode=0o700)
 
     async def read(
-        self, account_id: str, files: Sequence[tuple[ReportKind, Artifact]]
+        self,
+        account_id: str,
+        files: Sequence[tuple[ReportKind, Artifact]],
+        secrets: Sequence[str],
     ) -> ReadResults:
         """Raises NotRead."""
         if not files:
@@ -48,7 +51,7 @@ class ReportFiles:
                     path = Path(place, str(len(local)))
                     await _write(path, self.blobs.get(account_id, artifact.sha256))
                     local.append((kind, artifact.name, str(path)))
-                return await self._processes.run(account_id, read_files, local)
+                return await self._processes.run(account_id, read_files, local, secrets)
             finally:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 

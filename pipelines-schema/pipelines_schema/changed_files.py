@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from pipelines_schema.cel_tokens import cel_tokens, plain_text
-from pipelines_schema.patterns import path_pattern_problem, pattern_matches
+from pipelines_schema.patterns import chosen_by, path_pattern_problem
 from pipelines_schema.problem import shown
 
 FUNCTION = "changed"
@@ -33,18 +33,7 @@ class Changes:
             if problem is not None:
                 self.fault = f"asks `changed` for {shown(pattern)}, which {problem}"
                 return False
-        return self._files is None or any(picked(named, file) for file in self._files)
-
-
-def picked(patterns: Sequence[str], file: str) -> bool:
-    """From the first pattern to the last, each takes what it matches in, or with `!` out again;
-    where all begin with `!`, they leave out of everything."""
-    result = all(pattern.startswith("!") for pattern in patterns)
-    for pattern in patterns:
-        takes_out = pattern.startswith("!")
-        if result == takes_out and pattern_matches(pattern[takes_out:], file):
-            result = not takes_out
-    return result
+        return self._files is None or any(chosen_by(named, file) for file in self._files)
 
 
 class NotWrittenOut(ValueError):

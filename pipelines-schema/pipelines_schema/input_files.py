@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from pipelines_schema.changed_files import picked
+from pipelines_schema.patterns import chosen_by
 
 _WILDCARDS = "*?"
 
 
 def is_input(patterns: Sequence[str], path: str) -> bool:
     """Whether a file is one; `path` is relative to the repository, as `shown_path` has it."""
-    return bool(patterns) and picked(patterns, path)
+    return bool(patterns) and chosen_by(patterns, path)
 
 
 def may_hold_inputs(patterns: Sequence[str], folder: str) -> bool:

@@ -11,12 +11,14 @@ from pipelines_schema.problem import shown
 
 
 def chosen_by(patterns: Sequence[str], name: str) -> bool:
-    """Whether some pattern matches and no `!pattern` does; only `!patterns` exclude from all."""
-    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    if any(pattern_matches(pattern, name) for pattern in unwanted):
-        return False
-    return not wanted or any(pattern_matches(pattern, name) for pattern in wanted)
+    """From the first pattern to the last, each takes what it matches in, or with `!` out again;
+    where all begin with `!`, they leave out of everything."""
+    chosen = all(pattern.startswith("!") for pattern in patterns)
+    for pattern in patterns:
+        takes_out = pattern.startswith("!")
+        if chosen == takes_out and pattern_matches(pattern[takes_out:], name):
+            chosen = not takes_out
+    return chosen
 
 
 def branch_pattern_problem(pattern: str) -> str | None:

@@ -244,7 +244,8 @@ def _patterns(description: str, max_characters: int) -> dict[str, Any]:
     pattern = {"type": TEXT_TYPES, "minLength": 1, "maxLength": max_characters}
     return {
         "description": f"{description} `*` stands for any run of characters without `/`, `**` for "
-        "any run, `?` for one character; `!pattern` excludes.",
+        "any run, `?` for one character; `!pattern` takes out "
+        "again, and what matches last counts; a list of `!` alone means all others.",
         "anyOf": [_list_of(pattern), pattern],
     }
 

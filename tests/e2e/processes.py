@@ -73,6 +73,10 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    def interrupt(self) -> None:
+        """SIGTERM, without waiting for what comes of it."""
+        os.kill(self.pid, signal.SIGTERM)
+
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL)

@@ -65,6 +65,27 @@ def test_a_second_cancel_ends_what_cleans_up(
     assert pushrod.api.log(step_named(build, "clean")["id"]) == b"cleaning\nstopped\n"
 
 
+def test_the_agents_second_signal_asks_the_scripts_to_end(
+    pushrod: Pushrod, repository: Repository, image: str
+) -> None:
+    """They are to run elsewhere, so nothing of their build cleans up."""
+    pushrod.start_agent("leaving", labels=("place=leaving",))
+    agent = pushrod.agents.pop("leaving")
+    clean = "name: clean\ndependsOn: [deploy]\nrunOn: cancelled\nrun: echo never"
+    there = DEPLOY.replace("grace: 1m", "grace: 1m\nagents: {place: leaving}")
+    build_id = deploying(pushrod, repository, "leaving", workflow(image, there, clean))
+    agent.interrupt()
+    deploy = step_named(pushrod.api.build(build_id), "deploy")["id"]
+    pushrod.api.wait_for_log(deploy, b"started")
+    assert agent.stop() == 0
+    assert pushrod.api.log(deploy, attempt=1) == b"started\ngiving back\ngiven back\n"
+    build = pushrod.api.build(build_id)
+    states = {step["name"]: step["status"] for step in build["steps"]}
+    assert states == {"deploy": "READY", "clean": "BLOCKED"}
+    cancel(pushrod, build_id)
+    pushrod.api.wait_finished(build_id)
+
+
 def test_a_build_that_is_not_cancelled_needs_no_cleaning(
     pushrod: Pushrod, repository: Repository, image: str
 ) -> None:

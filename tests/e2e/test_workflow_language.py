@@ -138,6 +138,9 @@ def test_only_pushes_that_change_the_named_paths_are_built(
     repository.write("src/README.md", "1")
     repository.commit("documentation")
     assert pushed(pushrod, repository, url, "main") == [nothing]
+    repository.commit("empty")
+    no_file = nothing.replace("these files", "no file")
+    assert pushed(pushrod, repository, url, "main") == [no_file]
     repository.write("src/main.c", "2")
     repository.commit("source")
     repository.write("docs.txt", "2")

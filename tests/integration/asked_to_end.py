@@ -31,6 +31,13 @@ ASKED = (
         exit_code=9,
     ),
     Asked(
+        name="one with the longest grace ends when its trap does",
+        script=f"trap 'echo over; exit 3' TERM; {WAITING}",
+        said="over\n",
+        exit_code=3,
+        grace_seconds=300.0,
+    ),
+    Asked(
         name="one without a trap ends at once",
         script="echo up; sleep 1000",
         said="",

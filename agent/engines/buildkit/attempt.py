@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -23,8 +23,6 @@ from agent.engines.buildkit.failures import (
 )
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
-from agent.engines.buildkit.linked_outputs import patterns_through_links
-from agent.engines.buildkit.output_taker import OutputTaker
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
 from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
@@ -41,31 +39,20 @@ from agent.engines.buildkit.step_graph import (
     RECORD_FOLDER,
     StepGraph,
     at_home,
-    collected,
     step_graph,
     unenforced,
 )
-from agent.engines.buildkit.step_record import (
-    ScriptEnd,
-    read_end,
-    read_limits,
-    read_sockets,
-    read_values,
-)
+from agent.engines.buildkit.step_outputs import StepOutputs
+from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits, read_values
 from agent.engines.buildkit.step_sources import StepSources
-from agent.engines.buildkit.unpack import engine_patterns
 from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
-from agent.engines.outputs import Collected, collect_outputs
 from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
-from pipelines_schema.paths import WORKSPACE
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
 LATE_SECONDS = 10.0
 """How long after its timeout the container is killed, if its wrapper can't end the script."""
-DELIVERY_SECONDS = 1800.0
-"""The most that collecting the outputs may take."""
 DEATH_SECONDS = 3.0
 """How long the end of a killed process is awaited."""
 GREETING_SECONDS = 5.0
@@ -112,7 +99,7 @@ async def run_attempt(
             client,
             attempt_id=request.attempt_id,
             session=session,
-            exporter="tar" if attempt.include else "",
+            exporter="tar" if attempt.takes_outputs else "",
             unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
@@ -137,21 +124,24 @@ class _Attempt:
         self._keep_output = keep_output
         self._authorities = authorities
         self.logins = logins
-        self.include = engine_patterns(request.output_paths)
         self._sources = StepSources(request)
-        self._taker = OutputTaker(request.scratch / "collected")
+        self._outputs = StepOutputs(request)
         self._progress: StepProgress | None = None
         self._filter = ClipFilter()
         self._reported = asyncio.Event()
         self._channel = EndChannel()
         self._listener: bytes | None = None
 
+    @property
+    def takes_outputs(self) -> bool:
+        return self._outputs.wanted
+
     def handlers(self) -> dict[str, StreamHandler]:
         handlers = self.logins.handlers()
         if self._request.brings_files:
             handlers[SEND_SOURCE] = self._sources.send
-        if self.include:
-            handlers[TAKE_OUTPUT] = self._taker.serve
+        if self._outputs.wanted:
+            handlers[TAKE_OUTPUT] = self._outputs.take
         if self._request.grace_seconds:
             handlers |= self._channel.handlers()
         if self._request.secrets:
@@ -195,7 +185,7 @@ class _Attempt:
             grace_seconds=request.grace_seconds,
             end_listener=self._listener,
             keep_output=self._keep_output,
-            keep_sockets=bool(self.include),
+            keep_sockets=self._outputs.wanted,
             workdir=request.workdir,
             shell=request.shell,
             authorities=self._authorities,
@@ -231,12 +221,7 @@ class _Attempt:
             await build.finish("")
             return self._result(ended, notes)
         values = await read_values(build, ref, ended)
-        sockets = await read_sockets(build, ref) if self.include else ()
-        if self.include:
-            await self._take_outputs(build, graph.workspace, ended)
-        else:
-            await build.finish("")
-        collected = await self._collect(sockets)
+        collected = await self._outputs.bring(build, ref, graph.workspace, ended)
         result = self._result(ended, [*notes, *collected.notes])
         return replace(result, unkept=(*collected.unkept, *values.unkept), values=values.written)
 
@@ -302,44 +287,6 @@ class _Attempt:
                 waiting.cancel()
             if solving in done:
                 return
-
-    async def _take_outputs(self, build: Build, workspace: llb.Output, ended: ScriptEnd) -> None:
-        request = self._request
-        try:
-            async with asyncio.timeout(DELIVERY_SECONDS):
-                ref = await build.solve(llb.definition(workspace))
-                linked = await patterns_through_links(build, ref, request.output_paths)
-                include = dict.fromkeys((*self.include, *linked))
-                outputs = collected(workspace, tuple(include), unlike=request.attempt_id)
-                await build.finish(await build.solve(llb.definition(outputs)))
-                await self._taker.settled()
-        except (BuildFailedError, TimeoutError) as error:
-            if isinstance(error, BuildFailedError) and is_gone(error.error):
-                raise
-            raise self._not_delivered(ended, str(error)) from error
-        if self._taker.failure is not None:
-            raise self._not_delivered(ended, str(self._taker.failure))
-
-    @staticmethod
-    def _not_delivered(ended: ScriptEnd, why: str) -> StepNotRunError:
-        return StepNotRunError(
-            f"the script ended with exit code {ended.exit_code}, "
-            f"but its outputs could not be collected: {why}"
-        )
-
-    async def _collect(self, sockets: Collection[str]) -> Collected:
-        request, folder = self._request, self._taker.folder
-        if not request.output_paths:
-            return Collected()
-        folder.mkdir(exist_ok=True)
-        return await asyncio.to_thread(
-            collect_outputs,
-            folder,
-            request.output_paths,
-            request.outputs,
-            seen_as=WORKSPACE,
-            sockets=sockets,
-        )
 
     async def _complete_output(self, build: Build, ref: str) -> list[str]:
         """Write what the engine's reports lack of the output, from the copy in the record."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from agent.engines.buildkit.failures import EngineError, image_reason, process_exit_code
 from pipelines_schema.image_references import registry_of
+from pipelines_schema.masking import Masker
 
 MAX_INSTRUCTION_CHARACTERS = 200
 KILLED = 137
@@ -30,12 +32,13 @@ _UNREACHABLE = re.compile(
 )
 
 
-def build_problem(dockerfile: str, error: EngineError) -> str:
-    """`Dockerfile:7: RUN make: exit code 2`; `dockerfile` is its path in the workspace."""
+def build_problem(dockerfile: str, error: EngineError, secrets: Iterable[str] = ()) -> str:
+    """`Dockerfile:7: RUN make: exit code 2`; `dockerfile` is its path in the workspace. Of the
+    secrets nothing is in an instruction that is shortened."""
     where, instruction = dockerfile, ""
     if error.place is not None:
         where = f"{dockerfile}:{error.place.line}"
-        instruction = f"{_shortened(error.place.instruction)}: "
+        instruction = f"{_shortened(Masker(secrets).hide(error.place.instruction))}: "
     code = process_exit_code(error)
     if code is not None:
         return f"{where}: {instruction}{_ended_with(code)}"

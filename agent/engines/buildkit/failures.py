@@ -31,6 +31,12 @@ class EngineError:
     """Where in a Dockerfile it failed, if it did there."""
 
 
+class PathTooLongError(Exception):
+    """The engine can't reach a file that the script made; says so for people."""
+
+
+_TOO_LONG = re.compile(r"/w/(?P<first>[^/]+)/.*: file name too long", re.DOTALL)
+"""It names the path by that of the engine's mount of the workspace; the path alone fills pages."""
 _NO_SHELL = re.compile(
     r'exec: "?(bash|sh)"?: (?:executable file not found|no such file)|"(bash|sh)": executable'
 )
@@ -44,6 +50,15 @@ _NO_REGISTRY = re.compile(
     r"no such host|connection refused|i/o timeout|network is unreachable|failed to do request"
 )
 _NO_SPACE = re.compile(r"no space left on device")
+
+
+def raise_if_too_long(error: EngineError) -> None:
+    """Raises PathTooLongError."""
+    if found := _TOO_LONG.search(error.details):
+        raise PathTooLongError(
+            f"outputPaths: {found['first']}/… has a path that is longer than the engine can read: "
+            "it can't be kept, and nothing else was."
+        )
 
 
 def process_exit_code(error: EngineError) -> int | None:

@@ -376,13 +376,13 @@ class _ImageAttempt:
             raise failure
         code = process_exit_code(error)
         if code is not None:
-            message = build_problem(self._dockerfile, error)
+            message = build_problem(self._dockerfile, error, self._request.secrets.values())
             return StepResult(outcome=Outcome.EXITED, exit_code=code, message=message)
         if is_gone(error):
             raise BuildFailedError(error)
         if is_of_push(error):
             return _image_failed(push_problem(_pushed_in(error, self._spec.tags), error.details))
-        return _image_failed(build_problem(self._dockerfile, error))
+        return _image_failed(build_problem(self._dockerfile, error, self._request.secrets.values()))
 
 
 def _platform(platform: ops_pb2.Platform) -> str:

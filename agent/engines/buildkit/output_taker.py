@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ class OutputTaker:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.stands_for: Mapping[str, int] = {}
+        """As `unpack` says it."""
         self.failure: Exception | None = None
         """Why what was delivered could not be unpacked."""
         self._unpacked = asyncio.Event()
@@ -51,7 +54,7 @@ class OutputTaker:
 
     def _unpack(self, chunks: ChunkReader) -> None:
         try:
-            unpack(io.BufferedReader(chunks, PIECE_BYTES), self.folder)
+            self.stands_for = unpack(io.BufferedReader(chunks, PIECE_BYTES), self.folder)
         except (UnsafeStreamError, tarfile.TarError, OSError) as error:
             self.failure = error
         finally:

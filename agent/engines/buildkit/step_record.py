@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.engines.buildkit.build import Build, BuildFailedError
@@ -27,11 +29,13 @@ async def read_limits(build: Build, ref: str) -> str:
     return (await _read(build, ref, LIMITS_FILE)).decode()
 
 
-async def read_sockets(build: Build, ref: str) -> frozenset[str]:
-    """Where in the workspace the script left sockets. Raises BuildFailedError if the engine is
-    gone."""
+async def read_sockets(build: Build, ref: str) -> Mapping[str, int]:
+    """Where in the workspace the script left sockets, each with that type.
+
+    Raises BuildFailedError if the engine is gone.
+    """
     names = (await _read(build, ref, SOCKETS_FILE)).decode("utf-8", "surrogateescape")
-    return frozenset(name.removeprefix("./") for name in names.split("\0"))
+    return {name.removeprefix("./"): stat.S_IFSOCK for name in names.split("\0") if name}
 
 
 async def read_end(build: Build, ref: str) -> ScriptEnd:

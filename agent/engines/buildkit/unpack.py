@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from agent.engines.buildkit.step_graph import COLLECTED_FOLDER
 from agent.engines.output_paths import OutsideWorkspaceError, parse_pattern
 
 _ENGINE_MEANS_OTHERWISE = re.compile(r"[\[\]\\!^]")
+_TYPES = {tarfile.CHRTYPE: stat.S_IFCHR, tarfile.BLKTYPE: stat.S_IFBLK}
 
 
 class UnsafeStreamError(Exception):
@@ -49,11 +50,13 @@ def engine_pattern(names: Sequence[str]) -> str:
     return "/".join(shown) or "**"
 
 
-def unpack(stream: IO[bytes], folder: Path) -> None:
-    """Make the collected files below `folder`, which is empty.
+def unpack(stream: IO[bytes], folder: Path) -> Mapping[str, int]:
+    """Make the collected files below `folder`, which is empty; say where a named pipe stands in
+    for something else, and for what (a type of `stat`), which a script must not have us make.
 
     Blocking. Raises UnsafeStreamError, tarfile.TarError, OSError.
     """
+    stands_for: dict[str, int] = {}
     links: dict[Path, str] = {}
     folders: list[tuple[Path, tarfile.TarInfo]] = []
     with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:
@@ -72,14 +75,16 @@ def unpack(stream: IO[bytes], folder: Path) -> None:
             elif member.issym():
                 links[target] = member.linkname
             else:
-                # A stand-in of which the collector will say that it is not a file.
+                # The collector will say that it is not a file.
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.mkfifo(target)
+                stands_for["/".join(parts[1:])] = _TYPES.get(member.type, stat.S_IFIFO)
     for link, points_to in links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(points_to)
     for target, member in reversed(folders):
         target.chmod(stat.S_IMODE(member.mode) & 0o777)
+    return stands_for
 
 
 def safe_parts(name: str) -> tuple[str, ...]:

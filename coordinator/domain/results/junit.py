@@ -11,6 +11,7 @@ from coordinator.domain.results.limits import MAX_MESSAGE_CHARACTERS
 from coordinator.domain.results.texts import MiddleOut, one_line, storable
 from coordinator.domain.results.values import Result, TestResult
 from coordinator.domain.results.xml_events import Attributes, MalformedReport, XmlEvents
+from pipelines_schema.masking import Masker
 
 _SUITES = frozenset({"testsuite", "testsuites"})
 _RESULTS: Mapping[str, Result] = {
@@ -31,8 +32,9 @@ _PLACE = re.compile(
 class JUnitReader:
     """One file. What it has told before a mistake counts."""
 
-    def __init__(self, tests: CollectedTests) -> None:
+    def __init__(self, tests: CollectedTests, masker: Masker) -> None:
         self._tests = tests
+        self._masker = masker
         self._xml = XmlEvents(self._begin, self._end, self._text)
         self._suites: list[str] = []
         self._root = ""
@@ -46,7 +48,7 @@ class JUnitReader:
         """Raises MalformedReport, TooManyTests."""
         self._xml.close()
         if self._root not in (*_SUITES, "testcase"):
-            root = one_line(self._root, 40)
+            root = one_line(self._masker.hide(self._root), 40)
             raise MalformedReport(f"is no report of JUnit's form: it begins with `<{root}>`")
 
     def _begin(self, name: str, attributes: Attributes) -> None:
@@ -56,7 +58,8 @@ class JUnitReader:
         elif name == "testsuite":
             self._suites.append(attributes.get("name", ""))
         elif name == "testcase":
-            self._case = _Case(attributes, next(filter(None, reversed(self._suites)), ""))
+            suite = next(filter(None, reversed(self._suites)), "")
+            self._case = _Case(attributes, suite, self._masker)
 
     def _end(self, name: str) -> None:
         if self._case is None:
@@ -76,13 +79,14 @@ class JUnitReader:
 class _Case:
     """A `testcase` on its way."""
 
-    def __init__(self, attributes: Attributes, suite: str) -> None:
+    def __init__(self, attributes: Attributes, suite: str, masker: Masker) -> None:
         self._attributes = attributes
         self._suite = attributes.get("classname") or suite
         self._result = Result.PASSED
         self._flaky = False
         self._message: str | None = None
-        self._details = MiddleOut()
+        self._hide = masker.hide
+        self._details = MiddleOut(masker.fresh())
         self._inside: str | None = None
 
     def begin(self, name: str, attributes: Attributes) -> None:
@@ -105,12 +109,12 @@ class _Case:
             self._details.add(text)
 
     def result(self) -> TestResult:
-        details = self._details.text.strip("\n")
-        message = self._message or details.strip().partition("\n")[0]
+        hide, details = self._hide, self._details.end().strip("\n")
+        message = hide(self._message or "") or details.strip().partition("\n")[0]
         file, line = self._place(details)
         return TestResult(
-            suite=one_line(self._suite),
-            name=one_line(self._attributes.get("name", "")) or "(without a name)",
+            suite=one_line(hide(self._suite)),
+            name=one_line(hide(self._attributes.get("name", ""))) or "(without a name)",
             result=self._result,
             milliseconds=_milliseconds(self._attributes.get("time", "")),
             flaky=self._flaky,
@@ -118,7 +122,7 @@ class _Case:
             if self._result is not Result.PASSED
             else None,
             details=details or None if self._result is Result.FAILED else None,
-            file=one_line(file) or None,
+            file=one_line(hide(file)) or None,
             line=line,
         )
 

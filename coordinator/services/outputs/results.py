@@ -15,12 +15,6 @@ import structlog
 
 from coordinator.domain.model import Artifact, Attempt, Build, Step
 from coordinator.domain.results.file_choice import Chosen, chosen_files
-from coordinator.domain.results.hidden import (
-    forms_of,
-    hidden_in_summary,
-    hidden_in_test,
-    without,
-)
 from coordinator.domain.results.limits import MAX_WARNINGS
 from coordinator.domain.results.packing import unpacked
 from coordinator.domain.results.stored import StepResults, begun_results
@@ -35,7 +29,6 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs import results as stored
 from pipelines_schema import StepReports
-from pipelines_schema.secret_forms import Family
 
 log = structlog.get_logger()
 
@@ -90,15 +83,14 @@ class Results:
     async def _read(self, step: Step, reports: StepReports) -> StepResults:
         found = await self._find(step)
         chosen = chosen_files(reports, found.artifacts)
-        read = await self._reader_says(step, chosen)
-        hidden = forms_of(found.secrets.values())
+        read = await self._reader_says(step, chosen, list(found.secrets.values()))
         results = replace(
             begun_results(step, found.build, self.core.now()).with_totals(read),
-            sentence=failed_tests(read.counts, [without(name, hidden) for name in read.failed]),
-            summary=None if read.summary is None else hidden_in_summary(read.summary, hidden),
-            warnings=_few([*chosen.warnings, *(without(one, hidden) for one in read.warnings)]),
+            sentence=failed_tests(read.counts, read.failed),
+            summary=read.summary,
+            warnings=_few([*chosen.warnings, *read.warnings]),
         )
-        await self._save(step, found.build, results, read.tests, hidden)
+        await self._save(step, found.build, results, read.tests)
         return results
 
     async def _find(self, step: Step) -> _Found:
@@ -117,9 +109,9 @@ class Results:
 
         return await self.core.database.read(look)
 
-    async def _reader_says(self, step: Step, chosen: Chosen) -> ReadResults:
+    async def _reader_says(self, step: Step, chosen: Chosen, secrets: Sequence[str]) -> ReadResults:
         try:
-            return await self.reader.read(step.account_id, chosen.files)
+            return await self.reader.read(step.account_id, chosen.files, secrets)
         except NotRead as error:
             return ReadResults(warnings=[f"reports: reading them {error}"])
 
@@ -129,7 +121,6 @@ class Results:
         build: Build,
         results: StepResults,
         portions: Sequence[bytes],
-        hidden: Sequence[Family],
     ) -> None:
         write = self.core.database.write
         tests_id = await write(lambda connection: stored.begin_results(connection, results))
@@ -142,7 +133,7 @@ class Results:
                 workflow_name=build.workflow_name,
                 step_name=step.name,
                 first=first,
-                tests=[hidden_in_test(test, hidden) for test in tests] if hidden else tests,
+                tests=tests,
             )
             first += len(tests)
             await write(partial(stored.add_tests, portion=portion))

@@ -25,6 +25,7 @@ from pipelines_schema import (
 )
 
 MAX_TAGS_AT_ONCE = 20
+_WHAT_IT_CHANGES = {True: " that changes these files", False: " that changes no file"}
 """A push of more tags is somebody's whole history, not that many releases."""
 
 
@@ -125,7 +126,7 @@ class StartedFiles:
         files = await self._started_by_push(project, revision.files, branch, changed)
         origin = replace(Origin.of_push(branch, revision.commit), before=old)
         line = f"{branch}: no workflow is triggered by a push to this branch" + (
-            "" if changed is None else " that changes these files"
+            "" if changed is None else _WHAT_IT_CHANGES[bool(changed)]
         )
         return StartedRef(
             origin=origin,

@@ -222,6 +222,21 @@ async def test_an_output_the_coordinator_refuses_fails_the_step_with_its_words(
     assert "artifact o/big is refused" in str(step.completion.message)
 
 
+async def test_no_message_of_what_comes_after_the_script_shows_a_secret(bench: Bench) -> None:
+    secret = "hunter2-hunter2"
+    name = f"o/{'x' * 190}{secret}"
+    bench.coordinator.refuse_artifacts[name] = 413
+    step = bench.coordinator.add_step(
+        f"mkdir o; touch {name}", outputPaths=["o"], secretNames=["A"], secrets={"A": secret}
+    )
+    async with bench.agent():
+        await ended(step)
+    assert step.completion is not None
+    assert step.completion.reason is CompletionReason.OUTPUTS
+    assert "***" in str(step.completion.message)
+    assert "hunter" not in str(step.completion.message)
+
+
 async def test_notes_are_reported_also_with_a_success(bench: Bench) -> None:
     step = bench.coordinator.add_step("true", outputPaths=["nothing/*"])
     async with bench.agent():
@@ -264,6 +279,21 @@ async def test_dependencies_artifacts_overlay_in_order(bench: Bench) -> None:
     async with bench.agent():
         await ended(step)
     assert step.text == "second1t\n"
+
+
+async def test_what_this_agent_stored_is_taken_from_its_disk(bench: Bench) -> None:
+    """The coordinator has it nowhere: asking for it would fail the step."""
+    data = b"made here\n"
+    made = bench.coordinator.add_step("echo made here > f", outputPaths=["f"])
+    known = bench.coordinator.add_blob("f", data)
+    bench.coordinator.blobs.clear()
+    async with bench.agent():
+        await ended(made)
+        taken = bench.coordinator.add_step(
+            "cat f", dependencies=[{"stepId": made.step_id, "name": "m", "artifacts": [known]}]
+        )
+        await ended(taken)
+    assert (taken.text, bench.coordinator.breaches) == ("made here\n", [])
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,11 @@ async def test_lines_of_both_streams_keep_the_scripts_order(bench: Bench) -> Non
     assert bench.output.text == "".join(f"out {i}\nerr {i}\n" for i in range(1, 3001))
 
 
+async def test_a_script_opens_its_streams_by_their_names(bench: Bench) -> None:
+    result = await bench.run("echo 1 > /dev/stdout; echo 2 > /dev/stderr; echo 3 | tee /dev/fd/2")
+    assert (result.exit_code, bench.output.text) == (0, "1\n2\n3\n3\n")
+
+
 async def test_output_comes_while_the_script_runs(bench: Bench) -> None:
     running = asyncio.create_task(bench.run("echo first; sleep 30"))
     await asyncio.sleep(0)
@@ -314,6 +319,17 @@ def test_a_socket_among_the_outputs_cannot_be_kept(bench: Bench) -> None:
         made.bind(str(workspace / "s"))
     collected = collect_outputs(workspace, ["*"], outputs)
     assert collected.unkept == ("outputPaths: s is a socket: it can't be kept.",)
+
+
+def test_a_device_among_the_outputs_cannot_be_kept(bench: Bench) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root makes devices")
+    workspace, outputs = bench.root / "w", bench.root / "o"
+    workspace.mkdir()
+    outputs.mkdir()
+    os.mknod(workspace / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    collected = collect_outputs(workspace, ["*"], outputs)
+    assert collected.unkept == ("outputPaths: null is a device: it can't be kept.",)
 
 
 async def test_a_cache_is_there_again_and_the_others_are_named(bench: Bench) -> None:

@@ -219,6 +219,32 @@ async def test_odd_names_and_kinds_of_files_do_no_harm(one_bench: Bench) -> None
     assert any("o/pipe" in one for one in ran.result.unkept)
 
 
+async def test_devices_are_named_as_such(one_bench: Bench) -> None:
+    ran = await one_bench.run(
+        "mkdir o; echo 1 > o/fine; mknod o/null c 1 3; mknod o/disk b 7 0", output_paths=["o"]
+    )
+
+    assert ran.collected() == {"o/fine": b"1\n"}
+    assert sorted(ran.result.unkept) == [
+        "outputPaths: o/disk is a device: it can't be kept.",
+        "outputPaths: o/null is a device: it can't be kept.",
+    ]
+
+
+async def test_a_path_too_long_for_the_engine_fails_the_step_in_one_sentence(
+    one_bench: Bench,
+) -> None:
+    name = "n" * 200
+    deep = f"mkdir o; cd o; for round in {{1..25}}; do mkdir {name}; cd {name}; done"
+    ran = await one_bench.run(deep, output_paths=["o"])
+
+    assert (ran.result.outcome, ran.result.exit_code) == (Outcome.EXITED, 0)
+    assert ran.result.unkept == (
+        "outputPaths: o/… has a path that is longer than the engine can read: "
+        "it can't be kept, and nothing else was.",
+    )
+
+
 async def test_literal_brackets_in_an_output_path_are_meant_literally(one_bench: Bench) -> None:
     ran = await one_bench.run(
         "echo 1 > 'a[1].txt'; echo 2 > a1.txt; echo 3 > '!b'", output_paths=["a[1].txt", "!b"]

@@ -63,6 +63,14 @@ async def test_lines_of_both_streams_keep_the_scripts_order(bench: Bench) -> Non
     assert ran.log.stdout == b"".join(b"out %d\nerr %d\n" % (i, i) for i in range(1, 3001))
 
 
+@pytest.mark.parametrize("user", ["", "1234:56"])
+async def test_a_script_opens_its_streams_by_their_names(bench: Bench, user: str) -> None:
+    ran = await bench.run(
+        "echo 1 > /dev/stdout; echo 2 > /dev/stderr; echo 3 | tee /dev/fd/2", user=user
+    )
+    assert (ran.result.exit_code, ran.log.stdout) == (0, b"1\n2\n3\n3\n")
+
+
 async def test_a_megabyte_of_script_runs(one_bench: Bench) -> None:
     ran = await one_bench.run("#" + "x" * (1024 * 1024 - 10) + "\necho end")
 

@@ -51,13 +51,14 @@ async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
 async def test_what_a_step_reports_is_read_elsewhere_and_nothing_of_it_stays(
     reader: Reader, tmp_path: Path
 ) -> None:
-    junit = b"<testsuite><testcase name='a'/><testcase name='b'><error>x</error></testcase>"
+    junit = b"<testsuite><testcase name='a'/><testcase name='b'><error>no secret</error></testcase>"
     files = [
         await reader.put(ReportKind.JUNIT, junit + b"</testsuite>"),
         await reader.put(ReportKind.SUMMARY, b"# a"),
     ]
-    read = await reader.files.read("acme", files)
-    assert [test.name for portion in read.tests for test in unpacked(portion)] == ["a", "b"]
+    read = await reader.files.read("acme", files, ["secret"])
+    tests = [test for portion in read.tests for test in unpacked(portion)]
+    assert [(test.name, test.details) for test in tests] == [("a", None), ("b", "no ***")]
     assert read.failed == ["b"]
     assert read.summary == [{"tag": "h1", "children": ["a"]}]
     assert list((tmp_path / "reports").iterdir()) == []
@@ -87,8 +88,8 @@ async def test_a_report_that_takes_too_much_ends_its_process(
     files = [await reader.put(ReportKind.COVERAGE, coverage)]
     try:
         with pytest.raises(NotRead, match=said):
-            await reader.files.read("acme", files)
+            await reader.files.read("acme", files, ["secret"])
         small = [await reader.put(ReportKind.SUMMARY, b"fine")]
-        assert (await reader.files.read("acme", small)).summary is not None
+        assert (await reader.files.read("acme", small, [])).summary is not None
     finally:
         await reader.files.close()

@@ -238,6 +238,25 @@ async def test_later_commits_and_tags_are_seen(
         assert found["tags"] == "later v1"
 
 
+@pytest.mark.parametrize(
+    "place", [pytest.param("buildkit", marks=pytest.mark.engine)], indirect=True
+)
+async def test_an_images_build_has_no_repository_in_its_context(
+    coordinator: Coordinator, app: Project, engine: Engine, image: str
+) -> None:
+    build = {"context": ".", "push": False}
+    steps = [{"name": "image", "build": build}, {"name": "look", "image": image, "run": LOOK}]
+    dockerfile = f"FROM {image}\nCOPY . /c\nRUN test -e /c/Dockerfile && test ! -e /c/.git\n"
+    files = {
+        ".pushrod.yml": json.dumps({"name": "ci", "steps": steps}),
+        "Dockerfile": dockerfile,
+    }
+    commit = await app.tree.commit(files)
+    async with running_agent(coordinator, engine):
+        found = values(await app.push())
+    assert (found["head"], found["status"]) == (commit, "0")
+
+
 VERSION = """\
 import re, subprocess
 

@@ -11,8 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.masking import MASK, Masker, MaskingSink, masked
+from agent.journal_entries import MAX_MESSAGE_CHARACTERS
+from agent.masking import MaskingSink
+from agent.step_reports import failure, without_secrets
+from pipelines_schema.contract import CompletionReason
 from pipelines_schema.log_frames import Stream
+from pipelines_schema.masking import MASK, Masker
 from pipelines_schema.secret_forms import families
 
 
@@ -98,8 +102,20 @@ def test_stdout_and_stderr_do_not_mix() -> None:
     assert kept.parts == [(Stream.STDERR, b"ter2"), (Stream.STDOUT, b"***")]
 
 
-def test_a_message_is_masked_whole() -> None:
-    assert masked("no such user hunter2", {"A": "hunter2"}) == "no such user ***"
+def test_a_text_is_masked_whole_whatever_a_stream_holds_back() -> None:
+    masker = Masker(["hunter2", "ünter3"])
+    assert masker.take(b"hun") == b""
+    assert masker.hide("no such user hunter2, nor ünter3") == "no such user ***, nor ***"
+    assert masker.fresh().take(b"ter2") == b"ter2"
+    assert masker.take(b"ter2") == b"***"
+
+
+def test_a_message_is_masked_before_it_is_shortened() -> None:
+    secret = "hunter2-hunter2"
+    text = "x" * (MAX_MESSAGE_CHARACTERS - 70) + secret * 40
+    report = without_secrets(failure(CompletionReason.ENGINE, text), {"A": secret})
+    assert "hun" not in (report.message_to_send or "")
+    assert len(report.message_to_send or "") <= MAX_MESSAGE_CHARACTERS
 
 
 # Bytes whose base64 has every sign that the two alphabets differ in, and every kind of padding.

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from agent.masking import MASK, Masker
+from pipelines_schema.masking import MASK, Masker
 from pipelines_schema.secret_forms import families
 
 SECRETS = [

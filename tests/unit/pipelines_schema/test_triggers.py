@@ -48,6 +48,12 @@ def test_only_exclusions_let_all_others_through() -> None:
     assert not chosen_by(["!wip/**"], "wip/a/b")
 
 
+def test_a_later_pattern_takes_in_again_what_an_earlier_one_took_out() -> None:
+    patterns = ["src/**", "!**/*.md", "src/guide/*.md"]
+    names = ["src/a.c", "src/README.md", "src/guide/a.md", "guide/a.md"]
+    assert [name for name in names if chosen_by(patterns, name)] == ["src/a.c", "src/guide/a.md"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "matching", "not_matching"),
     [

@@ -46,6 +46,16 @@ def test_a_long_instruction_is_shortened() -> None:
     assert said.endswith("…: failed for a reason")
 
 
+@pytest.mark.parametrize("before", [150, 180, 190, 194, 196])
+def test_an_instruction_that_is_shortened_shows_no_piece_of_a_secret(before: int) -> None:
+    place = FailedPlace(line=2, instruction=f"RUN {'x' * before}hunter2-hunter2 {'y' * 50}")
+
+    said = build_problem("Dockerfile", failed("for a reason", place), ["hunter2-hunter2"])
+
+    assert "hun" not in said
+    assert said.endswith("…: for a reason")
+
+
 @pytest.mark.parametrize(
     ("details", "said"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import tarfile
 import threading
 from pathlib import Path
@@ -95,9 +96,12 @@ def test_a_link_stays_what_it_is(tmp_path: Path) -> None:
 
 
 def test_a_device_becomes_a_harmless_stand_in(tmp_path: Path) -> None:
-    unpack(archive((member("f/dev", tarfile.CHRTYPE), b"")), tmp_path)
+    made = {"dev": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE, "pipe": tarfile.FIFOTYPE}
+    stream = archive(*((member(f"f/d/{name}", kind), b"") for name, kind in made.items()))
+    stands_for = unpack(stream, tmp_path)
 
-    assert (tmp_path / "dev").is_fifo()
+    assert all((tmp_path / "d" / name).is_fifo() for name in made)
+    assert stands_for == {"d/dev": stat.S_IFCHR, "d/disk": stat.S_IFBLK, "d/pipe": stat.S_IFIFO}
 
 
 def test_names_of_the_engine_itself_are_taken_apart() -> None:
