@@ -86,8 +86,6 @@ def read_answers(lines: Iterable[str], paths: Iterable[str]) -> Seen:
     """Lines of `METHOD STATUS TEST EXPECTED PATH`; of several tests the most telling one."""
     of_ours = (path for path in paths if path.startswith(("/api/", "/artifacts/")))
     of_documents = sorted(of_ours, key=_generality)
-        (path for path in paths if path.startswith(("/api/", "/artifacts/"))), key=_generality
-    )
     routes = [(path, re.compile(_route_pattern(path))) for path in of_documents]
     told: dict[tuple[str, str, int], set[tuple[bool, str]]] = {}
     calls: dict[str, set[tuple[str, str, int]]] = {}
