@@ -128,4 +128,6 @@ def _describe(end: AttemptEnd) -> str:
         case _:
             if end.failed_tests is not None:
                 return end.failed_tests
-            return f"exit code {end.exit_code}" if end.exit_code is not None else "failed"
+            if end.exit_code is None:
+                return "reported as failed"
+            return f"exit code {end.exit_code}"

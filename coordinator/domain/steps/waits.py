@@ -9,7 +9,7 @@ from datetime import datetime
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Build, Step
 from coordinator.domain.steps.gates import approval_by, approver_of
-from coordinator.domain.steps.scheduling import WaitingAgent, has_labels, serves
+from coordinator.domain.steps.scheduling import QueueClass, WaitingAgent, has_labels, serves, suits
 from pipelines_schema import Gate
 from pipelines_schema.contract import Capability
 
@@ -36,6 +36,7 @@ MAX_HOLDERS = 5
 """Of a group, told by name."""
 PAUSED = "all agents that fit are paused: let one go on with `pushrod agent resume`"
 BUSY = "all agents that fit are busy"
+FREE = "waits for its turn: an agent that fits has a free slot"
 BUSY_WITH_PROGRAMS = (
     f"{BUSY}: each running deployment keeps a slot, so stop one, or start an agent with more "
     "--slots"
@@ -49,11 +50,13 @@ def why_it_waits(
     online: Sequence[WaitingAgent],
     most_of_a_project: int | None = None,
     holders: Sequence[str] = (),
+    free: Sequence[WaitingAgent] = (),
     *,
     now: datetime,
 ) -> str | None:
     """None for a step that doesn't wait. `unfinished` are the steps it depends on; the build is
-    needed where there are none. `holders` have the places in its group."""
+    needed where there are none. `holders` have the places in its group; the agents that are
+    `free` have a slot for which nothing was offered yet."""
     match step.state:
         case StepState.BLOCKED if not unfinished:
             return why_it_is_held(build) if build else None
@@ -69,10 +72,18 @@ def why_it_waits(
             return until_tried_again(step, now)
         case StepState.OFFERED:
             return "is offered to an agent"
+        case StepState.READY if any(_fits(agent, step) for agent in free):
+            limit = f", but its project may run {most_of_a_project} at once"
+            return FREE if most_of_a_project is None else FREE + limit
         case StepState.READY:
             return why_nobody_takes_it(step, online, most_of_a_project)
         case _:
             return None
+
+
+def _fits(agent: WaitingAgent, step: Step) -> bool:
+    wanted = QueueClass(id="", account_id=step.account_id, labels=step.labels, needs=step.needs)
+    return suits(wanted, agent)
 
 
 def why_it_is_held(build: Build) -> str:

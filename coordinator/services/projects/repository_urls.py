@@ -3,6 +3,8 @@ becomes the project's."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from coordinator.domain.errors import Forbidden, Invalid
@@ -17,8 +19,14 @@ from coordinator.storage.projects import projects as stored
 
 def check_fetchable(core: Core, repo_url: str) -> None:
     """Raises Invalid for a URL that we would not fetch."""
-    try:
+    with _told_as_a_mistake():
         check_policy(parse_url(repo_url), core.settings.remote_policy)
+
+
+@contextmanager
+def _told_as_a_mistake() -> Iterator[None]:
+    try:
+        yield
     except RefusedUrl as error:
         message = str(error)
         raise Invalid(message, details=[{"path": "repoUrl", "message": message}]) from error
@@ -40,6 +48,8 @@ async def with_named_repository(
     """
     if repo_url is None or repo_url == own_url(core, project):
         return project
+    with _told_as_a_mistake():
+        parse_url(repo_url)
     if project.repo_url is not None or await core.repositories.refs(project.id):
         return project
     check_fetchable(core, repo_url)

@@ -337,8 +337,10 @@ class Dispatch:
         that can only wait for an agent, nothing else has to be known; `holders` are those of its
         group's places."""
         most = self._core.settings.project_max_running_steps
-        online, now = self._presence.online(), self._core.now()
-        return why_it_waits(step, build, unfinished, online, most, holders, now=now)
+        online, free = self._presence.online(), self._polls.waiting()
+        return why_it_waits(
+            step, build, unfinished, online, most, holders, free, now=self._core.now()
+        )
 
 
 async def _read_queues(

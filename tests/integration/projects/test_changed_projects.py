@@ -64,6 +64,15 @@ async def deeds(admin: Caller, project: dict[str, Any]) -> list[str]:
     return [one for one in found if one not in ("project.created", "push.received")]
 
 
+async def test_the_audit_of_a_first_push_leaves_out_what_there_was_not(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    sha = (await tree.git("rev-parse", "HEAD")).output.strip()
+    path = f"/api/audit-logs?projectId={project['id']}&action=push.received"
+    [entry] = (await admin.get(path)).expect(200).json["auditLogs"]
+    assert entry["details"]["first"] == {"ref": "refs/heads/main", "new": sha}
+
+
 async def test_a_renamed_project_takes_pushes_at_both_addresses(
     admin: Caller, project: dict[str, Any], tree: WorkTree
 ) -> None:
@@ -117,6 +126,13 @@ async def test_a_project_moves_to_a_forge_and_back_without_building_anything_twi
     assert [build["commitHash"] for build in await admin.builds(project)][:2] == [own, sha]
     assert len(await admin.builds(project)) == 3
     assert await deeds(admin, project) == ["project.repository_set", "project.repository_removed"]
+
+
+async def test_the_default_branch_of_a_forges_project_is_the_forges_to_name(admin: Caller) -> None:
+    body = {"accountId": "acme", "name": "far", "repoUrl": "https://forge.example/a/far.git"}
+    far = (await admin.post("/api/projects", body)).expect(201).json
+    refused = (await change(admin, far, defaultBranch="next")).expect(409).json
+    assert "forge" in refused["error"]
 
 
 async def test_a_credential_stays_with_the_server_that_it_was_given_for(

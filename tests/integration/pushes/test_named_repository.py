@@ -120,6 +120,9 @@ async def test_a_project_with_a_push_keeps_its_source(admin: Caller, tmp_path: P
     sha = await tree.commit({"a": "1"})
     await tree.push()
     workflow = await admin.new_workflow(project)
+    for url in ("not a uri", "", "https://"):
+        answer = (await build(admin, project, workflow, repoUrl=url)).expect(400).json
+        assert [detail["path"] for detail in answer["details"]] == ["repoUrl"]
     for url in ("file:///etc", "https://forge.example/a/b.git"):
         made = (await build(admin, project, workflow, repoUrl=url)).expect(201).json
         assert made["reason"].startswith("repoUrl must be the project's own")

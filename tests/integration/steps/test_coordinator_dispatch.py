@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.domain.steps.waits import FREE
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,
@@ -721,6 +722,14 @@ async def test_a_project_runs_no_more_steps_at_once_than_its_limit(tmp_path: Pat
         [waits] = [step for step in steps if step["waitsFor"] != "is offered to an agent"]
         assert waits["waitsFor"].endswith("or its project runs 2 steps, as many as it may")
         poll = holding(agent, free=6)
+
+        async def is_told_of_the_limit() -> bool:
+            again = next(
+                one for one in (await admin.build(build["id"]))["steps"] if one["id"] == waits["id"]
+            )
+            return bool(again["waitsFor"] == f"{FREE}, but its project may run 2 at once")
+
+        await eventually(is_told_of_the_limit)
         (await agent.complete((await agent.accept(first[0])).expect(200).json)).expect(200)
         async with asyncio.timeout(10):
             assert [offer["stepId"] for offer in (await poll)["offers"]] == [waits["id"]]

@@ -180,7 +180,7 @@ def test_the_result_of_a_step_is_waited_for_that_may_not_run_again(
     ("reason", "exit_code", "words"),
     [
         (None, 137, "exit code 137"),
-        (None, None, "failed"),
+        (None, None, "reported as failed"),
         (CompletionReason.TIMEOUT, None, "timeout"),
         (CompletionReason.OUT_OF_MEMORY, 137, "out of memory"),
         (CompletionReason.ENGINE, None, "engine"),
