@@ -9,10 +9,12 @@ from typing import Any
 
 from coordinator.domain.builds.roll_up import (
     Dependant,
+    Settlement,
     cancel_of_build,
     counts_as_success,
     ends_with,
     failure_of_build,
+    failure_words,
     freed,
     links_of,
     settle,
@@ -90,7 +92,7 @@ async def move_step(
 _WAITS = frozenset({StepState.READY, StepState.WAITING, StepState.IN_LINE, StepState.DELAYED})
 _LINES_UP = frozenset({StepEvent.UNBLOCK, StepEvent.RETRY})
 """Each attempt of a step with a group needs a place in it of its own."""
-_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE, StepState.DELAYED}
+_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE, StepState.DELAYED, StepState.BLOCKED}
 """Whatever it was before: of a build that is cancelled the steps are as they were read, while their
 places went from one to the next."""
 
@@ -263,6 +265,11 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
     return (await _settled(core, connection, build_id)).build.state
 
 
+async def settled(core: Core, connection: AsyncConnection, build_id: str) -> Followed:
+    """As `settle_build`, with what came of it."""
+    return await _settled(core, connection, build_id)
+
+
 async def _settled(
     core: Core, connection: AsyncConnection, build_id: str, build: Build | None = None
 ) -> Followed:
@@ -281,6 +288,7 @@ async def _settled(
         by_id[step_id] = await move_step(
             core, connection, by_id[step_id], StepEvent.SKIP, reason=reason
         )
+    by_id |= await _ended_with_parts(core, connection, settlement, by_id)
     still_open = await _count_anew(connection, list(by_id.values()))
     if build is None or build.open_steps != still_open:
         build = await stored.count_version(connection, build_id, now=now, still_open=still_open)
@@ -301,6 +309,21 @@ async def _settled(
         if build.concurrency_group is not None:
             await _begin_next(core, connection, build, build.concurrency_group)
     return Followed(build=build, ready=ready)
+
+
+async def _ended_with_parts(
+    core: Core, connection: AsyncConnection, settlement: Settlement, by_id: Mapping[str, Step]
+) -> dict[str, Step]:
+    """By id: steps that fail, or are cancelled, with a part of their image."""
+    parts = {step.name: step for step in by_id.values()}
+    ended: dict[str, Step] = {}
+    for step_id, name in settlement.failed.items():
+        why = {"reason": f"part {name}", "message": failure_words(parts[name])}
+        ended[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.FAIL, **why)
+    for step_id, name in settlement.cancelled.items():
+        why = {"reason": f"part {name}: {parts[name].reason}"}
+        ended[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.CANCEL, **why)
+    return ended
 
 
 def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:
