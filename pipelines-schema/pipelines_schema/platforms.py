@@ -45,5 +45,5 @@ def needed_platform(need: str) -> str | None:
 
 
 def in_a_tag(platform: str) -> str:
-    """`linux-arm64`."""
+    """`linux-arm64`, as a part of a tag or a step's name."""
     return platform.replace("/", "-")

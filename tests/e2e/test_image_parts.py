@@ -22,6 +22,7 @@ from tests.integration.buildkit.registries import Registry, own_registry
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 AMD, ARM = "linux/amd64", "linux/arm64"
+OF_AMD, OF_ARM = "image (linux-amd64)", "image (linux-arm64)"
 DOCKERFILE = """
 FROM BASE AS amd64
 RUN test -z "$FAIL" && echo made > /made
@@ -77,10 +78,10 @@ def test_agents_of_two_platforms_make_one_image(
 
     def of_arm_is_built(build: dict[str, Any]) -> bool:
         steps = {step["name"]: step for step in build["steps"]}
-        return steps.get(f"image ({ARM})", {}).get("status") == "SUCCESS"
+        return steps.get(OF_ARM, {}).get("status") == "SUCCESS"
 
     waiting = pushrod.api.wait(build["id"], of_arm_is_built)
-    said = step_named(waiting, f"image ({AMD})")["waitsFor"]
+    said = step_named(waiting, OF_AMD)["waitsFor"]
     assert said.startswith(f"waits for an agent of {AMD}:")
     assert registry.digest(tag) is None  # nothing is under the tag until all is there
 
@@ -94,9 +95,9 @@ def test_agents_of_two_platforms_make_one_image(
     assert sorted(kinds) == ["amd64", "arm64"]
     first = pushrod.api.log(image["id"], attempt=1).decode()
     assert "the image is built in parts, by agents of linux/amd64, linux/arm64" in first
-    assert "RUN test -z" in pushrod.api.log(step_named(ended, f"image ({AMD})")["id"]).decode()
+    assert "RUN test -z" in pushrod.api.log(step_named(ended, OF_AMD)["id"]).decode()
     shown = pushrod.command("build", "show", ended["id"]).stdout
-    assert f"image ({ARM})" in shown
+    assert OF_ARM in shown
 
 
 def test_a_part_that_fails_leaves_nothing_under_the_tag_and_is_built_again(
@@ -110,8 +111,8 @@ def test_a_part_that_fails_leaves_nothing_under_the_tag_and_is_built_again(
 
     ended = pushrod.api.wait_finished(build["id"])
     assert ended["state"] == "failed"
-    assert ended["reason"] == f"step image ({AMD}) failed: exit code 1"
-    assert step_named(ended, "image")["reason"] == f"part image ({AMD})"
+    assert ended["reason"] == f"step {OF_AMD} failed: exit code 1"
+    assert step_named(ended, "image")["reason"] == f"part {OF_AMD}"
     assert registry.digest(tag) is None
 
     again = pushrod.api.post(
@@ -119,4 +120,4 @@ def test_a_part_that_fails_leaves_nothing_under_the_tag_and_is_built_again(
     )
     ended = pushrod.api.wait_finished(again["id"])
     assert ended["state"] == "failed"
-    assert step_named(ended, f"image ({ARM})")["reason"].startswith("taken over from #")
+    assert step_named(ended, OF_ARM)["reason"].startswith("taken over from #")

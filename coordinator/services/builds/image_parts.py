@@ -24,6 +24,7 @@ from coordinator.storage.builds.added_steps import add_parts
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps import attempts as stored_attempts
+from pipelines_schema.platforms import in_a_tag
 
 IN_PARTS = "built in parts"
 
@@ -79,7 +80,7 @@ def _parts(
     for number, platform in enumerate(image.platforms):
         written = replace(
             step.written,
-            name=_free_name(f"{step.name} ({platform})", names),
+            name=_free_name(f"{step.name} ({in_a_tag(platform)})", names),
             build=replace(image, platforms=(platform,)),
         )
         definition = replace(

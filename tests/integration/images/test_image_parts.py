@@ -20,7 +20,7 @@ from tests.integration.coordinator_fixture import (
 
 TAG = "registry.example:5000/shop:1"
 PLATFORMS = ["linux/amd64", "linux/arm64"]
-PARTS = ["image (linux/amd64)", "image (linux/arm64)"]
+PARTS = ["image (linux-amd64)", "image (linux-arm64)"]
 WHOLE = ["imageBuilds", "imageOptions"]
 AMD, ARM = ([*WHOLE, "imageParts", f"platform:{one}"] for one in PLATFORMS)
 MESSAGE = "the engine of this agent runs no programs of linux/arm64"
