@@ -23,6 +23,7 @@ from coordinator.domain.builds.roll_up import (
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
+    HAS_A_PLACE,
     BuildEvent,
     BuildState,
     StepEvent,
@@ -45,7 +46,11 @@ from coordinator.storage.database import after_commit
 from coordinator.storage.outputs.output_values import mark_build
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
-from coordinator.storage.steps.places import first_in_line, places_taken
+from coordinator.storage.steps.places import (
+    count_versions_in_line,
+    first_in_line,
+    places_taken,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,8 @@ async def move_step(
     if state is StepState.DELAYED:  # which may be the first that is over
         after_commit(connection, core.announcements.ready)
     if step.concurrency_group is not None and state in _MAKES_ROOM:
-        await fill_places(core, connection, step.account_id, step.concurrency_group)
+        left = step.state in HAS_A_PLACE
+        await fill_places(core, connection, step.account_id, step.concurrency_group, left=left)
     return moved
 
 
@@ -97,8 +103,11 @@ _MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE, StepState.DELAYED, StepState.B
 places went from one to the next."""
 
 
-async def fill_places(core: Core, connection: AsyncConnection, account_id: str, group: str) -> None:
+async def fill_places(
+    core: Core, connection: AsyncConnection, account_id: str, group: str, *, left: bool = False
+) -> None:
     """Whoever is first in line gets a place while its own limit allows, and nobody overtakes it.
+    Those who still wait are told that others have the places; `left`: one has given up its own.
 
     Places are counted, from the steps that have one: no crash leaves one taken.
     """
@@ -106,11 +115,25 @@ async def fill_places(core: Core, connection: AsyncConnection, account_id: str, 
     while (step := await first_in_line(connection, account_id, group)) is not None:
         concurrency = step.written.concurrency
         if concurrency is not None and taken >= concurrency.limit:
+            if left:
+                await _tell_those_in_line(core, connection, account_id, group)
             return
         await move_step(core, connection, step, StepEvent.PLACE)
-        taken += 1
+        taken, left = taken + 1, True
         await stored.count_version(connection, step.build_id, now=core.now())
         _announce_ready(core, connection, step.build_id)
+
+
+async def _tell_those_in_line(
+    core: Core, connection: AsyncConnection, account_id: str, group: str
+) -> None:
+    waiting = await count_versions_in_line(connection, account_id, group, core.now())
+
+    def tell() -> None:
+        for build_id in waiting:
+            core.news.publish(build_topic(build_id))
+
+    after_commit(connection, tell)
 
 
 def _announce_ready(core: Core, connection: AsyncConnection, build_id: str) -> None:
