@@ -39,6 +39,8 @@ class Report:
     reason: CompletionReason | None = None
     message: str | None = None
     images: Sequence[BuiltImage] = ()
+    parts: Sequence[str] = ()
+    """Platforms for which the image is to be built in parts instead."""
     image_digest: str | None = None
     """Of the image that the script ran in."""
     values: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class Report:
             "reason": self.reason,
             "message": self.message,
             "images": [image.to_json() for image in self.images],
+            "parts": list(self.parts),
             "imageDigest": self.image_digest,
             "values": dict(self.values),
         }
@@ -73,6 +76,7 @@ class Report:
             reason=None if reason is None else CompletionReason(reason),
             message=value["message"],
             images=tuple(map(BuiltImage.model_validate, value.get("images", ()))),
+            parts=tuple(value.get("parts", ())),
             image_digest=value.get("imageDigest"),
             values=value.get("values", {}),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.engines.authorities import BadAuthoritiesError, bundle
@@ -24,6 +24,7 @@ async def create_agent(
     engine: str = "auto",
     host_user_ids: range | None = None,
     ca_file: Path | None = None,
+    platforms: Sequence[str] = (),
     by_itself: bool = True,
     socket: Path | None = None,
     repositories: Path | None = None,
@@ -48,7 +49,7 @@ async def create_agent(
         lasting_dir=lasting_dir,
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
-    opened = await open_engine(engine, lasting_dir or data_dir, host_user_ids, ca_file)
+    opened = await open_engine(engine, lasting_dir or data_dir, host_user_ids, ca_file, platforms)
     return Agent(settings, opened, revive_engine=revive)
 
 
@@ -67,8 +68,10 @@ async def open_engine(
     data_dir: Path,
     host_user_ids: range | None = None,
     ca_file: Path | None = None,
+    platforms: Sequence[str] = (),
 ) -> Engine:
-    """The engine of that name; each is imported only when used.
+    """The engine of that name; each is imported only when used. `platforms`: it builds images as if
+    it ran the programs of these alone.
 
     Raises EngineUnavailable; InvalidSettingsError for a name that no engine has, and for a
     `ca_file` that holds no certificates.
@@ -97,13 +100,18 @@ async def open_engine(
             data_dir=data_dir,
             log_limits_lifted=address.kind is EngineKind.PRIVATE,
             authorities=authorities,
+            platforms=platforms,
         )
     if "://" in name:
         from agent.engines.private import engine_places
 
         own = f"unix://{engine_places().socket}"
         return BuildKitEngine(
-            name, data_dir=data_dir, log_limits_lifted=name == own, authorities=authorities
+            name,
+            data_dir=data_dir,
+            log_limits_lifted=name == own,
+            authorities=authorities,
+            platforms=platforms,
         )
     raise InvalidSettingsError(
         f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "

@@ -83,6 +83,7 @@ def _report_of(result: StepResult) -> Report:
         exit_code=result.exit_code,
         reason=reasons[result.outcome],
         message=message,
+        parts=result.parts,
     )
 
 

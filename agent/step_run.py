@@ -350,6 +350,7 @@ class StepRun:
             reason=report.reason,
             message=report.message_to_send,
             images=list(report.images) or None,
+            parts=list(report.parts) or None,
             outputs=dict(report.values),
             image_digest=report.image_digest,
             next=None if self.resumed else self._workshop.wants_next(),

@@ -37,6 +37,7 @@ from pipelines_schema.contract import (
     PollRequest,
     PollResponse,
 )
+from pipelines_schema.platforms import part_capabilities
 
 logger = logging.getLogger(__name__)
 
@@ -377,6 +378,7 @@ class Agent:
                 Capability.SHELLS.value,
                 Capability.INPUTS.value,
                 *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
+                *part_capabilities(self._engine.platforms),
             ],
             warm=self._sources.warm(),
             seen=self._seen,

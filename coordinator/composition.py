@@ -30,6 +30,7 @@ from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.generated_steps import GeneratedSteps
+from coordinator.services.builds.image_parts import ImageParts
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.core import Core
@@ -199,7 +200,13 @@ async def open_services(
             dispatch=dispatch,
             runner=runner,
             reports=Reports(
-                core, dispatch, logs, runner, GeneratedSteps(core), Results(core, report_files)
+                core,
+                dispatch,
+                logs,
+                runner,
+                GeneratedSteps(core),
+                ImageParts(core),
+                Results(core, report_files),
             ),
             logs=logs,
             artifacts=Artifacts(core),

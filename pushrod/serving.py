@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +122,8 @@ class AgentOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     host_user_ids: range | None = None
     ca_file: Path | None = None
+    platforms: Sequence[str] = ()
+    """Images are built as if the engine ran these programs alone; empty: those that it says."""
     by_itself: bool = True
     """See `agent.settings`."""
 
@@ -206,6 +208,7 @@ class PatientAgent:
                 engine=options.engine,
                 host_user_ids=options.host_user_ids,
                 ca_file=options.ca_file,
+                platforms=options.platforms,
                 by_itself=options.by_itself,
             )
         )

@@ -163,6 +163,10 @@ class HostEngine:
         return False
 
     @property
+    def platforms(self) -> Sequence[str]:
+        return ()
+
+    @property
     def ends_at_term(self) -> bool:
         return True
 

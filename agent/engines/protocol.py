@@ -219,6 +219,9 @@ class StepResult:
     """For people: outputs that can't be kept, for which the step fails."""
     images: Sequence[BuiltImage] = ()
     """What was pushed, one for each tag, as the registry confirmed it."""
+    parts: Sequence[str] = ()
+    """Platforms for which the image is to be built one by one, each where its programs run; nothing
+    was done here."""
     image_digest: str | None = None
     """Of the image that the script ran in, where the engine runs it in one."""
     values: bytes = field(default=b"", repr=False)
@@ -260,6 +263,12 @@ class Engine(Protocol):
 
     @property
     def builds_images(self) -> bool: ...
+
+    @property
+    def platforms(self) -> Sequence[str]:
+        """For which it builds parts of images, and runs their programs; none where it can't push
+        parts and join them. Known once it was checked."""
+        ...
 
     @property
     def ends_at_term(self) -> bool:

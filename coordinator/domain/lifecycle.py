@@ -64,6 +64,8 @@ class StepEvent(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
+    SPLIT = "split"
+    """Its image is built in parts, by steps of their own for which it waits."""
     DELAY = "delay"
     """To be tried again, but not at once."""
     CANCEL = "cancel"
@@ -94,6 +96,7 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.BLOCKED, StepEvent.ASK): StepState.WAITING,
     (StepState.BLOCKED, StepEvent.LINE_UP): StepState.IN_LINE,
     (StepState.BLOCKED, StepEvent.SKIP): StepState.SKIPPED,
+    (StepState.BLOCKED, StepEvent.FAIL): StepState.FAILED,
     (StepState.BLOCKED, StepEvent.CANCEL): StepState.CANCELLED,
     (StepState.BLOCKED, StepEvent.REUSE): StepState.SUCCEEDED,
     (StepState.RESOLVING, StepEvent.REUSE): StepState.SUCCEEDED,
@@ -123,6 +126,7 @@ STEP_TABLE: Mapping[tuple[StepState, StepEvent], StepState] = {
     (StepState.RUNNING, StepEvent.SUCCEED): StepState.SUCCEEDED,
     (StepState.RUNNING, StepEvent.FAIL): StepState.FAILED,
     (StepState.RUNNING, StepEvent.RETRY): StepState.READY,
+    (StepState.RUNNING, StepEvent.SPLIT): StepState.BLOCKED,
     (StepState.RUNNING, StepEvent.LINE_UP): StepState.IN_LINE,
     (StepState.RUNNING, StepEvent.DELAY): StepState.DELAYED,
     (StepState.RUNNING, StepEvent.CANCEL): StepState.CANCELLED,

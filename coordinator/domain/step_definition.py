@@ -1,4 +1,4 @@
-"""What a step is to do, from when its build is made: it never changes afterwards."""
+"""What a step is to do, from when its build is made: two things of it change afterwards."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class StepDefinition:
     workflow_env: Mapping[str, str] = field(default_factory=dict)
     """Of a step that generates others: what the workflow sets for every step, and so for those."""
 
+    parts: tuple[str, ...] = ()
+    """Names of the steps that build its image in parts, which it joins: none until an agent found
+    that its engine can't build the whole."""
+    part_of: str | None = None
+    """Name of the step whose image it builds a part of, for the one platform of its `build`."""
+    splits: int = 0
+    """How many of its attempts only found that it has to be built in parts: they are no tries."""
+
     told: bool = False
     """The project's forge is told of its states."""
     input_files: str | None = None
@@ -40,7 +48,7 @@ class StepDefinition:
 
     outputs: Mapping[str, str] = field(default_factory=dict)
     """What its `${{ outputs.… }}` stand for, by the words as written; none before it is resolved,
-    which is the one thing that changes afterwards."""
+    which is one of the two things that change afterwards: the other is that it is split."""
 
     def to_json(self) -> dict[str, Any]:
         """For storage; `definition_from_json` reads it back."""
@@ -57,6 +65,12 @@ class StepDefinition:
             stored["generatedBy"] = self.generated_by
         if self.workflow_env:
             stored["workflowEnv"] = dict(self.workflow_env)
+        if self.parts:
+            stored["parts"] = list(self.parts)
+        if self.part_of is not None:
+            stored["partOf"] = self.part_of
+        if self.splits:
+            stored["splits"] = self.splits
         if self.told:
             stored["told"] = True
         if self.input_files is not None:
@@ -94,6 +108,9 @@ def definition_from_json(
         max_lost=losses.get("maxLost"),
         generated_by=value.get("generatedBy"),
         workflow_env=value.get("workflowEnv", {}),
+        parts=tuple(value.get("parts", ())),
+        part_of=value.get("partOf"),
+        splits=value.get("splits", 0),
         told=value.get("told", False),
         input_files=value.get("inputFiles"),
         outputs=value.get("outputs", {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from pipelines_schema import BuildTrigger
@@ -55,3 +56,7 @@ class Following:
     path: str
     """The workflow's file."""
     upstream: Upstream
+    faults: int = 0
+    """How often it could not be made, by our own fault."""
+    due_at: datetime | None = None
+    """When it is tried again; None: at once."""

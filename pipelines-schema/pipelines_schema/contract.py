@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from pipelines_schema.limits import MAX_PLATFORMS
+
 LEASE_SECONDS = 60.0
 """How long a hand-out lives without a renewal, as the coordinator counts: from when it heard of
 the agent. The agent counts from when it sent what was answered, so its own end comes first."""
@@ -89,6 +91,9 @@ class Capability(StrEnum):
     IMAGE_OPTIONS = "imageOptions"
     """Builds images for several platforms, with attestations, and with layers that registries
     keep; or says why its engine can't."""
+    IMAGE_PARTS = "imageParts"
+    """Builds parts of images, of the platforms that it names besides (`platform:linux/arm64`), and
+    joins parts."""
     INPUTS = "inputs"
     """Knows `inputs`: gives the step no other file of the commit, and names the image it ran in."""
 
@@ -343,6 +348,15 @@ class ImageBuildSpec(WireModel):
     """Whose cache mounts the build may see: a digest."""
     insecure_registries: list[str] = []
     """Hosts that the operator lets be spoken to by plain http, or by https unchecked."""
+    may_split: bool = False
+    """An agent whose engine does not run what the Dockerfile runs for one of the platforms may say
+    so by `parts` of its completion: others build it then, in parts."""
+    part: bool = False
+    """It is a part of an image, for the one platform that `platforms` names: pushed by its digest
+    alone, to the repository of the first tag."""
+    parts: dict[str, str] | None = None
+    """Platform → reference with digest: its parts are built, and it is to be made of them; empty
+    references where nothing is pushed."""
     settled_images: dict[str, str] | None = None
     """Complete tag → digest: what tags mean in this build, where its steps found or pushed them
     already. Others that the Dockerfile names are to be settled. Where this is missing, the
@@ -472,6 +486,9 @@ class CompleteRequest(WireModel):
     """What the step pushed, one for each tag."""
     outputs: dict[str, str] = {}
     """What the script wrote to `$PUSHROD_OUTPUT`: see `step_outputs`."""
+    parts: list[str] | None = Field(default=None, max_length=MAX_PLATFORMS)
+    """Of a failed attempt whose spec had `maySplit`: nothing was built, it is to be built in a part
+    for each of these platforms."""
     image_digest: str | None = Field(default=None, pattern=DIGEST)
     """Of the image that the script ran in; None where it ran in none."""
     next: NextStep | None = None

@@ -49,6 +49,13 @@ def registry_of(reference: str) -> str:
     return domain.lower() if slash and is_registry(domain) else DOCKER_HUB
 
 
+def repository_of(reference: str) -> str:
+    """The reference without its tag and its digest."""
+    head = reference.partition("@")[0]
+    name, colon, tag = head.rpartition(":")
+    return name if colon and "/" not in tag else head  # else it is a registry's port
+
+
 def with_registry(name: str) -> tuple[str, str]:
     """`busybox` → `docker.io`, `library/busybox`: registry and path of a name without its tag."""
     first, slash, rest = name.partition("/")

@@ -40,7 +40,8 @@ def build() -> dict[str, Any]:
             },
             "platforms": {
                 "description": "Platforms of which the image is to be, all under one tag: "
-                "`[linux/amd64, linux/arm64]`. The engine's own if left out.",
+                "`[linux/amd64, linux/arm64]`. The engine's own if left out. Built in parts, by "
+                "agents of these platforms, where an engine doesn't run them all.",
                 "anyOf": [
                     {
                         "type": "array",

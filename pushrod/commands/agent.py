@@ -33,6 +33,15 @@ def parse_label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def parse_platform(text: str) -> str:
+    """`linux/arm64`, as it is. Raises click.BadParameter."""
+    from pipelines_schema.limits import PLATFORM
+
+    if not PLATFORM.fullmatch(text):
+        raise click.BadParameter(f"{text!r} must look like linux/arm64", param_hint="--platform")
+    return text
+
+
 def parse_user_ids(text: str | None) -> range | None:
     """`first-last` → all of them. Raises click.BadParameter."""
     if text is None:
@@ -65,6 +74,14 @@ def parse_user_ids(text: str | None) -> range | None:
     callback=lambda _context, _option, text: parse_user_ids(text),
     help="Users that the host engine of root runs projects as (default: 60706-61183).",
 )
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="OS/ARCH",
+    callback=lambda _context, _option, texts: tuple(map(parse_platform, texts)),
+    help="Build images for these alone (default: all that the engine says it runs).",
+)
 @ca_file_option
 @connection_options
 @click.pass_context
@@ -79,6 +96,7 @@ def agent(
     engine: str,
     data: Path | None,
     host_user_ids: range | None,
+    platforms: tuple[str, ...],
     ca_file: Path | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
@@ -104,6 +122,7 @@ def agent(
         labels=dict(map(parse_label, labels)),
         host_user_ids=host_user_ids,
         ca_file=ca_file,
+        platforms=platforms,
     )
     run(_work(chosen, resolve_connection(options)))
 

@@ -302,8 +302,12 @@ def show_build(found: Json, now: datetime) -> None:
     if commit:
         message = first_line(str(found.get("commitMessage", "")))
         click.echo(f"{commit} on {where(found)}: {cell(message)}")
-    starter = found.get("startedBy")
+    starter, upstream = found.get("startedBy"), found.get("upstream")
+    if upstream:
+        starter = f"{upstream['project']} #{upstream['buildNumber']}"
     click.echo(f"started by {cell(starter)} ({found['event']})" if starter else found["event"])
+    if upstream:
+        click.echo(f"upstream {cell(upstream['url'])}")
     for name, value in (found.get("params") or {}).items():
         click.echo(f"{cell(name)} = {cell(value)}")
     if "module" in found:

@@ -20,7 +20,7 @@ from pushrod.importing.document import Unreadable, documents
 from pushrod.importing.draft import WorkflowDraft, free_name
 from pushrod.importing.formats import FORMATS
 from pushrod.importing.ledger import Finding, Ledger, Verdict, order_of
-from pushrod.importing.remarks import add_remarks
+from pushrod.importing.remarks import add_remarks, choose_shells
 from pushrod.importing.skips import keep_what_follows
 from pushrod.importing.sources import Choices, Format, ReadFile, Source
 
@@ -73,6 +73,7 @@ def imported_sources(
     for draft in drafts:
         keep_what_follows(draft)
         add_remarks(draft, form.has_history)
+        choose_shells(draft)
     for source in sources:
         own = [one for one in drafts if source.ledger in (one.ledger, *one.further)]
         notes = own[0].notes if own else []

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.benchmarks import (
     counts,
     git_folder,
+    large_builds,
     lists,
     log_throughput,
     memory,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "builds": throughput.measure,
     "log": log_throughput.measure,
     "lists": lists.measure,
+    "large": large_builds.measure,
 }
 
 

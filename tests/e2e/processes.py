@@ -244,6 +244,7 @@ class Pushrod:
         *,
         slots: int = 2,
         labels: tuple[str, ...] = (),
+        platforms: tuple[str, ...] = (),
         url: str | None = None,
     ) -> None:
         arguments = [
@@ -263,6 +264,8 @@ class Pushrod:
         ]
         for label in labels:
             arguments += ["--label", label]
+        for platform in platforms:
+            arguments += ["--platform", platform]
         agent = self.agents[name] = Process(*arguments, log=self.folder / f"agent-{name}.log")
         agent.start(r"agent\.worker: engine (\S+)")
 

@@ -31,5 +31,9 @@ def test_the_app_is_built_by_its_pushes_and_after_its_library(tmp_path: Path) ->
         assert [one["event"] for one in (by_push, by_library)] == ["push", "build"]
         assert [one["state"] for one in (by_push, by_library)] == ["succeeded", "succeeded"]
         assert step_named(by_push, "with-library")["status"] == "SKIPPED"
+        shown = pushrod.command("build", "show", by_library["id"]).stdout
+        assert "started by library #1 (build)" in shown
+        assert f"upstream {by_library['upstream']['url']}" in shown
+        assert "upstream" not in by_push
         said = pushrod.api.log(step_named(by_library, "with-library")["id"]).decode()
         assert said == f"with library's build 1 of {library.git('rev-parse', 'HEAD').strip()}\n"

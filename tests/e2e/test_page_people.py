@@ -108,6 +108,22 @@ async def test_a_build_shows_who_started_it_with_which_parameters_and_of_which_t
     await expect(site.page.locator(".build-row", has_text="#30")).to_contain_text("v1.2.3")
 
 
+async def test_a_build_links_to_the_one_that_started_it(site: Site) -> None:
+    upstream = {
+        "project": "<b>lib",
+        "workflow": "ci",
+        "buildId": "b-1",
+        "buildNumber": 12,
+        "url": "http://elsewhere.example/builds/b-1",
+    }
+    site.api.builds.append(build("b-after", 31, "succeeded", event="build", upstream=upstream))
+    await site.open("/builds/b-after")
+    facts = site.page.locator(".facts")
+    await expect(facts).to_contain_text("Started by<b>lib #12 (ci)")
+    await facts.get_by_role("link", name="<b>lib #12").click()
+    await site.page.wait_for_url("**/builds/b-1")
+
+
 async def test_a_build_of_a_server_that_tells_less_shows_less(site: Site) -> None:
     site.api.projects.append(project("p-9", "plain"))
     await site.open("/builds/b-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -26,6 +27,7 @@ from agent.engines.buildkit.image_push import TagLocks, forget_stored
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import complete_reference, reference_problem
 from agent.engines.buildkit.orphans import kill_containers, kill_instructions
+from agent.engines.buildkit.platforms import platforms_run
 from agent.engines.buildkit.program import run_program
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
@@ -74,7 +76,10 @@ class BuildKitEngine:
         log_limits_lifted: bool = False,
         unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
         authorities: str = "",
+        platforms: Sequence[str] = (),
     ) -> None:
+        """`platforms`: build images as if it ran the programs of these alone; empty: of those that
+        it says it runs."""
         self._address = address
         self._data_dir = data_dir
         self._log_limits_lifted = log_limits_lifted
@@ -87,6 +92,8 @@ class BuildKitEngine:
         self._pushed: deque[str] = deque(maxlen=LAST_PUSHED)
         self._shared_key = ""
         self._authorities = authorities
+        self._said_platforms = platforms
+        self._platforms: Sequence[str] = ()
 
     async def check(self) -> EngineInfo:
         """Ask the engine what it is. Raises EngineUnavailable if it can't run steps."""
@@ -113,11 +120,22 @@ class BuildKitEngine:
             why = "it lacks " + ", ".join(sorted(missing))
             raise EngineUnavailable(TOO_OLD.format(address=self._address, why=why))
         self._platform = await _platform(client)
+        self._platforms = await self._part_platforms(client)
         version = info.buildkitVersion.version
         if client.docker_socket is not None:
             # dockerd does not know its own BuildKit's version.
             version = f"Docker Engine {await docker_version(client.docker_socket)}"
         return EngineInfo(name="buildkit", version=version, address=self._address)
+
+    async def _run_platforms(self, client: Client) -> Sequence[str]:
+        return self._said_platforms or await platforms_run(client)
+
+    async def _part_platforms(self, client: Client) -> Sequence[str]:
+        if client.docker_socket is not None:
+            async with docker_images(client.docker_socket) as store:
+                if not await store.push_by_buildkit():
+                    return ()
+        return await self._run_platforms(client)
 
     async def _features(self, client: Client) -> set[str]:
         name = f"check-{secrets.token_hex(4)}"
@@ -172,6 +190,10 @@ class BuildKitEngine:
     def builds_images(self) -> bool:
         return True
 
+    @property
+    def platforms(self) -> Sequence[str]:
+        return self._platforms
+
     async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
         """Build one image. Raises CancelledError only when the engine was told to stop."""
         try:
@@ -184,6 +206,7 @@ class BuildKitEngine:
                 locks=self._tag_locks,
                 pushed=self._pushed,
                 authorities=self._authorities,
+                platforms=await self._run_platforms(client),
                 unresponsive_seconds=self._unresponsive_seconds,
             )
         except StepNotRunError as error:

@@ -23,6 +23,15 @@ from agent.engines.buildkit.dockerfile_failures import build_problem, is_of_push
 from agent.engines.buildkit.dockerfile_log import DockerfileLog, Piece
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, is_gone, process_exit_code
 from agent.engines.buildkit.filesync import UnsendableTreeError
+from agent.engines.buildkit.image_parts import (
+    FOREIGN,
+    cache_of_part,
+    foreign_to,
+    joining,
+    part_exporter,
+    part_image,
+    to_be_split,
+)
 from agent.engines.buildkit.image_push import (
     CONFIG_DIGEST,
     DIGEST,
@@ -38,7 +47,7 @@ from agent.engines.buildkit.image_push import (
     storing_exporter,
 )
 from agent.engines.buildkit.orphans import instruction_mark, kill_instructions
-from agent.engines.buildkit.pb import control_pb2, ops_pb2
+from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.registry_logins import logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.session import (
@@ -57,10 +66,7 @@ FRONTEND = "dockerfile.v0"
 NO_PROXY = "no_proxy"
 CACHE_NAMESPACE = "build-arg:BUILDKIT_CACHE_MOUNT_NS"
 _LATE = "the image's build was ended after its timeout of {seconds:g} seconds"
-_FOREIGN = (
-    "This engine runs no programs of {names}: a `RUN` for it needs QEMU's binfmt handlers on the "
-    "engine's machine, or a stage that begins with `FROM --platform=$BUILDPLATFORM`."
-)
+JOINED = "the image is made of its parts for {platforms}"
 
 
 async def build_image(
@@ -72,18 +78,27 @@ async def build_image(
     locks: TagLocks,
     pushed: Sequence[str],
     authorities: str = "",
+    platforms: Sequence[str],
     unresponsive_seconds: float,
 ) -> StepResult:
-    """Build it; `pushed` are tags whose layers their registry has.
+    """Build it; `pushed` are tags whose layers their registry has, `platforms` those whose programs
+    the engine runs.
 
     Raises BuildFailedError where the engine is gone, grpc.aio.AioRpcError.
     """
     try:
         async with AsyncExitStack() as resources, asyncio.timeout(request.timeout_seconds):
+            if request.build.parts is not None:
+                joined = JOINED.format(platforms=", ".join(request.build.platforms))
+                output.write(Stream.STDOUT, f"{joined}\n".encode())
+                if not (request.build.push and request.build.tags):
+                    return _built(request, [])
+                request = await resources.enter_async_context(joining(request))
             layers = await _layers(request, resources)
             attempt = _ImageAttempt(
                 request,
                 output,
+                platforms=platforms,
                 layers=layers,
                 client=client,
                 shared_key=shared_key,
@@ -121,6 +136,7 @@ class _ImageAttempt:
         output: OutputSink,
         *,
         layers: Sequence[Path],
+        platforms: Sequence[str],
         client: Client,
         shared_key: str,
         locks: TagLocks,
@@ -132,6 +148,9 @@ class _ImageAttempt:
         self._spec = request.build
         self._rule = request.own_registries
         self._output = output
+        self._platforms = platforms
+        self._programs: Sequence[str] = ()
+        """Of which platforms the Dockerfile runs programs, where that is known."""
         self._client = client
         self._locks = locks
         self._pushed = pushed
@@ -156,18 +175,23 @@ class _ImageAttempt:
 
     async def run(self) -> StepResult:
         self._check()
-        notes = [self._spec.not_pushed_because] if self._spec.not_pushed_because else []
+        notes: list[str] = []
         async with open_session(
             self._client, shared_key=self._shared_key, handlers=self._handlers()
         ) as session:
             try:
                 notes += await self._settle_tags(session)
+                foreign = foreign_to(self._platforms, self._programs)
+                if foreign and self._spec.may_split:
+                    split = to_be_split(self._spec, foreign)
+                    self._say(f"pushrod: {split.message}")
+                    return split
                 images = await self._build_and_push(session)
             except BuildFailedError as failure:
-                return await self._with_hint(self._failed(failure.error))
+                return self._with_hint(self._failed(failure.error))
             for image in images:
                 self._say(f"pushed {image.reference} {image.digest}")
-            return StepResult(outcome=Outcome.EXITED, exit_code=0, notes=notes, images=images)
+            return _built(self._request, images, notes)
 
     def _check(self) -> None:
         """Once more than the coordinator did: a tag decides where the image goes."""
@@ -185,15 +209,13 @@ class _ImageAttempt:
                 raise ImageNotPushedError(f"`cacheFrom: {self._spec.cache_from}` {foreign}")
         self._context.check()
 
-    async def _with_hint(self, result: StepResult) -> StepResult:
+    def _with_hint(self, result: StepResult) -> StepResult:
         """Where the engine runs none of a platform's programs, that is mostly why it failed."""
-        workers = await self._client.workers()
-        known = {_platform(one) for worker in workers.record for one in worker.platforms}
-        foreign = [name for name in self._spec.platforms if name not in known]
+        foreign = foreign_to(self._platforms, self._spec.platforms)
         if not foreign or result.outcome is not Outcome.EXITED:
             return result
         return replace(
-            result, message=f"{result.message or ''} {_FOREIGN.format(names=', '.join(foreign))}"
+            result, message=f"{result.message or ''} {FOREIGN.format(names=', '.join(foreign))}"
         )
 
     def _handlers(self) -> dict[str, StreamHandler]:
@@ -228,6 +250,7 @@ class _ImageAttempt:
             digests=self._digests,
         )
         await settler.run()
+        self._programs = settler.program_platforms
         self._context.failure = None  # what matters is whether the build gets it
         return settler.notes
 
@@ -250,7 +273,7 @@ class _ImageAttempt:
             take_report=lambda report: None,
         ) as build:
             for image in images:
-                await confirm(build, image, config)
+                await confirm(build, image, config, self._spec.platforms)
         return images
 
     async def _check_options(self) -> None:
@@ -266,6 +289,10 @@ class _ImageAttempt:
     ) -> tuple[list[BuiltImage], str]:
         images: list[BuiltImage] = []
         config = ""
+        if self._spec.part:
+            answer = await self._solve(session, part_exporter(self._spec))
+            pushed = part_image(self._spec, answer.get(DIGEST, ""))
+            return [pushed], answer.get(CONFIG_DIGEST, "")
         # Only the first of them builds: for the others it is all in the cache.
         for exporter in pushing_exporters(tags, self._spec.insecure_registries):
             answer = await self._solve(session, exporter)
@@ -341,8 +368,9 @@ class _ImageAttempt:
         if spec.sbom:
             attributes["attest:sbom"] = ""
         if spec.cache_from is not None:
-            entry = {"Type": REGISTRY, "Attrs": self._cache_at(spec.cache_from)}
-            attributes["cache-imports"] = json.dumps([entry])
+            at = dict.fromkeys([spec.cache_from, cache_of_part(spec, spec.cache_from)])
+            entries = [{"Type": REGISTRY, "Attrs": self._cache_at(one)} for one in at]
+            attributes["cache-imports"] = json.dumps(entries)
         if self._request.offline:
             attributes["force-network-mode"] = "none"
         # Cache mounts are found by a name that the Dockerfile chooses: this keeps other projects'
@@ -352,7 +380,9 @@ class _ImageAttempt:
 
     def _cache_export(self) -> Mapping[str, str] | None:
         reference = self._spec.cache_to
-        return None if reference is None else {**self._cache_at(reference), "mode": "max"}
+        if reference is None:
+            return None
+        return {**self._cache_at(cache_of_part(self._spec, reference)), "mode": "max"}
 
     def _cache_at(self, reference: str) -> dict[str, str]:
         insecure = registry_of(reference) in self._spec.insecure_registries
@@ -385,10 +415,16 @@ class _ImageAttempt:
         return _image_failed(build_problem(self._dockerfile, error, self._request.secrets.values()))
 
 
-def _platform(platform: ops_pb2.Platform) -> str:
-    """As a workflow writes it."""
-    parts = (platform.OS, platform.Architecture, platform.Variant)
-    return "/".join(filter(None, parts))
+def _built(
+    request: ImageRequest, images: Sequence[BuiltImage], notes: Sequence[str] = ()
+) -> StepResult:
+    why_not = request.build.not_pushed_because
+    return StepResult(
+        outcome=Outcome.EXITED,
+        exit_code=0,
+        notes=[*([why_not] if why_not else []), *notes],
+        images=images,
+    )
 
 
 def _pushed_in(error: EngineError, tags: Sequence[str]) -> str:

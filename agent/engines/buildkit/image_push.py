@@ -20,8 +20,9 @@ from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.docker_images import DockerImages, DockerRefusedError
 from agent.engines.buildkit.dockerfile_failures import push_problem
 from agent.engines.buildkit.failures import is_gone
+from agent.engines.buildkit.platforms import platform_message
 from pipelines_schema.contract import BuiltImage, ImageBuildSpec
-from pipelines_schema.image_references import registry_of
+from pipelines_schema.image_references import registry_of, repository_of
 
 RESOLVE_SECONDS = 120.0
 DIGEST = "containerimage.digest"
@@ -157,12 +158,20 @@ async def forget_stored(images: DockerImages, attempt_id: str) -> None:
                 await images.forget(tag)
 
 
-async def confirm(build: Build, image: BuiltImage, config_digest: str) -> None:
+async def confirm(
+    build: Build, image: BuiltImage, config_digest: str, platforms: Sequence[str] = ()
+) -> None:
     """Ask the registry for what was pushed: an image with that configuration, or an index of
-    several, which has none (empty). Raises ImageNotPushedError, BuildFailedError."""
-    reference = f"{image.reference.rpartition(':')[0]}@{image.digest}"
+    several, which has none (empty). Where the image has none of the engine's own platform,
+    `platforms` say which. Raises ImageNotPushedError, BuildFailedError."""
+    reference = f"{repository_of(image.reference)}@{image.digest}"
     try:
-        digest, config = await build.resolve_image(reference, timeout=RESOLVE_SECONDS, mode="pull")
+        digest, config = await build.resolve_image(
+            reference,
+            timeout=RESOLVE_SECONDS,
+            mode="pull",
+            platform=platform_message(platforms[0]) if platforms else None,
+        )
     except BuildFailedError as failure:
         if is_gone(failure.error):
             raise

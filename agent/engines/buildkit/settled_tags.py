@@ -17,6 +17,7 @@ from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.failures import is_gone
 from agent.engines.buildkit.fetched_images import FetchedImage, images_of, images_reported
 from agent.engines.buildkit.pb import control_pb2, ops_pb2
+from agent.engines.buildkit.platforms import platforms_of_programs
 from agent.engines.protocol import SettleTag, TagNotSettledError
 
 MAX_TAGS = 100
@@ -41,6 +42,8 @@ class TagSettler:
     settle: SettleTag
     digests: dict[str, str]
     """Tag → digest, at first what the coordinator knows already."""
+    program_platforms: Sequence[str] = ()
+    """Of which platforms the Dockerfile runs programs, as it was read last."""
     notes: list[str] = field(default_factory=list)
     """For people: what could not be settled, should the image be built all the same."""
     _left: int = MAX_TAGS
@@ -68,7 +71,9 @@ class TagSettler:
             fetched.update({image.tag: image for image in images})
 
         async with self.open(self.digests, lambda report: add(images_reported(report))) as build:
-            for graph in await self._graphs(build):
+            graphs = await self._graphs(build)
+            self.program_platforms = platforms_of_programs(graphs)
+            for graph in graphs:
                 add(images_of(graph))
             await build.finish("")  # the last reports are here then
         return [image for tag, image in fetched.items() if tag not in self.digests]

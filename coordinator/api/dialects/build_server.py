@@ -23,6 +23,7 @@ from coordinator.api.dialects.build_server_models import (
     CancelWanted,
     RetryWanted,
     StepShown,
+    UpstreamShown,
 )
 from coordinator.api.dialects.build_server_projects import NO_PROJECT
 from coordinator.api.http.context import (
@@ -46,6 +47,7 @@ from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.slugs import UUID_TEXT
 from coordinator.domain.steps.gates import FOR_AN_APPROVAL
 from coordinator.domain.steps.output_values import HandedOn
+from coordinator.domain.upstream import Upstream
 from coordinator.forges import build_links
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
@@ -284,6 +286,7 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "retry_of": build.retry_of,
         "started_by": build.started_by,
         "concurrency_group": build.concurrency_group,
+        "upstream": _upstream(request, build.upstream),
         "waits_for": FOR_AN_APPROVAL if build.open_gates else None,
         "pull_request": build.pull_request.to_json() if build.pull_request else None,
         "clean_build": build.clean or None,
@@ -294,6 +297,21 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "started_at": build.started_at,
         "finished_at": build.finished_at,
     }
+
+
+def _upstream(request: web.Request, upstream: Upstream | None) -> UpstreamShown | None:
+    if upstream is None:
+        return None
+    return UpstreamShown(
+        project=upstream.project,
+        workflow=upstream.workflow,
+        build_id=upstream.build_id,
+        build_number=upstream.build_number,
+        commit=upstream.commit,
+        branch=upstream.branch,
+        tag=upstream.tag,
+        url=f"{request.app[CORE].public_url}/builds/{upstream.build_id}",
+    )
 
 
 def _step(
@@ -312,6 +330,7 @@ def _step(
         status=SHOWN_AS[step.state],
         depends_on=list(step.depends_on),
         matrix_of=step.written.matrix_of,
+        part_of=step.definition.part_of,
         attempt=step.attempt or None,
         exit_code=step.exit_code,
         reason=step.reason,

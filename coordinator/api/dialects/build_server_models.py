@@ -245,6 +245,17 @@ class RetryWanted(Body):
     )
 
 
+class UpstreamShown(Shown):
+    project: str = Field(description="Its slug, as it was then")
+    workflow: str
+    build_id: str
+    build_number: int
+    commit: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    url: str
+
+
 class BuildShown(Shown):
     id: str
     project_id: str
@@ -281,6 +292,9 @@ class BuildShown(Shown):
         description="Files of other projects that the workflow took in: `project`, `ref`, `file`, "
         "and the `sha` of the commit they were read at",
     )
+    upstream: UpstreamShown | None = Field(
+        None, description="The build of another project whose success started it"
+    )
     url: str
 
 
@@ -291,6 +305,9 @@ class StepShown(Shown):
     depends_on: list[str]
     matrix_of: str | None = Field(
         None, description="The step in the workflow that it is a combination of"
+    )
+    part_of: str | None = Field(
+        None, description="The step for whose image it builds the part of one platform"
     )
     attempt: int | None = None
     exit_code: int | None = None

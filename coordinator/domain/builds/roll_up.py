@@ -23,6 +23,9 @@ class StepView:
     run_on: Sequence[Ending] = DEFAULT_RUN_ON
     begun: bool = False
     """An agent has had it, whatever became of it."""
+    parts: Sequence[str] = ()
+    """Of those that it depends on, the steps that build its image in parts."""
+    is_part: bool = False
 
 
 def step_view(step: Step) -> StepView:
@@ -34,6 +37,8 @@ def step_view(step: Step) -> StepView:
         allow_failure=step.written.allow_failure,
         run_on=step.written.run_on,
         begun=step.started_at is not None,
+        parts=step.definition.parts,
+        is_part=step.definition.part_of is not None,
     )
 
 
@@ -65,6 +70,8 @@ def ends_with(step: Step, failed: Step, *, whole_build: bool) -> bool:
     failure or a cancel, and of a matrix's `failFast` its own combinations alone."""
     if step.state in FINISHED_STEP or step.id == failed.id:
         return False
+    if step.name == failed.definition.part_of:
+        return False  # it fails itself, with its part
     if not {Ending.FAILURE, Ending.CANCELLED}.isdisjoint(step.written.run_on):
         return False
     return whole_build or step.written.matrix_of == failed.written.matrix_of
@@ -76,12 +83,15 @@ _SAYS_LITTLE = frozenset({"condition", "engine", "image", "secrets", "source", "
 
 
 def failure_of_build(steps: Sequence[Step]) -> str | None:
-    """`step boom failed: exit code 3`: the first step by position that may not fail and did."""
+    """`step boom failed: exit code 3`: the first step by position that may not fail and did; of one
+    that failed with a part of it, the part."""
     failed = [
         step for step in steps if step.state is StepState.FAILED and not step.written.allow_failure
     ]
     if not failed:
         return None
+    names = {step.name for step in failed}
+    failed = [step for step in failed if names.isdisjoint(step.definition.parts)]
     step = min(failed, key=lambda one: one.position)
     return _cut(f"step {step.name} {failure_words(step)}")
 
@@ -111,6 +121,10 @@ class Settlement:
     """Ids of blocked steps that are to run now."""
     skipped: Mapping[str, str]
     """Id of a blocked step that will never run → why."""
+    failed: Mapping[str, str]
+    """Id of a blocked step that fails with a part of it → name of the part."""
+    cancelled: Mapping[str, str]
+    """Id of a blocked step of which a part was cancelled → name of the part."""
     finished: BuildEvent | None
     """How the build ends, once every step has ended."""
 
@@ -167,9 +181,9 @@ def freed(dependants: Sequence[Dependant], *, succeeded: bool) -> Sequence[str] 
 
 
 def counts_as_success(step: Step) -> bool:
-    """Whether its end lets run what runs on success."""
+    """Whether its end lets run what runs on success. A part that may fail is still missing."""
     if step.state is StepState.FAILED:
-        return step.written.allow_failure
+        return step.written.allow_failure and step.definition.part_of is None
     return step.state is StepState.SUCCEEDED
 
 
@@ -194,10 +208,17 @@ def settle(steps: Sequence[StepView]) -> Settlement:
     outcomes: dict[str, _Outcome] = {}
     unblocked: list[str] = []
     skipped: dict[str, str] = {}
+    ended = {StepState.FAILED: dict[str, str](), StepState.CANCELLED: dict[str, str]()}
     for name in topological_order(steps):
         step = by_name[name]
         state = step.state
-        if state is StepState.BLOCKED:
+        if state is StepState.BLOCKED and step.parts:
+            state, part = _with_its_parts(step, by_name)
+            if state in ended:
+                ended[state][step.id] = part
+            elif state is StepState.READY:
+                unblocked.append(step.id)
+        elif state is StepState.BLOCKED:
             decision = _decide(step, by_name, outcomes)
             if decision is True:
                 unblocked.append(step.id)
@@ -208,8 +229,23 @@ def settle(steps: Sequence[StepView]) -> Settlement:
     return Settlement(
         unblocked=unblocked,
         skipped=skipped,
+        failed=ended[StepState.FAILED],
+        cancelled=ended[StepState.CANCELLED],
         finished=None if _Outcome.OPEN in outcomes.values() else _finish(steps),
     )
+
+
+def _with_its_parts(step: StepView, by_name: Mapping[str, StepView]) -> tuple[StepState, str]:
+    """The state of a step that waits for its parts, and the part by which it has ended if it has.
+    What it depends on besides has ended: it was running when it was split."""
+    parts = [by_name[name] for name in step.parts]
+    for state in (StepState.FAILED, StepState.CANCELLED):
+        ended = next((part.name for part in parts if part.state is state), None)
+        if ended is not None:
+            return state, ended
+    if all(part.state is StepState.SUCCEEDED for part in parts):
+        return StepState.READY, ""
+    return StepState.BLOCKED, ""
 
 
 def _decide(
@@ -254,7 +290,8 @@ def _outcome(step: StepView, state: StepState, outcomes: Mapping[str, _Outcome])
         case StepState.SUCCEEDED:
             return _Outcome.SUCCEEDED
         case StepState.FAILED:
-            return _Outcome.SUCCEEDED if step.allow_failure else _Outcome.FAILED
+            allowed = step.allow_failure and not step.is_part
+            return _Outcome.SUCCEEDED if allowed else _Outcome.FAILED
         case StepState.CANCELLED:
             return _Outcome.CANCELLED
         case StepState.SKIPPED:

@@ -27,6 +27,8 @@ class RetryPolicy:
     at_most_once: bool = False
     losses_forgiven: int = 0
     """So many lost attempts count for nothing: a deployment outlives many agents."""
+    splits: int = 0
+    """So many attempts only found that an image has to be built in parts."""
 
     def tries_again(
         self, cause: RetryCause, attempts: int, losses: int, exit_code: int | None = None
@@ -37,7 +39,7 @@ class RetryPolicy:
             return False
         if cause is RetryCause.LOST and losses <= self.losses_forgiven:
             return True
-        counted = attempts - min(losses, self.losses_forgiven)
+        counted = attempts - min(losses, self.losses_forgiven) - self.splits
         return self.retries.covers(cause, counted, exit_code)
 
 
@@ -46,6 +48,7 @@ def retry_policy(definition: StepDefinition) -> RetryPolicy:
         retries=definition.written.retries,
         at_most_once=definition.written.at_most_once,
         losses_forgiven=definition.max_lost or 0,
+        splits=definition.splits,
     )
 
 

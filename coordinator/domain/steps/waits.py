@@ -12,6 +12,7 @@ from coordinator.domain.steps.gates import approval_by, approver_of
 from coordinator.domain.steps.scheduling import QueueClass, WaitingAgent, has_labels, serves, suits
 from pipelines_schema import Gate
 from pipelines_schema.contract import Capability
+from pipelines_schema.platforms import needed_platform
 
 FOR_APPROVAL = "waits for a maintainer to approve the build"
 FOR_START = "waits for the build to be started"
@@ -31,6 +32,15 @@ NO_CAPABLE_AGENT = (
 NO_AGENT_FOR_PROGRAMS = (
     "no connected agent can run images, which the host engine can't: start one with "
     "`pushrod agent --engine buildkit --label deploy=true`"
+)
+FOR_PLATFORM = (
+    "waits for an agent of {platform}: start one there with `pushrod agent --engine buildkit`, or "
+    "install QEMU's binfmt handlers on an agent's machine and start its engine again; its engine "
+    "must be a buildkitd, or a Docker Engine with containerd's image store"
+)
+FOR_JOINING = (
+    "waits for an agent that joins the parts of an image: its engine must be a buildkitd, or a "
+    "Docker Engine with containerd's image store"
 )
 MAX_HOLDERS = 5
 """Of a group, told by name."""
@@ -167,6 +177,11 @@ def why_nobody_takes_it(
 def _why_none_can(step: Step, serving: Sequence[WaitingAgent]) -> str:
     if step.definition.program:
         return NO_AGENT_FOR_PROGRAMS
+    platform = next(filter(None, map(needed_platform, step.needs)), None)
+    if platform is not None:
+        return FOR_PLATFORM.format(platform=platform)
+    if step.definition.parts:
+        return FOR_JOINING
     builds_images = Capability.IMAGE_BUILDS.value
     if builds_images in step.needs and not any(
         builds_images in agent.capabilities for agent in serving

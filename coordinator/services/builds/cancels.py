@@ -8,6 +8,7 @@ from coordinator.domain.builds.roll_up import spared_by_cancel
 from coordinator.domain.errors import Conflict
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Step
+from coordinator.domain.steps.image_parts import with_their_parts
 from coordinator.services.core import Core
 from coordinator.services.steps import advance
 from coordinator.storage.builds import builds as stored
@@ -17,11 +18,15 @@ from coordinator.storage.connection import AsyncConnection
 async def cancel_steps(
     core: Core, connection: AsyncConnection, build_id: str, steps: Sequence[Step], *, by: str
 ) -> None:
-    """End those that aren't handed out, and ask for the end of those that run; what follows for the
-    others is as after any end. Raises Conflict for one that has ended."""
+    """End those that aren't handed out, with the parts that build their images, and ask for the end
+    of those that run; what follows for the others is as after any end. Raises Conflict for one that
+    has ended."""
     for step in steps:
         if step.state in FINISHED_STEP:
             raise Conflict(f"step `{step.name}` has ended already: it {step.state.value}")
+    whole = await stored.steps_of_build(connection, build_id)
+    steps = [step for step in with_their_parts(steps, whole) if step.state not in FINISHED_STEP]
+    for step in steps:
         await advance.cancel_step(core, connection, step, by=by, reason=f"cancelled by {by}")
     await advance.settle_build(core, connection, build_id)
     wanted = {step.id for step in steps}

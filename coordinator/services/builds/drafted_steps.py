@@ -15,6 +15,7 @@ from coordinator.services.core import new_id
 from pipelines_schema import ConditionFault, Problem, Workflow, expanded_steps, step_environment
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.contract import Capability
+from pipelines_schema.platforms import platform_need
 
 CONDITION_FALSE = "condition false"
 
@@ -82,15 +83,21 @@ def settled(steps: Sequence[Step], now: datetime) -> list[Step]:
     return result
 
 
-def _needs(written: WorkflowStep) -> list[str]:
+def needs_of(definition: StepDefinition) -> list[str]:
+    """Capabilities that an agent must have for it."""
+    written = definition.written
     asked = {
         Capability.IMAGE_BUILDS: written.build is not None,
         Capability.IMAGE_OPTIONS: written.build is not None and not written.build.is_plain,
+        Capability.IMAGE_PARTS: bool(definition.parts) or definition.part_of is not None,
         Capability.USERS: written.user is not None,
         Capability.INPUTS: written.inputs is not None,
         Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }
-    return [capability.value for capability, needed in asked.items() if needed]
+    needs = [capability.value for capability, needed in asked.items() if needed]
+    if definition.part_of is not None and written.build is not None:
+        needs += map(platform_need, written.build.platforms)
+    return needs
 
 
 def fresh(
@@ -116,7 +123,7 @@ def fresh(
         epoch=0,
         attempt=0,
         lost_count=0,
-        needs=_needs(written),
+        needs=needs_of(definition),
         holder=None,
         lease_seconds=None,
         ready_at=now if ready and not skipped else None,

@@ -292,7 +292,13 @@ def redraft(
         problems=[Problem.from_json(dict(problem)) for problem in build.problems],
         steps=settled(
             [
-                fresh(replace(step.definition, outputs={}), step.position, project, build_id, now)
+                fresh(
+                    replace(step.definition, outputs={}, splits=0),
+                    step.position,
+                    project,
+                    build_id,
+                    now,
+                )
                 if again is None or step.name in again
                 else _taken_over(step, build, build_id)
                 for step in steps

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Build, Step
+from coordinator.domain.steps.image_parts import may_split
 from coordinator.domain.steps.step_words import words_of_step
 from coordinator.services.core import Core
 from pipelines_schema import ImageBuild
@@ -37,6 +38,8 @@ def build_spec(core: Core, step: Step, build: Build, cache_scope: str) -> ImageB
         cache_to=None if build.of_fork else image.cache_to,
         provenance=image.provenance,
         sbom=image.sbom,
+        may_split=may_split(step),
+        part=step.definition.part_of is not None,
         not_pushed_because=_not_pushed_because(step.written.build, image, build),
         cache_scope=cache_scope,
         insecure_registries=list(core.settings.insecure_hosts),

@@ -13,25 +13,34 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from coordinator.domain.model import Build, Project
+from coordinator.domain.pushes.deliveries import retry_delay
 from coordinator.domain.pushes.followings import followings_of, may_start_others, why_none_follows
 from coordinator.domain.upstream import Following
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Draft, Origin
 from coordinator.services.core import new_id
-from coordinator.services.pushes.unasked_builds import save_unasked, unasked_draft
+from coordinator.services.pushes.unasked_builds import known_name, save_unasked, unasked_draft
 from coordinator.services.steps.timed_rounds import TimedRounds
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import followings as stored
+from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger()
 
 LOOK_AT_LEAST_EVERY = timedelta(minutes=1)
 """Another coordinator may have written some down, and died."""
 TRY_AGAIN_AFTER = timedelta(seconds=15)
-"""What a fault of ours, or of the database, has kept from being built."""
+"""What the machine has kept from being built, a full disk or a locked database: for as long as that
+lasts. After a fault of ours it is the first pause of several, each twice as long."""
+TRIES_OF_A_FAULT = 6
+"""Within about eight minutes; then a failed build says that it could not be made."""
+GIVEN_UP = (
+    "the coordinator could not make this build, in {tries} tries: internal error ({fault}), which "
+    "its log explains; retry the build that it follows once that is mended"
+)
 OVERDUE = datetime.min.replace(tzinfo=UTC)
 """What is written down is due at once: also by the time that a round has read before it looked."""
 MAX_OF_A_ROUND = 500
@@ -48,6 +57,11 @@ class Followings:
         self._core.announcements.succeeded = self.write_down
 
     async def run(self) -> None:
+        """What has failed is tried at once: this process may have what mends it."""
+        try:
+            await self._core.database.write(stored.try_at_once)
+        except Exception:  # a task root: they are tried when they are due
+            log.exception("looking for what follows failed")
         await self._rounds.run()
 
     async def write_down(self, connection: AsyncConnection, build: Build) -> None:
@@ -74,16 +88,19 @@ class Followings:
         waiting = await self._core.database.read(
             lambda connection: stored.list_followings(connection, 1)
         )
-        return OVERDUE if waiting else self._core.now() + LOOK_AT_LEAST_EVERY
+        last = self._core.now() + LOOK_AT_LEAST_EVERY
+        return min(waiting[0].due_at or OVERDUE, last) if waiting else last
 
     async def _build_all(self, _: datetime) -> datetime:
         return await self.build_all()
 
     async def build_all(self) -> datetime:
         """Of all that is written down; when to look next."""
-        waiting = await self._core.database.read(
+        now = self._core.now()
+        listed = await self._core.database.read(
             lambda connection: stored.list_followings(connection, MAX_OF_A_ROUND)
         )
+        waiting = [one for one in listed if one.due_at is None or one.due_at <= now]
         slots = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
             done = [tasks.create_task(self._answered_for(one, slots)) for one in waiting]
@@ -92,15 +109,44 @@ class Followings:
         return self._core.now() + TRY_AGAIN_AFTER
 
     async def _answered_for(self, following: Following, slots: asyncio.Semaphore) -> bool:
+        """Whether it is built, or written down when it is tried again."""
         async with slots:
             try:
                 await self._build(following)
-            except Exception:  # a task root: the others are built all the same
+            except Exception as error:  # a task root: the others are built all the same
                 log.exception("building what follows failed", **_named(following))
-                return False
+                return trouble_of(error) is None and await self._put_off(following, error)
         return True
 
-    async def _build(self, following: Following) -> None:
+    async def _put_off(self, following: Following, error: Exception) -> bool:
+        """After a fault of ours: tried again, more seldom each time, and at last given up."""
+        faults = following.faults + 1
+        pause = retry_delay(faults, TRY_AGAIN_AFTER.total_seconds())
+        try:
+            if faults >= TRIES_OF_A_FAULT and await self._gave_up(following, faults, error):
+                return True
+            await self._core.database.write(
+                lambda connection: stored.try_later(
+                    connection, following, faults=faults, due_at=self._core.now() + pause
+                )
+            )
+        except Exception:  # part of a task root
+            log.exception("putting off what follows failed", **_named(following))
+            return False
+        return True
+
+    async def _gave_up(self, following: Following, tries: int, error: Exception) -> bool:
+        """Whether a failed build tells it; else it waits on, as nothing else would."""
+        said = GIVEN_UP.format(tries=tries, fault=type(error).__name__)
+        try:
+            await self._build(following, given_up=said)
+        except Exception:  # part of a task root
+            log.exception("telling that nothing follows failed", **_named(following))
+            return False
+        return True
+
+    async def _build(self, following: Following, given_up: str | None = None) -> None:
+        """As its workflow says, or as a failed build with that reason."""
         project = await self._core.database.read(
             lambda connection: stored_projects.find_project(connection, following.project_id)
         )
@@ -113,7 +159,11 @@ class Followings:
             )
             return
         origin = Origin(event=EVENT, upstream=following.upstream)
-        wanted = await unasked_draft(self._builds, project, following.path, origin)
+        if given_up is None:
+            wanted = await unasked_draft(self._builds, project, following.path, origin)
+        else:
+            name = await known_name(self._core, project, following.path)
+            wanted = Draft(workflow_name=name, origin=origin, reason=given_up)
         await self._core.database.write(
             lambda connection: self._save(connection, project, following, wanted),
             committed=lambda _: self._builds.dispatch.wake(),

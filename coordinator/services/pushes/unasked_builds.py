@@ -28,7 +28,7 @@ async def unasked_draft(builds: Builds, project: Project, path: str, origin: Ori
         return await builds.drafted(project, None, workflow, origin)
     except CoordinatorError as error:
         return Draft(
-            workflow_name=await _known_name(builds.core, project, path),
+            workflow_name=await known_name(builds.core, project, path),
             origin=origin,
             reason=error.message,
             problems=[Problem.from_json(dict(one)) for one in error.details],
@@ -50,7 +50,8 @@ async def save_unasked(
     return build
 
 
-async def _known_name(core: Core, project: Project, path: str) -> str:
+async def known_name(core: Core, project: Project, path: str) -> str:
+    """Of the workflow in that file, where it is known."""
     record = await core.database.read(
         lambda connection: stored_projects.find_workflow_by_path(connection, project.id, path)
     )

@@ -9,10 +9,12 @@ from typing import Any
 
 from coordinator.domain.builds.roll_up import (
     Dependant,
+    Settlement,
     cancel_of_build,
     counts_as_success,
     ends_with,
     failure_of_build,
+    failure_words,
     freed,
     links_of,
     settle,
@@ -21,6 +23,7 @@ from coordinator.domain.builds.roll_up import (
 from coordinator.domain.lifecycle import (
     FINISHED_BUILD,
     FINISHED_STEP,
+    HAS_A_PLACE,
     BuildEvent,
     BuildState,
     StepEvent,
@@ -43,7 +46,11 @@ from coordinator.storage.database import after_commit
 from coordinator.storage.outputs.output_values import mark_build
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
-from coordinator.storage.steps.places import first_in_line, places_taken
+from coordinator.storage.steps.places import (
+    count_versions_in_line,
+    first_in_line,
+    places_taken,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +90,24 @@ async def move_step(
     if state is StepState.DELAYED:  # which may be the first that is over
         after_commit(connection, core.announcements.ready)
     if step.concurrency_group is not None and state in _MAKES_ROOM:
-        await fill_places(core, connection, step.account_id, step.concurrency_group)
+        left = step.state in HAS_A_PLACE
+        await fill_places(core, connection, step.account_id, step.concurrency_group, left=left)
     return moved
 
 
 _WAITS = frozenset({StepState.READY, StepState.WAITING, StepState.IN_LINE, StepState.DELAYED})
 _LINES_UP = frozenset({StepEvent.UNBLOCK, StepEvent.RETRY})
 """Each attempt of a step with a group needs a place in it of its own."""
-_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE, StepState.DELAYED}
+_MAKES_ROOM = FINISHED_STEP | {StepState.IN_LINE, StepState.DELAYED, StepState.BLOCKED}
 """Whatever it was before: of a build that is cancelled the steps are as they were read, while their
 places went from one to the next."""
 
 
-async def fill_places(core: Core, connection: AsyncConnection, account_id: str, group: str) -> None:
+async def fill_places(
+    core: Core, connection: AsyncConnection, account_id: str, group: str, *, left: bool = False
+) -> None:
     """Whoever is first in line gets a place while its own limit allows, and nobody overtakes it.
+    Those who still wait are told that others have the places; `left`: one has given up its own.
 
     Places are counted, from the steps that have one: no crash leaves one taken.
     """
@@ -104,11 +115,25 @@ async def fill_places(core: Core, connection: AsyncConnection, account_id: str, 
     while (step := await first_in_line(connection, account_id, group)) is not None:
         concurrency = step.written.concurrency
         if concurrency is not None and taken >= concurrency.limit:
+            if left:
+                await _tell_those_in_line(core, connection, account_id, group)
             return
         await move_step(core, connection, step, StepEvent.PLACE)
-        taken += 1
+        taken, left = taken + 1, True
         await stored.count_version(connection, step.build_id, now=core.now())
         _announce_ready(core, connection, step.build_id)
+
+
+async def _tell_those_in_line(
+    core: Core, connection: AsyncConnection, account_id: str, group: str
+) -> None:
+    waiting = await count_versions_in_line(connection, account_id, group, core.now())
+
+    def tell() -> None:
+        for build_id in waiting:
+            core.news.publish(build_topic(build_id))
+
+    after_commit(connection, tell)
 
 
 def _announce_ready(core: Core, connection: AsyncConnection, build_id: str) -> None:
@@ -263,6 +288,11 @@ async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -
     return (await _settled(core, connection, build_id)).build.state
 
 
+async def settled(core: Core, connection: AsyncConnection, build_id: str) -> Followed:
+    """As `settle_build`, with what came of it."""
+    return await _settled(core, connection, build_id)
+
+
 async def _settled(
     core: Core, connection: AsyncConnection, build_id: str, build: Build | None = None
 ) -> Followed:
@@ -281,6 +311,7 @@ async def _settled(
         by_id[step_id] = await move_step(
             core, connection, by_id[step_id], StepEvent.SKIP, reason=reason
         )
+    by_id |= await _ended_with_parts(core, connection, settlement, by_id)
     still_open = await _count_anew(connection, list(by_id.values()))
     if build is None or build.open_steps != still_open:
         build = await stored.count_version(connection, build_id, now=now, still_open=still_open)
@@ -301,6 +332,21 @@ async def _settled(
         if build.concurrency_group is not None:
             await _begin_next(core, connection, build, build.concurrency_group)
     return Followed(build=build, ready=ready)
+
+
+async def _ended_with_parts(
+    core: Core, connection: AsyncConnection, settlement: Settlement, by_id: Mapping[str, Step]
+) -> dict[str, Step]:
+    """By id: steps that fail, or are cancelled, with a part of their image."""
+    parts = {step.name: step for step in by_id.values()}
+    ended: dict[str, Step] = {}
+    for step_id, name in settlement.failed.items():
+        why = {"reason": f"part {name}", "message": failure_words(parts[name])}
+        ended[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.FAIL, **why)
+    for step_id, name in settlement.cancelled.items():
+        why = {"reason": f"part {name}: {parts[name].reason}"}
+        ended[step_id] = await move_step(core, connection, by_id[step_id], StepEvent.CANCEL, **why)
+    return ended
 
 
 def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:

@@ -45,9 +45,10 @@ async def cache_dirs(
 
 
 async def namespace(keys: Keys, connection: AsyncConnection, build: Build, step: Step) -> str:
-    """Whose cache mounts a step that builds an image sees: the project's, until a clean build of
-    the step gives it its own."""
-    owner, project = Owner(_fork(build), step.name), build.project_id
+    """Whose cache mounts a step that builds an image sees: the default branch's, or one for all
+    other branches, until a clean build of the step gives it its own. No engine can begin one as a
+    copy of another."""
+    owner, project = await _owner_of_mounts(connection, build, step), build.project_id
     generation: str | None = step.attempt_id
     if not build.clean:
         known = await stored.find_generations(connection, project, [owner])
@@ -62,13 +63,19 @@ async def keep_clean(keys: Keys, connection: AsyncConnection, step: Step, attemp
     build = await stored_builds.find_build(connection, step.build_id)
     if build is None or not build.clean:
         return
-    owners = {Owner(_fork(build), step.name)} if step.written.build else set()
+    owners = {await _owner_of_mounts(connection, build, step)} if step.written.build else set()
     if step.written.cache_dirs:
         protected = await _is_protected(connection, build)
         ids = _Ids(keys=keys, build=build, step=step, protected=protected)
         owners |= {ids.owner(folder) for folder in step.written.cache_dirs}
     for owner in sorted(owners):
         await stored.renew_generation(connection, build.project_id, owner, attempt.id)
+
+
+async def _owner_of_mounts(connection: AsyncConnection, build: Build, step: Step) -> Owner:
+    if await _is_protected(connection, build):
+        return Owner("", step.name)
+    return Owner(_fork(build) or OTHER_BRANCHES, step.name)
 
 
 async def _is_protected(connection: AsyncConnection, build: Build) -> bool:

@@ -14,6 +14,7 @@ from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, StaleEpo
 from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, StepState, advance_step
 from coordinator.domain.model import Attempt, AttemptState, Build, Step, attempt_id
 from coordinator.domain.people.permissions import Principal, PrincipalKind
+from coordinator.domain.steps.image_parts import is_to_be_split
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
 from coordinator.domain.steps.missing_outputs import missing_outputs
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict
@@ -29,6 +30,7 @@ from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.generating import Generating, ToBeRead
 from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
+from coordinator.services.steps.splitting import Splitting
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
@@ -52,6 +54,7 @@ class Reports:
     logs: Logs
     runner: Runner
     generating: Generating
+    splitting: Splitting
     results: Results
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -145,6 +148,11 @@ class Reports:
         images = built_images(step, report.request)
         if is_late(step, attempt):
             step = await advance.resume(self.core, connection, step, attempt)
+        if is_to_be_split(step, report.request):
+            verdict, followed = await self.splitting.split(
+                connection, step, attempt, report.end.exit_code, report.log, report.message
+            )
+            return await self._handed_on(connection, report, slot, attempt, verdict, followed)
         if step.written.generates is not None and report.end.status is Completion.SUCCESS:
             report = await self._generate(connection, step, attempt, report)
         verdict, followed = await advance.end_attempt(
@@ -167,6 +175,18 @@ class Reports:
             await Deed(self.core, report.principal, step).record(
                 connection, "step.completed", status=report.end.status.value, epoch=report.epoch
             )
+        return await self._handed_on(connection, report, slot, attempt, verdict, followed)
+
+    async def _handed_on(
+        self,
+        connection: AsyncConnection,
+        report: CheckedReport,
+        slot: FreedSlot | None,
+        attempt: Attempt,
+        verdict: Verdict,
+        followed: advance.Followed,
+    ) -> _Finished:
+        """With the next step, where the agent asked for one."""
         given = None
         if slot is not None:
             given = await self._hand_over(connection, report, slot, attempt, followed.build)

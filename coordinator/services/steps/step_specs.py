@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from coordinator.domain.images.pushed_images import pushed_before
 from coordinator.domain.model import Build, Project, Step
+from coordinator.domain.steps.image_parts import parts_built
 from coordinator.domain.steps.output_values import values_before
 from coordinator.domain.steps.step_words import artifact_url, build_words, step_env, step_variables
 from coordinator.domain.steps.verdict import may_run_again_when_lost
@@ -70,7 +71,7 @@ class StepSpecs:
         image_build = await self._image_build(connection, step, build)
         source = None
         own_command = step.definition.own_command
-        if build.commit_hash is not None and not own_command:
+        if build.commit_hash is not None and not own_command and not step.definition.parts:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
             source = SourceSpec(
                 url=url,
@@ -119,7 +120,9 @@ class StepSpecs:
             lease_seconds=step.lease_seconds or self.core.settings.lease_seconds,
             ends_with_lease=may_run_again_when_lost(step.definition),
             source=source,
-            dependencies=await self._dependencies(connection, step),
+            dependencies=(
+                [] if step.definition.parts else await self._dependencies(connection, step)
+            ),
             batches=True,
             token=self.core.keys.step_token(step.id, step.epoch),
         )
@@ -182,16 +185,16 @@ class StepSpecs:
             return None
         scope = await caches.namespace(self.core.keys, connection, build, step)
         image_build = build_spec(self.core, step, build, scope)
-        settled = await self._digests(connection, step)
-        return image_build and image_build.model_copy(update={"settled_images": settled})
-
-    async def _digests(self, connection: AsyncConnection, step: Step) -> dict[str, str]:
-        """Whole tag → digest: all that is known of what tags mean to the step."""
         steps = await stored.steps_of_build(connection, step.build_id)
-        return {
+        parts = dict(parts_built(step, steps)) if step.definition.parts else None
+        # All that is known of what tags mean to the step.
+        settled = {
             **await digests_of_build(connection, step.build_id),
             **pushed_before(step, steps),
         }
+        return image_build and image_build.model_copy(
+            update={"settled_images": settled, "parts": parts}
+        )
 
     async def pull_problem(
         self, connection: AsyncConnection, step: Step, reference: str

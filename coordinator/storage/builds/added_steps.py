@@ -8,6 +8,7 @@ from dataclasses import replace
 from coordinator.domain.builds.roll_up import links_of
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
+from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.storage.builds.builds import step_values
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps.steps import update_step
@@ -33,6 +34,27 @@ async def add_steps(
                 waits=its.waits,
             )
     await connection.execute(steps.insert(), [step_values(one, links[one.id]) for one in added])
+
+
+async def add_parts(
+    connection: AsyncConnection, whole: Step, older: Sequence[Step], parts: Sequence[Step]
+) -> None:
+    """Insert the parts of a step's image, and keep what the step `whole`, one of the `older` ones,
+    has become by that: it depends on them."""
+    links = links_of([*(whole if one.id == whole.id else one for one in older), *parts])
+    await update_step(
+        connection,
+        whole.id,
+        definition=whole.definition.to_json(),
+        depends_on=list(whole.depends_on),
+        needs=list(whole.needs),
+        queue_class=queue_class_of(whole.account_id, whole.labels, whole.needs),
+        waits=links[whole.id].waits,
+    )
+    for step in older:
+        if links[step.id].dependants != list(step.dependants):
+            await update_step(connection, step.id, dependants=list(links[step.id].dependants))
+    await connection.execute(steps.insert(), [step_values(one, links[one.id]) for one in parts])
 
 
 def _linked(step: Step, generator: Step, names: Sequence[str]) -> Step:

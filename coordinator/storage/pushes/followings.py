@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,8 +55,30 @@ async def insert_followings(connection: AsyncConnection, added: Sequence[Followi
 
 
 async def list_followings(connection: AsyncConnection, limit: int) -> Sequence[Following]:
-    query = sa.select(*columns(Following, followings)).order_by(followings.c.id).limit(limit)
+    """Those first that are due first."""
+    query = (
+        sa.select(*columns(Following, followings))
+        .order_by(followings.c.due_at.nulls_first(), followings.c.id)
+        .limit(limit)
+    )
     return [_following(row) for row in await connection.execute(query)]
+
+
+async def try_later(
+    connection: AsyncConnection, following: Following, *, faults: int, due_at: datetime
+) -> None:
+    """Making it has failed so often."""
+    await connection.execute(
+        followings.update()
+        .where(followings.c.id == following.id)
+        .values(faults=faults, due_at=due_at)
+    )
+
+
+async def try_at_once(connection: AsyncConnection) -> None:
+    """All that waits to be tried again: how often it has failed still counts."""
+    late = followings.c.due_at.is_not(None)
+    await connection.execute(followings.update().where(late).values(due_at=None))
 
 
 async def take_following(connection: AsyncConnection, following: Following) -> bool:

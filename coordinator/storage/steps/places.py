@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -42,6 +43,27 @@ async def first_in_line(connection: AsyncConnection, account_id: str, group: str
     values = {"its_account": account_id, "its_group": group}
     row = (await connection.execute(_FIRST_IN_LINE, values)).first()
     return step_of(row) if row else None
+
+
+_COUNT_IN_LINE = (
+    builds.update()
+    .where(
+        builds.c.id.in_(
+            sa.select(steps.c.build_id).where(_OF_GROUP, steps.c.state == StepState.IN_LINE.value)
+        )
+    )
+    .values(version=builds.c.version + 1, updated_at=sa.bindparam("now"))
+    .returning(builds.c.id)
+)
+
+
+async def count_versions_in_line(
+    connection: AsyncConnection, account_id: str, group: str, now: datetime
+) -> Sequence[str]:
+    """Others have the places that they wait for: a new version of each build of which a step is in
+    line; their ids."""
+    values = {"its_account": account_id, "its_group": group, "now": now}
+    return list((await connection.execute(_COUNT_IN_LINE, values)).scalars())
 
 
 async def groups_in_line(connection: AsyncConnection) -> Sequence[tuple[str, str]]:

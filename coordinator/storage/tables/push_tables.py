@@ -74,7 +74,11 @@ followings = sa.Table(
     id_of("projects"),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("upstream", sa.JSON, nullable=False),
+    sa.Column("faults", sa.Integer, nullable=False, default=0, server_default="0"),
+    # Missing: at once.
+    sa.Column("due_at", Instant),
     sa.Index("ix_followings_project_id", "project_id"),
+    sa.Index("ix_followings_due_at", "due_at"),
 )
 
 deliveries = sa.Table(

@@ -57,7 +57,7 @@ export class BuildHead {
         build.branch ? fact("Branch", linked(links.branch, outsider(build.branch, { class: "branch" }))) : null,
         build.commitHash ? fact("Commit", linked(links.commit, el("code", { title: build.commitHash }, shortCommit(build.commitHash)))) : null,
         build.commitAuthor ? fact("Author", linked(links.author, outsider(authorName(build.commitAuthor), { title: build.commitAuthor }))) : null,
-        fact("Started by", outsider(build.startedBy ? `${build.startedBy} (${build.event})` : build.event)),
+        fact("Started by", build.upstream ? upstream(build.upstream) : outsider(build.startedBy ? `${build.startedBy} (${build.event})` : build.event)),
         build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest, links.pullRequest)) : null,
         build.includes ? fact("Includes", el("span", {}, build.includes.map(included).join(", "))) : null,
         build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
@@ -92,6 +92,9 @@ const linked = (address, child) =>
 
 const pullRequest = ({ number, head, base, fork }, address) =>
   el("span", {}, linked(address, `#${number}`), " ", outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
+
+const upstream = ({ project, workflow, buildId, buildNumber }) =>
+  el("span", {}, el("a", { href: `/builds/${buildId}` }, outsider(`${project} #${buildNumber}`)), " ", outsider(`(${workflow})`));
 
 const included = ({ project, file, ref, sha }) =>
   `${project}/${file} at ${ref ? `${ref} (${sha.slice(0, 10)})` : sha.slice(0, 10)}`;

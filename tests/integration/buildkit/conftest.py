@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -312,6 +312,40 @@ async def images(engine_under_test: TestEngine, tmp_path: Path) -> AsyncIterator
     from .image_bench import image_bench
 
     async with image_bench(engine_under_test, tmp_path) as bench:
+        yield bench
+
+
+@contextmanager
+def engine_with_containerd() -> Iterator[TestEngine]:
+    """A Docker Engine whose images are containerd's, so that BuildKit itself pushes them."""
+    needs_root()
+    folder = Path(tempfile.mkdtemp(prefix="pushrod-"))  # short: sockets lie in it
+    places = EnginePlaces(
+        data=folder,
+        runtime=folder / "run",
+        packages=engine_places().packages,
+        containerd_images=True,
+    )
+    try:
+        yield asyncio.run(OwnEngine(places=places).start())
+    finally:
+        asyncio.run(down(places=places))
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def with_containerd() -> Iterator[TestEngine]:
+    with engine_with_containerd() as engine:
+        yield engine
+
+
+@pytest.fixture
+async def containerd_images(
+    with_containerd: TestEngine, tmp_path: Path
+) -> AsyncIterator[ImageBench]:
+    from .image_bench import image_bench
+
+    async with image_bench(with_containerd, tmp_path) as bench:
         yield bench
 
 

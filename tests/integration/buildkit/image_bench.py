@@ -90,9 +90,11 @@ class ImageBench:
 
 @asynccontextmanager
 async def image_bench(
-    engine: TestEngine, folder: Path, authorities: str = ""
+    engine: TestEngine, folder: Path, authorities: str = "", platforms: Sequence[str] = ()
 ) -> AsyncIterator[ImageBench]:
-    made = BuildKitEngine(engine.address, data_dir=folder / "data", authorities=authorities)
+    made = BuildKitEngine(
+        engine.address, data_dir=folder / "data", authorities=authorities, platforms=platforms
+    )
     (context := folder / secrets.token_hex(6)).mkdir()
     try:
         yield ImageBench(engine=made, image=engine.image, folder=context)

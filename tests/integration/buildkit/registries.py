@@ -19,6 +19,7 @@ from agent.engines.private.packages import EngineRoot
 from agent.engines.private.record import read_record
 from agent.engines.registry_tokens import signer_beside
 from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.image_references import repository_of
 
 USERNAME = "builder"
 PASSWORD = "correct-horse"
@@ -28,6 +29,7 @@ OWN = "127.0.0.1:5000"
 ASK = """
 import sys, urllib.error, urllib.request
 headers = {"Accept": "application/vnd.docker.distribution.manifest.v2+json,"
+                     "application/vnd.docker.distribution.manifest.list.v2+json,"
                      "application/vnd.oci.image.manifest.v1+json,"
                      "application/vnd.oci.image.index.v1+json"}
 if sys.argv[2]:
@@ -75,8 +77,21 @@ class Registry:
         assert signer is not None
         return "Bearer " + signer.sign(name, "pull")
 
+    def tags(self, repository: str) -> list[str] | None:
+        """All that the repository has; None where there is none."""
+        answer = self._ask(f"{repository}:list", "tags")[1]
+        return json.loads(answer)["tags"] if answer else None
+
+    def configuration(self, reference: str) -> dict[str, Any]:
+        """Of an image for one platform: with its environment, command and layers."""
+        repository = repository_of(reference)
+        digest = self.manifest(reference)["config"]["digest"]
+        return dict(json.loads(self._ask(f"{repository}@{digest}", "blobs")[1]))
+
     def _ask(self, reference: str, kind: str) -> tuple[str | None, str]:
-        name, _, tag = reference.removeprefix(f"{self.host}/").rpartition(":")
+        repository = repository_of(reference)
+        name = repository.removeprefix(f"{self.host}/")
+        tag = reference.removeprefix(repository)[1:]
         ended = in_engine_network(
             self.record,
             [

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,43 +14,16 @@ import pytest
 from agent.engines.buildkit.docker_images import DockerImages, docker_images
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.buildkit.image_push import own_tag, pushing_tag
-from agent.engines.private import EnginePlaces, down, engine_places
 from agent.engines.protocol import Outcome
 
-from .conftest import Log, OwnEngine, TestEngine, needs_root
-from .image_bench import ImageBench, image_bench
+from .conftest import Log, OwnEngine, TestEngine
+from .image_bench import ImageBench
 from .registries import Registry, own_registry, registry_with_password
 
 if TYPE_CHECKING:
     from .conftest import Bench, Marker
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def with_containerd() -> Iterator[TestEngine]:
-    """A Docker Engine whose images are containerd's, so that BuildKit itself pushes them."""
-    needs_root()
-    folder = Path(tempfile.mkdtemp(prefix="pushrod-"))  # short: sockets lie in it
-    places = EnginePlaces(
-        data=folder,
-        runtime=folder / "run",
-        packages=engine_places().packages,
-        containerd_images=True,
-    )
-    try:
-        yield asyncio.run(OwnEngine(places=places).start())
-    finally:
-        asyncio.run(down(places=places))
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-async def containerd_images(
-    with_containerd: TestEngine, tmp_path: Path
-) -> AsyncIterator[ImageBench]:
-    async with image_bench(with_containerd, tmp_path) as bench:
-        yield bench
 
 
 @pytest.fixture

@@ -187,6 +187,38 @@ async def test_a_clean_image_build_has_cache_mounts_of_its_own_too(
     assert len(set(scopes)) == 3
 
 
+async def test_the_default_branchs_cache_mounts_are_its_own_builds_alone(
+    admin: Caller, tmp_path: Path
+) -> None:
+    project = await admin.new_project(name="images")
+    tree = await new_work_tree(tmp_path, admin, project)
+    await tree.commit(
+        {".pushrod.yml": "on: {push: {}, tag: ['v*']}\nsteps: [{name: image, build: {}}]\n"}
+    )
+    agent, scopes = await admin.new_agent(), {}
+
+    async def built(ref: str) -> None:
+        await tree.push(ref)
+        spec = await take(agent)
+        (await agent.complete(spec)).expect(200)
+        scopes[ref] = spec["build"]["cacheScope"]
+
+    await built("main")
+    for branch in ("side", "other"):
+        await tree.git("checkout", "-q", "-b", branch)
+        await tree.git("commit", "-q", "--allow-empty", "-m", branch)
+        await built(branch)
+    await tree.git("tag", "v1")
+    await built("v1")
+    await tree.git("checkout", "-q", "main")
+    await tree.git("commit", "-q", "--allow-empty", "-m", "more")
+    before = scopes["main"]
+    await built("main")
+
+    assert scopes["main"] == before
+    assert scopes["side"] == scopes["other"] == scopes["v1"] != before
+
+
 @pytest.mark.parametrize("value", ["true", 1, []])
 async def test_clean_build_is_true_or_false(bench: Bench, value: object) -> None:
     body = {"workflowId": bench.workflow, "cleanBuild": value}

@@ -107,6 +107,8 @@ async def test_the_spec_has_every_value_filled_in(
     scope = spec["build"].pop("cacheScope")
     assert len(scope) == 40
     assert spec["build"] == {
+        "maySplit": False,
+        "part": False,
         "platforms": [],
         "provenance": False,
         "sbom": False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,16 @@ async def test_a_success_starts_the_workflows_of_others_that_wait_for_it(
     variables = {name: value for name, value in spec["env"].items() if "UPSTREAM" in name}
     assert spec["env"]["PUSHROD_EVENT"] == "build"
     assert variables.pop("PUSHROD_UPSTREAM_BUILD_ID")
+    shown = (await admin.build(build["id"]))["upstream"]
+    assert shown == {
+        "project": "lib",
+        "workflow": "ci",
+        "buildId": spec["env"]["PUSHROD_UPSTREAM_BUILD_ID"],
+        "buildNumber": 1,
+        "commit": upstream,
+        "branch": "main",
+        "url": f"{coordinator.url}/builds/{spec['env']['PUSHROD_UPSTREAM_BUILD_ID']}",
+    }
     assert variables == {
         "PUSHROD_UPSTREAM_PROJECT": "lib",
         "PUSHROD_UPSTREAM_WORKFLOW": "ci",
@@ -169,6 +180,74 @@ async def test_of_several_coordinators_one_builds_what_follows(
     assert written_down(coordinator) == 0
     await coordinator.start()
     assert len(await admin.builds(app)) == 1
+
+
+class _Later:
+    """A clock that its test moves."""
+
+    def __init__(self) -> None:
+        self.time = utc_now()
+
+    def now(self) -> datetime:
+        return self.time
+
+
+def paused(coordinator: Coordinator, now: datetime) -> float:
+    """Until the one that follows is tried again, in seconds; 0 where there is none any more."""
+    with sqlite3.connect(coordinator.data / "pushrod.db") as connection:
+        found = connection.execute("SELECT due_at FROM followings").fetchall()
+    connection.close()
+    return found[0][0] / 1e6 - now.timestamp() if found else 0
+
+
+async def test_what_can_never_be_made_is_tried_more_and_more_seldom_and_told_at_last(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    app = await left_written_down(admin, coordinator, tmp_path)
+    execute(coordinator, "UPDATE followings SET faults = 0, due_at = NULL")
+    # A fault of ours: every build of the workflow is refused, but not a failed one that tells it.
+    execute(
+        coordinator,
+        "CREATE TRIGGER refuse BEFORE INSERT ON builds WHEN NEW.state != 'failed' "
+        "BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    clock, pauses = _Later(), []
+    async with builds_over(coordinator.data, clock.now) as builds:
+        followings = Followings(builds)
+        while written_down(coordinator):
+            await followings.build_all()
+            pause = paused(coordinator, clock.now())
+            # Whoever looks sooner does nothing.
+            clock.time += timedelta(seconds=max(pause - 1, 0))
+            await followings.build_all()
+            pauses.append(pause)
+            clock.time += timedelta(seconds=1)
+    assert [round(pause, 3) for pause in pauses] == [15, 30, 60, 120, 240, 0]
+    execute(coordinator, "DROP TRIGGER refuse")
+    await coordinator.start()
+    [build] = await admin.builds(app)
+    assert (build["state"], build["workflow"]) == ("failed", "app")
+    reason = (await admin.build(build["id"]))["reason"]
+    assert reason.startswith(
+        "the coordinator could not make this build, in 6 tries: internal error (IntegrityError)"
+    )
+
+
+async def test_what_can_not_even_be_told_is_kept_and_others_are_built(
+    admin: Caller, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    app = await left_written_down(admin, coordinator, tmp_path)
+    refuse = "CREATE TRIGGER refuse BEFORE INSERT ON builds BEGIN SELECT RAISE(ABORT, 'no'); END"
+    execute(coordinator, refuse)
+    execute(coordinator, "UPDATE followings SET faults = 40, due_at = NULL")
+    clock = _Later()
+    async with builds_over(coordinator.data, clock.now) as builds:
+        await Followings(builds).build_all()
+    assert written_down(coordinator) == 1
+    execute(coordinator, "DROP TRIGGER refuse")
+    await coordinator.start()  # which tries it at once
+    [build] = await following(admin, app)
+    assert build["state"] != "failed"
 
 
 async def test_a_workflow_that_is_gone_is_a_failed_build_that_says_so(

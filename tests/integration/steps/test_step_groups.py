@@ -67,6 +67,29 @@ async def waits(admin: Caller, build: Mapping[str, Any]) -> dict[str, str | None
     }
 
 
+async def test_those_who_wait_are_told_when_others_have_the_places(
+    admin: Caller, agent: AgentCaller, tree: WorkTree, tmp_path: Path
+) -> None:
+    await pushed(admin, tree, "name: a, concurrency: gpu")
+    other = await admin.new_project(name="lib")
+    lib = await new_work_tree(tmp_path, admin, other, "lib")
+    await pushed(admin, lib, "name: b, concurrency: gpu")
+    waiting = await pushed(admin, lib, "name: c, concurrency: gpu")
+    assert (await waits(admin, waiting))["c"] == "`gpu`, taken by a of shop#1"
+    spec = await agent.take()
+    seen = (await admin.build(waiting["id"]))["version"]
+    path = f"/api/projects/-/builds/{waiting['id']}?wait=30&seen={seen}"
+    held = asyncio.create_task(admin.get(path))
+    (await agent.complete(spec)).expect(200)
+    answer = (await held).expect(200).json
+    assert answer["version"] == seen + 1
+    [step] = answer["steps"]
+    assert step["waitsFor"].endswith("`gpu`, taken by b of lib#1")
+    # Who only lines up behind it changes nothing for it.
+    await pushed(admin, tree, "name: d, concurrency: gpu")
+    assert (await admin.build(waiting["id"]))["version"] == seen + 1
+
+
 async def test_steps_of_a_group_take_turns_across_projects_as_they_came(
     admin: Caller, agent: AgentCaller, tree: WorkTree, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ STEP_MOVES = """
     in-line resume running | in-line cancel cancelled
     running delay delayed | delayed unblock ready | delayed line-up in-line
     delayed resume running | delayed cancel cancelled
+    running split blocked | blocked fail failed
     blocked reuse succeeded | resolving reuse succeeded | running reuse succeeded
 """
 BUILD_MOVES = """

@@ -22,6 +22,8 @@ def view(
     allow_failure: bool = False,
     run_on: Sequence[Ending] = DEFAULT_RUN_ON,
     begun: bool = False,
+    parts: Sequence[str] = (),
+    is_part: bool = False,
 ) -> StepView:
     return StepView(
         id=f"id-{name}",
@@ -31,6 +33,8 @@ def view(
         allow_failure=allow_failure,
         run_on=run_on,
         begun=begun,
+        parts=parts,
+        is_part=is_part,
     )
 
 
@@ -75,6 +79,39 @@ def test_a_failure_that_is_allowed_counts_as_success_for_dependants_and_build() 
     notify = view("notify", "blocked", "lint", run_on=ON_FAILURE)
     assert settle([lint, notify]).skipped == {"id-notify": "no dependency failed"}
     assert settle([lint, notify]).finished is BuildEvent.SUCCEED
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "becomes"),
+    [
+        ("running", "succeeded", "waits"),
+        ("succeeded", "succeeded", "runs"),
+        ("running", "failed", "failed"),
+        ("succeeded", "failed", "failed"),
+        ("succeeded", "cancelled", "cancelled"),
+        ("ready", "cancelled", "cancelled"),
+    ],
+)
+@pytest.mark.parametrize("run_on", [DEFAULT_RUN_ON, ON_FAILURE, ALWAYS])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_step_ends_as_the_parts_of_its_image_do(
+    first: str, second: str, becomes: str, run_on: Sequence[Ending], allowed: bool
+) -> None:
+    parts = [
+        view(name, state, "before", allow_failure=allowed, is_part=True)
+        for name, state in (("a", first), ("b", second))
+    ]
+    # What it depended on when it began is no matter any more.
+    before = view("before", "failed" if run_on == ON_FAILURE else "succeeded")
+    whole = view("image", "blocked", "before", "a", "b", run_on=run_on, parts=["a", "b"])
+    after = view("after", "blocked", "image")
+    settled = settle([before, whole, after, *parts])
+    assert (settled.unblocked, dict(settled.failed), dict(settled.cancelled)) == (
+        ["id-image"] if becomes == "runs" else [],
+        {"id-image": "b"} if becomes == "failed" else {},
+        {"id-image": "b"} if becomes == "cancelled" else {},
+    )
+    assert bool(settled.skipped) is (becomes in ("failed", "cancelled"))
 
 
 def test_a_failure_further_up_counts_through_the_steps_skipped_for_it() -> None:

@@ -1,0 +1,17 @@
+"""builds that are to follow: how often making one has failed, and when it is tried again"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0052"
+down_revision = "0046"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("followings", sa.Column("faults", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("followings", sa.Column("due_at", sa.BigInteger))
+    op.create_index("ix_followings_due_at", "followings", ["due_at"])
