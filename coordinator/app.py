@@ -186,6 +186,7 @@ async def _serve(
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.sender.run(), name="outbox"),
             tasks.create_task(services.deletions.run(), name="deletions"),
+            tasks.create_task(services.sweeping.run(), name="retention"),
             tasks.create_task(BuildTimeouts(services.core).run(), name="build timeouts"),
             tasks.create_task(
                 LateSteps(services.core, services.dispatch.wake).run(), name="late steps"
