@@ -18,6 +18,8 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.upkeep import retention as stored
 from coordinator.storage.upkeep.retention import INSTALLATION, Given
 
+__all__ = ["INSTALLATION", "NOT_OF_ALL", "Retention"]
+
 Limits = Mapping[str, Mapping[str, int]]
 """Kind → days, number, bytes."""
 NOT_OF_ALL = "the installation's limits are of all accounts: a token of all accounts sets them"
@@ -40,9 +42,9 @@ class Retention:
             return rules
         return rules.with_those((await self._given(project_id)).rules)
 
-    async def own(self, project_id: str) -> Limits:
-        """What was set for the project itself."""
-        return (await self._given(project_id)).rules
+    async def own(self, scope_id: str) -> Limits:
+        """What was set for the project itself, or for the INSTALLATION."""
+        return (await self._given(scope_id)).rules
 
     async def _given(self, scope_id: str) -> Given:
         found = await self.core.database.read(

@@ -90,16 +90,26 @@ class Sweeping:
         """Once over all projects: id → what went. Nothing where it is only to be told."""
         if not await self.retention.is_enforced():
             return {}
-        return {project.id: await self._sweep(project) for project in await self._projects()}
+        gone: dict[str, Going] = {}
+        for project in await self._projects():
+            try:
+                gone[project.id] = await self._sweep(project)
+            except Exception:  # one broken repository must not keep the others from it
+                log.exception("retention failed", project=project.id)
+        return gone
 
-    async def outlook(self, project: Project) -> Going:
-        """What the next look would delete of the project."""
+    async def outlook(self, project: Project | None) -> Going:
+        """What the next look would delete of the project, or of all."""
         going = Going()
+        for one in [project] if project else await self._projects():
+            await self._add_outlook(one, going)
+        return going
+
+    async def _add_outlook(self, project: Project, going: Going) -> None:
         rules = await self.retention.rules(project.id)
         async for page in self._pages(project, rules, measured=True):
             for facts, kind in page:
                 going.add(facts, kind)
-        return going
 
     async def _projects(self) -> Sequence[Project]:
         return await self.core.database.read(
