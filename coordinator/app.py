@@ -63,6 +63,7 @@ from coordinator.api.http.context import (
     PUSH_RETRIES,
     REGISTRY_LOGINS,
     REPORTS,
+    RETENTION,
     RETRIES,
     RUNNER,
     SECRETS,
@@ -70,6 +71,7 @@ from coordinator.api.http.context import (
     SOURCE_BUILDS,
     SOURCE_PARTS,
     SOURCE_REFS,
+    SWEEPING,
     USERS,
     WHY,
 )
@@ -93,7 +95,7 @@ from coordinator.api.steps import (
     why,
     zips,
 )
-from coordinator.api.upkeep import health, metrics
+from coordinator.api.upkeep import health, metrics, retention, storage
 from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, listen_socket_at, only_one, shown_host
@@ -186,6 +188,7 @@ async def _serve(
             tasks.create_task(services.deliveries.run(), name="deliveries"),
             tasks.create_task(services.sender.run(), name="outbox"),
             tasks.create_task(services.deletions.run(), name="deletions"),
+            tasks.create_task(services.sweeping.run(), name="retention"),
             tasks.create_task(BuildTimeouts(services.core).run(), name="build timeouts"),
             tasks.create_task(
                 LateSteps(services.core, services.dispatch.wake).run(), name="late steps"
@@ -259,6 +262,8 @@ def make_app(services: Services) -> web.Application:
     app[CARRIED] = CarriedThrough()
     app[TROUBLES] = Troubles()
     app[HEALTH] = Health(services.core)
+    app[RETENTION] = services.retention
+    app[SWEEPING] = services.sweeping
     app[ACCOUNTS] = services.accounts
     app[PROJECTS] = services.projects
     app[PROJECT_CHANGES] = ProjectChanges(services.core)
@@ -315,7 +320,9 @@ def make_app(services: Services) -> web.Application:
         notifications,
         overview,
         results,
+        retention,
         steps,
+        storage,
         webhooks,
         zips,
     )

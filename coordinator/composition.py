@@ -77,6 +77,8 @@ from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
 from coordinator.services.steps.source_refs import SourceRefs
 from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.services.upkeep.retention import Retention
+from coordinator.services.upkeep.sweeping import Sweeping
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 
@@ -113,6 +115,8 @@ class Services:
     users: Users
     sessions: Sessions
     deletions: Deletions
+    retention: Retention
+    sweeping: Sweeping
     build_logs: BuildLogs
     named_builds: NamedBuilds
     lfs: Lfs
@@ -219,7 +223,9 @@ async def open_services(
             secrets=Secrets(core),
             users=Users(core, accounts),
             sessions=Sessions(core, accounts),
-            deletions=Deletions(core),
+            deletions=(deletions := Deletions(core)),
+            retention=(retention := Retention(core)),
+            sweeping=Sweeping(core, retention, deletions),
             build_logs=BuildLogs(core),
             named_builds=NamedBuilds(core, builds),
             lfs=Lfs(core),

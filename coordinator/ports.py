@@ -89,6 +89,10 @@ class Repositories(Protocol):
         """Remove one whose project is gone, or was never stored; whether nothing of it is left."""
         ...
 
+    async def size(self, project_id: str) -> int:
+        """Bytes of its files on the disk; 0 where there is none."""
+        ...
+
     async def refs(self, project_id: str) -> Mapping[str, str]:
         """Full ref name (`refs/heads/…`, `refs/tags/…`) → full sha it points to."""
         ...

@@ -226,6 +226,12 @@ class Build:
     """When the version was counted up last."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    pinned_by: str | None = None
+    """Whom it owes that no limit of retention reaches it."""
+    logs_gone_at: datetime | None = None
+    """Its logs were deleted then, and it stayed."""
+    artifacts_gone_at: datetime | None = None
+    """Its artifacts were deleted then, and it stayed."""
 
     @property
     def of_fork(self) -> bool:

@@ -37,6 +37,7 @@ from coordinator.git.process import git_process
 from coordinator.git.repository_folders import (
     DEFAULT_MAX_INPUT_BYTES,
     create_repository,
+    folder_bytes,
     remove_leftovers,
     repository_path,
 )
@@ -76,6 +77,9 @@ class HostedRepositories:
         path = self.path(project_id)
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
         return not path.exists()
+
+    async def size(self, project_id: str) -> int:
+        return await asyncio.to_thread(folder_bytes, self.path(project_id))
 
     async def refs(self, project_id: str) -> Mapping[str, str]:
         """Every direct ref below `refs/` but our own, also others than branches and tags.

@@ -116,3 +116,13 @@ def _leftovers(root: Path) -> Iterator[Path]:
         yield from repository.glob("objects/tmp_objdir-*")
         yield from repository.glob("objects/*.lock")
         yield from repository.glob("objects/pack/*.lock")
+
+
+def folder_bytes(path: Path) -> int:
+    """Of all files below; those that go meanwhile count as nothing."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total

@@ -126,7 +126,8 @@ class PollRequest(WireModel):
     """Slots that are free now; offers not yet accepted count against it."""
     leases: list[LeaseRef] = []
     disk: dict[str, int] = {}
-    """`freeBytes`, `totalBytes` of the agent's data folder."""
+    """`freeBytes`, `totalBytes` and `floorBytes` of the agent's data folder, or of its engine's
+    where that is shorter: with less free than the floor the agent takes no work."""
     capabilities: list[str] = []
     """`Capability` values; unknown ones are of a newer agent and mean nothing."""
     warm: list[str] = []

@@ -33,6 +33,7 @@ from coordinator.api.http.context import (
     DISPATCH,
     NAMED_BUILDS,
     PROJECTS,
+    RETENTION,
     RETRIES,
     project_of,
 )
@@ -74,6 +75,8 @@ def add_routes(app: web.Application) -> None:
             retry_build,
             approve_build,
             delete_build,
+            pin_build,
+            unpin_build,
         ],
     )
     build_server_images.add_routes(app)
@@ -254,6 +257,37 @@ async def delete_build(request: web.Request, principal: Principal) -> None:
     )
 
 
+@operation(
+    "POST",
+    BUILDS_PATH + "/{build_id}/pin",
+    tag="Builds",
+    summary="Keep a build, whatever the limits of retention are",
+    right=Right.BUILD,
+    errors={**NO_BUILD, 409: "Its logs and artifacts were deleted"},
+)
+async def pin_build(request: web.Request, principal: Principal) -> BuildShown:
+    return await _pinned(request, principal, pinned=True)
+
+
+@operation(
+    "POST",
+    BUILDS_PATH + "/{build_id}/unpin",
+    tag="Builds",
+    summary="Leave a build to the limits of retention",
+    right=Right.BUILD,
+    errors=NO_BUILD,
+)
+async def unpin_build(request: web.Request, principal: Principal) -> BuildShown:
+    return await _pinned(request, principal, pinned=False)
+
+
+async def _pinned(request: web.Request, principal: Principal, *, pinned: bool) -> BuildShown:
+    project, build_id = await _any_project(request, principal), request.match_info["build_id"]
+    await request.app[BUILDS].get(principal, project.id if project else None, build_id)
+    build = await request.app[RETENTION].pin(principal, build_id, pinned=pinned)
+    return build_shown(request, build)
+
+
 async def _any_project(request: web.Request, principal: Principal) -> Project | None:
     """None for `-`: any project that the principal sees."""
     if request.match_info["project_id"] == ANY_PROJECT:
@@ -284,6 +318,9 @@ def _build_fields(request: web.Request, build: Build) -> dict[str, Any]:
         "tag": build.tag,
         "params": dict(build.params) if build.params else None,
         "retry_of": build.retry_of,
+        "pinned_by": build.pinned_by,
+        "logs_gone_at": build.logs_gone_at,
+        "artifacts_gone_at": build.artifacts_gone_at,
         "started_by": build.started_by,
         "concurrency_group": build.concurrency_group,
         "upstream": _upstream(request, build.upstream),

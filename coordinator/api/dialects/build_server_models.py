@@ -277,6 +277,13 @@ class BuildShown(Shown):
     tag: str | None = None
     params: dict[str, str] | None = None
     retry_of: str | None = None
+    pinned_by: str | None = Field(
+        None, description="Who wants it to be kept, whatever the limits of retention are"
+    )
+    logs_gone_at: Instant | None = Field(None, description="When retention deleted its logs")
+    artifacts_gone_at: Instant | None = Field(
+        None, description="When retention deleted its artifacts"
+    )
     started_by: str | None = Field(None, description="Who asked for it, where it was no forge")
     concurrency_group: str | None = None
     waits_for: str | None = Field(

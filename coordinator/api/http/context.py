@@ -48,6 +48,8 @@ from coordinator.services.steps.source_parts import SourceParts
 from coordinator.services.steps.source_refs import SourceRefs
 from coordinator.services.steps.why import WhySteps
 from coordinator.services.upkeep.health import Health
+from coordinator.services.upkeep.retention import Retention
+from coordinator.services.upkeep.sweeping import Sweeping
 
 CORE = web.AppKey("core", Core)
 ACCOUNTS = web.AppKey("accounts", Accounts)
@@ -87,6 +89,8 @@ FORGE_TOKENS = web.AppKey("forge_tokens", ForgeTokens)
 NOTIFICATIONS = web.AppKey("notifications", Notifications)
 PICTURES = web.AppKey("pictures", Pictures)
 OUTBOX = web.AppKey("outbox", Outbox)
+RETENTION = web.AppKey("retention", Retention)
+SWEEPING = web.AppKey("sweeping", Sweeping)
 HEALTH = web.AppKey("health", Health)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)

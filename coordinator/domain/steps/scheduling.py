@@ -42,6 +42,20 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentDisk:
+    """In bytes."""
+
+    free: int
+    total: int
+    floor: int | None = None
+    """With less it takes no work; None: it did not say."""
+
+    @property
+    def is_short(self) -> bool:
+        return self.floor is not None and self.free < self.floor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingAgent:
     agent_id: str
     account_id: str | None
@@ -50,6 +64,9 @@ class WaitingAgent:
     warm: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
     paused: bool = False
+    name: str = ""
+    disk: AgentDisk | None = None
+    """None where it says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

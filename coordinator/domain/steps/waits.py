@@ -168,10 +168,31 @@ def why_nobody_takes_it(
         )
     if all(agent.paused for agent in fitting):
         return PAUSED
+    taking = [agent for agent in fitting if not agent.paused]
+    if all(agent.disk and agent.disk.is_short for agent in taking):
+        return _short_of_disk(taking)
     busy = BUSY_WITH_PROGRAMS if step.definition.program else BUSY
     if most_of_a_project is None:
         return busy
     return f"{busy}, or its project runs {most_of_a_project} steps, as many as it may"
+
+
+def _short_of_disk(agents: Sequence[WaitingAgent]) -> str:
+    """Of agents of which each is."""
+    said = ", ".join(
+        f"{agent.name} has {_size(agent.disk.free)} free and takes work from "
+        f"{_size(agent.disk.floor or 0)} on"
+        for agent in agents[:MAX_HOLDERS]
+        if agent.disk
+    )
+    more = f", and {len(agents) - MAX_HOLDERS} more" if len(agents) > MAX_HOLDERS else ""
+    return f"all agents that fit are short of disk: {said}{more}"
+
+
+def _size(count: int) -> str:
+    """`1.2 GiB`, or whole MiB below one."""
+    gibibytes = count / 1024**3
+    return f"{gibibytes:.1f} GiB" if gibibytes >= 1 else f"{count // 1024**2} MiB"
 
 
 def _why_none_can(step: Step, serving: Sequence[WaitingAgent]) -> str:

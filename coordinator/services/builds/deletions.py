@@ -24,6 +24,7 @@ from coordinator.services.core import Core
 from coordinator.services.news import build_topic
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import deletions as stored
+from coordinator.storage.builds.build_deletion import delete_builds
 from coordinator.storage.builds.deletions import DoomedObject, ObjectKind
 from coordinator.storage.builds.project_deletion import delete_project, unfinished_builds
 from coordinator.storage.connection import AsyncConnection
@@ -38,9 +39,12 @@ AGAIN_SECONDS = 60.0
 """Until what could not be deleted is tried once more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deletions:
     core: Core
+    made: int = 0
+    """How many builds somebody has deleted: what was worked out of the others before may not hold
+    any more. Read and written in the writer's transactions."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def delete_build(
@@ -60,14 +64,15 @@ class Deletions:
                 raise NotFound("build not found")
             if build.state not in FINISHED_BUILD:
                 raise Conflict("this build has not finished: cancel it first")
-            await stored.doom_build(connection, build.id)
-            await stored_builds.delete_build(connection, build_id)
+            await stored.doom_builds(connection, [build.id])
+            await delete_builds(connection, [build.id])
+            self.made += 1
             await forget_lists(connection, build.project_id, self.core.now())
             await Deed(self.core, principal, build).record(connection, "build.deleted")
 
         def committed(_: None) -> None:
             self.core.news.publish(build_topic(build_id))
-            self._wanted.set()
+            self.wake()
 
         await self.core.database.write(delete, committed=committed)
 
@@ -90,7 +95,11 @@ class Deletions:
                 connection, "project.deleted", name=found.name, slug=found.slug
             )
 
-        await self.core.database.write(delete, committed=lambda _: self._wanted.set())
+        await self.core.database.write(delete, committed=lambda _: self.wake())
+
+    def wake(self) -> None:
+        """Something was doomed."""
+        self._wanted.set()
 
     async def run(self) -> None:
         """Delete what is doomed: at the start what a crash left, then as builds are deleted."""

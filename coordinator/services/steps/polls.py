@@ -11,7 +11,7 @@ from coordinator.domain.model import AgentRecord
 from coordinator.domain.steps.hand_outs import HandOut, HandOuts, Lease
 from coordinator.domain.steps.holders import holder_of
 from coordinator.domain.steps.late_reports import is_late
-from coordinator.domain.steps.scheduling import WaitingAgent
+from coordinator.domain.steps.scheduling import AgentDisk, WaitingAgent
 from coordinator.services.core import Core
 from coordinator.services.steps.presence import Presence
 from coordinator.storage.connection import AsyncConnection
@@ -210,6 +210,8 @@ class Polls:
             free=request.free,
             warm=frozenset(request.warm),
             capabilities=frozenset(request.capabilities),
+            name=agent.name,
+            disk=_disk_of(request),
         )
         if older := self._waiters.get(agent.id):
             older.woken.set()
@@ -271,3 +273,10 @@ async def _first_of(*events: asyncio.Event, seconds: float) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _disk_of(request: PollRequest) -> AgentDisk | None:
+    said = request.disk
+    if "freeBytes" not in said or "totalBytes" not in said:
+        return None
+    return AgentDisk(free=said["freeBytes"], total=said["totalBytes"], floor=said.get("floorBytes"))

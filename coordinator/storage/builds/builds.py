@@ -20,20 +20,11 @@ from coordinator.domain.model import (
 from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count
-from coordinator.storage.builds.quotas import forget_stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
-    artifacts,
-    attempts,
-    build_images,
     builds,
-    deployments,
-    image_builds,
-    output_entries,
-    step_inputs,
-    step_results,
     steps,
     workflows,
 )
@@ -267,40 +258,17 @@ async def set_fails_as(connection: AsyncConnection, build_id: str, reason: str |
     )
 
 
-async def _recount(connection: AsyncConnection, build_id: str, state: str | None) -> None:
-    """The build is counted in that state from now on; None: nowhere."""
+async def _recount(connection: AsyncConnection, build_id: str, state: str) -> None:
+    """The build is counted in that state from now on."""
     was = await _counted(connection, build_id)
-    if was is None or was.state == state:
-        return
-    becomes = [] if state is None else [(replace(was, state=state), 1)]
-    await count(connection, (was, -1), *becomes)
+    if was is not None and was.state != state:
+        await count(connection, (was, -1), (replace(was, state=state), 1))
 
 
 async def _counted(connection: AsyncConnection, build_id: str) -> Counted | None:
     query = sa.select(*columns(Counted, builds)).where(builds.c.id == build_id)
     row = (await connection.execute(query)).first()
     return _read_counted(row) if row else None
-
-
-async def delete_build(connection: AsyncConnection, build_id: str) -> bool:
-    """With its steps, attempts and artifacts, and the deployment it is; retries of it lose their
-    link. Whether it was there.
-
-    Logs and blobs are in the object store, where nothing here reaches; tests are too many.
-    """
-    await _recount(connection, build_id, None)
-    await forget_stored(connection, build_id)
-    await connection.execute(
-        builds.update().where(builds.c.retry_of == build_id).values(retry_of=None)
-    )
-    for table in (deployments, image_builds, build_images, step_results):
-        await connection.execute(table.delete().where(table.c.build_id == build_id))
-    its_steps = sa.select(steps.c.id).where(steps.c.build_id == build_id)
-    for table in (artifacts, output_entries, attempts, step_inputs):
-        await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
-    await connection.execute(steps.delete().where(steps.c.build_id == build_id))
-    deleted = await connection.execute(builds.delete().where(builds.c.id == build_id))
-    return deleted.rowcount == 1
 
 
 async def steps_of_builds(

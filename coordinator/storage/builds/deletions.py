@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from coordinator.storage.rows import reader
 from coordinator.storage.tables import (
     artifacts,
     attempts,
+    builds,
     doomed_objects,
     lfs_objects,
     projects,
@@ -42,24 +43,54 @@ class DoomedObject:
 
 
 _doomed = reader(DoomedObject, kind=ObjectKind)
+# Both databases know it, but SQLAlchemy has one construct for each.
+_DOOM = sa.text(
+    "INSERT INTO doomed_objects (kind, account_id, name) VALUES (:kind, :account_id, :name)"
+    " ON CONFLICT (kind, account_id, name) DO NOTHING"
+)
+_FORGET = doomed_objects.delete().where(
+    doomed_objects.c.kind == sa.bindparam("its_kind"),
+    doomed_objects.c.account_id == sa.bindparam("its_account"),
+    doomed_objects.c.name == sa.bindparam("its_name"),
+)
 
 
-async def doom_build(connection: AsyncConnection, build_id: str) -> None:
-    """All that is in the store of a build which is about to be deleted."""
-    await _doom_outputs(connection, steps.c.build_id == build_id)
+async def doom_builds(connection: AsyncConnection, build_ids: Collection[str]) -> None:
+    """All that is in the store of builds which are about to be deleted."""
+    await _doom_outputs(connection, steps.c.build_id.in_(build_ids))
 
 
 async def _doom_outputs(connection: AsyncConnection, whose: sa.ColumnElement[bool]) -> None:
     """Of the steps that `whose` chooses."""
-    own = steps.c.id + "-" + sa.cast(attempts.c.epoch, sa.String)  # see model.attempt_id
-    log = sa.func.coalesce(attempts.c.log_of, own).label("name")
-    logs = sa.select(steps.c.account_id, log).join(attempts)
+    await _doom_logs(connection, whose)
     blobs = sa.select(steps.c.account_id, artifacts.c.sha256.label("name")).join(artifacts)
-    await _doom(connection, ObjectKind.LOG, logs.where(whose))
     await _doom(connection, ObjectKind.BLOB, blobs.where(whose))
     tests_id = sa.cast(step_results.c.tests_id, sa.Text).label("name")
     tests = sa.select(steps.c.account_id, tests_id).join(step_results)
     await _doom(connection, ObjectKind.TESTS, tests.where(whose))
+
+
+async def doom_logs(connection: AsyncConnection, build_ids: Collection[str]) -> None:
+    """Of builds that stay."""
+    await _doom_logs(connection, steps.c.build_id.in_(build_ids))
+
+
+async def _doom_logs(connection: AsyncConnection, whose: sa.ColumnElement[bool]) -> None:
+    own = steps.c.id + "-" + sa.cast(attempts.c.epoch, sa.String)  # see model.attempt_id
+    log = sa.func.coalesce(attempts.c.log_of, own).label("name")
+    logs = sa.select(steps.c.account_id, log).join(attempts)
+    await _doom(connection, ObjectKind.LOG, logs.where(whose))
+
+
+async def doom_blobs(
+    connection: AsyncConnection, account_id: str, digests: Collection[str]
+) -> None:
+    """Which nothing that was deleted with this transaction refers to any more."""
+    rows = [
+        {"kind": ObjectKind.BLOB.value, "account_id": account_id, "name": name}
+        for name in sorted(digests)
+    ]
+    await connection.execute(_DOOM, rows)
 
 
 async def doom_log(connection: AsyncConnection, account_id: str, name: str) -> None:
@@ -109,22 +140,30 @@ async def list_doomed(connection: AsyncConnection, limit: int) -> Sequence[Doome
 
 
 async def forget_doomed(connection: AsyncConnection, doomed: Sequence[DoomedObject]) -> None:
-    for one in doomed:
-        await connection.execute(
-            doomed_objects.delete().where(
-                doomed_objects.c.kind == one.kind.value,
-                doomed_objects.c.account_id == one.account_id,
-                doomed_objects.c.name == one.name,
-            )
-        )
+    rows = [
+        {"its_kind": one.kind.value, "its_account": one.account_id, "its_name": one.name}
+        for one in doomed
+    ]
+    if rows:
+        await connection.execute(_FORGET, rows)
 
 
 async def has_log(connection: AsyncConnection, name: str) -> bool:
-    """Whether that is the log of an attempt, its own or one that was taken over."""
+    """Whether that is the log of an attempt, its own or one that was taken over, of a build whose
+    logs are not deleted."""
     step_id, _, epoch = name.rpartition("-")
     own = sa.and_(attempts.c.step_id == step_id, attempts.c.epoch == int(epoch))
-    query = sa.select(sa.literal(1)).where(sa.or_(own, attempts.c.log_of == name)).limit(1)
-    return (await connection.execute(query)).first() is not None
+    for its in (own, attempts.c.log_of == name):
+        query = (
+            sa.select(sa.literal(1))
+            .select_from(attempts)
+            .join(steps, steps.c.id == attempts.c.step_id)
+            .join(builds, builds.c.id == steps.c.build_id)
+            .where(its, builds.c.logs_gone_at.is_(None))
+        )
+        if (await connection.execute(query.limit(1))).first() is not None:
+            return True
+    return False
 
 
 async def is_referred_to(connection: AsyncConnection, account_id: str, sha256: str) -> bool:

@@ -81,6 +81,9 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
     await connection.execute(
         registry_logins.delete().where(registry_logins.c.scope_id == project_id)
     )
+    await connection.execute(
+        tables.retention.delete().where(tables.retention.c.scope_id == project_id)
+    )
     for table in _OF_PROJECTS:
         await connection.execute(table.delete().where(table.c.project_id == project_id))
     await connection.execute(projects.delete().where(projects.c.id == project_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,11 +13,11 @@ from coordinator.domain.listing import Scope
 from coordinator.storage.builds.build_counts import counted_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.stored_bytes import (
-    add_stored,
+    add_to_project,
     stored_bytes,
     stored_bytes_of,
 )
-from coordinator.storage.tables import artifacts, attempts, steps
+from coordinator.storage.tables import artifacts, attempts, builds, steps
 from coordinator.storage.tables.step_tables import WAITS
 
 WAITING = (BuildState.HELD, BuildState.QUEUED)
@@ -63,15 +63,33 @@ async def bytes_beside(
     return await stored_bytes(connection, project_id) - replaced
 
 
-async def forget_stored(connection: AsyncConnection, build_id: str) -> None:
-    """Of a build whose rows are about to go. A log that it shares is not its own."""
-    own_log = sa.case((attempts.c.log_of.is_(None), attempts.c.log_bytes), else_=0)
-    for table, column in ((artifacts, artifacts.c.size), (attempts, own_log)):
-        of_build = (
-            sa.select(steps.c.id, sa.func.coalesce(sa.func.sum(column), 0).label("bytes"))
-            .join(table, table.c.step_id == steps.c.id)
-            .where(steps.c.build_id == build_id)
-            .group_by(steps.c.id)
-        )
-        for row in (await connection.execute(of_build)).all():
-            await add_stored(connection, row.id, -int(row.bytes))
+async def forget_stored(connection: AsyncConnection, build_ids: Collection[str]) -> None:
+    """Of builds whose rows are about to go. A log that one shares is not its own."""
+    sizes = (
+        _sizes(build_ids, artifacts, artifacts.c.size, sa.literal(0)),
+        _sizes(build_ids, attempts, own_log_bytes(), own_log_bytes()),
+    )
+    found = sa.union_all(*sizes).subquery()
+    query = sa.select(
+        found.c.project_id, sa.func.sum(found.c.size), sa.func.sum(found.c.of_logs)
+    ).group_by(found.c.project_id)
+    for project_id, size, of_logs in (await connection.execute(query)).all():
+        await add_to_project(connection, project_id, -int(size), of_logs=-int(of_logs))
+
+
+def own_log_bytes() -> sa.ColumnElement[int]:
+    """Of an attempt, joined with its build: what its project counts for its log."""
+    counted = sa.and_(attempts.c.log_of.is_(None), builds.c.logs_gone_at.is_(None))
+    return sa.case((counted, sa.func.coalesce(attempts.c.log_bytes, 0)), else_=0)
+
+
+def _sizes(
+    build_ids: Collection[str],
+    table: sa.Table,
+    size: sa.ColumnElement[int],
+    of_logs: sa.ColumnElement[int],
+) -> sa.Select[Any]:
+    its = builds.c.id.in_(build_ids)
+    columns = (steps.c.project_id, size.label("size"), of_logs.label("of_logs"))
+    query = sa.select(*columns).select_from(builds).join(steps, steps.c.build_id == builds.c.id)
+    return query.join(table, table.c.step_id == steps.c.id).where(its)

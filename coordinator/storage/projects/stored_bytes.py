@@ -18,20 +18,26 @@ def stored_bytes_of(project_id: str) -> sa.Select[Any]:
     return sa.select(projects.c.stored_bytes).where(projects.c.id == project_id)
 
 
-async def add_to_project(connection: AsyncConnection, project_id: str, size: int) -> None:
+async def add_to_project(
+    connection: AsyncConnection, project_id: str, size: int, *, of_logs: int = 0
+) -> None:
+    """`of_logs` of the bytes are logs."""
     await connection.execute(
-        projects.update()
-        .where(projects.c.id == project_id)
-        .values(stored_bytes=projects.c.stored_bytes + size)
+        projects.update().where(projects.c.id == project_id).values(_more(size, of_logs))
     )
 
 
-async def add_stored(connection: AsyncConnection, step_id: str, size: int) -> None:
-    """To what the step's project stores."""
+def _more(size: int, of_logs: int) -> dict[str, Any]:
+    more: dict[str, Any] = {"stored_bytes": projects.c.stored_bytes + size}
+    return more | ({"log_bytes": projects.c.log_bytes + of_logs} if of_logs else {})
+
+
+async def add_stored(
+    connection: AsyncConnection, step_id: str, size: int, *, of_logs: int = 0
+) -> None:
+    """To what the step's project stores; `of_logs` of the bytes are logs."""
     owner = sa.select(steps.c.project_id).where(steps.c.id == step_id).scalar_subquery()
     if size != 0:
         await connection.execute(
-            projects.update()
-            .where(projects.c.id == owner)
-            .values(stored_bytes=projects.c.stored_bytes + size)
+            projects.update().where(projects.c.id == owner).values(_more(size, of_logs))
         )

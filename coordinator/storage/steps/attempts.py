@@ -149,7 +149,7 @@ async def end_attempt(
         **({"outputs": outputs} if outputs else {}),  # else what a worker sent before it completed
     }
     await connection.execute(_UPDATE_ATTEMPT, values)
-    await add_stored(connection, attempt.step_id, log_bytes or 0)
+    await add_stored(connection, attempt.step_id, log_bytes or 0, of_logs=log_bytes or 0)
 
 
 async def set_outputs(
@@ -169,4 +169,5 @@ async def set_log(
         .where(attempts.c.step_id == attempt.step_id, attempts.c.epoch == attempt.epoch)
         .values(log_bytes=log_bytes, log_sha256=log_sha256)
     )
-    await add_stored(connection, attempt.step_id, log_bytes - (attempt.log_bytes or 0))
+    more = log_bytes - (attempt.log_bytes or 0)
+    await add_stored(connection, attempt.step_id, more, of_logs=more)

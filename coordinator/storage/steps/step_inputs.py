@@ -19,6 +19,8 @@ from coordinator.storage.tables import secrets as secrets_table
 
 LISTS_STAY = timedelta(days=30)
 """Unless something refers to them: for steps whose turn comes late."""
+LISTS_AT_ONCE = 500
+"""In one transaction, so that the writer is free in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,19 +203,25 @@ async def find_lists(
     return {row.digest: row.files for row in await connection.execute(query)}
 
 
-async def forget_lists(connection: AsyncConnection, project_id: str, now: datetime) -> None:
-    """Those that nothing refers to any more."""
+async def forget_lists(connection: AsyncConnection, project_id: str, now: datetime) -> bool:
+    """Some that nothing refers to any more. Whether there may be others."""
     used = sa.exists().where(
         step_inputs.c.project_id == input_lists.c.project_id,
         step_inputs.c.files == input_lists.c.digest,
     )
-    await connection.execute(
-        input_lists.delete().where(
-            input_lists.c.project_id == project_id,
-            input_lists.c.created_at < now - LISTS_STAY,
-            ~used,
-        )
+    query = sa.select(input_lists.c.digest).where(
+        input_lists.c.project_id == project_id,
+        input_lists.c.created_at < now - LISTS_STAY,
+        ~used,
     )
+    digests = (await connection.execute(query.limit(LISTS_AT_ONCE))).scalars().all()
+    if digests:
+        await connection.execute(
+            input_lists.delete().where(
+                input_lists.c.project_id == project_id, input_lists.c.digest.in_(digests)
+            )
+        )
+    return len(digests) == LISTS_AT_ONCE
 
 
 async def secret_versions(

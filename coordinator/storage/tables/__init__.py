@@ -32,6 +32,7 @@ from coordinator.storage.tables.project_tables import (
     former_slugs,
     projects,
     registry_logins,
+    retention,
     secrets,
     workflows,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "projects",
     "recipients",
     "registry_logins",
+    "retention",
     "schedules",
     "secrets",
     "seen_refs",

@@ -64,6 +64,11 @@ builds = sa.Table(
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
+    # Whom it owes that no limit of retention reaches it.
+    sa.Column("pinned_by", sa.Text),
+    # Since when its logs, and its artifacts, are deleted, while it stays.
+    sa.Column("logs_gone_at", Instant),
+    sa.Column("artifacts_gone_at", Instant),
     sa.UniqueConstraint("project_id", "number"),
     # What a workflow's steps took last, for the estimate of a running build's end.
     sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),

@@ -19,6 +19,8 @@ projects = sa.Table(
     sa.Column("delivery_count", sa.Integer, nullable=False, server_default="0"),
     # Of artifacts and of the logs of attempts that have ended: storage.quotas keeps it.
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    # Those of them that are logs.
+    sa.Column("log_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("archived_at", Instant),
     # How often it got a new one: services.keys derives it.
     sa.Column("webhook_secret_number", sa.Integer, nullable=False, server_default="0"),
@@ -85,4 +87,16 @@ credentials = sa.Table(
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+)
+
+retention = sa.Table(
+    "retention",
+    metadata,
+    # A project, or nothing for the installation.
+    sa.Column("scope_id", sa.String(36), primary_key=True),
+    # Kind → limits: domain.upkeep.retention.
+    sa.Column("rules", sa.JSON, nullable=False),
+    # Of the installation: whether anything is deleted, or only told.
+    sa.Column("enforced", sa.Boolean, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
 )

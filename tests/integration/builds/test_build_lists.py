@@ -20,6 +20,7 @@ from coordinator.storage import migrate
 from coordinator.storage.audit import append_audit
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds.build_counts import count_builds
+from coordinator.storage.builds.build_deletion import delete_builds
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
@@ -184,7 +185,7 @@ async def test_the_counters_follow_every_move_a_build_can_make(
         counted = partial(count_builds, scope=OF_SHOP, states={becomes}, branch="main")
         assert await database.read(counted) > 0 or branch != "main"
     for left in range(number):
-        await database.write(partial(stored.delete_build, build_id=f"shop-{left + 1}"))
+        await database.write(partial(delete_builds, build_ids=[f"shop-{left + 1}"]))
         assert not wrong_counts(path), left
         assert await database.read(partial(count_builds, scope=ACME)) == number - left - 1
 
@@ -277,8 +278,8 @@ async def test_a_deleted_build_takes_all_its_own_along(tmp_path: Path) -> None:
         await coordinator.stop()
         database = await Database.open(coordinator.data / "pushrod.db")
         try:
-            assert await database.write(partial(stored.delete_build, build_id=gone))
-            assert not await database.write(partial(stored.delete_build, build_id=gone))
+            assert await database.write(partial(delete_builds, build_ids=[gone])) == 1
+            assert await database.write(partial(delete_builds, build_ids=[gone])) == 0
         finally:
             await database.close()
         assert not wrong_counts(coordinator.data / "pushrod.db")

@@ -1,0 +1,59 @@
+"""What uses how much: by project and kind, from counters where there are some."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.domain.people.permissions import Principal, Right
+from coordinator.services.core import Core
+from coordinator.storage.upkeep import usage as stored
+from coordinator.storage.upkeep.usage import ProjectUsage
+
+DATABASE = "pushrod.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUsage:
+    """Of the machine that the coordinator is on, in bytes."""
+
+    free: int
+    total: int
+    database: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageUsage:
+    projects: Sequence[ProjectUsage]
+    repositories: Mapping[str, int]
+    """By project, in bytes: their folders are walked."""
+    machine: MachineUsage | None
+    """For those who see all accounts."""
+    waiting: int
+    """Objects of deleted things that are still to be deleted."""
+
+
+async def storage_usage(core: Core, principal: Principal) -> StorageUsage:
+    principal.require(Right.READ)
+    projects, waiting = await core.database.read(
+        lambda connection: stored.usage_of_projects(connection, principal.account_id)
+    )
+    repositories = {one.id: await core.repositories.size(one.id) for one in projects}
+    of_all = principal.account_id is None
+    machine = await asyncio.to_thread(_machine, core.settings.data) if of_all else None
+    return StorageUsage(
+        projects=projects, repositories=repositories, machine=machine, waiting=waiting
+    )
+
+
+def _machine(data: Path) -> MachineUsage:
+    disk = os.statvfs(data)
+    files = [path for path in data.glob(f"{DATABASE}*") if path.is_file()]
+    return MachineUsage(
+        free=disk.f_bavail * disk.f_frsize,
+        total=disk.f_blocks * disk.f_frsize,
+        database=sum(path.stat().st_size for path in files),
+    )

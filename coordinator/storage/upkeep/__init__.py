@@ -1,0 +1,1 @@
+"""What retention reads and deletes, and what uses how much."""

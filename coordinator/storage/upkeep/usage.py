@@ -1,0 +1,72 @@
+"""How much each project uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from coordinator.storage.builds.build_counts import ALL_BRANCHES
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.rows import reader
+from coordinator.storage.tables import (
+    accounts,
+    build_counts,
+    doomed_objects,
+    lfs_objects,
+    projects,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectUsage:
+    id: str
+    account: str
+    slug: str
+    builds: int
+    log_bytes: int
+    artifact_bytes: int
+    lfs_bytes: int
+
+
+_usage = reader(ProjectUsage)
+
+
+async def usage_of_projects(
+    connection: AsyncConnection, account_id: str | None
+) -> tuple[Sequence[ProjectUsage], int]:
+    """Those that use most first; and how many objects are doomed, of those accounts."""
+    builds = (
+        sa.select(sa.func.coalesce(sa.func.sum(build_counts.c.builds), 0))
+        .where(
+            build_counts.c.branch == ALL_BRANCHES,
+            build_counts.c.account_id == projects.c.account_id,
+            build_counts.c.project_id == projects.c.id,
+        )
+        .scalar_subquery()
+    )
+    lfs = (
+        sa.select(sa.func.coalesce(sa.func.sum(lfs_objects.c.size), 0))
+        .where(lfs_objects.c.project_id == projects.c.id)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            projects.c.id,
+            accounts.c.slug.label("account"),
+            projects.c.slug,
+            builds.label("builds"),
+            projects.c.log_bytes,
+            (projects.c.stored_bytes - projects.c.log_bytes).label("artifact_bytes"),
+            lfs.label("lfs_bytes"),
+        )
+        .join_from(projects, accounts)
+        .order_by(projects.c.stored_bytes.desc(), projects.c.id)
+    )
+    doomed = sa.select(sa.func.count()).select_from(doomed_objects)
+    if account_id is not None:
+        query = query.where(projects.c.account_id == account_id)
+        doomed = doomed.where(doomed_objects.c.account_id == account_id)
+    found = [_usage(row) for row in await connection.execute(query)]
+    return found, int((await connection.execute(doomed)).scalar_one())

@@ -1,0 +1,153 @@
+"""What is to go, and what never does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.domain.upkeep.retention import BuildFacts, Kind, Limits, Rules, Walk
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+NOTHING = Rules(builds=Limits(), logs=Limits(), artifacts=Limits(), lfs=Limits())
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def limits() -> st.SearchStrategy[Limits]:
+    some = st.none() | st.integers(0, 50)
+    return st.builds(Limits, days=some, number=some, size=some)
+
+
+def facts() -> st.SearchStrategy[BuildFacts]:
+    return st.builds(
+        BuildFacts,
+        id=st.just(""),
+        number=st.just(0),
+        finished_at=st.none() | st.integers(0, 100).map(ago),
+        succeeded=st.booleans(),
+        branch=st.sampled_from(["main", "old", None]),
+        series=st.sampled_from(["ci", "docs"]),
+        pinned=st.booleans(),
+        referred_to=st.booleans(),
+        has_logs=st.booleans(),
+        has_artifacts=st.booleans(),
+        log_bytes=st.integers(0, 20),
+        artifact_bytes=st.integers(0, 20),
+    )
+
+
+def numbered(found: Sequence[BuildFacts]) -> list[BuildFacts]:
+    """Newest first."""
+    return [
+        BuildFacts(
+            **{name: getattr(one, name) for name in BuildFacts.__slots__}
+            | {"id": f"b{index}", "number": len(found) - index}
+        )
+        for index, one in enumerate(found)
+    ]
+
+
+def going(rules: Rules, *builds: BuildFacts, branches: set[str] | None = None) -> list[str]:
+    walk = Walk(rules=rules, now=NOW, branches=branches)
+    return [f"{one.id} {kind}" for one, kind in walk.going(builds)]
+
+
+def build(name: str, days: float, **values: object) -> BuildFacts:
+    return BuildFacts(id=name, number=1, finished_at=ago(days), **values)  # type: ignore[arg-type]
+
+
+@given(
+    st.builds(Rules, builds=limits(), logs=limits(), artifacts=limits()),
+    st.lists(facts(), max_size=25),
+    st.none() | st.sets(st.sampled_from(["main", "old"])),
+    st.integers(1, 7),
+)
+def test_what_is_always_kept_never_goes(
+    rules: Rules, found: list[BuildFacts], branches: set[str] | None, page: int
+) -> None:
+    builds = numbered(found)
+    walk = Walk(rules=rules, now=NOW, branches=branches)
+    gone = {
+        one.id
+        for begin in range(0, len(builds), page)
+        for one, _ in walk.going(builds[begin : begin + page])
+    }
+    newest: dict[object, str] = {}
+    for one in builds:
+        exists = one.branch is not None and (branches is None or one.branch in branches)
+        if one.succeeded and exists:
+            newest.setdefault((one.branch, one.series), one.id)
+    kept = {one.id for one in builds if one.finished_at is None or one.pinned or one.referred_to}
+    assert not gone & (kept | set(newest.values()))
+
+
+@given(st.lists(facts(), max_size=25), st.integers(0, 20))
+def test_all_beyond_the_number_goes_that_is_not_kept(found: list[BuildFacts], number: int) -> None:
+    builds = numbered(found)
+    rules = NOTHING.with_those({"builds": {"number": number}})
+    gone = going(rules, *builds, branches=set())
+    assert gone == [
+        f"{one.id} builds"
+        for one in builds[number:]
+        if one.finished_at is not None and not one.pinned and not one.referred_to
+    ]
+
+
+@given(st.lists(facts(), max_size=25), st.booleans())
+def test_without_limits_nothing_goes(found: list[BuildFacts], known: bool) -> None:
+    assert going(NOTHING, *numbered(found), branches=set() if known else None) == []
+
+
+def test_logs_and_artifacts_go_before_their_build() -> None:
+    builds = [build("week", 7), build("month", 31), build("half", 181), build("years", 800)]
+    rules = Rules(artifacts=Limits(days=30))
+    assert going(rules, *builds) == [
+        "month artifacts",
+        "half logs",
+        "half artifacts",
+        "years builds",
+    ]
+
+
+def test_what_is_gone_already_does_not_go_again() -> None:
+    assert going(Rules(), build("a", 200, has_logs=False, has_artifacts=False)) == []
+
+
+def test_the_newest_success_of_each_branch_and_workflow_stays_while_the_branch_exists() -> None:
+    builds = [
+        build("failed", 400, branch="main", series="ci"),
+        build("main", 500, branch="main", series="ci", succeeded=True),
+        build("docs", 600, branch="main", series="docs", succeeded=True),
+        build("older", 700, branch="main", series="ci", succeeded=True),
+        build("gone", 800, branch="topic", series="ci", succeeded=True),
+    ]
+    assert going(Rules(), *builds, branches={"main"}) == [
+        "failed builds",
+        "older builds",
+        "gone builds",
+    ]
+    assert going(Rules(), *builds) == ["failed builds", "older builds"]
+
+
+def test_the_newest_stay_within_the_bytes() -> None:
+    rules = NOTHING.with_those({"artifacts": {"bytes": 10}})
+    builds = [build(name, 1, artifact_bytes=4, log_bytes=100) for name in ("a", "b", "c", "d")]
+    assert going(rules, *builds) == ["c artifacts", "d artifacts"]
+    assert going(NOTHING.with_those({"builds": {"bytes": 104}}), *builds) == [
+        f"{name} {Kind.BUILDS}" for name in ("b", "c", "d")
+    ]
+
+
+def test_a_kind_that_is_given_has_only_the_limits_that_are_named() -> None:
+    rules = Rules().with_those({"logs": {"number": 5}, "artifacts": {}})
+    assert rules.to_json() == {
+        "builds": {"days": 365},
+        "logs": {"number": 5},
+        "artifacts": {},
+        "lfs": {"days": 30},
+    }
