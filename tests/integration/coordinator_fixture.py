@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web_app
 from yarl import URL
 
 from coordinator.app import run_coordinator
@@ -312,6 +313,9 @@ async def open_coordinator(
         finally:
             await coordinator.stop()
             shutil.rmtree(data, ignore_errors=True)
+            # Or aiohttp keeps a thousand handlers of coordinators that ended, each with all that it
+            # had: 10 MB, which every collection of garbage in this process walks through.
+            web_app._cached_build_middleware.cache_clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

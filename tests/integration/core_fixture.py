@@ -31,6 +31,7 @@ from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema import Triggers, Workflow
+from tests.empty_database import put_empty_database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -108,6 +109,7 @@ def step_of(name: str, *depends_on: str, **more: Any) -> WorkflowStep:
 async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
     """`settings` are those of coordinator.settings."""
     clock, store = Clock(), open_store(folder / "objects")
+    put_empty_database(folder)
     database = await Database.open(folder / "pushrod.db")
     try:
         core = Core(

@@ -16,9 +16,9 @@ from coordinator.domain.model import Account, AuditEntry, Build, Project
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
-from coordinator.storage.migrate import migrate
 from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.projects import projects as stored_projects
+from tests.empty_database import put_empty_database
 from tests.integration.statements import collected
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ def after(seconds: float) -> datetime:
 
 @asynccontextmanager
 async def open_database(path: Path) -> AsyncIterator[Database]:
-    migrate(path)
+    put_empty_database(path.parent)
     database = await Database.open(path)
     try:
         yield database

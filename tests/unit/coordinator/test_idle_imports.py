@@ -7,11 +7,22 @@ import sys
 
 HEAVY = ("alembic", "argon2", "cryptography", "grpc", "jinja2", "jwt", "pygit2", "sqlalchemy.orm")
 """Each some megabytes; loaded where it is first used."""
+NEEDED_BY_FEW = ("asyncio", "coordinator.domain.image_builds", "pydantic", "sqlalchemy")
+"""Texts: a process that reads one is often new."""
 
 
 def test_a_coordinator_loads_nothing_heavy_before_it_is_used() -> None:
-    code = f"import sys, coordinator.app; print([m for m in {HEAVY} if m in sys.modules])"
+    assert loaded("coordinator.app", HEAVY) == "[]"
+
+
+def test_a_process_that_reads_text_loads_only_what_most_texts_need() -> None:
+    assert loaded("coordinator.reading.child", NEEDED_BY_FEW) == "[]"
+
+
+def loaded(module: str, of: tuple[str, ...]) -> str:
+    """Those of the modules that come along with the first."""
+    code = f"import sys, {module}; print([m for m in {of} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
