@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from pipelines_schema import log_frames
 from pipelines_schema.contract import (
@@ -27,6 +29,7 @@ from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
     Completion,
+    GitRefsResponse,
     GoodbyeRequest,
     LeaseRef,
     Offer,
@@ -79,6 +82,8 @@ class FakeCoordinator:
         self.agents: dict[str, str] = {}
         self.registrations: list[RegisterRequest] = []
         self.polls: list[PollRequest] = []
+        self.requests: Counter[str] = Counter()
+        """By the last word of their path; those of git by `git`."""
         self.renewals: list[RenewRequest] = []
         self.goodbyes: list[GoodbyeRequest] = []
         self.knows_goodbye = True
@@ -163,7 +168,13 @@ class FakeCoordinator:
         self._keep = task
 
     async def start(self) -> None:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        @web.middleware
+        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+            first, *_, last = request.path.strip("/").split("/")
+            self.requests["git" if first == "git" else last] += 1
+            return await handler(request)
+
+        app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[count])
         app.add_routes(
             [
                 web.post("/api/agents/register", self._register),
@@ -171,6 +182,7 @@ class FakeCoordinator:
                 web.post("/api/agents/renew", self._renew),
                 web.post("/api/agents/goodbye", self._goodbye),
                 web.post("/api/runner/{step}/accept", self._accept),
+                web.get("/api/runner/{step}/refs", self._refs),
                 web.patch("/api/runner/{step}/log", self._log),
                 web.put("/api/runner/{step}/artifacts/{name:(?s:.+)}", self._artifact),
                 web.post("/api/runner/{step}/complete", self._complete),
@@ -397,6 +409,10 @@ class FakeCoordinator:
             self.break_off.discard(call)
             if request.transport is not None:
                 request.transport.abort()
+
+    async def _refs(self, request: web.Request) -> web.Response:
+        """No tags, and no branches."""
+        return web.json_response(GitRefsResponse().to_json())
 
     async def _blob(self, request: web.Request) -> web.Response:
         if not (_token(request) or "").startswith("step-token-"):
