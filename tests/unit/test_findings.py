@@ -35,5 +35,5 @@ def test_a_finding_is_held_by_tests_that_exist(finding: str, now: str, held_by: 
 
 def test_every_trial_has_a_section_and_findings() -> None:
     sections = re.findall(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {"Behaviour", "Real projects"} <= set(sections)
-    assert len(rows()) >= 25
+    assert {"Behaviour", "Real projects", "Interfaces", "Use"} <= set(sections)
+    assert len(rows()) >= 90
