@@ -133,4 +133,4 @@ def kind_of(statement: str) -> str:
         return "told"
     if " outbox" in statement:
         return "outbox"
-    return "queues" if statement.startswith(QUEUES) else "other"
+    return "queues" if statement.lstrip().startswith(QUEUES) else "other"
