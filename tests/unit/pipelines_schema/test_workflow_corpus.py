@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from pipelines_schema.workflow import Workflow
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 PUBLISHED_SCHEMA = Path(__file__).parents[3] / "pipelines-schema" / FILE_NAME
+MEANT_BEFORE = CORPUS / "meant-before.sha256"
 VALID = sorted((CORPUS / "valid").glob("*.yml"))
 INVALID = sorted((CORPUS / "invalid").glob("*.yml"))
 INCLUDED = sorted((CORPUS / "included").rglob("*.yml"))
@@ -94,8 +97,42 @@ def expected(file: Path) -> tuple[bool, list[str]]:
 
 
 def test_the_corpus_is_as_large_as_promised() -> None:
-    assert len(VALID) >= 60
-    assert len(INVALID) >= 120
+    assert len(VALID) >= 80
+    assert len(INVALID) >= 170
+
+
+def keys_of(schema: Any) -> set[str]:
+    """All keys that a workflow may have, at any place."""
+    if isinstance(schema, list):
+        return set().union(*map(keys_of, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", ())).union(*map(keys_of, schema.values()))
+
+
+@pytest.mark.parametrize("key", sorted(keys_of(workflow_schema())))
+def test_each_key_is_in_a_good_file_and_in_a_bad_one(key: str) -> None:
+    written = re.compile(rf'(?<![\w-])"?{re.escape(key)}"?\s*:'.encode())
+    for files in (VALID, INVALID):
+        assert any(written.search(file.read_bytes()) for file in files)
+
+
+def meant_before() -> list[list[str]]:
+    """What each good file meant to the last release without `defaults`, `templates` and all that
+    came with them: a digest of the workflow's JSON, and the file. Nothing in them is to mean
+    anything else, but for `include` of a matrix."""
+    return [line.split("  ") for line in MEANT_BEFORE.read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(("digest", "name"), meant_before(), ids=lambda text: text[:40])
+def test_old_workflows_mean_what_they_meant(digest: str, name: str) -> None:
+    was_called = name.replace("-of-before", "")
+    read = parsed(CORPUS / "valid" / name, f".pushrod/{was_called}")
+    assert read.workflow is not None
+    text = json.dumps(
+        read.workflow.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    assert hashlib.sha256(text.encode()).hexdigest() == digest, text
 
 
 @pytest.mark.parametrize("file", VALID, ids=lambda file: file.stem)
