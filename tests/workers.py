@@ -27,6 +27,7 @@ TOGETHER = {
 """Files of SPLIT whose tests share something: the group that each is in."""
 
 BEGUN_FIRST = (
+    "tests/contract/test_fuzzed_interfaces.py",
     "tests/e2e/",
     "tests/torture/",
     *sorted(TOGETHER),
