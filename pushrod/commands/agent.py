@@ -17,6 +17,7 @@ from pushrod.connection import (
     default_data_folder,
     resolve_connection,
 )
+from pushrod.sizes import parse_size
 
 if TYPE_CHECKING:
     from pushrod.serving import AgentOptions, PatientAgent
@@ -65,6 +66,19 @@ def parse_user_ids(text: str | None) -> range | None:
     callback=lambda _context, _option, text: parse_user_ids(text),
     help="Users that the host engine of root runs projects as (default: 60706-61183).",
 )
+@click.option(
+    "--min-free",
+    envvar="PUSHROD_MIN_FREE",
+    metavar="SIZE",
+    help="With less room than this for its data, or for its engine's, it takes no work "
+    "(default: 1GiB).",
+)
+@click.option(
+    "--keep-days",
+    envvar="PUSHROD_KEEP_DAYS",
+    type=click.IntRange(1, 36_500),
+    help="Sources, and caches of the host engine, go that no step used for so long (default: 30).",
+)
 @ca_file_option
 @connection_options
 @click.pass_context
@@ -79,6 +93,8 @@ def agent(
     engine: str,
     data: Path | None,
     host_user_ids: range | None,
+    min_free: str | None,
+    keep_days: int | None,
     ca_file: Path | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
@@ -104,6 +120,8 @@ def agent(
         labels=dict(map(parse_label, labels)),
         host_user_ids=host_user_ids,
         ca_file=ca_file,
+        min_free_bytes=None if min_free is None else parse_size(min_free, "--min-free"),
+        keep_days=keep_days,
     )
     run(_work(chosen, resolve_connection(options)))
 

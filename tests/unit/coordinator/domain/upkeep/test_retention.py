@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.domain.upkeep.retention import BuildFacts, Kind, Limits, Rules, Walk
@@ -61,6 +61,7 @@ def build(name: str, days: float, **values: object) -> BuildFacts:
     return BuildFacts(id=name, number=1, finished_at=ago(days), **values)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(
     st.builds(Rules, builds=limits(), logs=limits(), artifacts=limits()),
     st.lists(facts(), max_size=25),
@@ -86,6 +87,7 @@ def test_what_is_always_kept_never_goes(
     assert not gone & (kept | set(newest.values()))
 
 
+@settings(deadline=None)
 @given(st.lists(facts(), max_size=25), st.integers(0, 20))
 def test_all_beyond_the_number_goes_that_is_not_kept(found: list[BuildFacts], number: int) -> None:
     builds = numbered(found)
@@ -98,6 +100,7 @@ def test_all_beyond_the_number_goes_that_is_not_kept(found: list[BuildFacts], nu
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(facts(), max_size=25), st.booleans())
 def test_without_limits_nothing_goes(found: list[BuildFacts], known: bool) -> None:
     assert going(NOTHING, *numbered(found), branches=set() if known else None) == []
