@@ -15,7 +15,7 @@ from pushrod.references import find_project
 from pushrod.sizes import parse_size, shown_size
 from pushrod.transport import Json
 
-KINDS = ("builds", "logs", "artifacts", "lfs")
+KINDS = ("builds", "logs", "artifacts")
 LIMITS = {"days": "days", "number": "number", "bytes": "size"}
 
 
@@ -58,7 +58,6 @@ def show(options: ConnectionOptions, project: str | None, as_json: bool) -> None
 @click.option("--builds", metavar="LIMITS", help="Of builds, with all that is theirs.")
 @click.option("--logs", metavar="LIMITS", help="Of logs, while their builds stay.")
 @click.option("--artifacts", metavar="LIMITS", help="Of artifacts, while their builds stay.")
-@click.option("--lfs", metavar="LIMITS", help="Of Git LFS objects that no commit names: days=N.")
 @click.option("--enforce/--report", "enforced", default=None, help="Delete, or only tell.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
@@ -106,18 +105,18 @@ def parse_limits(kind: str, text: str) -> Mapping[str, int] | None:
     found: dict[str, int] = {}
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
-        if name == "size" and equals and kind != "lfs":
+        if name == "size" and equals:
             found["bytes"] = parse_size(value, f"--{kind}")
-        elif name == "days" or (name == "number" and kind != "lfs"):
+        elif name in ("days", "number"):
             if not (value.isascii() and value.isdigit() and len(value) < 10):
                 raise click.BadParameter(
                     f"write {name}=N, not {part.strip()!r}", param_hint=f"--{kind}"
                 )
             found[name] = int(value)
         else:
-            known = "days=N" if kind == "lfs" else "days=N, number=N, size=SIZE"
             raise click.BadParameter(
-                f"{part.strip()[:40]!r} is no limit: write {known}, none or default",
+                f"{part.strip()[:40]!r} is no limit: write days=N, number=N, size=SIZE, none or "
+                "default",
                 param_hint=f"--{kind}",
             )
     return found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coordinator.domain.upkeep.retention import BuildFacts, Kind, Limits, Rules, Walk
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-NOTHING = Rules(builds=Limits(), logs=Limits(), artifacts=Limits(), lfs=Limits())
+NOTHING = Rules(builds=Limits(), logs=Limits(), artifacts=Limits())
 
 
 def ago(days: float) -> datetime:
@@ -152,5 +152,4 @@ def test_a_kind_that_is_given_has_only_the_limits_that_are_named() -> None:
         "builds": {"days": 365},
         "logs": {"number": 5},
         "artifacts": {},
-        "lfs": {"days": 30},
     }
