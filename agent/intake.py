@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 from agent import descriptors
 from agent.carried import in_thread
 from agent.coordinator_client import CoordinatorClient, CoordinatorError, StaleLeaseError
+from agent.disks import DiskSpace, shortest
 from agent.journal import Journal
 from agent.journal_entries import Entry
 from agent.lease import LeaseTable, Term, boot_clock
@@ -81,27 +81,28 @@ class Intake:
         most = self._settings.max_steps
         return sys.maxsize if most is None else max(0, most - self._begun)
 
-    def disk_bytes(self) -> tuple[int, int]:
-        """Free and in all, where the data folder is."""
-        disk = os.statvfs(self._settings.data_dir)
-        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+    def disk(self) -> DiskSpace:
+        """Of the data folder or of the engine's, whichever is shorter of room. Raises OSError."""
+        engine = self._settings.engine_dir
+        return shortest([self._settings.data_dir, *([engine] if engine else [])])
 
-    def _takes_work(self, free_bytes: int) -> bool:
+    def _takes_work(self, disk: DiskSpace | None) -> bool:
+        """Without a disk: it was looked at already."""
         if not self._is_open():
             return False
-        if free_bytes < self._settings.min_free_bytes:
-            logger.warning("only %d bytes are free in the data folder: no new work", free_bytes)
+        if disk is not None and disk.free < self._settings.min_free_bytes:
+            logger.warning("only %d bytes are free at %s: no new work", disk.free, disk.folder)
             return False
         return True
 
-    def free_slots(self, free_bytes: int) -> int:
-        if not self._takes_work(free_bytes):
+    def free_slots(self, disk: DiskSpace | None) -> int:
+        if not self._takes_work(disk):
             return 0
         busy = sum(not work.resumed for work in self._leases) + self._accepting
         return max(0, min(self._slots - busy, self._left() - self._accepting))
 
     async def take_offers(self, offers: Sequence[Offer]) -> None:
-        free = self.free_slots(self._settings.min_free_bytes)
+        free = self.free_slots(None)
         await asyncio.gather(*[self._take(offer) for offer in offers[:free]])
 
     async def _take(self, offer: Offer) -> None:
@@ -133,10 +134,9 @@ class Intake:
         """
         if any(work.late for work in self._leases):
             return None
-        free_bytes, _ = self.disk_bytes()
         busy = sum(not work.resumed for work in self._leases) + self._accepting
         is_wanted = busy <= self._slots and self._left() > self._accepting
-        if not is_wanted or not self._takes_work(free_bytes):
+        if not is_wanted or not self._takes_work(self.disk()):
             return None
         return NextStep(instance=self._instance)
 

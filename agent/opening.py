@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.engines.authorities import BadAuthoritiesError, bundle
 from agent.engines.protocol import Engine, EngineUnavailable
-from agent.settings import AgentSettings, InvalidSettingsError
+from agent.settings import KEEP_DAYS, MIN_FREE_BYTES, AgentSettings, InvalidSettingsError
 from agent.worker import Agent
 
 
@@ -29,6 +29,8 @@ async def create_agent(
     socket: Path | None = None,
     repositories: Path | None = None,
     lasting_dir: Path | None = None,
+    min_free_bytes: int = MIN_FREE_BYTES,
+    keep_days: int = KEEP_DAYS,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -47,10 +49,26 @@ async def create_agent(
         socket=socket,
         repositories=repositories,
         lasting_dir=lasting_dir,
+        min_free_bytes=min_free_bytes,
+        engine_dir=engine_folder(engine),
+        keep_days=keep_days,
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
-    opened = await open_engine(engine, lasting_dir or data_dir, host_user_ids, ca_file, platforms)
+    kept_in = lasting_dir or data_dir
+    opened = await open_engine(engine, kept_in, host_user_ids, ca_file, platforms, keep_days)
     return Agent(settings, opened, revive_engine=revive)
+
+
+def engine_folder(name: str) -> Path | None:
+    """Where that engine writes, as far as it is on this machine; None where nobody knows."""
+    if name == "host":
+        from agent.engines.work_folder import ROOT_WORK_FOLDER
+
+        return ROOT_WORK_FOLDER
+    from agent.engines.private import engine_places
+
+    places = engine_places()
+    return places.data if name in ("auto", "buildkit", f"unix://{places.socket}") else None
 
 
 async def revive_private_engine() -> None:
@@ -69,6 +87,7 @@ async def open_engine(
     host_user_ids: range | None = None,
     ca_file: Path | None = None,
     platforms: Sequence[str] = (),
+    keep_days: int = KEEP_DAYS,
 ) -> Engine:
     """The engine of that name; each is imported only when used. `platforms`: it builds images as if
     it ran the programs of these alone.
@@ -85,7 +104,9 @@ async def open_engine(
         from agent.engines.user_ids import DEFAULT_USER_IDS
 
         user_ids = host_user_ids or DEFAULT_USER_IDS
-        return HostEngine(data_dir=data_dir, user_ids=user_ids, authorities=authorities)
+        return HostEngine(
+            data_dir=data_dir, user_ids=user_ids, authorities=authorities, keep_days=keep_days
+        )
     from agent.engines.buildkit.engine import BuildKitEngine
 
     if name in ("auto", "buildkit"):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_SLOTS = 1000
+MIN_FREE_BYTES = 1024**3
+KEEP_DAYS = 30
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """Ids that may be names of folders."""
 
@@ -32,8 +34,13 @@ class AgentSettings:
     """So many are begun, then `run` returns; None for no end. What is left of before its start
     doesn't count."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    min_free_bytes: int = 256 * 1024 * 1024
-    """With less room than this in the data folder the agent asks for no work."""
+    min_free_bytes: int = MIN_FREE_BYTES
+    """With less room than this on the disk of the data folder, or of the engine's folder, the agent
+    asks for no work."""
+    engine_dir: Path | None = None
+    """Where the engine writes, if that is on this machine; None: nobody knows."""
+    keep_days: int = KEEP_DAYS
+    """Sources of projects and caches of the host engine that no step has used for so long go."""
     poll_timeout_seconds: float = 70.0
     """A held poll that is not answered for so long is given up and asked again."""
     by_itself: bool = True

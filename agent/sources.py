@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +25,7 @@ from pathlib import Path
 from agent.carried import in_thread
 from agent.picked_files import name_of, pick
 from agent.removal import remove_folder
-from agent.settings import is_safe_name
+from agent.settings import KEEP_DAYS, is_safe_name
 from agent.source_mirror import bring_commits
 from agent.source_trees import GitFolder, Parts, PartsError, SourceError, Wanted, WorkTree
 from pipelines_schema.contract import GitSpec, SourceSpec
@@ -61,6 +62,14 @@ class Project:
         """All that are here, beginning with that one. Blocking."""
         others = [self.mirror, *self.folder.glob("git-*/store")]
         return [first, *(other for other in others if other != first and other.exists())]
+
+    @property
+    def used_at(self) -> float:
+        """By a step of this process, or of an earlier one; 0 where nothing is there yet."""
+        try:
+            return self.folder.stat().st_mtime
+        except OSError:
+            return 0.0
 
     @property
     def in_use(self) -> bool:
@@ -182,9 +191,13 @@ class LentSource(Lent):
 class Sources:
     """All projects' sources below one folder, which no other process uses."""
 
-    def __init__(self, folder: Path, repositories: Path | None = None) -> None:
-        """`repositories`: of a coordinator on this machine that git can't fetch from otherwise."""
+    def __init__(
+        self, folder: Path, repositories: Path | None = None, *, keep_days: int = KEEP_DAYS
+    ) -> None:
+        """`repositories`: of a coordinator on this machine that git can't fetch from otherwise.
+        What no step has used for `keep_days` goes."""
         self._folder = folder
+        self._keep_seconds = keep_days * 86_400.0
         self._repositories = repositories
         self._projects: dict[str, Project] = {}
 
@@ -237,6 +250,7 @@ class Sources:
                 await self._bring(project, tree, wanted)
             tree.readers += 1
             tree.used_at = time.time()
+            os.utime(project.folder)  # what the next process goes by
             await self._prune_trees(project)
         return tree
 
@@ -282,13 +296,13 @@ class Sources:
             await asyncio.to_thread(remove_folder, tree.folder)
 
     async def _prune_projects(self) -> None:
-        """Forget the projects unused for longest."""
-        by_use = sorted(
-            self._projects.items(),
-            key=lambda item: max((tree.used_at for tree in item[1].trees.values()), default=0.0),
-        )
+        """Forget the projects unused for longest, and those that were not used for too long."""
+        by_use = sorted(self._projects.items(), key=lambda item: item[1].used_at)
+        idle = [item for item in by_use if not item[1].in_use]
         surplus = max(0, len(by_use) - MAX_PROJECTS)
-        for name, project in [item for item in by_use if not item[1].in_use][:surplus]:
+        before = time.time() - self._keep_seconds
+        old = [item for item in idle[surplus:] if item[1].used_at < before]
+        for name, project in [*idle[:surplus], *old]:
             async with project.lock:
                 del self._projects[name]
                 await asyncio.to_thread(remove_folder, project.folder)

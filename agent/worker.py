@@ -77,7 +77,9 @@ class Agent:
         self._sign_in = SignIn(
             settings, self._client, instance=self._instance, end_scripts=self._end_scripts
         )
-        self._sources = Sources(settings.data_dir / "sources", settings.repositories)
+        self._sources = Sources(
+            settings.data_dir / "sources", settings.repositories, keep_days=settings.keep_days
+        )
         guarded = settings.by_itself and not engine.ends_at_term
         self._watchdog = Watchdog() if guarded else None
         self._leases: LeaseTable[StepRun] = LeaseTable()
@@ -367,12 +369,16 @@ class Agent:
     def _poll_request(self) -> PollRequest:
         """Blocking."""
         self._workshop.kept.make_room()
-        free_bytes, total_bytes = self._intake.disk_bytes()
+        disk = self._intake.disk()
         return PollRequest(
             labels=dict(self._settings.labels),
-            free=self._intake.free_slots(free_bytes),
+            free=self._intake.free_slots(disk),
             leases=self._leases.refs(),
-            disk={"freeBytes": free_bytes, "totalBytes": total_bytes},
+            disk={
+                "freeBytes": disk.free,
+                "totalBytes": disk.total,
+                "floorBytes": self._settings.min_free_bytes,
+            },
             capabilities=[
                 Capability.USERS.value,
                 Capability.SHELLS.value,

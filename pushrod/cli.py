@@ -33,6 +33,8 @@ COMMANDS = {
         "List and download what steps have left.",
     ),
     "tests": ("pushrod.commands.tests:tests", "Test results, coverage; the history of a test."),
+    "retention": ("pushrod.commands.retention:retention", "What is kept, and for how long."),
+    "storage": ("pushrod.commands.storage:storage", "What uses how much, by project and kind."),
     "image": ("pushrod.commands.image:image", "Name container images by slugs."),
     "registry": (
         "pushrod.commands.registry:registry",

@@ -130,6 +130,21 @@ class Client(Transport):
     async def approve_build(self, build_id: str) -> Json:
         return await self.object_at("POST", _build_path(build_id) + "/approve")
 
+    async def pin_build(self, build_id: str, *, pinned: bool) -> Json:
+        return await self.object_at(
+            "POST", _build_path(build_id) + ("/pin" if pinned else "/unpin")
+        )
+
+    async def retention(self, project_id: str | None, *, outlook: bool = False) -> Json:
+        path = _retention_path(project_id) + ("?outlook=true" if outlook else "")
+        return await self.object_at("GET", path)
+
+    async def set_retention(self, project_id: str | None, wanted: Json) -> Json:
+        return await self.object_at("PATCH", _retention_path(project_id), body=wanted)
+
+    async def storage(self) -> Json:
+        return await self.object_at("GET", "/api/storage")
+
     async def why(self, step_id: str) -> Json:
         return await self.object_at("GET", f"/api/steps/{quoted(step_id)}/why")
 
@@ -348,6 +363,13 @@ class Client(Transport):
 
     async def resume_agent(self, agent_id: str) -> Json:
         return await self.object_at("POST", f"/api/agents/{quoted(agent_id)}/resume")
+
+
+def _retention_path(project_id: str | None) -> str:
+    """Of the installation for None."""
+    if project_id is None:
+        return "/api/retention"
+    return f"/api/projects/{quoted(project_id)}/retention"
 
 
 def _build_path(build_id: str) -> str:

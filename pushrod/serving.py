@@ -126,6 +126,9 @@ class AgentOptions:
     """Images are built as if the engine ran these programs alone; empty: those that it says."""
     by_itself: bool = True
     """See `agent.settings`."""
+    min_free_bytes: int | None = None
+    keep_days: int | None = None
+    """None: as `agent.settings` has them."""
 
 
 class PatientAgent:
@@ -194,6 +197,7 @@ class PatientAgent:
     async def _open(self) -> Agent | None:
         """The agent with its engine at hand; None if drained meanwhile."""
         from agent.opening import create_agent
+        from agent.settings import KEEP_DAYS, MIN_FREE_BYTES
 
         options = self._options
         self._opening = asyncio.create_task(
@@ -210,6 +214,10 @@ class PatientAgent:
                 ca_file=options.ca_file,
                 platforms=options.platforms,
                 by_itself=options.by_itself,
+                min_free_bytes=(
+                    MIN_FREE_BYTES if options.min_free_bytes is None else options.min_free_bytes
+                ),
+                keep_days=KEEP_DAYS if options.keep_days is None else options.keep_days,
             )
         )
         try:

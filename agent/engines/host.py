@@ -47,6 +47,7 @@ from agent.engines.supervised_script import Nursery, SupervisedScript
 from agent.engines.user_ids import DEFAULT_USER_IDS, NoFreeUserIdError, UserIds
 from agent.engines.value_file import Values, read_values
 from agent.engines.work_folder import ROOT_WORK_FOLDER, WorkFolder, work_folder_for
+from agent.settings import KEEP_DAYS
 from pipelines_schema.log_frames import Stream
 from pipelines_schema.step_outputs import OUTPUT_VARIABLE
 
@@ -126,6 +127,7 @@ class HostEngine:
         user_ids: range = DEFAULT_USER_IDS,
         user_id_table: Path = USER_ID_TABLE,
         authorities: str = "",
+        keep_days: int = KEEP_DAYS,
     ) -> None:
         work_dir = work_dir or work_folder_for(data_dir)
         users = UserIds(table=user_id_table, work_dir=work_dir, ids=user_ids)
@@ -133,7 +135,7 @@ class HostEngine:
         self._folder = WorkFolder(work_dir, data_dir=data_dir, others_pass=self._users is not None)
         self._nursery = Nursery()
         self._authorities = authorities
-        self._caches = HostCaches(self._folder.caches)
+        self._caches = HostCaches(self._folder.caches, keep_days=keep_days)
 
     async def check(self) -> EngineInfo:
         """Make the work folder. Raises EngineUnavailable where bash is missing or it can't."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from agent.engines.host_trees import copy_as, owner_of, remove_tree
 from agent.engines.protocol import CacheMount, StepRequest
+from agent.settings import KEEP_DAYS
 
 
 class HostCaches:
@@ -19,8 +22,10 @@ class HostCaches:
     that was to fill it failed. After kill -9 of the agent the latter stays; nothing reads it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep_days: int = KEEP_DAYS) -> None:
+        """A cache that no attempt has used for `keep_days` goes, too."""
         self.folder = folder
+        self._keep_seconds = keep_days * 86_400.0
         self._users: Counter[str] = Counter()
         self._unwanted: set[str] = set()
 
@@ -44,6 +49,7 @@ class HostCaches:
             self._copied(self.path(other), cache, uid) for other in mount.begins_as
         )
         cache.mkdir(mode=0o700, exist_ok=True)
+        os.utime(cache)  # by which it is known when it was used last
         if uid is not None:
             os.chown(cache, uid, uid, follow_symlinks=False)
         return begun
@@ -80,7 +86,18 @@ class HostCaches:
         going = [one for one in sorted(self._unwanted) if self._users[one] <= 0]
         self._unwanted.difference_update(going)
         self._users = +self._users
+        going += self._unused(going)
         return [self.put_aside(path) for path in map(self.path, going) if path.is_dir()]
+
+    def _unused(self, going: Sequence[str]) -> list[str]:
+        """Names of caches whose time is over. What this process made aside is removed by it."""
+        before, found = time.time() - self._keep_seconds, []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                is_busy = self._users[entry.name] > 0 or entry.name in going
+                if not is_busy and entry.stat(follow_symlinks=False).st_mtime < before:
+                    found.append(entry.name)
+        return found
 
     def put_aside(self, path: Path) -> Path:
         return path.rename(path.with_name(f"going-{path.name}-{secrets.token_hex(4)}"))

@@ -17,6 +17,7 @@ from pushrod.connection import (
     default_data_folder,
     resolve_connection,
 )
+from pushrod.sizes import parse_size
 
 if TYPE_CHECKING:
     from pushrod.serving import AgentOptions, PatientAgent
@@ -82,6 +83,19 @@ def parse_user_ids(text: str | None) -> range | None:
     callback=lambda _context, _option, texts: tuple(map(parse_platform, texts)),
     help="Build images for these alone (default: all that the engine says it runs).",
 )
+@click.option(
+    "--min-free",
+    envvar="PUSHROD_MIN_FREE",
+    metavar="SIZE",
+    help="With less room than this for its data, or for its engine's, it takes no work "
+    "(default: 1GiB).",
+)
+@click.option(
+    "--keep-days",
+    envvar="PUSHROD_KEEP_DAYS",
+    type=click.IntRange(1, 36_500),
+    help="Sources, and caches of the host engine, go that no step used for so long (default: 30).",
+)
 @ca_file_option
 @connection_options
 @click.pass_context
@@ -97,6 +111,8 @@ def agent(
     data: Path | None,
     host_user_ids: range | None,
     platforms: tuple[str, ...],
+    min_free: str | None,
+    keep_days: int | None,
     ca_file: Path | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
@@ -123,6 +139,8 @@ def agent(
         host_user_ids=host_user_ids,
         ca_file=ca_file,
         platforms=platforms,
+        min_free_bytes=None if min_free is None else parse_size(min_free, "--min-free"),
+        keep_days=keep_days,
     )
     run(_work(chosen, resolve_connection(options)))
 

@@ -1,4 +1,4 @@
-"""`pushrod build create|list|show|cancel|retry|approve|reject|delete`."""
+"""`pushrod build create|list|show|cancel|retry|approve|reject|pin|unpin|delete`."""
 
 from __future__ import annotations
 
@@ -242,6 +242,36 @@ def reject(options: ConnectionOptions, reference: str, as_json: bool) -> None:
     if as_json:
         return print_json(found)
     return say(f"step {step}: rejected")
+
+
+@build.command("pin")
+@click.argument("reference", metavar="BUILD")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def pin(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Keep a build with its logs and artifacts, whatever the limits of retention are."""
+    _set_pinned(options, reference, as_json, pinned=True)
+
+
+@build.command("unpin")
+@click.argument("reference", metavar="BUILD")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@connection_options
+def unpin(options: ConnectionOptions, reference: str, as_json: bool) -> None:
+    """Leave a build to the limits of retention again."""
+    _set_pinned(options, reference, as_json, pinned=False)
+
+
+def _set_pinned(options: ConnectionOptions, reference: str, as_json: bool, *, pinned: bool) -> None:
+    async def changed(client: Client) -> Json:
+        return await client.pin_build(await find_build_id(client, reference), pinned=pinned)
+
+    found = call(resolve_connection(options), changed)
+    if as_json:
+        return print_json(found)
+    if pinned:
+        return say(f"build {found['number']}: pinned by {cell(found['pinnedBy'])}")
+    return say(f"build {found['number']}: not pinned")
 
 
 @build.command("retry")

@@ -63,7 +63,33 @@ async def _check_token(session: aiohttp.ClientSession, connection: Connection) -
             )
         ]
     valid = ok("token", f"valid for {len(accounts)} account(s)")
-    return [valid, *await _look_at_forges(session, connection, accounts)]
+    return [
+        valid,
+        *await _look_at_forges(session, connection, accounts),
+        *await _look_at_retention(session, connection),
+    ]
+
+
+async def _look_at_retention(
+    session: aiohttp.ClientSession, connection: Connection
+) -> list[Finding]:
+    """Whether anything old is ever deleted; nothing for a token of one account."""
+    headers = {"Authorization": f"Bearer {connection.token}"}
+    url = f"{connection.url}/api/retention"
+    try:
+        async with session.get(url, headers=headers, allow_redirects=False) as answer:
+            found = json.loads(await answer.read()) if answer.status == 200 else None
+    except (aiohttp.ClientError, TimeoutError):  # it answers, if slowly: that is all we asked
+        return []
+    if not isinstance(found, dict) or found.get("enforced", True):
+        return []
+    return [
+        warn(
+            "retention",
+            "no old build is ever deleted: this installation had builds before there were limits",
+            "pushrod retention show  # what would go; then: pushrod retention set --enforce",
+        )
+    ]
 
 
 async def _look_at_forges(

@@ -37,6 +37,7 @@ class Bench:
         max_steps: int | None = None,
         token: str | None = None,
         min_free_bytes: int = 1024,
+        engine_dir: Path | None = None,
     ) -> Agent:
         settings = AgentSettings(
             url=self.coordinator.url,
@@ -47,6 +48,7 @@ class Bench:
             max_steps=max_steps,
             cancel_report_seconds=3.0,
             min_free_bytes=min_free_bytes,
+            engine_dir=engine_dir,
         )
         return Agent(settings, HostEngine(data_dir=self.data, work_dir=self.work))
 

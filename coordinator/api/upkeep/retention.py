@@ -34,19 +34,10 @@ class LimitsWanted(BaseModel):
     )
 
 
-class DaysWanted(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    days: int | None = Field(None, ge=1, le=MAX_DAYS, description="Since the object came")
-
-
 class ProjectRetentionWanted(Body):
     builds: LimitsWanted | None = Field(None, description=f"With all that is theirs. {NOT_SET}")
     logs: LimitsWanted | None = None
     artifacts: LimitsWanted | None = None
-    lfs: DaysWanted | None = Field(
-        None, description="Git LFS objects of a hosted repository that no commit names"
-    )
 
 
 class RetentionWanted(ProjectRetentionWanted):
@@ -172,6 +163,5 @@ async def _shown(
 
 def _goes_next(going: Going) -> dict[str, GoingShown]:
     return {
-        kind.value: GoingShown(builds=going.count[kind], bytes=going.size[kind])
-        for kind in (Kind.BUILDS, Kind.LOGS, Kind.ARTIFACTS)
+        kind.value: GoingShown(builds=going.count[kind], bytes=going.size[kind]) for kind in Kind
     }

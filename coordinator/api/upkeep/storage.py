@@ -31,6 +31,7 @@ class MachineStorage(Shown):
 
 class AgentStorage(Shown):
     id: str
+    name: str
     free_bytes: int
     total_bytes: int
     floor_bytes: int | None = Field(None, description="With less it takes no work")
@@ -91,6 +92,7 @@ def _agents(request: web.Request) -> list[AgentStorage]:
     return [
         AgentStorage(
             id=one.agent_id,
+            name=one.name,
             free_bytes=one.disk.free,
             total_bytes=one.disk.total,
             floor_bytes=one.disk.floor,

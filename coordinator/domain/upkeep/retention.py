@@ -27,8 +27,6 @@ class Kind(StrEnum):
     """With all that is theirs."""
     LOGS = "logs"
     ARTIFACTS = "artifacts"
-    LFS = "lfs"
-    """Of hosted repositories: objects that no commit names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +54,6 @@ class Rules:
     builds: Limits = field(default_factory=lambda: Limits(days=365))
     logs: Limits = field(default_factory=lambda: Limits(days=180))
     artifacts: Limits = field(default_factory=lambda: Limits(days=90))
-    lfs: Limits = field(default_factory=lambda: Limits(days=30))
-    """Of these the days alone, since the object came."""
 
     def of(self, kind: Kind) -> Limits:
         limits: Limits = getattr(self, kind.value)
@@ -144,7 +140,7 @@ class Walk:
         """Of which kinds it is beyond a limit; counts it in, whether it is kept or not."""
         self._seen += 1
         found = set()
-        for kind in (Kind.BUILDS, Kind.LOGS, Kind.ARTIFACTS):
+        for kind in Kind:
             limits = self.rules.of(kind)
             size = self._bytes[kind] = self._bytes.get(kind, 0) + facts.bytes_of(kind)
             if limits.number is not None and self._seen > limits.number:

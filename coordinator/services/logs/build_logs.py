@@ -16,6 +16,7 @@ from coordinator.domain.logs.whole_log import parts_of
 from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal
 from coordinator.services.core import Core
+from coordinator.services.logs.logs import LOG_GONE
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -223,6 +224,8 @@ class BuildLogs:
     async def _whole(self, attempt: Attempt) -> AsyncIterator[bytes]:
         """Up to where it reached when its turn came, so that a busy script can't go on forever."""
         offset, size = 0, await self.core.logs.size(attempt.log_id)
+        if size == 0 and attempt.log_bytes:
+            yield f"{LOG_GONE}\n".encode()
         while offset < size:
             data = await self.core.logs.read(
                 attempt.log_id, offset, min(WHOLE_READ_BYTES, size - offset)

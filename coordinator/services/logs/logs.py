@@ -17,6 +17,7 @@ from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.log_frames import Frame
 
 SLICE_MAX_BYTES = 4 * 1024 * 1024
+LOG_GONE = "this log was deleted, as the limits of retention say"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,8 @@ class Logs:
         ended = attempt.state is not AttemptState.RUNNING
         data = await self.core.logs.read(attempt.log_id, offset, max_bytes)
         size = await self.core.logs.size(attempt.log_id)
+        if ended and size == 0 and attempt.log_bytes:
+            raise NotFound(LOG_GONE)
         return LogSlice(
             data=data,
             offset=offset,

@@ -34,7 +34,7 @@ from coordinator.storage.upkeep.retention import RowCount
 
 log = structlog.get_logger()
 
-ROWS_AT_ONCE = 2000
+ROWS_AT_ONCE = 400
 """In one transaction."""
 BUILDS_AT_ONCE = 100
 PAUSE_SECONDS = 0.05

@@ -16,6 +16,8 @@ export class BuildHead {
   #cancel = el("button", { type: "button", class: "danger" }, "Cancel");
   #approve = el("button", { type: "button", class: "primary" }, "Approve");
   #retry = el("button", { type: "button", class: "primary" }, "Retry");
+  #pin = el("button", { type: "button" });
+  #pinned = false;
 
   constructor(place, path) {
     this.#place = place;
@@ -23,11 +25,12 @@ export class BuildHead {
     this.#cancel.addEventListener("click", () => this.#act(this.#cancel, "cancel"));
     this.#approve.addEventListener("click", () => this.#act(this.#approve, "approve"));
     this.#retry.addEventListener("click", () => this.#act(this.#retry, "retry"));
+    this.#pin.addEventListener("click", () => this.#act(this.#pin, this.#pinned ? "unpin" : "pin"));
   }
 
   draw(build, project, person) {
     if (!this.#text.isConnected) {
-      const actions = el("div", { class: "actions" }, this.#cancel, this.#approve, this.#retry);
+      const actions = el("div", { class: "actions" }, this.#cancel, this.#approve, this.#pin, this.#retry);
       fill(this.#place, el("div", { class: "build-head" }, this.#text, actions), this.#refusal);
       this.#place.removeAttribute("aria-busy");
     }
@@ -35,6 +38,10 @@ export class BuildHead {
     this.#cancel.hidden = !isActive(build.state) || !allowed("build");
     this.#approve.hidden = build.state !== "held" || !allowed("manage");
     this.#retry.hidden = isActive(build.state) || !allowed("build");
+    this.#pinned = build.pinnedBy !== undefined;
+    this.#pin.textContent = this.#pinned ? "Unpin" : "Pin";
+    this.#pin.title = this.#pinned ? "Leave it to the limits of retention" : "Keep it, whatever the limits of retention are";
+    this.#pin.hidden = !allowed("build");
     fill(this.#text, ...this.#lines(build, project));
   }
 
@@ -61,6 +68,9 @@ export class BuildHead {
         build.pullRequest ? fact("Pull request", pullRequest(build.pullRequest, links.pullRequest)) : null,
         build.includes ? fact("Includes", el("span", {}, build.includes.map(included).join(", "))) : null,
         build.retryOf ? fact("Retry of", el("a", { href: `/builds/${build.retryOf}` }, "an earlier build")) : null,
+        build.pinnedBy ? fact("Pinned by", outsider(build.pinnedBy)) : null,
+        build.logsGoneAt ? fact("Logs", el("span", {}, "deleted ", since(build.logsGoneAt))) : null,
+        build.artifactsGoneAt ? fact("Artifacts", el("span", {}, "deleted ", since(build.artifactsGoneAt))) : null,
         fact("Created", since(build.createdAt)),
         ...Object.entries(build.params ?? {}).map(([name, value]) => parameter(name, value))),
     ];

@@ -147,6 +147,11 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("POST", "/api/projects/{project}/builds/{build}/cancel", {}),
     ("POST", "/api/projects/-/builds/{build}/cancel", {}),
     ("POST", "/api/projects/{project}/builds/{done_build}/retry", {}),
+    ("POST", "/api/projects/{project}/builds/{done_build}/pin", {}),
+    ("POST", "/api/projects/-/builds/{done_build}/pin", {}),
+    ("POST", "/api/projects/-/builds/{done_build}/unpin", {}),
+    ("GET", "/api/projects/{project}/retention", None),
+    ("PATCH", "/api/projects/{project}/retention", {}),
     ("POST", "/api/projects/-/builds/{done_build}/retry", {}),
     ("GET", "/api/steps/{running}/log", None),
     ("GET", "/api/steps/{done}/log?wait=20", None),
@@ -322,6 +327,7 @@ async def test_nobody_gets_nothing(coordinator: Coordinator, admin: Caller) -> N
         ("POST", "/api/agents/goodbye", {"instance": "x"}),
         ("GET", "/api/v1/builds", None),
         ("POST", "/api/v1/builds", {}),
+        ("GET", "/api/storage", None),
         *[(method, path, body) for method, path, body, _ in FOR_ADMINISTRATORS],
     ]
     for authorization in (None, "Bearer pr_wrong", "Bearer", "Bearer ", basic, "Basic !", "x"):
@@ -361,6 +367,8 @@ FOR_ADMINISTRATORS: list[tuple[str, str, Any, str]] = [
     ("PUT", "/api/users/x/memberships/acme", {"role": "viewer"}, ""),
     ("DELETE", "/api/users/x/memberships/acme", None, ""),
     ("POST", "/api/signing-keys", {}, ""),
+    ("GET", "/api/retention", None, ""),
+    ("PATCH", "/api/retention", {}, ""),
 ]
 ALLOWED: list[tuple[str, str, Any, str]] = [
     # method, path, body, who may
@@ -439,6 +447,11 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/projects/{project}/builds", {"workflowId": "no"}, "developer maintainer"),
     ("POST", "/api/projects/-/builds/{done_build}/cancel", {}, "developer maintainer"),
     ("POST", "/api/projects/-/builds/{build}/retry", {}, "developer maintainer"),
+    ("POST", "/api/projects/-/builds/{build}/pin", {}, "developer maintainer"),
+    ("POST", "/api/projects/-/builds/{build}/unpin", {}, "developer maintainer"),
+    ("GET", "/api/projects/{project}/retention", None, "viewer developer maintainer"),
+    ("PATCH", "/api/projects/{project}/retention", {}, "maintainer"),
+    ("GET", "/api/storage", None, "viewer developer maintainer"),
     ("POST", "/api/steps/{ready}/approve", {}, "developer maintainer"),
     ("POST", "/api/steps/{ready}/reject", {}, "developer maintainer"),
     ("POST", "/api/projects", {"accountId": "acme"}, "maintainer"),

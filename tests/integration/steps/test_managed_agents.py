@@ -76,6 +76,21 @@ async def test_a_paused_agent_finishes_what_runs_and_takes_nothing_new(admin: Ca
     assert await audited(admin) == ["agent.resumed", "agent.paused", "agent.registered"]
 
 
+async def test_a_step_says_that_the_agents_that_fit_are_short_of_disk(admin: Caller) -> None:
+    agent = await admin.new_agent()
+    build = await admin.new_build(await admin.new_project())
+    disk = {"freeBytes": 300 * 1024**2, "totalBytes": 9 * 1024**3, "floorBytes": 1024**3}
+    assert (await agent.poll(free=0, disk=disk))["offers"] == []
+    name = (await shown(admin, agent))["name"]
+    assert await why(admin, build) == (
+        f"all agents that fit are short of disk: {name} has 300 MiB free and takes work from "
+        "1.0 GiB on"
+    )
+    [said] = (await admin.get("/api/storage")).expect(200).json["agents"]
+    assert said == {"id": agent.agent_id, "name": name} | disk
+    assert (await agent.poll(disk={**disk, "freeBytes": 2 * 1024**3}))["offers"]
+
+
 async def test_a_pause_reaches_a_poll_that_is_held_and_so_does_its_end(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, poll_hold_seconds=30.0) as coordinator:
         admin = coordinator.admin

@@ -32,6 +32,13 @@ def operator() -> Principal:
     )
 
 
+class MainAlone:
+    """A hosted repository, of which `main` alone exists."""
+
+    async def refs(self, project_id: str) -> dict[str, str]:
+        return {"refs/heads/main": "0" * 40}
+
+
 @dataclass(frozen=True, slots=True)
 class ManyBuilds:
     path: Path

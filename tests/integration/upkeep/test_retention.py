@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -24,6 +25,7 @@ from tests.integration.list_fixture import wrong_counts
 from tests.integration.statements import collected
 from tests.integration.upkeep.many_builds import (
     DAY,
+    MainAlone,
     ManyBuilds,
     left_in_store,
     named_by_rows,
@@ -35,17 +37,10 @@ BUILDS = 2_000
 KEPT = 200
 
 
-class Branches:
-    """Of a hosted repository: `main` alone exists."""
-
-    async def refs(self, project_id: str) -> dict[str, str]:
-        return {"refs/heads/main": "0" * 40}
-
-
 @pytest.fixture
 async def tested(tmp_path: Path) -> AsyncIterator[TestedCore]:
     async with open_core(tmp_path) as tested:
-        core = replace(tested.core, repositories=cast("Any", Branches()))
+        core = replace(tested.core, repositories=cast("Any", MainAlone()))
         yield replace(tested, core=core)
 
 
@@ -277,3 +272,34 @@ async def test_what_is_old_goes(
 
 async def _nothing(connection: AsyncConnection) -> None:
     await connection.exec_driver_sql("UPDATE accounts SET slug = slug")
+
+
+async def test_a_kill_leaves_nothing_that_the_next_start_does_not_delete(
+    tested: TestedCore, project: Project, sweeping: Sweeping, many: ManyBuilds
+) -> None:
+    """Killed whenever builds have gone since the last time, in the midst of whatever it does."""
+    many.insert(600, artifacts=4, steps=2, shared_blobs=70)
+    many.share_log(of=7, by=600)
+    await put_objects(tested.core, many)
+    await limit(sweeping, project, builds={"number": 60})
+    kills = 0
+    while True:
+        before = rows(many.path, "builds")
+        command = [sys.executable, "-m", "tests.integration.upkeep.sweeping_process"]
+        process = await asyncio.create_subprocess_exec(*command, str(many.path.parent))
+        if kills < 3:
+            while process.returncode is None and rows(many.path, "builds") == before:
+                await asyncio.sleep(0.005)
+        if kills < 3 and process.returncode is None:
+            process.kill()
+            await process.wait()
+            kills += 1
+            continue
+        assert await process.wait() == 0
+        break
+    assert kills
+    assert many.numbers() == [7, *range(541, 601)]
+    assert rows(many.path, "doomed_objects") == 0
+    assert await left_in_store(tested.core, many) == named_by_rows(many.path)
+    assert many.counted_bytes() == many.summed_bytes()
+    assert wrong_counts(many.path) == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.domain.upkeep.retention import BuildFacts, Kind, Limits, Rules, Walk
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-NOTHING = Rules(builds=Limits(), logs=Limits(), artifacts=Limits(), lfs=Limits())
+NOTHING = Rules(builds=Limits(), logs=Limits(), artifacts=Limits())
 
 
 def ago(days: float) -> datetime:
@@ -61,6 +61,7 @@ def build(name: str, days: float, **values: object) -> BuildFacts:
     return BuildFacts(id=name, number=1, finished_at=ago(days), **values)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(
     st.builds(Rules, builds=limits(), logs=limits(), artifacts=limits()),
     st.lists(facts(), max_size=25),
@@ -86,6 +87,7 @@ def test_what_is_always_kept_never_goes(
     assert not gone & (kept | set(newest.values()))
 
 
+@settings(deadline=None)
 @given(st.lists(facts(), max_size=25), st.integers(0, 20))
 def test_all_beyond_the_number_goes_that_is_not_kept(found: list[BuildFacts], number: int) -> None:
     builds = numbered(found)
@@ -98,6 +100,7 @@ def test_all_beyond_the_number_goes_that_is_not_kept(found: list[BuildFacts], nu
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(facts(), max_size=25), st.booleans())
 def test_without_limits_nothing_goes(found: list[BuildFacts], known: bool) -> None:
     assert going(NOTHING, *numbered(found), branches=set() if known else None) == []
@@ -149,5 +152,4 @@ def test_a_kind_that_is_given_has_only_the_limits_that_are_named() -> None:
         "builds": {"days": 365},
         "logs": {"number": 5},
         "artifacts": {},
-        "lfs": {"days": 30},
     }
