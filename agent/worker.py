@@ -33,9 +33,9 @@ from agent.workshop import Workshop
 from pipelines_schema.contract import (
     Capability,
     GoodbyeRequest,
-    LeaseRef,
     PollRequest,
     PollResponse,
+    RenewResponse,
 )
 
 logger = logging.getLogger(__name__)
@@ -297,12 +297,14 @@ class Agent:
 
     # --- polling
 
-    def _obey(self, cancels: list[LeaseRef], lost: list[LeaseRef]) -> None:
-        for lease in cancels:
+    def _obey(self, answer: PollResponse | RenewResponse) -> None:
+        for lease in answer.cancels:
             if work := self._leases.find(lease):
                 work.cancel()
-        for lease in lost:
+        because = answer.lost_because or "it is not this agent's any more"
+        for lease in answer.lost:
             if work := self._leases.find(lease):
+                logger.warning("attempt %s-%s is ended: %s", lease.step_id, lease.epoch, because)
                 work.abandon()
 
     async def _poll_for_ever(self) -> None:
@@ -358,7 +360,7 @@ class Agent:
         except CoordinatorError as error:
             logger.info("a superseded poll failed: %s", error)
             return
-        self._obey(answer.cancels, answer.lost)
+        self._obey(answer)
         if answer.offers:
             await self._intake.take_offers(answer.offers)
             self._poll_again.set()
@@ -385,7 +387,7 @@ class Agent:
 
     async def _follow(self, answer: PollResponse, seconds: float) -> None:
         self._seen = answer.seen
-        self._obey(answer.cancels, answer.lost)
+        self._obey(answer)
         if answer.drain and self._settings.by_itself:
             self.begin_drain()
         if answer.offers:

@@ -73,6 +73,7 @@ from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
 from coordinator.services.steps.source_refs import SourceRefs
 from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.services.upkeep.generation import enter_newest_generation
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
 
@@ -181,6 +182,7 @@ async def open_services(
         Telling(core, sender.wake).begin()
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
+        await enter_newest_generation(core)
         await dispatch.load()
         yield Services(
             core=core,

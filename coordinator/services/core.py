@@ -10,6 +10,7 @@ from uuid import uuid4
 from coordinator.ports import BlobStore, LogStore, Readings, Remotes, Repositories
 from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
+from coordinator.services.generations import Generations
 from coordinator.services.keys import Keys
 from coordinator.services.meter import Meter
 from coordinator.services.news import News
@@ -41,6 +42,7 @@ class Core:
     """Without a trailing slash; every URL we hand out starts with it, never with a Host header."""
     blob_claims: BlobClaims = field(default_factory=BlobClaims)
     announcements: Announcements = field(default_factory=Announcements)
+    generations: Generations = field(default_factory=Generations)
     ref_states: RefStates = field(default_factory=RefStates)
     meter: Meter = field(default_factory=Meter)
     now: Callable[[], datetime] = utc_now

@@ -144,6 +144,8 @@ class PollResponse(WireModel):
     cancels: list[LeaseRef] = []
     lost: list[LeaseRef] = []
     """Leases that are no longer the agent's: it kills that work and forgets it."""
+    lost_because: str | None = None
+    """For people, where there is more to say than that it was silent."""
     drain: bool = False
     seen: str = ""
 
@@ -156,6 +158,7 @@ class RenewRequest(WireModel):
 class RenewResponse(WireModel):
     cancels: list[LeaseRef] = []
     lost: list[LeaseRef] = []
+    lost_because: str | None = None
 
 
 class GoodbyeRequest(WireModel):
