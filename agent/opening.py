@@ -10,6 +10,7 @@ from agent.engines.authorities import BadAuthoritiesError, bundle
 from agent.engines.protocol import Engine, EngineUnavailable
 from agent.settings import AgentSettings, InvalidSettingsError
 from agent.worker import Agent
+from pipelines_schema.spans import Emit
 
 
 async def create_agent(
@@ -28,6 +29,7 @@ async def create_agent(
     socket: Path | None = None,
     repositories: Path | None = None,
     lasting_dir: Path | None = None,
+    emit: Emit | None = None,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -49,7 +51,7 @@ async def create_agent(
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
     opened = await open_engine(engine, lasting_dir or data_dir, host_user_ids, ca_file)
-    return Agent(settings, opened, revive_engine=revive)
+    return Agent(settings, opened, revive_engine=revive, emit=emit)
 
 
 async def revive_private_engine() -> None:

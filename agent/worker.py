@@ -37,6 +37,7 @@ from pipelines_schema.contract import (
     PollResponse,
     RenewResponse,
 )
+from pipelines_schema.spans import Emit
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Agent:
         engine: Engine,
         *,
         revive_engine: Callable[[], Awaitable[None]] | None = None,
+        emit: Emit | None = None,
     ) -> None:
         """`revive_engine` is tried when the engine went away; it raises EngineUnavailable."""
         self._settings = settings
@@ -114,6 +116,7 @@ class Agent:
             sign_in_again=self._sign_in.again,
             wants_next=self._intake.wants_next,
             take_next=self._intake.take_next,
+            emit=emit,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._superseded: set[asyncio.Task[None]] = set()

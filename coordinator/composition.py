@@ -76,6 +76,7 @@ from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.services.upkeep.generation import enter_newest_generation
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from pipelines_schema.spans import Emit
 
 OBJECTS = "objects"
 """The folder of logs and artifacts, in the data folder."""
@@ -128,7 +129,11 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, url: str, clock: Callable[[], float], now: Callable[[], datetime]
+    settings: Settings,
+    url: str,
+    clock: Callable[[], float],
+    now: Callable[[], datetime],
+    emit: Emit | None = None,
 ) -> AsyncIterator[Services]:
     data = settings.data
     repositories = HostedRepositories(
@@ -143,7 +148,7 @@ async def open_services(
         used=meter.database_used,
     )
     readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
-    blobs = ObjectBlobStore(store)
+    blobs = ObjectBlobStore(store, meter.objects_used)
     report_files = ReportFiles(blobs, data / "reports")
     mailer = _mailer(settings)
     try:
@@ -152,7 +157,7 @@ async def open_services(
             database=database,
             repositories=repositories,
             remotes=_remotes(settings),
-            logs=ObjectLogStore(store),
+            logs=ObjectLogStore(store, meter.objects_used),
             blobs=blobs,
             readings=readings,
             news=News(),
@@ -161,6 +166,7 @@ async def open_services(
             public_url=url,
             meter=meter,
             now=now,
+            emit=emit,
         )
         dispatch, logs = Dispatch(core, clock), Logs(core)
         accounts = Accounts(core, Logins(core))

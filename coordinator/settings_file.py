@@ -56,6 +56,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 WRITE = {
     "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
     "public_url": "the URL without a path, such as https://ci.example.org",
+    "otlp_endpoint": "a URL such as http://127.0.0.1:4318",
     "trusted_proxies": "addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
 }
 """Of settings whose rule is a pattern."""

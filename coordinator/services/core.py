@@ -17,6 +17,7 @@ from coordinator.services.news import News
 from coordinator.services.ref_states import RefStates
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from pipelines_schema.spans import Emit
 
 
 def utc_now() -> datetime:
@@ -46,3 +47,5 @@ class Core:
     ref_states: RefStates = field(default_factory=RefStates)
     meter: Meter = field(default_factory=Meter)
     now: Callable[[], datetime] = utc_now
+    emit: Emit | None = None
+    """Takes the spans of traces; None where nobody asked for them."""

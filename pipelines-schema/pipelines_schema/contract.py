@@ -386,6 +386,8 @@ class StepSpec(WireModel):
 
     step_id: str
     epoch: int
+    traceparent: str | None = None
+    """As W3C Trace Context has it: the attempt's span, where the coordinator tells of traces."""
     attempt: int
     name: str
     build_id: str

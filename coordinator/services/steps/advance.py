@@ -305,6 +305,7 @@ async def _settled(
 
 def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:
     after_commit(connection, lambda: core.meter.build_ended(ended))
+    after_commit(connection, lambda: core.announcements.ended(ended))
 
 
 async def _with_reused(core: Core, connection: AsyncConnection, build_id: str) -> Sequence[Step]:
