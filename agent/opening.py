@@ -10,6 +10,7 @@ from agent.engines.authorities import BadAuthoritiesError, bundle
 from agent.engines.protocol import Engine, EngineUnavailable
 from agent.settings import KEEP_DAYS, MIN_FREE_BYTES, AgentSettings, InvalidSettingsError
 from agent.worker import Agent
+from pipelines_schema.spans import Emit
 
 
 async def create_agent(
@@ -31,6 +32,7 @@ async def create_agent(
     lasting_dir: Path | None = None,
     min_free_bytes: int = MIN_FREE_BYTES,
     keep_days: int = KEEP_DAYS,
+    emit: Emit | None = None,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
 
@@ -56,7 +58,7 @@ async def create_agent(
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
     kept_in = lasting_dir or data_dir
     opened = await open_engine(engine, kept_in, host_user_ids, ca_file, platforms, keep_days)
-    return Agent(settings, opened, revive_engine=revive)
+    return Agent(settings, opened, revive_engine=revive, emit=emit)
 
 
 def engine_folder(name: str) -> Path | None:

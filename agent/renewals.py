@@ -16,7 +16,7 @@ from agent.lease import (
 )
 from agent.retries import keep_trying
 from agent.step_run import StepRun
-from pipelines_schema.contract import LEASE_SECONDS, LeaseRef, RenewRequest
+from pipelines_schema.contract import LEASE_SECONDS, LeaseRef, RenewRequest, RenewResponse
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class Renewals:
         instance: str,
         leases: LeaseTable[StepRun],
         sign_in_again: Callable[[str], Awaitable[None]],
-        obey: Callable[[list[LeaseRef], list[LeaseRef]], None],
+        obey: Callable[[RenewResponse], None],
     ) -> None:
-        """`obey` is told which leases are cancelled and which are lost."""
+        """`obey` is told by the answer which leases are cancelled and which are lost."""
         self._client = client
         self._instance = instance
         self._leases = leases
@@ -79,7 +79,7 @@ class Renewals:
             await self._sign_in_again(error.credential)
             return
         self._renewed_at = sent_at
-        self._obey(answer.cancels, answer.lost)
+        self._obey(answer)
         self._prolong(request.leases, sent_at)
 
     def _renew_every_seconds(self) -> float:

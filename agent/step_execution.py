@@ -67,6 +67,7 @@ class StepExecution:
     async def _run(self) -> Report:
         spec = self._entry.spec
         workshop = self._workshop
+        spans = workshop.spans(spec)
         gone = [name for name in spec.secret_names if name not in spec.secrets]
         if gone:
             names = ", ".join(gone)
@@ -76,12 +77,15 @@ class StepExecution:
             return failure(spec.refused_for, spec.refused)
         try:
             async with contextlib.AsyncExitStack() as resources:
-                source = await self._lent_source(spec)
+                with spans.of("source"):
+                    source = await self._lent_source(spec)
                 if source is not None:
                     resources.callback(source.release)
                 inputs = self._entry.inputs
-                await fetch_artifacts(workshop.client, spec, inputs, workshop.kept)
-                result = await self._run_in_engine(spec, source)
+                with spans.of("inputs"):
+                    await fetch_artifacts(workshop.client, spec, inputs, workshop.kept)
+                with spans.of("run"):
+                    result = await self._run_in_engine(spec, source)
                 if result.outcome is Outcome.ENGINE_LOST:
                     workshop.engine_lost()
                 return with_values(report_of(result), result.values, confidential(spec))

@@ -12,6 +12,8 @@ import contextlib
 import logging
 from dataclasses import replace
 
+from structlog.contextvars import bound_contextvars
+
 from agent.artifact_errors import ArtifactError
 from agent.artifacts import store_artifacts
 from agent.carried import in_thread, to_its_end
@@ -165,8 +167,11 @@ class StepRun:
     async def run(self) -> None:
         """Return when the coordinator has the report, or the attempt is not ours any more."""
         self._whole = asyncio.current_task()
+        spec = self._entry.spec
+        ids = {"build": spec.build_id, "step": spec.step_id, "attempt": self._entry.attempt_id}
         try:
-            await self._run_unless_abandoned()
+            with bound_contextvars(**ids):
+                await self._run_unless_abandoned()
         finally:
             self.script_over.set()
             self.over.set()
@@ -222,7 +227,8 @@ class StepRun:
                     await self._record_end(spool, report)
                 self.script_over.set()
                 spool.close()
-                await self._store_outputs()
+                with self._workshop.spans(self._entry.spec).of("outputs"):
+                    await self._store_outputs()
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 

@@ -33,11 +33,12 @@ from agent.workshop import Workshop
 from pipelines_schema.contract import (
     Capability,
     GoodbyeRequest,
-    LeaseRef,
     PollRequest,
     PollResponse,
+    RenewResponse,
 )
 from pipelines_schema.platforms import part_capabilities
+from pipelines_schema.spans import Emit
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Agent:
         engine: Engine,
         *,
         revive_engine: Callable[[], Awaitable[None]] | None = None,
+        emit: Emit | None = None,
     ) -> None:
         """`revive_engine` is tried when the engine went away; it raises EngineUnavailable."""
         self._settings = settings
@@ -117,6 +119,7 @@ class Agent:
             sign_in_again=self._sign_in.again,
             wants_next=self._intake.wants_next,
             take_next=self._intake.take_next,
+            emit=emit,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._superseded: set[asyncio.Task[None]] = set()
@@ -300,12 +303,14 @@ class Agent:
 
     # --- polling
 
-    def _obey(self, cancels: list[LeaseRef], lost: list[LeaseRef]) -> None:
-        for lease in cancels:
+    def _obey(self, answer: PollResponse | RenewResponse) -> None:
+        for lease in answer.cancels:
             if work := self._leases.find(lease):
                 work.cancel()
-        for lease in lost:
+        because = answer.lost_because or "it is not this agent's any more"
+        for lease in answer.lost:
             if work := self._leases.find(lease):
+                logger.warning("attempt %s-%s is ended: %s", lease.step_id, lease.epoch, because)
                 work.abandon()
 
     async def _poll_for_ever(self) -> None:
@@ -361,7 +366,7 @@ class Agent:
         except CoordinatorError as error:
             logger.info("a superseded poll failed: %s", error)
             return
-        self._obey(answer.cancels, answer.lost)
+        self._obey(answer)
         if answer.offers:
             await self._intake.take_offers(answer.offers)
             self._poll_again.set()
@@ -393,7 +398,7 @@ class Agent:
 
     async def _follow(self, answer: PollResponse, seconds: float) -> None:
         self._seen = answer.seen
-        self._obey(answer.cancels, answer.lost)
+        self._obey(answer)
         if answer.drain and self._settings.by_itself:
             self.begin_drain()
         if answer.offers:

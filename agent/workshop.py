@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from agent import descriptors
+from agent.attempt_spans import AttemptSpans
 from agent.cache_keys import CacheKeys
 from agent.coordinator_client import CoordinatorClient
 from agent.engines.protocol import Engine
@@ -16,6 +17,7 @@ from agent.sources import Sources
 from agent.step_reports import LOST
 from agent.watchdog import Watchdog
 from pipelines_schema.contract import NextStep, StepSpec
+from pipelines_schema.spans import Emit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,12 @@ class Workshop:
     take_next: Callable[[StepSpec, float, str], Awaitable[bool]]
     """Begin a step that came with the answer to a completion, which was sent then (boot clock) and
     with that credential; whether it has begun."""
+
+    emit: Emit | None = None
+    """Takes the spans of attempts; None where nobody asked for them."""
+
+    def spans(self, spec: StepSpec) -> AttemptSpans:
+        return AttemptSpans(spec, self.emit)
 
     def report_lacking(self, error: Exception) -> Report | None:
         """The report, if descriptors ran out: no new work until the engine is seen to answer."""

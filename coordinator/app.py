@@ -101,6 +101,7 @@ from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, listen_socket_at, only_one, shown_host
 from coordinator.services.builds.build_results import BuildResults
 from coordinator.services.builds.build_timeouts import BuildTimeouts
+from coordinator.services.builds.build_traces import BuildTraces
 from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.builds.retries import Retries
@@ -117,6 +118,7 @@ from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.settings import Settings
 from coordinator.timer import Timer
 from coordinator.web import pages
+from pipelines_schema.spans import Emit
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
@@ -133,11 +135,12 @@ async def run_coordinator(
     stop: asyncio.Event,
     clock: Callable[[], float] = boot_seconds,
     now: Callable[[], datetime] = utc_now,
+    emit: Emit | None = None,
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
 
     `clock` gives the seconds by which offers, leases and agents' absence are measured, `now` the
-    time of day.
+    time of day. `emit` takes the spans of builds that end.
 
     Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, ObjectsUnusable.
     """
@@ -146,7 +149,7 @@ async def run_coordinator(
     with only_one(settings.data), listen_socket(settings) as listening:
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
-        async with open_services(settings, url, clock, now) as services:
+        async with open_services(settings, url, clock, now, emit) as services:
             await _serve(services, listening, lambda: ready(url), stop)
 
 
@@ -194,6 +197,7 @@ async def _serve(
                 LateSteps(services.core, services.dispatch.wake).run(), name="late steps"
             ),
             tasks.create_task(Schedules(services.builds).run(), name="schedules"),
+            tasks.create_task(BuildTraces(services.core).run(), name="traces"),
             tasks.create_task(services.followings.run(), name="followings"),
             tasks.create_task(_timer(services).run(), name="timer"),
         ]

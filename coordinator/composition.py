@@ -77,10 +77,12 @@ from coordinator.services.steps.runner import Runner
 from coordinator.services.steps.source_parts import SourceParts
 from coordinator.services.steps.source_refs import SourceRefs
 from coordinator.services.steps.step_specs import StepSpecs
+from coordinator.services.upkeep.generation import enter_newest_generation
 from coordinator.services.upkeep.retention import Retention
 from coordinator.services.upkeep.sweeping import Sweeping
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from pipelines_schema.spans import Emit
 
 log = structlog.get_logger()
 
@@ -135,7 +137,11 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, url: str, clock: Callable[[], float], now: Callable[[], datetime]
+    settings: Settings,
+    url: str,
+    clock: Callable[[], float],
+    now: Callable[[], datetime],
+    emit: Emit | None = None,
 ) -> AsyncIterator[Services]:
     data = settings.data
     repositories = HostedRepositories(
@@ -153,7 +159,7 @@ async def open_services(
         used=meter.database_used,
     )
     readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
-    blobs = ObjectBlobStore(store)
+    blobs = ObjectBlobStore(store, meter.objects_used)
     report_files = ReportFiles(blobs, data / "reports")
     mailer = _mailer(settings)
     try:
@@ -162,7 +168,7 @@ async def open_services(
             database=database,
             repositories=repositories,
             remotes=_remotes(settings),
-            logs=ObjectLogStore(store),
+            logs=ObjectLogStore(store, meter.objects_used),
             blobs=blobs,
             objects_check=objects_check,
             readings=readings,
@@ -172,6 +178,7 @@ async def open_services(
             public_url=url,
             meter=meter,
             now=now,
+            emit=emit,
         )
         dispatch, logs = Dispatch(core, clock), Logs(core)
         accounts = Accounts(core, Logins(core))
@@ -193,6 +200,7 @@ async def open_services(
         Telling(core, sender.wake).begin()
         await accounts.write_admin_token(data / "admin-token")
         await repositories.remove_leftovers(older_than_seconds=LEFTOVER_SECONDS)
+        await enter_newest_generation(core)
         await dispatch.load()
         yield Services(
             core=core,

@@ -15,13 +15,33 @@ class DataFolderInUse(Exception):
     """Another coordinator works on this data folder."""
 
 
+class HalfRestored(DataFolderInUse):
+    """A restore of a backup to this data folder was begun and not finished."""
+
+
 class CannotListen(Exception):
     """The address is taken or not ours."""
+
+
+RESTORING = "restoring"
+"""The file that stands in a data folder while a backup is restored to it."""
 
 
 @contextmanager
 def only_one(data: Path) -> Iterator[None]:
     """Two coordinators over one embedded database would hand each step out twice."""
+    with only_one_restores(data):
+        if (data / RESTORING).exists():
+            raise HalfRestored(
+                f"a restore to {data} was begun and not finished: run `pushrod restore` again, it "
+                "goes on where it stopped"
+            )
+        yield
+
+
+@contextmanager
+def only_one_restores(data: Path) -> Iterator[None]:
+    """As `only_one`, also for a folder that is being made. Raises DataFolderInUse."""
     with (data / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -275,6 +275,15 @@ class Settings(BaseModel):
         default=None, description="File that holds smtp_user's password."
     )
     mail_from: str | None = Field(default=None, description="Sender of e-mail.")
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s]+$",
+        description="URL of an OpenTelemetry collector that takes traces by OTLP over HTTP, such "
+        "as http://127.0.0.1:4318; none: that of OTEL_EXPORTER_OTLP_ENDPOINT, or no traces.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Of this coordinator's own log: lines, or a JSON object each."
+    )
     tidy_hour: int = Field(
         default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."
     )

@@ -58,6 +58,7 @@ WRITE = {
     "public_url": "the URL without a path, such as https://ci.example.org",
     "objects": "a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
     "objects_endpoint": "the URL of the store, such as https://s3.example.org, without a password",
+    "otlp_endpoint": "a URL such as http://127.0.0.1:4318",
     "trusted_proxies": "addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
 }
 """Of settings whose rule is a pattern."""

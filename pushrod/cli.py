@@ -17,6 +17,8 @@ COMMANDS = {
     "demo": ("pushrod.commands.demo:demo", "Show the whole way from a git push to a build."),
     "coordinator": ("pushrod.commands.coordinator:coordinator", "Run the coordinator alone."),
     "agent": ("pushrod.commands.agent:agent", "Run an agent, admit and manage agents."),
+    "backup": ("pushrod.commands.backup:backup", "Copy the installation while it runs."),
+    "restore": ("pushrod.commands.backup:restore", "Make an installation of a backup."),
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),

@@ -116,6 +116,16 @@ def duration_text(seconds: float) -> str:
     return f"{whole // 86400} d"
 
 
+def size(count: int) -> str:
+    """`3.1 MiB`."""
+    amount, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
 def parse_time(text: str) -> datetime | None:
     """An ISO 8601 time, UTC where it names no zone; None if it isn't one."""
     try:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines_schema.spans import Emit
 from pushrod.errors import CommandError
+from pushrod.json_log import JsonLines
 from pushrod.presentation import say
 from pushrod.systemd import notify
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 DRAINING = "draining: running steps finish; a second signal cancels them"
 ENGINE_RETRY_SECONDS = 30.0
 ENOUGH_DESCRIPTORS = 65_536
+LOG_FORMAT_VARIABLE = "PUSHROD_LOG_FORMAT"
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -42,6 +45,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     import structlog
 
     logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
+    log_as(os.environ.get(LOG_FORMAT_VARIABLE) or "text")
     for chatty in ("aiohttp.access", "apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_shorten_bad_http)
@@ -50,6 +54,15 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def log_as(form: str) -> None:
+    """`text` or `json`. Raises CommandError for another."""
+    if form not in ("text", "json"):
+        raise CommandError(f"{LOG_FORMAT_VARIABLE} is {form[:100]!r}: write text or json")
+    formatter = JsonLines() if form == "json" else logging.Formatter(LOG_FORMAT)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(formatter)
 
 
 def _shorten_bad_http(record: logging.LogRecord) -> bool:
@@ -71,7 +84,8 @@ def _as_log_record(
     error = event.pop("exc_info", method == "exception")
     message = str(event.pop("event", ""))
     values = "".join(f" {name}={value!r}" for name, value in event.items())
-    return ("%s", message + values), {"exc_info": error}
+    told = {"extra": {"event": message, "fields": event}}
+    return ("%s", message + values), {"exc_info": error, **told}
 
 
 def print_ready(line: str) -> None:
@@ -129,6 +143,8 @@ class AgentOptions:
     min_free_bytes: int | None = None
     keep_days: int | None = None
     """None: as `agent.settings` has them."""
+    emit: Emit | None = None
+    """Takes the spans of attempts."""
 
 
 class PatientAgent:
@@ -218,6 +234,7 @@ class PatientAgent:
                     MIN_FREE_BYTES if options.min_free_bytes is None else options.min_free_bytes
                 ),
                 keep_days=KEEP_DAYS if options.keep_days is None else options.keep_days,
+                emit=options.emit,
             )
         )
         try:

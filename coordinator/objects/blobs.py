@@ -15,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
 from coordinator.objects.stores import make_all_durable, make_durable
+from coordinator.objects.timed import Used, nobody_counts, timed
 from coordinator.ports import Arrived, Blob, BlobDiffers, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
@@ -31,9 +32,11 @@ class ObjectBlobStore:
     stored only when its digest is known: one that is there already is not stored again.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, store: ObjectStore, used: Used = nobody_counts) -> None:
+        """`used` is told of each `put` (with the bytes' arrival), `get` and `delete`."""
+        self._store, self._used = store, used
 
+    @timed("put")
     async def put(
         self,
         account_id: str,
@@ -57,6 +60,7 @@ class ObjectBlobStore:
             await make_durable(self._store, key)
         return blob
 
+    @timed("put")
     async def put_all(
         self, account_id: str, contents: Mapping[str, bytes], *, arrived: Arrived
     ) -> None:
@@ -78,6 +82,7 @@ class ObjectBlobStore:
                 group.create_task(put_one(key, content))
         await make_all_durable(self._store, keys)
 
+    @timed("get")
     async def get_small(self, account_id: str, sha256: str) -> bytes:
         if not _SHA256.fullmatch(sha256):
             raise KeyError(sha256)
@@ -110,6 +115,7 @@ class ObjectBlobStore:
             and await self._size(_key(account_id, sha256)) is not None
         )
 
+    @timed("delete")
     async def delete(self, account_id: str, sha256: str) -> None:
         with suppress(FileNotFoundError):
             if _SHA256.fullmatch(sha256):

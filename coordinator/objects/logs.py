@@ -18,6 +18,7 @@ from coordinator.objects import log_format
 from coordinator.objects.log_format import DamagedLog, FramesIndex, FramesWriter
 from coordinator.objects.log_index import LogDiscovery, LogIndex, Span
 from coordinator.objects.stores import make_durable
+from coordinator.objects.timed import Used, nobody_counts, timed
 from coordinator.ports import LogDigest, LogLine, OffsetMismatch
 from pipelines_schema.log_frames import Frame
 
@@ -39,12 +40,16 @@ class ObjectLogStore:
     Keys are `logs/<attempt>/…`, see log_format. Several coordinators may share one store.
     """
 
-    def __init__(self, store: ObjectStore, *, remembered_logs: int = 1024) -> None:
-        self._store = store
+    def __init__(
+        self, store: ObjectStore, used: Used = nobody_counts, *, remembered_logs: int = 1024
+    ) -> None:
+        """`used` is told of each `append`, `read`, `fold` and `delete`."""
+        self._store, self._used = store, used
         self._remembered_logs = remembered_logs
         self._discovery = LogDiscovery(store)
         self._indexes: OrderedDict[str, LogIndex] = OrderedDict()
 
+    @timed("append")
     async def append(self, attempt_id: str, offset: int, frames: Sequence[Frame]) -> int:
         """Store one chunk; return the new size. Raises OffsetMismatch, LogClosed.
 
@@ -68,6 +73,7 @@ class ObjectLogStore:
     async def size(self, attempt_id: str) -> int:
         return (await self._reaching(attempt_id, None)).size
 
+    @timed("read")
     async def read(self, attempt_id: str, offset: int, max_bytes: int) -> bytes:
         async def read_from(index: LogIndex) -> bytes:
             end = min(offset + max_bytes, index.size)
@@ -77,6 +83,7 @@ class ObjectLogStore:
 
         return await self._retried(attempt_id, offset, read_from)
 
+    @timed("read")
     async def frames(self, attempt_id: str, offset: int, max_bytes: int) -> Sequence[LogLine]:
         async def read_from(index: LogIndex) -> Sequence[LogLine]:
             end = min(offset + max_bytes, index.size)
@@ -93,6 +100,7 @@ class ObjectLogStore:
             await self._discovery.catch_up(index)
             return await self._digest(index)
 
+    @timed("fold")
     async def close(self, attempt_id: str) -> None:
         """Fold the chunks into one text and one frames object; again, if it was cut short.
 
@@ -110,6 +118,7 @@ class ObjectLogStore:
                 await self._fold(index, index.seal)
             await self._delete_chunks(index)
 
+    @timed("delete")
     async def delete(self, attempt_id: str) -> None:
         """The records that say it is folded go first: a reader then finds nothing, not a half."""
         index = self._index(attempt_id)

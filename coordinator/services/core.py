@@ -10,12 +10,14 @@ from uuid import uuid4
 from coordinator.ports import BlobStore, LogStore, ObjectsCheck, Readings, Remotes, Repositories
 from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
+from coordinator.services.generations import Generations
 from coordinator.services.keys import Keys
 from coordinator.services.meter import Meter
 from coordinator.services.news import News
 from coordinator.services.ref_states import RefStates
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from pipelines_schema.spans import Emit
 
 
 def utc_now() -> datetime:
@@ -43,6 +45,9 @@ class Core:
     """None where objects lie on this machine's own disk."""
     blob_claims: BlobClaims = field(default_factory=BlobClaims)
     announcements: Announcements = field(default_factory=Announcements)
+    generations: Generations = field(default_factory=Generations)
     ref_states: RefStates = field(default_factory=RefStates)
     meter: Meter = field(default_factory=Meter)
     now: Callable[[], datetime] = utc_now
+    emit: Emit | None = None
+    """Takes the spans of traces; None where nobody asked for them."""

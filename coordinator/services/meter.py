@@ -31,6 +31,7 @@ class Meter:
     _log_bytes: Counter = field(init=False)
     _messages: Counter = field(init=False)
     _database: Histogram = field(init=False)
+    _objects: Histogram = field(init=False)
     _requests: Histogram = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +64,14 @@ class Meter:
             buckets=_DATABASE,
             registry=self.registry,
         )
+        self._objects = Histogram(
+            "pushrod_object_seconds",
+            "Operations on the store of logs and artifacts: put (with the bytes' arrival), get and "
+            "delete of artifacts, append, read, fold and delete of logs.",
+            ["operation"],
+            buckets=_DATABASE,
+            registry=self.registry,
+        )
         self._requests = Histogram(
             "pushrod_http_request_seconds",
             "Requests until their answer was made or, where it is streamed, had ended. Polls and "
@@ -92,6 +101,9 @@ class Meter:
 
     def database_used(self, kind: str, seconds: float) -> None:
         self._database.labels(kind).observe(seconds)
+
+    def objects_used(self, operation: str, seconds: float) -> None:
+        self._objects.labels(operation).observe(seconds)
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, str(status)).observe(seconds)

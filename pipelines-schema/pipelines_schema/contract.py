@@ -150,6 +150,8 @@ class PollResponse(WireModel):
     cancels: list[LeaseRef] = []
     lost: list[LeaseRef] = []
     """Leases that are no longer the agent's: it kills that work and forgets it."""
+    lost_because: str | None = None
+    """For people, where there is more to say than that it was silent."""
     drain: bool = False
     seen: str = ""
 
@@ -162,6 +164,7 @@ class RenewRequest(WireModel):
 class RenewResponse(WireModel):
     cancels: list[LeaseRef] = []
     lost: list[LeaseRef] = []
+    lost_because: str | None = None
 
 
 class GoodbyeRequest(WireModel):
@@ -398,6 +401,8 @@ class StepSpec(WireModel):
 
     step_id: str
     epoch: int
+    traceparent: str | None = None
+    """As W3C Trace Context has it: the attempt's span, where the coordinator tells of traces."""
     attempt: int
     name: str
     build_id: str

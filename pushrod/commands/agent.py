@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,10 @@ def agent(
         return
     if once and (slots, max_steps) != (None, None):
         raise click.UsageError("--once means --slots 1 --max-steps 1: leave those out, or --once")
+    from structlog.contextvars import bind_contextvars
+
     from pushrod.client import run
+    from pushrod.otlp import spans_to
     from pushrod.serving import AgentOptions, begin_service
 
     begin_service()
@@ -142,7 +146,9 @@ def agent(
         min_free_bytes=None if min_free is None else parse_size(min_free, "--min-free"),
         keep_days=keep_days,
     )
-    run(_work(chosen, resolve_connection(options)))
+    bind_contextvars(agent=chosen.name)
+    with spans_to(None, service="pushrod-agent") as emit:
+        run(_work(replace(chosen, emit=emit), resolve_connection(options)))
 
 
 async def _work(chosen: AgentOptions, connection: Connection) -> None:

@@ -40,10 +40,12 @@ def coordinator(
     Prints `ready URL` once it serves. The first start writes DATA/admin-token.
     """
     from pushrod.client import run
-    from pushrod.serving import begin_service
+    from pushrod.serving import begin_service, log_as
 
     begin_service()
-    run(_serve(settings_from(data, listen, config, auth=auth)))
+    settings = settings_from(data, listen, config, auth=auth)
+    log_as(settings.log_format)
+    run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
@@ -90,6 +92,7 @@ async def serve_coordinator(
     from coordinator.ports import ObjectsUnusable
     from coordinator.services.keys import KeyUnusable
     from coordinator.storage.soundness import DatabaseUnusable
+    from pushrod.otlp import spans_to
 
     unusable = (
         CannotDeploy,
@@ -100,6 +103,7 @@ async def serve_coordinator(
         ObjectsUnusable,
     )
     try:
-        await run_coordinator(settings, ready=ready, stop=stop)
+        with spans_to(settings.otlp_endpoint, service="pushrod-coordinator") as emit:
+            await run_coordinator(settings, ready=ready, stop=stop, emit=emit)
     except (*unusable, OSError) as error:
         raise CommandError(f"the coordinator can't run: {error}") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines_schema.spans import Emit
 from pushrod.commands.coordinator import (
     DATA_HELP,
     LISTEN_HELP,
@@ -48,6 +49,8 @@ class LocalAgent:
     engine: str
     slots: int
     ca_file: Path | None = None
+    emit: Emit | None = None
+    """Takes the spans of attempts."""
 
 
 def default_slots() -> int:
@@ -80,10 +83,11 @@ def up(
     the running steps.
     """
     from pushrod.client import run
-    from pushrod.serving import begin_service
+    from pushrod.serving import begin_service, log_as
 
     begin_service()
     settings = settings_from(data, listen, None, auth=auth)
+    log_as(settings.log_format)
     if settings.auth == "none" and engine == "host" and not trust_steps:
         raise CommandError(STEPS_WOULD_BE_TRUSTED)
     local = LocalAgent(engine=engine, slots=slots or default_slots(), ca_file=ca_file)
@@ -99,6 +103,13 @@ async def _run_watched(settings: Settings, local: LocalAgent) -> None:
 
 async def _run_all(settings: Settings, local: LocalAgent) -> None:
     """The agent ends first: while its steps drain, the coordinator still takes their reports."""
+    from pushrod.otlp import spans_to
+
+    with spans_to(settings.otlp_endpoint, service="pushrod-agent") as emit:
+        await _run_both(settings, replace(local, emit=emit))
+
+
+async def _run_both(settings: Settings, local: LocalAgent) -> None:
     from pushrod.serving import on_signals
 
     stop_coordinator = asyncio.Event()
@@ -134,6 +145,7 @@ def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
         ca_file=local.ca_file,
         labels=LABELS,
         by_itself=False,
+        emit=local.emit,
     )
     return PatientAgent(options, url=url, token=read_token(settings.data / ADMIN_TOKEN_NAME))
 

@@ -21,6 +21,7 @@ from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
+from coordinator.services.deletion_pause import deleting
 from coordinator.services.news import build_topic
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import deletions as stored
@@ -121,7 +122,10 @@ class Deletions:
         while doomed := await self.core.database.read(
             lambda connection: stored.list_doomed(connection, AT_ONCE)
         ):
-            gone = [one for one in doomed if await self._delete(one)]
+            with deleting(self.core.settings.data) as may:
+                if not may:
+                    return False
+                gone = [one for one in doomed if await self._delete(one)]
             await self._forget(gone)
             if len(gone) < len(doomed):
                 return False

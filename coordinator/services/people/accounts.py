@@ -130,8 +130,8 @@ class Accounts:
         found = await self.core.database.read(
             lambda connection: _step_of_attempt(connection, step_id, epoch)
         )
-        if found is None:
-            raise StaleEpoch("this step token's attempt has ended")
+        if not isinstance(found, tuple):
+            raise self.core.generations.stale(found, epoch, "this step token's attempt has ended")
         step, holder = found
         if await self._is_revoked(holder):
             raise StaleEpoch("the credential of the agent that has this attempt was revoked")
@@ -350,12 +350,13 @@ def _principal(token: Token, person_id: str) -> Principal:
 
 async def _step_of_attempt(
     connection: AsyncConnection, step_id: str, epoch: int
-) -> tuple[Step, str] | None:
-    """The step and whose attempt it is; None where nothing may be reported on it any more."""
+) -> tuple[Step, str] | Step | None:
+    """The step and whose attempt it is; without that where nothing may be reported on it any
+    more."""
     step = await stored_steps.find_step(connection, step_id)
     if step is None:
         return None
     if step.epoch == epoch and step.state is StepState.RUNNING:
         return step, step.holder or ""
     attempt = await stored_attempts.find_attempt(connection, step_id, epoch)
-    return (step, attempt.holder) if attempt is not None and is_late(step, attempt) else None
+    return (step, attempt.holder) if attempt is not None and is_late(step, attempt) else step

@@ -351,6 +351,7 @@ async def _ended_with_parts(
 
 def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:
     after_commit(connection, lambda: core.meter.build_ended(ended))
+    after_commit(connection, lambda: core.announcements.ended(ended))
 
 
 async def _with_reused(core: Core, connection: AsyncConnection, build_id: str) -> Sequence[Step]:

@@ -133,6 +133,7 @@ class Polls:
             offers=offers,
             cancels=[_lease(item) for item in cancels],
             lost=lost,
+            lost_because=await self._why_lost(lost),
             drain=self._presence.is_drained(agent.id),
             seen=str(max([seen, *(item.cancel_sequence or 0 for item in cancels)])),
         )
@@ -141,7 +142,11 @@ class Polls:
         self._presence.heard(agent.id, request.instance)
         lost = await self._renew(agent, request)
         cancels = self._hand_outs.cancels_of(holder_of(agent.id))
-        return RenewResponse(cancels=[_lease(item) for item in cancels], lost=lost)
+        return RenewResponse(
+            cancels=[_lease(item) for item in cancels],
+            lost=lost,
+            lost_because=await self._why_lost(lost),
+        )
 
     async def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
         """Its process ends: nobody waits for what it does not report later, no step for it."""
@@ -184,6 +189,20 @@ class Polls:
                 lambda connection: _lost_for_good(connection, holder, lost)
             )
         return [LeaseRef(step_id=step_id, epoch=epoch) for step_id, epoch in lost]
+
+    async def _why_lost(self, lost: Sequence[LeaseRef]) -> str | None:
+        generations = self._core.generations
+        if not lost or generations.current is None:
+            return None
+
+        async def read(connection: AsyncConnection) -> str | None:
+            for lease in lost:
+                step = await stored_steps.find_step(connection, lease.step_id)
+                if why := generations.refusal(step, lease.epoch):
+                    return why
+            return None
+
+        return await self._core.database.read(read)
 
     def _follow(self, agent: AgentRecord, request: PollRequest | RenewRequest) -> None:
         """A process that was not heard before has taken the place of an earlier one."""

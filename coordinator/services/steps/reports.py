@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from coordinator.domain.errors import Conflict, Invalid, LogIncomplete, StaleEpoch
+from coordinator.domain.errors import Conflict, Invalid, LogIncomplete
 from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, StepState, advance_step
 from coordinator.domain.model import Attempt, AttemptState, Build, Step, attempt_id
 from coordinator.domain.people.permissions import Principal, PrincipalKind
@@ -302,7 +302,7 @@ class Reports:
         same_code = request.exit_code is None or request.exit_code == attempt.exit_code
         if request.status not in said or not same_code:
             if attempt.state is AttemptState.LOST or step.epoch != attempt.epoch:
-                raise StaleEpoch
+                raise self.core.generations.stale(step, attempt.epoch)
             code = "" if attempt.exit_code is None else f", exit code {attempt.exit_code}"
             raise Conflict(f"this attempt was completed as {attempt.state.value} already{code}")
         build = await self.core.database.read(

@@ -88,7 +88,7 @@ class Runner:
         async def accept(connection: AsyncConnection) -> _Begun:
             step = await self.find(connection, principal, step_id)
             if step.epoch != epoch or step.holder != principal.holder:
-                raise StaleEpoch
+                raise self.core.generations.stale(step, epoch)
             if step.state is StepState.RUNNING:
                 return _Begun(step=step)
             if step.state is not StepState.OFFERED:
@@ -345,6 +345,13 @@ class Runner:
     ) -> tuple[Step, Attempt]:
         wanted = principal.epoch if principal.kind is PrincipalKind.STEP else epoch
         found = await stored_attempts.find_step_and_attempt(connection, step_id, wanted)
+        if (
+            found is None
+            and principal.kind is PrincipalKind.AGENT
+            and self.core.generations.current
+        ):
+            # Of after the backup: its agent is to stop, not to ask on.
+            raise self.core.generations.stale(None, wanted)
         if found is None or not principal.sees(found[0].account_id):
             raise NotFound("step not found")
         step, attempt = found
@@ -360,10 +367,10 @@ class Runner:
         if attempt is None:
             if wanted is None:
                 raise Conflict(f"step {step.name!r} is not running: GET its script to claim it")
-            raise StaleEpoch
+            raise self.core.generations.stale(step, wanted)
         if not principal.holds(step_id, attempt.epoch, attempt.holder):
             if principal.kind is PrincipalKind.AGENT:
-                raise StaleEpoch
+                raise self.core.generations.stale(step, attempt.epoch)
             raise NotTheHolder(
                 f"step {step.name!r} is another worker's: only who holds its hand-out reports on it"
             )

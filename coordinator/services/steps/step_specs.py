@@ -42,6 +42,7 @@ from pipelines_schema.contract import (
     StepSpec,
 )
 from pipelines_schema.image_references import registry_of, whole_tag
+from pipelines_schema.spans import attempt_traceparent
 from pipelines_schema.step_outputs import OutputsError, output_variables
 
 
@@ -82,6 +83,7 @@ class StepSpecs:
         return StepSpec(
             step_id=step.id,
             epoch=step.epoch,
+            traceparent=self._traceparent(step),
             attempt=step.attempt,
             name=step.name,
             build_id=build.id,
@@ -126,6 +128,11 @@ class StepSpecs:
             batches=True,
             token=self.core.keys.step_token(step.id, step.epoch),
         )
+
+    def _traceparent(self, step: Step) -> str | None:
+        if self.core.emit is None:
+            return None
+        return attempt_traceparent(step.build_id, step.attempt_id)
 
     def _git(self, step: Step, build: Build) -> GitSpec | None:
         wanted, states = step.written.git, self.core.ref_states

@@ -11,6 +11,7 @@ import structlog
 from coordinator.domain.builds.keyed_requests import KEPT_FOR
 from coordinator.domain.model import Project
 from coordinator.services.core import Core
+from coordinator.services.deletion_pause import deleting
 from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.outbox import messages as stored_messages
 from coordinator.storage.projects import projects as stored_projects
@@ -75,10 +76,15 @@ class Housekeeping:
         )
 
     async def tidy_repositories(self) -> None:
-        """Pack each project's repository, one after the other."""
+        """Pack each project's repository, one after the other; a backup that is being made waits
+        for one, the rest is left for the next time."""
         for project in await self._projects():
             try:
-                await self.core.repositories.tidy(project.id)
+                with deleting(self.core.settings.data) as may:
+                    if not may:
+                        log.info("repositories are not packed while a backup is made")
+                        return
+                    await self.core.repositories.tidy(project.id)
             except Exception:  # one broken repository must not keep the others from it
                 log.exception("tidying a repository failed", project=project.id)
 

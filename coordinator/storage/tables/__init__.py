@@ -57,6 +57,7 @@ from coordinator.storage.tables.step_tables import (
     output_entries,
     steps,
 )
+from coordinator.storage.tables.upkeep_tables import generations
 
 __all__ = [
     "SHOWN_TOKEN",
@@ -79,6 +80,7 @@ __all__ = [
     "doomed_objects",
     "followings",
     "former_slugs",
+    "generations",
     "image_builds",
     "image_projects",
     "images",

@@ -112,7 +112,9 @@ async def test_the_dashboard_and_the_alerts_ask_for_what_there_is(coordinator: C
     agent, project = await coordinator.admin.new_agent(), await coordinator.admin.new_project()
     for _ in range(2):  # one ends, one waits
         await coordinator.admin.new_build(project)
-    (await agent.complete(await agent.take())).expect(200)
+    spec = await agent.take()
+    (await agent.append(spec, 0, b"line\n")).expect(204)
+    (await agent.complete(spec)).expect(200)
     families = (await coordinator.admin.get("/metrics")).expect(200).body.decode()
     there = {f.name: f for f in text_string_to_metric_families(families)}
     labels = {
