@@ -16,7 +16,7 @@ from pathlib import Path
 from coordinator.backup.errors import NothingToBackUp, Occupied, writing_to
 from coordinator.backup.folder import BackupFolder, copy
 from coordinator.backup.manifest import Entry, Head, Manifest
-from coordinator.backup.tree import TreeCopy
+from coordinator.backup.tree import OBJECTS, TreeCopy
 from coordinator.services.deletion_pause import deletions_paused
 from coordinator.storage.backup_reading import named_blobs, named_logs, snapshot
 from coordinator.storage.migrate import current_revision, known_revisions
@@ -39,21 +39,38 @@ class Made:
 
 
 def make_backup(
-    data: Path, root: Path, *, keep: int, now: Callable[[], datetime], say: Callable[[str], None]
+    data: Path,
+    root: Path,
+    *,
+    objects: str | Path | None = None,
+    keep: int,
+    now: Callable[[], datetime],
+    say: Callable[[str], None],
 ) -> Made:
-    """Blocking, for as long as it takes. Raises BackupError, DatabaseUnusable, OSError."""
+    """Blocking, for as long as it takes. `objects`: the folder of the object store, if it is not in
+    the data folder; what lies at a URL is left out.
+
+    Raises BackupError, DatabaseUnusable, OSError.
+    """
     _check_places(data, root)
     go_on = "make some, or name another folder; a further run copies only what is missing"
     with writing_to(root, go_on=go_on):
         folder = BackupFolder.made_at(root)
         with folder.alone(), deletions_paused(data, waits=lambda: say(WAITS)):
-            return _make(data, folder, keep=keep, now=now)
+            return _make(data, folder, objects or data / OBJECTS, keep=keep, now=now)
 
 
 WAITS = "waiting until a deletion, or another backup, has ended"
 
 
-def _make(data: Path, folder: BackupFolder, *, keep: int, now: Callable[[], datetime]) -> Made:
+def _make(
+    data: Path,
+    folder: BackupFolder,
+    objects: str | Path,
+    *,
+    keep: int,
+    now: Callable[[], datetime],
+) -> Made:
     begun_at = now()
     database = folder.root / "incoming" / DATABASE
     snapshot(data / DATABASE, database)
@@ -69,9 +86,12 @@ def _make(data: Path, folder: BackupFolder, *, keep: int, now: Callable[[], date
         tree.copy_changing(data / name)
     for repository in sorted((data / "repositories").glob("*.git")):
         tree.copy_repository(repository)
-    tree.copy_objects()
+    missing: Sequence[str] = ()
+    if isinstance(objects, Path):
+        tree.copy_objects(objects)
+        missing = _missing(database, tree)
     faults = [f"{name} is damaged" for name in tree.damaged]
-    faults += [f"{name} is missing" for name in _missing(database, tree)]
+    faults += [f"{name} is missing" for name in missing]
     entries = [*tree.entries.values(), _take_database(folder, database)]
     manifest = Manifest(head=head, entries=sorted(entries, key=lambda entry: entry.path))
     folder.finish(manifest)

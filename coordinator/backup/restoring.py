@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from coordinator.backup.errors import BackupDamaged, Occupied, writing_to
 from coordinator.backup.folder import BackupFolder, copy
 from coordinator.backup.making import DATABASE
 from coordinator.backup.manifest import Entry, Manifest
+from coordinator.backup.tree import OBJECTS
 from coordinator.domain.generation import Generation
 from coordinator.place import RESTORING, only_one_restores
 from coordinator.services.keys import write_private
@@ -35,14 +36,20 @@ class Restored:
     generation: Generation
 
 
-def restore_backup(root: Path, data: Path, *, at: str | None, now: datetime) -> Restored:
-    """Blocking. `at` names one of the folder's backups, None the newest.
+def restore_backup(
+    root: Path, data: Path, *, objects: str | Path | None = None, at: str | None, now: datetime
+) -> Restored:
+    """Blocking. `objects`: the folder of the object store, if it is not to be in the data folder,
+    or a URL. `at` names one of the folder's backups, None the newest.
 
     Raises BackupError, DatabaseUnusable, MigrationFailed, OSError.
     """
     folder = BackupFolder.at(root)
     manifest = folder.manifest(at)
     _check_empty(data, manifest)
+    objects = objects or data / OBJECTS
+    if isinstance(objects, str):
+        _check_without_objects(manifest)
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     data.chmod(0o700)
     with (
@@ -50,13 +57,18 @@ def restore_backup(root: Path, data: Path, *, at: str | None, now: datetime) -> 
         only_one_restores(data),
     ):
         write_private(data / RESTORING, manifest.head.id.encode())
-        return _restore(folder, manifest, data, now)
+        return _restore(folder, manifest, data, Path(objects), now)
 
 
-def _restore(folder: BackupFolder, manifest: Manifest, data: Path, now: datetime) -> Restored:
+def _restore(
+    folder: BackupFolder, manifest: Manifest, data: Path, objects: Path, now: datetime
+) -> Restored:
     for entry in manifest.entries:
         if entry.path != DATABASE:
-            _put(folder, entry, data / entry.path)
+            place = data / entry.path
+            if is_object(entry):
+                place = objects / PurePosixPath(entry.path).relative_to(OBJECTS)
+            _put(folder, entry, place)
     for repository in (data / "repositories").glob("*.git"):
         for name in _GIT_FOLDERS:
             (repository / name).mkdir(parents=True, exist_ok=True)
@@ -111,6 +123,20 @@ def _is_there(entry: Entry, place: Path) -> bool:
             return copy(file, None)[1] == entry.sha256
     except FileNotFoundError:
         return False
+
+
+def is_object(entry: Entry) -> bool:
+    return PurePosixPath(entry.path).is_relative_to(OBJECTS)
+
+
+def _check_without_objects(manifest: Manifest) -> None:
+    """Raises Occupied."""
+    if any(map(is_object, manifest.entries)):
+        raise Occupied(
+            "this backup has logs and artifacts in files, and the setting `objects` names a "
+            "bucket: restore without that setting, copy `objects` of the data folder to the "
+            "bucket, and set it again"
+        )
 
 
 def _check_empty(data: Path, manifest: Manifest) -> None:

@@ -12,12 +12,13 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from coordinator.backup.errors import BackupError
 from coordinator.backup.folder import BackupFolder
 from coordinator.backup.manifest import Entry
 
+OBJECTS = PurePosixPath("objects")
 _STAGED_OBJECT = re.compile(r".+#\d+")
 _STAGED_BY_GIT = re.compile(r".*\.lock|tmp_.*|incoming-.*")
 _LOCK = re.compile(r".*\.lock")
@@ -34,10 +35,11 @@ class TreeCopy:
     entries: dict[str, Entry] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     """Paths whose content is not what their name says: copied as they are."""
+    _objects: Path | None = None
 
-    def copy_objects(self) -> None:
-        """Of the object store."""
-        objects = self.data / "objects"
+    def copy_objects(self, objects: Path) -> None:
+        """Of the object store in that folder: `objects` of the data folder in the backup."""
+        self._objects = objects
         for path in _files(objects, _STAGED_OBJECT, skip=("logs",)):
             self._copy_lasting(path)
         for log in _folders(objects / "logs"):
@@ -122,6 +124,8 @@ class TreeCopy:
         return entry
 
     def _name(self, path: Path) -> str:
+        if self._objects is not None and path.is_relative_to(self._objects):
+            return (OBJECTS / path.relative_to(self._objects)).as_posix()
         return path.relative_to(self.data).as_posix()
 
 

@@ -56,8 +56,12 @@ def backup(
         from coordinator.backup.making import make_backup
         from coordinator.services.core import utc_now
 
-        source = settings_from(data, None, config).data
-        _show(make_backup(source, folder, keep=keep, now=utc_now, say=say), folder, as_json)
+        settings = settings_from(data, None, config)
+        objects = settings.objects_location
+        if isinstance(objects, str):
+            say(f"what lies in {objects} is not copied: let the bucket keep versions")
+        made = make_backup(settings.data, folder, objects=objects, keep=keep, now=utc_now, say=say)
+        _show(made, folder, as_json)
 
 
 @click.command()
@@ -74,8 +78,11 @@ def restore(folder: Path, data: Path | None, config: Path | None, at: str | None
         from coordinator.backup.restoring import restore_backup
         from coordinator.services.core import utc_now
 
-        target = settings_from(data, None, config).data
-        restored = restore_backup(folder, target, at=at, now=utc_now())
+        settings = settings_from(data, None, config)
+        target = settings.data
+        restored = restore_backup(
+            folder, target, objects=settings.objects_location, at=at, now=utc_now()
+        )
         manifest = restored.manifest
         say(
             f"restored backup {manifest.head.id} ({_amount(manifest)}) to {target}: generation "

@@ -464,3 +464,38 @@ def small_disk(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_objects_in_another_folder_are_copied_and_put_where_the_setting_says(
+    tmp_path: Path,
+) -> None:
+    there, new, backups = tmp_path / "objects disk", tmp_path / "new disk", tmp_path / "backups"
+    async with open_coordinator(tmp_path, objects=str(there)) as coordinator:
+        agent, project = await coordinator.admin.new_agent(), await coordinator.admin.new_project()
+        build, text = await a_finished_build(coordinator, agent, project, "one")
+        options: dict[str, Any] = {"keep": 1, "now": utc_now, "say": lambda _: None}
+        made = await asyncio.to_thread(
+            make_backup, coordinator.data, backups, objects=there, **options
+        )
+        assert not made.faults
+        of_bucket = tmp_path / "of bucket"
+        without = await asyncio.to_thread(
+            make_backup, coordinator.data, of_bucket, objects="s3://bucket", **options
+        )
+        assert not without.faults
+        assert not [one for one in without.manifest.entries if one.path.startswith("objects/")]
+
+        await coordinator.stop()
+        data = tmp_path / "elsewhere"
+        with pytest.raises(Occupied, match="names a bucket"):
+            restore_backup(backups, data, objects="s3://bucket", at=None, now=utc_now())
+        await asyncio.to_thread(restore_backup, backups, data, objects=new, at=None, now=utc_now())
+        settings = {**coordinator.settings, "objects": str(new)}
+        other = Coordinator(data, settings, coordinator.session, coordinator.port)
+        await other.start()
+        try:
+            [step] = (await other.admin.build(build["id"]))["steps"]
+            assert (await other.admin.get(f"/api/steps/{step['id']}/log")).text == text.decode()
+        finally:
+            await other.stop()
+            await coordinator.start()
