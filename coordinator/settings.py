@@ -9,22 +9,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from coordinator.domain.builds.quotas import Quotas
-from coordinator.domain.image_builds.dockerfile import Bases, Mirrors
 from coordinator.domain.people.client_address import Network
 from coordinator.domain.pushes.repo_url import RemotePolicy
+from coordinator.image_settings import ImageSettings, listed
 from pipelines_schema.contract import ACCEPT_WITHIN_SECONDS, LEASE_SECONDS, POLL_HOLD_SECONDS
 from pipelines_schema.limits import MAX_QUEUE_TIMEOUT_SECONDS
 
 MAX_PORT = 65_535
-IMAGE_REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}$"
-REGISTRY = r"[A-Za-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*"
-MIRROR = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?$"
-"""No credentials and nothing that a Dockerfile would take apart."""
-
-
 ORIGIN = r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 
 
@@ -33,7 +27,7 @@ def default_data() -> Path:
     return Path(share) / "pushrod"
 
 
-class Settings(BaseModel):
+class Settings(ImageSettings):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: Path = Field(
@@ -199,63 +193,6 @@ class Settings(BaseModel):
         default="agents",
         description="Where deployments run: agents labelled deploy=true, or another's entry point.",
     )
-    image_registry: str = Field(
-        default="127.0.0.1:5000",
-        pattern=f"^{REGISTRY}$",
-        description="HOST[:PORT][/PREFIX] that images built from source files are pushed to, as "
-        "the agents' engines reach it.",
-    )
-    own_registries: str = Field(
-        default="127.0.0.1:5000",
-        pattern=rf"^({REGISTRY}(\s*,\s*{REGISTRY})*)?$",
-        description="Registries common to all accounts, HOST[:PORT][/PREFIX], separated by commas: "
-        "an account pushes to and reads its own folder of each, PREFIX/ACCOUNT, alone.",
-    )
-    image_base_python: str = Field(
-        default="python:3.11-slim",
-        pattern=IMAGE_REFERENCE,
-        description="Base image of Python programs.",
-    )
-    image_base_node: str = Field(
-        default="node:24-slim", pattern=IMAGE_REFERENCE, description="Base image of Node programs."
-    )
-    image_base_go: str = Field(
-        default="golang:1.25",
-        pattern=IMAGE_REFERENCE,
-        description="Image that Go programs are compiled in.",
-    )
-    image_base_go_run: str = Field(
-        default="gcr.io/distroless/static-debian12:nonroot",
-        pattern=IMAGE_REFERENCE,
-        description="Base image of compiled Go programs.",
-    )
-    image_base_shell: str = Field(
-        default="debian:12-slim",
-        pattern=IMAGE_REFERENCE,
-        description="Base image of shell scripts; it has bash.",
-    )
-    image_base_static: str = Field(
-        default="busybox:1.37",
-        pattern=IMAGE_REFERENCE,
-        description="Base image of files that are only served; it has busybox.",
-    )
-    image_pip_index_url: str | None = Field(
-        default=None,
-        pattern=MIRROR,
-        description="Package index that pip uses in image builds; without a password, which "
-        "anybody could read in the image.",
-    )
-    image_npm_registry: str | None = Field(
-        default=None, pattern=MIRROR, description="Registry that npm uses in image builds."
-    )
-    image_go_proxy: str | None = Field(
-        default=None, pattern=MIRROR, description="Module proxy that go uses in image builds."
-    )
-    insecure_registries: str = Field(
-        default="",
-        description="Registries that images are pushed to by plain http or by https unchecked: "
-        "HOST:PORT, separated by commas. 127.0.0.1 needs none.",
-    )
     keep_deliveries_days: int = Field(
         default=30,
         ge=1,
@@ -300,7 +237,7 @@ class Settings(BaseModel):
     @field_validator("allowed_origins")
     @classmethod
     def _check_origins(cls, given: str) -> str:
-        for origin in _listed(given):
+        for origin in listed(given):
             if not re.fullmatch(ORIGIN, origin):
                 raise ValueError(
                     f"{origin!r} is no origin: name each one as browsers do, in lower case and "
@@ -353,38 +290,8 @@ class Settings(BaseModel):
         )
 
     @property
-    def image_bases(self) -> Bases:
-        return Bases(
-            python=self.image_base_python,
-            node=self.image_base_node,
-            go=self.image_base_go,
-            go_run=self.image_base_go_run,
-            shell=self.image_base_shell,
-            static=self.image_base_static,
-        )
-
-    @property
-    def package_mirrors(self) -> Mirrors:
-        return Mirrors(
-            pip_index_url=self.image_pip_index_url,
-            npm_registry=self.image_npm_registry,
-            go_proxy=self.image_go_proxy,
-        )
-
-    @property
     def cors_origins(self) -> frozenset[str]:
-        return frozenset(_listed(self.allowed_origins))
-
-    @property
-    def insecure_hosts(self) -> tuple[str, ...]:
-        return _listed(self.insecure_registries)
-
-    @property
-    def common_registries(self) -> tuple[str, ...]:
-        """The folder of images built from source files is one, where it is within another."""
-        common = _listed(self.own_registries)
-        within = any(self.image_registry.startswith(f"{one}/") for one in common)
-        return (*common, self.image_registry) if within else common
+        return frozenset(listed(self.allowed_origins))
 
     @property
     def host(self) -> str:
@@ -393,11 +300,6 @@ class Settings(BaseModel):
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    parts = (part.strip() for part in text.split(","))
-    return tuple(part for part in parts if part)
 
 
 def _is_local_url(url: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from coordinator.image_settings import ImageSettings
 from coordinator.settings import Settings
 
 
@@ -92,6 +93,8 @@ def _wanted(name: str) -> str:
     return " ".join([kind, *filter(None, [_allowed(setting)])])
 
 
+OF_IMAGES = ImageSettings.model_fields
+"""They stand last."""
 REFERENCE_HEAD = """\
 # Settings of the coordinator
 
@@ -106,7 +109,8 @@ are errors, told at the start.
 
 def reference() -> str:
     """Every setting, in Markdown."""
-    rows = [_reference_row(name, field) for name, field in Settings.model_fields.items()]
+    fields = sorted(Settings.model_fields.items(), key=lambda item: item[0] in OF_IMAGES)
+    rows = [_reference_row(name, field) for name, field in fields]
     head = "| key | variable | default | allowed | meaning |\n|---|---|---|---|---|"
     return "\n".join([REFERENCE_HEAD, head, *rows]) + "\n"
 
