@@ -126,16 +126,21 @@ async def test_a_status_whose_coordinator_is_killed_under_it_is_told_again(tmp_p
                 api.post(f"/api/projects/{project}/builds", wanted)
                 return project
 
+            async def heard() -> bool:
+                return bool(statuses.taken)
+
             project = await asyncio.to_thread(begin)
-            await statuses.until("pending")
+            await eventually(heard)
+            [first] = statuses.taken
             pushrod.coordinator.kill()
             statuses.hangs = False
             await asyncio.to_thread(pushrod.restart_coordinator)
-            await statuses.until("pending", "pending")
 
             async def all_told() -> bool:
                 answer = await asyncio.to_thread(pushrod.api.get, f"/api/projects/{project}/outbox")
                 return [one["state"] for one in answer["messages"]] == ["sent"]
 
             await eventually(all_told)
+            # The forge had it, but nobody knew: so it is told once more, as it was.
+            assert statuses.taken == [first, first]
             assert TOKEN not in pushrod.notes()
