@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+TOO_LATE = "The script ran longer than its timeout of {seconds:g} s."
+"""What is said of it, on each engine, whether it ended when it was asked or was killed."""
+
 
 class EndRequest:
     """Of one attempt. The engine says by `heard_by` while there is a script that can be asked."""

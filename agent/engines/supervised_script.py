@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.engines import supervisor
-from agent.engines.end_request import EndRequest
+from agent.engines.end_request import TOO_LATE, EndRequest
 from agent.engines.marked_processes import ATTEMPT_VARIABLE, end_marked
 from agent.engines.protocol import AttemptTerm, Outcome, OutputSink, StepResult
 from pipelines_schema.log_frames import Stream
@@ -301,7 +301,7 @@ def _result(status: bytes, timed_out: bool, timeout_seconds: float) -> StepResul
     """What the supervisor's status lines mean."""
     words = _status_words(status)
     if timed_out:
-        message = f"The script ran longer than its timeout of {timeout_seconds:g} s."
+        message = TOO_LATE.format(seconds=timeout_seconds)
         return StepResult(outcome=Outcome.TIMED_OUT, message=message)
     if b"failed" in words:
         why = words[b"failed"].decode("utf-8", "replace")

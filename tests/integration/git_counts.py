@@ -117,7 +117,9 @@ async def _costs(bench: Bench, source: Mapping[str, Any], image: str) -> dict[st
     assert step.completion is not None
     assert step.completion.exit_code == 0, step.completion
     spent = time.process_time() - before
-    requests = sum(n for name, n in bench.coordinator.requests.items() if name != "poll")
+    requests = sum(
+        n for name, n in bench.coordinator.requests.items() if name not in ("poll", "renew")
+    )
     return {
         **counts,
         "requests": requests,

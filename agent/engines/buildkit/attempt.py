@@ -46,6 +46,7 @@ from agent.engines.buildkit.step_outputs import StepOutputs
 from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits, read_values
 from agent.engines.buildkit.step_sources import StepSources
 from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
+from agent.engines.end_request import TOO_LATE
 from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
 from pipelines_schema.log_frames import Stream
 
@@ -65,7 +66,6 @@ _NO_COPY = (
     "the engine clipped the step's output and the image has no `tee` to keep a copy of it: "
     "lift the engine's log limit or use another image"
 )
-_LATE = "killed after its timeout of {seconds:g} seconds"
 _WAS_KILLED = (
     "the container was killed from outside, most likely for lack of memory on the engine's machine"
 )
@@ -320,7 +320,7 @@ class _Attempt:
             )
         return StepResult(
             outcome=Outcome.TIMED_OUT,
-            message=_LATE.format(seconds=self._request.timeout_seconds),
+            message=TOO_LATE.format(seconds=self._request.timeout_seconds),
             notes=["the container had to be killed: its outputs are lost"],
         )
 
@@ -328,7 +328,7 @@ class _Attempt:
         if ended.timed_out:
             return StepResult(
                 outcome=Outcome.TIMED_OUT,
-                message=_LATE.format(seconds=self._request.timeout_seconds),
+                message=TOO_LATE.format(seconds=self._request.timeout_seconds),
                 notes=notes,
             )
         if ended.exit_code == KILLED and ended.out_of_memory_kills:

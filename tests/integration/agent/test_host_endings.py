@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agent.engines.end_request import EndRequest
+from agent.engines.end_request import TOO_LATE, EndRequest
 from agent.engines.protocol import Outcome
 from tests.integration.asked_to_end import ASKED, WAITING, Asked, end_when_up
 
@@ -39,6 +39,7 @@ async def test_a_late_script_is_asked_to_end_and_its_outputs_are_kept(bench: Ben
         output_paths=["out"],
     )
     assert result.outcome is Outcome.TIMED_OUT
+    assert result.message == TOO_LATE.format(seconds=1)
     assert bench.output.text == "up\nlate\n"
     assert (bench.outputs / "out").read_text() == "x\n"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.engines.buildkit.engine import BuildKitEngine
-from agent.engines.end_request import EndRequest
+from agent.engines.end_request import TOO_LATE, EndRequest
 from agent.engines.protocol import EngineUnavailable, Outcome, StepResult
 from tests.integration.asked_to_end import ASKED, WAITING, Asked, end_when_up
 from tests.quiet_time import quiet_seconds
@@ -69,7 +69,7 @@ async def test_a_step_is_killed_at_its_timeout_with_all_its_processes(
     ran = await bench.run(long_script(marker), timeout_seconds=1.5)
 
     assert (ran.result.outcome, ran.result.exit_code) == (Outcome.TIMED_OUT, None)
-    assert "1.5 seconds" in (ran.result.message or "")
+    assert "1.5 s" in (ran.result.message or "")
     assert ran.log.stdout == b"up\n"
     assert ran.seconds > 1.5
     assert ran.quiet_seconds < 4
@@ -103,6 +103,7 @@ async def test_a_late_script_is_asked_to_end_and_its_outputs_are_kept(bench: Ben
         output_paths=["out"],
     )
     assert ran.result.outcome is Outcome.TIMED_OUT
+    assert ran.result.message == TOO_LATE.format(seconds=2)
     assert ran.log.stdout == b"up\nlate\n"
     assert ran.collected() == {"out": b"x\n"}
 
