@@ -68,7 +68,7 @@ async def test_a_build_whose_logs_and_artifacts_went_says_so(
     assert (await admin.get(f"{step}/artifacts")).expect(200).json == []
     path = f"/api/projects/-/builds/{build['id']}"
     refused = (await admin.post(f"{path}/retry", {"failed": True})).expect(409)
-    assert "its artifacts were deleted" in refused.text
+    assert "its logs or artifacts were deleted" in refused.text
     (await admin.post(f"{path}/retry")).expect(201)
     (await admin.post(f"{path}/pin")).expect(409)
 
