@@ -73,9 +73,10 @@ def set_limits(
     LIMITS are days=N, number=N, size=SIZE, with commas between: what is beyond any of them goes.
     `none` is no limit, `default` takes back what was set.
     """
-    wanted: dict[str, Any] = {
-        kind: parse_limits(kind, text) for kind, text in given.items() if text is not None
-    }
+    limits = {kind: parse_limits(kind, text) for kind, text in given.items() if text is not None}
+    wanted: dict[str, Any] = {kind: its for kind, its in limits.items() if its is not None}
+    if unset := [kind for kind, its in limits.items() if its is None]:
+        wanted["unset"] = unset
     if enforced is not None:
         if project is not None:
             raise CommandError("--enforce and --report are for the installation: name no project")
@@ -90,8 +91,8 @@ def set_limits(
     if as_json:
         return print_json(shown)
     for kind in KINDS:
-        limits = shown["limits"][kind]
-        words = [f"{LIMITS[name]} {_limit(limits, name)}" for name in LIMITS if name in limits]
+        those = shown["limits"][kind]
+        words = [f"{LIMITS[name]} {_limit(those, name)}" for name in LIMITS if name in those]
         say(f"{kind}: {', '.join(words) or 'no limit'}")
     return say("deleted in the background" if shown["enforced"] else "only told, not deleted")
 

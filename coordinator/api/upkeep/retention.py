@@ -19,11 +19,11 @@ from coordinator.services.upkeep.sweeping import Going
 
 OF_A_PROJECT = "/api/projects/{project_id}/retention"
 OF_ALL = "/api/retention"
-NOT_SET = "Kinds that are left out stay as they are; null takes back what was set."
+NOT_SET = "Kinds that are left out stay as they are."
 
 
 class LimitsWanted(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     days: int | None = Field(None, ge=0, le=MAX_DAYS, description="Since the build ended")
     number: int | None = Field(
@@ -38,6 +38,7 @@ class ProjectRetentionWanted(Body):
     builds: LimitsWanted | None = Field(None, description=f"With all that is theirs. {NOT_SET}")
     logs: LimitsWanted | None = None
     artifacts: LimitsWanted | None = None
+    unset: list[Kind] = Field([], description="Kinds of which what was set is taken back")
 
 
 class RetentionWanted(ProjectRetentionWanted):
@@ -138,11 +139,11 @@ async def set_project_retention(
 
 
 def _limits(body: ProjectRetentionWanted) -> Mapping[str, Mapping[str, int] | None]:
-    given: dict[str, Mapping[str, int] | None] = {}
+    given: dict[str, Mapping[str, int] | None] = {kind.value: None for kind in body.unset}
     for kind in Kind:
-        if kind.value in body.model_fields_set:
-            wanted = getattr(body, kind.value)
-            given[kind.value] = None if wanted is None else wanted.model_dump(exclude_none=True)
+        wanted: LimitsWanted | None = getattr(body, kind.value)
+        if wanted is not None:
+            given[kind.value] = wanted.model_dump(exclude_none=True)
     return given
 
 

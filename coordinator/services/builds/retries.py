@@ -85,10 +85,10 @@ class Retries:
             old = await stored.find_build(connection, wanted.origin.retry_of or "")
             if old is None:
                 raise NotFound("build not found")  # deleted meanwhile, and its results with it
-            if names is not None and old.artifacts_gone_at is not None:
+            if names is not None and (old.artifacts_gone_at or old.logs_gone_at):
                 raise Conflict(
-                    "its artifacts were deleted, as the limits of retention say: retry the whole "
-                    "build"
+                    "its logs or artifacts were deleted, as the limits of retention say: retry the "
+                    "whole build"
                 )
             build = await save_asked_for(core, connection, project, wanted)
             await Deed(core, principal, build).record(connection, "build.retried", **details)

@@ -25,9 +25,11 @@ Limits = Mapping[str, Mapping[str, int]]
 NOT_OF_ALL = "the installation's limits are of all accounts: a token of all accounts sets them"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retention:
     core: Core
+    version: int = 0
+    """Counted up with each change, in the writer's transactions, where it is read, too."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be more to delete than before."""
 
@@ -74,6 +76,7 @@ class Retention:
             rules = {kind: its for kind, its in merged.items() if its is not None}
             given = Given(rules=rules, enforced=before.enforced if enforced is None else enforced)
             await stored.save_given(connection, scope_id, given, self.core.now())
+            self.version += 1
             details = (
                 {"rules": rules, "enforced": given.enforced} if not project else {"rules": rules}
             )

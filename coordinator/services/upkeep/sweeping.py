@@ -43,10 +43,13 @@ FIRST_SECONDS = 60.0
 """After the start, when there is more urgent work."""
 EVERY_SECONDS = 3600.0
 HEADS = "refs/heads/"
+Seen = tuple[int, int]
+"""How many builds somebody had deleted, and how often the limits were changed, at the beginning."""
 
 
 class Outdated(Exception):
-    """Somebody deleted a build meanwhile: another may now be the newest success of its branch."""
+    """Somebody deleted a build meanwhile, so that another may now be the newest success of its
+    branch; or changed the limits."""
 
 
 @dataclass(slots=True)
@@ -118,22 +121,27 @@ class Sweeping:
 
     async def _sweep(self, project: Project) -> Going:
         gone = Going()
-        rules = await self.retention.rules(project.id)
-        again = True
-        while again:
-            made = self.deletions.made
-            try:
-                async for page in self._pages(project, rules, measured=rules.measures):
-                    await self._delete(project, page, made, gone)
-                again = False
-            except Outdated:
-                continue
+        while not await self._look(project, gone):
+            pass  # what was looked at does not hold any more
         if gone.count:
             await self._forget_lists(project)
             log.info(
                 "retention", project=project.id, **{one.value: n for one, n in gone.count.items()}
             )
         return gone
+
+    async def _look(self, project: Project, gone: Going) -> bool:
+        """From the newest build to the oldest; False where that became outdated on the way."""
+        seen = (self.deletions.made, self.retention.version)
+        if not await self.retention.is_enforced():
+            return True
+        rules = await self.retention.rules(project.id)
+        try:
+            async for page in self._pages(project, rules, measured=rules.measures):
+                await self._delete(project, page, seen, gone)
+        except Outdated:
+            return False
+        return True
 
     async def _forget_lists(self, project: Project) -> None:
         forget = partial(forget_lists, project_id=project.id, now=self.core.now())
@@ -167,7 +175,7 @@ class Sweeping:
         self,
         project: Project,
         going: Sequence[tuple[BuildFacts, Kind]],
-        made: int,
+        seen: Seen,
         gone: Going,
     ) -> None:
         """Raises Outdated."""
@@ -175,17 +183,17 @@ class Sweeping:
         for facts, kind in going:
             of[kind].append(facts)
         for some in _slices(of[Kind.LOGS]):
-            await self._portion(project, some, made, gone, Kind.LOGS)
+            await self._portion(project, some, seen, gone, Kind.LOGS)
         for some in _slices(of[Kind.ARTIFACTS]):
-            await self._outputs(project, some, made)
+            await self._outputs(project, some, seen)
             for facts in some:
                 gone.add(facts, Kind.ARTIFACTS)
         counted = await self._counted([facts.id for facts in of[Kind.BUILDS]])
         by_id = {facts.id: facts for facts in of[Kind.BUILDS]}
         for large in (one for one in counted if one.outputs > ROWS_AT_ONCE):
-            await self._outputs(project, [by_id[large.build_id]], made)
+            await self._outputs(project, [by_id[large.build_id]], seen)
         for ids in portions(counted):
-            await self._portion(project, [by_id[one] for one in ids], made, gone, Kind.BUILDS)
+            await self._portion(project, [by_id[one] for one in ids], seen, gone, Kind.BUILDS)
 
     async def _counted(self, build_ids: Sequence[str]) -> Sequence[RowCount]:
         if not build_ids:
@@ -195,12 +203,12 @@ class Sweeping:
         )
 
     async def _portion(
-        self, project: Project, some: Sequence[BuildFacts], made: int, gone: Going, kind: Kind
+        self, project: Project, some: Sequence[BuildFacts], seen: Seen, gone: Going, kind: Kind
     ) -> None:
         """Those builds, or their logs, in one transaction."""
 
         async def delete(connection: AsyncConnection) -> Mapping[str, int]:
-            still = await self._still_going(connection, some, made)
+            still = await self._still_going(connection, some, seen)
             if not still:
                 return still
             if kind is Kind.LOGS:
@@ -223,11 +231,11 @@ class Sweeping:
                 gone.add(facts, kind)
         await asyncio.sleep(self.pause_seconds)
 
-    async def _outputs(self, project: Project, some: Sequence[BuildFacts], made: int) -> None:
+    async def _outputs(self, project: Project, some: Sequence[BuildFacts], seen: Seen) -> None:
         """Their artifacts, in as many transactions as it takes."""
 
         async def delete(connection: AsyncConnection) -> tuple[int, Mapping[str, int]]:
-            still = await self._still_going(connection, some, made)
+            still = await self._still_going(connection, some, seen)
             now = self.core.now()
             count = await gone_outputs.delete_some_outputs(connection, still, ROWS_AT_ONCE, now)
             if count < ROWS_AT_ONCE and still:
@@ -246,9 +254,9 @@ class Sweeping:
             await asyncio.sleep(self.pause_seconds)
 
     async def _still_going(
-        self, connection: AsyncConnection, some: Sequence[BuildFacts], made: int
+        self, connection: AsyncConnection, some: Sequence[BuildFacts], seen: Seen
     ) -> Mapping[str, int]:
-        if self.deletions.made != made:
+        if (self.deletions.made, self.retention.version) != seen:
             raise Outdated
         return await stored.still_going(connection, [facts.id for facts in some])
 

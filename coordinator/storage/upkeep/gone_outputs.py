@@ -46,12 +46,17 @@ async def _mark_outputs(
         .values(artifacts_gone_at=now, version=builds.c.version + 1)
     )
     if marked.rowcount:
-        its_steps = sa.select(steps.c.id).where(steps.c.build_id.in_(build_ids))
-        await connection.execute(
-            step_inputs.update()
-            .where(step_inputs.c.step_id.in_(its_steps), step_inputs.c.epoch.is_not(None))
-            .values(epoch=None)
-        )
+        await _offer_no_results(connection, build_ids)
+
+
+async def _offer_no_results(connection: AsyncConnection, build_ids: Collection[str]) -> None:
+    """No later build takes what is not whole any more."""
+    its_steps = sa.select(steps.c.id).where(steps.c.build_id.in_(build_ids))
+    await connection.execute(
+        step_inputs.update()
+        .where(step_inputs.c.step_id.in_(its_steps), step_inputs.c.epoch.is_not(None))
+        .values(epoch=None)
+    )
 
 
 async def _delete_files(connection: AsyncConnection, build_ids: Collection[str], limit: int) -> int:
@@ -111,6 +116,7 @@ async def delete_logs(
     for project_id, size in (await connection.execute(query)).all():
         await add_to_project(connection, project_id, -int(size), of_logs=-int(size))
     await doom_logs(connection, build_ids)
+    await _offer_no_results(connection, build_ids)
     await connection.execute(
         builds.update()
         .where(builds.c.id.in_(build_ids))

@@ -229,6 +229,28 @@ async def test_a_build_that_is_deleted_by_somebody_makes_it_look_again(
     assert many.numbers() == [3]
 
 
+async def test_what_is_set_to_be_only_told_ends_what_is_on_its_way(
+    project: Project, sweeping: Sweeping, many: ManyBuilds
+) -> None:
+    """Set after the look and before the first portion."""
+    many.insert(5)
+    await limit(sweeping, project, builds={"number": 0})
+    page, told = sweeping.core.database.read, False
+
+    async def read(work: Any) -> Any:
+        nonlocal told
+        answer = await page(work)
+        if not told and isinstance(answer, tuple) and answer and answer[0]:
+            told = True
+            await sweeping.retention.set_rules(operator(), None, {}, enforced=False)
+        return answer
+
+    database = cast("Any", _Reading(sweeping.core.database, read))
+    await replace(sweeping, core=replace(sweeping.core, database=database)).sweep()
+    assert told
+    assert many.numbers() == [1, 2, 3, 4, 5]
+
+
 class _Reading:
     def __init__(self, database: Any, read: Any) -> None:
         self._database, self.read = database, read
