@@ -40,29 +40,45 @@ class ReadingProcesses:
 
         Raises NotRead, and what `read` raises.
         """
-        request = pickle.dumps((read, args, keywords))
+        found = await self._run(account, read.__name__, (read, args, keywords), alone=False)
+        return cast(_Found, found)
+
+    async def run_alone(
+        self,
+        account: str,
+        read: Callable[Concatenate[Watch, _Arguments], _Found],
+        *args: _Arguments.args,
+        **keywords: _Arguments.kwargs,
+    ) -> _Found:
+        """As `run`, in a process that has read nothing before and ends afterwards: for secrets.
+        One that somebody's text has taken over must not be told another's."""
+        found = await self._run(account, read.__name__, (read, args, keywords), alone=True)
+        return cast(_Found, found)
+
+    async def _run(self, account: str, name: str, call: tuple[Any, ...], *, alone: bool) -> object:
+        request = pickle.dumps(call)
         async with self._turns.turn(account):
             try:
-                answered = await self._ask(request)
+                answered = await self._ask(request, alone)
             except EndedFromOutside:
-                log.warning("a reading was ended from outside", read=read.__name__)
-                answered = await self._ask_again(request)
+                log.warning("a reading was ended from outside", read=name)
+                answered = await self._ask_again(request, alone)
         if not answered.was_read:
             raise cast(Exception, answered.value)
-        return cast(_Found, answered.value)
+        return answered.value
 
-    async def _ask_again(self, request: bytes) -> Answered:
+    async def _ask_again(self, request: bytes, alone: bool) -> Answered:
         try:
-            return await self._ask(request)
+            return await self._ask(request, alone)
         except EndedFromOutside:
             raise NotRead("was not read: something ended the process twice", None) from None
 
-    async def _ask(self, request: bytes) -> Answered:
-        process = await self._take()
+    async def _ask(self, request: bytes, alone: bool) -> Answered:
+        process = await (ReadingProcess.start(self.limits) if alone else self._take())
         kept = False
         try:
             answered = await process.ask(request)
-            kept = answered.kept
+            kept = answered.kept and not alone
             return answered
         finally:
             if kept:

@@ -51,7 +51,8 @@ class ReportFiles:
                     path = Path(place, str(len(local)))
                     await _write(path, self.blobs.get(account_id, artifact.sha256))
                     local.append((kind, artifact.name, str(path)))
-                return await self._processes.run(account_id, read_files, local, secrets)
+                run = self._processes.run_alone if secrets else self._processes.run
+                return await run(account_id, read_files, local, secrets)
             finally:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 

@@ -110,6 +110,15 @@ async def test_a_process_is_kept_for_the_next_text(readings: ReadingProcesses) -
     assert await readings.run("a", process_id) == await readings.run("b", process_id)
 
 
+async def test_what_holds_secrets_is_read_by_a_process_that_reads_nothing_else(
+    readings: ReadingProcesses,
+) -> None:
+    kept = await readings.run("a", process_id)
+    alone = [await readings.run_alone("a", process_id) for _ in range(2)]
+    assert len({kept, *alone}) == 3
+    assert await readings.run("a", process_id) == kept
+
+
 async def test_a_process_is_kept_whatever_memory_the_coordinator_has(
     readings: ReadingProcesses,
 ) -> None:
