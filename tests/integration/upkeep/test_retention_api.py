@@ -105,6 +105,7 @@ async def test_limits_are_shown_with_what_goes_by_them(
     await keep(admin, project, builds={"days": 30, "bytes": 3})
     path = f"/api/projects/{project['id']}/retention"
     shown = (await admin.get(f"{path}?outlook=true")).expect(200).json
+    (await admin.get(f"{path}?outlook=perhaps")).expect(400)
     assert shown["own"] == ["builds"]
     assert shown["limits"]["builds"] == {"days": 30, "bytes": 3}
     assert shown["goesNext"]["builds"] == {"builds": 1, "bytes": 12}
