@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-import structlog
-
 from coordinator.ports import NotRead
 from coordinator.reading.limits import Limits
 from coordinator.reading.process import Answered, EndedFromOutside, ReadingProcess
@@ -19,8 +17,6 @@ AT_ONCE = 2
 """Of different accounts: one with slow text leaves the other process to the rest."""
 _Arguments = ParamSpec("_Arguments")
 _Found = TypeVar("_Found")
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -61,7 +57,7 @@ class ReadingProcesses:
             try:
                 answered = await self._ask(request, alone)
             except EndedFromOutside:
-                log.warning("a reading was ended from outside", read=name)
+                _tell_of_end(name)
                 answered = await self._ask_again(request, alone)
         if not answered.was_read:
             raise cast(Exception, answered.value)
@@ -103,3 +99,10 @@ class ReadingProcesses:
 
     async def __aexit__(self, *_: Any) -> None:
         await self.close()
+
+
+def _tell_of_end(read: str) -> None:
+    # Loaded where it is used: `pushrod validate` reads, too, and tells nobody.
+    import structlog
+
+    structlog.get_logger().warning("a reading was ended from outside", read=read)

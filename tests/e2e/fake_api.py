@@ -40,6 +40,8 @@ class FakeApi:
     """Of the steps of every build."""
     tests: list[dict[str, Any]] = field(default_factory=list)
     """Their failed ones."""
+    whys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Why steps with `inputs` ran, by their ids."""
     signed_in: bool = True
     person: dict[str, Any] = field(
         default_factory=lambda: {"name": "ada", "rights": ["build", "manage", "read"]}
@@ -102,6 +104,7 @@ def make_app(api: FakeApi) -> web.Application:
             web.post("/api/projects/{id}/builds/{build}/retry", partial(_retry, api)),
             web.get("/api/steps/{id}/log", partial(_log, api)),
             web.get("/api/steps/{id}/artifacts", partial(_artifacts, api)),
+            web.get("/api/steps/{id}/why", partial(_why, api)),
             web.get("/api/projects/-/builds/{id}/results", partial(_results, api)),
             web.get("/api/projects/-/builds/{id}/tests", partial(_tests, api)),
             web.post("/login", partial(_login, api)),
@@ -234,6 +237,10 @@ async def _log(api: FakeApi, request: web.Request) -> web.Response:
     headers["Log-Size"] = str(size)
     headers["Log-Complete"] = str(log.complete).lower()
     return web.Response(status=status, body=body, headers=headers)
+
+
+async def _why(api: FakeApi, request: web.Request) -> web.Response:
+    return web.json_response(api.whys[request.match_info["id"]])
 
 
 async def _results(api: FakeApi, request: web.Request) -> web.Response:

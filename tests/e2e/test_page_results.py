@@ -161,3 +161,51 @@ async def test_results_fit_a_phone(page: Page) -> None:
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= 390
         await page.goto("about:blank")
+
+
+async def test_a_step_with_inputs_says_what_it_was_taken_from_or_what_differed(page: Page) -> None:
+    api = sample()
+    api.builds.append(
+        build(
+            "b-w",
+            43,
+            "succeeded",
+            steps=[
+                step("s-l", "lint", "SUCCESS", inputs=True, reason="cached from #12"),
+                step("s-t", "test", "SUCCESS", inputs=True),
+                step("s-o", "old", "SUCCESS", inputs=True),
+                step("s-n", "notes", "SUCCESS"),
+            ],
+        )
+    )
+    api.whys = {
+        "s-l": {"says": "it was not run", "takenFrom": 12, "otherBuildId": "b-12"},
+        "s-t": {
+            "says": "it ran, for it differs from #12",
+            "comparedWith": 12,
+            "otherBuildId": "b-12",
+            "differences": ["src/<b>a</b> changed", "image digest changed"],
+        },
+        "s-o": {"says": "it was not run: its result is that of #3", "takenFrom": 3},
+    }
+    async with serving(api) as url:
+        why = page.locator("#step .why")
+        await page.goto(f"{url}/builds/b-w#step=lint")
+        await expect(why).to_have_text(
+            "Not run: its result is that of #12, which had equal inputs."
+        )
+        link = why.get_by_role("link", name="#12")
+        await expect(link).to_have_attribute("href", "/builds/b-12#step=lint")
+        await page.goto(f"{url}/builds/b-w#step=test")
+        await expect(why).to_contain_text("It ran, for it differs from #12")
+        await expect(why.get_by_role("listitem")).to_have_text(
+            ["src/<b>a</b> changed", "image digest changed"]
+        )
+        await page.goto(f"{url}/builds/b-w#step=old")
+        await expect(why).to_contain_text("its result is that of #3")
+        await expect(why.get_by_role("link")).to_have_count(0)
+        await page.goto(f"{url}/builds/b-w#step=notes")
+        await expect(page.locator("#step h2")).to_have_text("notes")
+        await expect(why).to_be_empty()
+        assert not [path for path in api.requests if path.startswith("/api/steps/s-n/why")]
+        await page.goto("about:blank")

@@ -382,6 +382,7 @@ def _step(
         outputs=dict(handed_on.values) or None if handed_on else None,
         retry_at=step.queue_until if step.state is StepState.DELAYED else None,
         reports=True if step.written.reports is not None else None,
+        inputs=True if step.written.inputs is not None else None,
         concurrency_group=step.concurrency_group,
         approval=approval_shown(build, step),
         started_at=step.started_at,

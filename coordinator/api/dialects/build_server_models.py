@@ -334,6 +334,7 @@ class StepShown(Shown):
     reports: bool | None = Field(
         None, description="Whether it reports tests, coverage or a summary: see `…/results`"
     )
+    inputs: bool | None = Field(None, description="Whether it has `inputs`: see `…/why`")
     concurrency_group: str | None = None
     approval: ApprovalShown | None = Field(None, description="Of a step with `approve`")
     started_at: Instant | None = None

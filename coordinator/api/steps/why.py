@@ -19,6 +19,9 @@ class WhyShown(Shown):
     compared_with: int | None = Field(
         None, description="Number of the build of the nearest success"
     )
+    other_build_id: str | None = Field(
+        None, description="Id of the build of that number, if it was not deleted"
+    )
     differences: list[str] | None = Field(None, description="From that")
     never: str | None = Field(None, description="Why no earlier result was looked for")
     not_kept: str | None = Field(None, description="Why no later build takes its result")
@@ -44,6 +47,7 @@ async def get_why(request: web.Request, principal: Principal) -> WhyShown:
         says=why.answer,
         taken_from=why.taken_from,
         compared_with=why.compared_with,
+        other_build_id=why.other_build_id,
         differences=list(why.differences) or None,
         never=why.never,
         not_kept=why.not_kept,

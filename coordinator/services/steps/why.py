@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.domain.errors import NotFound
 from coordinator.domain.lifecycle import FINISHED_STEP, StepState
@@ -15,7 +15,7 @@ from coordinator.domain.steps.reuse import never_reused
 from coordinator.domain.steps.reuse_differences import differences
 from coordinator.domain.steps.reuse_scopes import described, readable_from
 from coordinator.services.core import Core
-from coordinator.storage.builds.builds import find_build
+from coordinator.storage.builds.builds import find_build, ids_of_numbers
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import step_inputs as stored
 from coordinator.storage.steps.step_inputs import StepInputs
@@ -35,6 +35,8 @@ class Why:
     """Number of the build that ran it, where its result was taken."""
     compared_with: int | None = None
     """Number of the build of the nearest success that it might have been taken from."""
+    other_build_id: str | None = None
+    """Id of the build of one of these numbers, as long as it is there."""
     differences: Sequence[str] = ()
     """From that."""
     never: str | None = None
@@ -58,9 +60,17 @@ class WhySteps:
             build = await find_build(connection, step.build_id)
             if build is None:
                 raise NotFound("step not found")
-            return await _why(connection, build, step)
+            return await _with_id(connection, build, await _why(connection, build, step))
 
         return await self.core.database.read(read)
+
+
+async def _with_id(connection: AsyncConnection, build: Build, why: Why) -> Why:
+    number = why.taken_from or why.compared_with
+    if number is None:
+        return why
+    ids = await ids_of_numbers(connection, build.project_id, [number])
+    return replace(why, other_build_id=ids.get(number))
 
 
 async def _why(connection: AsyncConnection, build: Build, step: Step) -> Why:

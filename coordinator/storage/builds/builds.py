@@ -134,6 +134,16 @@ async def find_build(connection: AsyncConnection, build_id: str) -> Build | None
     return build_of(row) if row else None
 
 
+async def ids_of_numbers(
+    connection: AsyncConnection, project_id: str, numbers: Collection[int]
+) -> dict[int, str]:
+    """By number; those of deleted builds are left out."""
+    query = sa.select(builds.c.number, builds.c.id).where(
+        builds.c.project_id == project_id, builds.c.number.in_(numbers)
+    )
+    return {row.number: row.id for row in await connection.execute(query)}
+
+
 async def pull_request_of_commit(
     connection: AsyncConnection, project_id: str, commit_hash: str
 ) -> PullRequestRef | None:

@@ -7,6 +7,7 @@ import { LogPanel } from "./log_panel.js";
 import { badge, isFinished } from "./status.js";
 import { hashFor } from "./steps.js";
 import { stepTime, until } from "./times.js";
+import { drawWhy } from "./why.js";
 
 const REASONS = {
   engine: "the engine could not run it",
@@ -18,13 +19,14 @@ const REASONS = {
 export class StepPanel {
   #place;
   #head = el("header", { class: "step-head" });
+  #why = el("div", { class: "why" });
   #artifacts = el("div", { class: "artifacts" });
   #log = null;
   #drawn = "";
 
   constructor(place) {
     this.#place = place;
-    fill(place, this.#head, this.#artifacts);
+    fill(place, this.#head, this.#why, this.#artifacts);
   }
 
   /**
@@ -39,6 +41,7 @@ export class StepPanel {
     this.#drawn = state;
     this.#place.setAttribute("aria-label", `Step ${step.name}`);
     this.#drawHead(step, attempt, allowed);
+    drawWhy(this.#why, step);
     drawArtifacts(this.#artifacts, isFinished(step.status) && tried ? step : null);
     this.#showLog(step, attempt);
   }

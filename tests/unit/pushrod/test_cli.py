@@ -26,6 +26,18 @@ def test_help_imports_nothing_heavy() -> None:
     assert printed.stdout == "[]\n"
 
 
+def test_validate_loads_no_log_no_server_and_no_database() -> None:
+    heavy = ("aiohttp", "grpc", "rich", "sqlalchemy", "structlog")
+    program = (
+        "import sys, pushrod.commands.validate\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == "[]\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_of_the_table_is_there(name: str) -> None:
     context = click.Context(pushrod)
