@@ -33,6 +33,11 @@ class Client(Transport):
     async def accounts(self) -> list[Json]:
         return await self.list_at("/api/accounts")
 
+    async def with_owners(self, things: list[Json]) -> list[Json]:
+        """Each that is of one account with that one's slug as `account`."""
+        slugs = {one["id"]: {"account": one["slug"]} for one in await self.accounts()}
+        return [{**one, **slugs.get(one.get("accountId"), {})} for one in things]
+
     async def projects(self, account: str) -> list[Json]:
         """The projects of an account, given by id or slug."""
         return await self.list_at("/api/projects", {"accountId": account})

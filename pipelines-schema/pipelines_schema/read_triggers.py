@@ -44,6 +44,8 @@ PUSH = Vocabulary(
         "path": "write `paths`, a list",
         "paths-ignore": 'write the pattern with a `!` in `paths`, such as `"!docs/**"`',
         "tags": 'write `tag: ["v*"]` beside `push`',
+        "cron": 'write `schedule: [{cron: "0 3 * * *"}]` beside `push`',
+        "schedule": "it belongs beside `push`, below `on`",
     },
 )
 PULL_REQUEST = Vocabulary(

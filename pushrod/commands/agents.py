@@ -42,7 +42,11 @@ def state_of(agent: Json) -> str:
 @connection_options
 def list_agents(options: ConnectionOptions, as_json: bool) -> None:
     """List the agents that work for your account."""
-    agents = call(resolve_connection(options), lambda client: client.agents())
+
+    async def look(client: Client) -> list[Json]:
+        return await client.with_owners(await client.agents())
+
+    agents = call(resolve_connection(options), look)
     if as_json:
         return print_json(agents)
     now = datetime.now(UTC)
@@ -53,7 +57,7 @@ def list_agents(options: ConnectionOptions, as_json: bool) -> None:
             state_of(one),
             one.get("slots"),
             _labels(one),
-            one.get("accountId", "all"),
+            one.get("account", "all"),
             age(one.get("lastSeenAt"), now),
         )
         for one in agents
@@ -70,7 +74,9 @@ def show(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
     """Show AGENT, a name or an id, with the steps that it runs."""
 
     async def look(client: Client) -> Json:
-        return await client.agent(await _find(client, wanted))
+        found = await client.agent(await _find(client, wanted))
+        [agent] = await client.with_owners([found])
+        return agent
 
     agent = call(resolve_connection(options), look)
     if as_json:
@@ -82,7 +88,7 @@ def show(options: ConnectionOptions, wanted: str, as_json: bool) -> None:
         ("state", state_of(agent)),
         ("slots", agent.get("slots")),
         ("labels", _labels(agent)),
-        ("account", agent.get("accountId", "all")),
+        ("account", agent.get("account", "all")),
         ("registered", age(agent.get("createdAt"), now)),
         ("seen", age(agent.get("lastSeenAt"), now)),
         *(("step", f"{step['name']} of build {step['buildId']}") for step in agent["steps"]),

@@ -14,6 +14,7 @@ from pushrod.connection import (
     resolve_connection,
     resolve_url,
 )
+from pushrod.presentation import say
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -27,9 +28,17 @@ def git_credential(options: ConnectionOptions, operation: str) -> None:
     git config credential.URL.helper '!pushrod git-credential --url URL --token-file FILE'
     """
     asked = parse_attributes(sys.stdin)
-    # `store` and `erase` are for helpers that keep passwords, and others may come.
-    if operation == "get" and is_for(asked, resolve_url(options)):
+    if operation != "get":
+        return  # `store` and `erase` are for helpers that keep passwords, and others may come.
+    ours = resolve_url(options)
+    if is_for(asked, ours):
         click.echo(f"username=pushrod\npassword={resolve_connection(options).token}")
+    else:
+        theirs = f"{asked.get('protocol', '')}://{asked.get('host', '')}"
+        say(
+            f"pushrod: no token for {theirs}: the coordinator is {ours}; "
+            "another is named by --url or PUSHROD_URL"
+        )
 
 
 def parse_attributes(lines: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from pushrod.client import call
+from pushrod.client import Client, call
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.presentation import age, print_json, print_table, say
 from pushrod.transport import Json
@@ -71,7 +71,11 @@ def show_new_token(created: Json, *, as_json: bool) -> None:
 @connection_options
 def list_tokens(options: ConnectionOptions, as_json: bool) -> None:
     """List the tokens; their text is stored nowhere."""
-    tokens = call(resolve_connection(options), lambda client: client.tokens())
+
+    async def look(client: Client) -> list[Json]:
+        return await client.with_owners(await client.tokens())
+
+    tokens = call(resolve_connection(options), look)
     if as_json:
         return print_json(tokens)
     now = datetime.now(UTC)
@@ -81,7 +85,7 @@ def list_tokens(options: ConnectionOptions, as_json: bool) -> None:
             one.get("name"),
             one.get("kind"),
             one.get("role"),
-            one.get("accountId", "all"),
+            one.get("account", "all"),
             age(one.get("createdAt"), now),
             age(one.get("lastUsedAt"), now) or "never",
             one.get("expiresAt", "never"),

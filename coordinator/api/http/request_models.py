@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from coordinator.api.http.context import CORE
+from coordinator.api.http.field_messages import in_words
 from coordinator.api.http.unknown_members import note_ignored, refuse_slips
 from coordinator.domain import errors
 from pipelines_schema.suggestions import closest
@@ -175,7 +176,7 @@ def _refuse_unstorable(read: BaseModel, part: str, any_text: Collection[str]) ->
 
 def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
     if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
+        return in_words(problem)
     if len(problem["loc"]) > 1:
         return "there is no such field: leave it out"
     known = [field.alias or name for name, field in model.model_fields.items()]
@@ -190,6 +191,6 @@ def validated(model: type[Model], value: object, part: str) -> Model:
     except ValidationError as error:
         details = [
             {"path": path_of(problem["loc"]), "message": _explain(model, problem)}
-            for problem in error.errors(include_url=False, include_context=False)
+            for problem in error.errors(include_url=False)
         ]
     raise errors.Invalid(f"the request's {part} breaks its rules", details=details)

@@ -15,7 +15,7 @@ def answer(operation: str, asked: str, token_file: Path, url: str = "http://127.
         git_credential, [operation, "--url", url, "--token-file", str(token_file)], input=asked
     )
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 @pytest.fixture
@@ -34,8 +34,12 @@ def test_other_operations_say_nothing(operation: str, token_file: Path) -> None:
     assert answer(operation, ASKED, token_file) == ""
 
 
-def test_another_host_gets_nothing(token_file: Path) -> None:
-    assert answer("get", "protocol=http\nhost=evil.example\n\n", token_file) == ""
+def test_another_host_gets_nothing_and_is_told_why(token_file: Path) -> None:
+    asked = "protocol=http\nhost=evil.example\n\n"
+    assert answer("get", asked, token_file) == ""
+    result = CliRunner().invoke(git_credential, ["get", "--url", "http://ci"], input=asked)
+    assert result.stdout == ""
+    assert "no token for http://evil.example: the coordinator is http://ci" in result.stderr
 
 
 @pytest.mark.parametrize(
