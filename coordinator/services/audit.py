@@ -34,10 +34,19 @@ class Deed:
             id=new_id(),
             project_id=project_id,
             action=action,
-            details={**named, **details, **by},
+            details=_present({**named, **details, **by}),
             created_at=self.core.now(),
         )
         await stored.append_audit(connection, entry, account_id)
+
+
+def _present(details: dict[str, Any]) -> dict[str, Any]:
+    """Without what is absent, which no JSON of ours shows as null."""
+    return {
+        name: _present(value) if isinstance(value, dict) else value
+        for name, value in details.items()
+        if value is not None
+    }
 
 
 def _whose(of: Whose | None) -> tuple[str | None, str | None, dict[str, Any]]:

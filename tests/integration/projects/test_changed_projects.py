@@ -64,6 +64,15 @@ async def deeds(admin: Caller, project: dict[str, Any]) -> list[str]:
     return [one for one in found if one not in ("project.created", "push.received")]
 
 
+async def test_the_audit_of_a_first_push_leaves_out_what_there_was_not(
+    admin: Caller, project: dict[str, Any], tree: WorkTree
+) -> None:
+    sha = (await tree.git("rev-parse", "HEAD")).output.strip()
+    path = f"/api/audit-logs?projectId={project['id']}&action=push.received"
+    [entry] = (await admin.get(path)).expect(200).json["auditLogs"]
+    assert entry["details"]["first"] == {"ref": "refs/heads/main", "new": sha}
+
+
 async def test_a_renamed_project_takes_pushes_at_both_addresses(
     admin: Caller, project: dict[str, Any], tree: WorkTree
 ) -> None:
