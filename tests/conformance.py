@@ -21,13 +21,17 @@ DOCUMENTS = {
     "Build Server API": r"/api/(projects|docker-images|audit-logs|runner/\{step_id\}(/complete)?$)",
     "Build Execution API": r"/api/v1/",
     "Build API": r"/api/(builds|deploy)",
-    "Build Synthesis API": r"/api/build_synthesis/",
+    "Build Synthesis API": r"/api/build_synthesis/|/artifacts/",
+    "Ours beside them": r"/api/(agents(/\{agent_id\}(/(pause|drain|resume))?)?$|docker-images/"
+    r"|projects/\{project_id\}(/webhook-secret"
+    r"|/builds/\{build_id\}(/(cancel|retry|artifacts\.zip))?)?$)",
 }
 TESTS_OF = {
     "/api/v1": "test_build_execution_api.py",
     "/api/builds": "test_build_api.py",
     "/api/deploy": "test_build_api.py",
     "/api/build_synthesis": "test_build_synthesis_api.py",
+    "/artifacts": "test_build_synthesis_api.py",
     "/api/": "test_build_server_api.py",
 }
 """The table of each document's facts, which says most plainly what it is about."""
@@ -40,7 +44,8 @@ HEAD = """\
 # What is tested of each interface
 
 Written by `python -m tests.conformance`: each status that a call declares, and a test in which a
-real coordinator gave it over HTTP. A unit test looks that these tests still exist.
+real coordinator gave it over HTTP. A unit test looks that these tests still exist. Below the four
+documents stand the calls of ours that change and remove what theirs make.
 """
 Seen = Mapping[tuple[str, str, int], str]
 
@@ -55,15 +60,17 @@ class Row:
 
 
 def rows(openapi: Mapping[str, Any], seen: Seen) -> Iterator[Row]:
+    told: set[tuple[str, str]] = set()
     for document, pattern in DOCUMENTS.items():
         for path, methods in openapi["paths"].items():
             if not re.match(pattern, path):
                 continue
-            if document == "Build Server API" and re.search(OURS, path):
-                continue
             for method, operation in methods.items():
-                if document == "Build Server API" and method in ("patch", "delete"):
-                    continue  # ours: the document changes and removes nothing that was made
+                # The document changes and removes nothing that was made.
+                ours = re.search(OURS, path) or method in ("patch", "delete")
+                if (document == "Build Server API" and ours) or (method, path) in told:
+                    continue
+                told.add((method, path))
                 for status in sorted(map(int, operation["responses"])):
                     test = seen.get((method.upper(), path, status))
                     yield Row(
@@ -77,7 +84,8 @@ def rows(openapi: Mapping[str, Any], seen: Seen) -> Iterator[Row]:
 
 def read_answers(lines: Iterable[str], paths: Iterable[str]) -> Seen:
     """Lines of `METHOD STATUS TEST EXPECTED PATH`; of several tests the most telling one."""
-    of_documents = sorted((path for path in paths if path.startswith("/api/")), key=_generality)
+    of_ours = (path for path in paths if path.startswith(("/api/", "/artifacts/")))
+    of_documents = sorted(of_ours, key=_generality)
     routes = [(path, re.compile(_route_pattern(path))) for path in of_documents]
     told: dict[tuple[str, str, int], set[tuple[bool, str]]] = {}
     calls: dict[str, set[tuple[str, str, int]]] = {}
@@ -104,7 +112,8 @@ def _generality(path: str) -> tuple[int, int]:
 
 
 def _route_pattern(path: str) -> str:
-    return re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))
+    one = re.sub(r"\\\{(?!path\\)\w+\\\}", "[^/]+", re.escape(path))
+    return one.replace(r"\{path\}", ".+")
 
 
 def page(all_rows: Iterable[Row]) -> str:

@@ -128,6 +128,13 @@ async def test_a_project_moves_to_a_forge_and_back_without_building_anything_twi
     assert await deeds(admin, project) == ["project.repository_set", "project.repository_removed"]
 
 
+async def test_the_default_branch_of_a_forges_project_is_the_forges_to_name(admin: Caller) -> None:
+    body = {"accountId": "acme", "name": "far", "repoUrl": "https://forge.example/a/far.git"}
+    far = (await admin.post("/api/projects", body)).expect(201).json
+    refused = (await change(admin, far, defaultBranch="next")).expect(409).json
+    assert "forge" in refused["error"]
+
+
 async def test_a_credential_stays_with_the_server_that_it_was_given_for(
     coordinator: Coordinator, forge: Forge, tmp_path: Path
 ) -> None:
