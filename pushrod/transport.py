@@ -160,16 +160,22 @@ def error_message(data: bytes) -> str:
         return ""
     if not isinstance(body, dict) or not isinstance(body.get("error"), str):
         return ""
-    details = body.get("details")
-    parts = [body["error"], *map(_detail, details if isinstance(details, list) else [])]
+    error, details = body["error"], body.get("details")
+    parts = [
+        error,
+        *(_detail(one, error) for one in (details if isinstance(details, list) else [])),
+    ]
     return " · ".join(" ".join(part.split()) for part in parts if part)[:MAX_MESSAGE_CHARACTERS]
 
 
-def _detail(detail: object) -> str:
+def _detail(detail: object, error: str) -> str:
+    """Empty where it says once more what the error said."""
     if not isinstance(detail, dict):
         return str(detail)
     place = detail.get("path") or detail.get("field")
     message = str(detail.get("message", ""))
+    if message == error:
+        return ""
     return f"{place}: {message}" if place else message
 
 

@@ -14,6 +14,7 @@ from pushrod.connection import (
     resolve_url,
 )
 from pushrod.errors import CommandError
+from pushrod.transport import error_message
 
 
 def token_file(folder: Path, text: str, name: str = "token") -> Path:
@@ -90,3 +91,10 @@ def test_the_data_folder_is_below_the_home_folder_unless_chosen() -> None:
 
 def test_a_connection_does_not_show_its_token() -> None:
     assert "secret" not in repr(Connection(url="http://ci", token="secret"))
+
+
+def test_an_error_whose_only_detail_repeats_it_is_told_once() -> None:
+    said = b'{"error": "write a URL", "details": [{"path": "repoUrl", "message": "write a URL"}]}'
+    assert error_message(said) == "write a URL"
+    more = b'{"error": "it breaks rules", "details": [{"path": "name", "message": "write text"}]}'
+    assert error_message(more) == "it breaks rules \xb7 name: write text"
