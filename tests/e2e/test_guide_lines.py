@@ -110,7 +110,7 @@ class Reader:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=600,
         )
 
     def _with_what_comes_before(self, line: Line, folder: Path) -> list[str]:
@@ -178,6 +178,7 @@ def tidied(reader: Reader) -> Iterator[Reader]:
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
 def test_a_page_can_be_followed_from_its_first_line_to_its_last(
     page: Path, tidied: Reader, tmp_path: Path
