@@ -16,7 +16,7 @@ from agent.engines import private
 from tests.conftest import TestEngine
 from tests.e2e.processes import Repository, running, step_named
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 PIP = ["-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
@@ -30,15 +30,15 @@ steps:
     dependsOn: [image]
     image: "%(tag)s"
     user: "10001:10001"
-    timeout: 5m
+    timeout: 10m
     run: |
       pushrod --version
       pushrod coordinator --data /tmp/data --listen 127.0.0.1:3999 > /tmp/ready &
-      until grep -q ^ready /tmp/ready; do kill -0 $! && sleep 0.1; done
+      until grep -q ^ready /tmp/ready; do kill -0 $!; sleep 0.1; done
       export PUSHROD_URL=http://127.0.0.1:3999 PUSHROD_TOKEN="$(cat /tmp/data/admin-token)"
       pushrod agent --token-file /tmp/data/admin-token --data /tmp/agent --engine host \\
           --name contained &
-      until pushrod agent list --json | grep -q '"online": true'; do kill -0 $! && sleep 0.1; done
+      until pushrod agent list --json | grep -q '"online": true'; do kill -0 $!; sleep 0.1; done
       pushrod backup /tmp/backups --data /tmp/data
       echo "both are there, as user $(id -u)"
 """
@@ -69,7 +69,7 @@ def test_the_image_has_a_coordinator_and_an_agent(buildkit: TestEngine, tmp_path
     with running(tmp_path / "pushrod", buildkit.address) as pushrod:
         text = WORKFLOW % {"base": base, "tag": tag}
         build = pushrod.push_workflow(repository, pushrod.create_project(), text)
-        build = pushrod.api.wait_finished(build["id"], seconds=600)
+        build = pushrod.api.wait_finished(build["id"], seconds=900)
         logs = {one["name"]: pushrod.api.log(one["id"]).decode() for one in build["steps"]}
         assert build["state"] == "succeeded", logs
         assert "both are there, as user 10001" in logs["both"]
