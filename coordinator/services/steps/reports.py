@@ -24,7 +24,7 @@ from coordinator.services.images.image_builds import built_images
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.outputs.results import Results
-from coordinator.services.steps import advance, caches, reuse
+from coordinator.services.steps import advance, attempt_ends, caches, reuse
 from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.generating import Generating, ToBeRead
@@ -144,10 +144,10 @@ class Reports:
             raise _ReportsToBeRead(step, attempt)
         images = built_images(step, report.request)
         if is_late(step, attempt):
-            step = await advance.resume(self.core, connection, step, attempt)
+            step = await attempt_ends.resume(self.core, connection, step, attempt)
         if step.written.generates is not None and report.end.status is Completion.SUCCESS:
             report = await self._generate(connection, step, attempt, report)
-        verdict, followed = await advance.end_attempt(
+        verdict, followed = await attempt_ends.end_attempt(
             self.core,
             connection,
             step,
