@@ -11,7 +11,7 @@ from dataclasses import replace
 from coordinator.domain.lifecycle import StepEvent, StepState, advance_step
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_policy
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.core import Core
 from coordinator.services.steps.advance import Followed, follow_end, move_step
 from coordinator.storage.builds import builds as stored

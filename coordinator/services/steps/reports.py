@@ -17,7 +17,7 @@ from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
 from coordinator.domain.steps.missing_outputs import missing_outputs
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
