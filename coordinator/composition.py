@@ -19,11 +19,11 @@ from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
 from coordinator.mail import MailServer, SmtpMailer
+from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.outgoing_http import PolicedHttp
-from coordinator.ports import ObjectsUnusable
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_reader import ReportFiles
 from coordinator.services.builds.builds import Builds

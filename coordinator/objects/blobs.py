@@ -14,9 +14,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
+from coordinator.object_ports import Arrived, Blob, BlobDiffers, BlobTooLarge
 from coordinator.objects.stores import make_all_durable, make_durable
 from coordinator.objects.timed import Used, nobody_counts, timed
-from coordinator.ports import Arrived, Blob, BlobDiffers, BlobTooLarge
 
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ObjectBlobStore:
-    """Implements ports.BlobStore: `blobs/<account>/<first two digits>/<sha256>`.
+    """Implements object_ports.BlobStore: `blobs/<account>/<first two digits>/<sha256>`.
 
     A blob comes in through an unnamed temporary file, which a crash leaves nothing of, and is
     stored only when its digest is known: one that is there already is not stored again.

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from coordinator.ports import LogDigest, LogLine
+from coordinator.object_ports import LogDigest, LogLine
 from pipelines_schema.log_frames import Frame, Stream
 
 RECORD = struct.Struct(">BQI")

@@ -19,10 +19,10 @@ import obstore
 import structlog
 from obstore.store import ObjectStore
 
+from coordinator.object_ports import LogDigest
 from coordinator.objects import log_format
 from coordinator.objects.log_format import ChunkHeader, DamagedLog, FramesIndex
 from coordinator.objects.stores import make_durable
-from coordinator.ports import LogDigest
 
 log = structlog.get_logger(__name__)
 

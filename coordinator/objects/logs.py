@@ -14,12 +14,12 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
+from coordinator.object_ports import LogDigest, LogLine, OffsetMismatch
 from coordinator.objects import log_format
 from coordinator.objects.log_format import DamagedLog, FramesIndex, FramesWriter
 from coordinator.objects.log_index import LogDiscovery, LogIndex, Span
 from coordinator.objects.stores import make_durable
 from coordinator.objects.timed import Used, nobody_counts, timed
-from coordinator.ports import LogDigest, LogLine, OffsetMismatch
 from pipelines_schema.log_frames import Frame
 
 _T = TypeVar("_T")
@@ -35,7 +35,7 @@ class LogClosed(OffsetMismatch):
 
 
 class ObjectLogStore:
-    """Implements ports.LogStore over any object store that can put an object only if it is new.
+    """Implements object_ports.LogStore over any object store that puts an object only if it is new.
 
     Keys are `logs/<attempt>/…`, see log_format. Several coordinators may share one store.
     """

@@ -20,8 +20,8 @@ from obstore.exceptions import (
 )
 from obstore.store import ObjectStore, from_url
 
+from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.stores import open_store
-from coordinator.ports import ObjectsUnusable
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -112,7 +112,7 @@ def _credentials(location: str, path: Path) -> Mapping[str, str]:
 
 @dataclass(slots=True)
 class ObjectsCheck:
-    """Implements ports.ObjectsCheck for what is not this machine's own disk."""
+    """Implements object_ports.ObjectsCheck for what is not this machine's own disk."""
 
     store: ObjectStore
     place: ObjectsPlace

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coordinator.domain.model import Artifact
 from coordinator.domain.results.values import ReadResults, ReportKind
-from coordinator.ports import BlobStore
+from coordinator.object_ports import BlobStore
 from coordinator.reading.limits import REPORTS
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_files import read_files

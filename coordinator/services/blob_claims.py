@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from coordinator.ports import Arrived
+from coordinator.object_ports import Arrived
 
 BlobKey = tuple[str, str]
 """Account id and sha256."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from coordinator.ports import BlobStore, LogStore, ObjectsCheck, Readings, Remotes, Repositories
+from coordinator.object_ports import BlobStore, LogStore, ObjectsCheck
+from coordinator.ports import Readings, Remotes, Repositories
 from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.generations import Generations

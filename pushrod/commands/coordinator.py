@@ -88,8 +88,8 @@ async def serve_coordinator(
     """Serve until `stop`. Raises CommandError when the port or the folder can't be had."""
     from coordinator.app import run_coordinator
     from coordinator.composition import CannotDeploy
+    from coordinator.object_ports import ObjectsUnusable
     from coordinator.place import CannotListen, DataFolderInUse
-    from coordinator.ports import ObjectsUnusable
     from coordinator.services.keys import KeyUnusable
     from coordinator.storage.soundness import DatabaseUnusable
     from pushrod.otlp import spans_to

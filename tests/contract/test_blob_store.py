@@ -1,4 +1,4 @@
-"""One suite over every implementation of ports.BlobStore."""
+"""One suite over every implementation of object_ports.BlobStore."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import obstore
 import pytest
 from obstore.store import MemoryStore, ObjectStore
 
+from coordinator.object_ports import Blob, BlobTooLarge
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.places import open_objects
 from coordinator.objects.stores import open_store
-from coordinator.ports import Blob, BlobTooLarge
 from tests.s3_server import S3Server
 
 ACCOUNT = "5f0c8d7e-93d1-4b53-9a51-0d2f4b6a8c11"

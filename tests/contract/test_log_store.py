@@ -1,4 +1,4 @@
-"""One suite over every implementation of ports.LogStore."""
+"""One suite over every implementation of object_ports.LogStore."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore, ObjectStore
 
+from coordinator.object_ports import LogDigest, LogLine, OffsetMismatch
 from coordinator.objects.log_format import (
     HEADER,
     DamagedLog,
@@ -24,7 +25,6 @@ from coordinator.objects.log_format import (
 from coordinator.objects.logs import LogClosed, ObjectLogStore
 from coordinator.objects.places import open_objects
 from coordinator.objects.stores import open_store
-from coordinator.ports import LogDigest, LogLine, OffsetMismatch
 from pipelines_schema.log_frames import Frame, Stream
 from tests.interruption import cancelled_at
 from tests.s3_server import S3Server

@@ -9,8 +9,8 @@ from coordinator.api.dialects.build_server_models import BuildShown
 from coordinator.api.http.context import PROJECTS
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
+from coordinator.domain.builds.overview import LastBuild, ProjectGlance
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import LastBuild, ProjectGlance
 from coordinator.domain.people.permissions import Principal, Right
 
 

@@ -14,7 +14,7 @@ from coordinator.domain.lifecycle import StepEvent
 from coordinator.domain.model import Attempt, AttemptState, Build, Project, Step
 from coordinator.domain.steps.step_words import labelled
 from coordinator.domain.steps.verdict import Verdict
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.builds.drafted_steps import fresh, needs_of
 from coordinator.services.builds.whole_build import in_its_group
 from coordinator.services.core import Core

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.people.permissions import Principal
-from coordinator.ports import LogDigest, OffsetMismatch
+from coordinator.object_ports import LogDigest, OffsetMismatch
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage.steps import attempts as stored_attempts

@@ -12,7 +12,7 @@ from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, Attempt, Step
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.steps.late_reports import may_be_reported_on
-from coordinator.ports import Arrived, Blob, BlobTooLarge
+from coordinator.object_ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection

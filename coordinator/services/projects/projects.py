@@ -6,16 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coordinator.domain.builds.overview import ProjectGlance
 from coordinator.domain.errors import Invalid, NotFound
 from coordinator.domain.listing import BuildListing, Scope
-from coordinator.domain.model import (
-    Account,
-    Build,
-    Project,
-    ProjectGlance,
-    WorkflowRecord,
-    WorkflowSource,
-)
+from coordinator.domain.model import Account, Build, Project, WorkflowRecord, WorkflowSource
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.slugs import free_slug, slug_of
 from coordinator.services.audit import Deed

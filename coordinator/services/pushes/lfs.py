@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from coordinator.domain.errors import Invalid, NotFound, TooLarge
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal
-from coordinator.ports import BlobDiffers, BlobTooLarge
+from coordinator.object_ports import BlobDiffers, BlobTooLarge
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection

@@ -31,9 +31,7 @@ from coordinator.domain.lifecycle import (
     advance_build,
     advance_step,
 )
-from coordinator.domain.model import Attempt, Build, Step
-from coordinator.domain.steps.verdict import AttemptEnd, Verdict, judge, retry_policy
-from coordinator.ports import LogDigest
+from coordinator.domain.model import Build, Step
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
 from coordinator.services.steps import reuse
@@ -43,8 +41,6 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
-from coordinator.storage.outputs.output_values import mark_build
-from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.places import (
     count_versions_in_line,
@@ -397,76 +393,3 @@ async def _count_anew(connection: AsyncConnection, steps: Sequence[Step]) -> int
         if step.waits != waits and step.state not in FINISHED_STEP:
             await stored_steps.update_step(connection, step.id, waits=waits)
     return sum(step.state not in FINISHED_STEP for step in steps)
-
-
-async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> Step:
-    """The step as it was before its attempt was taken for lost: for a report that came late.
-
-    Its epoch goes back to the attempt's. One that was counted up for an offer is given again: it
-    was never accepted, and an accept must name its holder, too.
-    """
-    if step.state is StepState.OFFERED:
-        step = replace(step, state=advance_step(step.state, StepEvent.EXPIRE))
-    return await move_step(
-        core,
-        connection,
-        step,
-        StepEvent.RESUME,
-        epoch=attempt.epoch,
-        holder=attempt.holder,
-        lost_count=max(step.lost_count - 1, 0),
-    )
-
-
-async def take_back(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> None:
-    """The hand-out never reached anybody: the step is as before, but for its epoch."""
-    await stored_attempts.delete_attempt(connection, attempt)
-    await move_step(core, connection, step, StepEvent.RETRY, attempt=step.attempt - 1)
-    await stored.count_version(connection, step.build_id, now=core.now())
-
-
-async def end_attempt(
-    core: Core,
-    connection: AsyncConnection,
-    step: Step,
-    attempt: Attempt,
-    end: AttemptEnd,
-    log: LogDigest | None,
-    message: str | None,
-    images: Sequence[Mapping[str, str]] | None = None,
-    outputs: Mapping[str, str] | None = None,
-) -> tuple[Verdict, Followed]:
-    """Close an attempt, and draw the consequences for its step and build."""
-    verdict = judge(
-        end,
-        attempt_number=attempt.number,
-        lost_count=step.lost_count,
-        policy=retry_policy(step.definition),
-        cancel_requested_by=step.cancel_requested_by,
-    )
-    await stored_attempts.end_attempt(
-        connection,
-        attempt,
-        state=verdict.attempt,
-        exit_code=end.exit_code,
-        reason=verdict.reason,
-        log_bytes=log.size if log else None,
-        log_sha256=log.sha256 if log else None,
-        outputs=outputs,
-        now=core.now(),
-    )
-    after_commit(connection, lambda: core.meter.attempt_ended(verdict))
-    if outputs:
-        await mark_build(connection, step.build_id)
-    ended = await move_step(
-        core,
-        connection,
-        step,
-        verdict.event,
-        exit_code=end.exit_code,
-        reason=verdict.reason,
-        message=message,
-        images=images,
-        lost_count=step.lost_count + (1 if verdict.lost else 0),
-    )
-    return verdict, await follow_end(core, connection, ended)

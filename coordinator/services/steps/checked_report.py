@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from coordinator.domain.model import Step, attempt_id
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.steps.verdict import AttemptEnd
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.outputs.results import Told
 from coordinator.services.steps.generating import Generated
 from pipelines_schema.contract import CompleteRequest, Completion, CompletionReason

@@ -10,7 +10,8 @@ from coordinator.domain.errors import Unfetchable
 from coordinator.domain.model import Build, Project
 from coordinator.domain.pushes.repo_url import parse_url
 from coordinator.domain.pushes.submodules import HostedPlace, Place
-from coordinator.ports import BlobDiffers, BlobTooLarge, RemoteFailed
+from coordinator.object_ports import BlobDiffers, BlobTooLarge
+from coordinator.ports import RemoteFailed
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pushes import lfs as stored_lfs

@@ -14,7 +14,7 @@ from coordinator.domain.steps.hand_outs import HandOut, HandOuts
 from coordinator.domain.steps.verdict import AttemptEnd, may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, attempt_ends
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
@@ -128,7 +128,7 @@ class Leases:
             raise LookupError(f"step {step.id} runs without an attempt {step.epoch}")
         goes_on = step.cancel_requested_by is None and may_run_again_when_lost(step.definition)
         if goes_on and disowned:
-            await advance.take_back(self._core, connection, step, attempt)
+            await attempt_ends.take_back(self._core, connection, step, attempt)
             return
         end = AttemptEnd(status=Completion.FAILED, exit_code=None, reason=CompletionReason.LOST)
-        await advance.end_attempt(self._core, connection, step, attempt, end, None, None)
+        await attempt_ends.end_attempt(self._core, connection, step, attempt, end, None, None)

@@ -18,14 +18,14 @@ from coordinator.domain.steps.image_parts import is_to_be_split
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
 from coordinator.domain.steps.missing_outputs import missing_outputs
 from coordinator.domain.steps.verdict import AttemptEnd, Verdict
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
 from coordinator.services.logs.logs import Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.outputs.results import Results
-from coordinator.services.steps import advance, caches, reuse
+from coordinator.services.steps import advance, attempt_ends, caches, reuse
 from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.generating import Generating, ToBeRead
@@ -147,7 +147,7 @@ class Reports:
             raise _ReportsToBeRead(step, attempt)
         images = built_images(step, report.request)
         if is_late(step, attempt):
-            step = await advance.resume(self.core, connection, step, attempt)
+            step = await attempt_ends.resume(self.core, connection, step, attempt)
         if is_to_be_split(step, report.request):
             verdict, followed = await self.splitting.split(
                 connection, step, attempt, report.end.exit_code, report.log, report.message
@@ -155,7 +155,7 @@ class Reports:
             return await self._handed_on(connection, report, slot, attempt, verdict, followed)
         if step.written.generates is not None and report.end.status is Completion.SUCCESS:
             report = await self._generate(connection, step, attempt, report)
-        verdict, followed = await advance.end_attempt(
+        verdict, followed = await attempt_ends.end_attempt(
             self.core,
             connection,
             step,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.steps.verdict import Verdict
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.steps.advance import Followed
 from coordinator.storage.connection import AsyncConnection
 

@@ -8,10 +8,10 @@ from coordinator.domain.generation import Generation
 from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Step
 from coordinator.domain.steps.verdict import AttemptEnd
-from coordinator.ports import LogDigest
+from coordinator.object_ports import LogDigest
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, attempt_ends
 from coordinator.storage import generations as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
@@ -85,4 +85,4 @@ async def _end(
     if attempt is None:
         raise LookupError(f"step {step.id} runs without an attempt {step.epoch}")
     end = AttemptEnd(status=Completion.FAILED, exit_code=None, reason=CompletionReason.LOST)
-    await advance.end_attempt(core, connection, step, attempt, end, digest, MESSAGE)
+    await attempt_ends.end_attempt(core, connection, step, attempt, end, digest, MESSAGE)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from coordinator.ports import ObjectsCheck, ObjectsUnusable
+from coordinator.object_ports import ObjectsCheck, ObjectsUnusable
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.trouble import trouble_of

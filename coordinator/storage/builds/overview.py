@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from coordinator.domain.builds.overview import LastBuild, ProjectGlance
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import LastBuild, ProjectGlance
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import accounts, builds, projects

@@ -23,7 +23,7 @@ from coordinator.domain.lifecycle import (
 from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.steps.verdict import AttemptEnd
 from coordinator.services.builds.cancels import cancel_build
-from coordinator.services.steps import advance
+from coordinator.services.steps import advance, attempt_ends
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage import migrate
 from coordinator.storage.connection import AsyncConnection
@@ -94,7 +94,7 @@ async def end(tested: TestedCore, step: Step, how: AttemptEnd) -> advance.Follow
         await advance.begin_build(tested.core, connection, step.build_id)
         running = await stored_steps.find_step(connection, step.id)
         assert running is not None
-        _, followed = await advance.end_attempt(
+        _, followed = await attempt_ends.end_attempt(
             tested.core, connection, running, attempt, how, None, None
         )
         return followed

@@ -13,8 +13,8 @@ import obstore
 import pytest
 from aiohttp import web
 
+from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.places import PROBE_KEY, ObjectsCheck, ObjectsPlace, open_objects
-from coordinator.ports import ObjectsUnusable
 from tests.integration.coordinator_fixture import Coordinator, eventually, open_coordinator, step_of
 from tests.ports import free_port
 from tests.s3_server import BUCKET, S3Server, write_credentials

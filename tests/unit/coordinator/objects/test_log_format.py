@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.object_ports import LogDigest
 from coordinator.objects.log_format import (
     HEADER,
     RECORD,
@@ -18,7 +19,6 @@ from coordinator.objects.log_format import (
     encode_seal,
     frame_count,
 )
-from coordinator.ports import LogDigest
 from pipelines_schema.log_frames import Frame, Stream
 
 FRAMES = [
