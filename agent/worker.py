@@ -376,6 +376,7 @@ class Agent:
                 Capability.USERS.value,
                 Capability.SHELLS.value,
                 Capability.INPUTS.value,
+                Capability.SERVICES.value,
                 *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
             ],
             warm=self._sources.warm(),

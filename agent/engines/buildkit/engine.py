@@ -254,6 +254,8 @@ def _refuse_impossible(request: StepRequest) -> None:
         bad = next((k for k, v in request.env.items() if "\0" in k + v or "=" in k or not k), None)
         if bad is not None:
             problem = f"environment variable {bad!r} has a NUL byte or an impossible name"
+    if problem is None and request.services:
+        problem = "this engine runs no `services` yet"
     if problem:
         raise StepNotRunError(problem)
 

@@ -87,6 +87,7 @@ def _needs(written: WorkflowStep) -> list[str]:
         Capability.IMAGE_BUILDS: written.build is not None,
         Capability.IMAGE_OPTIONS: written.build is not None and not written.build.is_plain,
         Capability.USERS: written.user is not None,
+        Capability.SERVICES: bool(written.services),
         Capability.INPUTS: written.inputs is not None,
         Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }
