@@ -176,6 +176,8 @@ class Agent:
     async def _prepare(self) -> None:
         info = await self._engine.check()
         logger.info("engine %s %s at %s", info.name, info.version, info.address)
+        for note in info.notes:
+            logger.warning("engine: %s", note)
         await asyncio.to_thread(self._workshop.journal.open)
         await asyncio.to_thread(self._sources.open)
         if self._slots < self._settings.slots:

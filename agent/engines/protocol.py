@@ -247,6 +247,8 @@ class EngineInfo:
     """`host` or `buildkit`."""
     version: str
     address: str
+    notes: Sequence[str] = ()
+    """For who starts the agent: what this engine can't do that others can."""
 
 
 class Engine(Protocol):

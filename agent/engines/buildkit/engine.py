@@ -62,6 +62,10 @@ TOO_OLD = (
     "use Docker Engine 26 or later, buildkitd 0.13 or later, or `pushrod engine up`"
 )
 NETWORK_LABEL = "org.mobyproject.buildkit.worker.network"
+NOT_FENCED = (
+    "it can't keep one step's `services` from other steps, as a private engine (`pushrod engine "
+    "up`) does for an agent that is root: steps with services run only while no other project's do"
+)
 CHECK_SECONDS = 20.0
 LAST_PUSHED = 20
 """Docker looks in the last repositories for layers that need not be sent again."""
@@ -128,7 +132,8 @@ class BuildKitEngine:
         if client.docker_socket is not None:
             # dockerd does not know its own BuildKit's version.
             version = f"Docker Engine {await docker_version(client.docker_socket)}"
-        return EngineInfo(name="buildkit", version=version, address=self._address)
+        notes = [] if await self._fenced(client) is not None else [NOT_FENCED]
+        return EngineInfo(name="buildkit", version=version, address=self._address, notes=notes)
 
     async def _features(self, client: Client) -> set[str]:
         name = f"check-{secrets.token_hex(4)}"

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 FIRST_PROCESS_SECONDS = 60.0
 POLL_SECONDS = 0.01
+END_SECONDS = 5.0
+"""How long the end of a service whose process is gone is awaited."""
 KILLED = 137
 _NOT_HERE = (
     "the service `{name}` can't be watched: its processes are not seen on this machine: `services` "
@@ -167,20 +169,27 @@ class _Service:
         process = await self._or_end(self._first_process(), FIRST_PROCESS_SECONDS)
         if process is None:
             raise StepNotRunError(_NOT_HERE.format(name=self._spec.name))
-        address = None if machine.shares_our_network(process) else machine.address(process)
+        if machine.shares_our_network(process):
+            raise StepNotRunError(HOST_NETWORK)
+        address = machine.address(process)
         if address is None:
+            await self._unless_ended()
             raise StepNotRunError(HOST_NETWORK)
         limit = self._spec.memory_bytes
         if limit is not None and not machine.limit_memory(process, limit):
-            said = "memory: this engine does not let us limit it\n"
-            self._log.take(said.encode())
+            self._log.take(b"memory: this engine does not let us limit it\n")
         if self._around.group is not None:
             try:
                 await _admit(self._around.group, process)
             except (FenceError, OSError) as error:
+                await self._unless_ended()
                 raise StepNotRunError(f"the service could not be fenced off: {error}") from error
         await self._ready(process, address)
         return address
+
+    async def _unless_ended(self) -> None:
+        """What was not found of its process may have gone with it. Raises ServiceFailedError."""
+        await self._or_end(asyncio.Event().wait(), END_SECONDS)
 
     async def _first_process(self) -> int:
         while True:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,8 +120,11 @@ async def test_one_that_is_never_ready_fails_the_step(
     assert b"script" not in ran.log.stdout
 
 
-async def test_one_that_ends_before_it_is_ready_fails_the_step(one_bench: Bench) -> None:
-    web = service(one_bench, "web", "echo no such folder; exit 3")
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.1, 0.5])
+async def test_one_that_ends_before_it_is_ready_fails_the_step(
+    one_bench: Bench, seconds: float
+) -> None:
+    web = service(one_bench, "web", f"sleep {seconds}; echo no such folder; exit 3")
     ran = await with_services(one_bench, "echo script", web)
 
     assert ran.result.outcome is Outcome.SERVICE_FAILED
@@ -268,3 +273,49 @@ async def test_three_services_asked_by_exec_start_again_and_again(one_bench: Ben
     for _ in range(times):
         ran = await with_services(one_bench, ASK.format("c"), *three)
         assert (ran.result.outcome, ran.result.exit_code) == (Outcome.EXITED, 0), ran.result
+
+
+async def test_what_an_agent_that_was_killed_has_left_is_ended_by_the_next(
+    one_bench: Bench, tmp_path: Path
+) -> None:
+    """The agent is a process of its own here, killed while the script runs."""
+    attempt = f"svc-{secrets.token_hex(6)}"
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", AGENT, one_bench.engine._address, one_bench.image),
+        *(attempt, str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert agent.stdout is not None
+    async with asyncio.timeout(60):
+        while b"runs" not in await agent.stdout.readline():
+            assert agent.returncode is None
+    agent.kill()
+    await agent.wait()
+
+    await one_bench.engine.reap(attempt)
+
+    await nothing_is_left(one_bench, attempt)
+
+
+AGENT = """
+import asyncio, sys
+from pathlib import Path
+from agent.engines.buildkit.engine import BuildKitEngine
+from agent.engines.protocol import StepRequest
+from pipelines_schema.contract import ServiceSpec
+
+address, image, attempt, folder = sys.argv[1:]
+
+class Log:
+    def write(self, stream, data):
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
+service = ServiceSpec(name="web", image=image, command=["sleep", "300"], ready_seconds=30)
+request = StepRequest(
+    attempt_id=attempt, step_name="test", image=image, script="echo runs; sleep 300", env={},
+    timeout_seconds=300, services=[service], outputs=Path(folder), scratch=Path(folder),
+)
+engine = BuildKitEngine(address, data_dir=Path(folder))
+asyncio.run(engine.run(request, Log()))
+"""
