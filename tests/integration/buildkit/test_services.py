@@ -14,6 +14,7 @@ import pytest
 from agent.engines.buildkit import machine
 from agent.engines.buildkit.fence import Fence, chain_of, fence_of
 from agent.engines.buildkit.services import container_prefix
+from agent.engines.private import ensure_service_images
 from agent.engines.protocol import Outcome
 from pipelines_schema.contract import ServiceSpec
 
@@ -262,6 +263,36 @@ async def test_another_builds_step_cant_reach_a_service(one_bench: Bench) -> Non
     assert tried.log.stdout.endswith(b"out\n")
     assert own[-1:] == [b"out"]
     assert ping.log.stdout == b"out\n"
+
+
+async def test_a_database_a_store_and_a_web_server_run_beside_a_script(
+    one_bench: Bench,
+) -> None:
+    if "PUSHROD_TEST_ENGINE" in os.environ:
+        pytest.skip("its images are in the private engine's registry")
+    images = await ensure_service_images()
+    with_psql = "pg_isready -h localhost"
+    services = [
+        ServiceSpec(
+            name="db",
+            image=images["postgres"],
+            env={"POSTGRES_PASSWORD": "x"},
+            exec=["sh", "-c", with_psql],
+            ready_seconds=60,
+        ),
+        ServiceSpec(name="store", image=images["redis"], tcp=6379, ready_seconds=60),
+        ServiceSpec(name="web", image=images["web"], http="http://web/", ready_seconds=60),
+    ]
+    script = (
+        "PGPASSWORD=x psql -h db -U postgres -Atc 'SELECT 6 * 7'; "
+        "redis-cli -h store set key value; redis-cli -h store get key; "
+        "python3 -c \"from urllib.request import urlopen; print(urlopen('http://web/').status)\""
+    )
+    ran = await with_services(one_bench, script, *services, image=images["postgres"])
+
+    assert (ran.result.outcome, ran.result.exit_code) == (Outcome.EXITED, 0), ran.result
+    own = [one for one in ran.log.stdout.splitlines() if not one.startswith(b"[")]
+    assert own == [b"42", b"OK", b"value", b"200"]
 
 
 async def test_three_services_asked_by_exec_start_again_and_again(one_bench: Bench) -> None:
