@@ -36,7 +36,7 @@ LOCK_SECONDS = 1800
 # Raised whenever the image's content changes: one built by an older recipe is built again.
 BASE_RECIPE = "2"
 TEST_RECIPE = "1"
-SERVICES_RECIPE = "1"
+SERVICES_RECIPE = "2"
 PATH_VARIABLE = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_CHANGES = (PATH_VARIABLE, 'CMD ["bash"]')
 TEST_CHANGES = (PATH_VARIABLE, "ENV IMAGE_ENV=from-image", 'CMD ["sh"]')

@@ -14,7 +14,7 @@ from agent.engines.private.commands import CommandFailedError, run_command
 from agent.engines.private.errors import ImageError
 
 BASE_PACKAGES = ("bash", "git", "python3", "python3-pip", "ca-certificates", "curl")
-SERVICE_PACKAGES = ("postgresql", "redis-server", "python3-minimal")
+SERVICE_PACKAGES = ("postgresql", "redis-server", "python3")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 DEBOOTSTRAP_SECONDS = 900
 BUILDER_UID = 1000
