@@ -31,6 +31,7 @@ test:
 	.venv/bin/pushrod engine up
 	.venv/bin/python -m agent.engines.private base-image
 	.venv/bin/python -m agent.engines.private test-image
+	.venv/bin/python -m agent.engines.private service-images
 	.ci/test $(PYTEST_ARGS)
 
 # What `make test` does of these in seconds, for as long as it takes to trust it.

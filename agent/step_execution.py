@@ -129,7 +129,15 @@ class StepExecution:
     ) -> StepResult:
         keys = self._workshop.cache_keys
         mounts = await self._cache_mounts(spec, source)
-        wanted = request_of(self._entry, source, self._term, self._settle_image, self.end, mounts)
+        wanted = request_of(
+            self._entry,
+            source,
+            self._term,
+            self._settle_image,
+            self.end,
+            mounts,
+            self._settle_tag,
+        )
         result = await self._workshop.engine.run(wanted, output)
         if result.exit_code == 0 and _has_keys(spec):
             await in_thread(keys.succeeded, spec.cache_dirs, mounts)

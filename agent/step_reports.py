@@ -75,6 +75,7 @@ def _report_of(result: StepResult) -> Report:
         Outcome.TIMED_OUT: CompletionReason.TIMEOUT,
         Outcome.OUT_OF_MEMORY: CompletionReason.OUT_OF_MEMORY,
         Outcome.IMAGE_FAILED: CompletionReason.IMAGE,
+        Outcome.SERVICE_FAILED: CompletionReason.SERVICES,
         Outcome.ENGINE_FAILED: CompletionReason.ENGINE,
         Outcome.ENGINE_LOST: CompletionReason.LOST,
     }

@@ -21,6 +21,7 @@ def request_of(
     settle_image: SettleImage | None = None,
     end: EndRequest | None = None,
     cache_mounts: Sequence[CacheMount] = (),
+    settle_tag: SettleTag | None = None,
 ) -> StepRequest:
     spec = entry.spec
     return StepRequest(
@@ -42,6 +43,8 @@ def request_of(
         offline=spec.network == "none",
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
+        services=spec.services,
+        settle_tag=settle_tag,
         cache_mounts=cache_mounts,
         clean=spec.clean,
         output_paths=spec.output_paths,

@@ -182,6 +182,8 @@ class Agent:
     async def _prepare(self) -> None:
         info = await self._engine.check()
         logger.info("engine %s %s at %s", info.name, info.version, info.address)
+        for note in info.notes:
+            logger.warning("engine: %s", note)
         await asyncio.to_thread(self._workshop.journal.open)
         await asyncio.to_thread(self._sources.open)
         if self._slots < self._settings.slots:
@@ -388,6 +390,7 @@ class Agent:
                 Capability.USERS.value,
                 Capability.SHELLS.value,
                 Capability.INPUTS.value,
+                Capability.SERVICES.value,
                 *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
                 *part_capabilities(self._engine.platforms),
             ],

@@ -90,6 +90,12 @@ def refusal(request: StepRequest) -> str | None:
     """Why this step can't be run by any shell, or None."""
     if request.own_command:
         return "The step runs an image, which the host engine can't: it needs an agent on BuildKit."
+    if request.services:
+        names = ", ".join(f"`{service.name}`" for service in request.services)
+        return (
+            f"The step has the services {names}, which the host engine can't run: it runs no "
+            "images. Remove `services`, or run the step on BuildKit."
+        )
     if request.user:
         return (
             f"The step asks for the user {request.user}, which the host engine can't give it: its "

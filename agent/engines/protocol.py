@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.engines.end_request import EndRequest
-from pipelines_schema.contract import BuiltImage, ImageBuildSpec, RegistryLogin
+from pipelines_schema.contract import BuiltImage, ImageBuildSpec, RegistryLogin, ServiceSpec
 from pipelines_schema.log_frames import Stream
 from pipelines_schema.own_registries import OwnRegistries
 
@@ -139,6 +139,10 @@ class StepRequest:
     memory_bytes: int | None = None
     cpus: float | None = None
     """Limits; an engine that can't enforce one says so in the result's notes."""
+    services: Sequence[ServiceSpec] = ()
+    """Run beside the script, in this order. An engine that can't refuses the step."""
+    settle_tag: SettleTag | None = None
+    """For the services' images."""
     cache_mounts: Sequence[CacheMount] = ()
     clean: bool = False
     """Use nothing that earlier builds left. The caches are new ones, which nobody will ask for
@@ -200,6 +204,8 @@ class Outcome(Enum):
     OUT_OF_MEMORY = "out of memory"
     IMAGE_FAILED = "image failed"
     """The image can't be built or pushed so: `message` says why."""
+    SERVICE_FAILED = "service failed"
+    """A service was never ready or ended early: `message` says which, and its last words."""
     ENGINE_FAILED = "engine failed"
     """The script can't run so (no such image, …): `message` says why and what to do."""
     LEASE_OVER = "lease over"
@@ -244,6 +250,8 @@ class EngineInfo:
     """`host` or `buildkit`."""
     version: str
     address: str
+    notes: Sequence[str] = ()
+    """For who starts the agent: what this engine can't do that others can."""
 
 
 class Engine(Protocol):

@@ -44,6 +44,7 @@ from pipelines_schema.problem import Place, Problem
 from pipelines_schema.read_environment import secret_name_problem
 from pipelines_schema.read_image import can_be_named
 from pipelines_schema.schedules import ScheduleTrigger
+from pipelines_schema.services import Readiness, Service
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.step_reports import StepReports
 from pipelines_schema.trigger_types import PullRequestTrigger, PushTrigger, Triggers
@@ -109,9 +110,11 @@ __all__ = [
     "PullRequestFacts",
     "PullRequestTrigger",
     "PushTrigger",
+    "Readiness",
     "Retries",
     "RetryCause",
     "ScheduleTrigger",
+    "Service",
     "Step",
     "StepGroup",
     "StepReports",

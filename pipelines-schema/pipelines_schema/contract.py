@@ -74,6 +74,8 @@ class CompletionReason(StrEnum):
     """The image could not be built or pushed: see the message."""
     SECRETS = "secrets"
     """A secret that the step names is gone: see the message."""
+    SERVICES = "services"
+    """A service was never ready, or ended before the script: see the message."""
     SOURCE = "source"
     """The source or a dependency's artifacts could not be fetched: see the message."""
 
@@ -96,6 +98,8 @@ class Capability(StrEnum):
     joins parts."""
     INPUTS = "inputs"
     """Knows `inputs`: gives the step no other file of the commit, and names the image it ran in."""
+    SERVICES = "services"
+    """Knows `services`: runs them beside the step, or fails it with words."""
 
 
 class LeaseRef(WireModel):
@@ -396,6 +400,27 @@ class OwnRegistriesSpec(WireModel):
     public: list[str] = []
 
 
+class ServiceSpec(WireModel):
+    """What runs beside a step, every value filled in."""
+
+    name: str
+    """A DNS label, by which the step and the services after it reach it."""
+    image: str
+    image_digest: str | None = None
+    """What `image` means in this build, where one of its steps found or pushed it already."""
+    env: dict[str, str] = {}
+    command: list[str] = []
+    """Instead of the image's command; empty: the image's own."""
+    user: str | None = None
+    memory_bytes: int | None = None
+    tcp: int | None = None
+    """It is ready once this port takes connections; of this and the next two, one at most."""
+    http: str | None = None
+    exec: list[str] = []
+    ready_seconds: float
+    """How long that may take."""
+
+
 class StepSpec(WireModel):
     """All an agent needs to run one attempt of a step."""
 
@@ -447,6 +472,8 @@ class StepSpec(WireModel):
     """`sh`, `python`, or a program with its arguments, instead of bash."""
     memory_bytes: int | None = None
     cpus: float | None = None
+    services: list[ServiceSpec] = []
+    """In the order of their start."""
     cache_dirs: list[CacheDir] = []
     clean: bool = False
     """Nothing that earlier builds left may be used: the caches named are new ones, which later

@@ -33,6 +33,15 @@ MAX_REPORT_PATHS = 20
 """Of one kind of report."""
 MAX_CONDITION_CHARACTERS = 1000
 MAX_STEP_SECRETS = 50
+MAX_SERVICES = 20
+"""Of one step."""
+SERVICE_NAME = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+"""A label of the DNS."""
+MAX_COMMAND_WORDS = 100
+MAX_WORD_CHARACTERS = 10_000
+"""Of a service's command, all words together."""
+DEFAULT_READY_SECONDS = 60
+MAX_READY_SECONDS = 30 * 60
 MIN_MEMORY_BYTES = 4 * 1024**2
 MAX_MEMORY_BYTES = 16 * 1024**4
 MIN_CPUS = 0.01

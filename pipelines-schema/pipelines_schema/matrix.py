@@ -150,6 +150,7 @@ def _with_values(step: Step, name: str, values: Mapping[str, str]) -> Step:
         concurrency=None if step.concurrency is None else step.concurrency.with_values(known),
         env={name: substituted(value, known) for name, value in step.env.items()},
         agents={name: substituted(value, known) for name, value in step.agents.items()},
+        services=tuple(service.with_values(known) for service in step.services),
         matrix=None,
         matrix_values=values,
         matrix_of=step.name,

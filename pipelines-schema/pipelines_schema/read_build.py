@@ -56,6 +56,7 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
     "outputPaths": "the image is what the step makes",
     "generates": "a script writes further steps",
     "reports": "a script writes reports: run the tests in a step of their own",
+    "services": "what a Dockerfile runs reaches no service: test the image in a step of its own",
     "grace": "what a Dockerfile runs is killed without being asked",
     "resources": "the engine can't limit an image's build",
     "user": "write `USER` in the Dockerfile",

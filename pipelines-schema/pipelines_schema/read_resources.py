@@ -74,12 +74,12 @@ def read_resources(reading: Reading, entry: Field | None) -> Resources:
         reading.add(entry.place, f"{entry.label} is empty: {hint}")
     fields = reading.fields(node, _RESOURCES)
     return Resources(
-        memory_bytes=_memory_bytes(reading, fields.get("memory")),
+        memory_bytes=read_memory(reading, fields.get("memory")),
         cpus=_cpus(reading, fields.get("cpus")),
     )
 
 
-def _memory_bytes(reading: Reading, entry: Field | None) -> int | None:
+def read_memory(reading: Reading, entry: Field | None) -> int | None:
     if entry is None or entry.is_broken:
         return None
     value = entry.value

@@ -50,11 +50,15 @@ from pipelines_schema.read_output_paths import read_output_paths
 from pipelines_schema.read_reports import kept_with_reports, read_reports
 from pipelines_schema.read_resources import read_agents, read_network, read_resources, read_user
 from pipelines_schema.read_script_place import read_shell, read_workdir
+from pipelines_schema.read_services import read_services
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.workflow import Step
 
 _OUTPUTS_IN = ("image", "imageSlug", "build", "agents")
-_REPLACED_IN = ("image", "imageSlug", "run", "runScript", "env", "build", "concurrency", "agents")
+_REPLACED_IN = (
+    *("image", "imageSlug", "run", "runScript", "env", "build", "concurrency", "agents"),
+    "services",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ def read_step(
     generates = read_generates(reading, fields.get("generates"))
     reports = read_reports(reading, fields.get("reports"))
     output_paths = kept_with(read_output_paths(reading, fields.get("outputPaths")), generates)
+    network = read_network(reading, fields.get("network"))
     condition = _condition(
         reading,
         fields.get("when"),
@@ -146,7 +151,8 @@ def read_step(
             ),
             allow_failure=read_boolean(reading, fields.get("allowFailure")),
             run_on=read_run_on(reading, fields),
-            network=read_network(reading, fields.get("network")),
+            network=network,
+            services=read_services(reading, fields, network, allowed, places),
             user=read_user(reading, fields.get("user")),
             workdir=read_workdir(reading, fields.get("workdir")),
             shell=read_shell(reading, fields.get("shell")),

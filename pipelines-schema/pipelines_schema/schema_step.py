@@ -13,6 +13,7 @@ from pipelines_schema.schema_caches import cache_dirs
 from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
 from pipelines_schema.schema_groups import step_concurrency
 from pipelines_schema.schema_reports import reports
+from pipelines_schema.schema_services import services
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
     PARAM_VALUE,
@@ -130,14 +131,10 @@ def _step() -> dict[str, Any]:
                 "description": "`none`: the step has no network but its own loopback.",
                 "enum": [network.value for network in Network],
             },
-            "user": {
-                "description": "The numbers of the user, and of its group, that the script runs as "
-                "in its container. The image's own user if left out.",
-                "anyOf": [
-                    {"type": "string", "pattern": f"^{limits.USER.pattern}$"},
-                    {"type": "integer", "minimum": 0, "maximum": limits.MAX_USER_ID},
-                ],
-            },
+            "user": _user(),
+            "services": services(
+                text("", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES), _user()
+            ),
             "workdir": {
                 "description": "Folder of the workspace that the script begins in. The workspace "
                 "itself if left out. Other paths of the step begin at the workspace all the same.",
@@ -183,6 +180,17 @@ def _step() -> dict[str, Any]:
     step["allOf"] = [*TWINS_APART, NOTHING_BESIDE_GATE]
     step["dependentRequired"] = {"with": ["use"]}
     return step
+
+
+def _user() -> dict[str, Any]:
+    return {
+        "description": "The numbers of the user, and of its group, that the script runs as "
+        "in its container. The image's own user if left out.",
+        "anyOf": [
+            {"type": "string", "pattern": f"^{limits.USER.pattern}$"},
+            {"type": "integer", "minimum": 0, "maximum": limits.MAX_USER_ID},
+        ],
+    }
 
 
 def _git() -> dict[str, Any]:

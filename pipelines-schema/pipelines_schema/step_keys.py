@@ -41,13 +41,13 @@ STEP = Vocabulary(
         "shell",
         "git",
         "inputs",
+        "services",
     ),
     not_built=(
         "environment",
         "idTokens",
         "keepOnFailure",
         "privileged",
-        "services",
     ),
     synonyms={
         "needs": "write `dependsOn`",
@@ -89,6 +89,8 @@ STEP = Vocabulary(
         "working-directory": "write `workdir`",
         "workingDirectory": "write `workdir`",
         "cwd": "write `workdir`",
+        "service": "write `services`",
+        "sidecars": "write `services`",
         "if": "write `when`",
         "condition": "write `when`",
         "only": "write `when`",

@@ -19,6 +19,7 @@ from pipelines_schema.matrix import Matrix
 from pipelines_schema.notify import Notify
 from pipelines_schema.placeholders import output_words
 from pipelines_schema.problem import Place
+from pipelines_schema.services import Service
 from pipelines_schema.step_groups import StepGroup
 from pipelines_schema.step_reports import StepReports
 from pipelines_schema.stored_json import without_absent
@@ -150,6 +151,8 @@ class Step:
     inputs: tuple[str, ...] | None = None
     """Patterns of the commit's files that the step is given, and that decide whether an earlier
     result of it is taken; None: it is given all, and always runs."""
+    services: tuple[Service, ...] = ()
+    """What runs beside the script, in the order of their start."""
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
     secret_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
@@ -293,6 +296,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         cpus=step.resources.cpus,
         git=git_to_json(step.git),
         inputs=None if step.inputs is None else list(step.inputs),
+        services=[service.to_json() for service in step.services] or None,
         secrets=list(step.secrets) or None,
         when=None if step.when is None else step.when.to_json(),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
@@ -370,6 +374,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         resources=Resources(memory_bytes=value.get("memoryBytes"), cpus=value.get("cpus")),
         git=git_from_json(value.get("git")),
         inputs=tuple(value["inputs"]) if "inputs" in value else None,
+        services=tuple(map(Service.from_json, value.get("services", ()))),
         secrets=tuple(value.get("secrets", ())),
         when=Condition.from_json(value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,

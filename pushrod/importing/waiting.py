@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pushrod.importing.ledger import Verdict
 
-WAITING = frozenset({"services", "privileged"})
+WAITING = frozenset({"privileged"})
 
 
 def verdict_of(key: str) -> Verdict:

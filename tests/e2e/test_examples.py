@@ -168,6 +168,23 @@ def test_python_lib_is_tested_by_its_matrix_and_leaves_a_wheel(
 
 
 @pytest.mark.engine
+def test_with_postgres_finds_its_database(with_base_image: Pushrod, tmp_path: Path) -> None:
+    pushrod = with_base_image
+    image = asyncio.run(private.ensure_service_images(print))["postgres"]
+    pushrod.api.post("/api/docker-images", {"slug": "postgres", "imageUrl": f"docker://{image}"})
+    project, repository = pushrod.create_project("shop"), checkout("with-postgres", tmp_path)
+    repository.commit("the shop")
+    repository.push(project["pushUrl"], pushrod.api.token, check=True)
+    build = pushrod.api.wait_finished(pushrod.api.builds(project["id"])[0]["id"])
+    (step,) = build["steps"]
+    log = pushrod.api.log(step["id"])
+    assert build["state"] == "succeeded", (step, log)
+    own = [line for line in log.splitlines() if not line.startswith(b"[db] ")]
+    assert own == [b"stock: 42"]
+    assert b"database system is ready to accept connections" in log
+
+
+@pytest.mark.engine
 def test_monorepo_builds_only_what_a_push_changes(with_base_image: Pushrod, tmp_path: Path) -> None:
     pushrod = with_base_image
     project, repository = pushrod.create_project("mono"), checkout("monorepo", tmp_path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 
 from agent.engines.authorities import variables
@@ -21,12 +21,22 @@ from agent.engines.buildkit.failures import (
     process_exit_code,
     step_problem,
 )
+from agent.engines.buildkit.fence import Fence, FenceError
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
+from agent.engines.buildkit.orphans import wrapper_of
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import ClipFilter, StepProgress
 from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
 from agent.engines.buildkit.secret_giver import give_secret
+from agent.engines.buildkit.service_log import StepLog
+from agent.engines.buildkit.services import (
+    Circumstances,
+    ServiceFailedError,
+    Services,
+    images_of,
+    running,
+)
 from agent.engines.buildkit.session import (
     GIVE_SECRET,
     SEND_SOURCE,
@@ -82,14 +92,17 @@ async def run_attempt(
     keep_output: bool,
     authorities: str = "",
     unresponsive_seconds: float,
+    fence: Fence | None = None,
 ) -> StepResult:
     """Run it. Raises StepNotRunError, BuildFailedError, grpc.aio.AioRpcError.
 
-    With `keep_output` the engine is not trusted to report all output: a copy completes it.
+    `fence` keeps other attempts from the services. With `keep_output` the engine is not trusted
+    to report all output: a copy completes it.
     """
+    log = StepLog(output)
     attempt = _Attempt(
         request,
-        output,
+        log if request.services else output,
         logins=logins_for(request, client),
         keep_output=keep_output,
         authorities=authorities,
@@ -103,9 +116,25 @@ async def run_attempt(
             unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
-            image = await images.find_for(build, request, platform, attempt.logins)
-            graph = attempt.prepare(image, platform, session)
-            result = await attempt.run(build, graph)
+            async with AsyncExitStack() as stack:
+                group = None
+                if request.services and fence is not None:
+                    group = await stack.enter_async_context(fence.group(request.attempt_id))
+                around = Circumstances(
+                    build=build,
+                    platform=platform,
+                    images=images,
+                    logins=attempt.logins,
+                    log=log,
+                    group=group,
+                )
+                beside = await images_of(request, around)
+                image = await images.find_for(build, request, platform, attempt.logins)
+                if request.services:
+                    services = await stack.enter_async_context(running(request, beside, around))
+                    attempt.accompany(services, stack.aclose)
+                graph = attempt.prepare(image, platform, session)
+                result = await attempt.run_beside(build, graph)
             return replace(result, image_digest=image.reference.partition("@")[2] or None)
 
 
@@ -131,6 +160,13 @@ class _Attempt:
         self._reported = asyncio.Event()
         self._channel = EndChannel()
         self._listener: bytes | None = None
+        self._services: Services | None = None
+        self._end_services: Callable[[], Awaitable[None]] | None = None
+        self._is_over = False
+
+    def accompany(self, services: Services, end: Callable[[], Awaitable[None]]) -> None:
+        """`end` is called once the script is over."""
+        self._services, self._end_services = services, end
 
     @property
     def takes_outputs(self) -> bool:
@@ -179,6 +215,8 @@ class _Attempt:
             git=git,
             secrets=sorted(request.secrets),
             offline=request.offline,
+            hosts=self._services.hosts if self._services else None,
+            awaits_services=self._services is not None and self._services.group is not None,
             limits=self._limits,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             timeout_seconds=request.timeout_seconds,
@@ -204,6 +242,22 @@ class _Attempt:
                 self._output.write(stream, passed)
         self._reported.set()
 
+    async def run_beside(self, build: Build, graph: StepGraph) -> StepResult:
+        """Run it for as long as its services do. Raises ServiceFailedError."""
+        if self._services is None:
+            return await self.run(build, graph)
+        run = asyncio.create_task(self.run(build, graph))
+        death = asyncio.create_task(self._services.first_end())
+        try:
+            await asyncio.wait((run, death), return_when=asyncio.FIRST_COMPLETED)
+            if run.done() or self._is_over:
+                return await run
+            raise ServiceFailedError(death.result())
+        finally:
+            for task in (run, death):
+                task.cancel()
+            await asyncio.gather(run, death, return_exceptions=True)
+
     async def run(self, build: Build, graph: StepGraph) -> StepResult:
         try:
             async with asyncio.timeout(SETUP_SECONDS):
@@ -213,6 +267,9 @@ class _Attempt:
             return self._too_late()
         except BuildFailedError as failure:
             return self._failed(failure.error)
+        self._is_over = True
+        if self._end_services is not None:
+            await self._end_services()
         ended = await read_end(build, ref)
         notes = await self._complete_output(build, ref) if self._keep_output else []
         if self._limits is not None:
@@ -244,12 +301,26 @@ class _Attempt:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._until(solving, lambda progress: progress.running)
+                if self._services is not None and not solving.done():
+                    await self._let_begin(self._services)
             with self._heard():
                 async with asyncio.timeout(self._most_seconds):
                     return await asyncio.shield(solving)
         finally:
             if not solving.done():
                 await self._kill(solving)
+
+    async def _let_begin(self, services: Services) -> None:
+        """Raises StepNotRunError."""
+        if services.group is None:
+            return
+        process = await asyncio.to_thread(wrapper_of, self._request.attempt_id)
+        try:
+            if process is None:
+                raise FenceError("its process was not found on this machine")
+            await services.let_step_begin(process)
+        except (FenceError, OSError) as error:
+            raise StepNotRunError(f"the step could not be let to its services: {error}") from error
 
     @property
     def _most_seconds(self) -> float:

@@ -166,6 +166,10 @@ class Build:
             yield answer.Data
             offset += len(answer.Data)
 
+    def process_stream(self) -> Any:
+        """See `containers`."""
+        return self._client.processes(self.name)
+
     async def outcome(self) -> Mapping[str, str]:
         """What the exporter says, once a build that has a frontend is over and all is reported."""
         try:

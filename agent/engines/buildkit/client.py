@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 
-from agent.engines.buildkit.pb import control_pb2
+from agent.engines.buildkit.pb import control_pb2, gateway_pb2
 from agent.engines.buildkit.transport import DockerBridge, speaks_docker
 from agent.engines.protocol import EngineUnavailable
 
@@ -147,6 +147,15 @@ class Client:
             response_deserializer=control_pb2.BytesMessage.FromString,
         )
         return method(metadata=metadata)
+
+    def processes(self, build: str) -> Any:
+        """The stream of one program in a container of an open build."""
+        method = self._channel.stream_stream(
+            GATEWAY + "ExecProcess",
+            request_serializer=gateway_pb2.ExecMessage.SerializeToString,
+            response_deserializer=gateway_pb2.ExecMessage.FromString,
+        )
+        return method(metadata=((BUILD_ID, build),))
 
     def gateway(
         self, build: str, name: str, request: Any, answer: Any, *, timeout: float | None = None

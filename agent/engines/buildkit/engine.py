@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import secrets
 from collections import deque
 from collections.abc import Sequence
@@ -20,15 +22,18 @@ from agent.engines.buildkit.build import (
     open_build,
 )
 from agent.engines.buildkit.client import Client, connect
+from agent.engines.buildkit.company import Company
 from agent.engines.buildkit.docker_images import DockerUnreachableError, docker_images
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
+from agent.engines.buildkit.fence import Fence, FenceError, fence_of
 from agent.engines.buildkit.image_build import build_image
 from agent.engines.buildkit.image_push import TagLocks, forget_stored
 from agent.engines.buildkit.image_store import ImageStore
 from agent.engines.buildkit.images import complete_reference, reference_problem
-from agent.engines.buildkit.orphans import kill_containers, kill_instructions
+from agent.engines.buildkit.orphans import kill_containers, kill_instructions, kill_services
 from agent.engines.buildkit.platforms import platforms_run
 from agent.engines.buildkit.program import run_program
+from agent.engines.buildkit.services import HOST_NETWORK, ServiceFailedError, container_prefix
 from agent.engines.buildkit.session import open_session
 from agent.engines.buildkit.step_graph import cache_problem, script_problem
 from agent.engines.buildkit.transport import docker_version
@@ -41,6 +46,9 @@ from agent.engines.protocol import (
     StepRequest,
     StepResult,
 )
+from pipelines_schema.log_frames import Stream
+
+logger = logging.getLogger(__name__)
 
 NEEDED_FEATURES = frozenset(
     {
@@ -54,6 +62,11 @@ NEEDED_FEATURES = frozenset(
 TOO_OLD = (
     "the engine at {address} has a BuildKit older than 0.13 ({why}): "
     "use Docker Engine 26 or later, buildkitd 0.13 or later, or `pushrod engine up`"
+)
+NETWORK_LABEL = "org.mobyproject.buildkit.worker.network"
+NOT_FENCED = (
+    "it can't keep one step's `services` from other steps, as a private engine (`pushrod engine "
+    "up`) does for an agent that is root: steps with services run only while no other project's do"
 )
 CHECK_SECONDS = 20.0
 LAST_PUSHED = 20
@@ -94,6 +107,8 @@ class BuildKitEngine:
         self._authorities = authorities
         self._said_platforms = platforms
         self._platforms: Sequence[str] = ()
+        self._company = Company()
+        self._fence: Fence | None = None
 
     async def check(self) -> EngineInfo:
         """Ask the engine what it is. Raises EngineUnavailable if it can't run steps."""
@@ -125,7 +140,8 @@ class BuildKitEngine:
         if client.docker_socket is not None:
             # dockerd does not know its own BuildKit's version.
             version = f"Docker Engine {await docker_version(client.docker_socket)}"
-        return EngineInfo(name="buildkit", version=version, address=self._address)
+        notes = [] if await self._fenced(client) is not None else [NOT_FENCED]
+        return EngineInfo(name="buildkit", version=version, address=self._address, notes=notes)
 
     async def _run_platforms(self, client: Client) -> Sequence[str]:
         return self._said_platforms or await platforms_run(client)
@@ -152,35 +168,84 @@ class BuildKitEngine:
         try:
             _refuse_impossible(request)
             client = await self._connected()
-            platform = self._platform = self._platform or await _platform(client)
-            if request.own_command:
-                return await run_program(
-                    request,
-                    output,
-                    client=client,
-                    platform=platform,
-                    images=self._images,
-                    unresponsive_seconds=self._unresponsive_seconds,
-                )
-            return await run_attempt(
-                request,
-                output,
-                client=client,
-                platform=platform,
-                images=self._images,
-                shared_key=await self._key(),
-                keep_output=not self._log_limits_lifted,
-                authorities=self._authorities,
-                unresponsive_seconds=self._unresponsive_seconds,
-            )
+            fence = await self._fenced(client)
+            if fence is not None:
+                return await self._run(request, output, client, fence)
+            async with self._company.of(
+                request.isolation,
+                has_services=bool(request.services),
+                say=lambda text: output.write(Stream.STDERR, text.encode()),
+            ):
+                return await self._run(request, output, client, None)
+        except ServiceFailedError as error:
+            return StepResult(outcome=Outcome.SERVICE_FAILED, message=str(error))
         except StepNotRunError as error:
             return _not_run(str(error))
+        except FenceError as error:
+            return _not_run(f"the services could not be fenced off: {error}")
         except EngineUnavailable as error:
             return StepResult(outcome=Outcome.ENGINE_LOST, message=str(error))
         except BuildFailedError as error:
             return self._broken_off(error.error)
         except grpc.aio.AioRpcError as error:
             return self._broken_off(engine_error(error))
+
+    async def _fenced(self, client: Client) -> Fence | None:
+        """None where containers can reach each other. Asked anew, since the engine may have been
+        started anew."""
+        fence = await asyncio.to_thread(fence_of, client.docker_socket)
+        if fence is not None and fence != self._fence:
+            try:
+                await fence.prepare()
+            except FenceError as error:
+                logger.warning("services can't be fenced off on this engine: %s", error)
+                return None
+            self._fence = fence
+        return fence
+
+    async def _run(
+        self, request: StepRequest, output: OutputSink, client: Client, fence: Fence | None
+    ) -> StepResult:
+        if request.services:
+            await self._refuse_services(client)
+        return await self._run_on(request, output, client, fence)
+
+    async def _refuse_services(self, client: Client) -> None:
+        """Raises StepNotRunError where there can be none."""
+        if os.geteuid() != 0:
+            raise StepNotRunError(
+                "`services` need an agent that runs as root on the machine of its engine: this one "
+                "is not root"
+            )
+        workers = await client.workers()
+        if any(one.Labels.get(NETWORK_LABEL) == "host" for one in workers.record):
+            raise StepNotRunError(HOST_NETWORK)
+
+    async def _run_on(
+        self, request: StepRequest, output: OutputSink, client: Client, fence: Fence | None
+    ) -> StepResult:
+        platform = self._platform = self._platform or await _platform(client)
+        if request.own_command:
+            return await run_program(
+                request,
+                output,
+                client=client,
+                platform=platform,
+                images=self._images,
+                unresponsive_seconds=self._unresponsive_seconds,
+            )
+        return await run_attempt(
+            request,
+            output,
+            client=client,
+            platform=platform,
+            images=self._images,
+            shared_key=await self._key(),
+            keep_output=not self._log_limits_lifted,
+            authorities=self._authorities,
+            unresponsive_seconds=self._unresponsive_seconds,
+            fence=fence,
+        )
 
     @property
     def ends_at_term(self) -> bool:
@@ -230,7 +295,14 @@ class BuildKitEngine:
         """
         await asyncio.to_thread(kill_containers, attempt_id)
         await asyncio.to_thread(kill_instructions, attempt_id)
+        await asyncio.to_thread(kill_services, container_prefix(attempt_id))
         client = await self._connected()
+        fence = await asyncio.to_thread(fence_of, client.docker_socket)
+        if fence is not None:
+            try:
+                await fence.remove(attempt_id)
+            except FenceError as error:
+                raise EngineUnavailable(f"what fenced off its services stays: {error}") from error
         if client.docker_socket is not None:
             try:
                 async with docker_images(client.docker_socket) as store:

@@ -28,6 +28,8 @@ class ImageConfig:
     arguments: Sequence[str] = ()
     """What the image starts with: its entry point and its command."""
     directory: str = "/"
+    entry_point: Sequence[str] = ()
+    """The first of the `arguments`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,7 @@ def parse_config(config: bytes) -> ImageConfig:
             architecture=document.get("architecture") or "",
             arguments=(*(process.get("Entrypoint") or ()), *(process.get("Cmd") or ())),
             directory=process.get("WorkingDir") or "/",
+            entry_point=tuple(process.get("Entrypoint") or ()),
         )
     except (ValueError, AttributeError, TypeError) as error:
         raise BadImageError(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.engines.buildkit.machine import processes_of
 from agent.engines.buildkit.wrapper import IN_BASH, IN_SH
 
 GONE_SECONDS = 5.0
@@ -65,6 +66,19 @@ def _kill(process: int) -> None:
         os.kill(process, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def wrapper_of(attempt_id: str) -> int | None:
+    """The first process of the attempt's step, if it runs on this machine."""
+    return next((one for one in _first_processes(attempt_id) if _is_wrapper(one)), None)
+
+
+def kill_services(prefix: str) -> int:
+    """Kill the containers whose ids begin so; how many processes there were. Blocking."""
+    found = list(processes_of(prefix))
+    for process in found:
+        _kill(process)
+    return len(found)
 
 
 def _first_processes(attempt_id: str) -> Iterator[int]:

@@ -20,6 +20,8 @@ VALUES_FILE = "values"
 """In the record, where the script finds it as PUSHROD_OUTPUT."""
 END_SOCKET = f"{PRIVATE}/end"
 """The wrapper's way to hear from the agent that the script is to end."""
+OPEN_FILE = "open"
+"""In the record, once the step may reach its services."""
 SECRETS = "/run/secrets"
 RECORD = f"{PRIVATE}/record"
 IN_BASH = f"{PRIVATE}/step/wrapper"
@@ -36,7 +38,7 @@ _START = """\
 PUSHROD__grace=$2 PUSHROD__out=
 {start}# The first line of the output tells the agent that from now on it can have us killed.
 printf '%s\\n' "$PUSHROD_ATTEMPT_ID" >&3
-{check}
+{await_open}{check}
 end_all() {{  # all but tee, ourselves and the first process; false if there was none
   # All are stopped before the first is killed, so that none sees another die and writes of it.
   local found= process self others=' ' more=1
@@ -79,6 +81,7 @@ listen() {{  # the agent can have the script end before that
   {private}/step/listener && end_script
 }}
 """
+_AWAIT_OPEN = f"until [ -e {RECORD}/{OPEN_FILE} ]; do pause 0.02; done\n"
 _NAMES = """\
 if [ -s {names} ] && ! {command} -e {names} 2>&3; then
   echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
@@ -174,6 +177,7 @@ def wrapper(
     listens: bool = False,
     keep_sockets: bool = False,
     begins_caches: bool = False,
+    awaits_services: bool = False,
     workdir: str = "",
     shell: str = "",
     shell_options: str = "",
@@ -186,13 +190,14 @@ def wrapper(
     of files to export: as the engine's own variables they would stand in its history. With
     `keep_limits` the limits that hold are in the record, too, with `keep_sockets` the names of
     the sockets that are left in the workspace. With `begins_caches` it runs the script of
-    `cache_beginnings` first. `workdir` and `shell` are the step's, `shell_options` is the variable
-    SHELLOPTS that it sets: our own bash hears of it as little as of BASH_ENV, since it runs with
+    `cache_beginnings` first. With `awaits_services` it begins once OPEN_FILE is in the record.
+    `workdir` and `shell` are the step's, `shell_options` is the variable SHELLOPTS that it sets:
+    our own bash hears of it as little as of BASH_ENV, since it runs with
     -p, but it can't hand it on.
 
     That of SH goes on as that of BASH, which is at IN_BASH, where there is a bash.
     """
-    filled = _filled(interpreter, "listen &" if listens else ":")
+    filled = _filled(interpreter, "listen &" if listens else ":", awaits_services)
     parts = [
         _START,
         _NAMES,
@@ -207,7 +212,7 @@ def wrapper(
     return _BASH_IF_THERE + text if interpreter is SH else text
 
 
-def _filled(interpreter: Interpreter, listen: str) -> Mapping[str, str]:
+def _filled(interpreter: Interpreter, listen: str, awaits_services: bool) -> Mapping[str, str]:
     places = {
         "private": PRIVATE,
         "record": RECORD,
@@ -217,6 +222,7 @@ def _filled(interpreter: Interpreter, listen: str) -> Mapping[str, str]:
         "output_file": OUTPUT_FILE,
         "sockets_file": SOCKETS_FILE,
         "values_file": VALUES_FILE,
+        "await_open": _AWAIT_OPEN if awaits_services else "",
         "listen": listen,
         "fifty": " ".join(map(str, range(50))),
         "twenty": " ".join(map(str, range(20))),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.engines.private.images import (
         builder_variant,
         ensure_base_image,
+        ensure_service_images,
         ensure_test_image,
         image_digest,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "down",
     "engine_places",
     "ensure_base_image",
+    "ensure_service_images",
     "ensure_test_image",
     "image_digest",
     "status",
@@ -53,7 +55,14 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("down", "status", "up"), "engine"),
     **dict.fromkeys(
-        ("builder_variant", "ensure_base_image", "ensure_test_image", "image_digest"), "images"
+        (
+            "builder_variant",
+            "ensure_base_image",
+            "ensure_service_images",
+            "ensure_test_image",
+            "image_digest",
+        ),
+        "images",
     ),
     **dict.fromkeys(("EnginePlaces", "engine_places"), "places"),
     **dict.fromkeys(("EngineAddress", "EngineKind", "EngineStatus"), "record"),

@@ -43,12 +43,19 @@ async def _test_image(_: argparse.Namespace) -> str:
     return await ensure_test_image()
 
 
+async def _service_images(_: argparse.Namespace) -> str:
+    from agent.engines.private import ensure_service_images
+
+    return "\n".join((await ensure_service_images()).values())
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[str]]] = {
     "up": _up,
     "down": _down,
     "status": _status,
     "base-image": _base_image,
     "test-image": _test_image,
+    "service-images": _service_images,
 }
 
 

@@ -7,9 +7,10 @@ them by digest; a system engine gets them by name into its own store.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +22,13 @@ from agent.engines.private.locks import locked
 from agent.engines.private.packages import Say, ensure_installed, fetch_package_files
 from agent.engines.private.places import EnginePlaces, engine_places
 from agent.engines.private.record import EngineAddress, EngineKind
-from agent.engines.private.rootfs import build_debian, read_static_programs, write_test_archive
+from agent.engines.private.rootfs import (
+    BASE_PACKAGES,
+    SERVICE_PACKAGES,
+    build_debian,
+    read_static_programs,
+    write_test_archive,
+)
 
 PUBLIC_BASE = "docker.io/library/debian:bookworm"
 PUBLIC_PULL_SECONDS = 90
@@ -29,10 +36,28 @@ LOCK_SECONDS = 1800
 # Raised whenever the image's content changes: one built by an older recipe is built again.
 BASE_RECIPE = "2"
 TEST_RECIPE = "1"
+SERVICES_RECIPE = "2"
 PATH_VARIABLE = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_CHANGES = (PATH_VARIABLE, 'CMD ["bash"]')
 TEST_CHANGES = (PATH_VARIABLE, "ENV IMAGE_ENV=from-image", 'CMD ["sh"]')
 BUILDER_CHANGES = (*TEST_CHANGES, "USER builder", "WORKDIR /srv")
+
+# As the images that everybody knows begin: a database of the password given, a store, a web server.
+POSTGRES = (
+    'printf %s "$POSTGRES_PASSWORD" >/tmp/password && cd /usr/lib/postgresql/*/bin && '
+    "./initdb -D /tmp/data -U postgres --auth-host=scram-sha-256 --pwfile=/tmp/password && "
+    "echo host all all all scram-sha-256 >>/tmp/data/pg_hba.conf && "
+    "exec ./postgres -D /tmp/data -c listen_addresses=* -c unix_socket_directories=/tmp"
+)
+SERVICE_CHANGES: dict[str, tuple[str, ...]] = {
+    "postgres": (PATH_VARIABLE, "USER postgres", f"CMD {json.dumps(['sh', '-c', POSTGRES])}"),
+    "redis": (
+        PATH_VARIABLE,
+        "USER redis",
+        'ENTRYPOINT ["redis-server", "--protected-mode", "no", "--save", ""]',
+    ),
+    "web": (PATH_VARIABLE, "WORKDIR /srv", 'CMD ["python3", "-m", "http.server", "80"]'),
+}
 
 BuildArchive = Callable[[Path], Awaitable[None]]
 
@@ -54,7 +79,7 @@ async def ensure_base_image(
     reference = _reference(address, f"{release.id}:{release.version}")
 
     async def build(archive: Path) -> None:
-        await _build_base_archive(archive, places, say)
+        await _build_debian_archive(archive, places, say, BASE_PACKAGES)
 
     async with _images_of(places, address, say) as images:
         made_here = address.kind is EngineKind.PRIVATE or await images.is_present(reference)
@@ -89,6 +114,31 @@ async def ensure_test_image(
     async with _images_of(places, address, say) as images:
         await images.ensure(wanted, TEST_RECIPE, build)
     return reference
+
+
+async def ensure_service_images(
+    say: Say = say_on_stderr,
+    *,
+    address: EngineAddress | None = None,
+    places: EnginePlaces | None = None,
+) -> dict[str, str]:
+    """References of images for tests of services, by name: `postgres`, `redis`, `web`.
+
+    Built once (about a minute). Raises: an EngineError.
+    """
+    places = places or engine_places()
+    address = address or await up(say=say, places=places)
+    references = {
+        name: _reference(address, f"services-{name}:{SERVICES_RECIPE}") for name in SERVICE_CHANGES
+    }
+    wanted = {references[name]: changes for name, changes in SERVICE_CHANGES.items()}
+
+    async def build(archive: Path) -> None:
+        await _build_debian_archive(archive, places, say, SERVICE_PACKAGES)
+
+    async with _images_of(places, address, say) as images:
+        await images.ensure(wanted, SERVICES_RECIPE, build)
+    return references
 
 
 def builder_variant(reference: str) -> str:
@@ -194,10 +244,19 @@ async def _images_of(
         yield _Images(api, address, places, say)
 
 
-async def _build_base_archive(archive: Path, places: EnginePlaces, say: Say) -> None:
+async def _build_debian_archive(
+    archive: Path, places: EnginePlaces, say: Say, packages: Sequence[str]
+) -> None:
     program = await ensure_installed("mmdebstrap", "mmdebstrap", places.packages, say)
     release = machine_release()
     sources = await machine_sources(release)
-    say(f"building a base image from {sources[0].uri} (about a minute)")
+    say(f"building an image from {sources[0].uri} (about a minute)")
     keyring = archive_keyring(release)
-    await build_debian(archive, program=program, release=release, sources=sources, keyring=keyring)
+    await build_debian(
+        archive,
+        program=program,
+        release=release,
+        sources=sources,
+        keyring=keyring,
+        packages=packages,
+    )

@@ -14,6 +14,7 @@ from agent.engines.private.commands import CommandFailedError, run_command
 from agent.engines.private.errors import ImageError
 
 BASE_PACKAGES = ("bash", "git", "python3", "python3-pip", "ca-certificates", "curl")
+SERVICE_PACKAGES = ("postgresql", "redis-server", "python3")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 DEBOOTSTRAP_SECONDS = 900
 BUILDER_UID = 1000
@@ -28,12 +29,14 @@ async def build_debian(
     release: Release,
     sources: Sequence[AptSource],
     keyring: Path | None,
+    packages: Sequence[str] = BASE_PACKAGES,
 ) -> None:
-    """Write the base image's root file system to `archive` (about 200 MB, half a minute).
+    """Write the root file system of an image with these packages to `archive` (the base image's:
+    about 200 MB, half a minute).
 
     Raises: ImageError.
     """
-    command = mmdebstrap_command(program, archive, release, sources, keyring)
+    command = mmdebstrap_command(program, archive, release, sources, keyring, packages)
     try:
         await run_command(*command, timeout_seconds=DEBOOTSTRAP_SECONDS)
     except CommandFailedError as error:
@@ -50,6 +53,7 @@ def mmdebstrap_command(
     release: Release,
     sources: Sequence[AptSource],
     keyring: Path | None,
+    packages: Sequence[str] = BASE_PACKAGES,
 ) -> list[str]:
     """mmdebstrap's command line; documentation and translations are left out."""
     return [
@@ -57,7 +61,7 @@ def mmdebstrap_command(
         "--quiet",
         "--variant=apt",
         "--format=tar",
-        f"--include={','.join(BASE_PACKAGES)}",
+        f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
         # The archive is what counts; the folder it is made in needn't survive a power cut.
         "--dpkgopt=force-unsafe-io",

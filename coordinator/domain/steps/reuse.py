@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.domain.model import Artifact, Build, OutputEntry, Step
@@ -75,6 +75,8 @@ class Circumstances:
     """Variables that its dependencies hand on."""
     dependencies: Mapping[str, str]
     """Name → digest of the files it gets from it."""
+    services: Mapping[str, str] = field(default_factory=dict)
+    """Name → its image, with the digest behind an `@` where an agent has resolved it lately."""
 
 
 def never_reused(step: Step, build: Build) -> str | None:
@@ -97,7 +99,6 @@ def never_kept(step: Step) -> str | None:
         ),
         "it `generates` steps": written.generates is not None,
         "it does not run on success alone (`runOn`)": written.run_on != DEFAULT_RUN_ON,
-        "it has `services`, whose images are not looked at": "services" in written.to_json(),
         "it runs in no image": written.image is None,
         "the commit's files that its `inputs` name could not be looked at": (
             definition.input_files is None
@@ -134,16 +135,28 @@ def parts_of(step: Step, build: Build, known: Circumstances) -> Parts:
         "dependencies": dict(known.dependencies),
         "outputPaths": digest_of(list(written.output_paths)),
         "rest": digest_of(rest),
+        **({"services": dict(known.services)} if known.services else {}),
     }
 
 
-def with_image(parts: Parts, digest: str) -> Parts:
-    return {**parts, "image": digest}
+def with_images(parts: Parts, digest: str, tags: Mapping[str, str]) -> Parts:
+    """With the digest of the step's image, and by `tags` those of its services' that lack one."""
+    services = {
+        name: image if "@" in image or image not in tags else f"{image}@{tags[image]}"
+        for name, image in parts.get("services", {}).items()
+    }
+    return {**parts, "image": digest, **({"services": services} if services else {})}
 
 
 def key_of(parts: Parts) -> str | None:
-    """None where the image is not known: nothing is equal to that."""
-    return None if parts["image"] is None else digest_of(parts)
+    """None where an image is not known: nothing is equal to that."""
+    unknown = parts["image"] is None or not is_settled(parts.get("services", {}))
+    return None if unknown else digest_of(parts)
+
+
+def is_settled(services: Mapping[str, str]) -> bool:
+    """Whether the digest of each service's image is known."""
+    return all("@" in image for image in services.values())
 
 
 def digest_of(value: Any) -> str:

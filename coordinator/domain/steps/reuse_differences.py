@@ -31,6 +31,7 @@ _NAMED = {
     "params": ("parameter {}", "has another value"),
     "matrix": ("matrix value {}", "changed"),
     "secrets": ("secret {}", "has another version"),
+    "services": ("image of service {}", "changed"),
     "values": ("output {}", "has another value"),
     "dependencies": ("files of step {}", "changed"),
 }

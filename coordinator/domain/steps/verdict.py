@@ -122,6 +122,8 @@ def _describe(end: AttemptEnd) -> str:
             return "image"
         case CompletionReason.SECRETS:
             return "secrets"
+        case CompletionReason.SERVICES:
+            return "services"
         case CompletionReason.SOURCE:
             return "source"
         case CompletionReason.OUTPUTS:

@@ -22,6 +22,7 @@ _SINCE_LATELY = {
     Capability.USERS.value: "`user`",
     Capability.SHELLS.value: "`workdir` or `shell`",
     Capability.INPUTS.value: "`inputs`",
+    Capability.SERVICES.value: "`services`",
     Capability.IMAGE_OPTIONS.value: "`build` with all that it says",
 }
 """What older agents don't know of a step, by what it needs."""

@@ -91,6 +91,7 @@ def needs_of(definition: StepDefinition) -> list[str]:
         Capability.IMAGE_OPTIONS: written.build is not None and not written.build.is_plain,
         Capability.IMAGE_PARTS: bool(definition.parts) or definition.part_of is not None,
         Capability.USERS: written.user is not None,
+        Capability.SERVICES: bool(written.services),
         Capability.INPUTS: written.inputs is not None,
         Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }

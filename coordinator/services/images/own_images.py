@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.steps.step_words import words_of_step
@@ -28,12 +29,24 @@ class AccountImages:
     def reference_of(self, step: Step, build: Build) -> str | None:
         """Of a script's step: the image of a registered slug, else the text itself; None where
         an expression in it leaves nothing, or names an output that is not known yet."""
-        wanted = _image_of(step, build)
+        return self._meant(step.written.image, step, build)
+
+    def of_services(self, step: Step, build: Build) -> dict[str, str | None]:
+        """The same of each of the step's services, by name."""
+        services = step.written.services
+        return {one.name: self._meant(one.image, step, build) for one in services}
+
+    def _meant(self, image: str | None, step: Step, build: Build) -> str | None:
+        wanted = _filled(image, step, build)
         return None if wanted is None else self.references.get(wanted, wanted)
 
 
-def _image_of(step: Step, build: Build) -> str | None:
-    image = step.written.image
+def _images_of(step: Step, build: Build) -> Iterator[str | None]:
+    for image in (step.written.image, *(service.image for service in step.written.services)):
+        yield _filled(image, step, build)
+
+
+def _filled(image: str | None, step: Step, build: Build) -> str | None:
     if image is None or OPENING not in image:
         return image
     words = words_of_step(step, build)
@@ -42,12 +55,14 @@ def _image_of(step: Step, build: Build) -> str | None:
 
 
 def empty_image(step: Step, build: Build) -> str | None:
-    """Why there is no image to run the step in, for people; None if there is one."""
-    image = step.written.image
-    if image is None or OPENING not in image:
-        return None
-    word = empty_word(image, words_of_step(step, build))
-    return word and f"the image `{image}` can't be used: `{word}` is empty in this build"
+    """Why there is no image to run the step or a service in, for people; None if there are all."""
+    for image in (step.written.image, *(service.image for service in step.written.services)):
+        if image is None or OPENING not in image:
+            continue
+        word = empty_word(image, words_of_step(step, build))
+        if word is not None:
+            return f"the image `{image}` can't be used: `{word}` is empty in this build"
+    return None
 
 
 async def account_images(
@@ -65,12 +80,12 @@ async def account_images(
         account_id, account_slug = account.account_id, account.account_slug
     else:
         account_id, account_slug = account.id, account.slug
-    images = {_image_of(step, build) for step in steps} if build is not None else set()
-    wanted = sorted(image for image in images if image)
+    named = set(chain.from_iterable(_images_of(step, build) for step in steps)) if build else set()
+    wanted = sorted(image for image in named if image)
     own, shared = await stored.known_images(connection, account_id, wanted)
     public = [image.image_url for image in shared]
-    named = [image for image in shared if not any(sign in image.slug for sign in ":/@")]
-    slugs = {image.slug: image for image in (*reversed(named), *own)}  # the last counts
+    slugs_alone = [image for image in shared if not any(sign in image.slug for sign in ":/@")]
+    slugs = {image.slug: image for image in (*reversed(slugs_alone), *own)}  # the last counts
     return AccountImages(
         rule=OwnRegistries(
             registries=core.settings.common_registries,
@@ -113,6 +128,12 @@ def step_problems(
     problem = None if image is None else images.rule.pull_problem(image)
     if problem is not None:
         yield f"the image `{image}` {problem}", step.written.image_place
+    of_services = images.of_services(step, build)
+    for service in step.written.services:
+        image = of_services[service.name]
+        problem = None if image is None else images.rule.pull_problem(image)
+        if problem is not None:
+            yield f"the image `{image}` {problem}", service.image_place
     if step.written.build is None:
         return
     built = step.written.build.with_values(words_of_step(step, build))

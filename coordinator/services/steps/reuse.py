@@ -22,11 +22,12 @@ from coordinator.domain.steps.output_values import HandedOn, values_before
 from coordinator.domain.steps.reuse import (
     Circumstances,
     files_digest,
+    is_settled,
     key_of,
     never_kept,
     never_reused,
     parts_of,
-    with_image,
+    with_images,
 )
 from coordinator.domain.steps.reuse_scopes import readable_from, scope_of
 from coordinator.services.core import Core
@@ -199,7 +200,8 @@ class _Known:
             return None
         names = () if self.build.of_fork else step.written.secrets
         circumstances = Circumstances(
-            image=self._digest(step),
+            image=self._digest(step, self.images.reference_of(step, self.build)),
+            services=self._services(step),
             secrets={name: self.secrets.get(name, "") for name in names},
             values=values,
             dependencies={
@@ -219,11 +221,18 @@ class _Known:
             parts=parts,
             files=step.definition.input_files,
             never=never_reused(step, self.build),
-            asked=circumstances.image is None,
+            asked=circumstances.image is None or not is_settled(circumstances.services),
         )
 
-    def _digest(self, step: Step) -> str | None:
-        image = self.images.reference_of(step, self.build)
+    def _services(self, step: Step) -> dict[str, str]:
+        images = self.images.of_services(step, self.build)
+        found = {name: self._digest(step, image) for name, image in images.items()}
+        return {
+            name: f"{_tag(image)}@{found[name]}" if found[name] else _tag(image)
+            for name, image in images.items()
+        }
+
+    def _digest(self, step: Step, image: str | None) -> str | None:
         if image is None:
             return None
         _, _, written = image.partition("@")
@@ -245,7 +254,14 @@ async def _known(
         if step.written.inputs is not None and step.state not in FINISHED_STEP
     ]
     images = await account_images(core, connection, project, mine, build)
-    references = [images.reference_of(step, build) for step in mine]
+    references = [
+        one
+        for step in mine
+        for one in (
+            images.reference_of(step, build),
+            *images.of_services(step, build).values(),
+        )
+    ]
     tags = list(dict.fromkeys(filter(None, (whole_tag(one) for one in references if one))))
     since = core.now() - DIGEST_COUNTS_FOR
     names = sorted({name for step in mine for name in step.written.secrets})
@@ -271,6 +287,13 @@ async def _known(
     )
 
 
+def _tag(image: str | None) -> str:
+    """Of a service's image, as agents tell what it means; a whole reference has a digest."""
+    if image is None:
+        return ""
+    return whole_tag(image) or image.partition("@")[0]
+
+
 async def _left(connection: AsyncConnection, build: Build, names: Sequence[str]) -> dict[str, str]:
     if not names:
         return {}
@@ -293,7 +316,8 @@ async def settled(
     inputs = await stored.find_inputs(connection, step.id)
     if inputs is None or inputs.never is not None or not inputs.asked or inputs.epoch is not None:
         return None
-    parts = with_image(inputs.parts, digest)
+    tags = await digests_of_build(connection, build.id)
+    parts = with_images(inputs.parts, digest, tags)
     key = key_of(parts)
     if key is None or step.attempt > 1 or step.cancel_requested_by is not None:
         return None
@@ -332,7 +356,8 @@ async def keep(
     if principal.kind is not PrincipalKind.AGENT or image_digest is None:
         await stored.update_inputs(connection, step.id, never=NOT_IN_AN_IMAGE)
         return
-    parts = with_image(inputs.parts, image_digest)
+    tags = await digests_of_build(connection, step.build_id)
+    parts = with_images(inputs.parts, image_digest, tags)
     artifacts = await stored_artifacts.artifacts_of(connection, step.id, attempt.epoch)
     entries = await stored_artifacts.entries_of(connection, step.id, attempt.epoch)
     await stored.update_inputs(

@@ -116,6 +116,12 @@ class Runner:
                 return _Begun(step=step)
             if step.written.build is not None:
                 raise Conflict(f"step {step.name!r} {FOR_BUILDKIT}", needs=list(step.needs))
+            if step.written.services:
+                raise Conflict(
+                    f"step {step.name!r} has `services`: it needs an agent on BuildKit, which runs "
+                    "them",
+                    needs=list(step.needs),
+                )
             if step.written.inputs is not None:
                 raise Conflict(
                     f"step {step.name!r} has `inputs`: it needs an agent, which gives it these "

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.domain.images.pushed_images import pushed_before
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.steps.image_parts import parts_built
 from coordinator.domain.steps.output_values import values_before
+from coordinator.domain.steps.service_words import service_spec
 from coordinator.domain.steps.step_words import artifact_url, build_words, step_env, step_variables
 from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import build_spec
 from coordinator.services.images.own_images import (
+    AccountImages,
     account_images,
     empty_image,
     step_problems,
@@ -38,6 +40,7 @@ from pipelines_schema.contract import (
     OutputFolder,
     OutputLink,
     RegistryLogin,
+    ServiceSpec,
     SourceSpec,
     StepSpec,
 )
@@ -72,6 +75,8 @@ class StepSpecs:
         image_build = await self._image_build(connection, step, build)
         source = None
         own_command = step.definition.own_command
+        of_services = images.of_services(step, build).values()
+        hosts_of = [one for one in (image, *of_services) if one is not None]
         if build.commit_hash is not None and not own_command and not step.definition.parts:
             url = f"{base}/git/{project.account_slug}/{project.slug}.git"
             source = SourceSpec(
@@ -100,7 +105,7 @@ class StepSpecs:
             script=substituted(written.script, known),
             own_command=own_command,
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
-            registries=await self._registries(connection, step, build, project, image),
+            registries=await self._registries(connection, step, build, project, hosts_of),
             env={
                 **step_env(step, build),
                 **outputs,
@@ -110,6 +115,7 @@ class StepSpecs:
             user=written.user,
             workdir=written.workdir,
             shell=written.shell,
+            services=[] if refused else await self._services(connection, step, build, images),
             memory_bytes=written.resources.memory_bytes,
             cpus=written.resources.cpus,
             secret_names=names,
@@ -152,14 +158,29 @@ class StepSpecs:
         step: Step,
         build: Build,
         project: Project,
-        image: str | None,
+        images: Sequence[str],
     ) -> list[RegistryLogin]:
-        """A script's step needs the login for its image alone; a Dockerfile may name any image."""
-        if build.of_fork or (image is None and step.written.build is None):
+        """A script's step needs those for its images alone; a Dockerfile may name any image."""
+        if build.of_fork or (not images and step.written.build is None):
             return []
         logins = await open_logins(self.core, connection, project)
-        host = None if image is None else registry_of(image)
-        return [login for login in logins if host in (None, login.host)]
+        hosts = {registry_of(image) for image in images}
+        return [login for login in logins if not hosts or login.host in hosts]
+
+    async def _services(
+        self, connection: AsyncConnection, step: Step, build: Build, images: AccountImages
+    ) -> list[ServiceSpec]:
+        references = images.of_services(step, build)
+        return [
+            service_spec(
+                service,
+                step,
+                build,
+                image=references[service.name] or "",
+                digest=await self.digest(connection, step, references[service.name]),
+            )
+            for service in step.written.services
+        ]
 
     async def tag(self, connection: AsyncConnection, step: Step) -> str | None:
         """The whole tag that a script's step names as its image; None where it names a digest."""

@@ -114,21 +114,31 @@ class SecretEnv(_message.Message):
     def __init__(self, ID: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Meta(_message.Message):
-    __slots__ = ("args", "env", "cwd", "user", "hostname")
+    __slots__ = ("args", "env", "cwd", "user", "extraHosts", "hostname")
     ARGS_FIELD_NUMBER: _ClassVar[int]
     ENV_FIELD_NUMBER: _ClassVar[int]
     CWD_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    EXTRAHOSTS_FIELD_NUMBER: _ClassVar[int]
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     args: _containers.RepeatedScalarFieldContainer[str]
     env: _containers.RepeatedScalarFieldContainer[str]
     cwd: str
     user: str
+    extraHosts: _containers.RepeatedCompositeFieldContainer[HostIP]
     hostname: str
-    def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., hostname: _Optional[str] = ...) -> None: ...
+    def __init__(self, args: _Optional[_Iterable[str]] = ..., env: _Optional[_Iterable[str]] = ..., cwd: _Optional[str] = ..., user: _Optional[str] = ..., extraHosts: _Optional[_Iterable[_Union[HostIP, _Mapping]]] = ..., hostname: _Optional[str] = ...) -> None: ...
+
+class HostIP(_message.Message):
+    __slots__ = ("Host", "IP")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    IP_FIELD_NUMBER: _ClassVar[int]
+    Host: str
+    IP: str
+    def __init__(self, Host: _Optional[str] = ..., IP: _Optional[str] = ...) -> None: ...
 
 class Mount(_message.Message):
-    __slots__ = ("input", "selector", "dest", "output", "readonly", "mountType", "cacheOpt", "secretOpt", "SSHOpt")
+    __slots__ = ("input", "selector", "dest", "output", "readonly", "mountType", "cacheOpt", "secretOpt", "SSHOpt", "resultID")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     SELECTOR_FIELD_NUMBER: _ClassVar[int]
     DEST_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +148,7 @@ class Mount(_message.Message):
     CACHEOPT_FIELD_NUMBER: _ClassVar[int]
     SECRETOPT_FIELD_NUMBER: _ClassVar[int]
     SSHOPT_FIELD_NUMBER: _ClassVar[int]
+    RESULTID_FIELD_NUMBER: _ClassVar[int]
     input: int
     selector: str
     dest: str
@@ -147,7 +158,8 @@ class Mount(_message.Message):
     cacheOpt: CacheOpt
     secretOpt: SecretOpt
     SSHOpt: SSHOpt
-    def __init__(self, input: _Optional[int] = ..., selector: _Optional[str] = ..., dest: _Optional[str] = ..., output: _Optional[int] = ..., readonly: _Optional[bool] = ..., mountType: _Optional[_Union[MountType, str]] = ..., cacheOpt: _Optional[_Union[CacheOpt, _Mapping]] = ..., secretOpt: _Optional[_Union[SecretOpt, _Mapping]] = ..., SSHOpt: _Optional[_Union[SSHOpt, _Mapping]] = ...) -> None: ...
+    resultID: str
+    def __init__(self, input: _Optional[int] = ..., selector: _Optional[str] = ..., dest: _Optional[str] = ..., output: _Optional[int] = ..., readonly: _Optional[bool] = ..., mountType: _Optional[_Union[MountType, str]] = ..., cacheOpt: _Optional[_Union[CacheOpt, _Mapping]] = ..., secretOpt: _Optional[_Union[SecretOpt, _Mapping]] = ..., SSHOpt: _Optional[_Union[SSHOpt, _Mapping]] = ..., resultID: _Optional[str] = ...) -> None: ...
 
 class SSHOpt(_message.Message):
     __slots__ = ("ID", "uid", "gid", "mode", "optional")

@@ -226,6 +226,8 @@ class Chain:
             service["command"] = list(words) or ["sh", "-c", joined(lines).strip()]
         if (ports := keys.texts("ports")) and ports[0].isdigit():
             service["ready"] = {"tcp": int(ports[0])}
+            if len(ports) > 1:
+                keys.changed("ports", "all are reached; it counts as ready once the first is")
         for key, why in _LEFT.items():
             keys.left(key, why)
         keys.take("pull")

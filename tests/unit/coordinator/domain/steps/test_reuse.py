@@ -21,10 +21,11 @@ from coordinator.domain.steps.reuse import (
     never_kept,
     never_reused,
     parts_of,
-    with_image,
+    with_images,
 )
 from coordinator.domain.steps.reuse_differences import differences
 from coordinator.domain.steps.reuse_scopes import readable_from, scope_of
+from pipelines_schema import Service
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema.git_history import GitHistory
 from pipelines_schema.workflow import Network, Resources, Retries, RetryCause
@@ -103,6 +104,10 @@ COUNTS: Mapping[str, Change] = {
     "secret": lambda text: key(known=replace(KNOWN, secrets={"K": f"1{text}"})),
     "new secret": lambda text: key(known=replace(KNOWN, secrets={"K": "1", f"L{text}": ""})),
     "value": lambda text: key(known=replace(KNOWN, values={"V": f"1{text}"})),
+    "service": lambda text: key(known=replace(KNOWN, services={"db": f"pg@{text}"})),
+    "what a service says": lambda text: key(
+        replace(WRITTEN, services=(Service(name="db", image="pg", env={"A": text}),))
+    ),
     "dependency": lambda text: key(known=replace(KNOWN, dependencies={"d": text})),
 }
 DOES_NOT_COUNT: Mapping[str, Change] = {
@@ -148,7 +153,15 @@ def test_two_names_and_values_are_not_taken_for_one(one: str, other: str) -> Non
 def test_an_image_that_is_not_known_is_equal_to_none() -> None:
     parts = parts_of(step_of(WRITTEN), BUILD, replace(KNOWN, image=None))
     assert key_of(parts) is None
-    assert key_of(with_image(parts, "sha256:1")) == key()
+    assert key_of(with_images(parts, "sha256:1", {})) == key()
+
+
+def test_a_services_image_that_is_not_known_is_equal_to_none() -> None:
+    parts = parts_of(step_of(WRITTEN), BUILD, replace(KNOWN, services={"db": "pg:1"}))
+    assert key_of(parts) is None
+    assert key_of(with_images(parts, "sha256:1", {"redis:1": "sha256:2"})) is None
+    known = replace(KNOWN, services={"db": "pg:1@sha256:2"})
+    assert key_of(with_images(parts, "sha256:1", {"pg:1": "sha256:2"})) == key(known=known)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,331 @@
+"""The services of one attempt: started one after the other, watched, and gone with it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from agent.engines.buildkit import llb, machine, readiness
+from agent.engines.buildkit.build import Build, BuildFailedError
+from agent.engines.buildkit.containers import Container, Ended, Program, open_container
+from agent.engines.buildkit.failures import StepNotRunError
+from agent.engines.buildkit.fence import FenceError, Group
+from agent.engines.buildkit.image_store import Image, ImageStore
+from agent.engines.buildkit.images import (
+    DEFAULT_PATH,
+    complete_reference,
+    pinned_reference,
+    reference_problem,
+)
+from agent.engines.buildkit.registry_logins import RegistryLogins
+from agent.engines.buildkit.service_log import ServiceLog, StepLog
+from agent.engines.buildkit.wrapper import OPEN_FILE
+from agent.engines.protocol import StepRequest
+from pipelines_schema.contract import ServiceSpec
+
+T = TypeVar("T")
+
+FIRST_PROCESS_SECONDS = 60.0
+POLL_SECONDS = 0.01
+END_SECONDS = 5.0
+"""How long the end of a service whose process is gone is awaited."""
+KILLED = 137
+_NOT_HERE = (
+    "the service `{name}` can't be watched: its processes are not seen on this machine: `services` "
+    "need an agent that runs as root on the machine of its engine"
+)
+HOST_NETWORK = (
+    "this engine gives containers the network of its machine, where `services` would meet those of "
+    "others: use a Docker Engine, a buildkitd with a network of its own for each container, or "
+    "`pushrod engine up`"
+)
+
+
+class ServiceFailedError(Exception):
+    """A service was never ready, or ended; the message says which, and its last words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What all services of an attempt have in common."""
+
+    build: Build
+    platform: llb.Platform
+    images: ImageStore
+    logins: RegistryLogins
+    log: StepLog
+    group: Group | None
+    """None on an engine whose containers can't be parted from each other."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """Those that run, all ready."""
+
+    attempt_id: str
+    group: Group | None
+    hosts: dict[str, str]
+    """Address by name."""
+    ends: dict[str, asyncio.Task[Ended]]
+    logs: dict[str, ServiceLog]
+
+    async def first_end(self) -> str:
+        """Wait until one has ended by itself; what is to be said of it."""
+        done, _ = await asyncio.wait(self.ends.values(), return_when=asyncio.FIRST_COMPLETED)
+        name = next(name for name, end in self.ends.items() if end in done)
+        ended = self.ends[name].result()
+        return _with_last(f"{_how(name, ended)} while the step ran", self.logs[name])
+
+    async def let_step_begin(self, process: int) -> None:
+        """Let the step's first process, which waits for it, reach them. Raises FenceError,
+        OSError."""
+        if self.group is not None:
+            await _admit(self.group, process)
+            machine.let_begin(process, OPEN_FILE)
+
+
+def container_id(attempt_id: str) -> str:
+    """Of one of the attempt's containers: letters and digits, unlike any other's."""
+    return f"{container_prefix(attempt_id)}{secrets.token_hex(8)}"
+
+
+def container_prefix(attempt_id: str) -> str:
+    return "pushrod" + hashlib.sha256(attempt_id.encode()).hexdigest()[:24]
+
+
+async def images_of(request: StepRequest, around: Circumstances) -> list[Image]:
+    """Those of the request's services. Raises StepNotRunError, BuildFailedError."""
+    return [await _image(one, request, around) for one in request.services]
+
+
+@asynccontextmanager
+async def running(
+    request: StepRequest, images: Sequence[Image], around: Circumstances
+) -> AsyncIterator[Services]:
+    """The request's services meanwhile, in these images. Raises ServiceFailedError,
+    StepNotRunError, BuildFailedError."""
+    services = Services(
+        attempt_id=request.attempt_id, group=around.group, hosts={}, ends={}, logs={}
+    )
+    async with AsyncExitStack() as stack:
+        roots = await _roots(images, around)
+        for spec, image, root in zip(request.services, images, roots, strict=True):
+            log = services.logs[spec.name] = ServiceLog(spec.name, around.log)
+            stack.callback(log.end)
+            container = await stack.enter_async_context(
+                open_container(
+                    around.build,
+                    root,
+                    container_id=container_id(request.attempt_id),
+                    hostname=spec.name,
+                    hosts=services.hosts,
+                    platform=around.platform,
+                )
+            )
+            one = _Service(spec, image, container, log, around)
+            services.hosts[spec.name] = await one.start()
+            services.ends[spec.name] = one.end
+        yield services
+
+
+class _Service:
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        image: Image,
+        container: Container,
+        log: ServiceLog,
+        around: Circumstances,
+    ) -> None:
+        self._spec = spec
+        self._image = image
+        self._container = container
+        self._log = log
+        self._around = around
+        self.end = container.start(self._program(_arguments(spec, image)), log.take)
+
+    def _program(self, arguments: Sequence[str]) -> Program:
+        config, user = self._image.config, self._image.user
+        environment = {
+            "PATH": DEFAULT_PATH,
+            "HOME": user.home,
+            **config.environment,
+            **self._spec.env,
+        }
+        return Program(
+            arguments=arguments,
+            environment=environment,
+            directory=config.directory,
+            user=user.owner,
+        )
+
+    async def start(self) -> str:
+        """Its address, once it is ready. Raises ServiceFailedError, StepNotRunError."""
+        process = await self._or_end(self._first_process(), FIRST_PROCESS_SECONDS)
+        if process is None:
+            raise StepNotRunError(_NOT_HERE.format(name=self._spec.name))
+        if machine.shares_our_network(process):
+            raise StepNotRunError(HOST_NETWORK)
+        address = machine.address(process)
+        if address is None:
+            await self._unless_ended()
+            raise StepNotRunError(HOST_NETWORK)
+        limit = self._spec.memory_bytes
+        if limit is not None and not machine.limit_memory(process, limit):
+            self._log.take(b"memory: this engine does not let us limit it\n")
+        if self._around.group is not None:
+            try:
+                await _admit(self._around.group, process)
+            except (FenceError, OSError) as error:
+                await self._unless_ended()
+                raise StepNotRunError(f"the service could not be fenced off: {error}") from error
+        await self._ready(process, address)
+        return address
+
+    async def _unless_ended(self) -> None:
+        """What was not found of its process may have gone with it. Raises ServiceFailedError."""
+        await self._or_end(asyncio.Event().wait(), END_SECONDS)
+
+    async def _first_process(self) -> int:
+        while True:
+            process = machine.first_process(self._container.id)
+            if process is not None:
+                return process
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _ready(self, process: int, address: str) -> None:
+        spec, said = self._spec, [""]
+        tail: list[bytes] = []
+        if spec.tcp is not None:
+            asked = readiness.takes_connections(process, address, spec.tcp)
+            way = f"port {spec.tcp} took no connection"
+        elif spec.http is not None:
+            asked = readiness.answers(process, address, spec.http, said)
+            way = f"{spec.http} did not answer with a status from 200 to 399"
+        elif spec.exec:
+            asked = self._succeeds(spec.exec, tail)
+            way = f"`{' '.join(spec.exec)}` did not succeed"
+        else:
+            return
+        if await self._or_end(_done(asked), spec.ready_seconds) is None:
+            last = b"".join(tail)[-500:].decode(errors="replace").strip() or said[0]
+            last = f" (it said: {last})" if last else ""
+            message = (
+                f"service `{spec.name}` was not ready after {spec.ready_seconds:g} seconds: "
+                f"{way}{last}: see that the image and `ready` fit, or give it a longer `timeout`"
+            )
+            raise ServiceFailedError(_with_last(message, self._log))
+
+    async def _succeeds(self, command: Sequence[str], tail: list[bytes]) -> None:
+        def take(data: bytes) -> None:
+            tail.append(data)
+            del tail[:-20]
+
+        ended = await self._container.start(self._program(readiness.trying([*command])), take)
+        if ended.code != 0 or ended.error:
+            why = ended.error or f"exit code {ended.code}"
+            raise ServiceFailedError(
+                f"service `{self._spec.name}` can't be asked by `exec`, which needs an `sh` with "
+                f"`sleep` in its image ({why}): use `tcp` or `http`"
+            )
+
+    async def _or_end(self, work: Coroutine[Any, Any, T], seconds: float) -> T | None:
+        """What the work gives; None where that takes longer. Raises ServiceFailedError where the
+        service ends first."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait(
+                (task, self.end), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if task.done():
+                return task.result()
+            if self.end.done():
+                how = f"{_how(self._spec.name, self.end.result())} before it was ready"
+                raise ServiceFailedError(_with_last(how, self._log))
+            return None
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _done(work: Coroutine[Any, Any, None]) -> bool:
+    await work
+    return True
+
+
+async def _admit(group: Group, process: int) -> None:
+    interface = machine.outer_interface(process, group.engine)
+    if interface is None:
+        raise FenceError("its way out of the container was not found")
+    await group.admit(interface)
+
+
+async def _image(spec: ServiceSpec, request: StepRequest, around: Circumstances) -> Image:
+    problem = reference_problem(spec.image)
+    if problem is None and request.own_registries is not None:
+        foreign = request.own_registries.pull_problem(complete_reference(spec.image))
+        problem = f"the image `{spec.image}` {foreign}" if foreign else None
+    if problem is not None:
+        raise StepNotRunError(f"service `{spec.name}`: {problem}")
+    written = spec.image
+    if spec.image_digest is not None:
+        written = pinned_reference(complete_reference(written), spec.image_digest)
+    user = spec.user or ""
+    image = await around.images.find(around.build, written, around.platform, around.logins, user)
+    tag, _, digest = image.reference.partition("@")
+    if digest and "@" not in written and request.settle_tag is not None:
+        settled = await request.settle_tag(tag, digest)
+        if settled != digest:
+            pinned = pinned_reference(tag, settled)
+            image = await around.images.find(
+                around.build, pinned, around.platform, around.logins, user
+            )
+    _arguments(spec, image)
+    return image
+
+
+async def _roots(images: Sequence[Image], around: Circumstances) -> list[str]:
+    """The images' filesystems, fetched at once."""
+    making = [asyncio.create_task(_root(image, around)) for image in images]
+    try:
+        return await asyncio.gather(*making)
+    finally:
+        for one in making:
+            one.cancel()
+        await asyncio.gather(*making, return_exceptions=True)
+
+
+async def _root(image: Image, around: Circumstances) -> str:
+    source = llb.image(image.reference, around.platform)
+    return await around.build.solve(llb.definition(source))
+
+
+def _arguments(spec: ServiceSpec, image: Image) -> Sequence[str]:
+    config = image.config
+    arguments = (*config.entry_point, *spec.command) if spec.command else config.arguments
+    if not arguments:
+        raise StepNotRunError(
+            f"service `{spec.name}`: its image {spec.image!r} starts nothing by itself: write "
+            "`command`"
+        )
+    return arguments
+
+
+def _how(name: str, ended: Ended) -> str:
+    """Raises BuildFailedError where it was not the service that ended."""
+    if ended.lost is not None:
+        raise BuildFailedError(ended.lost)
+    if ended.error and "exit code" not in ended.error:
+        return f"service `{name}` could not run or was ended ({ended.error})"
+    killed = ", killed, most likely for lack of memory," if ended.code == KILLED else ""
+    return f"service `{name}` ended with exit code {ended.code}{killed}"
+
+
+def _with_last(message: str, log: ServiceLog) -> str:
+    last = log.last
+    return f"{message}. Its last lines:\n{last}" if last else f"{message}; it wrote nothing"
