@@ -25,8 +25,8 @@ from pipelines_schema import (
 )
 
 MAX_TAGS_AT_ONCE = 20
-_WHAT_IT_CHANGES = {True: " that changes these files", False: " that changes no file"}
 """A push of more tags is somebody's whole history, not that many releases."""
+_WHAT_IT_CHANGES = {True: " that changes these files", False: " that changes no file"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

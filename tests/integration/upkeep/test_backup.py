@@ -27,6 +27,7 @@ from coordinator.domain.generation import first_epoch
 from coordinator.place import HalfRestored
 from coordinator.services.core import utc_now
 from coordinator.services.deletion_pause import deletions_paused
+from coordinator.storage.migrate import HEAD
 from coordinator.storage.soundness import DatabaseUnusable
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
@@ -399,7 +400,7 @@ async def test_a_backup_of_a_newer_schema_is_not_restored(
     with pytest.raises(DatabaseUnusable, match="newer pushrod"):
         await back_up(coordinator, tmp_path / "backups")
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = '0053'")
+        database.execute("UPDATE alembic_version SET version_num = ?", (HEAD,))
     await back_up(coordinator, tmp_path / "backups")
     backups = BackupFolder.at(tmp_path / "backups")
     manifest = backups.manifest()
