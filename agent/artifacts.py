@@ -19,7 +19,8 @@ from agent.coordinator_client import (
 from agent.kept_artifacts import KeptArtifacts
 from agent.output_tree import FoundFile, OutputTree, read_tree
 from agent.retries import keep_trying
-from pipelines_schema.contract import BATCH_BYTES, OutputBatch, OutputFile, StepSpec
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract_outputs import BATCH_BYTES, OutputBatch, OutputFile
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from pipelines_schema.contract import BATCH_BYTES, OUTPUTS_AT_ONCE
+from pipelines_schema.contract_outputs import BATCH_BYTES, OUTPUTS_AT_ONCE
 
 T = TypeVar("T")
 

@@ -19,25 +19,25 @@ from pipelines_schema.contract import (
     AcceptRequest,
     CompleteRequest,
     CompleteResponse,
-    GitRefsResponse,
     GoodbyeRequest,
     LeaseRef,
-    LfsObject,
-    LfsRequest,
-    OutputBatch,
     PollRequest,
     PollResponse,
     RegisterRequest,
     RegisterResponse,
     RenewRequest,
     RenewResponse,
-    SettleImageRequest,
-    SettleImageResponse,
     StepSpec,
-    SubmodulesResponse,
-    WantedArtifacts,
-    WireModel,
 )
+from pipelines_schema.contract_images import SettleImageRequest, SettleImageResponse
+from pipelines_schema.contract_outputs import OutputBatch, WantedArtifacts
+from pipelines_schema.contract_sources import (
+    GitRefsResponse,
+    LfsObject,
+    LfsRequest,
+    SubmodulesResponse,
+)
+from pipelines_schema.wire import WireModel
 
 CALL_SECONDS = 30.0
 COMPLETE_SECONDS = 120.0

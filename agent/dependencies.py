@@ -25,13 +25,13 @@ from agent.coordinator_client import (
 )
 from agent.kept_artifacts import KeptArtifacts
 from agent.retries import keep_trying
-from pipelines_schema.contract import (
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract_outputs import (
     BATCH_BYTES,
     ArtifactRef,
     DependencySpec,
     OutputFolder,
     OutputLink,
-    StepSpec,
     WantedArtifacts,
 )
 

@@ -8,13 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipelines_schema.contract import (
-    BuiltImage,
-    Completion,
-    CompletionReason,
-    LeaseRef,
-    StepSpec,
-)
+from pipelines_schema.contract import Completion, CompletionReason, LeaseRef, StepSpec
+from pipelines_schema.contract_images import BuiltImage
 
 MAX_MESSAGE_CHARACTERS = 4096
 """The contract's limit for a completion's message."""

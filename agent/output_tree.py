@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.artifact_errors import ArtifactError
 from agent.engines.output_paths import name_problem
-from pipelines_schema.contract import OutputFolder, OutputLink
+from pipelines_schema.contract_outputs import OutputFolder, OutputLink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from agent.git_index import index_of, indexed
 from agent.removal import remove_folder
 from agent.source_mirror import bring_commits, git_environment
 from agent.source_trees import GitFolder, PartsError, SourceError, Wanted, WorkTree
-from pipelines_schema.contract import GitRef, GitSpec
+from pipelines_schema.contract_sources import GitRef, GitSpec
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from agent.carried import in_parallel, in_thread
 from agent.source_mirror import bring_commits, git_environment
 from agent.source_trees import Parts, PartsError, Wanted, WorkTree
 from agent.tree_contents import TreeContents
-from pipelines_schema.contract import SubmoduleRef
+from pipelines_schema.contract_sources import SubmoduleRef
 
 DOWNLOADS_AT_ONCE = 4
 ATTRIBUTE_SECONDS = 60.0

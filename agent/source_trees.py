@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipelines_schema.contract import GitRef, LfsObject, SourceSpec, SubmoduleRef
+from pipelines_schema.contract_sources import GitRef, LfsObject, SourceSpec, SubmoduleRef
 
 
 class SourceError(Exception):

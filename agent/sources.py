@@ -28,7 +28,7 @@ from agent.removal import remove_folder
 from agent.settings import KEEP_DAYS, is_safe_name
 from agent.source_mirror import bring_commits
 from agent.source_trees import GitFolder, Parts, PartsError, SourceError, Wanted, WorkTree
-from pipelines_schema.contract import GitSpec, SourceSpec
+from pipelines_schema.contract_sources import GitSpec, SourceSpec
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from agent.coordinator_client import (
 )
 from agent.retries import keep_trying
 from agent.source_trees import PartsError
-from pipelines_schema.contract import (
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract_sources import (
     LFS_OBJECTS_AT_ONCE,
     GitRef,
     LfsObject,
     LfsRequest,
-    StepSpec,
     SubmoduleRef,
 )
 

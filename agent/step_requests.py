@@ -10,7 +10,8 @@ from agent.engines.protocol import CacheMount, ImageRequest, SettleImage, Settle
 from agent.journal_entries import Entry
 from agent.lease import Term
 from agent.sources import LentSource
-from pipelines_schema.contract import ImageBuildSpec, StepSpec
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract_images import ImageBuildSpec
 from pipelines_schema.own_registries import OwnRegistries
 
 

@@ -12,7 +12,7 @@ from coordinator.domain.pushes.repo_url import RemoteUrl
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from coordinator.domain.results.values import ReadResults, ReportKind
 from pipelines_schema import Place, Watch
-from pipelines_schema.contract import GitRef, LfsObject
+from pipelines_schema.contract_sources import GitRef, LfsObject
 
 MAX_WORKFLOW_FILES = 100
 """Of one commit; `workflow_files` gives one more, so that the reader notices."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from agent.artifact_errors import ArtifactError
 from agent.dependencies import Inputs, chosen_inputs
-from pipelines_schema.contract import ArtifactRef, DependencySpec, OutputFolder, OutputLink
+from pipelines_schema.contract_outputs import ArtifactRef, DependencySpec, OutputFolder, OutputLink
 from pushrod.client import Client
 from pushrod.errors import CommandError, NotFoundError
 from pushrod.transport import Json

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.engines.end_request import EndRequest
-from pipelines_schema.contract import BuiltImage, ImageBuildSpec, RegistryLogin, ServiceSpec
+from pipelines_schema.contract import ServiceSpec
+from pipelines_schema.contract_images import BuiltImage, ImageBuildSpec, RegistryLogin
 from pipelines_schema.log_frames import Stream
 from pipelines_schema.own_registries import OwnRegistries
 

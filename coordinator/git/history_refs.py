@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordinator.git.opened import REMOTE_BRANCHES, REMOTE_TAGS, opened
-from pipelines_schema.contract import GitRef
+from pipelines_schema.contract_sources import GitRef
 
 if TYPE_CHECKING:
     import pygit2

@@ -23,7 +23,7 @@ from coordinator.git.addresses import CONNECT_SECONDS
 from coordinator.git.checked_resolver import CheckedResolver
 from coordinator.git.remotes import DEFAULT_USER, FetchLimits
 from coordinator.ports import Credential, KeepObject, RemoteFailed
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 AT_ONCE = 4

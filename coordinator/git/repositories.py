@@ -43,7 +43,7 @@ from coordinator.git.repository_folders import (
 )
 from coordinator.git.stored_files import store_files
 from coordinator.ports import MAX_CHANGED_PATHS, Commit, WorkflowFile
-from pipelines_schema.contract import GitRef
+from pipelines_schema.contract_sources import GitRef
 
 if TYPE_CHECKING:
     # libgit2 brings 11 MB, so it is loaded where a repository is first looked into.

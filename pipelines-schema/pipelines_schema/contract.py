@@ -7,12 +7,19 @@ the two sides may be of different versions.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
+from pipelines_schema.contract_images import (
+    BuiltImage,
+    ImageBuildSpec,
+    OwnRegistriesSpec,
+    RegistryLogin,
+)
+from pipelines_schema.contract_outputs import DependencySpec
+from pipelines_schema.contract_sources import SourceSpec
 from pipelines_schema.limits import MAX_PLATFORMS
+from pipelines_schema.wire import DIGEST, WireModel
 
 LEASE_SECONDS = 60.0
 """How long a hand-out lives without a renewal, as the coordinator counts: from when it heard of
@@ -20,25 +27,6 @@ the agent. The agent counts from when it sent what was answered, so its own end 
 ACCEPT_WITHIN_SECONDS = 5.0
 POLL_HOLD_SECONDS = 50.0
 """How long the coordinator holds an idle poll; at most 55 s by the design."""
-
-DIGEST = r"^sha256:[0-9a-f]{64}$"
-LFS_OBJECTS_AT_ONCE = 1000
-OUTPUTS_AT_ONCE = 1000
-BATCH_BYTES = 4 * 1024 * 1024
-"""The most that the files of a batch may have together; a file with more goes alone."""
-BATCH_HEAD_BYTES = 4 * 1024 * 1024
-MAX_TARGET_BYTES = 4096
-"""Of a link, as the kernel has it."""
-
-
-class WireModel(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
-    )
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of this value: camelCase, absent values left out."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class StepStatus(StrEnum):
@@ -195,209 +183,6 @@ class CacheDir(WireModel):
     begins_as: list[str] = []
     """Where it holds nothing yet, it begins as a copy of the first of these that does. They are
     only read."""
-
-
-class GitSpec(WireModel):
-    """The `.git` that a script finds."""
-
-    depth: int | None = Field(default=None, ge=1)
-    """Commits of each line of ancestors; missing: all, with the project's branches."""
-    tags: bool = False
-    """All tags of the commits that are there; else those of the step's own commit."""
-    apart: bool = False
-    """It shares nothing with what other builds have brought: a fork's."""
-    state: str = ""
-    """Changes whenever the tags or branches that it may hold do; opaque."""
-
-
-class SourceSpec(WireModel):
-    url: str
-    """The project's repository at the coordinator, `…/git/<account>/<project>.git`."""
-    commit: str
-    git: GitSpec | None = None
-    """None: there is no `.git` in the workspace."""
-    inputs: list[str] | None = None
-    """Patterns of the files that the workspace has; None: all."""
-
-
-class GitRef(WireModel):
-    """A branch or tag of a project's repository."""
-
-    name: str
-    """The whole name: `refs/tags/v1`, `refs/heads/main`."""
-    object: str
-    """What it points to: a commit, or the object of an annotated tag."""
-    commit: str
-    """The commit meant."""
-
-
-class GitRefsResponse(WireModel):
-    refs: list[GitRef] = []
-    """In order of their names. What they name is fetched by its id."""
-
-
-class SubmoduleRef(WireModel):
-    """A submodule whose commit the project's repository at the coordinator has, too."""
-
-    path: str
-    """Relative to the workspace, `/` separated, as the trees of the commits spell it."""
-    commit: str
-
-
-class SubmodulesResponse(WireModel):
-    submodules: list[SubmoduleRef] = []
-    """Outer ones before those within them."""
-
-
-class LfsObject(WireModel):
-    """The content of a file that git itself has only a pointer of."""
-
-    oid: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Its sha256."""
-    size: int = Field(ge=0, lt=1 << 62)
-
-
-class LfsRequest(WireModel):
-    submodule: str = Field(default="", max_length=4096)
-    """Path of the submodule that has the pointers; empty: the project itself."""
-    objects: list[LfsObject] = Field(max_length=LFS_OBJECTS_AT_ONCE)
-
-
-class ArtifactRef(WireModel):
-    name: str
-    """Path relative to the workspace, `/` separated, never `..`."""
-    size: int
-    sha256: str
-    mode: int = 0o644
-    """Permission bits, 0 to 0o777."""
-    modified: int | None = None
-    """Seconds since 1970, of the file that the script left."""
-    url: str
-
-
-class OutputLink(WireModel):
-    name: str
-    target: str
-    """As it is written: it may lead anywhere, and nobody but scripts follows it."""
-
-
-class OutputFolder(WireModel):
-    name: str
-    mode: int = Field(default=0o755, ge=0, le=0o777)
-
-
-class DependencySpec(WireModel):
-    step_id: str
-    name: str
-    artifacts: list[ArtifactRef] = []
-    links: list[OutputLink] = []
-    folders: list[OutputFolder] = []
-    """Outer ones before those within them; some folders of files and links may be missing."""
-
-
-class OutputFile(WireModel):
-    """A file of a batch."""
-
-    name: str
-    size: int = Field(ge=0, le=BATCH_BYTES)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    mode: int = Field(default=0o644, ge=0, le=0o777)
-    modified: int | None = Field(default=None, ge=-(1 << 53), le=1 << 53)
-
-
-class OutputBatch(WireModel):
-    """What stands in the first line of a batch; the contents of its files follow, in their order
-    and with nothing between them."""
-
-    files: list[OutputFile] = Field(default=[], max_length=OUTPUTS_AT_ONCE)
-    links: list[OutputLink] = Field(default=[], max_length=OUTPUTS_AT_ONCE)
-    folders: list[OutputFolder] = Field(default=[], max_length=OUTPUTS_AT_ONCE)
-
-
-class WantedArtifacts(WireModel):
-    """Asks for the contents of artifacts of one dependency, in this order and with nothing between
-    them."""
-
-    step_id: str
-    names: list[str] = Field(max_length=OUTPUTS_AT_ONCE)
-
-
-class RegistryLogin(WireModel):
-    """What a registry is told when it asks who pushes or pulls."""
-
-    host: str
-    """With its port where it has one, as references name it: `registry.example:5000`."""
-    username: str
-    password: str = Field(repr=False)
-
-
-class ImageBuildSpec(WireModel):
-    """An image to build from a Dockerfile, every value filled in."""
-
-    context: str = "."
-    """Path of a folder, relative to the workspace."""
-    dockerfile: str = "Dockerfile"
-    """Path of the file, relative to the context."""
-    target: str | None = None
-    args: dict[str, str] = {}
-    tags: list[str] = []
-    push: bool = False
-    """To every tag; else the image is only built."""
-    platforms: list[str] = []
-    """All in one image; empty: the engine's own."""
-    cache_from: str | None = None
-    cache_to: str | None = None
-    """References under which registries keep layers."""
-    provenance: bool = False
-    sbom: bool = False
-    not_pushed_because: str | None = None
-    """For people, where the workflow asks for a push that is not done."""
-    cache_scope: str = ""
-    """Whose cache mounts the build may see: a digest."""
-    insecure_registries: list[str] = []
-    """Hosts that the operator lets be spoken to by plain http, or by https unchecked."""
-    may_split: bool = False
-    """An agent whose engine does not run what the Dockerfile runs for one of the platforms may say
-    so by `parts` of its completion: others build it then, in parts."""
-    part: bool = False
-    """It is a part of an image, for the one platform that `platforms` names: pushed by its digest
-    alone, to the repository of the first tag."""
-    parts: dict[str, str] | None = None
-    """Platform → reference with digest: its parts are built, and it is to be made of them; empty
-    references where nothing is pushed."""
-    settled_images: dict[str, str] | None = None
-    """Complete tag → digest: what tags mean in this build, where its steps found or pushed them
-    already. Others that the Dockerfile names are to be settled. Where this is missing, the
-    coordinator keeps none of them."""
-
-
-class BuiltImage(WireModel):
-    """A reference under which a registry has what a step built."""
-
-    reference: str = Field(min_length=1, max_length=500)
-    digest: str = Field(pattern=DIGEST)
-
-
-class SettleImageRequest(WireModel):
-    """Which image an agent found under a tag."""
-
-    epoch: int
-    digest: str = Field(pattern=DIGEST)
-    reference: str | None = Field(default=None, max_length=500)
-    """The complete tag, which a Dockerfile names; where it is missing, the step's own image."""
-
-
-class SettleImageResponse(WireModel):
-    digest: str
-    """The image to use: what the first of the build's steps found under the tag."""
-
-
-class OwnRegistriesSpec(WireModel):
-    """Whose images are whose at registries common to all accounts: see `own_registries`."""
-
-    registries: list[str] = []
-    account: str
-    public: list[str] = []
 
 
 class ServiceSpec(WireModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 
 MAX_POINTER_BYTES = 1024
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"

@@ -21,7 +21,7 @@ import pytest
 from agent.engines import private
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.protocol import ImageRequest
-from pipelines_schema.contract import ImageBuildSpec
+from pipelines_schema.contract_images import ImageBuildSpec
 from tests.conftest import TestEngine
 from tests.e2e.processes import Pushrod, running
 from tests.integration.buildkit.conftest import FolderSource, Log

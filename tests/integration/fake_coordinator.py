@@ -29,7 +29,6 @@ from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
     Completion,
-    GitRefsResponse,
     GoodbyeRequest,
     LeaseRef,
     Offer,
@@ -42,6 +41,7 @@ from pipelines_schema.contract import (
     StepSpec,
     StepStatus,
 )
+from pipelines_schema.contract_sources import GitRefsResponse
 
 HOLD_SECONDS = 3.0
 

@@ -58,7 +58,7 @@ from agent.engines.buildkit.session import (
 )
 from agent.engines.buildkit.settled_tags import TagSettler, TakeReport
 from agent.engines.protocol import ImageRequest, Outcome, OutputSink, StepResult
-from pipelines_schema.contract import BuiltImage
+from pipelines_schema.contract_images import BuiltImage
 from pipelines_schema.image_references import registry_of, tag_problem
 from pipelines_schema.log_frames import Stream
 

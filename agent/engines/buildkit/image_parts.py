@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from agent.engines.buildkit.image_push import Exporter, ImageNotPushedError, pushing_exporters
 from agent.engines.protocol import ImageRequest, Outcome, StepResult
-from pipelines_schema.contract import BuiltImage, ImageBuildSpec
+from pipelines_schema.contract_images import BuiltImage, ImageBuildSpec
 from pipelines_schema.image_references import MAX_TAG_CHARACTERS, repository_of
 from pipelines_schema.platforms import in_a_tag, plain_platform, runs
 

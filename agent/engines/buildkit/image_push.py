@@ -21,7 +21,7 @@ from agent.engines.buildkit.docker_images import DockerImages, DockerRefusedErro
 from agent.engines.buildkit.dockerfile_failures import push_problem
 from agent.engines.buildkit.failures import is_gone
 from agent.engines.buildkit.platforms import platform_message
-from pipelines_schema.contract import BuiltImage, ImageBuildSpec
+from pipelines_schema.contract_images import BuiltImage, ImageBuildSpec
 from pipelines_schema.image_references import registry_of, repository_of
 
 RESOLVE_SECONDS = 120.0

@@ -20,7 +20,7 @@ from agent.engines.buildkit.images import (
 )
 from agent.engines.buildkit.registry_logins import RegistryLogins
 from agent.engines.protocol import StepRequest
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from pipelines_schema.image_references import registry_of
 
 FRESH_SECONDS = 10.0

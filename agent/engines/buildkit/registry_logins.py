@@ -30,7 +30,7 @@ from agent.engines.registry_tokens import (
     TokenSigner,
     signer_beside,
 )
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from pipelines_schema.image_references import DOCKER_HUB, registry_of
 from pipelines_schema.own_registries import OwnRegistries
 

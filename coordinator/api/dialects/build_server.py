@@ -55,7 +55,7 @@ from coordinator.services.builds.retries import Again
 from coordinator.services.steps.places import holders
 from coordinator.services.steps.runner import unfinished_dependencies
 from coordinator.services.steps.step_agents import agents_of
-from pipelines_schema.contract import BuiltImage
+from pipelines_schema.contract_images import BuiltImage
 
 ANY_PROJECT = "-"
 MAX_WAIT_SECONDS = 50

@@ -20,7 +20,8 @@ from coordinator.api.http.fields import (
 from coordinator.api.steps.gates import ApprovalShown
 from coordinator.domain.lifecycle import BuildState
 from coordinator.forges import FORGES
-from pipelines_schema.contract import BuiltImage, StepStatus
+from pipelines_schema.contract import StepStatus
+from pipelines_schema.contract_images import BuiltImage
 from pipelines_schema.read_workflow import WORKFLOW
 from pipelines_schema.step_keys import STEP
 from pipelines_schema.suggestions import closest

@@ -21,7 +21,7 @@ from coordinator.api.pushes.git import GIT_BASE, RECEIVE, UPLOAD, open_project
 from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.errors import CoordinatorError, Invalid, TooSlow
 from coordinator.domain.model import Project
-from pipelines_schema.contract import LFS_OBJECTS_AT_ONCE, LfsObject
+from pipelines_schema.contract_sources import LFS_OBJECTS_AT_ONCE, LfsObject
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 OID = re.compile(r"[0-9a-f]{64}")

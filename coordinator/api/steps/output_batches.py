@@ -14,7 +14,7 @@ from coordinator.api.steps.steps import READERS
 from coordinator.domain.errors import Conflict, Invalid, TooLarge
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.steps.late_reports import may_be_reported_on
-from pipelines_schema.contract import (
+from pipelines_schema.contract_outputs import (
     BATCH_BYTES,
     BATCH_HEAD_BYTES,
     OutputBatch,

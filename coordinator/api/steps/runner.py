@@ -21,14 +21,8 @@ from coordinator.domain.people.permissions import Principal, PrincipalKind, Righ
 from coordinator.domain.steps.late_reports import may_be_reported_on
 from coordinator.services.steps.output_values import OutputValues
 from coordinator.services.steps.settled_images import SettledImages
-from pipelines_schema.contract import (
-    AcceptRequest,
-    CompleteRequest,
-    CompleteResponse,
-    SettleImageRequest,
-    SettleImageResponse,
-    StepSpec,
-)
+from pipelines_schema.contract import AcceptRequest, CompleteRequest, CompleteResponse, StepSpec
+from pipelines_schema.contract_images import SettleImageRequest, SettleImageResponse
 from pipelines_schema.log_frames import (
     CONTENT_TYPE,
     HEADER,

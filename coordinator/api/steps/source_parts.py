@@ -13,7 +13,7 @@ from coordinator.api.steps.runner import NO_STORE, RUNNERS, STEP, AttemptQuery
 from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.errors import NotFound
 from coordinator.domain.people.permissions import Principal
-from pipelines_schema.contract import (
+from pipelines_schema.contract_sources import (
     GitRefsResponse,
     LfsObject,
     LfsRequest,

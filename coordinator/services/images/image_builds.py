@@ -10,7 +10,8 @@ from coordinator.domain.steps.image_parts import may_split
 from coordinator.domain.steps.step_words import words_of_step
 from coordinator.services.core import Core
 from pipelines_schema import ImageBuild
-from pipelines_schema.contract import CompleteRequest, Completion, ImageBuildSpec
+from pipelines_schema.contract import CompleteRequest, Completion
+from pipelines_schema.contract_images import ImageBuildSpec
 
 FOR_BUILDKIT = (
     "builds an image, which no script can: it is for an agent with BuildKit "

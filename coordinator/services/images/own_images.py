@@ -12,7 +12,7 @@ from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
 from pipelines_schema import Place, Problem
-from pipelines_schema.contract import OwnRegistriesSpec
+from pipelines_schema.contract_images import OwnRegistriesSpec
 from pipelines_schema.expressions import OPENING
 from pipelines_schema.own_registries import OwnRegistries
 from pipelines_schema.placeholders import empty_word, filled_image

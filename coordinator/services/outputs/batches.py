@@ -16,7 +16,7 @@ from coordinator.services.outputs.artifacts import checked_name, find_readable, 
 from coordinator.storage.builds.quotas import bytes_beside
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
-from pipelines_schema.contract import (
+from pipelines_schema.contract_outputs import (
     MAX_TARGET_BYTES,
     OutputBatch,
     OutputFile,

@@ -13,7 +13,7 @@ from coordinator.services.core import Core
 from coordinator.services.projects.sealed_things import SealedThings
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.sealed_things import REGISTRY_LOGINS
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from pipelines_schema.image_references import DOMAIN, is_registry
 
 MAX_PASSWORD_BYTES = 16 * 1024

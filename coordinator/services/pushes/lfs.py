@@ -17,7 +17,7 @@ from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pushes import lfs as stored
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from coordinator.ports import RemoteFailed
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pushes import lfs as stored_lfs
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

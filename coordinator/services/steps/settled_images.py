@@ -15,7 +15,7 @@ from coordinator.storage.builds.deletions import doom_log
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images.build_images import count_digests, insert_digest
 from coordinator.storage.steps.attempts import delete_attempt
-from pipelines_schema.contract import SettleImageRequest, SettleImageResponse
+from pipelines_schema.contract_images import SettleImageRequest, SettleImageResponse
 from pipelines_schema.image_references import tag_problem, whole_tag
 
 MAX_SETTLED_TAGS = 1000

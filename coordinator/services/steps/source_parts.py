@@ -45,7 +45,7 @@ from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import lfs as stored_lfs
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from coordinator.services.in_flight import InFlight
 from coordinator.services.ref_states import TAGS
 from coordinator.services.steps.fetched_objects import StepSource
 from coordinator.services.steps.source_parts import SourceParts
-from pipelines_schema.contract import GitRef
+from pipelines_schema.contract_sources import GitRef
 
 BRANCHES = "refs/heads/"
 

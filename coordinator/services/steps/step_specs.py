@@ -31,19 +31,10 @@ from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
-from pipelines_schema.contract import (
-    ArtifactRef,
-    CompletionReason,
-    DependencySpec,
-    GitSpec,
-    ImageBuildSpec,
-    OutputFolder,
-    OutputLink,
-    RegistryLogin,
-    ServiceSpec,
-    SourceSpec,
-    StepSpec,
-)
+from pipelines_schema.contract import CompletionReason, ServiceSpec, StepSpec
+from pipelines_schema.contract_images import ImageBuildSpec, RegistryLogin
+from pipelines_schema.contract_outputs import ArtifactRef, DependencySpec, OutputFolder, OutputLink
+from pipelines_schema.contract_sources import GitSpec, SourceSpec
 from pipelines_schema.image_references import registry_of, whole_tag
 from pipelines_schema.spans import attempt_traceparent
 from pipelines_schema.step_outputs import OutputsError, output_variables

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.tables import lfs_objects, lfs_origins
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 
 
 async def known_objects(

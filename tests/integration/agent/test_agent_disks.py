@@ -16,7 +16,7 @@ from agent.engines.host_caches import HostCaches
 from agent.engines.protocol import CacheMount, StepRequest
 from agent.sources import Sources
 from agent.worker import Agent
-from pipelines_schema.contract import SourceSpec
+from pipelines_schema.contract_sources import SourceSpec
 from tests.integration.agent_bench import ended, open_bench
 
 DAY = 86_400.0

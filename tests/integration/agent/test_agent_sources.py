@@ -15,7 +15,8 @@ import pytest
 from agent.engines.host_trees import copy_tree
 from agent.source_trees import SourceError
 from agent.sources import LentSource, Sources
-from pipelines_schema.contract import CompletionReason, SourceSpec
+from pipelines_schema.contract import CompletionReason
+from pipelines_schema.contract_sources import SourceSpec
 from tests.integration.agent_bench import Bench, ended, open_bench
 
 TOKEN = "step-token-for-sources"

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.protocol import ImageRequest, SettleTag, StepResult
-from pipelines_schema.contract import ImageBuildSpec, RegistryLogin
+from pipelines_schema.contract_images import ImageBuildSpec, RegistryLogin
 from pipelines_schema.own_registries import OwnRegistries
 
 from .conftest import FolderSource, Log, TestEngine

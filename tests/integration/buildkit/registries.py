@@ -18,7 +18,7 @@ from typing import Any
 from agent.engines.private.packages import EngineRoot
 from agent.engines.private.record import read_record
 from agent.engines.registry_tokens import signer_beside
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from pipelines_schema.image_references import repository_of
 
 USERNAME = "builder"

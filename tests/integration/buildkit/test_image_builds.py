@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.engines.protocol import Outcome
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from tests.quiet_time import quiet_seconds
 
 from .conftest import Log

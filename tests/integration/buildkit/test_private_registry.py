@@ -19,7 +19,7 @@ from agent.engines.private import down, image_digest, up
 from agent.engines.private.places import EnginePlaces
 from agent.engines.private.record import read_record
 from agent.engines.protocol import Outcome
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from pipelines_schema.own_registries import OwnRegistries
 
 from .conftest import Bench, Log, OwnEngine, TestEngine, bench_of

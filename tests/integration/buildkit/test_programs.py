@@ -13,7 +13,7 @@ import pytest
 
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.protocol import ImageRequest, Outcome, StepRequest, StepResult
-from pipelines_schema.contract import ImageBuildSpec
+from pipelines_schema.contract_images import ImageBuildSpec
 
 from .conftest import FolderSource, Log
 from .registries import OWN

@@ -24,7 +24,7 @@ from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits
 from coordinator.ports import RemoteFailed
 from coordinator.services.in_flight import MAX_RUNNING, InFlight
-from pipelines_schema.contract import LfsObject
+from pipelines_schema.contract_sources import LfsObject
 from tests.conftest import TestEngine
 from tests.integration.coordinator_fixture import (
     Answer,

@@ -12,7 +12,7 @@ from agent.batches import divided
 from agent.dependencies import chosen_inputs
 from agent.kept_artifacts import KeptArtifacts
 from agent.output_tree import FoundFile, read_tree
-from pipelines_schema.contract import (
+from pipelines_schema.contract_outputs import (
     BATCH_BYTES,
     OUTPUTS_AT_ONCE,
     ArtifactRef,

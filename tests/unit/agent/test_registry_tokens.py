@@ -21,7 +21,7 @@ from agent.engines.registry_tokens import (
     share_keys,
     signer_beside,
 )
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 from pipelines_schema.own_registries import OwnRegistries
 
 ALPHA = OwnRegistries(registries=[REGISTRY], account="alpha", public=[f"{REGISTRY}/beta/shown:1"])

@@ -8,7 +8,8 @@ import pytest
 
 from agent.journal_entries import Entry, Phase
 from agent.step_requests import image_request_of
-from pipelines_schema.contract import ImageBuildSpec, StepSpec
+from pipelines_schema.contract import StepSpec
+from pipelines_schema.contract_images import ImageBuildSpec
 
 
 async def settle(tag: str, digest: str) -> str:

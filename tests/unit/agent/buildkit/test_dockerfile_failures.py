@@ -13,7 +13,7 @@ from agent.engines.buildkit.error_details import failed_place
 from agent.engines.buildkit.failures import EngineError, FailedPlace
 from agent.engines.buildkit.pb import status_pb2
 from agent.engines.buildkit.registry_logins import RegistryLogins
-from pipelines_schema.contract import RegistryLogin
+from pipelines_schema.contract_images import RegistryLogin
 
 
 def failed(details: str, place: FailedPlace | None = None) -> EngineError:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from coordinator.domain.steps.script import bash_script
-from pipelines_schema.contract import ArtifactRef, CacheDir, DependencySpec, SourceSpec, StepSpec
+from pipelines_schema.contract import CacheDir, StepSpec
+from pipelines_schema.contract_outputs import ArtifactRef, DependencySpec
+from pipelines_schema.contract_sources import SourceSpec
 
 TOKEN = "prs_secret"
 

@@ -1,0 +1,20 @@
+"""What every message between coordinator and agents has in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+
+
+class WireModel(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of this value: camelCase, absent values left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
