@@ -12,7 +12,7 @@ from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import BuildState, StepState
 from coordinator.domain.step_definition import StepDefinition
 from coordinator.domain.upstream import Upstream
-from pipelines_schema import Notify, PinnedInclude, ScheduleTrigger
+from pipelines_schema import Notify, PinnedInclude
 from pipelines_schema import Step as WorkflowStep
 
 
@@ -80,18 +80,6 @@ class ModuleFile:
     """Its tip, at which the file was read."""
     problems: Sequence[Mapping[str, Any]] = ()
     """The file's mistakes: with any of them, the project has no modules."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """Set times at which a workflow of a project is built."""
-
-    id: str
-    project_id: str
-    path: str
-    """The workflow's file."""
-    definition: ScheduleTrigger
-    next_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

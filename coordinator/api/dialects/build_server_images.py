@@ -6,16 +6,14 @@ import re
 
 from aiohttp import web
 
-from coordinator.api.dialects.build_server_models import (
+from coordinator.api.dialects.build_server_image_models import (
     IMAGE_URL,
-    AuditEntryShown,
-    AuditPage,
-    AuditQuery,
     ImageChange,
     ImageCreate,
     ImageShown,
     ImagesQuery,
 )
+from coordinator.api.dialects.build_server_models import AuditEntryShown, AuditPage, AuditQuery
 from coordinator.api.http.context import ACCOUNTS, CORE, IMAGE_SLUGS
 from coordinator.api.http.fields import Pagination
 from coordinator.api.http.operations import add_operations, operation

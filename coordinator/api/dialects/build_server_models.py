@@ -14,7 +14,6 @@ from coordinator.api.http.fields import (
     Instant,
     PageQuery,
     Pagination,
-    QueryBool,
     Shown,
 )
 from coordinator.api.steps.gates import ApprovalShown
@@ -36,16 +35,6 @@ BUILD_STATUS: Mapping[BuildState, Literal["PENDING", "RUNNING", "SUCCESS", "FAIL
 }
 
 
-_IMAGE_PART = "[a-z0-9]+([._-]+[a-z0-9]+)*"
-_IMAGE_HOST = "[A-Za-z0-9][A-Za-z0-9.-]{0,100}(:[0-9]{1,5})?"
-IMAGE_URL = (
-    r"^(oci-layout://[A-Za-z0-9._/-]{1,300}|"
-    rf"((docker://)?({_IMAGE_HOST}/)?|https?://{_IMAGE_HOST}/)"
-    rf"{_IMAGE_PART}(/{_IMAGE_PART}){{0,20}}(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
-    r"(@sha256:[0-9a-f]{64})?)$"
-)
-IMAGE_SLUG = r"^[A-Za-z0-9_][!-#%-~]*$"
-"""The common spellings; pipelines_schema.read_step knows all that a workflow can name."""
 RepoUrl = Annotated[
     str,
     Field(
@@ -369,42 +358,6 @@ class BuildQuery(Body):
 class BuildPage(Shown):
     builds: list[BuildShown]
     pagination: Pagination
-
-
-class ImagesQuery(Body):
-    public: QueryBool | None = Field(None, description="`true`: only public ones")
-
-
-class ImageCreate(Body):
-    slug: str = Field(min_length=1, max_length=50, json_schema_extra={"pattern": IMAGE_SLUG})
-    image_url: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL})
-    public: bool = Field(default=False, strict=True)
-    account_id: str | None = Field(
-        None,
-        min_length=1,
-        max_length=MAX_ACCOUNT_CHARACTERS,
-        description=f"{ACCOUNT_KEY}; default: the token's own",
-    )
-
-
-class ImageChange(Body):
-    """What is absent stays."""
-
-    slug: str | None = Field(
-        None, min_length=1, max_length=50, json_schema_extra={"pattern": IMAGE_SLUG}
-    )
-    image_url: str | None = Field(
-        None, min_length=1, max_length=500, json_schema_extra={"pattern": IMAGE_URL}
-    )
-    public: bool | None = Field(None, strict=True)
-
-
-class ImageShown(Shown):
-    id: str
-    slug: str
-    image_url: str
-    public: bool
-    created_at: Instant
 
 
 class AuditQuery(PageQuery):

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from coordinator.domain.model import Project, Schedule
+from coordinator.domain.model import Project
+from coordinator.domain.pushes.schedule import Schedule
 from coordinator.domain.upstream import BuildListener
 from coordinator.ports import MAX_WORKFLOW_FILES, WorkflowFile
 from coordinator.services.builds.included_files import workflow_with_includes

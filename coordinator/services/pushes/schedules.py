@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from coordinator.domain.model import Build, Project, Schedule
+from coordinator.domain.model import Build, Project
+from coordinator.domain.pushes.schedule import Schedule
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Draft, Origin
 from coordinator.services.pushes.unasked_builds import save_unasked, unasked_draft

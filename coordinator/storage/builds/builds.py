@@ -11,12 +11,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.builds.roll_up import Links, links_of
 from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, BuildState, StepState
-from coordinator.domain.model import (
-    Build,
-    ModuleRef,
-    PullRequestRef,
-    Step,
-)
+from coordinator.domain.model import Build, ModuleRef, PullRequestRef, Step
 from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count

@@ -7,11 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from coordinator.domain.model import (
-    Attempt,
-    AttemptState,
-    Step,
-)
+from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.stored_bytes import add_stored
 from coordinator.storage.rows import columns, reader, values_of
