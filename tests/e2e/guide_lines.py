@@ -37,6 +37,14 @@ NOT_RUN: Mapping[str, str] = {
     "install -m 0644 pushrod.pem /usr/local/share/ca-certificates/pushrod.crt": "is believed by "
     "the whole machine from then on",
     "update-ca-certificates": "changes the machine",
+    "python3 -m pip wheel --wheel-dir wheels '.[otlp]' pip": "tests/e2e/test_containerfile.py does",
+    "docker build --file Containerfile --tag registry.example/pushrod:1 .": "needs a Docker of the "
+    "machine's; tests/e2e/test_containerfile.py has pushrod build it",
+    "pushrod coordinator --data /var/lib/pushrod": "tests/e2e/test_backup.py starts one",
+    "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 pushrod coordinator": "needs a collector; "
+    "tests/e2e/test_traces.py is one",
+    "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 pushrod agent --url http://ci.example.org "
+    "--token-file agent-token": "needs a collector; tests/e2e/test_traces.py is one",
 }
 """Each line with the reason."""
 NOT_RUN_PAGES = {"systemd.md": "test_systemd_boot.py does so under a systemd of its own"}
@@ -53,6 +61,9 @@ PLACES: Mapping[str, str] = {
     "https://ci.example.org": "{url}",
     "https://forge.example/me/": "file://{folder}/",
     "/srv/git/": "{folder}/",
+    "/mnt/backups/ci": "{folder}/backups",
+    "/var/lib/pushrod": "{folder}/restored",
+    "acme/shop": "default/shop",
     "/etc/ssl/private/": "",
     "/etc/ssl/certs/": "",
     "| less": "| cat",
@@ -112,6 +123,8 @@ BEFORE: Mapping[tuple[str, str], str] = {
     ("install.md", "pushrod doctor --url"): "pushrod agent token > agent-token",
     ("proxy.md", "curl "): "pushrod agent token > agent-token; cp "
     "~/.local/share/pushrod/admin-token ~/token; pushrod project create app; " + WORKFLOW,
+    ("retention.md", "pushrod retention show"): "pushrod project list | grep -q shop || pushrod "
+    "project create shop",
     ("run.md", "pushrod run     "): WORKFLOW
     + "mkdir .pushrod; sed '1i name: nightly' .pushrod.yml > "
     ".pushrod/nightly.yml; touch secrets.env; chmod 600 secrets.env",

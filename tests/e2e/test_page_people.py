@@ -52,10 +52,17 @@ def member(rights: list[str]) -> dict[str, Any]:
     ("rights", "buttons"),
     [
         (["read"], {"b-1": [], "b-ok": [], "b-held": []}),
-        (["build", "read"], {"b-1": ["Cancel"], "b-ok": ["Retry"], "b-held": ["Cancel"]}),
+        (
+            ["build", "read"],
+            {"b-1": ["Cancel", "Pin"], "b-ok": ["Pin", "Retry"], "b-held": ["Cancel", "Pin"]},
+        ),
         (
             ["build", "manage", "read"],
-            {"b-1": ["Cancel"], "b-ok": ["Retry"], "b-held": ["Cancel", "Approve"]},
+            {
+                "b-1": ["Cancel", "Pin"],
+                "b-ok": ["Pin", "Retry"],
+                "b-held": ["Cancel", "Approve", "Pin"],
+            },
         ),
     ],
 )
