@@ -43,7 +43,7 @@ class ProjectRetentionWanted(Body):
 
 class RetentionWanted(ProjectRetentionWanted):
     enforced: bool | None = Field(
-        None, description="Whether anything is deleted, or only told what would be"
+        None, strict=True, description="Whether anything is deleted, or only told what would be"
     )
 
 
