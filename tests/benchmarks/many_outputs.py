@@ -14,7 +14,7 @@ FILES = 2_000
 BUILDS = 3
 MOST_SECONDS = 10
 MOST_CPU_MS = 3.0
-"""Of coordinator and agent together, for each file."""
+"""Of the coordinator, for each file: where it was 26 once."""
 WORKFLOW = f"""\
 name: many
 on: {{push: {{}}, manual: {{}}}}
@@ -55,7 +55,7 @@ def _rows(pushrod: Pushrod, repository: Repository) -> list[Row]:
         made.append(_seconds(step_named(ended, "make")))
         used.append(_seconds(step_named(ended, "use")))
     after = cpu_seconds(pushrod)
-    each = sum(after[name] - before[name] for name in after) / (BUILDS * FILES) * 1000
+    each = {name: (after[name] - before[name]) / (BUILDS * FILES) * 1000 for name in after}
     return [
         Row(
             what=f"step that leaves {FILES:,} files, from its begin to its end",
@@ -64,10 +64,11 @@ def _rows(pushrod: Pushrod, repository: Repository) -> list[Row]:
         ),
         Row(what="step that takes them, on the same agent", measured=quantiles(used)),
         Row(
-            what="processor time of each of them, left and taken, coordinator and agent",
-            measured=f"{each:.2f} ms",
+            what="processor time of each of them, left and taken, coordinator",
+            measured=f"{each['coordinator']:.2f} ms",
             to_hold=f"≤ {MOST_CPU_MS:g} ms",
         ),
+        Row(what="the same, agent", measured=f"{each['agent']:.2f} ms"),
     ]
 
 
