@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 
 import structlog
@@ -29,13 +30,15 @@ from coordinator.storage.builds.build_deletion import delete_builds
 from coordinator.storage.builds.deletions import DoomedObject, ObjectKind
 from coordinator.storage.builds.project_deletion import delete_project, unfinished_builds
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.outputs.result_deletion import delete_some_tests
+from coordinator.storage.outputs.result_deletion import are_referred_to, delete_some_tests
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps.step_inputs import forget_lists
 
 log = structlog.get_logger()
 
 AT_ONCE = 500
+USED_AT_ONCE = 50
+"""Looked at once more in one transaction."""
 AGAIN_SECONDS = 60.0
 """Until what could not be deleted is tried once more."""
 
@@ -125,43 +128,69 @@ class Deletions:
             with deleting(self.core.settings.data) as may:
                 if not may:
                     return False
-                gone = [one for one in doomed if await self._delete(one)]
-            await self._forget(gone)
-            if len(gone) < len(doomed):
+                fates = [(one, await self._delete(one)) for one in doomed]
+            await self._forget([one for one, fate in fates if fate is _Fate.GONE])
+            used = [one for one, fate in fates if fate is _Fate.USED]
+            for start in range(0, len(used), USED_AT_ONCE):
+                await self._forget_used(used[start : start + USED_AT_ONCE])
+            if any(fate is _Fate.WAITS for _, fate in fates):
                 return False
         return True
 
     async def _forget(self, gone: Sequence[DoomedObject]) -> None:
         await self.core.database.write(lambda connection: stored.forget_doomed(connection, gone))
 
-    async def _delete(self, doomed: DoomedObject) -> bool:
-        """False where it has to wait, because the same bytes are arriving right now, or a git
-        process writes into the repository still."""
+    async def _forget_used(self, used: Sequence[DoomedObject]) -> None:
+        """What was in use when it was looked at may be so no more, and was then doomed anew, which
+        changed nothing: it stays, for the next round."""
+
+        async def forget(connection: AsyncConnection) -> None:
+            still = [one for one in used if await _is_used(connection, one)]
+            await stored.forget_doomed(connection, still)
+
+        await self.core.database.write(forget)
+
+    async def _delete(self, doomed: DoomedObject) -> _Fate:
+        """It waits where the same bytes are arriving right now, or a git process writes into the
+        repository still."""
         if doomed.kind is ObjectKind.LOG:
             # Nobody can come to share it any more: one shares only the log of a row that is there.
-            used = await self.core.database.read(
-                lambda connection: stored.has_log(connection, doomed.name)
-            )
-            if not used:
-                await self.core.logs.delete(doomed.name)
-            return True
+            if await self.core.database.read(partial(_is_used, doomed=doomed)):
+                return _Fate.USED
+            await self.core.logs.delete(doomed.name)
+            return _Fate.GONE
         if doomed.kind is ObjectKind.REPOSITORY:
-            return await self.core.repositories.remove(doomed.name)
+            gone = await self.core.repositories.remove(doomed.name)
+            return _Fate.GONE if gone else _Fate.WAITS
         if doomed.kind is ObjectKind.TESTS:
             some = partial(delete_some_tests, tests_id=int(doomed.name))
             while await self.core.database.write(some):
                 pass  # others' writes go in between
-            return True
+            used = await self.core.database.read(partial(_is_used, doomed=doomed))
+            return _Fate.USED if used else _Fate.GONE
         with self.core.blob_claims.deleting((doomed.account_id, doomed.name)) as mine:
             if not mine:
-                return False
+                return _Fate.WAITS
             # Read while nobody can refer to it anew.
-            used = await self.core.database.read(
-                lambda connection: stored.is_referred_to(connection, doomed.account_id, doomed.name)
-            )
-            if not used:
-                await self.core.blobs.delete(doomed.account_id, doomed.name)
-        return True
+            if await self.core.database.read(partial(_is_used, doomed=doomed)):
+                return _Fate.USED
+            await self.core.blobs.delete(doomed.account_id, doomed.name)
+        return _Fate.GONE
+
+
+class _Fate(Enum):
+    GONE = auto()
+    USED = auto()
+    WAITS = auto()
+
+
+async def _is_used(connection: AsyncConnection, doomed: DoomedObject) -> bool:
+    """Not of a repository."""
+    if doomed.kind is ObjectKind.TESTS:
+        return await are_referred_to(connection, int(doomed.name))
+    if doomed.kind is ObjectKind.LOG:
+        return await stored.has_log(connection, doomed.name)
+    return await stored.is_referred_to(connection, doomed.account_id, doomed.name)
 
 
 def _check_finished(project: Project, unfinished: Sequence[int]) -> None:
