@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,6 +190,30 @@ async def test_no_object_is_left_over_and_none_is_missing(
     assert many.counted_bytes() == many.summed_bytes()
 
 
+async def test_what_is_doomed_anew_after_it_was_looked_at_goes_too(
+    tested: TestedCore, project: Project, sweeping: Sweeping, many: ManyBuilds
+) -> None:
+    """The builds that used it still go before it is forgotten that it was doomed."""
+    many.insert(20, artifacts=1, shared_blobs=10)
+    await put_objects(tested.core, many)
+    await limit(sweeping, project, builds={"number": 10})
+    await sweeping.sweep()
+    assert many.numbers() == list(range(11, 21))
+    write, looked_at = tested.core.database.write, []
+
+    async def write_late(work: Any, **more: Any) -> Any:
+        if not looked_at:
+            looked_at.append(True)
+            await limit(sweeping, project, builds={"number": 1})
+            await sweeping.sweep()
+        return await write(work, **more)
+
+    database = cast("Any", _Writing(tested.core.database.read, write_late))
+    await doomed_gone(Deletions(replace(tested.core, database=database)), many.path)
+    assert many.numbers() == [20]
+    assert await left_in_store(tested.core, many) == named_by_rows(many.path)
+
+
 async def test_logs_and_artifacts_go_while_their_build_stays(
     tested: TestedCore, project: Project, sweeping: Sweeping, many: ManyBuilds, deletions: Deletions
 ) -> None:
@@ -249,6 +273,14 @@ async def test_what_is_set_to_be_only_told_ends_what_is_on_its_way(
     await replace(sweeping, core=replace(sweeping.core, database=database)).sweep()
     assert told
     assert many.numbers() == [1, 2, 3, 4, 5]
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """A database whose writes are somebody else's to begin."""
+
+    read: Any
+    write: Any
 
 
 class _Reading:
