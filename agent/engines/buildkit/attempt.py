@@ -26,7 +26,7 @@ from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import step_environment
 from agent.engines.buildkit.orphans import wrapper_of
 from agent.engines.buildkit.pb import control_pb2
-from agent.engines.buildkit.progress import ClipFilter, StepProgress
+from agent.engines.buildkit.process_reports import ProcessReports
 from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
 from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.service_log import StepLog
@@ -46,7 +46,6 @@ from agent.engines.buildkit.session import (
 )
 from agent.engines.buildkit.step_graph import (
     AUTHORITIES,
-    RECORD_FOLDER,
     StepGraph,
     at_home,
     step_graph,
@@ -55,10 +54,9 @@ from agent.engines.buildkit.step_graph import (
 from agent.engines.buildkit.step_outputs import StepOutputs
 from agent.engines.buildkit.step_record import ScriptEnd, read_end, read_limits, read_values
 from agent.engines.buildkit.step_sources import StepSources
-from agent.engines.buildkit.wrapper import END_SOCKET, OUTPUT_FILE, SECRETS
+from agent.engines.buildkit.wrapper import END_SOCKET, SECRETS
 from agent.engines.end_request import TOO_LATE
 from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
-from pipelines_schema.log_frames import Stream
 
 SETUP_SECONDS = 1800.0
 """The most that image and source may take until the script begins."""
@@ -70,12 +68,7 @@ GREETING_SECONDS = 5.0
 """How long a killed process that is being started is awaited."""
 START_SECONDS = 120.0
 """The most that it may take to start a container whose image and source are there."""
-LATE_REPORT_SECONDS = 5.0
 KILLED = 137
-_NO_COPY = (
-    "the engine clipped the step's output and the image has no `tee` to keep a copy of it: "
-    "lift the engine's log limit or use another image"
-)
 _WAS_KILLED = (
     "the container was killed from outside, most likely for lack of memory on the engine's machine"
 )
@@ -149,15 +142,12 @@ class _Attempt:
         authorities: str,
     ) -> None:
         self._request = request
-        self._output = output
         self._keep_output = keep_output
         self._authorities = authorities
         self.logins = logins
         self._sources = StepSources(request)
         self._outputs = StepOutputs(request)
-        self._progress: StepProgress | None = None
-        self._filter = ClipFilter()
-        self._reported = asyncio.Event()
+        self._reports = ProcessReports(output, keeps_copy=keep_output)
         self._channel = EndChannel()
         self._listener: bytes | None = None
         self._services: Services | None = None
@@ -230,17 +220,11 @@ class _Attempt:
             description=name,
             unlike=request.attempt_id if request.inputs is not None else "",
         )
-        self._progress = StepProgress(name=name, greeting=f"{request.attempt_id}\n".encode())
+        self._reports.expect(name=name, greeting=f"{request.attempt_id}\n".encode())
         return graph
 
     def take_report(self, report: control_pb2.StatusResponse) -> None:
-        if self._progress is None:
-            return
-        for stream, data in self._progress.take(report):
-            passed = self._filter.take(data) if self._keep_output else data
-            if passed:
-                self._output.write(stream, passed)
-        self._reported.set()
+        self._reports.take(report)
 
     async def run_beside(self, build: Build, graph: StepGraph) -> StepResult:
         """Run it for as long as its services do. Raises ServiceFailedError."""
@@ -271,7 +255,7 @@ class _Attempt:
         if self._end_services is not None:
             await self._end_services()
         ended = await read_end(build, ref)
-        notes = await self._complete_output(build, ref) if self._keep_output else []
+        notes = await self._reports.complete_output(build, ref) if self._keep_output else []
         if self._limits is not None:
             notes += unenforced(self._limits, await read_limits(build, ref))
         if self._request.end.made:
@@ -300,7 +284,7 @@ class _Attempt:
         solving = asyncio.create_task(build.solve(llb.definition(graph.record)))
         try:
             async with asyncio.timeout(START_SECONDS):
-                await self._until(solving, lambda progress: progress.running)
+                await self._reports.until(solving, lambda progress: progress.running)
                 if self._services is not None and not solving.done():
                     await self._let_begin(self._services)
             with self._heard():
@@ -338,53 +322,14 @@ class _Attempt:
         # the process runs: that would then run on with nobody to stop it.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GREETING_SECONDS):
-                await self._until(solving, lambda progress: progress.running)
+                await self._reports.until(solving, lambda progress: progress.running)
         solving.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DEATH_SECONDS):
-                await self._until(None, lambda progress: progress.completed)
-
-    async def _until(
-        self, solving: asyncio.Task[str] | None, reached: Callable[[StepProgress], bool]
-    ) -> None:
-        """Wait until the reports say so or the call is done."""
-        while self._progress is not None and not reached(self._progress):
-            self._reported.clear()
-            waiting = asyncio.create_task(self._reported.wait())
-            try:
-                tasks = {waiting, solving} if solving else {waiting}
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-            if solving in done:
-                return
-
-    async def _complete_output(self, build: Build, ref: str) -> list[str]:
-        """Write what the engine's reports lack of the output, from the copy in the record."""
-        size = (await build.file_sizes(ref, f"/{RECORD_FOLDER}")).get(OUTPUT_FILE)
-        if size is None:
-            return [_NO_COPY] if self._filter.clipped else []
-        await self._await_reports(size)
-        # Whatever is reported from now on stands in the copy, too.
-        self._filter.clipped = True
-        if self._filter.passed < size:
-            copy = f"/{RECORD_FOLDER}/{OUTPUT_FILE}"
-            async for data in build.read_from(ref, copy, self._filter.passed):
-                self._output.write(Stream.STDOUT, data)
-        return []
-
-    async def _await_reports(self, size: int) -> None:
-        """Let reports that are on their way arrive, as they carry the times of the lines."""
-        try:
-            async with asyncio.timeout(LATE_REPORT_SECONDS):
-                while self._filter.passed < size and not self._filter.clipped:
-                    self._reported.clear()
-                    await self._reported.wait()
-        except TimeoutError:
-            return
+                await self._reports.until(None, lambda progress: progress.completed)
 
     def _too_late(self) -> StepResult:
-        if self._progress is None or not self._progress.running:
+        if not self._reports.running:
             raise StepNotRunError(
                 f"the image and the source were not ready after {SETUP_SECONDS:.0f} seconds: "
                 "see the engine's network and load"
