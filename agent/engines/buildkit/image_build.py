@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from agent.engines.authorities import IN_BUILDS, MOUNTED_AS, variables
-from agent.engines.buildkit.build import REGISTRY, Build, BuildFailedError, open_build
+from agent.engines.buildkit.build import Build, BuildFailedError, open_build
 from agent.engines.buildkit.build_context import BuildContext, UnusableContextError
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.docker_images import (
@@ -23,9 +22,13 @@ from agent.engines.buildkit.dockerfile_failures import build_problem, is_of_push
 from agent.engines.buildkit.dockerfile_log import DockerfileLog, Piece
 from agent.engines.buildkit.failures import EngineError, StepNotRunError, is_gone, process_exit_code
 from agent.engines.buildkit.filesync import UnsendableTreeError
+from agent.engines.buildkit.frontend_attributes import (
+    NO_PROXY,
+    cache_exported,
+    frontend_attributes,
+)
 from agent.engines.buildkit.image_parts import (
     FOREIGN,
-    cache_of_part,
     foreign_to,
     joining,
     part_exporter,
@@ -39,6 +42,7 @@ from agent.engines.buildkit.image_push import (
     Exporter,
     ImageNotPushedError,
     TagLocks,
+    check_references,
     confirm,
     forget_stored,
     options_problem,
@@ -46,7 +50,7 @@ from agent.engines.buildkit.image_push import (
     pushing_exporters,
     storing_exporter,
 )
-from agent.engines.buildkit.orphans import instruction_mark, kill_instructions
+from agent.engines.buildkit.orphans import kill_instructions
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.registry_logins import logins_for
 from agent.engines.buildkit.secret_giver import give_secret
@@ -59,12 +63,9 @@ from agent.engines.buildkit.session import (
 from agent.engines.buildkit.settled_tags import TagSettler, TakeReport
 from agent.engines.protocol import ImageRequest, Outcome, OutputSink, StepResult
 from pipelines_schema.contract_images import BuiltImage
-from pipelines_schema.image_references import registry_of, tag_problem
 from pipelines_schema.log_frames import Stream
 
 FRONTEND = "dockerfile.v0"
-NO_PROXY = "no_proxy"
-CACHE_NAMESPACE = "build-arg:BUILDKIT_CACHE_MOUNT_NS"
 _LATE = "the image's build was ended after its timeout of {seconds:g} seconds"
 JOINED = "the image is made of its parts for {platforms}"
 
@@ -174,7 +175,8 @@ class _ImageAttempt:
         self._shared_key = hashlib.sha256(key.encode()).hexdigest()
 
     async def run(self) -> StepResult:
-        self._check()
+        check_references(self._spec, self._rule)
+        self._context.check()
         notes: list[str] = []
         async with open_session(
             self._client, shared_key=self._shared_key, handlers=self._handlers()
@@ -192,22 +194,6 @@ class _ImageAttempt:
             for image in images:
                 self._say(f"pushed {image.reference} {image.digest}")
             return _built(self._request, images, notes)
-
-    def _check(self) -> None:
-        """Once more than the coordinator did: a tag decides where the image goes."""
-        cache = [self._spec.cache_to] if self._spec.cache_to else []
-        for tag in (*(self._spec.tags if self._spec.push else ()), *cache):
-            problem = tag_problem(tag)
-            if problem is not None:
-                raise ImageNotPushedError(f"the tag `{tag}` {problem}")
-            foreign = self._rule.push_problem(tag) if self._rule else None
-            if foreign is not None:
-                raise ImageNotPushedError(f"the tag `{tag}` {foreign}")
-        if self._spec.cache_from and self._rule:
-            foreign = self._rule.pull_problem(self._spec.cache_from)
-            if foreign is not None:
-                raise ImageNotPushedError(f"`cacheFrom: {self._spec.cache_from}` {foreign}")
-        self._context.check()
 
     def _with_hint(self, result: StepResult) -> StepResult:
         """Where the engine runs none of a platform's programs, that is mostly why it failed."""
@@ -326,7 +312,7 @@ class _ImageAttempt:
         """One run of the frontend, with its log. Raises BuildFailedError."""
         log = DockerfileLog(self._dockerfile)
         attributes = self._attributes()
-        cache_export = None if self._is_built else self._cache_export()
+        cache_export = None if self._is_built else cache_exported(self._spec)
         self._is_built = True
         try:
             async with open_build(
@@ -350,43 +336,12 @@ class _ImageAttempt:
                 self._write(piece)
 
     def _attributes(self) -> dict[str, str]:
-        spec = self._spec
-        # The frontend passes over those that the Dockerfile doesn't declare by ARG.
-        arguments = {**self._authorities, **spec.args}
-        attributes = {f"build-arg:{name}": value for name, value in arguments.items()}
-        attributes["filename"] = PurePosixPath(spec.dockerfile).name
-        if spec.target is not None:
-            attributes["target"] = spec.target
-        if self._request.clean and not self._is_built:
-            attributes["no-cache"] = ""  # of all stages; a further exporter takes what was built
-        if not self._context.mentions(NO_PROXY) and NO_PROXY not in map(str.lower, spec.args):
-            attributes["build-arg:NO_PROXY"] = instruction_mark(self._request.attempt_id)
-        if spec.platforms:
-            attributes["platform"] = ",".join(spec.platforms)
-        if spec.provenance:
-            attributes["attest:provenance"] = "mode=min"  # the arguments' values are not told
-        if spec.sbom:
-            attributes["attest:sbom"] = ""
-        if spec.cache_from is not None:
-            at = dict.fromkeys([spec.cache_from, cache_of_part(spec, spec.cache_from)])
-            entries = [{"Type": REGISTRY, "Attrs": self._cache_at(one)} for one in at]
-            attributes["cache-imports"] = json.dumps(entries)
-        if self._request.offline:
-            attributes["force-network-mode"] = "none"
-        # Cache mounts are found by a name that the Dockerfile chooses: this keeps other projects'
-        # out of reach.
-        attributes[CACHE_NAMESPACE] = spec.cache_scope or self._request.attempt_id
-        return attributes
-
-    def _cache_export(self) -> Mapping[str, str] | None:
-        reference = self._spec.cache_to
-        if reference is None:
-            return None
-        return {**self._cache_at(cache_of_part(self._spec, reference)), "mode": "max"}
-
-    def _cache_at(self, reference: str) -> dict[str, str]:
-        insecure = registry_of(reference) in self._spec.insecure_registries
-        return {"ref": reference, **({"registry.insecure": "true"} if insecure else {})}
+        return frontend_attributes(
+            self._request,
+            no_cache=self._request.clean and not self._is_built,
+            marked=not self._context.mentions(NO_PROXY),
+            authorities=self._authorities,
+        )
 
     def _take(self, log: DockerfileLog, report: control_pb2.StatusResponse) -> None:
         for piece in log.take(report):

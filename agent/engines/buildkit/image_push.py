@@ -22,7 +22,8 @@ from agent.engines.buildkit.dockerfile_failures import push_problem
 from agent.engines.buildkit.failures import is_gone
 from agent.engines.buildkit.platforms import platform_message
 from pipelines_schema.contract_images import BuiltImage, ImageBuildSpec
-from pipelines_schema.image_references import registry_of, repository_of
+from pipelines_schema.image_references import registry_of, repository_of, tag_problem
+from pipelines_schema.own_registries import OwnRegistries
 
 RESOLVE_SECONDS = 120.0
 DIGEST = "containerimage.digest"
@@ -40,6 +41,25 @@ class Exporter:
     name: str
     attributes: Mapping[str, str]
     tags: Sequence[str] = ()
+
+
+def check_references(spec: ImageBuildSpec, rule: OwnRegistries | None) -> None:
+    """Once more than the coordinator did: a tag decides where the image goes.
+
+    Raises ImageNotPushedError.
+    """
+    cache = [spec.cache_to] if spec.cache_to else []
+    for tag in (*(spec.tags if spec.push else ()), *cache):
+        problem = tag_problem(tag)
+        if problem is not None:
+            raise ImageNotPushedError(f"the tag `{tag}` {problem}")
+        foreign = rule.push_problem(tag) if rule else None
+        if foreign is not None:
+            raise ImageNotPushedError(f"the tag `{tag}` {foreign}")
+    if spec.cache_from and rule:
+        foreign = rule.pull_problem(spec.cache_from)
+        if foreign is not None:
+            raise ImageNotPushedError(f"`cacheFrom: {spec.cache_from}` {foreign}")
 
 
 def options_problem(spec: ImageBuildSpec) -> str | None:
