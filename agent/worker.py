@@ -1,20 +1,15 @@
-"""The agent: one held poll, a step run per slot, leases kept alive, drain and stop."""
+"""The agent: a step run per slot, beside the poll and the renewals; drain and stop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 
 from agent import descriptors
 from agent.cache_keys import CacheKeys
-from agent.coordinator_client import (
-    CoordinatorClient,
-    CoordinatorError,
-    CredentialRefusedError,
-)
+from agent.coordinator_client import CoordinatorClient, CoordinatorError
 from agent.data_folder import sole_user
 from agent.engines.protocol import Engine, EngineInfo, EngineUnavailable
 from agent.intake import Intake
@@ -22,35 +17,19 @@ from agent.journal import Journal
 from agent.journal_entries import Entry
 from agent.kept_artifacts import KeptArtifacts
 from agent.lease import LeaseTable, Term
+from agent.polling import Polling
 from agent.renewals import Renewals
-from agent.retries import keep_trying, pause_until
+from agent.retries import keep_trying
 from agent.settings import AgentSettings
 from agent.sign_in import SignIn
 from agent.sources import Sources
 from agent.step_run import StepRun
 from agent.watchdog import Watchdog
 from agent.workshop import Workshop
-from pipelines_schema.contract import (
-    Capability,
-    GoodbyeRequest,
-    PollRequest,
-    PollResponse,
-    RenewResponse,
-)
-from pipelines_schema.platforms import part_capabilities
+from pipelines_schema.contract import GoodbyeRequest, PollResponse, RenewResponse
 from pipelines_schema.spans import Emit
 
 logger = logging.getLogger(__name__)
-
-SUPERSEDED_POLL_SECONDS = 2.0
-IMAGE_CAPABILITIES = [
-    Capability.IMAGE_BUILDS.value,
-    Capability.IMAGE_OPTIONS.value,
-    Capability.OWN_COMMANDS.value,
-]
-"""An engine that builds images runs them, too."""
-QUICK_ANSWER_SECONDS = 0.2
-"""A poll that is answered sooner, with nothing in the answer, is followed by a pause."""
 
 
 class Agent:
@@ -121,10 +100,20 @@ class Agent:
             take_next=self._intake.take_next,
             emit=emit,
         )
+        self._polling = Polling(
+            settings=settings,
+            instance=self._instance,
+            client=self._client,
+            engine=engine,
+            sources=self._sources,
+            kept=self._workshop.kept,
+            intake=self._intake,
+            leases=self._leases,
+            sign_in_again=self._sign_in.again,
+            obey=self._obey,
+            drain=self.begin_drain,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._superseded: set[asyncio.Task[None]] = set()
-        self._seen = ""
-        self._poll_again = asyncio.Event()
         self._draining = asyncio.Event()
         self._cancelling = False
         self._finished = asyncio.Event()
@@ -203,7 +192,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._poll_for_ever()),
+                    group.create_task(self._polling.go_on()),
                     group.create_task(self._renewals.go_on()),
                     group.create_task(self._mend_engine_for_ever()),
                 ]
@@ -212,7 +201,7 @@ class Agent:
                     task.cancel()
         finally:
             # What could not be reported in time stays in the journal for the next start.
-            left = self._tasks | self._superseded
+            left = self._tasks | self._polling.superseded
             for task in left:
                 task.cancel()
             if left:
@@ -253,7 +242,7 @@ class Agent:
 
     def _look_again(self) -> None:
         """Something changed that the poll should say, or that lets the agent end."""
-        self._poll_again.set()
+        self._polling.again()
         if self._is_ending and self._intake.idle:
             self._finished.set()
 
@@ -303,7 +292,7 @@ class Agent:
         scripts = [work.script_over.wait() for work in self._leases]
         await asyncio.gather(self._intake.none_accepting.wait(), *scripts)
 
-    # --- polling
+    # --- what the coordinator says
 
     def _obey(self, answer: PollResponse | RenewResponse) -> None:
         for lease in answer.cancels:
@@ -314,98 +303,3 @@ class Agent:
             if work := self._leases.find(lease):
                 logger.warning("attempt %s-%s is ended: %s", lease.step_id, lease.epoch, because)
                 work.abandon()
-
-    async def _poll_for_ever(self) -> None:
-        while True:
-            # No pause is cut short by a free slot: a coordinator that is away needs no more calls.
-            await keep_trying(
-                self._poll,
-                lambda error: logger.warning("poll: %s", error),
-                on=CoordinatorError,
-            )
-
-    async def _poll(self) -> None:
-        """Ask once, and do what is answered. Raises CoordinatorError."""
-        self._poll_again.clear()
-        started = time.monotonic()
-        try:
-            answer = await self._poll_until_stale(await asyncio.to_thread(self._poll_request))
-        except CredentialRefusedError as error:
-            await self._sign_in.again(error.credential)
-            return
-        if answer is not None:
-            await self._follow(answer, time.monotonic() - started)
-
-    async def _poll_until_stale(self, request: PollRequest) -> PollResponse | None:
-        """The answer, or None if what the poll says of this agent is no longer true.
-
-        A poll that is no longer true is not broken off, since its answer may be on the way with
-        offers: the next poll makes the coordinator answer it, and `_hear_out` reads that.
-        """
-        polling = asyncio.create_task(self._client.poll(request))
-        waking = asyncio.create_task(self._poll_again.wait())
-        try:
-            await asyncio.wait({polling, waking}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            polling.cancel()
-            raise
-        finally:
-            waking.cancel()
-        if polling.done():
-            return polling.result()
-        hearing = asyncio.create_task(self._hear_out(polling))
-        self._superseded.add(hearing)
-        hearing.add_done_callback(self._superseded.discard)
-        return None
-
-    async def _hear_out(self, polling: asyncio.Task[PollResponse]) -> None:
-        """Take what a superseded poll still brings."""
-        try:
-            async with asyncio.timeout(SUPERSEDED_POLL_SECONDS):
-                answer = await polling
-        except TimeoutError:
-            return
-        except CoordinatorError as error:
-            logger.info("a superseded poll failed: %s", error)
-            return
-        self._obey(answer)
-        if answer.offers:
-            await self._intake.take_offers(answer.offers)
-            self._poll_again.set()
-
-    def _poll_request(self) -> PollRequest:
-        """Blocking."""
-        self._workshop.kept.make_room()
-        disk = self._intake.disk()
-        return PollRequest(
-            labels=dict(self._settings.labels),
-            free=self._intake.free_slots(disk),
-            leases=self._leases.refs(),
-            disk={
-                "freeBytes": disk.free,
-                "totalBytes": disk.total,
-                "floorBytes": self._settings.min_free_bytes,
-            },
-            capabilities=[
-                Capability.USERS.value,
-                Capability.SHELLS.value,
-                Capability.INPUTS.value,
-                Capability.SERVICES.value,
-                *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
-                *part_capabilities(self._engine.platforms),
-            ],
-            warm=self._sources.warm(),
-            seen=self._seen,
-            instance=self._instance,
-        )
-
-    async def _follow(self, answer: PollResponse, seconds: float) -> None:
-        self._seen = answer.seen
-        self._obey(answer)
-        if answer.drain and self._settings.by_itself:
-            self.begin_drain()
-        if answer.offers:
-            # Accepted before the next poll, which then says what is really held and free.
-            await self._intake.take_offers(answer.offers)
-        elif seconds < QUICK_ANSWER_SECONDS and not answer.cancels and not answer.lost:
-            await pause_until(self._poll_again, QUICK_ANSWER_SECONDS)
