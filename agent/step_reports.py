@@ -8,7 +8,7 @@ from dataclasses import replace
 from agent.engines.protocol import Outcome, StepResult
 from agent.journal_entries import Report
 from agent.masking import holders
-from pipelines_schema.contract import Completion, CompletionReason
+from pipelines_schema.contract import CompleteRequest, Completion, CompletionReason, NextStep
 from pipelines_schema.masking import Masker
 from pipelines_schema.step_outputs import OUTPUT_VARIABLE, OutputsError, read_outputs
 
@@ -112,6 +112,40 @@ def without_secrets(report: Report, hidden: Mapping[str, str]) -> Report:
     if not report.message or not hidden:
         return report
     return replace(report, message=Masker(hidden.values()).hide(report.message))
+
+
+def completion(
+    report: Report,
+    *,
+    epoch: int,
+    log: tuple[int, str],
+    refusal: str | None,
+    torn: str | None,
+    wanted: NextStep | None,
+) -> CompleteRequest:
+    """The report as it is sent, with the length and sha256 of a log that is whole: `refusal` is why
+    the coordinator took no more of it, `torn` what the disk has done to it. `wanted` asks for
+    another step."""
+    if refusal is not None:
+        message = f"The coordinator did not take the whole log: {refusal}"
+        report = with_trouble(report, CompletionReason.ENGINE, message)
+    if torn is not None:
+        report = replace(report, message=joined(report.message, torn))
+    log_bytes, log_sha256 = log if refusal is None and torn is None else (None, None)
+    return CompleteRequest(
+        status=report.status,
+        exit_code=report.exit_code,
+        epoch=epoch,
+        log_bytes=log_bytes,
+        log_sha256=log_sha256,
+        reason=report.reason,
+        message=report.message_to_send,
+        images=list(report.images) or None,
+        parts=list(report.parts) or None,
+        outputs=dict(report.values),
+        image_digest=report.image_digest,
+        next=wanted,
+    )
 
 
 def joined(*texts: str | None) -> str:

@@ -38,8 +38,8 @@ from agent.step_reports import (
     REFUSED,
     STOPPED,
     TORN,
+    completion,
     failure,
-    joined,
     with_trouble,
     without_secrets,
 )
@@ -341,25 +341,13 @@ class StepRun:
             logger.warning("journal of attempt %s: %s", entry.attempt_id, error)
 
     def _completion(self, report: Report, spool: LogSpool, shipper: LogShipper) -> CompleteRequest:
-        if shipper.refusal is not None:
-            message = f"The coordinator did not take the whole log: {shipper.refusal}"
-            report = with_trouble(report, CompletionReason.ENGINE, message)
-        if self._torn is not None:
-            report = replace(report, message=joined(report.message, self._torn))
-        whole = shipper.refusal is None and self._torn is None
-        return CompleteRequest(
-            status=report.status,
-            exit_code=report.exit_code,
+        return completion(
+            report,
             epoch=self._entry.spec.epoch,
-            log_bytes=spool.text_bytes if whole else None,
-            log_sha256=spool.sha256 if whole else None,
-            reason=report.reason,
-            message=report.message_to_send,
-            images=list(report.images) or None,
-            parts=list(report.parts) or None,
-            outputs=dict(report.values),
-            image_digest=report.image_digest,
-            next=None if self.resumed else self._workshop.wants_next(),
+            log=(spool.text_bytes, spool.sha256),
+            refusal=shipper.refusal,
+            torn=self._torn,
+            wanted=None if self.resumed else self._workshop.wants_next(),
         )
 
     async def _complete(self, request: CompleteRequest) -> None:
