@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pushrod.agent_calls import AgentCalls
 from pushrod.connection import Connection
-from pushrod.transport import HOLD_SECONDS, Json, Transport, objects, quoted
+from pushrod.people_calls import PeopleCalls
+from pushrod.transport import HOLD_SECONDS, Json, objects, quoted
 
 PAGE_SIZE = 100
 ANY_PROJECT = "-"
@@ -27,7 +29,7 @@ class LogSlice:
     attempt: int
 
 
-class Client(Transport):
+class Client(PeopleCalls, AgentCalls):
     """A method per call; each raises a CommandError."""
 
     async def accounts(self) -> list[Json]:
@@ -283,86 +285,6 @@ class Client(Transport):
 
     async def delete_registry_login(self, owner: tuple[str, str], host: str) -> None:
         await self.request("DELETE", _registry_path(owner, host))
-
-    async def tokens(self) -> list[Json]:
-        return await self.list_at("/api/tokens")
-
-    async def create_token(
-        self,
-        name: str,
-        kind: str,
-        *,
-        role: str | None = None,
-        account: str | None = None,
-        all_accounts: bool = False,
-        expires_in_days: int | None = None,
-    ) -> Json:
-        body = {
-            "name": name,
-            "kind": kind,
-            "role": role,
-            "account": account,
-            "allAccounts": all_accounts or None,
-            "expiresInDays": expires_in_days,
-        }
-        return await self.object_at("POST", "/api/tokens", body=body)
-
-    async def revoke_token(self, token_id: str) -> None:
-        await self.request("DELETE", f"/api/tokens/{quoted(token_id)}")
-
-    async def users(self) -> list[Json]:
-        return await self.list_at("/api/users")
-
-    async def create_user(
-        self, email: str, password: str, *, administrator: bool, roles: Mapping[str, str]
-    ) -> Json:
-        body = {
-            "email": email,
-            "password": password,
-            "administrator": administrator,
-            "roles": dict(roles),
-        }
-        return await self.object_at("POST", "/api/users", body=body)
-
-    async def disable_user(self, user: str, *, disabled: bool) -> None:
-        await self.request("PATCH", f"/api/users/{quoted(user)}", body={"disabled": disabled})
-
-    async def set_password(self, user: str, password: str) -> None:
-        body = {"password": password}
-        await self.request("PUT", f"/api/users/{quoted(user)}/password", body=body)
-
-    async def set_role(self, user: str, account: str, role: str | None) -> None:
-        """None ends the membership."""
-        path = f"/api/users/{quoted(user)}/memberships/{quoted(account)}"
-        if role is None:
-            await self.request("DELETE", path)
-        else:
-            await self.request("PUT", path, body={"role": role})
-
-    async def rotate_keys(self, *, end_logins: bool) -> None:
-        await self.request("POST", "/api/signing-keys", body={"endLogins": end_logins})
-
-    async def demand(self) -> list[Json]:
-        answer = await self.object_at("GET", "/api/agents/demand")
-        return list(answer["groups"])
-
-    async def drain_agent(self, agent_id: str) -> Json:
-        return await self.object_at("POST", f"/api/agents/{quoted(agent_id)}/drain")
-
-    async def agents(self) -> list[Json]:
-        return await self.list_at("/api/agents")
-
-    async def agent(self, agent_id: str) -> Json:
-        return await self.object_at("GET", f"/api/agents/{quoted(agent_id)}")
-
-    async def pause_agent(self, agent_id: str) -> Json:
-        return await self.object_at("POST", f"/api/agents/{quoted(agent_id)}/pause")
-
-    async def remove_agent(self, agent_id: str) -> None:
-        await self.request("DELETE", f"/api/agents/{quoted(agent_id)}")
-
-    async def resume_agent(self, agent_id: str) -> Json:
-        return await self.object_at("POST", f"/api/agents/{quoted(agent_id)}/resume")
 
 
 def _retention_path(project_id: str | None) -> str:
