@@ -38,6 +38,10 @@ class LogStore(Protocol):
     one offset can't both succeed. Offsets and sizes are in bytes of text.
     """
 
+    def begin(self, attempt_id: str) -> None:
+        """The attempt is new: nothing of its log is stored yet."""
+        ...
+
     async def append(self, attempt_id: str, offset: int, frames: Sequence[Frame]) -> int:
         """Store one chunk; return the new size. Raises OffsetMismatch."""
         ...
@@ -52,8 +56,11 @@ class LogStore(Protocol):
         """The same text with stream and arrival time, cut at frame borders only at the edges."""
         ...
 
-    async def digest(self, attempt_id: str) -> LogDigest:
-        """Size and sha256 of the whole text stored so far."""
+    async def digest(self, attempt_id: str, *, sent_bytes: int | None = None) -> LogDigest:
+        """Size and sha256 of the whole text stored so far.
+
+        Nobody looks for more where its sender says that it sent `sent_bytes`, and they are known.
+        """
         ...
 
     async def close(self, attempt_id: str) -> None:

@@ -94,10 +94,15 @@ class ObjectLogStore:
 
         return await self._retried(attempt_id, offset, read_from)
 
-    async def digest(self, attempt_id: str) -> LogDigest:
+    def begin(self, attempt_id: str) -> None:
+        # Also in the middle of a listing, which finds as little.
+        self._index(attempt_id).loaded = True
+
+    async def digest(self, attempt_id: str, *, sent_bytes: int | None = None) -> LogDigest:
         index = self._index(attempt_id)
         async with index.lock:
-            await self._discovery.catch_up(index)
+            if not index.loaded or index.size != sent_bytes:
+                await self._discovery.catch_up(index)
             return await self._digest(index)
 
     @timed("fold")

@@ -432,3 +432,27 @@ async def test_a_log_is_exact_wherever_its_folding_was_cut_short(objects: Object
         if not cut:
             return
     raise AssertionError("folding waits more often than it should")
+
+
+async def test_what_its_sender_sent_is_not_looked_for_where_it_is_known(
+    logs: ObjectLogStore, objects: ObjectStore
+) -> None:
+    other = ObjectLogStore(objects)
+    logs.begin(ATTEMPT)
+    await other.append(ATTEMPT, 0, [out(b"hello ")])
+    assert (await logs.digest(ATTEMPT, sent_bytes=0)).size == 0
+    assert await logs.digest(ATTEMPT, sent_bytes=6) == digest_of(b"hello ")
+    await other.append(ATTEMPT, 6, [out(b"world")])
+    assert await logs.digest(ATTEMPT, sent_bytes=6) == digest_of(b"hello ")
+    assert await logs.digest(ATTEMPT) == digest_of(b"hello world")
+
+
+async def test_a_log_that_was_begun_grows_as_any_other(
+    logs: ObjectLogStore, objects: ObjectStore
+) -> None:
+    await ObjectLogStore(objects).append(ATTEMPT, 0, [out(b"hello ")])
+    logs.begin(ATTEMPT)  # wrongly: somebody else was quicker
+    with pytest.raises(OffsetMismatch):
+        await logs.append(ATTEMPT, 0, [out(b"other")])
+    assert await logs.append(ATTEMPT, 6, [out(b"world")]) == 11
+    assert await logs.read(ATTEMPT, 0, 100) == b"hello world"

@@ -68,7 +68,7 @@ class Logs:
 
         Raises LogIncomplete where bytes are missing, Invalid where they differ.
         """
-        digest = await self.core.logs.digest(attempt_id)
+        digest = await self.core.logs.digest(attempt_id, sent_bytes=size)
         if size is not None and digest.size < size:
             raise LogIncomplete(
                 f"{digest.size} of the log's {size} bytes are acknowledged", digest.size

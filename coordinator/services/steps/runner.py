@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from coordinator.domain.errors import (
     Conflict,
@@ -33,6 +34,7 @@ from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.services.steps.told import tell_step
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import after_commit
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.queue import begin_next
@@ -186,7 +188,7 @@ class Runner:
         lease_seconds: float,
     ) -> _Begun:
         attempt = self._new_attempt(step, principal, step.attempt + 1)
-        await stored_attempts.insert_attempt(connection, attempt)
+        await self._insert(connection, attempt)
         step = await advance.move_step(
             self.core,
             connection,
@@ -204,6 +206,10 @@ class Runner:
         for hook in self.on_begin:
             await hook(connection, step)
         return _Begun(step=step, build=build)
+
+    async def _insert(self, connection: AsyncConnection, attempt: Attempt) -> None:
+        await stored_attempts.insert_attempt(connection, attempt)
+        after_commit(connection, partial(self.core.logs.begin, attempt.id))
 
     def _begun(self, begun: _Begun) -> None:
         self.dispatch.begin(begun.step)
@@ -249,7 +255,7 @@ class Runner:
         if step is None:
             return None
         attempt = self._new_attempt(step, principal, step.attempt, given_with=after.id)
-        await stored_attempts.insert_attempt(connection, attempt)
+        await self._insert(connection, attempt)
         await tell_step(self.core, connection, step, StepState.READY)
         if step.build_id != build.id:
             build = await advance.begin_build(self.core, connection, step.build_id)
