@@ -228,6 +228,24 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GoneOutput:
+    """What a step left below a path that said how long it stays, and which is over."""
+
+    path: str
+    seconds: int
+    """How long it was to stay."""
+    gone_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "seconds": self.seconds, "goneAt": self.gone_at.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> GoneOutput:
+        gone_at = datetime.fromisoformat(value["goneAt"])
+        return cls(path=value["path"], seconds=value["seconds"], gone_at=gone_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     id: str
     build_id: str
@@ -267,6 +285,7 @@ class Step:
     """If it is ready: until when it waits for an agent; of a gate that waits, for an answer."""
     answer: GateAnswer | None = None
     """Of a gate: what somebody said."""
+    gone_outputs: Sequence[GoneOutput] = ()
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

@@ -106,7 +106,8 @@ def read_step(
     env = {**own, **(read_variables(reading, layered.variables, places) if is_script else {})}
     generates = read_generates(reading, fields.get("generates"))
     reports = read_reports(reading, fields.get("reports"))
-    output_paths = kept_with(read_output_paths(reading, fields.get("outputPaths")), generates)
+    outputs_kept = read_output_paths(reading, fields.get("outputPaths"))
+    output_paths = kept_with(outputs_kept.paths, generates)
     network = read_network(reading, fields.get("network"))
     condition = _condition(
         reading,
@@ -134,6 +135,7 @@ def read_step(
             env=env,
             cache_dirs=read_caches(reading, fields.get("cacheDirs")),
             output_paths=kept_with_reports(output_paths, reports),
+            output_keeps=outputs_kept.keeps,
             generates=generates,
             reports=reports,
             timeout_seconds=read_timeout(reading, fields.get("timeout")),

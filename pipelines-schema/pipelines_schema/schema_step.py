@@ -12,6 +12,7 @@ from pipelines_schema.schema_build import build
 from pipelines_schema.schema_caches import cache_dirs
 from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
 from pipelines_schema.schema_groups import step_concurrency
+from pipelines_schema.schema_output_paths import output_paths
 from pipelines_schema.schema_reports import reports
 from pipelines_schema.schema_services import services
 from pipelines_schema.schema_shapes import (
@@ -43,12 +44,13 @@ def step_definitions() -> dict[str, Any]:
         "resources": _resources(),
         "timeout": endings.timeout(),
         "retries": endings.retries(),
-        "retryCause": {"type": "string", "pattern": f"^(?:{limits.RETRY_WORD})$"},
         "paths": {
             "type": "array",
             "maxItems": limits.MAX_PATHS,
             "items": {"type": TEXT_TYPES, "minLength": 1},
         },
+        "outputPaths": output_paths(),
+        "retryCause": {"type": "string", "pattern": f"^(?:{limits.RETRY_WORD})$"},
     }
 
 
@@ -93,12 +95,7 @@ def _step() -> dict[str, Any]:
                 "env", "Environment variables of this step; they win over the workflow's."
             ),
             "cacheDirs": cache_dirs(),
-            "outputPaths": described(
-                "paths",
-                "Artifacts of the step: paths or patterns relative to the workspace, such as "
-                "`dist/*.whl` or `reports/`. They are kept also when the script fails. The "
-                "workspace's own `.git` is meant by its name alone.",
-            ),
+            "outputPaths": {"$ref": "#/$defs/outputPaths"},
             "generates": {
                 "description": "A file that the script writes, with `steps` and `templates`: once "
                 "the step has succeeded, these steps are added to the build. What depends on the "

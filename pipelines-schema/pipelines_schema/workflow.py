@@ -119,6 +119,9 @@ class Step:
     cache_dirs: tuple[CacheFolder, ...] = ()
     output_paths: tuple[str, ...] = ()
     """Normalised paths or patterns relative to the workspace; a closing `/` marks a folder."""
+    output_keeps: Mapping[str, int] = field(default_factory=dict)
+    """Of which of these how long they are kept, in seconds from the end of the build; of the others
+    the project's limits say it."""
     generates: str | None = None
     """The file that says which steps are to be added to the build; one of the `output_paths`."""
     reports: StepReports | None = None
@@ -277,6 +280,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         env=dict(step.env),
         cacheDirs=[cache.to_json() for cache in step.cache_dirs],
         outputPaths=list(step.output_paths),
+        outputKeeps=dict(step.output_keeps) or None,
         generates=step.generates,
         reports=None if step.reports is None else step.reports.to_json(),
         timeoutSeconds=step.timeout_seconds,
@@ -356,6 +360,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         env=dict(value["env"]),
         cache_dirs=tuple(map(CacheFolder.from_json, value["cacheDirs"])),
         output_paths=tuple(value["outputPaths"]),
+        output_keeps=dict(value.get("outputKeeps", {})),
         generates=value.get("generates"),
         reports=StepReports.from_json(value["reports"]) if "reports" in value else None,
         timeout_seconds=value["timeoutSeconds"],

@@ -28,14 +28,15 @@ def artifact() -> None:
 def list_artifacts(options: ConnectionOptions, reference: str, as_json: bool) -> None:
     """List the files, links and folders that a build's steps, or one step, have left."""
 
-    async def listed(client: Client) -> list[StepOutputs]:
-        _, steps = await _steps(client, reference)
-        return [await outputs_of(client, step) for step in steps]
+    async def listed(client: Client) -> tuple[Json, list[StepOutputs]]:
+        build, steps = await _steps(client, reference)
+        return build, [await outputs_of(client, step) for step in steps]
 
-    rows = rows_of(call(resolve_connection(options), listed))
+    build, outputs = call(resolve_connection(options), listed)
+    rows = rows_of(outputs)
     if as_json:
         return print_json(rows)
-    return print_table(
+    print_table(
         ("step", "name", "size"),
         [
             (cell(row["step"]), cell(row["name"]), row.get("size", _instead_of_size(row)))
@@ -43,6 +44,22 @@ def list_artifacts(options: ConnectionOptions, reference: str, as_json: bool) ->
         ],
         empty="no artifacts",
     )
+    for line in gone_lines(build, [one.step for one in outputs]):
+        say(line)
+    return None
+
+
+def gone_lines(build: Json, steps: list[Json]) -> list[str]:
+    """What retention deleted of these steps' artifacts, a line each."""
+    lines = [
+        f"{cell(step['name'])}: {cell(one['path'])} was deleted on {one['goneAt'][:10]}, as its "
+        "keep says"
+        for step in steps
+        for one in step.get("goneOutputs", ())
+    ]
+    if gone_at := build.get("artifactsGoneAt"):
+        lines.append(f"artifacts were deleted on {gone_at[:10]}, as the limits of retention say")
+    return lines
 
 
 def _instead_of_size(row: Json) -> str:
@@ -82,23 +99,22 @@ def download(
         raise CommandError("a zip file holds all: leave the NAMEs out, or --zip")
 
     async def downloaded(client: Client) -> list[Path]:
-        build_id, steps = await _steps(client, reference)
+        build, steps = await _steps(client, reference)
         if zip_file is not None:
-            return [await _zip(client, build_id, split_step(reference)[1], steps, zip_file)]
+            return [await _zip(client, str(build["id"]), split_step(reference)[1], steps, zip_file)]
         if names:
             return await _named(client, steps, names, folder)
-        return await _all(client, steps, folder)
+        return await _all(client, build, steps, folder)
 
     for path in call(resolve_connection(options), downloaded):
         say(str(path))
 
 
-async def _steps(client: Client, reference: str) -> tuple[str, list[Json]]:
-    """The build's id; the step that is named, else all of the build's."""
+async def _steps(client: Client, reference: str) -> tuple[Json, list[Json]]:
+    """The build; the step that is named, else all of the build's."""
     build_text, step_text = split_step(reference)
     build = await client.build(await find_build_id(client, build_text))
-    steps = [choose_step(build, step_text)] if step_text else steps_of(build)
-    return str(build["id"]), steps
+    return build, [choose_step(build, step_text)] if step_text else steps_of(build)
 
 
 async def _named(
@@ -110,10 +126,11 @@ async def _named(
     return [await save_one(client, outputs, name, folder) for name in names]
 
 
-async def _all(client: Client, steps: list[Json], folder: Path) -> list[Path]:
+async def _all(client: Client, build: Json, steps: list[Json], folder: Path) -> list[Path]:
     found = [one for step in steps if (one := await outputs_of(client, step))]
     if not found:
-        raise NotFoundError("no artifacts: none were kept, or the steps have not ended")
+        gone = "; ".join(gone_lines(build, steps))
+        raise NotFoundError(gone or "no artifacts: none were kept, or the steps have not ended")
     places = [folder_of(one.step, folder) for one in found]
     for one, place in zip(found, places, strict=True):
         await lay(client, one, place)

@@ -15,7 +15,7 @@ from pushrod.references import find_project
 from pushrod.sizes import parse_size, shown_size
 from pushrod.transport import Json
 
-KINDS = ("builds", "logs", "artifacts")
+KINDS = ("builds", "logs", "artifacts", "keep")
 LIMITS = {"days": "days", "number": "number", "bytes": "size"}
 
 
@@ -46,6 +46,7 @@ def show(options: ConnectionOptions, project: str | None, as_json: bool) -> None
             _going(going.get(kind)),
         )
         for kind in KINDS
+        if kind in shown["limits"]
     ]
     print_table(("kind", *LIMITS.values(), "set", "goes next"), rows, empty="")
     if not shown["enforced"]:
@@ -58,6 +59,7 @@ def show(options: ConnectionOptions, project: str | None, as_json: bool) -> None
 @click.option("--builds", metavar="LIMITS", help="Of builds, with all that is theirs.")
 @click.option("--logs", metavar="LIMITS", help="Of logs, while their builds stay.")
 @click.option("--artifacts", metavar="LIMITS", help="Of artifacts, while their builds stay.")
+@click.option("--keep", metavar="LIMITS", help="The most days that an output's own keep counts.")
 @click.option("--enforce/--report", "enforced", default=None, help="Delete, or only tell.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
@@ -71,7 +73,8 @@ def set_limits(
     """Set limits of PROJECT, or of all projects that have none of their own.
 
     LIMITS are days=N, number=N, size=SIZE, with commas between: what is beyond any of them goes.
-    `none` is no limit, `default` takes back what was set.
+    `none` is no limit, `default` takes back what was set. Artifacts that say themselves how long
+    they stay (`keep` in `outputPaths`) stay as long, but no longer than --keep days=N.
     """
     limits = {kind: parse_limits(kind, text) for kind, text in given.items() if text is not None}
     wanted: dict[str, Any] = {kind: its for kind, its in limits.items() if its is not None}
@@ -91,7 +94,7 @@ def set_limits(
     if as_json:
         return print_json(shown)
     for kind in KINDS:
-        those = shown["limits"][kind]
+        those = shown["limits"].get(kind, {})
         words = [f"{LIMITS[name]} {_limit(those, name)}" for name in LIMITS if name in those]
         say(f"{kind}: {', '.join(words) or 'no limit'}")
     return say("deleted in the background" if shown["enforced"] else "only told, not deleted")
@@ -106,6 +109,8 @@ def parse_limits(kind: str, text: str) -> Mapping[str, int] | None:
     found: dict[str, int] = {}
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
+        if kind == "keep" and name in ("size", "number"):
+            raise click.BadParameter("write days=N, none or default", param_hint="--keep")
         if name == "size" and equals:
             found["bytes"] = parse_size(value, f"--{kind}")
         elif name in ("days", "number"):

@@ -43,6 +43,9 @@ def storage(options: ConnectionOptions, as_json: bool) -> None:
             floor = shown_size(one["floorBytes"])
             free = shown_size(one["freeBytes"])
             say(f"agent {one['name']} takes no work: {free} free, it wants {floor}")
+    if keeping := sum(one.get("keepingBuilds", 0) for one in found["projects"]):
+        whose = f"{keeping} build{'' if keeping == 1 else 's'}"
+        say(f"of {whose}, artifacts stay as their own keep says: see pushrod retention show")
     if found["waitingObjects"]:
         say(f"{found['waitingObjects']} objects of deleted things are still to be deleted")
     if not found["enforced"]:

@@ -21,6 +21,7 @@ from coordinator.api.dialects.build_server_models import (
     BuildQuery,
     BuildShown,
     CancelWanted,
+    GoneOutputShown,
     RetryWanted,
     StepShown,
     UpstreamShown,
@@ -380,6 +381,11 @@ def _step(
         if step.images is None
         else [BuiltImage.model_validate(image) for image in step.images],
         outputs=dict(handed_on.values) or None if handed_on else None,
+        gone_outputs=[
+            GoneOutputShown(path=one.path, kept_seconds=one.seconds, gone_at=one.gone_at)
+            for one in step.gone_outputs
+        ]
+        or None,
         retry_at=step.queue_until if step.state is StepState.DELAYED else None,
         reports=True if step.written.reports is not None else None,
         inputs=True if step.written.inputs is not None else None,

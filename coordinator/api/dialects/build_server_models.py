@@ -295,6 +295,12 @@ class BuildShown(Shown):
     url: str
 
 
+class GoneOutputShown(Shown):
+    path: str = Field(description="As its `outputPaths` has it")
+    kept_seconds: int = Field(description="How long it was to stay: its `keep`")
+    gone_at: Instant
+
+
 class StepShown(Shown):
     id: str
     name: str
@@ -320,6 +326,9 @@ class StepShown(Shown):
     )
     outputs: dict[str, str] | None = Field(
         None, description="What its script wrote to `$PUSHROD_OUTPUT`"
+    )
+    gone_outputs: list[GoneOutputShown] | None = Field(
+        None, description="What was deleted of its artifacts because their `keep` was over"
     )
     reports: bool | None = Field(
         None, description="Whether it reports tests, coverage or a summary: see `…/results`"

@@ -34,10 +34,23 @@ class LimitsWanted(BaseModel):
     )
 
 
+class KeepWanted(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    days: int | None = Field(
+        None, ge=0, le=MAX_DAYS, description="No `keep` of outputs counts for longer than that"
+    )
+
+
 class ProjectRetentionWanted(Body):
     builds: LimitsWanted | None = Field(None, description=f"With all that is theirs. {NOT_SET}")
     logs: LimitsWanted | None = None
-    artifacts: LimitsWanted | None = None
+    artifacts: LimitsWanted | None = Field(None, description="Of those without a `keep`")
+    keep: KeepWanted | None = Field(
+        None,
+        description="The most that counts of what outputs say themselves; a project's is no longer "
+        "than the installation's",
+    )
     unset: list[Kind] = Field([], description="Kinds of which what was set is taken back")
 
 
@@ -141,7 +154,7 @@ async def set_project_retention(
 def _limits(body: ProjectRetentionWanted) -> Mapping[str, Mapping[str, int] | None]:
     given: dict[str, Mapping[str, int] | None] = {kind.value: None for kind in body.unset}
     for kind in Kind:
-        wanted: LimitsWanted | None = getattr(body, kind.value)
+        wanted: LimitsWanted | KeepWanted | None = getattr(body, kind.value)
         if wanted is not None:
             given[kind.value] = wanted.model_dump(exclude_none=True)
     return given

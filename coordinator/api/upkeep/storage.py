@@ -21,6 +21,7 @@ class ProjectStorage(Shown):
     artifact_bytes: int
     lfs_bytes: int
     repository_bytes: int
+    keeping_builds: int = Field(description="With artifacts that stay as their own `keep` says")
 
 
 class MachineStorage(Shown):
@@ -75,6 +76,7 @@ async def show_storage(request: web.Request, principal: Principal) -> StorageSho
                 artifact_bytes=one.artifact_bytes,
                 lfs_bytes=one.lfs_bytes,
                 repository_bytes=found.repositories[one.id],
+                keeping_builds=one.keeping_builds,
             )
             for one in found.projects
         ],

@@ -45,6 +45,7 @@ _APART = frozenset(
 _NO_MATTER = frozenset(
     {
         "cacheDirs",
+        "outputKeeps",
         "timeoutSeconds",
         "queueTimeoutSeconds",
         "graceSeconds",

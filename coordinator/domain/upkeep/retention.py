@@ -7,6 +7,9 @@ stays with its logs and artifacts that
 - is pinned,
 - is the newest success of its workflow, and of its module, on a branch that exists,
 - is referred to by another: a step's result was taken from it, or a deployment runs its image.
+
+Outputs with a `keep` of their own go once it is over, and not before: while it lasts, the build
+stays with them, beyond whatever limit it is. What outsiders wrote can only make theirs go earlier.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ class Kind(StrEnum):
     """With all that is theirs."""
     LOGS = "logs"
     ARTIFACTS = "artifacts"
+    KEEP = "keep"
+    """Outputs that say themselves how long they stay; its days are the most that counts of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class Rules:
     builds: Limits = field(default_factory=lambda: Limits(days=365))
     logs: Limits = field(default_factory=lambda: Limits(days=180))
     artifacts: Limits = field(default_factory=lambda: Limits(days=90))
+    keep: Limits = field(default_factory=lambda: Limits(days=365))
 
     def of(self, kind: Kind) -> Limits:
         limits: Limits = getattr(self, kind.value)
@@ -62,6 +68,11 @@ class Rules:
     def with_those(self, given: Mapping[str, Mapping[str, int]]) -> Rules:
         """Kinds that are given win as wholes: a limit that is not named there is none."""
         return replace(self, **{kind: Limits.from_json(its) for kind, its in given.items()})
+
+    def within(self, most: Rules) -> Rules:
+        """A project's: its own `keep` is no longer than the installation's."""
+        days = [one.keep.days for one in (self, most) if one.keep.days is not None]
+        return replace(self, keep=Limits(days=min(days, default=None)))
 
     def to_json(self) -> dict[str, Any]:
         return {one.name: self.of(Kind(one.name)).to_json() for one in fields(self)}
@@ -88,11 +99,16 @@ class BuildFacts:
     has_artifacts: bool = True
     log_bytes: int = 0
     artifact_bytes: int = 0
+    keeps: Sequence[int] = ()
+    """Seconds that outputs of it stay after its end, as they say themselves, and which have not
+    gone yet."""
+    of_fork: bool = False
 
     def bytes_of(self, kind: Kind) -> int:
-        """Where those are counted."""
-        logs = self.log_bytes if kind is not Kind.ARTIFACTS else 0
-        return logs + (self.artifact_bytes if kind is not Kind.LOGS else 0)
+        """Where those are counted. Of artifacts all are, whatever they say themselves; how many of
+        them do is not known here."""
+        logs = self.log_bytes if kind in (Kind.BUILDS, Kind.LOGS) else 0
+        return logs + (self.artifact_bytes if kind in (Kind.BUILDS, Kind.ARTIFACTS) else 0)
 
 
 @dataclass(slots=True)
@@ -113,9 +129,14 @@ class Walk:
             beyond = self._beyond(facts)
             if self._is_kept(facts):
                 continue
+            over = over_keeps(facts, self.rules, self.now)
             if Kind.BUILDS in beyond:
-                yield facts, Kind.BUILDS
-                continue
+                if facts.of_fork or len(over) == len(facts.keeps):
+                    yield facts, Kind.BUILDS
+                    continue
+                beyond |= {Kind.LOGS, Kind.ARTIFACTS}
+            if over:
+                yield facts, Kind.KEEP
             if Kind.LOGS in beyond and facts.has_logs:
                 yield facts, Kind.LOGS
             if Kind.ARTIFACTS in beyond and facts.has_artifacts:
@@ -140,7 +161,7 @@ class Walk:
         """Of which kinds it is beyond a limit; counts it in, whether it is kept or not."""
         self._seen += 1
         found = set()
-        for kind in Kind:
+        for kind in (Kind.BUILDS, Kind.LOGS, Kind.ARTIFACTS):
             limits = self.rules.of(kind)
             size = self._bytes[kind] = self._bytes.get(kind, 0) + facts.bytes_of(kind)
             if limits.number is not None and self._seen > limits.number:
@@ -150,6 +171,16 @@ class Walk:
             if limits.days is not None and _is_over(facts.finished_at, limits.days, self.now):
                 found.add(kind)
         return found
+
+
+def over_keeps(facts: BuildFacts, rules: Rules, now: datetime) -> frozenset[int]:
+    """Those of its `keeps` that are over."""
+    if facts.finished_at is None:
+        return frozenset()
+    most = [rules.keep.days, rules.artifacts.days if facts.of_fork else None]
+    seconds = [days * 86_400 for days in most if days is not None]
+    lasted = (now - facts.finished_at).total_seconds()
+    return frozenset(keep for keep in facts.keeps if lasted > min([keep, *seconds]))
 
 
 def _is_over(since: datetime | None, days: int, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.upkeep.keeps import gone_words
 from coordinator.services.audit import Deed
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.conditions import answers
@@ -90,6 +91,8 @@ class Retries:
                     "its logs or artifacts were deleted, as the limits of retention say: retry the "
                     "whole build"
                 )
+            if names is not None:
+                _check_whole(await stored.steps_of_build(connection, old.id), names)
             build = await save_asked_for(core, connection, project, wanted)
             await Deed(core, principal, build).record(connection, "build.retried", **details)
             return build
@@ -124,6 +127,14 @@ class Retries:
             answers=await answers(core, project, workflow, origin),
             inputs=await input_lists(core, project, workflow, origin),
         )
+
+
+def _check_whole(steps: Sequence[Step], again: Collection[str]) -> None:
+    """Raises Conflict where outputs of a step that would be taken over are gone."""
+    for step in steps:
+        if step.name not in again and step.gone_outputs:
+            gone = gone_words(step.gone_outputs[0])
+            raise Conflict(f"of step {step.name}, {gone}: retry it as well, or the whole build")
 
 
 def _check_may_be_tried_again(old: Build, steps: Sequence[Step]) -> None:

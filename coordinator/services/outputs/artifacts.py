@@ -9,11 +9,14 @@ from pathlib import PurePosixPath
 from coordinator.domain.builds.quotas import no_bytes_left
 from coordinator.domain.errors import Invalid, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.lifecycle import FINISHED_STEP
-from coordinator.domain.model import Artifact, Attempt, Step
+from coordinator.domain.model import Artifact, Attempt, Build, Step
 from coordinator.domain.people.permissions import Principal
+from coordinator.domain.results.file_choice import is_named_by
 from coordinator.domain.steps.late_reports import may_be_reported_on
+from coordinator.domain.upkeep.keeps import gone_words
 from coordinator.object_ports import Arrived, Blob, BlobTooLarge
 from coordinator.services.core import Core
+from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import quotas as stored_quotas
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
@@ -158,4 +161,21 @@ class Artifacts:
                 )
                 if step is not None:
                     return artifact, step.account_id
-        raise NotFound("artifact not found")
+        raise NotFound(await self._why_not(step_id, name))
+
+    async def _why_not(self, step_id: str, name: str) -> str:
+        """For people: whether it was deleted, or never there."""
+
+        async def read(connection: AsyncConnection) -> tuple[Step | None, Build | None]:
+            step = await stored_steps.find_step(connection, step_id)
+            if step is None:
+                return None, None
+            return step, await stored_builds.find_build(connection, step.build_id)
+
+        step, build = await self.core.database.read(read)
+        for gone in step.gone_outputs if step else ():
+            if is_named_by(gone.path, name):
+                return gone_words(gone)
+        if build is not None and build.artifacts_gone_at is not None:
+            return f"deleted on {build.artifacts_gone_at:%Y-%m-%d}, as the limits of retention say"
+        return "artifact not found"

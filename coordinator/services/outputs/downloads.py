@@ -9,6 +9,7 @@ from coordinator.domain.errors import NotFound
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, Step
 from coordinator.domain.people.permissions import Principal
+from coordinator.domain.upkeep.keeps import gone_words
 from coordinator.services.core import Core
 from coordinator.services.outputs.artifacts import find_readable
 from coordinator.services.outputs.zips import Tree, zipped
@@ -33,6 +34,7 @@ class Downloads:
             if step is None:
                 return None
             left = await _left_by(connection, step.build_id, [step])
+            await _check_left(connection, left, [step])
             return step.account_id, [_tree(left, step, "")]
 
         found = await self.core.database.read(read)
@@ -52,6 +54,7 @@ class Downloads:
             if project_id not in (None, steps[0].project_id):
                 return None
             left = await _left_by(connection, build_id, steps)
+            await _check_left(connection, left, steps)
             trees = [_tree(left, step, f"{step.name}/") for step in steps]
             return steps[0].account_id, trees
 
@@ -76,6 +79,20 @@ async def _left_by(
     """By name, of those that have ended; one statement for all of them."""
     ended = [step.name for step in steps if step.state in FINISHED_STEP]
     return await stored.artifacts_of_steps(connection, build_id, ended) if ended else {}
+
+
+async def _check_left(
+    connection: AsyncConnection, left: Mapping[str, LeftBehind], steps: Sequence[Step]
+) -> None:
+    """Raises NotFound where nothing is left of what there was."""
+    if any(one.artifacts or one.entries for one in left.values()):
+        return
+    gone = [gone_words(one) for step in steps for one in step.gone_outputs]
+    build = await stored_builds.find_build(connection, steps[0].build_id)
+    if build is not None and build.artifacts_gone_at is not None:
+        gone.append("its outputs were deleted, as the limits of retention say")
+    if gone:
+        raise NotFound("; ".join(gone))
 
 
 def _tree(left: Mapping[str, LeftBehind], step: Step, folder: str) -> Tree:

@@ -42,7 +42,7 @@ class Retention:
         rules = Rules().with_those((await self._given(INSTALLATION)).rules)
         if project_id is None:
             return rules
-        return rules.with_those((await self._given(project_id)).rules)
+        return rules.with_those((await self._given(project_id)).rules).within(rules)
 
     async def own(self, scope_id: str) -> Limits:
         """What was set for the project itself, or for the INSTALLATION."""

@@ -17,11 +17,12 @@ from functools import partial
 import structlog
 
 from coordinator.domain.model import Project
-from coordinator.domain.upkeep.retention import BuildFacts, Kind, Rules, Walk
+from coordinator.domain.upkeep.retention import BuildFacts, Kind, Rules, Walk, over_keeps
 from coordinator.services.audit import Deed
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
+from coordinator.services.upkeep.chosen_outputs import Chosen, chosen_outputs
 from coordinator.services.upkeep.retention import Retention
 from coordinator.storage.builds.build_deletion import delete_builds
 from coordinator.storage.builds.deletions import doom_builds
@@ -30,6 +31,7 @@ from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps.step_inputs import forget_lists
 from coordinator.storage.upkeep import gone_outputs
 from coordinator.storage.upkeep import retention as stored
+from coordinator.storage.upkeep.kept_outputs import delete_outputs
 from coordinator.storage.upkeep.retention import RowCount
 
 log = structlog.get_logger()
@@ -61,9 +63,9 @@ class Going:
     size: Counter[Kind] = field(default_factory=Counter)
     """In bytes."""
 
-    def add(self, facts: BuildFacts, kind: Kind) -> None:
+    def add(self, facts: BuildFacts, kind: Kind, size: int | None = None) -> None:
         self.count[kind] += 1
-        self.size[kind] += facts.bytes_of(kind)
+        self.size[kind] += facts.bytes_of(kind) if size is None else size
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,11 @@ class Sweeping:
         rules = await self.retention.rules(project.id)
         async for page in self._pages(project, rules, measured=True):
             for facts, kind in page:
-                going.add(facts, kind)
+                size = None
+                if facts.keeps and kind in (Kind.ARTIFACTS, Kind.KEEP):
+                    over = over_keeps(facts, rules, self.core.now())
+                    size = (await chosen_outputs(self.core, facts, kind, over)).size
+                going.add(facts, kind, size)
 
     async def _projects(self) -> Sequence[Project]:
         return await self.core.database.read(
@@ -138,7 +144,7 @@ class Sweeping:
         rules = await self.retention.rules(project.id)
         try:
             async for page in self._pages(project, rules, measured=rules.measures):
-                await self._delete(project, page, seen, gone)
+                await self._delete(project, page, rules, seen, gone)
         except Outdated:
             return False
         return True
@@ -175,6 +181,7 @@ class Sweeping:
         self,
         project: Project,
         going: Sequence[tuple[BuildFacts, Kind]],
+        rules: Rules,
         seen: Seen,
         gone: Going,
     ) -> None:
@@ -184,7 +191,12 @@ class Sweeping:
             of[kind].append(facts)
         for some in _slices(of[Kind.LOGS]):
             await self._portion(project, some, seen, gone, Kind.LOGS)
-        for some in _slices(of[Kind.ARTIFACTS]):
+        for facts, kind in going:
+            if kind is Kind.KEEP or (kind is Kind.ARTIFACTS and facts.keeps):
+                over = over_keeps(facts, rules, self.core.now())
+                chosen = await chosen_outputs(self.core, facts, kind, over)
+                await self._chosen(project, facts, chosen, seen, gone)
+        for some in _slices([one for one in of[Kind.ARTIFACTS] if not one.keeps]):
             await self._outputs(project, some, seen)
             for facts in some:
                 gone.add(facts, Kind.ARTIFACTS)
@@ -252,6 +264,36 @@ class Sweeping:
         while count == ROWS_AT_ONCE:
             count, _ = await self.core.database.write(delete, committed=committed)
             await asyncio.sleep(self.pause_seconds)
+
+    async def _chosen(
+        self, project: Project, facts: BuildFacts, chosen: Chosen, seen: Seen, gone: Going
+    ) -> None:
+        """Some of its outputs, in as many transactions as it takes."""
+        portions = list(chosen.portions(ROWS_AT_ONCE))
+
+        async def delete(connection: AsyncConnection, index: int) -> Mapping[str, int]:
+            still = await self._still_going(connection, [facts], seen)
+            if not still:
+                return still
+            if index == 0:
+                await chosen.mark(self.core, connection, facts.id)
+            await delete_outputs(connection, portions[index])
+            if index == len(portions) - 1:
+                await chosen.settle(connection, facts.id)
+                what = "artifacts" if chosen.kind is Kind.ARTIFACTS else "kept_outputs"
+                await Deed(self.core, None, project).record(
+                    connection, f"retention.{what}_deleted", count=1, numbers=f"#{facts.number}"
+                )
+            return still
+
+        for index in range(len(portions)):
+            still = await self.core.database.write(
+                partial(delete, index=index), committed=self._announce
+            )
+            await asyncio.sleep(self.pause_seconds)
+            if not still:
+                return
+        gone.add(facts, chosen.kind, chosen.size)
 
     async def _still_going(
         self, connection: AsyncConnection, some: Sequence[BuildFacts], seen: Seen

@@ -9,10 +9,11 @@ from coordinator.domain.builds.roll_up import links_of
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
 from coordinator.domain.steps.scheduling import queue_class_of
+from coordinator.domain.upkeep.keeps import keeps_of
 from coordinator.storage.builds.builds import step_values
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps.steps import update_step
-from coordinator.storage.tables import steps
+from coordinator.storage.tables import builds, steps
 
 
 async def add_steps(
@@ -34,6 +35,9 @@ async def add_steps(
                 waits=its.waits,
             )
     await connection.execute(steps.insert(), [step_values(one, links[one.id]) for one in added])
+    if keeps := keeps_of([*older, *added]):
+        its_build = builds.c.id == generator.build_id
+        await connection.execute(builds.update().where(its_build).values(keeps=list(keeps)))
 
 
 async def add_parts(

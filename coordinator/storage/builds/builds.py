@@ -13,6 +13,7 @@ from coordinator.domain.builds.roll_up import Links, links_of
 from coordinator.domain.lifecycle import FINISHED_BUILD, FINISHED_STEP, BuildState, StepState
 from coordinator.domain.model import Build, ModuleRef, PullRequestRef, Step
 from coordinator.domain.steps.scheduling import queue_class_of
+from coordinator.domain.upkeep.keeps import keeps_of
 from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
@@ -66,6 +67,7 @@ async def insert_build(
         "notify": [one.to_json() for one in build.notify] or None,
     }
     links = links_of(build_steps)
+    values["keeps"] = list(keeps_of(build_steps)) or None
     values["open_steps"] = sum(step.state not in FINISHED_STEP for step in build_steps)
     await connection.execute(builds.insert().values(**values))
     counted = Counted(
@@ -86,6 +88,7 @@ def step_values(step: Step, links: Links) -> dict[str, Any]:
         **values_of(Step, steps, step),
         "definition": step.definition.to_json(),
         "answer": step.answer and step.answer.to_json(),
+        "gone_outputs": [one.to_json() for one in step.gone_outputs] or None,
         "dependants": list(links.dependants),
         "waits": links.waits,
         "queue_class": queue_class,

@@ -69,6 +69,9 @@ builds = sa.Table(
     # Since when its logs, and its artifacts, are deleted, while it stays.
     sa.Column("logs_gone_at", Instant),
     sa.Column("artifacts_gone_at", Instant),
+    # How long outputs of its steps stay that say so themselves, in seconds; NULL where none does
+    # any more.
+    sa.Column("keeps", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("project_id", "number"),
     # What a workflow's steps took last, for the estimate of a running build's end.
     sa.Index("ix_builds_workflow_id_finished_at", "workflow_id", "finished_at"),
@@ -111,6 +114,13 @@ builds = sa.Table(
         "ordinal",
         sqlite_where=sa.text(BUILT_MODULE),
         postgresql_where=sa.text(BUILT_MODULE),
+    ),
+    # Of how many builds outputs are kept for as long as they say.
+    sa.Index(
+        "ix_builds_keeps",
+        "project_id",
+        sqlite_where=sa.text("keeps IS NOT NULL"),
+        postgresql_where=sa.text("keeps IS NOT NULL"),
     ),
     # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(

@@ -44,6 +44,8 @@ steps = sa.Table(
     sa.Column("concurrency_group", sa.Text),
     # Of a gate: what somebody said.
     sa.Column("answer", sa.JSON(none_as_null=True)),
+    # What a `keep` of its outputs let go.
+    sa.Column("gone_outputs", sa.JSON(none_as_null=True)),
     sa.Column("ready_at", Instant),
     # When its time in the queue, for an answer or between two attempts is over. An offer that
     # comes back does not prolong it.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -46,12 +47,12 @@ async def _mark_outputs(
         .values(artifacts_gone_at=now, version=builds.c.version + 1)
     )
     if marked.rowcount:
-        await _offer_no_results(connection, build_ids)
+        await offer_no_results(connection, steps.c.build_id.in_(build_ids))
 
 
-async def _offer_no_results(connection: AsyncConnection, build_ids: Collection[str]) -> None:
+async def offer_no_results(connection: AsyncConnection, whose: sa.ColumnElement[bool]) -> None:
     """No later build takes what is not whole any more."""
-    its_steps = sa.select(steps.c.id).where(steps.c.build_id.in_(build_ids))
+    its_steps = sa.select(steps.c.id).where(whose)
     await connection.execute(
         step_inputs.update()
         .where(step_inputs.c.step_id.in_(its_steps), step_inputs.c.epoch.is_not(None))
@@ -70,6 +71,13 @@ async def _delete_files(connection: AsyncConnection, build_ids: Collection[str],
         .limit(limit)
     )
     found = (await connection.execute(query)).all()
+    await delete_files(connection, found)
+    return len(found)
+
+
+async def delete_files(connection: AsyncConnection, found: Sequence[Any]) -> None:
+    """Rows of artifacts, with account and project."""
+    key = (artifacts.c.step_id, artifacts.c.epoch, artifacts.c.name)
     digests: dict[str, set[str]] = defaultdict(set)
     sizes: dict[str, int] = defaultdict(int)
     for row in found:
@@ -82,7 +90,6 @@ async def _delete_files(connection: AsyncConnection, build_ids: Collection[str],
         await doom_blobs(connection, account_id, of_account)
     for project_id, size in sizes.items():
         await add_to_project(connection, project_id, -size)
-    return len(found)
 
 
 async def _delete_entries(
@@ -95,11 +102,17 @@ async def _delete_entries(
         .where(steps.c.build_id.in_(build_ids))
         .limit(limit)
     )
-    found = [tuple(row) for row in await connection.execute(query)]
-    for begin in range(0, len(found), _AT_ONCE):
-        some = found[begin : begin + _AT_ONCE]
-        await connection.execute(output_entries.delete().where(sa.tuple_(*key).in_(some)))
+    found = (await connection.execute(query)).all()
+    await delete_entries(connection, found)
     return len(found)
+
+
+async def delete_entries(connection: AsyncConnection, found: Sequence[Any]) -> None:
+    """Rows of links and folders."""
+    key = (output_entries.c.step_id, output_entries.c.epoch, output_entries.c.name)
+    for begin in range(0, len(found), _AT_ONCE):
+        some = [(row.step_id, row.epoch, row.name) for row in found[begin : begin + _AT_ONCE]]
+        await connection.execute(output_entries.delete().where(sa.tuple_(*key).in_(some)))
 
 
 async def delete_logs(
@@ -116,7 +129,7 @@ async def delete_logs(
     for project_id, size in (await connection.execute(query)).all():
         await add_to_project(connection, project_id, -int(size), of_logs=-int(size))
     await doom_logs(connection, build_ids)
-    await _offer_no_results(connection, build_ids)
+    await offer_no_results(connection, steps.c.build_id.in_(build_ids))
     await connection.execute(
         builds.update()
         .where(builds.c.id.in_(build_ids))

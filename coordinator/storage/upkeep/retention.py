@@ -98,6 +98,9 @@ async def page_of(
         builds.c.pinned_by,
         builds.c.logs_gone_at,
         builds.c.artifacts_gone_at,
+        builds.c.keeps,
+        builds.c.outside,
+        builds.c.pull_request,
         _referred_to().label("referred_to"),
     ).where(builds.c.project_id == project_id)
     if before is not None:
@@ -124,6 +127,8 @@ def _facts(row: Any, log_bytes: int, artifact_bytes: int) -> BuildFacts:
         has_artifacts=row.artifacts_gone_at is None,
         log_bytes=log_bytes,
         artifact_bytes=artifact_bytes,
+        keeps=tuple(row.keeps or ()),
+        of_fork=row.outside or bool(row.pull_request and row.pull_request["fork"] is not False),
     )
 
 

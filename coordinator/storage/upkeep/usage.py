@@ -13,6 +13,7 @@ from coordinator.storage.rows import reader
 from coordinator.storage.tables import (
     accounts,
     build_counts,
+    builds,
     doomed_objects,
     lfs_objects,
     projects,
@@ -28,6 +29,8 @@ class ProjectUsage:
     log_bytes: int
     artifact_bytes: int
     lfs_bytes: int
+    keeping_builds: int
+    """With outputs that say themselves how long they stay."""
 
 
 _usage = reader(ProjectUsage)
@@ -37,7 +40,7 @@ async def usage_of_projects(
     connection: AsyncConnection, account_id: str | None
 ) -> tuple[Sequence[ProjectUsage], int]:
     """Those that use most first; and how many objects are doomed, of those accounts."""
-    builds = (
+    counted = (
         sa.select(sa.func.coalesce(sa.func.sum(build_counts.c.builds), 0))
         .where(
             build_counts.c.branch == ALL_BRANCHES,
@@ -51,15 +54,22 @@ async def usage_of_projects(
         .where(lfs_objects.c.project_id == projects.c.id)
         .scalar_subquery()
     )
+    keeping = (
+        sa.select(sa.func.count())
+        .select_from(builds)
+        .where(builds.c.project_id == projects.c.id, builds.c.keeps.is_not(None))
+        .scalar_subquery()
+    )
     query = (
         sa.select(
             projects.c.id,
             accounts.c.slug.label("account"),
             projects.c.slug,
-            builds.label("builds"),
+            counted.label("builds"),
             projects.c.log_bytes,
             (projects.c.stored_bytes - projects.c.log_bytes).label("artifact_bytes"),
             lfs.label("lfs_bytes"),
+            keeping.label("keeping_builds"),
         )
         .join_from(projects, accounts)
         .order_by(projects.c.stored_bytes.desc(), projects.c.id)

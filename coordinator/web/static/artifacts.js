@@ -3,10 +3,11 @@
 import { el, fill, outsider } from "./dom.js";
 import { bytes } from "./format.js";
 import { fetchJson, Refused, Unreachable } from "./http.js";
+import { since } from "./times.js";
 
 /** Fill `place` with the artifacts of a finished step; null empties it. */
 export async function drawArtifacts(place, step) {
-  const key = step ? `${step.id} ${step.attempt} ${step.status}` : "";
+  const key = step ? `${step.id} ${step.attempt} ${step.status} ${step.goneOutputs?.length ?? 0}` : "";
   if (place.dataset.step === key) return;
   place.dataset.step = key;
   fill(place);
@@ -20,7 +21,15 @@ export async function drawArtifacts(place, step) {
     return;
   }
   // Another step may have been chosen while this answer was on its way.
-  if (place.dataset.step === key && found.length) fill(place, table(found));
+  if (place.dataset.step === key) fill(place, found.length ? table(found) : null, gone(step));
+}
+
+/** What went because its own `keep` was over. */
+function gone(step) {
+  if (!step.goneOutputs?.length) return null;
+  return el("p", { class: "notice" }, "Deleted, as its `keep` says: ",
+    step.goneOutputs.map((one, index) =>
+      el("span", {}, index ? ", " : "", outsider(one.path), " ", since(one.goneAt))), ".");
 }
 
 function table(artifacts) {

@@ -9,6 +9,7 @@ from pushrod.importing.draft import Value
 from pushrod.importing.formats.github.images import build_image, image_names
 from pushrod.importing.formats.github.job import Job
 from pushrod.importing.images import CACHES, toolchain
+from pushrod.importing.keeps import kept_for
 from pushrod.importing.ledger import Keys, Verdict
 from pushrod.importing.waiting import verdict_of, why_waiting
 
@@ -168,9 +169,12 @@ def _upload(job: Job, keys: Keys, version: str) -> str:
         keys.take(name)
     if keys.text("if-no-files-found") == "error":
         keys.left("if-no-files-found", "a step leaves what is there: test it in the script")
-    keys.left("retention-days", "an artifact is kept as long as its build")
+    days = keys.text("retention-days")
+    keep = None if days is None else kept_for(f"{days}d")
+    if days is not None and keep is None and days != "0":
+        keys.left("retention-days", "write `keep` beside the path, a duration such as `30d`")
     for path in _lines(keys.text("path")):
-        job.output(job.outside(path))
+        job.output(job.outside(path), keep)
     return ""
 
 

@@ -13,6 +13,7 @@ from pushrod.importing.formats.github.expressions import Name, parsed
 from pushrod.importing.formats.github.in_scripts import expansion
 from pushrod.importing.formats.github.meaning import Scope
 from pushrod.importing.formats.github.words import VARIABLES
+from pushrod.importing.keeps import is_among, output
 from pushrod.importing.ledger import Keys, Verdict
 from pushrod.importing.shell_text import (
     Expansion,
@@ -141,9 +142,9 @@ class Job:
                 known.append(path)
         return ""
 
-    def output(self, path: str) -> None:
-        if path and path not in self.step.output_paths:
-            self.step.output_paths.append(path)
+    def output(self, path: str, keep: str | None = None) -> None:
+        if path and not is_among(path, self.step.output_paths):
+            self.step.output_paths.append(output(path, keep))
 
     def add_build(self, build: StepDraft) -> None:
         self.builds.append(build)

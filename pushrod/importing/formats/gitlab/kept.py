@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from pipelines_schema.nodes import ListNode, MapNode
 from pushrod.importing.draft import StepDraft, Value
+from pushrod.importing.keeps import is_among, kept_for, output
 from pushrod.importing.ledger import Keys
 from pushrod.importing.waiting import WAITING, why_waiting
 
 Filled = Callable[[str, str], str | None]
-_KEPT = "artifacts are kept as long as their build, and also of a script that failed"
+_KEPT = "artifacts are kept also of a script that failed"
+_NO_EXPIRY = "write `keep`, a duration from a minute on; a pinned build keeps all that it has"
 _KNOWN_REPORTS = {"junit": "junit", "coverage_report": "coverage"}
 
 
@@ -64,14 +66,17 @@ def read_artifacts(keys: Keys, step: StepDraft, filled: Filled) -> list[str]:
     artifacts = keys.map("artifacts")
     if artifacts is None:
         return []
+    expiry = artifacts.text("expire_in")
+    keep = None if expiry is None else kept_for(expiry)
+    if expiry is not None and keep is None:
+        artifacts.left("expire_in", _NO_EXPIRY)
     for written in artifacts.texts("paths"):
         path = filled("artifacts", written)
-        if path and path not in step.output_paths:
-            step.output_paths.append(path)
+        if path and not is_among(path, step.output_paths):
+            step.output_paths.append(output(path, keep))
     artifacts.take("name")
     if artifacts.text("when") == "on_failure":
         artifacts.changed("when", _KEPT)
-    artifacts.left("expire_in", _KEPT)
     artifacts.left("exclude", "name what is to be kept, and not what isn't")
     artifacts.left("untracked", "name the files")
     for name in ("expose_as", "public", "access"):
@@ -87,7 +92,7 @@ def _reports(reports: Keys, step: StepDraft) -> list[str]:
             found: Value = paths[0] if len(paths) == 1 else list(paths)
             if paths:
                 step.reports[_KNOWN_REPORTS[name]] = found
-            step.output_paths += [one for one in paths if one not in step.output_paths]
+            step.output_paths += [one for one in paths if not is_among(one, step.output_paths)]
             if "reports" in WAITING:
                 reports.left(name, why_waiting("reports"))
         elif name != "dotenv":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
@@ -152,4 +153,28 @@ def test_a_kind_that_is_given_has_only_the_limits_that_are_named() -> None:
         "builds": {"days": 365},
         "logs": {"number": 5},
         "artifacts": {},
+        "keep": {"days": 365},
     }
+
+
+@settings(deadline=None)
+@given(
+    st.builds(Rules, builds=limits(), logs=limits(), artifacts=limits()),
+    st.lists(facts(), max_size=25),
+    st.lists(st.integers(1, 90), max_size=3, unique=True),
+)
+def test_what_says_itself_how_long_it_stays_goes_then_and_not_before(
+    rules: Rules, found: list[BuildFacts], days: list[int]
+) -> None:
+    keeps = tuple(one * 86_400 for one in days)
+    builds = [replace(one, keeps=keeps) for one in numbered(found)]
+    walk = Walk(rules=rules, now=NOW, branches=set())
+    gone = {(one.id, kind) for one, kind in walk.going(builds)}
+    for one in builds:
+        if one.finished_at is None or one.pinned or one.referred_to:
+            continue
+        over = [keep for keep in keeps if NOW - one.finished_at > timedelta(seconds=keep)]
+        if len(over) < len(keeps):
+            assert (one.id, Kind.BUILDS) not in gone
+        whole = (one.id, Kind.BUILDS) in gone
+        assert ((one.id, Kind.KEEP) in gone) == (bool(over) and not whole)
