@@ -12,6 +12,7 @@ SPLIT = ("tests/contract/", "tests/integration/")
 
 TOGETHER = {
     # An engine of their own, which they kill.
+    "tests/integration/buildkit/test_buildkit_full_disk.py": "own engine",
     "tests/integration/buildkit/test_buildkit_lost_engine.py": "own engine",
     "tests/integration/buildkit/test_image_engines.py": "own engine",
     "tests/integration/buildkit/test_image_parts.py": "own engine",

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 import structlog
 
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger()
 
@@ -130,6 +131,15 @@ class Database:
         await self._queue.put(item)
         result: T = await item.done
         return result
+
+    async def note(self, work: Work[None]) -> None:
+        """Write what nobody is to be refused for: left out where the machine is in trouble, as
+        when its disk is full."""
+        try:
+            await self.write(work)
+        except Exception as error:
+            if trouble_of(error) is None:
+                raise
 
     async def _write_forever(self) -> None:
         while (first := await self._queue.get()) is not None:

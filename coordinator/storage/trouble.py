@@ -36,6 +36,8 @@ _OF_SQLITE = {
     sqlite3.SQLITE_IOERR: Trouble.DISK,
     sqlite3.SQLITE_READONLY: Trouble.DISK,
 }
+_NO_ROOM_TO_OPEN = 4874
+"""SQLITE_IOERR_SHMSIZE: what readers share beside the file can't be made."""
 _OF_OBJECTS = (GenericError, PermissionDeniedError, UnauthenticatedError)
 _PRIMARY = 0xFF
 """SQLite's extended codes have the primary one in their lowest byte."""
@@ -56,6 +58,8 @@ def _trouble_of_one(error: BaseException) -> Trouble | None:
         return _trouble_of_one(error.orig) if error.orig is not None else None
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
+        if code == _NO_ROOM_TO_OPEN:
+            return Trouble.DISK_FULL
         return None if code is None else _OF_SQLITE.get(code & _PRIMARY)
     if isinstance(error, OSError) and error.errno is not None:
         return _OF_ERRNO.get(error.errno)

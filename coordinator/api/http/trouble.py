@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 LOG_EVERY_SECONDS = 60.0
 RETRY_AFTER_SECONDS = 5
+LFS_MEDIA_TYPE = "application/vnd.git-lfs+json"
 STATUS: Mapping[Trouble, int] = {
     Trouble.DISK_FULL: 507,
     Trouble.DATABASE_BUSY: 503,
@@ -38,7 +39,8 @@ class Troubles:
     def answer(self, request: web.Request, trouble: Trouble) -> web.Response:
         self._note(request, trouble)
         message = f"{trouble}: nothing was changed; try again later"
-        response = error_answer(request, STATUS[trouble], message)
+        response = _for_git(request, STATUS[trouble], message)
+        response = response or error_answer(request, STATUS[trouble], message)
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
 
@@ -52,6 +54,16 @@ class Troubles:
         log.error(
             "requests fail", trouble=str(trouble), path=request.path, more_since_last_told=unsaid
         )
+
+
+def _for_git(request: web.Request, status: int, message: str) -> web.Response | None:
+    """As git, or git-lfs, shows it to its user; None where neither asks."""
+    if not request.path.startswith("/git/"):
+        return None
+    text = f"pushrod: {message}"
+    if "/info/lfs/" in request.path:
+        return web.json_response({"message": text}, status=status, content_type=LFS_MEDIA_TYPE)
+    return web.Response(text=f"{text}\n", status=status)
 
 
 TROUBLES = web.AppKey("troubles", Troubles)

@@ -166,7 +166,7 @@ class Accounts:
     async def _touch(self, token: Token, now: datetime) -> None:
         if not self._touched.is_due(token.id, now):
             return
-        await self.core.database.write(
+        await self.core.database.note(
             lambda connection: stored.touch_token(connection, token.id, now)
         )
 

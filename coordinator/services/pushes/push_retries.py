@@ -84,7 +84,7 @@ class PushRetries:
             if await self._is_gone(project):
                 self._waiting.pop(project.id, None)
                 return ["pushrod: nothing is built: this project was deleted"]
-            log.exception("a push has no builds yet", project=project.id)
+            _tell(project, error)
             return self._wait(project, principal, error).lines
         self._waiting.pop(project.id, None)
         return lines
@@ -148,6 +148,13 @@ class PushRetries:
                 log.exception("reading the projects failed")
                 tries += 1
                 await asyncio.sleep(retry_delay(tries, FIRST_RETRY_SECONDS).total_seconds())
+
+
+def _tell(project: Project, error: Exception) -> None:
+    if trouble := trouble_of(error):
+        log.error("a push has no builds yet", project=project.id, trouble=str(trouble))
+    else:
+        log.exception("a push has no builds yet", project=project.id)
 
 
 def _reason(error: Exception) -> tuple[str, bool]:

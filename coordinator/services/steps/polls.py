@@ -256,7 +256,7 @@ class Polls:
 
     async def _write_down(self, agent: AgentRecord) -> None:
         when = self._core.now()
-        await self._core.database.write(
+        await self._core.database.note(
             lambda connection: stored.touch_agent(connection, agent.id, when)
         )
 

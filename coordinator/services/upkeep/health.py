@@ -14,6 +14,8 @@ from pathlib import Path
 
 from coordinator.object_ports import ObjectsCheck, ObjectsUnusable
 from coordinator.services.core import Core
+from coordinator.services.upkeep.disks import disks_of, free_bytes
+from coordinator.settings import Settings
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.trouble import trouble_of
 
@@ -71,11 +73,7 @@ class Health:
         return dict(zip(self._checks, answers, strict=True))
 
     async def _disk(self) -> str:
-        places = {self.core.settings.data, self.core.settings.objects_location}
-        for place in places:
-            if isinstance(place, Path) and (found := await asyncio.to_thread(_disk, place)) != OK:
-                return found
-        return OK
+        return await asyncio.to_thread(_disks, self.core.settings)
 
     async def _database(self) -> str:
         """A read, and a transaction that has the writer's lock and changes nothing."""
@@ -99,8 +97,13 @@ async def _select_one(connection: AsyncConnection) -> None:
     await connection.exec_driver_sql("SELECT 1")
 
 
-def _disk(data: Path) -> str:
-    probe = data / f".probe-{secrets.token_hex(4)}"
+def _disks(settings: Settings) -> str:
+    answers = (_disk(folder) for folder in disks_of(settings).values())
+    return next((one for one in answers if one != OK), OK)
+
+
+def _disk(folder: Path) -> str:
+    probe = folder / f".probe-{secrets.token_hex(4)}"
     try:
         with probe.open("xb") as file:
             file.write(b"x" * 4096)
@@ -108,7 +111,6 @@ def _disk(data: Path) -> str:
             os.fsync(file.fileno())
     finally:
         probe.unlink(missing_ok=True)
-    room = os.statvfs(data)
-    if room.f_bavail * room.f_frsize < MIN_FREE_BYTES:
+    if free_bytes(folder) < MIN_FREE_BYTES:
         return f"less than {MIN_FREE_BYTES // 1024**2} MiB are free"
     return OK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,35 +17,25 @@ from agent.sources import Sources
 from agent.worker import Agent
 from pipelines_schema.contract_sources import SourceSpec
 from tests.integration.agent_bench import ended, open_bench
+from tests.integration.small_disks import MIB, small_disk
 
 DAY = 86_400.0
 TOKEN = "step-token-for-sources"
-MIB = 1024 * 1024
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Of 8 MiB."""
-    folder = tmp_path / "engine"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a small disk")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    try:
+def engine_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "engine") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 async def test_an_agent_whose_engine_is_short_of_disk_takes_no_work_until_it_is_not(
-    small_disk: Path,
+    engine_disk: Path,
 ) -> None:
-    filling = small_disk / "filling"
+    filling = engine_disk / "filling"
     filling.write_bytes(b"x" * 6 * MIB)
     async with open_bench() as bench:
-        agent: Agent = bench.new_agent(min_free_bytes=4 * MIB, engine_dir=small_disk)
+        agent: Agent = bench.new_agent(min_free_bytes=4 * MIB, engine_dir=engine_disk)
         running = asyncio.create_task(agent.run())
         step = bench.coordinator.add_step("echo hello")
         while not bench.coordinator.polls:
@@ -63,9 +52,9 @@ async def test_an_agent_whose_engine_is_short_of_disk_takes_no_work_until_it_is_
 
 
 def test_the_shortest_disk_counts_and_one_that_is_not_there_does_not(
-    tmp_path: Path, small_disk: Path
+    tmp_path: Path, engine_disk: Path
 ) -> None:
-    assert shortest([tmp_path, small_disk, tmp_path / "none"]).folder == small_disk
+    assert shortest([tmp_path, engine_disk, tmp_path / "none"]).folder == engine_disk
     assert shortest([tmp_path, tmp_path / "none"]).folder == tmp_path
 
 

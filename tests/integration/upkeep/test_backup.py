@@ -11,8 +11,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from tests.integration.coordinator_fixture import (
     step_of,
     try_git,
 )
+from tests.integration.small_disks import room_in, small_disk
 
 NEWER_SCHEMA = "9999"
 
@@ -427,8 +428,7 @@ async def test_a_full_disk_is_told_and_the_next_run_goes_on(
     project, agent = await coordinator.admin.new_project(), await coordinator.admin.new_agent()
     build, text = await a_finished_build(coordinator, agent, project, "one")
     small = tmp_path / "small"
-    small.mkdir()
-    with small_disk(small):
+    with small_disk(small, mib=6):
         filler = small / "filler"
         (small / "backups").mkdir()
         (small / "new").mkdir()
@@ -449,22 +449,6 @@ async def test_a_full_disk_is_told_and_the_next_run_goes_on(
     await assert_same(new, build, text)
     await new.stop()
     await coordinator.start()
-
-
-def room_in(folder: Path) -> int:
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def test_objects_in_another_folder_are_copied_and_put_where_the_setting_says(

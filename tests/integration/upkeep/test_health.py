@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.integration.coordinator_fixture import Coordinator, eventually, open_coordinator
-
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+from tests.integration.small_disks import filled, small_disk
 
 
 @pytest.fixture
@@ -44,19 +41,16 @@ async def test_a_locked_database_is_told_and_passes(coordinator: Coordinator) ->
     await eventually(lambda: is_ready(coordinator))
 
 
-@as_root
 async def test_a_full_disk_is_a_507_and_passes(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", mib=80) as disk:
         async with open_coordinator(disk) as coordinator:
-            filler = disk / "filler"
-            fill(filler)
-            await eventually(lambda: is_wrong(coordinator, "disk", "full"))
-            answer = await coordinator.admin.post(
-                "/api/projects", {"accountId": "default", "name": "shop"}
-            )
-            answer.expect(507)
-            assert "disk is full" in answer.json["error"]
-            filler.unlink()
+            with filled(disk):
+                await eventually(lambda: is_wrong(coordinator, "disk", "full"))
+                answer = await coordinator.admin.post(
+                    "/api/projects", {"accountId": "default", "name": "shop"}
+                )
+                answer.expect(507)
+                assert "disk is full" in answer.json["error"]
             made = await coordinator.admin.post(
                 "/api/projects", {"accountId": "default", "name": "shop"}
             )
@@ -72,22 +66,6 @@ def locked(coordinator: Coordinator) -> Iterator[None]:
         connection.execute("ROLLBACK")
     finally:
         connection.close()
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(file: Path) -> None:
-    with file.open("wb", buffering=0) as filling, suppress(OSError):
-        while True:
-            filling.write(bytes(1 << 16))
 
 
 async def is_wrong(coordinator: Coordinator, check: str, words: str) -> bool:
