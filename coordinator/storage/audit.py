@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from coordinator.domain.listing import AuditListing, Scope, window_of
 from coordinator.domain.model import AuditEntry
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.pages import Pages, Stretch
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import audit_counts, audit_log
@@ -20,27 +21,29 @@ ALL_PROJECTS = ""
 NO_ACCOUNT = ""
 
 # Both databases know it, but SQLAlchemy has one construct for each.
-_ADD = sa.text(
-    "INSERT INTO audit_counts (project_id, account_id, action, entries)"
-    " VALUES (:project_id, :account_id, :action, 1)"
-    " ON CONFLICT (project_id, account_id, action)"
-    " DO UPDATE SET entries = audit_counts.entries + 1"
+_ADD = direct(
+    sa.text(
+        "INSERT INTO audit_counts (project_id, account_id, action, entries)"
+        " VALUES (:project_id, :account_id, :action, 1)"
+        " ON CONFLICT (project_id, account_id, action)"
+        " DO UPDATE SET entries = audit_counts.entries + 1"
+    )
 )
+_APPEND = direct(audit_log.insert())
 
 
 async def append_audit(
     connection: AsyncConnection, entry: AuditEntry, account_id: str | None
 ) -> None:
-    await connection.execute(
-        audit_log.insert().values(
-            id=entry.id,
-            account_id=account_id,
-            project_id=entry.project_id,
-            action=entry.action,
-            details=dict(entry.details),
-            created_at=entry.created_at,
-        )
-    )
+    values = {
+        "id": entry.id,
+        "account_id": account_id,
+        "project_id": entry.project_id,
+        "action": entry.action,
+        "details": dict(entry.details),
+        "created_at": entry.created_at,
+    }
+    await connection.execute(_APPEND, values)
     counted = {"account_id": account_id or NO_ACCOUNT, "action": entry.action}
     projects = {ALL_PROJECTS, entry.project_id or ALL_PROJECTS}
     await connection.execute(_ADD, [counted | {"project_id": project} for project in projects])

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 import structlog
 
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import DirectStatements, is_direct
 from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger()
@@ -68,6 +69,7 @@ class Database:
         """`used` is told of each read and commit, and how many seconds it took."""
         self._used = used
         self._writer_engine, self._reader_engine = writer, reader
+        self._statements = DirectStatements(writer.dialect)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._queue: asyncio.Queue[_Write[Any] | None] = asyncio.Queue(maxsize=10_000)
@@ -118,7 +120,7 @@ class Database:
 
     def _read(self, work: Work[T]) -> T:
         with self._reader_engine.connect() as connection, connection.begin():
-            return _run(work(_direct(connection)))
+            return _run(work(_direct(connection, self._statements)))
 
     async def write(self, work: Work[T], *, committed: Callable[[T], None] | None = None) -> T:
         """Run `work` in a transaction; `committed(result)` is called once it is durable.
@@ -157,7 +159,7 @@ class Database:
     async def _commit(self, batch: list[_Write[Any]]) -> None:
         loop, began = asyncio.get_running_loop(), time.perf_counter()
         outcomes, failed = await loop.run_in_executor(
-            self._writer, _transaction, self._writer_engine, batch
+            self._writer, _transaction, self._writer_engine, self._statements, batch
         )
         self._used("commit", time.perf_counter() - began)
         for item, result, announced in outcomes:
@@ -193,7 +195,7 @@ def _keep_to_ourselves(path: Path) -> None:
 
 
 def _transaction(
-    engine: sa.Engine, batch: list[_Write[Any]]
+    engine: sa.Engine, statements: DirectStatements, batch: list[_Write[Any]]
 ) -> tuple[list[_Outcome], list[tuple[_Write[Any], Exception]]]:
     """What was committed, each with its result and what is to be told, and what was not, each with
     its reason."""
@@ -205,7 +207,7 @@ def _transaction(
                 try:
                     # A write alone needs no savepoint: what undoes it undoes the transaction.
                     with connection.begin_nested() if len(batch) > 1 else nullcontext():
-                        seen = _DirectConnection(connection)
+                        seen = _DirectConnection(connection, statements)
                         result = _run(item.work(cast("AsyncConnection", seen)))
                     outcomes.append((item, result, seen.announced))
                 except Exception as refusal:  # handed to the caller of write
@@ -234,13 +236,17 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 class _DirectConnection:
     """What a work sees: written as for an asynchronous driver, but never suspended."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, statements: DirectStatements) -> None:
         self._direct = connection
+        self._statements = statements
         self.announced: list[Callable[[], None]] = []
 
     async def execute(
         self, statement: Any, parameters: Any = None, **options: Any
     ) -> sa.CursorResult[Any]:
+        if is_direct(statement):
+            found: sa.CursorResult[Any] = self._statements.run(self._direct, statement, parameters)
+            return found
         return self._direct.execute(statement, parameters, **options)
 
     async def exec_driver_sql(
@@ -249,9 +255,9 @@ class _DirectConnection:
         return self._direct.exec_driver_sql(statement, parameters, execution_options)
 
 
-def _direct(connection: sa.Connection) -> AsyncConnection:
+def _direct(connection: sa.Connection, statements: DirectStatements) -> AsyncConnection:
     """It has what works call of an AsyncConnection; being one would load what makes real ones."""
-    return cast("AsyncConnection", _DirectConnection(connection))
+    return cast("AsyncConnection", _DirectConnection(connection, statements))
 
 
 def _sqlite(path: Path, read_only: bool, busy_timeout_ms: int) -> sa.Engine:

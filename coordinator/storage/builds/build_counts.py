@@ -14,17 +14,20 @@ import sqlalchemy as sa
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import Scope
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.tables import build_counts
 
 ALL_BRANCHES = ""
 """No branch is named so: the row that counts the builds of every branch and of none."""
 
 # Both databases know it, but SQLAlchemy has one construct for each.
-_ADD = sa.text(
-    "INSERT INTO build_counts (branch, account_id, project_id, state, builds)"
-    " VALUES (:branch, :account_id, :project_id, :state, :builds)"
-    " ON CONFLICT (branch, account_id, project_id, state)"
-    " DO UPDATE SET builds = build_counts.builds + excluded.builds"
+_ADD = direct(
+    sa.text(
+        "INSERT INTO build_counts (branch, account_id, project_id, state, builds)"
+        " VALUES (:branch, :account_id, :project_id, :state, :builds)"
+        " ON CONFLICT (branch, account_id, project_id, state)"
+        " DO UPDATE SET builds = build_counts.builds + excluded.builds"
+    )
 )
 
 

@@ -17,6 +17,7 @@ from coordinator.domain.upkeep.keeps import keeps_of
 from coordinator.domain.upstream import Upstream
 from coordinator.storage.builds.build_counts import Counted, count
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
@@ -40,9 +41,10 @@ _read_counted = reader(Counted)
 
 # Statements that each step needs are made once: making one costs four times as much as running it.
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
-_FIND_BUILD = sa.select(*columns(Build, builds)).where(builds.c.id == _ITS_ID)
+_FIND_BUILD = direct(sa.select(*columns(Build, builds)).where(builds.c.id == _ITS_ID))
 _UPDATE_BUILD = builds.update().where(builds.c.id == _ITS_ID)
-_COUNT_VERSION = (
+_MOVE_BUILD = direct(_UPDATE_BUILD)
+_COUNT_VERSION = direct(
     _UPDATE_BUILD.values(
         version=builds.c.version + 1,
         updated_at=sa.bindparam("now"),
@@ -50,8 +52,20 @@ _COUNT_VERSION = (
             sa.bindparam("still_open", type_=sa.Integer),
             builds.c.open_steps - sa.bindparam("ended"),
         ),
-    )
-).returning(*columns(Build, builds))
+    ).returning(*columns(Build, builds))
+)
+_INSERT_BUILD = direct(builds.insert())
+_INSERT_STEPS = direct(steps.insert())
+_STEPS_OF_BUILD = direct(
+    sa.select(*columns(Step, steps))
+    .where(steps.c.build_id == sa.bindparam("its_build"))
+    .order_by(steps.c.position)
+)
+_STEPS_OF_BUILDS = direct(
+    sa.select(*columns(Step, steps))
+    .where(steps.c.build_id.in_(sa.bindparam("its_builds", expanding=True)))
+    .order_by(steps.c.build_id, steps.c.position)
+)
 
 
 async def insert_build(
@@ -69,7 +83,7 @@ async def insert_build(
     links = links_of(build_steps)
     values["keeps"] = list(keeps_of(build_steps)) or None
     values["open_steps"] = sum(step.state not in FINISHED_STEP for step in build_steps)
-    await connection.execute(builds.insert().values(**values))
+    await connection.execute(_INSERT_BUILD, values)
     counted = Counted(
         account_id=build.account_id,
         project_id=build.project_id,
@@ -79,7 +93,7 @@ async def insert_build(
     await count(connection, (counted, 1))
     if build_steps:
         rows = [step_values(step, links[step.id]) for step in build_steps]
-        await connection.execute(steps.insert(), rows)
+        await connection.execute(_INSERT_STEPS, rows)
 
 
 def step_values(step: Step, links: Links) -> dict[str, Any]:
@@ -254,7 +268,7 @@ async def move_build(connection: AsyncConnection, build: Build, **values: Any) -
         state=build.state.value,
     )
     await count(connection, (was, -1), (replace(was, state=values["state"]), 1))
-    await connection.execute(_UPDATE_BUILD, {"its_id": build.id, **values})
+    await connection.execute(_MOVE_BUILD, {"its_id": build.id, **values})
 
 
 async def set_fails_as(connection: AsyncConnection, build_id: str, reason: str | None) -> None:
@@ -283,24 +297,15 @@ async def steps_of_builds(
     connection: AsyncConnection, build_ids: Collection[str]
 ) -> Mapping[str, Sequence[Step]]:
     """By build; those of a build in their order."""
-    query = (
-        sa.select(*columns(Step, steps))
-        .where(steps.c.build_id.in_(build_ids))
-        .order_by(steps.c.build_id, steps.c.position)
-    )
     found: dict[str, list[Step]] = {build_id: [] for build_id in build_ids}
-    for row in await connection.execute(query):
+    for row in await connection.execute(_STEPS_OF_BUILDS, {"its_builds": list(build_ids)}):
         found[row.build_id].append(step_of(row))
     return found
 
 
 async def steps_of_build(connection: AsyncConnection, build_id: str) -> Sequence[Step]:
-    query = (
-        sa.select(*columns(Step, steps))
-        .where(steps.c.build_id == build_id)
-        .order_by(steps.c.position)
-    )
-    return [step_of(row) for row in await connection.execute(query)]
+    found = await connection.execute(_STEPS_OF_BUILD, {"its_build": build_id})
+    return [step_of(row) for row in found]
 
 
 async def past_durations(

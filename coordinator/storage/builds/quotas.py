@@ -9,47 +9,61 @@ import sqlalchemy as sa
 
 from coordinator.domain.builds.quotas import Usage
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.listing import Scope
-from coordinator.storage.builds.build_counts import counted_builds
+from coordinator.storage.builds.build_counts import ALL_BRANCHES
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.projects.stored_bytes import (
     add_to_project,
     stored_bytes,
-    stored_bytes_of,
 )
-from coordinator.storage.tables import artifacts, attempts, builds, steps
+from coordinator.storage.tables import artifacts, attempts, build_counts, builds, projects, steps
 from coordinator.storage.tables.step_tables import WAITS
 
 WAITING = (BuildState.HELD, BuildState.QUEUED)
+
+
+_ITS_PROJECT: sa.BindParameter[str] = sa.bindparam("its_project")
+_WAITING_STEPS = (
+    sa.select(sa.literal_column("1"))
+    .select_from(steps)
+    .where(steps.c.project_id == _ITS_PROJECT, sa.text(WAITS))
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .subquery()
+)
+_USAGE = direct(
+    sa.select(
+        sa.select(sa.func.coalesce(sa.func.sum(build_counts.c.builds), 0))
+        .where(
+            build_counts.c.branch == ALL_BRANCHES,
+            build_counts.c.account_id == sa.bindparam("its_account"),
+            build_counts.c.project_id == _ITS_PROJECT,
+            build_counts.c.state.in_(sorted(state.value for state in WAITING)),
+        )
+        .scalar_subquery()
+        .label("queued_builds"),
+        sa.select(sa.func.count())
+        .select_from(_WAITING_STEPS)
+        .scalar_subquery()
+        .label("waiting_steps"),
+        sa.select(projects.c.stored_bytes)
+        .where(projects.c.id == _ITS_PROJECT)
+        .scalar_subquery()
+        .label("stored_bytes"),
+    )
+)
 
 
 async def usage_of(
     connection: AsyncConnection, account_id: str, project_id: str, max_steps: int
 ) -> Usage:
     """Steps are counted up to `max_steps`."""
-    scope = Scope(account_id=account_id, project_id=project_id)
-    query = sa.select(
-        counted_builds(scope, states=WAITING).scalar_subquery().label("queued_builds"),
-        _waiting_steps(project_id, max_steps).scalar_subquery().label("waiting_steps"),
-        stored_bytes_of(project_id).scalar_subquery().label("stored_bytes"),
-    )
-    row = (await connection.execute(query)).one()
+    values = {"its_account": account_id, "its_project": project_id, "most": max_steps}
+    row = (await connection.execute(_USAGE, values)).one()
     return Usage(
         queued_builds=row.queued_builds,
         waiting_steps=row.waiting_steps,
         stored_bytes=row.stored_bytes or 0,
     )
-
-
-def _waiting_steps(project_id: str, limit: int) -> sa.Select[Any]:
-    some = (
-        sa.select(sa.literal(1))
-        .select_from(steps)
-        .where(steps.c.project_id == project_id, sa.text(WAITS))
-        .limit(limit)
-        .subquery()
-    )
-    return sa.select(sa.func.count()).select_from(some)
 
 
 async def bytes_beside(

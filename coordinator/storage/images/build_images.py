@@ -8,19 +8,22 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.tables import build_images, builds, steps
 
-_FIND_DIGEST = sa.select(
-    sa.select(build_images.c.digest)
-    .where(
-        build_images.c.build_id == sa.bindparam("its_build"),
-        build_images.c.reference == sa.bindparam("its_reference"),
+_FIND_DIGEST = direct(
+    sa.select(
+        sa.select(build_images.c.digest)
+        .where(
+            build_images.c.build_id == sa.bindparam("its_build"),
+            build_images.c.reference == sa.bindparam("its_reference"),
+        )
+        .scalar_subquery()
+        .label("digest"),
+        sa.exists()
+        .where(steps.c.build_id == sa.bindparam("its_build"), sa.text("steps.images IS NOT NULL"))
+        .label("any_pushed"),
     )
-    .scalar_subquery()
-    .label("digest"),
-    sa.exists()
-    .where(steps.c.build_id == sa.bindparam("its_build"), sa.text("steps.images IS NOT NULL"))
-    .label("any_pushed"),
 )
 
 

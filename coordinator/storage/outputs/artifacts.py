@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, OutputEntry
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.projects.stored_bytes import add_stored
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.tables import (
@@ -172,9 +173,11 @@ def _left_in(table: sa.Table, *, outer: bool) -> sa.Select[Any]:
     )
 
 
-_LEFT_BEHIND = sa.union_all(
-    _left_in(artifacts, outer=True), _left_in(output_entries, outer=False)
-).order_by("name")
+_LEFT_BEHIND = direct(
+    sa.union_all(_left_in(artifacts, outer=True), _left_in(output_entries, outer=False)).order_by(
+        "name"
+    )
+)
 
 
 async def artifacts_of_steps(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from coordinator.domain.model import Account, AgentRecord
 from coordinator.domain.people.tokens import Role, Token, TokenKind
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import SHOWN_TOKEN, accounts, agents, tokens
 
@@ -181,11 +182,13 @@ async def insert_agent(connection: AsyncConnection, agent: AgentRecord) -> None:
     )
 
 
+_FIND_AGENT = direct(
+    sa.select(*columns(AgentRecord, agents)).where(agents.c.id == sa.bindparam("its_id"))
+)
+
+
 async def find_agent(connection: AsyncConnection, agent_id: str) -> AgentRecord | None:
-    found = await connection.execute(
-        sa.select(*columns(AgentRecord, agents)).where(agents.c.id == agent_id)
-    )
-    row = found.first()
+    row = (await connection.execute(_FIND_AGENT, {"its_id": agent_id})).first()
     return _agent(row) if row else None
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.model import Image, Project, WorkflowRecord, WorkflowSource
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.tables import (
     accounts,
@@ -40,6 +41,9 @@ _projects = sa.select(
 ).join_from(projects, accounts)
 
 
+_FIND_PROJECT = direct(_projects.where(projects.c.id == sa.bindparam("its_id")))
+
+
 def select_projects() -> sa.Select[Any]:
     """For queries over more tables, whose rows `project_of` reads."""
     return _projects
@@ -61,7 +65,7 @@ def project_of(row: sa.Row[Any]) -> Project:
 
 
 async def find_project(connection: AsyncConnection, project_id: str) -> Project | None:
-    row = (await connection.execute(_projects.where(projects.c.id == project_id))).first()
+    row = (await connection.execute(_FIND_PROJECT, {"its_id": project_id})).first()
     return _project(row) if row else None
 
 
@@ -152,14 +156,17 @@ async def adopt_repo_url(
     return changed.rowcount == 1
 
 
+_NEXT_NUMBER = direct(
+    projects.update()
+    .where(projects.c.id == sa.bindparam("its_id"), projects.c.archived_at.is_(None))
+    .values(build_count=projects.c.build_count + 1)
+    .returning(projects.c.build_count)
+)
+
+
 async def next_build_number(connection: AsyncConnection, project_id: str) -> int | None:
     """None where the project is archived, or gone."""
-    found = await connection.execute(
-        projects.update()
-        .where(projects.c.id == project_id, projects.c.archived_at.is_(None))
-        .values(build_count=projects.c.build_count + 1)
-        .returning(projects.c.build_count)
-    )
+    found = await connection.execute(_NEXT_NUMBER, {"its_id": project_id})
     number: int | None = found.scalar_one_or_none()
     return number
 
@@ -220,13 +227,19 @@ async def list_workflows(connection: AsyncConnection, project_id: str) -> Sequen
     return [_workflow(row) for row in await connection.execute(query)]
 
 
+_FIND_WORKFLOW = direct(
+    sa.select(*columns(WorkflowRecord, workflows)).where(
+        workflows.c.project_id == sa.bindparam("its_project"),
+        workflows.c.id == sa.bindparam("its_id"),
+    )
+)
+
+
 async def find_workflow(
     connection: AsyncConnection, project_id: str, workflow_id: str
 ) -> WorkflowRecord | None:
-    query = sa.select(*columns(WorkflowRecord, workflows)).where(
-        workflows.c.project_id == project_id, workflows.c.id == workflow_id
-    )
-    row = (await connection.execute(query)).first()
+    values = {"its_project": project_id, "its_id": workflow_id}
+    row = (await connection.execute(_FIND_WORKFLOW, values)).first()
     return _workflow(row) if row else None
 
 
@@ -275,7 +288,7 @@ async def delete_image(connection: AsyncConnection, image_id: str) -> None:
     await connection.execute(images.delete().where(images.c.id == image_id))
 
 
-_KNOWN_IMAGES = (
+_KNOWN_IMAGES = direct(
     sa.select(*columns(Image, images))
     .where(
         sa.or_(

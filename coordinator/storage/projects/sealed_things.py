@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from coordinator.storage import tables
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns, reader
 
 T = TypeVar("T")
@@ -21,6 +22,11 @@ class SealedTable:
     table: sa.Table
     owner: str = "project_id"
     set_at: str = "updated_at"
+    _whole: sa.Select[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        its = self.table.c[self.owner].in_(sa.bindparam("owners", expanding=True))
+        object.__setattr__(self, "_whole", direct(sa.select(self.table).where(its)))
 
     async def put(
         self,
@@ -59,8 +65,11 @@ class SealedTable:
         self, connection: AsyncConnection, owner_ids: Collection[str], **among: Collection[str]
     ) -> Sequence[dict[str, Any]]:
         """Whole; `among` says which values of a column are wanted."""
-        query = sa.select(self.table).where(self._of(owner_ids, **among))
-        return [dict(row._mapping) for row in await connection.execute(query)]
+        if among:
+            query = sa.select(self.table).where(self._of(owner_ids, **among))
+            return [dict(row._mapping) for row in await connection.execute(query)]
+        found = await connection.execute(self._whole, {"owners": list(owner_ids)})
+        return [dict(row._mapping) for row in found]
 
     def _of(self, owner_ids: Collection[str], **among: Collection[str]) -> sa.ColumnElement[bool]:
         wanted = {self.owner: owner_ids, **among}

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.projects.stored_bytes import add_stored
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
@@ -24,12 +25,14 @@ _attempt = reader(Attempt, state=AttemptState)
 _joined_attempt = reader(Attempt, prefix="attempt__", state=AttemptState)
 
 
-_FIND_ATTEMPT = sa.select(*columns(Attempt, attempts)).where(
-    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+_FIND_ATTEMPT = direct(
+    sa.select(*columns(Attempt, attempts)).where(
+        attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+    )
 )
 
 
-_FIND_BOTH = (
+_FIND_BOTH = direct(
     sa.select(
         *columns(Step, steps),
         *(column.label(f"attempt__{column.name}") for column in columns(Attempt, attempts)),
@@ -47,16 +50,20 @@ _FIND_BOTH = (
 )
 
 
-_FIND_GIVEN_WITH = sa.select(*columns(Attempt, attempts)).where(
-    attempts.c.given_with == sa.bindparam("given"), sa.text("attempts.state = 'running'")
+_FIND_GIVEN_WITH = direct(
+    sa.select(*columns(Attempt, attempts)).where(
+        attempts.c.given_with == sa.bindparam("given"), sa.text("attempts.state = 'running'")
+    )
 )
 
 
-_INSERT_ATTEMPT = attempts.insert()
+_INSERT_ATTEMPT = direct(attempts.insert())
 
 
-_UPDATE_ATTEMPT = attempts.update().where(
-    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+_UPDATE_ATTEMPT = direct(
+    attempts.update().where(
+        attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
+    )
 )
 
 

@@ -16,12 +16,14 @@ from coordinator.domain.model import Step
 from coordinator.domain.steps.demand import WaitingSteps
 from coordinator.domain.steps.scheduling import Queue, QueueClass
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import Instant, steps
 from coordinator.storage.tables.step_tables import WAITS_FOR_A_TIME
 
-_CLASSES = sa.text("""
+_CLASSES = direct(
+    sa.text("""
     WITH RECURSIVE classes (id) AS (
         SELECT min(queue_class) FROM steps WHERE state = 'ready'
         UNION ALL
@@ -36,10 +38,11 @@ _CLASSES = sa.text("""
         ORDER BY first.queue_class, first.project_id LIMIT 1
     )
 """).columns(
-    sa.column("id", sa.String),
-    sa.column("account_id", sa.String),
-    sa.column("labels", sa.JSON),
-    sa.column("needs", sa.JSON),
+        sa.column("id", sa.String),
+        sa.column("account_id", sa.String),
+        sa.column("labels", sa.JSON),
+        sa.column("needs", sa.JSON),
+    )
 )
 
 _QUEUES = """
@@ -64,6 +67,18 @@ _QUEUES = """
     ) AS oldest FROM heads WHERE heads.project_id IS NOT NULL
 """
 
+
+def _queues_of(count: int) -> sa.TextualSelect:
+    """Of so many classes."""
+    wanted = ", ".join(f"(:class{number})" for number in range(count))
+    return sa.text(_QUEUES.format(wanted=wanted)).columns(
+        sa.column("queue_class", sa.String),
+        sa.column("project_id", sa.String),
+        sa.column("oldest", Instant),
+    )
+
+
+_OF_ONE_CLASS = direct(_queues_of(1))
 _NEXT = (
     sa.select(steps.c.id)
     .where(
@@ -81,19 +96,23 @@ _TAKE_NEXT = (
     .where(steps.c.id == _NEXT, steps.c.state == StepState.READY.value)
     .values(holder=sa.bindparam("its_holder"), epoch=steps.c.epoch + 1)
 )
-_OFFER_NEXT = _TAKE_NEXT.values(state=StepState.OFFERED.value).returning(
-    steps.c.id, steps.c.build_id, steps.c.epoch
+_OFFER_NEXT = direct(
+    _TAKE_NEXT.values(state=StepState.OFFERED.value).returning(
+        steps.c.id, steps.c.build_id, steps.c.epoch
+    )
 )
-_BEGIN_NEXT = _TAKE_NEXT.values(
-    state=StepState.RUNNING.value,
-    attempt=steps.c.attempt + 1,
-    lease_seconds=sa.bindparam("its_lease"),
-    started_at=sa.func.coalesce(steps.c.started_at, sa.bindparam("its_start", type_=Instant)),
-    exit_code=None,
-    reason=None,
-    message=None,
-    images=sa.null(),
-).returning(*columns(Step, steps))
+_BEGIN_NEXT = direct(
+    _TAKE_NEXT.values(
+        state=StepState.RUNNING.value,
+        attempt=steps.c.attempt + 1,
+        lease_seconds=sa.bindparam("its_lease"),
+        started_at=sa.func.coalesce(steps.c.started_at, sa.bindparam("its_start", type_=Instant)),
+        exit_code=None,
+        reason=None,
+        message=None,
+        images=sa.null(),
+    ).returning(*columns(Step, steps))
+)
 
 
 async def waiting_classes(connection: AsyncConnection) -> Sequence[QueueClass]:
@@ -110,13 +129,8 @@ async def queues_of(
     """The projects that have ready steps of these classes."""
     if not classes:
         return []
+    query = _OF_ONE_CLASS if len(classes) == 1 else _queues_of(len(classes))
     names = {f"class{number}": id_ for number, id_ in enumerate(classes)}
-    wanted = ", ".join(f"(:{name})" for name in names)
-    query = sa.text(_QUEUES.format(wanted=wanted)).columns(
-        sa.column("queue_class", sa.String),
-        sa.column("project_id", sa.String),
-        sa.column("oldest", Instant),
-    )
     return [
         Queue(wants=classes[row.queue_class], project_id=row.project_id, oldest=row.oldest)
         for row in await connection.execute(query, names)

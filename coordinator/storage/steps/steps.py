@@ -14,16 +14,17 @@ from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
 from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import steps
 from coordinator.storage.tables.step_tables import WAITS_FOR_A_TIME
 
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
-_FIND_STEP = sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID)
+_FIND_STEP = direct(sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID))
 
 
-_UPDATE_STEP = steps.update().where(steps.c.id == _ITS_ID)
+_UPDATE_STEP = direct(steps.update().where(steps.c.id == _ITS_ID))
 
 
 _COUNT_DOWN = (
@@ -47,10 +48,10 @@ _STEP_IF_ITS_TURN = [
 ]
 
 
-_COUNT_DOWN_ALL = _COUNT_DOWN.returning(*_WHOLE_STEP)
+_COUNT_DOWN_ALL = direct(_COUNT_DOWN.returning(*_WHOLE_STEP))
 
 
-_COUNT_DOWN_NEXT = _COUNT_DOWN.returning(*_STEP_IF_ITS_TURN)
+_COUNT_DOWN_NEXT = direct(_COUNT_DOWN.returning(*_STEP_IF_ITS_TURN))
 
 
 async def count_down(
