@@ -12,16 +12,22 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from agent.carried import in_parallel, in_thread
+from agent.carried import in_thread
 from agent.descriptors import are_lacking
 from agent.engines.authorities import variables
 from agent.engines.host_caches import HostCaches
-from agent.engines.host_folders import AttemptFolders, CacheLinks, link_cache, place_caches
+from agent.engines.host_folders import (
+    AttemptFolders,
+    CacheLinks,
+    begins_in,
+    lay_source,
+    link_cache,
+    place_caches,
+)
 from agent.engines.host_trees import (
-    copy_repository,
     copy_tree,
     own_small_tree,
     own_tree,
@@ -38,7 +44,6 @@ from agent.engines.protocol import (
     ImageRequest,
     Outcome,
     OutputSink,
-    SourceTree,
     StepRequest,
     StepResult,
 )
@@ -111,17 +116,6 @@ def refusal(request: StepRequest) -> str | None:
     return None
 
 
-async def _lay_source(source: SourceTree, workspace: Path) -> None:
-    """Its files and, where it has one, its `.git`: both at once, as no file of a commit is in a
-    `.git`."""
-    async with AsyncExitStack() as opened:
-        work = [copy_tree([await opened.enter_async_context(source.open())], workspace)]
-        if source.git is not None:
-            git = await opened.enter_async_context(source.git.open())
-            work.append(in_thread(copy_repository, [git.small, git.large], workspace))
-        await in_parallel(work)
-
-
 class HostEngine:
     """Runs each attempt below `work_dir`, as its project's own user where the agent is root."""
 
@@ -140,12 +134,13 @@ class HostEngine:
         self._users = users if os.geteuid() == 0 else None
         self._folder = WorkFolder(work_dir, data_dir=data_dir, others_pass=self._users is not None)
         self._nursery = Nursery()
+        self._bash: str | None = None
         self._authorities = authorities
         self._caches = HostCaches(self._folder.caches, keep_days=keep_days)
 
     async def check(self) -> EngineInfo:
         """Make the work folder. Raises EngineUnavailable where bash is missing or it can't."""
-        bash = shutil.which("bash")
+        bash = self._found_bash()
         if bash is None:
             raise EngineUnavailable("bash is not installed: apt-get install bash")
         try:
@@ -155,6 +150,12 @@ class HostEngine:
                 f"the work folder {self._folder.path} can't be used: {error}"
             ) from error
         return EngineInfo(name="host", version=os.uname().release, address=bash)
+
+    def _found_bash(self) -> str | None:
+        """Where it was, if it still is there."""
+        if self._bash is None or not os.access(self._bash, os.X_OK):
+            self._bash = shutil.which("bash")
+        return self._bash
 
     async def close(self) -> None:
         """Leave no empty folders; caches stay for the next start."""
@@ -184,7 +185,7 @@ class HostEngine:
 
     async def run(self, request: StepRequest, output: OutputSink) -> StepResult:
         problem = refusal(request)
-        bash = shutil.which("bash")
+        bash = self._found_bash()
         if problem is None and bash is None:
             problem = "bash is not installed: apt-get install bash"
         if problem is not None:
@@ -219,12 +220,14 @@ class HostEngine:
         caches = place_caches(request.cache_mounts, folders)
         self._caches.borrow(request)
         succeeded = False
+        going: Sequence[Path] | None = None
         try:
             uid = await self._prepare(request, folders, caches, output)
             result = await self._run_script(request, folders, bash, uid, output)
             succeeded = result.exit_code == 0
             collected = await self._collect(request, folders, uid)
-            values = await in_thread(self._values, request, folders, uid)
+            going = self._caches.give_back(request, succeeded=succeeded)
+            values = await in_thread(self._leave, request, folders, uid, going)
             return StepResult(
                 outcome=result.outcome,
                 exit_code=result.exit_code,
@@ -238,8 +241,9 @@ class HostEngine:
                 raise
             return StepResult(outcome=Outcome.ENGINE_FAILED, message=f"The host engine: {error}")
         finally:
-            going = self._caches.give_back(request, succeeded=succeeded)
-            await asyncio.shield(asyncio.to_thread(remove_trees, [folders.root, *going]))
+            if going is None:
+                going = self._caches.give_back(request, succeeded=succeeded)
+                await asyncio.shield(asyncio.to_thread(remove_trees, [folders.root, *going]))
 
     async def _collect(
         self, request: StepRequest, folders: AttemptFolders, uid: int | None
@@ -254,6 +258,19 @@ class HostEngine:
             owner=uid,
             above=self._folder.attempts,
         )
+
+    def _leave(
+        self,
+        request: StepRequest,
+        folders: AttemptFolders,
+        uid: int | None,
+        going: Sequence[Path],
+    ) -> Values:
+        """What the script hands on, once its folders and those caches are removed. Blocking."""
+        try:
+            return self._values(request, folders, uid)
+        finally:
+            remove_trees([folders.root, *going])
 
     def _values(self, request: StepRequest, folders: AttemptFolders, uid: int | None) -> Values:
         """Blocking."""
@@ -284,7 +301,7 @@ class HostEngine:
                 told = True
             await asyncio.sleep(USER_ID_RETRY_SECONDS)
         if request.source is not None:
-            await _lay_source(request.source, folders.workspace)
+            await lay_source(request.source, folders.workspace)
         if request.inputs is not None:
             await copy_tree([request.inputs], folders.workspace)
         if request.brings_files:
@@ -354,8 +371,8 @@ class HostEngine:
         if found is None:
             output.write(Stream.STDOUT, no_program(program).encode())
             return StepResult(outcome=Outcome.EXITED, exit_code=127)
-        begins_in = (folders.workspace / request.workdir).resolve()
-        if not begins_in.is_dir() or not begins_in.is_relative_to(folders.workspace.resolve()):
+        place = begins_in(folders.workspace, request.workdir)
+        if place is None:
             output.write(Stream.STDOUT, no_folder(request.workdir).encode())
             return StepResult(outcome=Outcome.EXITED, exit_code=1)
         process = SupervisedScript(
@@ -363,7 +380,7 @@ class HostEngine:
             attempt_id=request.attempt_id,
             argv=[found, *arguments, str(folders.script)],
             env=env,
-            cwd=begins_in,
+            cwd=place,
             uid=uid,
             offline=request.offline,
             output=output,

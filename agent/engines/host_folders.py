@@ -1,13 +1,15 @@
-"""The folders of one attempt on the host, and where in them its caches are linked."""
+"""The folders of one attempt on the host, and how its source and caches come into them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.engines.host_trees import remove_tree
-from agent.engines.protocol import CacheMount
+from agent.carried import in_parallel, in_thread
+from agent.engines.host_trees import copy_repository, copy_tree, remove_tree
+from agent.engines.protocol import CacheMount, SourceTree
 from pipelines_schema.paths import WORKSPACE
 
 CONTAINER_HOME = "/root"
@@ -104,3 +106,22 @@ def link_cache(place: Path, cache: Path, folders: AttemptFolders) -> None:
     else:
         link.unlink(missing_ok=True)
     link.symlink_to(cache)
+
+
+def begins_in(workspace: Path, workdir: str) -> Path | None:
+    """None where there is no such folder below the workspace."""
+    if not workdir:
+        return workspace
+    found = (workspace / workdir).resolve()
+    return found if found.is_dir() and found.is_relative_to(workspace.resolve()) else None
+
+
+async def lay_source(source: SourceTree, workspace: Path) -> None:
+    """Its files and, where it has one, its `.git`: both at once, as no file of a commit is in a
+    `.git`."""
+    async with AsyncExitStack() as opened:
+        work = [copy_tree([await opened.enter_async_context(source.open())], workspace)]
+        if source.git is not None:
+            git = await opened.enter_async_context(source.git.open())
+            work.append(in_thread(copy_repository, [git.small, git.large], workspace))
+        await in_parallel(work)

@@ -111,8 +111,7 @@ class SupervisedScript:
 
     async def run(self, timeout_seconds: float) -> StepResult:
         loop = asyncio.get_running_loop()
-        pipes = [_Pipe() for _ in range(3)]
-        printed, status, control = pipes
+        printed, status, control = pipes = [_Pipe(PIPE_BYTES), _Pipe(), _Pipe()]
         orders = _Orders(control)
         ended = asyncio.Event()
         lines: list[bytes] = []
@@ -208,10 +207,12 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
 
 
 class _Pipe:
-    def __init__(self) -> None:
+    def __init__(self, size: int = 0) -> None:
+        """Of that many bytes, if the system allows; of its usual size for 0."""
         self.read, self.write = os.pipe2(os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # beyond the user's limit for pipes: only slower
-            fcntl.fcntl(self.read, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        if size:
+            with contextlib.suppress(OSError):  # beyond the user's limit for pipes: only slower
+                fcntl.fcntl(self.read, fcntl.F_SETPIPE_SZ, size)
         self._open = {self.read, self.write}
 
     def close_writer(self) -> None:

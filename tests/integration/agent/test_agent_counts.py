@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-MOST = {"made": 7, "opened": 10, "threads": 8}
+MOST = {"made": 7, "opened": 10, "threads": 7}
 """For a step without source, artifacts and caches: workspace, home, tmp and the
 folder around them, script and log; what these and their removal open; the visits to threads, with
 up to three for polls. In it are the lock and table of user ids: they are opened once more when
