@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -34,9 +35,15 @@ def reader(
     return read
 
 
-def columns(kind: type[Any], table: sa.Table) -> list[sa.Column[Any]]:
+def columns(kind: type[Any], table: sa.Table) -> Sequence[sa.Column[Any]]:
     """The table's columns that `kind` has fields for."""
-    return [table.c[field.name] for field in fields(kind) if field.name in table.c]
+    known: Any = kind  # mypy holds no type[Any] for hashable
+    return _columns(known, table)
+
+
+@cache
+def _columns(kind: Any, table: sa.Table) -> Sequence[sa.Column[Any]]:
+    return tuple(table.c[field.name] for field in fields(kind) if field.name in table.c)
 
 
 def values_of(kind: type[Any], table: sa.Table, thing: Any) -> dict[str, Any]:
