@@ -43,9 +43,7 @@ _NOT_FETCHED = (KEPT, REMOTE_BRANCHES, REMOTE_TAGS, f"{OWN_REFS}modules")
 _INDEX_LAST = (".mtimes", ".rev", ".pack", ".idx")
 
 
-async def collect(
-    path: Path, needed: Collection[str], *, now: float, days_unreached: int = UNREACHED_DAYS
-) -> int:
+async def collect(path: Path, needed: Collection[str], *, now: float) -> int:
     """Put aside what neither a ref nor one of the commits `needed` reaches; how many bytes it is.
 
     Refs of ours that are dropped make garbage of the next look alone: whoever fetched the same

@@ -31,6 +31,7 @@ from tests.integration.coordinator_fixture import (
     try_git,
 )
 from tests.integration.core_fixture import builds_over
+from tests.integration.forge_fixture import open_forge, push_payload, remote_project
 
 MONTH = timedelta(days=31)
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n"
@@ -224,6 +225,36 @@ async def test_a_kill_at_any_time_leaves_all_that_is_needed(
     await collect(coordinator, MONTH)
     assert await has(coordinator, project, kept)
     assert not await has(coordinator, project, gone)
+
+
+async def test_what_was_fetched_for_builds_that_are_gone_goes_from_a_mirror_and_comes_back(
+    tmp_path: Path,
+) -> None:
+    allowed = {"allow_http_repositories": True, "allow_private_addresses": True}
+    async with open_coordinator(tmp_path, **allowed) as coordinator, open_forge(tmp_path) as forge:
+        repository = await forge.new_repository(tmp_path / "tree")
+        project, hook = await remote_project(coordinator, repository.url)
+        first = await repository.push({".pushrod.yml": ONE_STEP})
+        await hook.github("push", push_payload(repository.url, first))
+        second = await repository.push({"x": "1"}, ref="topic")
+        pushed = push_payload(repository.url, second, ref="refs/heads/topic")
+        await hook.github("push", pushed, delivery="second")
+        assert await has(coordinator, project, second)
+        await repository.tree.git("push", "-q", "origin", ":topic")
+        gone = push_payload(repository.url, None, ref="refs/heads/topic")
+        await hook.github("push", gone, delivery="gone")
+        await delete_builds_of(coordinator, project, second)
+        for days in (31, 31 + DAYS_ASIDE + 1, 32 + DAYS_ASIDE + 1):
+            assert await has(coordinator, project, second), days
+            await collect(coordinator, timedelta(days=days))
+        refs = (await git(coordinator.repository(project), "for-each-ref")).output
+        assert not await has(coordinator, project, second), refs
+        assert await has(coordinator, project, first)
+        body = {"workflowId": await coordinator.admin.new_workflow(project), "commitHash": second}
+        path = f"/api/projects/{project['id']}/builds"
+        await repository.tree.git("push", "-q", "origin", f"{second}:topic")
+        (await coordinator.admin.post(path, body)).expect(201)
+        assert await has(coordinator, project, second)
 
 
 async def upload(coordinator: Coordinator, content: bytes) -> str:
