@@ -66,7 +66,7 @@ class Garbage:
         await self._collect_lfs(project)
 
     async def _needed(self, project: Project) -> Collection[str]:
-        return await self.core.database.read(partial(needed_commits, project_id=project.id))
+        return await self.core.database.read(partial(needed_commits, project=project))
 
     async def _tell(self, project: Project, size: int) -> None:
         self.core.meter.deleted("git", 1, size)

@@ -252,7 +252,7 @@ async def test_what_was_fetched_for_builds_that_are_gone_goes_from_a_mirror_and_
         assert await has(coordinator, project, first)
         body = {"workflowId": await coordinator.admin.new_workflow(project), "commitHash": second}
         path = f"/api/projects/{project['id']}/builds"
-        await repository.tree.git("push", "-q", "origin", f"{second}:topic")
+        await repository.tree.git("push", "-q", "origin", f"{second}:refs/heads/topic")
         (await coordinator.admin.post(path, body)).expect(201)
         assert await has(coordinator, project, second)
 
