@@ -113,6 +113,7 @@ from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.gates import Gates
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.steps.why import WhySteps
+from coordinator.services.upkeep.garbage import Garbage
 from coordinator.services.upkeep.health import Health
 from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.settings import Settings
@@ -251,7 +252,14 @@ def _timer(services: Services) -> Timer:
     timer.every(HOUR_SECONDS, "forget messages", housekeeping.forget_messages)
     timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
     hour = services.core.settings.tidy_hour
-    timer.daily(hour, "tidy repositories", housekeeping.tidy_repositories)
+    garbage = Garbage(services.core, services.retention, services.deletions)
+
+    async def nightly() -> None:
+        # One after the other: both rewrite packs.
+        await housekeeping.tidy_repositories()
+        await garbage.collect()
+
+    timer.daily(hour, "tidy repositories", nightly)
     return timer
 
 

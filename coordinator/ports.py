@@ -228,6 +228,30 @@ class Repositories(Protocol):
         """Pack loose objects, small packs and refs; nothing is removed. Pushes go on meanwhile."""
         ...
 
+    async def collect_garbage(self, project_id: str, needed: Collection[str], now: float) -> int:
+        """Put aside what neither a ref nor one of the commits `needed` reaches, delete what was put
+        aside days ago, and drop what keeps fetched commits that are not needed; bytes put aside.
+
+        `now`: seconds since 1970. Raises GarbageLeft: nothing is lost, and another time will do.
+        """
+        ...
+
+    async def restore_garbage(self, project_id: str, needed: Collection[str]) -> bool:
+        """Whether one of the commits had been put aside; all that went with it is back."""
+        ...
+
+    async def garbage_bytes(self, project_id: str) -> int:
+        """Of what was put aside and is still to be deleted; part of its size."""
+        ...
+
+    async def pointed_objects(self, project_id: str) -> Collection[str]:
+        """Oids of Git LFS that a file of any commit here points to. Raises GarbageLeft."""
+        ...
+
+
+class GarbageLeft(Exception):
+    """git refused, or took too long; the message says which."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:

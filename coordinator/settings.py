@@ -222,7 +222,10 @@ class Settings(ImageSettings):
         default="text", description="Of this coordinator's own log: lines, or a JSON object each."
     )
     tidy_hour: int = Field(
-        default=3, ge=0, le=23, description="Hour (local time) at which repositories are packed."
+        default=3,
+        ge=0,
+        le=23,
+        description="Hour (local time) at which repositories are packed, and their garbage goes.",
     )
 
     @field_validator("trusted_proxies", mode="plain")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
+from coordinator.git import garbage
 from coordinator.git.branch_names import HEADS
 from coordinator.git.commit_files import (
     files_at,
@@ -165,6 +166,25 @@ class HostedRepositories:
                 process.end_input()
                 await asyncio.gather(_drained(process.read), _drained(process.read_errors))
                 await process.exit_code()
+
+    async def collect_garbage(self, project_id: str, needed: Collection[str], now: float) -> int:
+        path = self.path(project_id)
+        if not path.is_dir():
+            return 0
+        size = await garbage.collect(path, needed, now=now)
+        await garbage.drop_fetched(path, needed, now=now)
+        return size
+
+    async def restore_garbage(self, project_id: str, needed: Collection[str]) -> bool:
+        path = self.path(project_id)
+        return path.is_dir() and await garbage.restore(path, needed)
+
+    async def garbage_bytes(self, project_id: str) -> int:
+        return await asyncio.to_thread(garbage.aside_bytes, self.path(project_id))
+
+    async def pointed_objects(self, project_id: str) -> Collection[str]:
+        path = self.path(project_id)
+        return await garbage.pointed_objects(path) if path.is_dir() else ()
 
     async def is_on_branch(self, project_id: str, sha: str) -> bool:
         """By git itself, which has an index of commits. Raises TimeoutError."""

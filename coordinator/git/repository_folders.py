@@ -59,7 +59,7 @@ def _configure(config_file: Path, max_input_bytes: int) -> None:
         "receive.denyDeletes": False,
         "receive.denyDeleteCurrent": "ignore",
         "receive.denyNonFastForwards": False,
-        # A rejected or superseded commit stays fetchable: nothing here ever collects garbage.
+        # A rejected or superseded commit stays fetchable until we collect garbage (garbage.py).
         "receive.autogc": False,
         "gc.auto": 0,
         "maintenance.auto": False,
@@ -116,6 +116,9 @@ def _leftovers(root: Path) -> Iterator[Path]:
         yield from repository.glob("objects/tmp_objdir-*")
         yield from repository.glob("objects/*.lock")
         yield from repository.glob("objects/pack/*.lock")
+        yield from repository.glob("objects/pack/.tmp-*")
+        yield from repository.glob("objects/pack/tmp_*")
+        yield from repository.glob("garbage/*/pack/.tmp-*")
 
 
 def folder_bytes(path: Path) -> int:

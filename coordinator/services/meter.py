@@ -6,7 +6,7 @@ from collections import Counter as Tally
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Build, Step
@@ -14,6 +14,7 @@ from coordinator.domain.steps.verdict import Verdict
 
 MAX_PROJECTS = 200
 """Told apart by name; builds of further ones are counted together."""
+DELETED_KINDS = ("builds", "logs", "artifacts", "keep", "lfs", "git")
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
 _DATABASE = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10)
 _REQUESTS = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60)
@@ -33,6 +34,11 @@ class Meter:
     _database: Histogram = field(init=False)
     _objects: Histogram = field(init=False)
     _requests: Histogram = field(init=False)
+    _deleted: Counter = field(init=False)
+    _deleted_bytes: Counter = field(init=False)
+    _looked_at: Gauge = field(init=False)
+    _look_seconds: Gauge = field(init=False)
+    _looks_failed: Counter = field(init=False)
 
     def __post_init__(self) -> None:
         ProcessCollector(registry=self.registry)
@@ -72,6 +78,35 @@ class Meter:
             buckets=_DATABASE,
             registry=self.registry,
         )
+        self._deleted = Counter(
+            "pushrod_retention_deleted",
+            "Builds that went, or of which something went; LFS objects; packs of git.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self._deleted_bytes = Counter(
+            "pushrod_retention_deleted_bytes",
+            "Of these; of builds their logs and artifacts, where somebody set a size.",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in DELETED_KINDS:
+            self.deleted(kind, 0, 0)
+        self._looked_at = Gauge(
+            "pushrod_retention_last_look_seconds",
+            "When retention last came to its end, in seconds since 1970; 0 since the start.",
+            registry=self.registry,
+        )
+        self._look_seconds = Gauge(
+            "pushrod_retention_look_duration_seconds",
+            "How long that took, with the pauses.",
+            registry=self.registry,
+        )
+        self._looks_failed = Counter(
+            "pushrod_retention_failed",
+            "Looks at a project, or at all, that failed: the log says why.",
+            registry=self.registry,
+        )
         self._requests = Histogram(
             "pushrod_http_request_seconds",
             "Requests until their answer was made or, where it is streamed, had ended. Polls and "
@@ -80,6 +115,18 @@ class Meter:
             buckets=_REQUESTS,
             registry=self.registry,
         )
+
+    def deleted(self, kind: str, count: int, size: int) -> None:
+        """`kind`: of DELETED_KINDS; `size` in bytes."""
+        self._deleted.labels(kind).inc(count)
+        self._deleted_bytes.labels(kind).inc(size)
+
+    def retention_looked(self, now: datetime, seconds: float) -> None:
+        self._looked_at.set(now.timestamp())
+        self._look_seconds.set(seconds)
+
+    def retention_failed(self) -> None:
+        self._looks_failed.inc()
 
     def step_began(self, step: Step, now: datetime) -> None:
         if step.ready_at is not None:

@@ -16,6 +16,7 @@ from pushrod.sizes import parse_size, shown_size
 from pushrod.transport import Json
 
 KINDS = ("builds", "logs", "artifacts", "keep")
+TOTAL = "total"
 LIMITS = {"days": "days", "number": "number", "bytes": "size"}
 
 
@@ -45,7 +46,7 @@ def show(options: ConnectionOptions, project: str | None, as_json: bool) -> None
             "here" if kind in shown["own"] else _where(project),
             _going(going.get(kind)),
         )
-        for kind in KINDS
+        for kind in (*KINDS, TOTAL)
         if kind in shown["limits"]
     ]
     print_table(("kind", *LIMITS.values(), "set", "goes next"), rows, empty="")
@@ -60,6 +61,7 @@ def show(options: ConnectionOptions, project: str | None, as_json: bool) -> None
 @click.option("--logs", metavar="LIMITS", help="Of logs, while their builds stay.")
 @click.option("--artifacts", metavar="LIMITS", help="Of artifacts, while their builds stay.")
 @click.option("--keep", metavar="LIMITS", help="The most days that an output's own keep counts.")
+@click.option("--total", metavar="LIMITS", help="Of all projects' builds together.")
 @click.option("--enforce/--report", "enforced", default=None, help="Delete, or only tell.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
@@ -73,9 +75,12 @@ def set_limits(
     """Set limits of PROJECT, or of all projects that have none of their own.
 
     LIMITS are days=N, number=N, size=SIZE, with commas between: what is beyond any of them goes.
+    Those of --total hold for all projects together: what is too much goes from the largest.
     `none` is no limit, `default` takes back what was set. Artifacts that say themselves how long
     they stay (`keep` in `outputPaths`) stay as long, but no longer than --keep days=N.
     """
+    if given[TOTAL] is not None and project is not None:
+        raise CommandError("--total is for the installation: name no project")
     limits = {kind: parse_limits(kind, text) for kind, text in given.items() if text is not None}
     wanted: dict[str, Any] = {kind: its for kind, its in limits.items() if its is not None}
     if unset := [kind for kind, its in limits.items() if its is None]:
@@ -93,8 +98,10 @@ def set_limits(
     shown = call(resolve_connection(options), changed)
     if as_json:
         return print_json(shown)
-    for kind in KINDS:
-        those = shown["limits"].get(kind, {})
+    for kind in (*KINDS, TOTAL):
+        if kind not in shown["limits"]:
+            continue
+        those = shown["limits"][kind]
         words = [f"{LIMITS[name]} {_limit(those, name)}" for name in LIMITS if name in those]
         say(f"{kind}: {', '.join(words) or 'no limit'}")
     return say("deleted in the background" if shown["enforced"] else "only told, not deleted")

@@ -10,7 +10,7 @@ from pushrod.presentation import print_json, print_table, say
 from pushrod.sizes import shown_size
 from pushrod.transport import Json
 
-KINDS = ("logBytes", "artifactBytes", "lfsBytes", "repositoryBytes")
+KINDS = ("logBytes", "artifactBytes", "lfsBytes", "repositoryBytes", "garbageBytes")
 
 
 @click.command()
@@ -33,7 +33,7 @@ def storage(options: ConnectionOptions, as_json: bool) -> None:
         )
         for one in found["projects"]
     ]
-    columns = ("project", "builds", "logs", "artifacts", "lfs", "repository")
+    columns = ("project", "builds", "logs", "artifacts", "lfs", "repository", "garbage")
     print_table(columns, rows, empty="no projects")
     if (machine := found.get("machine")) is not None:
         free, total = shown_size(machine["freeBytes"]), shown_size(machine["totalBytes"])

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     many_outputs,
     memory,
     push_latency,
+    retention,
     step_overhead,
     throughput,
 )
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "log": log_throughput.measure,
     "lists": lists.measure,
     "large": large_builds.measure,
+    "retention": retention.measure,
 }
 
 

@@ -87,8 +87,9 @@ async def batch(request: web.Request) -> web.Response:
         await open_project(request, RECEIVE)
     if "basic" not in wanted.transfers:
         raise Invalid('the one transfer known here is "basic"')
-    known = await request.app[LFS].known(project, wanted.objects)
-    entry = _to_upload if wanted.operation == "upload" else _to_download
+    uploads, found = wanted.operation == "upload", request.app[LFS]
+    known = await (found.promised if uploads else found.known)(project, wanted.objects)
+    entry = _to_upload if uploads else _to_download
     objects = [
         {"oid": item.oid, "size": item.size, **entry(request, project, item, known)}
         for item in wanted.objects

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,7 @@ from coordinator.api.http.operations import add_operations, operation
 from coordinator.domain.errors import Forbidden
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.domain.upkeep.retention import MAX_BYTES, MAX_DAYS, MAX_NUMBER, Kind
+from coordinator.domain.upkeep.retention import MAX_BYTES, MAX_DAYS, MAX_NUMBER, TOTAL, Kind
 from coordinator.services.upkeep.retention import INSTALLATION, NOT_OF_ALL
 from coordinator.services.upkeep.sweeping import Going
 
@@ -55,6 +56,13 @@ class ProjectRetentionWanted(Body):
 
 
 class RetentionWanted(ProjectRetentionWanted):
+    total: LimitsWanted | None = Field(
+        None,
+        description="Of all projects together: what is too much goes from those that have most",
+    )
+    unset: list[Kind | Literal["total"]] = Field(  # type: ignore[assignment]
+        [], description="Kinds of which what was set is taken back"
+    )
     enforced: bool | None = Field(
         None, strict=True, description="Whether anything is deleted, or only told what would be"
     )
@@ -79,7 +87,9 @@ class GoingShown(Shown):
 
 class RetentionShown(Shown):
     enforced: bool
-    limits: dict[str, LimitsShown] = Field(description="That hold: by `builds`, `logs`, …")
+    limits: dict[str, LimitsShown] = Field(
+        description="That hold: by `builds`, `logs`, …; `total` of the installation alone"
+    )
     own: list[str] = Field(description="Kinds whose limits were set here")
     goes_next: dict[str, GoingShown] | None = Field(
         None, description="What the next look deletes, or would delete if it were enforced"
@@ -152,11 +162,11 @@ async def set_project_retention(
 
 
 def _limits(body: ProjectRetentionWanted) -> Mapping[str, Mapping[str, int] | None]:
-    given: dict[str, Mapping[str, int] | None] = {kind.value: None for kind in body.unset}
-    for kind in Kind:
-        wanted: LimitsWanted | KeepWanted | None = getattr(body, kind.value)
+    given: dict[str, Mapping[str, int] | None] = {str(kind): None for kind in body.unset}
+    for kind in (*Kind, TOTAL):
+        wanted: LimitsWanted | KeepWanted | None = getattr(body, kind, None)
         if wanted is not None:
-            given[kind.value] = wanted.model_dump(exclude_none=True)
+            given[str(kind)] = wanted.model_dump(exclude_none=True)
     return given
 
 
@@ -165,11 +175,13 @@ async def _shown(
 ) -> RetentionShown:
     retention = request.app[RETENTION]
     scope_id = project.id if project else INSTALLATION
-    rules = await retention.rules(project.id if project else None)
+    rules = (await retention.rules(project.id if project else None)).to_json()
+    if project is None:
+        rules[TOTAL] = (await retention.total()).to_json()
     going = await request.app[SWEEPING].outlook(project) if outlook else None
     return RetentionShown(
         enforced=await retention.is_enforced(),
-        limits={kind: LimitsShown(**limits) for kind, limits in rules.to_json().items()},
+        limits={kind: LimitsShown(**limits) for kind, limits in rules.items()},
         own=sorted(await retention.own(scope_id)),
         goes_next=None if going is None else _goes_next(going),
     )

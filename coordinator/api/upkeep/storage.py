@@ -22,6 +22,9 @@ class ProjectStorage(Shown):
     lfs_bytes: int
     repository_bytes: int
     keeping_builds: int = Field(description="With artifacts that stay as their own `keep` says")
+    garbage_bytes: int = Field(
+        description="Of the repository: put aside, since nothing reaches it, and soon deleted"
+    )
 
 
 class MachineStorage(Shown):
@@ -77,6 +80,7 @@ async def show_storage(request: web.Request, principal: Principal) -> StorageSho
                 lfs_bytes=one.lfs_bytes,
                 repository_bytes=found.repositories[one.id],
                 keeping_builds=one.keeping_builds,
+                garbage_bytes=found.garbage[one.id],
             )
             for one in found.projects
         ],

@@ -25,6 +25,10 @@ MAX_NUMBER = 1_000_000_000
 MAX_BYTES = 2**60
 
 
+TOTAL = "total"
+"""Limits of all projects' builds together, whatever limits of their own these have."""
+
+
 class Kind(StrEnum):
     BUILDS = "builds"
     """With all that is theirs."""
@@ -53,6 +57,18 @@ class Limits:
     def from_json(cls, value: Mapping[str, int]) -> Limits:
         return cls(days=value.get("days"), number=value.get("number"), size=value.get("bytes"))
 
+    def within(self, other: Limits) -> Limits:
+        """What is beyond either goes."""
+        return Limits(
+            days=_least(self.days, other.days),
+            number=_least(self.number, other.number),
+            size=_least(self.size, other.size),
+        )
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
@@ -67,7 +83,12 @@ class Rules:
 
     def with_those(self, given: Mapping[str, Mapping[str, int]]) -> Rules:
         """Kinds that are given win as wholes: a limit that is not named there is none."""
-        return replace(self, **{kind: Limits.from_json(its) for kind, its in given.items()})
+        kinds = {kind: its for kind, its in given.items() if kind != TOTAL}
+        return replace(self, **{kind: Limits.from_json(its) for kind, its in kinds.items()})
+
+    def with_share(self, share: Limits) -> Rules:
+        """With a project's share of the installation's total."""
+        return replace(self, builds=self.builds.within(share))
 
     def within(self, most: Rules) -> Rules:
         """A project's: its own `keep` is no longer than the installation's."""
@@ -81,6 +102,49 @@ class Rules:
     def measures(self) -> bool:
         """Whether bytes count."""
         return any(self.of(kind).size is not None for kind in Kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What a project has."""
+
+    builds: int
+    size: int
+    """Bytes of its logs and artifacts."""
+
+
+def shares(total: Limits, used: Mapping[str, Used]) -> Mapping[str, Limits]:
+    """What each project may have, by its id, so that all together are within the total.
+
+    Those that have little keep it all: what is too much goes from those that have most, down to a
+    measure that is the same for all of them.
+    """
+    sizes = {one: its.size for one, its in used.items()}
+    numbers = {one: its.builds for one, its in used.items()}
+    size, number = _measure(total.size, sizes), _measure(total.number, numbers)
+    return {
+        one: Limits(
+            days=total.days,
+            size=size if size is not None and its.size > size else None,
+            number=number if number is not None and its.builds > number else None,
+        )
+        for one, its in used.items()
+    }
+
+
+def _measure(limit: int | None, amounts: Mapping[str, int]) -> int | None:
+    """The largest one that keeps the sum of the amounts, none counted beyond it, within the limit;
+    None where they are within it as they are."""
+    if limit is None or sum(amounts.values()) <= limit:
+        return None
+    left = limit
+    ascending = sorted(amounts.values())
+    for place, amount in enumerate(ascending):
+        others = len(ascending) - place
+        if amount * others > left:
+            return left // others
+        left -= amount
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

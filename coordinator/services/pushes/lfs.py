@@ -31,6 +31,17 @@ class Lfs:
             lambda connection: stored.known_objects(connection, project.id, oids)
         )
 
+    async def promised(self, project: Project, objects: Sequence[LfsObject]) -> Mapping[str, int]:
+        """As `known`, for one who is about to push what points to them: until then they count as
+        fresh, so that none of them is taken for garbage."""
+        known = await self.known(project, objects)
+        if known:
+            now = self.core.now()
+            await self.core.database.write(
+                lambda connection: stored.renew_objects(connection, project.id, known, now)
+            )
+        return known
+
     async def store(
         self,
         principal: Principal,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +17,9 @@ from coordinator.domain.steps.demand import Demand
 from coordinator.services.core import Core
 from coordinator.services.steps.demand import demand_of
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.upkeep.disks import disks_of, free_bytes
 from coordinator.services.upkeep.health import OK, Health
+from coordinator.storage.builds.deletions import count_doomed
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outbox.messages import waiting_messages
 from coordinator.storage.people.accounts import list_agents
@@ -26,6 +28,8 @@ from coordinator.storage.steps.queue import handed_out_per_project
 
 MAX_GROUPS = 100
 """Of waiting steps, told apart by what they want; the smaller ones are counted together."""
+MAX_AGENTS = 100
+"""Whose disks are told, those with the least room first."""
 OTHER = "other"
 Values = Mapping[tuple[str, ...], float]
 """By the labels' values."""
@@ -37,6 +41,7 @@ class _Read:
     running: int
     names: Mapping[str, str]
     messages: int
+    doomed: int
 
 
 async def numbers(core: Core, dispatch: Dispatch, health: Health) -> bytes:
@@ -49,6 +54,7 @@ async def numbers(core: Core, dispatch: Dispatch, health: Health) -> bytes:
             running=sum((await handed_out_per_project(connection)).values()),
             names=await project_names(connection, {one for one, _ in counted if one is not None}),
             messages=await waiting_messages(connection),
+            doomed=await count_doomed(connection),
         )
 
     found, demand = await core.database.read(read), await demand_of(core, dispatch, None)
@@ -58,7 +64,13 @@ async def numbers(core: Core, dispatch: Dispatch, health: Health) -> bytes:
             [
                 _version(),
                 *_of_health(await health.checks()),
-                _free_bytes(core),
+                await asyncio.to_thread(_free_bytes, core),
+                *_of_agents_disks(dispatch),
+                _gauge(
+                    "retention_waiting_objects",
+                    "Of deleted things, still to be deleted from the store.",
+                    found.doomed,
+                ),
                 *_of_steps(core, demand, found.running),
                 *_of_agents(dispatch, found.agents),
                 _of_builds(counted, found.names),
@@ -102,8 +114,24 @@ def _of_health(checks: Mapping[str, str]) -> Iterator[GaugeMetricFamily]:
 
 
 def _free_bytes(core: Core) -> GaugeMetricFamily:
-    disk = os.statvfs(core.settings.data)
-    return _gauge("disk_free_bytes", "Where the data folder is.", disk.f_bavail * disk.f_frsize)
+    """Blocking."""
+    disks = disks_of(core.settings).items()
+    rooms: Values = {(place,): free_bytes(folder) for place, folder in disks}
+    meaning = "By what lies there, once for each disk; objects and repositories may be with data."
+    return _gauges("disk_free_bytes", meaning, ["place"], rooms)
+
+
+def _of_agents_disks(dispatch: Dispatch) -> Iterator[GaugeMetricFamily]:
+    """Of the agents with the least room above their floor: of its data, or of its engine."""
+    disks = [(one.disk, one.name) for one in dispatch.online() if one.disk is not None]
+    disks.sort(key=lambda one: one[0].free - (one[0].floor or 0))
+    rooms: dict[tuple[str, ...], float] = {}
+    for disk, name in disks[:MAX_AGENTS]:
+        rooms.setdefault((name,), disk.free)
+    meaning = "Of an agent's data or engine, whichever has less."
+    yield _gauges("agent_disk_free_bytes", meaning, ["agent"], rooms)
+    short = sum(disk.is_short for disk, _ in disks)
+    yield _gauge("agents_short_of_disk", "Agents that take no work because of that.", short)
 
 
 def _of_steps(core: Core, demand: Sequence[Demand], running: int) -> Iterator[GaugeMetricFamily]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from coordinator.domain.errors import Conflict, Forbidden, NotFound
 from coordinator.domain.model import Build, Project
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.domain.upkeep.retention import Rules
+from coordinator.domain.upkeep.retention import TOTAL, Limits, Rules
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic
@@ -20,7 +20,7 @@ from coordinator.storage.upkeep.retention import INSTALLATION, Given
 
 __all__ = ["INSTALLATION", "NOT_OF_ALL", "Retention"]
 
-Limits = Mapping[str, Mapping[str, int]]
+GivenLimits = Mapping[str, Mapping[str, int]]
 """Kind → days, number, bytes."""
 NOT_OF_ALL = "the installation's limits are of all accounts: a token of all accounts sets them"
 
@@ -44,7 +44,11 @@ class Retention:
             return rules
         return rules.with_those((await self._given(project_id)).rules).within(rules)
 
-    async def own(self, scope_id: str) -> Limits:
+    async def total(self) -> Limits:
+        """Of all projects together."""
+        return Limits.from_json((await self._given(INSTALLATION)).rules.get(TOTAL, {}))
+
+    async def own(self, scope_id: str) -> GivenLimits:
         """What was set for the project itself, or for the INSTALLATION."""
         return (await self._given(scope_id)).rules
 

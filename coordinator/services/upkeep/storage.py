@@ -30,6 +30,8 @@ class StorageUsage:
     projects: Sequence[ProjectUsage]
     repositories: Mapping[str, int]
     """By project, in bytes: their folders are walked."""
+    garbage: Mapping[str, int]
+    """By project, in bytes: put aside, to be deleted days later; part of the repository's."""
     machine: MachineUsage | None
     """For those who see all accounts."""
     waiting: int
@@ -42,10 +44,15 @@ async def storage_usage(core: Core, principal: Principal) -> StorageUsage:
         lambda connection: stored.usage_of_projects(connection, principal.account_id)
     )
     repositories = {one.id: await core.repositories.size(one.id) for one in projects}
+    garbage = {one.id: await core.repositories.garbage_bytes(one.id) for one in projects}
     of_all = principal.account_id is None
     machine = await asyncio.to_thread(_machine, core.settings.data) if of_all else None
     return StorageUsage(
-        projects=projects, repositories=repositories, machine=machine, waiting=waiting
+        projects=projects,
+        repositories=repositories,
+        garbage=garbage,
+        machine=machine,
+        waiting=waiting,
     )
 
 

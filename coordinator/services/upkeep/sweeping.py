@@ -9,6 +9,7 @@ by `services.builds.deletions`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,15 @@ from functools import partial
 import structlog
 
 from coordinator.domain.model import Project
-from coordinator.domain.upkeep.retention import BuildFacts, Kind, Rules, Walk, over_keeps
+from coordinator.domain.upkeep.retention import (
+    BuildFacts,
+    Kind,
+    Limits,
+    Rules,
+    Walk,
+    over_keeps,
+    shares,
+)
 from coordinator.services.audit import Deed
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.core import Core
@@ -31,6 +40,7 @@ from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps.step_inputs import forget_lists
 from coordinator.storage.upkeep import gone_outputs
 from coordinator.storage.upkeep import retention as stored
+from coordinator.storage.upkeep import usage as stored_usage
 from coordinator.storage.upkeep.kept_outputs import delete_outputs
 from coordinator.storage.upkeep.retention import RowCount
 
@@ -88,6 +98,7 @@ class Sweeping:
             try:
                 await self.sweep()
             except Exception:  # a task root: what is left is found by the next look
+                self.core.meter.retention_failed()
                 log.exception("deleting what is beyond the limits of retention failed")
             seconds = EVERY_SECONDS
 
@@ -96,22 +107,33 @@ class Sweeping:
         if not await self.retention.is_enforced():
             return {}
         gone: dict[str, Going] = {}
+        began = time.monotonic()
+        its_shares = await self._shares()
         for project in await self._projects():
             try:
-                gone[project.id] = await self._sweep(project)
+                gone[project.id] = await self._sweep(project, its_shares.get(project.id, Limits()))
             except Exception:  # one broken repository must not keep the others from it
+                self.core.meter.retention_failed()
                 log.exception("retention failed", project=project.id)
+        self.core.meter.retention_looked(self.core.now(), time.monotonic() - began)
         return gone
 
     async def outlook(self, project: Project | None) -> Going:
         """What the next look would delete of the project, or of all."""
-        going = Going()
+        going, its_shares = Going(), await self._shares()
         for one in [project] if project else await self._projects():
-            await self._add_outlook(one, going)
+            await self._add_outlook(one, its_shares.get(one.id, Limits()), going)
         return going
 
-    async def _add_outlook(self, project: Project, going: Going) -> None:
-        rules = await self.retention.rules(project.id)
+    async def _shares(self) -> Mapping[str, Limits]:
+        """Of the installation's total, by project; a project that came since has no limit."""
+        total = await self.retention.total()
+        if total == Limits():
+            return {}
+        return shares(total, await self.core.database.read(stored_usage.used_by_projects))
+
+    async def _add_outlook(self, project: Project, share: Limits, going: Going) -> None:
+        rules = (await self.retention.rules(project.id)).with_share(share)
         async for page in self._pages(project, rules, measured=True):
             for facts, kind in page:
                 size = None
@@ -125,9 +147,9 @@ class Sweeping:
             lambda connection: stored_projects.list_projects(connection, None)
         )
 
-    async def _sweep(self, project: Project) -> Going:
+    async def _sweep(self, project: Project, share: Limits) -> Going:
         gone = Going()
-        while not await self._look(project, gone):
+        while not await self._look(project, share, gone):
             pass  # what was looked at does not hold any more
         if gone.count:
             await self._forget_lists(project)
@@ -136,12 +158,12 @@ class Sweeping:
             )
         return gone
 
-    async def _look(self, project: Project, gone: Going) -> bool:
+    async def _look(self, project: Project, share: Limits, gone: Going) -> bool:
         """From the newest build to the oldest; False where that became outdated on the way."""
         seen = (self.deletions.made, self.retention.version)
         if not await self.retention.is_enforced():
             return True
-        rules = await self.retention.rules(project.id)
+        rules = (await self.retention.rules(project.id)).with_share(share)
         try:
             async for page in self._pages(project, rules, measured=rules.measures):
                 await self._delete(project, page, rules, seen, gone)
@@ -198,8 +220,7 @@ class Sweeping:
                 await self._chosen(project, facts, chosen, seen, gone)
         for some in _slices([one for one in of[Kind.ARTIFACTS] if not one.keeps]):
             await self._outputs(project, some, seen)
-            for facts in some:
-                gone.add(facts, Kind.ARTIFACTS)
+            self._count(some, Kind.ARTIFACTS, gone)
         counted = await self._counted([facts.id for facts in of[Kind.BUILDS]])
         by_id = {facts.id: facts for facts in of[Kind.BUILDS]}
         for large in (one for one in counted if one.outputs > ROWS_AT_ONCE):
@@ -238,9 +259,7 @@ class Sweeping:
             self._announce(still)
 
         still = await self.core.database.write(delete, committed=committed)
-        for facts in some:
-            if facts.id in still:
-                gone.add(facts, kind)
+        self._count([facts for facts in some if facts.id in still], kind, gone)
         await asyncio.sleep(self.pause_seconds)
 
     async def _outputs(self, project: Project, some: Sequence[BuildFacts], seen: Seen) -> None:
@@ -294,6 +313,13 @@ class Sweeping:
             if not still:
                 return
         gone.add(facts, chosen.kind, chosen.size)
+        self.core.meter.deleted(chosen.kind.value, 1, chosen.size)
+
+    def _count(self, some: Sequence[BuildFacts], kind: Kind, gone: Going) -> None:
+        for facts in some:
+            gone.add(facts, kind)
+        size = sum(facts.bytes_of(kind) for facts in some)
+        self.core.meter.deleted(kind.value, len(some), size)
 
     async def _still_going(
         self, connection: AsyncConnection, some: Sequence[BuildFacts], seen: Seen

@@ -139,6 +139,11 @@ async def list_doomed(connection: AsyncConnection, limit: int) -> Sequence[Doome
     return [_doomed(row) for row in await connection.execute(query)]
 
 
+async def count_doomed(connection: AsyncConnection) -> int:
+    query = sa.select(sa.func.count()).select_from(doomed_objects)
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def forget_doomed(connection: AsyncConnection, doomed: Sequence[DoomedObject]) -> None:
     rows = [
         {"its_kind": one.kind.value, "its_account": one.account_id, "its_name": one.name}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -57,6 +57,43 @@ async def fetched_objects(
         )
     )
     return {row.oid: row.size for row in await connection.execute(query)}
+
+
+async def renew_objects(
+    connection: AsyncConnection, project_id: str, oids: Collection[str], now: datetime
+) -> None:
+    """As if they had come now: a push that names them may follow."""
+    await connection.execute(
+        lfs_objects.update()
+        .where(lfs_objects.c.project_id == project_id, lfs_objects.c.oid.in_(list(oids)))
+        .values(created_at=now)
+    )
+
+
+async def objects_before(
+    connection: AsyncConnection, project_id: str, before: datetime
+) -> Sequence[str]:
+    """The oids of those that came, or were renewed, before that."""
+    query = sa.select(lfs_objects.c.oid).where(
+        lfs_objects.c.project_id == project_id, lfs_objects.c.created_at < before
+    )
+    return list((await connection.execute(query)).scalars())
+
+
+async def delete_objects(
+    connection: AsyncConnection, project_id: str, oids: Collection[str], before: datetime
+) -> Mapping[str, int]:
+    """Of those, the ones that nobody renewed since: oid → size. Their bytes are to be doomed."""
+    still = sa.select(lfs_objects.c.oid, lfs_objects.c.size).where(
+        lfs_objects.c.project_id == project_id,
+        lfs_objects.c.oid.in_(list(oids)),
+        lfs_objects.c.created_at < before,
+    )
+    found = {row.oid: row.size for row in await connection.execute(still)}
+    for table in (lfs_origins, lfs_objects):
+        of_project = table.c.project_id == project_id
+        await connection.execute(table.delete().where(of_project, table.c.oid.in_(list(found))))
+    return found
 
 
 async def save_fetched(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from coordinator.domain.upkeep.retention import Used
 from coordinator.storage.builds.build_counts import ALL_BRANCHES
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.rows import reader
@@ -34,6 +35,14 @@ class ProjectUsage:
 
 
 _usage = reader(ProjectUsage)
+
+
+async def used_by_projects(connection: AsyncConnection) -> Mapping[str, Used]:
+    """By project, from counters."""
+    found, _ = await usage_of_projects(connection, None)
+    return {
+        one.id: Used(builds=one.builds, size=one.log_bytes + one.artifact_bytes) for one in found
+    }
 
 
 async def usage_of_projects(

@@ -72,10 +72,7 @@ class ManyBuilds:
                     " FROM builds GROUP BY 2, 3, 4",
                     (branch,),
                 )
-            size, of_logs = self._sums(connection)
-            connection.execute(
-                "UPDATE projects SET stored_bytes = ?, log_bytes = ?", (size, of_logs)
-            )
+            self._count_bytes(connection)
 
     @staticmethod
     def _insert(connection: sqlite3.Connection, table: str, rows: Any) -> None:
@@ -162,8 +159,7 @@ class ManyBuilds:
             "UPDATE attempts SET log_of = ? WHERE step_id = ?", f"step-{of}-0-1", f"step-{by}-0"
         )
         with closing(sqlite3.connect(self.path)) as connection, connection:
-            sums = self._sums(connection)
-            connection.execute("UPDATE projects SET stored_bytes = ?, log_bytes = ?", sums)
+            self._count_bytes(connection)
 
     def pin(self, number: int) -> None:
         self.execute("UPDATE builds SET pinned_by = 'me' WHERE number = ?", number)
@@ -184,19 +180,32 @@ class ManyBuilds:
 
     def counted_bytes(self) -> tuple[int, int]:
         """Of all, and of logs."""
-        [found] = self.execute("SELECT stored_bytes, log_bytes FROM projects")
+        query = "SELECT stored_bytes, log_bytes FROM projects WHERE id = ?"
+        [found] = self.execute(query, self.project_id)
         return found[0], found[1]
 
     def summed_bytes(self) -> tuple[int, int]:
         with closing(sqlite3.connect(self.path)) as connection:
             return self._sums(connection)
 
-    @staticmethod
-    def _sums(connection: sqlite3.Connection) -> tuple[int, int]:
-        [files] = connection.execute("SELECT coalesce(sum(size), 0) FROM artifacts").fetchone()
+    def _count_bytes(self, connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE projects SET stored_bytes = ?, log_bytes = ? WHERE id = ?",
+            (*self._sums(connection), self.project_id),
+        )
+
+    def _sums(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        whose = [self.project_id]
+        [files] = connection.execute(
+            "SELECT coalesce(sum(size), 0) FROM artifacts JOIN steps ON steps.id = step_id"
+            " WHERE project_id = ?",
+            whose,
+        ).fetchone()
         [logs] = connection.execute(
             "SELECT coalesce(sum(log_bytes), 0) FROM attempts JOIN steps ON steps.id = step_id"
             " JOIN builds ON builds.id = build_id WHERE log_of IS NULL AND logs_gone_at IS NULL"
+            " AND builds.project_id = ?",
+            whose,
         ).fetchone()
         return files + logs, logs
 

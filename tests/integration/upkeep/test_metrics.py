@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -11,9 +12,16 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.coordinator_fixture import Caller, Coordinator, open_coordinator, step_of
+from tests.integration.coordinator_fixture import (
+    Caller,
+    Coordinator,
+    eventually,
+    open_coordinator,
+    step_of,
+)
 
 OPERATIONS = Path(__file__).parents[3] / "examples" / "operations"
+SMALL_DISK = {"freeBytes": 10, "totalBytes": 100, "floorBytes": 5}
 NO_LABELS: tuple[tuple[str, str], ...] = ()
 Samples = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
 
@@ -67,11 +75,41 @@ async def test_what_happened_is_counted(coordinator: Coordinator) -> None:
     assert found["pushrod_ready"] == {
         ((("check", name),)): 1 for name in ("disk", "database", "git")
     }
-    assert found["pushrod_disk_free_bytes"][NO_LABELS] > 0
+    assert found["pushrod_disk_free_bytes"][(("place", "data"),)] > 0
     assert found["pushrod_database_seconds_count"][(("kind", "commit"),)] > 0
     polls = (("method", "POST"), ("route", "/api/agents/poll"), ("status", "200"))
     assert found["pushrod_http_request_seconds_count"][polls] >= 3
     assert found["process_cpu_seconds_total"][NO_LABELS] > 0
+
+
+async def test_retention_and_disks_are_told(coordinator: Coordinator) -> None:
+    admin, agent = coordinator.admin, await coordinator.admin.new_agent("small")
+    project = await admin.new_project()
+    await admin.new_build(project)
+    spec = await agent.take(disk=SMALL_DISK)
+    (await agent.append(spec, 0, b"line\n")).expect(204)
+    log = {"textBytes": 5, "sha256": hashlib.sha256(b"line\n").hexdigest()}
+    (await agent.complete(spec, status="failed", exit_code=1, log=log)).expect(200)
+    await agent.poll(disk={**SMALL_DISK, "floorBytes": 50})
+    body = {"builds": {"number": 0, "bytes": 1_000_000}}
+    (await admin.call("PATCH", "/api/retention", json=body)).expect(200)
+
+    async def gone() -> Samples | None:
+        found = await scraped(admin)
+        looked = found["pushrod_retention_last_look_seconds"][NO_LABELS] > 0
+        left = found["pushrod_retention_waiting_objects"][NO_LABELS]
+        return found if looked and not left else None
+
+    found = await eventually(gone)
+    kinds = ("builds", "logs", "artifacts", "keep", "lfs", "git")
+    assert found["pushrod_retention_deleted_total"] == {
+        (("kind", kind),): int(kind == "builds") for kind in kinds
+    }
+    assert found["pushrod_retention_deleted_bytes_total"][(("kind", "builds"),)] == 5
+    assert found["pushrod_retention_look_duration_seconds"][NO_LABELS] > 0
+    assert found["pushrod_retention_failed_total"] == {NO_LABELS: 0}
+    assert found["pushrod_agent_disk_free_bytes"] == {(("agent", "small"),): 10}
+    assert found["pushrod_agents_short_of_disk"] == {NO_LABELS: 1}
 
 
 async def test_no_outsiders_text_becomes_a_label(coordinator: Coordinator) -> None:
@@ -112,7 +150,7 @@ async def test_the_dashboard_and_the_alerts_ask_for_what_there_is(coordinator: C
     agent, project = await coordinator.admin.new_agent(), await coordinator.admin.new_project()
     for _ in range(2):  # one ends, one waits
         await coordinator.admin.new_build(project)
-    spec = await agent.take()
+    spec = await agent.take(disk=SMALL_DISK)
     (await agent.append(spec, 0, b"line\n")).expect(204)
     (await agent.complete(spec)).expect(200)
     families = (await coordinator.admin.get("/metrics")).expect(200).body.decode()

@@ -9,7 +9,15 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.domain.upkeep.retention import BuildFacts, Kind, Limits, Rules, Walk
+from coordinator.domain.upkeep.retention import (
+    BuildFacts,
+    Kind,
+    Limits,
+    Rules,
+    Used,
+    Walk,
+    shares,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NOTHING = Rules(builds=Limits(), logs=Limits(), artifacts=Limits())
@@ -178,3 +186,45 @@ def test_what_says_itself_how_long_it_stays_goes_then_and_not_before(
             assert (one.id, Kind.BUILDS) not in gone
         whole = (one.id, Kind.BUILDS) in gone
         assert ((one.id, Kind.KEEP) in gone) == (bool(over) and not whole)
+
+
+def used() -> st.SearchStrategy[dict[str, Used]]:
+    one = st.builds(Used, builds=st.integers(0, 100), size=st.integers(0, 1000))
+    return st.dictionaries(st.text("abcdef", min_size=1, max_size=2), one, max_size=6)
+
+
+@given(used(), st.integers(0, 2000), st.integers(0, 300))
+def test_shares_keep_all_projects_within_the_total_and_take_from_those_that_have_most(
+    projects: dict[str, Used], size: int, number: int
+) -> None:
+    found = shares(Limits(days=7, size=size, number=number), projects)
+    left = {
+        one: min(its.size, found[one].size if found[one].size is not None else its.size)
+        for one, its in projects.items()
+    }
+    assert sum(left.values()) <= size
+    assert all(share.days == 7 for share in found.values())
+    cut = [one for one in projects if left[one] < projects[one].size]
+    assert len({left[one] for one in cut}) <= 1
+    for one in cut:
+        # Nobody who keeps all of his has more than those that were cut down.
+        assert max(left.values()) <= left[one]
+    if cut:
+        # No byte more could be given to each of them.
+        assert size - sum(left.values()) < len(cut)
+    numbers = (its.builds for its in projects.values())
+    assert (sum(numbers) > number) == any(one.number is not None for one in found.values())
+
+
+def test_a_total_takes_from_the_largest_alone() -> None:
+    projects = {
+        "small": Used(builds=1, size=10),
+        "middle": Used(builds=1, size=100),
+        "large": Used(builds=9, size=1000),
+    }
+    found = shares(Limits(size=400), projects)
+    assert {one: share.size for one, share in found.items()} == {
+        "small": None,
+        "middle": None,
+        "large": 290,
+    }
