@@ -41,7 +41,7 @@ from coordinator.services.deployments.source_builds import (
     save_image_build,
 )
 from coordinator.services.images.own_images import account_images
-from coordinator.services.projects.secrets import list_secrets
+from coordinator.services.projects.secrets import names_for
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images import image_builds as stored
@@ -94,10 +94,12 @@ class Deployments:
         image = image_reference(self.core, account, plan) if plan else request.image or ""
 
         async def save(connection: AsyncConnection) -> tuple[Deployment, Draft]:
-            secrets = await list_secrets(connection, project.id)
-            wanted = self._draft(
-                project, name, commit, image, request, [secret.name for secret in secrets]
+            origin = Origin(
+                event=EVENT, commit_hash=commit, commit_message=f"Deployment of {image}"
             )
+            # Of no branch: what is for some alone is not for what somebody posts.
+            secrets = await names_for(connection, project, origin)
+            wanted = self._draft(project, name, origin, image, request, secrets)
             deployment = await self._save(
                 connection, principal, project, wanted, request, plan, image
             )
@@ -125,12 +127,12 @@ class Deployments:
         self,
         project: Project,
         name: str,
-        commit: str | None,
+        origin: Origin,
         image: str,
         request: DeploymentRequest,
         secrets: Sequence[str],
     ) -> Draft:
-        building = (image_step(image),) if commit else ()
+        building = (image_step(image),) if origin.commit_hash else ()
         configs = json.dumps(list(request.llm_configs), ensure_ascii=False)
         program = self.target.program(
             Deployable(
@@ -145,7 +147,6 @@ class Deployments:
         workflow = Workflow(
             name=f"deploy {name}", file=None, triggers=Triggers(), steps=(*building, program)
         )
-        origin = Origin(event=EVENT, commit_hash=commit, commit_message=f"Deployment of {image}")
         wanted = draft(workflow, project, origin, None, self.core.now(), answers={})
         return replace(wanted, steps=[_as_program(step) for step in wanted.steps])
 

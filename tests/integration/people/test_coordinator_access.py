@@ -195,12 +195,17 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}/registries", None),
     ("PUT", "/api/projects/{project}/registries/h.example", {"username": "x", "password": "x"}),
     ("DELETE", "/api/projects/{project}/registries/h.example", None),
+    ("POST", "/api/projects/{project}/registries/h.example/try", None),
+    ("POST", "/api/accounts/{account}/registries/h.example/try", None),
     ("GET", "/api/accounts/{account}/registries", None),
     ("PUT", "/api/accounts/{account}/registries/h.example", {"username": "x", "password": "x"}),
     ("DELETE", "/api/accounts/{account}/registries/h.example", None),
     ("GET", "/api/projects/{project}/secrets", None),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
+    ("GET", "/api/accounts/{account}/secrets", None),
+    ("PUT", "/api/accounts/{account}/secrets/NAME", {"value": "x"}),
+    ("DELETE", "/api/accounts/{account}/secrets/NAME", None),
     ("GET", "/api/builds/{image_build}", None),
     ("POST", "/api/builds/{image_build}/cancel", {}),
     ("GET", "/api/deploy/{deployment}", None),
@@ -251,7 +256,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
     """All that a change would change, but for when tokens and agents were last heard of."""
     tables = (
         "projects",
-        "secrets",
+        "secret_values",
         "workflows",
         "builds",
         "steps",
@@ -267,7 +272,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in (*tables, "seen_refs", "accounts", "secrets")
+            for table in (*tables, "seen_refs", "accounts", "secret_values")
         ]
         names = "id, kind, role, account_id, revoked_at"
         rows.append(connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall())
@@ -480,12 +485,17 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/projects/{project}/registries", None, "maintainer"),
     ("PUT", "/api/projects/{project}/registries/h.example", {}, "maintainer"),
     ("DELETE", "/api/projects/{project}/registries/h.example", None, "maintainer"),
+    ("POST", "/api/projects/{project}/registries/h.example/try", None, "maintainer"),
+    ("POST", "/api/accounts/{account}/registries/h.example/try", None, "maintainer"),
     ("GET", "/api/accounts/{account}/registries", None, "maintainer"),
     ("PUT", "/api/accounts/{account}/registries/h.example", {}, "maintainer"),
     ("DELETE", "/api/accounts/{account}/registries/h.example", None, "maintainer"),
     ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
+    ("GET", "/api/accounts/{account}/secrets", None, "maintainer"),
+    ("PUT", "/api/accounts/{account}/secrets/NAME", {"value": "x"}, "maintainer"),
+    ("DELETE", "/api/accounts/{account}/secrets/NAME", None, "maintainer"),
     ("GET", "/api/builds/{image_build}", None, "viewer developer maintainer"),
     ("GET", "/api/deploy/{deployment}", None, "viewer developer maintainer"),
     ("GET", "/api/deploy", None, "viewer developer maintainer"),
