@@ -272,7 +272,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in (*tables, "seen_refs", "accounts", "secret_values")
+            for table in (*tables, "seen_refs", "accounts")
         ]
         names = "id, kind, role, account_id, revoked_at"
         rows.append(connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall())
