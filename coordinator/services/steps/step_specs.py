@@ -31,7 +31,7 @@ from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
-from pipelines_schema.contract import CompletionReason, ServiceSpec, StepSpec
+from pipelines_schema.contract import CompletionReason, HealthCheck, ServiceSpec, StepSpec
 from pipelines_schema.contract_images import ImageBuildSpec, RegistryLogin
 from pipelines_schema.contract_outputs import ArtifactRef, DependencySpec, OutputFolder, OutputLink
 from pipelines_schema.contract_sources import GitSpec, SourceSpec
@@ -101,6 +101,7 @@ class StepSpecs:
             refused_for=_refused_for(unfit, not_theirs),
             script=substituted(written.script, known),
             own_command=own_command,
+            health=_health(step),
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
             registries=await self._registries(connection, step, build, project, hosts_of),
             env={
@@ -283,6 +284,15 @@ class StepSpecs:
             )
             for name in step.depends_on
         ]
+
+
+def _health(step: Step) -> HealthCheck | None:
+    health = step.definition.health
+    if health is None:
+        return None
+    return HealthCheck(
+        port=health.port, path=health.path, start_seconds=float(health.start_seconds)
+    )
 
 
 def _refused_for(unfit: str | None, not_theirs: Mapping[str, str]) -> CompletionReason:

@@ -1,4 +1,4 @@
-"""secrets of branches, tags and accounts; of builds: which ref's code they run
+"""secrets of branches, tags and accounts; which ref's code builds run; deployments that are well
 
 A ref of an earlier build is not known: what says who may have a secret asks for one that is.
 """
@@ -29,4 +29,5 @@ def upgrade() -> None:
         "SELECT project_id, name, '', sealed, updated_at FROM secrets"
     )
     op.drop_table("secrets")
+    op.add_column("deployments", sa.Column("healthy_epoch", sa.Integer))
     op.add_column("builds", sa.Column("trusted_ref", sa.Text))
