@@ -218,7 +218,8 @@ async def test_a_program_that_is_not_well_in_time_is_ended_and_says_how_it_was_a
 
 async def test_a_program_that_is_well_no_longer_fails(programs: Programs) -> None:
     """As the agent has it, but asked more often."""
-    script = SERVES.replace("while [", "sleep 4; busybox pkill httpd; sleep 600; while [")
+    script = SERVES.replace("httpd -p 8000 -h /tmp/www;", "httpd -f -p 8000 -h /tmp/www & p=$!;")
+    script = script.replace("while [", "sleep 4; kill $p; sleep 600; while [")
     image = await programs.image(command(script))
     check = HealthCheck(port=8000, path="/", start_seconds=50)
     told: list[int] = []
