@@ -153,8 +153,9 @@ BEFORE: Mapping[tuple[str, str], str] = {
     "| member '[0][\"deliveryId\"]')",
     ("worker.md", "call()"): "TOKEN=$(cat ~/.local/share/pushrod/admin-token) URL=$PUSHROD_URL; "
     "a_step",
-    ("workflow.md", "pushrod secret set"): "pushrod project create app; PROJECT=app; echo word > "
-    "token.txt",
+    ("workflow.md", "pushrod secret set PROJECT PYPI_TOKEN"): "pushrod project create app; "
+    "PROJECT=app; echo word > token.txt",
+    ("workflow.md", "pushrod secret set PROJECT DEPLOY_KEY"): "echo word > key.txt",
 }
 """What a reader does before the first line of that beginning, by the text around it."""
 
