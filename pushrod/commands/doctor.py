@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,9 @@ async def _look(
     registries: Sequence[str],
 ) -> list[Finding]:
     """The checks that wait for somebody run at the same time."""
+    # Before anybody is asked: what is imported meanwhile takes from the time to answer.
+    import_module("pushrod.doctor.coordinator")
+    import_module("pushrod.doctor.registries")
     from pushrod.doctor import machine
     from pushrod.doctor.engine import check_engine
 
