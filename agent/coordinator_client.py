@@ -20,6 +20,7 @@ from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
     GoodbyeRequest,
+    HealthyRequest,
     LeaseRef,
     PollRequest,
     PollResponse,
@@ -169,6 +170,10 @@ class CoordinatorClient:
         path = f"api/runner/{_quoted(spec.step_id)}/image"
         request = SettleImageRequest(epoch=spec.epoch, digest=digest, reference=tag)
         return await self._post(path, spec.token, request, SettleImageResponse)
+
+    async def tell_healthy(self, spec: StepSpec) -> None:
+        path = f"api/runner/{_quoted(spec.step_id)}/healthy"
+        await self._post(path, spec.token, HealthyRequest(epoch=spec.epoch), HealthyRequest)
 
     async def complete(self, step_id: str, request: CompleteRequest) -> CompleteResponse:
         """Raises WrongOffsetError if the log isn't wholly acknowledged yet."""

@@ -30,6 +30,7 @@ IMAGE_CAPABILITIES = [
     Capability.IMAGE_BUILDS.value,
     Capability.IMAGE_OPTIONS.value,
     Capability.OWN_COMMANDS.value,
+    Capability.HEALTH_CHECKS.value,
 ]
 """An engine that builds images runs them, too."""
 QUICK_ANSWER_SECONDS = 0.2

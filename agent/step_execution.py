@@ -137,6 +137,7 @@ class StepExecution:
             self.end,
             mounts,
             self._settle_tag,
+            self._tell_healthy,
         )
         result = await self._workshop.engine.run(wanted, output)
         if result.exit_code == 0 and _has_keys(spec):
@@ -167,6 +168,13 @@ class StepExecution:
             lambda error: logger.info("settling an image of %s: %s", self._entry.attempt_id, error),
         )
         return answer.digest
+
+    async def _tell_healthy(self) -> None:
+        """Raises CallRefusedError, StaleLeaseError, CredentialRefusedError."""
+        await keep_trying(
+            lambda: self._workshop.client.tell_healthy(self._entry.spec),
+            lambda error: logger.info("telling of %s: %s", self._entry.attempt_id, error),
+        )
 
     async def _lent_source(self, spec: StepSpec) -> LentSource | None:
         """Raises SourceError, SourceTooLate."""

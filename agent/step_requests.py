@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from agent.engines.end_request import EndRequest
@@ -23,6 +23,7 @@ def request_of(
     end: EndRequest | None = None,
     cache_mounts: Sequence[CacheMount] = (),
     settle_tag: SettleTag | None = None,
+    tell_healthy: Callable[[], Awaitable[None]] | None = None,
 ) -> StepRequest:
     spec = entry.spec
     return StepRequest(
@@ -34,6 +35,8 @@ def request_of(
         settle_image=settle_image if spec.settles_images else None,
         script=spec.script,
         own_command=spec.own_command,
+        health=spec.health,
+        tell_healthy=tell_healthy,
         env=spec.env,
         secrets=spec.secrets,
         registries=spec.registries,

@@ -62,6 +62,7 @@ from coordinator.api.http.context import (
     PROJECTS,
     PUSH_RETRIES,
     REGISTRY_LOGINS,
+    REGISTRY_TRIES,
     REPORTS,
     RETENTION,
     RETRIES,
@@ -296,6 +297,7 @@ def make_app(services: Services) -> web.Application:
     app[PUSH_RETRIES] = services.push_retries
     app[DEFAULT_BRANCHES] = services.default_branches
     app[REGISTRY_LOGINS] = services.registry_logins
+    app[REGISTRY_TRIES] = services.registry_tries
     app[SECRETS] = services.secrets
     app[KEYED_REQUESTS] = KeyedRequests(services.core)
     app[LFS] = services.lfs

@@ -62,6 +62,7 @@ from coordinator.services.people.users import Users
 from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
+from coordinator.services.projects.registry_tries import RegistryTries
 from coordinator.services.projects.secrets import Secrets
 from coordinator.services.pushes.begun_pushes import BegunPushes
 from coordinator.services.pushes.default_branches import DefaultBranches
@@ -113,6 +114,7 @@ class Services:
     credentials: Credentials
     deliveries: Deliveries
     registry_logins: RegistryLogins
+    registry_tries: RegistryTries
     secrets: Secrets
     users: Users
     sessions: Sessions
@@ -228,6 +230,7 @@ async def open_services(
             credentials=credentials,
             deliveries=deliveries,
             registry_logins=RegistryLogins(core),
+            registry_tries=RegistryTries(core, http),
             secrets=Secrets(core),
             users=Users(core, accounts),
             sessions=Sessions(core, accounts),

@@ -45,6 +45,9 @@ class PolicedHttp:
         except TimeoutError as error:
             message = f"{url.host} did not answer within {self._seconds:g} s"
             raise RemoteFailed(message, permanent=False) from error
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+            message = f"{url.host} has a certificate that is not trusted here, or speaks no TLS"
+            raise RemoteFailed(message, permanent=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Not the error's own words: they may hold the URL, which may be a secret.
             cause = type(getattr(error, "os_error", error)).__name__

@@ -263,15 +263,21 @@ class Client(PeopleCalls, AgentCalls):
     async def delete_image(self, slug: str) -> None:
         await self.request("DELETE", f"/api/docker-images/{quoted(slug)}")
 
-    async def secrets(self, project_id: str) -> list[Json]:
-        """Names; values are never shown."""
-        return await self.list_at(f"/api/projects/{quoted(project_id)}/secrets")
+    async def secrets(self, owner: tuple[str, str]) -> list[Json]:
+        """Names, and for which builds; `owner` is `projects` or `accounts`, and the id."""
+        return await self.list_at(_secret_path(owner))
 
-    async def set_secret(self, project_id: str, name: str, value: str) -> None:
-        await self.request("PUT", _secret_path(project_id, name), body={"value": value})
+    async def set_secret(
+        self, owner: tuple[str, str], name: str, value: str, whose: Mapping[str, str]
+    ) -> None:
+        """`whose` has the pattern of a `branch` or of a `tag`, or nothing."""
+        await self.request("PUT", _secret_path(owner, name), body={"value": value, **whose})
 
-    async def delete_secret(self, project_id: str, name: str) -> None:
-        await self.request("DELETE", _secret_path(project_id, name))
+    async def delete_secret(
+        self, owner: tuple[str, str], name: str, whose: Mapping[str, str]
+    ) -> None:
+        """`whose` as it was set, or `others`: only that value; nothing: all of them."""
+        await self.request("DELETE", _secret_path(owner, name), query=whose)
 
     async def registry_logins(self, owner: tuple[str, str]) -> list[Json]:
         """Hosts and usernames; `owner` is `projects` or `accounts`, and the id."""
@@ -308,8 +314,10 @@ def _message_path(project_id: str, message_id: str) -> str:
     return f"/api/projects/{quoted(project_id)}/outbox/{quoted(message_id)}"
 
 
-def _secret_path(project_id: str, name: str) -> str:
-    return f"/api/projects/{quoted(project_id)}/secrets/{quoted(name)}"
+def _secret_path(owner: tuple[str, str], name: str | None = None) -> str:
+    kind, id_ = owner
+    end = "" if name is None else f"/{quoted(name)}"
+    return f"/api/{kind}/{quoted(id_)}/secrets{end}"
 
 
 def call(connection: Connection, action: Callable[[Client], Awaitable[Result]]) -> Result:

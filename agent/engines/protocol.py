@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.engines.end_request import EndRequest
-from pipelines_schema.contract import ServiceSpec
+from pipelines_schema.contract import HealthCheck, ServiceSpec
 from pipelines_schema.contract_images import BuiltImage, ImageBuildSpec, RegistryLogin
 from pipelines_schema.log_frames import Stream
 from pipelines_schema.own_registries import OwnRegistries
@@ -119,6 +119,10 @@ class StepRequest:
     settle_image: SettleImage | None = None
     """Told the digest found for `image` where none is given: answers with the one to use."""
     script: str
+    health: HealthCheck | None = None
+    """Of an own command: one that does not become well, or stay so, is ended."""
+    tell_healthy: Callable[[], Awaitable[None]] | None = None
+    """Called once it is well."""
     own_command: bool = False
     """Run what the image itself starts with, by its own user in its own folder, instead of
     `script`; with no workspace and no outputs. The host engine refuses it."""

@@ -109,9 +109,11 @@ class PullRequestRef:
     labels: Sequence[str] = ()
     """As they were when the build was made."""
     draft: bool = False
+    title: str | None = None
+    """What its author called it; None where the forge did not say."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> PullRequestRef:
@@ -123,6 +125,7 @@ class PullRequestRef:
             fork=value["fork"] is not False,
             labels=tuple(value.get("labels", ())),
             draft=value.get("draft", False),
+            title=value.get("title"),
         )
 
 
@@ -207,6 +210,10 @@ class Build:
     """Workflows of other projects waited for its success when it was made."""
     upstream: Upstream | None = None
     """What started it, where another build did."""
+    trusted_ref: str | None = None
+    """The full name of the branch or tag that had its commit when it was made, as the project's own
+    repository says. None: of none that is known, as a pull request's. What somebody merely calls
+    it is `branch`."""
     notify: Sequence[Notify] = ()
     """Whom its workflow names; nobody, where outsiders wrote it."""
     created_at: datetime
@@ -394,10 +401,14 @@ class RegistryLoginShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SecretName:
-    """A secret as it may be shown."""
+class SecretShown:
+    """A value of a secret as it may be shown."""
 
+    scope_id: str
+    """The project's id, or the account's for a secret of all its projects."""
     name: str
+    pattern: str
+    """Of full names of branches or tags; empty: it is for every build."""
     updated_at: datetime
 
 

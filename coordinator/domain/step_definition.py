@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipelines_schema import Step as WorkflowStep
 
 VERSION = 2
 """Of the stored JSON. Version 1 had no number and was flat: the workflow's keys beside ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """By what a deployment's program is known to be well."""
+
+    port: int
+    path: str | None = None
+    """None: a connection is enough."""
+    start_seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +34,8 @@ class StepDefinition:
     """A deployment's: it runs until it is stopped."""
     own_command: bool = False
     """It runs its image by the image's own command, not a script."""
+    health: Health | None = None
+    """Of an own command."""
     max_lost: int | None = None
     """So many attempts may be lost with their agents and count for nothing; None: none."""
 
@@ -59,6 +71,8 @@ class StepDefinition:
             stored["program"] = True
         if self.own_command:
             stored["ownCommand"] = True
+        if self.health is not None:
+            stored["health"] = asdict(self.health)
         if self.max_lost is not None:
             stored["maxLost"] = self.max_lost
         if self.generated_by is not None:
@@ -105,6 +119,7 @@ def definition_from_json(
         condition_false=value.get("conditionFalse", False),
         program=value.get("program", False),
         own_command=value.get("ownCommand", False),
+        health=Health(**value["health"]) if "health" in value else None,
         max_lost=losses.get("maxLost"),
         generated_by=value.get("generatedBy"),
         workflow_env=value.get("workflowEnv", {}),

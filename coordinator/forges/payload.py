@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from coordinator.domain.pushes.deliveries import ForgeEvent
 MAX_DELIVERY_ID_CHARACTERS = 200
 _DELIVERY_ID = re.compile(rf"[!-~]{{1,{MAX_DELIVERY_ID_CHARACTERS}}}", re.ASCII)
 MAX_MESSAGE_CHARACTERS = 10_000
+MAX_TITLE_CHARACTERS = 300
 _PREFIX = "sha256="
 
 
@@ -83,6 +85,20 @@ def commit_message(value: object, *path: str) -> str | None:
     """The beginning of the message at `path`: what is read later from the commit is the whole."""
     found = text(value, *path)
     return None if found is None else found[:MAX_MESSAGE_CHARACTERS]
+
+
+def title(value: object, *path: str) -> str | None:
+    """What outsiders call something, in one line: without characters that nobody sees or that turn
+    the text around them, and not beyond some length. None where nothing is left."""
+    found = text(value, *path) or ""
+    shown = "".join(
+        " " if one.isspace() or unicodedata.category(one) == "Cc" else one
+        for one in found[:MAX_MESSAGE_CHARACTERS]
+        if unicodedata.category(one) not in ("Cf", "Cs", "Co", "Cn") or one == "\u200d"
+    )
+    line = " ".join(shown.split())
+    cut = line[: MAX_TITLE_CHARACTERS - 1] + "…" if len(line) > MAX_TITLE_CHARACTERS else line
+    return cut or None
 
 
 def event_name(given: str | None, default: str) -> str:

@@ -73,6 +73,7 @@ class Capability(StrEnum):
 
     IMAGE_BUILDS = "imageBuilds"
     OWN_COMMANDS = "ownCommands"
+    HEALTH_CHECKS = "healthChecks"
     """Runs an image by its own command."""
     USERS = "users"
     """Knows `user` of a step: runs it so, or fails it with words."""
@@ -206,6 +207,22 @@ class ServiceSpec(WireModel):
     """How long that may take."""
 
 
+class HealthCheck(WireModel):
+    """By what a program is known to be well: its port takes a connection, or answers a request."""
+
+    port: int = Field(ge=1, le=65_535)
+    path: str | None = None
+    """Of the request, whose answer must have a status from 200 to 399; None: a connection does."""
+    start_seconds: float
+    """How long its first answer may take."""
+
+
+class HealthyRequest(WireModel):
+    """The program of the attempt has answered its health check."""
+
+    epoch: int
+
+
 class StepSpec(WireModel):
     """All an agent needs to run one attempt of a step."""
 
@@ -231,6 +248,8 @@ class StepSpec(WireModel):
     own_command: bool = False
     """Run what `image` itself starts with, instead of `script`, which is empty then. There is no
     workspace."""
+    health: HealthCheck | None = None
+    """Of an own command: asked until it is well, which is told by `HealthyRequest`, and then on."""
     build: ImageBuildSpec | None = None
     """The image to build instead of running `script`, which is empty then."""
     registries: list[RegistryLogin] = Field(default=[], repr=False)

@@ -134,7 +134,7 @@ def list_builds(options: ConnectionOptions, project: str | None, limit: int, as_
             one.get("state"),
             where(one),
             str(one.get("commitHash", ""))[:10],
-            first_line(str(one.get("commitMessage", "")))[:60],
+            _title(one)[:60],
             age(one.get("createdAt"), now),
             duration_between(one.get("startedAt"), one.get("finishedAt"), now),
             one.get("id"),
@@ -317,6 +317,12 @@ def delete(options: ConnectionOptions, reference: str) -> None:
     say(f"deleted {reference}")
 
 
+def _title(one: Json) -> str:
+    """What a pull request is called, or the commit."""
+    pull = one.get("pullRequest") or {}
+    return first_line(str(pull.get("title") or one.get("commitMessage", "")))
+
+
 LINK_WORDS = {"pullRequest": "pull request"}
 
 
@@ -332,6 +338,11 @@ def show_build(found: Json, now: datetime) -> None:
     if commit:
         message = first_line(str(found.get("commitMessage", "")))
         click.echo(f"{commit} on {where(found)}: {cell(message)}")
+    pull = found.get("pullRequest")
+    if pull:
+        fork = " (from a fork)" if pull.get("fork") else ""
+        said = f": {cell(pull['title'])}" if pull.get("title") else ""
+        click.echo(f"pull request #{pull['number']}{fork}{said}")
     starter, upstream = found.get("startedBy"), found.get("upstream")
     if upstream:
         starter = f"{upstream['project']} #{upstream['buildNumber']}"

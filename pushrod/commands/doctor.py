@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 
 from pushrod.commands.coordinator import LISTEN_HELP
 from pushrod.connection import (
+    Connection,
     ConnectionOptions,
     connection_options,
     default_data_folder,
@@ -21,6 +23,7 @@ from pushrod.connection import (
 from pushrod.presentation import print_json, printable
 
 if TYPE_CHECKING:
+    from coordinator.settings import Settings
     from pushrod.doctor.finding import Finding
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -34,6 +37,13 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 )
 @click.option("--listen", metavar="HOST:PORT", help=LISTEN_HELP)
 @click.option("--engine", default="auto", show_default=True, help="As for `pushrod up`, or none.")
+@click.option(
+    "--registry",
+    "registries",
+    multiple=True,
+    metavar="HOST",
+    help="Try whether this registry of images can be reached; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @connection_options
 def doctor(
@@ -41,11 +51,14 @@ def doctor(
     data: Path | None,
     listen: str | None,
     engine: str,
+    registries: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Say what this machine lacks, and the command that mends it; changes nothing.
 
-    With --url (or PUSHROD_URL) also whether that coordinator answers and takes the token.
+    With --url (or PUSHROD_URL) also whether that coordinator answers and takes the token, and
+    whether registries take the logins that it keeps. Registries that the settings name are tried,
+    too; run it on the engine's machine, for it is the engine that fetches images.
     Exit code 1 when something fails.
     """
     from pushrod.client import run
@@ -54,7 +67,7 @@ def doctor(
 
     settings = settings_from(data or default_data_folder(), listen, None)
     place = (settings.host, settings.port)
-    findings = run(_look(options, settings.data, place, engine))
+    findings = run(_look(options, settings, place, engine, registries))
     if as_json:
         print_json({"fit": is_fit(findings), "findings": [finding_json(f) for f in findings]})
     else:
@@ -64,15 +77,23 @@ def doctor(
 
 
 async def _look(
-    options: ConnectionOptions, data: Path, listen: tuple[str, int], engine: str
+    options: ConnectionOptions,
+    settings: Settings,
+    listen: tuple[str, int],
+    engine: str,
+    registries: Sequence[str],
 ) -> list[Finding]:
     """The checks that wait for somebody run at the same time."""
+    # Before anybody is asked: what is imported meanwhile takes from the time to answer.
+    import_module("pushrod.doctor.coordinator")
+    import_module("pushrod.doctor.registries")
     from pushrod.doctor import machine
     from pushrod.doctor.engine import check_engine
 
     async with asyncio.TaskGroup() as group:
         asking_engine = group.create_task(check_engine(engine))
         asking_coordinator = group.create_task(_look_at_coordinator(options))
+        asking_registries = group.create_task(_look_at_registries(options, settings, registries))
         threads = [
             group.create_task(asyncio.to_thread(*check))
             for check in (
@@ -80,25 +101,43 @@ async def _look(
                 (machine.check_libraries,),
                 (machine.check_git,),
                 (machine.check_curl,),
-                (machine.check_folder, "data folder", data),
+                (machine.check_folder, "data folder", settings.data),
                 (machine.check_port, *listen),
                 (machine.check_clock,),
             )
         ]
     found = [thread.result() for thread in threads]
-    return [*found, *asking_engine.result(), *asking_coordinator.result()]
+    asked = (asking_engine, asking_coordinator, asking_registries)
+    return [*found, *(finding for task in asked for finding in task.result())]
 
 
 async def _look_at_coordinator(options: ConnectionOptions) -> list[Finding]:
     """Nothing where none was named."""
-    if options.url is None and not os.environ.get("PUSHROD_URL"):
+    if not _names_coordinator(options):
         return []
     from pushrod.doctor.coordinator import check_coordinator
 
-    token = os.environ.get("PUSHROD_TOKEN", "").strip() or None
+    return await check_coordinator(resolve_url(options), await _token(options))
+
+
+async def _look_at_registries(
+    options: ConnectionOptions, settings: Settings, registries: Sequence[str]
+) -> list[Finding]:
+    from pushrod.doctor.registries import check_registries
+
+    token = await _token(options) if _names_coordinator(options) else None
+    connection = None if token is None else Connection(url=resolve_url(options), token=token)
+    return await check_registries(settings, registries, connection)
+
+
+def _names_coordinator(options: ConnectionOptions) -> bool:
+    return options.url is not None or bool(os.environ.get("PUSHROD_URL"))
+
+
+async def _token(options: ConnectionOptions) -> str | None:
     if options.token_file is not None:
-        token = await asyncio.to_thread(read_token, options.token_file)
-    return await check_coordinator(resolve_url(options), token)
+        return await asyncio.to_thread(read_token, options.token_file)
+    return os.environ.get("PUSHROD_TOKEN", "").strip() or None
 
 
 def _show(findings: Sequence[Finding]) -> None:

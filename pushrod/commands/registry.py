@@ -8,17 +8,13 @@ from pathlib import Path
 import click
 
 from pushrod.client import Client, call
+from pushrod.commands.owners import check_owner, find_owner, project_option
 from pushrod.commands.secret import read_value
 from pushrod.connection import ConnectionOptions, connection_options, resolve_connection
 from pushrod.errors import CommandError
 from pushrod.presentation import age, print_json, print_table, say
-from pushrod.references import find_project
 from pushrod.transport import Json
 
-Owner = tuple[str, str]
-"""`projects` or `accounts`, and the id."""
-
-project_option = click.option("--project", help="For this project.")
 account_option = click.option(
     "--account", help="For all projects of this account; a project's own login comes first."
 )
@@ -52,13 +48,13 @@ def login(
 
     The password is no argument: those are seen by every process of the machine.
     """
-    _check_owner(project, account)
+    check_owner(project, account)
     password = read_value(password_file).removesuffix("\n").removesuffix("\r")
     if not password:
         raise CommandError("the password is empty")
 
     async def put(client: Client) -> None:
-        owner = await _owner(client, project, account)
+        owner = await find_owner(client, project, account)
         await client.set_registry_login(owner, host, username, password)
 
     call(resolve_connection(options), put)
@@ -74,10 +70,10 @@ def list_logins(
     options: ConnectionOptions, project: str | None, account: str | None, as_json: bool
 ) -> None:
     """List the logins; passwords are never shown."""
-    _check_owner(project, account)
+    check_owner(project, account)
 
     async def listed(client: Client) -> list[Json]:
-        return await client.registry_logins(await _owner(client, project, account))
+        return await client.registry_logins(await find_owner(client, project, account))
 
     found = call(resolve_connection(options), listed)
     if as_json:
@@ -97,21 +93,10 @@ def list_logins(
 @connection_options
 def logout(options: ConnectionOptions, host: str, project: str | None, account: str | None) -> None:
     """Forget the login to the registry HOST."""
-    _check_owner(project, account)
+    check_owner(project, account)
 
     async def removed(client: Client) -> None:
-        await client.delete_registry_login(await _owner(client, project, account), host)
+        await client.delete_registry_login(await find_owner(client, project, account), host)
 
     call(resolve_connection(options), removed)
     say(f"logged out of {host}")
-
-
-def _check_owner(project: str | None, account: str | None) -> None:
-    if (project is None) == (account is None):
-        raise CommandError("say for whom: --project PROJECT or --account ACCOUNT")
-
-
-async def _owner(client: Client, project: str | None, account: str | None) -> Owner:
-    if account is not None:
-        return "accounts", account
-    return "projects", str((await find_project(client, project or ""))["id"])

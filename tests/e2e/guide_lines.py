@@ -51,6 +51,7 @@ NOT_RUN_PAGES = {"systemd.md": "test_systemd_boot.py does so under a systemd of 
 """Blocks that say they are `sh` are run by tests/e2e/test_build_execution.py, as written."""
 REFUSED: Mapping[str, str] = {
     "pushrod build cancel app#1": "has finished already",
+    "pushrod doctor --registry registry.example:5000": "registry.example can't be reached",
     "pushrod build retry app#1 --failed   # only what failed, and what depends on it": "no step of",
 }
 """What stands in a list of commands, and by its turn has no place; with words of the answer."""
@@ -152,8 +153,9 @@ BEFORE: Mapping[tuple[str, str], str] = {
     "| member '[0][\"deliveryId\"]')",
     ("worker.md", "call()"): "TOKEN=$(cat ~/.local/share/pushrod/admin-token) URL=$PUSHROD_URL; "
     "a_step",
-    ("workflow.md", "pushrod secret set"): "pushrod project create app; PROJECT=app; echo word > "
-    "token.txt",
+    ("workflow.md", "pushrod secret set PROJECT PYPI_TOKEN"): "pushrod project create app; "
+    "PROJECT=app; echo word > token.txt",
+    ("workflow.md", "pushrod secret set PROJECT DEPLOY_KEY"): "echo word > key.txt",
 }
 """What a reader does before the first line of that beginning, by the text around it."""
 

@@ -193,6 +193,23 @@ async def test_what_was_built_is_linked_to_its_forge(site: Site) -> None:
     await expect(facts.get_by_role("link", name="Ada Lovelace")).to_have_count(0)
 
 
+async def test_a_pull_requests_own_title_is_shown_as_text(site: Site) -> None:
+    title = "Sell pears <b>now</b>"
+    site.running["pullRequest"] = {
+        "number": 7,
+        "head": "pears",
+        "base": "main",
+        "fork": True,
+        "title": title,
+    }
+    await site.open("/builds/b-1")
+    fact = site.page.locator(".facts")
+    await expect(fact).to_contain_text(f"#7 {title}: pears → main (from a fork)")
+    await expect(fact.locator("b")).to_have_count(0)
+    await site.open("/")
+    await expect(site.page.get_by_role("link", name=title)).to_be_visible()
+
+
 async def test_artifacts_are_listed_with_size_and_link(site: Site) -> None:
     await site.open("/builds/b-1#step=lint")
     link = site.page.get_by_role("link", name="hello-1.0-py3-none-any.whl")

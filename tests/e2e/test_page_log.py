@@ -156,6 +156,35 @@ async def test_a_line_without_an_end_is_shown_whole(page: Page, api: FakeApi) ->
     assert "".join(await shown_lines(page)) == "🚀" * 30_000 + "red"
 
 
+async def test_a_link_in_a_log_says_where_it_leads_and_nothing_of_where_it_came_from(
+    page: Page, api: FakeApi
+) -> None:
+    text = (
+        b"\x1b[9mold\x1b[0m \x1b]8;;https://evil.example/\x1b\\https://good.example/\x1b]8;;\x1b\\\n"
+        b"<img src=x onerror=alert(1)> at https://plain.example/?a=<b>&c\n"
+        b"\x1b]8;;javascript:alert(1)\x07click\x1b]8;;\x07\n"
+    )
+    api.logs["s-test", 2] = Log(text, complete=True)
+    await open_build(page)
+    links = log(page).get_by_role("link")
+    await expect(links).to_have_count(2)
+    told = await links.evaluate_all(
+        "(links) => links.map((one) => [one.textContent, one.href, one.title, one.rel])"
+    )
+    nothing = "noopener noreferrer nofollow"
+    assert told == [
+        ["https://good.example/", "https://evil.example/", "https://evil.example/", nothing],
+        ["https://plain.example/?a=", "https://plain.example/?a=", "", nothing],
+    ]
+    decoration = "(one) => getComputedStyle(one).textDecorationLine"
+    assert await log(page).locator(".strike").evaluate(decoration) == "line-through"
+    shown = ["old https://good.example/", "<img src=x onerror=alert(1)> at "]
+    lines = await shown_lines(page)
+    assert lines[0] == shown[0]
+    assert lines[1].startswith(shown[1])
+    assert lines[2] == "click"
+
+
 async def test_an_empty_log_is_no_error(page: Page, api: FakeApi) -> None:
     api.logs["s-test", 2] = Log(complete=True)
     said: list[str] = []

@@ -61,6 +61,8 @@ def call(shell: Page) -> Call:
         ("\x1b[33m10%\r\x1b[K99%", [["99%", "fg3"]]),
         ("windows\r", [["windows", ""]]),
         ("\x1b]8;;https://example.org\x1b\\link\x1b]8;;\x07", [["link", ""]]),
+        ("\x1b[9mgone\x1b[29m back", [["gone", "strike"], [" back", ""]]),
+        ("\x1b[4;9mboth\x1b[0m", [["both", "underline strike"]]),
         ("a\x1b[2Jb\x1b(Bc\x07d\x00e", [["a", ""], ["b", ""], ["c", ""], ["d", ""], ["e", ""]]),
         ("cut off \x1b[3", [["cut off ", ""]]),
         ("\x1b[999;;;m\x1b[38;5m\x1b[38mx", [["x", ""]]),
@@ -86,6 +88,67 @@ INKS = READ.replace("({ text, look }) => [text, look]", "({ inks }) => inks")
 )
 async def test_exact_colours_are_kept(shell: Page, line: str, inks: Any) -> None:
     assert await shell.evaluate(INKS, [line]) == [[inks]]
+
+
+LINKS = READ.replace("({ text, look }) => [text, look]", "({ text, link }) => [text, link]")
+CLOSED = "\x1b]8;;\x1b\\"
+
+
+def osc(address: str, text: str) -> str:
+    return f"\x1b]8;id=1;{address}\x1b\\{text}{CLOSED}"
+
+
+@pytest.mark.parametrize(
+    ("line", "links"),
+    [
+        (
+            "see https://example.org/a?b=1#c, or (http://localhost:80/x_(y)).",
+            [
+                ["see ", None],
+                ["https://example.org/a?b=1#c", "https://example.org/a?b=1#c"],
+                [", or (", None],
+                ["http://localhost:80/x_(y)", "http://localhost/x_(y)"],
+                [").", None],
+            ],
+        ),
+        (osc("https://evil.example/x", "docs"), [["docs", "https://evil.example/x"]]),
+        (
+            osc("https://evil.example/", "https://good.example/"),
+            [["https://good.example/", "https://evil.example/"]],
+        ),
+        (
+            "\x1b]8;;https://a.example\x07one\x1b[1m two\x1b[0m three\x1b]8;;\x07 four",
+            [
+                ["one", "https://a.example/"],
+                [" two", "https://a.example/"],
+                [" three", "https://a.example/"],
+                [" four", None],
+            ],
+        ),
+        (osc("javascript:alert(1)", "x"), [["x", None]]),
+        (osc("java\tscript:alert(1)", "x"), [["x", None]]),
+        (osc("data:text/html,<script>", "x"), [["x", None]]),
+        (osc("file:///etc/passwd", "x"), [["x", None]]),
+        (osc("/builds/1", "x"), [["x", None]]),
+        (osc("https://", "x"), [["x", None]]),
+        (osc("https://a.example/" + "x" * 3000, "x"), [["x", None]]),
+        (osc("https://a.example/;b;c", "x"), [["x", "https://a.example/;b;c"]]),
+        ("\x1b]8;;https://a.example", []),
+        ("javascript://example.org/%0aalert(1)", [["javascript://example.org/%0aalert(1)", None]]),
+        ("xhttps://a.example", [["xhttps://a.example", None]]),
+        (
+            '<a href="https://a.example/">',
+            [['<a href="', None], ["https://a.example/", "https://a.example/"], ['">', None]],
+        ),
+    ],
+)
+async def test_only_web_addresses_become_links(shell: Page, line: str, links: Any) -> None:
+    assert await shell.evaluate(LINKS, [line]) == [links]
+
+
+async def test_a_link_that_nobody_closed_ends_with_its_line(shell: Page) -> None:
+    lines = await shell.evaluate(LINKS, ["\x1b]8;;https://a.example\x07one", "two"])
+    assert lines == [[["one", "https://a.example/"]], [["two", None]]]
 
 
 async def test_a_colour_lasts_over_lines_until_it_is_switched_off(shell: Page) -> None:

@@ -73,6 +73,12 @@ def wrapper_of(attempt_id: str) -> int | None:
     return next((one for one in _first_processes(attempt_id) if _is_wrapper(one)), None)
 
 
+def program_of(attempt_id: str) -> int | None:
+    """The first process of the image's own command, if it runs on this machine."""
+    found = (one for one in _first_processes(attempt_id) if not _is_wrapper(one))
+    return next(found, None)
+
+
 def kill_services(prefix: str) -> int:
     """Kill the containers whose ids begin so; how many processes there were. Blocking."""
     found = list(processes_of(prefix))

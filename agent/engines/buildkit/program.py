@@ -19,6 +19,7 @@ from agent.engines.buildkit.failures import (
     is_gone,
     process_exit_code,
 )
+from agent.engines.buildkit.health import UnhealthyError, watch
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import DEFAULT_PATH
 from agent.engines.buildkit.orphans import OWN_COMMAND, kill_containers
@@ -36,6 +37,8 @@ from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
 DEATH_SECONDS = 3.0
 """How long the end of a killed program is awaited before it is looked for on this machine."""
 KILLED = 137
+UNHEALTHY = 1
+"""The exit code that stands for a program that was ended because it is not well."""
 _ENDED = "the program ended with exit code {code}"
 _KILLED = "the program was killed from outside, most likely for lack of memory"
 _LATE = "killed after its timeout of {seconds:g} seconds"
@@ -113,19 +116,34 @@ class _Program:
 
     async def run(self, build: Build, process: llb.Vertex) -> StepResult:
         solving = asyncio.create_task(build.solve(llb.definition(process.output())))
+        watching = asyncio.create_task(self._watch())
         try:
             async with asyncio.timeout(self._request.timeout_seconds):
-                await asyncio.shield(solving)
+                await asyncio.wait((solving, watching), return_when=asyncio.FIRST_COMPLETED)
+            # What ended by itself says more of its end than what was asked of it meanwhile.
+            await (solving if solving.done() else watching)
             await build.finish("")
+        except UnhealthyError as error:
+            return StepResult(outcome=Outcome.EXITED, exit_code=UNHEALTHY, message=str(error))
         except TimeoutError:
             message = _LATE.format(seconds=self._request.timeout_seconds)
             return StepResult(outcome=Outcome.TIMED_OUT, message=message)
         except BuildFailedError as failure:
             return self._failed(failure.error)
         finally:
+            watching.cancel()
             if not solving.done():
                 await self._kill(solving)
+            await asyncio.gather(watching, return_exceptions=True)
         return StepResult(outcome=Outcome.EXITED, exit_code=0)
+
+    async def _watch(self) -> None:
+        """For ever, where nothing is to be asked. Raises UnhealthyError, StepNotRunError."""
+        check, tell = self._request.health, self._request.tell_healthy
+        if check is None or tell is None:
+            await asyncio.Event().wait()
+        else:
+            await watch(check, self._request.attempt_id, tell)
 
     async def _kill(self, solving: asyncio.Task[str]) -> None:
         """The engine kills a process whose call is cancelled. One that it was just starting it may

@@ -28,12 +28,12 @@ def trying(command: list[str]) -> list[str]:
 async def takes_connections(process: int, address: str, port: int) -> None:
     """Return once the port takes a connection."""
     while True:
-        if await _connects(process, address, port):
+        if await connects(process, address, port):
             return
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _connects(process: int, address: str, port: int) -> bool:
+async def connects(process: int, address: str, port: int) -> bool:
     try:
         with machine.socket_in(process) as made:
             made.setblocking(False)
@@ -47,12 +47,12 @@ async def _connects(process: int, address: str, port: int) -> bool:
 async def answers(process: int, address: str, url: str, said: list[str]) -> None:
     """Return once the URL answers with a status from 200 to 399; `said` has its last answer."""
     while True:
-        if await _is_well(process, address, url, said):
+        if await is_well(process, address, url, said):
             return
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _is_well(process: int, address: str, url: str, said: list[str]) -> bool:
+async def is_well(process: int, address: str, url: str, said: list[str]) -> bool:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     asked = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"

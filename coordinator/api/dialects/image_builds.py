@@ -10,6 +10,7 @@ from coordinator.api.dialects.image_builds_models import (
     DeploymentCreate,
     DeploymentPage,
     DeploymentShown,
+    HealthCheckGiven,
     ImageBuildCreate,
     ImageBuildPage,
     ImageBuildShown,
@@ -136,6 +137,7 @@ async def deploy(
         sources=_sources(body),
         image=body.image,
         llm_configs=body.configs,
+        health=body.health,
     )
     account = await _account(request, principal)
     found = await request.app[DEPLOYMENTS].start(principal, account, wanted)
@@ -252,6 +254,8 @@ def _deployment(request: web.Request, found: DeploymentView) -> DeploymentShown:
         completed_at=program.finished_at if program else None,
         replaced_by=deployment.replaced_by,
         llm_configs=[dict(config) for config in deployment.llm_configs],
+        health_check=HealthCheckGiven.of(program.definition.health if program else None),
+        restarts=max(program.attempt - 1, 0) if program else 0,
         log_url=f"{base}/api/steps/{program.id}/log" if program else None,
         build_url=f"{base}/builds/{deployment.build_id}",
     )

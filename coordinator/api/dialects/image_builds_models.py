@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +24,7 @@ from pydantic import (
 from coordinator.api.http.fields import Pagination
 from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import StepState
+from coordinator.domain.step_definition import Health
 
 BuildStatus = Literal["PENDING", "BUILDING", "SUCCEEDED", "FAILED"]
 BUILD_STATUS: Mapping[StepState, BuildStatus] = {
@@ -147,6 +149,24 @@ class LlmConfig(BaseModel):
         return self
 
 
+class HealthCheckGiven(_Body):
+    """Asked of the program where it runs: until it is well, and every ten seconds from then on."""
+
+    port: int = Field(8080, ge=1, le=65_535)
+    path: str | None = Field(
+        None,
+        max_length=500,
+        pattern=r"^/[!-~]*$",
+        description="Of a request, answered with a status from 200 to 399; without it a "
+        "connection to the port is enough",
+    )
+    start_seconds: int = Field(60, ge=1, le=3600, description="How long the first answer may take")
+
+    @classmethod
+    def of(cls, health: Health | None) -> Self | None:
+        return None if health is None else cls(**asdict(health))
+
+
 class DeploymentCreate(_Body):
     agent_name: str = Field(min_length=1, max_length=MAX_NAME)
     source_files: dict[str, str] | None = Field(
@@ -162,6 +182,10 @@ class DeploymentCreate(_Body):
     )
     llm_configs: list[LlmConfig] | None = Field(
         None, max_length=50, description="Given to the program as JSON in `LLM_CONFIGS`"
+    )
+
+    health_check: HealthCheckGiven | None = Field(
+        None, description="By what the program is known to be well; without it nobody asks"
     )
 
     @field_validator("llm_configs")
@@ -185,6 +209,10 @@ class DeploymentCreate(_Body):
         return image
 
     @property
+    def health(self) -> Health | None:
+        return None if self.health_check is None else Health(**self.health_check.model_dump())
+
+    @property
     def configs(self) -> list[dict[str, Any]]:
         return [config.model_dump() for config in self.llm_configs or ()]
 
@@ -202,6 +230,8 @@ class DeploymentShown(BaseModel):
     completed_at: Second | None = None
     replaced_by: str | None = Field(None, description="The deployment that took its place")
     llm_configs: list[dict[str, Any]]
+    health_check: HealthCheckGiven | None = None
+    restarts: int = Field(0, description="How often it was started again, since its agent was lost")
     log_url: str | None = Field(None, description="What the program writes")
     build_url: str
 

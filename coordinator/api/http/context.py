@@ -35,6 +35,7 @@ from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.project_changes import ProjectChanges
 from coordinator.services.projects.projects import Projects
 from coordinator.services.projects.registry_logins import RegistryLogins
+from coordinator.services.projects.registry_tries import RegistryTries
 from coordinator.services.projects.secrets import Secrets
 from coordinator.services.pushes.default_branches import DefaultBranches
 from coordinator.services.pushes.deliveries import Deliveries
@@ -76,6 +77,7 @@ BUILD_LOGS = web.AppKey("build_logs", BuildLogs)
 KEYED_REQUESTS = web.AppKey("keyed_requests", KeyedRequests)
 NAMED_BUILDS = web.AppKey("named_builds", NamedBuilds)
 REGISTRY_LOGINS = web.AppKey("registry_logins", RegistryLogins)
+REGISTRY_TRIES = web.AppKey("registry_tries", RegistryTries)
 SECRETS = web.AppKey("secrets", Secrets)
 GIT = web.AppKey("git", GitHttpBackend)
 PUSH_RETRIES = web.AppKey("push_retries", PushRetries)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
 from pydantic import ConfigDict, Field
 
-from coordinator.api.http.context import ACCOUNTS, REGISTRY_LOGINS, project_of
+from coordinator.api.http.context import REGISTRY_LOGINS, REGISTRY_TRIES, project_of
 from coordinator.api.http.fields import Body, Instant, Shown
 from coordinator.api.http.operations import Operation, add_operations, operation
-from coordinator.domain.errors import NotFound
+from coordinator.api.projects.owners import Owner, account_of
 from coordinator.domain.model import Account, Project, RegistryLoginShown
 from coordinator.domain.people.permissions import Principal, Right
 
@@ -35,24 +34,24 @@ class LoginShown(Shown):
     updated_at: Instant
 
 
+class LoginTried(Shown):
+    host: str
+    good: bool = Field(description="The registry was reached and takes the login")
+    says: str
+    remedy: str | None = None
+
+
 class RegistryNamed(Shown):
     host: str
 
 
 def add_routes(app: web.Application) -> None:
     add_operations(app, _operations(project_of, "project", "a project", LISTED_OF_PROJECT))
-    add_operations(app, _operations(_account, "account", "an account", LISTED_OF_ACCOUNT))
-
-
-async def _account(request: web.Request, principal: Principal) -> Account:
-    account = await request.app[ACCOUNTS].find(principal, request.match_info["account_id"])
-    if account is None:
-        raise NotFound("account not found")
-    return account
+    add_operations(app, _operations(account_of, "account", "an account", LISTED_OF_ACCOUNT))
 
 
 def _operations(
-    owner_of: Callable[[web.Request, Principal], Awaitable[Project | Account]],
+    owner_of: Owner,
     owner: str,
     an_owner: str,
     listed: str,
@@ -100,7 +99,21 @@ def _operations(
         await request.app[REGISTRY_LOGINS].remove(principal, whose, host)
         return RegistryNamed(host=host.lower())
 
-    return [list_of, set_of, remove_of]
+    @declare(
+        "POST",
+        f"{logins}/{{host}}/try",
+        name=f"try_of_{owner}",
+        summary=f"Try whether a registry takes {an_owner}'s login",
+        errors={404: f"{missing} or login not found"},
+        path_rules=HOST_RULE,
+    )
+    async def try_of(request: web.Request, principal: Principal) -> LoginTried:
+        """From the coordinator's machine, within ten seconds."""
+        whose, host = await owner_of(request, principal), request.match_info["host"]
+        found = await request.app[REGISTRY_TRIES].login_of(principal, whose, host)
+        return LoginTried(host=host.lower(), good=found.good, says=found.says, remedy=found.remedy)
+
+    return [list_of, set_of, remove_of, try_of]
 
 
 def _shown(login: RegistryLoginShown, owner: Project | Account) -> LoginShown:

@@ -19,9 +19,16 @@ from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from coordinator.domain.model import Attempt, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.late_reports import may_be_reported_on
+from coordinator.services.deployments.deployments import mark_healthy
 from coordinator.services.steps.output_values import OutputValues
 from coordinator.services.steps.settled_images import SettledImages
-from pipelines_schema.contract import AcceptRequest, CompleteRequest, CompleteResponse, StepSpec
+from pipelines_schema.contract import (
+    AcceptRequest,
+    CompleteRequest,
+    CompleteResponse,
+    HealthyRequest,
+    StepSpec,
+)
 from pipelines_schema.contract_images import SettleImageRequest, SettleImageResponse
 from pipelines_schema.log_frames import (
     CONTENT_TYPE,
@@ -60,7 +67,17 @@ class ArtifactStored(Shown):
 
 def add_routes(app: web.Application) -> None:
     add_operations(
-        app, [get_step, accept, settle_image, complete, append_log, put_artifact, put_outputs]
+        app,
+        [
+            get_step,
+            accept,
+            settle_image,
+            tell_healthy,
+            complete,
+            append_log,
+            put_artifact,
+            put_outputs,
+        ],
     )
 
 
@@ -120,6 +137,22 @@ async def settle_image(
 ) -> SettleImageResponse:
     images = SettledImages(request.app[RUNNER])
     return await images.settle(principal, request.match_info["step_id"], body)
+
+
+@operation(
+    "POST",
+    f"{STEP}/healthy",
+    tag="Runner",
+    summary="Tell that a deployment's program has answered its health check",
+    right=RUNNERS,
+    errors={404: "Step not found", 409: "Not the caller's, or it has no health check"},
+)
+async def tell_healthy(
+    request: web.Request, principal: Principal, body: HealthyRequest
+) -> HealthyRequest:
+    step_id = request.match_info["step_id"]
+    await mark_healthy(request.app[RUNNER], principal, step_id, body.epoch)
+    return body
 
 
 @operation(

@@ -18,8 +18,11 @@ _OF_PROGRAM = {
 }
 
 
-def deployment_status(image: StepState | None, program: StepState | None) -> DeploymentStatus:
-    """`image` is None where none was built; `program` where the build failed without steps."""
+def deployment_status(
+    image: StepState | None, program: StepState | None, *, is_asked: bool = False
+) -> DeploymentStatus:
+    """`image` is None where none was built; `program` where the build failed without steps.
+    `is_asked`: its health check has not answered yet."""
     if program is None:
         return DeploymentStatus.FAILED
     if program in (StepState.BLOCKED, StepState.RESOLVING):
@@ -28,4 +31,6 @@ def deployment_status(image: StepState | None, program: StepState | None) -> Dep
     if program is StepState.SKIPPED:
         stopped = image is StepState.CANCELLED
         return DeploymentStatus.STOPPED if stopped else DeploymentStatus.FAILED
+    if is_asked and program is StepState.RUNNING:
+        return DeploymentStatus.STARTING
     return _OF_PROGRAM[program]

@@ -45,6 +45,8 @@ class Deployment:
     llm_configs: Sequence[Mapping[str, Any]]
     replaced_by: str | None
     """The deployment of the same name that took its place."""
+    healthy_epoch: int | None = None
+    """Of the hand-out of its program that has answered the health check last."""
     created_at: datetime
 
 

@@ -13,6 +13,7 @@ from coordinator.domain.pushes.repo_url import same_repository
 from pipelines_schema import PullRequestFacts, asks_to_skip
 
 BRANCH = "refs/heads/"
+HEADS = "refs/heads/"
 TAG = "refs/tags/"
 MAX_REFS = 100
 """Of one delivery: a mirror that pushes thousands of refs would queue as many builds."""
@@ -64,6 +65,8 @@ class PullRequest:
     """The forge does not say what happened: it was pushed to if its head has no build yet."""
     opened: bool = False
     """What happened is that it was made."""
+    title: str | None = None
+    """One line, of outsiders."""
 
     @property
     def facts(self) -> PullRequestFacts:

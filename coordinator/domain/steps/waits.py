@@ -23,6 +23,7 @@ _SINCE_LATELY = {
     Capability.SHELLS.value: "`workdir` or `shell`",
     Capability.INPUTS.value: "`inputs`",
     Capability.SERVICES.value: "`services`",
+    Capability.HEALTH_CHECKS.value: "`health_check`",
     Capability.IMAGE_OPTIONS.value: "`build` with all that it says",
 }
 """What older agents don't know of a step, by what it needs."""
@@ -197,7 +198,8 @@ def _size(count: int) -> str:
 
 
 def _why_none_can(step: Step, serving: Sequence[WaitingAgent]) -> str:
-    if step.definition.program:
+    runs_images = Capability.OWN_COMMANDS.value
+    if step.definition.program and not any(runs_images in one.capabilities for one in serving):
         return NO_AGENT_FOR_PROGRAMS
     platform = next(filter(None, map(needed_platform, step.needs)), None)
     if platform is not None:

@@ -16,7 +16,7 @@ from coordinator.forges.events import (
     urls,
 )
 from coordinator.forges.links import RepositoryPage
-from coordinator.forges.payload import commit_message, inner, text
+from coordinator.forges.payload import commit_message, inner, text, title
 
 _PREFIXES = {"branch": BRANCH, "tag": TAG, "annotated_tag": TAG}
 _CLOSED = ("fulfilled", "rejected")
@@ -75,6 +75,7 @@ def pull_request(kind: str, what: str, payload: object) -> ForgeEvent:
         source_url=source_url[:2000] if source_url else None,
         draft=inner(pull, "draft") is True,
         opened=what == "created",
+        title=title(pull, "title"),
         perhaps_pushed=what == "updated",
     )
 

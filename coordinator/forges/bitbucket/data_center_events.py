@@ -16,7 +16,7 @@ from coordinator.forges.events import (
     urls,
 )
 from coordinator.forges.links import RepositoryPage
-from coordinator.forges.payload import commit_message, inner, text
+from coordinator.forges.payload import commit_message, inner, text, title
 
 _NEW_CODE = ("opened", "reopened", "from_ref_updated")
 _CLOSED = ("merged", "declined", "deleted")
@@ -61,6 +61,7 @@ def pull_request(kind: str, what: str, payload: object) -> ForgeEvent:
         draft=draft,
         was_draft=was_draft,
         opened=what == "opened",
+        title=title(pull, "title"),
     )
 
 

@@ -30,6 +30,7 @@ from coordinator.forges.payload import (
     read_body,
     read_delivery_id,
     text,
+    title,
     verify_hmac,
 )
 
@@ -120,6 +121,7 @@ def _pull_request(payload: object) -> ForgeEvent:
         or not same_id(inner(pull, "head", "repo", "id"), inner(pull, "base", "repo", "id")),
         labels=names(inner(pull, "labels")),
         draft=_is_draft(pull),
+        title=title(pull, "title"),
         **happened,
     )
 

@@ -31,6 +31,7 @@ from coordinator.forges.payload import (
     read_body,
     read_delivery_id,
     text,
+    title,
     verify_hmac,
 )
 
@@ -112,6 +113,7 @@ def _pull_request(payload: object) -> ForgeEvent:
         labels_given=names([inner(payload, "label")]) if action == "labeled" else None,
         was_draft=action == "ready_for_review",
         opened=action == "opened",
+        title=title(pull, "title"),
     )
 
 

@@ -29,6 +29,7 @@ from coordinator.forges.payload import (
     read_body,
     read_delivery_id,
     text,
+    title,
 )
 
 _URLS = ("git_http_url", "git_ssh_url", "web_url", "http_url", "ssh_url", "homepage")
@@ -116,6 +117,7 @@ def _merge_request(payload: object) -> ForgeEvent:
         fork=not same_id(inner(merge, "source_project_id"), inner(merge, "target_project_id")),
         labels=names(inner(payload, "labels"), "title"),
         draft=inner(merge, "draft") is True or inner(merge, "work_in_progress") is True,
+        title=title(merge, "title"),
         **happened,
     )
 

@@ -18,7 +18,7 @@ from coordinator.domain.lifecycle import (
 from coordinator.domain.listing import BuildListing, Scope
 from coordinator.domain.model import Build, Project, Step, WorkflowRecord
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.domain.pushes.deliveries import is_ref
+from coordinator.domain.pushes.deliveries import HEADS, is_ref
 from coordinator.domain.steps.output_values import HandedOn
 from coordinator.services.audit import Deed
 from coordinator.services.builds import concurrency
@@ -27,7 +27,7 @@ from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafts import Draft, Origin, draft, hold
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.input_lists import input_lists
-from coordinator.services.builds.outsiders import marked
+from coordinator.services.builds.outsiders import marked, placed
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.builds.workflow_files import workflow_at
 from coordinator.services.core import Core
@@ -153,7 +153,7 @@ class Builds:
             return await self._at_the_forges_branch(project, origin)
         branch = origin.branch or await self.core.repositories.default_branch(project.id)
         refs = await self.core.repositories.refs(project.id)
-        sha = refs.get(f"refs/heads/{branch}")
+        sha = refs.get(f"{HEADS}{branch}")
         if sha is None:
             raise Invalid(
                 f"the repository has no branch {branch[:200]!r}: push it first"
@@ -161,7 +161,7 @@ class Builds:
                 else "the repository has no commit yet: push one first",
                 details=[{"path": "branch", "message": "no such branch"}],
             )
-        return replace(origin, branch=branch, commit_hash=sha)
+        return replace(origin, branch=branch, commit_hash=sha, trusted_ref=f"{HEADS}{branch}")
 
     async def _at_named_branch(self, project: Project, origin: Origin) -> Origin:
         """For a workflow of the API, which may do without source: where neither a branch nor a
@@ -181,13 +181,13 @@ class Builds:
     async def _at_the_forges_branch(self, project: Project, origin: Origin) -> Origin:
         """What the branch is now, whether a webhook told of it or not."""
         branch = origin.branch or await self.forge_source.default_branch(project)
-        if not is_ref(f"refs/heads/{branch}"):
+        if not is_ref(f"{HEADS}{branch}"):
             raise Invalid(
                 f"{branch[:200]!r} is no branch's name: name the branch or commitHash to build",
                 details=[{"path": "branch", "message": "not a branch's name"}],
             )
         tip = await self.forge_source.tip(project, branch)
-        return replace(origin, branch=branch, commit_hash=tip)
+        return replace(origin, branch=branch, commit_hash=tip, trusted_ref=f"{HEADS}{branch}")
 
     async def checked_origin(self, project: Project, origin: Origin, *, by_id: bool) -> Origin:
         """A build's commit must be in the project's repository; its details come from there.
@@ -216,7 +216,10 @@ class Builds:
             commit_message=origin.commit_message or commit.message,
             commit_author=origin.commit_author or commit.author,
         )
-        return await marked(self.core, self.forge_source, project, origin) if by_id else origin
+        if not by_id:
+            return origin
+        origin = await marked(self.core, self.forge_source, project, origin)
+        return await placed(self.core, self.forge_source, project, origin)
 
     async def read_workflow(self, project: Project, path: str, origin: Origin) -> Workflow:
         """The file at the origin's commit. Raises Invalid."""

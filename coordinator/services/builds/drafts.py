@@ -19,7 +19,7 @@ from coordinator.domain.model import (
     Step,
 )
 from coordinator.domain.people.permissions import Principal
-from coordinator.domain.pushes.deliveries import TAG, PullRequest, sha_of, short_name
+from coordinator.domain.pushes.deliveries import HEADS, TAG, PullRequest, sha_of, short_name
 from coordinator.domain.reading import Answer
 from coordinator.domain.upstream import Upstream
 from coordinator.ports import Commit
@@ -65,6 +65,8 @@ class Origin:
     before: str | None = None
     """What the branch was before the push; None where it is new, or nothing was pushed."""
     upstream: Upstream | None = None
+    trusted_ref: str | None = None
+    """As `Build.trusted_ref`: from a look into the repository, never what somebody says."""
 
     def by(self, principal: Principal | None) -> Origin:
         return self if principal is None else replace(self, started_by=principal.name)
@@ -91,6 +93,7 @@ class Origin:
             clean=build.clean,
             outside=build.outside,
             upstream=build.upstream,
+            trusted_ref=build.trusted_ref,
         )
 
     @classmethod
@@ -101,6 +104,7 @@ class Origin:
             branch=branch,
             commit_message=without_last_line_end(commit.message[:MAX_MESSAGE_CHARACTERS]),
             commit_author=commit.author[:1000],
+            trusted_ref=f"{HEADS}{branch}" if branch else None,
         )
 
     @classmethod
@@ -128,6 +132,7 @@ class Origin:
                 fork=pull.fork,
                 labels=pull.labels,
                 draft=pull.draft,
+                title=pull.title,
             ),
         )
 
@@ -135,12 +140,13 @@ class Origin:
     def of_ref(cls, ref: str, sha: str) -> Origin:
         """Where the commit itself is not known."""
         if ref.startswith(TAG):
-            return cls(event="tag", commit_hash=sha, tag=short_name(ref))
-        return cls(event="push", commit_hash=sha, branch=short_name(ref))
+            return cls(event="tag", commit_hash=sha, tag=short_name(ref), trusted_ref=ref)
+        return cls(event="push", commit_hash=sha, branch=short_name(ref), trusted_ref=ref)
 
     @classmethod
     def of_tag(cls, tag: str, commit: Commit) -> Origin:
-        return replace(cls.of_push("", commit), event="tag", branch=None, tag=tag)
+        pushed = cls.of_push("", commit)
+        return replace(pushed, event="tag", branch=None, tag=tag, trusted_ref=f"{TAG}{tag}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +223,7 @@ class Draft:
             tells=project.tells,
             starts_others=project.starts_others,
             upstream=self.origin.upstream,
+            trusted_ref=self.origin.trusted_ref,
             created_at=now,
             updated_at=now,
             finished_at=now if broken or over else None,

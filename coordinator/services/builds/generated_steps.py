@@ -23,7 +23,7 @@ from coordinator.services.builds.whole_build import in_its_group, told_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.parsing import parsed_generated
-from coordinator.services.projects.secrets import missing_secrets
+from coordinator.services.projects.secrets import wanting_secrets
 from coordinator.services.steps import advance, told
 from coordinator.services.steps.generating import Generated, ToBeRead
 from coordinator.storage.builds import builds as stored
@@ -152,8 +152,8 @@ class GeneratedSteps:
         if full is not None:
             return full
         if not build.of_fork:  # which gets none, and is not told which there are
-            for name, of in (await missing_secrets(connection, project.id, added)).items():
-                return f"step `{of}` needs the secret {name}, which the project does not have"
+            for one in await wanting_secrets(connection, project, added, build):
+                return f"step `{one.step}` needs the secret {one.name}, {one.why}"
         file = step.written.generates
         refused = [
             *await image_problems(self.core, connection, project, added, build, file),

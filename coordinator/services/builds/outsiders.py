@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coordinator.domain.model import Project
+from coordinator.domain.pushes.deliveries import HEADS, is_ref
 from coordinator.services.builds.drafts import Origin
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.core import Core
@@ -36,3 +37,16 @@ async def marked(core: Core, source: ForgeSource, project: Project, origin: Orig
     if not pull.fork:
         return origin
     return replace(origin, pull_request=pull, branch=f"pull/{pull.number}")
+
+
+async def placed(core: Core, source: ForgeSource, project: Project, origin: Origin) -> Origin:
+    """The origin of a build of a named commit, with the branch that it names where that has the
+    commit: a name alone opens nothing. Raises Invalid."""
+    branch, sha = origin.branch, origin.commit_hash
+    if origin.of_fork or sha is None or not branch or not is_ref(f"{HEADS}{branch}"):
+        return replace(origin, trusted_ref=None)
+    held = await core.repositories.merge_base(project.id, branch, sha) == sha
+    if not held and project.repo_url is not None:
+        await source.fetch_branches(project)
+        held = await core.repositories.merge_base(project.id, branch, sha) == sha
+    return replace(origin, trusted_ref=f"{HEADS}{branch}" if held else None)

@@ -18,7 +18,7 @@ from coordinator.services.builds.whole_build import in_its_group, told_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import image_problems
 from coordinator.services.projects.archived import check_takes_builds
-from coordinator.services.projects.secrets import missing_secrets
+from coordinator.services.projects.secrets import Wanting, wanting_secrets
 from coordinator.services.steps import advance, reuse, told
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.builds import keyed_requests as stored_requests
@@ -76,13 +76,13 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     """Give a draft its number and save it with its steps; failed where a secret is missing, an
     image is another account's, or no agent can have a label. Raises Conflict for an archived
     project."""
-    missing: dict[str, str] = {}
+    wanting: Sequence[Wanting] = ()
     to_run = [step for step in wanted.steps if not step.attempt]
     if not wanted.origin.of_fork:  # which gets none, and is not told which there are
-        missing = dict(await missing_secrets(connection, project.id, to_run))
-    if missing:
-        problems = [_missing_secret(project, wanted, name, step) for name, step in missing.items()]
-        reason = f"missing {'secret' if len(missing) == 1 else 'secrets'}: {', '.join(missing)}"
+        wanting = await wanting_secrets(connection, project, to_run, wanted.origin)
+    if wanting:
+        problems = [_secret_problem(project, wanted, one) for one in wanting]
+        reason = _secrets_reason(wanting)
         wanted = replace(wanted, steps=(), problems=problems, reason=reason)
     number = await stored_projects.next_build_number(connection, project.id)
     if number is None:
@@ -147,11 +147,27 @@ def _groups_in_line(steps: Sequence[Step]) -> Iterator[str]:
             yield step.concurrency_group
 
 
-def _missing_secret(project: Project, wanted: Draft, name: str, step: str) -> Problem:
-    file, place = wanted.secret_places.get(name, (None, None))
+def _secrets_reason(wanting: Sequence[Wanting]) -> str:
+    missing = [one.name for one in wanting if one.missing]
+    refused = [one.name for one in wanting if not one.missing]
+    said = []
+    if missing:
+        said.append(f"missing {_secrets(missing)}: {', '.join(missing)}")
+    if refused:
+        said.append(f"{_secrets(refused)} for other branches: {', '.join(refused)}")
+    return "; ".join(said)
+
+
+def _secrets(names: Sequence[str]) -> str:
+    return "secret" if len(names) == 1 else "secrets"
+
+
+def _secret_problem(project: Project, wanted: Draft, one: Wanting) -> Problem:
+    file, place = wanted.secret_places.get(one.name, (None, None))
+    remedy = f": `pushrod secret set {project.account_slug}/{project.slug} {one.name}`"
     return Problem(
-        message=f"step `{step}` needs the secret {name}, which the project does not have: "
-        f"`pushrod secret set {project.account_slug}/{project.slug} {name}`",
+        message=f"step `{one.step}` needs the secret {one.name}, {one.why}"
+        + (remedy if one.missing else ""),
         file=file,
         line=place.line if place else None,
         column=place.column if place else None,

@@ -26,6 +26,7 @@ from coordinator.domain.image_builds.targets import Deployable, DeployTarget, La
 from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.step_definition import Health
 from coordinator.services.audit import Deed
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.cancels import cancel_build
@@ -41,7 +42,8 @@ from coordinator.services.deployments.source_builds import (
     save_image_build,
 )
 from coordinator.services.images.own_images import account_images
-from coordinator.services.projects.secrets import list_secrets
+from coordinator.services.projects.secrets import names_for
+from coordinator.services.steps.runner import Runner
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images import image_builds as stored
@@ -55,6 +57,9 @@ LOSSES_FORGIVEN = 1_000_000
 LLM_CONFIGS = "LLM_CONFIGS"
 
 
+ASKED = "its health check has not answered yet"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRequest:
     agent_name: str
@@ -62,6 +67,7 @@ class DeploymentRequest:
     image: str | None
     """One of the two."""
     llm_configs: Sequence[Mapping[str, Any]]
+    health: Health | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +100,12 @@ class Deployments:
         image = image_reference(self.core, account, plan) if plan else request.image or ""
 
         async def save(connection: AsyncConnection) -> tuple[Deployment, Draft]:
-            secrets = await list_secrets(connection, project.id)
-            wanted = self._draft(
-                project, name, commit, image, request, [secret.name for secret in secrets]
+            origin = Origin(
+                event=EVENT, commit_hash=commit, commit_message=f"Deployment of {image}"
             )
+            # Of no branch: what is for some alone is not for what somebody posts.
+            secrets = await names_for(connection, project, origin)
+            wanted = self._draft(project, name, origin, image, request, secrets)
             deployment = await self._save(
                 connection, principal, project, wanted, request, plan, image
             )
@@ -125,12 +133,12 @@ class Deployments:
         self,
         project: Project,
         name: str,
-        commit: str | None,
+        origin: Origin,
         image: str,
         request: DeploymentRequest,
         secrets: Sequence[str],
     ) -> Draft:
-        building = (image_step(image),) if commit else ()
+        building = (image_step(image),) if origin.commit_hash else ()
         configs = json.dumps(list(request.llm_configs), ensure_ascii=False)
         program = self.target.program(
             Deployable(
@@ -145,9 +153,11 @@ class Deployments:
         workflow = Workflow(
             name=f"deploy {name}", file=None, triggers=Triggers(), steps=(*building, program)
         )
-        origin = Origin(event=EVENT, commit_hash=commit, commit_message=f"Deployment of {image}")
         wanted = draft(workflow, project, origin, None, self.core.now(), answers={})
-        return replace(wanted, steps=[_as_program(step) for step in wanted.steps])
+        if request.health is not None and program.script:
+            message = "the deploy target runs a script of its own, whose health nobody can ask"
+            raise Invalid(message, details=[{"path": "health_check", "message": message}])
+        return replace(wanted, steps=[_as_program(step, request.health) for step in wanted.steps])
 
     async def _save(
         self,
@@ -246,13 +256,17 @@ class Deployments:
         by_name = {step.name: step for step in steps}
         image, program = by_name.get(IMAGE_STEP), by_name.get(PROGRAM_STEP)
         waiting = image if program and program.state is StepState.BLOCKED else program
+        asked = program is not None and _is_asked(deployment, program)
+        reason = self.builds.dispatch.explain(waiting) if waiting else None
         return DeploymentView(
             deployment=deployment,
             status=deployment_status(
-                image.state if image else None, program.state if program else None
+                image.state if image else None,
+                program.state if program else None,
+                is_asked=asked,
             ),
             error=None,
-            reason=self.builds.dispatch.explain(waiting) if waiting else None,
+            reason=ASKED if asked else reason,
             program=program,
         )
 
@@ -266,7 +280,7 @@ class Deployments:
         return build.reason if build else None
 
 
-def _as_program(step: Step) -> Step:
+def _as_program(step: Step, health: Health | None) -> Step:
     """What no workflow can say: through any number of agents, the image's own command."""
     if step.name != PROGRAM_STEP:
         return step
@@ -274,9 +288,20 @@ def _as_program(step: Step) -> Step:
     return replace(
         step,
         definition=replace(
-            step.definition, program=True, own_command=own, max_lost=LOSSES_FORGIVEN
+            step.definition, program=True, own_command=own, health=health, max_lost=LOSSES_FORGIVEN
         ),
-        needs=[Capability.OWN_COMMANDS.value] if own else [],
+        needs=[
+            *([Capability.OWN_COMMANDS.value] if own else []),
+            *([Capability.HEALTH_CHECKS.value] if health else []),
+        ],
+    )
+
+
+def _is_asked(deployment: Deployment, program: Step) -> bool:
+    return (
+        program.definition.health is not None
+        and program.state is StepState.RUNNING
+        and deployment.healthy_epoch != program.epoch
     )
 
 
@@ -293,12 +318,35 @@ def load_target(name: str) -> DeployTarget:
 
 
 async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> None:
-    """A deployment's program has begun: older ones of its name end.
+    """A deployment's program has begun: older ones of its name end. One that is asked for its
+    health takes their place once it is well.
 
     Part of the transaction in which it begins, so that no crash leaves two.
     """
-    if not step.definition.program:
-        return
+    if step.definition.program and step.definition.health is None:
+        await _retire_older(core, connection, step)
+
+
+async def mark_healthy(runner: Runner, principal: Principal, step_id: str, epoch: int) -> None:
+    """The program has answered its health check: it takes the older ones' place.
+
+    Raises NotFound, StaleEpoch, Conflict for an attempt that has ended, or is no such program.
+    """
+
+    async def mark(connection: AsyncConnection) -> str:
+        step, attempt = await runner.attempt_in(connection, principal, step_id, epoch)
+        if step.definition.health is None:
+            raise Conflict("this step has no health check")
+        if step.state is not StepState.RUNNING or step.epoch != attempt.epoch:
+            raise Conflict("this attempt has ended", stale=True)
+        await stored.set_healthy(connection, step.build_id, attempt.epoch)
+        await _retire_older(runner.core, connection, step)
+        return step.build_id
+
+    await runner.core.database.write(mark)
+
+
+async def _retire_older(core: Core, connection: AsyncConnection, step: Step) -> None:
     deployment = await stored.deployment_of_build(connection, step.build_id)
     if deployment is None:
         return

@@ -20,6 +20,7 @@ from coordinator.services.projects.sealed_things import SealedThings
 from coordinator.services.projects.secrets import open_secrets
 from coordinator.services.sealing import NotSealedHere
 from coordinator.storage.builds.before import failed_before
+from coordinator.storage.builds.builds import find_build
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outbox import recipients as stored
 from coordinator.storage.outbox.messages import forget_recipient
@@ -34,7 +35,7 @@ NOTHING = Outcome(answered=Answered.NEEDLESS, reason="nothing was broken before"
 _SEALED = SealedThings(
     table=RECIPIENTS,
     purpose="recipient {project_id} {id}",
-    key="id",
+    key=("id",),
     most=MAX_RECIPIENTS,
     too_many=f"the project notifies {MAX_RECIPIENTS} already: remove one first",
     set_action="notification.added",
@@ -141,7 +142,10 @@ class Notifications:
         if occasion is None:
             return NOTHING
         if address is None:
-            reason = f"the project has no secret {facts.secret}, which holds the address"
+            reason = (
+                f"the project has no secret {facts.secret}, which holds the address, or none that "
+                "this build may have"
+            )
             return Outcome(answered=Answered.REFUSED, reason=reason)
         told = Told(
             occasion=occasion,
@@ -175,7 +179,8 @@ class Notifications:
         if facts.secret is None:
             return broken, facts.email
         name = facts.secret
-        opened = await open_secrets(self.core, connection, message.project_id, [name])
+        build = await find_build(connection, message.build_id)
+        opened = await open_secrets(self.core, connection, build, [name], build) if build else {}
         return broken, opened[name].strip() if name in opened else None
 
     async def _mail(self, address: str, told: Told) -> Outcome:

@@ -104,7 +104,7 @@ class Results:
             return _Found(
                 build=build,
                 artifacts=await stored_artifacts.artifacts_of(connection, step.id, step.epoch),
-                secrets=await open_secrets(self.core, connection, step.project_id, names),
+                secrets=await open_secrets(self.core, connection, step, names, build),
             )
 
         return await self.core.database.read(look)

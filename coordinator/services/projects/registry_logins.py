@@ -27,7 +27,7 @@ MAX_HOST_CHARACTERS = 255
 _SEALED = SealedThings(
     table=REGISTRY_LOGINS,
     purpose="registry {scope_id} {host} {username}",
-    key="host",
+    key=("host",),
     most=MAX_LOGINS,
     too_many=f"there are {MAX_LOGINS} logins already: remove one first",
     set_action="registry.login",
@@ -61,7 +61,7 @@ class RegistryLogins:
     ) -> Sequence[RegistryLoginShown]:
         """By host; of a project with those of its account, which stand before its own."""
         principal.require(Right.MANAGE)
-        scopes = _scopes(owner)
+        scopes = scopes_of(owner)
         found = await self.core.database.read(
             lambda connection: REGISTRY_LOGINS.shown(connection, RegistryLoginShown, scopes)
         )
@@ -82,7 +82,14 @@ async def open_logins(
 
     Raises NotSealedHere where the key file was changed.
     """
-    scopes = _scopes(project)
+    return await open_logins_of(core, connection, project)
+
+
+async def open_logins_of(
+    core: Core, connection: AsyncConnection, owner: Project | Account
+) -> list[RegistryLogin]:
+    """The same, also of an account alone."""
+    scopes = scopes_of(owner)
     rows = await REGISTRY_LOGINS.rows(connection, scopes)
     # The project's come last, and stay.
     in_order = sorted(rows, key=lambda row: scopes.index(row["scope_id"]))
@@ -93,7 +100,7 @@ async def open_logins(
     ]
 
 
-def _scopes(owner: Project | Account) -> list[str]:
+def scopes_of(owner: Project | Account) -> list[str]:
     return [owner.account_id, owner.id] if isinstance(owner, Project) else [owner.id]
 
 

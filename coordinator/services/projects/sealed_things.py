@@ -28,8 +28,8 @@ class SealedThings:
     table: SealedTable
     purpose: str
     """What it is sealed for, of its columns: another purpose does not open it."""
-    key: str | None = None
-    """The column by which the things of an owner differ; None where it has one at most."""
+    key: tuple[str, ...] = ()
+    """The columns by which the things of an owner differ; none where it has one at most."""
     most: int = 1
     """Of an owner."""
     too_many: str = ""
@@ -47,18 +47,22 @@ class SealedThings:
         plain: str,
         *,
         also: Also | None = None,
+        told: Mapping[str, str] | None = None,
         **values: str,
     ) -> None:
-        """Keep it with its other columns, or keep it anew. Raises Invalid for one too many."""
+        """Keep it with its other columns, or keep it anew; `told` is audited, too.
+
+        Raises Invalid for one too many.
+        """
         row = {self.table.owner: owner.id, **values}
         sealed = seal(core.keys.master, self.purpose.format(**row), plain.encode())
-        key = {self.key: values[self.key]} if self.key else {}
+        key = {column: values[column] for column in self.key}
 
         async def save(connection: AsyncConnection) -> None:
             await self._check_room(connection, owner.id, key)
             await self.table.put(connection, row, key, sealed=sealed, now=core.now())
             await Deed(core, principal, owner).record(
-                connection, self.set_action, **self._noted(values)
+                connection, self.set_action, **self._noted(values), **(told or {})
             )
             if also is not None:
                 await also(connection)
@@ -73,6 +77,7 @@ class SealedThings:
         missing: str,
         *,
         also: Also | None = None,
+        told: Mapping[str, str] | None = None,
         **key: str,
     ) -> None:
         """Raises NotFound, which says `missing`."""
@@ -81,7 +86,7 @@ class SealedThings:
             if not await self.table.delete(connection, owner.id, key):
                 raise NotFound(missing)
             await Deed(core, principal, owner).record(
-                connection, self.remove_action, **self._noted(key)
+                connection, self.remove_action, **self._noted(key), **(told or {})
             )
             if also is not None:
                 await also(connection)
@@ -95,10 +100,10 @@ class SealedThings:
     async def _check_room(
         self, connection: AsyncConnection, owner_id: str, key: Mapping[str, str]
     ) -> None:
-        if self.key is None:
+        if not self.key:
             return
-        known = await self.table.values_of(connection, owner_id, self.key)
-        if key[self.key] not in known and len(known) >= self.most:
+        known = await self.table.keys_of(connection, owner_id, self.key)
+        if tuple(key.values()) not in known and len(known) >= self.most:
             raise Invalid(self.too_many)
 
     def _noted(self, values: Mapping[str, str]) -> Mapping[str, str]:

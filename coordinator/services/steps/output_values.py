@@ -57,7 +57,7 @@ class OutputValues:
         if build is None or build.of_fork:
             return {}
         core, names = self.runner.core, step.written.secrets
-        return await open_secrets(core, connection, step.project_id, names)
+        return await open_secrets(core, connection, step, names, build)
 
 
 def _holds(text: str, secret: str) -> bool:

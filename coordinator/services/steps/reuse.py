@@ -16,7 +16,14 @@ from typing import Any
 from coordinator.domain.builds.roll_up import counts_as_success
 from coordinator.domain.images.pushed_images import pushed_before
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
-from coordinator.domain.model import TAKEN_OVER_EPOCH, Attempt, Build, Project, Step
+from coordinator.domain.model import (
+    TAKEN_OVER_EPOCH,
+    Attempt,
+    Build,
+    Project,
+    SecretShown,
+    Step,
+)
 from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.output_values import HandedOn, values_before
 from coordinator.domain.steps.reuse import (
@@ -32,6 +39,7 @@ from coordinator.domain.steps.reuse import (
 from coordinator.domain.steps.reuse_scopes import readable_from, scope_of
 from coordinator.services.core import Core
 from coordinator.services.images.own_images import AccountImages, account_images
+from coordinator.services.projects.secrets import secrets_given
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.images.build_images import digests_found_since, digests_of_build
 from coordinator.storage.outputs import artifacts as stored_artifacts
@@ -277,7 +285,7 @@ async def _known(
             **await digests_of_build(connection, build.id),
         },
         steps=steps,
-        secrets=await stored.secret_versions(connection, build.project_id, names) if names else {},
+        secrets=await _secret_versions(connection, build, names),
         left=await _left(connection, build, needed),
         handed_on={
             step.name: values.get(step.name)
@@ -292,6 +300,20 @@ def _tag(image: str | None) -> str:
     if image is None:
         return ""
     return whole_tag(image) or image.partition("@")[0]
+
+
+async def _secret_versions(
+    connection: AsyncConnection, build: Build, names: Sequence[str]
+) -> Mapping[str, str]:
+    """Name → when the value that the build may have was set last, and for whom it is."""
+    found = await secrets_given(connection, build, names, build)
+    return {name: _version(secret, build) for name, secret in found.values.items()}
+
+
+def _version(secret: SecretShown, build: Build) -> str:
+    at = secret.updated_at.isoformat(timespec="microseconds")
+    whose = "" if secret.scope_id == build.project_id else " of the account"
+    return f"{at}{whose} {secret.pattern}".rstrip()
 
 
 async def _left(connection: AsyncConnection, build: Build, names: Sequence[str]) -> dict[str, str]:

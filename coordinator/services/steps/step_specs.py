@@ -22,7 +22,7 @@ from coordinator.services.images.own_images import (
     wire_of,
 )
 from coordinator.services.projects.registry_logins import open_logins
-from coordinator.services.projects.secrets import open_secrets
+from coordinator.services.projects.secrets import open_secrets, secrets_given
 from coordinator.services.steps import caches
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -31,7 +31,7 @@ from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Network, substituted
-from pipelines_schema.contract import CompletionReason, ServiceSpec, StepSpec
+from pipelines_schema.contract import CompletionReason, HealthCheck, ServiceSpec, StepSpec
 from pipelines_schema.contract_images import ImageBuildSpec, RegistryLogin
 from pipelines_schema.contract_outputs import ArtifactRef, DependencySpec, OutputFolder, OutputLink
 from pipelines_schema.contract_sources import GitSpec, SourceSpec
@@ -63,6 +63,12 @@ class StepSpecs:
         refused = refused or unfit
         # Outsiders' code gets none, whoever approved it.
         names = [] if build.of_fork else list(written.secrets)
+        not_theirs = (await secrets_given(connection, project, names, build)).refused
+        names = [name for name in names if name not in not_theirs]
+        # Rules are looked at anew: somebody may have set another since the build was made.
+        refused = refused or next(
+            (f"the step needs the secret {name}, {why}" for name, why in not_theirs.items()), None
+        )
         image_build = await self._image_build(connection, step, build)
         source = None
         own_command = step.definition.own_command
@@ -92,9 +98,10 @@ class StepSpecs:
             settles_images=True,
             own_registries=wire_of(images.rule),
             refused=refused,
-            refused_for=CompletionReason.OUTPUTS if unfit else CompletionReason.IMAGE,
+            refused_for=_refused_for(unfit, not_theirs),
             script=substituted(written.script, known),
             own_command=own_command,
+            health=_health(step),
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
             registries=await self._registries(connection, step, build, project, hosts_of),
             env={
@@ -110,7 +117,7 @@ class StepSpecs:
             memory_bytes=written.resources.memory_bytes,
             cpus=written.resources.cpus,
             secret_names=names,
-            secrets=dict(await open_secrets(self.core, connection, project.id, names)),
+            secrets=dict(await open_secrets(self.core, connection, project, names, build)),
             cache_dirs=await caches.cache_dirs(self.core.keys, connection, build, step),
             clean=build.clean,
             output_paths=list(written.output_paths),
@@ -277,6 +284,21 @@ class StepSpecs:
             )
             for name in step.depends_on
         ]
+
+
+def _health(step: Step) -> HealthCheck | None:
+    health = step.definition.health
+    if health is None:
+        return None
+    return HealthCheck(
+        port=health.port, path=health.path, start_seconds=float(health.start_seconds)
+    )
+
+
+def _refused_for(unfit: str | None, not_theirs: Mapping[str, str]) -> CompletionReason:
+    if unfit:
+        return CompletionReason.OUTPUTS
+    return CompletionReason.SECRETS if not_theirs else CompletionReason.IMAGE
 
 
 def _unpushed(build: ImageBuildSpec, why: str) -> ImageBuildSpec:

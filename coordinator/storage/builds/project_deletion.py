@@ -18,11 +18,11 @@ from coordinator.storage.tables import (
     image_builds,
     output_entries,
     projects,
-    registry_logins,
     steps,
 )
 
 _OF_STEPS = (artifacts, output_entries, attempts, tables.step_inputs)
+_OF_SCOPES = (tables.registry_logins, tables.retention, tables.secret_values)
 _OF_PROJECTS = (
     tables.step_results,
     tables.test_names,
@@ -30,7 +30,6 @@ _OF_PROJECTS = (
     builds,
     tables.build_counts,
     tables.workflows,
-    tables.secrets,
     tables.credentials,
     tables.former_slugs,
     tables.cache_generations,
@@ -78,12 +77,8 @@ async def delete_project(connection: AsyncConnection, project_id: str) -> None:
         await connection.execute(table.delete().where(table.c.build_id.in_(its_builds)))
     for table in _OF_STEPS:
         await connection.execute(table.delete().where(table.c.step_id.in_(its_steps)))
-    await connection.execute(
-        registry_logins.delete().where(registry_logins.c.scope_id == project_id)
-    )
-    await connection.execute(
-        tables.retention.delete().where(tables.retention.c.scope_id == project_id)
-    )
+    for table in _OF_SCOPES:
+        await connection.execute(table.delete().where(table.c.scope_id == project_id))
     for table in _OF_PROJECTS:
         await connection.execute(table.delete().where(table.c.project_id == project_id))
     await connection.execute(projects.delete().where(projects.c.id == project_id))

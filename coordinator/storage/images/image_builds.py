@@ -121,6 +121,12 @@ async def older_deployments(
     return [_deployment(row) for row in await connection.execute(query)]
 
 
+async def set_healthy(connection: AsyncConnection, build_id: str, epoch: int) -> None:
+    await connection.execute(
+        deployments.update().where(deployments.c.build_id == build_id).values(healthy_epoch=epoch)
+    )
+
+
 async def replace_deployment(
     connection: AsyncConnection, deployment_id: str, replaced_by: str
 ) -> None:

@@ -49,15 +49,22 @@ class SealedTable:
         wanted = self._of([owner_id], **{column: [value] for column, value in key.items()})
         return bool((await connection.execute(self.table.delete().where(wanted))).rowcount)
 
-    async def values_of(self, connection: AsyncConnection, owner_id: str, column: str) -> set[str]:
-        query = sa.select(self.table.c[column]).where(self._of([owner_id]))
-        return set((await connection.execute(query)).scalars())
+    async def keys_of(
+        self, connection: AsyncConnection, owner_id: str, key: Collection[str]
+    ) -> set[tuple[str, ...]]:
+        """What the owner has, by the columns of its key."""
+        query = sa.select(*(self.table.c[column] for column in key)).where(self._of([owner_id]))
+        return {tuple(row) for row in await connection.execute(query)}
 
     async def shown(
-        self, connection: AsyncConnection, kind: type[T], owner_ids: Collection[str]
+        self,
+        connection: AsyncConnection,
+        kind: type[T],
+        owner_ids: Collection[str],
+        **among: Collection[str],
     ) -> Sequence[T]:
         """What may be shown of them."""
-        query = sa.select(*columns(kind, self.table)).where(self._of(owner_ids))
+        query = sa.select(*columns(kind, self.table)).where(self._of(owner_ids, **among))
         read = reader(kind)
         return [read(row) for row in await connection.execute(query)]
 
@@ -76,7 +83,7 @@ class SealedTable:
         return sa.and_(*(self.table.c[column].in_(values) for column, values in wanted.items()))
 
 
-SECRETS = SealedTable(table=tables.secrets)
+SECRETS = SealedTable(table=tables.secret_values, owner="scope_id")
 REGISTRY_LOGINS = SealedTable(table=tables.registry_logins, owner="scope_id")
 CREDENTIALS = SealedTable(table=tables.credentials, set_at="created_at")
 RECIPIENTS = SealedTable(table=tables.recipients, set_at="created_at")

@@ -15,7 +15,6 @@ from coordinator.storage.projects.stored_bytes import add_to_project
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.taken_over import columns_of, left_by_attempts
 from coordinator.storage.tables import artifacts, attempts, input_lists, step_inputs
-from coordinator.storage.tables import secrets as secrets_table
 
 LISTS_STAY = timedelta(days=30)
 """Unless something refers to them: for steps whose turn comes late."""
@@ -222,16 +221,3 @@ async def forget_lists(connection: AsyncConnection, project_id: str, now: dateti
             )
         )
     return len(digests) == LISTS_AT_ONCE
-
-
-async def secret_versions(
-    connection: AsyncConnection, project_id: str, names: Sequence[str]
-) -> Mapping[str, str]:
-    """Name → when it was set last, in microseconds."""
-    query = sa.select(secrets_table.c.name, secrets_table.c.updated_at).where(
-        secrets_table.c.project_id == project_id, secrets_table.c.name.in_(names)
-    )
-    return {
-        row.name: row.updated_at.isoformat(timespec="microseconds")
-        for row in await connection.execute(query)
-    }

@@ -33,7 +33,7 @@ from coordinator.storage.tables.project_tables import (
     projects,
     registry_logins,
     retention,
-    secrets,
+    secret_values,
     workflows,
 )
 from coordinator.storage.tables.push_tables import (
@@ -99,7 +99,7 @@ __all__ = [
     "registry_logins",
     "retention",
     "schedules",
-    "secrets",
+    "secret_values",
     "seen_refs",
     "signing_keys",
     "step_inputs",

@@ -59,6 +59,7 @@ builds = sa.Table(
         "starts_others", sa.Boolean, nullable=False, default=False, server_default=sa.false()
     ),
     sa.Column("upstream", sa.JSON(none_as_null=True)),
+    sa.Column("trusted_ref", sa.Text),
     sa.Column("notify", sa.JSON(none_as_null=True)),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False, server_default="0"),

@@ -74,6 +74,8 @@ deployments = sa.Table(
     sa.Column("image", sa.Text, nullable=False),
     sa.Column("llm_configs", sa.JSON, nullable=False),
     sa.Column("replaced_by", sa.String(50)),
+    # The hand-out of its program that has answered its health check.
+    sa.Column("healthy_epoch", sa.Integer),
     sa.Column("created_at", Instant, nullable=False),
     sa.UniqueConstraint("build_id"),
     sa.Index("ix_deployments_account_id_agent_name", "account_id", "agent_name"),

@@ -59,11 +59,14 @@ workflows = sa.Table(
     sa.Index("ix_workflows_project_id_created_at", "project_id", "created_at", "id"),
 )
 
-secrets = sa.Table(
-    "secrets",
+secret_values = sa.Table(
+    "secret_values",
     metadata,
-    sa.Column("project_id", sa.String(36), sa.ForeignKey("projects.id"), primary_key=True),
+    # A project or an account: whose secret it is.
+    sa.Column("scope_id", sa.String(36), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
+    # Of full names of branches or tags; empty: for every build.
+    sa.Column("pattern", sa.Text, primary_key=True),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
 )

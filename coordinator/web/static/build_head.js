@@ -100,8 +100,8 @@ const parameter = (name, value) =>
 const linked = (address, child) =>
   address && /^https?:\/\//.test(address) ? el("a", { href: address, rel: "noreferrer" }, child) : child;
 
-const pullRequest = ({ number, head, base, fork }, address) =>
-  el("span", {}, linked(address, `#${number}`), " ", outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
+const pullRequest = ({ number, head, base, fork, title }, address) =>
+  el("span", {}, linked(address, `#${number}`), " ", title ? [outsider(title, { class: "pull-title" }), ": "] : null, outsider(head), " → ", outsider(base), fork ? " (from a fork)" : null);
 
 const upstream = ({ project, workflow, buildId, buildNumber }) =>
   el("span", {}, el("a", { href: `/builds/${buildId}` }, outsider(`${project} #${buildNumber}`)), " ", outsider(`(${workflow})`));

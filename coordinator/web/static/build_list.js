@@ -33,7 +33,9 @@ function cells(build) {
   ];
 }
 
-const headline = (build) => (build.commitMessage ? firstLine(build.commitMessage) : build.workflow);
+/** What its author calls a pull request says more than its last commit does. */
+const headline = (build) =>
+  build.pullRequest?.title ?? (build.commitMessage ? firstLine(build.commitMessage) : build.workflow);
 
 export function details(build) {
   return [

@@ -122,11 +122,19 @@ function breakAt(text, from, limit) {
 
 function drawLine(place, segments, end) {
   const last = segments.length - 1;
-  segments.forEach(({ text, look, inks }, at) => {
-    if (look) place.append(inked(el("span", { class: look }, text), inks));
+  segments.forEach(({ text, look, inks, link }, at) => {
+    if (link) place.append(inked(anchor(text, look, link), inks));
+    else if (look) place.append(inked(el("span", { class: look }, text), inks));
     else appendText(place, at === last ? text + end : text);
   });
-  if (last < 0 || segments[last].look) appendText(place, end);
+  if (last < 0 || segments[last].look || segments[last].link) appendText(place, end);
+}
+
+/** Elsewhere, and without a word of where it came from. Text that isn't the address says nothing of
+ * where it leads: the title does. */
+function anchor(text, look, link) {
+  const title = text === link ? null : link;
+  return el("a", { class: look || null, href: link, title, rel: "noopener noreferrer nofollow", target: "_blank" }, text);
 }
 
 /** By the object model: the page's policy allows no `style` in markup. */

@@ -1,17 +1,22 @@
 // A log's raw lines → styled segments. Pure: terminal codes become class names, never markup.
 
+import { linkOf, piecesOf } from "./log_links.js";
+
 const BASIC = [
   [0, 0, 0], [205, 49, 49], [13, 160, 90], [200, 180, 20],
   [36, 114, 200], [188, 63, 188], [17, 168, 205], [200, 200, 200],
 ];
 
 const PLAIN = Object.freeze({
-  fg: null, bg: null, bold: false, dim: false, italic: false, underline: false, inverse: false,
+  fg: null, bg: null, bold: false, dim: false, italic: false, underline: false, strike: false, inverse: false,
+  link: null,
 });
 
 // CSI … final | OSC and other strings up to their end | two-character escapes | other controls.
 const CONTROL =
   /\x1b\[([0-9:;<=>?]*)[ -/]*([@-~])?|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+// A link (OSC 8), whole.
+const LINK = /^\x1b\](8;[^\x07\x1b]*)(?:\x07|\x1b\\)$/;
 // Back to the line's start: what follows is drawn over what was there.
 const RETURN = /\r|\x1b\[[01]?G/;
 
@@ -31,12 +36,14 @@ export class LineReader {
   }
 
   /**
-   * The segments `{text, look, inks}` of one whole line: class names, and the exact colours behind
-   * `fgx` and `bgx` as custom properties.
+   * The segments `{text, look, inks, link}` of one whole line: class names, the exact colours behind
+   * `fgx` and `bgx` as custom properties, and the address that the text leads to, or null.
+   *
+   * A link ends with its line: one that nobody closed would take the rest of the log along.
    */
   read(line) {
     const { segments, style } = parse(line, this.#style);
-    this.#style = style;
+    this.#style = unlinked(style);
     return segments;
   }
 
@@ -79,13 +86,22 @@ function parseLayer(text, before) {
     add(segments, text.slice(from, found.index), style);
     from = found.index + found[0].length;
     if (found[2] === "m") style = restyled(style, found[1]);
+    const command = LINK.exec(found[0]);
+    if (command) style = { ...style, link: linkOf(command[1]) };
   }
   add(segments, text.slice(from), style);
   return { segments, style };
 }
 
 function add(segments, text, style) {
-  if (text) segments.push({ text, look: lookOf(style), inks: inksOf(style) });
+  if (!text) return;
+  const [look, inks] = [lookOf(style), inksOf(style)];
+  const pieces = style.link ? [{ text, link: style.link }] : piecesOf(text);
+  for (const piece of pieces) segments.push({ ...piece, look, inks });
+}
+
+function unlinked(style) {
+  return style.link ? { ...style, link: null } : style;
 }
 
 function lookOf(style) {
@@ -96,7 +112,7 @@ function lookOf(style) {
     ...classesOf("bg", bg),
     ...classesOf("fg", fg),
     inverse && bg === null && "inverse",
-    ...["bold", "dim", "italic", "underline"].filter((name) => style[name]),
+    ...["bold", "dim", "italic", "underline", "strike"].filter((name) => style[name]),
   ].filter(Boolean).join(" ");
 }
 
@@ -133,9 +149,9 @@ function restyled(style, parameters) {
 }
 
 function basic(style, code) {
-  if (code === 0) return PLAIN;
+  if (code === 0) return style.link ? { ...PLAIN, link: style.link } : PLAIN; // links are none of its business
   if (code === 22) return { ...style, bold: false, dim: false };
-  const flag = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse" };
+  const flag = { 1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike" };
   if (flag[code]) return { ...style, [flag[code]]: true };
   if (flag[code - 20]) return { ...style, [flag[code - 20]]: false };
   if (code === 39) return { ...style, fg: null };

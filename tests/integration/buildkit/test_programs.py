@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 
 from agent.engines.buildkit.engine import BuildKitEngine
 from agent.engines.protocol import ImageRequest, Outcome, StepRequest, StepResult
+from pipelines_schema.contract import HealthCheck
 from pipelines_schema.contract_images import ImageBuildSpec
 
 from .conftest import FolderSource, Log
@@ -56,6 +58,8 @@ class Programs:
         env: Mapping[str, str] | None = None,
         given: Mapping[str, str] | None = None,
         timeout_seconds: float = 60,
+        health: HealthCheck | None = None,
+        tell: Callable[[], Awaitable[None]] | None = None,
     ) -> StepResult:
         attempt_id = secrets.token_hex(8)
         outputs, scratch = self.folder / attempt_id / "o", self.folder / attempt_id / "s"
@@ -67,6 +71,8 @@ class Programs:
             image=image,
             script="",
             own_command=True,
+            health=health,
+            tell_healthy=tell,
             env=env or {},
             secrets=given or {},
             timeout_seconds=timeout_seconds,
@@ -151,3 +157,77 @@ async def test_a_cancelled_program_is_dead_within_a_second_and_a_late_one_too(
     late = await programs.run(image, timeout_seconds=1.5)
     assert late.outcome is Outcome.TIMED_OUT
     assert not marker.processes()
+
+
+SERVES = (
+    "mkdir -p /tmp/www; sleep 1; echo well > /tmp/www/index.html; "
+    "busybox httpd -p 8000 -h /tmp/www; echo serving; "
+    "while [ ! -e /tmp/www/stop ]; do sleep 0.1; done; exit 7"
+)
+
+
+def command(script: str) -> str:
+    return f"CMD {json.dumps(['sh', '-c', script])}"
+
+
+@pytest.mark.parametrize("path", [None, "/index.html"])
+async def test_a_program_is_told_well_once_it_answers(programs: Programs, path: str | None) -> None:
+    image = await programs.image(command(SERVES.replace("while [", "sleep 3; exit 7; while [")))
+    told: list[bytes] = []
+    log = Log()
+
+    async def tell() -> None:
+        told.append(log.stdout)
+
+    check = HealthCheck(port=8000, path=path, start_seconds=50)
+    result = await programs.run(image, log, health=check, tell=tell)
+    assert len(told) == 1
+    assert (result.outcome, result.exit_code) == (Outcome.EXITED, 7)
+    assert result.message == "the program ended with exit code 7"
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "words"),
+    [
+        ("sleep 600", None, "port 8000 took no connection within 3 seconds"),
+        (
+            SERVES,
+            "/missing",
+            "GET /missing on port 8000 was not answered with a status from 200 to 399 within 3 "
+            "seconds (it said: HTTP/1.1 404",
+        ),
+        (SERVES.replace("-p 8000", "-p 127.0.0.1:8000"), None, "took no connection"),
+    ],
+)
+async def test_a_program_that_is_not_well_in_time_is_ended_and_says_how_it_was_asked(
+    programs: Programs, script: str, path: str | None, words: str
+) -> None:
+    image = await programs.image(command(script))
+    told: list[int] = []
+
+    async def tell() -> None:
+        told.append(1)
+
+    check = HealthCheck(port=8000, path=path, start_seconds=3)
+    result = await programs.run(image, health=check, tell=tell)
+    assert told == []
+    assert (result.outcome, result.exit_code) == (Outcome.EXITED, 1)
+    assert words in (result.message or "")
+    assert (result.message or "").startswith("health check: ")
+
+
+async def test_a_program_that_is_well_no_longer_fails(programs: Programs) -> None:
+    """As the agent has it, but asked more often."""
+    script = SERVES.replace("httpd -p 8000 -h /tmp/www;", "httpd -f -p 8000 -h /tmp/www & p=$!;")
+    script = script.replace("while [", "sleep 4; kill $p; sleep 600; while [")
+    image = await programs.image(command(script))
+    check = HealthCheck(port=8000, path="/", start_seconds=50)
+    told: list[int] = []
+
+    async def tell() -> None:
+        told.append(1)
+
+    result = await programs.run(image, health=check, tell=tell, timeout_seconds=120)
+    assert told == [1]
+    assert "3 times in a row" in (result.message or "")
+    assert result.exit_code == 1

@@ -168,6 +168,7 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/runner/{running}", None),
     ("POST", "/api/runner/{running}/accept", {"epoch": 1}),
     ("POST", "/api/runner/{running}/image", SETTLED),
+    ("POST", "/api/runner/{running}/healthy", {"epoch": 1}),
     ("POST", "/api/runner/{running}/complete", EPOCH),
     ("PATCH", "/api/runner/{running}/log?epoch=1", b"x"),
     ("PUT", "/api/runner/{running}/artifacts/x?epoch=1", b"x"),
@@ -195,12 +196,17 @@ WITH_IDS: list[tuple[str, str, Any]] = [
     ("GET", "/api/projects/{project}/registries", None),
     ("PUT", "/api/projects/{project}/registries/h.example", {"username": "x", "password": "x"}),
     ("DELETE", "/api/projects/{project}/registries/h.example", None),
+    ("POST", "/api/projects/{project}/registries/h.example/try", None),
+    ("POST", "/api/accounts/{account}/registries/h.example/try", None),
     ("GET", "/api/accounts/{account}/registries", None),
     ("PUT", "/api/accounts/{account}/registries/h.example", {"username": "x", "password": "x"}),
     ("DELETE", "/api/accounts/{account}/registries/h.example", None),
     ("GET", "/api/projects/{project}/secrets", None),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None),
+    ("GET", "/api/accounts/{account}/secrets", None),
+    ("PUT", "/api/accounts/{account}/secrets/NAME", {"value": "x"}),
+    ("DELETE", "/api/accounts/{account}/secrets/NAME", None),
     ("GET", "/api/builds/{image_build}", None),
     ("POST", "/api/builds/{image_build}/cancel", {}),
     ("GET", "/api/deploy/{deployment}", None),
@@ -251,7 +257,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
     """All that a change would change, but for when tokens and agents were last heard of."""
     tables = (
         "projects",
-        "secrets",
+        "secret_values",
         "workflows",
         "builds",
         "steps",
@@ -267,7 +273,7 @@ def what_is_stored(coordinator: Coordinator) -> list[Any]:
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
         rows = [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in (*tables, "seen_refs", "accounts", "secrets")
+            for table in (*tables, "seen_refs", "accounts")
         ]
         names = "id, kind, role, account_id, revoked_at"
         rows.append(connection.execute(f"SELECT {names} FROM tokens ORDER BY id").fetchall())
@@ -480,12 +486,17 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/projects/{project}/registries", None, "maintainer"),
     ("PUT", "/api/projects/{project}/registries/h.example", {}, "maintainer"),
     ("DELETE", "/api/projects/{project}/registries/h.example", None, "maintainer"),
+    ("POST", "/api/projects/{project}/registries/h.example/try", None, "maintainer"),
+    ("POST", "/api/accounts/{account}/registries/h.example/try", None, "maintainer"),
     ("GET", "/api/accounts/{account}/registries", None, "maintainer"),
     ("PUT", "/api/accounts/{account}/registries/h.example", {}, "maintainer"),
     ("DELETE", "/api/accounts/{account}/registries/h.example", None, "maintainer"),
     ("GET", "/api/projects/{project}/secrets", None, "maintainer"),
     ("PUT", "/api/projects/{project}/secrets/NAME", {"value": "x"}, "maintainer"),
     ("DELETE", "/api/projects/{project}/secrets/NAME", None, "maintainer"),
+    ("GET", "/api/accounts/{account}/secrets", None, "maintainer"),
+    ("PUT", "/api/accounts/{account}/secrets/NAME", {"value": "x"}, "maintainer"),
+    ("DELETE", "/api/accounts/{account}/secrets/NAME", None, "maintainer"),
     ("GET", "/api/builds/{image_build}", None, "viewer developer maintainer"),
     ("GET", "/api/deploy/{deployment}", None, "viewer developer maintainer"),
     ("GET", "/api/deploy", None, "viewer developer maintainer"),
@@ -516,6 +527,7 @@ ALLOWED: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/runner/{done}", None, "developer maintainer agent"),
     ("POST", "/api/runner/{done}/accept", {"epoch": 1}, "developer maintainer agent step"),
     ("POST", "/api/runner/{done}/image", SETTLED, "developer maintainer agent step"),
+    ("POST", "/api/runner/{done}/healthy", {"epoch": 1}, "developer maintainer agent step"),
     ("POST", "/api/runner/{done}/complete", EPOCH, "developer maintainer agent step"),
     ("PATCH", "/api/runner/{done}/log?epoch=1", b"x", "developer maintainer agent step"),
     ("PUT", "/api/runner/{done}/artifacts/x?epoch=1", b"x", "developer maintainer agent step"),

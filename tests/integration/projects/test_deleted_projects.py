@@ -104,7 +104,7 @@ async def test_nothing_of_a_deleted_project_is_left_and_all_of_the_others_is(
     project, spec = await furnish(admin, agent, tmp_path / "a", "first")
     other, kept = await furnish(admin, agent, tmp_path / "b", "second")
     before = rows_of(coordinator, other)
-    assert {"secrets.project_id", "lfs_objects.project_id", "former_slugs.project_id"} <= set(
+    assert {"secret_values.scope_id", "lfs_objects.project_id", "former_slugs.project_id"} <= set(
         before
     )
     path = f"/api/projects/{project['id']}"

@@ -13,6 +13,7 @@ from coordinator.domain.listing import AuditListing
 from coordinator.domain.model import Account, Project
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.services.audit import list_entries
+from coordinator.services.builds.drafts import Origin
 from coordinator.services.core import Core
 from coordinator.services.projects.credentials import Credentials
 from coordinator.services.projects.registry_logins import (
@@ -49,7 +50,7 @@ async def audited(core: Core) -> list[tuple[str, str | None, dict[str, str]]]:
 async def opened(core: Core, project: Project, name: str) -> dict[str, str]:
     return dict(
         await core.database.read(
-            lambda connection: open_secrets(core, connection, project.id, [name])
+            lambda connection: open_secrets(core, connection, project, [name], Origin(event="push"))
         )
     )
 
@@ -62,7 +63,7 @@ async def test_a_project_with_all_its_secrets_may_set_one_anew_but_not_another(
     for number in range(MAX_SECRETS):
         await secrets.set(MAINTAINER, project, f"S{number}", "old")
 
-    with pytest.raises(Invalid, match="the project has 100 secrets already: delete one first"):
+    with pytest.raises(Invalid, match="there are 100 secrets already: delete one first"):
         await secrets.set(MAINTAINER, project, "ONE_MORE", "x")
     await secrets.set(MAINTAINER, project, "S7", "new")
 
@@ -96,7 +97,7 @@ async def test_what_an_earlier_coordinator_sealed_opens(tested: TestedCore) -> N
     core = tested.core
     project = replace(await tested.new_project(), repo_url="https://forge.example/a.git")
     rows = [
-        (stored.SECRETS, {"name": "KEY"}, {}, f"secret {project.id} KEY", b"s"),
+        (stored.SECRETS, {"name": "KEY", "pattern": ""}, {}, f"secret {project.id} KEY", b"s"),
         (
             stored.REGISTRY_LOGINS,
             {"host": "r.example"},

@@ -50,6 +50,7 @@ async def pull(
             "base": {"ref": base, "repo": {"id": 1}},
             "labels": [{"id": 1, "name": label} for label in more.get("labels", ())],
             "draft": more.get("draft", False),
+            "title": more.get("title"),
         },
         "repository": {"clone_url": repository.url},
     }

@@ -178,6 +178,20 @@ async def test_secrets_reach_the_repositorys_own_pull_requests_and_never_a_forks
     assert ("s3cret-value" in str(spec)) is not fork
 
 
+@pytest.mark.parametrize("fork", [False, True])
+async def test_a_build_and_its_retry_tell_what_its_pull_request_is_called(
+    fork: bool, coordinator: Coordinator, repository: Repository, hook: Hook
+) -> None:
+    await pull(hook, repository, fork=fork, title="Sell\n\u202epears <b>\x00" + "!" * 400)
+    build = await only_build(hook)
+    told = build["pullRequest"]["title"]
+    assert told.startswith("Sell pears <b>\ufffd!")
+    assert len(told) == 300
+    (await coordinator.admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
+    again = await coordinator.admin.post(f"/api/projects/-/builds/{build['id']}/retry")
+    assert again.expect(201).json["pullRequest"]["title"] == told
+
+
 IMAGE = """
 on: {pullRequest: {branches: [main]}}
 steps: [{name: image, build: {tags: ["registry.example/shop:${{ build.number }}"]}}]

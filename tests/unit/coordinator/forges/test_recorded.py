@@ -7,6 +7,7 @@ import json
 import pytest
 
 from coordinator.domain.pushes.deliveries import ForgeEvent, reason_to_ignore
+from coordinator.forges.payload import title
 from tests.unit.coordinator.forges.recorded import (
     FOLDER,
     WRONG,
@@ -47,6 +48,34 @@ def test_a_damaged_payload_is_understood_or_ignored_with_a_reason() -> None:
         for wrong in WRONG:
             _check(recorded, damaged(recorded, path, wrong))
     assert seen > 500
+
+
+def test_each_forge_tells_what_a_pull_request_is_called() -> None:
+    titles = {one.path.split("/")[0]: set[str | None]() for one in all_recorded()}
+    for recorded in all_recorded():
+        pull = recorded.event().pull_request
+        if pull is not None:
+            titles[recorded.path.split("/")[0]].add(pull.title)
+    assert titles.pop("generic") == set()
+    for forge, found in titles.items():
+        assert found, forge
+        assert all("Sell pears" in (called or "") for called in found), forge
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("  two\nlines\t\x1b[31m of\x00 it ", "two lines [31m of\ufffd it"),
+        ("abc \u202egnp.exe\u2066", "abc gnp.exe"),
+        ("\u200b\n", None),
+        ("", None),
+        (7, None),
+        ("x" * 301, "x" * 299 + "…"),
+        ("größe ✓ 🍐", "größe ✓ 🍐"),
+    ],
+)
+def test_a_title_is_one_line_of_what_can_be_seen(written: object, shown: str | None) -> None:
+    assert title({"title": written}, "title") == shown
 
 
 @pytest.mark.parametrize("body", [b"null", b"7", b'"push"', b"[]", b"{}", b"[[[[]]]]"])

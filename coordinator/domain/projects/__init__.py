@@ -1,0 +1,1 @@
+"""What projects and accounts keep: whose builds may have which secret."""
