@@ -23,7 +23,7 @@ check: setup
 types:
 	.venv/bin/mypy
 
-unit:
+unit: setup
 	WORKERS=2 .ci/test -q tests/unit $(PYTEST_ARGS)
 
 test:
@@ -32,6 +32,7 @@ test:
 	.venv/bin/python -m agent.engines.private base-image
 	.venv/bin/python -m agent.engines.private test-image
 	.venv/bin/python -m agent.engines.private service-images
+	.venv/bin/python -m agent.engines.private python-images
 	.ci/test $(PYTEST_ARGS)
 
 # What `make test` does of these in seconds, for as long as it takes to trust it.
