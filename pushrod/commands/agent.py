@@ -97,6 +97,12 @@ def parse_user_ids(text: str | None) -> range | None:
     type=click.IntRange(1, 36_500),
     help="Sources, and caches of the host engine, go that no step used for so long (default: 30).",
 )
+@click.option(
+    "--allow-privileged",
+    envvar="PUSHROD_ALLOW_PRIVILEGED",
+    is_flag=True,
+    help="Let steps of trusted projects have all rights over the engine's machine.",
+)
 @ca_file_option
 @connection_options
 @click.pass_context
@@ -114,6 +120,7 @@ def agent(
     platforms: tuple[str, ...],
     min_free: str | None,
     keep_days: int | None,
+    allow_privileged: bool,
     ca_file: Path | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
@@ -145,6 +152,7 @@ def agent(
         platforms=platforms,
         min_free_bytes=None if min_free is None else parse_size(min_free, "--min-free"),
         keep_days=keep_days,
+        allow_privileged=allow_privileged,
     )
     bind_contextvars(agent=chosen.name)
     with spans_to(None, service="pushrod-agent") as emit:
