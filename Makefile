@@ -1,6 +1,7 @@
 # Every target works from a fresh clone; PYTHON chooses the interpreter (3.11 or newer).
 PYTHON ?=
 PYTEST_ARGS ?=
+UNIT ?= tests/unit
 
 .PHONY: setup demo demo-stop test torture check types unit bench
 
@@ -24,7 +25,7 @@ types:
 	.venv/bin/mypy
 
 unit: setup
-	WORKERS=2 .ci/test -q tests/unit $(PYTEST_ARGS)
+	WORKERS=2 .ci/test -q $(UNIT) $(PYTEST_ARGS)
 
 test:
 	@PYTHON='$(PYTHON)' .ci/setup test
