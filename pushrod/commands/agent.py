@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pushrod.commands import agents
-from pushrod.commands.up import ENGINE_HELP, agent_name, ca_file_option, default_slots
+from pushrod.commands.up import (
+    ENGINE_HELP,
+    agent_name,
+    allow_privileged_option,
+    ca_file_option,
+    default_slots,
+)
 from pushrod.connection import (
     Connection,
     ConnectionOptions,
@@ -97,12 +103,7 @@ def parse_user_ids(text: str | None) -> range | None:
     type=click.IntRange(1, 36_500),
     help="Sources, and caches of the host engine, go that no step used for so long (default: 30).",
 )
-@click.option(
-    "--allow-privileged",
-    envvar="PUSHROD_ALLOW_PRIVILEGED",
-    is_flag=True,
-    help="Let steps of trusted projects have all rights over the engine's machine.",
-)
+@allow_privileged_option
 @ca_file_option
 @connection_options
 @click.pass_context
