@@ -38,6 +38,10 @@ def tree(folder: Path) -> Repository:
     return repository
 
 
+async def digest_of(image: str) -> str | None:
+    return await private.image_digest(image, address=await private.up(reuse=False))
+
+
 def built(pushrod: Pushrod, repository: Repository, project: dict[str, Any]) -> dict[str, Any]:
     """Pushed to a branch on which a push starts nothing, and started with fewer tests."""
     repository.commit("the tree")
@@ -67,7 +71,9 @@ def test_this_tree_is_green_on_each_python_and_cached_the_second_time(
         more = ("--ca-file", authorities) if authorities else ()
         pushrod.start_agent(more=more)
         for version, image in images.items():
-            slug = {"slug": f"python:{version}", "imageUrl": f"docker://{image}"}
+            # By digest: what an engine has imported has none of its own, and is never reused.
+            digest = asyncio.run(digest_of(image))
+            slug = {"slug": f"python:{version}", "imageUrl": f"docker://{image}@{digest}"}
             pushrod.api.post("/api/docker-images", slug)
         project = pushrod.create_project("pushrod")
         repository = tree(tmp_path / "tree")
