@@ -1,6 +1,7 @@
 # Every target works from a fresh clone; PYTHON chooses the interpreter (3.11 or newer).
 PYTHON ?=
 PYTEST_ARGS ?=
+UNIT ?= tests/unit
 
 .PHONY: setup demo demo-stop test torture check types unit bench
 
@@ -23,8 +24,8 @@ check: setup
 types:
 	.venv/bin/mypy
 
-unit:
-	WORKERS=2 .ci/test -q tests/unit $(PYTEST_ARGS)
+unit: setup
+	WORKERS=2 .ci/test -q $(UNIT) $(PYTEST_ARGS)
 
 test:
 	@PYTHON='$(PYTHON)' .ci/setup test
@@ -32,6 +33,7 @@ test:
 	.venv/bin/python -m agent.engines.private base-image
 	.venv/bin/python -m agent.engines.private test-image
 	.venv/bin/python -m agent.engines.private service-images
+	.venv/bin/python -m agent.engines.private python-images
 	.ci/test $(PYTEST_ARGS)
 
 # What `make test` does of these in seconds, for as long as it takes to trust it.

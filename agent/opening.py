@@ -32,6 +32,7 @@ async def create_agent(
     lasting_dir: Path | None = None,
     min_free_bytes: int = MIN_FREE_BYTES,
     keep_days: int = KEEP_DAYS,
+    allow_privileged: bool = False,
     emit: Emit | None = None,
 ) -> Agent:
     """An agent with the engine of that name: `auto`, `host`, `buildkit` or a BuildKit address.
@@ -57,7 +58,15 @@ async def create_agent(
     )
     revive = revive_private_engine if engine in ("auto", "buildkit") else None
     kept_in = lasting_dir or data_dir
-    opened = await open_engine(engine, kept_in, host_user_ids, ca_file, platforms, keep_days)
+    opened = await open_engine(
+        engine,
+        kept_in,
+        host_user_ids,
+        ca_file,
+        platforms,
+        keep_days,
+        allow_privileged=allow_privileged,
+    )
     return Agent(settings, opened, revive_engine=revive, emit=emit)
 
 
@@ -90,9 +99,12 @@ async def open_engine(
     ca_file: Path | None = None,
     platforms: Sequence[str] = (),
     keep_days: int = KEEP_DAYS,
+    *,
+    allow_privileged: bool = False,
 ) -> Engine:
     """The engine of that name; each is imported only when used. `platforms`: it builds images as if
-    it ran the programs of these alone.
+    it ran the programs of these alone. `allow_privileged`: steps may have all rights over its
+    machine.
 
     Raises EngineUnavailable; InvalidSettingsError for a name that no engine has, and for a
     `ca_file` that holds no certificates.
@@ -102,6 +114,11 @@ async def open_engine(
     except BadAuthoritiesError as error:
         raise InvalidSettingsError(str(error)) from error
     if name == "host":
+        if allow_privileged:
+            raise InvalidSettingsError(
+                "allow_privileged: the host engine runs no containers whose rights could be "
+                "raised; use it with --engine buildkit"
+            )
         from agent.engines.host import HostEngine
         from agent.engines.user_ids import DEFAULT_USER_IDS
 
@@ -124,6 +141,7 @@ async def open_engine(
             log_limits_lifted=address.kind is EngineKind.PRIVATE,
             authorities=authorities,
             platforms=platforms,
+            allow_privileged=allow_privileged,
         )
     if "://" in name:
         from agent.engines.private import engine_places
@@ -135,6 +153,7 @@ async def open_engine(
             log_limits_lifted=name == own,
             authorities=authorities,
             platforms=platforms,
+            allow_privileged=allow_privileged,
         )
     raise InvalidSettingsError(
         f"there is no engine {name!r}: use auto, host, buildkit, or an address such as "

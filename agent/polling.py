@@ -151,6 +151,7 @@ class Polling:
                 Capability.SHELLS.value,
                 Capability.INPUTS.value,
                 Capability.SERVICES.value,
+                *([Capability.PRIVILEGED.value] if self._engine.allows_privileged else ()),
                 *(IMAGE_CAPABILITIES if self._engine.builds_images else ()),
                 *part_capabilities(self._engine.platforms),
             ],

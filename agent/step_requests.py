@@ -48,6 +48,7 @@ def request_of(
         memory_bytes=spec.memory_bytes,
         cpus=spec.cpus,
         services=spec.services,
+        privileged=spec.privileged,
         settle_tag=settle_tag,
         cache_mounts=cache_mounts,
         clean=spec.clean,

@@ -143,6 +143,7 @@ class AgentOptions:
     min_free_bytes: int | None = None
     keep_days: int | None = None
     """None: as `agent.settings` has them."""
+    allow_privileged: bool = False
     emit: Emit | None = None
     """Takes the spans of attempts."""
 
@@ -234,6 +235,7 @@ class PatientAgent:
                     MIN_FREE_BYTES if options.min_free_bytes is None else options.min_free_bytes
                 ),
                 keep_days=KEEP_DAYS if options.keep_days is None else options.keep_days,
+                allow_privileged=options.allow_privileged,
                 emit=options.emit,
             )
         )

@@ -16,6 +16,7 @@ TOGETHER = {
     "tests/integration/buildkit/test_buildkit_lost_engine.py": "own engine",
     "tests/integration/buildkit/test_image_engines.py": "own engine",
     "tests/integration/buildkit/test_image_parts.py": "own engine",
+    "tests/integration/buildkit/test_privileged.py": "own engine",
     "tests/integration/private_engine/test_private_engine.py": "private engine",
     # Its steps run once for all its tests.
     "tests/integration/agent/test_agent_counts.py": "counts",

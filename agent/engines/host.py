@@ -95,6 +95,11 @@ def refusal(request: StepRequest) -> str | None:
     """Why this step can't be run by any shell, or None."""
     if request.own_command:
         return "The step runs an image, which the host engine can't: it needs an agent on BuildKit."
+    if request.privileged:
+        return (
+            "The step is `privileged`, which the host engine can't make it: it runs scripts as "
+            "users of this machine. Run it on BuildKit."
+        )
     if request.services:
         names = ", ".join(f"`{service.name}`" for service in request.services)
         return (
@@ -174,6 +179,10 @@ class HostEngine:
     @property
     def platforms(self) -> Sequence[str]:
         return ()
+
+    @property
+    def allows_privileged(self) -> bool:
+        return False
 
     @property
     def ends_at_term(self) -> bool:

@@ -144,6 +144,8 @@ class StepRequest:
     memory_bytes: int | None = None
     cpus: float | None = None
     """Limits; an engine that can't enforce one says so in the result's notes."""
+    privileged: bool = False
+    """With all rights over the engine's machine; a service says it itself."""
     services: Sequence[ServiceSpec] = ()
     """Run beside the script, in this order. An engine that can't refuses the step."""
     settle_tag: SettleTag | None = None
@@ -172,6 +174,10 @@ class StepRequest:
     scratch: Path
     """An empty folder for the engine's own use, there if `output_paths` are; the caller removes
     it."""
+
+    @property
+    def wants_privileges(self) -> bool:
+        return self.privileged or any(one.privileged for one in self.services)
 
     @property
     def brings_files(self) -> bool:
@@ -281,6 +287,11 @@ class Engine(Protocol):
     def platforms(self) -> Sequence[str]:
         """For which it builds parts of images, and runs their programs; none where it can't push
         parts and join them. Known once it was checked."""
+        ...
+
+    @property
+    def allows_privileged(self) -> bool:
+        """Whether its operator lets steps have all rights over its machine."""
         ...
 
     @property

@@ -48,6 +48,8 @@ class Project:
     """Its forge is told of each step, too."""
     starts_others: bool = False
     """Workflows of other projects are started by its builds."""
+    trusted: bool = False
+    """An administrator lets its steps be `privileged`."""
 
 
 class WorkflowSource(StrEnum):

@@ -89,6 +89,8 @@ class Capability(StrEnum):
     """Knows `inputs`: gives the step no other file of the commit, and names the image it ran in."""
     SERVICES = "services"
     """Knows `services`: runs them beside the step, or fails it with words."""
+    PRIVILEGED = "privileged"
+    """Its operator allows `privileged`, of steps and services."""
 
 
 class LeaseRef(WireModel):
@@ -199,6 +201,7 @@ class ServiceSpec(WireModel):
     """Instead of the image's command; empty: the image's own."""
     user: str | None = None
     memory_bytes: int | None = None
+    privileged: bool = False
     tcp: int | None = None
     """It is ready once this port takes connections; of this and the next two, one at most."""
     http: str | None = None
@@ -277,6 +280,8 @@ class StepSpec(WireModel):
     memory_bytes: int | None = None
     cpus: float | None = None
     services: list[ServiceSpec] = []
+    privileged: bool = False
+    """Of the script's container; a service says it itself."""
     """In the order of their start."""
     cache_dirs: list[CacheDir] = []
     clean: bool = False

@@ -63,6 +63,7 @@ NOT_BESIDE_BUILD: Mapping[str, str] = {
     "workdir": "write `context` in `build`",
     "shell": "write `SHELL` in the Dockerfile",
     "git": "an image's build context has no `.git`",
+    "privileged": "an image is built without more rights",
 }
 """Keys of a step that mean nothing where it builds an image → what to do instead."""
 TAKEN_ARGS = {"BUILDKIT_CACHE_MOUNT_NS": "it keeps the projects' caches apart"}

@@ -17,7 +17,7 @@ from pipelines_schema.limits import (
 )
 from pipelines_schema.nodes import Kind, ListNode, MapNode, ScalarNode, integer
 from pipelines_schema.problem import shown
-from pipelines_schema.read_endings import read_duration
+from pipelines_schema.read_endings import read_boolean, read_duration
 from pipelines_schema.read_environment import read_environment
 from pipelines_schema.read_image import read_image
 from pipelines_schema.read_resources import read_memory, read_user
@@ -27,8 +27,7 @@ from pipelines_schema.workflow import Network
 SERVICES = "services"
 _SERVICE = Vocabulary(
     where="a service",
-    known=("image", "env", "command", "ready", "user", "memory"),
-    not_built=("privileged",),
+    known=("image", "env", "command", "ready", "user", "memory", "privileged"),
     synonyms={
         "environment": "write `env`",
         "variables": "write `env`",
@@ -116,6 +115,7 @@ def _service(
         ready=_readiness(reading, parts.get("ready"), entry.name),
         user=read_user(reading, parts.get("user")),
         memory_bytes=read_memory(reading, parts.get("memory")),
+        privileged=read_boolean(reading, parts.get("privileged")),
     )
 
 

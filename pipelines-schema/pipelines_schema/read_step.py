@@ -161,6 +161,7 @@ def read_step(
             resources=read_resources(reading, fields.get("resources")),
             git=git_beside(reading, fields),
             inputs=read_inputs(reading, fields),
+            privileged=read_boolean(reading, fields.get("privileged")),
             secrets=tuple(secrets),
             secret_places={} if reading.is_json else secrets,
             when=condition,

@@ -30,6 +30,7 @@ def services(image: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
             "type": "string",
             "pattern": f"^{limits.MEMORY}$",
         },
+        "privileged": privileged("The service"),
     }
     return {
         "description": "What runs beside the step, in containers of their own, each reached by "
@@ -39,6 +40,15 @@ def services(image: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
         "maxProperties": limits.MAX_SERVICES,
         "propertyNames": {"pattern": f"^(?!localhost$){limits.SERVICE_NAME}$"},
         "additionalProperties": object_of(parts, ["image"]),
+    }
+
+
+def privileged(what: str) -> dict[str, Any]:
+    return {
+        "description": f"{what} has all rights over the engine's machine, as Docker needs them to "
+        "run in it: only of a project that an administrator trusts, on agents that allow it, never "
+        "for forks. `false` if left out.",
+        "type": "boolean",
     }
 
 

@@ -14,7 +14,7 @@ from pipelines_schema.schema_gate import NOTHING_BESIDE_GATE, gate
 from pipelines_schema.schema_groups import step_concurrency
 from pipelines_schema.schema_output_paths import output_paths
 from pipelines_schema.schema_reports import reports
-from pipelines_schema.schema_services import services
+from pipelines_schema.schema_services import privileged, services
 from pipelines_schema.schema_shapes import (
     PARAM_NAME,
     PARAM_VALUE,
@@ -129,6 +129,7 @@ def _step() -> dict[str, Any]:
                 "enum": [network.value for network in Network],
             },
             "user": _user(),
+            "privileged": privileged("The step"),
             "services": services(
                 text("", limits.MAX_IMAGE_CHARACTERS, pattern=_NO_SPACES), _user()
             ),

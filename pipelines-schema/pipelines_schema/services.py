@@ -59,6 +59,8 @@ class Service:
     user: str | None = None
     """`uid` or `uid:gid`; None is the image's own."""
     memory_bytes: int | None = None
+    privileged: bool = False
+    """As a step's."""
     image_place: Place | None = field(default=None, compare=False)
     """Where `image` stands in the file; not stored."""
 
@@ -76,6 +78,7 @@ class Service:
             ready=self.ready.to_json(),
             user=self.user,
             memoryBytes=self.memory_bytes,
+            privileged=self.privileged or None,
         )
 
     @classmethod
@@ -89,4 +92,5 @@ class Service:
             ready=Readiness.from_json(value["ready"]),
             user=value.get("user"),
             memory_bytes=value.get("memoryBytes"),
+            privileged=value.get("privileged", False),
         )

@@ -42,12 +42,12 @@ STEP = Vocabulary(
         "git",
         "inputs",
         "services",
+        "privileged",
     ),
     not_built=(
         "environment",
         "idTokens",
         "keepOnFailure",
-        "privileged",
     ),
     synonyms={
         "needs": "write `dependsOn`",

@@ -156,6 +156,8 @@ class Step:
     result of it is taken; None: it is given all, and always runs."""
     services: tuple[Service, ...] = ()
     """What runs beside the script, in the order of their start."""
+    privileged: bool = False
+    """With all rights over the engine's machine, where its operator and the project allow it."""
     secrets: tuple[str, ...] = ()
     """Names of the project's secrets that the step gets."""
     secret_places: Mapping[str, Place] = field(default_factory=dict, compare=False)
@@ -180,6 +182,11 @@ class Step:
         """Its `${{ outputs.… }}`."""
         of_build = (*self.build.tags, *self.build.args.values()) if self.build else ()
         return output_words((self.image or "", *self.agents.values(), *of_build))
+
+    @property
+    def wants_privileges(self) -> bool:
+        """For itself, or for a service beside it."""
+        return self.privileged or any(one.privileged for one in self.services)
 
     def to_json(self) -> dict[str, Any]:
         return _step_to_json(self)
@@ -301,6 +308,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         git=git_to_json(step.git),
         inputs=None if step.inputs is None else list(step.inputs),
         services=[service.to_json() for service in step.services] or None,
+        privileged=step.privileged or None,
         secrets=list(step.secrets) or None,
         when=None if step.when is None else step.when.to_json(),
         matrix=None if step.matrix is None else _matrix_to_json(step.matrix),
@@ -380,6 +388,7 @@ def _step_from_json(value: Mapping[str, Any]) -> Step:
         git=git_from_json(value.get("git")),
         inputs=tuple(value["inputs"]) if "inputs" in value else None,
         services=tuple(map(Service.from_json, value.get("services", ()))),
+        privileged=value.get("privileged", False),
         secrets=tuple(value.get("secrets", ())),
         when=Condition.from_json(value["when"]) if "when" in value else None,
         matrix=_matrix_from_json(value["matrix"]) if "matrix" in value else None,

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pushrod.commands import agents
-from pushrod.commands.up import ENGINE_HELP, agent_name, ca_file_option, default_slots
+from pushrod.commands.up import (
+    ENGINE_HELP,
+    agent_name,
+    allow_privileged_option,
+    ca_file_option,
+    default_slots,
+)
 from pushrod.connection import (
     Connection,
     ConnectionOptions,
@@ -97,6 +103,7 @@ def parse_user_ids(text: str | None) -> range | None:
     type=click.IntRange(1, 36_500),
     help="Sources, and caches of the host engine, go that no step used for so long (default: 30).",
 )
+@allow_privileged_option
 @ca_file_option
 @connection_options
 @click.pass_context
@@ -114,6 +121,7 @@ def agent(
     platforms: tuple[str, ...],
     min_free: str | None,
     keep_days: int | None,
+    allow_privileged: bool,
     ca_file: Path | None,
 ) -> None:
     """Run an agent, which takes steps from a coordinator and runs them.
@@ -145,6 +153,7 @@ def agent(
         platforms=platforms,
         min_free_bytes=None if min_free is None else parse_size(min_free, "--min-free"),
         keep_days=keep_days,
+        allow_privileged=allow_privileged,
     )
     bind_contextvars(agent=chosen.name)
     with spans_to(None, service="pushrod-agent") as emit:

@@ -103,7 +103,7 @@ def download(
         if zip_file is not None:
             return [await _zip(client, str(build["id"]), split_step(reference)[1], steps, zip_file)]
         if names:
-            return await _named(client, steps, names, folder)
+            return await _named(client, build, steps, names, folder)
         return await _all(client, build, steps, folder)
 
     for path in call(resolve_connection(options), downloaded):
@@ -118,12 +118,16 @@ async def _steps(client: Client, reference: str) -> tuple[Json, list[Json]]:
 
 
 async def _named(
-    client: Client, steps: list[Json], names: tuple[str, ...], folder: Path
+    client: Client, build: Json, steps: list[Json], names: tuple[str, ...], folder: Path
 ) -> list[Path]:
     if len(steps) != 1:
         raise CommandError("which step's? write BUILD/STEP before the names")
     outputs = await outputs_of(client, steps[0])
-    return [await save_one(client, outputs, name, folder) for name in names]
+    try:
+        return [await save_one(client, outputs, name, folder) for name in names]
+    except NotFoundError as error:
+        gone = "; ".join([str(error), *gone_lines(build, steps)])
+        raise NotFoundError(gone) from error
 
 
 async def _all(client: Client, build: Json, steps: list[Json], folder: Path) -> list[Path]:

@@ -261,6 +261,25 @@ def archive(options: ConnectionOptions, project: str) -> None:
     say(f"{project} is archived")
 
 
+@project.command("trust")
+@click.argument("project")
+@connection_options
+def trust(options: ConnectionOptions, project: str) -> None:
+    """Let steps of PROJECT be `privileged`: on agents that allow it they have all rights over the
+    machine."""
+    _change(options, project, {"trusted": True})
+    say(f"{project} is trusted: its steps may be privileged")
+
+
+@project.command("untrust")
+@click.argument("project")
+@connection_options
+def untrust(options: ConnectionOptions, project: str) -> None:
+    """Let no step of PROJECT be `privileged` any more."""
+    _change(options, project, {"trusted": False})
+    say(f"{project} is not trusted any more")
+
+
 @project.command("unarchive")
 @click.argument("project")
 @connection_options

@@ -34,6 +34,12 @@ ca_file_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Certificates (PEM) of authorities that steps and image builds believe, too.",
 )
+allow_privileged_option = click.option(
+    "--allow-privileged",
+    envvar="PUSHROD_ALLOW_PRIVILEGED",
+    is_flag=True,
+    help="Let steps of trusted projects have all rights over the engine's machine.",
+)
 LABELS = {"deploy": "true"}
 """It is the only agent there, so it takes deployments too."""
 ONLINE_POLL_SECONDS = 0.05
@@ -49,6 +55,7 @@ class LocalAgent:
     engine: str
     slots: int
     ca_file: Path | None = None
+    allow_privileged: bool = False
     emit: Emit | None = None
     """Takes the spans of attempts."""
 
@@ -64,6 +71,7 @@ def default_slots() -> int:
 @auth_option
 @click.option("--engine", default="auto", show_default=True, help=ENGINE_HELP)
 @click.option("--slots", type=click.IntRange(1, 1000), help="Steps at a time (default: CPUs).")
+@allow_privileged_option
 @ca_file_option
 @click.option(
     "--trust-steps", is_flag=True, help="Allow --auth none with --engine host: steps may do all."
@@ -74,6 +82,7 @@ def up(
     auth: str | None,
     engine: str,
     slots: int | None,
+    allow_privileged: bool,
     ca_file: Path | None,
     trust_steps: bool,
 ) -> None:
@@ -90,7 +99,12 @@ def up(
     log_as(settings.log_format)
     if settings.auth == "none" and engine == "host" and not trust_steps:
         raise CommandError(STEPS_WOULD_BE_TRUSTED)
-    local = LocalAgent(engine=engine, slots=slots or default_slots(), ca_file=ca_file)
+    local = LocalAgent(
+        engine=engine,
+        slots=slots or default_slots(),
+        ca_file=ca_file,
+        allow_privileged=allow_privileged,
+    )
     run(_run_watched(settings, local))
 
 
@@ -143,6 +157,7 @@ def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:
         slots=local.slots,
         engine=local.engine,
         ca_file=local.ca_file,
+        allow_privileged=local.allow_privileged,
         labels=LABELS,
         by_itself=False,
         emit=local.emit,

@@ -7,9 +7,12 @@ import re
 from pushrod.importing.draft import StepDraft, WorkflowDraft
 from pushrod.importing.ledger import Verdict
 from pushrod.importing.services import complete_services
-from pushrod.importing.waiting import why_waiting
 
 _DOCKER = re.compile(r"(?:^|[;&|(]|\bsudo)[ \t]*docker(?:-compose)?[ \t]", re.MULTILINE)
+_PRIVILEGED = (
+    "only of a project that an administrator trusts (`pushrod project trust`), on agents started "
+    "with `--allow-privileged`"
+)
 _NO_DOCKER = (
     "there is no Docker in a step: build images by `build`, or run it on an agent with the host "
     "engine"
@@ -44,8 +47,8 @@ def add_remarks(draft: WorkflowDraft, has_history: bool) -> None:
     for step in draft.steps:
         if not step.is_script:
             continue
-        if complete_services(step):
-            _remark(draft, step, "privileged", Verdict.LEFT, why_waiting("privileged"))
+        if complete_services(step) or step.privileged:
+            _remark(draft, step, "privileged", Verdict.CHANGED, _PRIVILEGED)
         if _DOCKER.search(step.script):
             _remark(draft, step, "docker", Verdict.LEFT, _NO_DOCKER)
         if _PUSH.search(step.script):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 
 from pushrod.importing.draft import StepDraft, Value
-from pushrod.importing.waiting import WAITING
 
 _PORTS = {
     "postgres": 5432,
@@ -33,8 +32,8 @@ def service_name(name: str) -> str:
 
 
 def complete_services(step: StepDraft) -> bool:
-    """Says when well-known services are ready; whether privileges were asked of one in vain."""
-    in_vain = False
+    """Says when well-known services are ready; whether one is privileged."""
+    privileged = False
     for name, service in step.services.items():
         if not isinstance(service, Mapping):
             continue
@@ -42,7 +41,6 @@ def complete_services(step: StepDraft) -> bool:
         image = str(kept.get("image", "")).rsplit("/", 1)[-1].partition(":")[0]
         if "ready" not in kept and image in _PORTS:
             kept["ready"] = {"tcp": _PORTS[image]}
-        if "privileged" in WAITING and "services" not in WAITING:
-            in_vain = kept.pop("privileged", None) is not None or in_vain
+        privileged = privileged or bool(kept.get("privileged"))
         step.services[name] = kept
-    return in_vain
+    return privileged

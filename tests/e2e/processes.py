@@ -246,6 +246,7 @@ class Pushrod:
         labels: tuple[str, ...] = (),
         platforms: tuple[str, ...] = (),
         url: str | None = None,
+        more: tuple[str, ...] = (),
     ) -> None:
         arguments = [
             "agent",
@@ -261,6 +262,7 @@ class Pushrod:
             self.engine,
             "--data",
             str(self.folder / f"agent-{name}"),
+            *more,
         ]
         for label in labels:
             arguments += ["--label", label]

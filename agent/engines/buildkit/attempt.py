@@ -106,6 +106,7 @@ async def run_attempt(
             attempt_id=request.attempt_id,
             session=session,
             exporter="tar" if attempt.takes_outputs else "",
+            privileged=request.wants_privileges,
             unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
@@ -205,6 +206,7 @@ class _Attempt:
             git=git,
             secrets=sorted(request.secrets),
             offline=request.offline,
+            privileged=request.privileged,
             hosts=self._services.hosts if self._services else None,
             awaits_services=self._services is not None and self._services.group is not None,
             limits=self._limits,

@@ -224,6 +224,10 @@ class Build:
             call.cancel()
 
 
+ALL_RIGHTS = "security.insecure"
+"""What an engine must be told that a build may have, and must itself allow."""
+
+
 @asynccontextmanager
 async def open_build(
     client: Client,
@@ -240,12 +244,14 @@ async def open_build(
     unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
     take_report: Callable[[control_pb2.StatusResponse], None],
     kill: Callable[[], object] | None = None,
+    privileged: bool = False,
 ) -> AsyncIterator[Build]:
     """Keep a build open meanwhile; every report of it is given to `take_report`.
 
     `cache_export`: where a registry is to keep the layers that a frontend makes. `source_rules` say
     which sources may be fetched: a pattern each, the last that fits counts.
     `digests` say what is fetched for an image's complete tag.
+    `privileged`: its processes may ask for all rights over the engine's machine.
     With a `frontend` the engine makes the build's graph by it; else it is made by our calls.
     Whatever ends the context, the build has ended then, its processes with it, and all its reports
     were taken; an engine that no longer answers is given up after KILL_SECONDS. A build whose
@@ -263,6 +269,7 @@ async def open_build(
         FrontendAttrs=frontend_attributes or {},
         SourcePolicy=_policy(source_rules, digests or {}),
         Cache=_cache(cache_export),
+        Entitlements=[ALL_RIGHTS] if privileged else [],
     )
     call = client.build(request)
     end = asyncio.ensure_future(_end_of(client, call, unresponsive_seconds))

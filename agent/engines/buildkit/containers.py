@@ -45,6 +45,7 @@ class Program:
     environment: Mapping[str, str]
     directory: str
     user: llb.Owner
+    privileged: bool = False
 
 
 class Container:
@@ -103,7 +104,10 @@ class Container:
             user=user,
         )
         # No standard input: with one, an older engine tells no end before that of the input.
-        init = gateway_pb2.InitMessage(ContainerID=self.id, Meta=meta, Fds=_OUTPUTS)
+        security = ops_pb2.INSECURE if program.privileged else ops_pb2.SANDBOX
+        init = gateway_pb2.InitMessage(
+            ContainerID=self.id, Meta=meta, Fds=_OUTPUTS, Security=security
+        )
         return gateway_pb2.ExecMessage(ProcessID=secrets.token_hex(8), Init=init)
 
     async def stopped(self) -> None:

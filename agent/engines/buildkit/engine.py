@@ -24,7 +24,15 @@ from agent.engines.buildkit.build import (
 from agent.engines.buildkit.client import Client, connect
 from agent.engines.buildkit.company import Company
 from agent.engines.buildkit.docker_images import DockerUnreachableError, docker_images
-from agent.engines.buildkit.failures import EngineError, StepNotRunError, gone, is_gone
+from agent.engines.buildkit.failures import (
+    NO_PRIVILEGES,
+    NOT_ALLOWED,
+    EngineError,
+    StepNotRunError,
+    gone,
+    is_gone,
+    refuses_privileges,
+)
 from agent.engines.buildkit.fence import Fence, FenceError, fence_of
 from agent.engines.buildkit.image_build import build_image
 from agent.engines.buildkit.image_push import TagLocks, forget_stored
@@ -90,6 +98,7 @@ class BuildKitEngine:
         unresponsive_seconds: float = UNRESPONSIVE_SECONDS,
         authorities: str = "",
         platforms: Sequence[str] = (),
+        allow_privileged: bool = False,
     ) -> None:
         """`platforms`: build images as if it ran the programs of these alone; empty: of those that
         it says it runs."""
@@ -106,6 +115,7 @@ class BuildKitEngine:
         self._shared_key = ""
         self._authorities = authorities
         self._said_platforms = platforms
+        self._allow_privileged = allow_privileged
         self._platforms: Sequence[str] = ()
         self._company = Company()
         self._fence: Fence | None = None
@@ -167,6 +177,8 @@ class BuildKitEngine:
         """Run one attempt. Raises CancelledError only when its processes are gone."""
         try:
             _refuse_impossible(request)
+            if request.wants_privileges and not self._allow_privileged:
+                raise StepNotRunError(NOT_ALLOWED)
             client = await self._connected()
             fence = await self._fenced(client)
             if fence is not None:
@@ -259,6 +271,10 @@ class BuildKitEngine:
     def platforms(self) -> Sequence[str]:
         return self._platforms
 
+    @property
+    def allows_privileged(self) -> bool:
+        return self._allow_privileged
+
     async def build_image(self, request: ImageRequest, output: OutputSink) -> StepResult:
         """Build one image. Raises CancelledError only when the engine was told to stop."""
         try:
@@ -333,6 +349,8 @@ class BuildKitEngine:
         if is_gone(error):
             message = gone(self._address, error.details)
             return StepResult(outcome=Outcome.ENGINE_LOST, message=message)
+        if refuses_privileges(error):
+            return _not_run(NO_PRIVILEGES.format(details=error.details))
         return _not_run(f"the engine at {self._address} failed: {error.details} ({error.code})")
 
 

@@ -52,6 +52,24 @@ _NO_REGISTRY = re.compile(
 _NO_SPACE = re.compile(r"no space left on device")
 
 
+NO_PRIVILEGES = (
+    "this engine gives nobody the rights that `privileged` means: of dockerd, set `builder: "
+    "{{entitlements: {{security-insecure: true}}}}` in its daemon.json, of buildkitd "
+    "`insecure-entitlements`, and start it again; of pushrod's own, `pushrod engine down` and "
+    "`pushrod engine up` ({details})"
+)
+
+
+NOT_ALLOWED = (
+    "this agent does not let steps be `privileged`: start it with `pushrod agent "
+    "--allow-privileged`, on a machine of its own"
+)
+
+
+def refuses_privileges(error: EngineError) -> bool:
+    return "security.insecure is not allowed" in error.details
+
+
 def raise_if_too_long(error: EngineError) -> None:
     """Raises PathTooLongError."""
     if found := _TOO_LONG.search(error.details):
@@ -85,7 +103,9 @@ def gone(address: str, details: str) -> str:
 
 
 def image_problem(image: str, error: EngineError) -> str:
-    """Why an image could not be had."""
+    """Why an image could not be had, which is what a build asks for first."""
+    if refuses_privileges(error):
+        return NO_PRIVILEGES.format(details=error.details)
     return f"image {image!r} could not be fetched: {image_reason(image, error)} ({error.details})"
 
 
@@ -111,6 +131,8 @@ def _shell_in(found: re.Match[str] | None) -> str | None:
 
 def step_problem(image: str, error: EngineError) -> str:
     """Why the step's process could not be run."""
+    if refuses_privileges(error):
+        return NO_PRIVILEGES.format(details=error.details)
     # Our wrapper always succeeds, so a failed first process is one that could not be started.
     missing = _NO_SHELL.search(error.details)
     if missing or process_exit_code(error) is not None:

@@ -187,6 +187,8 @@ class Process:
     """Addresses by the names that its processes know them by."""
     offline: bool = False
     """No network but loopback."""
+    privileged: bool = False
+    """With all rights; its build needs the entitlement, too."""
     limits: Limits | None = None
     secret_variables: Sequence[str] = ()
     """Secrets given as variables of their names; the engine asks the session for them and keeps
@@ -207,6 +209,8 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
         meta.extraHosts.add(Host=name, IP=address)
     if process.offline:
         message.exec.network = pb.NONE
+    if process.privileged:
+        message.exec.security = pb.INSECURE
     for name in process.secret_variables:
         message.exec.secretenv.add(ID=name, name=name)
     inputs: list[Output] = []

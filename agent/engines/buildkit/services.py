@@ -162,6 +162,7 @@ class _Service:
             environment=environment,
             directory=config.directory,
             user=user.owner,
+            privileged=self._spec.privileged,
         )
 
     async def start(self) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agent.engines.private.images import (
         builder_variant,
         ensure_base_image,
+        ensure_docker_image,
+        ensure_python_images,
         ensure_service_images,
         ensure_test_image,
         image_digest,
@@ -45,6 +47,8 @@ __all__ = [
     "down",
     "engine_places",
     "ensure_base_image",
+    "ensure_docker_image",
+    "ensure_python_images",
     "ensure_service_images",
     "ensure_test_image",
     "image_digest",
@@ -58,6 +62,8 @@ _MODULES = {
         (
             "builder_variant",
             "ensure_base_image",
+            "ensure_docker_image",
+            "ensure_python_images",
             "ensure_service_images",
             "ensure_test_image",
             "image_digest",

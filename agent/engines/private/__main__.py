@@ -49,6 +49,12 @@ async def _service_images(_: argparse.Namespace) -> str:
     return "\n".join((await ensure_service_images()).values())
 
 
+async def _python_images(_: argparse.Namespace) -> str:
+    from agent.engines.private import ensure_python_images
+
+    return "\n".join((await ensure_python_images()).values())
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[str]]] = {
     "up": _up,
     "down": _down,
@@ -56,6 +62,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Awaitable[str]]] = {
     "base-image": _base_image,
     "test-image": _test_image,
     "service-images": _service_images,
+    "python-images": _python_images,
 }
 
 

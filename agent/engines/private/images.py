@@ -14,7 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent.engines.private.apt import archive_keyring, machine_release, machine_sources
+from agent.engines.private.apt import (
+    Release,
+    archive_keyring,
+    machine_release,
+    machine_sources,
+    other_suite,
+)
 from agent.engines.private.docker_api import DockerApi, docker_api
 from agent.engines.private.engine import say_on_stderr, up
 from agent.engines.private.errors import ImageError
@@ -24,6 +30,8 @@ from agent.engines.private.places import EnginePlaces, engine_places
 from agent.engines.private.record import EngineAddress, EngineKind
 from agent.engines.private.rootfs import (
     BASE_PACKAGES,
+    DOCKER_PACKAGES,
+    PYTHON_PACKAGES,
     SERVICE_PACKAGES,
     build_debian,
     read_static_programs,
@@ -37,6 +45,8 @@ LOCK_SECONDS = 1800
 BASE_RECIPE = "2"
 TEST_RECIPE = "1"
 SERVICES_RECIPE = "2"
+PYTHONS_RECIPE = "1"
+DOCKER_RECIPE = "1"
 PATH_VARIABLE = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_CHANGES = (PATH_VARIABLE, 'CMD ["bash"]')
 TEST_CHANGES = (PATH_VARIABLE, "ENV IMAGE_ENV=from-image", 'CMD ["sh"]')
@@ -58,6 +68,9 @@ SERVICE_CHANGES: dict[str, tuple[str, ...]] = {
     ),
     "web": (PATH_VARIABLE, "WORKDIR /srv", 'CMD ["python3", "-m", "http.server", "80"]'),
 }
+
+PYTHONS = {"3.11": ("bookworm", "12"), "3.13": ("trixie", "13")}
+"""Which release of Debian has which."""
 
 BuildArchive = Callable[[Path], Awaitable[None]]
 
@@ -139,6 +152,57 @@ async def ensure_service_images(
     async with _images_of(places, address, say) as images:
         await images.ensure(wanted, SERVICES_RECIPE, build)
     return references
+
+
+async def ensure_python_images(
+    say: Say = say_on_stderr,
+    *,
+    address: EngineAddress | None = None,
+    places: EnginePlaces | None = None,
+) -> dict[str, str]:
+    """References of images in which this project's own checks run, by the version of Python.
+
+    Built once (about two minutes), out of the releases of Debian that have these; none on Ubuntu.
+    Raises: an EngineError.
+    """
+    places = places or engine_places()
+    address = address or await up(say=say, places=places)
+    machine = machine_release()
+    if machine.id != "debian":
+        return {}
+    made: dict[str, str] = {}
+    async with _images_of(places, address, say) as images:
+        for version, (codename, number) in PYTHONS.items():
+            release = Release(id="debian", codename=codename, version=number)
+            made[version] = _reference(address, f"python-{version}:{PYTHONS_RECIPE}")
+
+            async def build(archive: Path, release: Release = release) -> None:
+                await _build_debian_archive(archive, places, say, PYTHON_PACKAGES, release)
+
+            await images.ensure({made[version]: BASE_CHANGES}, PYTHONS_RECIPE, build)
+    return made
+
+
+async def ensure_docker_image(
+    say: Say = say_on_stderr,
+    *,
+    address: EngineAddress | None = None,
+    places: EnginePlaces | None = None,
+) -> str:
+    """The reference of an image with Docker's daemon and client, for tests of privileged services.
+
+    Built once (about a minute). Raises: an EngineError.
+    """
+    places = places or engine_places()
+    address = address or await up(say=say, places=places)
+    reference = _reference(address, f"docker:{DOCKER_RECIPE}")
+
+    async def build(archive: Path) -> None:
+        await _build_debian_archive(archive, places, say, DOCKER_PACKAGES)
+
+    async with _images_of(places, address, say) as images:
+        await images.ensure({reference: (PATH_VARIABLE, 'CMD ["bash"]')}, DOCKER_RECIPE, build)
+    return reference
 
 
 def builder_variant(reference: str) -> str:
@@ -245,11 +309,19 @@ async def _images_of(
 
 
 async def _build_debian_archive(
-    archive: Path, places: EnginePlaces, say: Say, packages: Sequence[str]
+    archive: Path,
+    places: EnginePlaces,
+    say: Say,
+    packages: Sequence[str],
+    release: Release | None = None,
 ) -> None:
+    """Of the machine's own release, or of another that its mirror has."""
     program = await ensure_installed("mmdebstrap", "mmdebstrap", places.packages, say)
-    release = machine_release()
-    sources = await machine_sources(release)
+    machine = machine_release()
+    sources = await machine_sources(machine)
+    if release not in (None, machine):
+        sources = other_suite(sources, release.codename)
+    release = release or machine
     say(f"building an image from {sources[0].uri} (about a minute)")
     keyring = archive_keyring(release)
     await build_debian(

@@ -14,6 +14,9 @@ from agent.engines.private.commands import CommandFailedError, run_command
 from agent.engines.private.errors import ImageError
 
 BASE_PACKAGES = ("bash", "git", "python3", "python3-pip", "ca-certificates", "curl")
+PYTHON_PACKAGES = (*BASE_PACKAGES, "make", "mmdebstrap", "python3-venv")
+"""What this project's own checks need of the distribution."""
+DOCKER_PACKAGES = ("docker.io", "busybox-static")
 SERVICE_PACKAGES = ("postgresql", "redis-server", "python3")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 DEBOOTSTRAP_SECONDS = 900

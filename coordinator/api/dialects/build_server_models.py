@@ -114,6 +114,7 @@ class ProjectShown(Shown):
     status_per_step: bool | None = Field(
         None, description="Whether its forge is told of each step, too"
     )
+    trusted: bool | None = Field(None, description="Whether its steps may be `privileged`")
     push_waits: PushWaits | None = Field(
         None, description="A push whose builds could not be made yet; it is tried again by itself"
     )
@@ -140,6 +141,11 @@ class ProjectChange(Body):
     )
     status_per_step: bool | None = Field(
         None, strict=True, description="Whether its forge is told of each step, too"
+    )
+    trusted: bool | None = Field(
+        None,
+        strict=True,
+        description="Whether its steps may be `privileged`; by an administrator of all accounts",
     )
 
 

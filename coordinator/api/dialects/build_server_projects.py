@@ -130,6 +130,7 @@ async def change_project(
         archived=body.archived,
         public_badges=body.public_badges,
         status_per_step=body.status_per_step,
+        trusted=body.trusted,
     )
     project = await request.app[PROJECT_CHANGES].change(principal, project, wanted)
     return await _project_with_branch(request, principal, project)
@@ -196,6 +197,7 @@ def _project(
         tells_forge=TellsForge(forge=told.forge or "", url=told.address) if told else None,
         public_badges=project.public_badges or None,
         status_per_step=project.status_per_step or None,
+        trusted=project.trusted or None,
         push_url=f"{base}/git/{project.account_slug}/{project.slug}.git",
         webhook_url=webhook_url(base, forge, project.id),
         forge=forge.name,

@@ -23,6 +23,7 @@ def service_spec(
         command=list(service.command),
         user=service.user,
         memory_bytes=service.memory_bytes,
+        privileged=service.privileged,
         tcp=ready.tcp,
         http=ready.http,
         exec=list(ready.exec),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
-from coordinator.domain.model import Build, PullRequestRef, Step
+from coordinator.domain.model import Build, Project, PullRequestRef, Step
 from pipelines_schema import can_be_named, substituted
 from pipelines_schema.cel_outputs import values_named
 from pipelines_schema.expressions import OPENING
@@ -90,6 +90,21 @@ def image_fault(step: Step) -> str | None:
         if fault is not None:
             return f"the image `${{{{ {word} }}}}`, {shown(image)} in this build, {fault}"
     return None
+
+
+def privilege_fault(step: Step, build: Build, project: Project) -> str | None:
+    """Why it may not be privileged, for people; None if it may, or doesn't want to."""
+    if not step.written.wants_privileges:
+        return None
+    if build.of_fork:
+        return f"step `{step.name}` is `privileged`, which nothing of a fork ever is"
+    if project.trusted:
+        return None
+    slug = f"{project.account_slug}/{project.slug}"
+    return (
+        f"step `{step.name}` is `privileged`, which only a trusted project's may be: an "
+        f"administrator trusts it by `pushrod project trust {slug}`"
+    )
 
 
 def label_fault(step: Step) -> str | None:

@@ -35,6 +35,10 @@ NO_AGENT_FOR_PROGRAMS = (
     "no connected agent can run images, which the host engine can't: start one with "
     "`pushrod agent --engine buildkit --label deploy=true`"
 )
+NOT_ALLOWED = (
+    "the step is `privileged`, which no connected agent allows: start one on a machine of its own "
+    "with `pushrod agent --allow-privileged`"
+)
 FOR_PLATFORM = (
     "waits for an agent of {platform}: start one there with `pushrod agent --engine buildkit`, or "
     "install QEMU's binfmt handlers on an agent's machine and start its engine again; its engine "
@@ -206,6 +210,9 @@ def _why_none_can(step: Step, serving: Sequence[WaitingAgent]) -> str:
         return FOR_PLATFORM.format(platform=platform)
     if step.definition.parts:
         return FOR_JOINING
+    privileged = Capability.PRIVILEGED.value
+    if privileged in step.needs and not any(privileged in one.capabilities for one in serving):
+        return NOT_ALLOWED
     builds_images = Capability.IMAGE_BUILDS.value
     if builds_images in step.needs and not any(
         builds_images in agent.capabilities for agent in serving

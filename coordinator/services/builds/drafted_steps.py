@@ -92,6 +92,7 @@ def needs_of(definition: StepDefinition) -> list[str]:
         Capability.IMAGE_PARTS: bool(definition.parts) or definition.part_of is not None,
         Capability.USERS: written.user is not None,
         Capability.SERVICES: bool(written.services),
+        Capability.PRIVILEGED: written.wants_privileges,
         Capability.INPUTS: written.inputs is not None,
         Capability.SHELLS: written.workdir is not None or written.shell is not None,
     }

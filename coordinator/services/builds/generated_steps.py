@@ -13,7 +13,7 @@ from coordinator.domain.builds.generations import generation_of
 from coordinator.domain.builds.quotas import too_many_steps
 from coordinator.domain.lifecycle import FINISHED_STEP
 from coordinator.domain.model import Artifact, Attempt, Build, Project, Step
-from coordinator.domain.steps.step_words import label_fault, labelled
+from coordinator.domain.steps.step_words import label_fault, labelled, privilege_fault
 from coordinator.ports import WorkflowFile
 from coordinator.services.builds.conditions import answers
 from coordinator.services.builds.drafted_steps import drafted
@@ -158,8 +158,23 @@ class GeneratedSteps:
         refused = [
             *await image_problems(self.core, connection, project, added, build, file),
             *(Problem(message=fault, file=file) for fault in map(label_fault, added) if fault),
+            *(
+                Problem(message=fault, file=file)
+                for one in added
+                if (fault := _privilege_fault(one, step, build, project))
+            ),
         ]
         return _told(refused) if refused else None
+
+
+def _privilege_fault(step: Step, generator: Step, build: Build, project: Project) -> str | None:
+    """Generated steps have their generator's trust."""
+    if step.written.wants_privileges and not generator.written.wants_privileges:
+        return (
+            f"step `{step.name}` is `privileged`, and step `{generator.name}`, which generates it, "
+            "is not: write `privileged: true` there, too"
+        )
+    return privilege_fault(step, build, project)
 
 
 async def _find(connection: AsyncConnection, step: Step, attempt: Attempt, file: str) -> _Found:

@@ -10,7 +10,7 @@ from coordinator.domain.builds.quotas import refusal
 from coordinator.domain.errors import Conflict, TooMany
 from coordinator.domain.lifecycle import FINISHED_STEP, StepState
 from coordinator.domain.model import Build, Project, Step
-from coordinator.domain.steps.step_words import label_fault, labelled
+from coordinator.domain.steps.step_words import label_fault, labelled, privilege_fault
 from coordinator.services.builds.concurrency import joined
 from coordinator.services.builds.drafted_steps import settled
 from coordinator.services.builds.drafts import Draft, blocked
@@ -93,6 +93,7 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
     refused = [
         *await image_problems(core, connection, project, to_run, build, wanted.file),
         *(Problem(message=fault) for fault in map(label_fault, wanted.steps) if fault),
+        *_privilege_problems(project, build, to_run),
     ]
     if refused:
         wanted = replace(wanted, steps=(), problems=[*wanted.problems, *refused])
@@ -123,6 +124,12 @@ async def _save(core: Core, connection: AsyncConnection, project: Project, wante
         await advance.settle_build(core, connection, build.id)
         return await stored_builds.find_build(connection, build.id) or build
     return build
+
+
+def _privilege_problems(project: Project, build: Build, steps: Sequence[Step]) -> Iterator[Problem]:
+    for step in steps:
+        if fault := privilege_fault(step, build, project):
+            yield Problem(message=fault)
 
 
 def _as_saved(step: Step, build: Build, project: Project) -> Step:

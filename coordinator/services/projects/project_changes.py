@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coordinator.domain.errors import NotFound
+from coordinator.domain.errors import Conflict, Forbidden, NotFound
 from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.pushes.repo_url import parse_url
@@ -16,11 +16,18 @@ from coordinator.services.projects.repository_urls import check_fetchable
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outbox.recipients import forget_forge
 from coordinator.storage.projects import projects as stored
+from coordinator.storage.projects.privileged_builds import privileged_builds
 from coordinator.storage.projects.sealed_things import CREDENTIALS
 
 NO_REPOSITORY = ""
 """As the URL: the project's source is what is pushed here."""
 
+NOT_TO_TRUST = (
+    "a trusted project's steps may have all rights over the machines of agents, which may serve "
+    "other accounts, too: a token of all accounts sets it"
+)
+MAX_NUMBERS = 5
+"""Of builds, told to people."""
 BY_HOST = ""
 """As the forge: it is known by the repository's host."""
 
@@ -37,6 +44,8 @@ class Wanted:
     archived: bool | None = None
     public_badges: bool | None = None
     status_per_step: bool | None = None
+    trusted: bool | None = None
+    """By an administrator of all accounts alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,13 @@ class ProjectChanges:
     core: Core
 
     async def change(self, principal: Principal, project: Project, wanted: Wanted) -> Project:
-        """All of it or nothing. Raises Invalid for a URL that we would not fetch; NotFound."""
+        """All of it or nothing. Raises Invalid for a URL that we would not fetch; NotFound;
+        Forbidden; Conflict where steps wait that only a trusted project may have."""
         principal.require(Right.MANAGE)
+        if wanted.trusted is not None:
+            principal.require(Right.ADMINISTER)
+            if principal.account_id is not None:
+                raise Forbidden(NOT_TO_TRUST)
         if wanted.repo_url:
             check_fetchable(self.core, wanted.repo_url)
         # Of a project that becomes a hosted one again, nothing that lies here is built anew.
@@ -68,6 +82,8 @@ class ProjectChanges:
                 await self._show_badges(connection, by, before, shown=bool(wanted.public_badges))
             if wanted.status_per_step not in (None, before.status_per_step):
                 await self._tell_steps(connection, by, before, told=bool(wanted.status_per_step))
+            if wanted.trusted not in (None, before.trusted):
+                await self._trust(connection, by, before, trusted=bool(wanted.trusted))
             await stored.update_project(connection, project.id, updated_at=self.core.now())
             return await _found(connection, project.id)
 
@@ -128,6 +144,20 @@ class ProjectChanges:
     ) -> None:
         await stored.update_project(connection, project.id, status_per_step=told)
         await by.record(connection, "project.steps_told" if told else "project.steps_not_told")
+
+    async def _trust(
+        self, connection: AsyncConnection, by: Deed, project: Project, *, trusted: bool
+    ) -> None:
+        """What was let in while it was trusted must not begin afterwards."""
+        waiting = [] if trusted else await privileged_builds(connection, project.id)
+        if waiting:
+            numbers = ", ".join(f"#{number}" for number in waiting[:MAX_NUMBERS])
+            raise Conflict(
+                f"builds of it have privileged steps that have not ended ({numbers}): cancel them "
+                "first"
+            )
+        await stored.update_project(connection, project.id, trusted=trusted)
+        await by.record(connection, "project.trusted" if trusted else "project.not_trusted")
 
     async def new_webhook_secret(self, principal: Principal, project: Project) -> str:
         """What was signed with the old one is refused from now on. Raises NotFound."""

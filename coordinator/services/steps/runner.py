@@ -124,6 +124,11 @@ class Runner:
                     "them",
                     needs=list(step.needs),
                 )
+            if step.written.privileged:
+                raise Conflict(
+                    f"step {step.name!r} is `privileged`: it needs an agent that allows it",
+                    needs=list(step.needs),
+                )
             if step.written.inputs is not None:
                 raise Conflict(
                     f"step {step.name!r} has `inputs`: it needs an agent, which gives it these "

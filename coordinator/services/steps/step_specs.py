@@ -114,6 +114,7 @@ class StepSpecs:
             workdir=written.workdir,
             shell=written.shell,
             services=[] if refused else await self._services(connection, step, build, images),
+            privileged=written.privileged,
             memory_bytes=written.resources.memory_bytes,
             cpus=written.resources.cpus,
             secret_names=names,

@@ -28,6 +28,7 @@ projects = sa.Table(
     sa.Column("tells", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("public_badges", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("status_per_step", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("trusted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("account_id", "slug"),

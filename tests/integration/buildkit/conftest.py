@@ -221,6 +221,7 @@ async def bench_of(
     trusted: bool,
     unresponsive_seconds: float = 30,
     authorities: str = "",
+    allow_privileged: bool = False,
 ) -> AsyncIterator[Bench]:
     made = BuildKitEngine(
         engine.address,
@@ -228,6 +229,7 @@ async def bench_of(
         log_limits_lifted=trusted,
         unresponsive_seconds=unresponsive_seconds,
         authorities=authorities,
+        allow_privileged=allow_privileged,
     )
     try:
         yield Bench(

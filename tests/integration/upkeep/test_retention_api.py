@@ -124,6 +124,8 @@ async def test_limits_are_shown_with_what_goes_by_them(
         ({"logs": {"bytes": "1"}}, "logs.bytes"),
         ({"logs": 5}, "logs"),
         ({"unset": ["lfs"]}, "unset[0]"),
+        ({"keep": {"number": 1}}, "keep.number"),
+        ({"keep": {"days": -1}}, "keep.days"),
     ],
 )
 async def test_a_limit_that_is_none_is_refused_with_its_place(

@@ -187,14 +187,16 @@ class ExecMessage(_message.Message):
     def __init__(self, ProcessID: _Optional[str] = ..., Init: _Optional[_Union[InitMessage, _Mapping]] = ..., File: _Optional[_Union[FdMessage, _Mapping]] = ..., Started: _Optional[_Union[StartedMessage, _Mapping]] = ..., Exit: _Optional[_Union[ExitMessage, _Mapping]] = ..., Done: _Optional[_Union[DoneMessage, _Mapping]] = ...) -> None: ...
 
 class InitMessage(_message.Message):
-    __slots__ = ("ContainerID", "Meta", "Fds")
+    __slots__ = ("ContainerID", "Meta", "Fds", "Security")
     CONTAINERID_FIELD_NUMBER: _ClassVar[int]
     META_FIELD_NUMBER: _ClassVar[int]
     FDS_FIELD_NUMBER: _ClassVar[int]
+    SECURITY_FIELD_NUMBER: _ClassVar[int]
     ContainerID: str
     Meta: _ops_pb2.Meta
     Fds: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, ContainerID: _Optional[str] = ..., Meta: _Optional[_Union[_ops_pb2.Meta, _Mapping]] = ..., Fds: _Optional[_Iterable[int]] = ...) -> None: ...
+    Security: _ops_pb2.SecurityMode
+    def __init__(self, ContainerID: _Optional[str] = ..., Meta: _Optional[_Union[_ops_pb2.Meta, _Mapping]] = ..., Fds: _Optional[_Iterable[int]] = ..., Security: _Optional[_Union[_ops_pb2.SecurityMode, str]] = ...) -> None: ...
 
 class FdMessage(_message.Message):
     __slots__ = ("Fd", "EOF", "Data")

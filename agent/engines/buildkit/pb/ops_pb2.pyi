@@ -7,6 +7,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class SecurityMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SANDBOX: _ClassVar[SecurityMode]
+    INSECURE: _ClassVar[SecurityMode]
+
 class NetMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UNSET: _ClassVar[NetMode]
@@ -26,6 +31,8 @@ class CacheSharingOpt(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SHARED: _ClassVar[CacheSharingOpt]
     PRIVATE: _ClassVar[CacheSharingOpt]
     LOCKED: _ClassVar[CacheSharingOpt]
+SANDBOX: SecurityMode
+INSECURE: SecurityMode
 UNSET: NetMode
 HOST: NetMode
 NONE: NetMode
@@ -94,16 +101,18 @@ class SourceOp(_message.Message):
     def __init__(self, identifier: _Optional[str] = ..., attrs: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExecOp(_message.Message):
-    __slots__ = ("meta", "mounts", "network", "secretenv")
+    __slots__ = ("meta", "mounts", "network", "security", "secretenv")
     META_FIELD_NUMBER: _ClassVar[int]
     MOUNTS_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    SECURITY_FIELD_NUMBER: _ClassVar[int]
     SECRETENV_FIELD_NUMBER: _ClassVar[int]
     meta: Meta
     mounts: _containers.RepeatedCompositeFieldContainer[Mount]
     network: NetMode
+    security: SecurityMode
     secretenv: _containers.RepeatedCompositeFieldContainer[SecretEnv]
-    def __init__(self, meta: _Optional[_Union[Meta, _Mapping]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., network: _Optional[_Union[NetMode, str]] = ..., secretenv: _Optional[_Iterable[_Union[SecretEnv, _Mapping]]] = ...) -> None: ...
+    def __init__(self, meta: _Optional[_Union[Meta, _Mapping]] = ..., mounts: _Optional[_Iterable[_Union[Mount, _Mapping]]] = ..., network: _Optional[_Union[NetMode, str]] = ..., security: _Optional[_Union[SecurityMode, str]] = ..., secretenv: _Optional[_Iterable[_Union[SecretEnv, _Mapping]]] = ...) -> None: ...
 
 class SecretEnv(_message.Message):
     __slots__ = ("ID", "name")

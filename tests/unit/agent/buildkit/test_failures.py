@@ -10,6 +10,12 @@ from agent.engines.buildkit.failures import (
     step_problem,
 )
 
+WITHOUT_RIGHTS = (
+    "granting entitlement security.insecure is not allowed by build daemon configuration",
+    "security.insecure is not allowed",
+)
+"""What dockerd 26 says, and what is said of a process whose build did not ask."""
+
 
 def failed(details: str, code: str = "UNKNOWN") -> EngineError:
     return EngineError(code=code, details=details)
@@ -80,3 +86,11 @@ def test_an_engine_that_went_away_is_told_from_one_that_refuses(
     error: EngineError, gone: bool
 ) -> None:
     assert is_gone(error) is gone
+
+
+@pytest.mark.parametrize("details", WITHOUT_RIGHTS)
+def test_an_engine_that_gives_nobody_all_rights_says_how_it_would(details: str) -> None:
+    for said in (image_problem("acme/x", failed(details)), step_problem("acme/x", failed(details))):
+        assert "of dockerd, set `builder: {entitlements: {security-insecure: true}}`" in said
+        assert "insecure-entitlements" in said
+        assert details in said

@@ -1,4 +1,4 @@
-"""outputs that say how long they stay, and what went of them"""
+"""outputs that say how long they stay, and what went of them; projects that are trusted"""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ SOME = sa.text("keeps IS NOT NULL")
 def upgrade() -> None:
     op.add_column("builds", sa.Column("keeps", sa.JSON))
     op.add_column("steps", sa.Column("gone_outputs", sa.JSON))
+    op.add_column(
+        "projects", sa.Column("trusted", sa.Boolean, nullable=False, server_default=sa.false())
+    )
     op.create_index(
         "ix_builds_keeps", "builds", ["project_id"], sqlite_where=SOME, postgresql_where=SOME
     )
