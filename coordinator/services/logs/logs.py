@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.people.permissions import Principal
-from coordinator.object_ports import LogDigest, OffsetMismatch
+from coordinator.object_ports import LogClosed, LogDigest, OffsetMismatch
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage.steps import attempts as stored_attempts
@@ -17,6 +18,7 @@ from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.log_frames import Frame
 
 SLICE_MAX_BYTES = 4 * 1024 * 1024
+EMPTY = LogDigest(size=0, sha256=hashlib.sha256().hexdigest())
 LOG_GONE = "this log was deleted, as the limits of retention say"
 
 
@@ -51,6 +53,8 @@ class Logs:
             return await self._check_offset(attempt, offset)
         try:
             end = await self.core.logs.append(attempt.id, offset, frames)
+        except LogClosed as error:
+            raise StaleEpoch("this attempt's log was closed") from error
         except OffsetMismatch as error:
             raise LogIncomplete(str(error), error.expected) from error
         self.core.meter.log_stored(size)
