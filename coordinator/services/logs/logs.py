@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
@@ -109,6 +109,23 @@ class Logs:
                 if slice_.data or slice_.complete or left <= 0 or self.core.news.closing:
                     return slice_
                 await wait_for(moved, left)
+
+    async def read_lines(
+        self,
+        principal: Principal,
+        step_id: str,
+        *,
+        attempt_number: int | None,
+        first: int,
+        count: int,
+    ) -> LogSlice:
+        """`count` lines from the one with that number, the first being 0; none beyond the end."""
+        step, attempt = await self._find(principal, step_id, attempt_number)
+        if attempt is None:
+            return await self._slice(step, attempt, 0, 0)
+        found = await self.core.logs.lines(attempt.log_id, first, count, SLICE_MAX_BYTES)
+        rest = await self._slice(step, attempt, found.offset + len(found.data), 0)
+        return replace(rest, data=found.data, offset=found.offset)
 
     async def _slice(
         self, step: Step, attempt: Attempt | None, offset: int, max_bytes: int
