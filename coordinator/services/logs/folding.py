@@ -29,6 +29,8 @@ LOST_FOR = timedelta(hours=1)
 
 @dataclass(slots=True)
 class Folding:
+    """What fails is tried again by the next look, within the hour."""
+
     core: Core
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _running: set[asyncio.Task[None]] = field(default_factory=set)
