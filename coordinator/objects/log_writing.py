@@ -29,8 +29,8 @@ from pipelines_schema.log_frames import Frame
 
 TAIL_BYTES = 64 * 1024
 """The text that the database holds of a log at the most."""
-TAIL_BODY_BYTES = 4 * TAIL_BYTES
-"""With the records of its frames: a log may consist of single bytes."""
+TAIL_BODY_BYTES = 16 * TAIL_BYTES
+"""With the records of its frames: more than 64 KiB of frames of a byte each have."""
 TAIL_PIECES = 64
 """So many appends become one row."""
 HASHED_AT_ONCE = 1024 * 1024
