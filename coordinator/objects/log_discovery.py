@@ -109,6 +109,8 @@ class LogDiscovery:
         Where the database has its seal still, its folding has not ended: a power cut may have left
         half of it, and all that it was made of is there.
         """
+        if index.distrusted:
+            return None
         length = await self._ranges.object_bytes(index.key)
         try:
             if length is not None:

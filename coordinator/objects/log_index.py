@@ -57,6 +57,8 @@ class LogIndex:
     seal: LogDigest | None = None
     """Set once the log is closed."""
     folded: FoldedReading | None = None
+    distrusted: bool = False
+    """There is a folded log that isn't what was sealed: what it was made of is what counts."""
     hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
     hashed_bytes: int = 0
     """How much of the text `hasher` has seen."""

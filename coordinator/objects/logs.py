@@ -211,12 +211,14 @@ class ObjectLogStore:
             # Unless the log is damaged, another coordinator was quicker.
             if await self._ranges.object_bytes(index.key) is None:
                 raise
-        index.forget()
+        finally:
+            index.distrusted = False
+            index.forget()
         await self._discovery.load(index)
 
     async def _is_whole(self, index: LogIndex) -> bool:
         """Whether a folded log that an earlier process left before it forgot the rest is what was
-        sealed. Else the index has what it was made of."""
+        sealed. Else the index has what it was made of, until that is folded."""
         pieces = await self._tails.pieces(index.attempt_id)
         if not any(piece.kind is PieceKind.SEAL for piece in pieces):
             return True
@@ -229,15 +231,18 @@ class ObjectLogStore:
                 offset += len(data)
         except DamagedLog:
             offset = -1
-        sealed = log_format.decode_seal(
-            index.prefix, await self._tails.seal(index.attempt_id) or b""
-        )
-        if LogDigest(size=offset, sha256=hasher.hexdigest()) == sealed:
+        seal = await self._tails.seal(index.attempt_id)
+        digest = LogDigest(size=offset, sha256=hasher.hexdigest())
+        if seal is None or digest == log_format.decode_seal(index.prefix, seal):
             return True
-        with suppress(FileNotFoundError):
-            await obstore.delete_async(self._store, index.key)
+        # It is replaced, and not before that deleted: what else there is might be damaged, too.
+        index.distrusted = True
         index.forget()
-        await self._discovery.load(index)
+        try:
+            await self._discovery.load(index)
+        except DamagedLog:
+            index.distrusted = False
+            raise
         return False
 
     async def _delete_all(self, index: LogIndex, but: str | None = None) -> None:

@@ -525,3 +525,21 @@ async def test_what_a_power_cut_left_of_a_folded_log_is_folded_anew(
         await after.close(ATTEMPT)
         assert await coordinator().read(ATTEMPT, 0, 2000) == b"some text\n" * 100
         assert await keys(objects) == ["log.zst"]
+
+
+async def test_a_damaged_folded_log_stays_where_nothing_else_is_whole(
+    objects: ObjectStore, tails: LogTails
+) -> None:
+    """What it was made of is gone already: what can be read of it is better than nothing."""
+    logs = ObjectLogStore(objects, tails, tail_bytes=0)
+    await logs.append(ATTEMPT, 0, [out(b"some text\n" * 100)])
+    await logs.close(ATTEMPT)
+    key = f"logs/{ATTEMPT}/log.zst"
+    whole = bytes(await (await obstore.get_async(objects, key)).bytes_async())
+    damaged = bytes(30) + whole[30:]
+    await obstore.put_async(objects, key, damaged)
+    after = ObjectLogStore(objects, tails)
+    with pytest.raises(DamagedLog):
+        await after.close(ATTEMPT)
+    assert await after.size(ATTEMPT) == 1000
+    assert bytes(await (await obstore.get_async(objects, key)).bytes_async()) == damaged
