@@ -218,7 +218,7 @@ async def _serve(
         await services.source_refs.close()
         await services.source_parts.close()
         await services.git.close()
-        await services.reports.drain()
+        await services.folding.drain()
 
 
 @asynccontextmanager
@@ -252,6 +252,7 @@ def _timer(services: Services) -> Timer:
     timer.every(HOUR_SECONDS, "forget deliveries", housekeeping.forget_deliveries)
     timer.every(HOUR_SECONDS, "forget messages", housekeeping.forget_messages)
     timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
+    timer.every(HOUR_SECONDS, "fold logs", services.folding.fold_what_is_left)
     hour = services.core.settings.tidy_hour
     garbage = Garbage(services.core, services.retention, services.deletions)
 

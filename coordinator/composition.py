@@ -21,6 +21,7 @@ from coordinator.git.smart_http import GitHttpBackend
 from coordinator.mail import MailServer, SmtpMailer
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
+from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.outgoing_http import PolicedHttp
@@ -40,6 +41,7 @@ from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.images.image_slugs import ImageSlugs
 from coordinator.services.keys import load_keys
 from coordinator.services.logs.build_logs import BuildLogs
+from coordinator.services.logs.folding import Folding
 from coordinator.services.logs.logs import Logs
 from coordinator.services.meter import Meter
 from coordinator.services.news import News
@@ -106,6 +108,7 @@ class Services:
     dispatch: Dispatch
     runner: Runner
     reports: Reports
+    folding: Folding
     logs: Logs
     artifacts: Artifacts
     output_batches: OutputBatches
@@ -170,7 +173,7 @@ async def open_services(
             database=database,
             repositories=repositories,
             remotes=_remotes(settings),
-            logs=ObjectLogStore(store, meter.objects_used),
+            logs=ObjectLogStore(store, DatabaseLogTails(database), meter.objects_used),
             blobs=blobs,
             objects_check=objects_check,
             readings=readings,
@@ -221,7 +224,9 @@ async def open_services(
                 GeneratedSteps(core),
                 ImageParts(core),
                 Results(core, report_files),
+                folding := Folding(core),
             ),
+            folding=folding,
             logs=logs,
             artifacts=Artifacts(core),
             output_batches=OutputBatches(core),

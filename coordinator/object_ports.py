@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from pipelines_schema.log_frames import Frame
@@ -31,19 +32,104 @@ class OffsetMismatch(Exception):
         self.expected = expected
 
 
-class LogStore(Protocol):
-    """Logs, as immutable chunks in an object store; the stored chunks are the truth.
+class LogClosed(OffsetMismatch):
+    """The log was closed: nothing can be appended to it any more."""
 
-    An append is acknowledged only once its chunk is stored, and never overwrites: two writers of
-    one offset can't both succeed. Offsets and sizes are in bytes of text.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRange:
+    """A range of a log's text."""
+
+    offset: int
+    data: bytes
+
+
+class PieceKind(StrEnum):
+    TEXT = "text"
+    """The text from `start` to `end`."""
+    FENCE = "fence"
+    """What comes at `start` is decided by the chunk at `end`, where the tail begins that goes into
+    it: nothing is added here before that chunk is there."""
+    SEAL = "seal"
+    """The log ends at `start`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPiece:
+    """A row of a log's tail."""
+
+    start: int
+    kind: PieceKind
+    end: int
+    body_bytes: int = 0
+
+
+class LogTails(Protocol):
+    """What the database holds of logs: the text behind the last chunk. Whoever wants to say what
+    comes at an offset adds the piece that starts there; of two only one can."""
+
+    async def pieces(self, attempt_id: str) -> Sequence[LogPiece]:
+        """In the order of their offsets."""
+        ...
+
+    async def bodies(self, attempt_id: str, start: int, end: int) -> Sequence[tuple[int, bytes]]:
+        """Of the pieces of text that reach into that range, in order: start and body."""
+        ...
+
+    async def seal(self, attempt_id: str) -> bytes | None: ...
+
+    async def add(
+        self,
+        attempt_id: str,
+        piece: LogPiece,
+        body: bytes = b"",
+        *,
+        first: bool = False,
+        settled: LogPiece | None = None,
+        merged: LogPiece | None = None,
+    ) -> bool:
+        """Durably; False, and nothing has changed, where something else is there.
+
+        Text has to end where the piece starts, or, for `first`, there has to be nothing at all of
+        this log, or, where `settled` is given, that fence: then it goes with all before the piece.
+        What lies in `merged` becomes one piece.
+        """
+        ...
+
+    async def remove(self, attempt_id: str, start: int) -> None:
+        """The piece that starts there."""
+        ...
+
+    async def drop_before(
+        self, attempt_id: str, offset: int, settled: LogPiece | None = None
+    ) -> None:
+        """All pieces that start before that, and the fence `settled`."""
+        ...
+
+    async def forget(self, attempt_id: str) -> None:
+        """All pieces of a log."""
+        ...
+
+
+class LogStore(Protocol):
+    """Logs: the newest lines in the database, those before as immutable chunks in an object store,
+    and the whole in one object once it has ended.
+
+    An append is acknowledged only once it is durable, and never overwrites: two writers of one
+    offset can't both succeed. Offsets and sizes are in bytes of text.
     """
 
     def begin(self, attempt_id: str) -> None:
-        """The attempt is new: nothing of its log is stored yet."""
+        """This attempt has begun just now: there is nothing of its log yet."""
+        ...
+
+    def is_untouched(self, attempt_id: str) -> bool:
+        """Whether nothing is stored of the log as far as is known without looking. Then only the
+        database can have more, by another coordinator."""
         ...
 
     async def append(self, attempt_id: str, offset: int, frames: Sequence[Frame]) -> int:
-        """Store one chunk; return the new size. Raises OffsetMismatch."""
+        """Store them durably; return the new size. Raises OffsetMismatch, LogClosed."""
         ...
 
     async def size(self, attempt_id: str) -> int: ...
@@ -56,6 +142,11 @@ class LogStore(Protocol):
         """The same text with stream and arrival time, cut at frame borders only at the edges."""
         ...
 
+    async def lines(self, attempt_id: str, first: int, count: int, max_bytes: int) -> LogRange:
+        """`count` lines from the one with that number (the first is 0), at most `max_bytes`; empty
+        beyond the end. Of a folded log it costs no more than what is returned."""
+        ...
+
     async def digest(self, attempt_id: str, *, sent_bytes: int | None = None) -> LogDigest:
         """Size and sha256 of the whole text stored so far.
 
@@ -63,8 +154,16 @@ class LogStore(Protocol):
         """
         ...
 
-    async def close(self, attempt_id: str) -> None:
-        """Fold the chunks of a finished log into few objects; its text does not change."""
+    async def close(self, attempt_id: str) -> int | None:
+        """Fold a finished log into one object, whose length is returned; its text does not change.
+
+        Whoever calls this then deletes what the database has of it, which says till then that its
+        folding has not ended. None where there is nothing to fold any more: it was deleted.
+        """
+        ...
+
+    async def flush(self, attempt_id: str) -> None:
+        """Bring what the database has of a log into the store, without closing it."""
         ...
 
     async def delete(self, attempt_id: str) -> None:

@@ -1,10 +1,14 @@
 """How a log lies in objects. Pure: bytes in, values out.
 
 An open log is a row of *chunks*, `<offset>` each:  MAGIC, length of the text, number of frames;
-the text; a record per frame. A finished one has a *seal* at its end (the same key as the next
-chunk would have, so that the two exclude each other), then `text` (the bare text), and last
-`frames`: the records of all frames, the text offset of each block of records, the counts. Where
-`frames` exists the log is folded, and whatever chunks are left mean nothing.
+the text; a record per frame. Behind the last one comes its tail, in the database. A log that has
+ended is folded into one object, `log.zst` (see folded_log); where that exists, whatever else is
+left means nothing.
+
+Before version 0.3 there was no tail: a log ended with a *seal* (the same key as the next chunk
+would have, so that the two exclude each other), and was folded into `text` (the bare text) and
+`frames`: the records of all frames, the text offset of each block of records, the counts. Such logs
+are read, and not written any more.
 """
 
 from __future__ import annotations
@@ -64,6 +68,10 @@ def frames_key(prefix: str) -> str:
     return f"{prefix}/frames"
 
 
+def folded_key(prefix: str) -> str:
+    return f"{prefix}/log.zst"
+
+
 def chunk_offset(key: str) -> int | None:
     """The offset that a chunk's or seal's key says; None for another key."""
     name = key.rpartition("/")[2]
@@ -120,10 +128,6 @@ def frame_count(object_bytes: int, text_bytes: int) -> int | None:
     return count if count > 0 and rest == 0 else None
 
 
-def record_lengths(records: bytes) -> Iterator[int]:
-    return (length for _, _, length in RECORD.iter_unpack(records))
-
-
 def cut_lines(
     records: bytes, text: bytes, *, records_at: int, text_at: int, start: int, end: int
 ) -> Iterator[LogLine]:
@@ -141,39 +145,6 @@ def cut_lines(
             yield LogLine(
                 offset=first, frame=Frame(stream=Stream(stream), time_ms=time_ms, data=data)
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FramesIndex:
-    """Where the records of a folded log lie."""
-
-    block_offsets: Sequence[int]
-    """The text offset of each block of RECORDS_PER_BLOCK records, ascending."""
-    record_bytes: int
-
-
-class FramesWriter:
-    """Collects where blocks begin while a frames object is written."""
-
-    def __init__(self) -> None:
-        self._block_offsets: list[int] = []
-        self._records = 0
-        self._text_bytes = 0
-
-    def add(self, records: bytes) -> None:
-        """Take note of the next records, which are written as they are."""
-        for length in record_lengths(records):
-            if self._records % RECORDS_PER_BLOCK == 0:
-                self._block_offsets.append(self._text_bytes)
-            self._records += 1
-            self._text_bytes += length
-
-    def end(self) -> bytes:
-        """What follows the last record."""
-        count = len(self._block_offsets)
-        return struct.pack(f">{count}Q", *self._block_offsets) + TRAILER.pack(
-            _FRAMES_MAGIC, count, self._text_bytes
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

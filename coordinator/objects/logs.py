@@ -1,74 +1,103 @@
-"""Logs of attempts as immutable objects."""
+"""Logs of attempts: their newest lines in the database, the others as immutable objects."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
-from coordinator.object_ports import LogDigest, LogLine, OffsetMismatch
+from coordinator.object_ports import (
+    LogClosed,
+    LogDigest,
+    LogLine,
+    LogRange,
+    LogTails,
+    OffsetMismatch,
+    PieceKind,
+)
 from coordinator.objects import log_format
-from coordinator.objects.log_format import DamagedLog, FramesIndex, FramesWriter
-from coordinator.objects.log_index import LogDiscovery, LogIndex, Span
-from coordinator.objects.stores import make_durable
+from coordinator.objects.folded_reading import FoldedLog
+from coordinator.objects.folding import put_folded
+from coordinator.objects.line_search import find_lines
+from coordinator.objects.log_discovery import LogDiscovery
+from coordinator.objects.log_format import DamagedLog
+from coordinator.objects.log_index import LogIndex
+from coordinator.objects.log_writing import HASHED_AT_ONCE, TAIL_BYTES, LogWriting
+from coordinator.objects.open_log import OpenLogReading
+from coordinator.objects.ranges import Ranges
 from coordinator.objects.timed import Used, nobody_counts, timed
 from pipelines_schema.log_frames import Frame
 
 _T = TypeVar("_T")
 
-_PARALLEL_READS = 16
 _READ_ATTEMPTS = 5
-_FOLD_BYTES = 4 * 1024 * 1024
-"""How much text is in memory at a time while a log is hashed or folded."""
-
-
-class LogClosed(OffsetMismatch):
-    """The log was closed: nothing can be appended to it any more."""
+_TRIES = 3
 
 
 class ObjectLogStore:
     """Implements object_ports.LogStore over any object store that puts an object only if it is new.
 
-    Keys are `logs/<attempt>/…`, see log_format. Several coordinators may share one store.
+    Keys are `logs/<attempt>/…`, see log_format. Several coordinators may share one store and one
+    database.
     """
 
     def __init__(
-        self, store: ObjectStore, used: Used = nobody_counts, *, remembered_logs: int = 1024
+        self,
+        store: ObjectStore,
+        tails: LogTails,
+        used: Used = nobody_counts,
+        *,
+        remembered_logs: int = 1024,
+        tail_bytes: int = TAIL_BYTES,
     ) -> None:
         """`used` is told of each `append`, `read`, `fold` and `delete`."""
-        self._store, self._used = store, used
+        self._store, self._tails, self._used = store, tails, used
         self._remembered_logs = remembered_logs
-        self._discovery = LogDiscovery(store)
+        self._ranges = Ranges(store)
+        self._discovery = LogDiscovery(self._ranges, tails)
+        self._open = OpenLogReading(self._ranges, tails)
+        self._writing = LogWriting(self._discovery, self._open, tail_bytes)
         self._indexes: OrderedDict[str, LogIndex] = OrderedDict()
+
+    def begin(self, attempt_id: str) -> None:
+        index = self._index(attempt_id)
+        if not index.loaded:
+            index.loaded = index.begun = True
+
+    def is_untouched(self, attempt_id: str) -> bool:
+        index = self._indexes.get(attempt_id)
+        return index is not None and index.begun and index.newest is None and index.size == 0
 
     @timed("append")
     async def append(self, attempt_id: str, offset: int, frames: Sequence[Frame]) -> int:
-        """Store one chunk; return the new size. Raises OffsetMismatch, LogClosed.
+        """Raises OffsetMismatch, LogClosed.
 
         Bytes that are stored already are not compared: their sender resumes at the size.
         """
         chunk = [frame for frame in frames if frame.data]
         index = self._index(attempt_id)
         async with index.lock:
+            for _ in range(_TRIES):
+                await self._discovery.load(index)
+                if offset != index.size or index.seal is not None or index.fence is not None:
+                    await self._discovery.catch_up(index)
+                if offset != index.size:
+                    break
+                if not chunk:
+                    return index.size
+                if index.seal is not None:
+                    raise LogClosed(index.size)
+                if await self._writing.added(index, chunk):
+                    return index.size
+                index.forget()
             await self._discovery.load(index)
-            if offset != index.size or index.seal is not None:
-                await self._discovery.catch_up(index)
-            if offset != index.size:
-                raise OffsetMismatch(index.size)
-            if not chunk:
-                return index.size
-            if index.seal is not None:
-                raise LogClosed(index.size)
-            await self._store_chunk(index, chunk)
-            return index.size
+            raise OffsetMismatch(index.size)
 
     async def size(self, attempt_id: str) -> int:
         return (await self._reaching(attempt_id, None)).size
@@ -76,10 +105,7 @@ class ObjectLogStore:
     @timed("read")
     async def read(self, attempt_id: str, offset: int, max_bytes: int) -> bytes:
         async def read_from(index: LogIndex) -> bytes:
-            end = min(offset + max_bytes, index.size)
-            if index.folded is not None:
-                return await self._read_folded_text(index, offset, end)
-            return b"".join(await _in_order(self._read_span, index.spans(min(offset, end), end)))
+            return await self._writing.text(index, offset, min(offset + max_bytes, index.size))
 
         return await self._retried(attempt_id, offset, read_from)
 
@@ -87,84 +113,146 @@ class ObjectLogStore:
     async def frames(self, attempt_id: str, offset: int, max_bytes: int) -> Sequence[LogLine]:
         async def read_from(index: LogIndex) -> Sequence[LogLine]:
             end = min(offset + max_bytes, index.size)
+            if offset >= end:
+                return []
             if index.folded is not None:
-                return await self._read_folded_lines(index, index.folded, offset, end)
-            parts = await _in_order(self._read_span_lines, index.spans(min(offset, end), end))
-            return [line for part in parts for line in part]
+                return await index.folded.frames(offset, end)
+            return await self._open.frames(index, offset, end)
 
         return await self._retried(attempt_id, offset, read_from)
 
-    def begin(self, attempt_id: str) -> None:
-        # Also in the middle of a listing, which finds as little.
-        self._index(attempt_id).loaded = True
+    @timed("read")
+    async def lines(self, attempt_id: str, first: int, count: int, max_bytes: int) -> LogRange:
+        async def read_from(index: LogIndex) -> LogRange:
+            if isinstance(index.folded, FoldedLog):
+                return await index.folded.lines(first, count, max_bytes)
+            size = index.size
+
+            async def read(offset: int, most: int) -> bytes:
+                return await self._writing.text(index, offset, min(offset + most, size))
+
+            return await find_lines(read, first, count, max_bytes)
+
+        return await self._retried(attempt_id, None, read_from)
 
     async def digest(self, attempt_id: str, *, sent_bytes: int | None = None) -> LogDigest:
         index = self._index(attempt_id)
         async with index.lock:
             if not index.loaded or index.size != sent_bytes:
                 await self._discovery.catch_up(index)
-            return await self._digest(index)
+            return await self._writing.digest(index)
 
     @timed("fold")
-    async def close(self, attempt_id: str) -> None:
-        """Fold the chunks into one text and one frames object; again, if it was cut short.
+    async def close(self, attempt_id: str) -> int | None:
+        """Fold a log, or go on with what was cut short.
 
-        The seal comes first: no append gets past it. The chunks go last. Until then they are what
-        is read, so a crash at any point leaves the log whole.
+        The seal comes first: no append gets past it. Then the whole log, and only when that is
+        durable the chunks go, and the rows last (by whoever calls this, see `forget_tail` of
+        storage): so a crash at any point leaves the log whole, and something that tells of it.
         """
         index = self._index(attempt_id)
         async with index.lock:
             if index.deleted:
-                return
+                return None
             await self._discovery.catch_up(index)
             while index.seal is None:
-                await self._put_seal(index)
-            if index.folded is None:
+                await self._writing.seal(index)
+            had_objects = index.may_have_objects
+            if index.folded is None or not await self._is_whole(index):
                 await self._fold(index, index.seal)
-            await self._delete_chunks(index)
+            if had_objects and isinstance(index.folded, FoldedLog):
+                await self._delete_all(index, but=index.key)
+            return None if index.folded is None else index.folded.stored_bytes
+
+    async def forget_tail(self, attempt_id: str) -> None:
+        await self._tails.forget(attempt_id)
+
+    async def flush(self, attempt_id: str) -> None:
+        index = self._index(attempt_id)
+        async with index.lock:
+            await self._discovery.catch_up(index)
+            if index.seal is not None or index.deleted:
+                return
+            if index.tail and not await self._writing.spilled(index, []):
+                index.forget()
+                return  # another is about to do it
+            if index.settled is not None or index.has_remnants:
+                await self._tails.drop_before(attempt_id, index.chunks_end, index.settled)
+                index.forget()
 
     @timed("delete")
     async def delete(self, attempt_id: str) -> None:
-        """The records that say it is folded go first: a reader then finds nothing, not a half."""
+        """What says that it is folded goes first: a reader then finds nothing, not a half."""
         index = self._index(attempt_id)
         async with index.lock:
             index.deleted = True
-            keys = await self._discovery.keys(index.prefix)
-            for key in sorted(keys, key=lambda key: key != log_format.frames_key(index.prefix)):
+            await self._tails.forget(attempt_id)
+            for key in (index.key, log_format.frames_key(index.prefix)):
                 with suppress(FileNotFoundError):
                     await obstore.delete_async(self._store, key)
+            await self._delete_all(index)
             index.forget()
 
     def _index(self, attempt_id: str) -> LogIndex:
         index = self._indexes.get(attempt_id)
         if index is None:
-            index = LogIndex(prefix=log_format.log_prefix(attempt_id))
+            prefix = log_format.log_prefix(attempt_id)
+            index = LogIndex(attempt_id=attempt_id, prefix=prefix)
             self._indexes[attempt_id] = index
         self._indexes.move_to_end(attempt_id)
         while len(self._indexes) > self._remembered_logs:
             self._indexes.popitem(last=False)
         return index
 
-    async def _store_chunk(self, index: LogIndex, frames: Sequence[Frame]) -> None:
-        key = log_format.chunk_key(index.prefix, index.size)
-        body = log_format.encode_chunk(frames)
+    async def _fold(self, index: LogIndex, seal: LogDigest) -> None:
         try:
-            await obstore.put_async(self._store, key, body, mode="create")
-        except AlreadyExistsError as error:
-            await self._discovery.catch_up(index)
-            raise (OffsetMismatch if index.seal is None else LogClosed)(index.size) from error
-        await make_durable(self._store, key)
-        if await self._discovery.is_folded(index):
-            # This index was behind: a chunk of that offset had been folded and deleted.
-            with suppress(FileNotFoundError):
-                await obstore.delete_async(self._store, key)
+            await put_folded(self._store, index.key, self._open.pieces(index), seal)
+        except FileNotFoundError:
+            # Unless the log is damaged, another coordinator was quicker.
+            if await self._ranges.object_bytes(index.key) is None:
+                raise
+        finally:
+            index.distrusted = False
             index.forget()
+        await self._discovery.load(index)
+
+    async def _is_whole(self, index: LogIndex) -> bool:
+        """Whether a folded log that an earlier process left before it forgot the rest is what was
+        sealed. Else the index has what it was made of, until that is folded."""
+        pieces = await self._tails.pieces(index.attempt_id)
+        if not any(piece.kind is PieceKind.SEAL for piece in pieces):
+            return True
+        hasher, offset = hashlib.sha256(), 0
+        try:
+            while data := await self._writing.text(
+                index, offset, min(offset + HASHED_AT_ONCE, index.size)
+            ):
+                await asyncio.to_thread(hasher.update, data)
+                offset += len(data)
+        except DamagedLog:
+            offset = -1
+        seal = await self._tails.seal(index.attempt_id)
+        digest = LogDigest(size=offset, sha256=hasher.hexdigest())
+        if seal is None or digest == log_format.decode_seal(index.prefix, seal):
+            return True
+        # It is replaced, and not before that deleted: what else there is might be damaged, too.
+        index.distrusted = True
+        index.forget()
+        try:
             await self._discovery.load(index)
-            raise LogClosed(index.size)
-        header = log_format.decode_header(key, body[: log_format.HEADER.size])
-        if index.hashed_bytes == index.size:
-            await _hash(index, memoryview(body)[log_format.HEADER.size :][: header.text_bytes])
-        index.add(header)
+        except DamagedLog:
+            index.distrusted = False
+            raise
+        return False
+
+    async def _delete_all(self, index: LogIndex, but: str | None = None) -> None:
+        """All objects of a log, but one. Another coordinator that does the same may be a step
+        ahead."""
+        while keys := [key for key in await self._ranges.lengths(index.prefix) if key != but]:
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, keys)
+
+    # Reading
 
     async def _reaching(self, attempt_id: str, offset: int | None) -> LogIndex:
         """The log's index, brought up to date if it does not reach beyond `offset`."""
@@ -175,151 +263,19 @@ class ObjectLogStore:
         return index
 
     async def _retried(
-        self, attempt_id: str, offset: int, read_from: Callable[[LogIndex], Awaitable[_T]]
+        self, attempt_id: str, offset: int | None, read_from: Callable[[LogIndex], Awaitable[_T]]
     ) -> _T:
-        """Read, again if the chunks were folded meanwhile."""
+        """Read, again if the log was folded, or put into a chunk, meanwhile."""
+        fault: Exception | None = None
         for _ in range(_READ_ATTEMPTS):
             index = await self._reaching(attempt_id, offset)
             try:
                 return await read_from(index)
-            except FileNotFoundError:
-                async with index.lock:
-                    index.forget()
-                    await self._discovery.load(index)
+            except (FileNotFoundError, DamagedLog) as error:
+                fault = error
+            async with index.lock:
+                index.forget()
+                await self._discovery.load(index)
+        if isinstance(fault, DamagedLog):
+            raise fault
         raise DamagedLog(index.prefix, "objects are missing")
-
-    async def _read_span(self, span: Span) -> bytes:
-        at = log_format.HEADER.size
-        return await self._discovery.read_range(span.key, at + span.first, at + span.last)
-
-    async def _read_span_lines(self, span: Span) -> Sequence[LogLine]:
-        records_at = log_format.HEADER.size + span.text_bytes
-        records_end = records_at + span.frame_count * log_format.RECORD.size
-        text = await self._read_span(span)
-        records = await self._discovery.read_range(span.key, records_at, records_end)
-        return list(
-            log_format.cut_lines(
-                records,
-                text,
-                records_at=span.chunk_start,
-                text_at=span.chunk_start + span.first,
-                start=span.chunk_start + span.first,
-                end=span.chunk_start + span.last,
-            )
-        )
-
-    async def _read_folded_text(self, index: LogIndex, start: int, end: int) -> bytes:
-        return await self._discovery.read_range(log_format.text_key(index.prefix), start, end)
-
-    async def _read_folded_lines(
-        self, index: LogIndex, folded: FramesIndex, start: int, end: int
-    ) -> Sequence[LogLine]:
-        if start >= end:
-            return []
-        block_bytes = log_format.RECORDS_PER_BLOCK * log_format.RECORD.size
-        first = bisect_right(folded.block_offsets, start) - 1
-        after = bisect_left(folded.block_offsets, end)
-        records = await self._discovery.read_range(
-            log_format.frames_key(index.prefix),
-            first * block_bytes,
-            min(after * block_bytes, folded.record_bytes),
-        )
-        text = await self._read_folded_text(index, start, end)
-        return list(
-            log_format.cut_lines(
-                records,
-                text,
-                records_at=folded.block_offsets[first],
-                text_at=start,
-                start=start,
-                end=end,
-            )
-        )
-
-    async def _digest(self, index: LogIndex) -> LogDigest:
-        if index.seal is not None:
-            return index.seal
-        async for text in self._texts(index, index.hashed_bytes):
-            await _hash(index, text)
-        return LogDigest(size=index.size, sha256=index.hasher.hexdigest())
-
-    async def _texts(self, index: LogIndex, start: int) -> AsyncIterator[bytes]:
-        """The text of the chunks from `start` to the end, in bounded pieces."""
-        while start < index.size:
-            end = min(start + _FOLD_BYTES, index.size)
-            text = b"".join(await _in_order(self._read_span, index.spans(start, end)))
-            yield text
-            start = end
-
-    async def _put_seal(self, index: LogIndex) -> None:
-        digest = await self._digest(index)
-        key = log_format.chunk_key(index.prefix, index.size)
-        try:
-            await obstore.put_async(self._store, key, log_format.encode_seal(digest), mode="create")
-        except AlreadyExistsError:
-            await self._discovery.catch_up(index)
-            return
-        await make_durable(self._store, key)
-        index.seal = digest
-
-    async def _fold(self, index: LogIndex, seal: LogDigest) -> None:
-        text = self._checked_text(index, seal)
-        try:
-            await self._put_streamed(log_format.text_key(index.prefix), text)
-            await self._put_streamed(log_format.frames_key(index.prefix), self._records(index))
-        except FileNotFoundError:
-            # Unless the log is damaged, another coordinator was quicker.
-            if not await self._discovery.is_folded(index):
-                raise
-        index.forget()
-        await self._discovery.load(index)
-
-    async def _put_streamed(self, key: str, pieces: AsyncIterator[bytes]) -> None:
-        await obstore.put_async(self._store, key, pieces, max_concurrency=2)
-        await make_durable(self._store, key)
-
-    async def _checked_text(self, index: LogIndex, expected: LogDigest) -> AsyncIterator[bytes]:
-        hasher = hashlib.sha256()
-        async for text in self._texts(index, 0):
-            await asyncio.to_thread(hasher.update, text)
-            yield text
-        if hasher.hexdigest() != expected.sha256:
-            raise DamagedLog(index.prefix, "its text is no longer what was acknowledged")
-
-    async def _records(self, index: LogIndex) -> AsyncIterator[bytes]:
-        writer = FramesWriter()
-        for span in list(index.spans(0, index.size)):
-            records_at = log_format.HEADER.size + span.text_bytes
-            records_end = records_at + span.frame_count * log_format.RECORD.size
-            records = await self._discovery.read_range(span.key, records_at, records_end)
-            await asyncio.to_thread(writer.add, records)
-            yield records
-        yield writer.end()
-
-    async def _delete_chunks(self, index: LogIndex) -> None:
-        """Delete what was folded, but not the seal: it keeps the digest and shuts the log."""
-        while chunks := [
-            log_format.chunk_key(index.prefix, offset)
-            for offset in await self._discovery.offsets(index.prefix)
-            if offset < index.size
-        ]:
-            # Another coordinator that does the same may be a step ahead.
-            with suppress(FileNotFoundError):
-                await obstore.delete_async(self._store, chunks)
-
-
-async def _hash(index: LogIndex, text: bytes | memoryview) -> None:
-    """On a copy: one who is cancelled here leaves hasher and `hashed_bytes` as they were, both,
-    though the thread goes on."""
-    hasher = index.hasher.copy()
-    await asyncio.to_thread(hasher.update, text)
-    index.hasher, index.hashed_bytes = hasher, index.hashed_bytes + len(text)
-
-
-async def _in_order(read: Callable[[Span], Awaitable[_T]], spans: Iterable[Span]) -> list[_T]:
-    """Read all spans, a few at a time, and return what was read in their order."""
-    waiting, results = list(spans), []
-    for position in range(0, len(waiting), _PARALLEL_READS):
-        batch = waiting[position : position + _PARALLEL_READS]
-        results += await asyncio.gather(*(read(span) for span in batch))
-    return results

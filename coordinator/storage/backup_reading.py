@@ -18,6 +18,8 @@ _LOGS = """
 SELECT coalesce(log_of, step_id || '-' || epoch), max(log_bytes)
 FROM attempts WHERE log_bytes > 0 GROUP BY 1
 """
+# Its last lines, and, of a short one, all of them, may be in the database itself.
+_LOGS_INSIDE = "SELECT attempt_id FROM log_tails WHERE kind = 'text' AND start = 0"
 
 
 def named_blobs(path: Path) -> Iterator[tuple[str, str, int]]:
@@ -27,10 +29,12 @@ def named_blobs(path: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def named_logs(path: Path) -> Iterator[str]:
-    """Of attempts that ended, and printed something."""
+    """Of attempts that ended, and printed something which is not in the database itself."""
     with closing(sqlite3.connect(path)) as connection:
+        inside = {str(name) for (name,) in connection.execute(_LOGS_INSIDE)}
         for name, _ in connection.execute(_LOGS):
-            yield str(name)
+            if name not in inside:
+                yield str(name)
 
 
 def snapshot(source: Path, target: Path) -> None:

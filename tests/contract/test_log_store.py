@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import obstore
@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore, ObjectStore
 
-from coordinator.object_ports import LogDigest, LogLine, OffsetMismatch
+from coordinator.object_ports import (
+    LogClosed,
+    LogDigest,
+    LogLine,
+    LogRange,
+    LogTails,
+    OffsetMismatch,
+)
 from coordinator.objects.log_format import (
     HEADER,
     DamagedLog,
@@ -22,13 +29,16 @@ from coordinator.objects.log_format import (
     chunk_key,
     encode_chunk,
 )
-from coordinator.objects.logs import LogClosed, ObjectLogStore
+from coordinator.objects.log_writing import TAIL_BYTES
+from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.places import open_objects
 from coordinator.objects.stores import open_store
 from pipelines_schema.log_frames import Frame, Stream
+from tests.database_tails import open_tails
 from tests.interruption import cancelled_at
 from tests.s3_server import S3Server
 
+Coordinator = Callable[[], ObjectLogStore]
 ATTEMPT = "0b8f4f3c-6a55-4d8e-9c8a-1f2e3d4c5b6a-1"
 
 
@@ -43,8 +53,22 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
 
 
 @pytest.fixture
-def logs(objects: ObjectStore) -> ObjectLogStore:
-    return ObjectLogStore(objects)
+async def tails(tmp_path: Path) -> AsyncIterator[LogTails]:
+    async with open_tails(tmp_path / "database") as tails:
+        yield tails
+
+
+@pytest.fixture(params=[0, 5, TAIL_BYTES], ids=["no-tail", "short-tail", "tail"])
+def coordinator(
+    request: pytest.FixtureRequest, objects: ObjectStore, tails: LogTails
+) -> Coordinator:
+    """One more of several with the same store and database."""
+    return lambda: ObjectLogStore(objects, tails, tail_bytes=request.param)
+
+
+@pytest.fixture
+def logs(coordinator: Coordinator) -> ObjectLogStore:
+    return coordinator()
 
 
 def out(data: bytes, time_ms: int = 1) -> Frame:
@@ -104,9 +128,9 @@ async def test_an_append_of_nothing_stores_nothing(
 
 
 async def test_of_concurrent_appends_at_one_offset_exactly_one_succeeds(
-    objects: ObjectStore,
+    coordinator: Coordinator,
 ) -> None:
-    coordinators = [ObjectLogStore(objects) for _ in range(4)]
+    coordinators = [coordinator() for _ in range(4)]
     for round_number in range(5):
         results = await asyncio.gather(
             *(
@@ -123,8 +147,8 @@ async def test_of_concurrent_appends_at_one_offset_exactly_one_succeeds(
     assert len({await store.read(ATTEMPT, 0, 100) for store in coordinators}) == 1
 
 
-async def test_two_coordinators_take_turns(objects: ObjectStore) -> None:
-    first, second = ObjectLogStore(objects), ObjectLogStore(objects)
+async def test_two_coordinators_take_turns(coordinator: Coordinator) -> None:
+    first, second = coordinator(), coordinator()
     size, text = 0, b""
     for number in range(10):
         store = (first, second)[number % 2]
@@ -136,26 +160,28 @@ async def test_two_coordinators_take_turns(objects: ObjectStore) -> None:
     assert (await first.digest(ATTEMPT)).sha256 == hashlib.sha256(text).hexdigest()
 
 
-async def test_a_restarted_coordinator_knows_the_log_by_its_objects(objects: ObjectStore) -> None:
-    before = ObjectLogStore(objects)
+async def test_a_restarted_coordinator_knows_the_log_by_its_objects(
+    coordinator: Coordinator,
+) -> None:
+    before = coordinator()
     await before.append(ATTEMPT, 0, [out(b"hello ")])
     await before.append(ATTEMPT, 6, [err(b"world")])
-    after = ObjectLogStore(objects)
+    after = coordinator()
     assert await after.size(ATTEMPT) == 11
     assert await after.append(ATTEMPT, 11, [out(b"!")]) == 12
     assert (await after.digest(ATTEMPT)).sha256 == hashlib.sha256(b"hello world!").hexdigest()
 
 
-async def test_a_closed_log_reads_as_before_from_few_objects(
-    logs: ObjectLogStore, objects: ObjectStore
+async def test_a_closed_log_reads_as_before_from_one_object(
+    logs: ObjectLogStore, objects: ObjectStore, coordinator: Coordinator
 ) -> None:
     for number in range(10):
         await logs.append(ATTEMPT, number * 2, [out(b"a", number), err(b"b", number)])
     before = await logs.frames(ATTEMPT, 3, 9)
     digest = await logs.digest(ATTEMPT)
     await logs.close(ATTEMPT)
-    assert await keys(objects) == ["0000000000000020", "frames", "text"]
-    for store in (logs, ObjectLogStore(objects)):
+    assert await keys(objects) == ["log.zst"]
+    for store in (logs, coordinator()):
         assert await store.frames(ATTEMPT, 3, 9) == before
         assert await store.read(ATTEMPT, 0, 100) == b"ab" * 10
         assert await store.read(ATTEMPT, 20, 100) == b""
@@ -164,16 +190,16 @@ async def test_a_closed_log_reads_as_before_from_few_objects(
         await store.close(ATTEMPT)
 
 
-async def test_an_empty_log_can_be_closed(logs: ObjectLogStore, objects: ObjectStore) -> None:
+async def test_an_empty_log_can_be_closed(logs: ObjectLogStore, coordinator: Coordinator) -> None:
     await logs.close(ATTEMPT)
-    for store in (logs, ObjectLogStore(objects)):
+    for store in (logs, coordinator()):
         assert await store.read(ATTEMPT, 0, 10) == b""
         assert await store.frames(ATTEMPT, 0, 10) == []
         assert (await store.digest(ATTEMPT)).size == 0
 
 
-async def test_nothing_is_appended_to_a_closed_log(objects: ObjectStore) -> None:
-    closing, behind = ObjectLogStore(objects), ObjectLogStore(objects)
+async def test_nothing_is_appended_to_a_closed_log(coordinator: Coordinator) -> None:
+    closing, behind = coordinator(), coordinator()
     await closing.append(ATTEMPT, 0, [out(b"abc")])
     assert await behind.size(ATTEMPT) == 3
     await closing.append(ATTEMPT, 3, [out(b"def")])
@@ -184,12 +210,14 @@ async def test_nothing_is_appended_to_a_closed_log(objects: ObjectStore) -> None
         assert refusal.value.expected == 6
     with pytest.raises(LogClosed):
         await closing.append(ATTEMPT, 6, [out(b"xyz")])
-    assert await ObjectLogStore(objects).read(ATTEMPT, 0, 100) == b"abcdef"
+    assert await coordinator().read(ATTEMPT, 0, 100) == b"abcdef"
     assert await closing.append(ATTEMPT, 6, []) == 6
 
 
-async def test_a_log_that_another_coordinator_folded_is_still_read(objects: ObjectStore) -> None:
-    reading, closing = ObjectLogStore(objects), ObjectLogStore(objects)
+async def test_a_log_that_another_coordinator_folded_is_still_read(
+    coordinator: Coordinator,
+) -> None:
+    reading, closing = coordinator(), coordinator()
     await reading.append(ATTEMPT, 0, [out(b"abc")])
     await reading.append(ATTEMPT, 3, [err(b"def")])
     await closing.close(ATTEMPT)
@@ -197,78 +225,61 @@ async def test_a_log_that_another_coordinator_folded_is_still_read(objects: Obje
     assert [line.frame.data for line in await reading.frames(ATTEMPT, 1, 4)] == [b"bc", b"de"]
 
 
-async def test_two_coordinators_close_one_log_at_once(objects: ObjectStore) -> None:
-    stores = [ObjectLogStore(objects) for _ in range(4)]
+async def test_two_coordinators_close_one_log_at_once(
+    objects: ObjectStore, coordinator: Coordinator
+) -> None:
+    stores = [coordinator() for _ in range(4)]
     for number in range(30):
         await stores[0].append(ATTEMPT, number, [out(b"x")])
     await asyncio.gather(*(store.close(ATTEMPT) for store in stores))
-    assert await keys(objects) == ["0000000000000030", "frames", "text"]
+    assert await keys(objects) == ["log.zst"]
     for store in stores:
         assert await store.read(ATTEMPT, 0, 100) == b"x" * 30
 
 
-async def copy_of(objects: ObjectStore) -> dict[str, bytes]:
-    found = await obstore.list(objects, "logs").collect_async()
-    return {
-        entry["path"]: bytes(await (await obstore.get_async(objects, entry["path"])).bytes_async())
-        for entry in found
-    }
-
-
-async def test_a_close_that_a_crash_cuts_short_is_taken_up_again() -> None:
-    """Every state between the objects before and after: by the order in which they are written."""
-    whole = MemoryStore()
-    logs = ObjectLogStore(whole)
-    text = b"".join(b"line %d\n" % number for number in range(9))
-    for number in range(9):
-        await logs.append(ATTEMPT, number * 7, [out(b"line %d\n" % number, number)])
-    lines = await logs.frames(ATTEMPT, 0, 100)
-    chunks = await copy_of(whole)
-    await logs.close(ATTEMPT)
-    folded = await copy_of(whole)
-    prefix = f"logs/{ATTEMPT}"
-    written = [chunk_key(prefix, len(text)), f"{prefix}/text", f"{prefix}/frames"]
-    states = [chunks | {key: folded[key] for key in written[:count]} for count in range(4)]
-    for gone in range(1, len(chunks) + 1):
-        rest = dict(list(chunks.items())[gone:])
-        states.append(rest | folded)
-    for state in states:
-        objects = MemoryStore()
-        for key, content in state.items():
-            await obstore.put_async(objects, key, content)
-        for store in (ObjectLogStore(objects), ObjectLogStore(objects)):
-            assert await store.read(ATTEMPT, 0, 1000) == text
-            assert await store.frames(ATTEMPT, 0, 100) == lines
-            await store.close(ATTEMPT)
-            assert await store.read(ATTEMPT, 0, 1000) == text
-            assert await copy_of(objects) == folded
-
-
 async def test_a_chunk_torn_by_a_power_cut_is_sent_again(
-    logs: ObjectLogStore, objects: ObjectStore
+    logs: ObjectLogStore, objects: ObjectStore, coordinator: Coordinator
 ) -> None:
     await logs.append(ATTEMPT, 0, [out(b"whole")])
+    await logs.flush(ATTEMPT)
     body = encode_chunk([out(b"torn apart")])
     for length in (0, 3, HEADER.size, len(body) - 1):
         key = chunk_key(f"logs/{ATTEMPT}", 5)
         await obstore.put_async(objects, key, body[:length])
-        assert await ObjectLogStore(objects).size(ATTEMPT) == 5
+        assert await coordinator().size(ATTEMPT) == 5
         assert await keys(objects) == ["0000000000000000"]
+    assert await logs.size(ATTEMPT) == 5
     await obstore.put_async(objects, key, body[:-1])
-    with pytest.raises(OffsetMismatch) as mismatch:
-        await logs.append(ATTEMPT, 5, [out(b"torn apart")])
-    assert mismatch.value.expected == 5
     assert await logs.append(ATTEMPT, 5, [out(b"torn apart")]) == 15
+    assert await coordinator().read(ATTEMPT, 0, 100) == b"wholetorn apart"
+
+
+async def test_a_torn_chunk_takes_nothing_along_that_was_acknowledged(
+    objects: ObjectStore, tails: LogTails
+) -> None:
+    """A power cut after the chunk was created, before it was durable: its length is right."""
+    logs = ObjectLogStore(objects, tails, tail_bytes=5)
+    await logs.append(ATTEMPT, 0, [out(b"whole")])
+    await logs.append(ATTEMPT, 5, [out(b"not acknowledged")])
+    key = chunk_key(f"logs/{ATTEMPT}", 0)
+    whole = bytes(await (await obstore.get_async(objects, key)).bytes_async())
+    torn = whole[: HEADER.size] + bytes(len(whole) - HEADER.size)
+    await obstore.put_async(objects, key, torn)
+    after = ObjectLogStore(objects, tails, tail_bytes=5)
+    assert await after.read(ATTEMPT, 0, 100) == b"whole"
+    assert await after.append(ATTEMPT, 5, [out(b" again")]) == 11
+    assert await ObjectLogStore(objects, tails).read(ATTEMPT, 0, 100) == b"whole again"
 
 
 async def test_a_missing_chunk_is_told_and_not_skipped(
-    logs: ObjectLogStore, objects: ObjectStore
+    objects: ObjectStore, tails: LogTails
 ) -> None:
+    logs = ObjectLogStore(objects, tails, tail_bytes=0)
     for number in range(3):
         await logs.append(ATTEMPT, number * 2, [out(b"%02d" % number)])
     await obstore.delete_async(objects, chunk_key(f"logs/{ATTEMPT}", 2))
     with pytest.raises(DamagedLog):
-        await ObjectLogStore(objects).read(ATTEMPT, 0, 100)
+        await ObjectLogStore(objects, tails).read(ATTEMPT, 0, 100)
 
 
 @pytest.mark.parametrize("attempt_id", ["", "../x", "a/b", "a b", "ü", "a" * 101, "a\n"])
@@ -279,8 +290,10 @@ async def test_an_attempt_id_that_is_no_plain_word_is_refused(
         await logs.append(attempt_id, 0, [out(b"x")])
 
 
-async def test_more_logs_than_are_remembered_stay_right(objects: ObjectStore) -> None:
-    logs = ObjectLogStore(objects, remembered_logs=2)
+async def test_more_logs_than_are_remembered_stay_right(
+    objects: ObjectStore, tails: LogTails
+) -> None:
+    logs = ObjectLogStore(objects, tails, remembered_logs=2)
     for name in "abcdabcd":
         size = await logs.size(name)
         await logs.append(name, size, [out(name.encode())])
@@ -292,7 +305,7 @@ frame_lists = st.lists(
         Frame,
         stream=st.sampled_from(Stream),
         time_ms=st.integers(0, 2**40),
-        data=st.binary(max_size=12),
+        data=st.lists(st.sampled_from([b"\n", b"a", b"\xff", b"line"]), max_size=6).map(b"".join),
     ),
     max_size=6,
 )
@@ -302,58 +315,76 @@ frame_lists = st.lists(
     chunks=st.lists(frame_lists, max_size=8),
     reads=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), max_size=5),
     restarts=st.sets(st.integers(0, 8)),
-    closed=st.booleans(),
+    tail_bytes=st.sampled_from([0, 1, 20, TAIL_BYTES]),
+    end=st.sampled_from(["open", "flushed", "closed", "folded"]),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_split_into_frames_chunks_and_reads_gives_the_same_text(
     chunks: list[list[Frame]],
     reads: list[tuple[int, int]],
     restarts: set[int],
-    closed: bool,
+    tail_bytes: int,
+    end: str,
 ) -> None:
-    text = b"".join(frame.data for chunk in chunks for frame in chunk)
-    for opened in (memory, local):
-        for objects in opened():
-            asyncio.run(check_split(objects, chunks, reads, restarts, closed, text))
+    async def check() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with open_tails(Path(folder) / "database") as tails:
+                for objects in (MemoryStore(), open_store(Path(folder) / "objects")):
+                    await check_split(
+                        lambda objects=objects: ObjectLogStore(
+                            objects, tails, tail_bytes=tail_bytes
+                        ),
+                        chunks,
+                        reads,
+                        restarts,
+                        end,
+                    )
+                    await tails.forget(ATTEMPT)
 
-
-def memory() -> Iterator[ObjectStore]:
-    yield MemoryStore()
-
-
-def local() -> Iterator[ObjectStore]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield open_store(Path(folder))
+    asyncio.run(check())
 
 
 async def check_split(
-    objects: ObjectStore,
+    coordinator: Coordinator,
     chunks: Sequence[Sequence[Frame]],
     reads: Sequence[tuple[int, int]],
     restarts: set[int],
-    closed: bool,
-    text: bytes,
+    end: str,
 ) -> None:
-    logs, size = ObjectLogStore(objects), 0
+    text = b"".join(frame.data for chunk in chunks for frame in chunk)
+    logs, size = coordinator(), 0
     for number, chunk in enumerate(chunks):
         if number in restarts:
-            logs = ObjectLogStore(objects)
+            logs = coordinator()
         size = await logs.append(ATTEMPT, size, chunk)
-    if closed:
+    if end == "flushed":
+        await logs.flush(ATTEMPT)
+    if end in ("closed", "folded"):
         await logs.close(ATTEMPT)
-    digest = await logs.digest(ATTEMPT)
-    assert digest.size == size == len(text)
-    assert digest.sha256 == hashlib.sha256(text).hexdigest()
-    for start, length in [(0, len(text)), *reads]:
-        expected = text[start : start + length]
-        assert await logs.read(ATTEMPT, start, length) == expected
-        lines = await logs.frames(ATTEMPT, start, length)
-        assert b"".join(line.frame.data for line in lines) == expected
-        assert [line.offset for line in lines] == running_offsets(start, lines)
-    whole = await logs.frames(ATTEMPT, 0, len(text))
-    assert [line.frame for line in whole] == [
-        frame for chunk in chunks for frame in chunk if frame.data
-    ]
+    if end == "folded":
+        await logs.forget_tail(ATTEMPT)
+    for store in (logs, coordinator()):
+        digest = await store.digest(ATTEMPT)
+        assert digest == digest_of(text)
+        assert size == len(text)
+        for start, length in [(0, len(text)), *reads]:
+            expected = text[start : start + length]
+            assert await store.read(ATTEMPT, start, length) == expected
+            lines = await store.frames(ATTEMPT, start, length)
+            assert b"".join(line.frame.data for line in lines) == expected
+            assert [line.offset for line in lines] == running_offsets(start, lines)
+            assert await store.lines(ATTEMPT, start, length, 1000) == lines_of(text, start, length)
+        whole = await store.frames(ATTEMPT, 0, len(text))
+        assert [line.frame for line in whole] == [
+            frame for chunk in chunks for frame in chunk if frame.data
+        ]
+
+
+def lines_of(text: bytes, first: int, count: int) -> LogRange:
+    lines = text.split(b"\n")
+    lines = [*(line + b"\n" for line in lines[:-1]), lines[-1]]
+    offset = sum(map(len, lines[:first]))
+    return LogRange(offset=offset, data=b"".join(lines[first : first + count]))
 
 
 def running_offsets(start: int, lines: Sequence[LogLine]) -> list[int]:
@@ -392,27 +423,32 @@ def digest_of(data: bytes) -> LogDigest:
     return LogDigest(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-async def test_a_log_is_exact_wherever_an_append_was_cut_short(logs: ObjectLogStore) -> None:
+async def test_a_log_is_exact_wherever_an_append_was_cut_short(
+    logs: ObjectLogStore, coordinator: Coordinator, objects: ObjectStore
+) -> None:
+    """By whoever asks next: the same process, or one after its death."""
     first, second = b"first " * 1000, b"second " * 1000
     for moment in range(100):
         attempt_id = f"attempt-{moment}"
         await logs.append(attempt_id, 0, [out(first)])
         work = logs.append(attempt_id, len(first), [out(second)])
         cut = await cancelled_at(moment, work)
-        await resend(logs, attempt_id, len(first), second)
-        assert await logs.digest(attempt_id) == digest_of(first + second), moment
-        await logs.close(attempt_id)
-        assert await logs.read(attempt_id, 0, 1 << 20) == first + second
+        after = logs if moment % 2 else coordinator()
+        await resend(after, attempt_id, len(first), second)
+        assert await after.digest(attempt_id) == digest_of(first + second), moment
+        await after.close(attempt_id)
+        assert await after.read(attempt_id, 0, 1 << 20) == first + second
         if not cut:
+            assert await keys(objects) == ["log.zst"] * (moment + 1)
             return
     raise AssertionError("an append waits more often than it should")
 
 
-async def test_a_digest_is_exact_wherever_it_was_cut_short(objects: ObjectStore) -> None:
+async def test_a_digest_is_exact_wherever_it_was_cut_short(coordinator: Coordinator) -> None:
     data = b"some text " * 1000
-    await ObjectLogStore(objects).append(ATTEMPT, 0, [out(data)])
+    await coordinator().append(ATTEMPT, 0, [out(data)])
     for moment in range(100):
-        after_a_restart = ObjectLogStore(objects)
+        after_a_restart = coordinator()
         cut = await cancelled_at(moment, after_a_restart.digest(ATTEMPT))
         assert await after_a_restart.digest(ATTEMPT) == digest_of(data), moment
         if not cut:
@@ -420,24 +456,38 @@ async def test_a_digest_is_exact_wherever_it_was_cut_short(objects: ObjectStore)
     raise AssertionError("a digest waits more often than it should")
 
 
-async def test_a_log_is_exact_wherever_its_folding_was_cut_short(objects: ObjectStore) -> None:
-    data = b"some text " * 1000
+@pytest.mark.parametrize("left", ["the same process", "its successor"])
+async def test_a_log_is_exact_wherever_its_folding_was_cut_short(
+    coordinator: Coordinator, objects: ObjectStore, tails: LogTails, left: str
+) -> None:
+    pieces = [b"some text " * 1000, b"more\n" * 30]
+    data = b"".join(pieces)
     for moment in range(200):
-        logs, attempt_id = ObjectLogStore(objects), f"attempt-{moment}"
-        await logs.append(attempt_id, 0, [out(data)])
+        logs, attempt_id = coordinator(), f"attempt-{moment}"
+        for offset, piece in zip((0, len(pieces[0])), pieces, strict=True):
+            await logs.append(attempt_id, offset, [out(piece)])
+        lines = await logs.frames(attempt_id, 0, 1 << 20)
         cut = await cancelled_at(moment, logs.close(attempt_id))
-        assert await logs.read(attempt_id, 0, 1 << 20) == data
-        await logs.close(attempt_id)
-        assert await ObjectLogStore(objects).digest(attempt_id) == digest_of(data), moment
+        after = coordinator() if left == "its successor" else logs
+        assert await after.read(attempt_id, 0, 1 << 20) == data, moment
+        assert await after.frames(attempt_id, 0, 1 << 20) == lines, moment
+        await after.close(attempt_id)
+        assert await coordinator().frames(attempt_id, 0, 1 << 20) == lines, moment
+        cut = await cancelled_at(moment, after.forget_tail(attempt_id)) or cut
+        await coordinator().close(attempt_id)
+        await coordinator().forget_tail(attempt_id)
+        assert await coordinator().digest(attempt_id) == digest_of(data), moment
+        assert await keys(objects) == ["log.zst"] * (moment + 1)
+        assert await tails.pieces(attempt_id) == []
         if not cut:
             return
     raise AssertionError("folding waits more often than it should")
 
 
 async def test_what_its_sender_sent_is_not_looked_for_where_it_is_known(
-    logs: ObjectLogStore, objects: ObjectStore
+    logs: ObjectLogStore, coordinator: Coordinator
 ) -> None:
-    other = ObjectLogStore(objects)
+    other = coordinator()
     logs.begin(ATTEMPT)
     await other.append(ATTEMPT, 0, [out(b"hello ")])
     assert (await logs.digest(ATTEMPT, sent_bytes=0)).size == 0
@@ -448,11 +498,48 @@ async def test_what_its_sender_sent_is_not_looked_for_where_it_is_known(
 
 
 async def test_a_log_that_was_begun_grows_as_any_other(
-    logs: ObjectLogStore, objects: ObjectStore
+    logs: ObjectLogStore, coordinator: Coordinator
 ) -> None:
-    await ObjectLogStore(objects).append(ATTEMPT, 0, [out(b"hello ")])
+    await coordinator().append(ATTEMPT, 0, [out(b"hello ")])
     logs.begin(ATTEMPT)  # wrongly: somebody else was quicker
     with pytest.raises(OffsetMismatch):
         await logs.append(ATTEMPT, 0, [out(b"other")])
     assert await logs.append(ATTEMPT, 6, [out(b"world")]) == 11
     assert await logs.read(ATTEMPT, 0, 100) == b"hello world"
+
+
+async def test_what_a_power_cut_left_of_a_folded_log_is_folded_anew(
+    coordinator: Coordinator, objects: ObjectStore
+) -> None:
+    """It was put, and its chunks are still there; its bytes never reached the disk."""
+    logs = coordinator()
+    await logs.append(ATTEMPT, 0, [out(b"some text\n" * 100)])
+    await logs.close(ATTEMPT)
+    key = f"logs/{ATTEMPT}/log.zst"
+    whole = bytes(await (await obstore.get_async(objects, key)).bytes_async())
+    chunk = encode_chunk([out(b"some text\n" * 100)])
+    for torn in (b"", whole[:-1], bytes(30) + whole[30:], bytes(len(whole))):
+        await obstore.put_async(objects, key, torn)
+        await obstore.put_async(objects, chunk_key(f"logs/{ATTEMPT}", 0), chunk)
+        after = coordinator()
+        await after.close(ATTEMPT)
+        assert await coordinator().read(ATTEMPT, 0, 2000) == b"some text\n" * 100
+        assert await keys(objects) == ["log.zst"]
+
+
+async def test_a_damaged_folded_log_stays_where_nothing_else_is_whole(
+    objects: ObjectStore, tails: LogTails
+) -> None:
+    """What it was made of is gone already: what can be read of it is better than nothing."""
+    logs = ObjectLogStore(objects, tails, tail_bytes=0)
+    await logs.append(ATTEMPT, 0, [out(b"some text\n" * 100)])
+    await logs.close(ATTEMPT)
+    key = f"logs/{ATTEMPT}/log.zst"
+    whole = bytes(await (await obstore.get_async(objects, key)).bytes_async())
+    damaged = bytes(30) + whole[30:]
+    await obstore.put_async(objects, key, damaged)
+    after = ObjectLogStore(objects, tails)
+    with pytest.raises(DamagedLog):
+        await after.close(ATTEMPT)
+    assert await after.size(ATTEMPT) == 1000
+    assert bytes(await (await obstore.get_async(objects, key)).bytes_async()) == damaged

@@ -12,6 +12,7 @@ from typing import Any, cast
 from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.git.repositories import HostedRepositories
 from coordinator.objects.blobs import ObjectBlobStore
+from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.stores import open_store
 from coordinator.reading.processes import ReadingProcesses
@@ -117,7 +118,7 @@ async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
             repositories=cast("Any", None),
             remotes=cast("Any", None),
             readings=cast("Any", None),
-            logs=ObjectLogStore(store),
+            logs=ObjectLogStore(store, DatabaseLogTails(database)),
             blobs=ObjectBlobStore(store),
             news=News(),
             keys=load_keys(folder / "secret-key"),

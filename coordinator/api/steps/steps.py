@@ -15,7 +15,7 @@ from coordinator.api.http.fields import Body, Count, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
 from coordinator.api.steps.runner import artifact_name
-from coordinator.domain.errors import Forbidden
+from coordinator.domain.errors import Forbidden, Invalid
 from coordinator.domain.model import Artifact
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.step_words import artifact_url
@@ -34,6 +34,12 @@ class LogQuery(Body):
     attempt: Count | None = Field(None, description="The number of an attempt; without, the last")
     offset: Count = Field(0, description="In bytes")
     wait: Count = Field(0, description="Hold the answer up to so many seconds, at most 50")
+    line: Count | None = Field(
+        None,
+        ge=1,
+        description="Begin with the line of that number, from 1; not with offset or wait",
+    )
+    lines: Count = Field(1000, description="With line: so many at the most")
 
 
 class ArtifactShown(Shown):
@@ -63,9 +69,14 @@ def add_routes(app: web.Application) -> None:
     },
 )
 async def get_log(request: web.Request, principal: Principal, query: LogQuery) -> web.Response:
-    """Bytes from `offset` (or a Range) of the last attempt, or of `attempt`."""
+    """Bytes from `offset` (or a Range) of the last attempt, or of `attempt`.
+
+    Or, with `line`, so many `lines` from the one of that number on.
+    """
     if principal.kind is PrincipalKind.STEP:
         raise Forbidden("an attempt's own token can't read logs")
+    if query.line is not None:
+        return await _lines(request, principal, query, query.line)
     ranged = RANGE.fullmatch(request.headers.get("Range", ""))
     offset, length = query.offset, SLICE_MAX_BYTES
     if ranged:
@@ -81,7 +92,27 @@ async def get_log(request: web.Request, principal: Principal, query: LogQuery) -
             wait_seconds=min(query.wait, MAX_WAIT_SECONDS),
             max_bytes=length,
         )
-    headers = UNTRUSTED | {
+    headers = _headers(slice_)
+    return _text(slice_, headers, _range_status(slice_, headers) if ranged else 200)
+
+
+async def _lines(
+    request: web.Request, principal: Principal, query: LogQuery, line: int
+) -> web.Response:
+    if query.offset or query.wait or "Range" in request.headers:
+        raise Invalid("a log is read by line, or by offset (or Range) and wait: leave one out")
+    slice_ = await request.app[LOGS].read_lines(
+        principal,
+        request.match_info["step_id"],
+        attempt_number=query.attempt,
+        first=line - 1,
+        count=query.lines,
+    )
+    return _text(slice_, _headers(slice_), 200)
+
+
+def _headers(slice_: LogSlice) -> dict[str, str]:
+    return UNTRUSTED | {
         "Log-Attempt": str(slice_.attempt),
         "Log-Complete": "true" if slice_.complete else "false",
         "Log-Next-Offset": str(slice_.offset + len(slice_.data)),
@@ -89,9 +120,12 @@ async def get_log(request: web.Request, principal: Principal, query: LogQuery) -
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-store",
     }
+
+
+def _text(slice_: LogSlice, headers: dict[str, str], status: int) -> web.Response:
     return web.Response(
         body=slice_.data,
-        status=_range_status(slice_, headers) if ranged else 200,
+        status=status,
         content_type="text/plain",
         charset="utf-8",
         headers=headers,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.domain.errors import Invalid, LogIncomplete, NotFound, StaleEpoch, TooLarge
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.domain.people.permissions import Principal
-from coordinator.object_ports import LogDigest, OffsetMismatch
+from coordinator.object_ports import LogClosed, LogDigest, OffsetMismatch
 from coordinator.services.core import Core
 from coordinator.services.news import build_topic, log_topic, wait_for
 from coordinator.storage.steps import attempts as stored_attempts
@@ -17,6 +18,7 @@ from coordinator.storage.steps import steps as stored_steps
 from pipelines_schema.log_frames import Frame
 
 SLICE_MAX_BYTES = 4 * 1024 * 1024
+EMPTY = LogDigest(size=0, sha256=hashlib.sha256().hexdigest())
 LOG_GONE = "this log was deleted, as the limits of retention say"
 
 
@@ -51,6 +53,8 @@ class Logs:
             return await self._check_offset(attempt, offset)
         try:
             end = await self.core.logs.append(attempt.id, offset, frames)
+        except LogClosed as error:
+            raise StaleEpoch("this attempt's log was closed") from error
         except OffsetMismatch as error:
             raise LogIncomplete(str(error), error.expected) from error
         self.core.meter.log_stored(size)
@@ -105,6 +109,23 @@ class Logs:
                 if slice_.data or slice_.complete or left <= 0 or self.core.news.closing:
                     return slice_
                 await wait_for(moved, left)
+
+    async def read_lines(
+        self,
+        principal: Principal,
+        step_id: str,
+        *,
+        attempt_number: int | None,
+        first: int,
+        count: int,
+    ) -> LogSlice:
+        """`count` lines from the one with that number, the first being 0; none beyond the end."""
+        step, attempt = await self._find(principal, step_id, attempt_number)
+        if attempt is None:
+            return await self._slice(step, attempt, 0, 0)
+        found = await self.core.logs.lines(attempt.log_id, first, count, SLICE_MAX_BYTES)
+        rest = await self._slice(step, attempt, found.offset + len(found.data), 0)
+        return replace(rest, data=found.data, offset=found.offset)
 
     async def _slice(
         self, step: Step, attempt: Attempt | None, offset: int, max_bytes: int

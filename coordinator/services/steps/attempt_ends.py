@@ -57,8 +57,13 @@ async def end_attempt(
     message: str | None,
     images: Sequence[Mapping[str, str]] | None = None,
     outputs: Mapping[str, str] | None = None,
+    *,
+    log_assumed: bool = False,
 ) -> tuple[Verdict, Followed]:
-    """Close an attempt, and draw the consequences for its step and build."""
+    """Close an attempt, and draw the consequences for its step and build.
+
+    Raises NotSilent where the log was only assumed to be empty, and isn't.
+    """
     verdict = judge(
         end,
         attempt_number=attempt.number,
@@ -76,6 +81,7 @@ async def end_attempt(
         log_sha256=log.sha256 if log else None,
         outputs=outputs,
         now=core.now(),
+        log_assumed=log_assumed,
     )
     after_commit(connection, lambda: core.meter.attempt_ended(verdict))
     if outputs:

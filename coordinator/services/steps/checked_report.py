@@ -24,6 +24,8 @@ class CheckedReport:
     request: CompleteRequest
     end: AttemptEnd
     log: LogDigest
+    log_assumed: bool
+    """It is taken for empty, and the transaction looks."""
     message: str | None
     outputs: Mapping[str, str]
     generated: Generated | None = None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -22,7 +21,8 @@ from coordinator.object_ports import LogDigest
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import built_images
-from coordinator.services.logs.logs import Logs
+from coordinator.services.logs.folding import Folding
+from coordinator.services.logs.logs import EMPTY, Logs
 from coordinator.services.news import build_topic, log_topic
 from coordinator.services.outputs.results import Results
 from coordinator.services.steps import advance, attempt_ends, caches, reuse
@@ -35,6 +35,7 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps.attempts import NotSilent
 from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
@@ -56,7 +57,7 @@ class Reports:
     generating: Generating
     splitting: Splitting
     results: Results
-    _closing: set[asyncio.Task[None]] = field(default_factory=set)
+    folding: Folding
 
     async def complete(
         self, principal: Principal, step_id: str, request: CompleteRequest
@@ -92,7 +93,8 @@ class Reports:
     ) -> CheckedReport:
         """Raises LogIncomplete."""
         log_id = attempt_id(step_id, epoch)
-        digest, problem = await self._close_log(log_id, request)
+        assumed = not request.log_bytes and self.core.logs.is_untouched(log_id)
+        digest, problem = (EMPTY, None) if assumed else await self._close_log(log_id, request)
         outputs, unfit = _checked(request.outputs)
         message = "\n".join(filter(None, [problem, unfit, storable(request.message)])) or None
         reason = CompletionReason.OUTPUTS if unfit else request.reason
@@ -107,6 +109,7 @@ class Reports:
                 reason=CompletionReason.ENGINE if problem else reason,
             ),
             log=digest,
+            log_assumed=assumed,
             message=message,
             outputs=outputs,
         )
@@ -116,6 +119,15 @@ class Reports:
         while True:
             try:
                 return await self._save_as_read(report)
+            except NotSilent:
+                # Another coordinator has taken lines of it: looking finds them.
+                await self.core.logs.digest(report.log_id)
+                seen = await self._check(
+                    report.principal, report.step_id, report.epoch, report.request
+                )
+                report = replace(
+                    report, log=seen.log, log_assumed=False, end=seen.end, message=seen.message
+                )
             except ToBeRead as asked:
                 generated = await self.generating.read(asked.step, asked.attempt)
                 report = replace(report, generated=generated)
@@ -124,7 +136,7 @@ class Reports:
                 report = report.with_reports(told)
 
     async def _save_as_read(self, report: CheckedReport) -> _Finished:
-        """Raises _EndedMeanwhile, ToBeRead, _ReportsToBeRead."""
+        """Raises _EndedMeanwhile, NotSilent, ToBeRead, _ReportsToBeRead."""
         slot = self._freed_slot(report)
         committed = partial(self._committed, report)
         try:
@@ -149,6 +161,8 @@ class Reports:
         if is_late(step, attempt):
             step = await attempt_ends.resume(self.core, connection, step, attempt)
         if is_to_be_split(step, report.request):
+            if report.log_assumed:
+                raise NotSilent(report.log_id)
             verdict, followed = await self.splitting.split(
                 connection, step, attempt, report.end.exit_code, report.log, report.message
             )
@@ -165,6 +179,7 @@ class Reports:
             await self._message(connection, report, step),
             images,
             report.outputs,
+            log_assumed=report.log_assumed,
         )
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(self.core.keys, connection, step, attempt)
@@ -229,7 +244,7 @@ class Reports:
         if finished.leaves_work or self.core.settings.project_max_running_steps is not None:
             self.dispatch.wake()
         if report.log.size:  # of an empty log nothing is stored that could be folded
-            self._fold_log(report.log_id)
+            self.folding.soon(report.log_id)
 
     def _surely_runs(self, principal: Principal, step_id: str, request: CompleteRequest) -> bool:
         """Then the transaction alone looks whether it still does."""
@@ -273,7 +288,7 @@ class Reports:
             )
         )
         if digest.size:
-            self._fold_log(attempt.id)
+            self.folding.soon(attempt.id)
 
     async def _close_log(
         self, log_id: str, request: CompleteRequest
@@ -327,21 +342,6 @@ class Reports:
             await self.logs.append(attempt, 0, frames)
         except LogIncomplete:
             return  # sent already, by this completion's first try or by the log protocol
-
-    def _fold_log(self, log_id: str) -> None:
-        task = asyncio.create_task(self._fold(log_id), name=f"fold {log_id}")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def _fold(self, log_id: str) -> None:
-        try:
-            await self.core.logs.close(log_id)
-        except Exception:  # a task root: the chunks stay readable as they are
-            log.exception("folding a log failed", attempt=log_id)
-
-    async def drain(self) -> None:
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

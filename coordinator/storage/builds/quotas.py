@@ -92,9 +92,11 @@ async def forget_stored(connection: AsyncConnection, build_ids: Collection[str])
 
 
 def own_log_bytes() -> sa.ColumnElement[int]:
-    """Of an attempt, joined with its build: what its project counts for its log."""
+    """Of an attempt, joined with its build: what its project counts for its log. Until it is
+    folded that is its text."""
     counted = sa.and_(attempts.c.log_of.is_(None), builds.c.logs_gone_at.is_(None))
-    return sa.case((counted, sa.func.coalesce(attempts.c.log_bytes, 0)), else_=0)
+    size = sa.func.coalesce(attempts.c.log_stored, attempts.c.log_bytes, 0)
+    return sa.case((counted, size), else_=0)
 
 
 def _sizes(

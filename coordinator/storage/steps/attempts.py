@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
+from coordinator.storage.logs.log_tails import has_tail
 from coordinator.storage.projects.stored_bytes import add_stored
 from coordinator.storage.rows import columns, reader, values_of
 from coordinator.storage.steps.rows import step_of
@@ -65,6 +66,13 @@ _UPDATE_ATTEMPT = direct(
         attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
     )
 )
+
+
+_UPDATE_IF_SILENT = _UPDATE_ATTEMPT.where(~has_tail(sa.bindparam("its_log", type_=sa.String)))
+
+
+class NotSilent(Exception):
+    """Something was taken of a log that was believed to be empty."""
 
 
 async def insert_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
@@ -139,7 +147,9 @@ async def end_attempt(
     log_sha256: str | None,
     outputs: Mapping[str, str] | None,
     now: datetime,
+    log_assumed: bool = False,
 ) -> None:
+    """`log_assumed`: nobody has looked whether the log is empty. Raises NotSilent if it isn't."""
     values = {
         "its_id": attempt.step_id,
         "its_epoch": attempt.epoch,
@@ -151,7 +161,12 @@ async def end_attempt(
         "finished_at": now,
         **({"outputs": outputs} if outputs else {}),  # else what a worker sent before it completed
     }
-    await connection.execute(_UPDATE_ATTEMPT, values)
+    if log_assumed:
+        ended = await connection.execute(_UPDATE_IF_SILENT, values | {"its_log": attempt.id})
+        if ended.rowcount != 1:
+            raise NotSilent(attempt.id)
+    else:
+        await connection.execute(_UPDATE_ATTEMPT, values)
     await add_stored(connection, attempt.step_id, log_bytes or 0, of_logs=log_bytes or 0)
 
 

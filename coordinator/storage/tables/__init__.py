@@ -17,6 +17,7 @@ from coordinator.storage.tables.image_tables import (
     image_projects,
     images,
 )
+from coordinator.storage.tables.log_tables import log_tails
 from coordinator.storage.tables.outbox_tables import outbox, recipients
 from coordinator.storage.tables.people_tables import (
     SHOWN_TOKEN,
@@ -88,6 +89,7 @@ __all__ = [
     "keyed_requests",
     "lfs_objects",
     "lfs_origins",
+    "log_tails",
     "memberships",
     "metadata",
     "module_files",

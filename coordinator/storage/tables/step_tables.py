@@ -122,6 +122,8 @@ attempts = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("log_bytes", sa.BigInteger),
     sa.Column("log_sha256", sa.String(64)),
+    # How long its object is once it is folded.
+    sa.Column("log_stored", sa.BigInteger),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
     # What its script handed on, key → value; NULL where that is nothing.

@@ -19,6 +19,8 @@ from tests.integration.coordinator_fixture import Coordinator, eventually, open_
 from tests.ports import free_port
 from tests.s3_server import BUCKET, S3Server, write_credentials
 
+LONG = b"a line that the database has no room for\n" * 2000
+
 
 def settings_of(place: ObjectsPlace) -> dict[str, Any]:
     return {
@@ -80,7 +82,7 @@ async def test_objects_may_lie_in_another_folder(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, objects=str(elsewhere)) as coordinator:
         agent, project = await coordinator.admin.new_agent(), await coordinator.admin.new_project()
         await coordinator.admin.new_build(project, step_of("a"))
-        (await agent.append(await agent.take(), 0, b"line\n")).expect(204)
+        (await agent.append(await agent.take(), 0, LONG)).expect(204)
         assert files_below(elsewhere)
         assert not files_below(coordinator.data / "objects")
         assert "objects" not in (await coordinator.nobody.get("/readyz")).expect(200).json["checks"]
@@ -108,15 +110,19 @@ async def test_what_a_store_did_not_take_is_told_and_comes_again(
             spec = await agent.take()
             (await agent.append(spec, 0, b"first\n")).expect(204)
             gate.is_open = False
-            refused = (await agent.append(spec, 6, b"second\n")).expect(503)
+            refused = (await agent.append(spec, 6, LONG)).expect(503)
             assert "object store does not answer" in refused.json["error"]
             assert int(refused.headers["Retry-After"]) > 0
             gate.is_open = True
-            (await agent.append(spec, 6, b"second\n")).expect(204)
+            (await agent.append(spec, 6, LONG)).expect(204)
+            gate.is_open = False
+            # What is short waits for no store.
+            (await agent.append(spec, 6 + len(LONG), b"last\n")).expect(204)
+            gate.is_open = True
             (await agent.complete(spec)).expect(200)
             [step] = (await admin.build(build["id"]))["steps"]
             shown = (await admin.get(f"/api/steps/{step['id']}/log")).expect(200)
-            assert shown.text == "first\nsecond\n"
+            assert shown.body == b"first\n" + LONG + b"last\n"
 
 
 async def says(coordinator: Coordinator, words: str) -> bool:

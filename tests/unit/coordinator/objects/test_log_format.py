@@ -7,7 +7,6 @@ from coordinator.objects.log_format import (
     HEADER,
     RECORD,
     DamagedLog,
-    FramesWriter,
     chunk_bytes,
     chunk_key,
     chunk_offset,
@@ -20,6 +19,7 @@ from coordinator.objects.log_format import (
     frame_count,
 )
 from pipelines_schema.log_frames import Frame, Stream
+from tests.old_logs import frames_object
 
 FRAMES = [
     Frame(stream=Stream.STDOUT, time_ms=5, data=b"abc"),
@@ -76,10 +76,10 @@ def test_lines_are_cut_to_the_range_asked_for() -> None:
 
 
 def test_the_end_of_the_frames_says_their_blocks_and_length() -> None:
-    writer = FramesWriter()
-    writer.add(RECORD.pack(1, 0, 2) * 1500)
-    writer.add(RECORD.pack(1, 0, 3) * 600)
-    end = writer.end()
+    frames = [Frame(stream=Stream.STDOUT, time_ms=0, data=b"ab")] * 1500
+    frames += [Frame(stream=Stream.STDERR, time_ms=0, data=b"abc")] * 600
+    body = frames_object(frames)
+    end = body[len(frames) * RECORD.size :]
     trailer = decode_trailer("key", end[-20:])
     assert (trailer.block_count, trailer.text_bytes) == (3, 4800)
     offsets = [int.from_bytes(end[at : at + 8], "big") for at in (0, 8, 16)]
