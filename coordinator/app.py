@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from coordinator.api.builds import overview, results
+from coordinator.api.builds import laptop_results, overview, results
 from coordinator.api.dialects import (
     build_execution,
     build_execution_rules,
@@ -50,6 +50,7 @@ from coordinator.api.http.context import (
     HEALTH,
     IMAGE_SLUGS,
     KEYED_REQUESTS,
+    LAPTOP_RESULTS,
     LFS,
     LOGS,
     MODULES,
@@ -290,6 +291,7 @@ def make_app(services: Services) -> web.Application:
     app[REGISTRY_LOGINS] = services.registry_logins
     app[SECRETS] = services.secrets
     app[KEYED_REQUESTS] = KeyedRequests(services.core)
+    app[LAPTOP_RESULTS] = services.laptop_results
     app[LFS] = services.lfs
     app[SOURCE_PARTS] = services.source_parts
     app[SOURCE_REFS] = services.source_refs
@@ -317,6 +319,7 @@ def make_app(services: Services) -> web.Application:
         deliveries,
         forge_setup,
         gates,
+        laptop_results,
         why,
         git,
         lfs,

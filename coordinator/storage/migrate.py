@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coordinator.storage.soundness import DatabaseUnusable, check_sound
 
-HEAD = "0050"
+HEAD = "0051"
 """The newest revision in migrations/versions; a test keeps the two equal."""
 
 
