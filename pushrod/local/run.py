@@ -40,7 +40,7 @@ SUCCEEDED, FAILED = 0, 1
 REPORTED_SECONDS = 2.0
 """In which a build ends whose agent has reported all that it ran."""
 ANY_LABELS = {"*": "*"}
-HEAVY = ("coordinator.app", "agent.opening", "agent.worker", "pushrod.local.coordinator")
+HEAVY = ("coordinator.local_app", "agent.opening", "agent.worker", "pushrod.local.coordinator")
 ENGINES = (
     "use another by --engine: `buildkit` (this machine's own, brought up if need be), an address "
     "such as unix:///run/docker.sock, or `host`, which runs scripts as plain processes of yours, "
