@@ -32,6 +32,7 @@ from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.generated_steps import GeneratedSteps
 from coordinator.services.builds.image_parts import ImageParts
+from coordinator.services.builds.laptop_results import LaptopResults
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.core import Core
@@ -126,6 +127,7 @@ class Services:
     sweeping: Sweeping
     build_logs: BuildLogs
     named_builds: NamedBuilds
+    laptop_results: LaptopResults
     lfs: Lfs
     source_parts: SourceParts
     source_refs: SourceRefs
@@ -223,7 +225,7 @@ async def open_services(
                 runner,
                 GeneratedSteps(core),
                 ImageParts(core),
-                Results(core, report_files),
+                (results := Results(core, report_files)),
                 folding := Folding(core),
             ),
             folding=folding,
@@ -244,6 +246,7 @@ async def open_services(
             sweeping=Sweeping(core, retention, deletions),
             build_logs=BuildLogs(core),
             named_builds=NamedBuilds(core, builds),
+            laptop_results=LaptopResults(core, results, deletions),
             lfs=Lfs(core),
             source_parts=(
                 parts := SourceParts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -56,6 +56,9 @@ class Client(PeopleCalls, AgentCalls):
 
     async def delete_project(self, project_id: str) -> None:
         await self.request("DELETE", f"/api/projects/{quoted(project_id)}")
+
+    async def send_laptop_results(self, project_id: str, pieces: AsyncIterator[bytes]) -> Json:
+        return await self.upload(f"/api/projects/{quoted(project_id)}/laptop-results", pieces)
 
     async def new_webhook_secret(self, project_id: str) -> str:
         path = f"/api/projects/{quoted(project_id)}/webhook-secret"

@@ -23,6 +23,8 @@ from pushrod.errors import (
 
 CALL_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+UPLOADED_SECONDS = 300.0
+"""For the answer, once all was sent."""
 HOLD_SECONDS = 25
 """How long the coordinator may hold a question that waits for news."""
 MAX_MESSAGE_CHARACTERS = 500
@@ -124,6 +126,33 @@ class Transport:
         if not 200 <= response.status < 300:
             raise self._refusal(response.status, data)
         return response.headers, data
+
+    async def upload(self, path: str, pieces: AsyncIterator[bytes]) -> Json:
+        """The answer to a POST of so many bytes, however long they take."""
+        if self._session is None:
+            raise UnreachableError("the client is not open")
+        try:
+            async with self._session.post(
+                URL(self._connection.url + path, encoded=True),
+                headers={
+                    "Authorization": f"Bearer {self._connection.token}",
+                    "Content-Type": "application/octet-stream",
+                },
+                data=pieces,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(
+                    sock_connect=CONNECT_SECONDS, sock_read=UPLOADED_SECONDS
+                ),
+            ) as response:
+                data = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(_unreachable(self._connection.url, error)) from error
+        if not 200 <= response.status < 300:
+            raise self._refusal(response.status, data)
+        value = self._parsed(data, path)
+        if not isinstance(value, dict):
+            raise self.no_coordinator(path)
+        return value
 
     def _parsed(self, data: bytes, path: str) -> Any:
         try:

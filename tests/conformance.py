@@ -37,7 +37,7 @@ TESTS_OF = {
 """The table of each document's facts, which says most plainly what it is about."""
 OURS = (
     r"/(secrets|deliveries|credential|registries|webhook-secret|cancel|retry|approve|stop"
-    r"|artifacts\.zip|outbox|notifications|forge-token|forge-webhook|forge-check|results|tests|badge\.svg|builds\.atom)\b"
+    r"|artifacts\.zip|outbox|notifications|forge-token|forge-webhook|forge-check|laptop-results|results|tests|badge\.svg|builds\.atom)\b"
 )
 """What stands below a specification's paths and is not in it."""
 HEAD = """\

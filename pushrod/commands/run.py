@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pushrod.commands.up import ENGINE_HELP, ca_file_option, default_slots
+from pushrod.connection import ConnectionOptions, connection_options
 
 
 def _pairs(words: Sequence[str], hint: str) -> dict[str, str]:
@@ -58,6 +59,12 @@ def _pairs(words: Sequence[str], hint: str) -> dict[str, str]:
     type=click.Path(path_type=Path, file_okay=False),
     help="Put what steps leave into folders of their names here.",
 )
+@click.option(
+    "--send",
+    metavar="PROJECT|URL",
+    help="Let branches' builds at a coordinator take the results of steps with `inputs`.",
+)
+@connection_options
 @click.option("--list", "--dry-run", "only_list", is_flag=True, help="Show the steps, run none.")
 def run(
     workflow: str | None,
@@ -72,6 +79,8 @@ def run(
     ca_file: Path | None,
     output: Path | None,
     only_list: bool,
+    send: str | None,
+    options: ConnectionOptions,
 ) -> None:
     """Run a workflow of the repository that you are in, on this machine, as its files are now.
 
@@ -86,8 +95,10 @@ def run(
     from pushrod.local.run import RunOptions, run_here
     from pushrod.serving import log_to_stderr
 
+    if send is not None and only_list:
+        raise click.UsageError("--list runs no step: leave --send out")
     log_to_stderr(logging.ERROR)
-    options = RunOptions(
+    chosen = RunOptions(
         folder=Path.cwd(),
         workflow=workflow,
         steps=steps,
@@ -101,7 +112,9 @@ def run(
         ca_file=ca_file,
         output=None if output is None else output.absolute(),
         only_list=only_list,
+        send=send,
+        connection=options,
     )
-    code = run_to_the_end(run_here(options))
+    code = run_to_the_end(run_here(chosen))
     if code:
         raise click.exceptions.Exit(code)

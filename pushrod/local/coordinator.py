@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from coordinator.app import coordinator_at
 from coordinator.composition import Services
 from coordinator.domain.errors import CoordinatorError
 from coordinator.domain.model import Build, Project
 from coordinator.domain.people.permissions import Principal
+from coordinator.local_app import coordinator_at
 from coordinator.services.builds.drafts import Draft, Origin
 from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.builds.workflow_files import known_workflow

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushrod.audiences import MarkedLines
 from pushrod.client import Client
+from pushrod.connection import Connection, ConnectionOptions
 from pushrod.errors import CommandError
 from pushrod.following import Audience, follow_build
 from pushrod.local.errors import CannotRun
@@ -39,7 +40,7 @@ SUCCEEDED, FAILED = 0, 1
 REPORTED_SECONDS = 2.0
 """In which a build ends whose agent has reported all that it ran."""
 ANY_LABELS = {"*": "*"}
-HEAVY = ("coordinator.app", "agent.opening", "agent.worker", "pushrod.local.coordinator")
+HEAVY = ("coordinator.local_app", "agent.opening", "agent.worker", "pushrod.local.coordinator")
 ENGINES = (
     "use another by --engine: `buildkit` (this machine's own, brought up if need be), an address "
     "such as unix:///run/docker.sock, or `host`, which runs scripts as plain processes of yours, "
@@ -63,6 +64,9 @@ class RunOptions:
     ca_file: Path | None = None
     output: Path | None = None
     only_list: bool = False
+    send: str | None = None
+    """Where results go: see `sending.destination`."""
+    connection: ConnectionOptions = field(default_factory=ConnectionOptions)
 
 
 async def run_here(options: RunOptions) -> int:
@@ -89,14 +93,28 @@ async def _run(options: RunOptions, interrupts: Interrupts) -> int:
         refs = await known_refs(snapshot)
         for note in snapshot.notes:
             say(f"note: {note}")
+        sends_to = await _destination(options, refs)
         from pushrod.local.coordinator import local_coordinator
 
         async with local_coordinator(place) as local:
             run = _Run(
                 options=options, place=place, local=local, snapshot=snapshot, refs=refs,
-                interrupts=interrupts,
+                interrupts=interrupts, sends_to=sends_to,
             )  # fmt: skip
             return await run.to_its_end(secrets)
+
+
+async def _destination(options: RunOptions, refs: KnownRefs) -> tuple[Connection, str] | None:
+    """A coordinator and the id of its project, asked before anything runs. Raises CannotRun."""
+    if options.send is None:
+        return None
+    from pushrod.local.sending import destination
+
+    try:
+        found = destination(options.send, options.connection, refs.project)
+        return found.connection, await found.project_id()
+    except CommandError as error:
+        raise CannotRun(f"--send: {error.message}") from error
 
 
 def _check_output(folder: Path | None) -> None:
@@ -129,6 +147,7 @@ class _Run:
     snapshot: Snapshot
     refs: KnownRefs
     interrupts: Interrupts
+    sends_to: tuple[Connection, str] | None = None
 
     async def to_its_end(self, secrets: Mapping[str, str]) -> int:
         project = await self.local.project_of(
@@ -227,6 +246,10 @@ class _Run:
                 gates.close()
                 following.cancel()
         code = _tell_end(finished, gates, time.monotonic() - began)
+        if self.sends_to is not None and self.interrupts.exit_code is None:
+            from pushrod.local.sending import send_results
+
+            await send_results(self.local.services.core, build_id, *self.sends_to)
         if self.options.output is not None:
             await _take_outputs(client, finished, self.options.output)
         return code

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.processes import PUSHROD, Repository
@@ -28,6 +28,8 @@ class Place:
     folder: Path
     temporary: Path
     engine: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Besides those that it has anyway."""
 
     @property
     def caches(self) -> Path:
@@ -42,6 +44,7 @@ class Place:
             "HOME": str(self.folder),
             "XDG_CACHE_HOME": str(self.caches),
             "TMPDIR": str(self.temporary),
+            **self.variables,
         }
 
     def command(self, *words: str, engine: str | None = None) -> list[str]:

@@ -11,6 +11,7 @@ from coordinator.services.builds.build_results import BuildResults
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.builds.keyed_requests import KeyedRequests
+from coordinator.services.builds.laptop_results import LaptopResults
 from coordinator.services.builds.modules import Modules
 from coordinator.services.builds.named_builds import NamedBuilds
 from coordinator.services.builds.retries import Retries
@@ -94,6 +95,7 @@ OUTBOX = web.AppKey("outbox", Outbox)
 RETENTION = web.AppKey("retention", Retention)
 SWEEPING = web.AppKey("sweeping", Sweeping)
 HEALTH = web.AppKey("health", Health)
+LAPTOP_RESULTS = web.AppKey("laptop_results", LaptopResults)
 LFS = web.AppKey("lfs", Lfs)
 SOURCE_PARTS = web.AppKey("source_parts", SourceParts)
 SOURCE_REFS = web.AppKey("source_refs", SourceRefs)

@@ -16,6 +16,9 @@ class WhyShown(Shown):
     taken_from: int | None = Field(
         None, description="Number of the build that ran it, where its result was taken"
     )
+    laptop_of: str | None = Field(
+        None, description="Who sent that result from a laptop, where no agent has run it"
+    )
     compared_with: int | None = Field(
         None, description="Number of the build of the nearest success"
     )
@@ -46,6 +49,7 @@ async def get_why(request: web.Request, principal: Principal) -> WhyShown:
     return WhyShown(
         says=why.answer,
         taken_from=why.taken_from,
+        laptop_of=why.laptop_of,
         compared_with=why.compared_with,
         other_build_id=why.other_build_id,
         differences=list(why.differences) or None,

@@ -20,14 +20,15 @@ async def input_lists(core: Core, project: Project, workflow: Workflow, origin: 
     if not wanted:
         return {}
     if origin.commit_hash is None:
-        return dict.fromkeys(wanted, _packed({}))
+        return dict.fromkeys(wanted, packed_list({}))
     try:
         found = await core.repositories.input_files(project.id, origin.commit_hash, wanted)
     except (LookupError, TooManyFiles):
         return {}
-    return {patterns: _packed(files) for patterns, files in zip(wanted, found, strict=True)}
+    return {patterns: packed_list(files) for patterns, files in zip(wanted, found, strict=True)}
 
 
-def _packed(files: Mapping[str, str]) -> InputList:
+def packed_list(files: Mapping[str, str]) -> InputList:
+    """`files`: path → mode and id."""
     text = json.dumps(files, sort_keys=True, separators=(",", ":"))
     return InputList(digest=digest_of(files), packed=zlib.compress(text.encode(), 1))

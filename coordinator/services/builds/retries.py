@@ -11,6 +11,7 @@ from coordinator.domain.errors import Conflict, Invalid, NotFound
 from coordinator.domain.lifecycle import FINISHED_BUILD, StepState
 from coordinator.domain.model import Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.steps.reuse_scopes import SENT_FROM_A_LAPTOP
 from coordinator.domain.upkeep.keeps import gone_words
 from coordinator.services.audit import Deed
 from coordinator.services.builds.builds import Builds
@@ -143,6 +144,8 @@ def _check_may_be_tried_again(old: Build, steps: Sequence[Step]) -> None:
         raise Conflict("this build has not finished yet: cancel it or wait")
     if any(step.definition.program for step in steps):
         raise Conflict("this build is a deployment: deploy it again by POST /api/deploy")
+    if old.event == SENT_FROM_A_LAPTOP:
+        raise Conflict("this build was run on a laptop: push its commit, or run it there again")
     if not steps and not old.problems:
         raise Conflict("this build never had steps: push or redeliver to try again")
 

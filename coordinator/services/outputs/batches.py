@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from coordinator.domain.builds.quotas import no_bytes_left
 from coordinator.domain.errors import Invalid, NotFound, TooLarge
@@ -34,8 +35,8 @@ class OutputBatches:
         self, step: Step, attempt: Attempt, batch: OutputBatch, contents: memoryview
     ) -> None:
         """All of the batch or nothing. Raises Invalid, TooLarge, StaleEpoch."""
-        entries = _entries(step, attempt, batch)
-        _check_names([*batch.files, *batch.links, *batch.folders])
+        entries = entries_of(step.id, attempt.epoch, batch.links, batch.folders)
+        check_names([*batch.files, *batch.links, *batch.folders])
         blobs = _divided(batch.files, contents)
         saved = [_artifact(step, attempt, file) for file in batch.files]
         await self._check_room(step, attempt, batch.files)
@@ -124,11 +125,17 @@ class Wanted:
 SMALL_BYTES = 1024 * 1024
 
 
-def _check_names(things: Sequence[OutputFile | OutputLink | OutputFolder]) -> None:
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+def check_names(things: Sequence[Named]) -> None:
+    """Raises Invalid."""
     seen = set()
     for thing in things:
         if checked_name(thing.name) in seen:
-            raise Invalid(f"the batch has two outputs named {thing.name!r}")
+            raise Invalid(f"there are two outputs named {thing.name!r}")
         seen.add(thing.name)
 
 
@@ -162,16 +169,18 @@ def _artifact(step: Step, attempt: Attempt, file: OutputFile) -> Artifact:
     )
 
 
-def _entries(step: Step, attempt: Attempt, batch: OutputBatch) -> list[OutputEntry]:
+def entries_of(
+    step_id: str, epoch: int, links: Sequence[OutputLink], folders: Sequence[OutputFolder]
+) -> list[OutputEntry]:
     """Raises Invalid for what no link leads to."""
-    for link in batch.links:
+    for link in links:
         if not link.target or "\0" in link.target or len(link.target.encode()) > MAX_TARGET_BYTES:
             raise Invalid(f"the link {link.name!r} leads to what is no path")
     found: list[tuple[str, str | None, int]] = [
-        *((link.name, link.target, 0o777) for link in batch.links),
-        *((folder.name, None, folder.mode) for folder in batch.folders),
+        *((link.name, link.target, 0o777) for link in links),
+        *((folder.name, None, folder.mode) for folder in folders),
     ]
     return [
-        OutputEntry(step_id=step.id, epoch=attempt.epoch, name=name, target=target, mode=mode)
+        OutputEntry(step_id=step_id, epoch=epoch, name=name, target=target, mode=mode)
         for name, target, mode in found
     ]

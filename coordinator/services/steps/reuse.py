@@ -148,7 +148,7 @@ def _taken(
         epoch=epoch,
         attempt=1,
         exit_code=0,
-        reason=f"cached from #{result.ran_in}",
+        reason=f"cached from {result.words}",
         ready_at=None,
         queue_until=None,
         started_at=now,
@@ -157,6 +157,7 @@ def _taken(
     return reused, replace(
         inputs,
         taken_from=result.ran_in,
+        laptop_of=result.inputs.laptop_of,
         epoch=epoch,
         left_files=result.inputs.left_files,
         never=None,
@@ -355,6 +356,7 @@ async def settled(
         parts=parts,
         epoch=inputs.epoch,
         taken_from=inputs.taken_from,
+        laptop_of=inputs.laptop_of,
         left_files=inputs.left_files,
     )
     taken = Taken(step_id=step.id, epoch=reused.epoch, source=result.inputs)

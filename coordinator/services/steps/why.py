@@ -33,6 +33,8 @@ class Why:
     """A sentence."""
     taken_from: int | None = None
     """Number of the build that ran it, where its result was taken."""
+    laptop_of: str | None = None
+    """Who sent that result, where no agent has run it."""
     compared_with: int | None = None
     """Number of the build of the nearest success that it might have been taken from."""
     other_build_id: str | None = None
@@ -77,9 +79,15 @@ async def _why(connection: AsyncConnection, build: Build, step: Step) -> Why:
     inputs = await stored.find_inputs(connection, step.id)
     if inputs is not None and inputs.taken_from is not None:
         return Why(
-            answer=f"it was not run: its result is that of #{inputs.taken_from}, which had equal "
+            answer=f"it was not run: its result is that of {_place(inputs)}, which had equal "
             "inputs",
             taken_from=inputs.taken_from,
+            laptop_of=inputs.laptop_of,
+        )
+    if inputs is not None and inputs.laptop_of is not None:
+        return Why(
+            answer=f"it ran on the laptop of {inputs.laptop_of}, who sent its result",
+            laptop_of=inputs.laptop_of,
         )
     never = never_reused(step, build)
     if never is not None:
@@ -87,6 +95,15 @@ async def _why(connection: AsyncConnection, build: Build, step: Step) -> Why:
     if inputs is None:
         return Why(answer=_without_inputs(step))
     return await _compared(connection, inputs)
+
+
+def _place(inputs: StepInputs) -> str:
+    number = f"#{inputs.taken_from}"
+    return (
+        number
+        if inputs.laptop_of is None
+        else f"{number}, sent from the laptop of {inputs.laptop_of}"
+    )
 
 
 def _without_inputs(step: Step) -> str:

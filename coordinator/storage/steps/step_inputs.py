@@ -36,6 +36,8 @@ class StepInputs:
     never: str | None = None
     asked: bool = False
     taken_from: int | None = None
+    laptop_of: str | None = None
+    """Who sent it, where it ran on no agent, or was taken from such a one."""
     epoch: int | None = None
     left_files: str | None = None
 
@@ -51,6 +53,13 @@ class Result:
     def ran_in(self) -> int:
         """Number of the build that really ran it."""
         return self.inputs.taken_from or self.inputs.build_number
+
+    @property
+    def words(self) -> str:
+        """Where it is from."""
+        if self.inputs.laptop_of is not None:
+            return f"laptop of {self.inputs.laptop_of}"
+        return f"#{self.ran_in}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +90,7 @@ _RESULT = (
         sa.text("step_inputs.epoch IS NOT NULL"),
         attempts.c.state == AttemptState.SUCCEEDED.value,
     )
-    .order_by(step_inputs.c.build_number.desc())
+    .order_by(step_inputs.c.laptop_of.is_not(None), step_inputs.c.build_number.desc())
     .limit(1)
 )
 
@@ -106,7 +115,7 @@ async def update_inputs(connection: AsyncConnection, step_id: str, **values: Any
 async def find_result(
     connection: AsyncConnection, project_id: str, key: str, scopes: Sequence[str]
 ) -> Result | None:
-    """The newest."""
+    """The newest; one of an agent before one of a laptop."""
     values = {"its_project": project_id, "its_key": key, "its_scopes": list(scopes)}
     row = (await connection.execute(_RESULT, values)).first()
     return None if row is None else Result(inputs=_inputs(row), outputs=row.outputs or {})

@@ -26,6 +26,8 @@ step_inputs = sa.Table(
     sa.Column("asked", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
     # Number of the build that really ran it, where its result was taken.
     sa.Column("taken_from", sa.Integer),
+    # Who sent the result that it is or was taken from, where no agent of ours has run it.
+    sa.Column("laptop_of", sa.Text),
     # Of the attempt whose result others may take.
     sa.Column("epoch", sa.Integer),
     # Of what that attempt left.

@@ -27,7 +27,7 @@ export async function drawWhy(place, step) {
 function told(why, step) {
   const kept = why.notKept ? el("p", { class: "details" }, "No later build takes its result: ", outsider(why.notKept), ".") : null;
   if (why.takenFrom)
-    return [el("p", {}, "Not run: its result is that of ", buildLink(why, why.takenFrom, step), ", which had equal inputs."), kept];
+    return [el("p", {}, "Not run: its result is that of ", buildLink(why, why.takenFrom, step), ...sender(why), ", which had equal inputs."), kept];
   if (!why.differences?.length) return [el("p", {}, outsider(sentence(why.says))), kept];
   return [
     el("details", { open: why.differences.length <= 5 },
@@ -36,6 +36,8 @@ function told(why, step) {
     kept,
   ];
 }
+
+const sender = (why) => (why.laptopOf ? [", sent from the laptop of ", outsider(why.laptopOf)] : []);
 
 /** A build that was deleted has its number alone. */
 const buildLink = (why, number, step) =>

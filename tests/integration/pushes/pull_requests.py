@@ -29,6 +29,7 @@ async def pull(
     workflow: str = WORKFLOW,
     files: Mapping[str, str] | None = None,
     sha: str | None = None,
+    number: int = 7,
     **more: Any,
 ) -> dict[str, Any]:
     """Push a pull request's head as the forge keeps it, and deliver its event.
@@ -37,14 +38,14 @@ async def pull(
     that was given), and `head` (its branch).
     """
     content = {".pushrod.yml": workflow, **(files or {})}
-    sha = sha or await repository.push(content, message, "refs/pull/7/head")
+    sha = sha or await repository.push(content, message, f"refs/pull/{number}/head")
     branch = more.get("head", "pears")
     if not fork:
         await repository.tree.git("push", "-q", "-f", "origin", f"{sha}:refs/heads/{branch}")
     head = {"ref": "main" if fork else branch, "sha": sha, "repo": {"id": 2 if fork else 1}}
     payload: dict[str, Any] = {
         "action": action,
-        "number": 7,
+        "number": number,
         "pull_request": {
             "head": head,
             "base": {"ref": base, "repo": {"id": 1}},

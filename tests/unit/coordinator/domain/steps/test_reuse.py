@@ -200,14 +200,16 @@ def test_whose_results_are_taken() -> None:
     main, topic = BUILD, replace(BUILD, branch="topic")
     tag, fork = replace(BUILD, branch=None, tag="v1"), replace(BUILD, pull_request=FORK)
     own = replace(BUILD, pull_request=replace(FORK, fork=False))
-    scopes = [scope_of(build, "main") for build in (main, topic, own, tag, fork)]
-    assert scopes == ["protected", "others", "others", "tags", "fork/7"]
+    sent = replace(BUILD, event="laptop")
+    scopes = [scope_of(build, "main") for build in (main, topic, own, tag, fork, sent)]
+    assert scopes == ["protected", "others", "others", "tags", "fork/7", "laptop"]
     assert [readable_from(scope) for scope in scopes] == [
         ("protected",),
-        ("others", "protected"),
-        ("others", "protected"),
+        ("others", "protected", "laptop"),
+        ("others", "protected", "laptop"),
         ("tags",),
         ("fork/7",),
+        ("laptop",),
     ]
 
 
