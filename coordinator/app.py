@@ -99,6 +99,7 @@ from coordinator.api.upkeep import health, metrics, retention, storage
 from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, listen_socket_at, only_one, shown_host
+from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.build_results import BuildResults
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
@@ -136,11 +137,13 @@ async def run_coordinator(
     clock: Callable[[], float] = boot_seconds,
     now: Callable[[], datetime] = utc_now,
     emit: Emit | None = None,
+    readings: ReadingProcesses | None = None,
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
 
     `clock` gives the seconds by which offers, leases and agents' absence are measured, `now` the
-    time of day. `emit` takes the spans of builds that end.
+    time of day. `emit` takes the spans of builds that end. `readings` are the caller's, who ends
+    them; by default the coordinator has its own.
 
     Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, ObjectsUnusable.
     """
@@ -149,7 +152,7 @@ async def run_coordinator(
     with only_one(settings.data), listen_socket(settings) as listening:
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
-        async with open_services(settings, url, clock, now, emit) as services:
+        async with open_services(settings, url, clock, now, emit, readings) as services:
             await _serve(services, listening, lambda: ready(url), stop)
 
 
