@@ -1,5 +1,5 @@
-"""Processes that read text, kept from one test to the next: each is a fifth of a second of processor
-time to start, and most tests have a workflow read."""
+"""Processes that read text, kept from one test to the next: each takes a fifth of a second of
+processor time to start, and most tests have a workflow read."""
 
 from __future__ import annotations
 
