@@ -32,10 +32,10 @@ def migrate_apart(path: Path) -> None:
 
     Raises MigrationFailed, DatabaseUnusable.
     """
-    if not path.exists():
+    if path.exists():
+        check_sound(path, known_revisions=known_revisions())
+    else:
         _make_newest(path)
-        return
-    check_sound(path, known_revisions=known_revisions())
     if current_revision(path) == HEAD:
         return
     done = subprocess.run(

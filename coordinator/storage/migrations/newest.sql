@@ -22,7 +22,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0049');
+INSERT INTO "alembic_version" VALUES('0050');
 CREATE TABLE artifacts (
 	step_id VARCHAR(36) NOT NULL,
 	epoch INTEGER NOT NULL,
@@ -128,7 +128,7 @@ CREATE TABLE builds (
 	retry_of VARCHAR(36),
 	created_at BIGINT NOT NULL,
 	started_at BIGINT,
-	finished_at BIGINT, tag TEXT, params JSON, pull_request JSON, updated_at BIGINT DEFAULT '0' NOT NULL, module JSON, clean BOOLEAN DEFAULT 0 NOT NULL, ordinal BIGINT DEFAULT '0' NOT NULL, outside BOOLEAN DEFAULT 0 NOT NULL, open_steps INTEGER DEFAULT '0' NOT NULL, includes JSON DEFAULT '[]' NOT NULL, concurrency_group TEXT, cancel_running BOOLEAN DEFAULT 0 NOT NULL, in_line BOOLEAN DEFAULT 0 NOT NULL, fail_fast BOOLEAN DEFAULT 0 NOT NULL, timeout_seconds INTEGER, deadline BIGINT, fails_as TEXT, started_by TEXT, has_outputs BOOLEAN DEFAULT 0 NOT NULL, open_gates INTEGER DEFAULT '0' NOT NULL, timeout_left FLOAT, tells BOOLEAN DEFAULT 0 NOT NULL, notify JSON, starts_others BOOLEAN DEFAULT 0 NOT NULL, upstream JSON, pinned_by TEXT, logs_gone_at BIGINT, artifacts_gone_at BIGINT,
+	finished_at BIGINT, tag TEXT, params JSON, pull_request JSON, updated_at BIGINT DEFAULT '0' NOT NULL, module JSON, clean BOOLEAN DEFAULT 0 NOT NULL, ordinal BIGINT DEFAULT '0' NOT NULL, outside BOOLEAN DEFAULT 0 NOT NULL, open_steps INTEGER DEFAULT '0' NOT NULL, includes JSON DEFAULT '[]' NOT NULL, concurrency_group TEXT, cancel_running BOOLEAN DEFAULT 0 NOT NULL, in_line BOOLEAN DEFAULT 0 NOT NULL, fail_fast BOOLEAN DEFAULT 0 NOT NULL, timeout_seconds INTEGER, deadline BIGINT, fails_as TEXT, started_by TEXT, has_outputs BOOLEAN DEFAULT 0 NOT NULL, open_gates INTEGER DEFAULT '0' NOT NULL, timeout_left FLOAT, tells BOOLEAN DEFAULT 0 NOT NULL, notify JSON, starts_others BOOLEAN DEFAULT 0 NOT NULL, upstream JSON, pinned_by TEXT, logs_gone_at BIGINT, artifacts_gone_at BIGINT, keeps JSON,
 	CONSTRAINT pk_builds PRIMARY KEY (id),
 	CONSTRAINT fk_builds_account_id FOREIGN KEY(account_id) REFERENCES accounts (id),
 	CONSTRAINT fk_builds_project_id FOREIGN KEY(project_id) REFERENCES projects (id),
@@ -482,7 +482,7 @@ CREATE TABLE steps (
 	message TEXT,
 	ready_at BIGINT,
 	started_at BIGINT,
-	finished_at BIGINT, needs JSON DEFAULT '[]' NOT NULL, images JSON, queue_class VARCHAR(32) DEFAULT '' NOT NULL, queue_until BIGINT, waits INTEGER DEFAULT '0' NOT NULL, dependants JSON DEFAULT '[]' NOT NULL, answer JSON, concurrency_group TEXT,
+	finished_at BIGINT, needs JSON DEFAULT '[]' NOT NULL, images JSON, queue_class VARCHAR(32) DEFAULT '' NOT NULL, queue_until BIGINT, waits INTEGER DEFAULT '0' NOT NULL, dependants JSON DEFAULT '[]' NOT NULL, answer JSON, concurrency_group TEXT, gone_outputs JSON,
 	CONSTRAINT pk_steps PRIMARY KEY (id),
 	CONSTRAINT fk_steps_account_id FOREIGN KEY(account_id) REFERENCES accounts (id),
 	CONSTRAINT fk_steps_build_id FOREIGN KEY(build_id) REFERENCES builds (id),
@@ -579,6 +579,7 @@ CREATE INDEX ix_builds_built_module ON builds (project_id, ordinal) WHERE state 
 CREATE INDEX ix_builds_commit ON builds (project_id, commit_hash);
 CREATE INDEX ix_builds_concurrency_group ON builds (project_id, concurrency_group) WHERE state IN ('queued', 'running') AND concurrency_group IS NOT NULL;
 CREATE INDEX ix_builds_deadline ON builds (deadline) WHERE state = 'running' AND deadline IS NOT NULL;
+CREATE INDEX ix_builds_keeps ON builds (project_id) WHERE keeps IS NOT NULL;
 CREATE INDEX ix_builds_project ON builds (project_id, ordinal);
 CREATE INDEX ix_builds_project_branch ON builds (project_id, branch, ordinal, state);
 CREATE INDEX ix_builds_project_state ON builds (project_id, state, ordinal);
