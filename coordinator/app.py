@@ -38,6 +38,7 @@ from coordinator.api.upkeep import health, metrics, retention, storage
 from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.place import listen_socket, only_one, shown_host
+from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
 from coordinator.services.builds.late_steps import LateSteps
@@ -63,11 +64,13 @@ async def run_coordinator(
     clock: Callable[[], float] = boot_seconds,
     now: Callable[[], datetime] = utc_now,
     emit: Emit | None = None,
+    readings: ReadingProcesses | None = None,
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
 
     `clock` gives the seconds by which offers, leases and agents' absence are measured, `now` the
-    time of day. `emit` takes the spans of builds that end.
+    time of day. `emit` takes the spans of builds that end. `readings` are the caller's, who ends
+    them; by default the coordinator has its own.
 
     Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, ObjectsUnusable.
     """
@@ -76,7 +79,7 @@ async def run_coordinator(
     with only_one(settings.data), listen_socket(settings) as listening:
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
-        async with open_services(settings, url, clock, now, emit) as services:
+        async with open_services(settings, url, clock, now, emit, readings) as services:
             await serve(
                 services,
                 _whole_app(services),

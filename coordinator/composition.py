@@ -149,7 +149,9 @@ async def open_services(
     clock: Callable[[], float],
     now: Callable[[], datetime],
     emit: Emit | None = None,
+    readings: ReadingProcesses | None = None,
 ) -> AsyncIterator[Services]:
+    """`readings` are left open to their owner; by default there are some of its own."""
     data = settings.data
     repositories = HostedRepositories(
         data / "repositories", max_input_bytes=settings.max_push_bytes
@@ -165,7 +167,7 @@ async def open_services(
         busy_timeout_ms=int(settings.database_wait_seconds * 1000),
         used=meter.database_used,
     )
-    readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
+    own_readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
     blobs = ObjectBlobStore(store, meter.objects_used)
     report_files = ReportFiles(blobs, data / "reports")
     mailer = _mailer(settings)
@@ -178,7 +180,7 @@ async def open_services(
             logs=ObjectLogStore(store, DatabaseLogTails(database), meter.objects_used),
             blobs=blobs,
             objects_check=objects_check,
-            readings=readings,
+            readings=readings or own_readings,
             news=News(),
             keys=keys,
             settings=settings,
@@ -246,7 +248,7 @@ async def open_services(
             sweeping=Sweeping(core, retention, deletions),
             build_logs=BuildLogs(core),
             named_builds=NamedBuilds(core, builds),
-            laptop_results=LaptopResults(core, results, deletions),
+            laptop_results=LaptopResults(core, results, folding, deletions),
             lfs=Lfs(core),
             source_parts=(
                 parts := SourceParts(
@@ -279,7 +281,7 @@ async def open_services(
         )
     finally:
         await http.close()
-        await readings.close()
+        await own_readings.close()
         await report_files.close()
         await database.close()
 

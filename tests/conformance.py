@@ -27,14 +27,14 @@ DOCUMENTS = {
     r"|/builds/\{build_id\}(/(cancel|retry|artifacts\.zip))?)?$)",
 }
 TESTS_OF = {
-    "/api/v1": "test_build_execution_api.py",
+    "/api/v1": "test_build_execution_",
     "/api/builds": "test_build_api.py",
     "/api/deploy": "test_build_api.py",
-    "/api/build_synthesis": "test_build_synthesis_api.py",
-    "/artifacts": "test_build_synthesis_api.py",
-    "/api/": "test_build_server_api.py",
+    "/api/build_synthesis": "test_build_synthesis_",
+    "/artifacts": "test_build_synthesis_",
+    "/api/": "test_build_server_",
 }
-"""The table of each document's facts, which says most plainly what it is about."""
+"""What the files begin with that test each document, which say most plainly what it is about."""
 OURS = (
     r"/(secrets|deliveries|credential|registries|webhook-secret|cancel|retry|approve|stop"
     r"|artifacts\.zip|outbox|notifications|forge-token|forge-webhook|forge-check|laptop-results|results|tests|badge\.svg|builds\.atom)\b"

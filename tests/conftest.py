@@ -6,12 +6,14 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests import scratch
 from tests.workers import GroupScheduling, rank
 
 if TYPE_CHECKING:
@@ -65,6 +67,18 @@ def s3_server() -> Iterator[S3Server]:
 
     with running_s3_server() as server:
         yield server
+
+
+_SCRATCH = pytest.StashKey[Path | None]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers have it of the process that started them.
+    config.stash[_SCRATCH] = scratch.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    scratch.end(config.stash.get(_SCRATCH, None))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:

@@ -6,6 +6,8 @@ import asyncio
 import os
 import pickle
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -36,27 +38,35 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class ReadingProcess:
-    _process: asyncio.subprocess.Process
+    """It belongs to no event loop: who keeps one may ask it from another."""
+
+    _process: subprocess.Popen[bytes]
+    _ours: socket.socket
+    """Its standard input and output are the other end."""
     _place: IO[bytes]
     _limits: Limits
 
     @classmethod
-    async def start(cls, of: Limits) -> ReadingProcess:
+    def start(cls, of: Limits) -> ReadingProcess:
         place = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+        ours, its = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "coordinator.reading.child"]
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "coordinator.reading.child"),
-                *(str(number) for number in (place.fileno(), of.seconds, of.memory_bytes)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                pass_fds=(place.fileno(),),
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-                start_new_session=True,  # a Ctrl-C at the terminal is not for it
-            )
+            with its:
+                process = subprocess.Popen(
+                    [*command, *map(str, (place.fileno(), of.seconds, of.memory_bytes))],
+                    stdin=its.fileno(),
+                    stdout=its.fileno(),
+                    pass_fds=(place.fileno(),),
+                    env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    start_new_session=True,  # a Ctrl-C at the terminal is not for it
+                )
         except BaseException:
             place.close()
+            ours.close()
             raise
-        return cls(process, place, of)
+        ours.setblocking(False)
+        return cls(process, ours, place, of)
 
     @property
     def pid(self) -> int:
@@ -64,36 +74,43 @@ class ReadingProcess:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.poll() is None
 
     async def ask(self, request: bytes) -> Answered:
         """Raises NotRead, EndedFromOutside."""
-        written, answers = self._process.stdin, self._process.stdout
-        if written is None or answers is None:
-            raise RuntimeError("the process has no pipes")
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._limits.wait_seconds):
-                written.write(limits.LENGTH.pack(len(request)) + request)
-                await written.drain()
-                (length,) = limits.LENGTH.unpack(await answers.readexactly(limits.LENGTH.size))
+                await loop.sock_sendall(self._ours, limits.LENGTH.pack(len(request)) + request)
+                (length,) = limits.LENGTH.unpack(await self._receive(limits.LENGTH.size))
                 was_read, value, kept = pickle.loads(  # noqa: S301 - our own process wrote it
-                    await answers.readexactly(length)
+                    await self._receive(length)
                 )
                 return Answered(was_read=was_read, value=value, kept=kept)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise self._cause(await self._process.wait()) from None
+        except (EOFError, ConnectionError):
+            raise self._cause(await asyncio.to_thread(self._process.wait)) from None
         except TimeoutError:
             seconds = self._limits.wait_seconds
             raise NotRead(f"takes more than {seconds:.0f} s to read", None) from None
+
+    async def _receive(self, length: int) -> memoryview:
+        """Raises EOFError."""
+        loop, received = asyncio.get_running_loop(), memoryview(bytearray(length))
+        at = 0
+        while at < length:
+            more = await loop.sock_recv_into(self._ours, received[at:])
+            if not more:
+                raise EOFError
+            at += more
+        return received
 
     async def end(self) -> None:
         """At once, whatever it is doing."""
         if self.is_alive:
             self._process.kill()
-        await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._ours.close()
         self._place.close()
+        await asyncio.to_thread(self._process.wait)
 
     def _cause(self, code: int) -> Exception:
         match code:

@@ -70,7 +70,7 @@ class ReadingProcesses:
             raise NotRead("was not read: something ended the process twice", None) from None
 
     async def _ask(self, request: bytes, alone: bool) -> Answered:
-        process = await (ReadingProcess.start(self.limits) if alone else self._take())
+        process = ReadingProcess.start(self.limits) if alone else await self._take()
         kept = False
         try:
             answered = await process.ask(request)
@@ -88,7 +88,7 @@ class ReadingProcesses:
             if process.is_alive:
                 return process
             await process.end()
-        return await ReadingProcess.start(self.limits)
+        return ReadingProcess.start(self.limits)
 
     async def close(self) -> None:
         while self._idle:

@@ -1,4 +1,5 @@
-"""Bring a database file to this version's schema. Alembic is heavy: it loads only when needed."""
+"""Bring a database file to this version's schema. Alembic is heavy: it loads only when needed, and
+nothing new needs it."""
 
 from __future__ import annotations
 
@@ -17,16 +18,24 @@ HEAD = "0053"
 """The newest revision in migrations/versions; a test keeps the two equal."""
 
 
+NEWEST = Path(__file__).parent / "migrations" / "newest.sql"
+"""What all migrations make of nothing: `python -m tests.newest_schema` writes it."""
+
+
 class MigrationFailed(DatabaseUnusable):
     """The schema could not be brought up to date; the file is as it was."""
 
 
 def migrate_apart(path: Path) -> None:
-    """`migrate` in a process of its own, which takes Alembic's 10 MB along when it ends.
+    """`migrate` in a process of its own, which takes Alembic's 10 MB along when it ends; a new file
+    is made without it, in milliseconds.
 
     Raises MigrationFailed, DatabaseUnusable.
     """
-    check_sound(path, known_revisions=known_revisions())
+    if path.exists():
+        check_sound(path, known_revisions=known_revisions())
+    else:
+        _make_newest(path)
     if current_revision(path) == HEAD:
         return
     done = subprocess.run(
@@ -42,19 +51,36 @@ def migrate_apart(path: Path) -> None:
         raise MigrationFailed(f"the database {path} can't be brought up to date: {problem}")
 
 
+def _make_newest(path: Path) -> None:
+    """Raises MigrationFailed."""
+    fresh = _beside(path)
+    try:
+        fresh.unlink(missing_ok=True)
+        with closing(sqlite3.connect(fresh)) as connection:
+            connection.executescript(NEWEST.read_text())
+        fresh.replace(path)
+    except (OSError, sqlite3.Error) as error:
+        raise MigrationFailed(f"the database {path} can't be made: {error}") from error
+
+
+def _beside(path: Path) -> Path:
+    """Where a new one is made and moved from: a kill leaves no half schema."""
+    return path.with_name(path.name + ".new")
+
+
 def known_revisions() -> frozenset[str]:
     """Those that this version can bring a database from, and its own."""
     return frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
 
 
 def migrate(path: Path) -> None:
-    """A new file is made beside and moved into place: a kill leaves no half schema."""
+    """By Alembic, also a new file."""
     if current_revision(path) == HEAD:
         return
     if path.exists():
         upgrade(path, "head")
         return
-    fresh = path.with_name(path.name + ".new")
+    fresh = _beside(path)
     fresh.unlink(missing_ok=True)
     upgrade(fresh, "head")
     fresh.replace(path)

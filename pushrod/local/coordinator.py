@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +18,10 @@ from coordinator.services.builds.included_files import workflow_with_includes
 from coordinator.services.builds.workflow_files import known_workflow
 from coordinator.services.projects.projects import make_project
 from coordinator.settings import Settings
-from coordinator.storage.migrate import HEAD, migrate_apart
 from pipelines_schema import Parsed, Workflow
 from pushrod.connection import ADMIN_TOKEN_NAME, Connection, read_token
 from pushrod.local.errors import CannotRun
-from pushrod.local.place import RunPlace, lasting_key, project_id_of, put_once
+from pushrod.local.place import RunPlace, lasting_key, project_id_of
 from pushrod.local.refs import KnownRefs, lay_out
 from pushrod.local.snapshot import Snapshot
 
@@ -153,17 +151,7 @@ async def local_coordinator(place: RunPlace) -> AsyncIterator[LocalCoordinator]:
 
 
 def _prepare(place: RunPlace) -> None:
-    """The key by which caches are found again; and a database as Alembic makes it, which takes a
-    second, so that one is kept. Blocking."""
+    """The key by which caches are found again. Blocking."""
     key = place.data / "secret-key"
     key.touch(mode=0o600)
     key.write_bytes(lasting_key(place.lasting))
-    kept = place.lasting / f"empty-{HEAD}.db"
-    database = place.data / "pushrod.db"
-    if kept.exists():
-        shutil.copyfile(kept, database)
-        return
-    migrate_apart(database)
-    for older in place.lasting.glob("empty-*.db"):
-        older.unlink(missing_ok=True)
-    put_once(kept, database.read_bytes())

@@ -20,12 +20,14 @@ from aiohttp import web_app
 from yarl import URL
 
 from coordinator.app import run_coordinator
+from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.core import utc_now
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
 from tests.empty_database import put_empty_database
 from tests.integration.list_fixture import wrong_counts
 from tests.ports import free_port
+from tests.shared_readings import shared_readings
 
 PATIENCE_SECONDS = 60.0
 GIT_ENVIRONMENT = {
@@ -225,6 +227,7 @@ class Coordinator:
     clock: Callable[[], float] = boot_seconds
     """Of offers and leases."""
     now: Callable[[], datetime] = utc_now
+    readings: ReadingProcesses = field(default_factory=shared_readings)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -234,7 +237,12 @@ class Coordinator:
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(
             run_coordinator(
-                settings, ready=ready.set_result, stop=self._stop, clock=self.clock, now=self.now
+                settings,
+                ready=ready.set_result,
+                stop=self._stop,
+                clock=self.clock,
+                now=self.now,
+                readings=self.readings,
             )
         )
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import structlog
-
 from coordinator.domain.builds.quotas import no_bytes_left
 from coordinator.domain.errors import Conflict, Forbidden, Invalid, TooLarge
 from coordinator.domain.lifecycle import BuildState
@@ -34,6 +32,7 @@ from coordinator.services.builds.sent_body import SentBody
 from coordinator.services.builds.sent_logs import receive_log
 from coordinator.services.builds.sent_results import EPOCH, SentResult, packed_lists, read_results
 from coordinator.services.core import Core, new_id
+from coordinator.services.logs.folding import Folding
 from coordinator.services.news import build_topic
 from coordinator.services.outputs.results import Results
 from coordinator.services.projects.archived import check_takes_builds
@@ -48,8 +47,6 @@ from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import step_inputs as stored
 from coordinator.storage.steps.step_inputs import StepInputs
 from pipelines_schema.contract_laptop import RunTaken, SentRun
-
-log = structlog.get_logger()
 
 _SCOPES = readable_from(OTHERS)
 """Those who may take what is sent take these."""
@@ -72,6 +69,7 @@ class _Come:
 class LaptopResults:
     core: Core
     results: Results
+    folding: Folding
     deletions: Deletions
     machine: str = field(default_factory=lambda: os.uname().machine)
 
@@ -289,10 +287,7 @@ class LaptopResults:
             if found is not None and found[1] is not None:
                 await self.results.of_attempt(found[0], found[1])
         for one in kept:
-            try:
-                await self.core.logs.close(one.step.attempt_id)
-            except Exception:  # the chunks stay readable as they are
-                log.exception("folding a log failed", attempt=one.step.attempt_id)
+            self.folding.soon(one.step.attempt_id)
 
 
 async def _doom(connection: AsyncConnection, account_id: str, come: _Come) -> None:

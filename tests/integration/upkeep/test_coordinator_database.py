@@ -20,6 +20,7 @@ from coordinator.storage import migrate
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database, DatabaseClosed, TransactionMayNotWait
 from coordinator.storage.tables import metadata
+from tests.newest_schema import content_of, migrated
 
 
 @pytest.fixture
@@ -378,11 +379,30 @@ def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_migration_apart_makes_the_schema_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_a_new_database_is_what_all_migrations_make(tmp_path: Path) -> None:
     path = tmp_path / "pushrod.db"
     migrate.migrate_apart(path)
+    assert content_of(path) == migrated(), "`python -m tests.newest_schema` writes it anew"
     assert migrate.current_revision(path) == migrate.HEAD
+
+
+def test_a_migration_apart_brings_an_old_database_to_the_newest(tmp_path: Path) -> None:
+    path = tmp_path / "pushrod.db"
+    make_old(path, versions()[0])
+    migrate.migrate_apart(path)
+    assert migrate.current_revision(path) == migrate.HEAD
+
+
+def test_a_migration_apart_says_what_is_wrong(tmp_path: Path) -> None:
     damaged = tmp_path / "folder.db"
     damaged.with_name("folder.db.new").mkdir()
-    with pytest.raises(migrate.MigrationFailed, match=r"folder\.db can't be brought up to date"):
+    with pytest.raises(migrate.MigrationFailed, match=r"folder\.db can't be made: .*directory"):
         migrate.migrate_apart(damaged)
+    assert not damaged.exists()
+    changed = tmp_path / "changed.db"
+    make_old(changed, versions()[0])
+    with closing(sqlite3.connect(changed)) as connection:
+        connection.execute("CREATE TABLE retention (mine TEXT)")
+    with pytest.raises(migrate.MigrationFailed, match=r"changed\.db can't be brought up to date"):
+        migrate.migrate_apart(changed)
+    assert migrate.current_revision(changed) == versions()[0]
