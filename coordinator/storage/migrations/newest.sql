@@ -22,7 +22,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0050');
+INSERT INTO "alembic_version" VALUES('0053');
 CREATE TABLE artifacts (
 	step_id VARCHAR(36) NOT NULL,
 	epoch INTEGER NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE attempts (
 	log_bytes BIGINT,
 	log_sha256 VARCHAR(64),
 	started_at BIGINT NOT NULL,
-	finished_at BIGINT, given_with VARCHAR(60), log_of VARCHAR(60), outputs JSON,
+	finished_at BIGINT, given_with VARCHAR(60), log_of VARCHAR(60), outputs JSON, log_stored BIGINT,
 	CONSTRAINT pk_attempts PRIMARY KEY (step_id, epoch),
 	CONSTRAINT fk_attempts_step_id FOREIGN KEY(step_id) REFERENCES steps (id)
 );
@@ -128,7 +128,7 @@ CREATE TABLE builds (
 	retry_of VARCHAR(36),
 	created_at BIGINT NOT NULL,
 	started_at BIGINT,
-	finished_at BIGINT, tag TEXT, params JSON, pull_request JSON, updated_at BIGINT DEFAULT '0' NOT NULL, module JSON, clean BOOLEAN DEFAULT 0 NOT NULL, ordinal BIGINT DEFAULT '0' NOT NULL, outside BOOLEAN DEFAULT 0 NOT NULL, open_steps INTEGER DEFAULT '0' NOT NULL, includes JSON DEFAULT '[]' NOT NULL, concurrency_group TEXT, cancel_running BOOLEAN DEFAULT 0 NOT NULL, in_line BOOLEAN DEFAULT 0 NOT NULL, fail_fast BOOLEAN DEFAULT 0 NOT NULL, timeout_seconds INTEGER, deadline BIGINT, fails_as TEXT, started_by TEXT, has_outputs BOOLEAN DEFAULT 0 NOT NULL, open_gates INTEGER DEFAULT '0' NOT NULL, timeout_left FLOAT, tells BOOLEAN DEFAULT 0 NOT NULL, notify JSON, starts_others BOOLEAN DEFAULT 0 NOT NULL, upstream JSON, pinned_by TEXT, logs_gone_at BIGINT, artifacts_gone_at BIGINT, keeps JSON,
+	finished_at BIGINT, tag TEXT, params JSON, pull_request JSON, updated_at BIGINT DEFAULT '0' NOT NULL, module JSON, clean BOOLEAN DEFAULT 0 NOT NULL, ordinal BIGINT DEFAULT '0' NOT NULL, outside BOOLEAN DEFAULT 0 NOT NULL, open_steps INTEGER DEFAULT '0' NOT NULL, includes JSON DEFAULT '[]' NOT NULL, concurrency_group TEXT, cancel_running BOOLEAN DEFAULT 0 NOT NULL, in_line BOOLEAN DEFAULT 0 NOT NULL, fail_fast BOOLEAN DEFAULT 0 NOT NULL, timeout_seconds INTEGER, deadline BIGINT, fails_as TEXT, started_by TEXT, has_outputs BOOLEAN DEFAULT 0 NOT NULL, open_gates INTEGER DEFAULT '0' NOT NULL, timeout_left FLOAT, tells BOOLEAN DEFAULT 0 NOT NULL, notify JSON, starts_others BOOLEAN DEFAULT 0 NOT NULL, upstream JSON, pinned_by TEXT, logs_gone_at BIGINT, artifacts_gone_at BIGINT, keeps JSON, trusted_ref TEXT,
 	CONSTRAINT pk_builds PRIMARY KEY (id),
 	CONSTRAINT fk_builds_account_id FOREIGN KEY(account_id) REFERENCES accounts (id),
 	CONSTRAINT fk_builds_project_id FOREIGN KEY(project_id) REFERENCES projects (id),
@@ -183,7 +183,7 @@ CREATE TABLE deployments (
 	image TEXT NOT NULL,
 	llm_configs JSON NOT NULL,
 	replaced_by VARCHAR(50),
-	created_at BIGINT NOT NULL,
+	created_at BIGINT NOT NULL, healthy_epoch INTEGER,
 	CONSTRAINT pk_deployments PRIMARY KEY (id),
 	CONSTRAINT fk_deployments_account_id FOREIGN KEY(account_id) REFERENCES accounts (id),
 	CONSTRAINT fk_deployments_build_id FOREIGN KEY(build_id) REFERENCES builds (id),
@@ -289,6 +289,14 @@ CREATE TABLE lfs_origins (
 	CONSTRAINT pk_lfs_origins PRIMARY KEY (project_id, oid, origin),
 	CONSTRAINT fk_lfs_origins_project_id FOREIGN KEY(project_id) REFERENCES projects (id)
 );
+CREATE TABLE log_tails (
+	attempt_id VARCHAR(60) NOT NULL,
+	start BIGINT NOT NULL,
+	kind TEXT NOT NULL,
+	end_offset BIGINT NOT NULL,
+	body BLOB NOT NULL,
+	CONSTRAINT pk_log_tails PRIMARY KEY (attempt_id, start)
+);
 CREATE TABLE memberships (
 	user_id VARCHAR(36) NOT NULL,
 	account_id VARCHAR(36) NOT NULL,
@@ -348,7 +356,7 @@ CREATE TABLE projects (
 	repo_url TEXT,
 	build_count INTEGER NOT NULL,
 	created_at BIGINT NOT NULL,
-	updated_at BIGINT NOT NULL, delivery_count INTEGER DEFAULT '0' NOT NULL, stored_bytes BIGINT DEFAULT '0' NOT NULL, archived_at BIGINT, webhook_secret_number INTEGER DEFAULT '0' NOT NULL, tells BOOLEAN DEFAULT 0 NOT NULL, forge TEXT, public_badges BOOLEAN DEFAULT 0 NOT NULL, status_per_step BOOLEAN DEFAULT 0 NOT NULL, log_bytes BIGINT DEFAULT '0' NOT NULL,
+	updated_at BIGINT NOT NULL, delivery_count INTEGER DEFAULT '0' NOT NULL, stored_bytes BIGINT DEFAULT '0' NOT NULL, archived_at BIGINT, webhook_secret_number INTEGER DEFAULT '0' NOT NULL, tells BOOLEAN DEFAULT 0 NOT NULL, forge TEXT, public_badges BOOLEAN DEFAULT 0 NOT NULL, status_per_step BOOLEAN DEFAULT 0 NOT NULL, log_bytes BIGINT DEFAULT '0' NOT NULL, trusted BOOLEAN DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_projects PRIMARY KEY (id),
 	CONSTRAINT fk_projects_account_id FOREIGN KEY(account_id) REFERENCES accounts (id),
 	CONSTRAINT uq_projects_account_id_slug UNIQUE (account_id, slug)
@@ -390,13 +398,13 @@ CREATE TABLE schedules (
 	CONSTRAINT pk_schedules PRIMARY KEY (id),
 	CONSTRAINT fk_schedules_project_id FOREIGN KEY(project_id) REFERENCES projects (id)
 );
-CREATE TABLE secrets (
-	project_id VARCHAR(36) NOT NULL,
+CREATE TABLE secret_values (
+	scope_id VARCHAR(36) NOT NULL,
 	name TEXT NOT NULL,
+	pattern TEXT NOT NULL,
 	sealed BLOB NOT NULL,
 	updated_at BIGINT NOT NULL,
-	CONSTRAINT pk_secrets PRIMARY KEY (project_id, name),
-	CONSTRAINT fk_secrets_project_id FOREIGN KEY(project_id) REFERENCES projects (id)
+	CONSTRAINT pk_secret_values PRIMARY KEY (scope_id, name, pattern)
 );
 CREATE TABLE seen_refs (
 	project_id VARCHAR(36) NOT NULL,
@@ -426,7 +434,7 @@ CREATE TABLE step_inputs (
 	asked BOOLEAN DEFAULT 0 NOT NULL,
 	taken_from INTEGER,
 	epoch INTEGER,
-	left_files VARCHAR(64),
+	left_files VARCHAR(64), laptop_of TEXT,
 	CONSTRAINT pk_step_inputs PRIMARY KEY (step_id),
 	CONSTRAINT fk_step_inputs_step_id FOREIGN KEY(step_id) REFERENCES steps (id),
 	CONSTRAINT fk_step_inputs_project_id FOREIGN KEY(project_id) REFERENCES projects (id)
