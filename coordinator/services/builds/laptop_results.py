@@ -177,7 +177,8 @@ class LaptopResults:
             async with self.core.blob_claims.arriving(account_id) as arrived:
                 come = _Come(arrived=arrived)
                 try:
-                    yield come
+                    with self.folding.sparing(come.logs):
+                        yield come
                 finally:
                     await self.core.database.write(partial(_doom, account_id=account_id, come=come))
         finally:  # once nothing is claimed any more

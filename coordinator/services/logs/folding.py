@@ -6,7 +6,8 @@ A log that ended with a crash, before it was folded, is found by what the databa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -34,12 +35,24 @@ class Folding:
     core: Core
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _sent: list[Collection[str]] = field(default_factory=list)
 
     def soon(self, attempt_id: str) -> None:
         """Its attempt has ended, and nothing comes any more."""
         task = asyncio.create_task(self._fold(attempt_id), name=f"fold {attempt_id}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    @contextmanager
+    def sparing(self, attempt_ids: Collection[str]) -> Iterator[None]:
+        """While the logs of attempts are stored that the database gets only after them; more may be
+        added meanwhile. Those that it has got by the end, or never gets, need no sparing."""
+        self._sent.append(attempt_ids)
+        try:
+            yield
+        finally:
+            # Not by `remove`, which takes what is equal for the same.
+            self._sent[:] = [one for one in self._sent if one is not attempt_ids]
 
     async def drain(self) -> None:
         if self._running:
@@ -85,6 +98,11 @@ class Folding:
 
     async def _delete(self, attempt_id: str) -> None:
         """Of an attempt that is no more: it was deleted while a line of it was on its way."""
+        # One that was spared when it was looked for may have come since, and is spared no longer.
+        if any(attempt_id in some for some in self._sent) or await self.core.database.read(
+            lambda connection: stored.has_attempt(connection, attempt_id)
+        ):
+            return
         with deleting(self.core.settings.data) as may:
             if may:
                 await self.core.logs.delete(attempt_id)

@@ -72,6 +72,14 @@ def _open_log(name: str, row: Any) -> OpenLog:
     )
 
 
+async def has_attempt(connection: AsyncConnection, attempt_id: str) -> bool:
+    step_id, epoch = _key(attempt_id)
+    query = sa.select(attempts.c.epoch).where(
+        attempts.c.step_id == step_id, attempts.c.epoch == epoch
+    )
+    return (await connection.execute(query)).first() is not None
+
+
 async def note_folded(connection: AsyncConnection, attempt_id: str, size: int) -> None:
     """The log is one object of that length: the database needs nothing of it any more, and its
     project counts what it takes."""

@@ -17,6 +17,7 @@ from coordinator.objects.stores import open_store
 from coordinator.services.logs.folding import LOST_FOR, Folding
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
+from coordinator.storage.steps.folded_logs import OpenLog
 from coordinator.storage.tables import attempts, projects
 from pipelines_schema.log_frames import Frame, Stream
 from tests.integration.core_fixture import TestedCore, open_core, step_of
@@ -155,3 +156,32 @@ async def test_a_line_that_came_while_its_build_was_deleted_goes_too(tested: Tes
     logs = tested.core.settings.data / "objects" / "logs" / "no-such-step-1"
     assert list(logs.iterdir()) == []
     assert await successor(tested).size("no-such-step-1") == 0
+
+
+async def test_a_log_that_comes_before_its_attempt_is_spared_meanwhile(tested: TestedCore) -> None:
+    folding, coming = Folding(tested.core), {"sent-1"}
+    frame = Frame(stream=Stream.STDOUT, time_ms=1, data=SHORT)
+    with folding.sparing(coming):
+        await tested.core.logs.append("sent-1", 0, [frame])
+        await folding.fold_what_is_left()
+        assert await tested.core.logs.read("sent-1", 0, 1000) == SHORT
+
+    await folding.fold_what_is_left()
+
+    assert await tested.core.logs.read("sent-1", 0, 1000) == b""
+
+
+async def test_a_log_whose_attempt_came_since_it_was_looked_for_stays(
+    tested: TestedCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await tested.new_project()
+    attempt = await ended_attempt(tested, project, SHORT, AttemptState.SUCCEEDED)
+    unseen = OpenLog(attempt_id=attempt.id, state=None, log_bytes=None, finished_at=None)
+
+    async def looked_before(*_: object) -> list[OpenLog]:
+        return [unseen] if _[1] == "" else []
+
+    monkeypatch.setattr("coordinator.services.logs.folding.stored.open_logs", looked_before)
+    await Folding(tested.core).fold_what_is_left()
+
+    assert await tested.core.logs.read(attempt.id, 0, 1000) == SHORT
