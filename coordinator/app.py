@@ -200,6 +200,7 @@ async def _serve(
             tasks.create_task(BuildTraces(services.core).run(), name="traces"),
             tasks.create_task(services.followings.run(), name="followings"),
             tasks.create_task(_timer(services).run(), name="timer"),
+            tasks.create_task(_end_when_taken_over(services, stop), name="database"),
         ]
         if isinstance(objects, Path):
             staged = remove_staged(objects, before=time.time())
@@ -217,6 +218,14 @@ async def _serve(
         await services.source_parts.close()
         await services.git.close()
         await services.reports.drain()
+    if (taken_over := services.core.database.taken_over).done():
+        raise taken_over.result()
+
+
+async def _end_when_taken_over(services: Services, stop: asyncio.Event) -> None:
+    # Shielded: to cancel this task is not to cancel what others look at.
+    await asyncio.shield(services.core.database.taken_over)
+    stop.set()
 
 
 @asynccontextmanager
