@@ -28,8 +28,8 @@ from tests.ports import free_port
 OWNER, PASSWORD = "pushrod", "of-the-tests"
 START_SECONDS = 60.0
 TEMPLATE = "migrated"
-# Nothing here outlives the tests, so nothing must survive a power cut.
-QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB")
+# Nothing here must survive a power cut; what was committed survives an end of the server.
+QUICK = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB")
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class PostgresServer:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """At once, as by a power cut; whoever is connected loses that."""
+        """At once, as by a kill; whoever is connected loses that."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()

@@ -102,9 +102,7 @@ class PostgresTransactions:
     def begin(self) -> None:
         """Whoever wrote before must not go on where it was."""
         with self._writer.begin() as connection:
-            self._term = connection.execute(
-                sa.text("SELECT nextval('coordinator_starts')")
-            ).scalar_one()
+            self._term = connection.execute(_NEXT_START).scalar_one()
 
     def read(self, work: Work[T]) -> T:
         patience = self._patience()
@@ -222,7 +220,7 @@ class PostgresTransactions:
                         "database of its own"
                     )
                 if self._term is not None:
-                    cursor.execute("SELECT last_value FROM coordinator_starts")
+                    cursor.execute("SELECT number FROM coordinator_starts")
                     if cursor.fetchone()[0] != self._term:
                         raise TakenOver(
                             f"another coordinator has begun to work on {self._place} while it did "
@@ -239,6 +237,7 @@ class _NotYet(Exception):
     standby may become the primary."""
 
 
+_NEXT_START = sa.text("UPDATE coordinator_starts SET number = number + 1 RETURNING number")
 _OWN_NUMBER = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
 _NEWEST_NUMBER = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
 _STATE_OF = sa.text("SELECT pg_xact_status(CAST(:number AS xid8))")
