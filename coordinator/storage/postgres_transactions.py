@@ -27,6 +27,7 @@ from coordinator.storage.postgresql import (
     check_server,
     engine_of,
     failure_of,
+    in_our_words,
     is_refusal,
     words_of,
 )
@@ -112,7 +113,7 @@ class PostgresTransactions:
                     return run(work(direct(connection)))
             except DBAPIError as error:
                 if failure_of(error) is None:
-                    raise
+                    raise in_our_words(error) from error
                 if not patience.pause():
                     raise DatabaseTrouble(Trouble.DATABASE_AWAY) from error
 
@@ -158,7 +159,7 @@ class PostgresTransactions:
 
     def _told(self, error: Exception, failure: Failure | None) -> Exception:
         if failure is None:
-            return error
+            return in_our_words(error)
         log.warning("a transaction failed", error=words_of(error))
         if failure is Failure.COLLISION:
             trouble = Trouble.DATABASE_BUSY

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
+from coordinator.domain.errors import Invalid
 from coordinator.storage.soundness import DatabaseUnusable
 
 OLDEST = 13
@@ -107,6 +108,16 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure.AWAY
     # Before there is a connection there are no states, but words.
     return Failure.AWAY if state is None and isinstance(error, sa.exc.OperationalError) else None
+
+
+def in_our_words(error: Exception) -> Exception:
+    """A text with NUL, which SQLite would have taken, is whoever's that sent it. The doors refuse
+    it before; this is for the one that was forgotten."""
+    if isinstance(error, sa.exc.DataError) and "NUL" in str(error.orig):
+        refused = Invalid("a text holds a NUL character (U+0000): leave it out")
+        refused.__cause__ = error
+        return refused
+    return error
 
 
 def _is_ordinal(error: Any) -> bool:
