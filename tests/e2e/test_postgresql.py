@@ -61,6 +61,10 @@ def test_a_coordinator_says_what_it_can_not_use_and_a_backup_what_to_do_instead(
     said = run("coordinator", *data, "--listen", "127.0.0.1:0")
     assert said.returncode == 1
     assert 'database "nowhere" does not exist; check its user' in said.stderr
+    refused = run("backup", str(tmp_path / "backup"), *data)
+    assert refused.returncode == 1
+    assert "pg_dump --format=custom" in refused.stderr
+    assert not (tmp_path / "backup").exists()
     config.write_text('database = "postgresql://me:secret@db/pushrod"\n')
     said = run("coordinator", *data)
     assert "secret" not in said.stderr + said.stdout
