@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from coordinator.app import run_coordinator
 from coordinator.domain.model import AuditEntry
 from coordinator.services.core import new_id, utc_now
+from coordinator.settings import Settings
 from coordinator.storage import migrate
 from coordinator.storage.audit import append_audit
 from coordinator.storage.connection import AsyncConnection
@@ -347,6 +350,25 @@ async def test_a_coordinator_that_was_away_while_another_began_writes_no_more(
         await database.write(increase)
     assert isinstance(await database.taken_over, TakenOver)
     assert await database.read(count) == 1
+
+
+async def test_a_coordinator_that_was_taken_over_ends_and_says_why(
+    place: PostgresPlace, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    settings = Settings(data=tmp_path / "data", listen="127.0.0.1:0", database=place.url)
+    async with asyncio.timeout(120):
+        running = asyncio.create_task(
+            run_coordinator(settings, ready=ready.set_result, stop=asyncio.Event())
+        )
+        url = await ready
+        postgres_server.execute(END_ALL)
+        other = await Database.open(place)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as answer:
+            assert answer.status == 503
+        await other.close()
+        with pytest.raises(TakenOver, match="this one ends"):
+            await running
 
 
 # The start
