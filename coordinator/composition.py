@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -86,6 +87,7 @@ from coordinator.services.upkeep.retention import Retention
 from coordinator.services.upkeep.sweeping import Sweeping
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from coordinator.storage.postgresql import PostgresPlace
 from pipelines_schema.spans import Emit
 
 log = structlog.get_logger()
@@ -163,7 +165,7 @@ async def open_services(
     keys = load_keys(data / "secret-key")
     meter = Meter()
     database = await Database.open(
-        data / "pushrod.db",
+        _database_place(settings),
         busy_timeout_ms=int(settings.database_wait_seconds * 1000),
         used=meter.database_used,
     )
@@ -284,6 +286,12 @@ async def open_services(
         await own_readings.close()
         await report_files.close()
         await database.close()
+
+
+def _database_place(settings: Settings) -> Path | PostgresPlace:
+    if settings.database is None:
+        return settings.data / "pushrod.db"
+    return PostgresPlace(url=settings.database, password_file=settings.database_password_file)
 
 
 def _objects_place(settings: Settings) -> ObjectsPlace:

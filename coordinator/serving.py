@@ -110,6 +110,7 @@ async def serve(
     await app_runner.setup()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(work, name=name) for name, work in background.items()]
+        running.append(tasks.create_task(_end_when_taken_over(services, stop), name="database"))
         async with _accepting(app_runner, listening, services.core.settings.idle_seconds):
             ready()
             await stop.wait()
@@ -123,6 +124,14 @@ async def serve(
         await services.source_parts.close()
         await services.git.close()
         await services.folding.drain()
+    if (taken_over := services.core.database.taken_over).done():
+        raise taken_over.result()
+
+
+async def _end_when_taken_over(services: Services, stop: asyncio.Event) -> None:
+    # Shielded: to cancel this task is not to cancel what others look at.
+    await asyncio.shield(services.core.database.taken_over)
+    stop.set()
 
 
 @asynccontextmanager

@@ -50,6 +50,16 @@ class Settings(ImageSettings):
         default=None,
         description="File of lines KEY=value, as the store's own variables; none: these.",
     )
+    database: str | None = Field(
+        default=None,
+        pattern=r"^postgresql://([^\s:@/?#]+@)?[^\s@/?#]*/[^\s@/?#]+(\?[^\s#@]+)?$",
+        description="PostgreSQL that keeps what is not files, as postgresql://USER@HOST/NAME; "
+        "none: SQLite's file in `data`.",
+    )
+    database_password_file: Path | None = Field(
+        default=None,
+        description="File that holds the password of `database`; none: PGPASSWORD or ~/.pgpass.",
+    )
     listen: str = Field(
         default="127.0.0.1:3000",
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
@@ -157,7 +167,8 @@ class Settings(ImageSettings):
         default=15.0,
         gt=0,
         le=600,
-        description="How long a write waits for another process that has locked the database.",
+        description="How long a write waits for another process that has locked the database, and "
+        "whatever asks for a PostgreSQL that does not answer.",
     )
     allow_http_repositories: bool = Field(
         default=False, description="Fetch projects' repositories by plain http too."
@@ -247,6 +258,13 @@ class Settings(ImageSettings):
                     "without a path, such as https://dashboard.example"
                 )
         return given
+
+    @field_validator("database")
+    @classmethod
+    def _check_no_password(cls, database: str | None) -> str | None:
+        if database is not None and "password=" in database:
+            raise ValueError("it names a password, which would show in the list of processes")
+        return database
 
     @field_validator("listen")
     @classmethod

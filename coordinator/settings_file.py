@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 WRITE = {
     "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
     "public_url": "the URL without a path, such as https://ci.example.org",
+    "database": "postgresql://USER@HOST/NAME without a password, which is read from "
+    "database_password_file, PGPASSWORD or ~/.pgpass",
     "objects": "a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
     "objects_endpoint": "the URL of the store, such as https://s3.example.org, without a password",
     "otlp_endpoint": "a URL such as http://127.0.0.1:4318",
@@ -64,6 +67,10 @@ WRITE = {
 }
 """Of settings whose rule is a pattern."""
 TYPES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^@\s]*(@|$)|(?<=password=)[^&\s]*")
+HIDDEN = "***"
 
 
 def _explain(error: ValidationError, config: Path | None, arguments: Sequence[str]) -> str:
@@ -80,7 +87,8 @@ def _sentence(problem: ErrorDetails, config: Path | None, arguments: Sequence[st
     called = f"setting `{name}` (PUSHROD_{name.upper()})"
     if name in arguments:
         called = f"`--{name}`"
-    return f"{called} is {str(problem['input'])[:100]!r}: write {_wanted(name)}"
+    given = _PASSWORD.sub(HIDDEN, str(problem["input"])[:100])
+    return f"{called} is {given!r}: write {_wanted(name)}"
 
 
 def _wanted(name: str) -> str:

@@ -17,6 +17,7 @@ from tests import scratch
 from tests.workers import GroupScheduling, rank
 
 if TYPE_CHECKING:
+    from tests.postgres_server import PostgresServer
     from tests.s3_server import S3Server
 
 # structlog's own choice draws all local variables of a traceback, which takes seconds for each.
@@ -79,6 +80,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     scratch.end(config.stash.get(_SCRATCH, None))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One that tests share, each with a database of its own."""
+    from tests.postgres_server import running_postgres_server
+
+    with running_postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test runs once with each: what it opens in a folder is there."""
+    from tests.empty_database import kept_by
+
+    if request.param == "sqlite":
+        yield
+        return
+    with kept_by(request.getfixturevalue("postgres_server")):
+        yield
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:

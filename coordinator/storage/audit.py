@@ -45,7 +45,7 @@ async def append_audit(
     }
     await connection.execute(_APPEND, values)
     counted = {"account_id": account_id or NO_ACCOUNT, "action": entry.action}
-    projects = {ALL_PROJECTS, entry.project_id or ALL_PROJECTS}
+    projects = sorted({ALL_PROJECTS, entry.project_id or ALL_PROJECTS})
     await connection.execute(_ADD, [counted | {"project_id": project} for project in projects])
 
 

@@ -1,5 +1,5 @@
-"""Bring a database file to this version's schema. Alembic is heavy: it loads only when needed, and
-nothing new needs it."""
+"""Bring a database to this version's schema. Alembic is heavy: it loads only when needed, and
+no new file needs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from coordinator.storage.soundness import DatabaseUnusable, check_sound
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from coordinator.storage.postgresql import PostgresPlace, cannot_use, engine_of, revision_of
+from coordinator.storage.soundness import DatabaseUnusable, check_known, check_sound
 
 HEAD = "0053"
 """The newest revision in migrations/versions; a test keeps the two equal."""
@@ -26,20 +30,22 @@ class MigrationFailed(DatabaseUnusable):
     """The schema could not be brought up to date; the file is as it was."""
 
 
-def migrate_apart(path: Path) -> None:
+def migrate_apart(place: Path | PostgresPlace) -> None:
     """`migrate` in a process of its own, which takes Alembic's 10 MB along when it ends; a new file
     is made without it, in milliseconds.
 
     Raises MigrationFailed, DatabaseUnusable.
     """
-    if path.exists():
-        check_sound(path, known_revisions=known_revisions())
-    else:
-        _make_newest(path)
-    if current_revision(path) == HEAD:
+    if isinstance(place, Path):
+        if place.exists():
+            check_sound(place, known_revisions=known_revisions())
+        else:
+            _make_newest(place)
+    if (revision := current_revision(place)) == HEAD:
         return
+    check_known(place, revision, known_revisions())
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(path)],
+        [sys.executable, "-m", __name__, *_arguments(place)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -48,7 +54,22 @@ def migrate_apart(path: Path) -> None:
     )
     if done.returncode != 0:
         problem = done.stderr.decode(errors="replace").strip()
-        raise MigrationFailed(f"the database {path} can't be brought up to date: {problem}")
+        raise MigrationFailed(f"the database {place} can't be brought up to date: {problem}")
+
+
+def _arguments(place: Path | PostgresPlace) -> list[str]:
+    """They show in the list of processes; no password is among them."""
+    if isinstance(place, Path):
+        return [str(place)]
+    file = place.password_file
+    return ["--postgresql", place.url, *([] if file is None else [str(file)])]
+
+
+def _place(arguments: list[str]) -> Path | PostgresPlace:
+    if arguments[0] != "--postgresql":
+        return Path(arguments[0])
+    _, url, *file = arguments
+    return PostgresPlace(url=url, password_file=Path(file[0]) if file else None)
 
 
 def _make_newest(path: Path) -> None:
@@ -73,34 +94,46 @@ def known_revisions() -> frozenset[str]:
     return frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
 
 
-def migrate(path: Path) -> None:
+def migrate(place: Path | PostgresPlace) -> None:
     """By Alembic, also a new file."""
-    if current_revision(path) == HEAD:
+    if current_revision(place) == HEAD:
         return
-    if path.exists():
-        upgrade(path, "head")
+    if isinstance(place, PostgresPlace) or place.exists():
+        upgrade(place, "head")
         return
-    fresh = _beside(path)
+    fresh = _beside(place)
     fresh.unlink(missing_ok=True)
     upgrade(fresh, "head")
-    fresh.replace(path)
+    fresh.replace(place)
 
 
-def upgrade(path: Path, revision: str) -> None:
-    """All steps up to the revision in one transaction: a kill leaves the file as it was."""
+def upgrade(place: Path | PostgresPlace, revision: str) -> None:
+    """All steps up to the revision in one transaction: a kill leaves the database as it was."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
-    command.upgrade(config, revision)
+    if isinstance(place, PostgresPlace):
+        engine = engine_of(place)
+    else:
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(place)), poolclass=sa.NullPool
+        )
+    config.attributes["engine"] = engine
+    try:
+        command.upgrade(config, revision)
+    finally:
+        engine.dispose()
 
 
-def current_revision(path: Path) -> str | None:
-    if not path.exists():
+def current_revision(place: Path | PostgresPlace) -> str | None:
+    """None where there is no schema yet. Raises DatabaseUnusable of a PostgreSQL."""
+    if isinstance(place, PostgresPlace):
+        return _postgres_revision(place)
+    if not place.exists():
         return None
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(place)) as connection:
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.OperationalError:
@@ -108,9 +141,20 @@ def current_revision(path: Path) -> str | None:
     return row[0] if row else None
 
 
+def _postgres_revision(place: PostgresPlace) -> str | None:
+    engine = engine_of(place)
+    try:
+        with engine.connect() as connection:
+            return revision_of(connection)
+    except DBAPIError as error:
+        raise cannot_use(place, error) from error
+    finally:
+        engine.dispose()
+
+
 PR_SET_PDEATHSIG = 1
 
 if __name__ == "__main__":
     # Two coordinators' worth of migrations must never work on one file.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    migrate(Path(sys.argv[1]))
+    migrate(_place(sys.argv[1:]))

@@ -39,9 +39,14 @@ def check_sound(path: Path, *, known_revisions: frozenset[str]) -> None:
         raise _damaged(path, str(error)) from error
     if faults:
         raise _damaged(path, "; ".join(faults[:SHOWN_FAULTS]))
+    check_known(path, revision, known_revisions)
+
+
+def check_known(place: object, revision: str | None, known_revisions: frozenset[str]) -> None:
+    """Raises DatabaseUnusable."""
     if revision is not None and revision not in known_revisions:
         raise DatabaseUnusable(
-            f"the database {path} is of a newer pushrod (schema {revision}, this one knows "
+            f"the database {place} is of a newer pushrod (schema {revision}, this one knows "
             f"{max(known_revisions)}): start that version again, or restore the copy that was "
             "made before it"
         )

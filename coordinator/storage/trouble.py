@@ -15,9 +15,20 @@ class Trouble(StrEnum):
 
     DISK_FULL = "the coordinator's disk is full"
     DATABASE_BUSY = "the coordinator's database is locked by another process"
+    DATABASE_AWAY = "the coordinator's database does not answer"
+    DATABASE_UNKNOWN = "the coordinator's database was lost while it was to answer"
+    DATABASE_FULL = "the disk of the coordinator's database is full"
     DESCRIPTORS = "the coordinator has no file descriptor left"
     DISK = "the coordinator's disk can't be read or written"
     OBJECTS = "the coordinator's object store does not answer, or refuses"
+
+
+class DatabaseTrouble(Exception):
+    """Of PostgreSQL, after it was waited for."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(str(trouble))
+        self.trouble = trouble
 
 
 _OF_ERRNO = {
@@ -38,6 +49,7 @@ _OF_SQLITE = {
 }
 _NO_ROOM_TO_OPEN = 4874
 """SQLITE_IOERR_SHMSIZE: what readers share beside the file can't be made."""
+_OF_POSTGRESQL = {"53100": Trouble.DATABASE_FULL, "53200": Trouble.DATABASE_BUSY}
 _OF_OBJECTS = (GenericError, PermissionDeniedError, UnauthenticatedError)
 _PRIMARY = 0xFF
 """SQLite's extended codes have the primary one in their lowest byte."""
@@ -56,6 +68,10 @@ def trouble_of(error: BaseException | None) -> Trouble | None:
 def _trouble_of_one(error: BaseException) -> Trouble | None:
     if isinstance(error, DBAPIError):
         return _trouble_of_one(error.orig) if error.orig is not None else None
+    if isinstance(error, DatabaseTrouble):
+        return error.trouble
+    if (state := getattr(error, "sqlstate", None)) is not None:
+        return _OF_POSTGRESQL.get(state)
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         if code == _NO_ROOM_TO_OPEN:

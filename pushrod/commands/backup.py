@@ -16,6 +16,7 @@ from pushrod.presentation import print_json, say, size
 if TYPE_CHECKING:
     from coordinator.backup.making import Made
     from coordinator.backup.manifest import Manifest
+    from coordinator.settings import Settings
 
 KEEP = 3
 
@@ -57,6 +58,7 @@ def backup(
         from coordinator.services.core import utc_now
 
         settings = settings_from(data, None, config)
+        _refuse_postgresql(settings)
         objects = settings.objects_location
         if isinstance(objects, str):
             say(f"what lies in {objects} is not copied: let the bucket keep versions")
@@ -79,6 +81,7 @@ def restore(folder: Path, data: Path | None, config: Path | None, at: str | None
         from coordinator.services.core import utc_now
 
         settings = settings_from(data, None, config)
+        _refuse_postgresql(settings)
         target = settings.data
         restored = restore_backup(
             folder, target, objects=settings.objects_location, at=at, now=utc_now()
@@ -88,6 +91,16 @@ def restore(folder: Path, data: Path | None, config: Path | None, at: str | None
             f"restored backup {manifest.head.id} ({_amount(manifest)}) to {target}: generation "
             f"{restored.generation.number}. Start it with `pushrod coordinator --data {target}`, "
             "and never beside the old one"
+        )
+
+
+def _refuse_postgresql(settings: Settings) -> None:
+    """Raises CommandError."""
+    if settings.database is not None:
+        raise CommandError(
+            "the database is in PostgreSQL, of which this makes no copy: stop the coordinator, run "
+            f"`pg_dump --format=custom --file=FILE {settings.database}` and copy {settings.data}; "
+            "bring them back together, by pg_restore into an empty database"
         )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coordinator.storage.postgresql import PostgresPlace
 from tests.empty_database import put_empty_database
 from tests.ports import free_port
 
@@ -219,8 +220,9 @@ class Pushrod:
 
     def start_coordinator(self, listen: str | None = None) -> None:
         config = self.folder / "coordinator.toml"
-        config.write_text(self.settings)
-        put_empty_database(self.data)
+        place = put_empty_database(self.data)
+        of_place = f'database = "{place.url}"\n' if isinstance(place, PostgresPlace) else ""
+        config.write_text(of_place + self.settings)
         self.coordinator = Process(
             "coordinator",
             "--data",

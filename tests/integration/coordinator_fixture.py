@@ -24,6 +24,7 @@ from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.core import utc_now
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
+from coordinator.storage.postgresql import PostgresPlace
 from tests.empty_database import put_empty_database
 from tests.integration.list_fixture import wrong_counts
 from tests.ports import free_port
@@ -304,7 +305,9 @@ async def open_coordinator(
 ) -> AsyncIterator[Coordinator]:
     """Serve from a fresh data folder; `settings` are those of coordinator.settings."""
     data = folder / "data"
-    put_empty_database(data)
+    place = put_empty_database(data)
+    if isinstance(place, PostgresPlace):
+        settings["database"] = place.url
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
     connector = aiohttp.TCPConnector(limit=0)
     # No cookie jar: a test that logs in sends its cookie itself.
@@ -317,7 +320,7 @@ async def open_coordinator(
             yield coordinator
             await coordinator.stop()
             # Whatever a test did with builds: the counters must have followed.
-            assert not wrong_counts(data / "pushrod.db")
+            assert not wrong_counts(place)
         finally:
             await coordinator.stop()
             shutil.rmtree(data, ignore_errors=True)

@@ -110,8 +110,7 @@ def step_of(name: str, *depends_on: str, **more: Any) -> WorkflowStep:
 async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
     """`settings` are those of coordinator.settings."""
     clock, store = Clock(), open_store(folder / "objects")
-    put_empty_database(folder)
-    database = await Database.open(folder / "pushrod.db")
+    database = await Database.open(put_empty_database(folder))
     try:
         core = Core(
             database=database,

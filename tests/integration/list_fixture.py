@@ -11,12 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.model import Account, AuditEntry, Build, Project
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.people import accounts as stored_accounts
+from coordinator.storage.postgresql import PostgresPlace, engine_of
 from coordinator.storage.projects import projects as stored_projects
 from tests.empty_database import put_empty_database
 from tests.integration.statements import collected
@@ -30,8 +33,7 @@ def after(seconds: float) -> datetime:
 
 @asynccontextmanager
 async def open_database(path: Path) -> AsyncIterator[Database]:
-    put_empty_database(path.parent)
-    database = await Database.open(path)
+    database = await Database.open(put_empty_database(path.parent))
     try:
         yield database
     finally:
@@ -160,9 +162,10 @@ WRONG_COUNTS = (
         SELECT branch, account_id, project_id, state, count(*)
         FROM builds WHERE branch <> '' GROUP BY branch, account_id, project_id, state
     )
-    SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM build_counts)
+    SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM build_counts) AS more
     UNION ALL
     SELECT * FROM (SELECT * FROM build_counts WHERE builds <> 0 EXCEPT SELECT * FROM counted)
+    AS less
     """,
     """
     WITH counted AS (
@@ -172,9 +175,9 @@ WRONG_COUNTS = (
         SELECT project_id, coalesce(account_id, ''), action, count(*)
         FROM audit_log WHERE project_id IS NOT NULL GROUP BY 1, 2, 3
     )
-    SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM audit_counts)
+    SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM audit_counts) AS more
     UNION ALL
-    SELECT * FROM (SELECT * FROM audit_counts EXCEPT SELECT * FROM counted)
+    SELECT * FROM (SELECT * FROM audit_counts EXCEPT SELECT * FROM counted) AS less
     """,
     """
     SELECT id, delivery_count FROM projects
@@ -183,7 +186,13 @@ WRONG_COUNTS = (
 )
 
 
-def wrong_counts(path: Path) -> list[tuple[Any, ...]]:
+def wrong_counts(place: Path | PostgresPlace) -> list[tuple[Any, ...]]:
     """Counters that are not what a count says, and counts that no counter says."""
-    with closing(sqlite3.connect(path)) as connection:
+    if isinstance(place, PostgresPlace):
+        engine = engine_of(place)
+        with engine.connect() as asked:
+            found = [tuple(row) for query in WRONG_COUNTS for row in asked.execute(sa.text(query))]
+        engine.dispose()
+        return found
+    with closing(sqlite3.connect(place)) as connection:
         return [row for query in WRONG_COUNTS for row in connection.execute(query)]

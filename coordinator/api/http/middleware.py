@@ -53,6 +53,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        _refuse_nul(request)
         return await handler(request)
     except errors.CoordinatorError as error:
         status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
@@ -83,6 +84,16 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             return request.app[TROUBLES].answer(request, trouble)
         log.exception("request failed", method=request.method, path=request.path)
         return error_answer(request, 500, "internal error: see the coordinator's log")
+
+
+def _refuse_nul(request: web.Request) -> None:
+    """No text that we keep has one, and PostgreSQL takes none, not even to look for."""
+    if "\0" in request.path:
+        raise errors.NotFound("no such thing: the path holds a NUL character")
+    if "\0" in request.query_string:
+        names = [name for name, value in request.query.items() if "\0" in name + value]
+        details = [{"path": name, "message": "this text holds a NUL character"} for name in names]
+        raise errors.Invalid("the request's query breaks its rules", details=details)
 
 
 def _unreadable(request: web.Request) -> web.Response:

@@ -116,7 +116,7 @@ async def read_model(
     members = _parse(body)
     read = validated(model, _without_nulls(model, members), "body")
     _look_at_unknown(request, model, members)
-    _refuse_unstorable(read, "body", any_text)
+    refuse_unstorable(read, "body", any_text)
     return read
 
 
@@ -143,7 +143,7 @@ def read_query(request: web.Request, model: type[Model]) -> Model:
     names = [field.alias or name for name, field in model.model_fields.items()]
     refuse_repeated(request, names)
     read = validated(model, {name: request.query[name] for name in request.query}, "query")
-    _refuse_unstorable(read, "query", ())
+    refuse_unstorable(read, "query", ())
     return read
 
 
@@ -168,7 +168,8 @@ def _without_nulls(model: type[BaseModel], members: Mapping[str, object]) -> dic
     }
 
 
-def _refuse_unstorable(read: BaseModel, part: str, any_text: Collection[str]) -> None:
+def refuse_unstorable(read: BaseModel, part: str, any_text: Collection[str] = ()) -> None:
+    """Raises Invalid, naming each text and number that no database can hold."""
     problems = list(_unstorable(read.model_dump(by_alias=True), (), any_text))
     if problems:
         raise errors.Invalid(f"the request's {part} breaks its rules", details=problems)

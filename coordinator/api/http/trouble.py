@@ -23,6 +23,9 @@ LFS_MEDIA_TYPE = "application/vnd.git-lfs+json"
 STATUS: Mapping[Trouble, int] = {
     Trouble.DISK_FULL: 507,
     Trouble.DATABASE_BUSY: 503,
+    Trouble.DATABASE_AWAY: 503,
+    Trouble.DATABASE_UNKNOWN: 503,
+    Trouble.DATABASE_FULL: 507,
     Trouble.DESCRIPTORS: 503,
     Trouble.DISK: 503,
     Trouble.OBJECTS: 503,
@@ -38,7 +41,9 @@ class Troubles:
 
     def answer(self, request: web.Request, trouble: Trouble) -> web.Response:
         self._note(request, trouble)
-        message = f"{trouble}: nothing was changed; try again later"
+        known = trouble is not Trouble.DATABASE_UNKNOWN
+        changed = "nothing was changed" if known else "look whether it was changed"
+        message = f"{trouble}: {changed}; try again later"
         response = _for_git(request, STATUS[trouble], message)
         response = response or error_answer(request, STATUS[trouble], message)
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

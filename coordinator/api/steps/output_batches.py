@@ -9,6 +9,7 @@ from coordinator.api.http.bodies import pieces, sent
 from coordinator.api.http.context import OUTPUT_BATCHES, RUNNER
 from coordinator.api.http.fields import Shown
 from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.request_models import refuse_unstorable
 from coordinator.api.steps.runner import RUNNERS, STEP, AttemptQuery
 from coordinator.api.steps.steps import READERS
 from coordinator.domain.errors import Conflict, Invalid, TooLarge
@@ -68,6 +69,7 @@ async def put_batch(request: web.Request, principal: Principal, query: AttemptQu
         batch = OutputBatch.model_validate_json(bytes(body[:end]))
     except ValidationError as error:
         raise Invalid(f"the batch's first line: {error.errors()[0]['msg']}") from error
+    refuse_unstorable(batch, "first line")
     await request.app[OUTPUT_BATCHES].store(step, attempt, batch, memoryview(body)[end + 1 :])
 
 

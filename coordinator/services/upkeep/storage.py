@@ -6,19 +6,16 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.services.core import Core
 from coordinator.storage.upkeep import usage as stored
 from coordinator.storage.upkeep.usage import ProjectUsage
 
-DATABASE = "pushrod.db"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineUsage:
-    """Of the machine that the coordinator is on, in bytes."""
+    """Of the machine that the coordinator is on, and of its database, in bytes."""
 
     free: int
     total: int
@@ -46,7 +43,7 @@ async def storage_usage(core: Core, principal: Principal) -> StorageUsage:
     repositories = {one.id: await core.repositories.size(one.id) for one in projects}
     garbage = {one.id: await core.repositories.garbage_bytes(one.id) for one in projects}
     of_all = principal.account_id is None
-    machine = await asyncio.to_thread(_machine, core.settings.data) if of_all else None
+    machine = await _machine(core) if of_all else None
     return StorageUsage(
         projects=projects,
         repositories=repositories,
@@ -56,11 +53,10 @@ async def storage_usage(core: Core, principal: Principal) -> StorageUsage:
     )
 
 
-def _machine(data: Path) -> MachineUsage:
-    disk = os.statvfs(data)
-    files = [path for path in data.glob(f"{DATABASE}*") if path.is_file()]
+async def _machine(core: Core) -> MachineUsage:
+    disk = await asyncio.to_thread(os.statvfs, core.settings.data)
     return MachineUsage(
         free=disk.f_bavail * disk.f_frsize,
         total=disk.f_blocks * disk.f_frsize,
-        database=sum(path.stat().st_size for path in files),
+        database=await core.database.size(),
     )

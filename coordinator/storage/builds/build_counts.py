@@ -44,10 +44,12 @@ class Counted:
 async def count(connection: AsyncConnection, *changes: tuple[Counted, int]) -> None:
     """Add to the counters: +1 where a build comes, -1 where it was."""
     rows = [row for counted, builds in changes for row in _rows(counted, builds)]
+    # In one order for everybody: two that each wait for a row of the other's never end.
+    rows.sort(key=lambda row: (row["branch"], row["project_id"], row["state"]))
     await connection.execute(_ADD, rows)
 
 
-def _rows(counted: Counted, builds: int) -> Iterable[dict[str, str | int]]:
+def _rows(counted: Counted, builds: int) -> Iterable[dict[str, Any]]:
     for branch in {ALL_BRANCHES, counted.branch or ALL_BRANCHES}:
         yield {
             "branch": branch,

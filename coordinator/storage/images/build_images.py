@@ -72,6 +72,6 @@ async def digests_found_since(
             build_images.c.reference.in_(references),
             build_images.c.found_at > since,
         )
-        .order_by(build_images.c.found_at)
+        .order_by(build_images.c.found_at.nulls_first())
     )
     return {row.reference: row.digest for row in await connection.execute(query)}

@@ -11,6 +11,8 @@ from alembic import context
 
 from coordinator.storage.tables import metadata
 
+MIGRATION_LOCK = 0x70757368726F65
+
 
 def _leave_begin_to_us(connection: Any, _record: object) -> None:
     connection.isolation_level = None
@@ -20,13 +22,17 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-url = context.config.get_main_option("sqlalchemy.url")
-if url is None:
-    raise RuntimeError("sqlalchemy.url is not set")
-engine = sa.create_engine(url, poolclass=sa.NullPool)
+def _wait_for_others(connection: sa.Connection) -> None:
+    """Two that start at once migrate once: the second finds it done."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+
+
+engine: sa.Engine = context.config.attributes["engine"]
 if engine.dialect.name == "sqlite":
     sa.event.listen(engine, "connect", _leave_begin_to_us)
     sa.event.listen(engine, "begin", _begin)
+else:
+    sa.event.listen(engine, "begin", _wait_for_others)
 with engine.connect() as connection:
     context.configure(
         connection=connection,

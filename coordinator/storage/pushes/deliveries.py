@@ -65,7 +65,7 @@ async def waiting_deliveries(
 ) -> Sequence[Delivery]:
     """Those still to be processed, of projects that are not busy, the one due first in front."""
     query = _all.where(_WAITING, deliveries.c.project_id.not_in(list(busy))).order_by(
-        deliveries.c.next_try_at, deliveries.c.received_at, deliveries.c.id
+        deliveries.c.next_try_at.nulls_first(), deliveries.c.received_at, deliveries.c.id
     )
     return [_delivery(row) for row in await connection.execute(query.limit(limit))]
 

@@ -166,7 +166,7 @@ async def steps_held_by(
     query = (
         sa.select(*columns(Step, steps))
         .where(sa.text("steps.state IN ('offered', 'running')"), steps.c.holder == holder)
-        .order_by(steps.c.started_at, steps.c.id)
+        .order_by(steps.c.started_at.nulls_first(), steps.c.id)
     )
     if account_id is not None:
         query = query.where(steps.c.account_id == account_id)

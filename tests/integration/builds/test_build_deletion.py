@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.storage.postgresql import PostgresPlace, engine_of
 from tests.integration.coordinator_fixture import (
     Caller,
     Coordinator,
@@ -68,8 +69,15 @@ def blobs(coordinator: Coordinator) -> int:
 
 
 def rows(coordinator: Coordinator, table: str) -> int:
+    count = f"SELECT count(*) FROM {table}"
+    if url := coordinator.settings.get("database"):
+        engine = engine_of(PostgresPlace(url=url))
+        with engine.connect() as asked:
+            found = int(asked.exec_driver_sql(count).scalar_one())
+        engine.dispose()
+        return found
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as connection:
-        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        return int(connection.execute(count).fetchone()[0])
 
 
 async def swept(coordinator: Coordinator) -> None:

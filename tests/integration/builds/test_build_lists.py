@@ -97,6 +97,7 @@ def _tie(scope: Scope, build: Build) -> tuple[Any, ...]:
     return (build.number if scope.project_id and build else build.id, build.id)
 
 
+@pytest.mark.usefixtures("each_database")
 @pytest.mark.parametrize("order", list(BuildOrder))
 @pytest.mark.parametrize("scope", [ACME, OF_SHOP], ids=["account", "project"])
 async def test_the_pages_put_together_are_the_list(

@@ -20,6 +20,8 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
 )
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 MORE = "more.yml"
 
 

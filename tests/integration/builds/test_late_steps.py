@@ -32,6 +32,8 @@ from tests.integration.coordinator_fixture import (
 from tests.integration.core_fixture import TestedCore, open_core, step_of
 from tests.integration.statements import collected
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 PATTERN = "(((a{10}){10}){10}){10}b"
 A_SECOND = "outputs.plan.text.matches(outputs.plan.pattern)"
 DEPLOY = 'outputs.plan.deploy == "yes"'

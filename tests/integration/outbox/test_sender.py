@@ -35,6 +35,8 @@ from tests.integration.coordinator_fixture import eventually
 from tests.integration.core_fixture import TestedCore, open_core
 from tests.integration.statements import collected
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 COMMIT = "a" * 40
 MAINTAINER = Principal(
     kind=PrincipalKind.PERSON,

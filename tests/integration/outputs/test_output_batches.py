@@ -20,6 +20,8 @@ from tests.integration.coordinator_fixture import (
     step_of,
 )
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 Spec = Mapping[str, Any]
 
 

@@ -17,6 +17,8 @@ from coordinator.services.people.logins import Logins
 from coordinator.storage.database import Database
 from tests.integration.core_fixture import open_core
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 ADMIN = Principal(
     kind=PrincipalKind.PERSON,
     name="admin",

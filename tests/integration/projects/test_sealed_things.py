@@ -26,6 +26,8 @@ from coordinator.services.sealing import seal
 from coordinator.storage.projects import sealed_things as stored
 from tests.integration.core_fixture import TestedCore, open_core
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 MAINTAINER = Principal(
     kind=PrincipalKind.PERSON,
     name="mara",

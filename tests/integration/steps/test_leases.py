@@ -48,6 +48,9 @@ async def running(folder: Path) -> AsyncIterator[tuple[TestedCore, Dispatch]]:
             await asyncio.wait([task])
 
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
+
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     async with running(tmp_path) as (tested, dispatch):

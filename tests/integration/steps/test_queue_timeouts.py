@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from coordinator.domain.lifecycle import BuildState, StepEvent, StepState
 from coordinator.domain.model import Build
 from coordinator.services.steps import advance
@@ -15,6 +17,8 @@ from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
 from tests.integration.coordinator_fixture import eventually
 from tests.integration.core_fixture import TestedCore, open_core, step_of
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 DAY = 24 * 3600.0
 

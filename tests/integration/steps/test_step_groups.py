@@ -24,6 +24,8 @@ from tests.integration.coordinator_fixture import (
 )
 from tests.integration.core_fixture import open_core, step_of
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:

@@ -8,33 +8,51 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from coordinator.storage import migrate
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database, DatabaseClosed, TransactionMayNotWait
+from coordinator.storage.postgresql import PostgresPlace, engine_of
 from coordinator.storage.tables import metadata
+from tests.empty_database import put_empty_database
 from tests.newest_schema import content_of, migrated
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def place(each_database: None, tmp_path: Path) -> Path | PostgresPlace:
     """With a table of our own: a counter."""
-    path = tmp_path / "pushrod.db"
-    migrate.migrate(path)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
-        connection.execute("INSERT INTO counter VALUES (1, 0)")
-        connection.commit()
-    database = await Database.open(path)
+    place = put_empty_database(tmp_path)
+    ask(place, "CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
+    ask(place, "INSERT INTO counter VALUES (1, 0)")
+    return place
+
+
+@pytest.fixture
+async def database(place: Path | PostgresPlace) -> AsyncIterator[Database]:
+    database = await Database.open(place)
     yield database
     await database.close()
+
+
+def ask(place: Path | PostgresPlace, statement: str) -> Sequence[tuple[Any, ...]]:
+    """By a connection beside it."""
+    if isinstance(place, PostgresPlace):
+        engine = engine_of(place)
+    else:
+        engine = sa.create_engine(f"sqlite:///{place}", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        done = connection.exec_driver_sql(statement)
+        found = [tuple(row) for row in done] if done.returns_rows else []
+    engine.dispose()
+    return found
 
 
 async def count(connection: AsyncConnection) -> int:
@@ -69,12 +87,13 @@ async def test_a_failing_write_hurts_no_neighbour_of_its_group_commit(database: 
     assert await database.read(count) == 40
 
 
-async def test_what_is_announced_is_committed(database: Database, tmp_path: Path) -> None:
+async def test_what_is_announced_is_committed(
+    database: Database, place: Path | PostgresPlace
+) -> None:
     seen = []
 
     def committed(n: int) -> None:
-        with closing(sqlite3.connect(tmp_path / "pushrod.db")) as other:
-            seen.append((n, other.execute("SELECT n FROM counter").fetchone()[0]))
+        seen.append((n, ask(place, "SELECT n FROM counter")[0][0]))
 
     await asyncio.gather(*(database.write(increase, committed=committed) for _ in range(5)))
     assert [n for n, _ in seen] == [1, 2, 3, 4, 5]
@@ -145,7 +164,7 @@ async def _nothing(_: AsyncConnection) -> None:
 
 
 async def test_a_reader_can_not_write(database: Database) -> None:
-    with pytest.raises(OperationalError, match="readonly"):
+    with pytest.raises(DBAPIError, match=r"readonly|read-only"):
         await database.read(increase)
     assert await database.read(count) == 0
 
@@ -199,7 +218,7 @@ async def test_readers_whose_callers_give_up_leave_the_others_whole(database: Da
 
 
 async def test_closing_finishes_what_is_queued_and_refuses_what_comes_later(
-    database: Database, tmp_path: Path
+    database: Database, place: Path | PostgresPlace
 ) -> None:
     writes = [asyncio.create_task(database.write(increase)) for _ in range(100)]
     await asyncio.sleep(0)
@@ -207,17 +226,33 @@ async def test_closing_finishes_what_is_queued_and_refuses_what_comes_later(
     assert [await write for write in writes] == list(range(1, 101))
     with pytest.raises(DatabaseClosed):
         await database.write(increase)
-    with closing(sqlite3.connect(tmp_path / "pushrod.db")) as other:
-        assert other.execute("SELECT n FROM counter").fetchone() == (100,)
+    assert ask(place, "SELECT n FROM counter") == [(100,)]
 
 
-async def test_a_write_is_on_the_disk_when_it_returns(database: Database) -> None:
+async def test_a_write_to_a_file_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    database = await Database.open(put_empty_database(tmp_path))
+
     async def pragmas(connection: AsyncConnection) -> tuple[str, int, int]:
         names = ("journal_mode", "synchronous", "foreign_keys")
         found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in names]
         return found[0], found[1], found[2]
 
     assert await database.write(pragmas) == ("wal", 2, 1)
+    await database.close()
+
+
+async def test_a_write_can_not_name_what_is_not_there(database: Database) -> None:
+    async def orphan(connection: AsyncConnection) -> None:
+        await connection.execute(
+            sa.text("INSERT INTO memberships (user_id, account_id, role) VALUES ('u', 'a', 'x')")
+        )
+
+    with pytest.raises(IntegrityError):
+        await database.write(orphan)
+
+
+async def test_the_size_is_what_is_stored(database: Database) -> None:
+    assert 100_000 < await database.size() < 100_000_000
 
 
 # Migrations

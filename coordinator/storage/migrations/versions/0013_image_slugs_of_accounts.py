@@ -27,6 +27,8 @@ SHARED = """
 
 
 def upgrade() -> None:
+    # On PostgreSQL the names of keys are unique in the schema, and `images` still has them.
+    beside = "_beside" if op.get_bind().dialect.name == "postgresql" else ""
     op.create_table(
         "images_of_accounts",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -37,14 +39,17 @@ def upgrade() -> None:
         sa.Column("shared", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_images_account_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_images")),
-        sa.UniqueConstraint("account_id", "slug", name=op.f("uq_images_account_id_slug")),
+        sa.PrimaryKeyConstraint("id", name=op.f(f"pk_images{beside}")),
+        sa.UniqueConstraint("account_id", "slug", name=op.f(f"uq_images_account_id_slug{beside}")),
     )
     op.execute(
         f"INSERT INTO images_of_accounts ({KEPT}, shared) SELECT {KEPT}, {SHARED} FROM images"  # noqa: S608 - constants
     )
     op.drop_table("images")
     op.rename_table("images_of_accounts", "images")
+    if beside:
+        for kind in ("pk_images", "uq_images_account_id_slug"):
+            op.execute(f"ALTER INDEX {kind}{beside} RENAME TO {kind}")
     op.create_index("ix_images_slug", "images", ["slug"])
     op.create_index(
         "ix_images_public",

@@ -1,0 +1,250 @@
+"""Transactions over PostgreSQL, which are run again where they must be.
+
+Writes are SERIALIZABLE: where two that ran beside each other would not have come to the same one
+after the other, one of them fails and is run again, whatever they read. Reads see one moment.
+
+One coordinator writes: its connection for writes holds a lock of the database's, and one that was
+taken over ends. What a commit came to whose answer was lost is asked of the server afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from coordinator.storage.postgresql import (
+    Failure,
+    PostgresPlace,
+    cannot_use,
+    check_server,
+    engine_of,
+    failure_of,
+    in_our_words,
+    is_refusal,
+    words_of,
+)
+from coordinator.storage.soundness import DatabaseUnusable
+from coordinator.storage.transactions import Outcome, T, Work, Write, direct, run, run_each
+from coordinator.storage.trouble import DatabaseTrouble, Trouble
+
+log = structlog.get_logger()
+
+WRITER_LOCK = 0x70757368726F64
+"""Of the one coordinator that writes: "pushrod"."""
+COLLISIONS_MAX = 20
+COLLISION_SECONDS = 0.05
+PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 2.0
+OTHER_ENDS_SECONDS = 2.0
+"""One that was just killed is still connected for a moment."""
+
+
+class TakenOver(DatabaseUnusable):
+    """Another coordinator has begun to write since."""
+
+
+@dataclass(slots=True)
+class _Patience:
+    """Growing pauses, up to a bound in all."""
+
+    seconds: float
+    stopping: threading.Event
+    _pause: float = PAUSE_SECONDS
+    _began: float = field(default_factory=time.monotonic)
+
+    def pause(self) -> bool:
+        """False: it has waited long enough."""
+        left = self._began + self.seconds - time.monotonic()
+        if left <= 0 or self.stopping.wait(min(self._pause, left)):
+            return False
+        self._pause = min(self._pause * 2, PAUSE_SECONDS_MAX)
+        return True
+
+
+class PostgresTransactions:
+    """`take` it, bring the schema up to date, `begin`; then it reads and writes."""
+
+    def __init__(self, place: PostgresPlace, *, wait_seconds: float, readers: int) -> None:
+        """What finds no server waits `wait_seconds` for one."""
+        self._place, self._wait_seconds = place, wait_seconds
+        self._stopping = threading.Event()
+        self._term: int | None = None
+        self._unknown: tuple[str, Sequence[Outcome]] | None = None
+        """A transaction whose commit was not answered, and what it came to if it was committed."""
+        self._writer = engine_of(place, isolation_level="SERIALIZABLE")
+        self._reader = engine_of(place, size=readers, isolation_level="REPEATABLE READ")
+        sa.event.listen(self._writer, "connect", self._lock)
+        sa.event.listen(self._reader, "connect", _read_only)
+
+    def take(self) -> None:
+        """Connect, as the one that writes. Raises DatabaseUnusable."""
+        patience = self._patience()
+        others = _Patience(OTHER_ENDS_SECONDS, self._stopping)
+        while True:
+            try:
+                with self._writer.connect() as connection:
+                    return check_server(connection, self._place)
+            except _NotYet as error:
+                if not others.pause():
+                    raise DatabaseUnusable(str(error)) from error
+            except DBAPIError as error:
+                if failure_of(error) is not Failure.AWAY or is_refusal(error):
+                    raise cannot_use(self._place, error) from error
+                if not patience.pause():
+                    raise cannot_use(self._place, error) from error
+
+    def begin(self) -> None:
+        """Whoever wrote before must not go on where it was."""
+        with self._writer.begin() as connection:
+            self._term = connection.execute(_NEXT_START).scalar_one()
+
+    def read(self, work: Work[T]) -> T:
+        patience = self._patience()
+        while True:
+            try:
+                with self._reader.connect() as connection, connection.begin():
+                    return run(work(direct(connection)))
+            except DBAPIError as error:
+                if failure_of(error) is None:
+                    raise in_our_words(error) from error
+                if not patience.pause():
+                    raise DatabaseTrouble(Trouble.DATABASE_AWAY) from error
+
+    def write(self, writes: Sequence[Write[Any]]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        left, patience, collisions = list(writes), self._patience(), 0
+        while True:
+            try:
+                outcomes += self._ask_of_unknown()
+                left = [write for write in left if all(one.write is not write for one in outcomes)]
+                return outcomes + (self._transaction(left) if left else [])
+            except Exception as error:
+                failure = failure_of(error)
+                if isinstance(error, _NotYet):
+                    failure = Failure.AWAY
+                collisions += failure is Failure.COLLISION
+                if failure is Failure.COLLISION and len(left) > 1:
+                    return [*outcomes, *(one for write in left for one in self.write([write]))]
+                if failure is Failure.COLLISION and collisions < COLLISIONS_MAX:
+                    time.sleep(random.uniform(0, COLLISION_SECONDS))  # noqa: S311 - no secret
+                    continue
+                if failure is Failure.AWAY and patience.pause():
+                    continue
+                told = self._told(error, failure)
+                return [*outcomes, *(Outcome(write=write, error=told) for write in left)]
+
+    def size(self) -> int:
+        async def ask(connection: Any) -> int:
+            found = await connection.execute(sa.text("SELECT pg_database_size(current_database())"))
+            return int(found.scalar_one())
+
+        return self.read(ask)
+
+    def stop_waiting(self) -> None:
+        self._stopping.set()
+
+    def close(self) -> None:
+        for engine in (self._writer, self._reader):
+            engine.dispose()
+
+    def _patience(self) -> _Patience:
+        return _Patience(self._wait_seconds, self._stopping)
+
+    def _told(self, error: Exception, failure: Failure | None) -> Exception:
+        if failure is None:
+            return in_our_words(error)
+        log.warning("a transaction failed", error=words_of(error))
+        if failure is Failure.COLLISION:
+            trouble = Trouble.DATABASE_BUSY
+        else:
+            trouble = Trouble.DATABASE_AWAY if self._unknown is None else Trouble.DATABASE_UNKNOWN
+        told = DatabaseTrouble(trouble)
+        told.__cause__ = error
+        return told
+
+    def _transaction(self, writes: Sequence[Write[Any]]) -> list[Outcome]:
+        """Raises what all of them fail by."""
+        with self._writer.connect() as connection:
+            transaction = connection.begin()
+            try:
+                outcomes = run_each(
+                    connection, writes, spoils_all=lambda error: failure_of(error) is not None
+                )
+                number = connection.execute(_OWN_NUMBER).scalar()
+            except BaseException:
+                transaction.rollback()
+                raise
+            # None: it has changed nothing.
+            self._unknown = None if number is None else (number, outcomes)
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if failure_of(error) is not Failure.AWAY:
+                    self._unknown = None
+                raise
+            self._unknown = None
+        return outcomes
+
+    def _ask_of_unknown(self) -> Sequence[Outcome]:
+        """Of a commit whose answer was lost; nothing, if there is none or it was undone."""
+        if self._unknown is None:
+            return []
+        number, outcomes = self._unknown
+        with self._writer.connect() as connection, connection.begin():
+            newest = connection.execute(_NEWEST_NUMBER).scalar_one()
+            # One that the server has not come to is of a server that this one was not made from.
+            state = "aborted"
+            if int(number) < int(newest):
+                state = connection.execute(_STATE_OF, {"number": number}).scalar_one()
+        if state == "in progress":
+            raise _NotYet("the transaction's own session has not ended")
+        self._unknown = None
+        log.warning("a commit was not answered", state=state)
+        return outcomes if state == "committed" else []
+
+    def _lock(self, connection: Any, _record: object) -> None:
+        """With each connection for writes: we are the one, and have been since we began."""
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_is_in_recovery()")
+                if cursor.fetchone()[0]:
+                    raise _NotYet(f"{self._place} is a standby, which takes no writes")
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", (WRITER_LOCK,))
+                if not cursor.fetchone()[0]:
+                    raise _NotYet(
+                        f"another coordinator works on {self._place}: stop it, or give this one a "
+                        "database of its own"
+                    )
+                if self._term is not None:
+                    cursor.execute("SELECT number FROM coordinator_starts")
+                    if cursor.fetchone()[0] != self._term:
+                        raise TakenOver(
+                            f"another coordinator has begun to work on {self._place} while it did "
+                            "not answer this one: this one ends"
+                        )
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
+
+
+class _NotYet(Exception):
+    """A lock is perhaps held by our own connection, which the server does not know to be lost; a
+    standby may become the primary."""
+
+
+_NEXT_START = sa.text("UPDATE coordinator_starts SET number = number + 1 RETURNING number")
+_OWN_NUMBER = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
+_NEWEST_NUMBER = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+_STATE_OF = sa.text("SELECT pg_xact_status(CAST(:number AS xid8))")
+
+
+def _read_only(connection: Any, _record: object) -> None:
+    connection.read_only = True
