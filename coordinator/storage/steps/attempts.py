@@ -61,14 +61,13 @@ _FIND_GIVEN_WITH = direct(
 _INSERT_ATTEMPT = direct(attempts.insert())
 
 
-_UPDATE_ATTEMPT = direct(
-    attempts.update().where(
-        attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
-    )
+_UPDATE = attempts.update().where(
+    attempts.c.step_id == _ITS_ID, attempts.c.epoch == sa.bindparam("its_epoch")
 )
-
-
-_UPDATE_IF_SILENT = _UPDATE_ATTEMPT.where(~has_tail(sa.bindparam("its_log", type_=sa.String)))
+_UPDATE_ATTEMPT = direct(_UPDATE)
+_UPDATE_IF_SILENT = direct(
+    _UPDATE.where(~has_tail(sa.bindparam("its_log", type_=sa.String))).returning(attempts.c.epoch)
+)
 
 
 class NotSilent(Exception):
@@ -163,7 +162,7 @@ async def end_attempt(
     }
     if log_assumed:
         ended = await connection.execute(_UPDATE_IF_SILENT, values | {"its_log": attempt.id})
-        if ended.rowcount != 1:
+        if ended.first() is None:
             raise NotSilent(attempt.id)
     else:
         await connection.execute(_UPDATE_ATTEMPT, values)

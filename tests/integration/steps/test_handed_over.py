@@ -191,7 +191,7 @@ async def test_a_step_that_can_t_be_given_does_not_hold_up_the_report(
     agent = await pushed(coordinator, tmp_path, "secrets: [KEY]")
     first = await agent.take()
     with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database, database:
-        database.execute("UPDATE secrets SET sealed = x'00'")
+        database.execute("UPDATE secret_values SET sealed = x'00'")
     assert await next_of(agent, first) is None
     assert (await step_row(coordinator, "a"))["state"] == "succeeded"
     assert (await step_row(coordinator, "b"))["state"] in ("ready", "offered")
