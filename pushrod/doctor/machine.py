@@ -17,6 +17,8 @@ from pushrod.errors import describe_os_error
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_GIT = (2, 31)
+COLLECTING_GIT = (2, 39)
+"""The first that sets aside what nothing reaches."""
 """The first that takes its configuration from GIT_CONFIG_COUNT, which keeps tokens off argv."""
 COMPILED = ("pygit2", "obstore", "grpc", "cryptography.hazmat.bindings._rust")
 """Libraries that need more of the system than pip can see."""
@@ -83,6 +85,9 @@ def check_git() -> Finding:
     folder = _first_line("git", "--exec-path")
     if folder is None or not (Path(folder) / "git-http-backend").exists():
         return fail("git", f"{says} comes without http-backend", "apt-get install git")
+    if version < COLLECTING_GIT:
+        return warn("git", f"{says} is older than 2.39: a coordinator's repositories keep what "
+                    "nothing reaches any more", "apt-get install git")  # fmt: skip
     return ok("git", f"{says}, with http-backend")
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from coordinator.domain.model import Project
+from coordinator.ports import GarbageLeft
 from coordinator.services.audit import Deed
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.core import Core
@@ -49,6 +50,8 @@ class Garbage:
                         log.info("garbage is left while a backup is made")
                         return
                     await self.collect_of(project)
+            except GarbageLeft as error:
+                log.warning("garbage is left", project=project.id, error=str(error))
             except Exception:  # one broken repository must not keep the others from it
                 log.exception("collecting garbage failed", project=project.id)
 

@@ -46,7 +46,13 @@ def test_gits_version_is_read(says: str, version: tuple[int, int] | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("says", "verdict"), [("2.30.9", Verdict.FAIL), ("2.31.0", Verdict.OK), (None, Verdict.FAIL)]
+    ("says", "verdict"),
+    [
+        ("2.30.9", Verdict.FAIL),
+        ("2.31.0", Verdict.WARN),
+        ("2.39.0", Verdict.OK),
+        (None, Verdict.FAIL),
+    ],
 )
 def test_git_must_be_new_enough_and_have_http_backend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str | None, verdict: Verdict
