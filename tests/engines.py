@@ -34,6 +34,8 @@ ENDINGS = "tests/integration/buildkit/test_buildkit_endings.py"
 LANGUAGE = "tests/e2e/test_workflow_language.py"
 LAYOUTS = "tests/integration/steps/test_real_layouts.py"
 MAIN = "tests/e2e/test_main_job.py"
+SERVICES = "tests/integration/buildkit/test_services.py"
+PRIVILEGED = "tests/integration/buildkit/test_privileged.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,11 @@ class Behaviour:
 def both(what: str, test: str) -> Behaviour:
     """A test that takes the engine as its parameter."""
     return Behaviour(what=what, tests={HOST: test, BUILDKIT: test})
+
+
+def beside(what: str, test: str) -> Behaviour:
+    """Of containers, which the host engine has none of."""
+    return Behaviour(what=what, tests={BUILDKIT: test}, unlike="fails the step and says why")
 
 
 def each(what: str, host: str, buildkit: str) -> Behaviour:
@@ -208,6 +215,50 @@ BEHAVIOURS: Mapping[str, Sequence[Behaviour]] = {
         both(
             "nothing of a cancelled step is left running",
             f"{MAIN}::test_a_cancelled_build_ends_with_no_process_left",
+        ),
+    ),
+    "Services": (
+        beside(
+            "found by name, each also by those after it",
+            f"{SERVICES}::test_a_script_reaches_services_by_name_and_each_those_before_it",
+        ),
+        beside(
+            "ready by `tcp`, `http`, `exec`, or as soon as it is started",
+            f"{SERVICES}::test_a_service_is_ready_by_what_it_says",
+        ),
+        beside(
+            "never ready: the step fails and says what was asked",
+            f"{SERVICES}::test_one_that_is_never_ready_fails_the_step",
+        ),
+        beside(
+            "one that ends before it is ready, or while the script runs, fails the step",
+            f"{SERVICES}::test_one_that_ends_before_it_is_ready_fails_the_step",
+        ),
+        beside("twenty at once", f"{SERVICES}::test_twenty_services_run_at_once"),
+        beside(
+            "one that prints 100 MB",
+            f"{SERVICES}::test_a_service_that_prints_100_megabytes_breaks_nothing",
+        ),
+        beside("limits of memory", f"{SERVICES}::test_a_services_memory_is_limited"),
+        beside("`user`", f"{SERVICES}::test_a_service_runs_as_the_user_it_names"),
+        beside(
+            "a cancel in each phase leaves nothing", f"{SERVICES}::test_a_cancel_leaves_nothing"
+        ),
+        beside(
+            "what a killed agent has left is ended by the next",
+            f"{SERVICES}::test_what_an_agent_that_was_killed_has_left_is_ended_by_the_next",
+        ),
+        beside(
+            "another build's step can't reach one",
+            f"{SERVICES}::test_another_builds_step_cant_reach_a_service",
+        ),
+        beside(
+            "PostgreSQL, Redis and a web server beside one script",
+            f"{SERVICES}::test_a_database_a_store_and_a_web_server_run_beside_a_script",
+        ),
+        beside(
+            "`privileged`: all rights for that container alone, and Docker in it",
+            f"{PRIVILEGED}::test_docker_runs_in_a_privileged_service",
         ),
     ),
     "The rest of a step": (

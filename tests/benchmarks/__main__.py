@@ -25,6 +25,7 @@ from tests.benchmarks import (
     memory,
     push_latency,
     retention,
+    services,
     step_overhead,
     throughput,
 )
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "steps-buildkit": step_overhead.measure,
     "git": git_folder.measure_host,
     "git-buildkit": git_folder.measure_buildkit,
+    "services": services.measure,
     "outputs": many_outputs.measure,
     "builds": throughput.measure,
     "log": log_throughput.measure,

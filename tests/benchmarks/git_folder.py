@@ -1,8 +1,7 @@
 """What `.git` adds to a step on a repository of 5,000 files, at a commit that is known.
 
-A chain whose steps have it and have it not in turns tells the time: of each step that has it beside
-the mean of its two neighbours, so that a machine that grows slower counts for nothing. What decides
-are the counts of `tests.integration.git_counts`.
+A chain whose steps have it and have it not in turns tells the time; what decides are the counts of
+`tests.integration.git_counts`.
 """
 
 from __future__ import annotations
@@ -10,17 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from agent.engines.private import ensure_base_image, up
-from tests.benchmarks.samples import Row, quantiles
+from tests.benchmarks.chains import in_turns, more_than_floor
+from tests.benchmarks.samples import Row
 from tests.e2e.processes import Pushrod, Repository, running
 from tests.integration.agent.test_git_counts import MOST
 
@@ -57,37 +52,13 @@ def measure_buildkit(folder: Path) -> list[Row]:
 
 
 def _row(pushrod: Pushrod, repository: Repository, words: str) -> Row:
-    project = pushrod.create_project("large")
-    repository.push(project["pushUrl"], pushrod.api.token, check=True)
-    [build] = pushrod.api.builds(project["id"])
-    pushrod.api.wait_finished(build["id"], seconds=400)  # which warms agent and engine up
-    asked = {"workflowId": build["workflowId"], "branch": "main"}
-    more: list[float] = []
-    floor: list[float] = []
-    for _ in range(BUILDS):
-        made = pushrod.api.post(f"/api/projects/{project['id']}/builds", asked)
-        taken = _taken(pushrod.api.wait_finished(made["id"], seconds=400))
-        floor += taken[::2]
-        more += [
-            with_git - (before + after) / 2
-            for before, with_git, after in zip(taken[::2], taken[1::2], taken[2::2], strict=False)
-        ]
-    low, _, high = statistics.quantiles(more, n=4)
-    return Row(
-        what=f"`.git` of a warm step, {FILES:,} files, {words}; floor: a step with `git: false`",
-        measured=f"{statistics.median(more) * 1000:+.0f} ms median, the middle half "
-        f"{low * 1000:+.0f} to {high * 1000:+.0f} (n={len(more)}, each beside its neighbours)",
-        floor=quantiles(floor),
+    floor, more = in_turns(pushrod, repository, builds=BUILDS)
+    return more_than_floor(
+        f"`.git` of a warm step, {FILES:,} files, {words}; floor: a step with `git: false`",
+        floor,
+        more,
         to_hold="≤ 20 ms",
     )
-
-
-def _taken(build: dict[str, Any]) -> Sequence[float]:
-    """Seconds from its predecessor's end to its own, for all steps but the first: one without
-    `.git`, one with it, and so on."""
-    assert build["state"] == "succeeded", build
-    ends = [datetime.fromisoformat(step["finishedAt"]).timestamp() for step in build["steps"]]
-    return [end - before for before, end in pairwise(ends)]
 
 
 def _counted(words: str, files: int, *engine: str) -> list[Row]:
