@@ -51,7 +51,7 @@ NOT_RUN_PAGES = {"systemd.md": "test_systemd_boot.py does so under a systemd of 
 """Blocks that say they are `sh` are run by tests/e2e/test_build_execution.py, as written."""
 REFUSED: Mapping[str, str] = {
     "pushrod build cancel app#1": "has finished already",
-    "pushrod doctor --registry registry.example:5000": "registry.example can't be reached",
+    "pushrod doctor --registry registry.example:5000": "registry.example",
     "pushrod build retry app#1 --failed   # only what failed, and what depends on it": "no step of",
 }
 """What stands in a list of commands, and by its turn has no place; with words of the answer."""
@@ -129,6 +129,7 @@ BEFORE: Mapping[tuple[str, str], str] = {
     ("run.md", "pushrod run     "): WORKFLOW
     + "mkdir .pushrod; sed '1i name: nightly' .pushrod.yml > "
     ".pushrod/nightly.yml; touch secrets.env; chmod 600 secrets.env",
+    ("run.md", "pushrod run --send"): "pushrod project create shop",
     ("security.md", "pushrod token revoke"): "ID=$(pushrod token list --json | id_of '[-1]')",
     ("statuses.md", "pushrod project set shop --forge-token-file"): "echo word > token; pushrod "
     "project create shop --repo https://github.com/anna/shop.git --secret-file secret",
