@@ -157,13 +157,8 @@ def _account(data: Path, project_id: str) -> str:
 
 def _put_objects(data: Path, many: ManyBuilds, builds: int) -> None:
     """One log as the store writes it, and copies of it."""
-    from coordinator.objects.logs import ObjectLogStore
-    from coordinator.objects.stores import open_store
-    from pipelines_schema.log_frames import Frame, Stream
-
     objects = data / "objects"
-    frame = Frame(stream=Stream.STDOUT, data=b"a line\n", time_ms=0)
-    asyncio.run(ObjectLogStore(open_store(objects)).append("step-1-0-1", 0, [frame]))
+    asyncio.run(_a_log(data, "step-1-0-1"))
     first = objects / "logs" / "step-1-0-1"
     contents = {one.name: one.read_bytes() for one in first.iterdir()}
     for number in range(1, builds + 1):
@@ -176,6 +171,26 @@ def _put_objects(data: Path, many: ManyBuilds, builds: int) -> None:
         place = objects / "blobs" / many.account_id / sha[:2]
         place.mkdir(parents=True, exist_ok=True)
         (place / sha).write_bytes(content)
+
+
+async def _a_log(data: Path, attempt_id: str) -> None:
+    """Of a step that has ended."""
+    from coordinator.objects.log_tails import DatabaseLogTails
+    from coordinator.objects.logs import ObjectLogStore
+    from coordinator.objects.stores import open_store
+    from coordinator.storage.database import Database
+    from pipelines_schema.log_frames import Frame, Stream
+
+    database = await Database.open(data / "pushrod.db")
+    try:
+        tails = DatabaseLogTails(database)
+        store = ObjectLogStore(open_store(data / "objects"), tails)
+        frame = Frame(stream=Stream.STDOUT, data=b"a line\n", time_ms=0)
+        await store.append(attempt_id, 0, [frame])
+        await store.close(attempt_id)
+        await tails.forget(attempt_id)
+    finally:
+        await database.close()
 
 
 async def _started(at: Coordinator, counts: Path) -> asyncio.subprocess.Process:

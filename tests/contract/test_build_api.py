@@ -407,7 +407,7 @@ OPTIONAL = {
     "/api/builds": (REQUEST, ("entry_point", "requirements", "framework")),
     "/api/deploy": (
         {"agent_name": "x", "source_files": AGENT},
-        ("entry_point", "requirements", "framework", "image", "llm_configs"),
+        ("entry_point", "requirements", "framework", "image", "llm_configs", "health_check"),
     ),
 }
 

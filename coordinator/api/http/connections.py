@@ -117,6 +117,13 @@ class Connection(web.RequestHandler):
         self._others.remove(self)
         super().connection_lost(exc)
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        # Of a body that nobody has read, which is so only when what is left of it is passed over.
+        if isinstance(error := options.get("exc_info"), web.RequestPayloadError):
+            log.info("not a request", problem=type(error).__name__)
+            return
+        super().log_exception(*args, **options)
+
     def handle_error(
         self,
         request: web.BaseRequest,

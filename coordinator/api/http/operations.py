@@ -136,10 +136,11 @@ class Operation:
 
 
 def _lower_ids(request: web.Request) -> None:
-    """A UUID in the path is taken in any case; we write them in lower case."""
+    """A UUID in the path is taken in any case; we write them in lower case. No id has a NUL,
+    which not every database takes."""
     for name, value in request.match_info.items():
         if name.endswith("_id"):
-            request.match_info[name] = lower_id(value)
+            request.match_info[name] = lower_id(value).replace("\0", "\ufffd")
 
 
 def operation(

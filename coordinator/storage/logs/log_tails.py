@@ -45,20 +45,26 @@ _NEW = sa.select(
 )
 _COLUMNS = ["attempt_id", "start", "kind", "end_offset", "body"]
 _before = log_tails.alias("before")
-_FIRST = log_tails.insert().from_select(
-    _COLUMNS, _NEW.where(~sa.exists().where(_before.c.attempt_id == _ATTEMPT))
+_FIRST = (
+    log_tails.insert()
+    .from_select(_COLUMNS, _NEW.where(~sa.exists().where(_before.c.attempt_id == _ATTEMPT)))
+    .returning(log_tails.c.start)
 )
-_NEXT = log_tails.insert().from_select(
-    _COLUMNS,
-    _NEW.where(
-        # Text ends there, and nothing has taken the place behind it.
-        sa.exists().where(
-            _before.c.attempt_id == _ATTEMPT,
-            _before.c.end_offset == _START,
-            _before.c.kind == PieceKind.TEXT.value,
+_NEXT = (
+    log_tails.insert()
+    .from_select(
+        _COLUMNS,
+        _NEW.where(
+            # Text ends there, and nothing has taken the place behind it.
+            sa.exists().where(
+                _before.c.attempt_id == _ATTEMPT,
+                _before.c.end_offset == _START,
+                _before.c.kind == PieceKind.TEXT.value,
+            ),
+            ~sa.exists().where(log_tails.c.attempt_id == _ATTEMPT, log_tails.c.start == _START),
         ),
-        ~sa.exists().where(log_tails.c.attempt_id == _ATTEMPT, log_tails.c.start == _START),
-    ),
+    )
+    .returning(log_tails.c.start)
 )
 _INSERT = log_tails.insert()
 _SETTLE = log_tails.delete().where(
@@ -117,7 +123,7 @@ async def add_piece(
     }
     if settled is None:
         added = await connection.execute(_FIRST if first else _NEXT, new)
-        return added.rowcount == 1
+        return added.first() is not None
     fence = {"attempt": attempt_id, "at": settled.start, "end": settled.end}
     if (await connection.execute(_SETTLE, fence)).rowcount != 1:
         return False

@@ -51,6 +51,8 @@ async def test_a_held_poll_outlives_what_an_idle_connection_may(tmp_path: Path) 
         b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: zstd\r\n"
         b"Content-Length: 1\r\n\r\n{",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: 1\r\n\r\n{",
         b"\x16\x03\x01\x02\x00\x01",
     ],
 )

@@ -176,13 +176,17 @@ async def test_a_change_of_state_costs_one_statement_and_only_where_somebody_is_
     project = await office.project()
     with collected() as statements:
         await office.move(project, BuildState.QUEUED)
-    assert [text.split(" (")[0] for text, _ in statements] == [
-        "BEGIN IMMEDIATE",
-        "INSERT INTO outbox",
+    assert [text.split(" (")[0] for text, _ in statements if not is_of_transactions(text)] == [
+        "INSERT INTO outbox"
     ]
     with collected() as statements:
         await office.move(project, BuildState.QUEUED, 2, commit_hash=None)
-    assert [text for text, _ in statements] == ["BEGIN IMMEDIATE"]
+    assert [text for text, _ in statements if not is_of_transactions(text)] == []
+
+
+def is_of_transactions(text: str) -> bool:
+    """Each has it, whatever it does."""
+    return text == "BEGIN IMMEDIATE" or "pg_current_xact_id_if_assigned" in text
 
 
 async def test_only_the_last_state_of_a_context_is_sent(office: Office) -> None:

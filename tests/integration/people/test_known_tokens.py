@@ -45,6 +45,9 @@ class SlowReader:
     async def write(self, work: Any, **options: Any) -> Any:
         return await self.database.write(work, **options)
 
+    async def note(self, work: Any) -> None:
+        await self.database.note(work)
+
 
 async def test_an_answer_of_before_a_revocation_is_not_remembered_after_it(tmp_path: Path) -> None:
     async with open_core(tmp_path) as tested:

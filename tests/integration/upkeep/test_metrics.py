@@ -19,6 +19,7 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
     step_of,
 )
+from tests.integration.upkeep.folded import folded_bytes
 
 OPERATIONS = Path(__file__).parents[3] / "examples" / "operations"
 SMALL_DISK = {"freeBytes": 10, "totalBytes": 100, "floorBytes": 5}
@@ -90,6 +91,7 @@ async def test_retention_and_disks_are_told(coordinator: Coordinator) -> None:
     (await agent.append(spec, 0, b"line\n")).expect(204)
     log = {"textBytes": 5, "sha256": hashlib.sha256(b"line\n").hexdigest()}
     (await agent.complete(spec, status="failed", exit_code=1, log=log)).expect(200)
+    size = await folded_bytes(coordinator)
     await agent.poll(disk={**SMALL_DISK, "floorBytes": 50})
     body = {"builds": {"number": 0, "bytes": 1_000_000}}
     (await admin.call("PATCH", "/api/retention", json=body)).expect(200)
@@ -105,7 +107,7 @@ async def test_retention_and_disks_are_told(coordinator: Coordinator) -> None:
     assert found["pushrod_retention_deleted_total"] == {
         (("kind", kind),): int(kind == "builds") for kind in kinds
     }
-    assert found["pushrod_retention_deleted_bytes_total"][(("kind", "builds"),)] == 5
+    assert found["pushrod_retention_deleted_bytes_total"][(("kind", "builds"),)] == size
     assert found["pushrod_retention_look_duration_seconds"][NO_LABELS] > 0
     assert found["pushrod_retention_failed_total"] == {NO_LABELS: 0}
     assert found["pushrod_agent_disk_free_bytes"] == {(("agent", "small"),): 10}
