@@ -14,8 +14,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +38,8 @@ UNREACHED_DAYS = 14
 DAYS_ASIDE = 7
 DAY_SECONDS = 86_400.0
 COLLECT_SECONDS = 600.0
+NAME_BYTES = 20
+"""Of SHA-1, which all our repositories have."""
 _MISSING = b" missing"
 _NOT_FETCHED = (KEPT, REMOTE_BRANCHES, REMOTE_TAGS, f"{OWN_REFS}modules")
 _INDEX_LAST = (".mtimes", ".rev", ".pack", ".idx")
@@ -62,10 +64,31 @@ async def collect(path: Path, needed: Collection[str], *, now: float) -> int:
     await _run(
         path, "repack", "-d", "--quiet", "--cruft", *limits, f"--expire-to={aside}/pack/pack"
     )
-    # Of loose ones the copies alone were packed; these go, where they are in a pack, also aside.
-    await _run(path, "prune-packed", "--quiet", aside=[aside])
+    # Of loose ones the copies alone were packed.
+    before = now - UNREACHED_DAYS * DAY_SECONDS
+    await asyncio.to_thread(_drop_loose, path / "objects", aside / "pack", before)
     await asyncio.to_thread(_write_roots, path, roots, now)
     return await asyncio.to_thread(_settled_bytes, aside)
+
+
+def _drop_loose(objects: Path, aside: Path, before: float) -> None:
+    """Those that were put aside and came before that. What a push has brought since git looked for
+    what is reached is aside as well, as nothing was seen to reach it, and stays here."""
+    for index in aside.glob("*.idx"):
+        for name in _names_in(index.read_bytes()):
+            loose = objects / name[:2] / name[2:]
+            with suppress(FileNotFoundError):
+                if loose.stat().st_mtime < before:
+                    loose.unlink()
+
+
+def _names_in(index: bytes) -> Iterator[str]:
+    """Of a pack's objects, by its index of version 2: a head of 8 bytes, how many there are up to
+    each first byte (4 bytes each), then their names."""
+    names = 8 + 256 * 4
+    count = int.from_bytes(index[names - 4 : names], "big")
+    for at in range(names, names + count * NAME_BYTES, NAME_BYTES):
+        yield index[at : at + NAME_BYTES].hex()
 
 
 async def restore(path: Path, needed: Collection[str]) -> bool:

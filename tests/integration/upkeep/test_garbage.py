@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.git.garbage import DAYS_ASIDE, KEPT
+from coordinator.git.garbage import DAYS_ASIDE, KEPT, _drop_loose
 from coordinator.services.builds.deletions import Deletions
 from coordinator.services.core import utc_now
 from coordinator.services.upkeep.garbage import Garbage
@@ -71,6 +72,15 @@ async def garbage_at(coordinator: Coordinator, later: timedelta) -> AsyncIterato
 async def collect(coordinator: Coordinator, later: timedelta) -> None:
     async with garbage_at(coordinator, later) as garbage:
         await garbage.collect()
+
+
+def make_old(repository: Path) -> None:
+    """All its objects came a month ago, and nobody has looked since."""
+    then = (utc_now() - MONTH).timestamp()
+    for one in (repository / "objects").rglob("*"):
+        if one.is_file():
+            os.utime(one, (then, then))
+    (repository / "garbage" / "roots").unlink(missing_ok=True)
 
 
 async def has(coordinator: Coordinator, project: dict[str, Any], sha: str) -> bool:
@@ -187,7 +197,9 @@ async def test_pushes_and_fetches_go_on_while_garbage_is_collected(
     for number in range(3):
         gone = await a_gone_branch(tree, f"gone-{number}")
         await delete_builds_of(coordinator, project, gone)
-        collecting = asyncio.create_task(collect(coordinator, MONTH * (number + 1)))
+        make_old(coordinator.repository(project))
+        # Today: by a later clock what is pushed meanwhile would be as old.
+        collecting = asyncio.create_task(collect(coordinator, timedelta()))
         shas.append(await tree.commit({f"file-{number}": os.urandom(50_000)}))
         await tree.push()
         copied = tmp_path / f"clone-{number}"
@@ -200,6 +212,29 @@ async def test_pushes_and_fetches_go_on_while_garbage_is_collected(
         assert await has(coordinator, project, sha)
     checked = await try_git(coordinator.repository(project), "fsck", "--full")
     assert checked.exit_code == 0, checked
+
+
+async def test_what_a_push_brings_while_git_looks_stays_though_it_is_aside_as_well(
+    tmp_path: Path,
+) -> None:
+    """Git looks for what is reached, then the push comes, then git puts aside what it didn't see."""
+    repository, aside = tmp_path / "some.git", tmp_path / "aside"
+    await git(tmp_path, "init", "-q", "--bare", str(repository))
+    (tmp_path / "content").write_bytes(os.urandom(1000))
+    await git(repository, "hash-object", "-w", str(tmp_path / "content"))
+    [loose] = (repository / "objects").glob("??/*")
+    aside.mkdir()
+    name = loose.parent.name + loose.name
+    packing = f"echo {name} | git pack-objects -q {aside}/pack"
+    subprocess.run(["sh", "-c", packing], cwd=repository, check=True, stdout=subprocess.DEVNULL)
+    before = utc_now().timestamp() - 60
+
+    _drop_loose(repository / "objects", aside, before)
+    assert loose.exists()
+
+    os.utime(loose, (before - 1, before - 1))
+    _drop_loose(repository / "objects", aside, before)
+    assert not loose.exists()
 
 
 async def test_a_kill_at_any_time_leaves_all_that_is_needed(
