@@ -217,7 +217,7 @@ async def test_pushes_and_fetches_go_on_while_garbage_is_collected(
 async def test_what_a_push_brings_while_git_looks_stays_though_it_is_aside_as_well(
     tmp_path: Path,
 ) -> None:
-    """Git looks for what is reached, then the push comes, then git puts aside what it didn't see."""
+    """Git looks for what is reached, the push comes, and git puts aside what it had not seen."""
     repository, aside = tmp_path / "some.git", tmp_path / "aside"
     await git(tmp_path, "init", "-q", "--bare", str(repository))
     (tmp_path / "content").write_bytes(os.urandom(1000))
