@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.build_execution_callers import ENDPOINTS, OF_A_BUILD
-from tests.integration.coordinator_fixture import Caller, Coordinator, open_coordinator, step_of
+from tests.contract.build_execution.callers import ENDPOINTS, OF_A_BUILD
+from tests.integration.coordinator_fixture import Caller, Coordinator, step_of
 from tests.integration.execution_fixture import (
     UNKNOWN,
     Tenant,
@@ -21,27 +19,6 @@ from tests.integration.execution_fixture import (
 )
 
 NIL = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
-
-
-@pytest.fixture
-async def project(admin: Caller) -> dict[str, Any]:
-    return await new_chain(admin, "one", "two")
-
-
-@pytest.fixture
-async def maintainer(admin: Caller, project: dict[str, Any]) -> Tenant:
-    return await new_member(admin, "maintainer")
 
 
 # Who asks, and in which tenant

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,9 @@ import pytest
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     Caller,
-    Coordinator,
     new_work_tree,
-    open_coordinator,
 )
-from tests.integration.execution_fixture import Tenant, assert_envelope, new_chain, new_member
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
-
-
-@pytest.fixture
-async def project(admin: Caller) -> dict[str, Any]:
-    return await new_chain(admin, "one", "two")
-
-
-@pytest.fixture
-async def maintainer(admin: Caller, project: dict[str, Any]) -> Tenant:
-    return await new_member(admin, "maintainer")
-
+from tests.integration.execution_fixture import Tenant, assert_envelope
 
 # Builds of a repository
 

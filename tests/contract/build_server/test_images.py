@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.contract.build_server_shapes import check, check_error, paths_of
-from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
-
-
-@pytest.fixture
-async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
-    async with open_coordinator(tmp_path) as coordinator:
-        yield coordinator.admin
-
+from tests.contract.build_server.shapes import check, check_error, paths_of
+from tests.integration.coordinator_fixture import Caller, step_of
 
 # Docker images
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.contract.build_server_shapes import check, check_error
-from tests.integration.coordinator_fixture import Caller, open_coordinator, step_of
-
-
-@pytest.fixture
-async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
-    async with open_coordinator(tmp_path) as coordinator:
-        yield coordinator.admin
-
+from tests.contract.build_server.shapes import check, check_error
+from tests.integration.coordinator_fixture import Caller, step_of
 
 # The ways a body can be wrong
 

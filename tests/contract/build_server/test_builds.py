@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.build_server_shapes import check, check_error, paths_of
-from tests.integration.coordinator_fixture import Caller, new_work_tree, open_coordinator, step_of
+from tests.contract.build_server.shapes import check, check_error, paths_of
+from tests.integration.coordinator_fixture import Caller, new_work_tree, step_of
 from tests.integration.execution_fixture import logged_in, new_user
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture
-async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
-    async with open_coordinator(tmp_path) as coordinator:
-        yield coordinator.admin
 
 
 # Builds
