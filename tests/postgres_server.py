@@ -29,7 +29,12 @@ OWNER, PASSWORD = "pushrod", "of-the-tests"
 START_SECONDS = 60.0
 TEMPLATE = "migrated"
 # Nothing here must survive a power cut; what was committed survives an end of the server.
-QUICK = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB")
+QUICK = (
+    "fsync=off",
+    "full_page_writes=off",
+    "shared_buffers=16MB",
+    "dynamic_shared_memory_type=mmap",  # in its folder: else a killed server leaves it behind
+)
 
 
 @dataclass(slots=True)

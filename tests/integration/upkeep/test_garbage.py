@@ -237,26 +237,42 @@ async def test_what_a_push_brings_while_git_looks_stays_though_it_is_aside_as_we
     assert not loose.exists()
 
 
+STAGES = [
+    "garbage/*/pack",
+    "objects/pack/.tmp-*",
+    "objects/pack/pack-*.pack",
+    "objects/pack/pack-*.idx",
+    "garbage/*/pack/*.pack",
+    "garbage/*/pack/*.idx",
+]
+"""What git makes, in its order."""
+
+
 async def test_a_kill_at_any_time_leaves_all_that_is_needed(
     coordinator: Coordinator, project: dict[str, Any], tree: WorkTree
 ) -> None:
-    kept = await a_gone_branch(tree, "kept")
-    for number in range(6):
+    kept, repository = await a_gone_branch(tree, "kept"), coordinator.repository(project)
+    killed = 0
+    for number, stage in enumerate(STAGES):
         gone = await a_gone_branch(tree, f"gone-{number}")
         await delete_builds_of(coordinator, project, gone)
+        await tree.commit({f"main-{number}": "changes what is reached"})
+        await tree.push()
+        (repository / "garbage" / "roots").unlink(missing_ok=True)  # or it is done for two weeks
+        before = set(repository.glob(stage))
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(Path(__file__).with_name("garbage_process.py")),
             str(coordinator.data), str(MONTH.days), start_new_session=True,
         )  # fmt: skip
-        # Long enough for one of its git processes, each time for another.
-        await asyncio.sleep(0.8 + 0.08 * number)
+        while process.returncode is None and set(repository.glob(stage)) <= before:
+            await asyncio.sleep(0.002)
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
         await process.wait()
-        checked = await try_git(
-            coordinator.repository(project), "fsck", "--full", "--connectivity-only"
-        )
+        checked = await try_git(repository, "fsck", "--full", "--connectivity-only")
         assert checked.exit_code == 0, checked
+    assert killed >= len(STAGES) - 1  # what comes last may be over before it is seen
     await collect(coordinator, MONTH)
     assert await has(coordinator, project, kept)
     assert not await has(coordinator, project, gone)
