@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from agent.engines.authorities import variables
@@ -110,25 +110,22 @@ async def run_attempt(
             unresponsive_seconds=unresponsive_seconds,
             take_report=attempt.take_report,
         ) as build:
-            async with AsyncExitStack() as stack:
-                group = None
-                if request.services and fence is not None:
-                    group = await stack.enter_async_context(fence.group(request.attempt_id))
-                around = Circumstances(
-                    build=build,
-                    platform=platform,
-                    images=images,
-                    logins=attempt.logins,
-                    log=log,
-                    group=group,
-                )
-                beside = await images_of(request, around)
-                image = await images.find_for(build, request, platform, attempt.logins)
-                if request.services:
-                    services = await stack.enter_async_context(running(request, beside, around))
-                    attempt.accompany(services, stack.aclose)
-                graph = attempt.prepare(image, platform, session)
-                result = await attempt.run_beside(build, graph)
+            around = Circumstances(
+                build=build,
+                platform=platform,
+                images=images,
+                logins=attempt.logins,
+                log=log,
+                fence=fence,
+            )
+            beside = await images_of(request, around)
+            image = await images.find_for(build, request, platform, attempt.logins)
+            graph = attempt.prepare(image, platform, session)
+            if request.services:
+                async with running(request, beside, around) as services:
+                    result = await attempt.run_beside(build, graph, services)
+            else:
+                result = await attempt.run(build, graph)
             return replace(result, image_digest=image.reference.partition("@")[2] or None)
 
 
@@ -152,12 +149,8 @@ class _Attempt:
         self._channel = EndChannel()
         self._listener: bytes | None = None
         self._services: Services | None = None
-        self._end_services: Callable[[], Awaitable[None]] | None = None
         self._is_over = False
-
-    def accompany(self, services: Services, end: Callable[[], Awaitable[None]]) -> None:
-        """`end` is called once the script is over."""
-        self._services, self._end_services = services, end
+        """The script: its services may end from now on."""
 
     @property
     def takes_outputs(self) -> bool:
@@ -207,8 +200,7 @@ class _Attempt:
             secrets=sorted(request.secrets),
             offline=request.offline,
             privileged=request.privileged,
-            hosts=self._services.hosts if self._services else None,
-            awaits_services=self._services is not None and self._services.group is not None,
+            awaits_services=bool(request.services),
             limits=self._limits,
             cache_mounts=[at_home(mount, environment["HOME"]) for mount in request.cache_mounts],
             timeout_seconds=request.timeout_seconds,
@@ -228,12 +220,12 @@ class _Attempt:
     def take_report(self, report: control_pb2.StatusResponse) -> None:
         self._reports.take(report)
 
-    async def run_beside(self, build: Build, graph: StepGraph) -> StepResult:
-        """Run it for as long as its services do. Raises ServiceFailedError."""
-        if self._services is None:
-            return await self.run(build, graph)
+    async def run_beside(self, build: Build, graph: StepGraph, services: Services) -> StepResult:
+        """Run it for as long as its services do. Raises ServiceFailedError, and what else keeps
+        them from their start."""
+        self._services = services
         run = asyncio.create_task(self.run(build, graph))
-        death = asyncio.create_task(self._services.first_end())
+        death = asyncio.create_task(services.first_end())
         try:
             await asyncio.wait((run, death), return_when=asyncio.FIRST_COMPLETED)
             if run.done() or self._is_over:
@@ -254,12 +246,12 @@ class _Attempt:
         except BuildFailedError as failure:
             return self._failed(failure.error)
         self._is_over = True
-        if self._end_services is not None:
-            await self._end_services()
         ended = await read_end(build, ref)
         notes = await self._reports.complete_output(build, ref) if self._keep_output else []
         if self._limits is not None:
             notes += unenforced(self._limits, await read_limits(build, ref))
+        if self._services is not None:
+            await self._services.end()
         if self._request.end.made:
             await build.finish("")
             return self._result(ended, notes)
@@ -287,8 +279,8 @@ class _Attempt:
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._reports.until(solving, lambda progress: progress.running)
-                if self._services is not None and not solving.done():
-                    await self._let_begin(self._services)
+            if self._services is not None:
+                await self._await_services(self._services, solving)
             with self._heard():
                 async with asyncio.timeout(self._most_seconds):
                     return await asyncio.shield(solving)
@@ -296,17 +288,26 @@ class _Attempt:
             if not solving.done():
                 await self._kill(solving)
 
-    async def _let_begin(self, services: Services) -> None:
-        """Raises StepNotRunError."""
-        if services.group is None:
+    async def _await_services(self, services: Services, solving: asyncio.Task[str]) -> None:
+        """Let the process begin once they are ready, for which each has its own time. Raises
+        StepNotRunError."""
+        ready = asyncio.create_task(services.ready.wait())
+        try:
+            await asyncio.wait((ready, solving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if solving.done():
             return
         process = await asyncio.to_thread(wrapper_of, self._request.attempt_id)
         try:
             if process is None:
                 raise FenceError("its process was not found on this machine")
-            await services.let_step_begin(process)
+            await services.let_step_begin(process, self._end_script)
         except (FenceError, OSError) as error:
             raise StepNotRunError(f"the step could not be let to its services: {error}") from error
+
+    def _end_script(self) -> None:
+        self._is_over = True
 
     @property
     def _most_seconds(self) -> float:

@@ -183,8 +183,6 @@ class Process:
     environment: Mapping[str, str]
     directory: str
     user: Owner = ROOT
-    hosts: Mapping[str, str] = field(default_factory=dict)
-    """Addresses by the names that its processes know them by."""
     offline: bool = False
     """No network but loopback."""
     privileged: bool = False
@@ -205,8 +203,6 @@ def execute(process: Process, *, platform: Platform, description: str) -> Vertex
     meta.env.extend(f"{name}={value}" for name, value in process.environment.items())
     meta.cwd = process.directory
     meta.user = f"{process.user.uid}:{process.user.gid}"
-    for name, address in process.hosts.items():
-        meta.extraHosts.add(Host=name, IP=address)
     if process.offline:
         message.exec.network = pb.NONE
     if process.privileged:

@@ -5,15 +5,18 @@ An engine tells nothing of a container's address, nor when its first process is 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from agent.engines.buildkit.step_graph import HOSTS_FILE
 from agent.engines.buildkit.wrapper import PRIVATE, RECORD
 
 T = TypeVar("T")
@@ -93,19 +96,72 @@ def outer_interface(process: int, engine: int) -> str | None:
 
 
 def let_begin(process: int, name: str) -> None:
-    """Leave a file in the record of a step's wrapper, which waits for it. Raises OSError.
+    """Leave a file in the record of a step's wrapper, which waits for it. Raises OSError."""
+    with _folder_in(process, (PRIVATE.strip("/"), RECORD.rpartition("/")[2])) as folder:
+        made = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, dir_fd=folder)
+        os.close(made)
 
-    Folder by folder, since an image's links would be followed in our own files.
+
+def when_over(process: int, call: Callable[[], None]) -> Callable[[], None]:
+    """Have it called once the process has ended; what forgets that. Raises OSError."""
+    handle = os.pidfd_open(process)
+    loop = asyncio.get_running_loop()
+
+    def forget() -> None:
+        nonlocal handle
+        if handle >= 0:
+            loop.remove_reader(handle)
+            os.close(handle)
+            handle = -1
+
+    def over() -> None:
+        forget()
+        call()
+
+    loop.add_reader(handle, over)
+    return forget
+
+
+def tell_hosts(process: int, hosts: Mapping[str, str]) -> None:
+    """Add addresses by name to what a step's container has as its /etc/hosts. Raises OSError.
+
+    What an image has there may be a link: the file was mounted where that leads. So the kernel is
+    asked for the place, and whether what was opened is what it mounted.
     """
+    mount, *folders, name = _mount_of(process, HOSTS_FILE)
+    with _folder_in(process, folders) as folder:
+        file = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        if f"\nmnt_id:\t{mount}\n" not in Path(f"/proc/self/fdinfo/{file}").read_text():
+            raise OSError(f"/{'/'.join((*folders, name))} is not the file that was mounted there")
+        with Path(f"/proc/self/fd/{file}").open("a") as opened:
+            opened.writelines(f"{address}\t{host}\n" for host, address in hosts.items())
+    finally:
+        os.close(file)
+
+
+def _mount_of(process: int, file: str) -> list[str]:
+    """The id of the mount whose own root is `file`, and its place, by folders."""
+    for line in _read(process, "mountinfo").splitlines():
+        mount, _, _, root, place, *_ = line.split(" ")
+        if root.endswith(file):
+            told = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place)
+            return [mount, *told.strip("/").split("/")]
+    raise OSError("its /etc/hosts was not mounted")
+
+
+@contextmanager
+def _folder_in(process: int, path: Sequence[str]) -> Iterator[int]:
+    """A folder of a container. Folder by folder, since an image's links would be followed in our
+    own files."""
     flags = os.O_PATH | os.O_DIRECTORY
     folder = os.open(f"/proc/{process}/root", flags)
     try:
-        for part in (PRIVATE.strip("/"), RECORD.rpartition("/")[2]):
+        for part in path:
             inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
-        made = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, dir_fd=folder)
-        os.close(made)
+        yield folder
     finally:
         os.close(folder)
 

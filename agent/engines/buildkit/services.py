@@ -1,11 +1,14 @@
-"""The services of one attempt: started one after the other, watched, and gone with it."""
+"""The services of one attempt: started one after the other, watched, and gone with it.
+
+They start while the step's own container does, whose first process waits until all are ready.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,7 +17,7 @@ from agent.engines.buildkit import llb, machine, readiness
 from agent.engines.buildkit.build import Build, BuildFailedError
 from agent.engines.buildkit.containers import Container, Ended, Program, open_container
 from agent.engines.buildkit.failures import StepNotRunError
-from agent.engines.buildkit.fence import FenceError, Group
+from agent.engines.buildkit.fence import Fence, FenceError, Group
 from agent.engines.buildkit.image_store import Image, ImageStore
 from agent.engines.buildkit.images import (
     DEFAULT_PATH,
@@ -59,34 +62,119 @@ class Circumstances:
     images: ImageStore
     logins: RegistryLogins
     log: StepLog
-    group: Group | None
+    fence: Fence | None
     """None on an engine whose containers can't be parted from each other."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Services:
-    """Those that run, all ready."""
+    """Use `running`."""
 
-    attempt_id: str
-    group: Group | None
-    hosts: dict[str, str]
-    """Address by name."""
-    ends: dict[str, asyncio.Task[Ended]]
-    logs: dict[str, ServiceLog]
+    def __init__(
+        self, request: StepRequest, images: Sequence[Image], around: Circumstances
+    ) -> None:
+        self.ready = asyncio.Event()
+        """Set once all are, and none has ended yet."""
+        self._starting = asyncio.create_task(self._start(request, images, around))
+        self._ending: asyncio.Task[None] | None = None
+        self._unwatch: Callable[[], None] = lambda: None
+        self._group: Group | None = None
+        self._hosts: dict[str, str] = {}
+        self._ends: dict[str, asyncio.Task[Ended]] = {}
+        self._logs: dict[str, ServiceLog] = {}
+        self._open: list[AsyncExitStack] = []
+        """What is to be closed of each, and of their group."""
+
+    async def _start(
+        self, request: StepRequest, images: Sequence[Image], around: Circumstances
+    ) -> None:
+        rooting = asyncio.create_task(_roots(images, around))
+        try:
+            if around.fence is not None:
+                group = around.fence.group(request.attempt_id)
+                self._group = await self._stack().enter_async_context(group)
+            roots = await rooting
+        finally:
+            rooting.cancel()
+            await asyncio.gather(rooting, return_exceptions=True)
+        for spec, image, root in zip(request.services, images, roots, strict=True):
+            await self._start_one(request, spec, image, root, around)
+        if not any(end.done() for end in self._ends.values()):
+            self.ready.set()
+
+    async def _start_one(
+        self,
+        request: StepRequest,
+        spec: ServiceSpec,
+        image: Image,
+        root: str,
+        around: Circumstances,
+    ) -> None:
+        stack = self._stack()
+        log = self._logs[spec.name] = ServiceLog(spec.name, around.log)
+        stack.callback(log.end)
+        container = await stack.enter_async_context(
+            open_container(
+                around.build,
+                root,
+                container_id=container_id(request.attempt_id),
+                hostname=spec.name,
+                hosts=self._hosts,
+                platform=around.platform,
+            )
+        )
+        one = _Service(spec, image, container, log, self._group)
+        self._hosts[spec.name] = await one.start()
+        self._ends[spec.name] = one.end
+
+    def _stack(self) -> AsyncExitStack:
+        self._open.append(AsyncExitStack())
+        return self._open[-1]
 
     async def first_end(self) -> str:
-        """Wait until one has ended by itself; what is to be said of it."""
-        done, _ = await asyncio.wait(self.ends.values(), return_when=asyncio.FIRST_COMPLETED)
-        name = next(name for name, end in self.ends.items() if end in done)
-        ended = self.ends[name].result()
-        return _with_last(f"{_how(name, ended)} while the step ran", self.logs[name])
+        """Wait until one has ended by itself, all having been ready; what is to be said of it.
+        Raises ServiceFailedError, StepNotRunError, BuildFailedError, FenceError where one never
+        was."""
+        await asyncio.shield(self._starting)
+        done, _ = await asyncio.wait(self._ends.values(), return_when=asyncio.FIRST_COMPLETED)
+        name = next(name for name, end in self._ends.items() if end in done)
+        ended = self._ends[name].result()
+        return _with_last(f"{_how(name, ended)} while the step ran", self._logs[name])
 
-    async def let_step_begin(self, process: int) -> None:
-        """Let the step's first process, which waits for it, reach them. Raises FenceError,
-        OSError."""
-        if self.group is not None:
-            await _admit(self.group, process)
-            machine.let_begin(process, OPEN_FILE)
+    async def let_step_begin(self, process: int, over: Callable[[], None]) -> None:
+        """Let the step's first process, which waits for it, know and reach them, who are ready.
+        Once it has ended, `over` is called, and they are. Raises FenceError, OSError."""
+        if self._group is not None:
+            await _admit(self._group, process)
+        machine.tell_hosts(process, self._hosts)
+
+        def end() -> None:
+            over()
+            self._begin_end()
+
+        self._unwatch = machine.when_over(process, end)
+        machine.let_begin(process, OPEN_FILE)
+
+    async def end(self) -> None:
+        """All at once, and what let them reach each other with them. Not to be cancelled: each has
+        its time to end in."""
+        ending = self._begin_end()
+        try:
+            await asyncio.shield(ending)
+        finally:
+            await asyncio.wait((ending,))
+
+    def _begin_end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        return self._ending
+
+    async def _end(self) -> None:
+        self._unwatch()
+        self._starting.cancel()
+        await asyncio.gather(self._starting, return_exceptions=True)
+        async with asyncio.TaskGroup() as closing:
+            for one in self._open:
+                closing.create_task(one.aclose())
 
 
 def container_id(attempt_id: str) -> str:
@@ -107,30 +195,13 @@ async def images_of(request: StepRequest, around: Circumstances) -> list[Image]:
 async def running(
     request: StepRequest, images: Sequence[Image], around: Circumstances
 ) -> AsyncIterator[Services]:
-    """The request's services meanwhile, in these images. Raises ServiceFailedError,
-    StepNotRunError, BuildFailedError."""
-    services = Services(
-        attempt_id=request.attempt_id, group=around.group, hosts={}, ends={}, logs={}
-    )
-    async with AsyncExitStack() as stack:
-        roots = await _roots(images, around)
-        for spec, image, root in zip(request.services, images, roots, strict=True):
-            log = services.logs[spec.name] = ServiceLog(spec.name, around.log)
-            stack.callback(log.end)
-            container = await stack.enter_async_context(
-                open_container(
-                    around.build,
-                    root,
-                    container_id=container_id(request.attempt_id),
-                    hostname=spec.name,
-                    hosts=services.hosts,
-                    platform=around.platform,
-                )
-            )
-            one = _Service(spec, image, container, log, around)
-            services.hosts[spec.name] = await one.start()
-            services.ends[spec.name] = one.end
+    """The request's services meanwhile, in these images: begun one after the other, while the
+    caller goes on."""
+    services = Services(request, images, around)
+    try:
         yield services
+    finally:
+        await services.end()
 
 
 class _Service:
@@ -140,13 +211,13 @@ class _Service:
         image: Image,
         container: Container,
         log: ServiceLog,
-        around: Circumstances,
+        group: Group | None,
     ) -> None:
         self._spec = spec
         self._image = image
         self._container = container
         self._log = log
-        self._around = around
+        self._group = group
         self.end = container.start(self._program(_arguments(spec, image)), log.take)
 
     def _program(self, arguments: Sequence[str]) -> Program:
@@ -179,9 +250,9 @@ class _Service:
         limit = self._spec.memory_bytes
         if limit is not None and not machine.limit_memory(process, limit):
             self._log.take(b"memory: this engine does not let us limit it\n")
-        if self._around.group is not None:
+        if self._group is not None:
             try:
-                await _admit(self._around.group, process)
+                await _admit(self._group, process)
             except (FenceError, OSError) as error:
                 await self._unless_ended()
                 raise StepNotRunError(f"the service could not be fenced off: {error}") from error

@@ -23,6 +23,13 @@ COLLECTED_FOLDER = "f"
 NAMES_FOLDER = "n"
 """Beside the source, for the commands that give back names which are not UTF-8."""
 UNLIKE_FOLDER = "u"
+HOSTS_FILE = "/pushrod-hosts"
+"""Of its own filesystem; the kernel names the mount of no other file so."""
+HOSTS = """\
+127.0.0.1\tlocalhost buildkitsandbox
+::1\tlocalhost ip6-localhost ip6-loopback
+"""
+"""What the engine writes into the /etc/hosts of a container that has no services."""
 OBJECTS = f"{PRIVATE}/git"
 """Where a step's repository finds the objects of its commits."""
 GIT_FILES = ("HEAD", "config", "index", "packed-refs", "shallow")
@@ -116,7 +123,6 @@ def step_graph(
     secrets: Sequence[str] = (),
     offline: bool = False,
     privileged: bool = False,
-    hosts: Mapping[str, str] | None = None,
     awaits_services: bool = False,
     limits: llb.Limits | None = None,
     cache_mounts: Sequence[CacheMount],
@@ -222,6 +228,7 @@ def step_graph(
             for name in secrets
         ),
         *_listener_mounts(end_listener, owner),
+        *([_hosts_mount()] if awaits_services else []),
     ]
     process = llb.execute(
         llb.Process(
@@ -236,7 +243,6 @@ def step_graph(
             user=owner,
             offline=offline,
             privileged=privileged,
-            hosts=hosts or {},
             limits=limits,
             mounts=mounts,
         ),
@@ -252,6 +258,13 @@ def _authorities_mount(authorities: str) -> llb.Mount:
     # The same for every step, so the engine makes it once.
     made = llb.files([file], description="authorities")
     return llb.Mount(destination=folder, source=made, readonly=True)
+
+
+def _hosts_mount() -> llb.Mount:
+    """In the place of the engine's own, which nobody can write to once the container is there: the
+    addresses of services become known while it is made."""
+    made = llb.files([llb.File(path=HOSTS_FILE, content=HOSTS.encode())], description="hosts")
+    return llb.Mount(destination="/etc/hosts", source=made, selector=HOSTS_FILE)
 
 
 def _names_mount(copy: llb.Output) -> llb.Mount:

@@ -21,7 +21,7 @@ VALUES_FILE = "values"
 END_SOCKET = f"{PRIVATE}/end"
 """The wrapper's way to hear from the agent that the script is to end."""
 OPEN_FILE = "open"
-"""In the record, once the step may reach its services."""
+"""In the record, once the step may reach its services, which are ready, and knows their names."""
 SECRETS = "/run/secrets"
 RECORD = f"{PRIVATE}/record"
 IN_BASH = f"{PRIVATE}/step/wrapper"
@@ -81,7 +81,7 @@ listen() {{  # the agent can have the script end before that
   {private}/step/listener && end_script
 }}
 """
-_AWAIT_OPEN = f"until [ -e {RECORD}/{OPEN_FILE} ]; do pause 0.02; done\n"
+_AWAIT_OPEN = f"until [ -e {RECORD}/{OPEN_FILE} ]; do pause 0.01; done\n"
 _NAMES = """\
 if [ -s {names} ] && ! {command} -e {names} 2>&3; then
   echo 'pushrod: files could not get back their names, which are not UTF-8' >&3
