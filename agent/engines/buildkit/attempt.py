@@ -92,41 +92,43 @@ async def run_attempt(
     `fence` keeps other attempts from the services. With `keep_output` the engine is not trusted
     to report all output: a copy completes it.
     """
-    log = StepLog(output)
-    attempt = _Attempt(
-        request,
-        log if request.services else output,
-        logins=logins_for(request, client),
-        keep_output=keep_output,
-        authorities=authorities,
-    )
-    async with open_session(client, shared_key=shared_key, handlers=attempt.handlers()) as session:
-        async with open_build(
-            client,
-            attempt_id=request.attempt_id,
-            session=session,
-            exporter="tar" if attempt.takes_outputs else "",
-            privileged=request.wants_privileges,
-            unresponsive_seconds=unresponsive_seconds,
-            take_report=attempt.take_report,
-        ) as build:
-            around = Circumstances(
-                build=build,
-                platform=platform,
-                images=images,
-                logins=attempt.logins,
-                log=log,
-                fence=fence,
-            )
-            beside = await images_of(request, around)
-            image = await images.find_for(build, request, platform, attempt.logins)
-            graph = attempt.prepare(image, platform, session)
-            if request.services:
-                async with running(request, beside, around) as services:
-                    result = await attempt.run_beside(build, graph, services)
-            else:
-                result = await attempt.run(build, graph)
-            return replace(result, image_digest=image.reference.partition("@")[2] or None)
+    with contextlib.closing(StepLog(output)) as log:
+        attempt = _Attempt(
+            request,
+            log if request.services else output,
+            logins=logins_for(request, client),
+            keep_output=keep_output,
+            authorities=authorities,
+        )
+        async with open_session(
+            client, shared_key=shared_key, handlers=attempt.handlers()
+        ) as session:
+            async with open_build(
+                client,
+                attempt_id=request.attempt_id,
+                session=session,
+                exporter="tar" if attempt.takes_outputs else "",
+                privileged=request.wants_privileges,
+                unresponsive_seconds=unresponsive_seconds,
+                take_report=attempt.take_report,
+            ) as build:
+                around = Circumstances(
+                    build=build,
+                    platform=platform,
+                    images=images,
+                    logins=attempt.logins,
+                    log=log,
+                    fence=fence,
+                )
+                beside = await images_of(request, around)
+                image = await images.find_for(build, request, platform, attempt.logins)
+                graph = attempt.prepare(image, platform, session)
+                if request.services:
+                    async with running(request, beside, around) as services:
+                        result = await attempt.run_beside(build, graph, services)
+                else:
+                    result = await attempt.run(build, graph)
+                return replace(result, image_digest=image.reference.partition("@")[2] or None)
 
 
 class _Attempt:

@@ -45,12 +45,16 @@ iptables -w 5 -N "$1" 2>/dev/null || iptables -w 5 -F "$1"
 # packages name it `iptables` alone, which is a link to one that does all.
 _ALL_IN_ONE = 'tables=$(readlink -f "$(command -v iptables)")\n'
 _ADMIT = f"""\
-{_ALL_IN_ONE}exec "$tables" iptables-restore -w 5 --noflush <<END
-*filter
--A $1 -m physdev --physdev-out $2 -j ACCEPT
--I {ALL} 1 -m physdev --physdev-in $2 -j $1
-COMMIT
-END
+{_ALL_IN_ONE}chain=$1
+shift
+{{
+  echo '*filter'
+  for interface in "$@"; do
+    echo "-A $chain -m physdev --physdev-out $interface -j ACCEPT"
+    echo "-I {ALL} 1 -m physdev --physdev-in $interface -j $chain"
+  done
+  echo COMMIT
+}} | "$tables" iptables-restore -w 5 --noflush
 """
 _REMOVE = f"""\
 set -e
@@ -134,14 +138,22 @@ class Group:
     def __init__(self, fence: Fence, chain: str) -> None:
         self._fence = fence
         self._chain = chain
+        self._alone: str | None = None
+        self._has_company = False
 
     @property
     def engine(self) -> int:
         return self._fence.daemon
 
     async def admit(self, interface: str) -> None:
-        """The container behind the interface belongs to it. Raises FenceError."""
-        await self._fence._run(_ADMIT, self._chain, interface)
+        """The container behind the interface belongs to it, not to be called for two at once. The
+        first, who has nobody to speak with, is let in with the second. Raises FenceError."""
+        if self._alone is None and not self._has_company:
+            self._alone = interface
+            return
+        both = [self._alone, interface] if self._alone is not None else [interface]
+        await self._fence._run(_ADMIT, self._chain, *both)
+        self._alone, self._has_company = None, True
 
 
 def chain_of(attempt_id: str) -> str:

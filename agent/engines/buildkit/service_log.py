@@ -32,7 +32,7 @@ class StepLog:
         if self._held and b"\n" in data:
             head, _, data = data.partition(b"\n")
             self._output.write(stream, head + b"\n")
-            self.release()
+            self._release()
         if data:
             self._output.write(stream, data)
             self._at_start = data.endswith(b"\n")
@@ -42,12 +42,16 @@ class StepLog:
         self._held.append(lines)
         self._held_bytes += len(lines)
         if self._at_start or self._held_bytes > MAX_HELD_BYTES:
-            if not self._at_start:
-                self._output.write(Stream.STDOUT, b"\n")
-            self.release()
+            self.close()
 
-    def release(self) -> None:
-        """The step writes no more, or has just ended a line."""
+    def close(self) -> None:
+        """Show what waits, also where the step left its last line without an end."""
+        if self._held and not self._at_start:
+            self._output.write(Stream.STDOUT, b"\n")
+        self._release()
+
+    def _release(self) -> None:
+        """The step has just ended a line."""
         held, self._held, self._held_bytes = self._held, [], 0
         for lines in held:
             self._output.write(Stream.STDOUT, lines)

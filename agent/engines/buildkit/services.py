@@ -87,44 +87,42 @@ class Services:
     async def _start(
         self, request: StepRequest, images: Sequence[Image], around: Circumstances
     ) -> None:
-        rooting = asyncio.create_task(_roots(images, around))
+        grouping = asyncio.create_task(self._grouping(request.attempt_id, around))
         try:
-            if around.fence is not None:
-                group = around.fence.group(request.attempt_id)
-                self._group = await self._stack().enter_async_context(group)
-            roots = await rooting
+            roots = await _roots(images, around)
+            for spec, image, root in zip(request.services, images, roots, strict=True):
+                container = await self._container(request, spec, root, around)
+                # Whose processes are nowhere yet.
+                await grouping
+                one = _Service(spec, image, container, self._logs[spec.name], self._group)
+                self._hosts[spec.name] = await one.start()
+                self._ends[spec.name] = one.end
         finally:
-            rooting.cancel()
-            await asyncio.gather(rooting, return_exceptions=True)
-        for spec, image, root in zip(request.services, images, roots, strict=True):
-            await self._start_one(request, spec, image, root, around)
+            grouping.cancel()
+            await asyncio.gather(grouping, return_exceptions=True)
         if not any(end.done() for end in self._ends.values()):
             self.ready.set()
 
-    async def _start_one(
-        self,
-        request: StepRequest,
-        spec: ServiceSpec,
-        image: Image,
-        root: str,
-        around: Circumstances,
-    ) -> None:
+    async def _grouping(self, attempt_id: str, around: Circumstances) -> None:
+        if around.fence is not None:
+            group = around.fence.group(attempt_id)
+            self._group = await self._stack().enter_async_context(group)
+
+    async def _container(
+        self, request: StepRequest, spec: ServiceSpec, root: str, around: Circumstances
+    ) -> Container:
         stack = self._stack()
         log = self._logs[spec.name] = ServiceLog(spec.name, around.log)
         stack.callback(log.end)
-        container = await stack.enter_async_context(
-            open_container(
-                around.build,
-                root,
-                container_id=container_id(request.attempt_id),
-                hostname=spec.name,
-                hosts=self._hosts,
-                platform=around.platform,
-            )
+        opened = open_container(
+            around.build,
+            root,
+            container_id=container_id(request.attempt_id),
+            hostname=spec.name,
+            hosts=self._hosts,
+            platform=around.platform,
         )
-        one = _Service(spec, image, container, log, self._group)
-        self._hosts[spec.name] = await one.start()
-        self._ends[spec.name] = one.end
+        return await stack.enter_async_context(opened)
 
     def _stack(self) -> AsyncExitStack:
         self._open.append(AsyncExitStack())

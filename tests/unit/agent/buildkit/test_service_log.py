@@ -28,6 +28,18 @@ def test_a_line_waits_until_the_script_has_ended_its_own() -> None:
     assert sink.data == b"begun\n[db] one\nnext\n[db] two\n"
 
 
+def test_what_waits_is_shown_though_the_script_never_ended_its_line() -> None:
+    sink = Sink()
+    log = StepLog(sink)
+    log.write(Stream.STDOUT, b"no end")
+    ServiceLog("db", log).take(b"one\n")
+    assert sink.data == b"no end"
+    log.close()
+    assert sink.data == b"no end\n[db] one\n"
+    log.close()
+    assert sink.data == b"no end\n[db] one\n"
+
+
 def test_what_is_not_ended_is_shown_at_the_end() -> None:
     sink = Sink()
     service = ServiceLog("db", StepLog(sink))
