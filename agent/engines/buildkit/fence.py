@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,31 +41,6 @@ done
 _OPEN = f"""{_PREPARE}
 iptables -w 5 -N "$1" 2>/dev/null || iptables -w 5 -F "$1"
 """
-# One program changes several rules, as each that is started takes milliseconds. The engine's
-# packages name it `iptables` alone, which is a link to one that does all.
-_ALL_IN_ONE = 'tables=$(readlink -f "$(command -v iptables)")\n'
-_ADMIT = f"""\
-{_ALL_IN_ONE}chain=$1
-shift
-{{
-  echo '*filter'
-  for interface in "$@"; do
-    echo "-A $chain -m physdev --physdev-out $interface -j ACCEPT"
-    echo "-I {ALL} 1 -m physdev --physdev-in $interface -j $chain"
-  done
-  echo COMMIT
-}} | "$tables" iptables-restore -w 5 --noflush
-"""
-_REMOVE = f"""\
-set -e
-{_ALL_IN_ONE}rules=$("$tables" iptables-save -t filter)
-case $rules in *":$1 "*) ;; *) exit 0;; esac
-{{
-  echo '*filter'
-  printf '%s\\n' "$rules" | sed -n "s/^-A \\({ALL} .* -j $1\\)\\$/-D \\1/p"
-  printf '%s\\n' "-F $1" "-X $1" COMMIT
-}} | "$tables" iptables-restore -w 5 --noflush
-"""
 
 
 class FenceError(Exception):
@@ -78,48 +53,76 @@ class Fence:
 
     daemon: int
     """The process whose network it is."""
+    tables: str
+    """The program that is all of iptables: the engine's packages name `iptables` alone, a link."""
     lock: Path
     environment: dict[str, str] = field(repr=False)
 
     async def prepare(self) -> None:
         """Part all containers from each other. Raises FenceError."""
-        await self._run(_PREPARE)
+        await self._shell(_PREPARE)
 
     @asynccontextmanager
     async def group(self, attempt_id: str) -> AsyncIterator[Group]:
         """Containers that may speak with each other meanwhile. Raises FenceError."""
         chain = chain_of(attempt_id)
         try:
-            await self._run(_OPEN, chain)
+            await self._shell(_OPEN, chain)
             yield Group(self, chain)
         finally:
             await self.remove(attempt_id)
 
     async def remove(self, attempt_id: str) -> None:
         """Forget an attempt's group, if it has one. Raises FenceError."""
-        await self._run(_REMOVE, chain_of(attempt_id))
+        chain = chain_of(attempt_id)
+        rules = (await self._run([self.tables, "iptables-save", "-t", "filter"])).splitlines()
+        if any(rule.startswith(f":{chain} ") for rule in rules):
+            to_it = [rule for rule in rules if rule.startswith(f"-A {ALL} ")]
+            to_it = [rule.replace("-A", "-D", 1) for rule in to_it if rule.endswith(f" -j {chain}")]
+            await self._change([*to_it, f"-F {chain}", f"-X {chain}"])
+
+    async def let_speak(self, chain: str, interfaces: Sequence[str]) -> None:
+        """Those behind them with each other and all that the chain has. Raises FenceError."""
+        rules = [
+            rule
+            for interface in interfaces
+            for rule in (
+                f"-A {chain} -m physdev --physdev-out {interface} -j ACCEPT",
+                f"-I {ALL} 1 -m physdev --physdev-in {interface} -j {chain}",
+            )
+        ]
+        await self._change(rules)
 
     async def rules(self) -> list[str]:
         """All that is there, for who counts what is left."""
-        return (await self._run(f"iptables -w 5 -S | grep -e {ALL} -e '^-. PR-' || :")).splitlines()
+        told = await self._shell(f"iptables -w 5 -S | grep -e {ALL} -e '^-. PR-' || :")
+        return told.splitlines()
 
-    async def _run(self, script: str, *arguments: str) -> str:
-        running = asyncio.create_task(asyncio.to_thread(self._run_now, script, arguments))
+    async def _change(self, rules: Sequence[str]) -> None:
+        """At once and by one program: each that is started takes milliseconds of a step."""
+        text = "".join(f"{line}\n" for line in ("*filter", *rules, "COMMIT"))
+        await self._run([self.tables, "iptables-restore", "-w", "5", "--noflush"], text)
+
+    async def _shell(self, script: str, *arguments: str) -> str:
+        return await self._run(["sh", "-c", script, "sh", *arguments])
+
+    async def _run(self, command: Sequence[str], told: str = "") -> str:
+        running = asyncio.create_task(asyncio.to_thread(self._run_now, command, told))
         try:
             return await asyncio.shield(running)
         finally:
             # A thread isn't cancelled: what it does late would come after the group's removal.
             await asyncio.wait((running,))
 
-    def _run_now(self, script: str, arguments: tuple[str, ...]) -> str:
+    def _run_now(self, command: Sequence[str], told: str) -> str:
         nsenter = shutil.which("nsenter") or "/usr/bin/nsenter"
-        command = [nsenter, "-t", str(self.daemon), "-n", "sh", "-c", script, "sh", *arguments]
         with self.lock.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 done = subprocess.run(
-                    command,
+                    [nsenter, "-t", str(self.daemon), "-n", *command],
                     env=self.environment,
+                    input=told,
                     capture_output=True,
                     text=True,
                     timeout=30,
@@ -152,7 +155,7 @@ class Group:
             self._alone = interface
             return
         both = [self._alone, interface] if self._alone is not None else [interface]
-        await self._fence._run(_ADMIT, self._chain, *both)
+        await self._fence.let_speak(self._chain, both)
         self._alone, self._has_company = None, True
 
 
@@ -174,4 +177,12 @@ def fence_of(docker_socket: str | None) -> Fence | None:
         return None
     pairs = (one.partition("=") for one in told)
     environment = {name: value for name, _, value in pairs if name in _VARIABLES}
-    return Fence(daemon=record.daemon.pid, lock=folder / LOCK_NAME, environment=environment)
+    tables = shutil.which("iptables", path=environment.get("PATH"))
+    if tables is None:
+        return None
+    return Fence(
+        daemon=record.daemon.pid,
+        tables=os.path.realpath(tables),
+        lock=folder / LOCK_NAME,
+        environment=environment,
+    )

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -33,9 +33,10 @@ _LIMITS = ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def first_process(container_id: str) -> int | None:
-    """The container's PID 1, by our number; None before it runs, and once it is gone."""
-    for process in processes_of(container_id):
+def first_process(container_id: str, others: Collection[str] = ()) -> int | None:
+    """The container's PID 1, by our number; None before it runs, and once it is gone. `others` are
+    numbers of processes that it is not one of."""
+    for process in processes_of(container_id, others):
         numbers = re.search(r"^NSpid:.*\s1$", _read(process, "status"), re.MULTILINE)
         # Until it becomes the image's program it is the runtime's own.
         if numbers and not _read(process, "comm").startswith(_RUNTIME):
@@ -43,9 +44,9 @@ def first_process(container_id: str) -> int | None:
     return None
 
 
-def processes_of(container_id: str) -> Iterator[int]:
+def processes_of(container_id: str, others: Collection[str] = ()) -> Iterator[int]:
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and container_id in _read(int(entry), "cgroup"):
+        if entry.isdigit() and entry not in others and container_id in _read(int(entry), "cgroup"):
             yield int(entry)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -216,6 +218,8 @@ class _Service:
         self._container = container
         self._log = log
         self._group = group
+        # Not to be looked at again and again, while both engine and machine are busy starting it.
+        self._others = frozenset(os.listdir("/proc"))
         self.end = container.start(self._program(_arguments(spec, image)), log.take)
 
     def _program(self, arguments: Sequence[str]) -> Program:
@@ -262,11 +266,13 @@ class _Service:
         await self._or_end(asyncio.Event().wait(), END_SECONDS)
 
     async def _first_process(self) -> int:
-        while True:
-            process = machine.first_process(self._container.id)
-            if process is not None:
+        for tries in itertools.count(1):
+            # Numbers are given again, though not soon.
+            others = self._others if tries % 100 else ()
+            if (process := machine.first_process(self._container.id, others)) is not None:
                 return process
             await asyncio.sleep(POLL_SECONDS)
+        raise AssertionError
 
     async def _ready(self, process: int, address: str) -> None:
         spec, said = self._spec, [""]

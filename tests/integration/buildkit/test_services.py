@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,16 @@ import pytest
 
 from agent.engines.buildkit import machine
 from agent.engines.buildkit.fence import Fence, chain_of, fence_of
+from agent.engines.buildkit.orphans import wrapper_of
 from agent.engines.buildkit.services import container_prefix
+from agent.engines.buildkit.wrapper import OPEN_FILE, RECORD
 from agent.engines.private import ensure_service_images
 from agent.engines.protocol import Outcome
 from pipelines_schema.contract import ServiceSpec
 
 if TYPE_CHECKING:
-    from .conftest import Bench, Ran
+    from .conftest import Bench, Log, Ran
+    from .image_bench import ImageBench
 
 pytestmark = [
     pytest.mark.engine,
@@ -205,10 +209,92 @@ async def test_a_service_runs_as_the_user_it_names(one_bench: Bench) -> None:
     assert b"[web] uid=1000(builder) gid=1000(builder)" in ran.log.stdout
 
 
+async def test_one_that_ends_while_another_is_started_fails_the_step(one_bench: Bench) -> None:
+    """The step's own container is long there then, and waits."""
+    first = service(one_bench, "first", "nc -l -p 80; nc -l -p 81; echo over; exit 4")
+    second = service(one_bench, "second", f"nc first 81 </dev/null; sleep 1; {SERVE}")
+    ran = await with_services(one_bench, "echo script", first, second)
+
+    assert ran.result.outcome is Outcome.SERVICE_FAILED
+    said = "service `first` ended with exit code 4 while the step ran. Its last lines:\nover"
+    assert ran.result.message == said
+    assert b"script" not in ran.log.stdout
+
+
+async def test_a_steps_container_waits_for_services_that_take_their_time(
+    one_bench: Bench,
+) -> None:
+    """Its first process runs, and its script has not begun."""
+    gate = "until [ -e /tmp/gate ]; do sleep 0.05; done"
+    attempt = f"svc-{secrets.token_hex(6)}"
+    log = one_bench.log()
+    web = service(one_bench, "web", f"echo begins; {gate}; {SERVE}")
+    run = asyncio.create_task(
+        one_bench.run(ASK.format("web"), services=[web], attempt_id=attempt, log=log)
+    )
+    try:
+        await log.wait_for(b"[web] begins")
+        wrapper = await found(lambda: wrapper_of(attempt))
+        record = Path(f"/proc/{wrapper}/root{RECORD}")
+        assert not (record / OPEN_FILE).exists()
+        [process] = [one for one in [machine.first_process(container_prefix(attempt))] if one]
+        Path(f"/proc/{process}/root/tmp/gate").touch()
+        ran = await run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+    assert (ran.result.outcome, ran.result.exit_code) == (Outcome.EXITED, 0), ran.result
+    assert ran.log.stdout == b"[web] begins\nhello from web\n"
+    await nothing_is_left(one_bench, attempt)
+
+
+async def found(look: Callable[[], int | None]) -> int:
+    async with asyncio.timeout(60):
+        while (process := look()) is None:
+            await asyncio.sleep(0.01)
+    return process
+
+
+LINKS = {
+    "within": "/tmp/hosts",
+    "out of it": "../../../../../../../../../../outside/hosts",
+    "to the kernel's": "/proc/sysrq-trigger",
+    "to itself": "hosts",
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+async def test_names_are_written_nowhere_else_for_an_image_with_a_link(
+    one_bench: Bench, images: ImageBench, link: str
+) -> None:
+    """As /etc/hosts, which the engine follows within the image, or refuses."""
+    if "PUSHROD_TEST_ENGINE" in os.environ:
+        pytest.skip("its image would have to be in a registry of that engine")
+    (images.folder / "etc").mkdir()
+    (images.folder / "etc/hosts").symlink_to(LINKS[link])
+    tag = f"127.0.0.1:5000/test/links:{secrets.token_hex(6)}"
+    built = await images.build("FROM BASE\nCOPY etc /etc\n", tags=[tag], push=True)
+    assert built.result.outcome is Outcome.EXITED, built.message
+    before = Path("/etc/hosts").read_bytes()
+
+    ran = await with_services(one_bench, ASK.format("web"), service(one_bench, "web"), image=tag)
+
+    assert not Path("/outside").exists()
+    assert Path("/etc/hosts").read_bytes() == before
+    own = [one for one in ran.log.stdout.splitlines() if not one.startswith(b"[")]
+    if link in ("within", "out of it"):
+        assert (ran.result.exit_code, own) == (0, [b"hello from web"]), ran.result
+    else:
+        assert ran.result.outcome is not Outcome.EXITED, ran.log.stdout
+        assert own == []
+
+
 PHASES = {
-    "before it is ready": ({"tcp": 81}, "x"),
+    "before the step's container is there": ({"tcp": 81}, "x"),
+    "while it waits": ({"tcp": 81}, "x"),
     "while it is asked": ({"tcp": 0, "exec": ["false"]}, "x"),
     "while the script runs": ({"tcp": 80}, "echo runs; sleep 100"),
+    "while they end": ({"tcp": 80}, "echo runs"),
 }
 
 
@@ -219,7 +305,15 @@ async def test_a_cancel_leaves_nothing(one_bench: Bench, phase: str) -> None:
     attempt = f"svc-{secrets.token_hex(6)}"
     log = one_bench.log()
     run = asyncio.create_task(one_bench.run(script, services=[web], attempt_id=attempt, log=log))
-    await log.wait_for(b"\nruns\n" if "script" in phase else b"[web] runs")
+    if "is there" not in phase:
+        await log.wait_for(b"\nruns\n" if script != "x" else b"[web] runs")
+    else:
+        await found(lambda: machine.first_process(container_prefix(attempt)))
+    if "waits" in phase:
+        await found(lambda: wrapper_of(attempt))
+    if "they end" in phase:
+        wrapper = wrapper_of(attempt)
+        await found(lambda: None if wrapper and Path(f"/proc/{wrapper}").exists() else 1)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
@@ -227,6 +321,15 @@ async def test_a_cancel_leaves_nothing(one_bench: Bench, phase: str) -> None:
     await nothing_is_left(one_bench, attempt)
 
 
+async def says_again(run: asyncio.Task[Ran], log: Log) -> None:
+    """However long that takes on a busy machine."""
+    seen = log.stdout.count(b"hello from web")
+    while log.stdout.count(b"hello from web") == seen:
+        assert not run.done(), run
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(600)
 async def test_another_builds_step_cant_reach_a_service(one_bench: Bench) -> None:
     """By its address, which the other would have to guess; its own step can, at the same time."""
     log = one_bench.log()
@@ -236,11 +339,12 @@ async def test_another_builds_step_cant_reach_a_service(one_bench: Bench) -> Non
             "sleep 0.2; done",
             services=[service(one_bench, "web")],
             attempt_id="svc-mine" + secrets.token_hex(4),
+            timeout_seconds=600,
             log=log,
         )
     )
     try:
-        await log.wait_for(b"hello from web")
+        await says_again(mine, log)
         address = next(
             line.split()[0] for line in log.stdout.splitlines() if line.endswith(b"\tweb")
         ).decode()
@@ -250,12 +354,7 @@ async def test_another_builds_step_cant_reach_a_service(one_bench: Bench) -> Non
             services=[service(one_bench, "web")],
         )
         ping = await one_bench.run(f"ping -c 1 -W 2 {address} >/dev/null && echo in || echo out")
-        seen = log.stdout.count(b"hello from web")
-        for _ in range(100):
-            if log.stdout.count(b"hello from web") > seen:
-                break
-            await asyncio.sleep(0.1)
-        assert log.stdout.count(b"hello from web") > seen
+        await says_again(mine, log)
     finally:
         mine.cancel()
         await asyncio.gather(mine, return_exceptions=True)
