@@ -129,14 +129,19 @@ def tell_hosts(process: int, hosts: Mapping[str, str]) -> None:
     What an image has there may be a link: the file was mounted where that leads. So the kernel is
     asked for the place, and whether what was opened is what it mounted.
     """
-    mount, *folders, name = _mount_of(process, HOSTS_FILE)
+    lines = "".join(f"{address}\t{host}\n" for host, address in hosts.items())
+    _append(process, _mount_of(process, HOSTS_FILE), lines)
+
+
+def _append(process: int, place: Sequence[str], text: str) -> None:
+    mount, *folders, name = place
     with _folder_in(process, folders) as folder:
         file = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
     try:
         if f"\nmnt_id:\t{mount}\n" not in Path(f"/proc/self/fdinfo/{file}").read_text():
             raise OSError(f"/{'/'.join((*folders, name))} is not the file that was mounted there")
         with Path(f"/proc/self/fd/{file}").open("a") as opened:
-            opened.writelines(f"{address}\t{host}\n" for host, address in hosts.items())
+            opened.write(text)
     finally:
         os.close(file)
 
