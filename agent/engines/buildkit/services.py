@@ -172,9 +172,11 @@ class Services:
         self._unwatch()
         self._starting.cancel()
         await asyncio.gather(self._starting, return_exceptions=True)
-        async with asyncio.TaskGroup() as closing:
-            for one in self._open:
-                closing.create_task(one.aclose())
+        # A group of tasks would cut short the others where one fails.
+        closing = [asyncio.create_task(one.aclose()) for one in self._open]
+        await asyncio.gather(*closing, return_exceptions=True)
+        for one in closing:
+            one.result()
 
 
 def container_id(attempt_id: str) -> str:

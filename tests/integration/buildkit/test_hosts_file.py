@@ -57,7 +57,7 @@ def test_what_took_the_files_place_is_never_written_to(tmp_path: Path, stead: st
     with container(tmp_path, *moved) as process:
         place = machine._mount_of(process, "/pushrod-hosts")
         assert place[-2:] == ["moved", "hosts"]
-        with pytest.raises(OSError, match=r"is not the file that was mounted there|Too many levels"):
+        with pytest.raises(OSError, match=r"is not the file that was mounted|Too many"):
             machine._append(process, [*place[:-2], "a place", "hosts"], "more\n")
     other = tmp_path / "a place/hosts"
     assert not other.is_file() or other.is_symlink() or other.read_text() == "mine\n"
