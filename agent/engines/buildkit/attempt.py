@@ -29,14 +29,9 @@ from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.process_reports import ProcessReports
 from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
 from agent.engines.buildkit.secret_giver import give_secret
+from agent.engines.buildkit.service_images import Circumstances, images_of
 from agent.engines.buildkit.service_log import StepLog
-from agent.engines.buildkit.services import (
-    Circumstances,
-    ServiceFailedError,
-    Services,
-    images_of,
-    running,
-)
+from agent.engines.buildkit.services import ServiceFailedError, Services, running
 from agent.engines.buildkit.session import (
     GIVE_SECRET,
     SEND_SOURCE,

@@ -12,23 +12,17 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from agent.engines.buildkit import llb, machine, readiness
-from agent.engines.buildkit.build import Build, BuildFailedError
+from agent.engines.buildkit import machine, readiness
+from agent.engines.buildkit.build import BuildFailedError
 from agent.engines.buildkit.containers import Container, Ended, Program, open_container
 from agent.engines.buildkit.failures import StepNotRunError
-from agent.engines.buildkit.fence import Fence, FenceError, Group
-from agent.engines.buildkit.image_store import Image, ImageStore
-from agent.engines.buildkit.images import (
-    DEFAULT_PATH,
-    complete_reference,
-    pinned_reference,
-    reference_problem,
-)
-from agent.engines.buildkit.registry_logins import RegistryLogins
-from agent.engines.buildkit.service_log import ServiceLog, StepLog
+from agent.engines.buildkit.fence import FenceError, Group
+from agent.engines.buildkit.image_store import Image
+from agent.engines.buildkit.images import DEFAULT_PATH
+from agent.engines.buildkit.service_images import Circumstances, arguments_of, roots_of
+from agent.engines.buildkit.service_log import ServiceLog
 from agent.engines.buildkit.wrapper import OPEN_FILE
 from agent.engines.protocol import StepRequest
 from pipelines_schema.contract import ServiceSpec
@@ -55,19 +49,6 @@ class ServiceFailedError(Exception):
     """A service was never ready, or ended; the message says which, and its last words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """What all services of an attempt have in common."""
-
-    build: Build
-    platform: llb.Platform
-    images: ImageStore
-    logins: RegistryLogins
-    log: StepLog
-    fence: Fence | None
-    """None on an engine whose containers can't be parted from each other."""
-
-
 class Services:
     """Use `running`."""
 
@@ -91,7 +72,7 @@ class Services:
     ) -> None:
         grouping = asyncio.create_task(self._grouping(request.attempt_id, around))
         try:
-            roots = await _roots(images, around)
+            roots = await roots_of(images, around)
             for spec, image, root in zip(request.services, images, roots, strict=True):
                 container = await self._container(request, spec, root, around)
                 # Whose processes are nowhere yet.
@@ -188,11 +169,6 @@ def container_prefix(attempt_id: str) -> str:
     return "pushrod" + hashlib.sha256(attempt_id.encode()).hexdigest()[:24]
 
 
-async def images_of(request: StepRequest, around: Circumstances) -> list[Image]:
-    """Those of the request's services. Raises StepNotRunError, BuildFailedError."""
-    return [await _image(one, request, around) for one in request.services]
-
-
 @asynccontextmanager
 async def running(
     request: StepRequest, images: Sequence[Image], around: Circumstances
@@ -222,7 +198,7 @@ class _Service:
         self._group = group
         # Not to be looked at again and again, while both engine and machine are busy starting it.
         self._others = frozenset(os.listdir("/proc"))
-        self.end = container.start(self._program(_arguments(spec, image)), log.take)
+        self.end = container.start(self._program(arguments_of(spec, image)), log.take)
 
     def _program(self, arguments: Sequence[str]) -> Program:
         config, user = self._image.config, self._image.user
@@ -341,57 +317,6 @@ async def _admit(group: Group, process: int) -> None:
     if interface is None:
         raise FenceError("its way out of the container was not found")
     await group.admit(interface)
-
-
-async def _image(spec: ServiceSpec, request: StepRequest, around: Circumstances) -> Image:
-    problem = reference_problem(spec.image)
-    if problem is None and request.own_registries is not None:
-        foreign = request.own_registries.pull_problem(complete_reference(spec.image))
-        problem = f"the image `{spec.image}` {foreign}" if foreign else None
-    if problem is not None:
-        raise StepNotRunError(f"service `{spec.name}`: {problem}")
-    written = spec.image
-    if spec.image_digest is not None:
-        written = pinned_reference(complete_reference(written), spec.image_digest)
-    user = spec.user or ""
-    image = await around.images.find(around.build, written, around.platform, around.logins, user)
-    tag, _, digest = image.reference.partition("@")
-    if digest and "@" not in written and request.settle_tag is not None:
-        settled = await request.settle_tag(tag, digest)
-        if settled != digest:
-            pinned = pinned_reference(tag, settled)
-            image = await around.images.find(
-                around.build, pinned, around.platform, around.logins, user
-            )
-    _arguments(spec, image)
-    return image
-
-
-async def _roots(images: Sequence[Image], around: Circumstances) -> list[str]:
-    """The images' filesystems, fetched at once."""
-    making = [asyncio.create_task(_root(image, around)) for image in images]
-    try:
-        return await asyncio.gather(*making)
-    finally:
-        for one in making:
-            one.cancel()
-        await asyncio.gather(*making, return_exceptions=True)
-
-
-async def _root(image: Image, around: Circumstances) -> str:
-    source = llb.image(image.reference, around.platform)
-    return await around.build.solve(llb.definition(source))
-
-
-def _arguments(spec: ServiceSpec, image: Image) -> Sequence[str]:
-    config = image.config
-    arguments = (*config.entry_point, *spec.command) if spec.command else config.arguments
-    if not arguments:
-        raise StepNotRunError(
-            f"service `{spec.name}`: its image {spec.image!r} starts nothing by itself: write "
-            "`command`"
-        )
-    return arguments
 
 
 def _how(name: str, ended: Ended) -> str:
