@@ -240,11 +240,8 @@ class PostgresTransactions:
                 if cursor.fetchone()[0]:
                     raise _NotYet(f"{self._place} is a standby, which takes no writes")
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", (WRITER_LOCK,))
-                if not cursor.fetchone()[0]:
-                    raise _NotYet(
-                        f"another coordinator works on {self._place}: stop it, or give this one a "
-                        "database of its own"
-                    )
+                is_ours = cursor.fetchone()[0]
+                # Asked after the lock: as long as it is ours nobody else begins.
                 if self._term is not None:
                     cursor.execute("SELECT number FROM coordinator_starts")
                     if cursor.fetchone()[0] != self._term:
@@ -252,6 +249,11 @@ class PostgresTransactions:
                             f"another coordinator has begun to work on {self._place} while it did "
                             "not answer this one: this one ends"
                         )
+                if not is_ours:
+                    raise _NotYet(
+                        f"another coordinator works on {self._place}: stop it, or give this one a "
+                        "database of its own"
+                    )
             connection.commit()
         except BaseException:
             connection.close()
