@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -19,6 +21,7 @@ from coordinator.api.dialects import (
     image_builds,
 )
 from coordinator.api.http import cors, reference
+from coordinator.api.http.connections import OpenConnections
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.outbox import badges, forge_setup, messages, notifications
 from coordinator.api.people import session, tokens, users
@@ -35,14 +38,17 @@ from coordinator.api.steps import (
     zips,
 )
 from coordinator.api.upkeep import health, metrics, retention, storage
-from coordinator.composition import Services, open_services
+from coordinator.composition import Services, database_place, open_services
 from coordinator.objects.stores import remove_staged
-from coordinator.place import listen_socket, only_one, shown_host
+from coordinator.peers.among import Term, run_among_others
+from coordinator.peers.door import take_passed
+from coordinator.place import listen_socket, only_one, peer_socket, shown_address, shown_host
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
 from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.core import utc_now
+from coordinator.services.keys import KEY_FILE
 from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.upkeep.garbage import Garbage
@@ -72,22 +78,61 @@ async def run_coordinator(
     time of day. `emit` takes the spans of builds that end. `readings` are the caller's, who ends
     them; by default the coordinator has its own.
 
-    Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, ObjectsUnusable.
+    Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, KeyUnusable,
+    ObjectsUnusable.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)
     with only_one(settings.data), listen_socket(settings) as listening:
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
-        async with open_services(settings, url, clock, now, emit, readings) as services:
-            await serve(
-                services,
-                _whole_app(services),
-                _background(services),
+
+        async def work(term: Term | None) -> None:
+            candidate = term.candidate if term else None
+            async with open_services(
+                settings, url, clock, now, emit, readings, candidate
+            ) as services:
+                app, background = _whole_app(services), _background(services)
+                if term is None:
+                    await serve(services, app, background, listening, lambda: ready(url), stop)
+                else:
+                    await _lead(services, app, background, listening, term)
+
+        place = database_place(settings)
+        if settings.peer_listen is None or isinstance(place, Path):
+            await work(None)
+            return
+        with peer_socket(settings) as door:
+            await run_among_others(
+                place,
+                settings.data / KEY_FILE,
                 listening,
-                lambda: ready(url),
-                stop,
+                door,
+                settings.peer_address or shown_address(door),
+                clock=clock,
+                work=work,
+                ready=lambda: ready(url),
+                stop=stop,
             )
+
+
+async def _lead(
+    services: Services,
+    app: web.Application,
+    background: Background,
+    listening: socket.socket,
+    term: Term,
+) -> None:
+    """For one term."""
+    app.middlewares.insert(0, term.lead.answers)
+
+    async def beside(
+        server: web.Server, connections: OpenConnections, options: Mapping[str, Any]
+    ) -> None:
+        await take_passed(term.door, term.keys, term.number, server, connections, **options)
+
+    await term.lead.look()  # the first since we have begun: nobody is answered before
+    await serve(services, app, background, listening.dup(), term.serving, term.stop, beside=beside)
 
 
 def _background(services: Services) -> Background:

@@ -41,7 +41,7 @@ from coordinator.services.deployments.deployments import Deployments, load_targe
 from coordinator.services.deployments.image_sources import ImageSources
 from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.images.image_slugs import ImageSlugs
-from coordinator.services.keys import load_keys
+from coordinator.services.keys import KEY_FILE, load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.folding import Folding
 from coordinator.services.logs.logs import Logs
@@ -87,7 +87,7 @@ from coordinator.services.upkeep.retention import Retention
 from coordinator.services.upkeep.sweeping import Sweeping
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
-from coordinator.storage.postgresql import PostgresPlace
+from coordinator.storage.postgresql import Candidate, PostgresPlace
 from pipelines_schema.spans import Emit
 
 log = structlog.get_logger()
@@ -152,8 +152,10 @@ async def open_services(
     now: Callable[[], datetime],
     emit: Emit | None = None,
     readings: ReadingProcesses | None = None,
+    candidate: Candidate | None = None,
 ) -> AsyncIterator[Services]:
-    """`readings` are left open to their owner; by default there are some of its own."""
+    """`readings` are left open to their owner; by default there are some of its own. `candidate`
+    is this coordinator, where it has others beside it."""
     data = settings.data
     repositories = HostedRepositories(
         data / "repositories", max_input_bytes=settings.max_push_bytes
@@ -162,10 +164,10 @@ async def open_services(
     store = open_objects(place)
     objects_check = None if place.folder else ObjectsCheck(store, place)
     await _look_at(objects_check)
-    keys = load_keys(data / "secret-key")
+    keys = load_keys(data / KEY_FILE)
     meter = Meter()
     database = await Database.open(
-        _database_place(settings),
+        database_place(settings, candidate),
         busy_timeout_ms=int(settings.database_wait_seconds * 1000),
         used=meter.database_used,
     )
@@ -288,10 +290,14 @@ async def open_services(
         await database.close()
 
 
-def _database_place(settings: Settings) -> Path | PostgresPlace:
+def database_place(settings: Settings, candidate: Candidate | None = None) -> Path | PostgresPlace:
     if settings.database is None:
         return settings.data / "pushrod.db"
-    return PostgresPlace(url=settings.database, password_file=settings.database_password_file)
+    return PostgresPlace(
+        url=settings.database,
+        password_file=settings.database_password_file,
+        candidate=candidate,
+    )
 
 
 def _objects_place(settings: Settings) -> ObjectsPlace:

@@ -23,6 +23,8 @@ class CannotListen(Exception):
     """The address is taken or not ours."""
 
 
+BACKLOG = 1024
+"""Connections that the kernel keeps until we accept them."""
 RESTORING = "restoring"
 """The file that stands in a data folder while a backup is restored to it."""
 
@@ -54,15 +56,31 @@ def only_one_restores(data: Path) -> Iterator[None]:
 
 @contextmanager
 def listen_socket(settings: Settings) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with _bound(settings.listen, "--listen") as listening:
+        yield listening
+
+
+@contextmanager
+def peer_socket(settings: Settings) -> Iterator[socket.socket]:
+    """Where other coordinators connect to; it listens. Raises CannotListen."""
+    with _bound(settings.peer_listen or "", "`peer_listen`") as listening:
+        listening.listen(BACKLOG)
+        yield listening
+
+
+@contextmanager
+def _bound(address: str, setting: str) -> Iterator[socket.socket]:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((settings.host, settings.port))
+            listening.bind((host, int(port)))
         except OSError as error:
             raise CannotListen(
-                f"can't listen on {settings.listen}: {error.strerror}; "
-                "stop what uses it, or give another --listen HOST:PORT"
+                f"can't listen on {address}: {error.strerror}; "
+                f"stop what uses it, or give another {setting} HOST:PORT"
             ) from error
         listening.setblocking(False)
         yield listening
@@ -85,3 +103,9 @@ def shown_host(host: str) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104
     return f"[{host}]" if ":" in host else host
+
+
+def shown_address(listening: socket.socket) -> str:
+    """HOST:PORT that it listens on."""
+    host, port, *_ = listening.getsockname()
+    return f"{shown_host(host)}:{port}"

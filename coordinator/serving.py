@@ -14,6 +14,7 @@ from coordinator.api.http import waits
 from coordinator.api.http.carried import CARRIED, CarriedThrough
 from coordinator.api.http.connections import (
     Connection,
+    OpenConnections,
     connections_refused,
     end_when_gone,
     open_connections,
@@ -72,6 +73,7 @@ from coordinator.api.http.tracing import trace_requests
 from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.api.http.unknown_members import tell_ignored
 from coordinator.composition import Services
+from coordinator.place import BACKLOG
 from coordinator.services.builds.build_results import BuildResults
 from coordinator.services.builds.keyed_requests import KeyedRequests
 from coordinator.services.builds.retries import Retries
@@ -82,12 +84,12 @@ from coordinator.services.steps.gates import Gates
 from coordinator.services.steps.why import WhySteps
 from coordinator.services.upkeep.health import Health
 
+Beside = Callable[[web.Server, OpenConnections, Mapping[str, Any]], Coroutine[Any, Any, None]]
+"""Gives the server connections, made with these options, until it is cancelled."""
 Background = Mapping[str, Coroutine[Any, Any, None]]
 """Work by its name; it is ended with the serving."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Of a JSON body; logs, artifacts and pushes are streamed and have limits of their own."""
-BACKLOG = 1024
-"""Connections that the kernel keeps until we accept them."""
 STOP_SECONDS = 10.0
 HOUR_SECONDS = 3600.0
 
@@ -99,8 +101,13 @@ async def serve(
     listening: socket.socket,
     ready: Callable[[], None],
     stop: asyncio.Event,
+    *,
+    beside: Beside | None = None,
 ) -> None:
-    """Answer requests until `stop` is set, and do the work of the `background` meanwhile."""
+    """Answer requests until `stop` is set, and do the work of the `background` meanwhile.
+
+    `beside` takes connections from elsewhere, for as long.
+    """
     app_runner = web.AppRunner(
         app,
         handler_cancellation=True,
@@ -111,7 +118,8 @@ async def serve(
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(work, name=name) for name, work in background.items()]
         running.append(tasks.create_task(_end_when_taken_over(services, stop), name="database"))
-        async with _accepting(app_runner, listening, services.core.settings.idle_seconds):
+        idle_seconds = services.core.settings.idle_seconds
+        async with _accepting(app_runner, listening, idle_seconds, beside):
             ready()
             await stop.wait()
             services.core.news.close()
@@ -136,7 +144,10 @@ async def _end_when_taken_over(services: Services, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def _accepting(
-    app_runner: web.AppRunner, listening: socket.socket, idle_seconds: float
+    app_runner: web.AppRunner,
+    listening: socket.socket,
+    idle_seconds: float,
+    beside: Beside | None,
 ) -> AsyncIterator[None]:
     """As a web.SockSite does, with connections of our own kind."""
     loop, server = asyncio.get_running_loop(), app_runner.server
@@ -153,10 +164,14 @@ async def _accepting(
         )
         listening.listen(BACKLOG)
         end_when_gone(listening)
+        taking = asyncio.create_task(beside(server, connections, options)) if beside else None
         try:
             yield
         finally:
             serving.close()
+            if taking is not None:
+                taking.cancel()
+                await asyncio.gather(taking, return_exceptions=True)
 
 
 def make_app(services: Services) -> web.Application:

@@ -65,6 +65,17 @@ class Settings(ImageSettings):
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
         description="HOST:PORT to serve on; port 0 takes a free one.",
     )
+    peer_listen: str | None = Field(
+        default=None,
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
+        description="HOST:PORT where other coordinators over the same `database` and `objects` "
+        "reach this one; none: it is the only one.",
+    )
+    peer_address: str | None = Field(
+        default=None,
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
+        description="HOST:PORT that the others are to connect to; none: `peer_listen`.",
+    )
     public_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/]+$",
@@ -266,12 +277,33 @@ class Settings(ImageSettings):
             raise ValueError("it names a password, which would show in the list of processes")
         return database
 
-    @field_validator("listen")
+    @field_validator("listen", "peer_listen", "peer_address")
     @classmethod
-    def _check_port(cls, listen: str) -> str:
-        if int(listen.rpartition(":")[2]) > MAX_PORT:
+    def _check_port(cls, listen: str | None) -> str | None:
+        if listen is not None and int(listen.rpartition(":")[2]) > MAX_PORT:
             raise ValueError(f"a port is at most {MAX_PORT}")
         return listen
+
+    @model_validator(mode="after")
+    def _check_peers(self) -> Settings:
+        if self.peer_listen is None:
+            return self
+        if self.database is None or "://" not in (self.objects or ""):
+            raise ValueError(
+                "peer_listen is for coordinators that share what they keep: give them `database`, "
+                "a PostgreSQL, and `objects`, an object store"
+            )
+        if self.public_url is None:
+            raise ValueError(
+                "coordinators with peer_listen need `public_url`, the address of all of them"
+            )
+        anywhere = self.peer_listen.rpartition(":")[0] in ("0.0.0.0", "[::]")  # noqa: S104
+        if anywhere and self.peer_address is None:
+            raise ValueError(
+                f"peer_listen {self.peer_listen} is no address that others can connect to: give "
+                "`peer_address`, too"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_auth(self) -> Settings:
@@ -313,6 +345,11 @@ class Settings(ImageSettings):
     @property
     def cors_origins(self) -> frozenset[str]:
         return frozenset(listed(self.allowed_origins))
+
+    @property
+    def stores_repositories(self) -> bool:
+        """Whether repositories on the disk are only copies of what is stored elsewhere."""
+        return self.peer_listen is not None
 
     @property
     def host(self) -> str:

@@ -9,6 +9,8 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+KEY_FILE = "secret-key"
+"""In the data folder."""
 KEY_BYTES = 32
 CACHE_ID_CHARACTERS = 40
 
@@ -50,6 +52,15 @@ class Keys:
         """Who knows the parts can't work it out: an image build's frontend, which a Dockerfile
         names, may mount any cache by its identity."""
         return self._sign("\0".join(("cache", *parts)))[:CACHE_ID_CHARACTERS]
+
+    @property
+    def print(self) -> str:
+        """By which two coordinators see that they have the same key; it tells nothing of it."""
+        return self._sign("print")
+
+    def peer_signature(self, text: str) -> str:
+        """Of what one coordinator tells another."""
+        return self._sign(f"peer:{text}")
 
     def _sign(self, text: str) -> str:
         return hmac.new(self.master, text.encode(), hashlib.sha256).hexdigest()

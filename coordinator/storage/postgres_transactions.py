@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.postgresql import (
+    WRITER_LOCK,
     Failure,
     PostgresPlace,
     cannot_use,
@@ -29,6 +30,7 @@ from coordinator.storage.postgresql import (
     failure_of,
     in_our_words,
     is_refusal,
+    revision_of,
     words_of,
 )
 from coordinator.storage.soundness import DatabaseUnusable
@@ -37,8 +39,6 @@ from coordinator.storage.trouble import DatabaseTrouble, Trouble
 
 log = structlog.get_logger()
 
-WRITER_LOCK = 0x70757368726F64
-"""Of the one coordinator that writes: "pushrod"."""
 COLLISIONS_MAX = 20
 COLLISION_SECONDS = 0.05
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 2.0
@@ -48,6 +48,10 @@ OTHER_ENDS_SECONDS = 2.0
 
 class TakenOver(DatabaseUnusable):
     """Another coordinator has begun to write since."""
+
+
+class AnotherWrites(DatabaseUnusable):
+    """Another coordinator writes."""
 
 
 @dataclass(slots=True)
@@ -86,24 +90,38 @@ class PostgresTransactions:
     def take(self) -> None:
         """Connect, as the one that writes. Raises DatabaseUnusable."""
         patience = self._patience()
-        others = _Patience(OTHER_ENDS_SECONDS, self._stopping)
+        alone = self._place.candidate is None
+        others = _Patience(OTHER_ENDS_SECONDS if alone else 0, self._stopping)
         while True:
             try:
                 with self._writer.connect() as connection:
-                    return check_server(connection, self._place)
+                    check_server(connection, self._place)
+                return self._claim()
             except _NotYet as error:
                 if not others.pause():
-                    raise DatabaseUnusable(str(error)) from error
+                    raise AnotherWrites(str(error)) from error
             except DBAPIError as error:
                 if failure_of(error) is not Failure.AWAY or is_refusal(error):
                     raise cannot_use(self._place, error) from error
                 if not patience.pause():
                     raise cannot_use(self._place, error) from error
 
+    def _claim(self) -> None:
+        """Before migrations, which may take longer than a leader is waited for. A schema that does
+        not know of leaders has none who would be put out."""
+        candidate = self._place.candidate
+        with self._writer.begin() as connection:
+            if (revision_of(connection) or "") >= KNOWS_LEADERS:
+                connection.execute(_CLAIM, {"holder": candidate and candidate.holder})
+
     def begin(self) -> None:
         """Whoever wrote before must not go on where it was."""
+        candidate = self._place.candidate
         with self._writer.begin() as connection:
-            self._term = connection.execute(_NEXT_START).scalar_one()
+            if candidate is None:
+                self._term = connection.execute(_NEXT_START).scalar_one()
+            else:
+                self._term = connection.execute(_NEXT_LEADER, asdict(candidate)).scalar_one()
 
     def read(self, work: Work[T]) -> T:
         patience = self._patience()
@@ -139,6 +157,11 @@ class PostgresTransactions:
                     continue
                 told = self._told(error, failure)
                 return [*outcomes, *(Outcome(write=write, error=told) for write in left)]
+
+    @property
+    def term(self) -> int | None:
+        """Its number among the starts, once it has begun."""
+        return self._term
 
     def size(self) -> int:
         async def ask(connection: Any) -> int:
@@ -217,11 +240,8 @@ class PostgresTransactions:
                 if cursor.fetchone()[0]:
                     raise _NotYet(f"{self._place} is a standby, which takes no writes")
                 cursor.execute("SELECT pg_try_advisory_lock(%s)", (WRITER_LOCK,))
-                if not cursor.fetchone()[0]:
-                    raise _NotYet(
-                        f"another coordinator works on {self._place}: stop it, or give this one a "
-                        "database of its own"
-                    )
+                is_ours = cursor.fetchone()[0]
+                # Asked after the lock: as long as it is ours nobody else begins.
                 if self._term is not None:
                     cursor.execute("SELECT number FROM coordinator_starts")
                     if cursor.fetchone()[0] != self._term:
@@ -229,6 +249,11 @@ class PostgresTransactions:
                             f"another coordinator has begun to work on {self._place} while it did "
                             "not answer this one: this one ends"
                         )
+                if not is_ours:
+                    raise _NotYet(
+                        f"another coordinator works on {self._place}: stop it, or give this one a "
+                        "database of its own"
+                    )
             connection.commit()
         except BaseException:
             connection.close()
@@ -240,7 +265,17 @@ class _NotYet(Exception):
     standby may become the primary."""
 
 
+KNOWS_LEADERS = "0054"
+"""The migration since which there are columns of who leads."""
+_CLAIM = sa.text(
+    "UPDATE coordinator_starts SET holder = :holder, address = NULL, beat_at = CASE"
+    " WHEN CAST(:holder AS TEXT) IS NULL THEN NULL ELSE clock_timestamp() END"
+)
 _NEXT_START = sa.text("UPDATE coordinator_starts SET number = number + 1 RETURNING number")
+_NEXT_LEADER = sa.text(
+    "UPDATE coordinator_starts SET number = number + 1, holder = :holder, address = :address,"
+    " key_print = :key_print, beat_at = clock_timestamp() RETURNING number"
+)
 _OWN_NUMBER = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
 _NEWEST_NUMBER = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
 _STATE_OF = sa.text("SELECT pg_xact_status(CAST(:number AS xid8))")

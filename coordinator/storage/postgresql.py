@@ -6,6 +6,7 @@ The driver (psycopg) is loaded with the first connection, by SQLAlchemy.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -33,6 +34,29 @@ _CONNECTION = {
         " -c tcp_user_timeout=25000 -c idle_in_transaction_session_timeout=60000"
     ),
 }
+QUICK_CONNECTION: Mapping[str, Any] = {
+    **_CONNECTION,
+    "connect_timeout": 2,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "tcp_user_timeout": 3_000,
+    "options": "-c statement_timeout=3000",
+}
+"""For what is asked anew in a second: rather no answer than a late one."""
+WRITER_LOCK = 0x70757368726F64
+"""Of the one coordinator that writes: "pushrod"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A coordinator that has others beside it."""
+
+    holder: str
+    """Its own name, of this run of it."""
+    address: str
+    """HOST:PORT where the others reach it."""
+    key_print: str
+    """Of the key that it has, which must be the same for all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +65,8 @@ class PostgresPlace:
     """postgresql://USER@HOST/NAME, without a password."""
     password_file: Path | None = None
     """None: as PostgreSQL's own programs, from PGPASSWORD or ~/.pgpass."""
+    candidate: Candidate | None = None
+    """None: who opens it has no others beside it."""
 
     @property
     def name(self) -> str:
@@ -50,12 +76,18 @@ class PostgresPlace:
         return self.url
 
 
-def engine_of(place: PostgresPlace, *, size: int = 1, **options: Any) -> sa.Engine:
+def engine_of(
+    place: PostgresPlace,
+    *,
+    size: int = 1,
+    connection: Mapping[str, Any] = _CONNECTION,
+    **options: Any,
+) -> sa.Engine:
     """Nothing is connected yet. Raises DatabaseUnusable without the driver."""
     try:
         engine = sa.create_engine(
             sa.make_url(place.url).set(drivername="postgresql+psycopg"),
-            connect_args=_CONNECTION,
+            connect_args={**connection},
             poolclass=sa.QueuePool,
             pool_size=size,
             max_overflow=0,

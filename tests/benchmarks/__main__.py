@@ -24,6 +24,7 @@ from tests.benchmarks import (
     many_outputs,
     memory,
     push_latency,
+    queue,
     retention,
     services,
     step_overhead,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "lists": lists.measure,
     "large": large_builds.measure,
     "retention": retention.measure,
+    "queue": queue.measure,
 }
 
 

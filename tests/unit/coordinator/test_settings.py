@@ -154,3 +154,30 @@ def test_the_reference_names_each_setting_with_its_default_and_bounds() -> None:
     text = reference()
     assert all(f"| `{name}` | `PUSHROD_{name.upper()}` |" in text for name in Settings.model_fields)
     assert "| `60` | 1 to 3600 |" in text
+
+
+SHARED = {
+    "PUSHROD_DATABASE": "postgresql://pushrod@db/pushrod",
+    "PUSHROD_OBJECTS": "s3://builds/pushrod",
+    "PUSHROD_PUBLIC_URL": "https://ci.example.org",
+    "PUSHROD_PEER_LISTEN": "10.0.0.1:3001",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"PUSHROD_DATABASE": ""}, "give them `database`"),
+        ({"PUSHROD_OBJECTS": "/srv/objects"}, "`objects`, an object store"),
+        ({"PUSHROD_PUBLIC_URL": ""}, "need `public_url`"),
+        ({"PUSHROD_PEER_LISTEN": "0.0.0.0:3001"}, "give `peer_address`, too"),
+        ({"PUSHROD_PEER_LISTEN": "10.0.0.1:99999"}, "write HOST:PORT"),
+        ({"PUSHROD_PEER_LISTEN": "10.0.0.1"}, "write HOST:PORT"),
+    ],
+)
+def test_coordinators_that_have_others_must_share_what_they_keep(
+    change: dict[str, str], words: str
+) -> None:
+    assert load_settings(environ=SHARED).stores_repositories
+    with pytest.raises(SettingsError, match=words):
+        load_settings(environ=SHARED | change)

@@ -1,0 +1,81 @@
+"""Where a leader takes the connections that other coordinators pass on to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from coordinator.api.http.connections import USED_UP, Connection, OpenConnections, end_when_gone
+from coordinator.peers.preface import PREFACE_BYTES, client_of
+from coordinator.services.keys import Keys
+
+log = structlog.get_logger()
+
+PREFACE_SECONDS = 10.0
+USED_UP_SECONDS = 1.0
+
+
+class PassedConnection(Connection):
+    """It comes from the client, whichever coordinator the client reached."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, manager: web.Server, others: OpenConnections, client: str, **options: Any
+    ) -> None:
+        super().__init__(manager, others, **options)
+        # Where aiohttp keeps the other end's address once it has asked for it.
+        self._cache["peername"] = (client, 0)
+
+
+async def take_passed(
+    listening: socket.socket,
+    keys: Keys,
+    number: int,
+    server: web.Server,
+    connections: OpenConnections,
+    **options: Any,
+) -> None:
+    """Take them until cancelled; `number` is that of our term."""
+    loop = asyncio.get_running_loop()
+    end_when_gone(listening)
+
+    async def take(connection: socket.socket) -> None:
+        try:
+            async with asyncio.timeout(PREFACE_SECONDS):
+                client = client_of(keys, number, await _read(connection, PREFACE_BYTES))
+        except (OSError, TimeoutError):
+            client = None
+        if client is None:
+            # Or what was meant for an earlier leader: its client asks again.
+            log.info("a connection of no other coordinator was refused")
+            connection.close()
+            return
+        address = client
+        await loop.connect_accepted_socket(
+            lambda: PassedConnection(server, connections, address, loop=loop, **options),
+            connection,
+        )
+
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno in USED_UP:
+                    connections.make_room(connections.spare)
+                    await asyncio.sleep(USED_UP_SECONDS)
+                continue
+            tasks.create_task(take(connection))
+
+
+async def _read(connection: socket.socket, size: int) -> bytes:
+    """So many bytes and no more: the next are the client's. Fewer at the end."""
+    loop, given = asyncio.get_running_loop(), b""
+    while len(given) < size and (more := await loop.sock_recv(connection, size - len(given))):
+        given += more
+    return given

@@ -1,0 +1,201 @@
+"""What a coordinator that does not lead does: pass each connection on to the one that does.
+
+Bytes are passed on as they come, so that all that the leader serves is served here: requests, git,
+followed logs, WebSockets. While nobody leads a client waits; when the leader changes, connections
+to the former one end, as they would have with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from coordinator.api.http.connections import USED_UP, end_when_gone
+from coordinator.peers.lead import RETRY_AFTER, Lead
+from coordinator.place import BACKLOG
+from coordinator.storage.lead import Leader
+
+log = structlog.get_logger()
+
+CHUNK_BYTES = 64 * 1024
+WAIT_SECONDS = 20.0
+"""So long a client waits for a leader."""
+CONNECT_SECONDS = 2.0
+AGAIN_SECONDS = 0.1
+LAST_SECONDS = 5.0
+"""So long a client may take its time to close, once the leader has."""
+USED_UP_SECONDS = 1.0
+_BODY = b'{"error": "no coordinator leads at the moment: ask again"}'
+NOBODY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Retry-After: %s\r\nContent-Length: %d\r\n\r\n%s" % (RETRY_AFTER.encode(), len(_BODY), _BODY)
+)
+
+
+class Forwarder:
+    """`open` it, and `rest` while this coordinator serves by itself."""
+
+    def __init__(
+        self, listening: socket.socket, lead: Lead, preface: Callable[[Leader, str], bytes]
+    ) -> None:
+        """`preface` is what the leader is told of a client before the client's own bytes."""
+        # Of our own: whoever else listens closes his.
+        self._listening, self._lead, self._preface = listening.dup(), lead, preface
+        self._passing: set[asyncio.Task[None]] = set()
+        self._is_open = False
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = (2**31 if files == resource.RLIM_INFINITY else files) // 4
+        """Each takes two descriptors."""
+
+    def open(self) -> None:
+        end_when_gone(self._listening)
+        self._listening.listen(BACKLOG)
+        self._is_open = True
+        self._listen()
+
+    def rest(self) -> None:
+        """Accept none; those that wait go on, to this coordinator if it leads."""
+        self._is_open = False
+        asyncio.get_running_loop().remove_reader(self._listening)
+
+    async def close(self) -> None:
+        self.rest()
+        passing = list(self._passing)
+        for task in passing:
+            task.cancel()
+        await asyncio.gather(*passing, return_exceptions=True)
+        self._listening.close()
+
+    def _listen(self) -> None:
+        if self._is_open and len(self._passing) < self._most:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """Not awaited, so that none is accepted and then forgotten when we stop."""
+        loop = asyncio.get_running_loop()
+        try:
+            client, address = self._listening.accept()
+        except OSError as error:
+            if error.errno in USED_UP:
+                loop.remove_reader(self._listening)
+                loop.call_later(USED_UP_SECONDS, self._listen)
+            return
+        client.setblocking(False)
+        task = asyncio.create_task(self._serve(client, str(address[0]).partition("%")[0]))
+        self._passing.add(task)
+        task.add_done_callback(self._ended)
+        if len(self._passing) >= self._most:
+            loop.remove_reader(self._listening)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._passing.discard(task)
+        self._listen()
+
+    async def _serve(self, client: socket.socket, address: str) -> None:
+        """Ends `client`."""
+        with client:
+            try:
+                found = await self._reach_leader(address)
+                if found is None:
+                    await _tell_nobody(client)
+                    return
+                leader, upstream = found
+                with upstream:
+                    await self._pass_on(client, upstream, leader)
+            except OSError:
+                _break_off(client)
+            except asyncio.CancelledError:
+                _break_off(client)
+                raise
+
+    async def _reach_leader(self, address: str) -> tuple[Leader, socket.socket] | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                while True:
+                    leader = self._lead.leader
+                    if leader is not None and leader.is_there and leader.address is not None:
+                        with suppress(OSError, TimeoutError):
+                            return leader, await self._connect(leader, address)
+                    await asyncio.sleep(AGAIN_SECONDS)
+        return None
+
+    async def _connect(self, leader: Leader, address: str) -> socket.socket:
+        """Raises OSError, TimeoutError."""
+        host, _, port = (leader.address or "").rpartition(":")
+        host = host.strip("[]")
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            ((family, kind, protocol, _, there), *_) = await loop.getaddrinfo(
+                host, int(port), type=socket.SOCK_STREAM
+            )
+            upstream = socket.socket(family, kind, protocol)
+            try:
+                upstream.setblocking(False)
+                end_when_gone(upstream)
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(upstream, there)
+                await loop.sock_sendall(upstream, self._preface(leader, address))
+            except BaseException:
+                upstream.close()
+                raise
+        return upstream
+
+    async def _pass_on(
+        self, client: socket.socket, upstream: socket.socket, leader: Leader
+    ) -> None:
+        """Both ways, until both have ended, the leader has, or it leads no longer. Raises OSError
+        where the client must not take what it has for the whole."""
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        asking = asyncio.create_task(_copy(client, upstream))
+        answering = asyncio.create_task(_copy(upstream, client))
+        over = asyncio.create_task(self._until_other(leader))
+        try:
+            await asyncio.wait((answering, over), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ConnectionAbortedError
+            answering.result()
+            await asyncio.wait((asking,), timeout=LAST_SECONDS)
+        finally:
+            for task in (asking, answering, over):
+                task.cancel()
+            await asyncio.gather(asking, answering, over, return_exceptions=True)
+
+    async def _until_other(self, leader: Leader) -> None:
+        """Wait until that leader is none any more: silent, or another in its place."""
+        while (now := self._lead.leader) is not None and now.is_there:
+            if (now.number, now.holder) != (leader.number, leader.holder):
+                return
+            await self._lead.changed()
+
+
+async def _copy(source: socket.socket, sink: socket.socket) -> None:
+    """To the end, which is passed on. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while given := await loop.sock_recv(source, CHUNK_BYTES):
+        await loop.sock_sendall(sink, given)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def _break_off(client: socket.socket) -> None:
+    """Reset it: what was sent so far must not look finished."""
+    with suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _tell_nobody(client: socket.socket) -> None:
+    """Raises OSError."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(client, NOBODY)
+    client.shutdown(socket.SHUT_WR)
+    # What it still sends is read, or the answer would be lost with the connection.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_SECONDS):
+            while await loop.sock_recv(client, CHUNK_BYTES):
+                pass

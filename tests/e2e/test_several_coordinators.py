@@ -1,0 +1,120 @@
+"""Coordinators that share a database and a store: any is reached, one leads, another takes over."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import Repository
+from tests.e2e.several import KEY, Several, several
+from tests.postgres_server import PostgresServer
+from tests.s3_server import S3Server
+
+LINES = 50
+WORKFLOW = f"""
+name: talk
+on: {{push: {{}}, manual: {{}}}}
+steps:
+  - name: talk
+    image: any
+    git: false
+    run: for i in $(seq {LINES}); do echo line $i; sleep 0.2; done
+"""
+WHOLE = "".join(f"line {number}\n" for number in range(1, LINES + 1)).encode()
+
+
+@pytest.fixture
+def two(tmp_path: Path, postgres_server: PostgresServer, s3_server: S3Server) -> Iterator[Several]:
+    with several(tmp_path, postgres_server, s3_server, range(1, 3)) as coordinators:
+        yield coordinators
+
+
+def _pushed(coordinators: Several, at: int, folder: Path) -> dict[str, Any]:
+    """A build that talks for a while, pushed to the coordinator `at`."""
+    api = coordinators.api(at)
+    project = api.post("/api/projects", {"accountId": "default", "name": "app"})
+    repository = Repository.create(folder / "repository")
+    repository.write(".pushrod.yml", WORKFLOW)
+    repository.commit("talk")
+    url = f"{coordinators.url(at)}/git/default/app.git"
+    pushed = repository.push(url, coordinators.token)
+    assert pushed.returncode == 0, pushed.stderr
+    build = api.build(api.builds(project["id"])[0]["id"])
+    assert build["steps"], build["problems"]
+    return build
+
+
+@pytest.mark.parametrize("end", ["killed", "paused", "stopped"])
+def test_a_build_goes_on_when_the_leader_is(end: str, two: Several, tmp_path: Path) -> None:
+    """By the other coordinator, which holds what is asked meanwhile, and as the same attempt."""
+    assert two.leader() == 1
+    two.start_agent("one", two.url(2))
+    build = _pushed(two, 2, tmp_path)
+    step = build["steps"][0]["id"]
+    two.api(2).wait_for_log(step, b"line 5\n")
+    {"killed": two.kill, "paused": two.pause, "stopped": two.halt}[end](1)
+    # Who followed is told nothing, or is cut off as by any end of a server; who asks now is held.
+    assert _asked(two, build)["state"] == "running"
+    assert two.leader() == 2
+    if end == "paused":
+        two.resume(1)
+        # It takes the place of one that passes on, and answers nobody from what it knew.
+        two.wait_for_note(1, "connections are passed on")
+        assert two.api(1).build(build["id"])["state"] == "running"
+    ended = two.api(2).wait_finished(build["id"])
+    assert ended["state"] == "succeeded"
+    assert ended["steps"][0]["attempt"] == 1
+    assert two.api(2).log(step) == WHOLE
+
+
+def _asked(coordinators: Several, build: dict[str, Any]) -> dict[str, Any]:
+    """Of the other coordinator, once more where the former leader was still to answer."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return coordinators.api(2).build(build["id"])
+        except (OSError, AssertionError, http.client.HTTPException):
+            assert time.monotonic() < deadline
+
+
+def test_the_lead_goes_to_and_fro_and_a_database_that_restarts_ends_nothing(
+    two: Several, tmp_path: Path
+) -> None:
+    two.start_agent("one", two.url(2))
+    build = _pushed(two, 1, tmp_path)
+    step = build["steps"][0]["id"]
+    two.api(1).wait_for_log(step, b"line 2\n")
+    two.halt(1)
+    assert _asked(two, build)["state"] == "running"
+    two.start(1)
+    two.postgres.stop()
+    two.postgres.start()
+    assert _asked(two, build)["state"] == "running"
+    two.kill(2)
+    two.start(2)
+    ended = two.api(1).wait_finished(build["id"])
+    assert two.leader() == 1
+    assert ended["state"] == "succeeded"
+    assert two.api(1).log(step) == WHOLE
+
+
+def test_one_with_another_key_or_none_is_refused(
+    tmp_path: Path, postgres_server: PostgresServer, s3_server: S3Server
+) -> None:
+    with several(tmp_path, postgres_server, s3_server, range(1, 2)) as coordinators:
+        key = coordinators.data(1) / KEY
+        kept = key.read_bytes()
+        key.unlink()  # so that the next is not given it
+        with pytest.raises(AssertionError, match="copy the file `secret-key`"):
+            coordinators.start(2)
+        (coordinators.data(2) / KEY).write_bytes(b"x" * 32)
+        with pytest.raises(AssertionError, match="another key than that of the other"):
+            coordinators.start(2)
+        (coordinators.data(2) / KEY).write_bytes(kept)
+        coordinators.start(2)
+        assert coordinators.api(2).get("/api/projects?accountId=default") == []

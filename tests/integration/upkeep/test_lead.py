@@ -1,0 +1,211 @@
+"""Who leads of the coordinators that share a PostgreSQL, and who may put the leader out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from coordinator.peers.lead import Lead
+from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import Database
+from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, LeadRow
+from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
+from coordinator.storage.postgresql import Candidate, PostgresPlace
+from tests.postgres_server import PostgresServer
+
+SILENT = f"UPDATE coordinator_starts SET beat_at = now() - '{SILENT_SECONDS + 1} s'::interval"
+
+
+def candidate(name: str) -> Candidate:
+    return Candidate(holder=name, address=f"{name}:3001", key_print="of the key")
+
+
+@pytest.fixture
+def place(postgres_server: PostgresServer) -> Iterator[PostgresPlace]:
+    place = postgres_server.new_database()
+    yield place
+    postgres_server.drop(place)
+
+
+@pytest.fixture
+def rows(place: PostgresPlace) -> Iterator[Callable[[str], LeadRow]]:
+    made: dict[str, LeadRow] = {}
+
+    def row(name: str) -> LeadRow:
+        return made.setdefault(name, LeadRow(place, name))
+
+    yield row
+    for one in made.values():
+        one.close()
+
+
+@pytest.fixture
+async def led(place: PostgresPlace) -> AsyncIterator[Database]:
+    """By `first`."""
+    database = await Database.open(replace(place, candidate=candidate("first")))
+    yield database
+    await database.close()
+
+
+async def look(connection: AsyncConnection) -> int:
+    return int((await connection.execute(sa.text("SELECT 1"))).scalar_one())
+
+
+async def test_the_others_see_who_leads_and_where(
+    led: Database, rows: Callable[[str], LeadRow]
+) -> None:
+    seen = rows("second").turn()
+    assert seen is not None
+    assert (seen.holder, seen.address, seen.is_there) == ("first", "first:3001", True)
+    assert (seen.number, seen.key_print) == (1, "of the key")
+
+
+async def test_no_other_writes_while_it_is_there(
+    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+) -> None:
+    with pytest.raises(AnotherWrites):
+        await Database.open(replace(place, candidate=candidate("second")))
+    assert rows("second").put_out() == 0
+    assert await led.write(look) == 1
+
+
+async def test_a_silent_one_is_put_out_and_writes_no_more(
+    led: Database,
+    place: PostgresPlace,
+    rows: Callable[[str], LeadRow],
+    postgres_server: PostgresServer,
+) -> None:
+    postgres_server.execute(SILENT, place.name)
+    assert rows("second").put_out() == 1
+    other = await Database.open(replace(place, candidate=candidate("second")))
+    with pytest.raises(TakenOver):
+        await led.write(look)
+    seen = rows("first").turn()
+    assert seen is not None
+    assert (seen.holder, seen.number) == ("second", 2)
+    await other.close()
+
+
+async def test_to_look_is_to_say_that_one_is_there(
+    led: Database,
+    place: PostgresPlace,
+    rows: Callable[[str], LeadRow],
+    postgres_server: PostgresServer,
+) -> None:
+    postgres_server.execute(SILENT, place.name)
+    rows("first").turn()
+    assert rows("second").put_out() == 0
+    seen = rows("second").turn()
+    assert seen is not None
+    assert seen.is_there
+
+
+async def test_one_that_steps_down_is_not_waited_for(
+    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+) -> None:
+    await led.close()
+    rows("first").step_down()
+    seen = rows("second").turn()
+    assert seen is not None
+    assert (seen.silent_seconds, seen.address) == (None, None)
+    # And does not come back by looking.
+    rows("first").turn()
+    seen = rows("second").turn()
+    assert seen is not None
+    assert seen.silent_seconds is None
+
+
+async def test_one_without_others_is_never_put_out(
+    place: PostgresPlace, rows: Callable[[str], LeadRow]
+) -> None:
+    lone = await Database.open(place)
+    seen = rows("second").turn()
+    assert seen is not None
+    assert (seen.holder, seen.silent_seconds) == (None, None)
+    assert rows("second").put_out() == 0
+    assert await lone.write(look) == 1
+    await lone.close()
+
+
+async def test_a_database_without_a_schema_has_nobody_who_leads(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    place = postgres_server.new_database(migrated=False)
+    row = LeadRow(place, "first")
+    assert row.turn() is None
+    first = await Database.open(replace(place, candidate=candidate("first")))
+    seen = row.turn()
+    assert seen is not None
+    assert seen.address == "first:3001"
+    await first.close()
+    row.close()
+
+
+# What a leader that may have been put out answers
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def answering(
+    led: Database, rows: Callable[[str], LeadRow]
+) -> AsyncIterator[tuple[Clock, TestClient[web.Request, web.Application]]]:
+    clock = Clock()
+    lead = Lead(rows("first"), "first", clock)
+    await lead.look()
+
+    async def quick(_request: web.Request) -> web.Response:
+        return web.Response(text="done")
+
+    async def held(_request: web.Request) -> web.Response:
+        clock.now += CERTAIN_SECONDS
+        return web.Response(text="goes on")
+
+    async def streamed(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        clock.now += CERTAIN_SECONDS
+        await response.write(b"whole")
+        return response
+
+    app = web.Application(middlewares=[lead.answers])
+    ways: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
+    ways = {"/quick": quick, "/held": held, "/streamed": streamed}
+    for path, handler in ways.items():
+        app.router.add_get(path, handler)
+    async with TestClient(TestServer(app)) as client:
+        yield clock, client
+
+
+@pytest.mark.parametrize(
+    ("path", "passes", "status"),
+    [
+        ("/quick", CERTAIN_SECONDS - 0.1, 200),
+        ("/quick", CERTAIN_SECONDS, 503),
+        ("/held", 0.0, 503),
+        ("/streamed", 0.0, 200),
+    ],
+)
+async def test_it_answers_while_it_is_certain(
+    answering: tuple[Clock, TestClient[web.Request, web.Application]],
+    path: str,
+    passes: float,
+    status: int,
+) -> None:
+    clock, client = answering
+    clock.now += passes
+    async with client.get(path) as answer:
+        assert answer.status == status
+        assert ("Retry-After" in answer.headers) == (status == 503)
