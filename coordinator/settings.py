@@ -60,6 +60,11 @@ class Settings(ImageSettings):
         default=None,
         description="File that holds the password of `database`; none: PGPASSWORD or ~/.pgpass.",
     )
+    peer_listen: str | None = Field(
+        default=None,
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
+        description="HOST:PORT for the other coordinators of one database; none: there are none.",
+    )
     listen: str = Field(
         default="127.0.0.1:3000",
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
@@ -293,6 +298,11 @@ class Settings(ImageSettings):
         if self.objects is None:
             return self.data / "objects"
         return self.objects if "://" in self.objects else Path(self.objects).expanduser().absolute()
+
+    @property
+    def stores_repositories(self) -> bool:
+        """In database and object store, and not on this machine's disk alone."""
+        return self.peer_listen is not None
 
     @property
     def quotas(self) -> Quotas:

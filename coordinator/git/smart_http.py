@@ -19,15 +19,18 @@ from typing import IO
 import structlog
 from aiohttp import web
 
+from coordinator.domain.pushes.stored_repository import RefsMoved
 from coordinator.git import pkt_lines
 from coordinator.git.backend_environment import MAX_FETCH_REQUEST_BYTES, backend_environment
 from coordinator.git.capabilities import KnownCapabilities
 from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer
+from coordinator.git.changes import Changes, ChangesInPlace
 from coordinator.git.client_pace import Pace
 from coordinator.git.process import GitProcess, git_process, note_last_words
 from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
 from coordinator.git.request_bodies import Feed, take_body
 from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
+from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +92,8 @@ class GitHttpBackend:
     """Serves the repositories below `root`, a bounded number at a time.
 
     Fetches and pushes have `max_processes` each, so that neither starves the other. A fetch's
-    request is here before it waits for its turn; a push that waits is not read. `max_input_bytes`
+    request is here before it waits for its turn; a push that waits is not read. Without `changes`
+    they are made in place. `max_input_bytes`
     bounds a push's pack; `idle_seconds` is how long a client may neither send nor take a byte,
     after which it must keep to SLOWEST_BYTES_A_SECOND; `deadline_seconds` bounds a whole exchange.
     """
@@ -97,6 +101,7 @@ class GitHttpBackend:
     def __init__(
         self,
         root: Path,
+        changes: Changes | None = None,
         *,
         max_processes: int = 8,
         max_input_bytes: int = DEFAULT_MAX_INPUT_BYTES,
@@ -104,6 +109,7 @@ class GitHttpBackend:
         deadline_seconds: float = 3600.0,
     ) -> None:
         self._root = root
+        self._changes = changes or ChangesInPlace(root)
         self._max_input_bytes = max_input_bytes
         self._idle_seconds = idle_seconds
         self._deadline_seconds = deadline_seconds
@@ -120,6 +126,7 @@ class GitHttpBackend:
         """Answer `GET …/info/refs?service=…`: the refs, as the first half of a fetch or a push."""
         if service not in tuple(GitService):
             return _refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
+        await self._changes.ready(project_id)
         environment = {
             **self._environment(request, project_id, GitService(service), "info/refs"),
             "QUERY_STRING": f"service={service}",
@@ -198,7 +205,8 @@ class GitHttpBackend:
         if (request.content_length or 0) > call.max_body_bytes:
             return self._too_large(call)
         if call.service is GitService.RECEIVE_PACK:
-            return await self._received(request, call, after_receive)
+            return await self._received(request, project_id, call, after_receive)
+        await self._changes.ready(project_id)
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             feed = await self._read_body(request, spool, call.max_body_bytes)
             if feed is not Feed.COMPLETE:
@@ -322,29 +330,40 @@ class GitHttpBackend:
         return response
 
     async def _received(
-        self, request: web.Request, call: _Call, after_receive: AfterReceive | None
+        self,
+        request: web.Request,
+        project_id: str,
+        call: _Call,
+        after_receive: AfterReceive | None,
     ) -> web.Response:
-        """Hold git's answer back until the moved refs have been taken notice of."""
+        """Hold git's answer back until the moved refs are kept and have been taken notice of."""
         exchange: _Exchange | None = None
         answer: CgiAnswer | None = None
         feed = Feed.CUT_OFF
         lines: Sequence[str] = ()
+        refusal: str | None = None
         try:
-            async with self._exchange(request, call) as exchange:
-                answer = await read_whole_answer(exchange.process)
-                feed = await exchange.feeding
+            async with self._changes.changing(project_id) as draft:
+                draft.abandon()  # until the client is to be told that it is kept
+                there = {**call.environment, "GIT_PROJECT_ROOT": str(draft.root)}
+                async with self._exchange(request, replace(call, environment=there)) as exchange:
+                    answer = await read_whole_answer(exchange.process)
+                    feed = await exchange.feeding
+                draft.is_kept = answer is not None and feed is Feed.COMPLETE
         except TimeoutError:
-            feed = Feed.IDLE
+            answer, feed = None, Feed.IDLE
+        except RefsMoved as error:
+            refusal = str(error)
+        except Exception as error:  # a task root: git's client must be told
+            refusal = not_stored(error, call.environment["PATH_INFO"])
         finally:
             if exchange is not None and after_receive is not None:
                 lines = await self._announce(after_receive, call)
+        if answer is None and refusal is not None:
+            return _refusal(503, refusal)
         if answer is None or feed is not Feed.COMPLETE:
             return self._failure(call, feed)
-        return web.Response(
-            status=answer.status,
-            body=pkt_lines.with_remote_lines(answer.body, lines),
-            headers=_headers(answer),
-        )
+        return _answered(answer, refusal, lines)
 
     async def _announce(self, after_receive: AfterReceive, call: _Call) -> Sequence[str]:
         # A task of its own, so that a handler that is cancelled does not take it along.
@@ -376,6 +395,30 @@ async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
     except Exception:
         log.exception("after_receive_failed", repository=call.environment["PATH_INFO"])
         return NOT_YET_BUILT
+
+
+def _answered(answer: CgiAnswer, refusal: str | None, lines: Sequence[str]) -> web.Response:
+    """`refusal`: why the refs that git moved are as they were."""
+    body = answer.body
+    if refusal is not None:
+        try:
+            body = pkt_lines.with_refusal(body, refusal)
+        except pkt_lines.MalformedPktLines:
+            return _refusal(503, refusal)
+    return web.Response(
+        status=answer.status,
+        body=pkt_lines.with_remote_lines(body, lines),
+        headers=_headers(answer),
+    )
+
+
+def not_stored(error: Exception, repository: str) -> str:
+    trouble = trouble_of(error)
+    if trouble is None:
+        log.exception("a push was not stored", repository=repository)
+        return f"it could not be stored ({type(error).__name__}, see the coordinator's log)"
+    log.error("a push was not stored", repository=repository, trouble=trouble.value)
+    return f"it could not be stored, push again later: {trouble.value}"
 
 
 def _headers(answer: CgiAnswer) -> dict[str, str]:
