@@ -70,11 +70,12 @@ def make_draft(repository: Path, *, whole: bool) -> Draft:
     path = root / repository.name
     (path / "refs").mkdir(parents=True)
     (path / "config").write_bytes((repository / "config").read_bytes() + _CONFIG)
-    shutil.copyfile(repository / "HEAD", path / "HEAD")
+    (root / _BASE).mkdir()
+    for folder in (path, root / _BASE):
+        shutil.copyfile(repository / "HEAD", folder / "HEAD")
     if (repository / PACKED).exists():
         # git never writes into it: it puts another in its place.
         os.link(repository / PACKED, path / PACKED)
-        (root / _BASE).mkdir()
         os.link(repository / PACKED, root / _BASE / PACKED)
     (path / "objects" / "pack").mkdir(parents=True)
     packs = packs_of(repository) if whole else {}
