@@ -125,6 +125,10 @@ NOT_COUNTED = ("BEGIN", "COMMIT", "SELECT pg_current_xact_id")
 """What each transaction has, alone or with others."""
 
 
+def counted(sent: list[tuple[str, Any]]) -> list[str]:
+    return [text for text, _ in sent if not text.startswith(NOT_COUNTED)]
+
+
 async def test_a_push_is_four_statements_and_one_put_more(
     clone: Clone, lead: Lead, objects: ObjectStore
 ) -> None:
@@ -135,9 +139,8 @@ async def test_a_push_is_four_statements_and_one_put_more(
         await clone.commit("second")
         with collected() as sent:
             await clone.push(leader)
-        texts = [text for text, _ in sent if not text.startswith(NOT_COUNTED)]
-        verbs = [text.split()[0] for text in texts]
-        assert verbs == ["UPDATE", "INSERT", "INSERT", "INSERT"], texts
+        verbs = [text.split()[0] for text in counted(sent)]
+        assert verbs == ["UPDATE", "INSERT", "INSERT", "INSERT"]
         assert len(set(await keys(objects)) - before) == 1
         with collected() as sent:
             await listing(leader, clone.project_id)
@@ -148,7 +151,7 @@ async def test_a_push_is_four_statements_and_one_put_more(
         with collected() as sent:
             for _ in range(3):
                 await listing(leader, clone.project_id)
-        [(text, _)] = sent
+        [text] = counted(sent)
         assert "stored_repositories.stamp" in text
 
 

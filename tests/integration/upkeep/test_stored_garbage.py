@@ -120,8 +120,9 @@ async def test_garbage_is_put_aside_in_the_store_and_another_coordinator_brings_
     clone: Clone, lead: Lead, objects: ObjectStore, tmp_path: Path
 ) -> None:
     later = utc_now() + MONTH
-    async with lead("a", later) as leader:
+    async with lead("a") as leader:
         lost = await force_pushed(clone, leader)
+    async with lead("a", later) as leader:
         repositories = leader.repositories
         assert await repositories.collect_garbage(clone.project_id, [], later.timestamp())
         assert not await has(repositories, clone, lost)
@@ -143,8 +144,9 @@ async def test_garbage_goes_after_a_week_from_the_store_as_well(
     clone: Clone, lead: Lead, objects: ObjectStore
 ) -> None:
     later = utc_now() + MONTH
-    async with lead("a", later) as leader:
+    async with lead("a") as leader:
         lost = await force_pushed(clone, leader)
+    async with lead("a", later) as leader:
         await leader.repositories.collect_garbage(clone.project_id, [], later.timestamp())
     week = later + timedelta(days=8)
     async with lead("b", week) as other:
@@ -158,8 +160,9 @@ async def test_garbage_goes_after_a_week_from_the_store_as_well(
 
 async def test_a_needed_commit_is_kept_by_a_ref_that_is_stored(clone: Clone, lead: Lead) -> None:
     later = utc_now() + MONTH
-    async with lead("a", later) as leader:
+    async with lead("a") as leader:
         lost = await force_pushed(clone, leader)
+    async with lead("a", later) as leader:
         await leader.repositories.collect_garbage(clone.project_id, [lost], later.timestamp())
     async with lead("b", later) as other:
         assert await has(other.repositories, clone, lost)
@@ -185,8 +188,9 @@ async def test_a_collection_is_left_where_a_push_came_meanwhile(
         await clone.push(leader)
         return size
 
-    async with lead("a", later) as leader:
+    async with lead("a") as leader:
         lost = await force_pushed(clone, leader)
+    async with lead("a", later) as leader:
         monkeypatch.setattr(garbage, "collect", pushed_meanwhile)
         with pytest.raises(GarbageLeft, match="changed meanwhile"):
             await leader.repositories.collect_garbage(clone.project_id, [], later.timestamp())
