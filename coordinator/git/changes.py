@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+from coordinator.domain.pushes.stored_repository import StoredRefs
 from coordinator.git.drafts import Draft
 from coordinator.git.repository_folders import repository_path
 
@@ -14,6 +15,10 @@ from coordinator.git.repository_folders import repository_path
 class Changes(Protocol):
     async def ready(self, project_id: str) -> Path:
         """The repository, as it is now; there may be none. Raises InvalidProjectId."""
+        ...
+
+    async def stored_refs(self, project_id: str) -> StoredRefs | None:
+        """Of one that need not be brought here for that; None: `ready` costs nothing more."""
         ...
 
     def changing(
@@ -48,6 +53,9 @@ class ChangesInPlace:
 
     async def ready(self, project_id: str) -> Path:
         return repository_path(self._root, project_id)
+
+    async def stored_refs(self, project_id: str) -> StoredRefs | None:
+        return None
 
     @asynccontextmanager
     async def changing(

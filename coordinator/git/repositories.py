@@ -120,7 +120,10 @@ class HostedRepositories:
         A tag object's own sha is given, not its commit's. Broken and symbolic refs are left out.
         A name that is not UTF-8 has its odd bytes as `\\xNN` (no ref name holds a backslash).
         """
-        return await self._look(_refs, project_id)
+        stored = await self._changes.stored_refs(project_id)
+        if stored is None:
+            return await self._look(_refs, project_id)
+        return {ref: sha for ref, sha in stored.refs.items() if not ref.startswith(OWN_REFS)}
 
     async def history_refs(
         self, project_id: str, *, remote: bool, tag: str | None
@@ -248,7 +251,12 @@ class HostedRepositories:
             return bool(found)
 
     async def default_branch(self, project_id: str) -> str | None:
-        return await self._look(default_branch, project_id)
+        stored = await self._changes.stored_refs(project_id)
+        if stored is None:
+            return await self._look(default_branch, project_id)
+        if stored.refs.keys().isdisjoint({stored.head, own_ref(stored.head)}):
+            return None
+        return stored.head.removeprefix(HEADS)
 
     async def default_commit(self, project_id: str) -> str | None:
         return await self._look(default_commit, project_id)
@@ -260,7 +268,10 @@ class HostedRepositories:
     async def settle_default_branch(
         self, project_id: str, gone: Mapping[str, str]
     ) -> tuple[str, str | None] | None:
-        if not await self._look(names_no_branch, project_id):
+        stored = await self._changes.stored_refs(project_id)
+        if stored is not None and stored.head in stored.refs:
+            return None
+        if stored is None and not await self._look(names_no_branch, project_id):
             return None
         async with self._changes.changing(project_id) as draft:
             return await asyncio.to_thread(settle_default_branch, draft.path, gone)

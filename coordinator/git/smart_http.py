@@ -30,7 +30,7 @@ from coordinator.git.process import GitProcess, git_process, note_last_words
 from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
 from coordinator.git.request_bodies import Feed, take_body
 from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
-from coordinator.storage.trouble import trouble_of
+from coordinator.storage.trouble import Trouble, trouble_of
 
 log = structlog.get_logger(__name__)
 
@@ -418,6 +418,8 @@ def not_stored(error: Exception, repository: str) -> str:
         log.exception("a push was not stored", repository=repository)
         return f"it could not be stored ({type(error).__name__}, see the coordinator's log)"
     log.error("a push was not stored", repository=repository, trouble=trouble.value)
+    if trouble is Trouble.DATABASE_UNKNOWN:
+        return f"it is not known whether it was stored, push again: {trouble.value}"
     return f"it could not be stored, push again later: {trouble.value}"
 
 

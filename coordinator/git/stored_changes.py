@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -26,6 +26,7 @@ from coordinator.domain.pushes.stored_repository import (
     RefsMoved,
     RepositoryChange,
     StoredPack,
+    StoredRefs,
     changed,
     rebased,
 )
@@ -44,11 +45,15 @@ from coordinator.storage.pushes import stored_repositories as stored
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 KEPT_FOR = timedelta(hours=1)
 """After a pack has gone: another coordinator may be about to fetch it."""
 NEW_TO_NOBODY = timedelta(days=1)
 """An object that no row knows by then is of a change that failed."""
 DELETED_AT_ONCE = 200
+
+
+_STALE = "another coordinator has changed it meanwhile: fetch, and push again"
 
 
 class StoredChanges:
@@ -77,6 +82,12 @@ class StoredChanges:
             async with self._locks.of(project_id):
                 await self._catch_up(project_id)
         return self._path(project_id)
+
+    async def stored_refs(self, project_id: str) -> StoredRefs | None:
+        """Whoever takes the lead looks at the refs of all, and not into all repositories."""
+        if project_id in self._known:
+            return None
+        return await self._database.read(partial(stored.find_refs, project_id=project_id))
 
     async def forget(self, project_id: str) -> None:
         async with self._locks.of(project_id):
@@ -175,9 +186,7 @@ class StoredChanges:
                 created_at=self._now(),
             )
 
-        async with asyncio.TaskGroup() as group:
-            tasks = {one: group.create_task(put(one, path)) for one, path in packs.items()}
-        return {place: task.result() for place, task in tasks.items()}
+        return dict(zip(packs, await _together(put(*one) for one in packs.items()), strict=True))
 
     async def _store(
         self,
@@ -201,17 +210,19 @@ class StoredChanges:
             return
         before, after = self._known.pop(project_id), uuid4().hex
         # Unknown from here on until the cache has followed, whatever happens.
-        await self._database.write(
-            partial(
-                stored.save_change,
-                project_id=project_id,
-                before=before,
-                after=after,
-                change=change,
-                now=now,
-                kept_until=now + KEPT_FOR,
-            )
+        save = partial(
+            stored.save_change,
+            project_id=project_id,
+            before=before,
+            after=after,
+            change=change,
+            now=now,
+            kept_until=now + KEPT_FOR,
         )
+        try:
+            await self._database.write(save)
+        except stored.StaleRepository as error:
+            raise RefsMoved(_STALE) from error
         apply = partial(cache.apply, path, draft, change, changed(current, refs), now)
         await asyncio.to_thread(apply, after)
         self._known[project_id] = after
@@ -236,9 +247,7 @@ class StoredChanges:
             raise LookupError(f"the repository {project_id} was deleted")
         begin = partial(cache.begin, path, wanted.packs, max_input_bytes=self._max_input_bytes)
         missing = await asyncio.to_thread(begin)
-        async with asyncio.TaskGroup() as group:
-            for pack in missing:
-                group.create_task(self._fetch(path, pack))
+        await _together(self._fetch(path, pack) for pack in missing)
         await asyncio.to_thread(cache.finish, path, wanted)
         log.info("repository fetched", project=project_id, packs=len(missing))
         return wanted.stamp
@@ -317,3 +326,13 @@ class StoredChanges:
 
     def _path(self, project_id: str) -> Path:
         return repository_path(self._root, project_id)
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What they give, in their order. Raises what the first that failed does."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [task.result() for task in tasks]

@@ -69,6 +69,14 @@ class StoredRepository:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRefs:
+    """As StoredRepository has them."""
+
+    head: str
+    refs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefChange:
     old: str | None
     new: str | None

@@ -12,6 +12,7 @@ from coordinator.domain.pushes.stored_repository import (
     RefMove,
     RepositoryChange,
     StoredPack,
+    StoredRefs,
     StoredRepository,
 )
 from coordinator.storage.connection import AsyncConnection
@@ -38,6 +39,21 @@ async def find_stamp(connection: AsyncConnection, project_id: str) -> str | None
         stored_repositories.c.project_id == project_id
     )
     return (await connection.execute(query)).scalar()
+
+
+async def find_refs(connection: AsyncConnection, project_id: str) -> StoredRefs | None:
+    """None: it was never stored."""
+    of_repository = stored_refs.c.project_id == stored_repositories.c.project_id
+    query = (
+        sa.select(stored_repositories.c.head, stored_refs.c.ref, stored_refs.c.sha)
+        .outerjoin(stored_refs, of_repository)
+        .where(stored_repositories.c.project_id == project_id)
+    )
+    rows = (await connection.execute(query)).all()
+    if not rows:
+        return None
+    refs = {row.ref: row.sha for row in rows if row.ref is not None}
+    return StoredRefs(head=rows[0].head, refs=refs)
 
 
 async def find_repository(connection: AsyncConnection, project_id: str) -> StoredRepository | None:

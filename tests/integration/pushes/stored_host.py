@@ -1,5 +1,5 @@
-"""Coordinators that lead one after the other over one database and one object store: as much of each
-as git needs, with a folder of its own."""
+"""Coordinators that lead one after the other over one database and one object store: as much of
+each as git needs, with a folder of its own."""
 
 from __future__ import annotations
 

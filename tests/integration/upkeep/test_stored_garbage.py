@@ -126,7 +126,7 @@ async def test_garbage_is_put_aside_in_the_store_and_another_coordinator_brings_
         repositories = leader.repositories
         assert await repositories.collect_garbage(clone.project_id, [], later.timestamp())
         assert not await has(repositories, clone, lost)
-        assert 0 < await repositories.garbage_bytes(clone.project_id)
+        assert await repositories.garbage_bytes(clone.project_id) > 0
         assert await repositories.garbage_bytes(clone.project_id) < await repositories.size(
             clone.project_id
         )
