@@ -24,8 +24,11 @@ _CONFIG = b"""
 	unpackLimit = 1
 [core]
 	alternateRefsPrefixes = refs/none/
+	logAllRefUpdates = false
+	fsync = objects,derived-metadata
 """
-"""Packs are kept as they come; and the refs whose objects are borrowed are its own anyway."""
+"""Packs are kept as they come, and on the disk; the refs whose objects are borrowed are its own
+anyway, and what it has of them lasts for as long as it does."""
 _NOTES = ("roots", "unneeded")
 """What garbage.py remembers of its last look."""
 

@@ -45,6 +45,8 @@ def read_refs(repository: Path) -> dict[str, str]:
     root = os.fsencode(repository)
     for folder, _, names in os.walk(root + b"/refs"):
         for name in names:
+            if name.endswith(b".lock"):
+                continue  # of a git that was killed: no ref is called so
             path = os.path.join(folder, name)
             with suppress(FileNotFoundError), open(path, "rb") as file:
                 sha = file.read(41).strip()

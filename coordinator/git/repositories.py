@@ -7,11 +7,12 @@ import codecs
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from coordinator.domain.pushes.stored_repository import RefsMoved
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from coordinator.git import garbage
+from coordinator.git.ancestry import changed_paths, merge_base, oldest
 from coordinator.git.branch_names import HEADS
 from coordinator.git.changes import Changes, ChangesInPlace
 from coordinator.git.commit_files import (
@@ -26,12 +27,10 @@ from coordinator.git.environment import git_environment
 from coordinator.git.head import (
     default_branch,
     default_commit,
-    default_tip,
     names_no_branch,
     own_ref,
     set_default_branch,
     settle_default_branch,
-    tip_of,
 )
 from coordinator.git.history_refs import history_refs
 from coordinator.git.input_files import input_files
@@ -45,12 +44,9 @@ from coordinator.git.repository_folders import (
     repository_path,
 )
 from coordinator.git.stored_files import store_files
-from coordinator.ports import MAX_CHANGED_PATHS, Commit, GarbageLeft, WorkflowFile
+from coordinator.ports import Commit, GarbageLeft, WorkflowFile
 from pipelines_schema.contract_sources import GitRef
 
-if TYPE_CHECKING:
-    # libgit2 brings 11 MB, so it is loaded where a repository is first looked into.
-    import pygit2
 MAX_VALUES_AT_ONCE = 100
 """Of one ref between two looks; more are a lost record, not so many pushes."""
 TIDY_SECONDS = 600.0
@@ -280,13 +276,13 @@ class HostedRepositories:
         self, project_id: str, old: str | None, new: str
     ) -> Sequence[str] | None:
         """Names that are not UTF-8 have their odd bytes as `\\xNN`."""
-        return await self._look(_changed_paths, project_id, old, new)
+        return await self._look(changed_paths, project_id, old, new)
 
     async def oldest(self, project_id: str, commits: Sequence[str]) -> str | None:
-        return await self._look(_oldest, project_id, commits)
+        return await self._look(oldest, project_id, commits)
 
     async def merge_base(self, project_id: str, branch: str, sha: str) -> str | None:
-        return await self._look(_merge_base, project_id, branch, sha)
+        return await self._look(merge_base, project_id, branch, sha)
 
     async def remove_leftovers(self, *, older_than_seconds: float) -> int:
         """Remove what git processes that were killed left behind; return how much it was.
@@ -327,53 +323,6 @@ def _values_of_ref(path: Path, ref: str, old: str | None, new: str) -> list[str]
 def _store_files(path: Path, files: Mapping[str, str], name: str, message: str) -> str:
     with opened(path) as repository:
         return store_files(repository, files, ref=OWN_REFS + name, message=message)
-
-
-def _changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
-    with opened(path) as repository:
-        tip = find_commit(repository, new)
-        base = find_commit(repository, old) if old else _left_default_branch(repository, tip)
-        if tip is None or base is None:
-            return None
-        difference = base.tree.diff_to_tree(tip.tree)
-        if len(difference) > MAX_CHANGED_PATHS:
-            return None
-        names = (
-            file.raw_path
-            for delta in difference.deltas
-            for file in (delta.old_file, delta.new_file)
-        )
-        return [name.decode(errors="backslashreplace") for name in dict.fromkeys(names)]
-
-
-def _oldest(path: Path, commits: Sequence[str]) -> str | None:
-    with opened(path) as repository:
-        here = [commit for sha in commits if (commit := find_commit(repository, sha)) is not None]
-        for one in here:
-            others = (other.id for other in here if other.id != one.id)
-            if not any(repository.descendant_of(one.id, other) for other in others):
-                return str(one.id)
-        return None
-
-
-def _merge_base(path: Path, branch: str, sha: str) -> str | None:
-    with opened(path) as repository:
-        tip, into = find_commit(repository, sha), tip_of(repository, HEADS + branch)
-        base = repository.merge_base(into.id, tip.id) if into and tip else None
-        return None if base is None else str(base)
-
-
-def _left_default_branch(
-    repository: pygit2.Repository, tip: pygit2.Commit | None
-) -> pygit2.Commit | None:
-    """Where a new branch begins; None for the default branch itself, which has no beginning."""
-    import pygit2
-
-    default = default_tip(repository)
-    if tip is None or default is None or default.id == tip.id:
-        return None
-    base = repository.merge_base(default.id, tip.id)
-    return None if base is None else repository[base].peel(pygit2.Commit)
 
 
 def _commit(path: Path, revision: str) -> Commit | None:

@@ -20,17 +20,16 @@ import structlog
 from aiohttp import web
 
 from coordinator.domain.pushes.stored_repository import RefsMoved
-from coordinator.git import pkt_lines
 from coordinator.git.backend_environment import MAX_FETCH_REQUEST_BYTES, backend_environment
 from coordinator.git.capabilities import KnownCapabilities
 from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer
 from coordinator.git.changes import Changes, ChangesInPlace
 from coordinator.git.client_pace import Pace
+from coordinator.git.http_answers import NO_CACHE, answered, headers, not_stored, refusal
 from coordinator.git.process import GitProcess, git_process, note_last_words
 from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
 from coordinator.git.request_bodies import Feed, take_body
 from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
-from coordinator.storage.trouble import Trouble, trouble_of
 
 log = structlog.get_logger(__name__)
 
@@ -48,13 +47,6 @@ _IN_MEMORY_BYTES = 256 * 1024
 _COPY_BYTES = 64 * 1024
 _COMMANDS_BYTES = 8 * 1024 * 1024
 """Room for a push's ref commands besides its pack."""
-
-_NO_CACHE = {
-    "Cache-Control": "no-cache, max-age=0, must-revalidate",
-    "Expires": "Fri, 01 Jan 1980 00:00:00 GMT",
-    "Pragma": "no-cache",
-}
-
 
 VERSION_2 = "version=2"
 
@@ -125,7 +117,7 @@ class GitHttpBackend:
     ) -> web.StreamResponse:
         """Answer `GET …/info/refs?service=…`: the refs, as the first half of a fetch or a push."""
         if service not in tuple(GitService):
-            return _refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
+            return refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
         await self._changes.ready(project_id)
         environment = {
             **self._environment(request, project_id, GitService(service), "info/refs"),
@@ -159,7 +151,7 @@ class GitHttpBackend:
             body = self._capabilities_known.keep(made_of, answer.body)
         return web.Response(
             body=body,
-            headers={"Content-Type": f"application/x-{call.service}-advertisement", **_NO_CACHE},
+            headers={"Content-Type": f"application/x-{call.service}-advertisement", **NO_CACHE},
         )
 
     async def _answer_of(self, request: web.Request, call: _Call) -> CgiAnswer | None:
@@ -188,9 +180,9 @@ class GitHttpBackend:
         end. What it raises is logged and never spoils git's answer: the refs have moved.
         """
         if service not in tuple(GitService):
-            return _refusal(404, "There is no such git service.")
+            return refusal(404, "There is no such git service.")
         if request.content_type != f"application/x-{service}-request":
-            return _refusal(415, f"The body must be of type application/x-{service}-request.")
+            return refusal(415, f"The body must be of type application/x-{service}-request.")
         call = _Call(
             service=GitService(service),
             client=client,
@@ -314,7 +306,7 @@ class GitHttpBackend:
     async def _pass_on(
         self, request: web.Request, process: GitProcess, head: CgiAnswer
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=head.status, headers=_headers(head))
+        response = web.StreamResponse(status=head.status, headers=headers(head))
         try:
             await response.prepare(request)
             chunk, pace = head.body or await process.read(), Pace(grace_seconds=self._idle_seconds)
@@ -341,7 +333,7 @@ class GitHttpBackend:
         answer: CgiAnswer | None = None
         feed = Feed.CUT_OFF
         lines: Sequence[str] = ()
-        refusal: str | None = None
+        why: str | None = None
         try:
             async with self._changes.changing(project_id) as draft:
                 draft.abandon()  # until the client is to be told that it is kept
@@ -353,17 +345,17 @@ class GitHttpBackend:
         except TimeoutError:
             answer, feed = None, Feed.IDLE
         except RefsMoved as error:
-            refusal = str(error)
+            why = str(error)
         except Exception as error:  # a task root: git's client must be told
-            refusal = not_stored(error, call.environment["PATH_INFO"])
+            why = not_stored(error, call.environment["PATH_INFO"])
         finally:
             if exchange is not None and after_receive is not None:
                 lines = await self._announce(after_receive, call)
-        if answer is None and refusal is not None:
-            return _refusal(503, refusal)
+        if answer is None and why is not None:
+            return refusal(503, why)
         if answer is None or feed is not Feed.COMPLETE:
             return self._failure(call, feed)
-        return _answered(answer, refusal, lines)
+        return answered(answer, why, lines)
 
     async def _announce(self, after_receive: AfterReceive, call: _Call) -> Sequence[str]:
         # A task of its own, so that a handler that is cancelled does not take it along.
@@ -377,16 +369,16 @@ class GitHttpBackend:
             case Feed.TOO_LARGE:
                 return self._too_large(call)
             case Feed.IDLE:
-                return _refusal(408, "Nothing was sent for too long, or it took too long in all.")
+                return refusal(408, "Nothing was sent for too long, or it took too long in all.")
             case Feed.CUT_OFF:
-                return _refusal(400, "The request's body broke off or can't be read.")
+                return refusal(400, "The request's body broke off or can't be read.")
             case Feed.COMPLETE:
-                return _refusal(500, "git could not serve this; the coordinator's log says why.")
+                return refusal(500, "git could not serve this; the coordinator's log says why.")
 
     def _too_large(self, call: _Call) -> web.Response:
         if call.service is GitService.UPLOAD_PACK:
-            return _refusal(413, f"A fetch may send at most {MAX_FETCH_REQUEST_BYTES} bytes.")
-        return _refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
+            return refusal(413, f"A fetch may send at most {MAX_FETCH_REQUEST_BYTES} bytes.")
+        return refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
 
 
 async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
@@ -395,40 +387,6 @@ async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
     except Exception:
         log.exception("after_receive_failed", repository=call.environment["PATH_INFO"])
         return NOT_YET_BUILT
-
-
-def _answered(answer: CgiAnswer, refusal: str | None, lines: Sequence[str]) -> web.Response:
-    """`refusal`: why the refs that git moved are as they were."""
-    body = answer.body
-    if refusal is not None:
-        try:
-            body = pkt_lines.with_refusal(body, refusal)
-        except pkt_lines.MalformedPktLines:
-            return _refusal(503, refusal)
-    return web.Response(
-        status=answer.status,
-        body=pkt_lines.with_remote_lines(body, lines),
-        headers=_headers(answer),
-    )
-
-
-def not_stored(error: Exception, repository: str) -> str:
-    trouble = trouble_of(error)
-    if trouble is None:
-        log.exception("a push was not stored", repository=repository)
-        return f"it could not be stored ({type(error).__name__}, see the coordinator's log)"
-    log.error("a push was not stored", repository=repository, trouble=trouble.value)
-    if trouble is Trouble.DATABASE_UNKNOWN:
-        return f"it is not known whether it was stored, push again: {trouble.value}"
-    return f"it could not be stored, push again later: {trouble.value}"
-
-
-def _headers(answer: CgiAnswer) -> dict[str, str]:
-    return {"Content-Type": answer.content_type, **_NO_CACHE}
-
-
-def _refusal(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text + "\n")
 
 
 def _abort(request: web.Request) -> None:

@@ -138,7 +138,12 @@ class StoredChanges:
         task = asyncio.create_task(keeping)
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Whoever builds what was pushed is to see what became of it.
+            await asyncio.wait([task])
+            raise
 
     async def close(self) -> None:
         """Wait for what is being kept."""
@@ -159,7 +164,9 @@ class StoredChanges:
             new = await self._put(project_id, found.new_packs)
             async with self._locks.of(project_id):
                 await self._catch_up(project_id)
-                if alone_with not in (None, self._known.get(project_id)):
+                if project_id not in self._known:
+                    raise RefsMoved("it was deleted meanwhile")
+                if alone_with not in (None, self._known[project_id]):
                     raise RefsMoved("it was changed meanwhile")
                 if found.refs and not draft.whole and collections != self._collections[project_id]:
                     # What it was seen to build on may have been garbage.

@@ -335,6 +335,59 @@ async def test_of_two_pushes_at_once_to_one_branch_one_is_refused(
         assert (await leader.repositories.refs(clone.project_id))["refs/heads/main"] == won
 
 
+async def test_a_push_to_what_is_deleted_meanwhile_is_refused(
+    clone: Clone, lead: Lead, packs: ObjectPackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = packs.put
+
+    async def deleted_meanwhile(*args: Any) -> Any:
+        stored = await put(*args)
+        await leader.repositories.remove(clone.project_id)
+        return stored
+
+    async with lead("a") as leader:
+        await clone.commit()
+        monkeypatch.setattr(packs, "put", deleted_meanwhile)
+        result = await clone.try_push(leader)
+        assert result.exit_code == 1
+        assert "(it was deleted meanwhile)" in result.errors
+
+
+async def test_a_push_is_built_though_its_client_has_gone(
+    clone: Clone, lead: Lead, packs: ObjectPackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told to be built is what was stored, and not what was before."""
+    put = packs.put
+    uploading, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*args: Any) -> Any:
+        uploading.set()
+        await goes_on.wait()
+        return await put(*args)
+
+    async with lead("a") as leader:
+        sha = await clone.commit()
+        monkeypatch.setattr(packs, "put", slowly)
+        changing = leader.changes.changing(clone.project_id)
+
+        async def push() -> None:
+            try:
+                async with changing as draft:
+                    await clone.git("push", "-q", str(draft.path), "main")
+            finally:
+                told.append(await leader.repositories.refs(clone.project_id))
+
+        told: list[Any] = []
+        pushing = asyncio.create_task(push())
+        await uploading.wait()
+        pushing.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await pushing
+        assert told == [{"refs/heads/main": sha}]
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "no stamp": lambda path: (path / "pushrod-stamp").unlink(),
     "a torn pack": lambda path: (
