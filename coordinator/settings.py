@@ -60,15 +60,16 @@ class Settings(ImageSettings):
         default=None,
         description="File that holds the password of `database`; none: PGPASSWORD or ~/.pgpass.",
     )
-    peer_listen: str | None = Field(
-        default=None,
-        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
-        description="HOST:PORT for the other coordinators of one database; none: there are none.",
-    )
     listen: str = Field(
         default="127.0.0.1:3000",
         pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
         description="HOST:PORT to serve on; port 0 takes a free one.",
+    )
+    peer_listen: str | None = Field(
+        default=None,
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\s]+):\d{1,5}$",
+        description="HOST:PORT where other coordinators over the same `database` and `objects` "
+        "reach this one; none: it is the only one.",
     )
     public_url: str | None = Field(
         default=None,
@@ -300,11 +301,6 @@ class Settings(ImageSettings):
         return self.objects if "://" in self.objects else Path(self.objects).expanduser().absolute()
 
     @property
-    def stores_repositories(self) -> bool:
-        """In database and object store, and not on this machine's disk alone."""
-        return self.peer_listen is not None
-
-    @property
     def quotas(self) -> Quotas:
         return Quotas(
             queued_builds=self.project_max_queued_builds,
@@ -323,6 +319,11 @@ class Settings(ImageSettings):
     @property
     def cors_origins(self) -> frozenset[str]:
         return frozenset(listed(self.allowed_origins))
+
+    @property
+    def stores_repositories(self) -> bool:
+        """Whether repositories on the disk are only copies of what is stored elsewhere."""
+        return self.peer_listen is not None
 
     @property
     def host(self) -> str:

@@ -57,6 +57,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 WRITE = {
     "listen": "HOST:PORT with a port up to 65535, such as 127.0.0.1:3000 or [::1]:3000",
+    "peer_listen": "HOST:PORT with a port up to 65535, such as 10.0.0.2:3001",
     "public_url": "the URL without a path, such as https://ci.example.org",
     "database": "postgresql://USER@HOST/NAME without a password, which is read from "
     "database_password_file, PGPASSWORD or ~/.pgpass",
