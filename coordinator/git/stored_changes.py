@@ -75,6 +75,8 @@ class StoredChanges:
         self._locks, self._wholes = Locks(), Locks()
         self._collections: Counter[str] = Counter()
         """By project: how often it was changed `alone`."""
+        self._unsettled: set[str] = set()
+        """Keys that were put, and whose transaction is still to come."""
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def ready(self, project_id: str) -> Path:
@@ -153,6 +155,7 @@ class StoredChanges:
     async def _kept(
         self, project_id: str, draft: Draft, alone_with: str | None, collections: int
     ) -> None:
+        put: Sequence[str] = ()
         try:
             if not draft.is_kept:
                 return
@@ -162,6 +165,7 @@ class StoredChanges:
             if found.is_nothing or not (found.refs or found.head or draft.whole):
                 return  # what no ref names, nobody was promised
             new = await self._put(project_id, found.new_packs)
+            self._unsettled.update(put := [pack.object for pack in new.values()])
             async with self._locks.of(project_id):
                 await self._catch_up(project_id)
                 if project_id not in self._known:
@@ -175,6 +179,7 @@ class StoredChanges:
                 if alone_with is not None and found.gone_packs:
                     self._collections[project_id] += 1
         finally:
+            self._unsettled.difference_update(put)
             await asyncio.to_thread(remove_draft, draft)
 
     async def _put(
@@ -324,8 +329,8 @@ class StoredChanges:
     async def _delete_unknown(self, project_id: str, keys: Sequence[str]) -> None:
         if not keys:
             return
-        # With the lock no change is between its packs and its transaction.
         async with self._locks.of(project_id):
+            keys = [key for key in keys if key not in self._unsettled]
             known = await self._database.read(
                 partial(stored.known_objects, project_id=project_id, objects=keys)
             )
