@@ -172,8 +172,8 @@ class SessionCalls:
             tasks = [sending, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._session.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _take(self, event: events.Event) -> None:
         match event:
