@@ -110,6 +110,12 @@ class Call:
         self._ended = True
         self._arrived.set()
 
+    def drop(self) -> None:
+        """Nobody reads what is left."""
+        self._messages.clear()
+        self._unread = 0
+        self._let_more()
+
     def _next_message(self) -> tuple[bytes] | None:
         if len(self._buffer) < _PREFIX.size:
             return None
@@ -139,7 +145,11 @@ class SessionCalls:
     def __init__(self, session: Any, handlers: Mapping[str, Handler]) -> None:
         self._session = session
         self._handlers = handlers
-        self._connection = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        # Of what it asks for, the engine tells names that begin or end with a blank as they are.
+        config = H2Configuration(
+            client_side=False, header_encoding=None, validate_inbound_headers=False
+        )
+        self._connection = H2Connection(config)
         self._connection.local_settings = Settings(
             client=False,
             initial_values={
@@ -149,6 +159,7 @@ class SessionCalls:
         )
         self._calls: dict[int, Call] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._over = False
         self._to_send = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -159,7 +170,7 @@ class SessionCalls:
         self._to_send.set()
         sending = asyncio.create_task(self._send_pieces())
         try:
-            while (message := await self._session.read()) is not grpc.aio.EOF:
+            while not self._over and (message := await self._session.read()) is not grpc.aio.EOF:
                 for event in self._connection.receive_data(message.data):
                     self._take(event)
                 self._to_send.set()
@@ -187,6 +198,8 @@ class SessionCalls:
             case events.StreamReset():
                 if event.stream_id in self._tasks:
                     self._tasks[event.stream_id].cancel()
+            case events.ConnectionTerminated():
+                self._over = True
             case events.WindowUpdated() | events.RemoteSettingsChanged():
                 self._room.set()
 
@@ -196,7 +209,13 @@ class SessionCalls:
         handler = self._handlers.get(dict(headers).get(":path", ""))
         metadata = [(name, value) for name, value in headers if not name.startswith(":")]
         call = self._calls[number] = Call(number, metadata, self._send, self._taken)
-        self._tasks[number] = asyncio.create_task(self._answer(number, call, handler))
+        task = self._tasks[number] = asyncio.create_task(self._answer(number, call, handler))
+        # Not in the task, which may be cancelled before it begins.
+        task.add_done_callback(lambda _: self._forget(number))
+
+    def _forget(self, number: int) -> None:
+        del self._tasks[number]
+        self._calls.pop(number).drop()
 
     def _receive(self, event: events.DataReceived) -> None:
         size = event.flow_controlled_length or 0
@@ -223,8 +242,6 @@ class SessionCalls:
         except Exception as error:  # a task root
             logger.exception("a call of the engine's failed")
             code, details = grpc.StatusCode.UNKNOWN, str(error)
-        finally:
-            del self._calls[number], self._tasks[number]
         self._connection.send_headers(number, _status(code, details), end_stream=True)
         self._to_send.set()
 
