@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 PIECE_BYTES = 256 * 1024
 UNREAD_BYTES = 1024 * 1024
 """The most that the engine may send on one call before somebody reads it."""
+TOLD_BYTES = UNREAD_BYTES // 4
+"""That the engine may send more is told at every so many bytes."""
 WHOLE_WINDOW = 2**31 - 1
 """Of all calls together HTTP/2 allows no more: a call that nobody reads is not to stop others."""
 _BEFORE_SETTINGS = 65_535
@@ -112,9 +114,7 @@ class Call:
 
     def drop(self) -> None:
         """Nobody reads what is left."""
-        self._messages.clear()
-        self._unread = 0
-        self._let_more()
+        self._taken(self._number, self._held_back)
 
     def _next_message(self) -> tuple[bytes] | None:
         if len(self._buffer) < _PREFIX.size:
@@ -131,7 +131,7 @@ class Call:
 
     def _let_more(self) -> None:
         # A message may be larger than all that may be under way: its parts never count.
-        if self._held_back and self._unread < UNREAD_BYTES:
+        if self._held_back >= TOLD_BYTES and self._unread < UNREAD_BYTES:
             self._taken(self._number, self._held_back)
             self._held_back = 0
 
