@@ -110,8 +110,7 @@ class _Asked:
     @classmethod
     def of(cls, stream: Stream) -> _Asked:
         given: dict[str, list[str]] = {}
-        for key, value in stream.invocation_metadata() or ():
-            text = value.decode() if isinstance(value, bytes) else value
+        for key, text in stream.metadata:
             given.setdefault(key, []).append(text)
 
         def texts(key: str) -> list[str]:

@@ -34,7 +34,7 @@ class EndChannel:
         return {CHECK_FORWARDING: self._check, FORWARD_SOCKET: self._forward}
 
     async def _check(self, stream: Stream) -> None:
-        await stream.read()
+        await stream.question()
         await stream.write(b"")
 
     async def _forward(self, stream: Stream) -> None:

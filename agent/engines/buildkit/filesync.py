@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import grpc.aio
+import grpc
 
 from agent.engines.buildkit.ignore_patterns import EVERYTHING, TreeFilter
 from agent.engines.buildkit.llb import TIMESTAMP_NS
 from agent.engines.buildkit.odd_names import NAMES_FILE, OddNames, is_utf8, sent_name
 from agent.engines.buildkit.pb import fsutil_pb2
+from agent.engines.buildkit.session_calls import Call
 
 GO_DIRECTORY = 1 << 31
 GO_SYMLINK = 1 << 27
@@ -49,7 +50,7 @@ class UnsendableTreeError(Exception):
 class Entry:
     packet: bytes
     """Its STAT packet, serialized."""
-    file: Path | bytes | None
+    file: str | bytes | None
     """Where its content is, or what it is, if it is a regular file."""
 
 
@@ -70,7 +71,7 @@ class TreeSender:
     failure: Exception | None = field(default=None)
     """Why the folders could not be opened or sent."""
 
-    async def serve(self, stream: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+    async def serve(self, stream: Call) -> None:
         """Answer the engine's DiffCopy call."""
         try:
             async with self.open() as layers:
@@ -79,16 +80,14 @@ class TreeSender:
             self.failure = _first_of(error)
             await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, str(self.failure))
 
-    async def _send(
-        self, stream: grpc.aio.ServicerContext[bytes, bytes], layers: Sequence[Path]
-    ) -> None:
+    async def _send(self, stream: Call, layers: Sequence[Path]) -> None:
         entries = await asyncio.to_thread(self._entries, layers)
         wanted: asyncio.Queue[int | None] = asyncio.Queue()
         # Two writes at once on one stream hang for ever, so one task alone writes.
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_read_requests(stream, wanted))
-            for entry in entries:
-                await stream.write(entry.packet)
+            for at in range(0, len(entries), BATCH_PACKETS):
+                await stream.write(*(one.packet for one in entries[at : at + BATCH_PACKETS]))
             await stream.write(_END_OF_STATS)
             await self._answer(stream, entries, wanted)
         await stream.write(_FIN)
@@ -102,7 +101,7 @@ class TreeSender:
 
     async def _answer(
         self,
-        stream: grpc.aio.ServicerContext[bytes, bytes],
+        stream: Call,
         entries: Sequence[Entry],
         wanted: asyncio.Queue[int | None],
     ) -> None:
@@ -114,10 +113,9 @@ class TreeSender:
             finished = numbers[-1] is None
             packets = contents(entries, [number for number in numbers if number is not None])
             while batch := await asyncio.to_thread(_next_batch, packets):
-                for packet, size in batch:
-                    await stream.write(packet)
-                    self.files_sent += size == 0
-                    self.bytes_sent += size
+                await stream.write(*(packet for packet, _ in batch))
+                self.files_sent += sum(size == 0 for _, size in batch)
+                self.bytes_sent += sum(size for _, size in batch)
 
 
 def _first_of(error: Exception) -> Exception:
@@ -126,13 +124,11 @@ def _first_of(error: Exception) -> Exception:
     return error
 
 
-async def _read_requests(
-    stream: grpc.aio.ServicerContext[bytes, bytes], wanted: asyncio.Queue[int | None]
-) -> None:
+async def _read_requests(stream: Call, wanted: asyncio.Queue[int | None]) -> None:
     """Queue the numbers that the engine asks for, and None at its FIN."""
     while True:
-        message: Any = await stream.read()  # grpc's stubs forget EOF
-        if message is grpc.aio.EOF:
+        message = await stream.read()
+        if message is None:
             raise UnsendableTreeError("the engine ended the source's transfer before it was whole")
         packet = fsutil_pb2.Packet.FromString(message)
         match packet.type:
@@ -159,8 +155,8 @@ def contents(entries: Sequence[Entry], numbers: Sequence[int]) -> Iterator[tuple
         yield fsutil_pb2.Packet(type=kind, ID=number).SerializeToString(), 0
 
 
-def _opened(file: Path | bytes) -> BinaryIO:
-    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb", buffering=0)
+def _opened(file: str | bytes) -> BinaryIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else open(file, "rb", buffering=0)
 
 
 def _next_batch(packets: Iterator[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
@@ -205,7 +201,7 @@ def _names_entries(folder: str, commands: bytes) -> list[Entry]:
 
 
 def _walk_folder(
-    layers: Sequence[Path], folder: str, wanted: TreeFilter, odd: OddNames | None
+    layers: Sequence[Path | str], folder: str, wanted: TreeFilter, odd: OddNames | None
 ) -> Iterator[Entry]:
     for name, same in _listed(layers):
         sent = os.fsdecode(name if odd is None else sent_name(name))
@@ -218,8 +214,10 @@ def _walk_folder(
         described = _describe(path, same[-1], odd)
         if described is None:
             continue
-        below = _walk_folder([Path(entry.path) for entry in same], path, wanted, odd)
-        below = below if is_folder else iter(())
+        if not is_folder:
+            yield described
+            continue
+        below = _walk_folder([entry.path for entry in same], path, wanted, odd)
         yield from _with_children(described, below, only_for_children=wanted.ignores(path))
 
 
@@ -252,7 +250,7 @@ def _with_children(
     yield from below
 
 
-def _listed(layers: Sequence[Path]) -> Iterator[tuple[bytes, list[os.DirEntry[str]]]]:
+def _listed(layers: Sequence[Path | str]) -> Iterator[tuple[bytes, list[os.DirEntry[str]]]]:
     """Each name with its entries in the layers that make it up, the last one on top."""
     found: dict[bytes, list[os.DirEntry[str]]] = {}
     for layer in layers:
@@ -290,7 +288,7 @@ def _describe(path: str, entry: os.DirEntry[str], odd: OddNames | None) -> Entry
     elif stat.S_ISREG(status.st_mode):
         message.mode = go_permissions(status.st_mode)
         message.size = status.st_size
-        file = Path(entry.path)
+        file = entry.path
     else:
         return None
     return Entry(packet=_stat_packet(message), file=file)

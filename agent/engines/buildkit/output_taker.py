@@ -7,9 +7,6 @@ import io
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import grpc.aio
 
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.session import Stream
@@ -41,10 +38,7 @@ class OutputTaker:
         chunks = ChunkReader()
         unpacking = asyncio.create_task(asyncio.to_thread(self._unpack, chunks))
         try:
-            while True:
-                message: Any = await stream.read()  # grpc's stubs forget EOF
-                if message is grpc.aio.EOF:
-                    break
+            while (message := await stream.read()) is not None:
                 if data := control_pb2.BytesMessage.FromString(message).data:
                     await _put(chunks, data)
         finally:

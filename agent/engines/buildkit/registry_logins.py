@@ -67,7 +67,7 @@ class RegistryLogins:
 
     async def serve(self, stream: Stream) -> None:
         """Answer a Credentials call; empty names mean that there is no login."""
-        asked = auth_pb2.CredentialsRequest.FromString(await stream.read())
+        asked = auth_pb2.CredentialsRequest.FromString(await stream.question())
         login = self.of(asked.Host)
         answer = auth_pb2.CredentialsResponse()
         if login is not None:
@@ -80,13 +80,13 @@ class RegistryLogins:
         The engine would use them for another session as well that proves to have this key. None
         can: it is random, so each session asks for tokens of its own.
         """
-        asked = auth_pb2.GetTokenAuthorityRequest.FromString(await stream.read())
+        asked = auth_pb2.GetTokenAuthorityRequest.FromString(await stream.question())
         await _only_for_own(stream, asked.Host)
         answer = auth_pb2.GetTokenAuthorityResponse(PublicKey=secrets.token_bytes(32))
         await stream.write(answer.SerializeToString())
 
     async def _give_token(self, signer: TokenSigner, stream: Stream) -> None:
-        asked = auth_pb2.FetchTokenRequest.FromString(await stream.read())
+        asked = auth_pb2.FetchTokenRequest.FromString(await stream.question())
         await _only_for_own(stream, asked.Host)
         answer = auth_pb2.FetchTokenResponse(
             Token=signer.sign_scopes(asked.Scopes, self.rule),

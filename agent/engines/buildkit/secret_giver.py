@@ -12,7 +12,7 @@ from agent.engines.buildkit.session import Stream
 
 async def give_secret(stream: Stream, secrets: Mapping[str, str]) -> None:
     """Answer a GetSecret call."""
-    asked = secrets_pb2.GetSecretRequest.FromString(await stream.read())
+    asked = secrets_pb2.GetSecretRequest.FromString(await stream.question())
     value = secrets.get(asked.ID)
     if value is None:
         await stream.abort(grpc.StatusCode.NOT_FOUND, f"no secret {asked.ID}")

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeAlias
-
-import grpc
-import grpc.aio
+from typing import TypeAlias
 
 from agent.engines.buildkit.client import Client
-from agent.engines.buildkit.pb import control_pb2
+from agent.engines.buildkit.session_calls import Call, Handler, SessionCalls
 
 SEND_SOURCE = "/moby.filesync.v1.FileSync/DiffCopy"
 GIVE_SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105 - a method
@@ -27,17 +22,14 @@ TAKE_OUTPUT = "/moby.filesync.v1.FileSend/DiffCopy"
 HEALTH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"
 """grpc.health.v1.HealthCheckResponse with status SERVING."""
-PIECE_BYTES = 256 * 1024
 
-Stream: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
-StreamHandler = Callable[[Stream], Awaitable[None]]
+Stream: TypeAlias = Call
+StreamHandler: TypeAlias = Handler
 
 
 def asked_folder(stream: Stream) -> str:
     """The name of the source that the engine asks for by SEND_SOURCE."""
-    given = dict(stream.invocation_metadata() or ())
-    name = given.get("dir-name", "")
-    return name.decode() if isinstance(name, bytes) else name
+    return dict(stream.metadata).get("dir-name", "")
 
 
 @asynccontextmanager
@@ -50,30 +42,16 @@ async def open_session(
     under way are cancelled and have ended.
     """
     session_id = secrets.token_hex(12)
-    with tempfile.TemporaryDirectory(prefix="pushrod-", ignore_cleanup_errors=True) as folder:
-        path = str(Path(folder, "session.sock"))
-        server = grpc.aio.server(options=(("grpc.max_receive_message_length", -1),))
-        server.add_generic_rpc_handlers((_Handlers(handlers),))
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
-        call = client.session(_metadata(session_id, shared_key, handlers))
-        try:
-            reader, writer = await asyncio.open_unix_connection(path)
-            # No TaskGroup: it would wrap what the body raises into a group.
-            pumps = (
-                asyncio.create_task(_to_engine(reader, call)),
-                asyncio.create_task(_from_engine(call, writer)),
-            )
-            try:
-                yield session_id
-            finally:
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
-                writer.close()
-        finally:
-            call.cancel()
-            await server.stop(None)
+    session = client.session(_metadata(session_id, shared_key, handlers))
+    calls = SessionCalls(session, {**handlers, HEALTH: _healthy})
+    # No TaskGroup: it would wrap what the body raises into a group.
+    serving = asyncio.create_task(calls.serve())
+    try:
+        yield session_id
+    finally:
+        session.cancel()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 def _metadata(
@@ -87,40 +65,6 @@ def _metadata(
     )
 
 
-async def _to_engine(reader: asyncio.StreamReader, call: Any) -> None:
-    try:
-        while data := await reader.read(PIECE_BYTES):
-            await call.write(control_pb2.BytesMessage(data=data))
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, ConnectionError):
-        # The session ended with its engine: the build's own calls report it.
-        return
-
-
-async def _from_engine(call: Any, writer: asyncio.StreamWriter) -> None:
-    try:
-        while (message := await call.read()) is not grpc.aio.EOF:
-            writer.write(message.data)
-            await writer.drain()
-    except (grpc.aio.AioRpcError, ConnectionError):
-        return
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, handlers: Mapping[str, StreamHandler]) -> None:
-        self._handlers = handlers
-
-    def service(self, details: Any) -> Any:
-        if details.method == HEALTH:
-            return grpc.unary_unary_rpc_method_handler(_healthy)
-        handler = self._handlers.get(details.method)
-        if handler is None:
-            return None
-
-        async def serve(_requests: object, stream: Stream) -> None:
-            await handler(stream)
-
-        return grpc.stream_stream_rpc_method_handler(serve)
-
-
-async def _healthy(_request: bytes, _stream: object) -> bytes:
-    return SERVING
+async def _healthy(stream: Stream) -> None:
+    await stream.question()
+    await stream.write(SERVING)
