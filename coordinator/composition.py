@@ -24,7 +24,13 @@ from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
-from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
+from coordinator.objects.places import (
+    ObjectsCheck,
+    ObjectsPlace,
+    addresses_of,
+    first_line,
+    open_objects,
+)
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_reader import ReportFiles
@@ -160,6 +166,7 @@ async def open_services(
     )
     place = _objects_place(settings)
     store = open_objects(place)
+    addresses = addresses_of(place, store)
     objects_check = None if place.folder else ObjectsCheck(store, place)
     await _look_at(objects_check)
     keys = load_keys(data / "secret-key")
@@ -170,7 +177,7 @@ async def open_services(
         used=meter.database_used,
     )
     own_readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
-    blobs = ObjectBlobStore(store, meter.objects_used)
+    blobs = ObjectBlobStore(store, meter.objects_used, addresses)
     report_files = ReportFiles(blobs, data / "reports")
     mailer = _mailer(settings)
     try:
@@ -300,6 +307,7 @@ def _objects_place(settings: Settings) -> ObjectsPlace:
         endpoint=settings.objects_endpoint,
         region=settings.objects_region,
         credentials_file=settings.objects_credentials_file,
+        signed_seconds=settings.objects_signed_seconds,
     )
 
 

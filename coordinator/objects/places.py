@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -18,9 +19,10 @@ from obstore.exceptions import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore, S3Store, from_url
 
 from coordinator.object_ports import ObjectsUnusable
+from coordinator.objects.signing import SignableStore, SignedAddresses
 from coordinator.objects.stores import open_store
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class ObjectsPlace:
     region: str | None = None
     credentials_file: Path | None = None
     """Lines `KEY=value`, by the names that the environment has them; none: the environment."""
+    signed_seconds: int | None = None
+    """How long addresses that the store hands out itself are good; none: there are none."""
 
     @property
     def folder(self) -> Path | None:
@@ -74,6 +78,21 @@ def open_objects(place: ObjectsPlace) -> ObjectStore:
         )
     except (BaseError, ValueError) as error:
         raise ObjectsUnusable(place.location, first_line(error)) from error
+
+
+def addresses_of(place: ObjectsPlace, store: ObjectStore) -> SignedAddresses | None:
+    """Those of the store that was opened there. Raises ObjectsUnusable."""
+    if place.signed_seconds is None:
+        return None
+    if not isinstance(store, SignableStore):
+        raise ObjectsUnusable(
+            str(place.location),
+            "a folder hands out no signed addresses: leave objects_signed_seconds out, or name a "
+            "bucket in objects",
+        )
+    given = store.config.get("secret_access_key") if isinstance(store, S3Store) else None
+    secret = str(given) if given else os.environ.get("AWS_SECRET_ACCESS_KEY")
+    return SignedAddresses(store, place.signed_seconds, secret)
 
 
 _OPEN: Callable[..., ObjectStore] = from_url
