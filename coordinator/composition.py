@@ -30,7 +30,9 @@ from coordinator.objects.places import (
     addresses_of,
     first_line,
     open_objects,
+    unfinished_uploads,
 )
+from coordinator.objects.unfinished import UnfinishedUploads
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_reader import ReportFiles
@@ -137,6 +139,7 @@ class Services:
     named_builds: NamedBuilds
     laptop_results: LaptopResults
     lfs: Lfs
+    unfinished_uploads: UnfinishedUploads | None
     source_parts: SourceParts
     source_refs: SourceRefs
     git: GitHttpBackend
@@ -259,6 +262,7 @@ async def open_services(
             named_builds=NamedBuilds(core, builds),
             laptop_results=LaptopResults(core, results, folding, deletions),
             lfs=Lfs(core),
+            unfinished_uploads=unfinished_uploads(store),
             source_parts=(
                 parts := SourceParts(
                     core, runner, credentials, _remote_lfs(settings), FetchedObjects(core)

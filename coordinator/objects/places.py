@@ -24,6 +24,7 @@ from obstore.store import ObjectStore, S3Store, from_url
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.signing import SignableStore, SignedAddresses
 from coordinator.objects.stores import open_store
+from coordinator.objects.unfinished import UnfinishedUploads
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -90,9 +91,19 @@ def addresses_of(place: ObjectsPlace, store: ObjectStore) -> SignedAddresses | N
             "a folder hands out no signed addresses: leave objects_signed_seconds out, or name a "
             "bucket in objects",
         )
+    return SignedAddresses(store, place.signed_seconds, _secret_of(store))
+
+
+def unfinished_uploads(store: ObjectStore) -> UnfinishedUploads | None:
+    """Of a bucket whose key we know; elsewhere a rule of the bucket has to remove them."""
+    secret = _secret_of(store)
+    return UnfinishedUploads(store, secret) if isinstance(store, S3Store) and secret else None
+
+
+def _secret_of(store: ObjectStore) -> str | None:
+    """S3's secret key, where it is in the file or in the environment."""
     given = store.config.get("secret_access_key") if isinstance(store, S3Store) else None
-    secret = str(given) if given else os.environ.get("AWS_SECRET_ACCESS_KEY")
-    return SignedAddresses(store, place.signed_seconds, secret)
+    return str(given) if given else os.environ.get("AWS_SECRET_ACCESS_KEY")
 
 
 _OPEN: Callable[..., ObjectStore] = from_url

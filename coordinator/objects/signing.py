@@ -43,8 +43,16 @@ class SignedAddresses:
         return with_parameters(url, self.secret, shown) or url
 
 
-def with_parameters(url: str, secret: str | None, more: Mapping[str, str]) -> str | None:
-    """The same signed URL with more parameters, signed anew (AWS Signature Version 4, by query).
+def with_parameters(
+    url: str,
+    secret: str | None,
+    more: Mapping[str, str],
+    *,
+    method: str = "GET",
+    path: str | None = None,
+) -> str | None:
+    """A signed URL of a GET with more parameters, signed anew (AWS Signature Version 4, by query);
+    for another method, and of another path, where they are given.
 
     None where it was not signed by this secret.
     """
@@ -54,7 +62,8 @@ def with_parameters(url: str, secret: str | None, more: Mapping[str, str]) -> st
     if secret is None or not hmac.compare_digest(_signature(parts, query, secret), signature):
         return None
     query |= more
-    signed = f"{_written(query)}&{SIGNATURE}={_signature(parts, query, secret)}"
+    parts = parts if path is None else parts._replace(path=path)
+    signed = f"{_written(query)}&{SIGNATURE}={_signature(parts, query, secret, method)}"
     return urlunsplit(parts._replace(query=signed))
 
 
@@ -63,9 +72,11 @@ def _written(query: Mapping[str, str]) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-def _signature(parts: SplitResult, query: Mapping[str, str], secret: str) -> str:
+def _signature(
+    parts: SplitResult, query: Mapping[str, str], secret: str, method: str = "GET"
+) -> str:
     scope = query.get("X-Amz-Credential", "").partition("/")[2]
-    asked = ["GET", parts.path, _written(query), f"host:{parts.netloc}", "", "host"]
+    asked = [method, parts.path, _written(query), f"host:{parts.netloc}", "", "host"]
     request = hashlib.sha256("\n".join([*asked, "UNSIGNED-PAYLOAD"]).encode()).hexdigest()
     said = ["AWS4-HMAC-SHA256", query.get("X-Amz-Date", ""), scope, request]
     key = f"AWS4{secret}".encode()
