@@ -1,7 +1,7 @@
 """Uploads in parts that nobody ended: a killed coordinator leaves them in an S3 bucket, which bills
 them and lists them among no objects.
 
-The store's library neither lists nor ends those of others: the requests are ours, signed by its key.
+The store's library neither lists nor ends those of others: the requests are signed by us.
 """
 
 from __future__ import annotations
