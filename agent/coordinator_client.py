@@ -258,18 +258,15 @@ class CoordinatorClient:
             if response.status == redirects.STATUS and self._session is not None:
                 location = response.headers.get("Location")
                 found = await self._store.open(self._session, location)
-                if found is None:
-                    direct = self._file(spec, url, redirects.NONE)
-                    response = await stack.enter_async_context(direct)
-                else:
-                    response = await stack.enter_async_context(found)
+                other = found or self._file(spec, url, redirects.NONE)
+                response = await stack.enter_async_context(other)
             yield response
 
     def _file(
         self, spec: StepSpec, url: str, wanted: str
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        headers = {redirects.HEADER: wanted}
-        return self._call("GET", url, spec.token, headers=headers, also=redirects.STATUS)
+        also = redirects.STATUS if wanted == redirects.FOLLOW else 200
+        return self._call("GET", url, spec.token, headers={redirects.HEADER: wanted}, also=also)
 
     async def submodules(self, spec: StepSpec) -> SubmodulesResponse:
         """Those of the step's commit, once the coordinator has their commits."""
