@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,6 @@ from coordinator.api.steps import (
 from coordinator.api.upkeep import health, metrics, retention, storage
 from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
-from coordinator.objects.unfinished import UnfinishedUploads
 from coordinator.place import listen_socket, only_one, shown_host
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.build_timeouts import BuildTimeouts
@@ -124,7 +123,7 @@ def _timer(services: Services) -> Timer:
     timer.every(HOUR_SECONDS, "fold logs", services.folding.fold_what_is_left)
     uploads = services.unfinished_uploads
     if uploads is not None:
-        timer.every(DAY_SECONDS, "end uploads", partial(_end_uploads, uploads, services.core.now))
+        timer.every(DAY_SECONDS, "end uploads", partial(uploads.tidy, services.core.now))
     hour = services.core.settings.tidy_hour
     garbage = Garbage(services.core, services.retention, services.deletions)
 
@@ -135,11 +134,6 @@ def _timer(services: Services) -> Timer:
 
     timer.daily(hour, "tidy repositories", nightly)
     return timer
-
-
-async def _end_uploads(uploads: UnfinishedUploads, now: Callable[[], datetime]) -> None:
-    """None takes a day: what is older was killed, whichever coordinator's it was."""
-    await uploads.end_older(now() - timedelta(days=1))
 
 
 def _whole_app(services: Services) -> web.Application:

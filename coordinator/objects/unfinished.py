@@ -6,9 +6,9 @@ The store's library neither lists nor ends those of others: the requests are sig
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
@@ -40,6 +40,13 @@ class _Upload:
 class UnfinishedUploads:
     store: S3Store
     secret: str = field(repr=False)
+
+    async def tidy(self, now: Callable[[], datetime]) -> None:
+        """None takes a day: what is older was killed, whichever coordinator's it was."""
+        try:
+            await self.end_older(now() - timedelta(days=1))
+        except UploadsRefused as error:
+            log.warning("uploads that killed coordinators left stay there", why=str(error))
 
     async def end_older(self, before: datetime) -> int:
         """End those below our prefix that began before that; how many.

@@ -135,7 +135,7 @@ async def test_a_body_that_does_not_come_is_given_up_everywhere(tmp_path: Path) 
         admin = coordinator.admin
         agent = await (await admin.new_token(kind="registration")).new_agent()
         (await admin.post("/api/projects", {"accountId": SAMPLE, "name": "x"})).expect(201)
-        coordinator.settings = {"body_seconds": 0.05}
+        coordinator.settings = {**coordinator.settings, "body_seconds": 0.05}
         await coordinator.restart()
         for method, path in with_json():
             token = (agent if of_agents(path) else admin).token

@@ -25,7 +25,8 @@ class Asked:
 
     @property
     def is_signed_address(self) -> bool:
-        return "X-Amz-Signature" in self.url.query
+        """Not the coordinator's own question after unfinished uploads."""
+        return "X-Amz-Signature" in self.url.query and "uploads" not in self.url.query
 
 
 @dataclass(slots=True)
