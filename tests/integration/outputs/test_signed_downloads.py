@@ -26,6 +26,7 @@ from pushrod.transport import Transport
 from tests.empty_objects import settings_of
 from tests.integration.coordinator_fixture import (
     GIT_ENVIRONMENT,
+    ONE_STEP,
     Answer,
     Caller,
     Coordinator,
@@ -118,6 +119,22 @@ async def test_what_is_there_is_what_the_coordinator_would_have_sent(admin: Call
                 assert found.headers[name] == direct.headers[name]
         async with session.get(address, headers={"Range": "bytes=1000-1002"}) as found:
             assert (found.status, await found.read()) == (206, BIG[1000:1003])
+
+
+async def test_a_modules_large_artifact_is_there_too(admin: Caller, tmp_path: Path) -> None:
+    tree = await new_work_tree(tmp_path, admin, await admin.new_project())
+    modules = "modules: {core: {path: ., targets: {default: ci}}}\n"
+    by_hand = ONE_STEP.replace("push: {}", "manual: {}")
+    await tree.commit({".pushrod.yml": by_hand, ".pushrod/modules.yml": modules})
+    await tree.push()
+    (await admin.post("/api/build_synthesis/trigger", {"module_name": "core"})).expect(202)
+    agent = await admin.new_agent()
+    spec = await agent.take()
+    (await agent.upload(spec, "out", io.BytesIO(BIG))).expect(201)
+    (await agent.complete(spec)).expect(200)
+    sent_on = (await admin.get("/artifacts/core/out")).expect(307)
+    async with ClientSession() as session, session.get(address_in(sent_on)) as found:
+        assert await found.read() == BIG
 
 
 async def test_a_head_and_a_small_file_are_answered_by_the_coordinator(
