@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin
@@ -14,7 +14,8 @@ import aiohttp
 import pydantic
 from yarl import URL
 
-from pipelines_schema import log_frames
+from agent.object_store import ObjectStoreReader
+from pipelines_schema import log_frames, redirects
 from pipelines_schema.contract import (
     AcceptRequest,
     CompleteRequest,
@@ -103,6 +104,7 @@ class CoordinatorClient:
         self._socket = socket
         self._poll_timeout_seconds = poll_timeout_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._store = ObjectStoreReader(self._base)
         self.credential = ""
 
     async def __aenter__(self) -> CoordinatorClient:
@@ -240,12 +242,31 @@ class CoordinatorClient:
 
     @asynccontextmanager
     async def get_artifact(self, spec: StepSpec, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Lend the artifact's bytes as they come. A relative URL is the coordinator's."""
-        async with self._call("GET", url, spec.token) as response:
+        """Lend the artifact's bytes as they come. A relative URL is the coordinator's; it may say
+        that the object store has them."""
+        async with self._opened(spec, url) as response:
             try:
                 yield response.content.iter_chunked(1 << 18)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise CoordinatorUnavailableError(_sentence(error)) from error
+
+    @asynccontextmanager
+    async def _opened(self, spec: StepSpec, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        wanted = self._store.redirects if self._socket is None else redirects.NONE
+        async with AsyncExitStack() as stack:
+            response = await stack.enter_async_context(self._file(spec, url, wanted))
+            if response.status == redirects.STATUS and self._session is not None:
+                location = response.headers.get("Location")
+                found = await self._store.open(self._session, location)
+                other = found or self._file(spec, url, redirects.NONE)
+                response = await stack.enter_async_context(other)
+            yield response
+
+    def _file(
+        self, spec: StepSpec, url: str, wanted: str
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        also = redirects.STATUS if wanted == redirects.FOLLOW else 200
+        return self._call("GET", url, spec.token, headers={redirects.HEADER: wanted}, also=also)
 
     async def submodules(self, spec: StepSpec) -> SubmodulesResponse:
         """Those of the step's commit, once the coordinator has their commits."""
@@ -294,9 +315,17 @@ class CoordinatorClient:
 
     @asynccontextmanager
     async def _call(
-        self, method: str, path: str, token: str, *, seconds: float | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        token: str,
+        *,
+        seconds: float | None = None,
+        also: int = 200,
+        **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Lend a successful response; translate everything else to our errors."""
+        """Lend a successful response, or one of the status `also`; translate everything else to our
+        errors."""
         if self._session is None:
             raise CoordinatorUnavailableError("the client is not open")
         headers = {**options.pop("headers", {}), "Authorization": f"Bearer {token}"}
@@ -311,7 +340,7 @@ class CoordinatorClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise CoordinatorUnavailableError(_sentence(error)) from error
         async with request as response:
-            if not 200 <= response.status < 300:
+            if not 200 <= response.status < 300 and response.status != also:
                 raise await _error_of(response, token)
             yield response
 

@@ -27,8 +27,10 @@ def descriptor_limit() -> int:
 def are_lacking(error: BaseException) -> bool:
     """Whether that is what an error, or what caused it, says."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
             return True
+        seen.add(id(cause))
         cause = cause.__cause__
     return False

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ from coordinator.web import pages
 from pipelines_schema.spans import Emit
 
 HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
 
 
 async def run_coordinator(
@@ -167,6 +169,9 @@ def _timer(services: Services) -> Timer:
     stored = services.stored_repositories
     if stored is not None:
         timer.every(HOUR_SECONDS, "delete packs that are gone", stored.delete_gone)
+    uploads = services.unfinished_uploads
+    if uploads is not None:
+        timer.every(DAY_SECONDS, "end uploads", partial(uploads.tidy, services.core.now))
     hour = services.core.settings.tidy_hour
     garbage = Garbage(services.core, services.retention, services.deletions)
 

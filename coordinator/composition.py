@@ -26,7 +26,15 @@ from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.packs import ObjectPackStore
-from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
+from coordinator.objects.places import (
+    ObjectsCheck,
+    ObjectsPlace,
+    addresses_of,
+    first_line,
+    open_objects,
+    unfinished_uploads,
+)
+from coordinator.objects.unfinished import UnfinishedUploads
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_reader import ReportFiles
@@ -133,6 +141,7 @@ class Services:
     named_builds: NamedBuilds
     laptop_results: LaptopResults
     lfs: Lfs
+    unfinished_uploads: UnfinishedUploads | None
     source_parts: SourceParts
     source_refs: SourceRefs
     git: GitHttpBackend
@@ -163,6 +172,7 @@ async def open_services(
     data = settings.data
     place = _objects_place(settings)
     store = open_objects(place)
+    addresses = addresses_of(place, store)
     objects_check = None if place.folder else ObjectsCheck(store, place)
     await _look_at(objects_check)
     keys = load_keys(data / KEY_FILE)
@@ -173,7 +183,7 @@ async def open_services(
         used=meter.database_used,
     )
     own_readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
-    blobs = ObjectBlobStore(store, meter.objects_used)
+    blobs = ObjectBlobStore(store, meter.objects_used, addresses)
     changes = None
     if settings.stores_repositories:
         changes = StoredChanges(
@@ -267,6 +277,7 @@ async def open_services(
             named_builds=NamedBuilds(core, builds),
             laptop_results=LaptopResults(core, results, folding, deletions),
             lfs=Lfs(core),
+            unfinished_uploads=unfinished_uploads(store),
             source_parts=(
                 parts := SourceParts(
                     core, runner, credentials, _remote_lfs(settings), FetchedObjects(core)
@@ -323,6 +334,7 @@ def _objects_place(settings: Settings) -> ObjectsPlace:
         endpoint=settings.objects_endpoint,
         region=settings.objects_region,
         credentials_file=settings.objects_credentials_file,
+        signed_seconds=settings.objects_signed_seconds,
     )
 
 

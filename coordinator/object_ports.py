@@ -223,6 +223,11 @@ class BlobStore(Protocol):
         """Stream bytes `start` to `end` (exclusive). Raises KeyError where there is none."""
         ...
 
+    async def address(self, account_id: str, sha256: str, *, disposition: str) -> str | None:
+        """Where anybody can GET the blob for a while, as the attachment that `disposition` (a value
+        of Content-Disposition) names; None: it is to be had here alone. It is a credential."""
+        ...
+
     async def exists(self, account_id: str, sha256: str) -> bool: ...
 
     async def delete(self, account_id: str, sha256: str) -> None:

@@ -50,6 +50,13 @@ class Settings(ImageSettings):
         default=None,
         description="File of lines KEY=value, as the store's own variables; none: these.",
     )
+    objects_signed_seconds: int | None = Field(
+        default=None,
+        ge=10,
+        le=24 * 3600,
+        description="Downloads of 1 MiB and more are sent on to the bucket, to an address that is "
+        "good for so long; none: they come through the coordinator.",
+    )
     database: str | None = Field(
         default=None,
         pattern=r"^postgresql://([^\s:@/?#]+@)?[^\s@/?#]*/[^\s@/?#]+(\?[^\s#@]+)?$",

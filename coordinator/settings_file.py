@@ -68,7 +68,12 @@ WRITE = {
     "trusted_proxies": "addresses or networks, such as 127.0.0.1 or 10.0.0.0/8",
 }
 """Of settings whose rule is a pattern."""
-TYPES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+TYPES: Mapping[Any, str] = {
+    int: "a whole number",
+    int | None: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^@\s]*(@|$)|(?<=password=)[^&\s]*")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
+from pipelines_schema import redirects
 from pushrod.connection import Connection, is_local
 from pushrod.errors import (
     CommandError,
@@ -23,6 +25,7 @@ from pushrod.errors import (
 
 CALL_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=CALL_SECONDS)
 UPLOADED_SECONDS = 300.0
 """For the answer, once all was sent."""
 HOLD_SECONDS = 25
@@ -60,23 +63,56 @@ class Transport:
             await self._session.close()
 
     async def download(self, path: str) -> AsyncIterator[bytes]:
-        """The body of an answer as it comes, however long that takes in all."""
-        if self._session is None:
-            raise UnreachableError("the client is not open")
-        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=CALL_SECONDS)
+        """The body of an answer as it comes, however long that takes in all. Where the coordinator
+        says that its object store has it, from there, if this machine gets it there."""
         try:
-            async with self._session.get(
-                URL(self._connection.url + path, encoded=True),
-                headers={"Authorization": f"Bearer {self._connection.token}"},
-                allow_redirects=False,
-                timeout=timeout,
-            ) as response:
+            async with AsyncExitStack() as stack:
+                response = await self._opened(stack, path, redirects.FOLLOW)
+                if response.status == redirects.STATUS:
+                    response = await self._from_store(
+                        stack, response.headers.get("Location")
+                    ) or await self._opened(stack, path, redirects.NONE)
                 if response.status != 200:
                     raise self._refusal(response.status, await response.read())
                 async for chunk in response.content.iter_any():
                     yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(_unreachable(self._connection.url, error)) from error
+
+    async def _opened(
+        self, stack: AsyncExitStack, path: str, wanted: str
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise UnreachableError("the client is not open")
+        return await stack.enter_async_context(
+            self._session.get(
+                URL(self._connection.url + path, encoded=True),
+                headers={
+                    "Authorization": f"Bearer {self._connection.token}",
+                    redirects.HEADER: wanted,
+                },
+                allow_redirects=False,
+                timeout=DOWNLOAD_TIMEOUT,
+            )
+        )
+
+    async def _from_store(
+        self, stack: AsyncExitStack, location: str | None
+    ) -> aiohttp.ClientResponse | None:
+        """None where it does not come. Without our token; nothing is told of the address, which is
+        a credential."""
+        address = redirects.address_to_follow(self._connection.url, location)
+        if self._session is None or self._connection.socket is not None or address is None:
+            return None
+        try:
+            response = await stack.enter_async_context(
+                self._session.get(
+                    URL(address, encoded=True), allow_redirects=False, timeout=DOWNLOAD_TIMEOUT
+                )
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return None
+        return response if response.status == 200 else None
 
     async def list_at(self, path: str, query: Mapping[str, str | int] | None = None) -> list[Json]:
         _, data = await self.request("GET", path, query=query)

@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests import scratch
+from tests import scratch, workers
 from tests.workers import GroupScheduling, rank
 
 if TYPE_CHECKING:
@@ -103,6 +103,25 @@ def each_database(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def on_servers(postgres_server: PostgresServer, s3_server: S3Server) -> Iterator[None]:
+    """What the test opens in a folder is kept by PostgreSQL and in a bucket."""
+    from tests.empty_database import kept_by
+    from tests.empty_objects import objects_at
+
+    with kept_by(postgres_server), objects_at(s3_server):
+        yield
+
+
+@pytest.fixture(params=["here", "servers"])
+def each_storage(request: pytest.FixtureRequest) -> str:
+    """The test runs once with SQLite and a folder, and once `on_servers`: there with one row of
+    its table, if it has one, since what differs in rows is how a request is read."""
+    if request.param == "servers":
+        request.getfixturevalue("on_servers")
+    return str(request.param)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
     config.option.loadscopereorder = False  # in the order of the collection, see `rank`
     return GroupScheduling(config, log)
@@ -110,6 +129,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """After pytest-randomly, whose order stays within a rank."""
+    left_out = workers.further_rows(items)
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: rank(item.nodeid))
 

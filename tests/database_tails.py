@@ -13,8 +13,7 @@ from tests.empty_database import put_empty_database
 
 @asynccontextmanager
 async def open_tails(folder: Path) -> AsyncIterator[DatabaseLogTails]:
-    put_empty_database(folder)
-    database = await Database.open(folder / "pushrod.db")
+    database = await Database.open(put_empty_database(folder))
     try:
         yield DatabaseLogTails(database)
     finally:

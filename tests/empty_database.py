@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from coordinator.storage.migrate import migrate_apart
-from coordinator.storage.postgresql import PostgresPlace
+from coordinator.storage.postgresql import PostgresPlace, engine_of
 
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
@@ -45,6 +47,17 @@ def put_empty_database(data: Path) -> Path | PostgresPlace:
     if not path.exists():
         path.write_bytes(_template())
     return path
+
+
+def change(data: Path, *statements: str) -> None:
+    """In the database of a data folder, whose coordinator may be running; one transaction."""
+    place = put_empty_database(data)
+    by_postgres = isinstance(place, PostgresPlace)
+    engine = engine_of(place) if by_postgres else sa.create_engine(f"sqlite:///{place}")
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+    engine.dispose()
 
 
 @functools.cache

@@ -26,7 +26,7 @@ SIGNED = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
 
 @dataclass(slots=True)
 class S3Server:
-    """It forgets all when it stops."""
+    """It forgets all when it stops, and ends with whoever started it."""
 
     port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
@@ -47,7 +47,10 @@ class S3Server:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            [
+                *("setpriv", "--pdeathsig", "KILL", "--"),
+                *(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

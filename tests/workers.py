@@ -5,6 +5,10 @@ What pytest-xdist calls a scope, we call a group: tests that one worker runs, on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 SPLIT = ("tests/contract/", "tests/integration/")
@@ -52,6 +56,21 @@ def group_of(node_id: str) -> str:
     if file in TOGETHER:
         return TOGETHER[file]
     return node_id if file.startswith(SPLIT) else file
+
+
+def further_rows(items: Sequence[pytest.Item]) -> set[pytest.Item]:
+    """Of each test that runs with `each_storage`, all but one of its rows on servers."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if _parameters(item).get("each_storage") == "servers":
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {
+        item for rows in tests.values() for item in sorted(rows, key=lambda row: row.nodeid)[1:]
+    }
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def rank(node_id: str) -> int:

@@ -309,6 +309,9 @@ class GitHttpBackend:
         response = web.StreamResponse(status=head.status, headers=headers(head))
         try:
             await response.prepare(request)
+            if request.method == "HEAD":  # git answers it as a GET
+                await process.end()
+                return response
             chunk, pace = head.body or await process.read(), Pace(grace_seconds=self._idle_seconds)
             while chunk:
                 pace.moved_bytes += len(chunk)

@@ -15,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
 from coordinator.object_ports import Arrived, Blob, BlobDiffers, BlobTooLarge
+from coordinator.objects.signing import SignedAddresses
 from coordinator.objects.stores import make_all_durable, make_durable
 from coordinator.objects.timed import Used, nobody_counts, timed
 
@@ -32,9 +33,15 @@ class ObjectBlobStore:
     stored only when its digest is known: one that is there already is not stored again.
     """
 
-    def __init__(self, store: ObjectStore, used: Used = nobody_counts) -> None:
-        """`used` is told of each `put` (with the bytes' arrival), `get` and `delete`."""
-        self._store, self._used = store, used
+    def __init__(
+        self,
+        store: ObjectStore,
+        used: Used = nobody_counts,
+        addresses: SignedAddresses | None = None,
+    ) -> None:
+        """`used` is told of each `put` (with the bytes' arrival), `get` and `delete`. `addresses`
+        are those of the store."""
+        self._store, self._used, self._addresses = store, used, addresses
 
     @timed("put")
     async def put(
@@ -108,6 +115,11 @@ class ObjectBlobStore:
         )
         async for chunk in result.stream(min_chunk_size=_STREAM_BYTES):
             yield bytes(chunk)
+
+    async def address(self, account_id: str, sha256: str, *, disposition: str) -> str | None:
+        if self._addresses is None or not _SHA256.fullmatch(sha256):
+            return None
+        return await self._addresses.of(_key(account_id, sha256), disposition)
 
     async def exists(self, account_id: str, sha256: str) -> bool:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -18,10 +19,12 @@ from obstore.exceptions import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore, S3Store, from_url
 
 from coordinator.object_ports import ObjectsUnusable
+from coordinator.objects.signing import SignableStore, SignedAddresses
 from coordinator.objects.stores import open_store
+from coordinator.objects.unfinished import UnfinishedUploads
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -48,6 +51,8 @@ class ObjectsPlace:
     region: str | None = None
     credentials_file: Path | None = None
     """Lines `KEY=value`, by the names that the environment has them; none: the environment."""
+    signed_seconds: int | None = None
+    """How long addresses that the store hands out itself are good; none: there are none."""
 
     @property
     def folder(self) -> Path | None:
@@ -74,6 +79,31 @@ def open_objects(place: ObjectsPlace) -> ObjectStore:
         )
     except (BaseError, ValueError) as error:
         raise ObjectsUnusable(place.location, first_line(error)) from error
+
+
+def addresses_of(place: ObjectsPlace, store: ObjectStore) -> SignedAddresses | None:
+    """Those of the store that was opened there. Raises ObjectsUnusable."""
+    if place.signed_seconds is None:
+        return None
+    if not isinstance(store, SignableStore):
+        raise ObjectsUnusable(
+            str(place.location),
+            "a folder hands out no signed addresses: leave objects_signed_seconds out, or name a "
+            "bucket in objects",
+        )
+    return SignedAddresses(store, place.signed_seconds, _secret_of(store))
+
+
+def unfinished_uploads(store: ObjectStore) -> UnfinishedUploads | None:
+    """Of a bucket whose key we know; elsewhere a rule of the bucket has to remove them."""
+    secret = _secret_of(store)
+    return UnfinishedUploads(store, secret) if isinstance(store, S3Store) and secret else None
+
+
+def _secret_of(store: ObjectStore) -> str | None:
+    """S3's secret key, where it is in the file or in the environment."""
+    given = store.config.get("secret_access_key") if isinstance(store, S3Store) else None
+    return str(given) if given else os.environ.get("AWS_SECRET_ACCESS_KEY")
 
 
 _OPEN: Callable[..., ObjectStore] = from_url

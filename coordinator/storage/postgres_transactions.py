@@ -131,7 +131,10 @@ class PostgresTransactions:
                     return run(work(direct(connection)))
             except DBAPIError as error:
                 if failure_of(error) is None:
-                    raise in_our_words(error) from error
+                    told = in_our_words(error)
+                    if told is error:  # an error that caused itself is one that nobody gets behind
+                        raise
+                    raise told from error
                 if not patience.pause():
                     raise DatabaseTrouble(Trouble.DATABASE_AWAY) from error
 

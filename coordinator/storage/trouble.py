@@ -57,10 +57,12 @@ _PRIMARY = 0xFF
 
 def trouble_of(error: BaseException | None) -> Trouble | None:
     """None: nothing that the machine is to blame for. Also looks at what caused the error."""
-    while error is not None:
+    seen: set[int] = set()  # whoever raises may make a circle of causes
+    while error is not None and id(error) not in seen:
         found = _trouble_of_one(error)
         if found is not None:
             return found
+        seen.add(id(error))
         error = error.__cause__
     return None
 

@@ -42,7 +42,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 @pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+async def coordinator(each_storage: str, tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path, poll_hold_seconds=1, lease_seconds=60) as coordinator:
         yield coordinator
 
@@ -472,6 +472,7 @@ async def test_all_builds_of_a_name_are_of_one_project(admin: Caller) -> None:
     assert [build["number"] for build in await admin.builds(made)] == [2, 1]
 
 
+@pytest.mark.usefixtures("each_storage")
 async def test_a_change_of_settings_shows_in_the_dockerfile_and_the_uri(tmp_path: Path) -> None:
     settings = {
         "image_registry": "registry.example/agents",

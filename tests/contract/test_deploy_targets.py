@@ -47,7 +47,7 @@ def test_the_target_that_comes_along_is_labelled_agents() -> None:
     assert load_target("agents") == LabelledAgents(labels={"deploy": "true"})
 
 
-@pytest.mark.usefixtures("package")
+@pytest.mark.usefixtures("package", "each_storage")
 async def test_a_target_of_another_package_decides_what_a_deployment_runs(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, deploy_target="cluster") as coordinator:
         admin = coordinator.admin

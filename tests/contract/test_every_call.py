@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance import openapi
+from tests.empty_database import change
 from tests.integration.coordinator_fixture import Answer, Caller, open_coordinator
 
 SAMPLE = "11111111-1111-4111-8111-111111111111"
@@ -78,7 +78,7 @@ def check_shape(path: str, answer: Answer) -> None:
 
 
 @pytest.fixture
-async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
+async def admin(each_storage: str, tmp_path: Path) -> AsyncIterator[Caller]:
     async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
         project = {"accountId": SAMPLE, "name": "x"}
         (await coordinator.admin.post("/api/projects", project)).expect(201)
@@ -129,12 +129,13 @@ async def test_a_body_that_is_not_encoded_as_it_says_is_refused_everywhere(
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.usefixtures("each_storage")
 async def test_a_body_that_does_not_come_is_given_up_everywhere(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path) as coordinator:
         admin = coordinator.admin
         agent = await (await admin.new_token(kind="registration")).new_agent()
         (await admin.post("/api/projects", {"accountId": SAMPLE, "name": "x"})).expect(201)
-        coordinator.settings = {"body_seconds": 0.05}
+        coordinator.settings = {**coordinator.settings, "body_seconds": 0.05}
         await coordinator.restart()
         for method, path in with_json():
             token = (agent if of_agents(path) else admin).token
@@ -255,7 +256,7 @@ async def test_a_fault_of_ours_is_a_500_everywhere_and_says_where_to_look(admin:
         assert "500" in operation["responses"], (method, path)
     stranger = await admin.new_token(role="developer", account=SAMPLE)
     login = json.dumps({"email": "ada@example.org", "password": "x"}).encode()
-    with tables_gone(admin.coordinator.data / "pushrod.db", "tokens", "users"):
+    with tables_gone(admin.coordinator.data, "tokens", "users"):
         for method, path, operation in calls():
             if operation.get("security") == [] and not path.endswith("/login"):
                 continue
@@ -266,15 +267,12 @@ async def test_a_fault_of_ours_is_a_500_everywhere_and_says_where_to_look(admin:
 
 
 @contextmanager
-def tables_gone(file: Path, *names: str) -> Iterator[None]:
-    with closing(sqlite3.connect(file)) as database:
-        for name in names:
-            database.execute(f"ALTER TABLE {name} RENAME TO gone_{name}")
-        try:
-            yield
-        finally:
-            for name in names:
-                database.execute(f"ALTER TABLE gone_{name} RENAME TO {name}")
+def tables_gone(data: Path, *names: str) -> Iterator[None]:
+    change(data, *(f"ALTER TABLE {name} RENAME TO gone_{name}" for name in names))
+    try:
+        yield
+    finally:
+        change(data, *(f"ALTER TABLE gone_{name} RENAME TO {name}" for name in names))
 
 
 async def test_a_method_that_there_is_not_is_told_with_those_there_are(admin: Caller) -> None:
@@ -301,6 +299,7 @@ async def test_nobody_gets_in_without_a_token(admin: Caller) -> None:
         check_shape(path, answer)
 
 
+@pytest.mark.usefixtures("each_storage")
 async def test_too_many_requests_are_told_everywhere_below_v1(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, rate_limit=1) as coordinator:
         for method, path, _ in calls():

@@ -30,6 +30,8 @@ SPECIFICATION_003 = (
 )
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "12")
+EXAMPLES_ON_SERVERS = "3"
+"""How a request is read is the same there: only what finds something in the database is tried."""
 PATIENCE_SECONDS = 800
 
 pytestmark = pytest.mark.timeout(PATIENCE_SECONDS + 60)
@@ -42,14 +44,19 @@ async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
 
 
 async def fuzz(
-    coordinator: Coordinator, document: str, *options: str, work: Path, config: Path = CONFIG
+    coordinator: Coordinator,
+    document: str,
+    *options: str,
+    work: Path,
+    config: Path = CONFIG,
+    examples: str = EXAMPLES,
 ) -> None:
     """All checks, also over sequences of calls; fails with Schemathesis' own report."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
         *("run", document, "--url", coordinator.url, "--no-color", "--continue-on-failure"),
         *("--header", f"Authorization: Bearer {coordinator.admin.token}"),
-        *("--checks", "all", "--seed", SEED, "--max-examples", EXAMPLES, *options),
+        *("--checks", "all", "--seed", SEED, "--max-examples", examples, *options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -86,14 +93,14 @@ async def new_build_of_a_module(admin: Caller, project: dict[str, Any], folder: 
     return str(answer.expect(202).json["build_id"])
 
 
-async def test_our_own_document_holds_for_things_that_exist(
-    coordinator: Coordinator, tmp_path: Path
+async def check_things_that_exist(
+    coordinator: Coordinator, *options: str, folder: Path, examples: str = EXAMPLES
 ) -> None:
     """Ids out of the air are 404 everywhere; these are of a module's build whose step runs."""
     admin = coordinator.admin
     project = await admin.new_project()
     agent = await (await admin.new_token(kind="registration")).new_agent()
-    build_id = await new_build_of_a_module(admin, project, tmp_path)
+    build_id = await new_build_of_a_module(admin, project, folder)
     spec = await agent.take()
     (await agent.upload(spec, "out", b"x")).expect(201)
     known = {
@@ -106,8 +113,21 @@ async def test_our_own_document_holds_for_things_that_exist(
         "X-Tenant-ID": project["accountUuid"],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in known.items()]
-    config = tmp_path / "schemathesis.toml"
+    config = folder / "schemathesis.toml"
     config.write_text("\n".join(["[parameters]", *lines, CONFIG.read_text()]))
-    options = ("--phases", "coverage,fuzzing")
     document = f"{coordinator.url}/api/openapi.json"
-    await fuzz(coordinator, document, *options, work=tmp_path, config=config)
+    await fuzz(coordinator, document, *options, work=folder, config=config, examples=examples)
+
+
+async def test_our_own_document_holds_for_things_that_exist(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    await check_things_that_exist(coordinator, "--phases", "coverage,fuzzing", folder=tmp_path)
+
+
+async def test_our_own_document_holds_for_things_that_exist_on_servers(
+    on_servers: None, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    await check_things_that_exist(
+        coordinator, "--phases", "fuzzing", folder=tmp_path, examples=EXAMPLES_ON_SERVERS
+    )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -21,6 +19,7 @@ from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.storage.tables import keyed_requests
 from pipelines_schema import Triggers, Workflow
+from tests.empty_database import change
 from tests.integration.coordinator_fixture import Answer, Caller, Coordinator, open_coordinator
 from tests.integration.core_fixture import START, open_core, step_of
 from tests.integration.execution_fixture import Tenant, assert_envelope, new_chain, new_member
@@ -30,7 +29,7 @@ KEY = "9c5c6c1e-order 1"
 
 
 @pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+async def coordinator(each_storage: str, tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
         yield coordinator
 
@@ -125,14 +124,14 @@ async def test_a_key_means_nothing_any_more_after_a_day(
     coordinator: Coordinator, maintainer: Tenant, project: dict[str, Any]
 ) -> None:
     first = (await create(maintainer, project)).expect(201).json
-    with closing(sqlite3.connect(coordinator.data / "pushrod.db")) as database, database:
-        query = "UPDATE keyed_requests SET created_at = created_at - ?"
-        database.execute(query, (KEPT_FOR // timedelta(microseconds=1),))
+    microseconds = KEPT_FOR // timedelta(microseconds=1)
+    change(coordinator.data, f"UPDATE keyed_requests SET created_at = created_at - {microseconds}")
     second = (await create(maintainer, project, git_branch="other")).expect(201).json
     assert second["id"] != first["id"]
     assert (await create(maintainer, project, git_branch="other")).expect(201).json == second
 
 
+@pytest.mark.usefixtures("each_storage")
 async def test_old_answers_are_forgotten_and_young_ones_kept(tmp_path: Path) -> None:
     async with open_core(tmp_path) as tested:
         project = await tested.new_project()

@@ -48,12 +48,14 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return MemoryStore()
     if request.param == "local":
         return open_store(tmp_path / "objects")
+    request.getfixturevalue("on_servers")
     server: S3Server = request.getfixturevalue("s3_server")
     return open_objects(server.place(tmp_path / "credentials", tmp_path.name))
 
 
 @pytest.fixture
-async def tails(tmp_path: Path) -> AsyncIterator[LogTails]:
+async def tails(objects: ObjectStore, tmp_path: Path) -> AsyncIterator[LogTails]:
+    """After the objects, which say whether the database is on a server, too."""
     async with open_tails(tmp_path / "database") as tails:
         yield tails
 

@@ -12,8 +12,10 @@ from obstore.store import MemoryStore, ObjectStore
 
 from coordinator.object_ports import LogClosed, LogDigest, LogTails
 from coordinator.objects.logs import ObjectLogStore
+from coordinator.objects.places import open_objects
 from pipelines_schema.log_frames import Frame, Stream
 from tests.database_tails import open_tails
+from tests.empty_objects import objects_of
 from tests.old_logs import STAGES, write_old_log
 
 ATTEMPT = "0b8f4f3c-6a55-4d8e-9c8a-1f2e3d4c5b6a-1"
@@ -30,7 +32,12 @@ DIGEST = LogDigest(size=len(TEXT), sha256=hashlib.sha256(TEXT).hexdigest())
 
 
 @pytest.fixture
-async def tails(tmp_path: Path) -> AsyncIterator[LogTails]:
+def objects(each_storage: str, tmp_path: Path) -> ObjectStore:
+    return MemoryStore() if each_storage == "here" else open_objects(objects_of(tmp_path))
+
+
+@pytest.fixture
+async def tails(objects: ObjectStore, tmp_path: Path) -> AsyncIterator[LogTails]:
     async with open_tails(tmp_path / "database") as tails:
         yield tails
 
@@ -53,8 +60,7 @@ async def check(logs: ObjectLogStore) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-async def test_an_old_log_reads_as_ever(stage: str, tails: LogTails) -> None:
-    objects = MemoryStore()
+async def test_an_old_log_reads_as_ever(stage: str, objects: ObjectStore, tails: LogTails) -> None:
     await write_old_log(objects, ATTEMPT, CHUNKS, stage)
     before = await keys(objects)
     await check(ObjectLogStore(objects, tails))
@@ -62,8 +68,9 @@ async def test_an_old_log_reads_as_ever(stage: str, tails: LogTails) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-async def test_an_old_log_is_closed_and_deleted(stage: str, tails: LogTails) -> None:
-    objects = MemoryStore()
+async def test_an_old_log_is_closed_and_deleted(
+    stage: str, objects: ObjectStore, tails: LogTails
+) -> None:
     await write_old_log(objects, ATTEMPT, CHUNKS, stage)
     logs = ObjectLogStore(objects, tails)
     stored = await logs.close(ATTEMPT)
@@ -80,8 +87,7 @@ async def test_an_old_log_is_closed_and_deleted(stage: str, tails: LogTails) -> 
     assert await keys(objects) == []
 
 
-async def test_an_old_log_goes_on_where_it_was(tails: LogTails) -> None:
-    objects = MemoryStore()
+async def test_an_old_log_goes_on_where_it_was(objects: ObjectStore, tails: LogTails) -> None:
     await write_old_log(objects, ATTEMPT, CHUNKS[:2], "open")
     begun = sum(len(frame.data) for chunk in CHUNKS[:2] for frame in chunk)
     logs = ObjectLogStore(objects, tails)

@@ -23,8 +23,9 @@ PATIENCE_SECONDS = 60.0
 
 
 class Bench:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, user_ids: range | None = None) -> None:
         self.root = root
+        self.user_ids = user_ids
         self.coordinator = FakeCoordinator(repositories=root / "repositories")
         self.data = root / "data"
         self.work = root / "work"
@@ -50,7 +51,17 @@ class Bench:
             min_free_bytes=min_free_bytes,
             engine_dir=engine_dir,
         )
-        return Agent(settings, HostEngine(data_dir=self.data, work_dir=self.work))
+        return Agent(settings, self._new_engine())
+
+    def _new_engine(self) -> HostEngine:
+        if self.user_ids is None:
+            return HostEngine(data_dir=self.data, work_dir=self.work)
+        return HostEngine(
+            data_dir=self.data,
+            work_dir=self.work,
+            user_ids=self.user_ids,
+            user_id_table=self.root / "users" / "user-ids.json",
+        )
 
     @asynccontextmanager
     async def agent(self, *, slots: int = 2) -> AsyncIterator[Agent]:
@@ -150,11 +161,13 @@ async def ended(step: Step) -> Step:
 
 
 @asynccontextmanager
-async def open_bench() -> AsyncIterator[Bench]:
+async def open_bench(user_ids: range | None = None) -> AsyncIterator[Bench]:
+    """Its agents in this process share the machine's table of user ids with all others, or have
+    `user_ids` and a table of their own."""
     # Not tmp_path: pytest makes that unreachable for the user scripts run as.
     root = Path(tempfile.mkdtemp(prefix="pushrod-agent-"))
     root.chmod(0o711)
-    bench = Bench(root)
+    bench = Bench(root, user_ids)
     await bench.coordinator.start()
     try:
         yield bench

@@ -26,6 +26,7 @@ from coordinator.services.steps.leases import boot_seconds
 from coordinator.settings import Settings
 from coordinator.storage.postgresql import PostgresPlace
 from tests.empty_database import put_empty_database
+from tests.empty_objects import objects_of, settings_of
 from tests.integration.list_fixture import wrong_counts
 from tests.ports import free_port
 from tests.shared_readings import shared_readings
@@ -308,6 +309,9 @@ async def open_coordinator(
     place = put_empty_database(data)
     if isinstance(place, PostgresPlace):
         settings["database"] = place.url
+    objects = objects_of(data)
+    if objects.folder is None:
+        settings = settings_of(objects) | settings
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
     connector = aiohttp.TCPConnector(limit=0)
     # No cookie jar: a test that logs in sends its cookie itself.

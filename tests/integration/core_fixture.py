@@ -14,7 +14,7 @@ from coordinator.git.repositories import HostedRepositories
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
-from coordinator.objects.stores import open_store
+from coordinator.objects.places import open_objects
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.builds import Builds
 from coordinator.services.builds.drafts import Origin, draft
@@ -33,6 +33,7 @@ from coordinator.storage.projects import projects as stored_projects
 from pipelines_schema import Step as WorkflowStep
 from pipelines_schema import Triggers, Workflow
 from tests.empty_database import put_empty_database
+from tests.empty_objects import objects_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -109,8 +110,8 @@ def step_of(name: str, *depends_on: str, **more: Any) -> WorkflowStep:
 @asynccontextmanager
 async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
     """`settings` are those of coordinator.settings."""
-    clock, store = Clock(), open_store(folder / "objects")
-    database = await Database.open(put_empty_database(folder))
+    clock, database = Clock(), await Database.open(put_empty_database(folder))
+    store = open_objects(objects_of(folder))
     try:
         core = Core(
             database=database,

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from coordinator.api.dialects.waiting_builds import waits_for
 from coordinator.api.http.bodies import sent
 from coordinator.api.http.context import BUILD_LOGS, MODULES
+from coordinator.api.http.elsewhere import REDIRECTS, SENT_ON
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.steps.runner import artifact_name
 from coordinator.api.steps.steps import UNTRUSTED, attachment
@@ -235,6 +236,8 @@ async def get_build_logs(request: web.Request, principal: Principal) -> web.Stre
     summary="Download a module's artifact",
     right=Right.READ,
     produces="application/octet-stream",
+    also=SENT_ON,
+    optional_headers=REDIRECTS,
     errors={404: "No such module, build or artifact"},
 )
 async def get_module_artifact(
@@ -245,4 +248,4 @@ async def get_module_artifact(
     path = artifact_name(request).removeprefix(f"{module_name}/")
     name = module_name if query.project is None else f"{query.project}/{module_name}"
     artifact, account_id = await request.app[MODULES].artifact(principal, name, path, query.build)
-    return await attachment(request, artifact, account_id)
+    return await attachment(request, principal, artifact, account_id)

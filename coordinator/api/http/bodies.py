@@ -40,9 +40,12 @@ async def pieces(
 async def sent(
     request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]
 ) -> web.StreamResponse:
-    """The prepared response with its body written. A client that takes next to nothing for
+    """The prepared response with its body written, unless only its head was asked for: the bytes
+    would be taken for the next answer. A client that takes next to nothing for
     `idle_seconds` is cut off, in the middle: half an answer must not look whole."""
     pace = Pace(grace_seconds=request.app[CORE].settings.idle_seconds)
+    if request.method == "HEAD":
+        return response
     async for chunk in chunks:
         pace.moved_bytes += len(chunk)
         try:

@@ -15,7 +15,7 @@ API = "/api/"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 SENT = (
     "Accept, Authorization, Content-Type, Idempotency-Key, traceparent, Upload-Offset, "
-    "X-Content-Sha256, X-Tenant-ID"
+    "Redirects, X-Content-Sha256, X-Tenant-ID"
 )
 SHOWN = (
     "Allow, Content-Disposition, Location, Retry-After, Upload-Offset, WWW-Authenticate, "

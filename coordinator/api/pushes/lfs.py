@@ -22,6 +22,7 @@ from coordinator.api.steps.steps import UNTRUSTED
 from coordinator.domain.errors import CoordinatorError, Invalid, TooSlow
 from coordinator.domain.model import Project
 from pipelines_schema.contract_sources import LFS_OBJECTS_AT_ONCE, LfsObject
+from pipelines_schema.redirects import SMALLEST_BYTES
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 OID = re.compile(r"[0-9a-f]{64}")
@@ -91,13 +92,13 @@ async def batch(request: web.Request) -> web.Response:
     known = await (found.promised if uploads else found.known)(project, wanted.objects)
     entry = _to_upload if uploads else _to_download
     objects = [
-        {"oid": item.oid, "size": item.size, **entry(request, project, item, known)}
+        {"oid": item.oid, "size": item.size, **await entry(request, project, item, known)}
         for item in wanted.objects
     ]
     return _answer({"transfer": "basic", "objects": objects, "hash_algo": "sha256"})
 
 
-def _to_upload(
+async def _to_upload(
     request: web.Request, project: Project, item: LfsObject, known: Mapping[str, int]
 ) -> dict[str, Any]:
     limit = request.app[CORE].settings.max_lfs_bytes
@@ -109,13 +110,20 @@ def _to_upload(
     return {"actions": {"upload": {"href": _href(request, project, item.oid)}}}
 
 
-def _to_download(
+async def _to_download(
     request: web.Request, project: Project, item: LfsObject, known: Mapping[str, int]
 ) -> dict[str, Any]:
     if item.oid not in known:
         return {"error": {"code": 404, "message": "this project has no such object"}}
     if known[item.oid] != item.size:
         return _other_size(item, known[item.oid])
+    core = request.app[CORE]
+    if item.size >= SMALLEST_BYTES:
+        # Not by a redirect, for which git-lfs would ask its user for the store's password.
+        address = await core.blobs.address(project.account_id, item.oid, disposition="attachment")
+        if address is not None:
+            action = {"href": address, "expires_in": core.settings.objects_signed_seconds}
+            return {"authenticated": True, "actions": {"download": action}}
     return {"actions": {"download": {"href": _href(request, project, item.oid)}}}
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from coordinator.api.http.bodies import sent
 from coordinator.api.http.context import SOURCE_PARTS, SOURCE_REFS
+from coordinator.api.http.elsewhere import REDIRECTS, SENT_ON, elsewhere
 from coordinator.api.http.fields import Count
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.steps.runner import NO_STORE, RUNNERS, STEP, AttemptQuery
@@ -111,6 +112,8 @@ async def bring_objects(
     summary="Get a Git LFS object of a step's commit",
     right=RUNNERS,
     produces="application/octet-stream",
+    also=SENT_ON,
+    optional_headers=REDIRECTS,
     errors=ERRORS,
     path_rules={"oid": {"pattern": "^[0-9a-f]{64}$"}},
 )
@@ -119,9 +122,14 @@ async def get_object(
 ) -> web.StreamResponse:
     """Brought to the coordinator first, where it is not there yet."""
     wanted = _object(request.match_info["oid"], query.size)
-    chunks = await request.app[SOURCE_PARTS].open_object(
+    account_id, chunks = await request.app[SOURCE_PARTS].open_object(
         principal, request.match_info["step_id"], query.epoch, query.submodule, wanted
     )
+    sent_on = await elsewhere(
+        request, principal, account_id=account_id, sha256=wanted.oid, size=wanted.size
+    )
+    if sent_on is not None:
+        return sent_on
     response = web.StreamResponse(headers={**UNTRUSTED, **NO_STORE})
     response.content_type = "application/octet-stream"
     response.content_length = wanted.size

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from coordinator.api.http.bodies import sent
 from coordinator.api.http.context import ARTIFACTS, CORE, LOGS
+from coordinator.api.http.elsewhere import REDIRECTS, SENT_ON, elsewhere
 from coordinator.api.http.fields import Body, Count, Shown
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.waits import waiting
@@ -170,26 +171,34 @@ async def list_artifacts(request: web.Request, principal: Principal) -> list[Art
     summary="Download an artifact",
     right=READERS,
     produces="application/octet-stream",
+    also=SENT_ON,
+    optional_headers=REDIRECTS,
     errors={404: "Step or artifact not found"},
 )
 async def get_artifact(request: web.Request, principal: Principal) -> web.StreamResponse:
     artifact, account_id = await request.app[ARTIFACTS].get(
         principal, request.match_info["step_id"], artifact_name(request)
     )
-    return await attachment(request, artifact, account_id)
+    return await attachment(request, principal, artifact, account_id)
 
 
 async def attachment(
-    request: web.Request, artifact: Artifact, account_id: str
+    request: web.Request, principal: Principal, artifact: Artifact, account_id: str
 ) -> web.StreamResponse:
     """An attachment that no browser renders: its bytes are somebody else's."""
-    file_name = quote(artifact.name.rpartition("/")[2])
+    disposition = f"attachment; filename*=UTF-8''{quote(artifact.name.rpartition('/')[2])}"
+    sent_on = await elsewhere(
+        request,
+        principal,
+        account_id=account_id,
+        sha256=artifact.sha256,
+        size=artifact.size,
+        disposition=disposition,
+    )
+    if sent_on is not None:
+        return sent_on
     response = web.StreamResponse(
-        headers=UNTRUSTED
-        | {
-            "Content-Disposition": f"attachment; filename*=UTF-8''{file_name}",
-            "ETag": f'"{artifact.sha256}"',
-        }
+        headers=UNTRUSTED | {"Content-Disposition": disposition, "ETag": f'"{artifact.sha256}"'}
     )
     response.content_type = "application/octet-stream"
     response.content_length = artifact.size

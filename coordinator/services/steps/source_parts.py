@@ -119,11 +119,12 @@ class SourceParts:
         epoch: int | None,
         submodule: str,
         wanted: LfsObject,
-    ) -> AsyncIterator[bytes]:
-        """An object's bytes. Raises as `submodules` does."""
+    ) -> tuple[str, AsyncIterator[bytes]]:
+        """Whose an object is (the account's id), and its bytes. Raises as `submodules` does."""
         await self.bring_objects(principal, step_id, epoch, submodule, [wanted])
         source = await self.source_of(principal, step_id, epoch)
-        return self.core.blobs.get(source.project.account_id, wanted.oid)
+        account_id = source.project.account_id
+        return account_id, self.core.blobs.get(account_id, wanted.oid)
 
     async def source_of(self, principal: Principal, step_id: str, epoch: int | None) -> StepSource:
         """Raises NotFound, StaleEpoch, Conflict where the step has no source."""

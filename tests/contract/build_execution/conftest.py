@@ -11,7 +11,7 @@ from tests.integration.execution_fixture import Tenant, new_chain, new_member
 
 
 @pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
+async def coordinator(each_storage: str, tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
         yield coordinator
 

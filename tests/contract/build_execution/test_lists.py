@@ -167,6 +167,7 @@ async def test_an_error_carries_the_callers_trace(maintainer: Tenant) -> None:
     assert len({answer.json["trace_id"] for answer in answers} | {trace}) == 3
 
 
+@pytest.mark.usefixtures("each_storage")
 async def test_requests_are_limited_for_each_token(tmp_path: Path) -> None:
     async with open_coordinator(tmp_path, rate_limit=5) as coordinator:
         project = await coordinator.admin.new_project()

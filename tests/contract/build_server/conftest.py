@@ -9,6 +9,6 @@ from tests.integration.coordinator_fixture import Caller, open_coordinator
 
 
 @pytest.fixture
-async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
+async def admin(each_storage: str, tmp_path: Path) -> AsyncIterator[Caller]:
     async with open_coordinator(tmp_path) as coordinator:
         yield coordinator.admin

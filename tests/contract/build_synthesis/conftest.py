@@ -16,7 +16,7 @@ from tests.integration.coordinator_fixture import (
 
 
 @pytest.fixture
-async def admin(tmp_path: Path) -> AsyncIterator[Caller]:
+async def admin(each_storage: str, tmp_path: Path) -> AsyncIterator[Caller]:
     async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
         yield coordinator.admin
 

@@ -12,8 +12,8 @@ import pytest
 MOST = {"made": 7, "opened": 10, "threads": 7}
 """For a step without source, artifacts and caches: workspace, home, tmp and the
 folder around them, script and log; what these and their removal open; the visits to threads, with
-up to three for polls. In it are the lock and table of user ids: they are opened once more when
-another agent of the machine was given an id."""
+up to three for polls. The lock and table of user ids are opened once, before: no other agent is
+given an id by the same table."""
 SYNCED = 2
 """Its beginning and its end."""
 

@@ -15,20 +15,12 @@ from aiohttp import web
 
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.places import PROBE_KEY, ObjectsCheck, ObjectsPlace, open_objects
+from tests.empty_objects import settings_of
 from tests.integration.coordinator_fixture import Coordinator, eventually, open_coordinator, step_of
 from tests.ports import free_port
 from tests.s3_server import BUCKET, S3Server, write_credentials
 
 LONG = b"a line that the database has no room for\n" * 2000
-
-
-def settings_of(place: ObjectsPlace) -> dict[str, Any]:
-    return {
-        "objects": place.location,
-        "objects_endpoint": place.endpoint,
-        "objects_region": place.region,
-        "objects_credentials_file": place.credentials_file,
-    }
 
 
 @pytest.fixture

@@ -79,6 +79,11 @@ def test_an_impossible_value_is_named_with_its_variable(name: str, text: str) ->
         ("[::1]:70000", {}, "`--listen` is '[::1]:70000': write HOST:PORT with a port up to 65535"),
         (None, {"PUSHROD_GIT_PROCESSES": "many"}, "'many': write a whole number 1 to 256"),
         (None, {"PUSHROD_FETCH_SECONDS": "0"}, "'0': write a number above 0, at most 3600"),
+        (
+            None,
+            {"PUSHROD_OBJECTS_SIGNED_SECONDS": "5"},
+            "'5': write a whole number 10 to 86400",
+        ),
         (None, {"PUSHROD_MAX_LFS_BYTES": "0"}, "'0': write a whole number at least 1"),
         (None, {"PUSHROD_ALLOW_FILE_REPOSITORIES": "perhaps"}, "write true or false"),
     ],

@@ -1,0 +1,119 @@
+"""Uploads in parts that nobody ended: a killed coordinator leaves them in an S3 bucket, which bills
+them and lists them among no objects.
+
+The store's library neither lists nor ends those of others: the requests are signed by us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree
+
+import aiohttp
+import structlog
+from obstore.store import S3Store
+from yarl import URL
+
+from coordinator.objects.signing import SignedAddresses, with_parameters
+
+REQUEST_SECONDS = 60.0
+_KEY = "x"
+log = structlog.get_logger(__name__)
+
+
+class UploadsRefused(Exception):
+    """The store lets us not look for uploads, or not end them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    key: str
+    id: str
+    began: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUploads:
+    store: S3Store
+    secret: str = field(repr=False)
+
+    async def tidy(self, now: Callable[[], datetime]) -> None:
+        """None takes a day: what is older was killed, whichever coordinator's it was."""
+        try:
+            await self.end_older(now() - timedelta(days=1))
+        except UploadsRefused as error:
+            log.warning("uploads that killed coordinators left stay there", why=str(error))
+
+    async def end_older(self, before: datetime) -> int:
+        """End those below our prefix that began before that; how many.
+
+        Raises UploadsRefused, and aiohttp's errors of a store that can't be reached.
+        """
+        ended = 0
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async for upload in self._uploads(session):
+                if upload.began < before:
+                    query = {"uploadId": upload.id}
+                    await self._ask(session, "DELETE", upload.key, query, also=404)
+                    ended += 1
+        if ended:
+            log.info("ended uploads that killed coordinators left", uploads=ended)
+        return ended
+
+    async def _uploads(self, session: aiohttp.ClientSession) -> AsyncIterator[_Upload]:
+        prefix = f"{self.store.prefix}/" if self.store.prefix else ""
+        page: Mapping[str, str] | None = {}
+        while page is not None:
+            query = {"uploads": "", "prefix": prefix, **page}
+            answer = await self._ask(session, "GET", "", query)
+            listed = ElementTree.fromstring(answer)  # noqa: S314 - our own store's
+            for one in listed.iterfind("{*}Upload"):
+                key = _text(one, "Key")
+                if key.startswith(prefix):  # not every store heeds it
+                    began = datetime.fromisoformat(_text(one, "Initiated"))
+                    yield _Upload(key=key, id=_text(one, "UploadId"), began=began)
+            page = _next_page(listed)
+
+    async def _ask(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        *,
+        also: int = 200,
+    ) -> bytes:
+        """Nothing of the address is in the error: it is a credential."""
+        async with session.request(method, await self._signed(method, key, query)) as answer:
+            if answer.status not in (200, 204, also):
+                raise UploadsRefused(f"the bucket answered {answer.status} to a {method}")
+            return await answer.read()
+
+    async def _signed(self, method: str, key: str, query: Mapping[str, str]) -> URL:
+        """Of a key of the bucket, or of the bucket itself; for a minute."""
+        known = await SignedAddresses(self.store, int(REQUEST_SECONDS), None).of(_KEY, "")
+        parts = urlsplit(known)
+        ours = quote(f"{self.store.prefix}/{_KEY}" if self.store.prefix else _KEY)
+        root = parts.path.removesuffix(ours)
+        url = with_parameters(known, self.secret, query, method=method, path=root + quote(key))
+        if url is None:
+            raise UploadsRefused("the bucket is used with another key than the one that we know")
+        return URL(url, encoded=True)
+
+
+def _text(element: Any, name: str) -> str:
+    return element.findtext(f"{{*}}{name}") or ""
+
+
+def _next_page(listed: Any) -> Mapping[str, str] | None:
+    if _text(listed, "IsTruncated") != "true":
+        return None
+    return {
+        "key-marker": _text(listed, "NextKeyMarker"),
+        "upload-id-marker": _text(listed, "NextUploadIdMarker"),
+    }

@@ -1,0 +1,25 @@
+"""What caused an error is looked for, and the search ends, however the causes hang together."""
+
+from __future__ import annotations
+
+import errno
+
+from agent.descriptors import are_lacking
+from coordinator.storage.trouble import Trouble, trouble_of
+
+
+def test_what_caused_an_error_is_found_and_a_circle_of_causes_ends() -> None:
+    outer, inner = RuntimeError("outer"), RuntimeError("inner")
+    outer.__cause__, inner.__cause__ = inner, outer
+    assert trouble_of(outer) is None
+    assert not are_lacking(outer)
+    inner.__cause__ = OSError(errno.EMFILE, "too many open files")
+    assert trouble_of(outer) is Trouble.DESCRIPTORS
+    assert are_lacking(outer)
+
+
+def test_an_error_that_caused_itself_is_no_trouble_of_the_machine() -> None:
+    error = RuntimeError("of ours")
+    error.__cause__ = error
+    assert trouble_of(error) is None
+    assert not are_lacking(error)
