@@ -24,10 +24,11 @@ from obstore.store import ObjectStore, S3Store, from_url
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.signing import SignableStore, SignedAddresses
 from coordinator.objects.stores import open_store
-from coordinator.objects.unfinished import UnfinishedUploads
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
+
+    from coordinator.objects.unfinished import UnfinishedUploads
 
 PROBE_KEY = ".pushrod/create-only"
 PROBE = b"Made by pushrod, to see that an object is created once and never replaced.\n"
@@ -97,7 +98,12 @@ def addresses_of(place: ObjectsPlace, store: ObjectStore) -> SignedAddresses | N
 def unfinished_uploads(store: ObjectStore) -> UnfinishedUploads | None:
     """Of a bucket whose key we know; elsewhere a rule of the bucket has to remove them."""
     secret = _secret_of(store)
-    return UnfinishedUploads(store, secret) if isinstance(store, S3Store) and secret else None
+    if not isinstance(store, S3Store) or not secret:
+        return None
+    # It reads XML, which nobody else does.
+    from coordinator.objects.unfinished import UnfinishedUploads
+
+    return UnfinishedUploads(store, secret)
 
 
 def _secret_of(store: ObjectStore) -> str | None:
