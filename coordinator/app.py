@@ -37,7 +37,7 @@ from coordinator.api.steps import (
 from coordinator.api.upkeep import health, metrics, retention, storage
 from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
-from coordinator.place import listen_socket, only_one, shown_host
+from coordinator.place import listen_socket, only_one, refuse_moved, shown_host
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
@@ -77,6 +77,7 @@ async def run_coordinator(
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)
     with only_one(settings.data), listen_socket(settings) as listening:
+        refuse_moved(settings)
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
         async with open_services(settings, url, clock, now, emit, readings) as services:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from obstore.store import ObjectStore
 
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.domain.outbox.messages import RecipientKind
@@ -24,6 +25,7 @@ from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
+from coordinator.objects.moved_objects import refuse_unfinished
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
@@ -158,14 +160,14 @@ async def open_services(
     repositories = HostedRepositories(
         data / "repositories", max_input_bytes=settings.max_push_bytes
     )
-    place = _objects_place(settings)
+    place = objects_place(settings)
     store = open_objects(place)
     objects_check = None if place.folder else ObjectsCheck(store, place)
-    await _look_at(objects_check)
+    await _look_at(store, place, objects_check)
     keys = load_keys(data / "secret-key")
     meter = Meter()
     database = await Database.open(
-        _database_place(settings),
+        database_place(settings),
         busy_timeout_ms=int(settings.database_wait_seconds * 1000),
         used=meter.database_used,
     )
@@ -288,13 +290,13 @@ async def open_services(
         await database.close()
 
 
-def _database_place(settings: Settings) -> Path | PostgresPlace:
+def database_place(settings: Settings) -> Path | PostgresPlace:
     if settings.database is None:
         return settings.data / "pushrod.db"
     return PostgresPlace(url=settings.database, password_file=settings.database_password_file)
 
 
-def _objects_place(settings: Settings) -> ObjectsPlace:
+def objects_place(settings: Settings) -> ObjectsPlace:
     return ObjectsPlace(
         location=settings.objects_location,
         endpoint=settings.objects_endpoint,
@@ -303,19 +305,17 @@ def _objects_place(settings: Settings) -> ObjectsPlace:
     )
 
 
-async def _look_at(objects: ObjectsCheck | None) -> None:
+async def _look_at(store: ObjectStore, place: ObjectsPlace, check: ObjectsCheck | None) -> None:
     """One that only does not answer keeps nobody from starting: it is asked again, and `/readyz`
     tells. Raises ObjectsUnusable."""
-    if objects is None:
-        return
     try:
-        await objects.look()
+        if check is not None:
+            await check.look()
+        await refuse_unfinished(store, place.location)
     except ObjectsUnusable:
         raise
     except Exception as error:
-        log.warning(
-            "the object store does not answer", at=objects.place.location, error=first_line(error)
-        )
+        log.warning("the object store does not answer", at=place.location, error=first_line(error))
 
 
 def _deploy_target(settings: Settings) -> DeployTarget:

@@ -19,6 +19,10 @@ COMMANDS = {
     "agent": ("pushrod.commands.agent:agent", "Run an agent, admit and manage agents."),
     "backup": ("pushrod.commands.backup:backup", "Copy the installation while it runs."),
     "restore": ("pushrod.commands.backup:restore", "Make an installation of a backup."),
+    "migrate": (
+        "pushrod.commands.migrate:migrate",
+        "Move the installation to PostgreSQL and a bucket.",
+    ),
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
