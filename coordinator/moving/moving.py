@@ -151,7 +151,7 @@ class Move:
         marks.note(*(move.noted for move in self._moves))
         self.tell("mark", "database")
         if self.database is not None:
-            with _engine(self.database.target) as engine:
+            with _disposed(engine_of(self.database.target)) as engine:
                 whole_tables.end_move(engine)
         self.tell("mark", "objects")
         if self.objects is not None:
@@ -166,16 +166,17 @@ class Move:
     def _move_database(self, move: DatabaseMove, marks: Marks, begun: str) -> None:
         since = time.monotonic()
         _check_source(move.source)
-        with _engine(move.target) as engine:
+        with _disposed(engine_of(move.target)) as engine:
             writer = TableWriter(move.target, engine)
             if whole_tables.unfinished_move(engine) is None and marks.was_moved(move.noted):
                 self._compare_database(move)
                 self._refuse_differing(str(move.target), self.report.differing)
                 return
             self._prepare(writer, begun)
-            reader = TableReader(whole_tables.open_source(move.source))
-            self._move_tables(reader, writer)
-            writer.follow_numbers(reader)
+            with _disposed(whole_tables.open_source(move.source)) as source:
+                reader = TableReader(source)
+                self._move_tables(reader, writer)
+                writer.follow_numbers(reader)
             writer.finish()
         self.report.replaced = reader.replaced
         self.report.database_seconds = time.monotonic() - since
@@ -227,17 +228,19 @@ class Move:
 
     def _compare_database(self, move: DatabaseMove) -> None:
         _check_source(move.source)
-        with _engine(move.target) as engine:
+        with _disposed(engine_of(move.target)) as engine:
             check_known(move.target, current_revision(move.target), known_revisions())
             if current_revision(move.target) != HEAD:
                 raise TargetDiffers(f"{move.target} has no installation in it yet")
-            reader = TableReader(whole_tables.open_source(move.source))
-            back = TableReader(engine)
-            for table in whole_tables.tables():
-                self.tell("table", table.name)
-                self.report.tables[table.name] = reader.sum(table)
-                if back.sum(table) != self.report.tables[table.name]:
-                    self.report.differing.append(table.name)
+            with _disposed(whole_tables.open_source(move.source)) as source:
+                self._compare_tables(TableReader(source), TableReader(engine))
+
+    def _compare_tables(self, reader: TableReader, back: TableReader) -> None:
+        for table in whole_tables.tables():
+            self.tell("table", table.name)
+            found = self.report.tables[table.name] = reader.sum(table)
+            if back.sum(table) != found:
+                self.report.differing.append(table.name)
         self.report.replaced = reader.replaced
 
     # The objects
@@ -303,8 +306,7 @@ class Move:
 
 
 @contextmanager
-def _engine(place: PostgresPlace) -> Iterator[sa.Engine]:
-    engine = engine_of(place)
+def _disposed(engine: sa.Engine) -> Iterator[sa.Engine]:
     try:
         yield engine
     finally:

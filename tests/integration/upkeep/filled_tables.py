@@ -16,7 +16,15 @@ from coordinator.storage.tables import Instant, metadata
 ROWS = 7
 MANY, MANY_ROWS = "audit_log", 1_200
 """A table that does not go over at once."""
-TEXTS = ("plain", "", "ä 漢 🙂", "a\ttab, a\nline, a \\ and a \\N", "'quotes\"", "\x01\x7f", "\\x00")
+TEXTS = (
+    "plain",
+    "",
+    "ä 漢 🙂",
+    "a\ttab, a\nline, a \\ and a \\N",
+    "'quotes\"",
+    "\x01\x7f",
+    "\\x00",
+)
 DOCUMENTS: tuple[Any, ...] = (
     {"a": [1, 2.5, None, True]},
     [],
