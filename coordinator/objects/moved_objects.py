@@ -123,14 +123,12 @@ class ObjectsMove:
             digest.update(content)
             await obstore.put_async(self.target, key, content)
         else:
-            await obstore.put_async(
-                self.target,
-                key,
-                _read(self.source, key, digest),
-                use_multipart=True,
-                chunk_size=WHOLE_BYTES,
-                max_concurrency=_PARTS_AT_ONCE,
+            writer = obstore.open_writer_async(
+                self.target, key, buffer_size=WHOLE_BYTES, max_concurrency=_PARTS_AT_ONCE
             )
+            async with writer:
+                async for chunk in _read(self.source, key, digest):
+                    await writer.write(chunk)
         await make_durable(self.target, key)
         if await _digest(self.target, key) != digest.hexdigest():
             raise ObjectsUnusable(

@@ -122,8 +122,6 @@ class _Progress:
     _looked_at: set[str] = field(default_factory=set)
 
     def tell(self, kind: str, name: str) -> None:
-        if kind == "copied":
-            say(f"  {name}")
         if kind == "object" and name not in self._looked_at:
             self._looked_at.add(name)
         elif kind == "object":

@@ -140,3 +140,22 @@ def test_what_can_not_be_moved_to_is_told(
     assert refused.returncode == 1, refused.stderr
     assert words in " ".join(refused.stderr.split())
     assert ":word@" not in refused.stderr
+
+
+def test_its_end_is_no_abort_where_there_is_one_processor(tmp_path: Path) -> None:
+    """A thread of the store's library that is slower than the end of the program."""
+    data = tmp_path / "data"
+    (data / "objects" / "logs").mkdir(parents=True)
+    (data / "secret-key").write_bytes(b"k" * 32)
+    (data / "objects" / "logs" / "one").write_bytes(b"text")
+    one, all_of_them = {min(os.sched_getaffinity(0))}, os.sched_getaffinity(0)
+    os.sched_setaffinity(0, one)
+    try:
+        done = [
+            cli("migrate", "--data", data, "--objects", tmp_path / f"to{number}", "--check")
+            for number in range(8)
+        ]
+    finally:
+        os.sched_setaffinity(0, all_of_them)
+    # Nothing has been moved there, so that it differs.
+    assert [one.returncode for one in done] == [1] * 8, done[0].stderr

