@@ -42,7 +42,9 @@ steps:
 def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
     command = [*PUSHROD, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=120
+    )
 
 
 @pytest.mark.timeout(300)
@@ -67,7 +69,9 @@ def test_an_installation_is_moved_and_goes_on(
         *("--objects-endpoint", new["objects_endpoint"], "--objects-region", "us-east-1"),
         *("--objects-credentials-file", credentials),
     ]
-    with running(tmp_path / "pushrod") as pushrod:
+    # However long the move takes on a machine that has much to do.
+    patient = "lease_seconds = 600\n"
+    with running(tmp_path / "pushrod", settings=patient) as pushrod:
         data, flag = ("--data", pushrod.data), tmp_path / "flag"
         project, waits = pushrod.create_project(), pushrod.create_project("waits")
         pushrod.command("secret", "set", "app", "TOKEN", given="hidden-word\n")
@@ -95,12 +99,16 @@ def test_an_installation_is_moved_and_goes_on(
         assert checked.returncode == 0, checked.stderr
         assert json.loads(checked.stdout)["differingTables"] == []
 
-        for command in (("coordinator", *data), ("backup", tmp_path / "backup", *data)):
+        for command in (
+            ("coordinator", "--listen", "127.0.0.1:0", *data),
+            ("backup", tmp_path / "backup", *data),
+        ):
             old = cli(*command)
             assert old.returncode == 1
             assert f'write database = "{url}"' in old.stderr
 
-        pushrod.settings = "".join(f"{name} = {json.dumps(text)}\n" for name, text in new.items())
+        changed = [f"{name} = {json.dumps(text)}\n" for name, text in new.items()]
+        pushrod.settings = patient + "".join(changed)
         pushrod.restart_coordinator()
         assert told_of(pushrod, pushrod.api.build(build["id"])) == told
         flag.touch()
@@ -153,9 +161,9 @@ def test_its_end_is_no_abort_where_there_is_one_processor(tmp_path: Path) -> Non
     try:
         done = [
             cli("migrate", "--data", data, "--objects", tmp_path / f"to{number}", "--check")
-            for number in range(8)
+            for number in range(4)
         ]
     finally:
         os.sched_setaffinity(0, all_of_them)
     # Nothing has been moved there, so that it differs.
-    assert [one.returncode for one in done] == [1] * 8, done[0].stderr
+    assert [one.returncode for one in done] == [1] * 4, done[0].stderr

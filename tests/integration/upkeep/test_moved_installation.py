@@ -146,7 +146,7 @@ async def test_all_is_there_as_before_and_goes_on(
 ) -> None:
     target = postgres_server.new_database(migrated=False)
     bucket: ObjectsPlace = s3_server.place(tmp_path / "credentials", tmp_path.name)
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as old:
+    async with open_coordinator(tmp_path, poll_hold_seconds=1, lease_seconds=600) as old:
         house, gated = await furnished(old, tmp_path)
         paths = [*map(house.fill, OF_A_HOUSE), *OF_ALL, gated["lfs"]]
         paths += [
