@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.e2e.processes import PUSHROD, Repository, is_running, running, step_named
 from tests.e2e.test_backup import told_of
+from tests.ports import free_port
 from tests.postgres_server import PASSWORD, PostgresServer
 from tests.s3_server import BUCKET, S3Server, write_credentials
 
@@ -33,7 +35,7 @@ steps:
     image: any
     run: |
       echo begun
-      until test -e "{flag}"; do sleep 0.2; done
+      until (: > /dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.2; done
       echo ended
   - {{name: after, image: any, dependsOn: [long], run: echo after}}
 """
@@ -72,7 +74,7 @@ def test_an_installation_is_moved_and_goes_on(
     # However long the move takes on a machine that has much to do.
     patient = "lease_seconds = 600\n"
     with running(tmp_path / "pushrod", settings=patient) as pushrod:
-        data, flag = ("--data", pushrod.data), tmp_path / "flag"
+        data, port = ("--data", pushrod.data), free_port()
         project, waits = pushrod.create_project(), pushrod.create_project("waits")
         pushrod.command("secret", "set", "app", "TOKEN", given="hidden-word\n")
         repository = Repository.create(tmp_path / "repository")
@@ -80,7 +82,7 @@ def test_an_installation_is_moved_and_goes_on(
         told = told_of(pushrod, pushrod.api.wait_finished(build["id"]))
         assert told["state"] == "succeeded"
         other = Repository.create(tmp_path / "other")
-        held = pushrod.push_workflow(other, waits, LONG.format(flag=flag))
+        held = pushrod.push_workflow(other, waits, LONG.format(port=port))
         held = pushrod.api.wait(held["id"], is_running("long"))
         pushrod.api.wait_for_log(step_named(held, "long")["id"], b"begun")
 
@@ -111,8 +113,8 @@ def test_an_installation_is_moved_and_goes_on(
         pushrod.settings = patient + "".join(changed)
         pushrod.restart_coordinator()
         assert told_of(pushrod, pushrod.api.build(build["id"])) == told
-        flag.touch()
-        held = pushrod.api.wait_finished(held["id"])
+        with socket.create_server(("127.0.0.1", port)):
+            held = pushrod.api.wait_finished(held["id"])
         assert held["state"] == "succeeded"
         assert [step["attempt"] for step in held["steps"]] == [1, 1]
         assert pushrod.api.log(step_named(held, "long")["id"]) == b"begun\nended\n"
