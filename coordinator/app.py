@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from coordinator.adapters import database_place
 from coordinator.api.builds import laptop_results, overview, results
 from coordinator.api.dialects import (
     build_execution,
@@ -39,11 +40,18 @@ from coordinator.api.steps import (
     zips,
 )
 from coordinator.api.upkeep import health, metrics, retention, storage
-from coordinator.composition import Services, database_place, open_services
+from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.peers.among import Term, run_among_others
 from coordinator.peers.door import take_passed
-from coordinator.place import listen_socket, only_one, peer_socket, shown_address, shown_host
+from coordinator.place import (
+    listen_socket,
+    only_one,
+    peer_socket,
+    refuse_moved,
+    shown_address,
+    shown_host,
+)
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
@@ -86,6 +94,7 @@ async def run_coordinator(
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings.data.chmod(0o700)
     with only_one(settings.data), listen_socket(settings) as listening:
+        refuse_moved(settings)
         port = listening.getsockname()[1]
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
 

@@ -7,29 +7,31 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from coordinator.adapters import (
+    database_place,
+    look_at,
+    mailer,
+    objects_place,
+    remote_lfs,
+    remotes,
+    stored_changes,
+)
 from coordinator.domain.image_builds.targets import DeployTarget
 from coordinator.domain.outbox.messages import RecipientKind
 from coordinator.forges import APIS, receiver_of, webhook_url
 from coordinator.forges.github.checks import GitHubChecks
-from coordinator.git.remote_lfs import HttpRemoteLfs
-from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
-from coordinator.mail import MailServer, SmtpMailer
-from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.places import (
     ObjectsCheck,
-    ObjectsPlace,
     addresses_of,
-    first_line,
     open_objects,
     unfinished_uploads,
 )
@@ -95,12 +97,10 @@ from coordinator.services.upkeep.retention import Retention
 from coordinator.services.upkeep.sweeping import Sweeping
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
-from coordinator.storage.postgresql import Candidate, PostgresPlace
+from coordinator.storage.postgresql import Candidate
 from pipelines_schema.spans import Emit
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
     from coordinator.git.stored_changes import StoredChanges
     from coordinator.objects.unfinished import UnfinishedUploads
 
@@ -174,11 +174,11 @@ async def open_services(
     """`readings` are left open to their owner; by default there are some of its own. `candidate`
     is this coordinator, where it has others beside it."""
     data = settings.data
-    place = _objects_place(settings)
+    place = objects_place(settings)
     store = open_objects(place)
     addresses = addresses_of(place, store)
     objects_check = None if place.folder else ObjectsCheck(store, place)
-    await _look_at(objects_check)
+    await look_at(store, place, objects_check)
     keys = load_keys(data / KEY_FILE)
     meter = Meter()
     database = await Database.open(
@@ -188,18 +188,18 @@ async def open_services(
     )
     own_readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
     blobs = ObjectBlobStore(store, meter.objects_used, addresses)
-    changes = _stored_changes(settings, database, store, meter, now)
+    changes = stored_changes(settings, database, store, meter, now)
     repositories = HostedRepositories(
         data / "repositories", changes, max_input_bytes=settings.max_push_bytes
     )
     report_files = ReportFiles(blobs, data / "reports")
-    mailer = _mailer(settings)
+    smtp = mailer(settings)
     try:
         report_files.begin()
         core = Core(
             database=database,
             repositories=repositories,
-            remotes=_remotes(settings, changes),
+            remotes=remotes(settings, changes),
             logs=ObjectLogStore(store, DatabaseLogTails(database), meter.objects_used),
             blobs=blobs,
             objects_check=objects_check,
@@ -219,7 +219,7 @@ async def open_services(
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
         deliveries = Deliveries(core, ingest, forge_source)
-        notifications = Notifications(core, http, mailer)
+        notifications = Notifications(core, http, smtp)
         checks = Checks(core, http, GitHubChecks())
         sender = Sender(
             core,
@@ -276,7 +276,7 @@ async def open_services(
             unfinished_uploads=unfinished_uploads(store),
             source_parts=(
                 parts := SourceParts(
-                    core, runner, credentials, _remote_lfs(settings), FetchedObjects(core)
+                    core, runner, credentials, remote_lfs(settings), FetchedObjects(core)
                 )
             ),
             source_refs=SourceRefs(parts),
@@ -314,102 +314,9 @@ async def open_services(
         await database.close()
 
 
-def database_place(settings: Settings, candidate: Candidate | None = None) -> Path | PostgresPlace:
-    if settings.database is None:
-        return settings.data / "pushrod.db"
-    return PostgresPlace(
-        url=settings.database,
-        password_file=settings.database_password_file,
-        candidate=candidate,
-    )
-
-
-def _objects_place(settings: Settings) -> ObjectsPlace:
-    return ObjectsPlace(
-        location=settings.objects_location,
-        endpoint=settings.objects_endpoint,
-        region=settings.objects_region,
-        credentials_file=settings.objects_credentials_file,
-        signed_seconds=settings.objects_signed_seconds,
-    )
-
-
-async def _look_at(objects: ObjectsCheck | None) -> None:
-    """One that only does not answer keeps nobody from starting: it is asked again, and `/readyz`
-    tells. Raises ObjectsUnusable."""
-    if objects is None:
-        return
-    try:
-        await objects.look()
-    except ObjectsUnusable:
-        raise
-    except Exception as error:
-        log.warning(
-            "the object store does not answer", at=objects.place.location, error=first_line(error)
-        )
-
-
 def _deploy_target(settings: Settings) -> DeployTarget:
     """Raises CannotDeploy."""
     try:
         return load_target(settings.deploy_target)
     except LookupError as error:
         raise CannotDeploy(str(error.args[0])) from error
-
-
-def _mailer(settings: Settings) -> SmtpMailer | None:
-    if settings.smtp_server is None or settings.mail_from is None:
-        return None
-    server = MailServer(
-        server=settings.smtp_server,
-        encryption=settings.smtp_encryption,
-        sender=settings.mail_from,
-        user=settings.smtp_user,
-        password_file=settings.smtp_password_file,
-    )
-    return SmtpMailer(server)
-
-
-def _stored_changes(
-    settings: Settings,
-    database: Database,
-    store: ObjectStore,
-    meter: Meter,
-    now: Callable[[], datetime],
-) -> StoredChanges | None:
-    if not settings.stores_repositories:
-        return None
-    # What no coordinator that is alone needs is loaded here.
-    from coordinator.git.stored_changes import StoredChanges
-    from coordinator.objects.packs import ObjectPackStore
-
-    return StoredChanges(
-        settings.data / "repositories",
-        database,
-        ObjectPackStore(store, meter.objects_used),
-        now,
-        max_input_bytes=settings.max_push_bytes,
-    )
-
-
-def _remotes(settings: Settings, changes: StoredChanges | None) -> GitRemotes:
-    return GitRemotes(
-        settings.data / "repositories",
-        settings.data / "fetching",
-        policy=settings.remote_policy,
-        limits=_fetch_limits(settings),
-        known_hosts=settings.ssh_known_hosts,
-        changes=changes,
-    )
-
-
-def _remote_lfs(settings: Settings) -> HttpRemoteLfs:
-    return HttpRemoteLfs(policy=settings.remote_policy, limits=_fetch_limits(settings))
-
-
-def _fetch_limits(settings: Settings) -> FetchLimits:
-    return FetchLimits(
-        seconds=settings.fetch_seconds,
-        stalled_seconds=settings.fetch_stalled_seconds,
-        max_bytes=settings.max_fetch_bytes,
-    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from coordinator.services.keys import write_private
 from coordinator.settings import Settings
 
 
@@ -17,6 +20,10 @@ class DataFolderInUse(Exception):
 
 class HalfRestored(DataFolderInUse):
     """A restore of a backup to this data folder was begun and not finished."""
+
+
+class MovedAway(DataFolderInUse):
+    """What the settings name is what `pushrod migrate` moved elsewhere."""
 
 
 class CannotListen(Exception):
@@ -52,6 +59,51 @@ def only_one_restores(data: Path) -> Iterator[None]:
                 f"another pushrod works on {data}: stop it, or give this one its own --data"
             ) from error
         yield
+
+
+MOVED = "moved"
+"""The file of a data folder that says what was moved away, and where to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    what: str
+    """The setting that names it: `database` or `objects`."""
+    source: str
+    target: str
+
+
+def named_place(settings: Settings, what: str) -> str:
+    """Of the database or the objects; a place in the data folder without that folder."""
+    if what == "database":
+        return settings.database or "pushrod.db"
+    location = settings.objects_location
+    if isinstance(location, Path) and location.is_relative_to(settings.data):
+        return location.relative_to(settings.data).as_posix()
+    return str(location).rstrip("/")
+
+
+def read_moved(data: Path) -> Sequence[Moved]:
+    try:
+        return [Moved(**one) for one in json.loads((data / MOVED).read_bytes())]
+    except FileNotFoundError:
+        return []
+
+
+def write_moved(data: Path, moved: Sequence[Moved]) -> None:
+    write_private(data / MOVED, json.dumps([asdict(one) for one in moved]).encode() + b"\n")
+
+
+def refuse_moved(settings: Settings) -> None:
+    """Two installations would come of one: that which was left goes on from where it was, hands out
+    what the other has handed out, under the same epochs, and tells forges. Raises MovedAway."""
+    for one in read_moved(settings.data):
+        if one.source == named_place(settings, one.what):
+            raise MovedAway(
+                f"the {one.what} of this installation was moved to {one.target}: write {one.what} "
+                f'= "{one.target}" into the settings. To go on with {one.source} as it was before '
+                f"that, and lose all since, remove {settings.data / MOVED}"
+            )
 
 
 @contextmanager

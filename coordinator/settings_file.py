@@ -46,6 +46,14 @@ def load_settings(
     return settings.model_copy(update={"data": settings.data.expanduser().absolute()})
 
 
+def checked_settings(data: Path, values: Mapping[str, Any]) -> Settings:
+    """Some settings that are given otherwise, the others as by default. Raises SettingsError."""
+    try:
+        return Settings.model_validate({"data": data, **values})
+    except ValidationError as error:
+        raise SettingsError(_explain(error, None, ())) from error
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -19,6 +21,10 @@ COMMANDS = {
     "agent": ("pushrod.commands.agent:agent", "Run an agent, admit and manage agents."),
     "backup": ("pushrod.commands.backup:backup", "Copy the installation while it runs."),
     "restore": ("pushrod.commands.backup:restore", "Make an installation of a backup."),
+    "migrate": (
+        "pushrod.commands.migrate:migrate",
+        "Move the installation to PostgreSQL and a bucket.",
+    ),
     "engine": ("pushrod.commands.engine:engine", "The private BuildKit engine: up, down, status."),
     "doctor": ("pushrod.commands.doctor:doctor", "Say what this machine lacks, and what mends it."),
     "validate": ("pushrod.commands.validate:validate", "Check workflow files, without a server."),
@@ -87,4 +93,16 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
-    sys.exit(code or 0)
+    _end(code or 0)
+
+
+def _end(code: int) -> NoReturn:
+    """Where the object store's library was used, without Python's own end: a thread of it that has
+    just told its result waits for the interpreter once more, and in 3.11 dies of its being gone by
+    an abort of the whole process, after all was done (seen: exit code -6)."""
+    if "obstore" not in sys.modules:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

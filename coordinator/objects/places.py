@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from coordinator.objects.unfinished import UnfinishedUploads
 
 PROBE_KEY = ".pushrod/create-only"
+MOVING_KEY = ".pushrod/moving"
+"""An object that is there while others are moved to its store: no coordinator starts on half of
+them. It holds the number of that move."""
 PROBE = b"Made by pushrod, to see that an object is created once and never replaced.\n"
 CONNECT_SECONDS = 5
 REQUEST_SECONDS = 60

@@ -159,11 +159,13 @@ class Database:
 def _open(place: Path | PostgresPlace, wait_ms: int) -> Transactions:
     """Blocking. Raises DatabaseUnusable."""
     from coordinator.storage.migrate import migrate_apart
+    from coordinator.storage.whole_tables import refuse_unfinished
 
     if isinstance(place, PostgresPlace):
         transactions = PostgresTransactions(place, wait_seconds=wait_ms / 1000, readers=READERS)
         try:
             transactions.take()
+            refuse_unfinished(place)
             migrate_apart(place)
             transactions.begin()
         except BaseException:

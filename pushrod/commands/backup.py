@@ -55,9 +55,11 @@ def backup(
             _check(folder, as_json)
             return
         from coordinator.backup.making import make_backup
+        from coordinator.place import refuse_moved
         from coordinator.services.core import utc_now
 
         settings = settings_from(data, None, config)
+        refuse_moved(settings)
         _refuse_postgresql(settings)
         objects = settings.objects_location
         if isinstance(objects, str):

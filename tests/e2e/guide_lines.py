@@ -40,6 +40,9 @@ NOT_RUN: Mapping[str, str] = {
     "python3 -m pip wheel --wheel-dir wheels '.[otlp]' pip": "tests/e2e/test_containerfile.py does",
     "docker build --file Containerfile --tag registry.example/pushrod:1 .": "needs a Docker of the "
     "machine's; tests/e2e/test_containerfile.py has pushrod build it",
+    "pushrod migrate --to postgresql://pushrod@db.example.org/pushrod "
+    "--objects s3://ci-objects/pushrod": "tests/e2e/test_migrate.py does",
+    "pushrod migrate --check --to postgresql://pushrod@db.example.org/pushrod": "the same",
     "pushrod coordinator --data /var/lib/pushrod": "tests/e2e/test_backup.py starts one",
     "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 pushrod coordinator": "needs a collector; "
     "tests/e2e/test_traces.py is one",

@@ -1,0 +1,1 @@
+"""An installation moved to a PostgreSQL and to a store of objects."""

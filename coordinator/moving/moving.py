@@ -1,0 +1,361 @@
+"""An installation's database and objects moved elsewhere, while no coordinator works on it.
+
+The data folder's lock is held, so that none can begin, and the source is only read. A mark stands
+at each target from before the first row or object to after the last, and no coordinator starts
+there meanwhile. Whatever a run that was ended left is compared, and what is right stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore
+from sqlalchemy.exc import DBAPIError
+
+from coordinator.moving.errors import MoveError, NothingToMove, TargetDiffers, TargetOccupied
+from coordinator.moving.marks import Marks
+from coordinator.object_ports import ObjectsUnusable
+from coordinator.objects import moved_objects
+from coordinator.objects.moved_objects import ObjectsMove, ObjectsSum
+from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
+from coordinator.place import Moved, only_one
+from coordinator.storage import whole_tables
+from coordinator.storage.migrate import HEAD, current_revision, known_revisions, migrate_apart
+from coordinator.storage.postgres_transactions import PostgresTransactions
+from coordinator.storage.postgresql import PostgresPlace, engine_of, words_of
+from coordinator.storage.soundness import DatabaseUnusable, check_known, check_sound
+from coordinator.storage.whole_tables import TableReader, TableSum, TableWriter
+
+WAIT_SECONDS = 15.0
+"""For a database that does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseMove:
+    source: Path | PostgresPlace
+    target: PostgresPlace
+    noted: Moved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreMove:
+    source: ObjectsPlace
+    target: ObjectsPlace
+    noted: Moved
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    tables: dict[str, TableSum] = field(default_factory=dict)
+    """What the source has."""
+    copied: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    replaced: Mapping[str, int] = field(default_factory=dict)
+    objects: ObjectsSum | None = None
+    database_seconds: float = 0.0
+    objects_seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.tables.values())
+
+
+@dataclass(slots=True, kw_only=True)
+class Move:
+    """Blocking, for as long as it takes."""
+
+    data: Path
+    database: DatabaseMove | None
+    objects: StoreMove | None
+    tell: Callable[[str, str], None]
+    """Told the kind of what it comes to (`mark`, `table`, `rows`, `copied`, `object`), and its
+    name."""
+    report: Report = field(default_factory=Report)
+
+    def run(self) -> Report:
+        """Raises MoveError, DataFolderInUse, DatabaseUnusable, ObjectsUnusable, OSError."""
+        with self._alone() as marks:
+            begun = marks.begun()
+            self._refuse_what_was_moved(marks)
+            if self.database is not None:
+                self._move_database(self.database, marks, begun)
+            if self.objects is not None:
+                asyncio.run(self._move_objects(self.objects, marks, begun))
+            self._finish(marks)
+        return self.report
+
+    def compare(self) -> Report:
+        """Change nothing."""
+        with self._alone():
+            if self.database is not None:
+                self._compare_database(self.database)
+            if self.objects is not None:
+                asyncio.run(self._compare_objects(self.objects))
+        return self.report
+
+    @property
+    def _moves(self) -> Sequence[DatabaseMove | StoreMove]:
+        return [one for one in (self.database, self.objects) if one is not None]
+
+    @contextmanager
+    def _alone(self) -> Iterator[Marks]:
+        if not (self.data / "secret-key").exists():
+            raise NothingToMove(
+                f"there is no installation in {self.data}: name the coordinator's folder with "
+                "--data, or its settings with --config"
+            )
+        with ExitStack() as stack:
+            stack.enter_context(only_one(self.data))
+            for place in self._databases():
+                transactions = PostgresTransactions(place, wait_seconds=WAIT_SECONDS, readers=1)
+                stack.callback(transactions.close)
+                transactions.take()
+            try:
+                yield Marks(self.data)
+            except DBAPIError as error:
+                where = self.database.target if self.database else None
+                raise MoveError(
+                    f"the database ({where}) failed in the middle: {words_of(error)}; "
+                    "run this again, it goes on where it stopped"
+                ) from error
+
+    def _databases(self) -> Sequence[PostgresPlace]:
+        """Whose lock keeps coordinators away, whatever folder they have."""
+        if self.database is None:
+            return []
+        both = (self.database.source, self.database.target)
+        return [place for place in both if isinstance(place, PostgresPlace)]
+
+    def _refuse_what_was_moved(self, marks: Marks) -> None:
+        """It goes on elsewhere. The same move again, after a kill at its very end, is finished."""
+        for move in self._moves:
+            gone = [one for one in marks.moved() if one.source == move.noted.source]
+            if gone and move.noted not in gone:
+                what, target = move.noted.what, gone[0].target
+                raise TargetOccupied(
+                    f"the {what} of this installation was moved to {target} before: write {what} = "
+                    f'"{target}" into the settings, and move it from there'
+                )
+
+    def _finish(self, marks: Marks) -> None:
+        """From here on nobody goes on with the source; then others may with the targets."""
+        self.tell("mark", "moved")
+        marks.note(*(move.noted for move in self._moves))
+        self.tell("mark", "database")
+        if self.database is not None:
+            with _disposed(engine_of(self.database.target)) as engine:
+                whole_tables.end_move(engine)
+        self.tell("mark", "objects")
+        if self.objects is not None:
+            store = open_objects(self.objects.target)
+            with _told(self.objects.target):
+                asyncio.run(moved_objects.end_move(store))
+        self.tell("mark", "end")
+        marks.end()
+
+    # The database
+
+    def _move_database(self, move: DatabaseMove, marks: Marks, begun: str) -> None:
+        since = time.monotonic()
+        _check_source(move.source)
+        with _disposed(engine_of(move.target)) as engine:
+            writer = TableWriter(move.target, engine)
+            if whole_tables.unfinished_move(engine) is None and marks.was_moved(move.noted):
+                self._compare_database(move)
+                self._refuse_differing(str(move.target), self.report.differing)
+                return
+            self._prepare(writer, begun)
+            with _disposed(whole_tables.open_source(move.source)) as source:
+                reader = TableReader(source)
+                self._move_tables(reader, writer)
+                writer.follow_numbers(reader)
+            writer.finish()
+        self.report.replaced = reader.replaced
+        self.report.database_seconds = time.monotonic() - since
+
+    def _prepare(self, writer: TableWriter, begun: str) -> None:
+        place, found = writer.place, whole_tables.unfinished_move(writer.engine)
+        check_known(place, current_revision(place), known_revisions())
+        if found is None:
+            if (occupied := whole_tables.occupied_by(writer)) is not None:
+                raise TargetOccupied(
+                    f"{place} has something in it already ({occupied}): a move overwrites nothing. "
+                    "Name an empty database, such as createdb makes"
+                )
+            self.tell("mark", "begin database")
+            whole_tables.begin_move(writer.engine, begun)
+        elif found != begun:
+            raise TargetOccupied(
+                f"another installation's move to {place} was begun and not finished: name another "
+                "database, or drop this one and make it anew"
+            )
+        self.tell("mark", "schema")
+        migrate_apart(place)
+
+    def _move_tables(self, reader: TableReader, writer: TableWriter) -> None:
+        """Rows that are there are of an earlier try: right, if nobody worked on since."""
+        back = TableReader(writer.engine)
+        left = list(whole_tables.tables())
+        while left:
+            table = left[0]
+            self.tell("table", table.name)
+            if not writer.is_empty(table):
+                if (there := back.sum(table)) == reader.sum(table):
+                    self.report.tables[table.name] = there
+                    left.pop(0)
+                    continue
+                # With those after it, which name it.
+                writer.clear(left)
+            read = writer.copy(reader, table, partial(self.tell, "rows", table.name))
+            self.tell("copied", table.name)
+            if back.sum(table) != read:
+                raise TargetDiffers(
+                    f"the table {table.name} in {writer.place} is not as it was written: see that "
+                    "nobody else writes to that database, and run this again"
+                )
+            self.report.tables[table.name] = read
+            if read.rows:
+                self.report.copied.append(table.name)
+            left.pop(0)
+
+    def _compare_database(self, move: DatabaseMove) -> None:
+        _check_source(move.source)
+        with _disposed(engine_of(move.target)) as engine:
+            check_known(move.target, current_revision(move.target), known_revisions())
+            if current_revision(move.target) != HEAD:
+                raise TargetDiffers(f"{move.target} has no installation in it yet")
+            with _disposed(whole_tables.open_source(move.source)) as source:
+                self._compare_tables(TableReader(source), TableReader(engine))
+
+    def _compare_tables(self, reader: TableReader, back: TableReader) -> None:
+        for table in whole_tables.tables():
+            self.tell("table", table.name)
+            found = self.report.tables[table.name] = reader.sum(table)
+            if back.sum(table) != found:
+                self.report.differing.append(table.name)
+        self.report.replaced = reader.replaced
+
+    # The objects
+
+    async def _move_objects(self, move: StoreMove, marks: Marks, begun: str) -> None:
+        since = time.monotonic()
+        with _told(move.target):
+            _refuse_folder_in_folder(move)
+            source, target = await self._stores(move)
+            found = await moved_objects.unfinished_move(target)
+            if found is None and marks.was_moved(move.noted):
+                compared = await self._compare_objects(move)
+                self._refuse_differing(str(move.target.location), compared.differing)
+                return
+            if found not in (None, begun):
+                raise TargetOccupied(
+                    f"another installation's move to {move.target.location} was begun and not "
+                    "finished: name another bucket or prefix, or empty this one"
+                )
+            if found is None:
+                if (key := await moved_objects.first_key(target)) is not None:
+                    raise TargetOccupied(
+                        f"{move.target.location} has something in it already ({key}): a move "
+                        "overwrites nothing. Name another bucket, prefix or folder"
+                    )
+                self.tell("mark", "begin objects")
+                await moved_objects.begin_move(target, begun)
+            self.report.objects = await self._objects_move(
+                source, target, str(move.target.location)
+            ).move()
+        self.report.objects_seconds = time.monotonic() - since
+
+    async def _compare_objects(self, move: StoreMove) -> ObjectsSum:
+        with _told(move.target):
+            source, target = await self._stores(move)
+            self.report.objects = await self._objects_move(
+                source, target, str(move.target.location)
+            ).compare()
+        return self.report.objects
+
+    async def _stores(self, move: StoreMove) -> tuple[ObjectStore, ObjectStore]:
+        source, target = open_objects(move.source), open_objects(move.target)
+        for store, place in ((source, move.source), (target, move.target)):
+            if place.folder is None:
+                await ObjectsCheck(store, place).look()
+        return source, target
+
+    def _objects_move(self, source: ObjectStore, target: ObjectStore, where: str) -> ObjectsMove:
+        return ObjectsMove(
+            source=source,
+            target=target,
+            where=where,
+            tell=lambda key: self.tell("object", key),
+        )
+
+    def _refuse_differing(self, where: str, differing: Sequence[str]) -> None:
+        """Of a move that had come to its end."""
+        if differing:
+            raise TargetOccupied(
+                f"this installation was moved to {where} before, and {differing[0]} is another "
+                "there since: it goes on there"
+            )
+
+
+@contextmanager
+def _disposed(engine: sa.Engine) -> Iterator[sa.Engine]:
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _told(place: ObjectsPlace) -> Iterator[None]:
+    """A store that answers no more is no fault of ours."""
+    try:
+        yield
+    except (BaseError, FileNotFoundError, BaseExceptionGroup) as error:
+        first = _first(error)
+        if isinstance(first, ObjectsUnusable):
+            raise first from error
+        if not isinstance(first, BaseError | FileNotFoundError):
+            raise
+        raise MoveError(
+            f"the objects can't be moved to {place.location}: {first_line(first)}; run this again, "
+            "it goes on where it stopped"
+        ) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """Of those that fail at once, the others by being cancelled."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _refuse_folder_in_folder(move: StoreMove) -> None:
+    """Raises TargetOccupied."""
+    source, target = move.source.folder, move.target.folder
+    if source is None or target is None:
+        return
+    if source == target or source in target.parents or target in source.parents:
+        raise TargetOccupied(f"{source} and {target} lie in each other: name a folder elsewhere")
+
+
+def _check_source(place: Path | PostgresPlace) -> None:
+    """Raises NothingToMove, DatabaseUnusable."""
+    if isinstance(place, Path):
+        if not place.exists():
+            raise NothingToMove(f"there is no database {place}: name the coordinator's folder")
+        check_sound(place, known_revisions=known_revisions())
+    revision = current_revision(place)
+    check_known(place, revision, known_revisions())
+    if revision != HEAD:
+        raise DatabaseUnusable(
+            f"the database {place} is of an older pushrod (schema {revision}, this one has {HEAD})"
+            ": start this version's coordinator on it once, stop it, and run this again"
+        )
