@@ -242,8 +242,9 @@ class GitRemotes:
         options: Sequence[str] = (),
     ) -> None:
         command = [
-            # dash's and bash's unit; the pack is one file, so this bounds the fetch.
-            *("sh", "-c", 'ulimit -f "$0" && exec "$@"'),
+            # dash's and bash's unit; the pack is one file, so this bounds the fetch. Without the
+            # signal git says what was wrong, also where its index-pack would have died of it.
+            *("sh", "-c", 'trap "" XFSZ; ulimit -f "$0" && exec "$@"'),
             str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
             *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
             *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
