@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,13 +20,11 @@ from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
-from coordinator.git.stored_changes import StoredChanges
 from coordinator.mail import MailServer, SmtpMailer
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
-from coordinator.objects.packs import ObjectPackStore
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
@@ -91,6 +90,12 @@ from coordinator.settings import Settings
 from coordinator.storage.database import Database
 from coordinator.storage.postgresql import PostgresPlace
 from pipelines_schema.spans import Emit
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+    # Loaded where several coordinators share their repositories.
+    from coordinator.git.stored_changes import StoredChanges
 
 log = structlog.get_logger()
 
@@ -172,15 +177,7 @@ async def open_services(
     )
     own_readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
     blobs = ObjectBlobStore(store, meter.objects_used)
-    changes = None
-    if settings.stores_repositories:
-        changes = StoredChanges(
-            data / "repositories",
-            database,
-            ObjectPackStore(store, meter.objects_used),
-            now,
-            max_input_bytes=settings.max_push_bytes,
-        )
+    changes = _stored_changes(settings, database, store, meter, now)
     repositories = HostedRepositories(
         data / "repositories", changes, max_input_bytes=settings.max_push_bytes
     )
@@ -354,6 +351,28 @@ def _mailer(settings: Settings) -> SmtpMailer | None:
         password_file=settings.smtp_password_file,
     )
     return SmtpMailer(server)
+
+
+def _stored_changes(
+    settings: Settings,
+    database: Database,
+    store: ObjectStore,
+    meter: Meter,
+    now: Callable[[], datetime],
+) -> StoredChanges | None:
+    """None where repositories lie on this machine's disk alone."""
+    if not settings.stores_repositories:
+        return None
+    from coordinator.git.stored_changes import StoredChanges
+    from coordinator.objects.packs import ObjectPackStore
+
+    return StoredChanges(
+        settings.data / "repositories",
+        database,
+        ObjectPackStore(store, meter.objects_used),
+        now,
+        max_input_bytes=settings.max_push_bytes,
+    )
 
 
 def _remotes(settings: Settings, changes: StoredChanges | None) -> GitRemotes:

@@ -20,13 +20,13 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass
 from pathlib import Path
 
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.domain.pushes.repo_url import (
     RefusedUrl,
     RemotePolicy,
     RemoteUrl,
     check_policy,
 )
-from coordinator.domain.pushes.stored_repository import RefsMoved
 from coordinator.git.addresses import CONNECT_SECONDS, reachable_address
 from coordinator.git.branch_names import HEADS
 from coordinator.git.changes import Changes, ChangesInPlace

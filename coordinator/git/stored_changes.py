@@ -21,9 +21,9 @@ from uuid import uuid4
 
 import structlog
 
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.domain.pushes.stored_repository import (
     PackPlace,
-    RefsMoved,
     RepositoryChange,
     StoredPack,
     StoredRefs,
@@ -31,7 +31,8 @@ from coordinator.domain.pushes.stored_repository import (
     rebased,
 )
 from coordinator.git import cache_folders as cache
-from coordinator.git.drafts import Draft, Found, found_in, make_draft, remove_draft
+from coordinator.git.changes import Draft
+from coordinator.git.drafts import Found, found_in, make_draft, remove_draft
 from coordinator.git.garbage import DAY_SECONDS, UNREACHED_DAYS, expire_logs
 from coordinator.git.loose_objects import pack_loose_objects
 from coordinator.git.opened import RepositoryMissing
