@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from coordinator.domain.pushes.stored_repository import StoredObject
 from pipelines_schema.log_frames import Frame
+
+if TYPE_CHECKING:
+    from coordinator.domain.pushes.stored_repository import StoredObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

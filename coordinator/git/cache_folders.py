@@ -20,7 +20,8 @@ from coordinator.domain.pushes.stored_repository import (
     StoredRepository,
 )
 from coordinator.git import pack_files, ref_files
-from coordinator.git.drafts import Draft, take_notes
+from coordinator.git.changes import Draft
+from coordinator.git.drafts import take_notes
 from coordinator.git.repository_folders import configure, create_repository, sync_folder
 
 STAMP = "pushrod-stamp"

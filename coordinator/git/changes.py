@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from coordinator.domain.pushes.stored_repository import StoredRefs
-from coordinator.git.drafts import Draft
 from coordinator.git.repository_folders import repository_path
+
+if TYPE_CHECKING:
+    from coordinator.domain.pushes.stored_repository import PackPlace, StoredRefs
+
+
+@dataclass(slots=True)
+class Draft:
+    path: Path
+    """The repository to change, below `root` as it is named among the others."""
+    packs: frozenset[PackPlace] = frozenset()
+    """Those that it began with."""
+    whole: bool = False
+    """It has packs and logs of its own, and what goes from it is to go from the repository."""
+    is_kept: bool = field(default=True, init=False)
+
+    @property
+    def root(self) -> Path:
+        return self.path.parent
+
+    def abandon(self) -> None:
+        """What was changed is not to be kept. In a repository of this machine's own it is."""
+        self.is_kept = False
 
 
 class Changes(Protocol):

@@ -1,4 +1,5 @@
-"""What stands in a commit: the files that are pushrod's own, folders, submodules."""
+"""What stands in a commit: the files that are pushrod's own, folders, submodules; and what it
+changed."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from coordinator.domain.pushes.submodules import (
     declarations,
 )
 from coordinator.git.environment import git_environment
+from coordinator.git.head import default_tip
 from coordinator.git.opened import CommitMissing, find_commit, opened
-from coordinator.ports import MAX_WORKFLOW_FILES, WorkflowFile
+from coordinator.ports import MAX_CHANGED_PATHS, MAX_WORKFLOW_FILES, WorkflowFile
 from pipelines_schema import MODULE_FILES
 from pipelines_schema.modules import WHOLE_REPOSITORY
 
@@ -205,3 +207,33 @@ def _read_config(repository: pygit2.Repository, path: Path, blob_id: pygit2.Oid)
         said = " ".join(done.stderr.decode(errors="replace").split())[:200]
         raise UnreadableSubmodules(f".gitmodules can't be read: {said}")
     return done.stdout
+
+
+def changed_paths(path: Path, old: str | None, new: str) -> list[str] | None:
+    with opened(path) as repository:
+        tip = find_commit(repository, new)
+        base = find_commit(repository, old) if old else _left_default_branch(repository, tip)
+        if tip is None or base is None:
+            return None
+        difference = base.tree.diff_to_tree(tip.tree)
+        if len(difference) > MAX_CHANGED_PATHS:
+            return None
+        names = (
+            file.raw_path
+            for delta in difference.deltas
+            for file in (delta.old_file, delta.new_file)
+        )
+        return [name.decode(errors="backslashreplace") for name in dict.fromkeys(names)]
+
+
+def _left_default_branch(
+    repository: pygit2.Repository, tip: pygit2.Commit | None
+) -> pygit2.Commit | None:
+    """Where a new branch begins; None for the default branch itself, which has no beginning."""
+    import pygit2
+
+    default = default_tip(repository)
+    if tip is None or default is None or default.id == tip.id:
+        return None
+    base = repository.merge_base(default.id, tip.id)
+    return None if base is None else repository[base].peel(pygit2.Commit)

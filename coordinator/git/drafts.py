@@ -10,11 +10,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator.domain.pushes.stored_repository import PackPlace, RefChange, differences
-from coordinator.git.pack_files import GARBAGE, folder_of, link_pack, packs_of
+from coordinator.git.changes import Draft
+from coordinator.git.garbage import FOLDER, ROOTS, UNNEEDED
+from coordinator.git.pack_files import folder_of, link_pack, packs_of
 from coordinator.git.ref_files import PACKED, read_head, read_refs
 
 DRAFTS = ".changing-"
@@ -29,27 +31,8 @@ _CONFIG = b"""
 """
 """Packs are kept as they come, and on the disk; the refs whose objects are borrowed are its own
 anyway, and what it has of them lasts for as long as it does."""
-_NOTES = ("roots", "unneeded")
+_NOTES = (ROOTS, UNNEEDED)
 """What garbage.py remembers of its last look."""
-
-
-@dataclass(slots=True)
-class Draft:
-    path: Path
-    """The repository to change, below `root` as it is named among the others."""
-    packs: frozenset[PackPlace] = frozenset()
-    """Those that it began with."""
-    whole: bool = False
-    """It has packs and logs of its own, and what goes from it is to go from the repository."""
-    is_kept: bool = field(default=True, init=False)
-
-    @property
-    def root(self) -> Path:
-        return self.path.parent
-
-    def abandon(self) -> None:
-        """What was changed is not to be kept. In a repository of this machine's own it is."""
-        self.is_kept = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +80,10 @@ def make_draft(repository: Path, *, whole: bool) -> Draft:
 
 def _copy_notes(source: Path, target: Path) -> None:
     for name in _NOTES:
-        note = source / GARBAGE / name
+        note = source / FOLDER / name
         if note.exists():
-            (target / GARBAGE).mkdir(exist_ok=True)
-            shutil.copy2(note, target / GARBAGE / name)
+            (target / FOLDER).mkdir(exist_ok=True)
+            shutil.copy2(note, target / FOLDER / name)
 
 
 def found_in(draft: Draft) -> Found:

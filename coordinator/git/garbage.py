@@ -21,13 +21,12 @@ from pathlib import Path
 
 from coordinator.git.environment import git_environment
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, REMOTE_TAGS
-from coordinator.git.pack_files import GARBAGE as FOLDER
-from coordinator.git.pack_files import INDEX_LAST
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.repository_folders import folder_bytes
 from coordinator.ports import GarbageLeft
 from pipelines_schema.lfs_pointer import MAX_POINTER_BYTES, pointed_object
 
+FOLDER = "garbage"
 ROOTS = "roots"
 """What was reached when something was collected last, a file in FOLDER: garbage is made by what is
 lost of it. Its time is that of the look."""
@@ -41,6 +40,8 @@ DAY_SECONDS = 86_400.0
 COLLECT_SECONDS = 600.0
 NAME_BYTES = 20
 """Of SHA-1, which all our repositories have."""
+INDEX_LAST = (".mtimes", ".rev", ".pack", ".idx")
+"""Whoever sees the index finds the rest."""
 _MISSING = b" missing"
 _NOT_FETCHED = (KEPT, REMOTE_BRANCHES, REMOTE_TAGS, f"{OWN_REFS}modules")
 

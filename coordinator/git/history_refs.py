@@ -1,12 +1,15 @@
-"""Branches and tags of a project, with the commits that they mean."""
+"""Branches and tags of a project, with the commits that they mean, and how these stand to each
+other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coordinator.git.opened import REMOTE_BRANCHES, REMOTE_TAGS, opened
+from coordinator.git.branch_names import HEADS
+from coordinator.git.head import tip_of
+from coordinator.git.opened import REMOTE_BRANCHES, REMOTE_TAGS, find_commit, opened
 from pipelines_schema.contract_sources import GitRef
 
 if TYPE_CHECKING:
@@ -47,3 +50,20 @@ def _ref(repository: pygit2.Repository, name: str, found: pygit2.Reference | Non
         # A tag of a tree, a symbolic ref to nothing, a name that JSON can't carry.
         return None
     return GitRef(name=name, object=str(target), commit=str(commit.id))
+
+
+def oldest(path: Path, commits: Sequence[str]) -> str | None:
+    with opened(path) as repository:
+        here = [commit for sha in commits if (commit := find_commit(repository, sha)) is not None]
+        for one in here:
+            others = (other.id for other in here if other.id != one.id)
+            if not any(repository.descendant_of(one.id, other) for other in others):
+                return str(one.id)
+        return None
+
+
+def merge_base(path: Path, branch: str, sha: str) -> str | None:
+    with opened(path) as repository:
+        tip, into = find_commit(repository, sha), tip_of(repository, HEADS + branch)
+        base = repository.merge_base(into.id, tip.id) if into and tip else None
+        return None if base is None else str(base)

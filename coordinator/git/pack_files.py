@@ -10,11 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from coordinator.domain.pushes.stored_repository import PackPlace
+from coordinator.git.garbage import FOLDER, INDEX_LAST
 
-GARBAGE = "garbage"
-"""Where packs are put aside, each in `<seconds since 1970>/pack`; see garbage.py."""
-INDEX_LAST = (".mtimes", ".rev", ".pack", ".idx")
-"""Whoever sees the index finds the rest."""
 _PACK = re.compile(r"pack-[0-9a-f]{40}")
 _LOOSE = re.compile(r"[0-9a-f]{2}")
 
@@ -31,7 +28,8 @@ def packs_of(repository: Path) -> Mapping[PackPlace, Path]:
 
 def folders_of(repository: Path) -> Iterator[tuple[int | None, Path]]:
     yield None, repository / "objects" / "pack"
-    garbage = repository / GARBAGE
+    # Each aside is `<seconds since 1970>/pack`.
+    garbage = repository / FOLDER
     for folder in sorted(garbage.iterdir()) if garbage.is_dir() else ():
         if folder.name.isdigit():
             yield int(folder.name), folder / "pack"
@@ -40,7 +38,7 @@ def folders_of(repository: Path) -> Iterator[tuple[int | None, Path]]:
 def folder_of(repository: Path, aside: int | None) -> Path:
     if aside is None:
         return repository / "objects" / "pack"
-    return repository / GARBAGE / str(aside) / "pack"
+    return repository / FOLDER / str(aside) / "pack"
 
 
 def move_pack(source: Path, folder: Path) -> None:

@@ -20,13 +20,13 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from dataclasses import dataclass
 from pathlib import Path
 
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.domain.pushes.repo_url import (
     RefusedUrl,
     RemotePolicy,
     RemoteUrl,
     check_policy,
 )
-from coordinator.domain.pushes.stored_repository import RefsMoved
 from coordinator.git.addresses import CONNECT_SECONDS, reachable_address
 from coordinator.git.branch_names import HEADS
 from coordinator.git.changes import Changes, ChangesInPlace
@@ -242,8 +242,9 @@ class GitRemotes:
         options: Sequence[str] = (),
     ) -> None:
         command = [
-            # dash's and bash's unit; the pack is one file, so this bounds the fetch.
-            *("sh", "-c", 'ulimit -f "$0" && exec "$@"'),
+            # dash's and bash's unit; the pack is one file, so this bounds the fetch. Without the
+            # signal git says what was wrong, also where its index-pack would have died of it.
+            *("sh", "-c", 'trap "" XFSZ; ulimit -f "$0" && exec "$@"'),
             str(self._limits.max_bytes // _FILE_BLOCK_BYTES + 1),
             *("git", "--git-dir", str(repository), "fetch", "--quiet", "--no-tags"),
             *("--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from coordinator.domain.pushes.stored_repository import RefsMoved
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.domain.pushes.submodules import DeclaredSubmodule
 from coordinator.git import garbage
-from coordinator.git.ancestry import changed_paths, merge_base, oldest
 from coordinator.git.branch_names import HEADS
 from coordinator.git.changes import Changes, ChangesInPlace
 from coordinator.git.commit_files import (
+    changed_paths,
     files_at,
     files_named,
     folders_among,
@@ -32,7 +32,7 @@ from coordinator.git.head import (
     set_default_branch,
     settle_default_branch,
 )
-from coordinator.git.history_refs import history_refs
+from coordinator.git.history_refs import history_refs, merge_base, oldest
 from coordinator.git.input_files import input_files
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, find_commit, opened
 from coordinator.git.process import git_process

@@ -19,7 +19,7 @@ from typing import IO
 import structlog
 from aiohttp import web
 
-from coordinator.domain.pushes.stored_repository import RefsMoved
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.git.backend_environment import MAX_FETCH_REQUEST_BYTES, backend_environment
 from coordinator.git.capabilities import KnownCapabilities
 from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer

@@ -21,9 +21,9 @@ from uuid import uuid4
 
 import structlog
 
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.domain.pushes.stored_repository import (
     PackPlace,
-    RefsMoved,
     RepositoryChange,
     StoredPack,
     StoredRefs,
@@ -31,7 +31,8 @@ from coordinator.domain.pushes.stored_repository import (
     rebased,
 )
 from coordinator.git import cache_folders as cache
-from coordinator.git.drafts import Draft, Found, found_in, make_draft, remove_draft
+from coordinator.git.changes import Draft
+from coordinator.git.drafts import Found, found_in, make_draft, remove_draft
 from coordinator.git.garbage import DAY_SECONDS, UNREACHED_DAYS, expire_logs
 from coordinator.git.loose_objects import pack_loose_objects
 from coordinator.git.opened import RepositoryMissing
@@ -235,9 +236,23 @@ class StoredChanges:
             await self._database.write(save)
         except stored.StaleRepository as error:
             raise RefsMoved(_STALE) from error
+        except Exception:  # the answer to the commit may be all that was lost
+            if not await self._is_stored(project_id, after):
+                raise
         apply = partial(cache.apply, path, draft, change, changed(current, refs), now)
-        await asyncio.to_thread(apply, after)
-        self._known[project_id] = after
+        try:
+            await asyncio.to_thread(apply, after)
+        except OSError:  # it is stored all the same, and the next look fetches it
+            log.exception("the cache of a repository did not follow", project=project_id)
+        else:
+            self._known[project_id] = after
+
+    async def _is_stored(self, project_id: str, stamp: str) -> bool:
+        try:
+            found = await self._database.read(partial(stored.find_stamp, project_id=project_id))
+        except Exception:  # then nobody knows
+            return False
+        return found == stamp
 
     async def _catch_up(self, project_id: str) -> None:
         """With the lock. Of a repository that is neither here nor stored nothing is known."""

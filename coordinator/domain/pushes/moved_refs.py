@@ -16,6 +16,10 @@ class MovedRef:
     new: str | None
 
 
+class RefsMoved(Exception):
+    """Somebody else was first; the message is for whoever pushed."""
+
+
 def moved_refs(seen: Mapping[str, str], now: Mapping[str, str]) -> list[MovedRef]:
     return [
         MovedRef(ref=ref, old=seen.get(ref), new=now.get(ref))

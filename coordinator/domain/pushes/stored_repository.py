@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from coordinator.domain.pushes.deliveries import BRANCH
+from coordinator.domain.pushes.moved_refs import BRANCH, RefsMoved
 
 OWN_REFS = "refs/pushrod/"
 """Keep what was fetched; the last one to fetch is right."""
-
-
-class RefsMoved(Exception):
-    """Somebody else was first; the message is for whoever pushed."""
 
 
 PackPlace = tuple[int | None, str]

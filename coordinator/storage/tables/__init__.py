@@ -46,11 +46,9 @@ from coordinator.storage.tables.push_tables import (
     lfs_origins,
     module_files,
     modules,
+    ref_moves,
     schedules,
     seen_refs,
-)
-from coordinator.storage.tables.repository_tables import (
-    ref_moves,
     stored_packs,
     stored_refs,
     stored_repositories,

@@ -269,14 +269,18 @@ async def test_a_forge_that_stalls_is_given_up_and_leaves_no_process(
         assert not [line for line in running.stdout.splitlines() if folder in line]
 
 
+@pytest.mark.parametrize("files", [1, 150], ids=["as objects", "as a pack"])
 async def test_a_repository_over_the_limit_is_refused(
-    repository: Repository, tmp_path: Path
+    repository: Repository, tmp_path: Path, files: int
 ) -> None:
+    """A large number of objects stays a pack, which another program of git's writes."""
     (tmp_path / "small").mkdir()
     settings = LOCAL | {"max_fetch_bytes": 64 * 1024}
     async with open_coordinator(tmp_path / "small", **settings) as coordinator:
         _, hook = await remote_project(coordinator, repository.url)
-        (repository.tree.folder / "big").write_bytes(os.urandom(512 * 1024))
+        for number in range(files):
+            content = os.urandom(512 * 1024 // files)
+            (repository.tree.folder / f"big{number}").write_bytes(content)
         delivery = await deliver(hook, repository)
         assert (delivery["status"], "max_fetch_bytes" in delivery["reason"]) == ("failed", True)
         assert delivery["attempts"] == 1

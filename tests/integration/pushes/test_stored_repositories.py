@@ -21,7 +21,7 @@ from coordinator.objects.packs import ObjectPackStore
 from coordinator.objects.places import open_objects
 from coordinator.objects.stores import open_store
 from coordinator.storage.database import Database
-from coordinator.storage.trouble import Trouble
+from coordinator.storage.trouble import DatabaseTrouble, Trouble
 from tests.empty_database import kept_by, put_empty_database
 from tests.integration.coordinator_fixture import git, try_git
 from tests.integration.pushes.stored_host import (
@@ -253,6 +253,33 @@ async def test_a_push_that_can_not_be_stored_is_refused_and_moves_nothing(
         assert not list(leader.root.glob(".changing-*"))
         await clone.push(leader)
         assert leader.received[-1] == {"refs/heads/main": second}
+
+
+@pytest.mark.parametrize("lost", ["the answer to the commit", "the disk of the cache"])
+async def test_a_push_that_was_stored_is_not_refused_for_what_fails_after_that(
+    lost: str, clone: Clone, lead: Lead, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = database.write
+
+    async def committed(*args: Any) -> None:
+        await write(*args)
+        raise DatabaseTrouble(Trouble.DATABASE_UNKNOWN)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with lead("a") as leader:
+        await clone.commit()
+        await clone.push(leader)
+        second = await clone.commit("second")
+        with monkeypatch.context() as patched:
+            if lost == "the answer to the commit":
+                patched.setattr(database, "write", committed)
+            else:
+                patched.setattr(cache_folders, "apply", full)
+            await clone.push(leader)
+        assert leader.received[-1] == {"refs/heads/main": second}
+        assert await leader.repositories.commit(clone.project_id, second) is not None
 
 
 async def test_a_stale_leader_is_refused_and_catches_up(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from coordinator.domain.pushes.moved_refs import RefsMoved
 from coordinator.domain.pushes.stored_repository import (
     RefChange,
-    RefsMoved,
     changed,
     differences,
     rebased,
