@@ -1,0 +1,146 @@
+"""What must hold of several coordinators once all is over: of each build, step, log and object."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from tests.e2e.processes import Api
+from tests.s3_server import BUCKET, SIGNED
+from tests.torture.clients import ENDED, Client, Ledger
+from tests.torture.crowd import Crowd
+from tests.torture.work import log_of, most_attempts, runs_of
+
+ENDED_STEPS = ("SUCCESS", "FAILURE", "CANCELLED", "SKIPPED")
+
+
+@dataclass
+class Reckoning:
+    crowd: Crowd
+    client: Client
+    ledger: Ledger
+    witness: Path
+    counts: Counter[str]
+
+    def check_made(self, project: Mapping[str, Any]) -> None:
+        """Each build that somebody was told of is there, and each webhook's, and no other."""
+        builds = Api(self.client.url, self.client.token).builds(project["id"])
+        of_deliveries = [build for build in builds if build["id"] not in self.ledger.kinds]
+        assert len(builds) - len(of_deliveries) == len(self.ledger.kinds), "a build is not there"
+        commits = Counter(build["commitHash"] for build in of_deliveries)
+        assert commits == Counter(self.ledger.deliveries.keys()), "exactly one of each"
+        for build in of_deliveries:
+            self.ledger.kinds[build["id"]] = self.ledger.deliveries[build["commitHash"]]
+
+    def check_builds(self) -> None:
+        for build_id, kind in self.ledger.kinds.items():
+            self._check(self.client.wait(build_id, lambda build: build["state"] in ENDED), kind)
+
+    def _check(self, build: dict[str, Any], kind: str) -> None:
+        build_id, state = build["id"], build["state"]
+        self.counts[f"builds {state}"] += 1
+        may = {"succeeded"}
+        if build_id in self.ledger.cancelled:
+            may = {"cancelled"}
+        elif build_id in self.ledger.perhaps_cancelled:
+            may.add("cancelled")
+        if kind == "once":
+            may.add("failed")
+        assert state in may, (kind, build)
+        for step in build["steps"]:
+            assert step["status"] in ENDED_STEPS, build
+            if step["name"] != "release":
+                self._check_step(step, kind)
+
+    def _check_step(self, step: Mapping[str, Any], kind: str) -> None:
+        name, number, status = step["name"], step.get("attempt") or 0, step["status"]
+        self.counts["steps"] += 1
+        self.counts["attempts"] += number
+        assert number <= most_attempts(kind), step
+        if status == "FAILURE":
+            assert kind == "once", step
+            assert "lost agent" in step["reason"], step
+        runs = runs_of(self.witness, step["id"])
+        for (earlier, before), (later, after) in pairwise(runs):
+            assert before[-1] < after[0], ("two at once", step["id"], earlier, later)
+        assert len({attempt for (attempt, _), _ in runs}) == len(runs), ("run twice", step, runs)
+        for attempt in range(1, number + 1):
+            written = self._log(step["id"], attempt)
+            whole = log_of(kind, name, attempt)
+            is_whole = attempt == number and status == "SUCCESS"
+            assert written == whole if is_whole else whole.startswith(written), (
+                step,
+                attempt,
+                written[-300:],
+            )
+
+    def _log(self, step_id: str, attempt: int) -> bytes:
+        return Api(self.client.url, self.client.token).log(step_id, attempt)
+
+    def check_objects(self) -> None:
+        """What lies in the store is a log of an attempt, or bytes that a row names."""
+        attempts = {
+            f"{step}-{epoch}"
+            for step, epoch in self.crowd.rows("SELECT step_id, epoch FROM attempts")
+        }
+        named = {sha for (sha,) in self.crowd.rows("SELECT sha256 FROM artifacts")}
+        doomed = {name for (name,) in self.crowd.rows("SELECT name FROM doomed_objects")}
+        for key in objects(self.crowd):
+            kind, _, rest = key.partition("/")
+            self.counts[f"objects: {kind}"] += 1
+            if kind == "logs":
+                assert rest.partition("/")[0] in attempts | doomed, key
+            elif kind == "blobs":
+                sha = rest.rpartition("/")[2]
+                self.counts["objects: blobs to be cleaned up"] += sha not in named
+                assert sha in named | doomed, key
+
+    def check_agents(self) -> None:
+        """They have left no process and no folder of an attempt."""
+        assert list(marked_processes(str(self.crowd.folder))) == []
+        for name in self.crowd.agents:
+            data = self.crowd.folder / f"agent-{name}"
+            left = [path for path in data.rglob("attempts/*") if path.is_dir()]
+            assert left == [], left
+
+
+def objects(crowd: Crowd) -> Iterator[str]:
+    """Keys below the installation's prefix."""
+    prefix, token = f"{crowd.folder.name}/", ""
+    while True:
+        query = {"list-type": "2", "prefix": prefix}
+        if token:
+            query["continuation-token"] = token
+        request = urllib.request.Request(
+            f"{crowd.s3.endpoint}/{BUCKET}?{urllib.parse.urlencode(query)}",
+            headers={"Authorization": SIGNED},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            page = ElementTree.fromstring(answer.read())
+        names = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+        for key in page.iter(f"{names}Key"):
+            yield (key.text or "").removeprefix(prefix)
+        found = page.find(f"{names}NextContinuationToken")
+        if found is None or not found.text:
+            return
+        token = found.text
+
+
+def marked_processes(folder: str) -> Iterator[int]:
+    """Scripts of agents whose data is below `folder`."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            environment = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        marks = [one for one in environment if one.startswith(b"PUSHROD_HOST_ATTEMPT=")]
+        if marks and any(os.fsencode(folder) in one for one in environment):
+            yield int(path.parent.name)

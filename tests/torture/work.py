@@ -1,0 +1,111 @@
+"""What is built in the torture of several coordinators, and what each must come to.
+
+Each attempt of a step ticks: it writes its number, its process and the boot clock into a file
+outside, many times a second, so that what ran when is seen whatever anybody believes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.e2e.processes import Repository
+
+TICKS = 12
+MOST = 10
+"""Attempts of a step."""
+SAID = "said in the repository\n"
+MADE = "made by a step\n"
+FILLER = "0123456789" * 40
+_TICKING = f"""\
+      n=0
+      while [ $n -lt {TICKS} ]; do
+        read up idle < /proc/uptime
+        echo "$PUSHROD_ATTEMPT $$ $up" >> WITNESS/$PUSHROD_STEP_ID
+        echo "$n of attempt $PUSHROD_ATTEMPT {FILLER}"
+        sleep 0.1
+        n=$((n+1))
+      done
+"""
+_HEAD = "on: {push: {}, manual: {}}\ndefaults: {image: any}\nsteps:\n"
+_LOST = f"retries: {{max: {MOST - 1}, on: [lost]}}"
+
+
+def _step(name: str, *keys: str, before: str = "", after: str = "") -> str:
+    lines = "".join(f"    {key}\n" for key in keys)
+    ends = [f"      {line}\n" if line else "" for line in (before, after)]
+    return f"  - name: {name}\n{lines}    run: |\n{ends[0]}{_TICKING}{ends[1]}"
+
+
+_MAKE = "mkdir -p out; echo made by a step > out/made"
+WORKFLOWS: Mapping[str, str] = {
+    # One after two, one of them with the repository's files, the other with files for the last.
+    "plain": _step("make", "git: false", _LOST, "outputPaths: [out/]", after=_MAKE)
+    + _step("read", _LOST, before="cat said")
+    + _step("use", "git: false", _LOST, "dependsOn: [make, read]", before="cat out/made"),
+    # It fails once, and may be lost any time.
+    "again": _step(
+        "make",
+        "git: false",
+        f'retries: {{max: {MOST - 1}, on: [lost, "exit:7"]}}',
+        after='[ "$PUSHROD_ATTEMPT" -ge 2 ] || exit 7',
+    ),
+    # It runs once, or nobody knows how far it came.
+    "once": _step("make", "git: false", "atMostOnce: true"),
+    "gate": _step("make", "git: false", _LOST)
+    + "  - {name: release, approve: {expires: 1h}, dependsOn: [make]}\n"
+    + _step("use", "git: false", _LOST, "dependsOn: [release]"),
+}
+KINDS = tuple(WORKFLOWS)
+BEFORE = {("plain", "read"): SAID, ("plain", "use"): MADE}
+
+
+def workflow(kind: str, witness: Path) -> str:
+    said = _HEAD + WORKFLOWS[kind]
+    return f"name: torture\n{said}".replace("WITNESS", str(witness))
+
+
+def log_of(kind: str, name: str, attempt: int) -> bytes:
+    """What that attempt writes, if it comes to its end."""
+    ticks = (f"{n} of attempt {attempt} {FILLER}\n" for n in range(TICKS))
+    return (BEFORE.get((kind, name), "") + "".join(ticks)).encode()
+
+
+def most_attempts(kind: str) -> int:
+    return 1 if kind == "once" else MOST
+
+
+class Commits:
+    """A bare repository with a tree of each kind; commits are made one upon the other."""
+
+    def __init__(self, folder: Path, witness: Path) -> None:
+        self._repository = Repository.create(folder / "repository")
+        self.bare = folder / "bare.git"
+        self._repository.git("init", "-q", "--bare", "-b", "main", str(self.bare))
+        self._trees, self._last, self._count = {}, "", 0
+        self._repository.write("said", SAID)
+        for kind in KINDS:
+            self._repository.write(".pushrod.yml", workflow(kind, witness))
+            self._last = self._repository.commit(kind)
+            self._trees[kind] = self._repository.git("rev-parse", "HEAD^{tree}").strip()
+        self.of_kind = {kind: self.new(kind)[1] for kind in KINDS}
+
+    def new(self, kind: str) -> tuple[str, str]:
+        """The branch's commit before, and a new one of that kind, pushed."""
+        before, self._count = self._last, self._count + 1
+        tree = self._trees[kind]
+        made = self._repository.git("commit-tree", tree, "-p", before, "-m", f"{self._count}")
+        self._last = made.strip()
+        self._repository.git("push", "-q", str(self.bare), f"{self._last}:refs/heads/main")
+        return before, self._last
+
+
+def runs_of(witness: Path, step_id: str) -> Sequence[tuple[tuple[str, str], list[float]]]:
+    """Attempt and process of each run of the step, in the order of their beginnings, and when they
+    ticked."""
+    path = witness / step_id
+    runs: dict[tuple[str, str], list[float]] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        attempt, process, up = line.split()
+        runs.setdefault((attempt, process), []).append(float(up))
+    return sorted(runs.items(), key=lambda run: run[1][0])
