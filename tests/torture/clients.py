@@ -117,6 +117,15 @@ class Client:
             assert time.monotonic() < deadline, f"it does not get on: {build}"
 
 
+def project_of(client: Client, name: str, commits: Commits) -> dict[str, Any]:
+    """One at a forge that is a folder."""
+    wanted = {"accountId": "default", "name": name, "repoUrl": f"file://{commits.bare}"}
+    status, project, _ = client.ask("POST", "/api/projects", {**wanted, "forge": "generic"})
+    assert status == 201, project
+    found: dict[str, Any] = project
+    return found
+
+
 @dataclass
 class Person(Client):
     """Somebody who has things built, one after the other."""
@@ -144,7 +153,11 @@ class Person(Client):
 
     def deliver_one(self, kind: str) -> dict[str, Any]:
         with self.making:
-            before, after = self.commits.new(kind)
+            pushed = self.commits.new(kind)
+        return self.tell(*pushed, kind)
+
+    def tell(self, before: str, after: str, kind: str) -> dict[str, Any]:
+        """By a webhook, until it is accepted."""
         refs = [{"ref": "refs/heads/main", "before": before, "after": after}]
         body = json.dumps({"event": "push", "refs": refs}).encode()
         signed = hmac.new(self.project["webhookSecret"].encode(), body, hashlib.sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +80,12 @@ def crowd(
 ) -> Iterator[Crowd]:
     one = Crowd(folder, postgres, s3)
     try:
-        for number in COORDINATORS:
-            one.begin(number)
-        for name in agents:
-            one.begin_agent(name)
+        one.begin(COORDINATORS[0])  # it makes the key
+        with ThreadPoolExecutor() as threads:
+            begun = [threads.submit(one.begin, number) for number in COORDINATORS[1:]]
+            begun += [threads.submit(one.begin_agent, name) for name in agents]
+        for each in begun:
+            each.result()
         yield one
     except BaseException:
         for log in sorted(folder.glob("*.log")):

@@ -17,7 +17,7 @@ import pytest
 from tests.postgres_server import PostgresServer, running_postgres_server
 from tests.s3_server import S3Server
 from tests.torture.chaos import Chaos
-from tests.torture.clients import Client, Ledger, Person
+from tests.torture.clients import Client, Ledger, Person, project_of
 from tests.torture.crowd import Crowd, crowd
 from tests.torture.length import by_length
 from tests.torture.reckoning import Reckoning
@@ -41,14 +41,6 @@ def witness() -> Iterator[Path]:
     folder.chmod(0o777)
     yield folder
     shutil.rmtree(folder)
-
-
-def project_of(client: Client, name: str, commits: Commits) -> dict[str, Any]:
-    wanted = {"accountId": "default", "name": name, "repoUrl": f"file://{commits.bare}"}
-    status, project, _ = client.ask("POST", "/api/projects", {**wanted, "forge": "generic"})
-    assert status == 201, project
-    found: dict[str, Any] = project
-    return found
 
 
 def test_all_that_was_accepted_is_built_whoever_dies(
