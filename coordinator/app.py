@@ -164,6 +164,9 @@ def _timer(services: Services) -> Timer:
     timer.every(HOUR_SECONDS, "forget messages", housekeeping.forget_messages)
     timer.every(HOUR_SECONDS, "forget answers", housekeeping.forget_answers)
     timer.every(HOUR_SECONDS, "fold logs", services.folding.fold_what_is_left)
+    stored = services.stored_repositories
+    if stored is not None:
+        timer.every(HOUR_SECONDS, "delete packs that are gone", stored.delete_gone)
     hour = services.core.settings.tidy_hour
     garbage = Garbage(services.core, services.retention, services.deletions)
 
@@ -171,6 +174,8 @@ def _timer(services: Services) -> Timer:
         # One after the other: both rewrite packs.
         await housekeeping.tidy_repositories()
         await garbage.collect()
+        if stored is not None:
+            await stored.delete_strangers()
 
     timer.daily(hour, "tidy repositories", nightly)
     return timer

@@ -19,11 +19,13 @@ from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
+from coordinator.git.stored_changes import StoredChanges
 from coordinator.mail import MailServer, SmtpMailer
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.blobs import ObjectBlobStore
 from coordinator.objects.log_tails import DatabaseLogTails
 from coordinator.objects.logs import ObjectLogStore
+from coordinator.objects.packs import ObjectPackStore
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.outgoing_http import PolicedHttp
 from coordinator.reading.processes import ReadingProcesses
@@ -142,6 +144,8 @@ class Services:
     notifications: Notifications
     outbox: Outbox
     followings: Followings
+    stored_repositories: StoredChanges | None
+    """None: they lie on this machine's disk alone."""
 
 
 @asynccontextmanager
@@ -157,9 +161,6 @@ async def open_services(
     """`readings` are left open to their owner; by default there are some of its own. `candidate`
     is this coordinator, where it has others beside it."""
     data = settings.data
-    repositories = HostedRepositories(
-        data / "repositories", max_input_bytes=settings.max_push_bytes
-    )
     place = _objects_place(settings)
     store = open_objects(place)
     objects_check = None if place.folder else ObjectsCheck(store, place)
@@ -173,6 +174,18 @@ async def open_services(
     )
     own_readings, http = ReadingProcesses(), PolicedHttp(settings.remote_policy)
     blobs = ObjectBlobStore(store, meter.objects_used)
+    changes = None
+    if settings.stores_repositories:
+        changes = StoredChanges(
+            data / "repositories",
+            database,
+            ObjectPackStore(store, meter.objects_used),
+            now,
+            max_input_bytes=settings.max_push_bytes,
+        )
+    repositories = HostedRepositories(
+        data / "repositories", changes, max_input_bytes=settings.max_push_bytes
+    )
     report_files = ReportFiles(blobs, data / "reports")
     mailer = _mailer(settings)
     try:
@@ -180,7 +193,7 @@ async def open_services(
         core = Core(
             database=database,
             repositories=repositories,
-            remotes=_remotes(settings),
+            remotes=_remotes(settings, changes),
             logs=ObjectLogStore(store, DatabaseLogTails(database), meter.objects_used),
             blobs=blobs,
             objects_check=objects_check,
@@ -262,6 +275,7 @@ async def open_services(
             source_refs=SourceRefs(parts),
             git=GitHttpBackend(
                 data / "repositories",
+                changes,
                 max_processes=settings.git_processes,
                 max_input_bytes=settings.max_push_bytes,
             ),
@@ -282,8 +296,11 @@ async def open_services(
             notifications=notifications,
             outbox=Outbox(core, sender.released),
             followings=Followings(builds),
+            stored_repositories=changes,
         )
     finally:
+        if changes is not None:
+            await changes.close()
         await http.close()
         await own_readings.close()
         await report_files.close()
@@ -345,13 +362,14 @@ def _mailer(settings: Settings) -> SmtpMailer | None:
     return SmtpMailer(server)
 
 
-def _remotes(settings: Settings) -> GitRemotes:
+def _remotes(settings: Settings, changes: StoredChanges | None) -> GitRemotes:
     return GitRemotes(
         settings.data / "repositories",
         settings.data / "fetching",
         policy=settings.remote_policy,
         limits=_fetch_limits(settings),
         known_hosts=settings.ssh_known_hosts,
+        changes=changes,
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
+from coordinator.domain.pushes.stored_repository import StoredObject
 from pipelines_schema.log_frames import Frame
 
 
@@ -240,4 +243,28 @@ class ObjectsCheck(Protocol):
     async def look(self) -> None:
         """Whether the store answers and does what logs need. Raises ObjectsUnusable, and others
         for what may pass."""
+        ...
+
+
+class PackDamaged(Exception):
+    """What the store holds is not what was put there."""
+
+
+class PackStore(Protocol):
+    """Packs of repositories. No key is ever used twice, so what is deleted stays so."""
+
+    async def put(self, project_id: str, pack: Path, index: Path) -> StoredObject:
+        """Both files as one object, durably."""
+        ...
+
+    async def get(self, stored: StoredObject, pack: Path, index: Path) -> None:
+        """Into these files, which are on the disk then. Raises KeyError, PackDamaged."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Those that are there."""
+        ...
+
+    def listed(self, project_id: str | None) -> AsyncIterator[tuple[str, str, datetime]]:
+        """Project, key and time of the objects of one, or of all."""
         ...

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from coordinator.git.environment import git_environment
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, REMOTE_TAGS
+from coordinator.git.pack_files import GARBAGE as FOLDER
+from coordinator.git.pack_files import INDEX_LAST
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.repository_folders import folder_bytes
 from coordinator.ports import GarbageLeft
 from pipelines_schema.lfs_pointer import MAX_POINTER_BYTES, pointed_object
 
-FOLDER = "garbage"
 ROOTS = "roots"
 """What was reached when something was collected last, a file in FOLDER: garbage is made by what is
 lost of it. Its time is that of the look."""
@@ -42,7 +43,6 @@ NAME_BYTES = 20
 """Of SHA-1, which all our repositories have."""
 _MISSING = b" missing"
 _NOT_FETCHED = (KEPT, REMOTE_BRANCHES, REMOTE_TAGS, f"{OWN_REFS}modules")
-_INDEX_LAST = (".mtimes", ".rev", ".pack", ".idx")
 
 
 async def collect(path: Path, needed: Collection[str], *, now: float) -> int:
@@ -53,7 +53,7 @@ async def collect(path: Path, needed: Collection[str], *, now: float) -> int:
     """
     await restore(path, needed)
     await asyncio.to_thread(_delete_old, path / FOLDER, now)
-    await _run(path, "reflog", "expire", "--all", *_reflog_limits(now))
+    await expire_logs(path, now)
     await keep(path, needed)
     roots = await _roots(path)
     if not await _is_due(path, roots, now):
@@ -69,6 +69,11 @@ async def collect(path: Path, needed: Collection[str], *, now: float) -> int:
     await asyncio.to_thread(_drop_loose, path / "objects", aside / "pack", before)
     await asyncio.to_thread(_write_roots, path, roots, now)
     return await asyncio.to_thread(_settled_bytes, aside)
+
+
+async def expire_logs(path: Path, now: float) -> None:
+    """What refs were, weeks ago. Raises GarbageLeft."""
+    await _run(path, "reflog", "expire", "--all", *_reflog_limits(now))
 
 
 def _drop_loose(objects: Path, aside: Path, before: float) -> None:
@@ -221,7 +226,7 @@ def _delete_old(folder: Path, now: float) -> None:
 
 def _put_back(aside: Path, packs: Path) -> None:
     files = list((aside / "pack").iterdir())
-    for suffix in _INDEX_LAST:
+    for suffix in INDEX_LAST:
         for file in files:
             if file.suffix == suffix:
                 os.replace(file, packs / file.name)

@@ -82,6 +82,12 @@ def set_default_branch(path: Path, branch: str) -> bool:
         return True
 
 
+def names_no_branch(path: Path) -> bool:
+    """Whether HEAD names one that is not there."""
+    with opened(path) as repository:
+        return repository.head_is_unborn
+
+
 def settle_default_branch(path: Path, gone: Mapping[str, str]) -> tuple[str, str | None] | None:
     """Let HEAD name a branch that there is: the old and the new name where it named none.
 

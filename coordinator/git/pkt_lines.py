@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 FLUSH = b"0000"
 _LENGTH_BYTES = 4
 _BANDS = (1, 2, 3)
-_PROGRESS_BAND = b"\x02"
+_REPORT_BAND, _PROGRESS_BAND = b"\x01", b"\x02"
+_PIECE_BYTES = 900
 
 MAX_REMOTE_LINE_BYTES = 900
 """Below the 995 bytes of the old `side-band`, so that a line fits whichever was negotiated."""
@@ -62,6 +63,35 @@ def is_side_banded(body: bytes) -> bool:
         and lines[-1] is None
         and all(line is not None and line[:1] and line[0] in _BANDS for line in lines[:-1])
     )
+
+
+def with_refusal(body: bytes, reason: str) -> bytes:
+    """A receive-pack's answer in which no ref was moved, with the reason for each that was.
+
+    Raises MalformedPktLines where it has no report.
+    """
+    if not is_side_banded(body):
+        return _refused(body, reason)
+    lines = [line for line in split(body) if line is not None]
+    report = b"".join(line[1:] for line in lines if line[:1] == _REPORT_BAND)
+    others = b"".join(encode(line) for line in lines if line[:1] != _REPORT_BAND)
+    refused = _refused(report, reason)
+    pieces = (refused[at : at + _PIECE_BYTES] for at in range(0, len(refused), _PIECE_BYTES))
+    return others + b"".join(encode(_REPORT_BAND + piece) for piece in pieces) + FLUSH
+
+
+def _refused(report: bytes, reason: str) -> bytes:
+    """gitprotocol-pack(5), report-status and report-status-v2."""
+    words = next(_printable(reason))
+    lines = []
+    for line in split(report):
+        if line is None or line.startswith(b"option "):  # of a ref that was moved
+            continue
+        kind, _, ref = line.rstrip(b"\n").partition(b" ")
+        lines.append(b"ng %s %s\n" % (ref, words) if kind == b"ok" else line)
+    if not lines or not lines[0].startswith(b"unpack "):
+        raise MalformedPktLines("no report")
+    return b"".join(encode(line) for line in lines) + FLUSH
 
 
 def with_remote_lines(body: bytes, lines: Iterable[str]) -> bytes:

@@ -15,8 +15,8 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +26,16 @@ from coordinator.domain.pushes.repo_url import (
     RemoteUrl,
     check_policy,
 )
+from coordinator.domain.pushes.stored_repository import RefsMoved
 from coordinator.git.addresses import CONNECT_SECONDS, reachable_address
 from coordinator.git.branch_names import HEADS
+from coordinator.git.changes import Changes, ChangesInPlace
 from coordinator.git.environment import git_environment
 from coordinator.git.head import own_ref, set_head, symbolic_head
 from coordinator.git.opened import OWN_REFS, REMOTE_BRANCHES, REMOTE_TAGS, opened
 from coordinator.git.process import GitProcess, git_process
 from coordinator.git.remote_failures import failure_of
-from coordinator.git.repository_folders import TOLERATED_FAULTS, repository_path
+from coordinator.git.repository_folders import TOLERATED_FAULTS
 from coordinator.ports import Credential, RemoteFailed
 
 MAX_WORDS_BYTES = 16 * 1024
@@ -65,8 +67,10 @@ class GitRemotes:
         policy: RemotePolicy,
         limits: FetchLimits,
         known_hosts: Path | None = None,
+        changes: Changes | None = None,
     ) -> None:
-        self._root, self._scratch = root, scratch
+        """Without `changes` they are made in place."""
+        self._scratch, self._changes = scratch, changes or ChangesInPlace(root)
         self._policy, self._limits = policy, limits
         self._known_hosts = known_hosts
         shutil.rmtree(scratch, ignore_errors=True)
@@ -77,25 +81,43 @@ class GitRemotes:
     ) -> Mapping[str, str]:
         """Refs are kept under hashed names, so that `a` and later `a/b` don't stand in each
         other's way; agents fetch by commit id. Raises RemoteFailed."""
-        repository = repository_path(self._root, project_id)
         with await self._ready(url, credential) as environment:
-            head = await self._learn_head(repository, url, environment)
-            refspecs = [f"+{name}:{own_ref(name)}" for name in names]
-            also = [f"+{head}:{own_ref(head)}"] if head and head not in names else []
-            try:
-                await self._fetch(repository, url.text, refspecs + also, environment)
-            except RemoteFailed as error:
-                if not error.missing or not also:
-                    raise
-                await self._fetch(repository, url.text, refspecs, environment)
-        return await asyncio.to_thread(_values, repository, names)
+            async with self._changing(project_id) as repository:
+                await self._fetch_names(repository, url, names, environment)
+                return await asyncio.to_thread(_values, repository, names)
+
+    @asynccontextmanager
+    async def _changing(self, project_id: str) -> AsyncIterator[Path]:
+        """The repository, to fetch into. Raises RemoteFailed."""
+        try:
+            async with self._changes.changing(project_id) as draft:
+                yield draft.path
+        except RefsMoved as error:
+            raise RemoteFailed(str(error), permanent=False) from error
+
+    async def _fetch_names(
+        self,
+        repository: Path,
+        url: RemoteUrl,
+        names: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> None:
+        head = await self._learn_head(repository, url, environment)
+        refspecs = [f"+{name}:{own_ref(name)}" for name in names]
+        also = [f"+{head}:{own_ref(head)}"] if head and head not in names else []
+        try:
+            await self._fetch(repository, url.text, refspecs + also, environment)
+        except RemoteFailed as error:
+            if not error.missing or not also:
+                raise
+            await self._fetch(repository, url.text, refspecs, environment)
 
     async def learn_head(
         self, project_id: str, url: RemoteUrl, credential: Credential | None
     ) -> str | None:
-        repository = repository_path(self._root, project_id)
         with await self._ready(url, credential) as environment:
-            head = await self._learn_head(repository, url, environment)
+            async with self._changing(project_id) as repository:
+                head = await self._learn_head(repository, url, environment)
         return head.removeprefix(HEADS) if head else None
 
     async def _learn_head(
@@ -112,18 +134,18 @@ class GitRemotes:
         self, project_id: str, url: RemoteUrl, credential: Credential | None
     ) -> None:
         """Below a folder of their own, where no fetched commit or pull request stands."""
-        repository = repository_path(self._root, project_id)
         refspec = f"+refs/heads/*:{REMOTE_BRANCHES}*"
         with await self._ready(url, credential) as environment:
-            await self._fetch(repository, url.text, [refspec], environment, ("--prune",))
+            async with self._changing(project_id) as repository:
+                await self._fetch(repository, url.text, [refspec], environment, ("--prune",))
 
     async def fetch_history(
         self, project_id: str, url: RemoteUrl, credential: Credential | None
     ) -> None:
-        repository = repository_path(self._root, project_id)
         refspecs = [f"+refs/heads/*:{REMOTE_BRANCHES}*", f"+refs/tags/*:{REMOTE_TAGS}*"]
         with await self._ready(url, credential) as environment:
-            await self._fetch(repository, url.text, refspecs, environment, ("--prune",))
+            async with self._changing(project_id) as repository:
+                await self._fetch(repository, url.text, refspecs, environment, ("--prune",))
 
     async def fetch_module(
         self,
@@ -135,27 +157,29 @@ class GitRemotes:
         trusted: bool,
     ) -> None:
         """git tells the other side what it has; here only what came from that very URL."""
-        repository = repository_path(self._root, project_id)
+        here = await self._changes.ready(project_id)
         kept = _module_refs(url, trusted)
-        if await asyncio.to_thread(_has_refs, repository, kept + commit):
+        if await asyncio.to_thread(_has_refs, here, kept + commit):
             return
         refspecs = [f"+{commit}:{kept}{commit}"]
-        if not trusted or await asyncio.to_thread(_has_commit, repository, commit):
-            await self._fetch_apart(repository, url, refspecs, credential)
+        if not trusted or await asyncio.to_thread(_has_commit, here, commit):
+            async with self._changing(project_id) as repository:
+                await self._fetch_apart(repository, url, refspecs, credential)
             return
-        known = await asyncio.to_thread(_has_refs, repository, kept)
+        known = await asyncio.to_thread(_has_refs, here, kept)
         negotiation = (f"--negotiation-tip={kept}*",) if known else ()
         config = {} if known else {"fetch.negotiationAlgorithm": "noop"}
         with await self._ready(url, credential, config) as environment:
-            await self._fetch(repository, url.text, refspecs, environment, negotiation)
+            async with self._changing(project_id) as repository:
+                await self._fetch(repository, url.text, refspecs, environment, negotiation)
 
     async def fetch_fork(self, project_id: str, url: RemoteUrl, name: str) -> str:
         """Under a name that no other ref has, be it called as a branch of the project."""
-        repository = repository_path(self._root, project_id)
         digest = hashlib.sha256(f"{url.text} {name}".encode()).hexdigest()[:40]
         kept = f"{OWN_REFS}forks/{digest}"
-        await self._fetch_apart(repository, url, [f"+{name}:{kept}"], None)
-        return await asyncio.to_thread(_target, repository, kept)
+        async with self._changing(project_id) as repository:
+            await self._fetch_apart(repository, url, [f"+{name}:{kept}"], None)
+            return await asyncio.to_thread(_target, repository, kept)
 
     async def _fetch_apart(
         self,
@@ -200,9 +224,9 @@ class GitRemotes:
 
     async def copy(self, project_id: str, from_project_id: str, commit: str) -> None:
         """Within our own folder, so no policy is asked. Raises RemoteFailed."""
-        source = repository_path(self._root, from_project_id)
-        repository = repository_path(self._root, project_id)
-        await self._copy(repository, source, [f"+{commit}:{own_ref(commit)}"])
+        source = await self._changes.ready(from_project_id)
+        async with self._changing(project_id) as repository:
+            await self._copy(repository, source, [f"+{commit}:{own_ref(commit)}"])
 
     async def _copy(self, repository: Path, source: Path, refspecs: Sequence[str]) -> None:
         url = RemoteUrl(scheme="file", host="", port=0, user="", path=str(source))

@@ -39,16 +39,17 @@ def create_repository(path: Path, max_input_bytes: int) -> None:
         fresh = Path(scratch, "repository.git")
         repository = pygit2.init_repository(fresh, bare=True, initial_head="main")
         repository.free()
-        _configure(fresh / "config", max_input_bytes)
+        configure(fresh / "config", max_input_bytes)
         try:
             fresh.rename(path)
         except OSError:
             if not path.exists():
                 raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _configure(config_file: Path, max_input_bytes: int) -> None:
+def configure(config_file: Path, max_input_bytes: int) -> None:
+    """Add how our repositories are set up."""
     import pygit2
 
     config = pygit2.Config(str(config_file))
@@ -82,7 +83,7 @@ def _configure(config_file: Path, max_input_bytes: int) -> None:
         config[key] = value
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -110,6 +111,7 @@ def _remove(path: Path) -> None:
 
 def _leftovers(root: Path) -> Iterator[Path]:
     yield from root.glob(".creating-*")
+    yield from root.glob(".changing-*")
     for repository in root.glob("*.git"):
         yield from repository.glob("*.lock")
         yield from repository.glob("refs/**/*.lock")

@@ -19,11 +19,13 @@ from typing import IO
 import structlog
 from aiohttp import web
 
-from coordinator.git import pkt_lines
+from coordinator.domain.pushes.stored_repository import RefsMoved
 from coordinator.git.backend_environment import MAX_FETCH_REQUEST_BYTES, backend_environment
 from coordinator.git.capabilities import KnownCapabilities
 from coordinator.git.cgi_answer import CgiAnswer, read_cgi_head, read_whole_answer
+from coordinator.git.changes import Changes, ChangesInPlace
 from coordinator.git.client_pace import Pace
+from coordinator.git.http_answers import NO_CACHE, answered, headers, not_stored, refusal
 from coordinator.git.process import GitProcess, git_process, note_last_words
 from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
 from coordinator.git.request_bodies import Feed, take_body
@@ -45,13 +47,6 @@ _IN_MEMORY_BYTES = 256 * 1024
 _COPY_BYTES = 64 * 1024
 _COMMANDS_BYTES = 8 * 1024 * 1024
 """Room for a push's ref commands besides its pack."""
-
-_NO_CACHE = {
-    "Cache-Control": "no-cache, max-age=0, must-revalidate",
-    "Expires": "Fri, 01 Jan 1980 00:00:00 GMT",
-    "Pragma": "no-cache",
-}
-
 
 VERSION_2 = "version=2"
 
@@ -89,7 +84,8 @@ class GitHttpBackend:
     """Serves the repositories below `root`, a bounded number at a time.
 
     Fetches and pushes have `max_processes` each, so that neither starves the other. A fetch's
-    request is here before it waits for its turn; a push that waits is not read. `max_input_bytes`
+    request is here before it waits for its turn; a push that waits is not read. Without `changes`
+    they are made in place. `max_input_bytes`
     bounds a push's pack; `idle_seconds` is how long a client may neither send nor take a byte,
     after which it must keep to SLOWEST_BYTES_A_SECOND; `deadline_seconds` bounds a whole exchange.
     """
@@ -97,6 +93,7 @@ class GitHttpBackend:
     def __init__(
         self,
         root: Path,
+        changes: Changes | None = None,
         *,
         max_processes: int = 8,
         max_input_bytes: int = DEFAULT_MAX_INPUT_BYTES,
@@ -104,6 +101,7 @@ class GitHttpBackend:
         deadline_seconds: float = 3600.0,
     ) -> None:
         self._root = root
+        self._changes = changes or ChangesInPlace(root)
         self._max_input_bytes = max_input_bytes
         self._idle_seconds = idle_seconds
         self._deadline_seconds = deadline_seconds
@@ -119,7 +117,8 @@ class GitHttpBackend:
     ) -> web.StreamResponse:
         """Answer `GET …/info/refs?service=…`: the refs, as the first half of a fetch or a push."""
         if service not in tuple(GitService):
-            return _refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
+            return refusal(403, "Only the smart HTTP protocol of git 1.6.6 and later is served.")
+        await self._changes.ready(project_id)
         environment = {
             **self._environment(request, project_id, GitService(service), "info/refs"),
             "QUERY_STRING": f"service={service}",
@@ -152,7 +151,7 @@ class GitHttpBackend:
             body = self._capabilities_known.keep(made_of, answer.body)
         return web.Response(
             body=body,
-            headers={"Content-Type": f"application/x-{call.service}-advertisement", **_NO_CACHE},
+            headers={"Content-Type": f"application/x-{call.service}-advertisement", **NO_CACHE},
         )
 
     async def _answer_of(self, request: web.Request, call: _Call) -> CgiAnswer | None:
@@ -181,9 +180,9 @@ class GitHttpBackend:
         end. What it raises is logged and never spoils git's answer: the refs have moved.
         """
         if service not in tuple(GitService):
-            return _refusal(404, "There is no such git service.")
+            return refusal(404, "There is no such git service.")
         if request.content_type != f"application/x-{service}-request":
-            return _refusal(415, f"The body must be of type application/x-{service}-request.")
+            return refusal(415, f"The body must be of type application/x-{service}-request.")
         call = _Call(
             service=GitService(service),
             client=client,
@@ -198,7 +197,8 @@ class GitHttpBackend:
         if (request.content_length or 0) > call.max_body_bytes:
             return self._too_large(call)
         if call.service is GitService.RECEIVE_PACK:
-            return await self._received(request, call, after_receive)
+            return await self._received(request, project_id, call, after_receive)
+        await self._changes.ready(project_id)
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
             feed = await self._read_body(request, spool, call.max_body_bytes)
             if feed is not Feed.COMPLETE:
@@ -306,7 +306,7 @@ class GitHttpBackend:
     async def _pass_on(
         self, request: web.Request, process: GitProcess, head: CgiAnswer
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=head.status, headers=_headers(head))
+        response = web.StreamResponse(status=head.status, headers=headers(head))
         try:
             await response.prepare(request)
             chunk, pace = head.body or await process.read(), Pace(grace_seconds=self._idle_seconds)
@@ -322,29 +322,40 @@ class GitHttpBackend:
         return response
 
     async def _received(
-        self, request: web.Request, call: _Call, after_receive: AfterReceive | None
+        self,
+        request: web.Request,
+        project_id: str,
+        call: _Call,
+        after_receive: AfterReceive | None,
     ) -> web.Response:
-        """Hold git's answer back until the moved refs have been taken notice of."""
+        """Hold git's answer back until the moved refs are kept and have been taken notice of."""
         exchange: _Exchange | None = None
         answer: CgiAnswer | None = None
         feed = Feed.CUT_OFF
         lines: Sequence[str] = ()
+        why: str | None = None
         try:
-            async with self._exchange(request, call) as exchange:
-                answer = await read_whole_answer(exchange.process)
-                feed = await exchange.feeding
+            async with self._changes.changing(project_id) as draft:
+                draft.abandon()  # until the client is to be told that it is kept
+                there = {**call.environment, "GIT_PROJECT_ROOT": str(draft.root)}
+                async with self._exchange(request, replace(call, environment=there)) as exchange:
+                    answer = await read_whole_answer(exchange.process)
+                    feed = await exchange.feeding
+                draft.is_kept = answer is not None and feed is Feed.COMPLETE
         except TimeoutError:
-            feed = Feed.IDLE
+            answer, feed = None, Feed.IDLE
+        except RefsMoved as error:
+            why = str(error)
+        except Exception as error:  # a task root: git's client must be told
+            why = not_stored(error, call.environment["PATH_INFO"])
         finally:
             if exchange is not None and after_receive is not None:
                 lines = await self._announce(after_receive, call)
+        if answer is None and why is not None:
+            return refusal(503, why)
         if answer is None or feed is not Feed.COMPLETE:
             return self._failure(call, feed)
-        return web.Response(
-            status=answer.status,
-            body=pkt_lines.with_remote_lines(answer.body, lines),
-            headers=_headers(answer),
-        )
+        return answered(answer, why, lines)
 
     async def _announce(self, after_receive: AfterReceive, call: _Call) -> Sequence[str]:
         # A task of its own, so that a handler that is cancelled does not take it along.
@@ -358,16 +369,16 @@ class GitHttpBackend:
             case Feed.TOO_LARGE:
                 return self._too_large(call)
             case Feed.IDLE:
-                return _refusal(408, "Nothing was sent for too long, or it took too long in all.")
+                return refusal(408, "Nothing was sent for too long, or it took too long in all.")
             case Feed.CUT_OFF:
-                return _refusal(400, "The request's body broke off or can't be read.")
+                return refusal(400, "The request's body broke off or can't be read.")
             case Feed.COMPLETE:
-                return _refusal(500, "git could not serve this; the coordinator's log says why.")
+                return refusal(500, "git could not serve this; the coordinator's log says why.")
 
     def _too_large(self, call: _Call) -> web.Response:
         if call.service is GitService.UPLOAD_PACK:
-            return _refusal(413, f"A fetch may send at most {MAX_FETCH_REQUEST_BYTES} bytes.")
-        return _refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
+            return refusal(413, f"A fetch may send at most {MAX_FETCH_REQUEST_BYTES} bytes.")
+        return refusal(413, f"A push may send at most {self._max_input_bytes} bytes of objects.")
 
 
 async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
@@ -376,14 +387,6 @@ async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
     except Exception:
         log.exception("after_receive_failed", repository=call.environment["PATH_INFO"])
         return NOT_YET_BUILT
-
-
-def _headers(answer: CgiAnswer) -> dict[str, str]:
-    return {"Content-Type": answer.content_type, **_NO_CACHE}
-
-
-def _refusal(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text + "\n")
 
 
 def _abort(request: web.Request) -> None:

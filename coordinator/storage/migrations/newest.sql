@@ -22,7 +22,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0053');
+INSERT INTO "alembic_version" VALUES('0056');
 CREATE TABLE artifacts (
 	step_id VARCHAR(36) NOT NULL,
 	epoch INTEGER NOT NULL,
@@ -373,6 +373,16 @@ CREATE TABLE recipients (
 	CONSTRAINT pk_recipients PRIMARY KEY (id),
 	CONSTRAINT fk_recipients_project_id_projects FOREIGN KEY(project_id) REFERENCES projects (id)
 );
+CREATE TABLE ref_moves (
+	project_id VARCHAR(36) NOT NULL,
+	ref TEXT NOT NULL,
+	version BIGINT NOT NULL,
+	number BIGINT NOT NULL,
+	old VARCHAR(64),
+	new VARCHAR(64) NOT NULL,
+	moved_at BIGINT NOT NULL,
+	CONSTRAINT pk_ref_moves PRIMARY KEY (project_id, ref, version, number)
+);
 CREATE TABLE registry_logins (
 	scope_id VARCHAR(36) NOT NULL,
 	host TEXT NOT NULL,
@@ -496,6 +506,31 @@ CREATE TABLE steps (
 	CONSTRAINT fk_steps_build_id FOREIGN KEY(build_id) REFERENCES builds (id),
 	CONSTRAINT fk_steps_project_id FOREIGN KEY(project_id) REFERENCES projects (id),
 	CONSTRAINT uq_steps_build_id_name UNIQUE (build_id, name)
+);
+CREATE TABLE stored_packs (
+	object TEXT NOT NULL,
+	project_id VARCHAR(36) NOT NULL,
+	name TEXT NOT NULL,
+	aside BIGINT,
+	pack_bytes BIGINT NOT NULL,
+	index_bytes BIGINT NOT NULL,
+	sha256 VARCHAR(64) NOT NULL,
+	created_at BIGINT NOT NULL,
+	goes_at BIGINT,
+	CONSTRAINT pk_stored_packs PRIMARY KEY (object)
+);
+CREATE TABLE stored_refs (
+	project_id VARCHAR(36) NOT NULL,
+	ref TEXT NOT NULL,
+	sha VARCHAR(64) NOT NULL,
+	CONSTRAINT pk_stored_refs PRIMARY KEY (project_id, ref)
+);
+CREATE TABLE stored_repositories (
+	project_id VARCHAR(36) NOT NULL,
+	version BIGINT NOT NULL,
+	stamp VARCHAR(32) NOT NULL,
+	head TEXT NOT NULL,
+	CONSTRAINT pk_stored_repositories PRIMARY KEY (project_id)
 );
 CREATE TABLE test_names (
 	test_key VARCHAR(32) NOT NULL,
@@ -634,6 +669,8 @@ CREATE INDEX ix_steps_queue ON steps (queue_class, project_id, ready_at, positio
 CREATE INDEX ix_steps_queue_until ON steps (queue_until) WHERE state IN ('ready', 'waiting', 'delayed');
 CREATE INDEX ix_steps_resolving ON steps (build_id) WHERE state = 'resolving';
 CREATE INDEX ix_steps_waiting ON steps (project_id) WHERE state IN ('blocked', 'resolving', 'waiting', 'in-line', 'ready', 'delayed');
+CREATE INDEX ix_stored_packs_goes_at ON stored_packs (goes_at);
+CREATE INDEX ix_stored_packs_project_id ON stored_packs (project_id);
 CREATE INDEX ix_test_names_name ON test_names (project_id, name);
 CREATE INDEX ix_test_results_failed ON test_results (tests_id, position) WHERE result = 'failed';
 CREATE INDEX ix_test_results_flaky ON test_results (tests_id, position) WHERE flaky;

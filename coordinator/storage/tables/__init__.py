@@ -49,6 +49,12 @@ from coordinator.storage.tables.push_tables import (
     schedules,
     seen_refs,
 )
+from coordinator.storage.tables.repository_tables import (
+    ref_moves,
+    stored_packs,
+    stored_refs,
+    stored_repositories,
+)
 from coordinator.storage.tables.result_tables import step_results, test_names, test_results
 from coordinator.storage.tables.reuse_tables import input_lists, step_inputs
 from coordinator.storage.tables.step_tables import (
@@ -98,6 +104,7 @@ __all__ = [
     "output_entries",
     "projects",
     "recipients",
+    "ref_moves",
     "registry_logins",
     "retention",
     "schedules",
@@ -107,6 +114,9 @@ __all__ = [
     "step_inputs",
     "step_results",
     "steps",
+    "stored_packs",
+    "stored_refs",
+    "stored_repositories",
     "test_names",
     "test_results",
     "tokens",
