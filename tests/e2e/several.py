@@ -1,4 +1,4 @@
-"""Several coordinators, processes with a data folder each, over one database and store."""
+"""Several coordinators, each a process with a data folder of its own, over one database."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import hmac
 import http.client
 import json
 import random
+import subprocess
 import threading
 import time
 import urllib.error
@@ -117,10 +118,12 @@ class Client:
             assert time.monotonic() < deadline, f"it does not get on: {build}"
 
 
-def project_of(client: Client, name: str, commits: Commits) -> dict[str, Any]:
-    """One at a forge that is a folder."""
-    wanted = {"accountId": "default", "name": name, "repoUrl": f"file://{commits.bare}"}
-    status, project, _ = client.ask("POST", "/api/projects", {**wanted, "forge": "generic"})
+def project_of(client: Client, name: str, commits: Commits | None = None) -> dict[str, Any]:
+    """One at a forge that is the commits' folder, or one that is pushed to."""
+    wanted = {"accountId": "default", "name": name}
+    if commits is not None:
+        wanted |= {"repoUrl": f"file://{commits.bare}", "forge": "generic"}
+    status, project, _ = client.ask("POST", "/api/projects", wanted)
     assert status == 201, project
     found: dict[str, Any] = project
     return found
@@ -134,12 +137,15 @@ class Person(Client):
     project: Mapping[str, Any]
     stop: threading.Event
     making: threading.Lock
-    """Held by whoever makes a commit."""
+    """Held by whoever makes a commit of `project`."""
+    name: str = "nobody"
+    push_url: str = ""
+    """Of a hosted project, with a branch of each person's own."""
 
     def live(self) -> None:
         try:
             while not self.stop.is_set():
-                self.dice.choice((self.deliver, self.ask_for))()
+                self.dice.choice((self.deliver, self.ask_for, self.push))()
         finally:
             self.stop.set()  # also where something was answered that must not be
 
@@ -153,7 +159,7 @@ class Person(Client):
 
     def deliver_one(self, kind: str) -> dict[str, Any]:
         with self.making:
-            pushed = self.commits.new(kind)
+            pushed = self.commits.told(kind)
         return self.tell(*pushed, kind)
 
     def tell(self, before: str, after: str, kind: str) -> dict[str, Any]:
@@ -172,6 +178,26 @@ class Person(Client):
         self.ledger.note("webhooks")
         found: dict[str, Any] = answer
         return found
+
+    def push(self) -> None:
+        """To the hosted project, again until git says that it is there."""
+        kind = self.dice.choice(KINDS)
+        _, commit = self.commits.new(kind, self.name)
+        ref, deadline = f"{commit}:refs/heads/{self.name}", time.monotonic() + PATIENCE_SECONDS
+        while (said := self._push_once(ref)) is not None:
+            self.ledger.note("pushes cut off")
+            assert time.monotonic() < deadline, said
+            time.sleep(AGAIN_SECONDS)
+        self.ledger.pushes[commit] = kind
+        self.ledger.note("pushes")
+
+    def _push_once(self, ref: str) -> str | None:
+        """What git complains of."""
+        try:
+            pushed = self.commits.repository.push(self.push_url, self.token, ref)
+        except subprocess.TimeoutExpired:
+            return "it takes too long"
+        return pushed.stderr if pushed.returncode else None
 
     def ask_for(self) -> None:
         kind = self.dice.choice(KINDS)

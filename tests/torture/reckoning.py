@@ -30,15 +30,20 @@ class Reckoning:
     witness: Path
     counts: Counter[str]
 
-    def check_made(self, project: Mapping[str, Any]) -> None:
-        """Each build that somebody was told of is there, and each webhook's, and no other."""
-        builds = Api(self.client.url, self.client.token).builds(project["id"])
-        of_deliveries = [build for build in builds if build["id"] not in self.ledger.kinds]
-        assert len(builds) - len(of_deliveries) == len(self.ledger.kinds), "a build is not there"
-        commits = Counter(build["commitHash"] for build in of_deliveries)
-        assert commits == Counter(self.ledger.deliveries.keys()), "exactly one of each"
-        for build in of_deliveries:
-            self.ledger.kinds[build["id"]] = self.ledger.deliveries[build["commitHash"]]
+    def check_made(self, accepted: Mapping[str, Mapping[str, str]]) -> None:
+        """Each build that somebody was told of is there, and each accepted webhook's and push's,
+        and no other. `accepted` are the commits of these, by project, with their kinds."""
+        api, told = Api(self.client.url, self.client.token), dict(self.ledger.kinds)
+        missing = set(told)
+        for project_id, kinds in accepted.items():
+            builds = api.builds(project_id)
+            missing -= {build["id"] for build in builds}
+            others = [build for build in builds if build["id"] not in told]
+            found = Counter(build["commitHash"] for build in others)
+            wrong = {sha: found[sha] for sha in kinds.keys() | found if found[sha] != 1}
+            assert not wrong, f"exactly one of each: {wrong}"
+            self.ledger.kinds |= {one["id"]: kinds[one["commitHash"]] for one in others}
+        assert not missing, missing
 
     def check_builds(self) -> None:
         for build_id, kind in self.ledger.kinds.items():

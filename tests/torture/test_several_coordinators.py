@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -53,7 +52,7 @@ def test_all_that_was_accepted_is_built_whoever_dies(
     commits = Commits(tmp_path, witness)
     with crowd(tmp_path, postgres, s3_server) as several:
         client = Client(several.address, several.token, ledger, dice)
-        project = project_of(client, "app", commits)
+        project, hosted = project_of(client, "app", commits), project_of(client, "hosted")
         people = [
             Person(
                 several.address,
@@ -64,8 +63,10 @@ def test_all_that_was_accepted_is_built_whoever_dies(
                 project=project,
                 stop=stop,
                 making=making,
+                name=f"person{number}",
+                push_url=f"{several.links['git'].url}/git/default/hosted.git",
             )
-            for _ in range(PEOPLE)
+            for number in range(PEOPLE)
         ]
         people[0].deliver_one("plain")  # of which its workflow is known
         chaos = Chaos(several, dice)
@@ -77,16 +78,23 @@ def test_all_that_was_accepted_is_built_whoever_dies(
                 stop.set()
             for life in lives:
                 life.result()
-        counts = _reckon(several, client, witness, project)
+        counts = _reckon(
+            several,
+            client,
+            witness,
+            {project["id"]: ledger.deliveries, hosted["id"]: ledger.pushes},
+        )
         told = chaos.counts | ledger.counts | counts
         for what in sorted(told):
             print(f"{what}: {told[what]}")  # noqa: T201 - what was tried
         print(f"longest without an answer: {ledger.longest_seconds:.1f} s")  # noqa: T201
 
 
-def _reckon(several: Crowd, client: Client, witness: Path, project: dict[str, Any]) -> Counter[str]:
+def _reckon(
+    several: Crowd, client: Client, witness: Path, accepted: dict[str, dict[str, str]]
+) -> Counter[str]:
     reckoning = Reckoning(several, client, client.ledger, witness, Counter())
-    reckoning.check_made(project)
+    reckoning.check_made(accepted)
     reckoning.check_builds()
     for agent in several.agents.values():
         assert agent.stop() == 0

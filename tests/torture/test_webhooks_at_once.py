@@ -28,6 +28,8 @@ def test_webhooks_at_once_are_all_built_when_the_leader(
 ) -> None:
     commits, ledger = Commits(tmp_path, tmp_path), Ledger()
     pushed = [commits.new("once") for _ in range(AT_ONCE)]
+    last = pushed[-1][1]
+    commits.repository.git("push", "-q", str(commits.bare), f"{last}:refs/heads/main")
     with crowd(tmp_path, postgres_server, s3_server, agents=()) as several:
         leader = several.leader()
         assert leader is not None

@@ -7,6 +7,7 @@ outside, many times a second, so that what ran when is seen whatever anybody bel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from tests.e2e.processes import Repository
@@ -76,28 +77,36 @@ def most_attempts(kind: str) -> int:
 
 
 class Commits:
-    """A bare repository with a tree of each kind; commits are made one upon the other."""
+    """Of each kind, one upon the other on each branch; `bare` is a repository elsewhere."""
 
     def __init__(self, folder: Path, witness: Path) -> None:
-        self._repository = Repository.create(folder / "repository")
+        self.repository = Repository.create(folder / "repository")
         self.bare = folder / "bare.git"
-        self._repository.git("init", "-q", "--bare", "-b", "main", str(self.bare))
-        self._trees, self._last, self._count = {}, "", 0
-        self._repository.write("said", SAID)
+        self.repository.git("init", "-q", "--bare", "-b", "main", str(self.bare))
+        self._trees: dict[str, str] = {}
+        self._count = count()
+        self.repository.write("said", SAID)
         for kind in KINDS:
-            self._repository.write(".pushrod.yml", workflow(kind, witness))
-            self._last = self._repository.commit(kind)
-            self._trees[kind] = self._repository.git("rev-parse", "HEAD^{tree}").strip()
-        self.of_kind = {kind: self.new(kind)[1] for kind in KINDS}
+            self.repository.write(".pushrod.yml", workflow(kind, witness))
+            first = self.repository.commit(kind)
+            self._trees[kind] = self.repository.git("rev-parse", "HEAD^{tree}").strip()
+        self._last = {"main": first}
+        self.of_kind = {kind: self.told(kind)[1] for kind in KINDS}
 
-    def new(self, kind: str) -> tuple[str, str]:
-        """The branch's commit before, and a new one of that kind, pushed."""
-        before, self._count = self._last, self._count + 1
-        tree = self._trees[kind]
-        made = self._repository.git("commit-tree", tree, "-p", before, "-m", f"{self._count}")
-        self._last = made.strip()
-        self._repository.git("push", "-q", str(self.bare), f"{self._last}:refs/heads/main")
-        return before, self._last
+    def new(self, kind: str, branch: str = "main") -> tuple[str, str]:
+        """The branch's commit before, and a new one, which is nowhere else yet. Only one thread
+        may make those of a branch."""
+        before = self._last.get(branch, self._last["main"])
+        told, tree = f"{branch} {next(self._count)}", self._trees[kind]
+        made = self.repository.git("commit-tree", tree, "-p", before, "-m", told)
+        self._last[branch] = made.strip()
+        return before, self._last[branch]
+
+    def told(self, kind: str) -> tuple[str, str]:
+        """The same on the main branch of `bare`."""
+        before, after = self.new(kind)
+        self.repository.git("push", "-q", str(self.bare), f"{after}:refs/heads/main")
+        return before, after
 
 
 def runs_of(witness: Path, step_id: str) -> Sequence[tuple[tuple[str, str], list[float]]]:
