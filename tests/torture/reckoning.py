@@ -19,7 +19,7 @@ from tests.torture.clients import ENDED, Client, Ledger
 from tests.torture.crowd import Crowd
 from tests.torture.work import log_of, most_attempts, runs_of
 
-ENDED_STEPS = ("SUCCESS", "FAILURE", "CANCELLED", "SKIPPED")
+ENDED_STEPS = ("SUCCESS", "FAILED", "CANCELLED", "SKIPPED")
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Reckoning:
         self.counts["steps"] += 1
         self.counts["attempts"] += number
         assert number <= most_attempts(kind), step
-        if status == "FAILURE":
+        if status == "FAILED":
             assert kind == "once", step
             assert "lost agent" in step["reason"], step
         runs = runs_of(self.witness, step["id"])
