@@ -1,7 +1,8 @@
 """What is built in the torture of several coordinators, and what each must come to.
 
-Each attempt of a step ticks: it writes its number, its process and the boot clock into a file
-outside, many times a second, so that what ran when is seen whatever anybody believes.
+Each attempt of a step ticks: it writes the boot clock into a file outside, many times a second, so
+that what ran when is seen whatever anybody believes. A file for each, since another agent's scripts
+are another user's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _TICKING = f"""\
       n=0
       while [ $n -lt {TICKS} ]; do
         read up idle < /proc/uptime
-        echo "$PUSHROD_ATTEMPT $$ $up" >> WITNESS/$PUSHROD_STEP_ID
+        echo "$up" >> WITNESS/$PUSHROD_STEP_ID.$PUSHROD_ATTEMPT.$$
         echo "$n of attempt $PUSHROD_ATTEMPT {FILLER}"
         sleep 0.1
         n=$((n+1))
@@ -112,9 +113,11 @@ class Commits:
 def runs_of(witness: Path, step_id: str) -> Sequence[tuple[tuple[str, str], list[float]]]:
     """Attempt and process of each run of the step, in the order of their beginnings, and when they
     ticked."""
-    path = witness / step_id
-    runs: dict[tuple[str, str], list[float]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        attempt, process, up = line.split()
-        runs.setdefault((attempt, process), []).append(float(up))
-    return sorted(runs.items(), key=lambda run: run[1][0])
+    runs: list[tuple[tuple[str, str], list[float]]] = []
+    for path in witness.glob(f"{step_id}.*"):
+        _, attempt, process = path.name.split(".")
+        # A tick that was cut off by a kill is none.
+        ticks = [float(up) for up in path.read_text().split("\n")[:-1]]
+        if ticks:
+            runs.append(((attempt, process), ticks))
+    return sorted(runs, key=lambda run: run[1][0])
