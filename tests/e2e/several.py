@@ -46,6 +46,10 @@ class Several:
     def api(self, number: int) -> Api:
         return Api(self.url(number), self.token)
 
+    @property
+    def public_url(self) -> str:
+        return self.url(min(self.ports))
+
     def database_of(self, number: int) -> str:
         """How that coordinator reaches it."""
         return self.database
@@ -71,7 +75,7 @@ class Several:
             f'objects_endpoint = "{self.endpoint_of(number)}"\n'
             'objects_region = "us-east-1"\n'
             f'objects_credentials_file = "{self.folder / "credentials"}"\n'
-            f'public_url = "http://127.0.0.1:{self.ports[min(self.ports)][0]}"\n'
+            f'public_url = "{self.public_url}"\n'
             f'peer_listen = "127.0.0.1:{peers}"\n'
             f'peer_address = "{self.peer_address(number)}"\n' + settings
         )

@@ -117,6 +117,19 @@ class Client:
             seen = build["version"]
             assert time.monotonic() < deadline, f"it does not get on: {build}"
 
+    def approve(self, build_id: str) -> None:
+        def is_asked(build: dict[str, Any]) -> bool:
+            return build["state"] in ENDED or any(
+                "expiresAt" in step.get("approval", {}) for step in build["steps"]
+            )
+
+        build = self.wait(build_id, is_asked)
+        if build["state"] not in ENDED:
+            step = next(step for step in build["steps"] if step["name"] == "release")
+            status, answer, before = self.ask("POST", f"/api/steps/{step['id']}/approve", b"")
+            assert status == 200 or (status == 409 and before), (status, answer)
+            self.ledger.note("approvals")
+
 
 def project_of(client: Client, name: str, commits: Commits | None = None) -> dict[str, Any]:
     """One at a forge that is the commits' folder, or one that is pushed to."""
@@ -246,16 +259,3 @@ class Person(Client):
             self.ledger.note("cancels")
         elif before:
             self.ledger.perhaps_cancelled.add(build_id)
-
-    def approve(self, build_id: str) -> None:
-        def is_asked(build: dict[str, Any]) -> bool:
-            return build["state"] in ENDED or any(
-                "expiresAt" in step.get("approval", {}) for step in build["steps"]
-            )
-
-        build = self.wait(build_id, is_asked)
-        if build["state"] not in ENDED:
-            step = next(step for step in build["steps"] if step["name"] == "release")
-            status, answer, before = self.ask("POST", f"/api/steps/{step['id']}/approve", b"")
-            assert status == 200 or (status == 409 and before), (status, answer)
-            self.ledger.note("approvals")

@@ -51,6 +51,10 @@ class Crowd(Several):
         """Of the balancer, for clients."""
         return self.links["clients"].url
 
+    @property
+    def public_url(self) -> str:
+        return self.links["git"].url
+
     def database_of(self, number: int) -> str:
         name = self.database.rpartition("@/")[2].partition("?")[0]
         return f"postgresql://{OWNER}@127.0.0.1:{self.links[f'database of {number}'].port}/{name}"
