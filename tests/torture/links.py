@@ -21,7 +21,8 @@ class Link:
         self._loop = asyncio.new_event_loop()
         self._flows = asyncio.Event()
         self._flows.set()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         self.port: int = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -55,29 +56,29 @@ class Link:
 
     def close(self) -> None:
         self.refuse()
-        self._do(self._server.close)
-        self.mend()
-        asyncio.run_coroutine_threadsafe(self._end_tasks(), self._loop).result()
-        self._do(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _do(self, what: Callable[[], None]) -> None:
         async def done() -> None:
             what()
 
-        if what == self._loop.stop:
-            self._loop.call_soon_threadsafe(what)
-            return
         asyncio.run_coroutine_threadsafe(done(), self._loop).result()
 
     def _reset_all(self) -> None:
         for writer in self._connections:
             writer.transport.abort()
 
-    async def _end_tasks(self) -> None:
+    async def _end(self) -> None:
+        self._server.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(3):  # what was aborted is closed by the loop's next rounds
+            await asyncio.sleep(0)
 
     async def _listen(self) -> int:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
