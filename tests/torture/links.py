@@ -73,11 +73,11 @@ class Link:
 
     async def _end(self) -> None:
         self._server.close()
+        self._flows.set()
+        # Each connection has been reset, which ends its task.
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        for _ in range(3):  # what was aborted is closed by the loop's next rounds
+        for _ in range(3):  # what was reset is closed by the loop's next rounds
             await asyncio.sleep(0)
 
     async def _listen(self) -> int:
@@ -87,11 +87,12 @@ class Link:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found = None if self._is_refused else await self._reach()
-        if found is None:
-            writer.transport.abort()
+        both = {writer} if found is None else {writer, found[1]}
+        if found is None or self._is_refused:
+            for one in both:
+                one.transport.abort()
             return
         there, thither = found
-        both = {writer, thither}
         self._connections |= both
         try:
             async with asyncio.TaskGroup() as ways:
