@@ -23,7 +23,7 @@ from tests.torture.work import KINDS, Commits
 
 ANSWER_SECONDS = 45.0
 """So long one waits for an answer before it asks again."""
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.2
 PASSING = (429, 502, 503)
 ENDED = ("succeeded", "failed", "cancelled")

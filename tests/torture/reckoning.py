@@ -7,7 +7,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +37,7 @@ class Reckoning:
         api, told = Api(self.client.url, self.client.token), dict(self.ledger.kinds)
         missing = set(told)
         for project_id, kinds in accepted.items():
-            builds = api.builds(project_id)
+            builds = self._all_built(api, project_id, kinds)
             missing -= {build["id"] for build in builds}
             others = [build for build in builds if build["id"] not in told]
             found = Counter(build["commitHash"] for build in others)
@@ -45,6 +45,16 @@ class Reckoning:
             assert not wrong, f"exactly one of each: {wrong}"
             self.ledger.kinds |= {one["id"]: kinds[one["commitHash"]] for one in others}
         assert not missing, missing
+
+    def _all_built(self, api: Api, project_id: str, commits: Iterable[str]) -> list[dict[str, Any]]:
+        """What was accepted last may still have to become a build."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            builds = api.builds(project_id)
+            left = set(commits) - {build["commitHash"] for build in builds}
+            if not left or time.monotonic() > deadline:
+                return builds
+            time.sleep(0.2)
 
     def check_builds(self) -> None:
         # Last what may have been begun by nobody: by then nobody has anything else to do.
