@@ -22,6 +22,7 @@ from tests.torture.length import by_length
 from tests.torture.reckoning import Reckoning
 from tests.torture.work import Commits
 
+pytestmark = pytest.mark.timeout(by_length(short=600, long=3600))
 KILLS = by_length(short=12, long=300)
 PEOPLE = 5
 

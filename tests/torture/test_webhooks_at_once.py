@@ -19,6 +19,7 @@ from tests.torture.crowd import crowd
 from tests.torture.length import by_length
 from tests.torture.work import Commits
 
+pytestmark = pytest.mark.timeout(by_length(short=600, long=3600))
 AT_ONCE = by_length(short=100, long=500)
 
 
