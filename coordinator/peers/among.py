@@ -151,7 +151,7 @@ class _Life:
         elif any(isinstance(cause, TakenOver) for cause in causes):
             log.warning("another coordinator leads now")
         elif self._has_answered and all(isinstance(cause, _PASSING) for cause in causes):
-            log.error("it can't lead", problem=str(first))
+            log.error("it can't lead", problem=str(first) or type(first).__name__)
             await self.lead.step_down()
             await asyncio.sleep(AGAIN_SECONDS)
         else:

@@ -24,11 +24,11 @@ from tests.benchmarks import (
     many_outputs,
     memory,
     push_latency,
-    queue,
     retention,
     services,
     step_overhead,
     throughput,
+    waiting_steps,
 )
 from tests.benchmarks.samples import Row, table
 
@@ -48,7 +48,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "lists": lists.measure,
     "large": large_builds.measure,
     "retention": retention.measure,
-    "queue": queue.measure,
+    "queue": waiting_steps.measure,
 }
 
 

@@ -1,4 +1,4 @@
-"""Several coordinators, processes with a data folder each, over one database and store."""
+"""Several coordinators, each a process with a data folder of its own, over one database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.processes import READY, Api, Process
 from tests.ports import free_port
@@ -45,6 +46,21 @@ class Several:
     def api(self, number: int) -> Api:
         return Api(self.url(number), self.token)
 
+    @property
+    def public_url(self) -> str:
+        return self.url(min(self.ports))
+
+    def database_of(self, number: int) -> str:
+        """How that coordinator reaches it."""
+        return self.database
+
+    def endpoint_of(self, number: int) -> str:
+        return self.s3.endpoint
+
+    def peer_address(self, number: int) -> str:
+        """Where the others reach it."""
+        return f"127.0.0.1:{self.ports[number][1]}"
+
     def start(self, number: int, *, settings: str = "", wait: bool = True) -> Process:
         listen, peers = self.ports.setdefault(number, (free_port(), free_port()))
         data = self.data(number)
@@ -54,13 +70,14 @@ class Several:
             shutil.copy(others[0], data / KEY)
         config = self.folder / f"coordinator-{number}.toml"
         config.write_text(
-            f'database = "{self.database}"\n'
+            f'database = "{self.database_of(number)}"\n'
             f'objects = "s3://{BUCKET}/{self.folder.name}"\n'
-            f'objects_endpoint = "{self.s3.endpoint}"\n'
+            f'objects_endpoint = "{self.endpoint_of(number)}"\n'
             'objects_region = "us-east-1"\n'
             f'objects_credentials_file = "{self.folder / "credentials"}"\n'
-            f'public_url = "http://127.0.0.1:{self.ports[min(self.ports)][0]}"\n'
-            f'peer_listen = "127.0.0.1:{peers}"\n' + settings
+            f'public_url = "{self.public_url}"\n'
+            f'peer_listen = "127.0.0.1:{peers}"\n'
+            f'peer_address = "{self.peer_address(number)}"\n' + settings
         )
         arguments = ["--data", str(data), "--listen", f"127.0.0.1:{listen}", "--config", config]
         process = self.running[number] = Process(
@@ -74,13 +91,15 @@ class Several:
 
     def leader(self) -> int | None:
         """The number of the one that leads now."""
-        found = self.postgres.execute(
+        found = self.rows(
             "SELECT address FROM coordinator_starts WHERE beat_at > clock_timestamp() - '5s'"
-            "::interval",
-            self.database.rpartition("@/")[2].partition("?")[0],
+            "::interval"
         )
-        ports = {f"127.0.0.1:{peers}": number for number, (_, peers) in self.ports.items()}
-        return ports.get(found[0][0]) if found else None
+        addresses = {self.peer_address(number): number for number in self.ports}
+        return addresses.get(found[0][0]) if found else None
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self.postgres.execute(query, self.database.rpartition("@/")[2].partition("?")[0])
 
     def pause(self, number: int) -> None:
         os.kill(self.running[number].pid, signal.SIGSTOP)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +22,7 @@ import pytest
 
 from tests.e2e.processes import Pushrod, Repository, is_running, running
 from tests.torture.length import by_length
+from tests.torture.links import Link
 
 LEASE_SECONDS = 3
 SETTINGS = f"lease_seconds = {LEASE_SECONDS}\n"
@@ -104,52 +103,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         shutil.rmtree(witness)
 
 
-class Proxy:
-    """TCP to the coordinator that can be cut: connections stay open, and no byte moves."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._flows = threading.Event()
-        self._connections: list[socket.socket] = []
-        self._flows.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        self._flows.clear()
-
-    def mend(self) -> None:
-        self._flows.set()
-
-    def close(self) -> None:
-        self.mend()
-        for one in (self._listener, *self._connections):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads it
-            one.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
-                self._connections += [client, server]
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
-
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                self._flows.wait()
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-
 @contextmanager
-def proxied(pushrod: Pushrod) -> Iterator[Proxy]:
-    proxy = Proxy(int(pushrod.api.url.rpartition(":")[2]))
+def proxied(pushrod: Pushrod) -> Iterator[Link]:
+    proxy = Link(int(pushrod.api.url.rpartition(":")[2]))
     try:
         yield proxy
     finally:

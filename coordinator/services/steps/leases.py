@@ -70,7 +70,7 @@ class Leases:
     def _notice_absence(self) -> None:
         """Called by whichever of the tasks runs first after it, before anything is called lost."""
         now, last = self._clock(), self._last_tick
-        self._last_tick = now
+        self._last_tick = None if self._hand_outs.next_deadline() is None else now
         if last is not None and now - last > TICK_SECONDS + AWAY_SECONDS:
             log.warning("this coordinator was away", seconds=round(now - last, 1))
             self._hand_outs.begin_new_terms(now)

@@ -165,6 +165,13 @@ async def answering(
     clock = Clock()
     lead = Lead(rows("first"), "first", clock)
     await lead.look()
+    led.taken_over.add_done_callback(lambda _: lead.doubt())
+
+    async def written(_request: web.Request) -> web.Response:
+        try:
+            return web.Response(text=str(await led.write(look)))
+        except TakenOver:
+            return web.Response(status=500)
 
     async def quick(_request: web.Request) -> web.Response:
         return web.Response(text="done")
@@ -182,7 +189,7 @@ async def answering(
 
     app = web.Application(middlewares=[lead.answers])
     ways: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
-    ways = {"/quick": quick, "/held": held, "/streamed": streamed}
+    ways = {"/quick": quick, "/held": held, "/streamed": streamed, "/written": written}
     for path, handler in ways.items():
         app.router.add_get(path, handler)
     async with TestClient(TestServer(app)) as client:
@@ -209,3 +216,21 @@ async def test_it_answers_while_it_is_certain(
     async with client.get(path) as answer:
         assert answer.status == status
         assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+async def test_a_write_that_another_was_quicker_than_is_to_be_asked_for_again(
+    answering: tuple[Clock, TestClient[web.Request, web.Application]],
+    place: PostgresPlace,
+    rows: Callable[[str], LeadRow],
+    postgres_server: PostgresServer,
+) -> None:
+    """It was certain when it was asked, and it was not long ago."""
+    _, client = answering
+    async with client.get("/written") as answer:
+        assert answer.status == 200
+    postgres_server.execute(SILENT, place.name)
+    assert rows("second").put_out() == 1
+    other = await Database.open(replace(place, candidate=candidate("second")))
+    async with client.get("/written") as answer:
+        assert answer.status == 503
+    await other.close()

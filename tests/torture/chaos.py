@@ -1,0 +1,142 @@
+"""What happens to several coordinators, their agents, their links and their database, by dice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tests.torture.crowd import AGENTS, COORDINATORS, Crowd
+
+KILLS = {"coordinator": 5, "agent": 3, "database": 1}
+"""How often each is chosen, beside the others."""
+OTHERS = {"pause": 3, "pause agent": 1, "cut": 4, "refuse": 2, "delay": 2}
+
+
+@dataclass
+class Chaos:
+    """`rage` from one thread; what was done is undone in it, too, but for starts, which take
+    others."""
+
+    crowd: Crowd
+    dice: random.Random
+    counts: Counter[str] = field(default_factory=Counter)
+    _undo: list[tuple[float, str, Callable[[], None]]] = field(default_factory=list)
+    """When, of whom, and what."""
+    _starts: dict[str, Future[None]] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8))
+
+    def rage(self, kills: int, stop: threading.Event) -> None:
+        """Until so many were killed, or `stop` is set; then all is up again."""
+        weights = KILLS | OTHERS
+        while sum(self.counts[f"killed: {what}"] for what in (*KILLS, "leader")) < kills:
+            if stop.is_set():
+                break
+            what = self.dice.choices(list(weights), list(weights.values()))[0]
+            getattr(self, f"_{what.replace(' ', '_')}")()
+            self._go_on(until=time.monotonic() + self.dice.uniform(0.3, 3.0))
+        self._go_on(until=float("inf"))
+        for name in list(self._starts):
+            self._started(name)
+
+    def _go_on(self, until: float) -> None:
+        """Undo what is over by then, each in its time."""
+        while self._undo and min(self._undo)[0] <= until:
+            one = min(self._undo, key=lambda undo: undo[0])
+            time.sleep(max(0.0, one[0] - time.monotonic()))
+            self._undo.remove(one)
+            one[2]()
+        if until < float("inf"):
+            time.sleep(max(0.0, until - time.monotonic()))
+
+    def _later(self, name: str, most: float, undo: Callable[[], None]) -> None:
+        at = time.monotonic() + self.dice.uniform(0.2, most)
+        self._undo.append((at, name, undo))
+
+    def _is_busy(self, name: str) -> bool:
+        """Something is done to it already."""
+        start = self._starts.get(name)
+        if start is not None and start.done():
+            self._started(name)
+            start = None
+        return start is not None or any(name == other for _, other, _ in self._undo)
+
+    def _started(self, name: str) -> None:
+        self._starts.pop(name).result()
+
+    def _start(self, name: str, start: Callable[[], object]) -> None:
+        self._starts[name] = self._threads.submit(lambda: (start(), None)[1])
+
+    def _coordinator(self) -> None:
+        leader = self._leader()
+        # The leader as often as both others.
+        number = leader if leader and self.dice.random() < 0.5 else self.dice.choice(COORDINATORS)
+        name = f"coordinator {number}"
+        if self._is_busy(name):
+            return
+        self.counts["killed: leader" if number == leader else "killed: coordinator"] += 1
+        self.crowd.kill(number)
+        self._later(name, 4.0, lambda: self._start(name, lambda: self.crowd.begin(number)))
+
+    def _agent(self) -> None:
+        agent = self.dice.choice(AGENTS)
+        name = f"agent {agent}"
+        if self._is_busy(name):
+            return
+        self.counts["killed: agent"] += 1
+        self.crowd.agents.pop(agent).kill()
+        self._later(name, 3.0, lambda: self._start(name, lambda: self.crowd.begin_agent(agent)))
+
+    def _database(self) -> None:
+        if self._is_busy("database"):
+            return
+        self.counts["killed: database"] += 1
+        self.crowd.postgres.stop()
+        self._later("database", 2.0, self.crowd.postgres.start)
+
+    def _pause(self) -> None:
+        number = self._leader() if self.dice.random() < 0.5 else self.dice.choice(COORDINATORS)
+        if number is None or self._is_busy(f"coordinator {number}"):
+            return
+        self.counts["paused: coordinator"] += 1
+        self.crowd.pause(number)
+        self._later(f"coordinator {number}", 10.0, lambda: self.crowd.resume(number))
+
+    def _pause_agent(self) -> None:
+        agent = self.dice.choice(AGENTS)
+        if self._is_busy(f"agent {agent}"):
+            return
+        self.counts["paused: agent"] += 1
+        process = self.crowd.agents[agent].pid
+        os.kill(process, signal.SIGSTOP)
+        self._later(f"agent {agent}", 20.0, lambda: os.kill(process, signal.SIGCONT))
+
+    def _cut(self) -> None:
+        self._link("cut", lambda name: self.crowd.links[name].cut())
+
+    def _refuse(self) -> None:
+        self._link("refused", lambda name: self.crowd.links[name].refuse())
+
+    def _delay(self) -> None:
+        seconds = self.dice.uniform(0.01, 0.3)
+        self._link("delayed", lambda name: self.crowd.links[name].delay(seconds))
+
+    def _link(self, how: str, do: Callable[[str], None]) -> None:
+        name = self.dice.choice(list(self.crowd.links))
+        if self._is_busy(name):
+            return
+        self.counts[f"{how}: {name.rpartition(' of ')[0] or name.partition(' ')[0]}"] += 1
+        do(name)
+        self._later(name, 8.0, self.crowd.links[name].mend)
+
+    def _leader(self) -> int | None:
+        with suppress(Exception):  # the database may be down
+            return self.crowd.leader()
+        return None
