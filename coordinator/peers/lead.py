@@ -62,6 +62,8 @@ class Lead:
         if self.is_ours:
             # Counted from before we asked: the row may have been written any time since.
             self._certain_until = began + CERTAIN_SECONDS
+        else:
+            self._certain_until = float("-inf")
         self._looked.set()
         self._looked.clear()
 

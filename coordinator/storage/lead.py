@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.postgresql import (
     QUICK_CONNECTION,
+    SILENT_SECONDS,
     WRITER_LOCK,
     Failure,
     PostgresPlace,
@@ -24,8 +25,6 @@ from coordinator.storage.postgresql import (
     is_refusal,
 )
 
-SILENT_SECONDS = 5.0
-"""So long the leader may say nothing."""
 CERTAIN_SECONDS = 3.0
 """So long after it began to say so a leader may believe that no other was put in its place: less,
 since clocks may run apart, and what it answers takes a while to go out."""

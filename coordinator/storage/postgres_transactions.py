@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.postgresql import (
+    SILENT_SECONDS,
     WRITER_LOCK,
     Failure,
     PostgresPlace,
@@ -108,11 +109,20 @@ class PostgresTransactions:
 
     def _claim(self) -> None:
         """Before migrations, which may take longer than a leader is waited for. A schema that does
-        not know of leaders has none who would be put out."""
+        not know of leaders has none who would be put out.
+
+        Raises _NotYet where a leader has but lost the connection that had the lock: until it is
+        silent it answers from what it knows.
+        """
         candidate = self._place.candidate
         with self._writer.begin() as connection:
-            if (revision_of(connection) or "") >= KNOWS_LEADERS:
-                connection.execute(_CLAIM, {"holder": candidate and candidate.holder})
+            if (revision_of(connection) or "") < KNOWS_LEADERS:
+                return
+            asked = {"holder": candidate and candidate.holder, "seconds": SILENT_SECONDS}
+            claimed = connection.execute(_CLAIM, asked).rowcount
+        if not claimed:
+            self._writer.dispose()  # and with it the lock
+            raise _NotYet(_TAKEN.format(self._place))
 
     def begin(self) -> None:
         """Whoever wrote before must not go on where it was."""
@@ -253,10 +263,7 @@ class PostgresTransactions:
                             "not answer this one: this one ends"
                         )
                 if not is_ours:
-                    raise _NotYet(
-                        f"another coordinator works on {self._place}: stop it, or give this one a "
-                        "database of its own"
-                    )
+                    raise _NotYet(_TAKEN.format(self._place))
             connection.commit()
         except BaseException:
             connection.close()
@@ -268,11 +275,13 @@ class _NotYet(Exception):
     standby may become the primary."""
 
 
+_TAKEN = "another coordinator works on {}: stop it, or give this one a database of its own"
 KNOWS_LEADERS = "0054"
 """The migration since which there are columns of who leads."""
 _CLAIM = sa.text(
     "UPDATE coordinator_starts SET holder = :holder, address = NULL, beat_at = CASE"
     " WHEN CAST(:holder AS TEXT) IS NULL THEN NULL ELSE clock_timestamp() END"
+    " WHERE beat_at IS NULL OR beat_at < clock_timestamp() - make_interval(secs => :seconds)"
 )
 _NEXT_START = sa.text("UPDATE coordinator_starts SET number = number + 1 RETURNING number")
 _NEXT_LEADER = sa.text(

@@ -45,6 +45,8 @@ QUICK_CONNECTION: Mapping[str, Any] = {
 """For what is asked anew in a second: rather no answer than a late one."""
 WRITER_LOCK = 0x70757368726F64
 """Of the one coordinator that writes: "pushrod"."""
+SILENT_SECONDS = 5.0
+"""So long a leader of several coordinators may say nothing before another takes its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,24 @@ async def test_a_silent_one_is_put_out_and_writes_no_more(
     await other.close()
 
 
+async def test_one_that_lost_its_session_is_waited_for(
+    led: Database,
+    place: PostgresPlace,
+    rows: Callable[[str], LeadRow],
+    postgres_server: PostgresServer,
+) -> None:
+    """It may still answer from what it knows, and takes its lock again."""
+    rows("first").turn()
+    postgres_server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'", place.name
+    )
+    for other in (replace(place, candidate=candidate("second")), place):
+        with pytest.raises(AnotherWrites):
+            await Database.open(other)
+        rows("first").turn()
+    assert await led.write(look) == 1
+
+
 async def test_to_look_is_to_say_that_one_is_there(
     led: Database,
     place: PostgresPlace,
