@@ -141,7 +141,8 @@ async def _lead(
     async def beside(
         server: web.Server, connections: OpenConnections, options: Mapping[str, Any]
     ) -> None:
-        await take_passed(term.door, term.keys, term.number, server, connections, **options)
+        number = await term.lead.until_ours()
+        await take_passed(term.door, term.keys, number, server, connections, **options)
 
     await term.lead.look()  # the first since we have begun: nobody is answered before
     await serve(services, app, background, listening.dup(), term.serving, term.stop, beside=beside)

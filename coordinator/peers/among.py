@@ -43,10 +43,6 @@ class Term:
     serving: Callable[[], None]
     """To be called once clients are served."""
 
-    @property
-    def number(self) -> int:
-        return self.lead.leader.number if self.lead.leader else 0
-
 
 async def run_among_others(
     place: PostgresPlace,

@@ -93,6 +93,14 @@ class Lead:
                     return
             await self.changed()
 
+    async def until_ours(self) -> int:
+        """Wait until the row says that we lead; the number of our term."""
+        while True:
+            leader = self.leader
+            if leader is not None and self.is_ours and leader.address is not None:
+                return leader.number
+            await self.changed()
+
     async def until_lost(self) -> None:
         """Wait, as the leader, until another is."""
         while self.is_ours:
