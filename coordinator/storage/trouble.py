@@ -56,7 +56,8 @@ _PRIMARY = 0xFF
 
 
 def trouble_of(error: BaseException | None) -> Trouble | None:
-    """None: nothing that the machine is to blame for. Also looks at what caused the error."""
+    """None: nothing that the machine is to blame for. Also looks at what caused the error, and at
+    each of a group of them."""
     seen: set[int] = set()  # whoever raises may make a circle of causes
     while error is not None and id(error) not in seen:
         found = _trouble_of_one(error)
@@ -68,6 +69,9 @@ def trouble_of(error: BaseException | None) -> Trouble | None:
 
 
 def _trouble_of_one(error: BaseException) -> Trouble | None:
+    if isinstance(error, BaseExceptionGroup):
+        found = [trouble_of(one) for one in error.exceptions]
+        return found[0] if all(found) else None
     if isinstance(error, DBAPIError):
         return _trouble_of_one(error.orig) if error.orig is not None else None
     if isinstance(error, DatabaseTrouble):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from agent.descriptors import are_lacking
-from coordinator.storage.trouble import Trouble, trouble_of
+from coordinator.storage.trouble import DatabaseTrouble, Trouble, trouble_of
 
 
 def test_what_caused_an_error_is_found_and_a_circle_of_causes_ends() -> None:
@@ -23,3 +23,9 @@ def test_an_error_that_caused_itself_is_no_trouble_of_the_machine() -> None:
     error.__cause__ = error
     assert trouble_of(error) is None
     assert not are_lacking(error)
+
+
+def test_what_a_group_of_tasks_ended_by_is_known() -> None:
+    away = DatabaseTrouble(Trouble.DATABASE_AWAY)
+    assert trouble_of(ExceptionGroup("tasks", [away, away])) is Trouble.DATABASE_AWAY
+    assert trouble_of(ExceptionGroup("tasks", [away, ValueError()])) is None
