@@ -48,20 +48,21 @@ async def take_passed(
         try:
             async with asyncio.timeout(PREFACE_SECONDS):
                 client = client_of(keys, number, await _read(connection, PREFACE_BYTES))
-        except (OSError, TimeoutError):
-            client = None
-        if client is None:
-            # Or what was meant for an earlier leader: its client asks again.
-            log.info("a connection of no other coordinator was refused")
+            if client is None:
+                # Or what was meant for an earlier leader: its client asks again.
+                log.info("a connection of no other coordinator was refused")
+                connection.close()
+                return
+            await loop.connect_accepted_socket(
+                lambda: PassedConnection(server, connections, client, loop=loop, **options),
+                connection,
+            )
+        except (OSError, TimeoutError) as error:
+            log.info("a connection was not taken", problem=type(error).__name__)
             connection.close()
-            return
-        address = client
-        await loop.connect_accepted_socket(
-            lambda: PassedConnection(server, connections, address, loop=loop, **options),
-            connection,
-        )
 
-    async with asyncio.TaskGroup() as tasks:
+    taking: set[asyncio.Task[None]] = set()
+    try:
         while True:
             try:
                 connection, _ = await loop.sock_accept(listening)
@@ -70,7 +71,14 @@ async def take_passed(
                     connections.make_room(connections.spare)
                     await asyncio.sleep(USED_UP_SECONDS)
                 continue
-            tasks.create_task(take(connection))
+            # No group of tasks, which the fault of one would end.
+            task = asyncio.create_task(take(connection))
+            taking.add(task)
+            task.add_done_callback(taking.discard)
+    finally:
+        for task in taking:
+            task.cancel()
+        await asyncio.gather(*taking, return_exceptions=True)
 
 
 async def _read(connection: socket.socket, size: int) -> bytes:

@@ -47,7 +47,9 @@ class Forwarder:
         """`preface` is what the leader is told of a client before the client's own bytes."""
         # Of our own: whoever else listens closes his.
         self._listening, self._lead, self._preface = listening.dup(), lead, preface
-        self._passing: set[asyncio.Task[None]] = set()
+        self._passing: dict[asyncio.Task[None], Leader | None] = {}
+        """To whom; None while one is waited for."""
+        self._watching = asyncio.create_task(self._end_former())
         self._is_open = False
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = (2**31 if files == resource.RLIM_INFINITY else files) // 4
@@ -66,7 +68,7 @@ class Forwarder:
 
     async def close(self) -> None:
         self.rest()
-        passing = list(self._passing)
+        passing = [self._watching, *self._passing]
         for task in passing:
             task.cancel()
         await asyncio.gather(*passing, return_exceptions=True)
@@ -88,13 +90,13 @@ class Forwarder:
             return
         client.setblocking(False)
         task = asyncio.create_task(self._serve(client, str(address[0]).partition("%")[0]))
-        self._passing.add(task)
+        self._passing[task] = None
         task.add_done_callback(self._ended)
         if len(self._passing) >= self._most:
             loop.remove_reader(self._listening)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._passing.discard(task)
+        del self._passing[task]
         self._listen()
 
     async def _serve(self, client: socket.socket, address: str) -> None:
@@ -107,7 +109,8 @@ class Forwarder:
                     return
                 leader, upstream = found
                 with upstream:
-                    await self._pass_on(client, upstream, leader)
+                    self._note(leader)
+                    await _pass_on(client, upstream)
             except OSError:
                 _break_off(client)
             except asyncio.CancelledError:
@@ -146,32 +149,38 @@ class Forwarder:
                 raise
         return upstream
 
-    async def _pass_on(
-        self, client: socket.socket, upstream: socket.socket, leader: Leader
-    ) -> None:
-        """Both ways, until both have ended, the leader has, or it leads no longer. Raises OSError
-        where the client must not take what it has for the whole."""
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        asking = asyncio.create_task(_copy(client, upstream))
-        answering = asyncio.create_task(_copy(upstream, client))
-        over = asyncio.create_task(self._until_other(leader))
-        try:
-            await asyncio.wait((answering, over), return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                raise ConnectionAbortedError
-            answering.result()
-            await asyncio.wait((asking,), timeout=LAST_SECONDS)
-        finally:
-            for task in (asking, answering, over):
-                task.cancel()
-            await asyncio.gather(asking, answering, over, return_exceptions=True)
+    def _note(self, leader: Leader) -> None:
+        if (task := asyncio.current_task()) in self._passing:
+            self._passing[task] = leader
 
-    async def _until_other(self, leader: Leader) -> None:
-        """Wait until that leader is none any more: silent, or another in its place."""
-        while (now := self._lead.leader) is not None and now.is_there:
-            if (now.number, now.holder) != (leader.number, leader.holder):
-                return
+    async def _end_former(self) -> None:
+        """Break off what was passed on to one that leads no more: silent, or another in its
+        place."""
+        while True:
             await self._lead.changed()
+            now = self._lead.leader
+            for task, leader in list(self._passing.items()):
+                if leader is not None and not _is_still(leader, now):
+                    task.cancel()
+
+
+def _is_still(leader: Leader, now: Leader | None) -> bool:
+    if now is None or not now.is_there:
+        return False
+    return (now.number, now.holder) == (leader.number, leader.holder)
+
+
+async def _pass_on(client: socket.socket, upstream: socket.socket) -> None:
+    """Both ways, until the leader has ended. Raises OSError where the client must not take what it
+    has for the whole."""
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    asking = asyncio.create_task(_copy(client, upstream))
+    try:
+        await _copy(upstream, client)
+        await asyncio.wait((asking,), timeout=LAST_SECONDS)
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
 
 
 async def _copy(source: socket.socket, sink: socket.socket) -> None:
