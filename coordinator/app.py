@@ -120,6 +120,7 @@ async def run_coordinator(
                 listening,
                 door,
                 settings.peer_address or shown_address(door),
+                wait_seconds=settings.database_wait_seconds,
                 clock=clock,
                 work=work,
                 ready=lambda: ready(url),

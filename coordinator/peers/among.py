@@ -51,6 +51,7 @@ async def run_among_others(
     door: socket.socket,
     address: str,
     *,
+    wait_seconds: float,
     clock: Callable[[], float],
     work: Callable[[Term], Awaitable[None]],
     ready: Callable[[], None],
@@ -59,11 +60,12 @@ async def run_among_others(
     """Until `stop` is set; `ready` is called once there is somebody who answers.
 
     `work` leads for one term: it raises TakenOver where that ends before it is told to stop, and
-    AnotherWrites where it can't begin. `address` is where the others reach `door`. Raises what the
-    first try to lead fails by, KeyUnusable, DatabaseUnusable.
+    AnotherWrites where it can't begin. `address` is where the others reach `door`; a database that
+    does not answer is waited for at the start. Raises what the first try to lead fails by,
+    KeyUnusable, DatabaseUnusable.
     """
     holder = secrets.token_hex(8)
-    async with _watched(place, holder, clock) as lead:
+    async with _watched(place, holder, clock, wait_seconds) as lead:
         keys = _keys(lead.leader, key_file)
         candidate = Candidate(holder=holder, address=address, key_print=keys.print)
         forwarder = Forwarder(
@@ -144,6 +146,8 @@ class _Life:
         first = causes[0]
         if isinstance(first, AnotherWrites):
             log.info("another coordinator was quicker to take the lead")
+            # One that has no others beside it is quicker each time, and can't be put out.
+            await asyncio.sleep(AGAIN_SECONDS)
         elif any(isinstance(cause, TakenOver) for cause in causes):
             log.warning("another coordinator leads now")
         elif self._has_answered and all(isinstance(cause, _PASSING) for cause in causes):
@@ -190,12 +194,12 @@ def _causes(error: Exception) -> Sequence[Exception]:
 
 @asynccontextmanager
 async def _watched(
-    place: PostgresPlace, holder: str, clock: Callable[[], float]
+    place: PostgresPlace, holder: str, clock: Callable[[], float], wait_seconds: float
 ) -> AsyncIterator[Lead]:
     """Raises DatabaseUnusable."""
     lead = Lead(LeadRow(place, holder), holder, clock)
     try:
-        await lead.look()
+        await lead.first_look(wait_seconds)
         watching = asyncio.create_task(lead.watch())
         try:
             yield lead

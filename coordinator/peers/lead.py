@@ -51,14 +51,15 @@ class Lead:
         # A call, since mypy takes a property for what it was before the request.
         return self.is_certain
 
-    async def look(self) -> None:
-        """Raises DatabaseUnusable where waiting does not help."""
+    async def look(self) -> bool:
+        """Whether the database has answered. Raises DatabaseUnusable where waiting does not
+        help."""
         began = self._clock()
         try:
             self.leader = await self._ask(self._row.turn)
         except DBAPIError as error:
             log.warning("it can't be seen who leads", problem=words_of(error))
-            return
+            return False
         if self.is_ours:
             # Counted from before we asked: the row may have been written any time since.
             self._certain_until = began + CERTAIN_SECONDS
@@ -66,6 +67,15 @@ class Lead:
             self._certain_until = float("-inf")
         self._looked.set()
         self._looked.clear()
+        return True
+
+    async def first_look(self, wait_seconds: float) -> None:
+        """Nothing may be made up for what was not seen, as a key. Raises DatabaseUnusable."""
+        last = self._clock() + wait_seconds
+        while not await self.look():
+            if self._clock() >= last:
+                raise DatabaseUnusable(f"no PostgreSQL answers at {self._row.place}")
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def watch(self) -> None:
         """Look each second."""
@@ -113,8 +123,7 @@ class Lead:
 
     async def close(self) -> None:
         if self.is_ours:
-            with suppress(DBAPIError):
-                await self._ask(self._row.step_down)
+            await self.step_down()
         await asyncio.to_thread(self._thread.shutdown)
         self._row.close()
 

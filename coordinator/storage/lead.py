@@ -56,7 +56,7 @@ class LeadRow:
 
     def __init__(self, place: PostgresPlace, holder: str) -> None:
         """Raises DatabaseUnusable without the driver."""
-        self._place, self._holder = place, holder
+        self.place, self._holder = place, holder
         self._engine = engine_of(place, isolation_level="AUTOCOMMIT", connection=QUICK_CONNECTION)
 
     def turn(self) -> Leader | None:
@@ -71,7 +71,7 @@ class LeadRow:
             if getattr(error.orig, "sqlstate", None) in _UNDEFINED:
                 return None
             if failure_of(error) is not Failure.AWAY or is_refusal(error):
-                raise cannot_use(self._place, error) from error
+                raise cannot_use(self.place, error) from error
             raise
         found = Leader(**row._mapping)
         return replace(found, silent_seconds=0.0) if found.holder == self._holder else found

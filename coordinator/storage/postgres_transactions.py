@@ -125,13 +125,16 @@ class PostgresTransactions:
             raise _NotYet(_TAKEN.format(self._place))
 
     def begin(self) -> None:
-        """Whoever wrote before must not go on where it was."""
+        """Whoever wrote before must not go on where it was. Raises DatabaseUnusable where a leader
+        before had another key: what it sealed could not be opened."""
         candidate = self._place.candidate
         with self._writer.begin() as connection:
             if candidate is None:
                 self._term = connection.execute(_NEXT_START).scalar_one()
             else:
-                self._term = connection.execute(_NEXT_LEADER, asdict(candidate)).scalar_one()
+                self._term = connection.execute(_NEXT_LEADER, asdict(candidate)).scalar()
+        if self._term is None:
+            raise DatabaseUnusable(f"who led before on {self._place} had another `secret-key`")
 
     def read(self, work: Work[T]) -> T:
         patience = self._patience()
@@ -286,7 +289,8 @@ _CLAIM = sa.text(
 _NEXT_START = sa.text("UPDATE coordinator_starts SET number = number + 1 RETURNING number")
 _NEXT_LEADER = sa.text(
     "UPDATE coordinator_starts SET number = number + 1, holder = :holder, address = :address,"
-    " key_print = :key_print, beat_at = clock_timestamp() RETURNING number"
+    " key_print = :key_print, beat_at = clock_timestamp()"
+    " WHERE key_print IS NULL OR key_print = :key_print RETURNING number"
 )
 _OWN_NUMBER = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
 _NEWEST_NUMBER = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")

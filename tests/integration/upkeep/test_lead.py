@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +14,14 @@ import sqlalchemy as sa
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from coordinator.peers import among
 from coordinator.peers.lead import Lead
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, LeadRow
 from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
 from coordinator.storage.postgresql import Candidate, PostgresPlace
+from coordinator.storage.soundness import DatabaseUnusable
 from tests.postgres_server import PostgresServer
 
 SILENT = f"UPDATE coordinator_starts SET beat_at = now() - '{SILENT_SECONDS + 1} s'::interval"
@@ -108,6 +113,81 @@ async def test_one_that_lost_its_session_is_waited_for(
             await Database.open(other)
         rows("first").turn()
     assert await led.write(look) == 1
+
+
+async def test_one_with_another_key_never_leads(
+    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+) -> None:
+    await led.close()
+    rows("first").step_down()
+    other = replace(candidate("second"), key_print="of another key")
+    with pytest.raises(DatabaseUnusable, match="another `secret-key`"):
+        await Database.open(replace(place, candidate=other))
+    rows("second").step_down()
+    again = await Database.open(replace(place, candidate=candidate("third")))
+    await again.close()
+
+
+async def test_one_that_is_never_quicker_tries_once_in_a_while(
+    place: PostgresPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As beside one that has no others, and whose row says nobody."""
+    monkeypatch.setattr(among, "AGAIN_SECONDS", 3600.0)
+    tries = 0
+
+    async def work(_term: among.Term) -> None:
+        nonlocal tries
+        tries += 1
+        raise AnotherWrites
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_server(("127.0.0.1", 0)) as door,
+    ):
+        listening.setblocking(False)
+        life = asyncio.create_task(
+            among.run_among_others(
+                place,
+                tmp_path / "secret-key",
+                listening,
+                door,
+                "first:3001",
+                wait_seconds=10.0,
+                clock=time.monotonic,
+                work=work,
+                ready=lambda: None,
+                stop=asyncio.Event(),
+            )
+        )
+        while not tries:
+            await asyncio.sleep(0)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert tries == 1
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+
+
+async def test_no_key_is_made_up_while_the_database_is_away(tmp_path: Path) -> None:
+    nowhere = PostgresPlace(url="postgresql://pushrod@127.0.0.1:1/none")
+    with socket.create_server(("127.0.0.1", 0)) as own, pytest.raises(DatabaseUnusable):
+        await among.run_among_others(
+            nowhere,
+            tmp_path / "secret-key",
+            own,
+            own,
+            "first:3001",
+            wait_seconds=0.0,
+            clock=time.monotonic,
+            work=_never,
+            ready=lambda: None,
+            stop=asyncio.Event(),
+        )
+    assert not (tmp_path / "secret-key").exists()
+
+
+async def _never(_term: among.Term) -> None:
+    raise AssertionError
 
 
 async def test_to_look_is_to_say_that_one_is_there(
