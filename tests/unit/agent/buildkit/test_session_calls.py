@@ -283,17 +283,19 @@ class _Odd:
 
 
 @pytest.mark.parametrize(
-    "session",
+    "odd",
     [
-        _Odd(read=b"GET / HTTP/1.1\r\nHost: engine\r\n\r\n"),
-        _Odd(read=ValueError("broken")),
-        _Odd(write=False),
+        {"read": b"GET / HTTP/1.1\r\nHost: engine\r\n\r\n"},
+        {"read": ValueError("broken")},
+        {"write": False},
     ],
     ids=["no HTTP/2", "read", "write"],
 )
 async def test_a_fault_ends_the_session_and_is_told(
-    session: _Odd, caplog: pytest.LogCaptureFixture
+    odd: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    session = _Odd(**odd)
+
     await asyncio.wait_for(SessionCalls(session, {}).serve(), PATIENCE_SECONDS)
 
     assert session.cancelled
