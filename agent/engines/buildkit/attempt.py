@@ -32,13 +32,8 @@ from agent.engines.buildkit.secret_giver import give_secret
 from agent.engines.buildkit.service_images import Circumstances, images_of
 from agent.engines.buildkit.service_log import StepLog
 from agent.engines.buildkit.services import ServiceFailedError, Services, running
-from agent.engines.buildkit.session import (
-    GIVE_SECRET,
-    SEND_SOURCE,
-    TAKE_OUTPUT,
-    StreamHandler,
-    open_session,
-)
+from agent.engines.buildkit.session import GIVE_SECRET, SEND_SOURCE, TAKE_OUTPUT, open_session
+from agent.engines.buildkit.session_calls import Handler
 from agent.engines.buildkit.step_graph import (
     AUTHORITIES,
     StepGraph,
@@ -153,7 +148,7 @@ class _Attempt:
     def takes_outputs(self) -> bool:
         return self._outputs.wanted
 
-    def handlers(self) -> dict[str, StreamHandler]:
+    def handlers(self) -> dict[str, Handler]:
         handlers = self.logins.handlers()
         if self._request.brings_files:
             handlers[SEND_SOURCE] = self._sources.send

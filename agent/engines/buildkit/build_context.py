@@ -23,7 +23,7 @@ from agent.engines.buildkit.ignore_patterns import (
     TreeFilter,
     ignore_patterns,
 )
-from agent.engines.buildkit.session import Stream
+from agent.engines.buildkit.session_calls import Call
 
 CONTEXT = "context"
 DOCKERFILE = "dockerfile"
@@ -67,7 +67,7 @@ class BuildContext:
                 return word in (layer / name).read_text(errors="replace").lower()
         return False
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Call) -> None:
         """Answer a DiffCopy call."""
         try:
             sender = self._sender(_Asked.of(stream))
@@ -108,7 +108,7 @@ class _Asked:
     """Paths that are all that is needed; none is everything."""
 
     @classmethod
-    def of(cls, stream: Stream) -> _Asked:
+    def of(cls, stream: Call) -> _Asked:
         given: dict[str, list[str]] = {}
         for key, text in stream.metadata:
             given.setdefault(key, []).append(text)

@@ -10,12 +10,8 @@ import asyncio
 from collections.abc import Mapping
 
 from agent.engines.buildkit.pb import control_pb2
-from agent.engines.buildkit.session import (
-    CHECK_FORWARDING,
-    FORWARD_SOCKET,
-    Stream,
-    StreamHandler,
-)
+from agent.engines.buildkit.session import CHECK_FORWARDING, FORWARD_SOCKET
+from agent.engines.buildkit.session_calls import Call, Handler
 
 MOST_LISTENERS = 8
 
@@ -30,14 +26,14 @@ class EndChannel:
     def ask(self) -> None:
         self._asked.set()
 
-    def handlers(self) -> Mapping[str, StreamHandler]:
+    def handlers(self) -> Mapping[str, Handler]:
         return {CHECK_FORWARDING: self._check, FORWARD_SOCKET: self._forward}
 
-    async def _check(self, stream: Stream) -> None:
+    async def _check(self, stream: Call) -> None:
         await stream.question()
         await stream.write(b"")
 
-    async def _forward(self, stream: Stream) -> None:
+    async def _forward(self, stream: Call) -> None:
         # The script can connect as well, but not without end.
         if self._listening == MOST_LISTENERS:
             return

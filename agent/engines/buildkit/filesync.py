@@ -83,7 +83,7 @@ class TreeSender:
     async def _send(self, stream: Call, layers: Sequence[Path]) -> None:
         entries = await asyncio.to_thread(self._entries, layers)
         wanted: asyncio.Queue[int | None] = asyncio.Queue()
-        # Two writes at once on one stream hang for ever, so one task alone writes.
+        # Two writes at once would mix their messages, so one task alone writes.
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_read_requests(stream, wanted))
             for at in range(0, len(entries), BATCH_PACKETS):

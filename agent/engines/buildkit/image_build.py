@@ -54,12 +54,8 @@ from agent.engines.buildkit.orphans import kill_instructions
 from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.registry_logins import logins_for
 from agent.engines.buildkit.secret_giver import give_secret
-from agent.engines.buildkit.session import (
-    GIVE_SECRET,
-    SEND_SOURCE,
-    StreamHandler,
-    open_session,
-)
+from agent.engines.buildkit.session import GIVE_SECRET, SEND_SOURCE, open_session
+from agent.engines.buildkit.session_calls import Handler
 from agent.engines.buildkit.settled_tags import TagSettler, TakeReport
 from agent.engines.protocol import ImageRequest, Outcome, OutputSink, StepResult
 from pipelines_schema.contract_images import BuiltImage
@@ -204,7 +200,7 @@ class _ImageAttempt:
             result, message=f"{result.message or ''} {FOREIGN.format(names=', '.join(foreign))}"
         )
 
-    def _handlers(self) -> dict[str, StreamHandler]:
+    def _handlers(self) -> dict[str, Handler]:
         handlers = {SEND_SOURCE: self._context.serve, **self._logins.handlers()}
         if self._secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._secrets)

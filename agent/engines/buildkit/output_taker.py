@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.engines.buildkit.pb import control_pb2
-from agent.engines.buildkit.session import Stream
+from agent.engines.buildkit.session_calls import Call
 from agent.engines.buildkit.unpack import ChunkReader, UnsafeStreamError, unpack
 
 PIECE_BYTES = 256 * 1024
@@ -31,7 +31,7 @@ class OutputTaker:
         """Wait until what began to arrive is unpacked."""
         await self._unpacked.wait()
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Call) -> None:
         """Answer the engine's DiffCopy call, whose messages are the pieces of a tar file."""
         self._unpacked.clear()
         self.folder.mkdir(exist_ok=True)

@@ -27,11 +27,8 @@ from agent.engines.buildkit.pb import control_pb2
 from agent.engines.buildkit.progress import StepProgress
 from agent.engines.buildkit.registry_logins import RegistryLogins, logins_for
 from agent.engines.buildkit.secret_giver import give_secret
-from agent.engines.buildkit.session import (
-    GIVE_SECRET,
-    StreamHandler,
-    open_session,
-)
+from agent.engines.buildkit.session import GIVE_SECRET, open_session
+from agent.engines.buildkit.session_calls import Handler
 from agent.engines.protocol import Outcome, OutputSink, StepRequest, StepResult
 
 DEATH_SECONDS = 3.0
@@ -78,7 +75,7 @@ class _Program:
         self._progress = StepProgress(name=name, greeting=b"")
         self._reported = asyncio.Event()
 
-    def handlers(self) -> dict[str, StreamHandler]:
+    def handlers(self) -> dict[str, Handler]:
         handlers = self.logins.handlers()
         if self._request.secrets:
             handlers[GIVE_SECRET] = lambda stream: give_secret(stream, self._request.secrets)

@@ -14,13 +14,8 @@ import grpc
 
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.pb import auth_pb2
-from agent.engines.buildkit.session import (
-    FETCH_TOKEN,
-    GET_TOKEN_AUTHORITY,
-    GIVE_CREDENTIALS,
-    Stream,
-    StreamHandler,
-)
+from agent.engines.buildkit.session import FETCH_TOKEN, GET_TOKEN_AUTHORITY, GIVE_CREDENTIALS
+from agent.engines.buildkit.session_calls import Call, Handler
 from agent.engines.protocol import ImageRequest, StepRequest
 from agent.engines.registry_tokens import (
     PULL,
@@ -55,9 +50,9 @@ class RegistryLogins:
     def of(self, host: str) -> RegistryLogin | None:
         return next((one for one in self.logins if _canonical(one.host) == _canonical(host)), None)
 
-    def handlers(self) -> dict[str, StreamHandler]:
+    def handlers(self) -> dict[str, Handler]:
         """What the session answers, by method."""
-        handlers: dict[str, StreamHandler] = {}
+        handlers: dict[str, Handler] = {}
         if self.logins:
             handlers[GIVE_CREDENTIALS] = self.serve
         if self.signer is not None:
@@ -65,7 +60,7 @@ class RegistryLogins:
             handlers[FETCH_TOKEN] = partial(self._give_token, self.signer)
         return handlers
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Call) -> None:
         """Answer a Credentials call; empty names mean that there is no login."""
         asked = auth_pb2.CredentialsRequest.FromString(await stream.question())
         login = self.of(asked.Host)
@@ -74,7 +69,7 @@ class RegistryLogins:
             answer.Username, answer.Secret = login.username, login.password
         await stream.write(answer.SerializeToString())
 
-    async def _tell_authority(self, stream: Stream) -> None:
+    async def _tell_authority(self, stream: Call) -> None:
         """Say that tokens for the host are made here.
 
         The engine would use them for another session as well that proves to have this key. None
@@ -85,7 +80,7 @@ class RegistryLogins:
         answer = auth_pb2.GetTokenAuthorityResponse(PublicKey=secrets.token_bytes(32))
         await stream.write(answer.SerializeToString())
 
-    async def _give_token(self, signer: TokenSigner, stream: Stream) -> None:
+    async def _give_token(self, signer: TokenSigner, stream: Call) -> None:
         asked = auth_pb2.FetchTokenRequest.FromString(await stream.question())
         await _only_for_own(stream, asked.Host)
         answer = auth_pb2.FetchTokenResponse(
@@ -129,7 +124,7 @@ def logins_for(request: StepRequest | ImageRequest, client: Client) -> RegistryL
     return RegistryLogins(request.registries, signer, request.own_registries)
 
 
-async def _only_for_own(stream: Stream, host: str) -> None:
+async def _only_for_own(stream: Call, host: str) -> None:
     if host != REGISTRY:
         # By this code the engine knows that the host is to be asked as any other.
         await stream.abort(grpc.StatusCode.UNAVAILABLE, "no tokens are made for this host")

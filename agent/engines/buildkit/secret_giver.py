@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import grpc
 
 from agent.engines.buildkit.pb import secrets_pb2
-from agent.engines.buildkit.session import Stream
+from agent.engines.buildkit.session_calls import Call
 
 
-async def give_secret(stream: Stream, secrets: Mapping[str, str]) -> None:
+async def give_secret(stream: Call, secrets: Mapping[str, str]) -> None:
     """Answer a GetSecret call."""
     asked = secrets_pb2.GetSecretRequest.FromString(await stream.question())
     value = secrets.get(asked.ID)

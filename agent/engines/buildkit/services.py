@@ -57,6 +57,7 @@ class Services:
     ) -> None:
         self.ready = asyncio.Event()
         """Set once all are, and none has ended yet."""
+        self._grouping = asyncio.create_task(self._open_group(request.attempt_id, around))
         self._starting = asyncio.create_task(self._start(request, images, around))
         self._ending: asyncio.Task[None] | None = None
         self._unwatch: Callable[[], None] = lambda: None
@@ -70,23 +71,18 @@ class Services:
     async def _start(
         self, request: StepRequest, images: Sequence[Image], around: Circumstances
     ) -> None:
-        grouping = asyncio.create_task(self._grouping(request.attempt_id, around))
-        try:
-            roots = await roots_of(images, around)
-            for spec, image, root in zip(request.services, images, roots, strict=True):
-                container = await self._container(request, spec, root, around)
-                # Whose processes are nowhere yet.
-                await grouping
-                one = _Service(spec, image, container, self._logs[spec.name], self._group)
-                self._hosts[spec.name] = await one.start()
-                self._ends[spec.name] = one.end
-        finally:
-            grouping.cancel()
-            await asyncio.gather(grouping, return_exceptions=True)
+        roots = await roots_of(images, around)
+        for spec, image, root in zip(request.services, images, roots, strict=True):
+            container = await self._container(request, spec, root, around)
+            # Whose processes are nowhere yet. A second cancel would cut the group's removal short.
+            await asyncio.shield(self._grouping)
+            one = _Service(spec, image, container, self._logs[spec.name], self._group)
+            self._hosts[spec.name] = await one.start()
+            self._ends[spec.name] = one.end
         if not any(end.done() for end in self._ends.values()):
             self.ready.set()
 
-    async def _grouping(self, attempt_id: str, around: Circumstances) -> None:
+    async def _open_group(self, attempt_id: str, around: Circumstances) -> None:
         if around.fence is not None:
             group = around.fence.group(attempt_id)
             self._group = await self._stack().enter_async_context(group)
@@ -151,13 +147,15 @@ class Services:
 
     async def _end(self) -> None:
         self._unwatch()
-        self._starting.cancel()
-        await asyncio.gather(self._starting, return_exceptions=True)
+        begun = (self._starting, self._grouping)
+        for one in begun:
+            one.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
         # A group of tasks would cut short the others where one fails.
         closing = [asyncio.create_task(one.aclose()) for one in self._open]
         await asyncio.gather(*closing, return_exceptions=True)
-        for one in closing:
-            one.result()
+        for closed in closing:
+            closed.result()
 
 
 def container_id(attempt_id: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeAlias
 
 from agent.engines.buildkit.client import Client
 from agent.engines.buildkit.session_calls import Call, Handler, SessionCalls
@@ -23,18 +22,15 @@ HEALTH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"
 """grpc.health.v1.HealthCheckResponse with status SERVING."""
 
-Stream: TypeAlias = Call
-StreamHandler: TypeAlias = Handler
 
-
-def asked_folder(stream: Stream) -> str:
+def asked_folder(stream: Call) -> str:
     """The name of the source that the engine asks for by SEND_SOURCE."""
     return dict(stream.metadata).get("dir-name", "")
 
 
 @asynccontextmanager
 async def open_session(
-    client: Client, *, shared_key: str, handlers: Mapping[str, StreamHandler]
+    client: Client, *, shared_key: str, handlers: Mapping[str, Handler]
 ) -> AsyncIterator[str]:
     """Serve the engine's calls to `handlers` (by method path) meanwhile; gives the session's id.
 
@@ -55,7 +51,7 @@ async def open_session(
 
 
 def _metadata(
-    session_id: str, shared_key: str, handlers: Mapping[str, StreamHandler]
+    session_id: str, shared_key: str, handlers: Mapping[str, Handler]
 ) -> tuple[tuple[str, str], ...]:
     return (
         ("x-docker-expose-session-uuid", session_id),
@@ -65,6 +61,6 @@ def _metadata(
     )
 
 
-async def _healthy(stream: Stream) -> None:
+async def _healthy(stream: Call) -> None:
     await stream.question()
     await stream.write(SERVING)

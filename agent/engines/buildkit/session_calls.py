@@ -7,10 +7,11 @@ processor time. A source is one message a file, so we put many into one piece ou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -31,6 +32,8 @@ UNREAD_BYTES = 1024 * 1024
 """The most that the engine may send on one call before somebody reads it."""
 TOLD_BYTES = UNREAD_BYTES // 4
 """That the engine may send more is told at every so many bytes."""
+METADATA_BYTES = 1024 * 1024
+"""Of one call, which may name all lines of a .dockerignore. h2 takes 64 frames of it, no more."""
 WHOLE_WINDOW = 2**31 - 1
 """Of all calls together HTTP/2 allows no more: a call that nobody reads is not to stop others."""
 _BEFORE_SETTINGS = 65_535
@@ -101,9 +104,9 @@ class Call:
         """What came from the engine, and how much of what it may send that was."""
         self._buffer += data
         self._held_back += size
-        while message := self._next_message():
-            self._messages.append(message[0])
-            self._unread += len(message[0])
+        while (message := self._next_message()) is not None:
+            self._messages.append(message)
+            self._unread += len(message)
         self._let_more()
         self._arrived.set()
 
@@ -116,7 +119,7 @@ class Call:
         """Nobody reads what is left."""
         self._taken(self._number, self._held_back)
 
-    def _next_message(self) -> tuple[bytes] | None:
+    def _next_message(self) -> bytes | None:
         if len(self._buffer) < _PREFIX.size:
             return None
         compressed, size = _PREFIX.unpack_from(self._buffer)
@@ -127,7 +130,7 @@ class Call:
             return None
         message = bytes(memoryview(self._buffer)[_PREFIX.size : end])
         del self._buffer[:end]
-        return (message,)
+        return message
 
     def _let_more(self) -> None:
         # A message may be larger than all that may be under way: its parts never count.
@@ -155,8 +158,10 @@ class SessionCalls:
             initial_values={
                 SettingCodes.INITIAL_WINDOW_SIZE: UNREAD_BYTES,
                 SettingCodes.MAX_CONCURRENT_STREAMS: 1000,
+                SettingCodes.MAX_HEADER_LIST_SIZE: METADATA_BYTES,
             },
         )
+        self._connection.decoder.max_header_list_size = METADATA_BYTES
         self._calls: dict[int, Call] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._over = False
@@ -168,23 +173,24 @@ class SessionCalls:
         self._connection.initiate_connection()
         self._connection.increment_flow_control_window(WHOLE_WINDOW - _BEFORE_SETTINGS)
         self._to_send.set()
-        sending = asyncio.create_task(self._send_pieces())
+        ways = [
+            asyncio.create_task(_one_way(self._take_pieces())),
+            asyncio.create_task(_one_way(self._send_pieces())),
+        ]
         try:
-            while not self._over and (message := await self._session.read()) is not grpc.aio.EOF:
-                for event in self._connection.receive_data(message.data):
-                    self._take(event)
-                self._to_send.set()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The session ended with its engine: the build's own calls report it.
-            return
-        except ProtocolError as error:
-            logger.error("the engine's calls can't be understood: %s", error)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            tasks = [sending, *self._tasks.values()]
+            tasks = [*ways, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             self._session.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take_pieces(self) -> None:
+        while not self._over and (message := await self._session.read()) is not grpc.aio.EOF:
+            for event in self._connection.receive_data(message.data):
+                self._take(event)
+            self._to_send.set()
 
     def _take(self, event: events.Event) -> None:
         match event:
@@ -242,7 +248,9 @@ class SessionCalls:
         except Exception as error:  # a task root
             logger.exception("a call of the engine's failed")
             code, details = grpc.StatusCode.UNKNOWN, str(error)
-        self._connection.send_headers(number, _status(code, details), end_stream=True)
+        # Where the engine has given the call up meanwhile, nobody hears it.
+        with contextlib.suppress(ProtocolError):
+            self._connection.send_headers(number, _status(code, details), end_stream=True)
         self._to_send.set()
 
     async def _send(self, number: int, data: bytes) -> None:
@@ -260,14 +268,21 @@ class SessionCalls:
 
     async def _send_pieces(self) -> None:
         # Two writes at once on one stream hang for ever, so one task alone writes.
-        try:
-            while True:
-                while data := self._connection.data_to_send(PIECE_BYTES):
-                    await self._session.write(control_pb2.BytesMessage(data=data))
-                self._to_send.clear()
-                await self._to_send.wait()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return
+        while True:
+            while data := self._connection.data_to_send(PIECE_BYTES):
+                await self._session.write(control_pb2.BytesMessage(data=data))
+            self._to_send.clear()
+            await self._to_send.wait()
+
+
+async def _one_way(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        # The session ended with its engine: the build's own calls report it.
+        return
+    except Exception:  # a task root
+        logger.exception("the engine's calls can't be answered any more")
 
 
 _HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
@@ -275,8 +290,8 @@ _HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
 
 def _status(code: grpc.StatusCode, details: str) -> list[tuple[str, str]]:
     number: int = code.value[0]
-    told = [("grpc-message", quote(details, safe=" /:,;=@()[]'"))] if details else []
-    return [("grpc-status", str(number)), *told]
+    told = quote(details, safe=" /:,;=@()[]'", errors="replace")
+    return [("grpc-status", str(number)), *([("grpc-message", told)] if told else [])]
 
 
 def _text(name: bytes, value: bytes) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from agent.engines.buildkit.failures import (
 )
 from agent.engines.buildkit.linked_outputs import patterns_through_links
 from agent.engines.buildkit.output_taker import OutputTaker
-from agent.engines.buildkit.session import Stream
+from agent.engines.buildkit.session_calls import Call
 from agent.engines.buildkit.step_graph import collected
 from agent.engines.buildkit.step_record import ScriptEnd, read_sockets
 from agent.engines.buildkit.unpack import engine_patterns
@@ -38,7 +38,7 @@ class StepOutputs:
         """Whether the engine is asked for any."""
         return bool(self._include)
 
-    async def take(self, stream: Stream) -> None:
+    async def take(self, stream: Call) -> None:
         """Answer the engine's call that brings them."""
         await self._taker.serve(stream)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from agent.engines.buildkit import llb
 from agent.engines.buildkit.failures import StepNotRunError
 from agent.engines.buildkit.filesync import TreeSender, UnsendableTreeError
-from agent.engines.buildkit.session import Stream, asked_folder
+from agent.engines.buildkit.session import asked_folder
+from agent.engines.buildkit.session_calls import Call
 from agent.engines.buildkit.step_graph import NAMES_FOLDER, SOURCE_FOLDER
 from agent.engines.protocol import GitTree, StepRequest
 
@@ -43,7 +44,7 @@ class StepSources:
         }
         return told.get(SOURCE_NAME), told.get(GIT_NAME)
 
-    async def send(self, stream: Stream) -> None:
+    async def send(self, stream: Call) -> None:
         """Answer the engine's SEND_SOURCE."""
         sender = self._senders.get(asked_folder(stream))
         if sender is None:

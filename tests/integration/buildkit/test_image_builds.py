@@ -220,7 +220,8 @@ async def test_no_link_leads_out_of_the_workspace(images: ImageBench, tmp_path: 
 async def test_what_dockerignore_names_is_not_sent(images: ImageBench) -> None:
     images.write(
         {
-            ".dockerignore": "*.md\n!keep.md\n**/cache\ndocs\n!docs/a/keep\n# a comment\n",
+            ".dockerignore": "*.md\n!keep.md\n**/cache\ndocs\n!docs/a/keep\n# a comment\n"
+            + "".join(f"generated/part-{number}/*.txt\n" for number in range(1_500)),
             "drop.md": "",
             "keep.md": "",
             "src/cache/file": "",

@@ -236,8 +236,9 @@ async def test_a_steps_container_waits_for_services_that_take_their_time(
         await log.wait_for(b"[web] begins")
         wrapper = await found(lambda: wrapper_of(attempt))
         record = Path(f"/proc/{wrapper}/root{RECORD}")
+        assert record.is_dir()
         assert not (record / OPEN_FILE).exists()
-        [process] = [one for one in [machine.first_process(container_prefix(attempt))] if one]
+        process = machine.first_process(container_prefix(attempt))
         Path(f"/proc/{process}/root/tmp/gate").touch()
         ran = await run
     finally:

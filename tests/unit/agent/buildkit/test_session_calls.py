@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -155,6 +156,10 @@ async def _breaks(call: Call) -> None:
     raise ValueError("broken")
 
 
+async def _names(call: Call) -> None:
+    raise ValueError("no UTF-8: \udcff")
+
+
 async def _asks(call: Call) -> None:
     await call.question()
 
@@ -164,10 +169,11 @@ async def _asks(call: Call) -> None:
     [
         ({METHOD: _refuses}, grpc.StatusCode.NOT_FOUND, "no secret Ü 100 %\n"),
         ({METHOD: _breaks}, grpc.StatusCode.UNKNOWN, "broken"),
+        ({METHOD: _names}, grpc.StatusCode.UNKNOWN, "no UTF-8: ?"),
         ({METHOD: _asks}, grpc.StatusCode.INVALID_ARGUMENT, "nothing was asked"),
         ({}, grpc.StatusCode.UNIMPLEMENTED, "nobody offered this"),
     ],
-    ids=["refused", "broken", "nothing asked", "unknown"],
+    ids=["refused", "broken", "odd name", "nothing asked", "unknown"],
 )
 async def test_the_engine_hears_why_a_call_fails(
     tmp_path: Path, handlers: Mapping[str, Handler], code: grpc.StatusCode, details: str
@@ -186,6 +192,17 @@ async def test_a_handler_sees_all_values_of_a_name(tmp_path: Path) -> None:
     async with sides(tmp_path, {METHOD: tell}) as both:
         call = both.call(metadata=(("path", "one"), ("path", " two, three ")))
         assert [one async for one in call] == [b"one", b" two, three "]
+
+
+async def test_a_call_may_name_very_many_values(tmp_path: Path) -> None:
+    """As a .dockerignore does."""
+
+    async def count(call: Call) -> None:
+        await call.write(b"%d" % sum(name == "path" for name, _ in call.metadata))
+
+    values = [("path", f"folder-{number}/*.txt") for number in range(5_000)]
+    async with sides(tmp_path, {METHOD: count}) as both:
+        assert [one async for one in both.call(metadata=values)] == [b"5000"]
 
 
 def _cancel(both: Sides, call: Any) -> None:
@@ -217,22 +234,71 @@ async def test_the_end_of_a_call_cancels_its_handler(
         await ended.wait()
 
 
-async def test_what_is_no_http2_ends_the_session(tmp_path: Path) -> None:
-    session = _Garbage()
+async def test_a_handler_may_fail_once_nobody_waits_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its fault is told, and is all that is told."""
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def fails(call: Call) -> None:
+        began.set()
+        try:
+            await call.read()
+        finally:
+            ended.set()
+            raise ValueError("broken")
+
+    async with sides(tmp_path, {METHOD: fails, "/of.a.test/Echo": echo}) as both:
+        call = both.call()
+        await began.wait()
+        call.cancel()
+        await ended.wait()
+        other = both.call("/of.a.test/Echo")
+        await other.write(b"x")
+        assert await other.read() == b"x"
+    gc.collect()
+    assert [one.getMessage() for one in caplog.records] == ["a call of the engine's failed"]
+
+
+class _Odd:
+    """A session that brings nothing, or what nobody expects."""
+
+    def __init__(self, *, read: bytes | Exception | None = None, write: bool = True) -> None:
+        self._read, self._write = read, write
+        self.cancelled = False
+
+    async def read(self) -> Any:
+        if isinstance(self._read, Exception):
+            raise self._read
+        if self._read is None:
+            await asyncio.Event().wait()
+        return control_pb2.BytesMessage(data=self._read)
+
+    async def write(self, message: Any) -> None:
+        if not self._write:
+            raise ValueError("broken")
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"read": b"GET / HTTP/1.1\r\nHost: engine\r\n\r\n"},
+        {"read": ValueError("broken")},
+        {"write": False},
+    ],
+    ids=["no HTTP/2", "read", "write"],
+)
+async def test_a_fault_ends_the_session_and_is_told(
+    odd: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    session = _Odd(**odd)
 
     await asyncio.wait_for(SessionCalls(session, {}).serve(), PATIENCE_SECONDS)
 
     assert session.cancelled
-
-
-class _Garbage:
-    cancelled = False
-
-    async def read(self) -> Any:
-        return control_pb2.BytesMessage(data=b"GET / HTTP/1.1\r\nHost: engine\r\n\r\n")
-
-    async def write(self, message: Any) -> None:
-        pass
-
-    def cancel(self) -> None:
-        self.cancelled = True
+    assert [one.getMessage() for one in caplog.records] == [
+        "the engine's calls can't be answered any more"
+    ]
