@@ -244,15 +244,8 @@ class CoordinatorClient:
     async def get_artifact(self, spec: StepSpec, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Lend the artifact's bytes as they come. A relative URL is the coordinator's; it may say
         that the object store has them."""
-        async with self._opened(spec, url) as response:
-            try:
-                yield response.content.iter_chunked(1 << 18)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise CoordinatorUnavailableError(_sentence(error)) from error
-
-    @asynccontextmanager
-    async def _opened(self, spec: StepSpec, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
         wanted = self._store.redirects if self._socket is None else redirects.NONE
+        found: aiohttp.ClientResponse | None = None
         async with AsyncExitStack() as stack:
             response = await stack.enter_async_context(self._file(spec, url, wanted))
             if response.status == redirects.STATUS and self._session is not None:
@@ -260,7 +253,12 @@ class CoordinatorClient:
                 found = await self._store.open(self._session, location)
                 other = found or self._file(spec, url, redirects.NONE)
                 response = await stack.enter_async_context(other)
-            yield response
+            try:
+                yield response.content.iter_chunked(1 << 18)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if found is not None:
+                    self._store.broke_off(found, error)
+                raise CoordinatorUnavailableError(_sentence(error)) from error
 
     def _file(
         self, spec: StepSpec, url: str, wanted: str

@@ -50,6 +50,10 @@ class ObjectStoreReader:
             return None
         return response
 
+    def broke_off(self, response: aiohttp.ClientResponse, error: Exception) -> None:
+        """In the middle of the file, which is asked for again."""
+        self._give_up(f"it broke off: {type(error).__name__}", str(response.url))
+
     def _give_up(self, why: str, address: str | None = None) -> None:
         """The address is a credential: its host is all that is told of it."""
         self._direct_until = self._clock() + DIRECT_SECONDS

@@ -137,7 +137,6 @@ async def _lead(
 ) -> None:
     """For one term."""
     app.middlewares.insert(0, term.lead.answers)
-    services.core.database.taken_over.add_done_callback(lambda _: term.lead.doubt())
 
     async def beside(
         server: web.Server, connections: OpenConnections, options: Mapping[str, Any]

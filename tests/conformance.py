@@ -27,14 +27,14 @@ DOCUMENTS = {
     r"|/builds/\{build_id\}(/(cancel|retry|artifacts\.zip))?)?$)",
 }
 TESTS_OF = {
-    "/api/v1": "test_build_execution_",
+    "/api/v1": "/build_execution/",
     "/api/builds": "test_build_api.py",
     "/api/deploy": "test_build_api.py",
-    "/api/build_synthesis": "test_build_synthesis_",
-    "/artifacts": "test_build_synthesis_",
-    "/api/": "test_build_server_",
+    "/api/build_synthesis": "/build_synthesis/",
+    "/artifacts": "/build_synthesis/",
+    "/api/": "/build_server/",
 }
-"""What the files begin with that test each document, which say most plainly what it is about."""
+"""Part of the paths of the tests of each document, which say most plainly what it is about."""
 OURS = (
     r"/(secrets|deliveries|credential|registries|webhook-secret|cancel|retry|approve|stop"
     r"|artifacts\.zip|outbox|notifications|forge-token|forge-webhook|forge-check|laptop-results|results|tests|badge\.svg|builds\.atom)\b"

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from coordinator.git import pkt_lines
 from coordinator.git.cgi_answer import CgiAnswer
-from coordinator.storage.trouble import Trouble, trouble_of
+from coordinator.storage.trouble import trouble_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ def not_stored(error: Exception, repository: str) -> str:
         log.exception("a push was not stored", repository=repository)
         return f"it could not be stored ({type(error).__name__}, see the coordinator's log)"
     log.error("a push was not stored", repository=repository, trouble=trouble.value)
-    if trouble is Trouble.DATABASE_UNKNOWN:
+    if trouble.leaves_open:
         return f"it is not known whether it was stored, push again: {trouble.value}"
     return f"it could not be stored, push again later: {trouble.value}"
 

@@ -116,11 +116,6 @@ class Lead:
         while self.is_ours:
             await self.changed()
 
-    def doubt(self) -> None:
-        """Another has begun to write, as one of our writes was told: what we were certain of is
-        none any more, and who waits for that write is not told of an error, but to ask again."""
-        self._certain_until = float("-inf")
-
     async def close(self) -> None:
         if self.is_ours:
             await self.step_down()

@@ -50,6 +50,8 @@ OTHER_ENDS_SECONDS = 2.0
 class TakenOver(DatabaseUnusable):
     """Another coordinator has begun to write since."""
 
+    trouble = Trouble.TAKEN_OVER
+
 
 class AnotherWrites(DatabaseUnusable):
     """Another coordinator writes."""

@@ -17,10 +17,16 @@ class Trouble(StrEnum):
     DATABASE_BUSY = "the coordinator's database is locked by another process"
     DATABASE_AWAY = "the coordinator's database does not answer"
     DATABASE_UNKNOWN = "the coordinator's database was lost while it was to answer"
+    TAKEN_OVER = "another coordinator has begun to work on this coordinator's database"
     DATABASE_FULL = "the disk of the coordinator's database is full"
     DESCRIPTORS = "the coordinator has no file descriptor left"
     DISK = "the coordinator's disk can't be read or written"
     OBJECTS = "the coordinator's object store does not answer, or refuses"
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether what was asked for may have been done all the same."""
+        return self in (Trouble.DATABASE_UNKNOWN, Trouble.TAKEN_OVER)
 
 
 class DatabaseTrouble(Exception):
@@ -74,8 +80,8 @@ def _trouble_of_one(error: BaseException) -> Trouble | None:
         return found[0] if all(found) else None
     if isinstance(error, DBAPIError):
         return _trouble_of_one(error.orig) if error.orig is not None else None
-    if isinstance(error, DatabaseTrouble):
-        return error.trouble
+    if isinstance(trouble := getattr(error, "trouble", None), Trouble):
+        return trouble
     if (state := getattr(error, "sqlstate", None)) is not None:
         return _OF_POSTGRESQL.get(state)
     if isinstance(error, sqlite3.Error):

@@ -9,26 +9,13 @@ from pathlib import Path
 
 import obstore
 import pytest
-from obstore.store import MemoryStore, ObjectStore
+from obstore.store import ObjectStore
 
 from coordinator.object_ports import PackDamaged
 from coordinator.objects.packs import PART_BYTES, ObjectPackStore
-from coordinator.objects.places import open_objects
-from coordinator.objects.stores import open_store
-from tests.s3_server import S3Server
 
 PROJECT = "5f0c8d7e-93d1-4b53-9a51-0d2f4b6a8c11"
 OTHER = "7a1b2c3d-93d1-4b53-9a51-0d2f4b6a8c12"
-
-
-@pytest.fixture(params=["local", "memory", "s3"])
-def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "local":
-        return open_store(tmp_path / "objects")
-    server: S3Server = request.getfixturevalue("s3_server")
-    return open_objects(server.place(tmp_path / "credentials", tmp_path.name))
 
 
 @pytest.fixture

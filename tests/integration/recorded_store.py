@@ -37,6 +37,8 @@ class RecordedStore:
     session: aiohttp.ClientSession
     asked: list[Asked] = field(default_factory=list)
     answers_addresses: bool = True
+    breaks_off: bool = False
+    """In the middle of what it hands out at an address."""
 
     @property
     def by_address(self) -> list[Asked]:
@@ -57,7 +59,18 @@ class RecordedStore:
             if request.method == "HEAD":
                 kept["Content-Length"] = found.headers.get("Content-Length", "0")
             body = await found.read()
+            if asked.is_signed_address and self.breaks_off:
+                return await _half(request, body)
             return web.Response(status=found.status, headers=kept, body=body)
+
+
+async def _half(request: web.Request, body: bytes) -> web.StreamResponse:
+    response = web.StreamResponse()
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    response.force_close()
+    return response
 
 
 @asynccontextmanager

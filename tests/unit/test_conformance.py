@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.conformance import PAGE, Row, openapi, page, read_answers, rows
+from tests.conformance import PAGE, TESTS_OF, Row, openapi, page, read_answers, rows
 
 ROOT = Path(__file__).parents[2]
 LINE = re.compile(r"^\| `(\w+) (\S+)` \| (\d+) \| (?:`(\S+)`|none) \|$", re.MULTILINE)
@@ -45,6 +45,12 @@ def test_the_test_that_names_the_status_and_does_little_else_is_taken() -> None:
         "GET 200 t.py::c_alone 1 '/api/a'",
     ]
     assert read_answers(lines, ["/api/a"])["GET", "/api/a", 200] == "t.py::c_alone"
+
+
+def test_there_are_tests_of_each_document() -> None:
+    files = [str(file.relative_to(ROOT)) for file in (ROOT / "tests/contract").rglob("test_*.py")]
+    for own in TESTS_OF.values():
+        assert any(own in file for file in files), own
 
 
 def test_a_status_that_nobody_saw_says_so() -> None:

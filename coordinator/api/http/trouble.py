@@ -25,6 +25,7 @@ STATUS: Mapping[Trouble, int] = {
     Trouble.DATABASE_BUSY: 503,
     Trouble.DATABASE_AWAY: 503,
     Trouble.DATABASE_UNKNOWN: 503,
+    Trouble.TAKEN_OVER: 503,
     Trouble.DATABASE_FULL: 507,
     Trouble.DESCRIPTORS: 503,
     Trouble.DISK: 503,
@@ -41,8 +42,8 @@ class Troubles:
 
     def answer(self, request: web.Request, trouble: Trouble) -> web.Response:
         self._note(request, trouble)
-        known = trouble is not Trouble.DATABASE_UNKNOWN
-        changed = "nothing was changed" if known else "look whether it was changed"
+        maybe = trouble.leaves_open
+        changed = "look whether it was changed" if maybe else "nothing was changed"
         message = f"{trouble}: {changed}; try again later"
         response = _for_git(request, STATUS[trouble], message)
         response = response or error_answer(request, STATUS[trouble], message)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,22 +14,10 @@ from tests.integration.coordinator_fixture import (
     Caller,
     Coordinator,
     eventually,
-    open_coordinator,
     step_of,
 )
 from tests.integration.execution_fixture import Tenant, new_chain, new_member
 from tests.integration.list_fixture import wrong_counts
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

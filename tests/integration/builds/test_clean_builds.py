@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,11 @@ import pytest
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,
-    Coordinator,
     new_work_tree,
-    open_coordinator,
     step_of,
 )
 
 CACHED = step_of("test", cacheDirs=["/var/cache/a", "~/.cache/b"])
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 async def take(agent: AgentCaller) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import Coordinator
 from tests.integration.shop_fixture import (
     NEW,
     OLD,
@@ -32,12 +32,6 @@ steps:
 """
 MOST_STATEMENTS_OF_A_PUSH = 75
 """Of 20 steps that are all taken from an earlier build: 20 of them find the results."""
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
 
 
 @pytest.fixture

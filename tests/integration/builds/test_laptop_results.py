@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,6 @@ from tests.integration.laptop_fixture import TESTS, WORKFLOW, laptop
 from tests.integration.shop_fixture import OLD, Shop, new_shop, reasons, states, step
 
 ATTEMPTS = "SELECT step_id, epoch FROM attempts"
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ taken over. And steps cancelled one by one."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,24 +15,12 @@ from tests.integration.coordinator_fixture import (
     Answer,
     Caller,
     Coordinator,
-    open_coordinator,
     step_of,
 )
 
 pytestmark = pytest.mark.usefixtures("each_database")
 
 CHAIN = (step_of("make"), step_of("lint"), step_of("pack", "make", "lint"))
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from tests.integration.coordinator_fixture import (
     WorkTree,
     eventually,
     new_work_tree,
-    open_coordinator,
 )
 
 STEP = "{name: %s, image: base, run: 'true'%s}"
@@ -27,17 +26,6 @@ GROUPED = "on: {push: {}, tag: ['*']}\nconcurrency: %s\nsteps:\n" + "".join(
         ("clean", ", dependsOn: [first], runOn: [success, cancelled]"),
     )
 )
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

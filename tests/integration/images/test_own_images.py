@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,10 @@ from tests.integration.coordinator_fixture import (
     Coordinator,
     WorkTree,
     new_work_tree,
-    open_coordinator,
 )
 
 SHARED = "127.0.0.1:5000"
 BUILDER = ["imageBuilds"]
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from tests.integration.coordinator_fixture import (
     Coordinator,
     new_work_tree,
     note_answer,
-    open_coordinator,
     step_of,
 )
 from tests.integration.execution_fixture import (
@@ -31,17 +30,6 @@ from tests.integration.execution_fixture import (
     new_chain,
     new_member,
 )
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.integration.coordinator_fixture import (
     WorkTree,
     eventually,
     new_work_tree,
-    open_coordinator,
     step_of,
 )
 from tests.integration.list_fixture import explained
@@ -30,17 +28,6 @@ from tests.integration.statements import collected
 
 REPORTS = {"junit": ["reports/*.xml"], "coverage": ["coverage.xml"], "summary": "summary.md"}
 JUNIT = {"junit": ["a.xml"]}
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

@@ -174,11 +174,24 @@ def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) ->
     return lambda: caplog.text + "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("answers", [True, False], ids=["reached", "refused"])
+@pytest.mark.parametrize(
+    ("trouble", "told_why"),
+    [
+        ({}, None),
+        ({"answers_addresses": False}, "(it answered 403)"),
+        ({"breaks_off": True}, "(it broke off: ClientPayloadError)"),
+    ],
+    ids=["reached", "refused", "broken off"],
+)
 async def test_an_agent_has_its_inputs_of_the_store_or_else_of_the_coordinator(
-    coordinator: Coordinator, store: RecordedStore, told: Callable[[], str], answers: bool
+    coordinator: Coordinator,
+    store: RecordedStore,
+    told: Callable[[], str],
+    trouble: dict[str, bool],
+    told_why: str | None,
 ) -> None:
-    store.answers_addresses = answers
+    for name, is_so in trouble.items():
+        setattr(store, name, is_so)
     admin, project = coordinator.admin, await coordinator.admin.new_project()
     script = "wc -c < out; wc -c < small"
     await admin.new_build(project, step_of("a"), step_of("b", "a", runScript=script))
@@ -194,7 +207,8 @@ async def test_an_agent_has_its_inputs_of_the_store_or_else_of_the_coordinator(
     assert len(store.by_address) == 1
     check_that_no_token_came(store)
     logged = told()
-    assert ("can't be used from here (it answered 403)" in logged) is not answers
+    assert ("can't be used from here" in logged) is bool(told_why)
+    assert (told_why or "") in logged
     await check_that_nothing_is_told(coordinator, logged)
 
 

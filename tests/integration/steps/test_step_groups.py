@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from pipelines_schema import StepGroup
 from tests.integration.coordinator_fixture import (
     AgentCaller,
     Caller,
-    Coordinator,
     WorkTree,
     eventually,
     new_work_tree,
@@ -25,17 +24,6 @@ from tests.integration.coordinator_fixture import (
 from tests.integration.core_fixture import open_core, step_of
 
 pytestmark = pytest.mark.usefixtures("each_database")
-
-
-@pytest.fixture
-async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture

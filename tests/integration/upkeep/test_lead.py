@@ -13,7 +13,10 @@ import pytest
 import sqlalchemy as sa
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
 
+from coordinator.api.http.middleware import answer_errors
+from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.peers import among
 from coordinator.peers.lead import Lead
 from coordinator.storage.connection import AsyncConnection
@@ -22,6 +25,7 @@ from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, LeadRow
 from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
 from coordinator.storage.postgresql import Candidate, PostgresPlace
 from coordinator.storage.soundness import DatabaseUnusable
+from coordinator.storage.trouble import Trouble
 from tests.postgres_server import PostgresServer
 
 SILENT = f"UPDATE coordinator_starts SET beat_at = now() - '{SILENT_SECONDS + 1} s'::interval"
@@ -263,13 +267,9 @@ async def answering(
     clock = Clock()
     lead = Lead(rows("first"), "first", clock)
     await lead.look()
-    led.taken_over.add_done_callback(lambda _: lead.doubt())
 
     async def written(_request: web.Request) -> web.Response:
-        try:
-            return web.Response(text=str(await led.write(look)))
-        except TakenOver:
-            return web.Response(status=500)
+        return web.Response(text=str(await led.write(look)))
 
     async def quick(_request: web.Request) -> web.Response:
         return web.Response(text="done")
@@ -285,7 +285,8 @@ async def answering(
         await response.write(b"whole")
         return response
 
-    app = web.Application(middlewares=[lead.answers])
+    app = web.Application(middlewares=[lead.answers, answer_errors])
+    app[TROUBLES] = Troubles()
     ways: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
     ways = {"/quick": quick, "/held": held, "/streamed": streamed, "/written": written}
     for path, handler in ways.items():
@@ -329,6 +330,9 @@ async def test_a_write_that_another_was_quicker_than_is_to_be_asked_for_again(
     postgres_server.execute(SILENT, place.name)
     assert rows("second").put_out() == 1
     other = await Database.open(replace(place, candidate=candidate("second")))
-    async with client.get("/written") as answer:
-        assert answer.status == 503
+    with capture_logs() as logged:
+        async with client.get("/written") as answer:
+            assert answer.status == 503
+            assert "look whether it was changed" in await answer.text()
+    assert [line.get("trouble") for line in logged] == [str(Trouble.TAKEN_OVER)]
     await other.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from agent.descriptors import are_lacking
+from coordinator.storage.postgres_transactions import TakenOver
 from coordinator.storage.trouble import DatabaseTrouble, Trouble, trouble_of
 
 
@@ -29,3 +30,11 @@ def test_what_a_group_of_tasks_ended_by_is_known() -> None:
     away = DatabaseTrouble(Trouble.DATABASE_AWAY)
     assert trouble_of(ExceptionGroup("tasks", [away, away])) is Trouble.DATABASE_AWAY
     assert trouble_of(ExceptionGroup("tasks", [away, ValueError()])) is None
+
+
+def test_to_be_taken_over_is_a_trouble_after_which_nobody_knows_what_was_done() -> None:
+    assert trouble_of(TakenOver("this one ends")) is Trouble.TAKEN_OVER
+    assert [one for one in Trouble if one.leaves_open] == [
+        Trouble.DATABASE_UNKNOWN,
+        Trouble.TAKEN_OVER,
+    ]

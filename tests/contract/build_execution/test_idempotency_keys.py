@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -20,33 +19,12 @@ from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.storage.tables import keyed_requests
 from pipelines_schema import Triggers, Workflow
 from tests.empty_database import change
-from tests.integration.coordinator_fixture import Answer, Caller, Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import Answer, Caller, Coordinator
 from tests.integration.core_fixture import START, open_core, step_of
 from tests.integration.execution_fixture import Tenant, assert_envelope, new_chain, new_member
 
 WORKFLOW = Workflow(name="ci", file=None, triggers=Triggers(), steps=[step_of("one")])
 KEY = "9c5c6c1e-order 1"
-
-
-@pytest.fixture
-async def coordinator(each_storage: str, tmp_path: Path) -> AsyncIterator[Coordinator]:
-    async with open_coordinator(tmp_path, poll_hold_seconds=1) as coordinator:
-        yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
-
-
-@pytest.fixture
-async def project(admin: Caller) -> dict[str, Any]:
-    return await new_chain(admin, "one", "two")
-
-
-@pytest.fixture
-async def maintainer(admin: Caller, project: dict[str, Any]) -> Tenant:
-    return await new_member(admin, "maintainer")
 
 
 async def create(caller: Tenant, project: dict[str, Any], key: str = KEY, **more: Any) -> Answer:
