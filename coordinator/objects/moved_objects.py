@@ -32,7 +32,8 @@ _OWN_KEYS = frozenset({PROBE_KEY, MOVING_KEY})
 
 @dataclass(slots=True, kw_only=True)
 class ObjectsSum:
-    objects: int = 0
+    keys: set[str] = field(default_factory=set)
+    """Those that the source has."""
     bytes: int = 0
     sent_objects: int = 0
     sent_bytes: int = 0
@@ -41,6 +42,10 @@ class ObjectsSum:
     differing: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     """Whose name says another digest, in the source already."""
+
+    @property
+    def objects(self) -> int:
+        return len(self.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,7 @@ class ObjectsMove:
 
         await self._each(look, found)
         async for key, _ in _keys(self.target):
-            if await _size(self.source, key) is None:
+            if key not in found.keys:
                 found.differing.append(key)
         return found
 
@@ -95,7 +100,7 @@ class ObjectsMove:
                 key, size = one
                 self.tell(key)
                 await work(key, size)
-                found.objects += 1
+                found.keys.add(key)
                 found.bytes += size
                 self.tell(key)
 
@@ -140,9 +145,7 @@ class ObjectsMove:
 
     async def _remove_others(self, found: ObjectsSum) -> None:
         """A coordinator that went on after an earlier try has deleted, or folded, since."""
-        others = [
-            key async for key, _ in _keys(self.target) if await _size(self.source, key) is None
-        ]
+        others = [key async for key, _ in _keys(self.target) if key not in found.keys]
         for key in others:
             await obstore.delete_async(self.target, key)
         found.removed = len(others)

@@ -59,8 +59,8 @@ def move_of(given: dict[str, Any], tell: Any) -> Move:
     objects["credentials_file"] = Path(objects["credentials_file"])
     return Move(
         data=data,
+        installed=data / "pushrod.db",
         database=DatabaseMove(
-            source=data / "pushrod.db",
             target=PostgresPlace(url=given["database"]),
             noted=Moved(what="database", source="pushrod.db", target=given["database"]),
         ),
