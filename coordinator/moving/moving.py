@@ -82,8 +82,8 @@ class Move:
     database: DatabaseMove | None
     objects: StoreMove | None
     tell: Callable[[str, str], None]
-    """Told the kind of what it comes to (`mark`, `table`, `rows`, `copied`, `object`), and its
-    name."""
+    """Told the kind of what it comes to (`mark`, `table`, `rows`, `copied`, `object`,
+    `object there`), and its name."""
     report: Report = field(default_factory=Report)
 
     def run(self) -> Report:
@@ -317,7 +317,7 @@ class Move:
             source=source,
             target=target,
             where=where,
-            tell=lambda key: self.tell("object", key),
+            tell=self.tell,
         )
 
     def _refuse_differing(self, where: str, differing: Sequence[str]) -> None:

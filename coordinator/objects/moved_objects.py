@@ -54,8 +54,8 @@ class ObjectsMove:
     target: ObjectStore
     where: str
     """The target, for people."""
-    tell: Callable[[str], None]
-    """Told each key that is about to be looked at, and once more when it is there."""
+    tell: Callable[[str, str], None]
+    """Told of each key before it is looked at (`object`), and after (`object there`)."""
 
     async def move(self) -> ObjectsSum:
         """Raises ObjectsUnusable, obstore's errors, FileNotFoundError."""
@@ -98,11 +98,11 @@ class ObjectsMove:
         async def take() -> None:
             while (one := await keys.get()) is not None:
                 key, size = one
-                self.tell(key)
+                self.tell("object", key)
                 await work(key, size)
                 found.keys.add(key)
                 found.bytes += size
-                self.tell(key)
+                self.tell("object there", key)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):

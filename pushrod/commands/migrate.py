@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OBJECTS_EACH = 1000
 """After so many there is a line of what was done."""
-STAYS = ("repositories", "secret-key", "admin-token", "known_hosts")
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -123,13 +122,9 @@ class _Progress:
     """For who waits."""
 
     objects: int = 0
-    _looked_at: set[str] = field(default_factory=set)
 
-    def tell(self, kind: str, name: str) -> None:
-        if kind == "object" and name not in self._looked_at:
-            self._looked_at.add(name)
-        elif kind == "object":
-            self._looked_at.discard(name)
+    def tell(self, kind: str, _name: str) -> None:
+        if kind == "object there":
             self.objects += 1
             if self.objects % OBJECTS_EACH == 0:
                 say(f"  {self.objects} objects")
@@ -168,11 +163,14 @@ def _differing(names: list[str]) -> str:
 
 
 def _show_what_follows(move: Move, to: Mapping[str, Any]) -> None:
+    from coordinator.backup.making import KEYS
+    from coordinator.place import MOVED
+
     say("write into the settings, then start the coordinator:")
     for name, value in to.items():
         if value is not None:
             say(f'  {name} = "{value}"')
-    kept = ", ".join(STAYS)
+    kept = ", ".join(("repositories", *KEYS, MOVED))
     say(f"{move.data} stays in use and must be kept: {kept} (the key opens the secrets)")
     old = []
     if move.database is not None:
