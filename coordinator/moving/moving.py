@@ -156,13 +156,14 @@ class Move:
 
     def _refuse_what_was_moved(self, marks: Marks) -> None:
         """It goes on elsewhere. The same move again, after a kill at its very end, is finished."""
-        for move in self._moves:
-            gone = [one for one in marks.moved() if one.source == move.noted.source]
-            if gone and move.noted not in gone:
-                what, target = move.noted.what, gone[0].target
+        installed = self.installed.name if isinstance(self.installed, Path) else self.installed.url
+        noted = [move.noted for move in self._moves]
+        left = {installed, *(one.source for one in noted)}
+        for one in marks.moved():
+            if one.source in left and one not in noted:
                 raise TargetOccupied(
-                    f"the {what} of this installation was moved to {target} before: write {what} = "
-                    f'"{target}" into the settings, and move it from there'
+                    f"the {one.what} of this installation was moved to {one.target} before: write "
+                    f'{one.what} = "{one.target}" into the settings, and move from there'
                 )
 
     def _check_installed(self) -> None:

@@ -344,6 +344,9 @@ def test_what_was_moved_goes_nowhere_else_and_not_over_what_went_on_there(
     elsewhere = postgres_server.new_database()
     assert f"was moved to {target.url} before" in refused(move_of(data, elsewhere, None))
     postgres_server.drop(elsewhere)
+    # The objects do not go by what that database was.
+    objects_alone = move_of(data, None, ObjectsPlace(location=data.parent / "elsewhere"))
+    assert f"was moved to {target.url} before" in refused(objects_alone)
     with psycopg.connect(target.url) as connection:
         connection.execute("UPDATE builds SET state = 'succeeded'")
     assert "builds is another there since: it goes on there" in refused(move_of(data, target, None))
