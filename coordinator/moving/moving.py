@@ -216,9 +216,11 @@ class Move:
 
     def _prepare(self, writer: TableWriter, begun: str) -> None:
         place, found = writer.place, whole_tables.unfinished_move(writer.engine)
-        check_known(place, current_revision(place), known_revisions())
+        revision = current_revision(place)
+        check_known(place, revision, known_revisions())
         if found is None:
-            if (occupied := whole_tables.occupied_by(writer)) is not None:
+            older = revision not in (None, HEAD)
+            if occupied := "an older pushrod" if older else whole_tables.occupied_by(writer):
                 raise TargetOccupied(
                     f"{place} has something in it already ({occupied}): a move overwrites nothing. "
                     "Name an empty database, such as createdb makes"

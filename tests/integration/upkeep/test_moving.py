@@ -25,6 +25,7 @@ from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.places import PROBE_KEY, ObjectsPlace, open_objects
 from coordinator.place import DataFolderInUse, Moved, MovedAway, only_one
 from coordinator.settings import Settings
+from coordinator.storage import migrate
 from coordinator.storage.migrate import HEAD, migrate_apart
 from coordinator.storage.postgres_transactions import PostgresTransactions
 from coordinator.storage.postgresql import PostgresPlace
@@ -312,6 +313,11 @@ def test_a_target_with_something_in_it_is_refused_and_stays_as_it_is(
     obstore.put(open_objects(bucket), "holiday.jpg", b"of somebody")
     assert "has something in it already (holiday.jpg)" in refused(move_of(data, None, bucket))
     assert contents_of(bucket) == {"holiday.jpg": b"of somebody"}
+
+    older = postgres_server.new_database(migrated=False)
+    migrate.upgrade(older, "0012")
+    assert "has something in it already (an older pushrod)" in refused(move_of(data, older, None))
+    postgres_server.drop(older)
 
     with psycopg.connect(target.url) as connection:
         connection.execute("CREATE TABLE invoices (id INTEGER)")
