@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -83,8 +83,11 @@ def pushrod(context: click.Context, url: str | None, token_file: Path | None) ->
 def main() -> None:
     """The console script. Ctrl-C ends a command as a signal does everywhere: 130, and no words."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = 1  # also of what is not caught here
+    # The first that is registered comes last, when threads and temporary folders had their end.
+    atexit.register(lambda: _end(code))
     try:
-        code = pushrod.main(prog_name="pushrod", standalone_mode=False)
+        code = pushrod.main(prog_name="pushrod", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -93,15 +96,15 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
-    _end(code or 0)
+    sys.exit(code)
 
 
-def _end(code: int) -> NoReturn:
-    """Where the object store's library was used, without Python's own end: a thread of it that has
-    just told its result waits for the interpreter once more, and in 3.11 dies of its being gone by
-    an abort of the whole process, after all was done (seen: exit code -6)."""
+def _end(code: int) -> None:
+    """Where the object store's library was used, with the interpreter left standing: a thread of
+    it that has just told its result waits for the interpreter once more, and in 3.11 dies of its
+    being gone by an abort of the whole process, after all was done (seen: exit code -6)."""
     if "obstore" not in sys.modules:
-        sys.exit(code)
+        return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -18,9 +18,10 @@ from coordinator.backup.folder import BackupFolder, copy
 from coordinator.backup.manifest import Entry, Head, Manifest
 from coordinator.backup.tree import OBJECTS, TreeCopy
 from coordinator.services.deletion_pause import deletions_paused
-from coordinator.storage.backup_reading import named_blobs, named_logs, snapshot
+from coordinator.storage.backup_reading import missing_objects, snapshot
 from coordinator.storage.migrate import current_revision, known_revisions
 from coordinator.storage.soundness import check_sound
+from coordinator.storage.whole_tables import open_source
 
 DATABASE = "pushrod.db"
 KEYS = ("secret-key", "admin-token", "known_hosts")
@@ -106,13 +107,13 @@ def _make(
 
 def _missing(database: Path, tree: TreeCopy) -> list[str]:
     """What the database names and nobody found."""
-    blobs = (
-        f"objects/blobs/{account}/{sha[:2]}/{sha}" for account, sha, _ in named_blobs(database)
-    )
-    missing = [path for path in blobs if path not in tree.entries]
-    logs = {path.split("/")[2] for path in tree.entries if path.startswith("objects/logs/")}
-    missing += [f"objects/logs/{name}" for name in named_logs(database) if name not in logs]
-    return missing
+    prefix = f"{OBJECTS}/"
+    there = {path.removeprefix(prefix) for path in tree.entries if path.startswith(prefix)}
+    engine = open_source(database)
+    try:
+        return [prefix + key for key in missing_objects(engine, there)]
+    finally:
+        engine.dispose()
 
 
 def _take_database(folder: BackupFolder, database: Path) -> Entry:

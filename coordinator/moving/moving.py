@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from obstore.exceptions import BaseError
@@ -27,7 +28,9 @@ from coordinator.objects import moved_objects
 from coordinator.objects.moved_objects import ObjectsMove, ObjectsSum
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.place import Moved, only_one
+from coordinator.services.keys import KEY_FILE
 from coordinator.storage import whole_tables
+from coordinator.storage.backup_reading import missing_objects
 from coordinator.storage.migrate import HEAD, current_revision, known_revisions, migrate_apart
 from coordinator.storage.postgres_transactions import PostgresTransactions
 from coordinator.storage.postgresql import PostgresPlace, engine_of, words_of
@@ -40,7 +43,6 @@ WAIT_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseMove:
-    source: Path | PostgresPlace
     target: PostgresPlace
     noted: Moved
 
@@ -60,6 +62,8 @@ class Report:
     differing: list[str] = field(default_factory=list)
     replaced: Mapping[str, int] = field(default_factory=dict)
     objects: ObjectsSum | None = None
+    missing: Sequence[str] = ()
+    """Objects that the database names and the source doesn't have."""
     database_seconds: float = 0.0
     objects_seconds: float = 0.0
 
@@ -73,33 +77,51 @@ class Move:
     """Blocking, for as long as it takes."""
 
     data: Path
+    installed: Path | PostgresPlace
+    """The database as it is. It is what a move of the database reads, and names the objects."""
     database: DatabaseMove | None
     objects: StoreMove | None
     tell: Callable[[str, str], None]
-    """Told the kind of what it comes to (`mark`, `table`, `rows`, `copied`, `object`), and its
-    name."""
+    """Told the kind of what it comes to (`mark`, `table`, `rows`, `copied`, `object`,
+    `object there`), and its name."""
     report: Report = field(default_factory=Report)
 
     def run(self) -> Report:
         """Raises MoveError, DataFolderInUse, DatabaseUnusable, ObjectsUnusable, OSError."""
         with self._alone() as marks:
-            begun = marks.begun()
             self._refuse_what_was_moved(marks)
-            if self.database is not None:
-                self._move_database(self.database, marks, begun)
-            if self.objects is not None:
-                asyncio.run(self._move_objects(self.objects, marks, begun))
+            self._check_installed()
+            begun = marks.begun()
+            self._each(
+                lambda move: self._move_database(move, marks, begun),
+                lambda move: self._move_objects(move, marks, begun),
+            )
             self._finish(marks)
         return self.report
 
     def compare(self) -> Report:
         """Change nothing."""
         with self._alone():
-            if self.database is not None:
-                self._compare_database(self.database)
-            if self.objects is not None:
-                asyncio.run(self._compare_objects(self.objects))
+            self._check_installed()
+            self._each(self._compare_database, self._compare_objects)
         return self.report
+
+    def _each(
+        self,
+        database: Callable[[DatabaseMove], None],
+        objects: Callable[[StoreMove], Coroutine[Any, Any, ObjectsSum]],
+    ) -> None:
+        """In that order, each with its time."""
+        since = time.monotonic()
+        if self.database is not None:
+            database(self.database)
+            self.report.database_seconds = time.monotonic() - since
+        since = time.monotonic()
+        if self.objects is not None:
+            found = self.report.objects = asyncio.run(objects(self.objects))
+            with _disposed(whole_tables.open_source(self.installed)) as source:
+                self.report.missing = missing_objects(source, found.keys)
+            self.report.objects_seconds = time.monotonic() - since
 
     @property
     def _moves(self) -> Sequence[DatabaseMove | StoreMove]:
@@ -107,7 +129,7 @@ class Move:
 
     @contextmanager
     def _alone(self) -> Iterator[Marks]:
-        if not (self.data / "secret-key").exists():
+        if not (self.data / KEY_FILE).exists():
             raise NothingToMove(
                 f"there is no installation in {self.data}: name the coordinator's folder with "
                 "--data, or its settings with --config"
@@ -129,21 +151,35 @@ class Move:
 
     def _databases(self) -> Sequence[PostgresPlace]:
         """Whose lock keeps coordinators away, whatever folder they have."""
-        if self.database is None:
-            return []
-        both = (self.database.source, self.database.target)
+        both = (self.installed, self.database.target if self.database else None)
         return [place for place in both if isinstance(place, PostgresPlace)]
 
     def _refuse_what_was_moved(self, marks: Marks) -> None:
         """It goes on elsewhere. The same move again, after a kill at its very end, is finished."""
-        for move in self._moves:
-            gone = [one for one in marks.moved() if one.source == move.noted.source]
-            if gone and move.noted not in gone:
-                what, target = move.noted.what, gone[0].target
+        installed = self.installed.name if isinstance(self.installed, Path) else self.installed.url
+        noted = [move.noted for move in self._moves]
+        left = {installed, *(one.source for one in noted)}
+        for one in marks.moved():
+            if one.source in left and one not in noted:
                 raise TargetOccupied(
-                    f"the {what} of this installation was moved to {target} before: write {what} = "
-                    f'"{target}" into the settings, and move it from there'
+                    f"the {one.what} of this installation was moved to {one.target} before: write "
+                    f'{one.what} = "{one.target}" into the settings, and move from there'
                 )
+
+    def _check_installed(self) -> None:
+        """Raises NothingToMove, DatabaseUnusable."""
+        place = self.installed
+        if isinstance(place, Path):
+            if not place.exists():
+                raise NothingToMove(f"there is no database {place}: name the coordinator's folder")
+            check_sound(place, known_revisions=known_revisions())
+        revision = current_revision(place)
+        check_known(place, revision, known_revisions())
+        if revision != HEAD:
+            raise DatabaseUnusable(
+                f"the database {place} is of an older pushrod (schema {revision}, this one has "
+                f"{HEAD}): start this version's coordinator on it once, stop it, and run this again"
+            )
 
     def _finish(self, marks: Marks) -> None:
         """From here on nobody goes on with the source; then others may with the targets."""
@@ -164,8 +200,6 @@ class Move:
     # The database
 
     def _move_database(self, move: DatabaseMove, marks: Marks, begun: str) -> None:
-        since = time.monotonic()
-        _check_source(move.source)
         with _disposed(engine_of(move.target)) as engine:
             writer = TableWriter(move.target, engine)
             if whole_tables.unfinished_move(engine) is None and marks.was_moved(move.noted):
@@ -173,19 +207,20 @@ class Move:
                 self._refuse_differing(str(move.target), self.report.differing)
                 return
             self._prepare(writer, begun)
-            with _disposed(whole_tables.open_source(move.source)) as source:
+            with _disposed(whole_tables.open_source(self.installed)) as source:
                 reader = TableReader(source)
                 self._move_tables(reader, writer)
                 writer.follow_numbers(reader)
             writer.finish()
         self.report.replaced = reader.replaced
-        self.report.database_seconds = time.monotonic() - since
 
     def _prepare(self, writer: TableWriter, begun: str) -> None:
         place, found = writer.place, whole_tables.unfinished_move(writer.engine)
-        check_known(place, current_revision(place), known_revisions())
+        revision = current_revision(place)
+        check_known(place, revision, known_revisions())
         if found is None:
-            if (occupied := whole_tables.occupied_by(writer)) is not None:
+            older = revision not in (None, HEAD)
+            if occupied := "an older pushrod" if older else whole_tables.occupied_by(writer):
                 raise TargetOccupied(
                     f"{place} has something in it already ({occupied}): a move overwrites nothing. "
                     "Name an empty database, such as createdb makes"
@@ -227,12 +262,11 @@ class Move:
             left.pop(0)
 
     def _compare_database(self, move: DatabaseMove) -> None:
-        _check_source(move.source)
         with _disposed(engine_of(move.target)) as engine:
             check_known(move.target, current_revision(move.target), known_revisions())
             if current_revision(move.target) != HEAD:
                 raise TargetDiffers(f"{move.target} has no installation in it yet")
-            with _disposed(whole_tables.open_source(move.source)) as source:
+            with _disposed(whole_tables.open_source(self.installed)) as source:
                 self._compare_tables(TableReader(source), TableReader(engine))
 
     def _compare_tables(self, reader: TableReader, back: TableReader) -> None:
@@ -245,8 +279,7 @@ class Move:
 
     # The objects
 
-    async def _move_objects(self, move: StoreMove, marks: Marks, begun: str) -> None:
-        since = time.monotonic()
+    async def _move_objects(self, move: StoreMove, marks: Marks, begun: str) -> ObjectsSum:
         with _told(move.target):
             _refuse_folder_in_folder(move)
             source, target = await self._stores(move)
@@ -254,7 +287,7 @@ class Move:
             if found is None and marks.was_moved(move.noted):
                 compared = await self._compare_objects(move)
                 self._refuse_differing(str(move.target.location), compared.differing)
-                return
+                return compared
             if found not in (None, begun):
                 raise TargetOccupied(
                     f"another installation's move to {move.target.location} was begun and not "
@@ -268,18 +301,12 @@ class Move:
                     )
                 self.tell("mark", "begin objects")
                 await moved_objects.begin_move(target, begun)
-            self.report.objects = await self._objects_move(
-                source, target, str(move.target.location)
-            ).move()
-        self.report.objects_seconds = time.monotonic() - since
+            return await self._objects_move(source, target, str(move.target.location)).move()
 
     async def _compare_objects(self, move: StoreMove) -> ObjectsSum:
         with _told(move.target):
             source, target = await self._stores(move)
-            self.report.objects = await self._objects_move(
-                source, target, str(move.target.location)
-            ).compare()
-        return self.report.objects
+            return await self._objects_move(source, target, str(move.target.location)).compare()
 
     async def _stores(self, move: StoreMove) -> tuple[ObjectStore, ObjectStore]:
         source, target = open_objects(move.source), open_objects(move.target)
@@ -293,7 +320,7 @@ class Move:
             source=source,
             target=target,
             where=where,
-            tell=lambda key: self.tell("object", key),
+            tell=self.tell,
         )
 
     def _refuse_differing(self, where: str, differing: Sequence[str]) -> None:
@@ -344,18 +371,3 @@ def _refuse_folder_in_folder(move: StoreMove) -> None:
         return
     if source == target or source in target.parents or target in source.parents:
         raise TargetOccupied(f"{source} and {target} lie in each other: name a folder elsewhere")
-
-
-def _check_source(place: Path | PostgresPlace) -> None:
-    """Raises NothingToMove, DatabaseUnusable."""
-    if isinstance(place, Path):
-        if not place.exists():
-            raise NothingToMove(f"there is no database {place}: name the coordinator's folder")
-        check_sound(place, known_revisions=known_revisions())
-    revision = current_revision(place)
-    check_known(place, revision, known_revisions())
-    if revision != HEAD:
-        raise DatabaseUnusable(
-            f"the database {place} is of an older pushrod (schema {revision}, this one has {HEAD})"
-            ": start this version's coordinator on it once, stop it, and run this again"
-        )

@@ -32,7 +32,8 @@ _OWN_KEYS = frozenset({PROBE_KEY, MOVING_KEY})
 
 @dataclass(slots=True, kw_only=True)
 class ObjectsSum:
-    objects: int = 0
+    keys: set[str] = field(default_factory=set)
+    """Those that the source has."""
     bytes: int = 0
     sent_objects: int = 0
     sent_bytes: int = 0
@@ -42,6 +43,10 @@ class ObjectsSum:
     damaged: list[str] = field(default_factory=list)
     """Whose name says another digest, in the source already."""
 
+    @property
+    def objects(self) -> int:
+        return len(self.keys)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectsMove:
@@ -49,8 +54,8 @@ class ObjectsMove:
     target: ObjectStore
     where: str
     """The target, for people."""
-    tell: Callable[[str], None]
-    """Told each key that is about to be looked at, and once more when it is there."""
+    tell: Callable[[str, str], None]
+    """Told of each key before it is looked at (`object`), and after (`object there`)."""
 
     async def move(self) -> ObjectsSum:
         """Raises ObjectsUnusable, obstore's errors, FileNotFoundError."""
@@ -81,7 +86,7 @@ class ObjectsMove:
 
         await self._each(look, found)
         async for key, _ in _keys(self.target):
-            if await _size(self.source, key) is None:
+            if key not in found.keys:
                 found.differing.append(key)
         return found
 
@@ -93,11 +98,11 @@ class ObjectsMove:
         async def take() -> None:
             while (one := await keys.get()) is not None:
                 key, size = one
-                self.tell(key)
+                self.tell("object", key)
                 await work(key, size)
-                found.objects += 1
+                found.keys.add(key)
                 found.bytes += size
-                self.tell(key)
+                self.tell("object there", key)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
@@ -140,9 +145,7 @@ class ObjectsMove:
 
     async def _remove_others(self, found: ObjectsSum) -> None:
         """A coordinator that went on after an earlier try has deleted, or folded, since."""
-        others = [
-            key async for key, _ in _keys(self.target) if await _size(self.source, key) is None
-        ]
+        others = [key async for key, _ in _keys(self.target) if key not in found.keys]
         for key in others:
             await obstore.delete_async(self.target, key)
         found.removed = len(others)

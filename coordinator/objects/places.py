@@ -103,7 +103,7 @@ def unfinished_uploads(store: ObjectStore) -> UnfinishedUploads | None:
     secret = _secret_of(store)
     if not isinstance(store, S3Store) or not secret:
         return None
-    # It reads XML, which nobody else does.
+    # Few have one: what it needs is loaded here.
     from coordinator.objects.unfinished import UnfinishedUploads
 
     return UnfinishedUploads(store, secret)

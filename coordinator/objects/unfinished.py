@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Self
 from urllib.parse import quote, urlsplit
-from xml.etree import ElementTree
 
 import aiohttp
 import structlog
 from obstore.store import S3Store
 from yarl import URL
 
+from coordinator.domain.results.xml_events import Attributes, MalformedReport, XmlEvents
 from coordinator.objects.signing import SignedAddresses, with_parameters
 
 REQUEST_SECONDS = 60.0
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""A page lists at most 1,000 uploads, each with a key of at most 1 KiB."""
 _KEY = "x"
 log = structlog.get_logger(__name__)
 
 
 class UploadsRefused(Exception):
-    """The store lets us not look for uploads, or not end them."""
+    """The store lets us not look for uploads, or not end them, or answers what is no list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,11 @@ class UnfinishedUploads:
         while page is not None:
             query = {"uploads": "", "prefix": prefix, **page}
             answer = await self._ask(session, "GET", "", query)
-            listed = ElementTree.fromstring(answer)  # noqa: S314 - our own store's
-            for one in listed.iterfind("{*}Upload"):
-                key = _text(one, "Key")
-                if key.startswith(prefix):  # not every store heeds it
-                    began = datetime.fromisoformat(_text(one, "Initiated"))
-                    yield _Upload(key=key, id=_text(one, "UploadId"), began=began)
-            page = _next_page(listed)
+            listed = _Page.read(answer)
+            for upload in listed.uploads:
+                if upload.key.startswith(prefix):  # not every store heeds it
+                    yield upload
+            page = listed.next()
 
     async def _ask(
         self,
@@ -92,7 +92,12 @@ class UnfinishedUploads:
         async with session.request(method, await self._signed(method, key, query)) as answer:
             if answer.status not in (200, 204, also):
                 raise UploadsRefused(f"the bucket answered {answer.status} to a {method}")
-            return await answer.read()
+            content = bytearray()
+            async for chunk in answer.content.iter_any():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise UploadsRefused("the bucket's answer has no end")
+            return bytes(content)
 
     async def _signed(self, method: str, key: str, query: Mapping[str, str]) -> URL:
         """Of a key of the bucket, or of the bucket itself; for a minute."""
@@ -106,14 +111,44 @@ class UnfinishedUploads:
         return URL(url, encoded=True)
 
 
-def _text(element: Any, name: str) -> str:
-    return element.findtext(f"{{*}}{name}") or ""
+class _Page:
+    """Of the listing of uploads: the text of each kind of element that came last, by its name."""
 
+    def __init__(self) -> None:
+        self.uploads: list[_Upload] = []
+        self._texts: dict[str, str] = {}
+        self._text = ""
 
-def _next_page(listed: Any) -> Mapping[str, str] | None:
-    if _text(listed, "IsTruncated") != "true":
-        return None
-    return {
-        "key-marker": _text(listed, "NextKeyMarker"),
-        "upload-id-marker": _text(listed, "NextUploadIdMarker"),
-    }
+    @classmethod
+    def read(cls, answer: bytes) -> Self:
+        """Raises UploadsRefused."""
+        page = cls()
+        events = XmlEvents(page._begin, page._end, page._add)
+        try:
+            events.feed(answer)
+            events.close()
+        except (MalformedReport, KeyError, ValueError) as error:
+            raise UploadsRefused(f"the bucket's answer is no list of uploads: {error}") from error
+        return page
+
+    def next(self) -> Mapping[str, str] | None:
+        if self._texts.get("IsTruncated") != "true":
+            return None
+        return {
+            "key-marker": self._texts.get("NextKeyMarker", ""),
+            "upload-id-marker": self._texts.get("NextUploadIdMarker", ""),
+        }
+
+    def _begin(self, _name: str, _attributes: Attributes) -> None:
+        self._text = ""
+
+    def _add(self, text: str) -> None:
+        self._text += text
+
+    def _end(self, name: str) -> None:
+        self._texts[name] = self._text
+        self._text = ""
+        if name == "Upload":
+            key, number = self._texts.pop("Key"), self._texts.pop("UploadId")
+            began = datetime.fromisoformat(self._texts.pop("Initiated"))
+            self.uploads.append(_Upload(key=key, id=number, began=began))

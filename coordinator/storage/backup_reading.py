@@ -1,40 +1,41 @@
-"""What a copy of the database names outside of itself. Blocking; the file is nobody else's."""
+"""What a database names outside of itself, and a copy of one in a file. Blocking."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import sqlalchemy as sa
+
 _BLOBS = """
-SELECT DISTINCT steps.account_id, artifacts.sha256, artifacts.size
+SELECT steps.account_id, artifacts.sha256
 FROM artifacts JOIN steps ON steps.id = artifacts.step_id
 UNION
-SELECT DISTINCT projects.account_id, lfs_objects.oid, lfs_objects.size
+SELECT projects.account_id, lfs_objects.oid
 FROM lfs_objects JOIN projects ON projects.id = lfs_objects.project_id
 """
+_PACKS = "SELECT object FROM stored_packs WHERE goes_at IS NULL"
+# Of attempts that ended, and printed something.
 _LOGS = """
-SELECT coalesce(log_of, step_id || '-' || epoch), max(log_bytes)
-FROM attempts WHERE log_bytes > 0 GROUP BY 1
+SELECT DISTINCT coalesce(log_of, step_id || '-' || epoch) FROM attempts WHERE log_bytes > 0
 """
 # Its last lines, and, of a short one, all of them, may be in the database itself.
 _LOGS_INSIDE = "SELECT attempt_id FROM log_tails WHERE kind = 'text' AND start = 0"
 
 
-def named_blobs(path: Path) -> Iterator[tuple[str, str, int]]:
-    """Account, sha256 and size of each artifact and LFS object."""
-    with closing(sqlite3.connect(path)) as connection:
-        yield from connection.execute(_BLOBS)
-
-
-def named_logs(path: Path) -> Iterator[str]:
-    """Of attempts that ended, and printed something which is not in the database itself."""
-    with closing(sqlite3.connect(path)) as connection:
-        inside = {str(name) for (name,) in connection.execute(_LOGS_INSIDE)}
-        for name, _ in connection.execute(_LOGS):
-            if name not in inside:
-                yield str(name)
+def missing_objects(database: sa.Engine, there: Collection[str]) -> Sequence[str]:
+    """Keys of blobs and packs, and the folders of logs, which it names and which are not there."""
+    logs = {key.split("/")[1] for key in there if key.startswith("logs/")}
+    with database.connect() as connection:
+        blobs = connection.execute(sa.text(_BLOBS))
+        named = [f"blobs/{account}/{sha[:2]}/{sha}" for account, sha in blobs]
+        named += connection.execute(sa.text(_PACKS)).scalars()
+        missing = [key for key in named if key not in there]
+        logs |= set(connection.execute(sa.text(_LOGS_INSIDE)).scalars())
+        of_logs = connection.execute(sa.text(_LOGS)).scalars()
+        return missing + [f"logs/{name}" for name in of_logs if name not in logs]
 
 
 def snapshot(source: Path, target: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -267,18 +266,16 @@ def end_move(engine: sa.Engine) -> None:
 
 
 def occupied_by(writer: TableWriter) -> str | None:
-    """What a database has that a new one has not; None if it is as good as new."""
+    """What an empty database, or one of this version's schema, has that a new one has not; None if
+    it is as good as new."""
     with writer.engine.connect() as connection:
         found = {str(name) for (name,) in connection.execute(_NAMES)}
     ours = {table.name: table for table in tables()}
     if foreign := sorted(found - ours.keys() - _OWN):
         return f"the table {foreign[0]}, which is not of pushrod"
     for name in sorted(found & ours.keys() - _SEEDED):
-        # One of an older version may lack a column.
-        with suppress(sa.exc.ProgrammingError):
-            if writer.is_empty(ours[name]):
-                continue
-        return f"rows in the table {name}"
+        if not writer.is_empty(ours[name]):
+            return f"rows in the table {name}"
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OBJECTS_EACH = 1000
 """After so many there is a line of what was done."""
-STAYS = ("repositories", "secret-key", "admin-token", "known_hosts")
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -52,7 +51,7 @@ def migrate(data: Path | None, config: Path | None, check: bool, as_json: bool, 
     Stop the coordinator before, and start it with the new settings afterwards. What is moved is
     only read; counts and digests of both sides are compared. A move that was ended goes on when it
     is run again. Repositories and keys stay in the data folder. Exit code 1 where something differs
-    or was damaged before.
+    or was damaged or missing before.
     """
     with _told():
         settings = settings_from(data, None, config)
@@ -64,10 +63,9 @@ def migrate(data: Path | None, config: Path | None, check: bool, as_json: bool, 
             _show(report, move, to, check)
         if report.differing or (report.objects and report.objects.differing):
             raise CommandError("what was compared differs: see above")
-        if report.objects and report.objects.damaged:
+        if report.objects and (faults := len(report.objects.damaged) + len(report.missing)):
             raise CommandError(
-                f"{len(report.objects.damaged)} objects were damaged before; they were moved as "
-                "they are"
+                f"{faults} objects were damaged or missing before; what is there is moved as it is"
             )
 
 
@@ -98,7 +96,6 @@ def _move(settings: Settings, to: Mapping[str, Any]) -> Move:
     database, objects = None, None
     if target.database is not None:
         database = DatabaseMove(
-            source=database_place(settings),
             target=PostgresPlace(url=target.database, password_file=target.database_password_file),
             noted=noted("database"),
         )
@@ -106,7 +103,13 @@ def _move(settings: Settings, to: Mapping[str, Any]) -> Move:
         objects = StoreMove(
             source=objects_place(settings), target=objects_place(target), noted=noted("objects")
         )
-    return Move(data=settings.data, database=database, objects=objects, tell=_Progress().tell)
+    return Move(
+        data=settings.data,
+        installed=database_place(settings),
+        database=database,
+        objects=objects,
+        tell=_Progress().tell,
+    )
 
 
 def _option(name: str) -> str:
@@ -119,13 +122,9 @@ class _Progress:
     """For who waits."""
 
     objects: int = 0
-    _looked_at: set[str] = field(default_factory=set)
 
-    def tell(self, kind: str, name: str) -> None:
-        if kind == "object" and name not in self._looked_at:
-            self._looked_at.add(name)
-        elif kind == "object":
-            self._looked_at.discard(name)
+    def tell(self, kind: str, _name: str) -> None:
+        if kind == "object there":
             self.objects += 1
             if self.objects % OBJECTS_EACH == 0:
                 say(f"  {self.objects} objects")
@@ -153,6 +152,8 @@ def _show(report: Report, move: Move, to: Mapping[str, Any], check: bool) -> Non
         )
         for key in found_objects.damaged:
             say(f"  {key} is damaged in the source already")
+        for key in report.missing:
+            say(f"  {key} is missing in the source already")
     if not check:
         _show_what_follows(move, to)
 
@@ -162,15 +163,18 @@ def _differing(names: list[str]) -> str:
 
 
 def _show_what_follows(move: Move, to: Mapping[str, Any]) -> None:
+    from coordinator.backup.making import KEYS
+    from coordinator.place import MOVED
+
     say("write into the settings, then start the coordinator:")
     for name, value in to.items():
         if value is not None:
             say(f'  {name} = "{value}"')
-    kept = ", ".join(STAYS)
+    kept = ", ".join(("repositories", *KEYS, MOVED))
     say(f"{move.data} stays in use and must be kept: {kept} (the key opens the secrets)")
     old = []
     if move.database is not None:
-        source = move.database.source
+        source = move.installed
         old.append(f"{source} and its -wal, -shm" if isinstance(source, Path) else str(source))
     if move.objects is not None:
         old.append(str(move.objects.source.location))
@@ -196,6 +200,7 @@ def _as_json(report: Report) -> dict[str, Any]:
             "removed": found.removed,
             "differing": found.differing,
             "damaged": found.damaged,
+            "missing": list(report.missing),
             "seconds": round(report.objects_seconds, 3),
         }
     return shown

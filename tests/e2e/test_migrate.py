@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.storage.migrate import migrate_apart
 from tests.e2e.processes import PUSHROD, Repository, is_running, running, step_named
 from tests.e2e.test_backup import told_of
 from tests.ports import free_port
@@ -96,6 +97,7 @@ def test_an_installation_is_moved_and_goes_on(
         assert "all equal" in done.stderr
         for name, value in new.items():
             assert f'{name} = "{value}"' in done.stderr
+        assert "known_hosts, moved (the key opens the secrets)" in done.stderr
         assert PASSWORD not in done.stderr + done.stdout
         checked = cli("migrate", "--check", "--json", *data, *given)
         assert checked.returncode == 0, checked.stderr
@@ -158,6 +160,7 @@ def test_its_end_is_no_abort_where_there_is_one_processor(tmp_path: Path) -> Non
     (data / "objects" / "logs").mkdir(parents=True)
     (data / "secret-key").write_bytes(b"k" * 32)
     (data / "objects" / "logs" / "one").write_bytes(b"text")
+    migrate_apart(data / "pushrod.db")
     one, all_of_them = {min(os.sched_getaffinity(0))}, os.sched_getaffinity(0)
     os.sched_setaffinity(0, one)
     try:
@@ -169,3 +172,4 @@ def test_its_end_is_no_abort_where_there_is_one_processor(tmp_path: Path) -> Non
         os.sched_setaffinity(0, all_of_them)
     # Nothing has been moved there, so that it differs.
     assert [one.returncode for one in done] == [1] * 4, done[0].stderr
+    assert all("1 differ: logs/one" in one.stderr for one in done), done[0].stderr

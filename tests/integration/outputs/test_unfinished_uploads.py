@@ -11,7 +11,11 @@ import pytest
 from aiohttp import ClientSession, web
 
 from coordinator.objects.places import ObjectsPlace, open_objects, unfinished_uploads
-from coordinator.objects.unfinished import UnfinishedUploads, UploadsRefused
+from coordinator.objects.unfinished import (
+    MAX_ANSWER_BYTES,
+    UnfinishedUploads,
+    UploadsRefused,
+)
 from tests.empty_objects import settings_of
 from tests.integration.coordinator_fixture import eventually, open_coordinator
 from tests.ports import free_port
@@ -58,6 +62,7 @@ class Store:
     def __init__(self) -> None:
         self.ended: list[tuple[str, str]] = []
         self.status = 204
+        self.listing: str | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
         assert "X-Amz-Signature" in request.query
@@ -65,6 +70,8 @@ class Store:
             self.ended.append((request.path, request.query["uploadId"]))
             return web.Response(status=self.status)
         assert request.query["prefix"] == "here/"
+        if self.listing is not None:
+            return web.Response(text=self.listing)
         first = "key-marker" not in request.query
         uploads = [("here/a", 25), ("here/young", 23)] if first else [("here/b", 99), ("else", 99)]
         listed = "".join(
@@ -128,3 +135,21 @@ async def test_a_refusal_shows_no_signature(store: tuple[Store, UnfinishedUpload
 
 def test_a_folder_has_none(tmp_path: Path) -> None:
     assert unfinished_uploads(open_objects(ObjectsPlace(location=tmp_path))) is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "words"),
+    [
+        ("<R><Upload>", "not well-formed"),
+        ('<!DOCTYPE R [<!ENTITY a "aa">]><R>&a;</R>', "declares entities"),
+        ("<R><Upload><Key>here/a</Key></Upload></R>", "no list of uploads"),
+        (f"<R>{' ' * MAX_ANSWER_BYTES}</R>", "has no end"),
+    ],
+)
+async def test_what_is_no_listing_is_told(
+    store: tuple[Store, UnfinishedUploads], listing: str, words: str
+) -> None:
+    served, uploads = store
+    served.listing = listing
+    with pytest.raises(UploadsRefused, match=words):
+        await uploads.end_older(NOW)

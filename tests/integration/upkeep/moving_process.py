@@ -39,8 +39,8 @@ def _move(given: dict[str, Any], done: set[tuple[str, str]], writing: int) -> No
     """Ends this process."""
 
     def tell(kind: str, name: str) -> None:
-        # Before a table nothing has been done since the one before it.
-        if kind != "table" and (kind, name) not in done:
+        # Before a table nothing has been done since the one before it; with objects others are.
+        if kind not in ("table", "object there") and (kind, name) not in done:
             os.write(writing, f"{kind} {name}".encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -59,8 +59,8 @@ def move_of(given: dict[str, Any], tell: Any) -> Move:
     objects["credentials_file"] = Path(objects["credentials_file"])
     return Move(
         data=data,
+        installed=data / "pushrod.db",
         database=DatabaseMove(
-            source=data / "pushrod.db",
             target=PostgresPlace(url=given["database"]),
             noted=Moved(what="database", source="pushrod.db", target=given["database"]),
         ),

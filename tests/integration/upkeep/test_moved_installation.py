@@ -159,6 +159,7 @@ async def test_all_is_there_as_before_and_goes_on(
         assert report.objects is not None
         assert report.tables["log_tails"].rows > 0
         assert report.objects.objects >= 5
+        assert report.missing == []
 
         settings = {**old.settings, **settings_of(bucket), "database": target.url}
         new = Coordinator(old.data, settings, old.session, old.port)

@@ -25,6 +25,7 @@ from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.places import PROBE_KEY, ObjectsPlace, open_objects
 from coordinator.place import DataFolderInUse, Moved, MovedAway, only_one
 from coordinator.settings import Settings
+from coordinator.storage import migrate
 from coordinator.storage.migrate import HEAD, migrate_apart
 from coordinator.storage.postgres_transactions import PostgresTransactions
 from coordinator.storage.postgresql import PostgresPlace
@@ -77,9 +78,9 @@ def move_of(
 ) -> Move:
     return Move(
         data=data,
+        installed=data / "pushrod.db",
         database=target
         and DatabaseMove(
-            source=data / "pushrod.db",
             target=target,
             noted=Moved(what="database", source="pushrod.db", target=target.url),
         ),
@@ -177,6 +178,7 @@ def test_all_goes_over_as_it_is_and_the_source_stays_so(
 
     compared = move_of(data, target, bucket).compare()
     assert not compared.differing
+    assert compared.database_seconds > 0 < compared.objects_seconds
     assert compared.objects is not None
     assert not compared.objects.differing
     # It is over; a second time nothing is done.
@@ -312,6 +314,11 @@ def test_a_target_with_something_in_it_is_refused_and_stays_as_it_is(
     assert "has something in it already (holiday.jpg)" in refused(move_of(data, None, bucket))
     assert contents_of(bucket) == {"holiday.jpg": b"of somebody"}
 
+    older = postgres_server.new_database(migrated=False)
+    migrate.upgrade(older, "0012")
+    assert "has something in it already (an older pushrod)" in refused(move_of(data, older, None))
+    postgres_server.drop(older)
+
     with psycopg.connect(target.url) as connection:
         connection.execute("CREATE TABLE invoices (id INTEGER)")
     assert "the table invoices, which is not of pushrod" in refused(move_of(data, target, None))
@@ -343,6 +350,9 @@ def test_what_was_moved_goes_nowhere_else_and_not_over_what_went_on_there(
     elsewhere = postgres_server.new_database()
     assert f"was moved to {target.url} before" in refused(move_of(data, elsewhere, None))
     postgres_server.drop(elsewhere)
+    # The objects do not go by what that database was.
+    objects_alone = move_of(data, None, ObjectsPlace(location=data.parent / "elsewhere"))
+    assert f"was moved to {target.url} before" in refused(objects_alone)
     with psycopg.connect(target.url) as connection:
         connection.execute("UPDATE builds SET state = 'succeeded'")
     assert "builds is another there since: it goes on there" in refused(move_of(data, target, None))
@@ -355,6 +365,10 @@ def test_a_move_needs_the_installation_for_itself(data: Path, target: PostgresPl
     transactions = PostgresTransactions(target, wait_seconds=1, readers=1)
     transactions.take()
     assert "another coordinator works on" in refused(move_of(data, target, None), DatabaseUnusable)
+    # Also where only the objects are moved: a coordinator of another machine makes some.
+    objects_alone = move_of(data, None, ObjectsPlace(location=data.parent / "elsewhere"))
+    objects_alone.installed = target
+    assert "another coordinator works on" in refused(objects_alone, DatabaseUnusable)
     transactions.close()
     assert "no installation in" in refused(move_of(data.parent, target, None), NothingToMove)
 
@@ -439,13 +453,19 @@ def test_it_goes_on_from_postgresql_to_another_and_between_folders(
     data: Path, target: PostgresPlace, postgres_server: PostgresServer
 ) -> None:
     before = rows_of_sqlite(data / "pushrod.db")
-    move_of(data, target, None).run()
+    first = move_of(data, target, None).run()
     second = postgres_server.new_database()
     noted = Moved(what="database", source=target.url, target=second.url)
     folder = ObjectsPlace(location=data.parent / "elsewhere")
     move = move_of(data, None, folder)
-    move.database = DatabaseMove(source=target, target=second, noted=noted)
-    move.run()
+    move.installed, move.database = target, DatabaseMove(target=second, noted=noted)
+    report = move.run()
     assert rows_of_postgresql(second) == before
+    assert report.tables == first.tables
+    # The sample's rows name objects that nobody has ever made.
+    with closing(sqlite3.connect(data / "pushrod.db")) as connection:
+        [packs] = connection.execute("SELECT count(*) FROM stored_packs WHERE goes_at IS NULL")
+    assert sum(key.startswith("stored_pac") for key in report.missing) == packs[0]
+    assert any(key.startswith("blobs/") for key in report.missing)
     assert contents_of(folder) == OBJECTS
     postgres_server.drop(second)

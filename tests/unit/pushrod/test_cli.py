@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -36,6 +37,33 @@ def test_validate_loads_no_log_no_server_and_no_database() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert printed.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("raised", "code"), [("click.exceptions.Exit(3)", 3), ("OSError", 1)])
+def test_all_that_is_to_happen_at_the_end_does_where_the_object_stores_library_was_used(
+    raised: str, code: int
+) -> None:
+    program = (
+        "import atexit, sys, tempfile, threading, click, obstore\n"
+        "from pushrod.cli import main, pushrod\n"
+        "def work(*_, **__):\n"
+        "    folder = pushrod.folder = tempfile.TemporaryDirectory()\n"
+        "    print(folder.name)\n"
+        "    atexit.register(print, 'at the end')\n"
+        "    ended = threading.main_thread().join\n"
+        "    threading.Thread(target=lambda: (ended(), print('by a thread'))).start()\n"
+        f"    raise {raised}\n"
+        "pushrod.callback = work\n"
+        "sys.argv = ['pushrod', 'doctor']\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    folder, *others = ended.stdout.splitlines()
+    assert others == ["by a thread", "at the end"]
+    assert not Path(folder).exists()
+    assert ended.returncode == code
 
 
 @pytest.mark.parametrize("name", COMMANDS)
