@@ -8,7 +8,7 @@ where the others find it, and when they may stop waiting for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -66,14 +66,18 @@ class LeadRow:
         """
         try:
             with self._engine.connect() as connection:
-                row = connection.execute(_TURN, {"holder": self._holder}).one()
+                while True:
+                    row = connection.execute(_TURN, {"holder": self._holder}).one()
+                    # Where another's claim was in the way, it is seen as it was before that.
+                    if row.told or row.holder != self._holder or row.silent_seconds is None:
+                        break
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _UNDEFINED:
                 return None
             if failure_of(error) is not Failure.AWAY or is_refusal(error):
                 raise cannot_use(self.place, error) from error
             raise
-        found = Leader(**row._mapping)
+        found = Leader(**{name: row._mapping[name] for name in _OF_LEADER})
         return replace(found, silent_seconds=0.0) if found.holder == self._holder else found
 
     def put_out(self) -> int:
@@ -92,11 +96,12 @@ class LeadRow:
 
 _TURN = sa.text(
     "WITH told AS (UPDATE coordinator_starts SET beat_at = clock_timestamp()"
-    " WHERE holder = :holder AND beat_at IS NOT NULL)"
+    " WHERE holder = :holder AND beat_at IS NOT NULL RETURNING 1)"
     " SELECT number, holder, address, key_print,"
-    " extract(epoch FROM clock_timestamp() - beat_at)::float8 AS silent_seconds"
-    " FROM coordinator_starts"
+    " extract(epoch FROM clock_timestamp() - beat_at)::float8 AS silent_seconds,"
+    " (SELECT count(*) FROM told) AS told FROM coordinator_starts"
 )
+_OF_LEADER = [one.name for one in fields(Leader)]
 _LOCK = {"high": WRITER_LOCK >> 32, "low": WRITER_LOCK & 0xFFFFFFFF, "seconds": SILENT_SECONDS}
 _PUT_OUT = sa.text(
     "SELECT pg_terminate_backend(held.pid) FROM pg_locks AS held, coordinator_starts AS row"

@@ -23,7 +23,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, LeadRow
 from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
-from coordinator.storage.postgresql import Candidate, PostgresPlace
+from coordinator.storage.postgresql import Candidate, PostgresPlace, engine_of
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.trouble import Trouble
 from tests.postgres_server import PostgresServer
@@ -206,6 +206,25 @@ async def test_to_look_is_to_say_that_one_is_there(
     seen = rows("second").turn()
     assert seen is not None
     assert seen.is_there
+
+
+async def test_a_claim_that_is_about_to_be_committed_is_seen(
+    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+) -> None:
+    """Our statement waits for it, and has begun before."""
+    engine = engine_of(place)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE coordinator_starts SET holder = 'second'"))
+        turn = asyncio.create_task(asyncio.to_thread(rows("first").turn))
+        while not connection.execute(_WAITING).scalar():
+            await asyncio.sleep(0.01)
+    seen = await turn
+    engine.dispose()
+    assert seen is not None
+    assert seen.holder == "second"
+
+
+_WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 async def test_one_that_steps_down_is_not_waited_for(
