@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -64,15 +63,13 @@ async def run_among_others(
     does not answer is waited for at the start. Raises what the first try to lead fails by,
     KeyUnusable, DatabaseUnusable.
     """
-    holder = secrets.token_hex(8)
-    async with _watched(place, holder, clock, wait_seconds) as lead:
+    async with _watched(place, clock, wait_seconds) as lead:
         keys = _keys(lead.leader, key_file)
-        candidate = Candidate(holder=holder, address=address, key_print=keys.print)
         forwarder = Forwarder(
             listening, lead, lambda leader, client: preface(keys, leader.number, client)
         )
         try:
-            await _Life(lead, forwarder, candidate, keys, door, work, ready, stop).live()
+            await _Life(lead, forwarder, address, keys, door, work, ready, stop).live()
         finally:
             await forwarder.close()
 
@@ -81,7 +78,7 @@ async def run_among_others(
 class _Life:
     lead: Lead
     forwarder: Forwarder
-    candidate: Candidate
+    address: str
     keys: Keys
     door: socket.socket
     work: Callable[[Term], Awaitable[None]]
@@ -125,7 +122,9 @@ class _Life:
         """Lead, if nobody is quicker. Raises what the first try fails by."""
         over = asyncio.Event()
         term = Term(
-            candidate=self.candidate,
+            candidate=Candidate(
+                holder=self.lead.begin(), address=self.address, key_print=self.keys.print
+            ),
             lead=self.lead,
             door=self.door,
             keys=self.keys,
@@ -136,9 +135,11 @@ class _Life:
         try:
             await self.work(term)
         except Exception as error:
+            await self.lead.end()
             await self._failed(_causes(error))
         finally:
             await _end(ending)
+            await self.lead.end()
         await self.lead.look()
 
     async def _failed(self, causes: Sequence[Exception]) -> None:
@@ -152,7 +153,6 @@ class _Life:
             log.warning("another coordinator leads now")
         elif self._has_answered and all(isinstance(cause, _PASSING) for cause in causes):
             log.error("it can't lead", problem=str(first) or type(first).__name__)
-            await self.lead.step_down()
             await asyncio.sleep(AGAIN_SECONDS)
         else:
             raise first
@@ -194,10 +194,10 @@ def _causes(error: Exception) -> Sequence[Exception]:
 
 @asynccontextmanager
 async def _watched(
-    place: PostgresPlace, holder: str, clock: Callable[[], float], wait_seconds: float
+    place: PostgresPlace, clock: Callable[[], float], wait_seconds: float
 ) -> AsyncIterator[Lead]:
     """Raises DatabaseUnusable."""
-    lead = Lead(LeadRow(place, holder), holder, clock)
+    lead = Lead(LeadRow(place), clock)
     try:
         await lead.first_look(wait_seconds)
         watching = asyncio.create_task(lead.watch())

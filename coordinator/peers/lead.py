@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from secrets import token_hex
 from typing import TypeVar
 
 import structlog
@@ -29,8 +31,9 @@ NOT_SURE = (
 class Lead:
     """`watch` it; each second the row is looked at, and what it says is true of now."""
 
-    def __init__(self, row: LeadRow, holder: str, clock: Callable[[], float]) -> None:
-        self._row, self._holder, self._clock = row, holder, clock
+    def __init__(self, row: LeadRow, clock: Callable[[], float]) -> None:
+        self._row, self._clock = row, clock
+        self._holder: str | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lead")
         self._certain_until = float("-inf")
         self._looked = asyncio.Event()
@@ -40,7 +43,7 @@ class Lead:
 
     @property
     def is_ours(self) -> bool:
-        return self.leader is not None and self.leader.holder == self._holder
+        return self._holder is not None and self._holder == (self.leader and self.leader.holder)
 
     @property
     def is_certain(self) -> bool:
@@ -56,7 +59,7 @@ class Lead:
         help."""
         began = self._clock()
         try:
-            self.leader = await self._ask(self._row.turn)
+            self.leader = await self._ask(partial(self._row.turn, self._holder))
         except DBAPIError as error:
             log.warning("it can't be seen who leads", problem=words_of(error))
             return False
@@ -116,17 +119,23 @@ class Lead:
         while self.is_ours:
             await self.changed()
 
+    def begin(self) -> str:
+        """A try to lead: the name that it has in the row, and no other try."""
+        self._holder = token_hex(8)
+        return self._holder
+
+    async def end(self) -> None:
+        """It is over. Where the row can't be told, it goes silent: nobody says any more that who
+        has that name is there."""
+        holder, self._holder = self._holder, None
+        self._certain_until = float("-inf")
+        if holder is not None:
+            with suppress(DBAPIError):
+                await self._ask(partial(self._row.step_down, holder))
+
     async def close(self) -> None:
-        if self.is_ours:
-            await self.step_down()
         await asyncio.to_thread(self._thread.shutdown)
         self._row.close()
-
-    async def step_down(self) -> None:
-        """Say that we lead no longer, or never came to it."""
-        self._certain_until = float("-inf")
-        with suppress(DBAPIError):
-            await self._ask(self._row.step_down)
 
     async def _ask(self, ask: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, ask)

@@ -38,7 +38,7 @@ class Leader:
     number: int
     """Counts the terms."""
     holder: str | None
-    """The process that leads; None: one that has no others beside it."""
+    """A name for this term alone; None: of one that has no others beside it."""
     address: str | None
     """HOST:PORT where the other coordinators reach it; None: it does not serve yet."""
     key_print: str | None
@@ -54,22 +54,22 @@ class Leader:
 class LeadRow:
     """Blocking, for one thread. `close` it."""
 
-    def __init__(self, place: PostgresPlace, holder: str) -> None:
+    def __init__(self, place: PostgresPlace) -> None:
         """Raises DatabaseUnusable without the driver."""
-        self.place, self._holder = place, holder
+        self.place = place
         self._engine = engine_of(place, isolation_level="AUTOCOMMIT", connection=QUICK_CONNECTION)
 
-    def turn(self) -> Leader | None:
-        """Say that we are there, if it is us; who leads, None where the schema knows of none.
+    def turn(self, holder: str | None) -> Leader | None:
+        """Say that `holder` is there, if it leads; who does, None where the schema knows of none.
 
         Raises DatabaseUnusable where waiting does not help, DBAPIError otherwise.
         """
         try:
             with self._engine.connect() as connection:
                 while True:
-                    row = connection.execute(_TURN, {"holder": self._holder}).one()
+                    row = connection.execute(_TURN, {"holder": holder}).one()
                     # Where another's claim was in the way, it is seen as it was before that.
-                    if row.told or row.holder != self._holder or row.silent_seconds is None:
+                    if row.told or row.holder != holder or row.silent_seconds is None:
                         break
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _UNDEFINED:
@@ -78,17 +78,17 @@ class LeadRow:
                 raise cannot_use(self.place, error) from error
             raise
         found = Leader(**{name: row._mapping[name] for name in _OF_LEADER})
-        return replace(found, silent_seconds=0.0) if found.holder == self._holder else found
+        return replace(found, silent_seconds=0.0) if row.told else found
 
     def put_out(self) -> int:
         """End the session of a silent leader; how many that were. Raises DBAPIError."""
         with self._engine.connect() as connection:
             return len(connection.execute(_PUT_OUT, _LOCK).all())
 
-    def step_down(self) -> None:
+    def step_down(self, holder: str) -> None:
         """Let the others not wait. Raises DBAPIError."""
         with self._engine.connect() as connection:
-            connection.execute(_STEP_DOWN, {"holder": self._holder})
+            connection.execute(_STEP_DOWN, {"holder": holder})
 
     def close(self) -> None:
         self._engine.dispose()

@@ -54,7 +54,7 @@ class Candidate:
     """A coordinator that has others beside it."""
 
     holder: str
-    """Its own name, of this run of it."""
+    """Its name for one try to lead, and no other."""
     address: str
     """HOST:PORT where the others reach it."""
     key_print: str

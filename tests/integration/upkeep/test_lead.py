@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from coordinator.peers import among
 from coordinator.peers.lead import Lead
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
-from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, LeadRow
+from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, Leader, LeadRow
 from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
 from coordinator.storage.postgresql import Candidate, PostgresPlace, engine_of
 from coordinator.storage.soundness import DatabaseUnusable
@@ -42,12 +42,29 @@ def place(postgres_server: PostgresServer) -> Iterator[PostgresPlace]:
     postgres_server.drop(place)
 
 
+@dataclass(frozen=True)
+class Named:
+    """The row, as who has that name for his try asks."""
+
+    row: LeadRow
+    name: str
+
+    def turn(self) -> Leader | None:
+        return self.row.turn(self.name)
+
+    def step_down(self) -> None:
+        self.row.step_down(self.name)
+
+    def put_out(self) -> int:
+        return self.row.put_out()
+
+
 @pytest.fixture
-def rows(place: PostgresPlace) -> Iterator[Callable[[str], LeadRow]]:
+def rows(place: PostgresPlace) -> Iterator[Callable[[str], Named]]:
     made: dict[str, LeadRow] = {}
 
-    def row(name: str) -> LeadRow:
-        return made.setdefault(name, LeadRow(place, name))
+    def row(name: str) -> Named:
+        return Named(made.setdefault(name, LeadRow(place)), name)
 
     yield row
     for one in made.values():
@@ -67,7 +84,7 @@ async def look(connection: AsyncConnection) -> int:
 
 
 async def test_the_others_see_who_leads_and_where(
-    led: Database, rows: Callable[[str], LeadRow]
+    led: Database, rows: Callable[[str], Named]
 ) -> None:
     seen = rows("second").turn()
     assert seen is not None
@@ -76,7 +93,7 @@ async def test_the_others_see_who_leads_and_where(
 
 
 async def test_no_other_writes_while_it_is_there(
-    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+    led: Database, place: PostgresPlace, rows: Callable[[str], Named]
 ) -> None:
     with pytest.raises(AnotherWrites):
         await Database.open(replace(place, candidate=candidate("second")))
@@ -87,7 +104,7 @@ async def test_no_other_writes_while_it_is_there(
 async def test_a_silent_one_is_put_out_and_writes_no_more(
     led: Database,
     place: PostgresPlace,
-    rows: Callable[[str], LeadRow],
+    rows: Callable[[str], Named],
     postgres_server: PostgresServer,
 ) -> None:
     postgres_server.execute(SILENT, place.name)
@@ -104,7 +121,7 @@ async def test_a_silent_one_is_put_out_and_writes_no_more(
 async def test_one_that_lost_its_session_is_waited_for(
     led: Database,
     place: PostgresPlace,
-    rows: Callable[[str], LeadRow],
+    rows: Callable[[str], Named],
     postgres_server: PostgresServer,
 ) -> None:
     """It may still answer from what it knows, and takes its lock again."""
@@ -120,7 +137,7 @@ async def test_one_that_lost_its_session_is_waited_for(
 
 
 async def test_one_with_another_key_never_leads(
-    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+    led: Database, place: PostgresPlace, rows: Callable[[str], Named]
 ) -> None:
     await led.close()
     rows("first").step_down()
@@ -172,6 +189,30 @@ async def test_one_that_is_never_quicker_tries_once_in_a_while(
         await asyncio.gather(life, return_exceptions=True)
 
 
+async def test_a_try_that_is_over_is_of_nobody_though_the_row_could_not_be_told(
+    led: Database, place: PostgresPlace, postgres_server: PostgresServer
+) -> None:
+    """Or it would be said to be there for as long as the process looks, and nobody would lead."""
+    row = LeadRow(place)
+    lead = Lead(row, time.monotonic)
+    postgres_server.execute(f"UPDATE coordinator_starts SET holder = '{lead.begin()}'", place.name)
+    await lead.look()
+    assert lead.is_ours
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row, "step_down", _away)
+        await lead.end()
+    postgres_server.execute(SILENT, place.name)
+    await lead.look()
+    assert not lead.is_ours
+    assert lead.leader is not None
+    assert not lead.leader.is_there
+    await lead.close()
+
+
+def _away(_holder: str) -> None:
+    raise sa.exc.OperationalError("", None, Exception())
+
+
 async def test_no_key_is_made_up_while_the_database_is_away(tmp_path: Path) -> None:
     nowhere = PostgresPlace(url="postgresql://pushrod@127.0.0.1:1/none")
     with socket.create_server(("127.0.0.1", 0)) as own, pytest.raises(DatabaseUnusable):
@@ -197,7 +238,7 @@ async def _never(_term: among.Term) -> None:
 async def test_to_look_is_to_say_that_one_is_there(
     led: Database,
     place: PostgresPlace,
-    rows: Callable[[str], LeadRow],
+    rows: Callable[[str], Named],
     postgres_server: PostgresServer,
 ) -> None:
     postgres_server.execute(SILENT, place.name)
@@ -209,7 +250,7 @@ async def test_to_look_is_to_say_that_one_is_there(
 
 
 async def test_a_claim_that_is_about_to_be_committed_is_seen(
-    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+    led: Database, place: PostgresPlace, rows: Callable[[str], Named]
 ) -> None:
     """Our statement waits for it, and has begun before."""
     engine = engine_of(place)
@@ -228,7 +269,7 @@ _WAITING = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 async def test_one_that_steps_down_is_not_waited_for(
-    led: Database, place: PostgresPlace, rows: Callable[[str], LeadRow]
+    led: Database, place: PostgresPlace, rows: Callable[[str], Named]
 ) -> None:
     await led.close()
     rows("first").step_down()
@@ -236,14 +277,14 @@ async def test_one_that_steps_down_is_not_waited_for(
     assert seen is not None
     assert (seen.silent_seconds, seen.address) == (None, None)
     # And does not come back by looking.
-    rows("first").turn()
-    seen = rows("second").turn()
-    assert seen is not None
-    assert seen.silent_seconds is None
+    for one in ("first", "second"):
+        seen = rows(one).turn()
+        assert seen is not None
+        assert seen.silent_seconds is None
 
 
 async def test_one_without_others_is_never_put_out(
-    place: PostgresPlace, rows: Callable[[str], LeadRow]
+    place: PostgresPlace, rows: Callable[[str], Named]
 ) -> None:
     lone = await Database.open(place)
     seen = rows("second").turn()
@@ -258,14 +299,14 @@ async def test_a_database_without_a_schema_has_nobody_who_leads(
     postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     place = postgres_server.new_database(migrated=False)
-    row = LeadRow(place, "first")
+    row = Named(LeadRow(place), "first")
     assert row.turn() is None
     first = await Database.open(replace(place, candidate=candidate("first")))
     seen = row.turn()
     assert seen is not None
     assert seen.address == "first:3001"
     await first.close()
-    row.close()
+    row.row.close()
 
 
 # What a leader that may have been put out answers
@@ -281,10 +322,14 @@ class Clock:
 
 @pytest.fixture
 async def answering(
-    led: Database, rows: Callable[[str], LeadRow]
+    led: Database,
+    rows: Callable[[str], Named],
+    place: PostgresPlace,
+    postgres_server: PostgresServer,
 ) -> AsyncIterator[tuple[Clock, TestClient[web.Request, web.Application]]]:
     clock = Clock()
-    lead = Lead(rows("first"), "first", clock)
+    lead = Lead(rows("first").row, clock)
+    postgres_server.execute(f"UPDATE coordinator_starts SET holder = '{lead.begin()}'", place.name)
     await lead.look()
 
     async def written(_request: web.Request) -> web.Response:
@@ -339,7 +384,7 @@ async def test_it_answers_while_it_is_certain(
 async def test_a_write_that_another_was_quicker_than_is_to_be_asked_for_again(
     answering: tuple[Clock, TestClient[web.Request, web.Application]],
     place: PostgresPlace,
-    rows: Callable[[str], LeadRow],
+    rows: Callable[[str], Named],
     postgres_server: PostgresServer,
 ) -> None:
     """It was certain when it was asked, and it was not long ago."""
