@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from uuid import uuid4
 
+import obstore
 from aiohttp import web
+from obstore.store import ObjectStore
 
 from coordinator.git.repositories import HostedRepositories
 from coordinator.git.smart_http import GitHttpBackend
@@ -115,6 +118,18 @@ async def new_clone(folder: Path, project_id: str) -> Clone:
     clone = Clone(folder, project_id)
     await clone.git("init", "-q", "-b", "main")
     return clone
+
+
+async def first_clone(folder: Path, led: AbstractAsyncContextManager[Leader]) -> Clone:
+    """Of a project that is made there."""
+    project_id = str(uuid4())
+    async with led as leader:
+        await leader.repositories.create(project_id)
+    return await new_clone(folder, project_id)
+
+
+async def keys(objects: ObjectStore) -> set[str]:
+    return {one["path"] for one in await obstore.list(objects).collect_async()}
 
 
 async def listing(leader: Leader, project_id: str) -> str:

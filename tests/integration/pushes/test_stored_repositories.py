@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from tests.integration.pushes.stored_host import (
     Clone,
     Leader,
     cloned,
+    first_clone,
+    keys,
     leading,
     listing,
     new_clone,
@@ -80,14 +82,7 @@ def lead(database: Database, packs: ObjectPackStore, tmp_path: Path) -> Lead:
 
 @pytest.fixture
 async def clone(tmp_path: Path, lead: Lead) -> Clone:
-    project_id = str(uuid4())
-    async with lead("a") as leader:
-        await leader.repositories.create(project_id)
-    return await new_clone(tmp_path / "clone", project_id)
-
-
-async def keys(objects: ObjectStore) -> list[str]:
-    return sorted(one["path"] for one in await obstore.list(objects).collect_async())
+    return await first_clone(tmp_path / "clone", lead("a"))
 
 
 async def test_another_coordinator_serves_what_was_pushed_to_one(
@@ -136,13 +131,13 @@ async def test_a_push_is_four_statements_and_one_put_more(
     async with lead("a") as leader:
         await clone.commit()
         await clone.push(leader)
-        before = set(await keys(objects))
+        before = await keys(objects)
         await clone.commit("second")
         with collected() as sent:
             await clone.push(leader)
         verbs = [text.split()[0] for text in counted(sent)]
         assert verbs == ["UPDATE", "INSERT", "INSERT", "INSERT"]
-        assert len(set(await keys(objects)) - before) == 1
+        assert len(await keys(objects) - before) == 1
         with collected() as sent:
             await listing(leader, clone.project_id)
             await leader.repositories.refs(clone.project_id)
@@ -305,21 +300,25 @@ async def test_a_stale_leader_is_refused_and_catches_up(
         assert "rejected" in (await clone.try_push(stale)).errors
 
 
-async def test_two_pushes_at_once_to_two_branches_are_both_kept(
-    clone: Clone, lead: Lead, packs: ObjectPackStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither waits for the other's bytes."""
+def _two_at_once(put: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Each waits until the other has come as far."""
     both = asyncio.Barrier(2)
-    put = packs.put
 
     async def together(*args: Any) -> Any:
         await both.wait()
         return await put(*args)
 
+    return together
+
+
+async def test_two_pushes_at_once_to_two_branches_are_both_kept(
+    clone: Clone, lead: Lead, packs: ObjectPackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither waits for the other's bytes."""
     async with lead("a") as leader:
         main = await clone.commit()
         await clone.push(leader)
-        monkeypatch.setattr(packs, "put", together)
+        monkeypatch.setattr(packs, "put", _two_at_once(packs.put))
         await clone.git("checkout", "-q", "-b", "one")
         one = await clone.commit("one")
         await clone.git("checkout", "-q", "-b", "two", "main")
@@ -336,17 +335,10 @@ async def test_two_pushes_at_once_to_two_branches_are_both_kept(
 async def test_of_two_pushes_at_once_to_one_branch_one_is_refused(
     clone: Clone, lead: Lead, packs: ObjectPackStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = asyncio.Barrier(2)
-    put = packs.put
-
-    async def together(*args: Any) -> Any:
-        await both.wait()
-        return await put(*args)
-
     async with lead("a") as leader:
         await clone.commit()
         await clone.push(leader)
-        monkeypatch.setattr(packs, "put", together)
+        monkeypatch.setattr(packs, "put", _two_at_once(packs.put))
         await clone.git("checkout", "-q", "-b", "one")
         one = await clone.commit("one")
         await clone.git("checkout", "-q", "-b", "two", "main")

@@ -8,9 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import obstore
 import pytest
 from obstore.store import ObjectStore
 
@@ -21,7 +19,7 @@ from coordinator.ports import GarbageLeft
 from coordinator.services.core import utc_now
 from coordinator.storage.database import Database
 from tests.empty_database import put_empty_database
-from tests.integration.pushes.stored_host import Clone, Leader, cloned, leading, new_clone
+from tests.integration.pushes.stored_host import Clone, Leader, cloned, first_clone, keys, leading
 
 MONTH = timedelta(days=31)
 Lead = Callable[..., AbstractAsyncContextManager[Leader]]
@@ -51,14 +49,7 @@ def lead(database: Database, objects: ObjectStore, tmp_path: Path) -> Lead:
 
 @pytest.fixture
 async def clone(tmp_path: Path, lead: Lead) -> Clone:
-    project_id = str(uuid4())
-    async with lead("a") as leader:
-        await leader.repositories.create(project_id)
-    return await new_clone(tmp_path / "clone", project_id)
-
-
-async def keys(objects: ObjectStore) -> set[str]:
-    return {one["path"] for one in await obstore.list(objects).collect_async()}
+    return await first_clone(tmp_path / "clone", lead("a"))
 
 
 def make_old(repository: Path) -> None:
