@@ -104,11 +104,17 @@ class CoordinatorClient:
         self._socket = socket
         self._poll_timeout_seconds = poll_timeout_seconds
         self._session: aiohttp.ClientSession | None = None
+        self._log_session: aiohttp.ClientSession | None = None
+        """For logs alone: see log_frames.FOR_LOGS_ALONE."""
         self._store = ObjectStoreReader(self._base)
         self.credential = ""
 
     async def __aenter__(self) -> CoordinatorClient:
-        self._session = aiohttp.ClientSession(
+        self._session, self._log_session = self._new_session(), self._new_session()
+        return self
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS
             ),
@@ -118,11 +124,11 @@ class CoordinatorClient:
                 else aiohttp.TCPConnector(limit=0)
             ),
         )
-        return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._log_session):
+            if session is not None:
+                await session.close()
 
     async def register(self, token: str, request: RegisterRequest) -> RegisterResponse:
         return await self._post("api/agents/register", token, request, RegisterResponse)
@@ -186,7 +192,11 @@ class CoordinatorClient:
 
     async def send_log(self, spec: StepSpec, offset: int, frames: bytes) -> int:
         """Append frames at a byte of text; return the new offset. Raises WrongOffsetError."""
-        headers = {"Upload-Offset": str(offset), "Content-Type": log_frames.CONTENT_TYPE}
+        headers = {
+            "Upload-Offset": str(offset),
+            "Content-Type": log_frames.CONTENT_TYPE,
+            "Connection": f"keep-alive, {log_frames.FOR_LOGS_ALONE}",
+        }
         path = f"api/runner/{_quoted(spec.step_id)}/log?epoch={spec.epoch}"
         async with self._call(
             "PATCH",
@@ -195,6 +205,7 @@ class CoordinatorClient:
             data=io.BytesIO(frames),
             headers=headers,
             seconds=CALL_SECONDS,
+            session=self._log_session,
         ) as response:
             return _offset_of(response)
 
@@ -320,11 +331,13 @@ class CoordinatorClient:
         *,
         seconds: float | None = None,
         also: int = 200,
+        session: aiohttp.ClientSession | None = None,
         **options: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Lend a successful response, or one of the status `also`; translate everything else to our
         errors."""
-        if self._session is None:
+        session = session or self._session
+        if session is None:
             raise CoordinatorUnavailableError("the client is not open")
         headers = {**options.pop("headers", {}), "Authorization": f"Bearer {token}"}
         if seconds is not None:
@@ -332,7 +345,7 @@ class CoordinatorClient:
         # `encoded`: an artifact's name must reach the server as quoted here.
         url = URL(urljoin(self._base, path), encoded=True)
         try:
-            request = await self._session.request(
+            request = await session.request(
                 method, url, headers=headers, allow_redirects=False, **options
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

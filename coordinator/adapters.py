@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,10 @@ from coordinator.git.remote_lfs import HttpRemoteLfs
 from coordinator.git.remotes import FetchLimits, GitRemotes
 from coordinator.mail import MailServer, SmtpMailer
 from coordinator.object_ports import ObjectsUnusable
+from coordinator.objects.log_tails import DatabaseLogTails
+from coordinator.objects.logs import ObjectLogStore
 from coordinator.objects.moved_objects import refuse_unfinished
-from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line
+from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.services.meter import Meter
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
@@ -58,6 +61,19 @@ async def look_at(store: ObjectStore, place: ObjectsPlace, check: ObjectsCheck |
         raise
     except Exception as error:
         log.warning("the object store does not answer", at=place.location, error=first_line(error))
+
+
+@asynccontextmanager
+async def logs_beside(
+    settings: Settings, place: PostgresPlace
+) -> AsyncIterator[tuple[Database, ObjectLogStore]]:
+    """Those of another coordinator, which leads. Raises DatabaseUnusable, ObjectsUnusable."""
+    store = open_objects(objects_place(settings))
+    database = await Database.open_beside(place, wait_seconds=settings.database_wait_seconds)
+    try:
+        yield database, ObjectLogStore(store, DatabaseLogTails(database))
+    finally:
+        await database.close()
 
 
 def mailer(settings: Settings) -> SmtpMailer | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from coordinator.adapters import database_place
+from coordinator.adapters import database_place, logs_beside
 from coordinator.api.builds import laptop_results, overview, results
 from coordinator.api.dialects import (
     build_execution,
@@ -44,6 +45,10 @@ from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.peers.among import Term, run_among_others
 from coordinator.peers.door import take_passed
+from coordinator.peers.lead import Lead
+from coordinator.peers.log_news import LogNewsSender, hear_log_news
+from coordinator.peers.log_taking import LogPlace, LogTaking
+from coordinator.peers.upstream import Upstream
 from coordinator.place import (
     listen_socket,
     only_one,
@@ -57,13 +62,15 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
 from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.core import utc_now
-from coordinator.services.keys import KEY_FILE
+from coordinator.services.keys import KEY_FILE, Keys
+from coordinator.services.news import log_topic
 from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.upkeep.garbage import Garbage
 from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.serving import Background, make_app, serve
 from coordinator.settings import Settings
+from coordinator.storage.postgresql import PostgresPlace
 from coordinator.timer import Timer
 from coordinator.web import pages
 from pipelines_schema.spans import Emit
@@ -123,9 +130,32 @@ async def run_coordinator(
                 wait_seconds=settings.database_wait_seconds,
                 clock=clock,
                 work=work,
+                logs=partial(_logs_taken, settings, place),
                 ready=lambda: ready(url),
                 stop=stop,
             )
+
+
+def _logs_taken(
+    settings: Settings, place: PostgresPlace, lead: Lead, keys: Keys, upstream: Upstream
+) -> LogTaking:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[LogPlace]:
+        async with logs_beside(settings, place) as (database, logs):
+            news = LogNewsSender(place)
+            try:
+                yield LogPlace(database=database, logs=logs, news=news)
+            finally:
+                await news.close()
+
+    return LogTaking(
+        lead,
+        keys,
+        opened,
+        upstream,
+        max_log_bytes=settings.max_log_bytes,
+        idle_seconds=settings.idle_seconds,
+    )
 
 
 async def _lead(
@@ -138,12 +168,21 @@ async def _lead(
     """For one term."""
     app.middlewares.insert(0, term.lead.answers)
 
+    core, place = services.core, database_place(services.core.settings)
+    if isinstance(place, Path):
+        raise RuntimeError("a file has one coordinator")
+
+    def stored(attempt_id: str, size: int) -> None:
+        core.meter.log_stored(size)
+        core.news.publish(log_topic(attempt_id))
+
     async def beside(
         server: web.Server, connections: OpenConnections, options: Mapping[str, Any]
     ) -> None:
         number = await term.lead.until_ours()
         await take_passed(term.door, term.keys, number, server, connections, **options)
 
+    background = {**background, "log news": hear_log_news(place, stored, core.news.stir)}
     await term.lead.look()  # the first since we have begun: nobody is answered before
     await serve(services, app, background, listening.dup(), term.serving, term.stop, beside=beside)
 

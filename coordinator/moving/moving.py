@@ -32,7 +32,7 @@ from coordinator.services.keys import KEY_FILE
 from coordinator.storage import whole_tables
 from coordinator.storage.backup_reading import missing_objects
 from coordinator.storage.migrate import HEAD, current_revision, known_revisions, migrate_apart
-from coordinator.storage.postgres_transactions import PostgresTransactions
+from coordinator.storage.postgres_transactions import PostgresAlone
 from coordinator.storage.postgresql import PostgresPlace, engine_of, words_of
 from coordinator.storage.soundness import DatabaseUnusable, check_known, check_sound
 from coordinator.storage.whole_tables import TableReader, TableSum, TableWriter
@@ -137,7 +137,7 @@ class Move:
         with ExitStack() as stack:
             stack.enter_context(only_one(self.data))
             for place in self._databases():
-                transactions = PostgresTransactions(place, wait_seconds=WAIT_SECONDS, readers=1)
+                transactions = PostgresAlone(place, wait_seconds=WAIT_SECONDS, readers=1)
                 stack.callback(transactions.close)
                 transactions.take()
             try:

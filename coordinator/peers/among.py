@@ -14,7 +14,9 @@ import structlog
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.peers.forwarder import Forwarder
 from coordinator.peers.lead import Lead
+from coordinator.peers.log_taking import LogTaking
 from coordinator.peers.preface import preface
+from coordinator.peers.upstream import Upstream
 from coordinator.services.keys import Keys, KeyUnusable, load_keys
 from coordinator.storage.lead import Leader, LeadRow
 from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
@@ -53,25 +55,28 @@ async def run_among_others(
     wait_seconds: float,
     clock: Callable[[], float],
     work: Callable[[Term], Awaitable[None]],
+    logs: Callable[[Lead, Keys, Upstream], LogTaking],
     ready: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
     """Until `stop` is set; `ready` is called once there is somebody who answers.
 
-    `work` leads for one term: it raises TakenOver where that ends before it is told to stop, and
-    AnotherWrites where it can't begin. `address` is where the others reach `door`; a database that
-    does not answer is waited for at the start. Raises what the first try to lead fails by,
-    KeyUnusable, DatabaseUnusable.
+    `logs` are taken while another leads. `work` leads for one term: it raises TakenOver where that
+    ends before it is told to stop, and AnotherWrites where it can't begin. `address` is where the
+    others reach `door`; a database that does not answer is waited for at the start. Raises what
+    the first try to lead fails by, KeyUnusable, DatabaseUnusable.
     """
     async with _watched(place, clock, wait_seconds) as lead:
         keys = _keys(lead.leader, key_file)
-        forwarder = Forwarder(
-            listening, lead, lambda leader, client: preface(keys, leader.number, client)
-        )
+        upstream = Upstream(lead, lambda leader, client: preface(keys, leader.number, client))
+        taking = logs(lead, keys, upstream)
+        forwarder = Forwarder(listening, lead, upstream, taking)
+        taking_logs = asyncio.create_task(taking.run(), name="logs")
         try:
             await _Life(lead, forwarder, address, keys, door, work, ready, stop).live()
         finally:
             await forwarder.close()
+            await _end(taking_logs)
 
 
 @dataclass(slots=True)

@@ -11,23 +11,22 @@ import asyncio
 import resource
 import socket
 import struct
-from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
 
 from coordinator.api.http.connections import USED_UP, end_when_gone
 from coordinator.peers.lead import RETRY_AFTER, Lead
+from coordinator.peers.log_taking import PEEKED_BYTES, LogTaking, begins_a_log
+from coordinator.peers.upstream import Upstream
 from coordinator.place import BACKLOG
 from coordinator.storage.lead import Leader
 
 log = structlog.get_logger()
 
 CHUNK_BYTES = 64 * 1024
-WAIT_SECONDS = 20.0
-"""So long a client waits for a leader."""
-CONNECT_SECONDS = 2.0
-AGAIN_SECONDS = 0.1
+FIRST_SECONDS = 1.0
+"""A client that has sent nothing for so long may still send anything."""
 LAST_SECONDS = 5.0
 """So long a client may take its time to close, once the leader has."""
 USED_UP_SECONDS = 1.0
@@ -42,11 +41,12 @@ class Forwarder:
     """`open` it, and `rest` while this coordinator serves by itself."""
 
     def __init__(
-        self, listening: socket.socket, lead: Lead, preface: Callable[[Leader, str], bytes]
+        self, listening: socket.socket, lead: Lead, upstream: Upstream, logs: LogTaking | None
     ) -> None:
-        """`preface` is what the leader is told of a client before the client's own bytes."""
+        """`logs` takes connections that bring them, while it is open; nobody does by default."""
         # Of our own: whoever else listens closes his.
-        self._listening, self._lead, self._preface = listening.dup(), lead, preface
+        self._listening, self._lead, self._upstream = listening.dup(), lead, upstream
+        self._logs = logs
         self._passing: dict[asyncio.Task[None], Leader | None] = {}
         """To whom; None while one is waited for."""
         self._watching = asyncio.create_task(self._end_former())
@@ -103,7 +103,10 @@ class Forwarder:
         """Ends `client`."""
         with client:
             try:
-                found = await self._reach_leader(address)
+                if self._logs is not None and self._logs.is_open and await _begins_a_log(client):
+                    await self._logs.take(socket.socket(fileno=client.detach()))
+                    return
+                found = await self._upstream.reach(address)
                 if found is None:
                     await _tell_nobody(client)
                     return
@@ -116,38 +119,6 @@ class Forwarder:
             except asyncio.CancelledError:
                 _break_off(client)
                 raise
-
-    async def _reach_leader(self, address: str) -> tuple[Leader, socket.socket] | None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_SECONDS):
-                while True:
-                    leader = self._lead.leader
-                    if leader is not None and leader.is_there and leader.address is not None:
-                        with suppress(OSError, TimeoutError):
-                            return leader, await self._connect(leader, address)
-                    await asyncio.sleep(AGAIN_SECONDS)
-        return None
-
-    async def _connect(self, leader: Leader, address: str) -> socket.socket:
-        """Raises OSError, TimeoutError."""
-        host, _, port = (leader.address or "").rpartition(":")
-        host = host.strip("[]")
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_SECONDS):
-            ((family, kind, protocol, _, there), *_) = await loop.getaddrinfo(
-                host, int(port), type=socket.SOCK_STREAM
-            )
-            upstream = socket.socket(family, kind, protocol)
-            try:
-                upstream.setblocking(False)
-                end_when_gone(upstream)
-                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.sock_connect(upstream, there)
-                await loop.sock_sendall(upstream, self._preface(leader, address))
-            except BaseException:
-                upstream.close()
-                raise
-        return upstream
 
     def _note(self, leader: Leader) -> None:
         if (task := asyncio.current_task()) in self._passing:
@@ -162,6 +133,21 @@ class Forwarder:
             for task, leader in list(self._passing.items()):
                 if leader is not None and not _is_still(leader, now):
                     task.cancel()
+
+
+async def _begins_a_log(client: socket.socket) -> bool:
+    """By its first bytes, which stay to be read. What comes in pieces smaller than that is for the
+    leader, which serves all."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(client, readable.set)
+    try:
+        async with asyncio.timeout(FIRST_SECONDS):
+            await readable.wait()
+        return begins_a_log(client.recv(PEEKED_BYTES, socket.MSG_PEEK))
+    except (TimeoutError, BlockingIOError):
+        return False
+    finally:
+        loop.remove_reader(client)
 
 
 def _is_still(leader: Leader, now: Leader | None) -> bool:

@@ -19,12 +19,16 @@ class News:
         for event in self._waiting.get(topic, ()):
             event.set()
 
-    def close(self) -> None:
-        """Wake everybody, now and from now on: the process is about to stop."""
-        self._closing = True
+    def stir(self) -> None:
+        """Something may have moved that was not heard of."""
         for events in self._waiting.values():
             for event in events:
                 event.set()
+
+    def close(self) -> None:
+        """Wake everybody, now and from now on: the process is about to stop."""
+        self._closing = True
+        self.stir()
 
     @property
     def closing(self) -> bool:

@@ -16,8 +16,13 @@ from typing import Any
 
 import structlog
 
-from coordinator.storage.postgres_transactions import PostgresTransactions, TakenOver
+from coordinator.storage.postgres_transactions import (
+    PostgresBeside,
+    PostgresTransactions,
+    TakenOver,
+)
 from coordinator.storage.postgresql import PostgresPlace
+from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.sqlite import SQLiteTransactions
 from coordinator.storage.transactions import (
     Outcome,
@@ -77,6 +82,14 @@ class Database:
         """
         transactions = await asyncio.to_thread(_open, place, busy_timeout_ms)
         database = cls(transactions, used or _nobody_counts)
+        database._start()
+        return database
+
+    @classmethod
+    async def open_beside(cls, place: PostgresPlace, *, wait_seconds: float) -> Database:
+        """Open that of another coordinator, which leads. Raises DatabaseUnusable, also where it is
+        of another version."""
+        database = cls(await asyncio.to_thread(_open_beside, place, wait_seconds))
         database._start()
         return database
 
@@ -175,6 +188,16 @@ def _open(place: Path | PostgresPlace, wait_ms: int) -> Transactions:
     place.parent.mkdir(parents=True, exist_ok=True)
     migrate_apart(place)
     return SQLiteTransactions(place, busy_timeout_ms=wait_ms, readers=READERS)
+
+
+def _open_beside(place: PostgresPlace, wait_seconds: float) -> Transactions:
+    """Blocking. Raises DatabaseUnusable."""
+    from coordinator.storage.migrate import HEAD, current_revision
+
+    revision = current_revision(place)
+    if revision != HEAD:
+        raise DatabaseUnusable(f"{place} is of another version: its schema is {revision}")
+    return PostgresBeside(place, wait_seconds=wait_seconds, readers=READERS)
 
 
 def _settle(outcome: Outcome) -> None:

@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.postgresql import (
+    BESIDE_LOCK,
     SILENT_SECONDS,
     WRITER_LOCK,
     Failure,
@@ -257,8 +258,7 @@ class PostgresTransactions:
                 cursor.execute("SELECT pg_is_in_recovery()")
                 if cursor.fetchone()[0]:
                     raise _NotYet(f"{self._place} is a standby, which takes no writes")
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", (WRITER_LOCK,))
-                is_ours = cursor.fetchone()[0]
+                is_ours = self._has_locked(cursor)
                 # Asked after the lock: as long as it is ours nobody else begins.
                 if self._term is not None:
                     cursor.execute("SELECT number FROM coordinator_starts")
@@ -273,6 +273,30 @@ class PostgresTransactions:
         except BaseException:
             connection.close()
             raise
+
+    def _has_locked(self, cursor: Any) -> bool:
+        return _locked(cursor, "pg_try_advisory_lock", WRITER_LOCK)
+
+
+class PostgresBeside(PostgresTransactions):
+    """Of a coordinator that does not lead: it writes beside the one that does, what rows tell of
+    whose it is. Nothing is taken, and nothing begun."""
+
+    def _has_locked(self, cursor: Any) -> bool:
+        return _locked(cursor, "pg_try_advisory_lock_shared", BESIDE_LOCK)
+
+
+class PostgresAlone(PostgresTransactions):
+    """Of who needs that nobody writes beside it either."""
+
+    def _has_locked(self, cursor: Any) -> bool:
+        beside = _locked(cursor, "pg_try_advisory_lock", BESIDE_LOCK)
+        return beside and super()._has_locked(cursor)
+
+
+def _locked(cursor: Any, function: str, lock: int) -> bool:
+    cursor.execute(f"SELECT {function}(%s)", (lock,))
+    return bool(cursor.fetchone()[0])
 
 
 class _NotYet(Exception):

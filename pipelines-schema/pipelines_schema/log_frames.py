@@ -16,6 +16,9 @@ from enum import IntEnum
 CONTENT_TYPE = "application/vnd.pushrod.log"
 MAX_CHUNK_BYTES = 1024 * 1024
 """The most text that one PATCH may carry."""
+FOR_LOGS_ALONE = "pushrod-logs"
+"""Among the words of the header Connection: its sender sends nothing else by this connection, so
+that a coordinator which takes logs, and leaves the rest to another, need not end it."""
 HEADER = struct.Struct(">BQI")
 
 

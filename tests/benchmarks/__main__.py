@@ -26,6 +26,7 @@ from tests.benchmarks import (
     push_latency,
     retention,
     services,
+    shared_logs,
     step_overhead,
     throughput,
     waiting_steps,
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "large": large_builds.measure,
     "retention": retention.measure,
     "queue": waiting_steps.measure,
+    "shared-logs": shared_logs.measure,
 }
 
 

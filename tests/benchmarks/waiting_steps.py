@@ -47,9 +47,9 @@ def measure(folder: Path) -> list[Row]:
     rows = []
     with running_postgres_server() as postgres:
         for what, place in (
-            ("one coordinator, SQLite", _alone(folder / "sqlite")),
-            ("one coordinator, PostgreSQL", _alone(folder / "one", postgres)),
-            ("three coordinators, PostgreSQL and S3", _three(folder / "three", postgres)),
+            ("one coordinator, SQLite", alone(folder / "sqlite")),
+            ("one coordinator, PostgreSQL", alone(folder / "one", postgres)),
+            ("three coordinators, PostgreSQL and S3", three(folder / "three", postgres)),
         ):
             with place as running:
                 rows.append(asyncio.run(_measured(what, running)))
@@ -57,7 +57,7 @@ def measure(folder: Path) -> list[Row]:
 
 
 @contextmanager
-def _alone(folder: Path, postgres: PostgresServer | None = None) -> Iterator[Place]:
+def alone(folder: Path, postgres: PostgresServer | None = None) -> Iterator[Place]:
     folder.mkdir()
     of_place = f'database = "{postgres.new_database().url}"\n' if postgres else ""
     pushrod = Pushrod(folder, settings=of_place + SETTINGS)
@@ -73,7 +73,7 @@ def _alone(folder: Path, postgres: PostgresServer | None = None) -> Iterator[Pla
 
 
 @contextmanager
-def _three(folder: Path, postgres: PostgresServer) -> Iterator[Place]:
+def three(folder: Path, postgres: PostgresServer) -> Iterator[Place]:
     folder.mkdir()
     with (
         running_s3_server() as store,
@@ -90,20 +90,23 @@ def _three(folder: Path, postgres: PostgresServer) -> Iterator[Place]:
 async def _measured(what: str, place: Place) -> Row:
     headers = {"Authorization": f"Bearer {place.token}"}
     async with aiohttp.ClientSession(headers=headers) as session:
-        await _queue(session, place.urls[0])
+        await queue(session, place.urls[0])
         agents = [
-            await _registered(session, place.urls[number % len(place.urls)], number)
+            await registered(session, place.urls[number % len(place.urls)], number)
             for number in range(AGENTS)
         ]
         left = _Left(MEASURED)
-        before = {name: _cpu(pid) for name, pid in place.processes.items()}
+        before = {name: processor_seconds(pid) for name, pid in place.processes.items()}
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for url, token in agents:
                 tasks.create_task(_agent(session, url, token, left))
         seconds = time.monotonic() - began
     done = MEASURED - left.count
-    used = {name: (_cpu(pid) - before[name]) / done * 1000 for name, pid in place.processes.items()}
+    used = {
+        name: (processor_seconds(pid) - before[name]) / done * 1000
+        for name, pid in place.processes.items()
+    }
     told = ", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in used.items())
     return Row(
         what=f"steps with {QUEUED} queued on {AGENTS * SLOTS} slots: {what}",
@@ -116,8 +119,10 @@ class _Left:
     count: int
 
 
-async def _queue(session: aiohttp.ClientSession, url: str) -> None:
-    project = await _post(session, f"{url}/api/projects", accountId="default", name="many")
+async def queue(
+    session: aiohttp.ClientSession, url: str, builds: int = QUEUED // STEPS_OF_A_BUILD
+) -> None:
+    project = await posted(session, f"{url}/api/projects", accountId="default", name="many")
     steps = [
         {
             "name": f"s{number}",
@@ -130,16 +135,16 @@ async def _queue(session: aiohttp.ClientSession, url: str) -> None:
         for number in range(STEPS_OF_A_BUILD)
     ]
     path = f"{url}/api/projects/{project['id']}"
-    workflow = await _post(session, f"{path}/workflows", name="nothing", steps=steps)
-    for _ in range(QUEUED // STEPS_OF_A_BUILD):
-        await _post(session, f"{path}/builds", workflowId=workflow["id"])
+    workflow = await posted(session, f"{path}/workflows", name="nothing", steps=steps)
+    for _ in range(builds):
+        await posted(session, f"{path}/builds", workflowId=workflow["id"])
 
 
-async def _registered(
+async def registered(
     session: aiohttp.ClientSession, url: str, number: int
 ) -> tuple[str, dict[str, str]]:
     name = f"agent{number}"
-    agent = await _post(session, f"{url}/api/agents/register", name=name, slots=SLOTS)
+    agent = await posted(session, f"{url}/api/agents/register", name=name, slots=SLOTS)
     return url, {"Authorization": f"Bearer {agent['token']}"}
 
 
@@ -150,7 +155,7 @@ async def _agent(
     running: set[asyncio.Task[None]] = set()
     while left.count > 0:
         body = {"free": SLOTS - len(running)}
-        polled = await _post(session, f"{url}/api/agents/poll", token, **body)
+        polled = await posted(session, f"{url}/api/agents/poll", token, **body)
         for offer in polled["offers"]:
             task = asyncio.create_task(_slot(session, url, token, offer, left))
             running.add(task)
@@ -168,10 +173,10 @@ async def _slot(
     left: _Left,
 ) -> None:
     step = f"{url}/api/runner/{offer['stepId']}"
-    spec = await _post(session, f"{step}/accept", token, epoch=offer["epoch"])
+    spec = await posted(session, f"{step}/accept", token, epoch=offer["epoch"])
     while spec is not None:
         more = {"next": {"instance": "one"}} if left.count > SLOTS * AGENTS else {}
-        ended = await _post(
+        ended = await posted(
             session,
             f"{url}/api/runner/{spec['stepId']}/complete",
             token,
@@ -184,7 +189,7 @@ async def _slot(
         spec = ended.get("next")
 
 
-async def _post(
+async def posted(
     session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None, **body: Any
 ) -> dict[str, Any]:
     async with session.post(url, json=body, headers=headers) as answer:
@@ -193,6 +198,6 @@ async def _post(
         return found
 
 
-def _cpu(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import json
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coordinator.peers.log_news import CHANNEL
+from coordinator.storage.notices import heard
+from coordinator.storage.postgresql import PostgresPlace
 from tests.e2e.processes import Repository
 from tests.e2e.several import KEY, Several, several
 from tests.postgres_server import PostgresServer
@@ -70,6 +77,42 @@ def test_a_build_goes_on_when_the_leader_is(end: str, two: Several, tmp_path: Pa
     assert ended["state"] == "succeeded"
     assert ended["steps"][0]["attempt"] == 1
     assert two.api(2).log(step) == WHOLE
+
+
+def test_lines_are_taken_by_whichever_coordinator_they_reach(two: Several, tmp_path: Path) -> None:
+    """And followed at the other one."""
+    with _stored_by_others(two) as stored:
+        two.start_agent("one", two.url(2))
+        build = _pushed(two, 2, tmp_path)
+        step = build["steps"][0]["id"]
+        two.api(1).wait_for_log(step, b"line 5\n")
+        assert two.api(1).build(build["id"])["state"] == "running"
+        assert two.api(1).wait_finished(build["id"])["state"] == "succeeded"
+        assert two.api(1).log(step) == WHOLE
+        assert stored[f"{step}-1"] == len(WHOLE)
+
+
+@contextmanager
+def _stored_by_others(coordinators: Several) -> Iterator[Counter[str]]:
+    """Bytes of logs, by attempt, that coordinators stored which do not lead: they tell the leader,
+    and us."""
+    stored, listening, ending = Counter[str](), threading.Event(), threading.Event()
+
+    def listen() -> None:
+        for text in heard(PostgresPlace(url=coordinators.database), CHANNEL, ending):
+            if text is None:
+                listening.set()
+            else:
+                stored.update(json.loads(text))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert listening.wait(30)
+    try:
+        yield stored
+    finally:
+        ending.set()
+        thread.join()
 
 
 def _asked(coordinators: Several, build: dict[str, Any]) -> dict[str, Any]:

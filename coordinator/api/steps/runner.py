@@ -186,11 +186,11 @@ async def append_log(
     request: web.Request, principal: Principal, query: AttemptQuery
 ) -> web.Response:
     """Append at `Upload-Offset`: framed by log_frames, or any other type as plain output."""
-    offset = _offset(request.headers.get("Upload-Offset"))
+    offset = offset_of(request.headers.get("Upload-Offset"))
     _, attempt = await _attempt(request, principal, query)
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise TooLarge(TOO_LONG)
-    frames = _frames(request.content_type, await _read_at_most(request, MAX_BODY_BYTES, TOO_LONG))
+    frames = frames_of(request.content_type, await _read_at_most(request, MAX_BODY_BYTES, TOO_LONG))
     size = await request.app[LOGS].append(attempt, offset, frames)
     return web.Response(status=204, headers={"Upload-Offset": str(size)})
 
@@ -204,7 +204,8 @@ async def _read_at_most(request: web.Request, limit: int, problem: str) -> bytes
     return bytes(body)
 
 
-def _frames(content_type: str, body: bytes) -> list[Frame]:
+def frames_of(content_type: str, body: bytes) -> list[Frame]:
+    """Raises Invalid, TooLarge."""
     if content_type != CONTENT_TYPE:
         if len(body) > MAX_CHUNK_BYTES:
             raise TooLarge(TOO_LONG)
@@ -219,7 +220,8 @@ def _frames(content_type: str, body: bytes) -> list[Frame]:
     return frames
 
 
-def _offset(text: str | None) -> int:
+def offset_of(text: str | None) -> int:
+    """Raises Invalid."""
     if text is None or not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII):
         raise Invalid("Upload-Offset must be the log's size so far, in bytes")
     return int(text)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Attempt, AttemptState, Step
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
@@ -17,6 +18,7 @@ from coordinator.storage.steps.rows import step_of
 from coordinator.storage.tables import (
     attempts,
     steps,
+    tokens,
 )
 
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
@@ -58,6 +60,22 @@ _FIND_GIVEN_WITH = direct(
 )
 
 
+_RUNS = direct(
+    sa.select(attempts.c.epoch)
+    .join(steps, sa.and_(steps.c.id == attempts.c.step_id, steps.c.epoch == attempts.c.epoch))
+    .where(
+        steps.c.id == _ITS_ID,
+        steps.c.epoch == sa.bindparam("its_epoch"),
+        steps.c.state == StepState.RUNNING.value,
+        attempts.c.state == AttemptState.RUNNING.value,
+        ~sa.exists().where(
+            tokens.c.agent_id == sa.func.substr(attempts.c.holder, len("agent:") + 1),
+            tokens.c.revoked_at.is_not(None),
+        ),
+    )
+)
+
+
 _INSERT_ATTEMPT = direct(attempts.insert())
 
 
@@ -76,6 +94,13 @@ class NotSilent(Exception):
 
 async def insert_attempt(connection: AsyncConnection, attempt: Attempt) -> None:
     await connection.execute(_INSERT_ATTEMPT, values_of(Attempt, attempts, attempt))
+
+
+async def runs_as_it_should(connection: AsyncConnection, step_id: str, epoch: int) -> bool:
+    """Whether that attempt is the step's current one, runs, and is of an agent whose credential is
+    good, if of an agent at all."""
+    values = {"its_id": step_id, "its_epoch": epoch}
+    return (await connection.execute(_RUNS, values)).first() is not None
 
 
 async def find_attempt(connection: AsyncConnection, step_id: str, epoch: int) -> Attempt | None:

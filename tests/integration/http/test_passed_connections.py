@@ -13,11 +13,13 @@ import pytest
 from aiohttp import web
 
 from coordinator.api.http.connections import open_connections
-from coordinator.peers import forwarder as forwarding
+from coordinator.peers import upstream
 from coordinator.peers.door import take_passed
 from coordinator.peers.forwarder import Forwarder
 from coordinator.peers.lead import Lead
+from coordinator.peers.log_taking import LogTaking
 from coordinator.peers.preface import preface
+from coordinator.peers.upstream import Upstream
 from coordinator.services.keys import Keys
 from coordinator.storage.lead import Leader
 
@@ -97,13 +99,15 @@ async def leading(number: int = 1) -> AsyncIterator[str]:
             await runner.cleanup()
 
 
+def upstream_of(lead: Led) -> Upstream:
+    return Upstream(lead, lambda leader, client: preface(KEYS, leader.number, client))
+
+
 @asynccontextmanager
-async def passing(lead: Led) -> AsyncIterator[str]:
+async def passing(lead: Led, logs: LogTaking | None = None) -> AsyncIterator[str]:
     """The URL of one that passes on."""
     with listening() as own:
-        forwarder = Forwarder(
-            own, lead, lambda leader, client: preface(KEYS, leader.number, client)
-        )
+        forwarder = Forwarder(own, lead, upstream_of(lead), logs)
         forwarder.open()
         try:
             yield f"http://{address_of(own)}"
@@ -166,7 +170,7 @@ async def test_who_asks_while_nobody_leads_waits() -> None:
 
 
 async def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(upstream, "WAIT_SECONDS", 0.1)
     async with passing(Led()) as url, aiohttp.ClientSession(url) as session:
         async with session.post("/echo", data=b"x" * 1_000_000) as answer:
             assert answer.status == 503
@@ -195,9 +199,7 @@ async def test_one_that_rests_accepts_none_and_ends_none() -> None:
     lead = Led()
     with listening() as own:
         url = f"http://{address_of(own)}"
-        forwarder = Forwarder(
-            own, lead, lambda leader, client: preface(KEYS, leader.number, client)
-        )
+        forwarder = Forwarder(own, lead, upstream_of(lead), None)
         forwarder.open()
         async with leading() as address, aiohttp.ClientSession(url) as session:
             lead.by(address)

@@ -1,0 +1,58 @@
+"""Connections to the coordinator that leads."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from coordinator.api.http.connections import end_when_gone
+from coordinator.peers.lead import Lead
+from coordinator.storage.lead import Leader
+
+WAIT_SECONDS = 20.0
+"""So long a client waits for a leader."""
+CONNECT_SECONDS = 2.0
+AGAIN_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    lead: Lead
+    preface: Callable[[Leader, str], bytes]
+    """What a leader is told of a client, by its address, before the client's own bytes."""
+
+    async def reach(self, address: str) -> tuple[Leader, socket.socket] | None:
+        """A connection that was begun for a client; None where nobody leads for too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SECONDS):
+                while True:
+                    leader = self.lead.leader
+                    if leader is not None and leader.is_there and leader.address is not None:
+                        with suppress(OSError, TimeoutError):
+                            return leader, await self._connect(leader, address)
+                    await asyncio.sleep(AGAIN_SECONDS)
+        return None
+
+    async def _connect(self, leader: Leader, address: str) -> socket.socket:
+        """Raises OSError, TimeoutError."""
+        host, _, port = (leader.address or "").rpartition(":")
+        host = host.strip("[]")
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            ((family, kind, protocol, _, there), *_) = await loop.getaddrinfo(
+                host, int(port), type=socket.SOCK_STREAM
+            )
+            upstream = socket.socket(family, kind, protocol)
+            try:
+                upstream.setblocking(False)
+                end_when_gone(upstream)
+                upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(upstream, there)
+                await loop.sock_sendall(upstream, self.preface(leader, address))
+            except BaseException:
+                upstream.close()
+                raise
+        return upstream
