@@ -296,9 +296,10 @@ class BuildLogs:
         self, attempt: Attempt, place: Place, *, ended: bool
     ) -> tuple[Sequence[Line], bool]:
         """The lines from a place on, and whether they are all that the attempt has now."""
+        size = await self.core.logs.size(attempt.log_id)
         frames = await self.core.logs.frames(attempt.log_id, place.offset, READ_BYTES)
         end = frames[-1].offset + len(frames[-1].frame.data) if frames else place.offset
-        at_end = end >= await self.core.logs.size(attempt.log_id)
+        at_end = end >= size
         run = [(one.offset, one.frame) for one in frames]
         return lines_of(run, ended=ended and at_end), at_end
 

@@ -135,8 +135,9 @@ class Logs:
             return LogSlice(data=b"", offset=offset, attempt=0, complete=complete, size=0)
         # The state was read before the bytes: an ended attempt's log can't grow any more.
         ended = attempt.state is not AttemptState.RUNNING
-        data = await self.core.logs.read(attempt.log_id, offset, max_bytes)
+        # The size first: it is asked of the database, for another coordinator may have added to it.
         size = await self.core.logs.size(attempt.log_id)
+        data = await self.core.logs.read(attempt.log_id, offset, max_bytes)
         if ended and size == 0 and attempt.log_bytes:
             raise NotFound(LOG_GONE)
         return LogSlice(
