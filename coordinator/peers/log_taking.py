@@ -37,8 +37,11 @@ from pipelines_schema.log_frames import FOR_LOGS_ALONE
 
 log = structlog.get_logger()
 
-PEEKED_BYTES = 256
-_BEGINS_A_LOG = re.compile(rb"PATCH /api/runner/[0-9a-f-]{36}/log[? ]")
+PEEKED_BYTES = 2048
+_BEGINS_A_LOG = re.compile(
+    rb"PATCH /api/runner/[0-9a-f-]{36}/log[? ].*\r\nauthorization: bearer prs_",
+    re.DOTALL | re.IGNORECASE,
+)
 _PATH = re.compile(r"/api/runner/([0-9a-f-]{36})/log", re.ASCII)
 NOBODY_ANSWERED = "the coordinator that leads has not answered: ask again"
 
@@ -134,6 +137,11 @@ class LogTaking:
         )
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self._is_forged(request):
+            # Which the leader says without the body, that nobody may have us keep.
+            response = await self._passed_on(request, b"")
+            read_no_further(request, response)
+            return response
         try:
             body = await self._body(request)
         except CoordinatorError as error:
@@ -141,12 +149,17 @@ class LogTaking:
             read_no_further(request, response)
             return response
         stored = await self._stored(request, body) if self.is_open else None
-        response = stored or await self._passed_on(request, body)
         # A proxy sends other clients' requests by the connection of this one, and takes this word
         # of it out: it is between the two ends of one connection.
-        if FOR_LOGS_ALONE not in request.headers.get("Connection", "") or not self.is_open:
-            response.force_close()
+        if stored is not None and FOR_LOGS_ALONE in request.headers.get("Connection", ""):
+            return stored
+        response = stored or await self._passed_on(request, body)
+        response.force_close()
         return response
+
+    def _is_forged(self, request: web.Request) -> bool:
+        token = _token_of(request)
+        return token.startswith("prs_") and self._keys.read_step_token(token) is None
 
     async def _body(self, request: web.Request) -> bytes:
         """Raises TooLarge, TooSlow, Invalid."""
@@ -189,10 +202,9 @@ class LogTaking:
     def _attempt_of(self, request: web.Request) -> tuple[str, int] | None:
         """Step and epoch, by the attempt's own token."""
         path = _PATH.fullmatch(request.rel_url.raw_path)
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if request.method != "PATCH" or path is None or scheme.lower() != "bearer":
+        if request.method != "PATCH" or path is None:
             return None
-        spoken = self._keys.read_step_token(token.strip())
+        spoken = self._keys.read_step_token(_token_of(request))
         if spoken is None or spoken[0] != path[1]:
             return None
         asked = request.query.get("epoch", str(spoken[1]))
@@ -213,6 +225,12 @@ _UNUSABLE = (DatabaseUnusable, ObjectsUnusable, OSError)
 _HARDENED = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
+def _token_of(request: web.Request) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def begins_a_log(peeked: bytes) -> bool:
-    """Whether so much of a connection's first request says that it brings lines of a log."""
+    """Whether so much of a connection's first request says that it brings lines of a log, by an
+    attempt's own token."""
     return _BEGINS_A_LOG.match(peeked) is not None

@@ -195,6 +195,18 @@ async def test_all_else_is_answered_as_by_the_leader(
     assert not two.taken
 
 
+async def test_the_body_of_who_forged_a_token_is_not_waited_for(two: Two) -> None:
+    """Nor kept in memory."""
+    head = (
+        f"PATCH /api/runner/{two.spec['stepId']}/log HTTP/1.1\r\nHost: here\r\n"
+        f"Authorization: Bearer {two.spec['token'][:-1]}x\r\nContent-Type: text/plain\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    answer = await two.other.exchange(head.encode())
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert not two.taken
+
+
 async def test_nothing_is_taken_of_an_attempt_that_has_ended(two: Two) -> None:
     (await two.agent.complete(two.spec)).expect(200)
     answer = await two.append(two.other, 0, b"late")
