@@ -176,6 +176,41 @@ async def test_a_write_whose_connection_is_cut_is_run_again(
     assert await database.read(count) == 1
 
 
+class PartFailed(Exception):
+    """Of a work that goes on without that part."""
+
+
+@pytest.mark.parametrize("end", ["swallowed", "wrapped"])
+async def test_a_lost_connection_that_a_work_took_for_a_part_s_fault_is_nobody_s(
+    end: str, database: Database, postgres_server: PostgresServer
+) -> None:
+    """As a completion does it, which hands a step over if it can: it and its whole group are run
+    again."""
+    entered, go = threading.Event(), threading.Event()
+
+    async def waits(connection: AsyncConnection) -> None:
+        entered.set()
+        go.wait(60)
+
+    work = Disturbed(lambda: postgres_server.execute(END_ALL))
+
+    async def careless(connection: AsyncConnection) -> None:
+        try:
+            await work(connection)
+        except Exception as error:
+            if end == "wrapped":
+                raise PartFailed from error
+
+    first = asyncio.create_task(database.write(waits))
+    assert await asyncio.to_thread(entered.wait, 60)
+    writes = [asyncio.create_task(database.write(one)) for one in (increase, careless, increase)]
+    await asyncio.sleep(0)
+    go.set()
+    await first
+    assert await asyncio.gather(*writes) == [1, None, 3]
+    assert work.runs == 2
+
+
 async def test_reads_and_writes_wait_for_a_server_that_starts_anew(
     database: Database, postgres_server: PostgresServer
 ) -> None:
