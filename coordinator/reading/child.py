@@ -40,7 +40,10 @@ def main() -> None:
     os.close(0)
     _limit_memory(memory_bytes)
     while (request := _receive(requests)) is not None:
-        kept = _answer(answers, request, place_fd, seconds)
+        try:
+            kept = _answer(answers, request, place_fd, seconds)
+        except BrokenPipeError:
+            os._exit(0)  # the coordinator is dead; what is left in `answers` would be sent at exit
         if not kept:
             return
 
