@@ -70,7 +70,10 @@ def _limit_processor_time(most: int) -> None:
 
 def _receive(requests: BinaryIO) -> bytes | None:
     """None once the coordinator has closed its end, or is dead."""
-    head = requests.read(LENGTH.size)
+    try:
+        head = requests.read(LENGTH.size)
+    except ConnectionResetError:
+        return None  # it had not read the last answer
     if len(head) < LENGTH.size:
         return None
     return requests.read(LENGTH.unpack(head)[0])

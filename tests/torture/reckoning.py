@@ -159,13 +159,6 @@ class Reckoning:
             ]
             assert most_at_once(spans) <= 1, (project, sorted(spans))
 
-    def check_notes(self) -> None:
-        """What happens here is no fault of ours: it is told in words."""
-        for path in sorted(self.crowd.folder.glob("*.log")):
-            said = path.read_text(errors="replace")
-            at = said.find("Traceback (most recent call last)")
-            assert at < 0, f"{path.name}: {said[max(0, at - 300) : at + 4000]}"
-
     def _last_log(self, step: Mapping[str, Any]) -> str:
         return self._log(step["id"], step.get("attempt") or 0)[-500:].decode()
 
@@ -200,6 +193,14 @@ class Reckoning:
             data = self.crowd.folder / f"agent-{name}"
             left = [path for path in data.rglob("attempts/*") if path.is_dir()]
             assert left == [], left
+
+
+def check_notes(folder: Path) -> None:
+    """What happens here is no fault of ours: it is told in words."""
+    for path in sorted(folder.glob("*.log")):
+        said = path.read_text(errors="replace")
+        at = said.find("Traceback (most recent call last)")
+        assert at < 0, f"{path.name}: {said[max(0, at - 300) : at + 4000]}"
 
 
 def objects(crowd: Crowd) -> Iterator[str]:

@@ -19,7 +19,7 @@ from tests.torture.chaos import Chaos
 from tests.torture.clients import Client, Ledger, Person, project_of
 from tests.torture.crowd import Crowd, crowd
 from tests.torture.length import kills, seed
-from tests.torture.reckoning import Reckoning
+from tests.torture.reckoning import Reckoning, check_notes
 from tests.torture.work import Commits
 
 KILLS = kills()
@@ -97,6 +97,7 @@ def test_all_that_was_accepted_is_built_whoever_dies(
         for what in sorted(told):
             print(f"{what}: {told[what]}")  # noqa: T201 - what was tried
         print(f"longest without an answer: {ledger.longest_seconds:.1f} s")  # noqa: T201
+        check_notes(several.folder)
 
 
 def _reckon(
@@ -114,5 +115,4 @@ def _reckon(
         assert agent.stop() == 0
     reckoning.check_agents()
     reckoning.check_objects()
-    reckoning.check_notes()
     return reckoning.counts

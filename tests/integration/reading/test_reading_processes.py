@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -208,3 +209,24 @@ def test_a_process_whose_coordinator_died_meanwhile_ends_without_a_word(tmp_path
         )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_process_whose_coordinator_died_with_its_answer_ends_without_a_word(
+    tmp_path: Path,
+) -> None:
+    request = pickle.dumps((process_id, (), {}))
+    ours, its = socket.socketpair()
+    with its, (tmp_path / "place").open("w+b") as place:
+        arguments = (place.fileno(), Limits().seconds, Limits().memory_bytes)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "coordinator.reading.child", *map(str, arguments)],
+            stdin=its.fileno(),
+            stdout=its.fileno(),
+            stderr=subprocess.PIPE,
+            pass_fds=(place.fileno(),),
+        )
+    ours.sendall(LENGTH.pack(len(request)) + request)
+    ours.recv(1)
+    ours.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
