@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.integration.small_disks import filled
 from tests.torture.crowd import AGENTS, COORDINATORS, Crowd
@@ -98,8 +99,7 @@ class Chaos:
             return
         self.counts["killed: leader" if number == leader else "killed: coordinator"] += 1
         self.crowd.kill(number)
-        begin = lambda: self._begin(name, lambda: self.crowd.begin(number))  # noqa: E731
-        self._later(name, 4.0, lambda: self._start(name, begin))
+        self._begin_later(name, 4.0, partial(self.crowd.begin, number))
 
     def _agent(self) -> None:
         agent = self.dice.choice(AGENTS)
@@ -108,8 +108,10 @@ class Chaos:
             return
         self.counts["killed: agent"] += 1
         self.crowd.agents.pop(agent).kill()
-        begin = lambda: self._begin(name, lambda: self.crowd.begin_agent(agent))  # noqa: E731
-        self._later(name, 3.0, lambda: self._start(name, begin))
+        self._begin_later(name, 3.0, partial(self.crowd.begin_agent, agent))
+
+    def _begin_later(self, name: str, most: float, begin: Callable[[], object]) -> None:
+        self._later(name, most, lambda: self._start(name, lambda: self._begin(name, begin)))
 
     def _begin(self, name: str, begin: Callable[[], object]) -> None:
         """Again where it was refused, as a service manager does it."""
