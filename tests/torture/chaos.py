@@ -61,6 +61,13 @@ class Chaos:
         self._go_on(until=float("inf"))
         for name in list(self._starts):
             self._started(name)
+        for number in COORDINATORS:
+            self._has_lived(number)
+
+    def _has_lived(self, number: int) -> None:
+        """Whatever its database and its store do, none ends by itself."""
+        process = self.crowd.running[number]
+        assert not process.has_ended, f"coordinator {number}: {process.tail()}"
 
     def _go_on(self, until: float) -> None:
         """Undo what is over by then, each in its time."""
@@ -97,6 +104,7 @@ class Chaos:
         name = f"coordinator {number}"
         if self._is_busy(name):
             return
+        self._has_lived(number)
         self.counts["killed: leader" if number == leader else "killed: coordinator"] += 1
         self.crowd.kill(number)
         self._begin_later(name, 4.0, partial(self.crowd.begin, number))

@@ -166,6 +166,19 @@ async def test_two_inserts_that_took_the_same_ordinal_both_come_about(
 # Lost connections
 
 
+async def test_a_server_that_ends_while_it_is_opened_is_no_fault_of_ours(
+    place: PostgresPlace, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a coordinator that has others beside it would end, and not try again."""
+
+    def ends_meanwhile(_place: PostgresPlace) -> None:
+        postgres_server.execute(END_ALL)
+
+    monkeypatch.setattr("coordinator.storage.migrate.migrate_apart", ends_meanwhile)
+    with pytest.raises(DatabaseUnusable, match="no PostgreSQL answers at"):
+        await Database.open(place)
+
+
 async def test_a_write_whose_connection_is_cut_is_run_again(
     database: Database, postgres_server: PostgresServer
 ) -> None:
