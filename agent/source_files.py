@@ -21,7 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 def make_mirror(mirror: Path) -> None:
-    pygit2.init_repository(str(mirror), bare=True)
+    """Raises OSError."""
+    try:
+        pygit2.init_repository(str(mirror), bare=True)
+    except pygit2.GitError as error:
+        raise OSError(str(error)) from error
 
 
 def missing_objects(mirror: Path, ids: Sequence[str]) -> list[str]:

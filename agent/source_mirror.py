@@ -89,8 +89,11 @@ def _worth_a_try(problem: str, failures: int) -> bool:
 async def _fetch(
     mirror: Path, wanted: Wanted, commits: Sequence[str], depth: int | None, source: str | None
 ) -> str | None:
-    """Return what went wrong, or None."""
-    await asyncio.to_thread(_ready_mirror, mirror)
+    """Return what went wrong, or None. Raises SourceError where this disk has no place for it."""
+    try:
+        await asyncio.to_thread(_ready_mirror, mirror)
+    except OSError as error:
+        raise SourceError(f"commit {commits[0]} can't be fetched: no mirror: {error}") from error
     source = source or wanted.repository
     arguments = [
         "git",

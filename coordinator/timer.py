@@ -17,6 +17,8 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from coordinator.storage.trouble import tell_fault
+
 log = structlog.get_logger()
 
 Work = Callable[[], Awaitable[Any]]
@@ -67,5 +69,5 @@ class Timer:
 async def _logged(name: str, work: Work) -> None:
     try:
         await work()
-    except Exception:  # a task root: the job's next run comes all the same
-        log.exception("timed work failed", work=name)
+    except Exception as error:  # a task root: the job's next run comes all the same
+        tell_fault(log, "timed work failed", error, work=name)

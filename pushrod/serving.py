@@ -51,7 +51,10 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logging.getLogger("aiohttp.server").addFilter(_shorten_bad_http)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, _as_log_record],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        # Whoever tells a fault by that module is named, not the module.
+        logger_factory=structlog.stdlib.LoggerFactory(
+            ignore_frame_names=["coordinator.storage.trouble"]
+        ),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
 

@@ -79,10 +79,11 @@ class PostgresServer:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        """At once, as by a kill; whoever is connected loses that."""
+    def stop(self, by: signal.Signals = signal.SIGQUIT) -> None:
+        """At once, as by a kill; whoever is connected loses that. SIGINT has it end in order, by
+        SIGKILL its first process is gone, and the others notice."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
+            self._process.send_signal(by)
             self._process.wait()
             self._process = None
 

@@ -5,6 +5,7 @@ It speaks create-only, ranges and multipart uploads, and checks neither signatur
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -26,9 +27,10 @@ SIGNED = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"
 
 @dataclass(slots=True)
 class S3Server:
-    """It forgets all when it stops, and ends with whoever started it."""
+    """It ends with whoever started it, and forgets all when it stops, unless it has a journal."""
 
     port: int = field(default_factory=free_port)
+    journal: Path | None = None
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,8 +51,9 @@ class S3Server:
         self._process = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "--"),
-                *(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)),
+                *(sys.executable, "-m", *self._program()),
             ],
+            cwd=Path(__file__).parent.parent,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -64,11 +67,25 @@ class S3Server:
         )
         urllib.request.urlopen(made, timeout=10).close()
 
+    def pause(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
+        """By kill -9."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def _program(self) -> tuple[str, ...]:
+        if self.journal is not None:
+            return ("tests.durable_s3", str(self.port), str(self.journal))
+        return ("moto.server", "-H", "127.0.0.1", "-p", str(self.port))
 
     def _answers(self) -> bool:
         try:
@@ -84,8 +101,8 @@ def write_credentials(path: Path) -> None:
 
 
 @contextmanager
-def running_s3_server() -> Iterator[S3Server]:
-    server = S3Server()
+def running_s3_server(journal: Path | None = None) -> Iterator[S3Server]:
+    server = S3Server(journal=journal)
     server.start()
     try:
         yield server

@@ -30,6 +30,7 @@ from coordinator.git.process import GitProcess, git_process, note_last_words
 from coordinator.git.repository_folders import DEFAULT_MAX_INPUT_BYTES, repository_path
 from coordinator.git.request_bodies import Feed, take_body
 from coordinator.git.slots import AGENTS_OWN, ANYBODY, GitClient, GitSlots
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger(__name__)
 
@@ -387,8 +388,8 @@ class GitHttpBackend:
 async def _guarded(after_receive: AfterReceive, call: _Call) -> Sequence[str]:
     try:
         return await after_receive()
-    except Exception:
-        log.exception("after_receive_failed", repository=call.environment["PATH_INFO"])
+    except Exception as error:
+        tell_fault(log, "after_receive_failed", error, repository=call.environment["PATH_INFO"])
         return NOT_YET_BUILT
 
 

@@ -43,6 +43,7 @@ from coordinator.object_ports import PackStore
 from coordinator.services.locks import Locks
 from coordinator.storage.database import Database
 from coordinator.storage.pushes import stored_repositories as stored
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger(__name__)
 
@@ -144,6 +145,7 @@ class StoredChanges:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
+            task.add_done_callback(_tell_failure)
             # Whoever builds what was pushed is to see what became of it.
             await asyncio.wait([task])
             raise
@@ -242,8 +244,8 @@ class StoredChanges:
         apply = partial(cache.apply, path, draft, change, changed(current, refs), now)
         try:
             await asyncio.to_thread(apply, after)
-        except OSError:  # it is stored all the same, and the next look fetches it
-            log.exception("the cache of a repository did not follow", project=project_id)
+        except OSError as error:  # it is stored all the same, and the next look fetches it
+            tell_fault(log, "the cache of a repository did not follow", error, project=project_id)
         else:
             self._known[project_id] = after
 
@@ -363,3 +365,10 @@ async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed
     return [task.result() for task in tasks]
+
+
+def _tell_failure(keeping: asyncio.Task[None]) -> None:
+    """Nobody is left to be answered."""
+    error = None if keeping.cancelled() else keeping.exception()
+    if error is not None and not isinstance(error, RefsMoved):
+        tell_fault(log, "a change of a repository was not stored", error)

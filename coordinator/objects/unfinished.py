@@ -49,6 +49,10 @@ class UnfinishedUploads:
             await self.end_older(now() - timedelta(days=1))
         except UploadsRefused as error:
             log.warning("uploads that killed coordinators left stay there", why=str(error))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # Its words may have the address.
+            why = f"the bucket does not answer ({type(error).__name__})"
+            log.warning("uploads that killed coordinators left stay there", why=why)
 
     async def end_older(self, before: datetime) -> int:
         """End those below our prefix that began before that; how many.

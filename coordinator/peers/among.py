@@ -66,7 +66,9 @@ async def run_among_others(
     others reach `door`; a database that does not answer is waited for at the start. Raises what
     the first try to lead fails by, KeyUnusable, DatabaseUnusable.
     """
-    async with _watched(place, clock, wait_seconds) as lead:
+    async with _watched(place, clock, wait_seconds, stop) as lead:
+        if stop.is_set():
+            return
         keys = _keys(lead.leader, key_file)
         upstream = Upstream(lead, lambda leader, client: preface(keys, leader.number, client))
         taking = logs(lead, keys, upstream)
@@ -199,12 +201,12 @@ def _causes(error: Exception) -> Sequence[Exception]:
 
 @asynccontextmanager
 async def _watched(
-    place: PostgresPlace, clock: Callable[[], float], wait_seconds: float
+    place: PostgresPlace, clock: Callable[[], float], wait_seconds: float, stop: asyncio.Event
 ) -> AsyncIterator[Lead]:
     """Raises DatabaseUnusable."""
     lead = Lead(LeadRow(place), clock)
     try:
-        await lead.first_look(wait_seconds)
+        await lead.first_look(wait_seconds, stop)
         watching = asyncio.create_task(lead.watch())
         try:
             yield lead

@@ -15,7 +15,7 @@ from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.lead import CERTAIN_SECONDS, Leader, LeadRow
-from coordinator.storage.postgresql import words_of
+from coordinator.storage.postgresql import cannot_use, words_of
 from coordinator.storage.soundness import DatabaseUnusable
 
 log = structlog.get_logger()
@@ -38,6 +38,7 @@ class Lead:
         self._certain_until = float("-inf")
         self._looked = asyncio.Event()
         """Set with each look, and cleared at once: who waits, waits for the next."""
+        self._problem: DBAPIError | None = None
         self.leader: Leader | None = None
         """As it was last seen: while the database does not answer that is all that is known."""
 
@@ -62,6 +63,7 @@ class Lead:
             self.leader = await self._ask(partial(self._row.turn, self._holder))
         except DBAPIError as error:
             log.warning("it can't be seen who leads", problem=words_of(error))
+            self._problem = error
             return False
         if self.is_ours:
             # Counted from before we asked: the row may have been written any time since.
@@ -72,13 +74,16 @@ class Lead:
         self._looked.clear()
         return True
 
-    async def first_look(self, wait_seconds: float) -> None:
-        """Nothing may be made up for what was not seen, as a key. Raises DatabaseUnusable."""
+    async def first_look(self, wait_seconds: float, stop: asyncio.Event) -> None:
+        """Nothing may be made up for what was not seen, as a key. Returns without a look where
+        `stop` is set before there is one. Raises DatabaseUnusable."""
         last = self._clock() + wait_seconds
-        while not await self.look():
-            if self._clock() >= last:
-                raise DatabaseUnusable(f"no PostgreSQL answers at {self._row.place}")
-            await asyncio.sleep(LOOK_SECONDS)
+        while not stop.is_set() and not await self.look():
+            if self._clock() >= last and self._problem is not None:
+                raise cannot_use(self._row.place, self._problem) from self._problem
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stop.wait()
 
     async def watch(self) -> None:
         """Look each second."""

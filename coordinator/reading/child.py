@@ -40,7 +40,10 @@ def main() -> None:
     os.close(0)
     _limit_memory(memory_bytes)
     while (request := _receive(requests)) is not None:
-        kept = _answer(answers, request, place_fd, seconds)
+        try:
+            kept = _answer(answers, request, place_fd, seconds)
+        except BrokenPipeError:
+            os._exit(0)  # the coordinator is dead; what is left in `answers` would be sent at exit
         if not kept:
             return
 
@@ -67,7 +70,10 @@ def _limit_processor_time(most: int) -> None:
 
 def _receive(requests: BinaryIO) -> bytes | None:
     """None once the coordinator has closed its end, or is dead."""
-    head = requests.read(LENGTH.size)
+    try:
+        head = requests.read(LENGTH.size)
+    except ConnectionResetError:
+        return None  # it had not read the last answer
     if len(head) < LENGTH.size:
         return None
     return requests.read(LENGTH.unpack(head)[0])

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.postgres_transactions import (
     PostgresBeside,
     PostgresTransactions,
     TakenOver,
 )
-from coordinator.storage.postgresql import PostgresPlace
+from coordinator.storage.postgresql import PostgresPlace, cannot_use
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.sqlite import SQLiteTransactions
 from coordinator.storage.transactions import (
@@ -181,6 +182,9 @@ def _open(place: Path | PostgresPlace, wait_ms: int) -> Transactions:
             refuse_unfinished(place)
             migrate_apart(place)
             transactions.begin()
+        except DBAPIError as error:
+            transactions.close()
+            raise cannot_use(place, error) from error
         except BaseException:
             transactions.close()
             raise

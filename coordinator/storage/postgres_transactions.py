@@ -145,7 +145,7 @@ class PostgresTransactions:
             try:
                 with self._reader.connect() as connection, connection.begin():
                     return run(work(direct(connection)))
-            except DBAPIError as error:
+            except Exception as error:
                 if failure_of(error) is None:
                     told = in_our_words(error)
                     if told is error:  # an error that caused itself is one that nobody gets behind

@@ -133,8 +133,21 @@ _AWAY = {"57P01", "57P02", "57P03", "25P03", "53300"}
 UNIQUE = "23505"
 
 
-def failure_of(error: BaseException) -> Failure | None:
-    """None: the work's own fault."""
+def failure_of(error: BaseException | None) -> Failure | None:
+    """None: the work's own fault. Also looks at what caused it: a work may have taken it for that
+    of a part which it can do without, or have said it in words of its own."""
+    seen: set[int] = set()  # whoever raises may make a circle of causes
+    while error is not None and id(error) not in seen:
+        if (found := _failure_of_one(error)) is not None:
+            return found
+        seen.add(id(error))
+        error = error.__cause__
+    return None
+
+
+def _failure_of_one(error: BaseException) -> Failure | None:
+    if isinstance(error, sa.exc.PendingRollbackError):
+        return Failure.AWAY  # lost before, by a statement whose error nobody handed on
     if not isinstance(error, DBAPIError) or error.orig is None:
         return None
     state = getattr(error.orig, "sqlstate", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 from enum import StrEnum
+from typing import Any
 
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
 from sqlalchemy.exc import DBAPIError
@@ -72,6 +73,14 @@ def trouble_of(error: BaseException | None) -> Trouble | None:
         seen.add(id(error))
         error = error.__cause__
     return None
+
+
+def tell_fault(log: Any, event: str, error: BaseException, **named: object) -> None:
+    """In the log: the machine's trouble in a line, a fault of ours with its traceback."""
+    if trouble := trouble_of(error):
+        log.error(event, trouble=trouble.value, **named)
+    else:
+        log.error(event, exc_info=error, **named)
 
 
 def _trouble_of_one(error: BaseException) -> Trouble | None:

@@ -74,6 +74,11 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def interrupt(self) -> None:
         """SIGTERM, without waiting for what comes of it."""
         os.kill(self.pid, signal.SIGTERM)

@@ -120,14 +120,15 @@ class Several:
     def kill(self, number: int) -> None:
         self.running.pop(number).kill()
 
-    def start_agent(self, name: str, url: str, *, slots: int = 2) -> Process:
-        """One that asks at `url`, such as that of what stands before all of them."""
+    def start_agent(self, name: str, url: str, *more: str, slots: int = 2) -> Process:
+        """One that asks at `url`, such as that of what stands before all of them, with more
+        arguments."""
         token = self.folder / "token"
         token.write_text(self.token)
         arguments = ["--name", name, "--slots", str(slots), "--engine", "host"]
         places = ["--token-file", str(token), "--data", str(self.folder / f"agent-{name}")]
         agent = self.agents[name] = Process(
-            "agent", "--url", url, *arguments, *places, log=self.folder / f"agent-{name}.log"
+            "agent", "--url", url, *arguments, *places, *more, log=self.folder / f"agent-{name}.log"
         )
         agent.start(r"agent\.worker: engine (\S+)")
         return agent

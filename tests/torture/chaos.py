@@ -10,14 +10,28 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
+from tests.integration.small_disks import filled
 from tests.torture.crowd import AGENTS, COORDINATORS, Crowd
 
-KILLS = {"coordinator": 5, "agent": 3, "database": 1}
+KILLS = {"coordinator": 5, "agent": 3, "database": 1, "store": 1}
 """How often each is chosen, beside the others."""
-OTHERS = {"pause": 3, "pause agent": 1, "cut": 4, "refuse": 2, "delay": 2}
+OTHERS = {
+    "restart": 1,
+    "pause": 3,
+    "pause agent": 1,
+    "pause store": 1,
+    "cut": 4,
+    "refuse": 2,
+    "delay": 2,
+    "fill": 3,
+}
+ROOM_BYTES = 20_000
+"""Left on a disk that is filled, so that some things fit."""
+START_TRIES = 30
 
 
 @dataclass
@@ -28,6 +42,8 @@ class Chaos:
     crowd: Crowd
     dice: random.Random
     counts: Counter[str] = field(default_factory=Counter)
+    full: list[tuple[str, float, float]] = field(default_factory=list)
+    """Whose disk was filled, from when to when, as `time.time` has it."""
     _undo: list[tuple[float, str, Callable[[], None]]] = field(default_factory=list)
     """When, of whom, and what."""
     _starts: dict[str, Future[None]] = field(default_factory=dict)
@@ -41,10 +57,17 @@ class Chaos:
                 break
             what = self.dice.choices(list(weights), list(weights.values()))[0]
             getattr(self, f"_{what.replace(' ', '_')}")()
-            self._go_on(until=time.monotonic() + self.dice.uniform(0.3, 3.0))
+            self._go_on(until=time.monotonic() + self.dice.uniform(0.3, 2.5))
         self._go_on(until=float("inf"))
         for name in list(self._starts):
             self._started(name)
+        for number in COORDINATORS:
+            self._has_lived(number)
+
+    def _has_lived(self, number: int) -> None:
+        """Whatever its database and its store do, none ends by itself."""
+        process = self.crowd.running[number]
+        assert not process.has_ended, f"coordinator {number}: {process.tail()}"
 
     def _go_on(self, until: float) -> None:
         """Undo what is over by then, each in its time."""
@@ -81,9 +104,10 @@ class Chaos:
         name = f"coordinator {number}"
         if self._is_busy(name):
             return
+        self._has_lived(number)
         self.counts["killed: leader" if number == leader else "killed: coordinator"] += 1
         self.crowd.kill(number)
-        self._later(name, 4.0, lambda: self._start(name, lambda: self.crowd.begin(number)))
+        self._begin_later(name, 4.0, partial(self.crowd.begin, number))
 
     def _agent(self) -> None:
         agent = self.dice.choice(AGENTS)
@@ -92,14 +116,67 @@ class Chaos:
             return
         self.counts["killed: agent"] += 1
         self.crowd.agents.pop(agent).kill()
-        self._later(name, 3.0, lambda: self._start(name, lambda: self.crowd.begin_agent(agent)))
+        self._begin_later(name, 3.0, partial(self.crowd.begin_agent, agent))
+
+    def _begin_later(self, name: str, most: float, begin: Callable[[], object]) -> None:
+        self._later(name, most, lambda: self._start(name, lambda: self._begin(name, begin)))
+
+    def _begin(self, name: str, begin: Callable[[], object]) -> None:
+        """Again where it was refused, as a service manager does it."""
+        for _ in range(START_TRIES):
+            try:
+                begin()
+                return
+            except AssertionError:
+                self.counts[f"did not start: {name.partition(' ')[0]}"] += 1
+                time.sleep(1.0)
+        begin()
 
     def _database(self) -> None:
         if self._is_busy("database"):
             return
         self.counts["killed: database"] += 1
-        self.crowd.postgres.stop()
+        # Its first process alone, or all of them at once.
+        self.crowd.postgres.stop(self.dice.choice((signal.SIGKILL, signal.SIGQUIT)))
         self._later("database", 2.0, self.crowd.postgres.start)
+
+    def _restart(self) -> None:
+        """The database, as its administrator does it."""
+        if self._is_busy("database"):
+            return
+        self.counts["restarted: database"] += 1
+        self.crowd.postgres.stop(signal.SIGINT)
+        self._later("database", 2.0, self.crowd.postgres.start)
+
+    def _store(self) -> None:
+        if self._is_busy("store"):
+            return
+        self.counts["killed: store"] += 1
+        self.crowd.s3.stop()
+        self._later("store", 2.0, lambda: self._start("store", self.crowd.s3.start))
+
+    def _pause_store(self) -> None:
+        if self._is_busy("store"):
+            return
+        self.counts["paused: store"] += 1
+        self.crowd.s3.pause()
+        self._later("store", 10.0, self.crowd.s3.resume)
+
+    def _fill(self) -> None:
+        if not self.crowd.disks:
+            return
+        name = self.dice.choice(list(self.crowd.disks))
+        busy, began, disk = f"disk of {name}", time.time(), ExitStack()
+        if self._is_busy(busy):
+            return
+        self.counts[f"filled: disk of {name.partition(' ')[0]}"] += 1
+        disk.enter_context(filled(self.crowd.disks[name], but=self.dice.choice((0, ROOM_BYTES))))
+
+        def free() -> None:
+            disk.close()
+            self.full.append((name, began, time.time()))
+
+        self._later(busy, 6.0, free)
 
     def _pause(self) -> None:
         number = self._leader() if self.dice.random() < 0.5 else self.dice.choice(COORDINATORS)

@@ -25,8 +25,12 @@ ANSWER_SECONDS = 45.0
 """So long one waits for an answer before it asks again."""
 PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.2
-PASSING = (429, 502, 503)
+PASSING = (429, 502, 503, 507)
 ENDED = ("succeeded", "failed", "cancelled")
+
+
+class NotOver(AssertionError):
+    """A build that does not get on."""
 
 
 @dataclass
@@ -80,7 +84,7 @@ class Client:
                     assert status < 500, (method, path, status, answer)
                     return status, json.loads(answer or b"null"), before
                 self.ledger.note(f"answered {status}")
-                before += 1  # 503 may also be said of what was done
+                before += status != 507  # 503 may also be said of what was done
             time.sleep(AGAIN_SECONDS)
 
     def _once(
@@ -115,7 +119,8 @@ class Client:
                 found: dict[str, Any] = build
                 return found
             seen = build["version"]
-            assert time.monotonic() < deadline, f"it does not get on: {build}"
+            if time.monotonic() > deadline:
+                raise NotOver(build)
 
     def approve(self, build_id: str) -> None:
         def is_asked(build: dict[str, Any]) -> bool:
@@ -239,7 +244,18 @@ class Person(Client):
         return {"X-Tenant-ID": self.project["accountUuid"]}
 
     def see_through(self, build_id: str, kind: str) -> None:
-        """To its end, or cancel it before; what ended otherwise than well is tried again."""
+        """To its end, or cancel it before; what ended otherwise than well is tried again.
+
+        While leaders die faster than leases end, what was lost waits: it is seen through at last.
+        """
+        try:
+            self._see_through(build_id, kind)
+        except NotOver:
+            if self.stop.is_set():
+                raise
+            self.ledger.note("builds that were waited for no longer")
+
+    def _see_through(self, build_id: str, kind: str) -> None:
         if self.dice.random() < 0.2:
             self.cancel(build_id)
         elif kind == "gate":
@@ -248,7 +264,7 @@ class Person(Client):
         if ended["state"] != "succeeded" and not self.stop.is_set():
             again = self._make(f"/api/v1/builds/{build_id}/retry", b"", kind)
             self.ledger.note("retries")
-            self.see_through(again, kind)
+            self._see_through(again, kind)
 
     def cancel(self, build_id: str) -> None:
         path = f"/api/projects/-/builds/{build_id}/cancel"

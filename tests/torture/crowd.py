@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.processes import Process
 from tests.e2e.several import Several
+from tests.integration.small_disks import small_disk
 from tests.ports import free_port
 from tests.postgres_server import OWNER, PASSWORD, PostgresServer
 from tests.s3_server import S3Server
@@ -24,6 +27,8 @@ fetch_retry_seconds = 1
 COORDINATORS = range(1, 4)
 AGENTS = ("ada", "bob", "cyd", "dan")
 SLOTS = 2
+DISK_MIB = 48
+"""Of each coordinator and agent, where this user may mount some."""
 
 
 @dataclass
@@ -31,6 +36,8 @@ class Crowd(Several):
     """`links` are named by who connects and what to, such as "database of 1"."""
 
     links: dict[str, Link] = field(default_factory=dict)
+    disks: dict[str, Path] = field(default_factory=dict)
+    """Of their own, by whose they are, such as "agent ada"."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,7 +77,22 @@ class Crowd(Several):
         return self.start(number, settings=SETTINGS + password)
 
     def begin_agent(self, name: str) -> Process:
-        return self.start_agent(name, self.links[f"agent {name}"].url, slots=SLOTS)
+        url, floor = self.links[f"agent {name}"].url, ("--min-free", "1MiB")
+        return self.start_agent(name, url, *floor, slots=SLOTS)
+
+    def mount(self, disks: ExitStack) -> None:
+        """Data folders on disks that are soon full."""
+        folders = {f"coordinator {number}": self.data(number) for number in COORDINATORS}
+        folders |= {f"agent {name}": self.agent_data(name) for name in AGENTS}
+        for name, folder in folders.items():
+            folder.mkdir(mode=0o755 if name.startswith("agent") else 0o700)
+            try:
+                self.disks[name] = disks.enter_context(small_disk(folder, DISK_MIB))
+            except pytest.skip.Exception:
+                return
+
+    def agent_data(self, name: str) -> Path:
+        return self.folder / f"agent-{name}"
 
     def stop(self) -> None:
         super().stop()
@@ -83,7 +105,9 @@ def crowd(
     folder: Path, postgres: PostgresServer, s3: S3Server, agents: tuple[str, ...] = AGENTS
 ) -> Iterator[Crowd]:
     one = Crowd(folder, postgres, s3)
+    disks = ExitStack()
     try:
+        one.mount(disks)
         one.begin(COORDINATORS[0])  # it makes the key
         with ThreadPoolExecutor() as threads:
             begun = [threads.submit(one.begin, number) for number in COORDINATORS[1:]]
@@ -97,3 +121,4 @@ def crowd(
         raise
     finally:
         one.stop()
+        disks.close()

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.postgres_server import PostgresServer, running_postgres_server
-from tests.s3_server import S3Server
+from tests.s3_server import S3Server, running_s3_server
 from tests.torture.chaos import Chaos
 from tests.torture.clients import Client, Ledger, Person, project_of
 from tests.torture.crowd import Crowd, crowd
-from tests.torture.length import by_length
-from tests.torture.reckoning import Reckoning
+from tests.torture.length import kills, seed
+from tests.torture.reckoning import Reckoning, check_notes
 from tests.torture.work import Commits
 
-pytestmark = pytest.mark.timeout(by_length(short=600, long=3600))
-KILLS = by_length(short=12, long=300)
+KILLS = kills()
+pytestmark = pytest.mark.timeout(600 + 15 * KILLS)
 PEOPLE = 5
 
 
@@ -31,6 +31,13 @@ PEOPLE = 5
 def postgres() -> Iterator[PostgresServer]:
     """One of our own, since it is killed."""
     with running_postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[S3Server]:
+    """The same, which remembers what it was given."""
+    with running_s3_server(tmp_path / "store") as server:
         yield server
 
 
@@ -44,14 +51,14 @@ def witness() -> Iterator[Path]:
 
 
 def test_all_that_was_accepted_is_built_whoever_dies(
-    tmp_path: Path, postgres: PostgresServer, s3_server: S3Server, witness: Path
+    tmp_path: Path, postgres: PostgresServer, store: S3Server, witness: Path
 ) -> None:
-    seed = random.randrange(10**6)
-    print("seed", seed)  # noqa: T201 - to repeat a failure
-    dice = random.Random(seed)
+    number = seed()
+    print("seed", number)  # noqa: T201 - to repeat a failure
+    dice = random.Random(number)
     ledger, stop, making = Ledger(), threading.Event(), threading.Lock()
     commits = Commits(tmp_path, witness)
-    with crowd(tmp_path, postgres, s3_server) as several:
+    with crowd(tmp_path, postgres, store) as several:
         client = Client(several.address, several.token, ledger, dice)
         project, hosted = project_of(client, "app", commits), project_of(client, "hosted")
         people = [
@@ -83,20 +90,27 @@ def test_all_that_was_accepted_is_built_whoever_dies(
             several,
             client,
             witness,
+            chaos,
             {project["id"]: ledger.deliveries, hosted["id"]: ledger.pushes},
         )
         told = chaos.counts | ledger.counts | counts
         for what in sorted(told):
             print(f"{what}: {told[what]}")  # noqa: T201 - what was tried
         print(f"longest without an answer: {ledger.longest_seconds:.1f} s")  # noqa: T201
+        check_notes(several.folder)
 
 
 def _reckon(
-    several: Crowd, client: Client, witness: Path, accepted: dict[str, dict[str, str]]
+    several: Crowd,
+    client: Client,
+    witness: Path,
+    chaos: Chaos,
+    accepted: dict[str, dict[str, str]],
 ) -> Counter[str]:
-    reckoning = Reckoning(several, client, client.ledger, witness, Counter())
+    reckoning = Reckoning(several, client, client.ledger, witness, chaos.full, Counter())
     reckoning.check_made(accepted)
     reckoning.check_builds()
+    reckoning.check_groups()
     for agent in several.agents.values():
         assert agent.stop() == 0
     reckoning.check_agents()

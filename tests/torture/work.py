@@ -8,7 +8,7 @@ are another user's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count
+from itertools import accumulate, count
 from pathlib import Path
 
 from tests.e2e.processes import Repository
@@ -29,8 +29,10 @@ _TICKING = f"""\
         n=$((n+1))
       done
 """
-_HEAD = "on: {push: {}, manual: {}}\ndefaults: {image: any}\nsteps:\n"
-_LOST = f"retries: {{max: {MOST - 1}, on: [lost]}}"
+_HEAD = "on: {push: {}, manual: {}}\ndefaults: {image: any}\n"
+_LOST = f"retries: {{max: {MOST - 1}, on: [lost, failed]}}"
+"""Nothing of them fails by itself, but where a disk is full."""
+IN_LINE_AT_ONCE = 2
 
 
 def _step(name: str, *keys: str, before: str = "", after: str = "") -> str:
@@ -49,7 +51,7 @@ WORKFLOWS: Mapping[str, str] = {
     "again": _step(
         "make",
         "git: false",
-        f'retries: {{max: {MOST - 1}, on: [lost, "exit:7"]}}',
+        _LOST,
         after='[ "$PUSHROD_ATTEMPT" -ge 2 ] || exit 7',
     ),
     # It runs once, or nobody knows how far it came.
@@ -57,13 +59,22 @@ WORKFLOWS: Mapping[str, str] = {
     "gate": _step("make", "git: false", _LOST)
     + "  - {name: release, approve: {expires: 1h}, dependsOn: [make]}\n"
     + _step("use", "git: false", _LOST, "dependsOn: [release]"),
+    # Of all builds together, two at once.
+    "line": "".join(
+        _step(name, "git: false", _LOST, f"concurrency: {{group: line, limit: {IN_LINE_AT_ONCE}}}")
+        for name in ("one", "two", "three")
+    ),
+    # One build at once, and the newest waits.
+    "alone": _step("make", "git: false", _LOST),
 }
+_BEFORE_STEPS = {"alone": "concurrency: {group: alone}\n"}
+AGAIN_EXIT_CODE = 7
 KINDS = tuple(WORKFLOWS)
 BEFORE = {("plain", "read"): SAID, ("plain", "use"): MADE}
 
 
 def workflow(kind: str, witness: Path) -> str:
-    said = _HEAD + WORKFLOWS[kind]
+    said = f"{_HEAD}{_BEFORE_STEPS.get(kind, '')}steps:\n{WORKFLOWS[kind]}"
     return f"name: torture\n{said}".replace("WITNESS", str(witness))
 
 
@@ -121,3 +132,9 @@ def runs_of(witness: Path, step_id: str) -> Sequence[tuple[tuple[str, str], list
         if ticks:
             runs.append(((attempt, process), ticks))
     return sorted(runs, key=lambda run: run[1][0])
+
+
+def most_at_once(spans: Sequence[tuple[float, float]]) -> int:
+    """Of so many from when to when."""
+    turns = sorted([(end, -1) for _, end in spans] + [(begin, 1) for begin, _ in spans])
+    return max(accumulate((turn for _, turn in turns), initial=0))

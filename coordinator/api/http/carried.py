@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from coordinator.domain.errors import CoordinatorError
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -61,4 +62,4 @@ def _log_failure(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     expected = (CoordinatorError, web.HTTPException, web.RequestPayloadError, ConnectionError)
     if error is not None and not isinstance(error, expected):
-        log.error("a change whose caller had gone failed", exc_info=error)
+        tell_fault(log, "a change whose caller had gone failed", error)

@@ -232,6 +232,12 @@ class HandOuts:
                 self._keep(replace(held, instance=instance))
             elif held.instance not in (None, instance):
                 self._disown(held, now)
+            elif held.instance is None and held.expiry is None:
+                # Of before we began. If nobody dies, this process repeats what brings it, or has
+                # it on the way, and names it soon: else nobody has it, and a step that may not
+                # run again is not waited for until its timeout.
+                by = min(held.deadline, now + held.lease_seconds)
+                self._keep(replace(held, deadline=by))
 
     def leave(self, holder: str, instance: str, leases: Collection[Lease], now: float) -> None:
         """The agent's process ends: only what it names is reported by its next one."""

@@ -13,6 +13,7 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects.projects import project_names
 from coordinator.storage.steps.attempts import attempts_of_build
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema.spans import Emit, Span
 
 log = structlog.get_logger()
@@ -42,8 +43,8 @@ class BuildTraces:
                 continue
             try:
                 await self._tell(build_id, self._core.emit)
-            except Exception:  # a task root: a build without a trace is no worse
-                log.exception("telling a build's trace failed", build=build_id)
+            except Exception as error:  # a task root: a build without a trace is no worse
+                tell_fault(log, "telling a build's trace failed", error, build=build_id)
 
     async def _tell(self, build_id: str, emit: Emit) -> None:
         async def read(connection: AsyncConnection) -> list[Span]:

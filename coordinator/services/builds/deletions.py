@@ -33,6 +33,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs.result_deletion import are_referred_to, delete_some_tests
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps.step_inputs import forget_lists
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -111,8 +112,8 @@ class Deletions:
             self._wanted.clear()
             try:
                 waits = not await self._delete_doomed()
-            except Exception:  # a task root: what is left is tried again
-                log.exception("deleting objects failed")
+            except Exception as error:  # a task root: what is left is tried again
+                tell_fault(log, "deleting objects failed", error)
                 waits = True
             try:
                 async with asyncio.timeout(AGAIN_SECONDS if waits else None):

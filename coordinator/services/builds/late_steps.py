@@ -29,6 +29,7 @@ from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.steps import steps as stored_steps
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema import ConditionFault
 
 log = structlog.get_logger()
@@ -72,8 +73,8 @@ class LateSteps:
     async def _found(self) -> Sequence[str]:
         try:
             found = await self._core.database.read(stored_steps.builds_resolving)
-        except Exception:  # a task root: tried again
-            log.exception("looking for steps to resolve failed")
+        except Exception as error:  # a task root: tried again
+            tell_fault(log, "looking for steps to resolve failed", error)
             await self._wait_after_a_fault("")
             self._moved.set()
             return ()
@@ -84,8 +85,8 @@ class LateSteps:
         try:
             await self._resolve_now(build_id)
             self._faults.pop(build_id, None)
-        except Exception:  # a task root: tried again
-            log.exception("resolving steps failed", build=build_id)
+        except Exception as error:  # a task root: tried again
+            tell_fault(log, "resolving steps failed", error, build=build_id)
             await self._wait_after_a_fault(build_id)
         finally:
             self._busy.discard(build_id)

@@ -18,6 +18,7 @@ from coordinator.services.core import Core
 from coordinator.services.deletion_pause import deleting
 from coordinator.storage.steps import folded_logs as stored
 from coordinator.storage.steps.folded_logs import OpenLog
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -87,14 +88,14 @@ class Folding:
                     await self.core.database.write(
                         lambda connection: stored.note_folded(connection, attempt_id, size)
                     )
-            except Exception:  # a task root: the log stays readable as it is
-                log.exception("folding a log failed", attempt=attempt_id)
+            except Exception as error:  # a task root: the log stays readable as it is
+                tell_fault(log, "folding a log failed", error, attempt=attempt_id)
 
     async def _flush(self, attempt_id: str) -> None:
         try:
             await self.core.logs.flush(attempt_id)
-        except Exception:  # one log must not keep the others from it
-            log.exception("storing a lost attempt's log failed", attempt=attempt_id)
+        except Exception as error:  # one log must not keep the others from it
+            tell_fault(log, "storing a lost attempt's log failed", error, attempt=attempt_id)
 
     async def _delete(self, attempt_id: str) -> None:
         """Of an attempt that is no more: it was deleted while a line of it was on its way."""

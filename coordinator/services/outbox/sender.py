@@ -26,6 +26,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outbox import messages as stored
 from coordinator.storage.outbox.recipients import find_recipient
 from coordinator.storage.projects.projects import find_project
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -93,8 +94,8 @@ class Sender:
                 self._wake.clear()
                 try:
                     seconds = await self._begin_due(tasks)
-                except Exception:  # a task root: the outbox outlives a database in trouble
-                    log.exception("reading the outbox failed")
+                except Exception as error:  # a task root: the outbox outlives a database in trouble
+                    tell_fault(log, "reading the outbox failed", error)
                     seconds = 1.0
                 await wait_for(self._wake, seconds)
 
@@ -150,8 +151,8 @@ class Sender:
         try:
             async with self._slots[due.kind]:
                 await self._send(due)
-        except Exception:  # a task root: the others go on, and this one comes again
-            log.exception("sending failed", message=due.id)
+        except Exception as error:  # a task root: the others go on, and this one comes again
+            tell_fault(log, "sending failed", error, message=due.id)
             await asyncio.sleep(1)
         finally:
             self._busy.discard(due.place)
@@ -184,8 +185,8 @@ class Sender:
         try:
             delivery = self.deliveries[ready.message.kind]
             return await delivery.deliver(ready.message, ready.recipient, ready.project)
-        except Exception:  # a fault of ours must neither hold up others nor come for ever
-            log.exception("a message can't be sent", message=ready.message.id)
+        except Exception as error:  # a fault of ours must neither hold up others nor come for ever
+            tell_fault(log, "a message can't be sent", error, message=ready.message.id)
             reason = "the coordinator made a mistake: its log tells"
             return Outcome(answered=Answered.REFUSED, reason=reason)
 

@@ -28,6 +28,7 @@ from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs import results as stored
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema import StepReports
 
 log = structlog.get_logger()
@@ -68,8 +69,8 @@ class Results:
                 results = await self._stored(attempt)
                 if results is None:
                     results = await self._read(replace(step, epoch=attempt.epoch), reports)
-        except Exception:  # a root: the completion goes on without it
-            log.exception("reading reports failed", attempt=attempt.id)
+        except Exception as error:  # a root: the completion goes on without it
+            tell_fault(log, "reading reports failed", error, attempt=attempt.id)
             return Told(warnings=[NOT_READ])
         return Told(sentence=results.sentence, warnings=results.warnings)
 

@@ -42,6 +42,7 @@ from coordinator.services.pushes.pull_requests import cancel_waiting, what_is_ne
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -209,8 +210,8 @@ class Deliveries:
             waiting = await self.core.database.read(
                 lambda connection: stored.waiting_deliveries(connection, MAX_WAITING, self._busy)
             )
-        except Exception:  # a task root: the inbox must outlive a database in trouble
-            log.exception("reading the inbox failed")
+        except Exception as error:  # a task root: the inbox must outlive a database in trouble
+            tell_fault(log, "reading the inbox failed", error)
             await asyncio.sleep(1)
             self._wake.set()
             return {}, None
@@ -229,8 +230,8 @@ class Deliveries:
             async with self._slots:
                 for delivery in deliveries:
                     await self._process(delivery)
-        except Exception:  # a task root: the other projects' deliveries go on
-            log.exception("processing deliveries failed", project=project_id)
+        except Exception as error:  # a task root: the other projects' deliveries go on
+            tell_fault(log, "processing deliveries failed", error, project=project_id)
             await asyncio.sleep(1)
         finally:
             self._busy.discard(project_id)

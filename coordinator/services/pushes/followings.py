@@ -26,7 +26,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import followings as stored
-from coordinator.storage.trouble import trouble_of
+from coordinator.storage.trouble import tell_fault, trouble_of
 
 log = structlog.get_logger()
 
@@ -60,8 +60,8 @@ class Followings:
         """What has failed is tried at once: this process may have what mends it."""
         try:
             await self._core.database.write(stored.try_at_once)
-        except Exception:  # a task root: they are tried when they are due
-            log.exception("looking for what follows failed")
+        except Exception as error:  # a task root: they are tried when they are due
+            tell_fault(log, "looking for what follows failed", error)
         await self._rounds.run()
 
     async def write_down(self, connection: AsyncConnection, build: Build) -> None:
@@ -114,7 +114,7 @@ class Followings:
             try:
                 await self._build(following)
             except Exception as error:  # a task root: the others are built all the same
-                log.exception("building what follows failed", **_named(following))
+                tell_fault(log, "building what follows failed", error, **_named(following))
                 return trouble_of(error) is None and await self._put_off(following, error)
         return True
 
@@ -130,8 +130,8 @@ class Followings:
                     connection, following, faults=faults, due_at=self._core.now() + pause
                 )
             )
-        except Exception:  # part of a task root
-            log.exception("putting off what follows failed", **_named(following))
+        except Exception as error:  # part of a task root
+            tell_fault(log, "putting off what follows failed", error, **_named(following))
             return False
         return True
 
@@ -140,8 +140,8 @@ class Followings:
         said = GIVEN_UP.format(tries=tries, fault=type(error).__name__)
         try:
             await self._build(following, given_up=said)
-        except Exception:  # part of a task root
-            log.exception("telling that nothing follows failed", **_named(following))
+        except Exception as error:  # part of a task root
+            tell_fault(log, "telling that nothing follows failed", error, **_named(following))
             return False
         return True
 

@@ -24,7 +24,7 @@ from coordinator.services.core import Core
 from coordinator.services.news import wait_for
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.storage.projects import projects as stored
-from coordinator.storage.trouble import trouble_of
+from coordinator.storage.trouble import tell_fault, trouble_of
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class PushRetries:
             if await self._is_gone(project):
                 self._waiting.pop(project.id, None)
                 return ["pushrod: nothing is built: this project was deleted"]
-            _tell(project, error)
+            tell_fault(log, "a push has no builds yet", error, project=project.id)
             return self._wait(project, principal, error).lines
         self._waiting.pop(project.id, None)
         return lines
@@ -134,8 +134,8 @@ class PushRetries:
                 await self.received(project)
             try:
                 await self.ingest.refresh_modules(project)
-            except Exception:  # a task root: the other projects are caught up all the same
-                log.exception("reading modules failed", project=project.id)
+            except Exception as error:  # a task root: the other projects are caught up all the same
+                tell_fault(log, "reading modules failed", error, project=project.id)
 
     async def _projects(self) -> Sequence[Project]:
         tries = 0
@@ -144,17 +144,10 @@ class PushRetries:
                 return await self.core.database.read(
                     lambda connection: stored.list_projects(connection, None)
                 )
-            except Exception:  # a task root: a database in trouble is asked again
-                log.exception("reading the projects failed")
+            except Exception as error:  # a task root: a database in trouble is asked again
+                tell_fault(log, "reading the projects failed", error)
                 tries += 1
                 await asyncio.sleep(retry_delay(tries, FIRST_RETRY_SECONDS).total_seconds())
-
-
-def _tell(project: Project, error: Exception) -> None:
-    if trouble := trouble_of(error):
-        log.error("a push has no builds yet", project=project.id, trouble=str(trouble))
-    else:
-        log.exception("a push has no builds yet", project=project.id)
 
 
 def _reason(error: Exception) -> tuple[str, bool]:

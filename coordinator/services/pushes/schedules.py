@@ -20,6 +20,7 @@ from coordinator.services.steps.timed_rounds import TimedRounds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import schedules as stored
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema import next_firing
 
 log = structlog.get_logger()
@@ -70,8 +71,8 @@ class Schedules:
         async with slots:
             try:
                 await self._build(schedule, now)
-            except Exception:  # a task root: the other schedules are built all the same
-                log.exception("building a schedule failed", **_named(schedule))
+            except Exception as error:  # a task root: the other schedules are built all the same
+                tell_fault(log, "building a schedule failed", error, **_named(schedule))
                 return False
         return True
 

@@ -35,6 +35,7 @@ from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.places import groups_in_line
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema.contract import (
     GoodbyeRequest,
     PollRequest,
@@ -118,8 +119,8 @@ class Dispatch:
             self._wake.clear()
             try:
                 await self._dispatch()
-            except Exception:  # a task root: one bad round must not stop the queue
-                log.exception("dispatch failed")
+            except Exception as error:  # a task root: one bad round must not stop the queue
+                tell_fault(log, "dispatch failed", error)
                 await asyncio.sleep(1)
                 self._wake.set()
 

@@ -18,6 +18,7 @@ from coordinator.services.steps import advance, attempt_ends
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps import steps as stored_steps
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema.contract import Completion, CompletionReason
 
 log = structlog.get_logger()
@@ -92,8 +93,8 @@ class Leases:
                 lambda connection: self._tell(connection, due),
                 committed=lambda ended: self._ended(due) if ended else None,
             )
-        except Exception:  # a task root: tried again a second later
-            log.exception("ending a hand-out failed", step=due.step_id, epoch=due.epoch)
+        except Exception as error:  # a task root: tried again a second later
+            tell_fault(log, "ending a hand-out failed", error, step=due.step_id, epoch=due.epoch)
             self._hand_outs.try_later(due, self._clock() + TRY_AGAIN_SECONDS)
             self.moved()
 

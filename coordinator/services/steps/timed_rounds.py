@@ -10,6 +10,7 @@ import structlog
 
 from coordinator.services.core import Core
 from coordinator.services.news import wait_for
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -40,8 +41,8 @@ class TimedRounds:
             seconds = LOOK_AT_MOST_EVERY_SECONDS
             try:
                 seconds = await self._look()
-            except Exception:  # a task root: tried again a second later
-                log.exception("looking for what takes too long failed", what=self._what)
+            except Exception as error:  # a task root: tried again a second later
+                tell_fault(log, "looking for what takes too long failed", error, what=self._what)
             if await wait_for(self._moved, seconds):
                 await asyncio.sleep(LOOK_AT_MOST_EVERY_SECONDS)
 

@@ -20,6 +20,7 @@ from coordinator.storage.builds.deletions import doom_blobs
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import lfs as stored_lfs
+from coordinator.storage.trouble import tell_fault
 from coordinator.storage.upkeep.needed_commits import needed_commits
 
 log = structlog.get_logger()
@@ -52,8 +53,8 @@ class Garbage:
                     await self.collect_of(project)
             except GarbageLeft as error:
                 log.warning("garbage is left", project=project.id, error=str(error))
-            except Exception:  # one broken repository must not keep the others from it
-                log.exception("collecting garbage failed", project=project.id)
+            except Exception as error:  # one broken repository must not keep the others from it
+                tell_fault(log, "collecting garbage failed", error, project=project.id)
 
     async def collect_of(self, project: Project) -> None:
         """Raises GarbageLeft."""

@@ -16,6 +16,7 @@ from coordinator.storage.builds import keyed_requests as stored_requests
 from coordinator.storage.outbox import messages as stored_messages
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored_deliveries
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -85,8 +86,8 @@ class Housekeeping:
                         log.info("repositories are not packed while a backup is made")
                         return
                     await self.core.repositories.tidy(project.id)
-            except Exception:  # one broken repository must not keep the others from it
-                log.exception("tidying a repository failed", project=project.id)
+            except Exception as error:  # one broken repository must not keep the others from it
+                tell_fault(log, "tidying a repository failed", error, project=project.id)
 
     async def _projects(self) -> Sequence[Project]:
         return await self.core.database.read(

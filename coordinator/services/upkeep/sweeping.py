@@ -38,6 +38,7 @@ from coordinator.storage.builds.deletions import doom_builds
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.steps.step_inputs import forget_lists
+from coordinator.storage.trouble import tell_fault
 from coordinator.storage.upkeep import gone_outputs
 from coordinator.storage.upkeep import retention as stored
 from coordinator.storage.upkeep import usage as stored_usage
@@ -97,9 +98,9 @@ class Sweeping:
             self.retention.changed.clear()
             try:
                 await self.sweep()
-            except Exception:  # a task root: what is left is found by the next look
+            except Exception as error:  # a task root: what is left is found by the next look
                 self.core.meter.retention_failed()
-                log.exception("deleting what is beyond the limits of retention failed")
+                tell_fault(log, "deleting what is beyond the limits of retention failed", error)
             seconds = EVERY_SECONDS
 
     async def sweep(self) -> Mapping[str, Going]:
@@ -112,9 +113,9 @@ class Sweeping:
         for project in await self._projects():
             try:
                 gone[project.id] = await self._sweep(project, its_shares.get(project.id, Limits()))
-            except Exception:  # one broken repository must not keep the others from it
+            except Exception as error:  # one broken repository must not keep the others from it
                 self.core.meter.retention_failed()
-                log.exception("retention failed", project=project.id)
+                tell_fault(log, "retention failed", error, project=project.id)
         self.core.meter.retention_looked(self.core.now(), time.monotonic() - began)
         return gone
 

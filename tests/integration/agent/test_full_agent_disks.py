@@ -47,9 +47,11 @@ def words_of(step: Step) -> str:
     return f"{step.completion.message} {bytes(step.log).decode()}"
 
 
-async def fails_then_succeeds(bench: Bench, disk: Path, script: str, **spec: object) -> str:
+async def fails_then_succeeds(
+    bench: Bench, disk: Path, script: str, *, but: int = 200_000, **spec: object
+) -> str:
     """What the step says while the disk is full; once there is room, it succeeds."""
-    with filled(disk, but=200_000):
+    with filled(disk, but=but):
         step = await ended(bench.coordinator.add_step(script, **spec))
         assert step.completion is not None
         assert step.completion.status is Completion.FAILED
@@ -89,6 +91,16 @@ async def test_a_mirror_without_room_fails_the_step_and_is_whole_afterwards(benc
         async with agent_of(bench):
             words = await fails_then_succeeds(bench, disk, "test -s large", source=source)
     assert FULL in words
+
+
+@pytest.mark.parametrize("but", [0, 16_384])
+async def test_a_mirror_that_can_t_even_be_made_is_told_in_words(bench: Bench, but: int) -> None:
+    source = bench.source(bench.commit())
+    with small_disk(bench.data / "sources") as disk:
+        async with agent_of(bench):
+            words = await fails_then_succeeds(bench, disk, "test -s large", but=but, source=source)
+    assert FULL in words
+    assert "can't be fetched" in words
 
 
 async def test_outputs_without_room_fail_the_step_by_name(bench: Bench) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
+from obstore.store import S3Store
+from structlog.testing import capture_logs
 
 from coordinator.objects.places import ObjectsPlace, open_objects, unfinished_uploads
 from coordinator.objects.unfinished import (
@@ -35,6 +37,25 @@ async def uploads_at(session: ClientSession, server: S3Server, prefix: str) -> l
     async with session.get(url, headers={"Authorization": SIGNED}) as answer:
         keys = re.findall("<Key>(.*?)</Key>", await answer.text())
     return [key for key in keys if key.startswith(prefix)]
+
+
+async def test_a_store_that_is_away_is_told_in_words_without_its_address(tmp_path: Path) -> None:
+    write_credentials(tmp_path / "credentials")
+    uploads = UnfinishedUploads(
+        S3Store(
+            "bucket",
+            endpoint=f"http://127.0.0.1:{free_port()}",
+            region="us-east-1",
+            access_key_id="test",
+            secret_access_key="test",
+            client_options={"allow_http": True},
+        ),
+        "test",
+    )
+    with capture_logs() as told:
+        await uploads.tidy(lambda: NOW)
+    [one] = told
+    assert one["why"] == "the bucket does not answer (ClientConnectorError)"
 
 
 async def test_a_start_ends_those_of_its_prefix_and_no_others(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from coordinator.domain.reading import Question, answer_all, read_workflow
 from coordinator.ports import NotRead
+from coordinator.reading.limits import LENGTH, Limits
 from coordinator.reading.processes import ReadingProcesses
 from pipelines_schema import Circumstances, Place, Watch
 
@@ -183,3 +189,44 @@ async def test_a_process_has_nothing_of_the_coordinators_environment(
 
 def environment(watch: Watch) -> list[str]:
     return list(os.environ)
+
+
+def test_a_process_whose_coordinator_died_meanwhile_ends_without_a_word(tmp_path: Path) -> None:
+    """Nobody takes the answer."""
+    request = pickle.dumps((process_id, (), {}))
+    command = [sys.executable, "-P", "-m", "coordinator.reading.child"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (tmp_path / "place").open("w+b") as place:
+        arguments = (place.fileno(), Limits().seconds, Limits().memory_bytes)
+        done = subprocess.run(
+            [*command, *map(str, arguments)],
+            input=LENGTH.pack(len(request)) + request,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            pass_fds=(place.fileno(),),
+            check=False,
+        )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_process_whose_coordinator_died_with_its_answer_ends_without_a_word(
+    tmp_path: Path,
+) -> None:
+    request = pickle.dumps((process_id, (), {}))
+    ours, its = socket.socketpair()
+    with its, (tmp_path / "place").open("w+b") as place:
+        arguments = (place.fileno(), Limits().seconds, Limits().memory_bytes)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "coordinator.reading.child", *map(str, arguments)],
+            stdin=its.fileno(),
+            stdout=its.fileno(),
+            stderr=subprocess.PIPE,
+            pass_fds=(place.fileno(),),
+        )
+    ours.sendall(LENGTH.pack(len(request)) + request)
+    ours.recv(1)
+    ours.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")

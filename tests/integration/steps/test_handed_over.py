@@ -185,6 +185,25 @@ async def test_a_step_that_runs_once_at_most_is_never_given_a_second_time(
     await eventually(failed)
 
 
+async def test_a_step_that_runs_once_at_most_is_not_waited_for_when_nobody_knows_of_it(
+    tmp_path: Path,
+) -> None:
+    """The answer was lost, and its agent was killed while the lead changed: whoever leads now can't
+    see that the process is another. It hears it speak of other things alone."""
+    async with open_coordinator(
+        tmp_path, lease_seconds=1.0, accept_seconds=30.0, poll_hold_seconds=1.0
+    ) as coordinator:
+        agent = await pushed(coordinator, tmp_path, "atMostOnce: true")
+        await next_of(agent, await agent.take(), "one")
+        await coordinator.restart()
+
+        async def failed() -> bool:
+            await agent.poll(instance="two", free=0)
+            return (await step_row(coordinator, "b"))["state"] == "failed"
+
+        await eventually(failed)
+
+
 async def test_a_step_that_can_t_be_given_does_not_hold_up_the_report(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:

@@ -213,21 +213,37 @@ def _away(_holder: str) -> None:
     raise sa.exc.OperationalError("", None, Exception())
 
 
-async def test_no_key_is_made_up_while_the_database_is_away(tmp_path: Path) -> None:
-    nowhere = PostgresPlace(url="postgresql://pushrod@127.0.0.1:1/none")
-    with socket.create_server(("127.0.0.1", 0)) as own, pytest.raises(DatabaseUnusable):
+async def first_looks(folder: Path, wait_seconds: float, stop: asyncio.Event) -> None:
+    """Of a coordinator whose database nobody serves."""
+    with socket.create_server(("127.0.0.1", 0)) as own:
         await among.run_among_others(
-            nowhere,
-            tmp_path / "secret-key",
+            PostgresPlace(url="postgresql://pushrod@127.0.0.1:1/none"),
+            folder / "secret-key",
             own,
             own,
             "first:3001",
-            wait_seconds=0.0,
+            wait_seconds=wait_seconds,
             clock=time.monotonic,
             work=_never,
             ready=lambda: None,
-            stop=asyncio.Event(),
+            stop=stop,
         )
+
+
+async def test_no_key_is_made_up_while_the_database_is_away(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match="start it, or change the setting `database`"):
+        await first_looks(tmp_path, 0.0, asyncio.Event())
+    assert not (tmp_path / "secret-key").exists()
+
+
+async def test_one_that_is_stopped_while_it_waits_for_its_database_ends(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(first_looks(tmp_path, 3600.0, stop))
+    with capture_logs() as told:
+        while not told:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(waiting, 60)
     assert not (tmp_path / "secret-key").exists()
 
 

@@ -166,6 +166,19 @@ async def test_two_inserts_that_took_the_same_ordinal_both_come_about(
 # Lost connections
 
 
+async def test_a_server_that_ends_while_it_is_opened_is_no_fault_of_ours(
+    place: PostgresPlace, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a coordinator that has others beside it would end, and not try again."""
+
+    def ends_meanwhile(_place: PostgresPlace) -> None:
+        postgres_server.execute(END_ALL)
+
+    monkeypatch.setattr("coordinator.storage.migrate.migrate_apart", ends_meanwhile)
+    with pytest.raises(DatabaseUnusable, match="no PostgreSQL answers at"):
+        await Database.open(place)
+
+
 async def test_a_write_whose_connection_is_cut_is_run_again(
     database: Database, postgres_server: PostgresServer
 ) -> None:
@@ -174,6 +187,41 @@ async def test_a_write_whose_connection_is_cut_is_run_again(
     assert work.runs == 2
     postgres_server.execute(END_ALL)
     assert await database.read(count) == 1
+
+
+class PartFailed(Exception):
+    """Of a work that goes on without that part."""
+
+
+@pytest.mark.parametrize("end", ["swallowed", "wrapped"])
+async def test_a_lost_connection_that_a_work_took_for_a_part_s_fault_is_nobody_s(
+    end: str, database: Database, postgres_server: PostgresServer
+) -> None:
+    """As a completion does it, which hands a step over if it can: it and its whole group are run
+    again."""
+    entered, go = threading.Event(), threading.Event()
+
+    async def waits(connection: AsyncConnection) -> None:
+        entered.set()
+        go.wait(60)
+
+    work = Disturbed(lambda: postgres_server.execute(END_ALL))
+
+    async def careless(connection: AsyncConnection) -> None:
+        try:
+            await work(connection)
+        except Exception as error:
+            if end == "wrapped":
+                raise PartFailed from error
+
+    first = asyncio.create_task(database.write(waits))
+    assert await asyncio.to_thread(entered.wait, 60)
+    writes = [asyncio.create_task(database.write(one)) for one in (increase, careless, increase)]
+    await asyncio.sleep(0)
+    go.set()
+    await first
+    assert await asyncio.gather(*writes) == [1, None, 3]
+    assert work.runs == 2
 
 
 async def test_reads_and_writes_wait_for_a_server_that_starts_anew(

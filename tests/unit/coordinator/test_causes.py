@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 
+import structlog
+from structlog.testing import capture_logs
+
 from agent.descriptors import are_lacking
 from coordinator.storage.postgres_transactions import TakenOver
-from coordinator.storage.trouble import DatabaseTrouble, Trouble, trouble_of
+from coordinator.storage.trouble import DatabaseTrouble, Trouble, tell_fault, trouble_of
 
 
 def test_what_caused_an_error_is_found_and_a_circle_of_causes_ends() -> None:
@@ -37,4 +40,16 @@ def test_to_be_taken_over_is_a_trouble_after_which_nobody_knows_what_was_done() 
     assert [one for one in Trouble if one.leaves_open] == [
         Trouble.DATABASE_UNKNOWN,
         Trouble.TAKEN_OVER,
+    ]
+
+
+def test_the_machines_trouble_is_told_in_a_line_and_a_fault_of_ours_by_its_traceback() -> None:
+    ours, away = ValueError("of ours"), DatabaseTrouble(Trouble.DATABASE_AWAY)
+    with capture_logs() as told:
+        tell_fault(structlog.get_logger(), "it failed", away, step="s")
+        tell_fault(structlog.get_logger(), "it failed", ours)
+    level = {"event": "it failed", "log_level": "error"}
+    assert told == [
+        {**level, "trouble": Trouble.DATABASE_AWAY.value, "step": "s"},
+        {**level, "exc_info": ours},
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -202,6 +203,22 @@ def test_a_process_that_starts_anew_loses_what_it_does_not_name() -> None:
     # And what it has named is its own from now on.
     held.take_over(AGENT, "newer", [], now=2)
     assert due(held, 2) == ["named"]
+
+
+def test_what_a_restart_remembers_is_waited_for_a_lease_once_its_agent_speaks_without_it() -> None:
+    """However long a step that may not run again is waited for while its agent is silent."""
+    held = hand_outs()
+    for step in ("nobody's", "named later", "silent"):
+        of = OTHER if step == "silent" else AGENT
+        held.begin(replace(hand_out(step, holder=of), term_seconds=100 * LEASE), now=0)
+    held.take_over(AGENT, "one", [], now=1)
+    held.take_over(AGENT, "one", [("named later", 1)], now=2)
+    assert held.renew(AGENT, [("named later", 1)], now=2) == []
+    # Saying so again is no further delay.
+    held.take_over(AGENT, "one", [("named later", 1)], now=LEASE)
+    assert due(held, LEASE) == []
+    assert due(held, 1 + LEASE) == ["nobody's"]
+    assert due(held, 100 * LEASE) == ["silent"]
 
 
 def test_a_process_that_polls_again_loses_nothing_it_has_just_accepted() -> None:
