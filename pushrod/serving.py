@@ -42,8 +42,7 @@ def begin_service() -> None:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Stdout is kept for the ready line; structlog's events become lines like all others."""
-    import structlog
-
+    structlog = _structlog()
     logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
     log_as(os.environ.get(LOG_FORMAT_VARIABLE) or "text")
     for chatty in ("aiohttp.access", "apscheduler", "alembic"):
@@ -57,6 +56,20 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         ),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _structlog() -> Any:
+    """Loaded without rich, which it takes for coloured tracebacks wherever it finds it: 4 MB of an
+    idle coordinator, whose events become plain lines."""
+    rich_is_loaded = "rich" in sys.modules
+    if not rich_is_loaded:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog
+    finally:
+        if not rich_is_loaded:
+            del sys.modules["rich"]
+    return structlog
 
 
 def log_as(form: str) -> None:

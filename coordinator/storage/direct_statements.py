@@ -1,19 +1,18 @@
-"""Statements that each step needs, given to SQLite's driver itself.
+"""Statements that each step needs, given to the database's driver itself.
 
-SQLAlchemy compiles them, once. To run one that it has compiled takes it four times as long as the
-driver takes for it: a third of what the coordinator does for a step.
+SQLAlchemy compiles them, once. To run one that it has compiled takes it four times as long as
+SQLite's driver takes for it: a third of what the coordinator does for a step.
 """
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from coordinator.storage.found_rows import Found, RowMaker, maker_of
 
 _OPTION = "pushrod_direct"
 _FEW = 8
@@ -33,11 +32,7 @@ def direct(statement: Statement) -> Statement:
 
 
 def is_direct(statement: Any) -> bool:
-    return _OPTION in statement.get_execution_options()
-
-
-_IN = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
-"""How SQLAlchemy leaves room for the values of an IN."""
+    return _OPTION in statement._execution_options
 
 
 class _Unfit(Exception):
@@ -47,35 +42,33 @@ class _Unfit(Exception):
 class _Compiled:
     """A statement for parameters of these names, and so many values of each IN."""
 
-    def __init__(
-        self, statement: Any, dialect: sa.Dialect, names: Sequence[str], lists: Mapping[str, int]
-    ) -> None:
-        """Raises _Unfit."""
-        compiled: SQLCompiler = statement.compile(dialect=dialect, column_keys=sorted(names))
+    def __init__(self, statement: Any, dialect: sa.Dialect, parameters: Mapping[str, Any]) -> None:
+        """Raises _Unfit, and KeyError for a parameter that is missing."""
+        compiled: SQLCompiler = statement.compile(dialect=dialect, column_keys=sorted(parameters))
         if compiled.insert_prefetch or compiled.update_prefetch:
             raise _Unfit
+        for name, bind in compiled.binds.items():
+            if bind.required and name not in parameters:
+                raise KeyError(name)
         self.of = statement  # kept, for its id is the key
         self._fixed: dict[str, Any] = {
             name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required
         }
-        counts = {
-            (name := compiled.bind_names[bind]): lists.get(name) or len(self._fixed[name])
-            for bind in compiled.post_compile_params
+        expanded = compiled.construct_expanded_state(dict(parameters), escape_names=False)
+        self.sql = expanded.statement
+        places = {
+            one: (name, place)
+            for name, names in expanded.parameter_expansion.items()
+            for place, one in enumerate(names)
         }
-        self.sql = _IN.sub(lambda found: ", ".join("?" * counts[found[1]]), str(compiled))
         self._slots: list[tuple[str, int | None, Convert | None]] = []
-        """Of each `?`: the parameter, which value of its list, and how it is written."""
-        for name in compiled.positiontup or ():
-            places = range(counts[name]) if name in counts else [None]
-            write = _writing(compiled.binds[name].type, dialect)
-            self._slots += [(name, place, write) for place in places]
-        self._columns = _columns_of(statement)
-        self._rows = SimpleResultMetaData([str(column.key) for column in self._columns])
-        self._converters = [
-            (place, convert)
-            for place, column in enumerate(self._columns)
-            if (convert := _reading(column.type, dialect)) is not None
-        ]
+        """Of each place in the text: the parameter, which value of its list, and how it is
+        written."""
+        for one in expanded.positiontup or ():
+            name, place = places.get(one, (one, None))
+            self._slots.append((name, place, _writing(compiled.binds[name].type, dialect)))
+        self._dialect, self._columns = dialect, _columns_of(statement)
+        self._rows: RowMaker | None = None
 
     def values(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """Raises KeyError for one that is missing."""
@@ -86,18 +79,22 @@ class _Compiled:
             values.append(value if convert is None else convert(value))
         return values
 
-    def result(self, found: Sequence[Sequence[Any]]) -> IteratorResult[Any]:
-        if not self._converters:
-            return IteratorResult(self._rows, iter(found))
-        rows = [list(row) for row in found]
-        for place, convert in self._converters:
-            for row in rows:
-                row[place] = convert(row[place])
-        return IteratorResult(self._rows, map(tuple, rows))
+    def result(self, cursor: Any) -> Found:
+        if not self._columns:
+            return Found(())
+        if self._rows is None:  # now the driver knows of what types they are
+            self._rows = maker_of(
+                [str(column.key) for column in self._columns],
+                [
+                    _reading(column.type, self._dialect, described[1])
+                    for column, described in zip(self._columns, cursor.description, strict=True)
+                ],
+            )
+        return Found(self._rows(cursor.fetchall()))
 
 
 class DirectStatements:
-    """Those of one engine; of any thread."""
+    """Those of one kind of database, whose parameters stand in order; of any thread."""
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self._dialect = dialect
@@ -110,40 +107,43 @@ class DirectStatements:
         compiled = self._find(statement, parameters[0] if many else parameters or {})
         if compiled is None:
             return connection.execute(statement, parameters)
-        driver: Any = connection.connection.driver_connection
-        cursor: sqlite3.Cursor = driver.cursor()
         values: Any
         if many:
             values = [compiled.values(each) for each in parameters]
         else:
             values = compiled.values(parameters or {})
-        # As SQLAlchemy tells them: `tests/integration/statements.py` counts.
-        for tell in connection.dispatch.before_cursor_execute:
-            tell(connection, cursor, compiled.sql, values, None, many)
+        cursor: Any = None
         try:
+            driver: Any = connection.connection.driver_connection
+            cursor = driver.cursor()
+            # As SQLAlchemy tells them: `tests/integration/statements.py` counts.
+            for tell in connection.dispatch.before_cursor_execute:
+                tell(connection, cursor, compiled.sql, values, None, many)
             if many:
                 cursor.executemany(compiled.sql, values)
             else:
                 cursor.execute(compiled.sql, values)
-            found = cursor.fetchall()
-        except sqlite3.Error as error:
-            raise sa.exc.DBAPIError.instance(
-                compiled.sql, values, error, sqlite3.Error, dialect=self._dialect, ismulti=many
-            ) from error
-        finally:
+            found = compiled.result(cursor)
             cursor.close()
-        return compiled.result(found)
+        except self._dialect.loaded_dbapi.Error as error:
+            # It knows what a connection's end looks like, and puts the connection aside.
+            connection._handle_dbapi_exception(error, compiled.sql, values, cursor, None)
+        return found
 
     def _find(self, statement: Any, parameters: Mapping[str, Any]) -> _Compiled | None:
-        lists = {name: len(parameters[name]) for name in self._lists_of(statement)}
-        key = (id(statement), tuple(parameters), tuple(lists.values()))
+        key: Any
+        if lists := self._lists_of(statement):
+            counts = tuple([len(parameters[name]) for name in lists])
+            key = (id(statement), tuple(parameters), counts)
+        else:
+            counts, key = (), (id(statement), tuple(parameters))
         try:
             return self._compiled[key]
         except KeyError:
-            if not all(1 <= count <= _FEW for count in lists.values()):
+            if not all(1 <= count <= _FEW for count in counts):
                 return None
         try:
-            made = _Compiled(statement, self._dialect, list(parameters), lists)
+            made = _Compiled(statement, self._dialect, parameters)
         except _Unfit:
             made = None
         self._compiled[key] = made
@@ -169,5 +169,6 @@ def _writing(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Convert | N
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _reading(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> Convert | None:
-    return kind.dialect_impl(dialect).result_processor(dialect, None)
+def _reading(kind: sa.types.TypeEngine[Any], dialect: sa.Dialect, code: Any) -> Convert | None:
+    """`code` is the driver's, of the type that it found."""
+    return kind.dialect_impl(dialect).result_processor(dialect, code)

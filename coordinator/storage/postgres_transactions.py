@@ -20,6 +20,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from coordinator.storage.direct_statements import DirectStatements
 from coordinator.storage.postgresql import (
     BESIDE_LOCK,
     SILENT_SECONDS,
@@ -88,6 +89,7 @@ class PostgresTransactions:
         """A transaction whose commit was not answered, and what it came to if it was committed."""
         self._writer = engine_of(place, isolation_level="SERIALIZABLE")
         self._reader = engine_of(place, size=readers, isolation_level="REPEATABLE READ")
+        self._statements = DirectStatements(self._writer.dialect)
         sa.event.listen(self._writer, "connect", self._lock)
         sa.event.listen(self._reader, "connect", _read_only)
 
@@ -144,7 +146,7 @@ class PostgresTransactions:
         while True:
             try:
                 with self._reader.connect() as connection, connection.begin():
-                    return run(work(direct(connection)))
+                    return run(work(direct(connection, self._statements)))
             except Exception as error:
                 if failure_of(error) is None:
                     told = in_our_words(error)
@@ -217,7 +219,10 @@ class PostgresTransactions:
             transaction = connection.begin()
             try:
                 outcomes = run_each(
-                    connection, writes, spoils_all=lambda error: failure_of(error) is not None
+                    connection,
+                    writes,
+                    self._statements,
+                    spoils_all=lambda error: failure_of(error) is not None,
                 )
                 number = connection.execute(_OWN_NUMBER).scalar()
             except BaseException:

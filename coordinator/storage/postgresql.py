@@ -95,6 +95,7 @@ def engine_of(
             poolclass=sa.QueuePool,
             pool_size=size,
             max_overflow=0,
+            paramstyle="format",  # in order: `direct_statements` counts on it
             **options,
         )
     except (ModuleNotFoundError, NoSuchModuleError) as error:

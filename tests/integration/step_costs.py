@@ -19,12 +19,12 @@ from tests.integration.coordinator_fixture import (
 from tests.integration.statements import collected
 
 BUILDS = 10
-MOST_STATEMENTS_OF_A_STEP = 15
-"""Of a chain: its predecessor's end, its own begin and its spec. One of them is for logins, because
-it has an image, and one for what its dependency left."""
-MOST_STATEMENTS_OF_A_BUILD = 32
-"""Of one step: made, told with its steps, offered, accepted, described, ended; two for its image,
-one for logins."""
+MOST_STATEMENTS_OF_A_STEP = 12
+"""Of a chain: its predecessor's end, its own begin and its spec. One of them is for its image, and
+one for what its dependency left."""
+MOST_STATEMENTS_OF_A_BUILD = 29
+"""Of one step: made, told with its steps, offered, accepted, described, ended; two for its
+image."""
 MOST_COMMITS_OF_A_BUILD = 4
 """Made, offered, accepted, ended."""
 

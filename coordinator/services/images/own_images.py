@@ -14,6 +14,7 @@ from coordinator.storage.projects import projects as stored
 from pipelines_schema import Place, Problem
 from pipelines_schema.contract_images import OwnRegistriesSpec
 from pipelines_schema.expressions import OPENING
+from pipelines_schema.image_references import whole_tag
 from pipelines_schema.own_registries import OwnRegistries
 from pipelines_schema.placeholders import empty_word, filled_image
 
@@ -52,6 +53,12 @@ def _filled(image: str | None, step: Step, build: Build) -> str | None:
     words = words_of_step(step, build)
     filled = filled_image(image, words) if empty_word(image, words) is None else OPENING
     return None if OPENING in filled else filled
+
+
+def named_tag(step: Step, build: Build) -> str | None:
+    """The whole tag that the step's image is, unless it is a slug."""
+    image = _filled(step.written.image, step, build)
+    return None if image is None else whole_tag(image)
 
 
 def empty_image(step: Step, build: Build) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.model import Account, Project, RegistryLoginShown
@@ -76,21 +77,20 @@ class RegistryLogins:
 
 
 async def open_logins(
-    core: Core, connection: AsyncConnection, project: Project
+    core: Core, connection: AsyncConnection, owner: Project | Account
 ) -> list[RegistryLogin]:
     """One for each host, the project's before the account's.
 
     Raises NotSealedHere where the key file was changed.
     """
-    return await open_logins_of(core, connection, project)
+    return opened(core, owner, await REGISTRY_LOGINS.rows(connection, scopes_of(owner)))
 
 
-async def open_logins_of(
-    core: Core, connection: AsyncConnection, owner: Project | Account
+def opened(
+    core: Core, owner: Project | Account, rows: Sequence[Mapping[str, Any]]
 ) -> list[RegistryLogin]:
-    """The same, also of an account alone."""
+    """The same, of rows that were read already."""
     scopes = scopes_of(owner)
-    rows = await REGISTRY_LOGINS.rows(connection, scopes)
     # The project's come last, and stay.
     in_order = sorted(rows, key=lambda row: scopes.index(row["scope_id"]))
     chosen = {row["host"]: row for row in in_order}

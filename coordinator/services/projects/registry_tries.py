@@ -18,7 +18,7 @@ from coordinator.domain.outbox.registry_tries import (
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.ports import OutgoingHttp, RemoteFailed
 from coordinator.services.core import Core
-from coordinator.services.projects.registry_logins import open_logins_of
+from coordinator.services.projects.registry_logins import open_logins
 from pipelines_schema.contract_images import RegistryLogin
 
 TRY_SECONDS = 10.0
@@ -35,7 +35,7 @@ class RegistryTries:
         principal.require(Right.MANAGE)
         host = host.lower()
         logins = await self.core.database.read(
-            lambda connection: open_logins_of(self.core, connection, owner)
+            lambda connection: open_logins(self.core, connection, owner)
         )
         login = next((one for one in logins if one.host == host), None)
         if login is None:

@@ -348,12 +348,9 @@ async def _read_queues(
     connection: AsyncConnection, waiting: Sequence[WaitingAgent], most: int | None
 ) -> tuple[Sequence[Queue], Mapping[str, int]]:
     """The queues that one of the agents suits, and how many steps of each project run."""
-    classes = {
-        one.id: one
-        for one in await stored_queue.waiting_classes(connection)
-        if any(suits(one, agent) for agent in waiting)
-    }
-    queues = await stored_queue.queues_of(connection, classes)
+    queues = await stored_queue.waiting_queues(
+        connection, lambda one: any(suits(one, agent) for agent in waiting)
+    )
     # Of one project alone nobody's turn is asked for.
     alone = most is None and len({queue.project_id for queue in queues}) < 2
     busy = {} if alone else await stored_queue.handed_out_per_project(connection)

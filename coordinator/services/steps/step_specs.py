@@ -18,10 +18,11 @@ from coordinator.services.images.own_images import (
     AccountImages,
     account_images,
     empty_image,
+    named_tag,
     step_problems,
     wire_of,
 )
-from coordinator.services.projects.registry_logins import open_logins
+from coordinator.services.projects.registry_logins import opened
 from coordinator.services.projects.secrets import open_secrets, secrets_given
 from coordinator.services.steps import caches
 from coordinator.storage.builds import builds as stored
@@ -30,6 +31,7 @@ from coordinator.storage.images.build_images import digests_of_build, find_diges
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.outputs.output_values import values_of_build
 from coordinator.storage.projects import projects as stored_projects
+from coordinator.storage.steps.spec_facts import SpecFacts, spec_facts
 from pipelines_schema import Network, substituted
 from pipelines_schema.contract import CompletionReason, HealthCheck, ServiceSpec, StepSpec
 from pipelines_schema.contract_images import ImageBuildSpec, RegistryLogin
@@ -49,10 +51,11 @@ class StepSpecs:
     ) -> StepSpec:
         """`build` is the step's, where its row was read already."""
         build = build or await stored.find_build(connection, step.build_id)
-        project = await self._project(connection, step)
         if build is None:
             raise LookupError(f"step {step.id} has no build")
         written, base = step.written, self.core.public_url
+        facts = await spec_facts(connection, step, named_tag(step, build) or "")
+        project = facts.project
         known = build_words(build)
         images = await account_images(self.core, connection, project, [step], build)
         image = images.reference_of(step, build)
@@ -94,7 +97,7 @@ class StepSpecs:
             isolation=f"{project.id}/fork" if build.of_fork else project.id,
             # An agent that knows no `refused` fails for want of an image, or pushes nothing.
             image=None if refused else image,
-            image_digest=await self.digest(connection, step, image),
+            image_digest=await self._digest(connection, step, build, image, facts),
             settles_images=True,
             own_registries=wire_of(images.rule),
             refused=refused,
@@ -103,7 +106,7 @@ class StepSpecs:
             own_command=own_command,
             health=_health(step),
             build=_unpushed(image_build, refused) if image_build and refused else image_build,
-            registries=await self._registries(connection, step, build, project, hosts_of),
+            registries=self._registries(step, build, facts, hosts_of),
             env={
                 **step_env(step, build),
                 **outputs,
@@ -151,18 +154,13 @@ class StepSpecs:
             state=(states.of_all if has_branches else states.of_tags)(step.project_id),
         )
 
-    async def _registries(
-        self,
-        connection: AsyncConnection,
-        step: Step,
-        build: Build,
-        project: Project,
-        images: Sequence[str],
+    def _registries(
+        self, step: Step, build: Build, facts: SpecFacts, images: Sequence[str]
     ) -> list[RegistryLogin]:
         """A script's step needs those for its images alone; a Dockerfile may name any image."""
         if build.of_fork or (not images and step.written.build is None):
             return []
-        logins = await open_logins(self.core, connection, project)
+        logins = opened(self.core, facts.project, facts.logins)
         hosts = {registry_of(image) for image in images}
         return [login for login in logins if not hosts or login.host in hosts]
 
@@ -200,6 +198,27 @@ class StepSpecs:
         if tag is None:
             return None
         settled, any_pushed = await find_digest(connection, step.build_id, tag)
+        return await self._meant(connection, step, tag, settled, any_pushed=any_pushed)
+
+    async def _digest(
+        self,
+        connection: AsyncConnection,
+        step: Step,
+        build: Build,
+        image: str | None,
+        facts: SpecFacts,
+    ) -> str | None:
+        """The same, from what was read for the image that the step names, unless that is a slug."""
+        tag = None if image is None else whole_tag(image)
+        if tag is None or tag != named_tag(step, build):
+            return await self.digest(connection, step, image)
+        any_pushed = facts.any_pushed
+        return await self._meant(connection, step, tag, facts.digest, any_pushed=any_pushed)
+
+    @staticmethod
+    async def _meant(
+        connection: AsyncConnection, step: Step, tag: str, settled: str | None, *, any_pushed: bool
+    ) -> str | None:
         if any_pushed:
             steps = await stored.steps_of_build(connection, step.build_id)
             return pushed_before(step, steps).get(tag) or settled

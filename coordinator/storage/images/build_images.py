@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,18 +12,27 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
 from coordinator.storage.tables import build_images, builds, steps
 
+
+def digest_of(
+    build_id: sa.BindParameter[str], reference: sa.BindParameter[str]
+) -> sa.ScalarSelect[Any]:
+    """What a step of the build was told that the tag means."""
+    return (
+        sa.select(build_images.c.digest)
+        .where(build_images.c.build_id == build_id, build_images.c.reference == reference)
+        .scalar_subquery()
+    )
+
+
+def any_pushed_of(build_id: sa.BindParameter[str]) -> sa.Exists:
+    """Whether any step of the build has pushed images."""
+    return sa.exists().where(steps.c.build_id == build_id, sa.text("steps.images IS NOT NULL"))
+
+
 _FIND_DIGEST = direct(
     sa.select(
-        sa.select(build_images.c.digest)
-        .where(
-            build_images.c.build_id == sa.bindparam("its_build"),
-            build_images.c.reference == sa.bindparam("its_reference"),
-        )
-        .scalar_subquery()
-        .label("digest"),
-        sa.exists()
-        .where(steps.c.build_id == sa.bindparam("its_build"), sa.text("steps.images IS NOT NULL"))
-        .label("any_pushed"),
+        digest_of(sa.bindparam("its_build"), sa.bindparam("its_reference")).label("digest"),
+        any_pushed_of(sa.bindparam("its_build")).label("any_pushed"),
     )
 )
 

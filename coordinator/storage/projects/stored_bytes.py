@@ -36,8 +36,8 @@ async def add_stored(
     connection: AsyncConnection, step_id: str, size: int, *, of_logs: int = 0
 ) -> None:
     """To what the step's project stores; `of_logs` of the bytes are logs."""
-    owner = sa.select(steps.c.project_id).where(steps.c.id == step_id).scalar_subquery()
     if size != 0:
+        owner = sa.select(steps.c.project_id).where(steps.c.id == step_id).scalar_subquery()
         await connection.execute(
             projects.update().where(projects.c.id == owner).values(_more(size, of_logs))
         )

@@ -6,8 +6,9 @@ seeks the next greater key reads one row of each: 10,000 steps of one class and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -32,18 +33,26 @@ _CLASSES = direct(
             WHERE state = 'ready' AND queue_class > classes.id
         ) FROM classes WHERE classes.id IS NOT NULL
     )
-    SELECT classes.id, account_id, labels, needs FROM classes JOIN steps ON steps.id = (
+    SELECT classes.id, account_id, labels, needs, project_id, ready_at AS oldest, EXISTS (
+        SELECT 1 FROM steps AS other
+        WHERE other.state = 'ready' AND other.queue_class = classes.id
+        AND other.project_id > steps.project_id
+    ) AS others FROM classes JOIN steps ON steps.id = (
         SELECT first.id FROM steps AS first
         WHERE first.state = 'ready' AND first.queue_class = classes.id
-        ORDER BY first.queue_class, first.project_id LIMIT 1
+        ORDER BY first.queue_class, first.project_id, first.ready_at LIMIT 1
     )
 """).columns(
         sa.column("id", sa.String),
         sa.column("account_id", sa.String),
         sa.column("labels", sa.JSON),
         sa.column("needs", sa.JSON),
+        sa.column("project_id", sa.String),
+        sa.column("oldest", Instant),
+        sa.column("others", sa.Boolean),
     )
 )
+"""Each class with its first project's queue, which mostly is all of it."""
 
 _QUEUES = """
     WITH RECURSIVE wanted (queue_class) AS (VALUES {wanted}),
@@ -117,16 +126,32 @@ _BEGIN_NEXT = direct(
 
 async def waiting_classes(connection: AsyncConnection) -> Sequence[QueueClass]:
     """One for each combination of account, labels and needs that has a ready step."""
-    return [
-        QueueClass(id=row.id, account_id=row.account_id, labels=row.labels, needs=row.needs)
-        for row in await connection.execute(_CLASSES)
-    ]
+    return [_class_of(row) for row in await connection.execute(_CLASSES)]
 
 
-async def queues_of(
+async def waiting_queues(
+    connection: AsyncConnection, suited: Callable[[QueueClass], bool]
+) -> Sequence[Queue]:
+    """The projects that have ready steps, of the classes that are suited."""
+    found: list[Queue] = []
+    shared: dict[str, QueueClass] = {}
+    for row in await connection.execute(_CLASSES):
+        if not suited(one := _class_of(row)):
+            continue
+        if row.others:
+            shared[one.id] = one
+        else:
+            found.append(Queue(wants=one, project_id=row.project_id, oldest=row.oldest))
+    return [*found, *await _queues_of_classes(connection, shared)]
+
+
+def _class_of(row: Any) -> QueueClass:
+    return QueueClass(id=row.id, account_id=row.account_id, labels=row.labels, needs=row.needs)
+
+
+async def _queues_of_classes(
     connection: AsyncConnection, classes: Mapping[str, QueueClass]
 ) -> Sequence[Queue]:
-    """The projects that have ready steps of these classes."""
     if not classes:
         return []
     query = _OF_ONE_CLASS if len(classes) == 1 else _queues_of(len(classes))

@@ -15,10 +15,10 @@ step_of = reader(
     gone_outputs=lambda value: tuple(map(GoneOutput.from_json, value or ())),
     of_row={
         "definition": lambda row: definition_from_json(
-            row["definition"],
-            name=row["name"],
-            depends_on=tuple(row["depends_on"]),
-            labels=row["labels"],
+            row.definition,
+            name=row.name,
+            depends_on=tuple(row.depends_on),
+            labels=row.labels,
         )
     },
 )

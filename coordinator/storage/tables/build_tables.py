@@ -100,13 +100,11 @@ builds = sa.Table(
         "project_id",
         "concurrency_group",
         sqlite_where=sa.text(ON_ITS_WAY_IN_A_GROUP),
-        postgresql_where=sa.text(ON_ITS_WAY_IN_A_GROUP),
     ),
     sa.Index(
         "ix_builds_deadline",
         "deadline",
         sqlite_where=sa.text("state = 'running' AND deadline IS NOT NULL"),
-        postgresql_where=sa.text("state = 'running' AND deadline IS NOT NULL"),
     ),
     # The newest success of a module, whose artifacts have its address.
     sa.Index(
@@ -114,21 +112,18 @@ builds = sa.Table(
         "project_id",
         "ordinal",
         sqlite_where=sa.text(BUILT_MODULE),
-        postgresql_where=sa.text(BUILT_MODULE),
     ),
     # Of how many builds outputs are kept for as long as they say.
     sa.Index(
         "ix_builds_keeps",
         "project_id",
         sqlite_where=sa.text("keeps IS NOT NULL"),
-        postgresql_where=sa.text("keeps IS NOT NULL"),
     ),
     # A build that is deleted is looked for here: its retries lose their link.
     sa.Index(
         "ix_builds_retry_of",
         "retry_of",
         sqlite_where=sa.text("retry_of IS NOT NULL"),
-        postgresql_where=sa.text("retry_of IS NOT NULL"),
     ),
 )
 

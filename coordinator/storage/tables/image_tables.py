@@ -22,7 +22,6 @@ images = sa.Table(
         "ix_images_public",
         "slug",
         sqlite_where=sa.text("public = 1"),
-        postgresql_where=sa.text("public"),
     ),
 )
 

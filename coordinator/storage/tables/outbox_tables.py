@@ -52,7 +52,6 @@ outbox = sa.Table(
         "next_try_at",
         "id",
         sqlite_where=sa.text("state = 'waiting'"),
-        postgresql_where=sa.text("state = 'waiting'"),
     ),
     sqlite_autoincrement=True,
 )

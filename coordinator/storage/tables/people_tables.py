@@ -51,15 +51,12 @@ tokens = sa.Table(
     sa.Column("expires_at", Instant),
     sa.Column("last_used_at", Instant),
     sa.Column("revoked_at", Instant),
-    sa.Index(
-        "ix_tokens_shown", "created_at", sqlite_where=SHOWN_TOKEN, postgresql_where=SHOWN_TOKEN
-    ),
+    sa.Index("ix_tokens_shown", "created_at", sqlite_where=SHOWN_TOKEN),
     sa.Index(
         "ix_tokens_shown_account",
         "account_id",
         "created_at",
         sqlite_where=SHOWN_TOKEN,
-        postgresql_where=SHOWN_TOKEN,
     ),
 )
 

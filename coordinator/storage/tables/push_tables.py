@@ -110,7 +110,6 @@ deliveries = sa.Table(
         "ix_deliveries_waiting",
         "next_try_at",
         sqlite_where=sa.text("state = 'received'"),
-        postgresql_where=sa.text("state = 'received'"),
     ),
 )
 

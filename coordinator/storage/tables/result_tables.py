@@ -79,7 +79,6 @@ test_results = sa.Table(
         "tests_id",
         "position",
         sqlite_where=sa.text("result = 'failed'"),
-        postgresql_where=sa.text("result = 'failed'"),
     ),
     # Or were told as flaky by their own tool.
     sa.Index(
@@ -87,6 +86,5 @@ test_results = sa.Table(
         "tests_id",
         "position",
         sqlite_where=sa.text("flaky"),
-        postgresql_where=sa.text("flaky"),
     ),
 )

@@ -40,7 +40,6 @@ step_inputs = sa.Table(
         "scope",
         "build_number",
         sqlite_where=sa.text(KEPT),
-        postgresql_where=sa.text(KEPT),
     ),
     # The nearest success of a step.
     sa.Index(
@@ -50,7 +49,6 @@ step_inputs = sa.Table(
         "name",
         "build_number",
         sqlite_where=sa.text(KEPT),
-        postgresql_where=sa.text(KEPT),
     ),
     # Which lists of files are still of use.
     sa.Index("ix_step_inputs_files", "project_id", "files"),

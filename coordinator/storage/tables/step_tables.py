@@ -59,7 +59,6 @@ steps = sa.Table(
         "ix_steps_images",
         "build_id",
         sqlite_where=sa.text("images IS NOT NULL"),
-        postgresql_where=sa.text("images IS NOT NULL"),
     ),
     # Partial: the queue is read on every dispatch and must not grow with the history.
     sa.Index(
@@ -69,13 +68,11 @@ steps = sa.Table(
         "ready_at",
         "position",
         sqlite_where=sa.text("state = 'ready'"),
-        postgresql_where=sa.text("state = 'ready'"),
     ),
     sa.Index(
         "ix_steps_queue_until",
         "queue_until",
         sqlite_where=sa.text(WAITS_FOR_A_TIME),
-        postgresql_where=sa.text(WAITS_FOR_A_TIME),
     ),
     # Who has a place in a group, and who is next.
     sa.Index(
@@ -86,27 +83,23 @@ steps = sa.Table(
         "ready_at",
         "position",
         sqlite_where=sa.text(IN_A_GROUP),
-        postgresql_where=sa.text(IN_A_GROUP),
     ),
     # Looked for whenever one begins to be resolved.
     sa.Index(
         "ix_steps_resolving",
         "build_id",
         sqlite_where=sa.text("state = 'resolving'"),
-        postgresql_where=sa.text("state = 'resolving'"),
     ),
     # Counted with each new build.
     sa.Index(
         "ix_steps_waiting",
         "project_id",
         sqlite_where=sa.text(WAITS),
-        postgresql_where=sa.text(WAITS),
     ),
     sa.Index(
         "ix_steps_handed_out",
         "project_id",
         sqlite_where=sa.text("state IN ('offered', 'running')"),
-        postgresql_where=sa.text("state IN ('offered', 'running')"),
     ),
 )
 
@@ -137,13 +130,11 @@ attempts = sa.Table(
         "ix_attempts_log_of",
         "log_of",
         sqlite_where=sa.text("log_of IS NOT NULL"),
-        postgresql_where=sa.text("log_of IS NOT NULL"),
     ),
     sa.Index(
         "ix_attempts_given_with",
         "given_with",
         sqlite_where=sa.text("state = 'running'"),
-        postgresql_where=sa.text("state = 'running'"),
     ),
 )
 

@@ -30,10 +30,7 @@ async def tested(tmp_path: Path) -> AsyncIterator[TestedCore]:
 
 
 async def queues(connection: AsyncConnection) -> Sequence[Queue]:
-    classes = await stored_queue.waiting_classes(connection)
-    return await stored_queue.queues_of(
-        connection, {one.id: one for one in classes if suits(one, AGENT)}
-    )
+    return await stored_queue.waiting_queues(connection, lambda one: suits(one, AGENT))
 
 
 async def offered(tested: TestedCore) -> list[str]:

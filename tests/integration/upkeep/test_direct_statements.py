@@ -1,4 +1,4 @@
-"""What SQLite's driver is given itself says and does what SQLAlchemy would."""
+"""What a database's driver is given itself says and does what SQLAlchemy would."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from coordinator.storage.direct_statements import DirectStatements, direct
+from coordinator.storage.postgresql import Failure, engine_of, failure_of
 from coordinator.storage.tables.columns import Instant
 from tests.integration.statements import collected
+from tests.postgres_server import PostgresServer
 
 METADATA = sa.MetaData()
 THINGS = sa.Table(
@@ -26,12 +28,41 @@ THINGS = sa.Table(
     sa.Column("done", sa.Boolean),
     sa.Column("ordinal", sa.Integer, default=sa.text("(SELECT 1 + count(*) FROM things)")),
     sa.Column("notes", sa.JSON, default=list),
+    sa.Column("seconds", sa.Float),
+    sa.Column("sealed", sa.LargeBinary),
 )
 NOW = datetime(2026, 11, 29, 10, 20, 30, 405060, tzinfo=UTC)
 ROWS = [
-    {"id": 1, "name": "a", "labels": {"os": "linux"}, "made_at": NOW, "done": True, "notes": []},
-    {"id": 2, "name": "b", "labels": None, "made_at": None, "done": False, "notes": ["x"]},
-    {"id": 3, "name": "c", "labels": ["x"], "made_at": NOW, "done": None, "notes": None},
+    {
+        "id": 1,
+        "name": "a",
+        "labels": {"os": "linux"},
+        "made_at": NOW,
+        "done": True,
+        "notes": [],
+        "seconds": 1.5,
+        "sealed": b"%s",
+    },
+    {
+        "id": 2,
+        "name": "b",
+        "labels": None,
+        "made_at": None,
+        "done": False,
+        "notes": ["x"],
+        "seconds": None,
+        "sealed": None,
+    },
+    {
+        "id": 3,
+        "name": "c",
+        "labels": ["x"],
+        "made_at": NOW,
+        "done": None,
+        "notes": None,
+        "seconds": 2.0,
+        "sealed": b"",
+    },
 ]
 ITS_ID: sa.BindParameter[int] = sa.bindparam("its_id")
 INSERT = direct(THINGS.insert())
@@ -48,17 +79,27 @@ BY_IDS = direct(
     .order_by(THINGS.c.id)
 )
 FIND = direct(sa.select(THINGS).where(THINGS.c.id == ITS_ID))
+LIKE = direct(sa.select(THINGS.c.id).where(sa.text("name LIKE '%b%'"), THINGS.c.id > ITS_ID))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    if request.param == "sqlite":
+        path, options = tmp_path / "things.db", {"isolation_level": None}
+        engine = sa.create_engine(f"sqlite:///{path}", connect_args=options)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        engine = engine_of(server.new_database())
+    METADATA.create_all(engine)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sa.Connection]:
-    path, options = tmp_path / "things.db", {"isolation_level": None}
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args=options)
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    METADATA.create_all(engine)
+def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         yield connection
-    engine.dispose()
 
 
 @pytest.fixture
@@ -86,6 +127,13 @@ def test_rows_are_written_and_read_as_by_sqlalchemy(
         expected = connection.execute(BY_IDS, {"ids": ids}).all()
         assert [dict(row._mapping) for row in found] == [dict(row._mapping) for row in expected]
         assert [row.far for row in found] == [row.far for row in expected]
+
+
+def test_a_sign_that_means_a_parameter_may_stand_in_the_text(
+    connection: sa.Connection, statements: DirectStatements
+) -> None:
+    statements.run(connection, INSERT, ROWS)
+    assert list(statements.run(connection, LIKE, {"its_id": 0}).scalars()) == [2]
 
 
 def test_a_list_of_rows_is_written_whole(
@@ -124,10 +172,33 @@ def test_a_fault_is_the_one_that_sqlalchemy_tells(
     connection: sa.Connection, statements: DirectStatements
 ) -> None:
     statements.run(connection, INSERT, ROWS[0])
-    with pytest.raises(IntegrityError, match=r"UNIQUE constraint failed: things\.name"):
-        statements.run(connection, INSERT, {**ROWS[0], "id": 9})
     with pytest.raises(KeyError, match="its_id"):
         statements.run(connection, FIND, {})
+    with pytest.raises(IntegrityError, match=r"things\.name|things_name_key") as told:
+        statements.run(connection, INSERT, {**ROWS[0], "id": 9})
+    assert told.value.statement
+    assert told.value.statement.startswith("INSERT")
+
+
+def test_a_connection_that_is_lost_is_told_and_put_aside(
+    postgres_server: PostgresServer,
+) -> None:
+    engine, others = (engine_of(postgres_server.new_database()) for _ in range(2))
+    METADATA.create_all(engine)
+    statements = DirectStatements(engine.dialect)
+    with engine.connect() as connection:
+        own = sa.text("SELECT pg_backend_pid()")
+        number = connection.execute(own).scalar_one()
+        with others.connect() as another:
+            another.execute(sa.text("SELECT pg_terminate_backend(:n)"), {"n": number})
+        with pytest.raises(OperationalError) as told:
+            statements.run(connection, FIND, {"its_id": 1})
+        assert told.value.connection_invalidated
+        assert failure_of(told.value) is Failure.AWAY
+        connection.rollback()
+        assert statements.run(connection, FIND, {"its_id": 1}).first() is None
+    for one in (engine, others):
+        one.dispose()
 
 
 def test_it_is_part_of_the_transaction(

@@ -500,6 +500,12 @@ def test_the_migrated_schema_is_the_one_in_the_tables(postgres_server: PostgresS
             },
         )
         assert compare_metadata(context, metadata) == []
+    for index in [one for table in metadata.tables.values() for one in table.indexes]:
+        # The tables say it for SQLite alone (`storage/tables/columns.py`), where true is 1.
+        where = index.dialect_options["sqlite"]["where"]
+        if where is not None:
+            where = sa.text(str(where).removesuffix(" = 1"))
+        index.dialect_options["postgresql"]["where"] = where
     metadata.create_all(made)
     # What Alembic doesn't compare: conditions, keys, what columns may be.
     for query in (INDEXES, CONSTRAINTS, COLUMNS):
