@@ -42,6 +42,7 @@ def begin_service() -> None:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Stdout is kept for the ready line; structlog's events become lines like all others."""
+    _load_structlog()
     import structlog
 
     logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
@@ -54,6 +55,17 @@ def log_to_stderr(level: int = logging.INFO) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _load_structlog() -> None:
+    """Without rich, by which it would show faults in colours: 4 MB, and our lines have none."""
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
 
 
 def log_as(form: str) -> None:
