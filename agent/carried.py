@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import ParamSpec, TypeVar
 
@@ -32,7 +34,9 @@ async def in_thread(
     **named: Arguments.kwargs,
 ) -> Result:
     """As asyncio.to_thread, where a cancellation lets the function run on unseen, or never run."""
-    return await to_its_end(asyncio.ensure_future(asyncio.to_thread(function, *arguments, **named)))
+    # No task around the thread's own future: that would be three turns of the loop for nothing.
+    call = functools.partial(contextvars.copy_context().run, function, *arguments, **named)
+    return await to_its_end(asyncio.get_running_loop().run_in_executor(None, call))
 
 
 async def in_parallel(work: Sequence[Coroutine[None, None, None]]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -65,6 +65,8 @@ class LogSpool:
         self.failed = asyncio.Event()
         """Set when the disk takes no more: what the script wrote from then on is lost."""
         self.failure: OSError | None = None
+        self.on_failure: Callable[[OSError], None] | None = None
+        """Called then, once."""
         self._grown = asyncio.Event()
 
     @classmethod
@@ -108,6 +110,8 @@ class LogSpool:
                 os.ftruncate(self._file, self.framed_bytes)
             self.failure = error
             self.failed.set()
+            if self.on_failure is not None:
+                self.on_failure(error)
             return
         self.framed_bytes += len(framed)
         self.text_bytes += len(data)

@@ -250,16 +250,16 @@ class StepRun:
         )
         self._end_request = work.end
         execution = self._execution = asyncio.create_task(work.run())
-        guards = [asyncio.create_task(self._guard_disk(spool))]
-        if self._term is not None:
-            guards.append(asyncio.create_task(self._guard_term(self._term)))
+        spool.on_failure = self._end_for_disk
+        guard = None if self._term is None else asyncio.create_task(self._guard_term(self._term))
         try:
             if self._ends_as is not None:
                 self._end_as(self._ends_as)
             await asyncio.wait({execution})
             return self._outcome(execution)
         finally:
-            for guard in guards:
+            spool.on_failure = None
+            if guard is not None:
                 guard.cancel()
             execution.cancel()
             # The engine kills the script before its task ends, also when we are being cancelled.
@@ -272,12 +272,10 @@ class StepRun:
             await term.over()
         self._end_as(LEASE_OVER)
 
-    async def _guard_disk(self, spool: LogSpool) -> None:
-        await spool.failed.wait()
-        failed = spool.failure or OSError()
-        message = f"The agent's disk takes no more, so the step was ended: {failed}"
+    def _end_for_disk(self, error: OSError) -> None:
+        message = f"The agent's disk takes no more, so the step was ended: {error}"
         self._end_as(
-            self._workshop.report_lacking(failed) or failure(CompletionReason.ENGINE, message)
+            self._workshop.report_lacking(error) or failure(CompletionReason.ENGINE, message)
         )
 
     def _outcome(self, execution: asyncio.Task[Report]) -> Report:

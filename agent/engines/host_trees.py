@@ -88,15 +88,16 @@ def own_small_tree(root: Path, uid: int) -> bool:
 
     A process of its own would take longer than this for a few files.
     """
-    found = [str(root)]
-    for folder in found:
-        if not os.path.islink(folder) and os.path.isdir(folder):
-            with os.scandir(folder) as entries:
-                found += [entry.path for entry in entries]
-        if len(found) > SMALL_TREE_ENTRIES:
+    files: list[str] = []
+    folders = [str(root)]
+    for folder in folders:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.path)
+        if len(files) + len(folders) > SMALL_TREE_ENTRIES:
             return False
     # The root last: until then only we can get in.
-    for path in reversed(found):
+    for path in (*files, *reversed(folders)):
         os.lchown(path, uid, uid)
     return True
 

@@ -2,7 +2,9 @@
 
 Run by the host engine as `python -I -S supervisor.py SOCKET_FD`. This is the nursery: for each
 script it forks a supervisor, which spares a step the start of an interpreter (14 of 17 ms). It
-knows nothing and does nothing else, and ends when the agent's end of the socket closes.
+knows nothing and does nothing else, and ends when the agent's end of the socket closes. The
+supervisor is forked before there is a script: it waits for the agent's message itself, and has the
+nursery fork the next one once it has it.
 
 A message has the attempt's id, and with it come five descriptors: control, stdout, stderr, status
 and request. The request is a file in memory, marshalled: no secret of the step's environment is
@@ -91,17 +93,49 @@ def main() -> None:
     _begin_clean(libc, int(sys.argv[1]))
     set_signal(SIGCHLD, SIG_IGN)  # supervisors that end are nobody's to wait for
     with socket.socket(fileno=int(sys.argv[1])) as agent:
-        while True:
-            message, descriptors, _, _ = socket.recv_fds(
-                agent, MESSAGE_BYTES, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
-            if not message:
-                return
-            if os.fork() == 0:
-                agent.close()
-                _supervise(message, descriptors, libc)
-            for number in descriptors:
-                os.close(number)
+        while _spare_was_taken(agent, libc):
+            pass
+
+
+def _spare_was_taken(agent: socket.socket, libc: ctypes.CDLL) -> bool:
+    """Fork a supervisor and return once it has a script; False if it ended without: the agent is
+    gone, or somebody killed it, and then the agent starts us anew."""
+    taken, taking = os.pipe2(os.O_CLOEXEC)
+    if os.fork() == 0:
+        os.close(taken)
+        _wait_for_script(agent, taking, libc)
+    os.close(taking)
+    try:
+        return os.read(taken, 1) != b""
+    finally:
+        os.close(taken)
+
+
+def _wait_for_script(agent: socket.socket, taking: int, libc: ctypes.CDLL) -> None:
+    """In the child: be the supervisor of the next script."""
+    try:
+        os.setsid()
+        set_signal(SIGCHLD, SIG_DFL)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        mark = _place_of_mark()
+        message, descriptors, _, _ = socket.recv_fds(
+            agent, MESSAGE_BYTES, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        if message:
+            agent.close()
+            _mark(mark, message)
+            _tell_nursery(taking)
+            _supervise(descriptors, libc)
+    finally:
+        os._exit(0)
+
+
+def _tell_nursery(taking: int) -> None:
+    try:
+        os.write(taking, b".")
+        os.close(taking)
+    except BrokenPipeError:
+        pass  # it was killed: the agent starts another for its next script
 
 
 def _begin_clean(libc: ctypes.CDLL, agent: int) -> None:
@@ -138,45 +172,41 @@ def _reset_signals() -> None:
     pthread_sigmask(SIG_SETMASK, ())
 
 
-def _supervise(attempt: bytes, descriptors: list[int], libc: ctypes.CDLL) -> None:
-    """In the child: be the supervisor of one script, to its end."""
+def _supervise(descriptors: list[int], libc: ctypes.CDLL) -> None:
+    """Be the supervisor of one script, to its end."""
     *streams, status, request_file = descriptors
-    try:
-        os.setsid()
-        set_signal(SIGCHLD, SIG_DFL)
-        _mark(attempt)
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
-        os.write(status, b"supervisor %d\n" % os.getpid())
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        request = _read_request(request_file)
-        if _boot_clock() >= request["ends_at"]:
-            # The agent was stopped between taking the step and starting its script.
-            os.write(status, b"overdue\nexited -1\n")
-            return
-        child = os.fork()
-        if child == 0:
-            _become_script(request, libc, status)
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (1, 2):
-            os.dup2(null, number)
-        code = _wait(child, request["ends_at"], request["grace"], status)
-        code = _end_everything(child, code)
-        os.write(status, b"exited %d\n" % code)
-    finally:
-        os._exit(0)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.write(status, b"supervisor %d\n" % os.getpid())
+    request = _read_request(request_file)
+    if _boot_clock() >= request["ends_at"]:
+        # The agent was stopped between taking the step and starting its script.
+        os.write(status, b"overdue\nexited -1\n")
+        return
+    child = os.fork()
+    if child == 0:
+        _become_script(request, libc, status)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (1, 2):
+        os.dup2(null, number)
+    code = _wait(child, request["ends_at"], request["grace"], status)
+    code = _end_everything(child, code)
+    os.write(status, b"exited %d\n" % code)
 
 
-def _mark(attempt: bytes) -> None:
-    """Put the attempt's id in the place of the nursery's placeholder.
-
-    It is where the kernel shows a process's environment, by which the agent finds what is left.
-    """
+def _place_of_mark() -> tuple[int, int]:
+    """Where the kernel shows this process's environment, begin and end."""
     with open("/proc/self/stat", "rb") as file:
         stat = file.read()
     fields = stat[stat.rindex(b")") + 2 :].split()
-    start, end = int(fields[ENV_START_FIELD]), int(fields[ENV_END_FIELD])
+    return int(fields[ENV_START_FIELD]), int(fields[ENV_END_FIELD])
+
+
+def _mark(place: tuple[int, int], attempt: bytes) -> None:
+    """Put the attempt's id in the place of the nursery's placeholder: by it the agent finds what
+    is left."""
+    start, end = place
     name = ctypes.string_at(start, end - start).partition(b"=")[0]
     ctypes.memmove(start, (name + b"=" + attempt).ljust(end - start, b"\0"), end - start)
 

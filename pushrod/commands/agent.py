@@ -134,13 +134,13 @@ def agent(
         return
     if once and (slots, max_steps) != (None, None):
         raise click.UsageError("--once means --slots 1 --max-steps 1: leave those out, or --once")
-    from structlog.contextvars import bind_contextvars
-
     from pushrod.client import run
     from pushrod.otlp import spans_to
     from pushrod.serving import AgentOptions, begin_service
 
     begin_service()
+    from structlog.contextvars import bind_contextvars  # which loads it as the log wants it
+
     chosen = AgentOptions(
         data=(data or default_data_folder() / "agent").absolute(),
         name=name or agent_name(),

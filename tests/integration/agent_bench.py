@@ -51,9 +51,9 @@ class Bench:
             min_free_bytes=min_free_bytes,
             engine_dir=engine_dir,
         )
-        return Agent(settings, self._new_engine())
+        return Agent(settings, self.new_engine())
 
-    def _new_engine(self) -> HostEngine:
+    def new_engine(self) -> HostEngine:
         if self.user_ids is None:
             return HostEngine(data_dir=self.data, work_dir=self.work)
         return HostEngine(

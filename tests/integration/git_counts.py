@@ -24,7 +24,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agent.engines.buildkit.engine import BuildKitEngine
-from agent.engines.host import HostEngine
 from agent.engines.protocol import Engine
 from agent.settings import AgentSettings
 from agent.worker import Agent
@@ -33,6 +32,8 @@ from tests.integration.agent_bench import Bench, ended, open_bench
 FILE_BYTES = 2_000
 PAIRS = 3
 SETTLED_SECONDS = 0.3
+USER_IDS = range(60590, 60594)
+"""As in `agent_counts`."""
 
 counts: Counter[str] = Counter()
 
@@ -67,9 +68,9 @@ def repository_of(bench: Bench, files: int) -> str:
 
 
 async def measured(files: int, address: str, image: str) -> dict[str, float]:
-    async with open_bench() as bench:
+    async with open_bench(USER_IDS) as bench:
         commit = repository_of(bench, files)
-        engine: Engine = HostEngine(data_dir=bench.data, work_dir=bench.work)
+        engine: Engine = bench.new_engine()
         if address:
             engine = BuildKitEngine(address, data_dir=bench.data, log_limits_lifted=True)
         settings = AgentSettings(

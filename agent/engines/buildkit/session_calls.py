@@ -22,6 +22,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import DataFrame
 
 from agent.engines.buildkit.pb import control_pb2
 
@@ -37,6 +38,9 @@ METADATA_BYTES = 1024 * 1024
 WHOLE_WINDOW = 2**31 - 1
 """Of all calls together HTTP/2 allows no more: a call that nobody reads is not to stop others."""
 _BEFORE_SETTINGS = 65_535
+DataFrame.__repr__ = object.__repr__  # type: ignore[method-assign]
+"""h2 asks for it at each frame, for a log that nobody keeps: with all the data in hexadecimal that
+was a quarter of the processor time of taking outputs."""
 _PREFIX = struct.Struct(">BI")
 """Of each message: whether it is compressed, and its size."""
 

@@ -19,6 +19,17 @@ def test_a_process_that_reads_text_loads_only_what_most_texts_need() -> None:
     assert loaded("coordinator.reading.child", NEEDED_BY_FEW) == "[]"
 
 
+def test_what_serves_loads_nothing_to_show_faults_in_colours() -> None:
+    for module in ("coordinator.app", "agent.worker", "agent.engines.buildkit.engine"):
+        begun = "pushrod.serving; pushrod.serving.log_to_stderr(); import " + module
+        assert loaded(begun, ("rich", "pygments")) == "[]", module
+
+
+def test_a_table_can_be_shown_after_all_the_same() -> None:
+    begun = "pushrod.serving; pushrod.serving.log_to_stderr(); import rich.table"
+    assert loaded(begun, ("rich",)) == "['rich']"
+
+
 def loaded(module: str, of: tuple[str, ...]) -> str:
     """Those of the modules that come along with the first."""
     code = f"import sys, {module}; print([m for m in {of} if m in sys.modules])"
