@@ -19,6 +19,7 @@ from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.peers import among
 from coordinator.peers.lead import Lead
+from coordinator.services.keys import KeyPlace
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, Leader, LeadRow
@@ -169,7 +170,7 @@ async def test_one_that_is_never_quicker_tries_once_in_a_while(
         life = asyncio.create_task(
             among.run_among_others(
                 place,
-                tmp_path / "secret-key",
+                KeyPlace(data=tmp_path),
                 listening,
                 door,
                 "first:3001",
@@ -218,7 +219,7 @@ async def test_no_key_is_made_up_while_the_database_is_away(tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as own, pytest.raises(DatabaseUnusable):
         await among.run_among_others(
             nowhere,
-            tmp_path / "secret-key",
+            KeyPlace(data=tmp_path),
             own,
             own,
             "first:3001",
