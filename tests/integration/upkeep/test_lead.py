@@ -150,6 +150,24 @@ async def test_one_with_another_key_never_leads(
     await again.close()
 
 
+async def test_one_of_an_older_version_stands_in_nobodys_way(
+    led: Database,
+    place: PostgresPlace,
+    rows: Callable[[str], Named],
+    postgres_server: PostgresServer,
+) -> None:
+    """It would take the row for each of its tries, and one that can lead would find it taken."""
+    await led.close()
+    rows("first").step_down()
+    postgres_server.execute("UPDATE alembic_version SET version_num = '9999'", place.name)
+    with pytest.raises(DatabaseUnusable, match=r"of a newer pushrod \(schema 9999"):
+        await Database.open(replace(place, candidate=candidate("second")))
+    [(holder, beat_at)] = postgres_server.execute(
+        "SELECT holder, beat_at FROM coordinator_starts", place.name
+    )
+    assert (holder, beat_at) == ("first", None)
+
+
 async def test_one_that_is_never_quicker_tries_once_in_a_while(
     place: PostgresPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
