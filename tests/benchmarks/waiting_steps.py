@@ -96,14 +96,17 @@ async def _measured(what: str, place: Place) -> Row:
             for number in range(AGENTS)
         ]
         left = _Left(MEASURED)
-        before = {name: _cpu(pid) for name, pid in place.processes.items()}
+        before = {name: processor_seconds(pid) for name, pid in place.processes.items()}
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for url, token in agents:
                 tasks.create_task(_agent(session, url, token, left))
         seconds = time.monotonic() - began
     done = MEASURED - left.count
-    used = {name: (_cpu(pid) - before[name]) / done * 1000 for name, pid in place.processes.items()}
+    used = {
+        name: (processor_seconds(pid) - before[name]) / done * 1000
+        for name, pid in place.processes.items()
+    }
     told = ", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in used.items())
     return Row(
         what=f"steps with {QUEUED} queued on {AGENTS * SLOTS} slots: {what}",
@@ -193,6 +196,7 @@ async def _post(
         return found
 
 
-def _cpu(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
+    """Of the process and of those of its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS
