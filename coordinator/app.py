@@ -62,7 +62,7 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
 from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.core import utc_now
-from coordinator.services.keys import KEY_FILE, Keys
+from coordinator.services.keys import Keys, key_place
 from coordinator.services.news import log_topic
 from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.leases import boot_seconds
@@ -123,7 +123,7 @@ async def run_coordinator(
         with peer_socket(settings) as door:
             await run_among_others(
                 place,
-                settings.data / KEY_FILE,
+                key_place(settings),
                 listening,
                 door,
                 settings.peer_address or shown_address(door),

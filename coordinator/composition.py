@@ -51,7 +51,7 @@ from coordinator.services.deployments.deployments import Deployments, load_targe
 from coordinator.services.deployments.image_sources import ImageSources
 from coordinator.services.deployments.source_builds import SourceBuilds
 from coordinator.services.images.image_slugs import ImageSlugs
-from coordinator.services.keys import KEY_FILE, load_keys
+from coordinator.services.keys import key_place, load_keys
 from coordinator.services.logs.build_logs import BuildLogs
 from coordinator.services.logs.folding import Folding
 from coordinator.services.logs.logs import Logs
@@ -179,7 +179,7 @@ async def open_services(
     addresses = addresses_of(place, store)
     objects_check = None if place.folder else ObjectsCheck(store, place)
     await look_at(store, place, objects_check)
-    keys = load_keys(data / KEY_FILE)
+    keys = load_keys(key_place(settings))
     meter = Meter()
     database = await Database.open(
         database_place(settings, candidate),

@@ -34,6 +34,12 @@ class Settings(ImageSettings):
         default_factory=default_data,
         description="Folder of the database, repositories, logs, artifacts and keys.",
     )
+    secret_key_file: Path | None = Field(
+        default=None,
+        description="File that holds the installation's key, by which secrets are sealed and "
+        "coordinators know each other: what `pushrod key create` writes, or a copy of "
+        "`secret-key`; none: `secret-key` in `data`, made at the first start.",
+    )
     objects: str | None = Field(
         default=None,
         pattern=r"^((s3|gs|az)://[^\s/]+(/\S*)?|[^\s:][^:]*)$",

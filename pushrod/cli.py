@@ -49,6 +49,7 @@ COMMANDS = {
         "Log projects in to registries, for images to pull and to push.",
     ),
     "secret": ("pushrod.commands.secret:secret", "Set, list and delete a project's secrets."),
+    "key": ("pushrod.commands.key:key", "Make the key that an installation's secrets need."),
     "token": ("pushrod.commands.token:token", "Create, list and revoke tokens."),
     "user": ("pushrod.commands.user:user", "Create, list and change users with passwords."),
     "git-credential": (

@@ -43,6 +43,8 @@ class PostgresServer:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    more: Sequence[str] = ()
+    """Settings of the server, which come after QUICK."""
     _process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=count)
     _has_template: bool = False
@@ -59,6 +61,7 @@ class PostgresServer:
             "listen_addresses=127.0.0.1",
             f"unix_socket_directories={self.folder}",
             *QUICK,
+            *self.more,
         ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -162,8 +165,11 @@ def _reached_by_all() -> str:
 
 
 @contextmanager
-def running_postgres_server() -> Iterator[PostgresServer]:
-    server = PostgresServer(Path(tempfile.mkdtemp(prefix="pg-", dir=_reached_by_all())))
+def running_postgres_server(**settings: str) -> Iterator[PostgresServer]:
+    server = PostgresServer(
+        Path(tempfile.mkdtemp(prefix="pg-", dir=_reached_by_all())),
+        more=[f"{name}={value}" for name, value in settings.items()],
+    )
     try:
         server.make()
         server.start()

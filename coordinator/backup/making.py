@@ -18,14 +18,16 @@ from coordinator.backup.folder import BackupFolder, copy
 from coordinator.backup.manifest import Entry, Head, Manifest
 from coordinator.backup.tree import OBJECTS, TreeCopy
 from coordinator.services.deletion_pause import deletions_paused
+from coordinator.services.keys import KEY_FILE, KEY_PRINT_FILE
 from coordinator.storage.backup_reading import missing_objects, snapshot
 from coordinator.storage.migrate import current_revision, known_revisions
 from coordinator.storage.soundness import check_sound
 from coordinator.storage.whole_tables import open_source
 
 DATABASE = "pushrod.db"
-KEYS = ("secret-key", "admin-token", "known_hosts")
-"""Sealed secrets, steps' tokens and webhooks' signatures are worth nothing without the first."""
+KEYS = (KEY_FILE, KEY_PRINT_FILE, "admin-token", "known_hosts")
+"""Sealed secrets, steps' tokens and webhooks' signatures are worth nothing without the first; the
+second says that it is a file of the operator's, which is not copied."""
 SHOWN_FAULTS = 5
 
 

@@ -28,7 +28,7 @@ from coordinator.objects import moved_objects
 from coordinator.objects.moved_objects import ObjectsMove, ObjectsSum
 from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, open_objects
 from coordinator.place import Moved, only_one
-from coordinator.services.keys import KEY_FILE
+from coordinator.services.keys import KEY_FILE, KEY_PRINT_FILE
 from coordinator.storage import whole_tables
 from coordinator.storage.backup_reading import missing_objects
 from coordinator.storage.migrate import HEAD, current_revision, known_revisions, migrate_apart
@@ -129,7 +129,7 @@ class Move:
 
     @contextmanager
     def _alone(self) -> Iterator[Marks]:
-        if not (self.data / KEY_FILE).exists():
+        if not any((self.data / name).exists() for name in (KEY_FILE, KEY_PRINT_FILE)):
             raise NothingToMove(
                 f"there is no installation in {self.data}: name the coordinator's folder with "
                 "--data, or its settings with --config"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +23,7 @@ from obstore.store import ObjectStore, S3Store, from_url
 from coordinator.object_ports import ObjectsUnusable
 from coordinator.objects.signing import SignableStore, SignedAddresses
 from coordinator.objects.stores import open_store
+from coordinator.services.keys import PublicFile, read_private
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -131,10 +131,9 @@ def _client(endpoint: str | None) -> ClientConfig:
 def _credentials(location: str, path: Path) -> Mapping[str, str]:
     """Raises ObjectsUnusable, which never shows a value."""
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise ObjectsUnusable(location, f"{path} can be read by others: chmod 600 {path}")
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_CREDENTIALS_BYTES)
+        text = read_private(path, MAX_CREDENTIALS_BYTES).decode("utf-8")
+    except PublicFile as error:
+        raise ObjectsUnusable(location, str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ObjectsUnusable(location, f"{path} can't be read: {why}") from error

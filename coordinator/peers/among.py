@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
@@ -17,7 +16,7 @@ from coordinator.peers.lead import Lead
 from coordinator.peers.log_taking import LogTaking
 from coordinator.peers.preface import preface
 from coordinator.peers.upstream import Upstream
-from coordinator.services.keys import Keys, KeyUnusable, load_keys
+from coordinator.services.keys import KeyPlace, Keys, KeyUnusable, load_keys
 from coordinator.storage.lead import Leader, LeadRow
 from coordinator.storage.postgres_transactions import AnotherWrites, TakenOver
 from coordinator.storage.postgresql import Candidate, PostgresPlace
@@ -47,7 +46,7 @@ class Term:
 
 async def run_among_others(
     place: PostgresPlace,
-    key_file: Path,
+    key: KeyPlace,
     listening: socket.socket,
     door: socket.socket,
     address: str,
@@ -69,7 +68,7 @@ async def run_among_others(
     async with _watched(place, clock, wait_seconds, stop) as lead:
         if stop.is_set():
             return
-        keys = _keys(lead.leader, key_file)
+        keys = _keys(lead.leader, key)
         upstream = Upstream(lead, lambda leader, client: preface(keys, leader.number, client))
         taking = logs(lead, keys, upstream)
         forwarder = Forwarder(listening, lead, upstream, taking)
@@ -216,18 +215,20 @@ async def _watched(
         await lead.close()
 
 
-def _keys(leader: Leader | None, file: Path) -> Keys:
+def _keys(leader: Leader | None, place: KeyPlace) -> Keys:
     """All must have the same. Raises KeyUnusable."""
     known = leader.key_print if leader else None
-    if known is not None and not file.exists():
+    if known is not None and place.given is None and not place.file.exists():
         raise KeyUnusable(
-            f"the other coordinators have a key that {file} must hold, too: copy the file "
-            "`secret-key` of the data folder of one of them there, with mode 0600"
+            f"the other coordinators have a key that {place.file} must hold, too: copy the file "
+            "`secret-key` of the data folder of one of them there, with mode 0600, or name the "
+            "file that has it in `secret_key_file`, as theirs do"
         )
-    keys = load_keys(file)
+    keys = load_keys(place)
     if known is not None and known != keys.print:
         raise KeyUnusable(
-            f"{file} holds another key than that of the other coordinators: put a copy of the file "
-            "`secret-key` of the data folder of one of them in its place"
+            f"{place.file} holds another key than that of the other coordinators: put a copy of "
+            "the file `secret-key` of the data folder of one of them, or of what their "
+            "`secret_key_file` names, in its place"
         )
     return keys

@@ -32,7 +32,7 @@ from coordinator.services.keys import Keys
 from coordinator.storage.database import Database, DatabaseClosed
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.steps.attempts import runs_as_it_should
-from coordinator.storage.trouble import trouble_of
+from coordinator.storage.trouble import tell_fault, trouble_of
 from pipelines_schema.log_frames import FOR_LOGS_ALONE
 
 log = structlog.get_logger()
@@ -192,9 +192,8 @@ class LogTaking:
             end = await place.logs.append(attempt_id(*wanted), offset, frames)
         except (CoordinatorError, OffsetMismatch, DatabaseClosed):
             return None
-        except Exception as error:
-            if trouble_of(error) is None:
-                log.exception("a log was not taken", step=wanted[0], epoch=wanted[1])
+        except Exception as error:  # whatever it is, the leader may do better
+            tell_fault(log, "a log was not taken", error, step=wanted[0], epoch=wanted[1])
             return None
         place.news.stored(attempt_id(*wanted), size)
         return web.Response(status=204, headers={"Upload-Offset": str(end), **_HARDENED})

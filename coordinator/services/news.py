@@ -35,9 +35,10 @@ class News:
         return self._closing
 
     @contextmanager
-    def listen(self, *topics: str) -> Iterator[asyncio.Event]:
-        """An event that is set when one of the topics moves; look at the thing after this."""
-        event = asyncio.Event()
+    def listen(self, *topics: str, event: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
+        """An event, or the given one, that is set when one of the topics moves; look at the thing
+        after this."""
+        event = event or asyncio.Event()
         for topic in topics:
             self._waiting[topic].add(event)
         if self._closing:

@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.direct_statements import DirectStatements
+from coordinator.storage.migrate import known_revisions
 from coordinator.storage.postgresql import (
     BESIDE_LOCK,
     SILENT_SECONDS,
@@ -36,7 +37,7 @@ from coordinator.storage.postgresql import (
     revision_of,
     words_of,
 )
-from coordinator.storage.soundness import DatabaseUnusable
+from coordinator.storage.soundness import DatabaseUnusable, check_known
 from coordinator.storage.transactions import Outcome, T, Work, Write, direct, run, run_each
 from coordinator.storage.trouble import DatabaseTrouble, Trouble
 
@@ -121,7 +122,10 @@ class PostgresTransactions:
         """
         candidate = self._place.candidate
         with self._writer.begin() as connection:
-            if (revision_of(connection) or "") < KNOWS_LEADERS:
+            revision = revision_of(connection)
+            # Before it stands in the way of one that can lead: it is of a newer version.
+            check_known(self._place, revision, known_revisions())
+            if (revision or "") < KNOWS_LEADERS:
                 return
             asked = {"holder": candidate and candidate.holder, "seconds": SILENT_SECONDS}
             claimed = connection.execute(_CLAIM, asked).rowcount

@@ -170,7 +170,7 @@ def _show_what_follows(move: Move, to: Mapping[str, Any]) -> None:
     for name, value in to.items():
         if value is not None:
             say(f'  {name} = "{value}"')
-    kept = ", ".join(("repositories", *KEYS, MOVED))
+    kept = ", ".join(("repositories", *(key for key in KEYS if (move.data / key).exists()), MOVED))
     say(f"{move.data} stays in use and must be kept: {kept} (the key opens the secrets)")
     old = []
     if move.database is not None:

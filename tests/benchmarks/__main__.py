@@ -1,11 +1,13 @@
 """`make bench`: pushrod's own numbers, each beside the floor it stands on.
 
-`python -m tests.benchmarks [NAME…]` measures those of the given names alone. It fails where a count
-or a processor time over its floor is exceeded, and never for the time that something took.
+`python -m tests.benchmarks [NAME…] [--builds N]` measures those of the given names alone. It fails
+where a count or a processor time over its floor is exceeded, and never for the time that something
+took.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -13,11 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks import (
     counts,
     git_folder,
+    idle_agents,
     large_builds,
     lists,
     log_throughput,
@@ -46,24 +50,33 @@ BENCHMARKS: dict[str, Callable[[Path], Sequence[Row]]] = {
     "outputs": many_outputs.measure,
     "builds": throughput.measure,
     "log": log_throughput.measure,
-    "lists": lists.measure,
     "large": large_builds.measure,
     "retention": retention.measure,
     "queue": waiting_steps.measure,
     "shared-logs": shared_logs.measure,
+    "idle-agents": idle_agents.measure,
 }
 
 
-def main(names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in BENCHMARKS]
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--builds", type=int, help="Of the lists' database; default 200,000.")
+    given = parser.parse_args(arguments)
+    names: Sequence[str] = given.names
+    benchmarks = BENCHMARKS | {
+        "lists": partial(lists.measure, builds=given.builds),
+        "lists-postgresql": partial(lists.measure_postgresql, builds=given.builds),
+    }
+    unknown = [name for name in names if name not in benchmarks]
     if unknown:
-        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        sys.exit(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(benchmarks)}")
     rows: list[Row] = []
     try:
-        for name in names or list(BENCHMARKS):
+        for name in names or list(benchmarks):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="pushrod-bench-") as folder:
-                rows += BENCHMARKS[name](Path(folder) / "pushrod")
+                rows += benchmarks[name](Path(folder) / "pushrod")
             sys.stderr.write(f"{name}: {time.monotonic() - began:.0f} s\n")
     finally:  # one that breaks takes nothing from those before it
         sys.stdout.write(f"{machine()}\n\n{table(rows)}\n")

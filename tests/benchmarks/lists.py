@@ -1,4 +1,4 @@
-"""Every list over HTTP, on a coordinator whose database holds 200,000 builds."""
+"""Every list over HTTP, on a coordinator whose database holds 200,000 builds, or `--builds`."""
 
 from __future__ import annotations
 
@@ -12,27 +12,43 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.benchmarks.list_data import fill
+from tests.benchmarks.list_data import Size, fill
 from tests.benchmarks.samples import Row
 from tests.e2e.processes import Api, Pushrod
+from tests.postgres_server import running_postgres_server
 
 SAMPLES = 40
 TO_HOLD = "≤ 10 ms"
+SETTLE_SECONDS = 20.0
+"""What a start does in the background goes through all builds once."""
 
 
-def measure(folder: Path) -> list[Row]:
+def measure(folder: Path, builds: int | None = None) -> list[Row]:
     """Each list and the floor in turns, by one client over one connection."""
     folder.mkdir(parents=True)
-    fill(folder / "coordinator")
-    return measure_filled(folder)
+    fill(folder / "coordinator", _size(builds))
+    return measure_filled(Pushrod(folder))
 
 
-def measure_filled(folder: Path) -> list[Row]:
-    pushrod = Pushrod(folder)
+def measure_postgresql(folder: Path, builds: int | None = None) -> list[Row]:
+    folder.mkdir(parents=True)
+    with running_postgres_server(shared_buffers="512MB") as postgres:
+        place = postgres.new_database()
+        fill(folder / "coordinator", _size(builds), place)
+        return measure_filled(Pushrod(folder, settings=f'database = "{place.url}"\n'))
+
+
+def _size(builds: int | None) -> Size:
+    return Size() if builds is None else Size(builds=builds)
+
+
+def measure_filled(pushrod: Pushrod) -> list[Row]:
     pushrod.start_coordinator()
     try:
         pid = pushrod.coordinator.pid
-        return [_row(what, path, client, pid) for what, path, client in _lists(pushrod.api)]
+        lists = list(_lists(pushrod.api))
+        time.sleep(SETTLE_SECONDS)
+        return [_row(what, path, client, pid) for what, path, client in lists]
     finally:
         pushrod.coordinator.stop()
 
@@ -153,6 +169,8 @@ def _lists(api: Api) -> Iterator[tuple[str, str, Client]]:
         ("docker images", "/api/docker-images"),
         ("tokens", "/api/tokens"),
         ("agents", "/api/agents"),
+        ("what waits for agents", "/api/agents/demand"),
+        ("what uses how much", "/api/storage"),
         ("accounts", "/api/accounts"),
         ("deployments", "/api/deploy"),
     ):

@@ -199,5 +199,6 @@ async def posted(
 
 
 def processor_seconds(pid: int) -> float:
+    """Of the process and of those of its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS

@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.processes import READY, Api, Process
+from tests.e2e.processes import PUSHROD, READY, Api, Process
 from tests.ports import free_port
 from tests.postgres_server import PostgresServer
 from tests.s3_server import BUCKET, S3Server, write_credentials
@@ -61,7 +61,14 @@ class Several:
         """Where the others reach it."""
         return f"127.0.0.1:{self.ports[number][1]}"
 
-    def start(self, number: int, *, settings: str = "", wait: bool = True) -> Process:
+    def start(
+        self,
+        number: int,
+        *,
+        settings: str = "",
+        wait: bool = True,
+        program: Sequence[str] = PUSHROD,
+    ) -> Process:
         listen, peers = self.ports.setdefault(number, (free_port(), free_port()))
         data = self.data(number)
         data.mkdir(mode=0o700, exist_ok=True)
@@ -81,7 +88,10 @@ class Several:
         )
         arguments = ["--data", str(data), "--listen", f"127.0.0.1:{listen}", "--config", config]
         process = self.running[number] = Process(
-            "coordinator", *map(str, arguments), log=self.folder / f"coordinator-{number}.log"
+            "coordinator",
+            *map(str, arguments),
+            log=self.folder / f"coordinator-{number}.log",
+            program=program,
         )
         if wait:
             process.start(READY.pattern)
@@ -97,6 +107,12 @@ class Several:
         )
         addresses = {self.peer_address(number): number for number in self.ports}
         return addresses.get(found[0][0]) if found else None
+
+    def wait_for_leader(self, number: int, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while self.leader() != number:
+            assert time.monotonic() < deadline, f"coordinator {number} does not lead"
+            time.sleep(0.05)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self.postgres.execute(query, self.database.rpartition("@/")[2].partition("?")[0])

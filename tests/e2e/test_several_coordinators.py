@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ import pytest
 from coordinator.peers.log_news import CHANNEL
 from coordinator.storage.notices import heard
 from coordinator.storage.postgresql import PostgresPlace
-from tests.e2e.processes import Repository
+from tests.e2e.processes import PUSHROD, Repository
 from tests.e2e.several import KEY, Several, several
 from tests.postgres_server import PostgresServer
 from tests.s3_server import S3Server
@@ -162,3 +163,27 @@ def test_one_with_another_key_or_none_is_refused(
         (coordinators.data(2) / KEY).write_bytes(kept)
         coordinators.start(2)
         assert coordinators.api(2).get("/api/projects?accountId=default") == []
+
+
+def test_a_file_of_the_platforms_gives_all_of_them_the_same_key(
+    tmp_path: Path, postgres_server: PostgresServer, s3_server: S3Server
+) -> None:
+    """None has to start first, and nothing is copied."""
+    given, others = tmp_path / "given", tmp_path / "others"
+    for file in (given, others):
+        subprocess.run([*PUSHROD, "key", "create", str(file)], check=True)
+    asked = subprocess.run(
+        [*PUSHROD, "key", "create", str(given)], capture_output=True, text=True, check=False
+    )
+    assert (asked.returncode, "is there already, and is not replaced" in asked.stderr) == (1, True)
+    settings = f'secret_key_file = "{given}"\n'
+    with several(tmp_path, postgres_server, s3_server, range(1, 3), settings) as coordinators:
+        assert not any((coordinators.data(number) / KEY).exists() for number in (1, 2))
+        project = coordinators.api(2).post("/api/projects", {"accountId": "default", "name": "app"})
+        coordinators.halt(1)
+        secret = f"/api/projects/{project['id']}/secrets"
+        assert coordinators.api(2).request("PUT", f"{secret}/A", {"value": "x"})[0] < 300
+        with pytest.raises(AssertionError, match="another key than that of the other coord"):
+            coordinators.start(3, settings=f'secret_key_file = "{others}"\n')
+        with pytest.raises(AssertionError, match="in `secret_key_file`, as theirs do"):
+            coordinators.start(4)

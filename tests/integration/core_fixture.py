@@ -21,7 +21,7 @@ from coordinator.services.builds.drafts import Origin, draft
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_asked_for
 from coordinator.services.core import Core
-from coordinator.services.keys import load_keys
+from coordinator.services.keys import KeyPlace, load_keys
 from coordinator.services.news import News
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.settings import Settings
@@ -121,7 +121,7 @@ async def open_core(folder: Path, **settings: Any) -> AsyncIterator[TestedCore]:
             logs=ObjectLogStore(store, DatabaseLogTails(database)),
             blobs=ObjectBlobStore(store),
             news=News(),
-            keys=load_keys(folder / "secret-key"),
+            keys=load_keys(KeyPlace(data=folder)),
             settings=Settings(data=folder, **settings),
             public_url="http://127.0.0.1:1",
             now=clock.now,
@@ -145,7 +145,7 @@ async def builds_over(data: Path, now: Callable[[], datetime]) -> AsyncIterator[
             blobs=cast("Any", None),
             readings=readings,
             news=News(),
-            keys=load_keys(data / "secret-key"),
+            keys=load_keys(KeyPlace(data=data)),
             settings=Settings(data=data),
             public_url="http://127.0.0.1:1",
             now=now,

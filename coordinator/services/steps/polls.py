@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from coordinator.domain.steps.holders import holder_of
 from coordinator.domain.steps.late_reports import is_late
 from coordinator.domain.steps.scheduling import AgentDisk, WaitingAgent
 from coordinator.services.core import Core
+from coordinator.services.news import wait_for
 from coordinator.services.steps.presence import Presence
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored
@@ -30,6 +32,8 @@ from pipelines_schema.contract import (
 
 SEEN = re.compile(r"[0-9]{1,18}", re.ASCII)
 """A cursor of ours; any other is an agent that has seen nothing."""
+FIRST_POLL_LEAST = 0.2
+"""Of the time that a poll is held: the shortest that an agent's first one is."""
 
 
 @dataclass(slots=True)
@@ -52,9 +56,11 @@ class Polls:
         *,
         wake: Callable[[], None],
         moved: Callable[[], None],
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        """`chance` gives numbers in [0, 1)."""
         self._core, self._hand_outs, self._presence = core, hand_outs, presence
-        self._clock, self._wake, self._moved = clock, wake, moved
+        self._clock, self._wake, self._moved, self._chance = clock, wake, moved, chance
         self._waiters: dict[str, Waiter] = {}
 
     # What dispatch asks
@@ -112,16 +118,16 @@ class Polls:
         lost = await self._renew(agent, request)
         if self._presence.has_ended(agent.id, request.instance):
             return PollResponse(seen=request.seen)
+        seconds = self._hold_seconds(agent.id)
         waiter = self._wait_as(agent, request)
         try:
             is_told = self._presence.is_to_be_drained(agent.id, request.instance)
             if not lost and not self._news_for(agent, seen) and not is_told:
                 if waiter.agent.free:
                     self._wake()
-                with self._core.news.listen("closing") as closing:
-                    await _first_of(
-                        waiter.woken, closing, seconds=self._core.settings.poll_hold_seconds
-                    )
+                # One event for all, and no task for it: a thousand polls are held at a time.
+                with self._core.news.listen("closing", event=waiter.woken):
+                    await wait_for(waiter.woken, seconds)
             offers, waiter.offers = waiter.offers, []
         finally:
             if self._waiters.get(agent.id) is waiter:
@@ -137,6 +143,14 @@ class Polls:
             drain=self._presence.is_drained(agent.id),
             seen=str(max([seen, *(item.cancel_sequence or 0 for item in cancels)])),
         )
+
+    def _hold_seconds(self, agent_id: str) -> float:
+        """Agents come back all at once when a coordinator begins: by first polls of different
+        lengths they do so that once alone."""
+        most = self._core.settings.poll_hold_seconds
+        if self._presence.said(agent_id) is not None:
+            return most
+        return most * (FIRST_POLL_LEAST + (1 - FIRST_POLL_LEAST) * self._chance())
 
     async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         self._presence.heard(agent.id, request.instance)
@@ -282,16 +296,6 @@ def _named(leases: Sequence[LeaseRef]) -> list[Lease]:
 
 def _lease(hand_out: HandOut) -> LeaseRef:
     return LeaseRef(step_id=hand_out.step_id, epoch=hand_out.epoch)
-
-
-async def _first_of(*events: asyncio.Event, seconds: float) -> None:
-    """Wait until one of the events is set or the time is over."""
-    tasks = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _disk_of(request: PollRequest) -> AgentDisk | None:

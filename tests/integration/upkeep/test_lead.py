@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from coordinator.api.http.middleware import answer_errors
 from coordinator.api.http.trouble import TROUBLES, Troubles
 from coordinator.peers import among
 from coordinator.peers.lead import Lead
+from coordinator.peers.log_taking import LogPlace, LogTaking
+from coordinator.peers.upstream import Upstream
+from coordinator.services.keys import KeyPlace, Keys
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.lead import CERTAIN_SECONDS, SILENT_SECONDS, Leader, LeadRow
@@ -149,6 +153,24 @@ async def test_one_with_another_key_never_leads(
     await again.close()
 
 
+async def test_one_of_an_older_version_stands_in_nobodys_way(
+    led: Database,
+    place: PostgresPlace,
+    rows: Callable[[str], Named],
+    postgres_server: PostgresServer,
+) -> None:
+    """It would take the row for each of its tries, and one that can lead would find it taken."""
+    await led.close()
+    rows("first").step_down()
+    postgres_server.execute("UPDATE alembic_version SET version_num = '9999'", place.name)
+    with pytest.raises(DatabaseUnusable, match=r"of a newer pushrod \(schema 9999"):
+        await Database.open(replace(place, candidate=candidate("second")))
+    [(holder, beat_at)] = postgres_server.execute(
+        "SELECT holder, beat_at FROM coordinator_starts", place.name
+    )
+    assert (holder, beat_at) == ("first", None)
+
+
 async def test_one_that_is_never_quicker_tries_once_in_a_while(
     place: PostgresPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -169,13 +191,14 @@ async def test_one_that_is_never_quicker_tries_once_in_a_while(
         life = asyncio.create_task(
             among.run_among_others(
                 place,
-                tmp_path / "secret-key",
+                KeyPlace(data=tmp_path),
                 listening,
                 door,
                 "first:3001",
                 wait_seconds=10.0,
                 clock=time.monotonic,
                 work=work,
+                logs=logs_of_nobody,
                 ready=lambda: None,
                 stop=asyncio.Event(),
             )
@@ -209,6 +232,16 @@ async def test_a_try_that_is_over_is_of_nobody_though_the_row_could_not_be_told(
     await lead.close()
 
 
+@asynccontextmanager
+async def _nowhere() -> AsyncIterator[LogPlace]:
+    raise DatabaseUnusable("there is none")
+    yield
+
+
+def logs_of_nobody(lead: Lead, keys: Keys, upstream: Upstream) -> LogTaking:
+    return LogTaking(lead, keys, _nowhere, upstream, max_log_bytes=0, idle_seconds=1.0)
+
+
 def _away(_holder: str) -> None:
     raise sa.exc.OperationalError("", None, Exception())
 
@@ -218,13 +251,14 @@ async def first_looks(folder: Path, wait_seconds: float, stop: asyncio.Event) ->
     with socket.create_server(("127.0.0.1", 0)) as own:
         await among.run_among_others(
             PostgresPlace(url="postgresql://pushrod@127.0.0.1:1/none"),
-            folder / "secret-key",
+            KeyPlace(data=folder),
             own,
             own,
             "first:3001",
             wait_seconds=wait_seconds,
             clock=time.monotonic,
             work=_never,
+            logs=logs_of_nobody,
             ready=lambda: None,
             stop=stop,
         )

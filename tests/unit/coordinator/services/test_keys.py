@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 
 from coordinator.services.keys import (
+    KEY_PRINT_FILE,
+    KeyPlace,
     Keys,
     KeyUnusable,
     hash_token,
+    is_public,
     load_keys,
+    new_key,
     new_token,
     write_private,
 )
@@ -50,18 +54,111 @@ def test_a_forged_step_token_is_nothing(forge: Callable[[str], str]) -> None:
 
 
 def test_the_key_file_is_private_and_kept(tmp_path: Path) -> None:
-    path = tmp_path / "secret-key"
-    first = load_keys(path)
-    assert path.stat().st_mode & 0o777 == 0o600
+    place = KeyPlace(data=tmp_path)
+    first = load_keys(place)
+    assert place.file.stat().st_mode & 0o777 == 0o600
     assert len(first.master) == 32
-    assert load_keys(path) == first
+    assert load_keys(place) == first
+    assert list(tmp_path.iterdir()) == [place.file]
 
 
 def test_a_short_key_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "secret-key"
-    path.write_bytes(b"short")
+    (tmp_path / "secret-key").write_bytes(b"short")
     with pytest.raises(KeyUnusable, match=r"5 bytes, 32 are needed: restore"):
-        load_keys(path)
+        load_keys(KeyPlace(data=tmp_path))
+
+
+# A file of the operator's
+
+
+def _given(folder: Path, content: bytes, mode: int = 0o600) -> KeyPlace:
+    file = folder / "given"
+    file.write_bytes(content)
+    file.chmod(mode)
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    return KeyPlace(data=data, given=file)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_line_of_text_is_the_same_key_wherever_it_lies(tmp_path: Path, end: str) -> None:
+    """Whatever end an editor or a platform gave it; nothing of it is copied."""
+    line = new_key()
+    place = _given(tmp_path, (line + end).encode())
+    keys = load_keys(place)
+    assert keys == load_keys(_given(tmp_path, line.encode()))
+    assert len(keys.master) == 32
+    [kept] = place.data.iterdir()
+    assert (kept.name, kept.read_text()) == (KEY_PRINT_FILE, keys.print)
+    assert new_key() != line
+
+
+def test_a_copy_of_a_data_folders_key_is_that_key(tmp_path: Path) -> None:
+    own = KeyPlace(data=tmp_path / "own")
+    own.data.mkdir()
+    keys = load_keys(own)
+    assert load_keys(_given(tmp_path, own.file.read_bytes())) == keys
+    given = tmp_path / "given"
+    assert load_keys(KeyPlace(data=own.data, given=given)) == keys
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (b"", 0o600, "holds 0 bytes, 32 are needed: `pushrod key create` prints"),
+        (b"prk_abc\n", 0o600, "no whole key: put a copy of the line"),
+        (new_key().encode()[:-1], 0o600, "no whole key"),
+        (b"prk_" + b"\xff" * 43, 0o600, "no whole key"),
+        (b"x" * 5000, 0o600, "it holds more than 4096 bytes"),
+        (new_key().encode(), 0o644, "secret_key_file .* can be read by others: chmod 600"),
+        (new_key().encode(), 0o640, "can be read by others: chmod 600"),
+    ],
+)
+def test_a_file_that_is_no_key_or_is_public_is_refused(
+    tmp_path: Path, content: bytes, mode: int, words: str
+) -> None:
+    place = _given(tmp_path, content, mode)
+    with pytest.raises(KeyUnusable, match=words):
+        load_keys(place)
+    assert list(place.data.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    place = KeyPlace(data=tmp_path, given=tmp_path / "given")
+    with pytest.raises(KeyUnusable, match="No such file or directory; where there is no key yet"):
+        load_keys(place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_key_than_before_is_refused(tmp_path: Path) -> None:
+    place = _given(tmp_path, new_key().encode())
+    first = load_keys(place)
+    kept = place.file.read_bytes()
+    place.file.write_bytes(new_key().encode())
+    with pytest.raises(KeyUnusable, match=r"another key than the one that .* worked with"):
+        load_keys(place)
+    # Nor is one made where the setting was forgotten.
+    forgotten = KeyPlace(data=place.data)
+    with pytest.raises(KeyUnusable, match="was in a file that secret_key_file named"):
+        load_keys(forgotten)
+    forgotten.file.write_bytes(kept)
+    assert load_keys(forgotten) == first
+
+
+def test_a_key_beside_another_of_the_data_folder_is_refused(tmp_path: Path) -> None:
+    place = _given(tmp_path, new_key().encode())
+    load_keys(KeyPlace(data=place.data))
+    with pytest.raises(KeyUnusable, match="by which the secrets of this installation are sealed"):
+        load_keys(place)
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_ours", "public"),
+    [(0o600, True, False), (0o640, True, True), (0o440, False, False), (0o444, False, True)],
+)
+def test_what_a_platform_owns_our_group_may_read(mode: int, is_ours: bool, public: bool) -> None:
+    assert is_public(mode, is_ours=is_ours) is public
+    assert is_public(0o460, is_ours=is_ours)
 
 
 def test_a_private_file_replaces_an_open_one(tmp_path: Path) -> None:
