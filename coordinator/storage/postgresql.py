@@ -45,8 +45,8 @@ QUICK_CONNECTION: Mapping[str, Any] = {
 """For what is asked anew in a second: rather no answer than a late one."""
 WRITER_LOCK = 0x70757368726F64
 """Of the one coordinator that writes: "pushrod"."""
-BESIDE_LOCK = WRITER_LOCK + 1
-"""Shared by the coordinators that write beside that one."""
+BESIDE_LOCK = WRITER_LOCK + 2
+"""Shared by the coordinators that write beside that one. The number between is of migrations."""
 SILENT_SECONDS = 5.0
 """So long a leader of several coordinators may say nothing before another takes its place."""
 
