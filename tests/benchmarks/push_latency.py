@@ -39,7 +39,7 @@ def measure_buildkit(folder: Path) -> list[Row]:
             floor += asyncio.run(first_lines(engine.url, image, PUSHES // 4))
             ours += pushes.measure(PUSHES // 4)[1]
     return [
-        over_floor("push answered → first line, BuildKit", ours, floor, to_hold="≤ floor + 150 ms")
+        over_floor("push answered → first line, BuildKit", ours, floor, to_hold="≤ floor + 110 ms")
     ]
 
 

@@ -49,7 +49,7 @@ def measure(folder: Path) -> list[Row]:
             f"no-op step in a chain of {STEPS}, BuildKit",
             steps,
             floors,
-            to_hold="≤ 1.3 × floor + 50 ms",
+            to_hold="≤ 1.1 × floor + 30 ms",
         )
     ]
 

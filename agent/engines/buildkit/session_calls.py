@@ -40,7 +40,7 @@ WHOLE_WINDOW = 2**31 - 1
 _BEFORE_SETTINGS = 65_535
 DataFrame.__repr__ = object.__repr__  # type: ignore[method-assign]
 """h2 asks for it at each frame, for a log that nobody keeps: with all the data in hexadecimal that
-was a quarter of the processor time of taking outputs."""
+was a third of its time with outputs."""
 _PREFIX = struct.Struct(">BI")
 """Of each message: whether it is compressed, and its size."""
 
