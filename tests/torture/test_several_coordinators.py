@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.processes import Api
 from tests.postgres_server import PostgresServer, running_postgres_server
 from tests.s3_server import S3Server, running_s3_server
 from tests.torture.chaos import Chaos
@@ -76,7 +77,8 @@ def test_all_that_was_accepted_is_built_whoever_dies(
             )
             for number in range(PEOPLE)
         ]
-        people[0].deliver_one("plain")  # of which its workflow is known
+        people[0].deliver_one("plain")
+        Api(several.address, several.token).wait_for_builds(1)  # now its workflow is known
         chaos = Chaos(several, dice)
         with ThreadPoolExecutor(PEOPLE) as threads:
             lives = [threads.submit(person.live) for person in people]

@@ -2,7 +2,8 @@
 
 Before a push is read, that is written down; its builds, or the failed one that says why there are
 none, are saved together with its being forgotten. What is found at a start was begun by a process
-that did not come to its end. The third time it is given up.
+that did not come to its end. The third time it is given up; of several coordinators, where leading
+ends for many reasons, the tenth.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from coordinator.storage.pushes import begun_pushes as stored
 from coordinator.storage.pushes.begun_pushes import Push
 
 MAX_PROCESSES = 3
+MAX_TERMS = 10
+"""Where others may take over, from a process that is only paused or cut off, too."""
 
 log = structlog.get_logger()
 
@@ -26,9 +29,9 @@ log = structlog.get_logger()
 class TookProcessesDown(Exception):
     """These pushes are not read once more; the message is for people."""
 
-    def __init__(self, pushes: Sequence[Push]) -> None:
+    def __init__(self, pushes: Sequence[Push], times: int) -> None:
         super().__init__(
-            f"the coordinator ended {MAX_PROCESSES} times while it read this push, so it is not "
+            f"the coordinator ended {times} times while it read this push, so it is not "
             "read again: what the coordinator's log says of it may tell why"
         )
         self.pushes = pushes
@@ -46,12 +49,14 @@ class BegunPushes:
         if not new:
             return
 
+        most = MAX_PROCESSES if self.core.settings.peer_listen is None else MAX_TERMS
+
         async def save(connection: AsyncConnection) -> None:
             before = await stored.processes_of_pushes(connection, project_id)
-            given_up = [one for one in new if before.get(one, 0) >= MAX_PROCESSES]
+            given_up = [one for one in new if before.get(one, 0) >= most]
             if given_up:
                 log.error("pushes took the coordinator down", project=project_id, pushes=given_up)
-                raise TookProcessesDown(given_up)
+                raise TookProcessesDown(given_up, most)
             counts = {one: before.get(one, 0) + 1 for one in new}
             await stored.save_processes(connection, project_id, counts)
 
