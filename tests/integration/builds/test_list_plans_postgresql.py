@@ -1,4 +1,4 @@
-"""On PostgreSQL no list reads more rows the more there are: the planner takes the lists' indexes."""
+"""No list on PostgreSQL reads more rows the more there are: the planner takes its index."""
 
 from __future__ import annotations
 
