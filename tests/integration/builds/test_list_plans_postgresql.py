@@ -1,0 +1,127 @@
+"""No list on PostgreSQL reads more rows the more there are: the planner takes its index."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator.domain.lifecycle import BuildState
+from coordinator.domain.listing import AuditListing, BuildListing, BuildOrder, Scope
+from coordinator.storage.audit import list_audit
+from coordinator.storage.builds.build_lists import list_builds
+from coordinator.storage.database import Database
+from coordinator.storage.postgresql import PostgresPlace, engine_of
+from coordinator.storage.pushes.deliveries import list_deliveries
+from tests.benchmarks.list_data import Size, fill
+from tests.integration.statements import collected
+from tests.postgres_server import PostgresServer
+
+LARGE = ("builds", "steps", "audit_log", "deliveries")
+LIMIT, OFFSET = 5, 40
+MOST_ROWS = 20
+"""Of a large table, beside what is walked of an index alone."""
+SIZE = Size(builds=8_000, audit_entries=4_000, deliveries=2_000, crowd=3)
+STATES = [None, frozenset({BuildState.FAILED})]
+"""Of several states at once PostgreSQL sorts all: see docs/performance.md."""
+
+
+@pytest.fixture
+def place(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[PostgresPlace]:
+    """Enough of each that a whole table costs more than an index, and counted by ANALYZE."""
+    place = postgres_server.new_database()
+    fill(tmp_path / "data", SIZE, place)
+    yield place
+    postgres_server.drop(place)
+
+
+@pytest.fixture
+async def database(place: PostgresPlace) -> AsyncIterator[Database]:
+    database = await Database.open(place)
+    yield database
+    await database.close()
+
+
+class Plans:
+    """What the server does for a statement, run once more."""
+
+    def __init__(self, place: PostgresPlace) -> None:
+        self._engine = engine_of(place)
+
+    def faults(self, statement: str, parameters: Any) -> list[str]:
+        """Tables that are read whole, rows that are read for no page, and sorts of more."""
+        with self._engine.connect() as connection:
+            explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
+            [[[plan]]] = connection.exec_driver_sql(explain, parameters)
+        return [fault for node in _nodes(plan["Plan"]) if (fault := _fault(node))]
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for below in node.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def _fault(node: dict[str, Any]) -> str | None:
+    kind, table = node["Node Type"], node.get("Relation Name")
+    read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    if kind == "Sort":
+        [below] = node["Plans"]
+        sorted_rows = below["Actual Rows"] * below["Actual Loops"]
+        return f"sorts {sorted_rows} rows" if sorted_rows > MOST_ROWS else None
+    if table not in LARGE or kind == "Index Only Scan":
+        return None
+    return f"{kind} of {read} rows of {table}" if kind == "Seq Scan" or read > MOST_ROWS else None
+
+
+def _lists(scopes: dict[str, Scope], project: str) -> Iterator[tuple[object, Any]]:
+    whole, account, of_project = scopes["all"], scopes["account"], scopes["project"]
+    for scope, states, order, ascending, offset in product(
+        (account, of_project), STATES, BuildOrder, (False, True), (0, OFFSET)
+    ):
+        listing = BuildListing(
+            limit=LIMIT, offset=offset, states=states, order=order, ascending=ascending
+        )
+        yield (scope, listing), partial(list_builds, scope=scope, listing=listing)
+    for scope, branch in ((whole, None), (of_project, "main")):
+        listing = BuildListing(limit=LIMIT, offset=OFFSET, branch=branch)
+        yield (scope, listing), partial(list_builds, scope=scope, listing=listing)
+    for scope, action in product(scopes.values(), (None, "build.created")):
+        entries = AuditListing(limit=LIMIT, offset=OFFSET, action=action)
+        yield (scope, entries), partial(list_audit, scope=scope, listing=entries)
+    yield "deliveries", partial(list_deliveries, project_id=project, limit=LIMIT, offset=OFFSET)
+
+
+async def test_no_list_reads_a_large_table_or_sorts_it(
+    database: Database, place: PostgresPlace, postgres_server: PostgresServer
+) -> None:
+    [(project, account)] = postgres_server.execute(
+        "SELECT id, account_id FROM projects ORDER BY build_count DESC LIMIT 1", place.name
+    )
+    scopes = {
+        "all": Scope(account_id=None),
+        "account": Scope(account_id=account),
+        "project": Scope(account_id=account, project_id=project),
+    }
+    plans = Plans(place)
+    try:
+        assert plans.faults("SELECT id FROM builds ORDER BY reason LIMIT 1", None)
+        assert plans.faults("SELECT reason FROM builds WHERE state = 'failed'", None)
+        for what, look in _lists(scopes, project):
+            with collected() as sent:
+                found, total = await database.read(look)
+            assert len(found) == LIMIT < total
+            asked = [one for one in sent if "FROM" in one[0] and "pg_" not in one[0]]
+            assert asked
+            for statement, parameters in asked:
+                faults = plans.faults(statement, parameters)
+                assert not faults, (what, statement, faults)
+    finally:
+        plans.close()
