@@ -1,0 +1,103 @@
+"""What the nursery forks behaves as what a user starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.nursery import fork_pushrod
+from tests.e2e.processes import PUSHROD, Pushrod, running
+
+SECONDS = 60.0
+FORKS_ONE_AND_IS_KILLED = """
+import os, signal
+from tests.e2e.nursery import fork_pushrod
+with open(os.devnull, "wb") as output:
+    fork_pushrod(["agent", "--no-such-option"], dict(os.environ), output.fileno()).wait(60)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")} | more
+
+
+def forked(words: list[str], variables: dict[str, str], log: Path) -> tuple[int, str]:
+    with log.open("ab") as output:
+        code = fork_pushrod(words, variables, output.fileno()).wait(SECONDS)
+    return code, log.read_text()
+
+
+def started(words: list[str], variables: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        [*PUSHROD, *words],
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=SECONDS,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["coordinator", "--listen", "nowhere"], "nowhere"),
+        (["coordinator", "--no-such-option"], "No such option"),
+        (["agent", "--once", "--slots", "2"], "--once means"),
+        (["agent", "--url", "http://127.0.0.1:1", "--token-file", "/nonexistent"], "nonexistent"),
+    ],
+)
+def test_it_ends_with_the_words_and_the_code_of_one_that_is_started(
+    words: list[str], says: str, tmp_path: Path
+) -> None:
+    variables = environment(HOME=str(tmp_path))
+    code, output = started(words, variables)
+    assert code != 0
+    assert says in output
+    assert forked(words, variables, tmp_path / "log") == (code, output)
+
+
+def test_it_has_its_variables_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["coordinator", "--data", str(tmp_path / "data")]
+    _, output = forked(words, environment(PUSHROD_LISTEN="said here"), tmp_path / "log")
+    assert "said here" in output
+    monkeypatch.setenv("PUSHROD_LISTEN", "not said")
+    words += ["--listen", "nowhere"]
+    assert "not said" not in forked(words, environment(), tmp_path / "another")[1]
+
+
+def test_it_is_a_child_of_the_tests_and_hears_signals(tmp_path: Path) -> None:
+    with running(tmp_path) as pushrod:
+        status = Path(f"/proc/{pushrod.coordinator.pid}/status").read_text()
+        assert f"PPid:\t{os.getpid()}\n" in status
+        assert pushrod.agents["agent1"].stop() == 0
+        assert pushrod.coordinator.stop() == 0
+
+
+def test_a_killed_one_is_told_as_killed(tmp_path: Path) -> None:
+    pushrod = Pushrod(tmp_path)
+    pushrod.start_coordinator()
+    os.kill(pushrod.coordinator.pid, signal.SIGKILL)
+    assert pushrod.coordinator.stop() == -signal.SIGKILL
+
+
+def test_the_nursery_ends_with_who_runs_the_tests_also_when_that_is_killed() -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", FORKS_ONE_AND_IS_KILLED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=SECONDS,
+        text=True,
+    )
+    # Its output is ours, and comes to its end only when nobody has it any more.
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
