@@ -67,7 +67,9 @@ class LogDiscovery:
         if index.folded is not None or index.seal is not None:
             return None
         pieces = list(await self._tails.pieces(index.attempt_id))
-        if index.newest in pieces:
+        if index.begun and index.newest is None and _is_all_of_it(pieces):
+            index.attach(pieces)
+        elif index.newest in pieces:
             later = pieces[pieces.index(index.newest) + 1 :]
             index.attach(later)
             if any(piece.kind is PieceKind.SEAL for piece in later):
@@ -204,3 +206,10 @@ class LogDiscovery:
             index.seal = log_format.decode_seal(key, body)
         else:
             index.add_chunk(header)
+
+
+def _is_all_of_it(pieces: Sequence[LogPiece]) -> bool:
+    """Whether an open log has nothing in the store: before there is a chunk there is a fence, and
+    with the next row what lies before that goes."""
+    from_start = bool(pieces) and pieces[0].start == 0
+    return from_start and all(piece.kind is PieceKind.TEXT for piece in pieces)

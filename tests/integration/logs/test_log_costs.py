@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import aiohttp
@@ -122,6 +123,28 @@ async def test_a_coordinator_that_dies_in_the_middle_costs_no_put_more(
         await ObjectLogStore(objects, tails).close(ATTEMPT)
         assert await ObjectLogStore(objects, tails).read(ATTEMPT, 0, 1000) == LINE * 5
         assert proxy.billed_as_puts == 1
+
+
+async def test_what_another_coordinator_took_is_checked_without_a_look_into_the_store(
+    s3_server: S3Server, tmp_path: Path, tails: LogTails
+) -> None:
+    """By the one that saw the attempt begin; a log that is in the store, too, is found there."""
+    proxy = CountingProxy(s3_server.endpoint)
+    async with proxy.running() as endpoint:
+        place = s3_server.place(tmp_path / "credentials", tmp_path.name)
+        objects = open_objects(replace(place, endpoint=endpoint))
+        logs = ObjectLogStore(objects, tails)
+        logs.begin(ATTEMPT)
+        text = LINE * 3000
+        await write(ObjectLogStore(objects, tails), text[:44_000], 22_000)
+        proxy.requests.clear()
+        assert (await logs.digest(ATTEMPT)).sha256 == sha256(text[:44_000]).hexdigest()
+        assert not proxy.requests
+        again = ObjectLogStore(objects, tails)
+        again.begin(ATTEMPT)
+        frame = Frame(stream=Stream.STDOUT, time_ms=1, data=text[44_000:])
+        await ObjectLogStore(objects, tails).append(ATTEMPT, 44_000, [frame])
+        assert (await again.digest(ATTEMPT)).sha256 == sha256(text).hexdigest()
 
 
 async def test_a_short_log_of_single_bytes_costs_one_put_too(
