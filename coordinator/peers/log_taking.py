@@ -10,7 +10,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -32,7 +32,7 @@ from coordinator.services.keys import Keys
 from coordinator.storage.database import Database, DatabaseClosed
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.steps.attempts import runs_as_it_should
-from coordinator.storage.trouble import tell_fault, trouble_of
+from coordinator.storage.trouble import tell_fault
 from pipelines_schema.log_frames import FOR_LOGS_ALONE
 
 log = structlog.get_logger()
@@ -43,6 +43,8 @@ _BEGINS_A_LOG = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _PATH = re.compile(r"/api/runner/([0-9a-f-]{36})/log", re.ASCII)
+AGAIN_SECONDS = 30.0
+"""After a database or a store that could not be opened."""
 NOBODY_ANSWERED = "the coordinator that leads has not answered: ask again"
 
 
@@ -97,11 +99,12 @@ class LogTaking:
                             await self._until_no_longer(number)
                         finally:
                             self._place = None
-                except Exception as error:
-                    if not isinstance(error, _UNUSABLE) and trouble_of(error) is None:
-                        raise
+                except _UNUSABLE as error:
                     log.info("logs are passed on, too", problem=str(error))
-                    await self._until_no_longer(number)
+                    await self._until_tried_again(number)
+                except Exception as error:  # a task root: the leader takes them all the same
+                    tell_fault(log, "logs are passed on, too", error)
+                    await self._until_tried_again(number)
         finally:
             await runner.cleanup()
 
@@ -117,6 +120,11 @@ class LogTaking:
             if leader.number != number:
                 return
             await self._lead.changed()
+
+    async def _until_tried_again(self, number: int) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_SECONDS):
+                await self._until_no_longer(number)
 
     def take(self, client: socket.socket) -> asyncio.Task[object]:
         """The connection of a client; closed with the client's last request."""

@@ -107,6 +107,8 @@ class Polls:
         if self._presence.is_paused(waiter.agent.agent_id):
             return replace(waiter.agent, free=0)
         offered = self._hand_outs.offers_to(holder_of(waiter.agent.agent_id))
+        if not offered:  # of a thousand idle agents each poll looks at all of them
+            return waiter.agent
         return replace(waiter.agent, free=max(waiter.agent.free - offered, 0))
 
     # What agents ask

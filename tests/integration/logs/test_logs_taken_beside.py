@@ -16,6 +16,7 @@ import pytest
 
 from coordinator import app
 from coordinator.objects.logs import ObjectLogStore
+from coordinator.peers import log_taking
 from coordinator.peers.log_taking import LogTaking
 from coordinator.services.keys import KEY_FILE
 from coordinator.storage.database import Database
@@ -275,6 +276,31 @@ async def test_a_database_of_another_version_is_left_to_its_own(
     with pytest.raises(DatabaseUnusable, match="of another version: its schema is 9999"):
         await Database.open_beside(place, wait_seconds=0)
     postgres_server.drop(place)
+
+
+async def test_a_place_that_could_not_be_opened_is_tried_again(
+    postgres_server: PostgresServer,
+    s3_server: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults = [DatabaseUnusable("of another version"), DatabaseTrouble(Trouble.DATABASE_AWAY)]
+    opened = app.logs_beside
+
+    @asynccontextmanager
+    async def at_the_third_try(*arguments: Any) -> AsyncIterator[Any]:
+        if faults:
+            raise faults.pop()
+        async with opened(*arguments) as found:
+            yield found
+
+    monkeypatch.setattr(app, "logs_beside", at_the_third_try)
+    monkeypatch.setattr(log_taking, "AGAIN_SECONDS", 0.05)
+    database = postgres_server.new_database()
+    async with _two(database, s3_server, tmp_path, monkeypatch) as two:
+        assert (await two.append(two.other, 0, b"x")).status == 204
+        assert two.taken
+    postgres_server.drop(database)
 
 
 def test_nobody_moves_what_somebody_adds_to(postgres_server: PostgresServer) -> None:
