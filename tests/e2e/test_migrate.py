@@ -97,7 +97,7 @@ def test_an_installation_is_moved_and_goes_on(
         assert "all equal" in done.stderr
         for name, value in new.items():
             assert f'{name} = "{value}"' in done.stderr
-        assert "known_hosts, moved (the key opens the secrets)" in done.stderr
+        assert "admin-token, moved (the key opens the secrets)" in done.stderr
         assert PASSWORD not in done.stderr + done.stdout
         checked = cli("migrate", "--check", "--json", *data, *given)
         assert checked.returncode == 0, checked.stderr
