@@ -72,13 +72,15 @@ class Process:
     def _await(self, pattern: re.Pattern[str], offset: int) -> str:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            text = self.log.read_text(errors="replace")[offset:]
+            text = self.log.read_bytes()[offset:].decode(errors="replace")
             if found := pattern.search(text):
                 return found.group(1)
             if self._process is None or self._process.poll() is not None:
                 break
             time.sleep(0.02)
-        raise AssertionError(f"{self.arguments} did not get ready:\n{self.tail()}")
+        told = self.tail()
+        self.kill()  # as a service manager does, before it starts it again
+        raise AssertionError(f"{self.arguments} did not get ready:\n{told}")
 
     @property
     def pid(self) -> int:
