@@ -171,7 +171,7 @@ async def open_bench(user_ids: range | None = None) -> AsyncIterator[Bench]:
     await bench.coordinator.start()
     try:
         yield bench
-        assert bench.coordinator.breaches == []
+        assert bench.coordinator.breaches == [], bench.coordinator.breaches
     finally:
         for process in bench.processes:
             if process.returncode is None:

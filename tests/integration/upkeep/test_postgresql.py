@@ -300,10 +300,10 @@ class Proxy:
             try:
                 while data := one.recv(65536):
                     if asks and b"COMMIT" in data and self.cut:
+                        ends.set()  # first, or the answer is passed on before that
                         if self.cut == "after":
                             other.sendall(data)
                         self.cut = ""
-                        ends.set()
                         other.shutdown(socket.SHUT_WR)
                         one.shutdown(socket.SHUT_RDWR)
                         return
