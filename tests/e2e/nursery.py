@@ -46,6 +46,7 @@ CLONE = {"x86_64": 56, "aarch64": 220}
 """Numbers of the system call, which the C library wraps for threads alone."""
 CLONE_PARENT = 0x8000
 PAUSE_SECONDS = 0.005
+_asking = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -81,10 +82,11 @@ class Forked:
 
 def fork_pushrod(words: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
     """`pushrod` with these words; the descriptor `output` is its stdout and stderr."""
-    nursery = _nursery()
     request = {"words": list(words), "folder": os.getcwd(), "environment": dict(environment)}
-    socket.send_fds(nursery, [json.dumps(request).encode()], [output])
-    answer = nursery.recv(64)
+    with _asking:  # or of two threads each takes the other's answer
+        nursery = _nursery()
+        socket.send_fds(nursery, [json.dumps(request).encode()], [output])
+        answer = nursery.recv(64)
     if not answer:
         raise RuntimeError("the nursery of pushrod's processes has ended")
     return Forked(int(answer))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,16 @@ def test_the_nursery_ends_with_who_runs_the_tests_also_when_that_is_killed() -> 
     )
     # Its output is ours, and comes to its end only when nobody has it any more.
     assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "")
+
+
+def test_of_many_that_are_asked_for_at_once_each_is_whose_asked(tmp_path: Path) -> None:
+    """Told by what they print, and how they end."""
+
+    def ask(number: int) -> tuple[int, str]:
+        words = ["agent", "--help"] if number % 2 else ["agent", f"--no-such-option-{number}"]
+        return forked(words, environment(), tmp_path / f"{number}.log")
+
+    with ThreadPoolExecutor(8) as threads:
+        for number, (code, said) in enumerate(threads.map(ask, range(24))):
+            assert code == (0 if number % 2 else 2)
+            assert ("Usage" if number % 2 else f"no-such-option-{number}") in said
