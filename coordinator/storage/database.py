@@ -50,7 +50,7 @@ def _nobody_counts(kind: str, seconds: float) -> None: ...
 
 
 class DatabaseClosed(Exception):
-    """The database was closed before this write could run."""
+    """The database was closed before this could run."""
 
 
 class Database:
@@ -64,7 +64,7 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._queue: asyncio.Queue[Write[Any] | None] = asyncio.Queue(maxsize=10_000)
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed = self._readers_ended = False
         self.taken_over: asyncio.Future[TakenOver] = asyncio.get_running_loop().create_future()
         """Another coordinator writes now: this one must end."""
 
@@ -106,6 +106,7 @@ class Database:
         await self._queue.put(None)
         if self._task is not None:
             await self._task
+        self._readers_ended = True
         for threads in (self._writer, self._readers):
             await asyncio.to_thread(threads.shutdown)
         self._transactions.close()
@@ -116,6 +117,9 @@ class Database:
         return await loop.run_in_executor(self._readers, self._transactions.size)
 
     async def read(self, work: Work[T]) -> T:
+        """Raises DatabaseClosed."""
+        if self._readers_ended:
+            raise DatabaseClosed
         loop, began = asyncio.get_running_loop(), time.perf_counter()
         try:
             return await loop.run_in_executor(self._readers, self._transactions.read, work)

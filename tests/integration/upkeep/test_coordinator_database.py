@@ -226,6 +226,8 @@ async def test_closing_finishes_what_is_queued_and_refuses_what_comes_later(
     assert [await write for write in writes] == list(range(1, 101))
     with pytest.raises(DatabaseClosed):
         await database.write(increase)
+    with pytest.raises(DatabaseClosed):
+        await database.read(count)
     assert ask(place, "SELECT n FROM counter") == [(100,)]
 
 
