@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 CHANNEL = "pushrod_logs"
 TOLD_AT_ONCE = 100
-"""Logs in one notice: the name of each has some 45 characters."""
+"""Logs in one notice, which takes 7,999 bytes: the name of each has some 45."""
 PAUSE_SECONDS = 0.05
 """Between two notices: as often as an agent sends what a script trickles."""
 

@@ -126,23 +126,19 @@ class LogTaking:
             async with asyncio.timeout(AGAIN_SECONDS):
                 await self._until_no_longer(number)
 
-    def take(self, client: socket.socket) -> asyncio.Task[object]:
-        """The connection of a client; closed with the client's last request."""
+    async def take(self, client: socket.socket) -> None:
+        """The connection of a client; closed with the client's last request. Raises OSError."""
         loop, server = asyncio.get_running_loop(), self._server
         if server is None:
             raise RuntimeError("it does not run")
-        return asyncio.ensure_future(
-            loop.connect_accepted_socket(
-                lambda: Connection(
-                    server,
-                    self._connections,
-                    loop=loop,
-                    access_log=None,
-                    keepalive_timeout=self._idle_seconds,
-                ),
-                client,
+        options = {"access_log": None, "keepalive_timeout": self._idle_seconds}
+        try:
+            await loop.connect_accepted_socket(
+                lambda: Connection(server, self._connections, loop=loop, **options), client
             )
-        )
+        except BaseException:
+            client.close()
+            raise
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._is_forged(request):

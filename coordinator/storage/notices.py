@@ -13,8 +13,6 @@ from sqlalchemy.exc import DBAPIError
 
 from coordinator.storage.postgresql import QUICK_CONNECTION, PostgresPlace, engine_of, words_of
 
-MOST_BYTES = 7_999
-"""Of one notice."""
 LOOK_SECONDS = 1.0
 """How soon it is seen that nobody listens any more."""
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :text)")

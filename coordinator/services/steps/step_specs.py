@@ -97,7 +97,7 @@ class StepSpecs:
             isolation=f"{project.id}/fork" if build.of_fork else project.id,
             # An agent that knows no `refused` fails for want of an image, or pushes nothing.
             image=None if refused else image,
-            image_digest=await self._digest(connection, step, build, image, facts),
+            image_digest=await self._digest(connection, step, image, facts),
             settles_images=True,
             own_registries=wire_of(images.rule),
             refused=refused,
@@ -201,16 +201,11 @@ class StepSpecs:
         return await self._meant(connection, step, tag, settled, any_pushed=any_pushed)
 
     async def _digest(
-        self,
-        connection: AsyncConnection,
-        step: Step,
-        build: Build,
-        image: str | None,
-        facts: SpecFacts,
+        self, connection: AsyncConnection, step: Step, image: str | None, facts: SpecFacts
     ) -> str | None:
         """The same, from what was read for the image that the step names, unless that is a slug."""
         tag = None if image is None else whole_tag(image)
-        if tag is None or tag != named_tag(step, build):
+        if tag is None or tag != facts.reference:
             return await self.digest(connection, step, image)
         any_pushed = facts.any_pushed
         return await self._meant(connection, step, tag, facts.digest, any_pushed=any_pushed)

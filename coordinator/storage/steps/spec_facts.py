@@ -34,6 +34,7 @@ class SpecFacts:
     project: Project
     logins: Sequence[Mapping[str, Any]]
     """Rows, of the project's and its account's, still sealed."""
+    reference: str
     digest: str | None
     """What a step of the build was told that the reference means."""
     any_pushed: bool
@@ -54,6 +55,7 @@ async def spec_facts(connection: AsyncConnection, step: Step, reference: str) ->
     return SpecFacts(
         project=project_of(row),
         logins=[_login(one) for one in rows if one.login__scope_id is not None],
+        reference=reference,
         digest=row.digest,
         any_pushed=bool(row.any_pushed),
     )
