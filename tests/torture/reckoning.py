@@ -32,7 +32,7 @@ NO_ROOM = b"No space left on device"
 SLACK_SECONDS = 2.0
 UNNAMED = "objects: blobs that no row names"
 _FAILED = """
-SELECT number, exit_code, reason, agents.name, started_at, finished_at, attempts.message
+SELECT number, exit_code, reason, agents.name, started_at, finished_at
 FROM attempts JOIN agents ON attempts.holder = 'agent:' || agents.id
 WHERE step_id = '{}' AND state = 'failed'
 """
@@ -132,7 +132,7 @@ class Reckoning:
     def _failed_attempts(self, step: Mapping[str, Any], kind: str) -> Collection[int]:
         """Those that a full disk has failed: a script does it itself only where it is to."""
         found, query = set(), _FAILED.format(step["id"])
-        for number, code, reason, agent, began, ended, why in self.crowd.rows(query):
+        for number, code, reason, agent, began, ended in self.crowd.rows(query):
             if kind == "again" and number == 1 and code == AGAIN_EXIT_CODE:
                 continue
             whose, at = f"agent {agent}", (began / 1e6 - SLACK_SECONDS, ended / 1e6)
@@ -143,7 +143,7 @@ class Reckoning:
             if not was_full and reason == "engine" and number < (step.get("attempt") or 0):
                 # What a step needs of others did not come while all was being killed; it got it
                 # with its next attempt.
-                self.counts[f"attempts failed and made again: {why}"] += 1
+                self.counts["attempts that were failed and made again"] += 1
                 continue
             assert was_full, (step, number, code, reason, agent, self._log(step["id"], number))
             self.counts["attempts failed by a full disk"] += 1
