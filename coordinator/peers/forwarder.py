@@ -18,7 +18,7 @@ import structlog
 from coordinator.api.http.connections import USED_UP, end_when_gone
 from coordinator.peers.lead import RETRY_AFTER, Lead
 from coordinator.peers.log_taking import PEEKED_BYTES, LogTaking, begins_a_log
-from coordinator.peers.upstream import Upstream
+from coordinator.peers.upstream import Upstream, leads_still
 from coordinator.place import BACKLOG
 from coordinator.storage.lead import Leader
 
@@ -131,7 +131,7 @@ class Forwarder:
             await self._lead.changed()
             now = self._lead.leader
             for task, leader in list(self._passing.items()):
-                if leader is not None and not _is_still(leader, now):
+                if leader is not None and not leads_still(leader, now):
                     task.cancel()
 
 
@@ -150,32 +150,45 @@ async def _begins_a_log(client: socket.socket) -> bool:
         loop.remove_reader(client)
 
 
-def _is_still(leader: Leader, now: Leader | None) -> bool:
-    if now is None or not now.is_there:
-        return False
-    return (now.number, now.holder) == (leader.number, leader.holder)
-
-
 async def _pass_on(client: socket.socket, upstream: socket.socket) -> None:
-    """Both ways, until the leader has ended. Raises OSError where the client must not take what it
-    has for the whole."""
+    """Both ways, until the leader has ended or the client has gone. Raises OSError where the client
+    must not take what it has for the whole."""
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    asking = asyncio.create_task(_copy(client, upstream))
+    asking = asyncio.create_task(_ask(client, upstream))
+    answering = asyncio.create_task(_answer(upstream, client))
     try:
-        await _copy(upstream, client)
+        await asyncio.wait((asking, answering), return_when=asyncio.FIRST_COMPLETED)
+        if asking.done():
+            await asking
+        await answering
         await asyncio.wait((asking,), timeout=LAST_SECONDS)
     finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        for task in (asking, answering):
+            task.cancel()
+        await asyncio.gather(asking, answering, return_exceptions=True)
 
 
-async def _copy(source: socket.socket, sink: socket.socket) -> None:
-    """To the end, which is passed on. Raises OSError."""
+async def _ask(client: socket.socket, upstream: socket.socket) -> None:
+    """To the client's end, which is passed on, or until the leader takes no more: it may answer all
+    the same. Raises OSError where the client has gone, which the leader, who may have nothing to
+    send for long, would not find out by itself."""
     loop = asyncio.get_running_loop()
-    while given := await loop.sock_recv(source, CHUNK_BYTES):
-        await loop.sock_sendall(sink, given)
+    while given := await loop.sock_recv(client, CHUNK_BYTES):
+        try:
+            await loop.sock_sendall(upstream, given)
+        except OSError:
+            return
     with suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+        upstream.shutdown(socket.SHUT_WR)
+
+
+async def _answer(upstream: socket.socket, client: socket.socket) -> None:
+    """To the leader's end, which is passed on. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while given := await loop.sock_recv(upstream, CHUNK_BYTES):
+        await loop.sock_sendall(client, given)
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_WR)
 
 
 def _break_off(client: socket.socket) -> None:

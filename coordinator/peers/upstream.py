@@ -25,14 +25,18 @@ class Upstream:
     """What a leader is told of a client, by its address, before the client's own bytes."""
 
     async def reach(self, address: str) -> tuple[Leader, socket.socket] | None:
-        """A connection that was begun for a client; None where nobody leads for too long."""
+        """A connection that was begun for a client, to who leads as this returns; None where
+        nobody leads for too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS):
                 while True:
                     leader = self.lead.leader
                     if leader is not None and leader.is_there and leader.address is not None:
                         with suppress(OSError, TimeoutError):
-                            return leader, await self._connect(leader, address)
+                            upstream = await self._connect(leader, address)
+                            if leads_still(leader, self.lead.leader):
+                                return leader, upstream
+                            upstream.close()
                     await asyncio.sleep(AGAIN_SECONDS)
         return None
 
@@ -56,3 +60,10 @@ class Upstream:
                 upstream.close()
                 raise
         return upstream
+
+
+def leads_still(leader: Leader, now: Leader | None) -> bool:
+    """Whether who led is, by a later look, there and in the same term."""
+    if now is None or not now.is_there:
+        return False
+    return (now.number, now.holder) == (leader.number, leader.holder)

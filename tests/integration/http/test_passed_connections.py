@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import count
 
 import aiohttp
 import pytest
@@ -22,6 +25,7 @@ from coordinator.peers.preface import preface
 from coordinator.peers.upstream import Upstream
 from coordinator.services.keys import Keys
 from coordinator.storage.lead import Leader
+from tests.interruption import interrupted_at
 
 KEYS = Keys(b"k" * 32)
 
@@ -77,9 +81,11 @@ async def leading(number: int = 1) -> AsyncIterator[str]:
             await talking.send_str(message.data[::-1])
         return talking
 
-    async def hang(request: web.Request) -> web.Response:
+    async def hang(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
         await asyncio.sleep(3600)
-        return web.Response()
+        return response
 
     app = web.Application(client_max_size=2**30)
     app.add_routes([web.get("/who", who), web.post("/echo", echo), web.get("/talk", talk)])
@@ -182,7 +188,7 @@ async def test_connections_to_a_former_leader_end() -> None:
     lead = Led()
     async with leading(1) as address, passing(lead) as url, aiohttp.ClientSession(url) as session:
         lead.by(address, 1)
-        hanging = asyncio.create_task(session.post("/hang"))
+        hanging = await session.post("/hang")
         async with session.ws_connect("/talk") as talking:
             await talking.send_str("abc")
             await talking.receive_str()
@@ -191,8 +197,78 @@ async def test_connections_to_a_former_leader_end() -> None:
                 aiohttp.WSMsgType.CLOSED,
                 aiohttp.WSMsgType.ERROR,
             )
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await hanging
+        with pytest.raises((aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)):
+            await hanging.read()
+
+
+async def test_who_is_reached_leads_whenever_that_changes() -> None:
+    async with leading(1) as former, leading(2) as later:
+        for moment in count():
+            lead = Led()
+            lead.by(former, 1)
+            numbers: list[int] = []
+            changed = await interrupted_at(
+                moment, note_who_is_reached(lead, numbers), partial(lead.by, later, 2)
+            )
+            if not changed:
+                break
+            assert numbers == [2], moment
+    assert moment > 1
+
+
+async def note_who_is_reached(lead: Led, numbers: list[int]) -> None:
+    found = await upstream_of(lead).reach("192.0.2.7")
+    assert found is not None
+    leader, connection = found
+    connection.close()
+    numbers.append(leader.number)
+
+
+async def test_the_leader_is_told_of_a_client_that_has_gone_without_an_end() -> None:
+    lead, loop = Led(), asyncio.get_running_loop()
+    with listening() as door, listening() as own:
+        lead.by(address_of(door))
+        forwarder = Forwarder(own, lead, upstream_of(lead), None)
+        forwarder.open()
+        client = socket.create_connection(own.getsockname())
+        client.sendall(b"GET /events HTTP/1.1\r\n\r\n")
+        passed, _ = await loop.sock_accept(door)
+        passed.setblocking(False)
+        with passed:
+            said = b""
+            while not said.endswith(b"\r\n\r\n"):
+                said += await loop.sock_recv(passed, 65_536)
+            reset(client)
+            async with asyncio.timeout(60):
+                with suppress(ConnectionResetError):
+                    assert await loop.sock_recv(passed, 65_536) == b""
+        await forwarder.close()
+
+
+def reset(connection: socket.socket) -> None:
+    """As the kernel does by itself where the other machine answers no more."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+async def test_the_answer_of_a_leader_that_reads_no_further_comes_whole() -> None:
+    lead, loop = Led(), asyncio.get_running_loop()
+    with listening() as door, listening() as own:
+        lead.by(address_of(door))
+        forwarder = Forwarder(own, lead, upstream_of(lead), None)
+        forwarder.open()
+        with socket.create_connection(own.getsockname()) as client:
+            client.setblocking(False)
+            passed, _ = await loop.sock_accept(door)
+            passed.setblocking(False)
+            with passed:
+                passed.shutdown(socket.SHUT_RD)
+                await loop.sock_sendall(client, b"x" * 100_000)
+                await loop.sock_sendall(passed, b"HTTP/1.1 413 Too Large\r\n\r\n")
+                passed.shutdown(socket.SHUT_WR)
+                answer = await loop.sock_recv(client, 65_536)
+        assert answer.startswith(b"HTTP/1.1 413")
+        await forwarder.close()
 
 
 async def test_one_that_rests_accepts_none_and_ends_none() -> None:
