@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ UPGRADE = (
 )
 PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
 ANSWER_SECONDS = 5.0
+USED_UP_SECONDS = 1.0
 MAX_ANSWER_BYTES = 16 * 1024
 
 
@@ -139,16 +141,13 @@ class _Upgrading(Splice):
 
 
 class _Near(Splice):
-    """gRPC's half: opens the engine's."""
+    """gRPC's half."""
 
-    def __init__(self, bridge: DockerBridge) -> None:
+    def __init__(self, bridge: DockerBridge, accepted: socket.socket) -> None:
         super().__init__()
         self._bridge = bridge
+        self._accepted = accepted
         self.far: Splice | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._bridge.start_dialling(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
@@ -157,32 +156,41 @@ class _Near(Splice):
 
     def abort(self) -> None:
         """Drop both connections, whatever is still to be sent."""
+        if self.transport is None:
+            self._accepted.close()
         for half in (self, self.far):
             if half is not None and half.transport is not None:
                 half.transport.abort()
 
 
 class DockerBridge:
-    """A private unix socket whose connections are upgraded ones to a Docker API socket."""
+    """A private unix socket whose connections are upgraded ones to a Docker API socket.
+
+    It accepts by itself: asyncio's servers forget the socket on which they listen when they are
+    cancelled as they begin, and connections that they have just accepted when they are closed.
+    """
 
     def __init__(self, docker_socket: str) -> None:
         self._docker_socket = docker_socket
         self._folder = tempfile.TemporaryDirectory(prefix="pushrod-", ignore_cleanup_errors=True)
-        self._dialling: set[asyncio.Task[None]] = set()
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._serving: set[asyncio.Task[None]] = set()
         self._nears: set[_Near] = set()
-        self._server: asyncio.AbstractServer | None = None
 
     @property
     def path(self) -> str:
         return str(Path(self._folder.name, "engine.sock"))
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
+        """Waits for nothing, so that a cancel leaves nothing behind. Raises OSError."""
         try:
-            self._server = await loop.create_unix_server(lambda: _Near(self), self.path)
-        except BaseException:  # a cancel, too, must not leave the folder behind
+            self._listening.bind(self.path)
+            self._listening.listen()
+        except OSError:
+            self._listening.close()
             self._folder.cleanup()
             raise
+        self._listen()
         return self
 
     async def __aexit__(
@@ -191,29 +199,45 @@ class DockerBridge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
         try:
-            if self._server:
-                self._server.close()
-            for task in self._dialling:
+            for task in self._serving:
                 task.cancel()
-            await asyncio.gather(*self._dialling, return_exceptions=True)
+            await asyncio.gather(*self._serving, return_exceptions=True)
         finally:  # also when we are cancelled while we wait
             for near in tuple(self._nears):
                 near.abort()
             self._folder.cleanup()
 
-    def start_dialling(self, near: _Near) -> None:
+    def _listen(self) -> None:
+        if self._listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            accepted, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # descriptors or memory are used up
+            loop.remove_reader(self._listening)
+            loop.call_later(USED_UP_SECONDS, self._listen)
+            return
+        accepted.setblocking(False)
+        near = _Near(self, accepted)
         self._nears.add(near)
-        task = asyncio.get_running_loop().create_task(self._dial(near))
-        self._dialling.add(task)
-        task.add_done_callback(self._dialling.discard)
+        task = loop.create_task(self._serve(near, accepted))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     def forget(self, near: _Near) -> None:
         self._nears.discard(near)
 
-    async def _dial(self, near: _Near) -> None:
+    async def _serve(self, near: _Near, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
+            await loop.connect_accepted_socket(lambda: near, accepted)
             async with asyncio.timeout(ANSWER_SECONDS):
                 await loop.create_unix_connection(lambda: _Upgrading(near), self._docker_socket)
         except OSError:  # TimeoutError too: gRPC sees a closed connection and reports it
