@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from pushrod.connection import ConnectionOptions
+from pushrod.interrupts import end_when_swallowed, is_interrupt
 from pushrod.lazy_group import LazyGroup
 
 COMMANDS = {
@@ -83,21 +84,29 @@ def pushrod(context: click.Context, url: str | None, token_file: Path | None) ->
 
 def main() -> None:
     """The console script. Ctrl-C ends a command as a signal does everywhere: 130, and no words."""
+    end_when_swallowed()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1  # also of what is not caught here
     # The first that is registered comes last, when threads and temporary folders had their end.
     atexit.register(lambda: _end(code))
     try:
         code = pushrod.main(prog_name="pushrod", standalone_mode=False) or 0
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except click.Abort:
-        code = 130
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 1
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+        code = _told(error)
     sys.exit(code)
+
+
+def _told(error: BaseException) -> int:
+    """The exit code. Raises what is a fault of ours."""
+    if isinstance(error, click.Abort) or is_interrupt(error):
+        return 130
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    raise error
 
 
 def _end(code: int) -> None:
