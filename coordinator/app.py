@@ -68,6 +68,7 @@ from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.upkeep.garbage import Garbage
 from coordinator.services.upkeep.housekeeping import Housekeeping
+from coordinator.services.upkeep.unnamed_blobs import UnnamedBlobs
 from coordinator.serving import Background, make_app, serve
 from coordinator.settings import Settings
 from coordinator.storage.postgresql import PostgresPlace
@@ -225,12 +226,15 @@ def _timer(services: Services) -> Timer:
     hour = services.core.settings.tidy_hour
     garbage = Garbage(services.core, services.retention, services.deletions)
 
+    unnamed = UnnamedBlobs(services.core, services.retention, services.deletions)
+
     async def nightly() -> None:
         # One after the other: both rewrite packs.
         await housekeeping.tidy_repositories()
         await garbage.collect()
         if stored is not None:
             await stored.delete_strangers()
+        await unnamed.collect()
 
     timer.daily(hour, "tidy repositories", nightly)
     return timer

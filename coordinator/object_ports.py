@@ -182,6 +182,11 @@ class Blob:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedBlob(Blob):
+    account_id: str
+
+
 Arrived = Callable[[str], Awaitable[None]]
 """Told a blob's sha256 once it is known, before anything is stored."""
 
@@ -234,6 +239,11 @@ class BlobStore(Protocol):
 
     async def delete(self, account_id: str, sha256: str) -> None:
         """Nothing happens if there is none."""
+        ...
+
+    def listed(self, before: datetime) -> AsyncIterator[Sequence[ListedBlob]]:
+        """Of all accounts, page by page, what was stored before that, by the store's own time. What
+        comes or goes meanwhile may be among them."""
         ...
 
 

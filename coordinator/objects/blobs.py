@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from tempfile import SpooledTemporaryFile
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
-from coordinator.object_ports import Arrived, Blob, BlobDiffers, BlobTooLarge
+from coordinator.object_ports import Arrived, Blob, BlobDiffers, BlobTooLarge, ListedBlob
 from coordinator.objects.signing import SignedAddresses
 from coordinator.objects.stores import make_all_durable, make_durable
 from coordinator.objects.timed import Used, nobody_counts, timed
 
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+PREFIX = "blobs/"
+LISTED_AT_ONCE = 1000
+"""As many as an S3 store has in a page."""
 _IN_MEMORY_BYTES = 1024 * 1024
 _STREAM_BYTES = 256 * 1024
 _PUTS_AT_ONCE = 8
@@ -38,10 +45,12 @@ class ObjectBlobStore:
         store: ObjectStore,
         used: Used = nobody_counts,
         addresses: SignedAddresses | None = None,
+        listed_at_once: int = LISTED_AT_ONCE,
     ) -> None:
         """`used` is told of each `put` (with the bytes' arrival), `get` and `delete`. `addresses`
         are those of the store."""
         self._store, self._used, self._addresses = store, used, addresses
+        self._listed_at_once = listed_at_once
 
     @timed("put")
     async def put(
@@ -133,6 +142,12 @@ class ObjectBlobStore:
             if _SHA256.fullmatch(sha256):
                 await obstore.delete_async(self._store, _key(account_id, sha256))
 
+    async def listed(self, before: datetime) -> AsyncIterator[Sequence[ListedBlob]]:
+        async for some in obstore.list(self._store, PREFIX, chunk_size=self._listed_at_once):
+            page = [_blob_of(one) for one in some if one["last_modified"] < before]
+            if blobs := [one for one in page if one is not None]:
+                yield blobs
+
     async def size(self, account_id: str, sha256: str) -> int:
         """Raises KeyError where there is no such blob."""
         size = await self._size(_key(account_id, sha256)) if _SHA256.fullmatch(sha256) else None
@@ -150,7 +165,18 @@ class ObjectBlobStore:
 def _key(account_id: str, sha256: str) -> str:
     if not _ACCOUNT_ID.fullmatch(account_id):
         raise ValueError(f"an account id has letters, digits and -, unlike {account_id!r}")
-    return f"blobs/{account_id}/{sha256[:2]}/{sha256}"
+    return f"{PREFIX}{account_id}/{sha256[:2]}/{sha256}"
+
+
+def _blob_of(listed: ObjectMeta) -> ListedBlob | None:
+    """None: it is no key of ours."""
+    account_id, _, rest = listed["path"].removeprefix(PREFIX).partition("/")
+    sha256 = rest.rpartition("/")[2]
+    if not _ACCOUNT_ID.fullmatch(account_id) or not _SHA256.fullmatch(sha256):
+        return None
+    if listed["path"] != _key(account_id, sha256):
+        return None
+    return ListedBlob(account_id=account_id, sha256=sha256, size=listed["size"])
 
 
 async def _receive(chunks: AsyncIterator[bytes], spool: IO[bytes], max_bytes: int) -> Blob:

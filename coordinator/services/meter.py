@@ -14,7 +14,7 @@ from coordinator.domain.steps.verdict import Verdict
 
 MAX_PROJECTS = 200
 """Told apart by name; builds of further ones are counted together."""
-DELETED_KINDS = ("builds", "logs", "artifacts", "keep", "lfs", "git")
+DELETED_KINDS = ("builds", "logs", "artifacts", "keep", "lfs", "git", "unnamed")
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200)
 _DATABASE = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10)
 _REQUESTS = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import obstore
 import pytest
@@ -117,3 +118,22 @@ async def test_an_unknown_digest_is_a_key_error_at_the_first_iteration(
 async def test_an_account_id_that_is_no_plain_word_is_refused(blobs: ObjectBlobStore) -> None:
     with pytest.raises(ValueError, match="account id"):
         await put(blobs, b"x", account="../other")
+
+
+async def test_blobs_are_listed_by_pages_and_those_alone_that_came_before(
+    objects: ObjectStore,
+) -> None:
+    blobs = ObjectBlobStore(objects, listed_at_once=4)
+    contents = [b"%d" % number for number in range(10)]
+    put_here = [await put(blobs, content, ACCOUNT) for content in contents]
+    put_there = [await put(blobs, content, OTHER) for content in contents[:5]]
+    for stranger in ("blobs/readme", f"blobs/{ACCOUNT}/ab/{'0' * 64}", "logs/1"):
+        await obstore.put_async(objects, stranger, b"x")
+    now = datetime.now(UTC)
+    pages = [page async for page in blobs.listed(now + timedelta(minutes=1))]
+    assert len(pages) >= 4
+    assert all(len(page) <= 4 for page in pages)
+    listed = {(one.account_id, one.sha256, one.size) for page in pages for one in page}
+    wanted = {(ACCOUNT, one.sha256, one.size) for one in put_here}
+    assert listed == wanted | {(OTHER, one.sha256, one.size) for one in put_there}
+    assert [page async for page in blobs.listed(now - timedelta(minutes=1))] == []

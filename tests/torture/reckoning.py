@@ -173,7 +173,7 @@ class Reckoning:
 
     def check_objects(self) -> None:
         """What lies in the store is a log of an attempt, or bytes that a row names; or of files
-        that were stored when a coordinator died, before their row was: nothing finds those."""
+        that were stored when a coordinator died, before their row was: these go after a week."""
         attempts = {
             f"{step}-{epoch}"
             for step, epoch in self.crowd.rows("SELECT step_id, epoch FROM attempts")

@@ -103,7 +103,7 @@ async def test_retention_and_disks_are_told(coordinator: Coordinator) -> None:
         return found if looked and not left else None
 
     found = await eventually(gone)
-    kinds = ("builds", "logs", "artifacts", "keep", "lfs", "git")
+    kinds = ("builds", "logs", "artifacts", "keep", "lfs", "git", "unnamed")
     assert found["pushrod_retention_deleted_total"] == {
         (("kind", kind),): int(kind == "builds") for kind in kinds
     }
