@@ -11,7 +11,7 @@ from coordinator.domain.listing import AuditListing, Scope, window_of
 from coordinator.domain.model import AuditEntry
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
-from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.pages import Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import audit_counts, audit_log
 
@@ -30,6 +30,7 @@ _ADD = direct(
     )
 )
 _APPEND = direct(audit_log.insert())
+_SHOWN = shown_rows(audit_log, *columns(AuditEntry, audit_log), audit_log.c.account_id)
 
 
 async def append_audit(
@@ -58,8 +59,7 @@ async def list_audit(
     total = await _count(connection, scope, listing.action)
     window = window_of(total=total, limit=listing.limit, offset=listing.offset)
     pages = Pages(table=audit_log, stretches=[_stretch(scope, listing)])
-    shown = sa.select(*columns(AuditEntry, audit_log))
-    return await pages.read(connection, shown, window, _entry), total
+    return await pages.read(connection, _SHOWN, window, _entry), total
 
 
 def _stretch(scope: Scope, listing: AuditListing) -> Stretch:

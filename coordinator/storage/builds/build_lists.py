@@ -18,9 +18,11 @@ from coordinator.domain.model import Build
 from coordinator.storage.builds.build_counts import count_builds
 from coordinator.storage.builds.builds import build_of
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.pages import Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns
 from coordinator.storage.tables import builds
+
+_SHOWN = shown_rows(builds, *columns(Build, builds))
 
 
 async def list_builds(
@@ -35,8 +37,7 @@ async def list_builds(
     )
     total = await count_builds(connection, scope, states=listing.states, branch=listing.branch)
     window = window_of(total=total, limit=listing.limit, offset=listing.offset)
-    shown = sa.select(*columns(Build, builds))
-    return await pages.read(connection, shown, window, build_of), total
+    return await pages.read(connection, _SHOWN, window, build_of), total
 
 
 def _order(scope: Scope, listing: BuildListing) -> str | None:

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from coordinator.domain.listing import window_of
 from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.pages import Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import deliveries, projects
 
 _delivery = reader(Delivery, state=DeliveryState)
 _all = sa.select(*columns(Delivery, deliveries))
+_SHOWN = shown_rows(deliveries, *columns(Delivery, deliveries))
 _WAITING = sa.text("deliveries.state = 'received'")
 
 
@@ -57,7 +58,7 @@ async def list_deliveries(
     window = window_of(total=total, limit=limit, offset=offset)
     stretch = Stretch(of=[(deliveries.c.project_id, project_id)])
     pages = Pages(table=deliveries, stretches=[stretch])
-    return await pages.read(connection, _all, window, _delivery), total
+    return await pages.read(connection, _SHOWN, window, _delivery), total
 
 
 async def waiting_deliveries(
