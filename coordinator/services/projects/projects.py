@@ -111,7 +111,7 @@ class Projects:
 
     async def list_of(self, account: Account) -> Sequence[Project]:
         return await self.core.database.read(
-            lambda connection: stored.list_projects(connection, account.id)
+            lambda connection: stored.projects_of_account(connection, account.id)
         )
 
     async def overview(
