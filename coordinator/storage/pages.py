@@ -11,7 +11,7 @@ says, the rows that are shown are asked whose they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,6 +59,17 @@ class Pages:
     stretches: Sequence[Stretch]
     by: str | None = None
     ascending: bool = False
+    steady: bool = True
+    """Nothing comes into its middle, unless it is of the `comers`."""
+    comers: sa.ColumnElement[bool] | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """Of the list, in either direction, among those that may have marks; None: of none."""
+        [first, *more] = self.stretches
+        if more or first.only is not None or not self.steady:
+            return None
+        return self.table.name, self.by, *((column.name, value) for column, value in first.of)
 
     async def read(
         self,
@@ -66,12 +77,18 @@ class Pages:
         shown: sa.Select[Any],
         window: Window,
         read: Callable[[Any], T],
+        mark: tuple[Any, ...] | None = None,
     ) -> list[T]:
-        """What `read` makes of the window's `shown_rows`, in order."""
+        """What `read` makes of the window's `shown_rows`, in order; `mark` is the key of the entry
+        where the walk begins, if not at an end."""
         if not window.count:
             return []
-        merges = connection.dialect.name == "sqlite"
-        found = await connection.execute(self._walk(window, merges=merges))
+        if mark is not None:
+            walk = self.beyond(mark, up=self.ascending != window.backwards)
+            found = await connection.execute(walk.limit(window.count).offset(window.offset))
+        else:
+            merges = connection.dialect.name == "sqlite"
+            found = await connection.execute(self._walk(window, merges=merges))
         ordinals = [row.ordinal for row in found]
         rows = await connection.execute(shown, {"ordinals": ordinals})
         by_ordinal = {row.ordinal: row for row in rows if self._has(row)}
@@ -79,12 +96,27 @@ class Pages:
             ordinals.reverse()
         return [read(by_ordinal[ordinal]) for ordinal in ordinals if ordinal in by_ordinal]
 
+    def beyond(self, key: tuple[Any, ...] | None, *, up: bool) -> sa.Select[Any]:
+        """The keys above this one, or down from it, of a list that is one stretch; None: all."""
+        keys, direction = self._keys(), sa.asc if up else sa.desc
+        beyond: sa.ColumnElement[bool] = sa.true()
+        if key is not None and len(keys) == 1:
+            beyond = keys[0] > key[0] if up else keys[0] <= key[0]
+        elif key is not None:
+            # As one value: so it is where the walk of an index begins.
+            mine, its = sa.tuple_(*keys), sa.tuple_(*key, types=[one.type for one in keys])
+            beyond = mine > its if up else mine <= its
+        condition = self.stretches[0].condition()
+        return sa.select(*keys).where(condition, beyond).order_by(*map(direction, keys))
+
+    def _keys(self) -> Sequence[sa.Column[Any]]:
+        return [self.table.c[key] for key in (self.by, "ordinal") if key]
+
     def _walk(self, window: Window, *, merges: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
         """`merges`: the database merges stretches by itself. PostgreSQL doesn't, before its
         version 17, but for such as have an order and an end of their own."""
         up = self.ascending != window.backwards
-        keys = [self.table.c[key] for key in (self.by, "ordinal") if key]
-        direction = sa.asc if up else sa.desc
+        keys, direction = self._keys(), sa.asc if up else sa.desc
         order: list[sa.UnaryExpression[Any]] = [direction(key.name) for key in keys]
         whole: sa.Select[Any] | sa.CompoundSelect[Any] = sa.select(*keys)
         if (beginning := self._beginning()) is not None:
