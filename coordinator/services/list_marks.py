@@ -42,19 +42,16 @@ class ListMarks:
         lists = await database.read(lambda connection: long_lists(connection, least))
         for gone in self.known.keys() - {one.pages.key for one in lists}:
             del self.known[gone]
+        loop = asyncio.get_running_loop()
         for one in lists:
-            while await self._further(database, one, step):
-                pass
+            began = loop.time()
+            await self._further(database, one, step)
+            await asyncio.sleep(REST * (loop.time() - began))
 
-    async def _further(self, database: Database, one: LongList, step: int) -> bool:
-        """Whether there may be more of them."""
+    async def _further(self, database: Database, one: LongList, step: int) -> None:
         before = self.known.get(one.pages.key)
 
         async def look(connection: AsyncConnection) -> Marks:
             return await further(connection, one.pages, before, await one.total(connection), step)
 
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        marks = self.known[one.pages.key] = await database.read(look)
-        await asyncio.sleep(REST * (loop.time() - began))
-        return marks is not before and bool(marks.keys)
+        self.known[one.pages.key] = await database.read(look)
