@@ -18,6 +18,9 @@ class LastMade(Generic[S, T]):
         self._make, self._most = make, most
         self._known: dict[str, tuple[S, T]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def of(self, key: str, source: S) -> T:
         """What is made of `source`: of one that equals the key's last one, the very same."""
         known = self._known.get(key)

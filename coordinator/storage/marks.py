@@ -83,7 +83,7 @@ async def hold(connection: AsyncConnection, pages: Pages, marks: Marks, total: i
     if not marks.keys:
         return False
     last = marks.keys[-1]
-    above = pages.beyond(last, up=True).limit(3 * marks.step).subquery()
+    above = pages.beyond(last, up=True).limit(3 * marks.step).subquery("above_it")
     asked = sa.select(
         sa.select(sa.func.count()).select_from(above).scalar_subquery().label("above"),
         _id_at(pages, last).scalar_subquery().label("last_id"),
