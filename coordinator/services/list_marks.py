@@ -16,9 +16,10 @@ from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
-FIRST_SECONDS = 2.0
 EVERY_SECONDS = 30.0
 """What was deleted meanwhile makes pages slow until then."""
+SELDOM_SECONDS = 600.0
+"""While no list is long."""
 REST = 3
 """So many times as long as a look at the database took, it is left to others."""
 
@@ -29,13 +30,12 @@ class ListMarks:
 
     async def run(self, database: Database) -> None:
         """For ever."""
-        await asyncio.sleep(FIRST_SECONDS)
         while True:
             try:
                 await self.look(database)
             except Exception as error:
                 tell_fault(log, "marks of lists were not made", error)
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(EVERY_SECONDS if self.known else SELDOM_SECONDS)
 
     async def look(self, database: Database, *, least: int = LONG, step: int = STEP) -> None:
         """Make those that are missing, and anew those that don't hold any more."""

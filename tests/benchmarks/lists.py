@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import math
 import statistics
 import time
@@ -82,17 +83,23 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
+    def json(self, path: str) -> Any:
+        return json.loads(self._answer(path))
+
     def seconds(self, path: str) -> float:
         began = time.perf_counter()
+        self._answer(path)
+        return time.perf_counter() - began
+
+    def _answer(self, path: str) -> bytes:
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.tenant is not None:
             headers["X-Tenant-ID"] = self.tenant
         self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()
         body = answer.read()
-        took = time.perf_counter() - began
         assert answer.status == 200, (path, answer.status, body[:300])
-        return took
+        return body
 
 
 def _row(what: str, path: str, client: Client, pid: int) -> Row:
@@ -193,6 +200,18 @@ def _of_tenant(client: Client, project: str) -> Iterator[tuple[str, str, Client]
     ):
         name = query.replace(project, "…")
         yield f"/api/v1 builds, {name}", f"/api/v1/builds?{query}", client
+    for query in (
+        "status=success",
+        f"project_id={project}&status=success&sort_order=asc",
+        "sort_by=updated_at",
+        f"project_id={project}&sort_by=updated_at",
+        "status=success&sort_by=updated_at",
+        "sort_by=build_number",
+    ):
+        path = f"/api/v1/builds?{query}"
+        total = client.json(path)["total_count"]
+        name = f"/api/v1 builds, {query.replace(project, '…')} ({total:,}), middle page"
+        yield name, f"{path}&page={max(total // 40, 1)}", client
 
 
 def _token(api: Api, account: str) -> str:
