@@ -20,8 +20,6 @@ EVERY_SECONDS = 30.0
 """What was deleted meanwhile makes pages slow until then."""
 SELDOM_SECONDS = 600.0
 """While no list is long."""
-REST = 3
-"""So many times as long as a look at the database took, it is left to others."""
 
 
 @dataclass(slots=True)
@@ -46,7 +44,8 @@ class ListMarks:
         for one in lists:
             began = loop.time()
             await self._further(database, one, step)
-            await asyncio.sleep(REST * (loop.time() - began))
+            # As long as that took, the database is left to others.
+            await asyncio.sleep(loop.time() - began)
 
     async def _further(self, database: Database, one: LongList, step: int) -> None:
         before = self.known.get(one.pages.key)

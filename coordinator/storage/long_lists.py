@@ -48,12 +48,14 @@ class LongList:
 
 
 async def long_lists(connection: AsyncConnection, least: int = LONG) -> Sequence[LongList]:
-    """Those that have at least so many entries, and whose marks may hold."""
-    return [
+    """Those that have at least so many entries, and whose marks may hold; first those that are
+    neither filtered nor sorted by what moved last, which are opened most."""
+    found = [
         *await _of_builds(connection, least),
         *await _of_the_audit_log(connection, least),
         *await _of_deliveries(connection, least),
     ]
+    return sorted(found, key=lambda one: (one.pages.by or "", len(one.pages.stretches[0].of)))
 
 
 async def _of_builds(connection: AsyncConnection, least: int) -> Sequence[LongList]:

@@ -7,8 +7,10 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,20 +38,22 @@ def measure_postgresql(folder: Path, builds: int | None = None) -> list[Row]:
     with running_postgres_server(shared_buffers="512MB") as postgres:
         place = postgres.new_database()
         fill(folder / "coordinator", _size(builds), place)
-        return measure_filled(Pushrod(folder, settings=f'database = "{place.url}"\n'))
+        pushrod = Pushrod(folder, settings=f'database = "{place.url}"\n')
+        return measure_filled(pushrod, postgres.pid)
 
 
 def _size(builds: int | None) -> Size:
     return Size() if builds is None else Size(builds=builds)
 
 
-def measure_filled(pushrod: Pushrod) -> list[Row]:
+def measure_filled(pushrod: Pushrod, server: int | None = None) -> list[Row]:
+    """`server` is PostgreSQL's first process."""
     pushrod.start_coordinator()
     try:
-        pid = pushrod.coordinator.pid
+        worked = partial(_processor_seconds, pushrod.coordinator.pid, server)
         lists = list(_lists(pushrod.api))
         time.sleep(SETTLE_SECONDS)
-        return [_row(what, path, client, pid) for what, path, client in lists]
+        return [_row(what, path, client, worked) for what, path, client in lists]
     finally:
         pushrod.coordinator.stop()
 
@@ -102,27 +106,31 @@ class Client:
         return body
 
 
-def _row(what: str, path: str, client: Client, pid: int) -> Row:
-    """The coordinator's processor time is told beside, which says more where others are busy."""
+def _row(what: str, path: str, client: Client, worked: Callable[[], float]) -> Row:
+    """The processor time of coordinator and database is told beside, which says more where others
+    are busy."""
     client.seconds(path)
-    ours, floor, worked = [], [], 0.0
+    ours, floor, took = [], [], 0.0
     for _ in range(SAMPLES):
         floor.append(client.seconds("/healthz"))
-        before = _processor_seconds(pid)
+        before = worked()
         ours.append(client.seconds(path))
-        worked += _processor_seconds(pid) - before
+        took += worked() - before
     return Row(
         what=what,
         measured=_milliseconds(ours),
         floor=_milliseconds(floor),
-        ratio=f"{worked / SAMPLES * 1000:.1f} ms of CPU",
+        ratio=f"{took / SAMPLES * 1000:.1f} ms of CPU",
         to_hold=TO_HOLD,
     )
 
 
-def _processor_seconds(pid: int) -> float:
-    """What all threads of the process have run."""
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+def _processor_seconds(pid: int, server: int | None) -> float:
+    """What all threads of the process have run, and those that work for the server."""
+    pids = [pid]
+    if server is not None:
+        pids += map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())
+    threads = chain.from_iterable(Path(f"/proc/{one}/task").glob("*/schedstat") for one in pids)
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
