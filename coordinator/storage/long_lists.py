@@ -22,7 +22,7 @@ from coordinator.storage.pages import Pages
 from coordinator.storage.pushes.deliveries import count_deliveries, delivery_pages
 from coordinator.storage.tables import audit_counts, build_counts, projects
 
-LONG = 4 * STEP
+LONG = 8 * STEP
 ORDERS = (BuildOrder.CREATED_AT, BuildOrder.UPDATED_AT)
 ALL = Scope(account_id=None)
 

@@ -24,7 +24,7 @@ from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.pages import Pages
 
 T = TypeVar("T")
-STEP = 8192
+STEP = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
