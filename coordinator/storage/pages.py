@@ -66,10 +66,12 @@ class Pages:
     @property
     def key(self) -> Hashable:
         """Of the list, in either direction, among those that may have marks; None: of none."""
-        [first, *more] = self.stretches
-        if more or first.only is not None or not self.steady:
+        if len(self.stretches) != 1 or not self.steady:
             return None
-        return self.table.name, self.by, *((column.name, value) for column, value in first.of)
+        alone = self.stretches[0]
+        if alone.only is not None:
+            return None
+        return self.table.name, self.by, *((column.name, value) for column, value in alone.of)
 
     async def read(
         self,
