@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import FINISHED_BUILD, BuildState
-from coordinator.domain.listing import BuildListing, BuildOrder, Scope
+from coordinator.domain.listing import BuildListing, BuildOrder, Scope, Window
 from coordinator.domain.model import Build
 from coordinator.storage.builds.build_counts import count_builds
 from coordinator.storage.builds.builds import build_of
@@ -44,6 +44,13 @@ async def list_builds(
         known=known,
     )
     return page, total
+
+
+async def newest_builds(connection: AsyncConnection, scope: Scope, limit: int) -> Sequence[Build]:
+    """Without how many there are, which is counted over all projects."""
+    pages = pages_of(scope, BuildListing(limit=limit))
+    window = Window(offset=0, count=limit, backwards=False)
+    return await pages.read(connection, _SHOWN, window, build_of)
 
 
 def pages_of(scope: Scope, listing: BuildListing) -> Pages:
