@@ -202,6 +202,7 @@ def _background(services: Services) -> Background:
         "schedules": Schedules(services.builds).run(),
         "traces": BuildTraces(core).run(),
         "followings": services.followings.run(),
+        "marks of lists": core.list_marks.run(core.database),
         "timer": _timer(services).run(),
     }
     objects = core.settings.objects_location

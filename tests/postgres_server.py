@@ -118,6 +118,11 @@ class PostgresServer:
     def url(self, database: str) -> str:
         return f"postgresql://{OWNER}@/{database}?host={self.folder}&port={self.port}"
 
+    @property
+    def pid(self) -> int | None:
+        """Of the first of its processes."""
+        return self._process.pid if self._process is not None else None
+
     def drop(self, place: PostgresPlace) -> None:
         self.execute(f'DROP DATABASE "{place.name}" WITH (FORCE)')
 

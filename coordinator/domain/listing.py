@@ -49,6 +49,9 @@ class AuditListing:
     action: str | None = None
 
 
+NO_MARK = -1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """How a page is reached from the nearer end of its list."""
@@ -58,7 +61,10 @@ class Window:
     count: int
     """How many are on the page; 0 beyond the end."""
     backwards: bool
-    """The walk begins at the list's last one, so that it meets the page's last one first."""
+    """The walk goes from the list's last one to its first, so that it meets the page's last one
+    first."""
+    mark: int = NO_MARK
+    """Where the walk begins: behind this mark, or NO_MARK: at an end of the list."""
 
 
 def window_of(*, total: int, limit: int, offset: int) -> Window:
@@ -68,6 +74,22 @@ def window_of(*, total: int, limit: int, offset: int) -> Window:
     if count and behind < offset:
         return Window(offset=behind, count=count, backwards=True)
     return Window(offset=offset if count else 0, count=count, backwards=False)
+
+
+def nearest(window: Window, *, total: int, step: int, marks: int) -> Window:
+    """The same page, reached from where the fewest are skipped: from an end of the list, or from
+    one of its `marks`, which are its entries number `step`, twice `step` and so on. A walk
+    backwards from a mark meets that one first, a walk forwards the one after it."""
+    first = total - window.offset - window.count if window.backwards else window.offset
+    behind = first + window.count
+    ways = [(window.offset, window.backwards, NO_MARK)]
+    if before := min(first // step, marks):
+        ways.append((first - before * step, False, before - 1))
+    after = max(-(-behind // step), 1)
+    if after <= marks:
+        ways.append((after * step - behind, True, after - 1))
+    offset, backwards, mark = min(ways)
+    return Window(offset=offset, count=window.count, backwards=backwards, mark=mark)
 
 
 def offset_of_page(page: int, limit: int) -> int:

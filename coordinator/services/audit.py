@@ -76,5 +76,5 @@ async def list_entries(
     """Newest first, and how many there are; of another account's project none."""
     scope = Scope(account_id=principal.account_id, project_id=project_id)
     return await core.database.read(
-        lambda connection: stored.list_audit(connection, scope, listing)
+        lambda connection: stored.list_audit(connection, scope, listing, core.list_marks.known)
     )

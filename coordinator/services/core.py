@@ -13,6 +13,7 @@ from coordinator.services.announcements import Announcements
 from coordinator.services.blob_claims import BlobClaims
 from coordinator.services.generations import Generations
 from coordinator.services.keys import Keys
+from coordinator.services.list_marks import ListMarks
 from coordinator.services.meter import Meter
 from coordinator.services.news import News
 from coordinator.services.ref_states import RefStates
@@ -49,6 +50,7 @@ class Core:
     generations: Generations = field(default_factory=Generations)
     ref_states: RefStates = field(default_factory=RefStates)
     meter: Meter = field(default_factory=Meter)
+    list_marks: ListMarks = field(default_factory=ListMarks)
     now: Callable[[], datetime] = utc_now
     emit: Emit | None = None
     """Takes the spans of traces; None where nobody asked for them."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from coordinator.domain.listing import AuditListing, Scope, window_of
+from coordinator.domain.listing import AuditListing, Scope
 from coordinator.domain.model import AuditEntry
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
-from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.marks import UNMARKED, Known, read_page
+from coordinator.storage.pages import Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import audit_counts, audit_log
 
@@ -30,6 +31,7 @@ _ADD = direct(
     )
 )
 _APPEND = direct(audit_log.insert())
+_SHOWN = shown_rows(audit_log, *columns(AuditEntry, audit_log), audit_log.c.account_id)
 
 
 async def append_audit(
@@ -50,16 +52,27 @@ async def append_audit(
 
 
 async def list_audit(
-    connection: AsyncConnection, scope: Scope, listing: AuditListing
+    connection: AsyncConnection, scope: Scope, listing: AuditListing, known: Known = UNMARKED
 ) -> tuple[Sequence[AuditEntry], int]:
     """The page, newest first, and how many entries its list has."""
     if scope.project_id == ALL_PROJECTS:
         return [], 0
-    total = await _count(connection, scope, listing.action)
-    window = window_of(total=total, limit=listing.limit, offset=listing.offset)
-    pages = Pages(table=audit_log, stretches=[_stretch(scope, listing)])
-    shown = sa.select(*columns(AuditEntry, audit_log))
-    return await pages.read(connection, shown, window, _entry), total
+    total = await count_audit(connection, scope, listing.action)
+    page = await read_page(
+        connection,
+        audit_pages(scope, listing),
+        _SHOWN,
+        _entry,
+        total=total,
+        limit=listing.limit,
+        offset=listing.offset,
+        known=known,
+    )
+    return page, total
+
+
+def audit_pages(scope: Scope, listing: AuditListing) -> Pages:
+    return Pages(table=audit_log, stretches=[_stretch(scope, listing)])
 
 
 def _stretch(scope: Scope, listing: AuditListing) -> Stretch:
@@ -74,7 +87,8 @@ def _stretch(scope: Scope, listing: AuditListing) -> Stretch:
     return Stretch(of=of)
 
 
-async def _count(connection: AsyncConnection, scope: Scope, action: str | None) -> int:
+async def count_audit(connection: AsyncConnection, scope: Scope, action: str | None) -> int:
+    """How many entries the list has."""
     counts = audit_counts.c
     query = sa.select(sa.func.coalesce(sa.func.sum(counts.entries), 0)).where(
         counts.project_id == (scope.project_id or ALL_PROJECTS)

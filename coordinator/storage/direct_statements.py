@@ -15,9 +15,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from coordinator.storage.found_rows import Found, RowMaker, maker_of
 
 _OPTION = "pushrod_direct"
-_FEW = 8
-"""Of the values of an IN; with more, of which each number is a statement of its own, SQLAlchemy
-runs it."""
+_SIZES = (1, 2, 3, 4, 8, 20, 50, 100)
+"""To one of these the values of an IN are filled up, by the last one: each number of them is a
+statement of its own. With more, SQLAlchemy runs it."""
 
 Convert = Callable[[Any], Any]
 Statement = TypeVar("Statement", bound=sa.Executable)
@@ -75,7 +75,9 @@ class _Compiled:
         given = {**self._fixed, **parameters} if self._fixed else parameters
         values = []
         for name, place, convert in self._slots:
-            value = given[name] if place is None else given[name][place]
+            value = given[name]
+            if place is not None:
+                value = value[place] if place < len(value) else value[-1]
             values.append(value if convert is None else convert(value))
         return values
 
@@ -132,18 +134,20 @@ class DirectStatements:
 
     def _find(self, statement: Any, parameters: Mapping[str, Any]) -> _Compiled | None:
         key: Any
+        sizes: tuple[int | None, ...] = ()
         if lists := self._lists_of(statement):
-            counts = tuple([len(parameters[name]) for name in lists])
-            key = (id(statement), tuple(parameters), counts)
+            sizes = tuple([_size_for(len(parameters[name])) for name in lists])
+            key = (id(statement), tuple(parameters), sizes)
         else:
-            counts, key = (), (id(statement), tuple(parameters))
+            key = (id(statement), tuple(parameters))
         try:
             return self._compiled[key]
         except KeyError:
-            if not all(1 <= count <= _FEW for count in counts):
+            if None in sizes:
                 return None
+        room = {name: range(size or 0) for name, size in zip(lists, sizes, strict=True)}
         try:
-            made = _Compiled(statement, self._dialect, parameters)
+            made = _Compiled(statement, self._dialect, {**parameters, **room})
         except _Unfit:
             made = None
         self._compiled[key] = made
@@ -157,6 +161,11 @@ class DirectStatements:
             known = statement, [one.key for one in compiled.post_compile_params if one.required]
             self._in_lists[id(statement)] = known
         return known[1]
+
+
+def _size_for(count: int) -> int | None:
+    """None where it is none of ours."""
+    return next((size for size in _SIZES if size >= count), None) if count else None
 
 
 def _columns_of(statement: Any) -> Sequence[sa.ColumnElement[Any]]:

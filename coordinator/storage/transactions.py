@@ -114,6 +114,10 @@ class DirectConnection:
         self._statements = statements
         self.announced: list[Callable[[], None]] = []
 
+    @property
+    def dialect(self) -> sa.Dialect:
+        return self._direct.dialect
+
     async def execute(
         self, statement: Any, parameters: Any = None, **options: Any
     ) -> sa.CursorResult[Any]:

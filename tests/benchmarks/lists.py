@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,20 +38,22 @@ def measure_postgresql(folder: Path, builds: int | None = None) -> list[Row]:
     with running_postgres_server(shared_buffers="512MB") as postgres:
         place = postgres.new_database()
         fill(folder / "coordinator", _size(builds), place)
-        return measure_filled(Pushrod(folder, settings=f'database = "{place.url}"\n'))
+        pushrod = Pushrod(folder, settings=f'database = "{place.url}"\n')
+        return measure_filled(pushrod, postgres.pid)
 
 
 def _size(builds: int | None) -> Size:
     return Size() if builds is None else Size(builds=builds)
 
 
-def measure_filled(pushrod: Pushrod) -> list[Row]:
+def measure_filled(pushrod: Pushrod, server: int | None = None) -> list[Row]:
+    """`server` is PostgreSQL's first process."""
     pushrod.start_coordinator()
     try:
-        pid = pushrod.coordinator.pid
+        worked = partial(_processor_seconds, pushrod.coordinator.pid, server)
         lists = list(_lists(pushrod.api))
         time.sleep(SETTLE_SECONDS)
-        return [_row(what, path, client, pid) for what, path, client in lists]
+        return [_row(what, path, client, worked) for what, path, client in lists]
     finally:
         pushrod.coordinator.stop()
 
@@ -82,40 +87,50 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
+    def json(self, path: str) -> Any:
+        return json.loads(self._answer(path))
+
     def seconds(self, path: str) -> float:
         began = time.perf_counter()
+        self._answer(path)
+        return time.perf_counter() - began
+
+    def _answer(self, path: str) -> bytes:
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.tenant is not None:
             headers["X-Tenant-ID"] = self.tenant
         self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()
         body = answer.read()
-        took = time.perf_counter() - began
         assert answer.status == 200, (path, answer.status, body[:300])
-        return took
+        return body
 
 
-def _row(what: str, path: str, client: Client, pid: int) -> Row:
-    """The coordinator's processor time is told beside, which says more where others are busy."""
+def _row(what: str, path: str, client: Client, worked: Callable[[], float]) -> Row:
+    """The processor time of coordinator and database is told beside, which says more where others
+    are busy."""
     client.seconds(path)
-    ours, floor, worked = [], [], 0.0
+    ours, floor, took = [], [], 0.0
     for _ in range(SAMPLES):
         floor.append(client.seconds("/healthz"))
-        before = _processor_seconds(pid)
+        before = worked()
         ours.append(client.seconds(path))
-        worked += _processor_seconds(pid) - before
+        took += worked() - before
     return Row(
         what=what,
         measured=_milliseconds(ours),
         floor=_milliseconds(floor),
-        ratio=f"{worked / SAMPLES * 1000:.1f} ms of CPU",
+        ratio=f"{took / SAMPLES * 1000:.1f} ms of CPU",
         to_hold=TO_HOLD,
     )
 
 
-def _processor_seconds(pid: int) -> float:
-    """What all threads of the process have run."""
-    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+def _processor_seconds(pid: int, server: int | None) -> float:
+    """What all threads of the process have run, and those that work for the server."""
+    pids = [pid]
+    if server is not None:
+        pids += map(int, Path(f"/proc/{server}/task/{server}/children").read_text().split())
+    threads = chain.from_iterable(Path(f"/proc/{one}/task").glob("*/schedstat") for one in pids)
     return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
@@ -193,6 +208,18 @@ def _of_tenant(client: Client, project: str) -> Iterator[tuple[str, str, Client]
     ):
         name = query.replace(project, "…")
         yield f"/api/v1 builds, {name}", f"/api/v1/builds?{query}", client
+    for query in (
+        "status=success",
+        f"project_id={project}&status=success&sort_order=asc",
+        "sort_by=updated_at",
+        f"project_id={project}&sort_by=updated_at",
+        "status=success&sort_by=updated_at",
+        "sort_by=build_number",
+    ):
+        path = f"/api/v1/builds?{query}"
+        total = client.json(path)["total_count"]
+        name = f"/api/v1 builds, {query.replace(project, '…')} ({total:,}), middle page"
+        yield name, f"{path}&page={max(total // 40, 1)}", client
 
 
 def _token(api: Api, account: str) -> str:

@@ -9,7 +9,9 @@ from coordinator.api.dialects.build_server_models import BuildShown
 from coordinator.api.http.context import PROJECTS
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
+from coordinator.api.http.written import as_json, json_response, list_of, object_of
 from coordinator.domain.builds.overview import LastBuild, ProjectGlance
+from coordinator.domain.last_made import LastMade
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.people.permissions import Principal, Right
 
@@ -45,22 +47,27 @@ def add_routes(app: web.Application) -> None:
     tag="Projects",
     summary="Get every project with its last build, and the newest builds of all",
     right=Right.READ,
+    returns=OverviewShown,
 )
-async def get_overview(request: web.Request, principal: Principal) -> OverviewShown:
+async def get_overview(request: web.Request, principal: Principal) -> web.StreamResponse:
     """Projects in no order; the 20 newest builds, newest first. Of what the token sees."""
     glances, builds = await request.app[PROJECTS].overview(principal)
-    return OverviewShown(
-        projects=[_glance(glance) for glance in glances],
-        builds=[build_shown(request, build) for build in builds],
+    return json_response(
+        object_of(
+            projects=list_of(_WRITTEN.of(glance.id, glance) for glance in glances),
+            builds=list_of(as_json(build_shown(request, build)) for build in builds),
+        )
     )
 
 
-def _glance(glance: ProjectGlance) -> ProjectGlanceShown:
-    return ProjectGlanceShown(
-        id=glance.id,
-        account=glance.account_slug,
-        name=glance.name,
-        last_build=_last_build(glance.last_build) if glance.last_build else None,
+def _glance(glance: ProjectGlance) -> bytes:
+    return as_json(
+        ProjectGlanceShown(
+            id=glance.id,
+            account=glance.account_slug,
+            name=glance.name,
+            last_build=_last_build(glance.last_build) if glance.last_build else None,
+        )
     )
 
 
@@ -73,3 +80,6 @@ def _last_build(build: LastBuild) -> LastBuildShown:
         started_at=build.started_at,
         finished_at=build.finished_at,
     )
+
+
+_WRITTEN: LastMade[ProjectGlance, bytes] = LastMade(_glance)

@@ -29,11 +29,14 @@ from coordinator.api.http.context import (
 )
 from coordinator.api.http.operations import add_operations, operation
 from coordinator.api.http.unknown_members import note_ignored
+from coordinator.api.http.written import as_json, json_response, list_of
+from coordinator.domain.last_made import LastMade
 from coordinator.domain.model import Project, WorkflowRecord
 from coordinator.domain.outbox.recipients import Recipient
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.forges import forge_of, webhook_url
 from coordinator.services.projects.project_changes import Wanted
+from coordinator.services.pushes.push_retries import WaitingPush
 
 NO_PROJECT = {404: "Project not found"}
 
@@ -63,17 +66,23 @@ def add_routes(app: web.Application) -> None:
     tag="Projects",
     summary="Get projects for an account",
     right=Right.READ,
+    returns=list[ProjectShown],
 )
 async def list_projects(
     request: web.Request, principal: Principal, query: ProjectsQuery
-) -> list[ProjectShown]:
+) -> web.StreamResponse:
     account = await request.app[ACCOUNTS].find(principal, query.account_id)
     projects = await request.app[PROJECTS].list_of(account) if account else []
     told = await request.app[FORGE_TOKENS].of_all(projects)
-    return [
-        _project(request, project, query.account_id, told=told.get(project.id))
-        for project in projects
-    ]
+    waiting, base = request.app[PUSH_RETRIES].waiting, request.app[CORE].public_url
+    return json_response(
+        list_of(
+            as_json(_project(request, project, query.account_id, told=told.get(project.id)))
+            if project.id in told or waiting(project.id)
+            else _WRITTEN.of(project.id, (base, project, query.account_id))
+            for project in projects
+        )
+    )
 
 
 @operation(
@@ -182,9 +191,26 @@ def _project(
     *,
     told: Recipient | None = None,
 ) -> ProjectShown:
-    base = request.app[CORE].public_url
+    return _shown(
+        request.app[CORE].public_url,
+        project,
+        account_id,
+        default_branch,
+        told=told,
+        waits=request.app[PUSH_RETRIES].waiting(project.id),
+    )
+
+
+def _shown(
+    base: str,
+    project: Project,
+    account_id: str,
+    default_branch: str | None = None,
+    *,
+    told: Recipient | None = None,
+    waits: WaitingPush | None = None,
+) -> ProjectShown:
     forge = forge_of(project.forge, project.repo_url)
-    waits = request.app[PUSH_RETRIES].waiting(project.id)
     return ProjectShown(
         id=project.id,
         account_id=account_id,
@@ -208,6 +234,12 @@ def _project(
         created_at=project.created_at,
         updated_at=project.updated_at,
     )
+
+
+_WRITTEN: LastMade[tuple[str, Project, str], bytes] = LastMade(
+    lambda source: as_json(_shown(*source))
+)
+"""Of projects of which there is nothing more to say, with the account as it is asked for."""
 
 
 # Workflows

@@ -245,7 +245,7 @@ class Builds:
             else Scope(account_id=principal.account_id)
         )
         return await self.core.database.read(
-            lambda connection: list_builds(connection, scope, listing)
+            lambda connection: list_builds(connection, scope, listing, self.core.list_marks.known)
         )
 
     async def get(

@@ -8,7 +8,7 @@ from typing import Any
 
 from coordinator.domain.builds.overview import ProjectGlance
 from coordinator.domain.errors import Invalid, NotFound
-from coordinator.domain.listing import BuildListing, Scope
+from coordinator.domain.listing import Scope
 from coordinator.domain.model import Account, Build, Project, WorkflowRecord, WorkflowSource
 from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.slugs import free_slug, slug_of
@@ -17,7 +17,7 @@ from coordinator.services.core import Core, new_id
 from coordinator.services.parsing import parsed_api_workflow
 from coordinator.services.projects.known_workflows import known_workflows, those_at
 from coordinator.services.projects.repository_urls import check_fetchable
-from coordinator.storage.builds.build_lists import list_builds
+from coordinator.storage.builds.build_lists import newest_builds
 from coordinator.storage.builds.overview import glances
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.projects import projects as stored
@@ -111,19 +111,19 @@ class Projects:
 
     async def list_of(self, account: Account) -> Sequence[Project]:
         return await self.core.database.read(
-            lambda connection: stored.list_projects(connection, account.id)
+            lambda connection: stored.projects_of_account(connection, account.id)
         )
 
     async def overview(
         self, principal: Principal
     ) -> tuple[Sequence[ProjectGlance], Sequence[Build]]:
         """Every project with its last build, and the newest builds of all of them."""
-        scope, newest = Scope(account_id=principal.account_id), BuildListing(limit=NEWEST_BUILDS)
+        scope = Scope(account_id=principal.account_id)
 
         async def read(
             connection: AsyncConnection,
         ) -> tuple[Sequence[ProjectGlance], Sequence[Build]]:
-            builds, _ = await list_builds(connection, scope, newest)
+            builds = await newest_builds(connection, scope, NEWEST_BUILDS)
             return await glances(connection, principal.account_id), builds
 
         return await self.core.database.read(read)

@@ -163,7 +163,9 @@ class Deliveries:
         self, project: Project, limit: int, offset: int
     ) -> tuple[Sequence[Delivery], int]:
         return await self.core.database.read(
-            lambda connection: stored.list_deliveries(connection, project.id, limit, offset)
+            lambda connection: stored.list_deliveries(
+                connection, project.id, limit, offset, self.core.list_marks.known
+            )
         )
 
     async def redeliver(self, principal: Principal, project: Project, delivery_id: str) -> Delivery:

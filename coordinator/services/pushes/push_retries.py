@@ -142,7 +142,7 @@ class PushRetries:
         while True:
             try:
                 return await self.core.database.read(
-                    lambda connection: stored.list_projects(connection, None)
+                    lambda connection: stored.list_projects(connection)
                 )
             except Exception as error:  # a task root: a database in trouble is asked again
                 tell_fault(log, "reading the projects failed", error)

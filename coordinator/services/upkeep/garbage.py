@@ -42,7 +42,7 @@ class Garbage:
         if not await self.retention.is_enforced():
             return
         projects = await self.core.database.read(
-            lambda connection: stored_projects.list_projects(connection, None)
+            lambda connection: stored_projects.list_projects(connection)
         )
         for project in projects:
             try:

@@ -91,5 +91,5 @@ class Housekeeping:
 
     async def _projects(self) -> Sequence[Project]:
         return await self.core.database.read(
-            lambda connection: stored_projects.list_projects(connection, None)
+            lambda connection: stored_projects.list_projects(connection)
         )

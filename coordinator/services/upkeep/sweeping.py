@@ -145,7 +145,7 @@ class Sweeping:
 
     async def _projects(self) -> Sequence[Project]:
         return await self.core.database.read(
-            lambda connection: stored_projects.list_projects(connection, None)
+            lambda connection: stored_projects.list_projects(connection)
         )
 
     async def _sweep(self, project: Project, share: Limits) -> Going:

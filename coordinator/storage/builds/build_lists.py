@@ -12,31 +12,64 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.errors import Invalid
-from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.listing import BuildListing, BuildOrder, Scope, window_of
+from coordinator.domain.lifecycle import FINISHED_BUILD, BuildState
+from coordinator.domain.listing import BuildListing, BuildOrder, Scope, Window
 from coordinator.domain.model import Build
 from coordinator.storage.builds.build_counts import count_builds
 from coordinator.storage.builds.builds import build_of
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.marks import UNMARKED, Known, read_page
+from coordinator.storage.pages import Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns
 from coordinator.storage.tables import builds
 
+_UNFINISHED = sorted(state.value for state in BuildState if state not in FINISHED_BUILD)
+_SHOWN = shown_rows(builds, *columns(Build, builds))
+
 
 async def list_builds(
-    connection: AsyncConnection, scope: Scope, listing: BuildListing
+    connection: AsyncConnection, scope: Scope, listing: BuildListing, known: Known = UNMARKED
 ) -> tuple[Sequence[Build], int]:
     """The page, and how many builds its list has. Raises Invalid for what has no index."""
-    pages = Pages(
+    pages = pages_of(scope, listing)
+    total = await count_builds(connection, scope, states=listing.states, branch=listing.branch)
+    page = await read_page(
+        connection,
+        pages,
+        _SHOWN,
+        build_of,
+        total=total,
+        limit=listing.limit,
+        offset=listing.offset,
+        known=known,
+    )
+    return page, total
+
+
+async def newest_builds(connection: AsyncConnection, scope: Scope, limit: int) -> Sequence[Build]:
+    """Without how many there are, which is counted over all projects."""
+    pages = pages_of(scope, BuildListing(limit=limit))
+    window = Window(offset=0, count=limit, backwards=False)
+    return await pages.read(connection, _SHOWN, window, build_of)
+
+
+def pages_of(scope: Scope, listing: BuildListing) -> Pages:
+    """Raises Invalid for what has no index."""
+    by, states = _order(scope, listing), listing.states or frozenset()
+    some = 0 < len(states) < len(BuildState)
+    return Pages(
         table=builds,
         stretches=_stretches(scope, listing),
-        by=_order(scope, listing),
+        by=by,
         ascending=listing.ascending,
+        # A project's first build has the number 1, whenever it is made.
+        steady=by != BuildOrder.NUMBER.value and (not some or states <= FINISHED_BUILD),
+        comers=_unfinished(scope) if some and by is None else None,
     )
-    total = await count_builds(connection, scope, states=listing.states, branch=listing.branch)
-    window = window_of(total=total, limit=listing.limit, offset=listing.offset)
-    shown = sa.select(*columns(Build, builds))
-    return await pages.read(connection, shown, window, build_of), total
+
+
+def _unfinished(scope: Scope) -> sa.ColumnElement[bool]:
+    return sa.and_(Stretch(of=_whose(scope)).condition(), builds.c.state.in_(_UNFINISHED))
 
 
 def _order(scope: Scope, listing: BuildListing) -> str | None:
@@ -52,17 +85,18 @@ def _order(scope: Scope, listing: BuildListing) -> str | None:
 
 def _stretches(scope: Scope, listing: BuildListing) -> Sequence[Stretch]:
     """One for each state asked for, since an index has each state by itself."""
-    states = listing.states
-    whose: list[tuple[sa.Column[Any], str]] = []
-    if scope.project_id is not None:
-        whose = [(builds.c.project_id, scope.project_id)]
-    elif scope.account_id is not None:
-        whose = [(builds.c.account_id, scope.account_id)]
+    states, whose = listing.states, _whose(scope)
     if listing.branch:
         return [_of_a_branch(scope, whose, listing)]
     if states is None or len(states) == len(BuildState):
         return [Stretch(of=whose)]
     return [Stretch(of=[*whose, (builds.c.state, state.value)]) for state in sorted(states)]
+
+
+def _whose(scope: Scope) -> Sequence[tuple[sa.Column[Any], str]]:
+    if scope.project_id is not None:
+        return [(builds.c.project_id, scope.project_id)]
+    return [] if scope.account_id is None else [(builds.c.account_id, scope.account_id)]
 
 
 def _of_a_branch(

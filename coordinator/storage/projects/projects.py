@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from coordinator.domain.last_made import LastMade
 from coordinator.domain.model import Image, Project, WorkflowRecord, WorkflowSource
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
@@ -21,6 +22,7 @@ from coordinator.storage.tables import (
     seen_refs,
     workflows,
 )
+from coordinator.storage.tables.columns import as_stored, instant_of
 
 _project = reader(Project)
 _workflow = reader(WorkflowRecord, source=WorkflowSource)
@@ -41,6 +43,19 @@ _projects = sa.select(
 ).join_from(projects, accounts)
 
 
+_PROJECTS_OF_ACCOUNT = direct(
+    sa.select(
+        *map(as_stored, columns(Project, projects)),
+        accounts.c.slug.label("account_slug"),
+        _starts_others.label("starts_others"),
+    )
+    .join_from(projects, accounts)
+    .where(projects.c.account_id == sa.bindparam("its_account"))
+    .order_by(projects.c.created_at, projects.c.id)
+)
+_KNOWN: LastMade[Any, Project] = LastMade(
+    reader(Project, created_at=instant_of, updated_at=instant_of, archived_at=instant_of)
+)
 _FIND_PROJECT = direct(_projects.where(projects.c.id == sa.bindparam("its_id")))
 
 
@@ -85,11 +100,16 @@ async def find_project_by_slugs(
     return _project(row) if row else None
 
 
-async def list_projects(connection: AsyncConnection, account_id: str | None) -> Sequence[Project]:
+async def list_projects(connection: AsyncConnection) -> Sequence[Project]:
+    """Of all accounts, the oldest first."""
     query = _projects.order_by(projects.c.created_at, projects.c.id)
-    if account_id is not None:
-        query = query.where(projects.c.account_id == account_id)
     return [_project(row) for row in await connection.execute(query)]
+
+
+async def projects_of_account(connection: AsyncConnection, account_id: str) -> Sequence[Project]:
+    """The oldest first; what is as it was before is the same object."""
+    found = await connection.execute(_PROJECTS_OF_ACCOUNT, {"its_account": account_id})
+    return [_KNOWN.of(row.id, row) for row in found]
 
 
 async def project_slugs(connection: AsyncConnection, account_id: str, prefix: str) -> set[str]:

@@ -8,15 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from coordinator.domain.listing import window_of
 from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.pages import Pages, Stretch
+from coordinator.storage.marks import UNMARKED, Known, read_page
+from coordinator.storage.pages import Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns, reader
 from coordinator.storage.tables import deliveries, projects
 
 _delivery = reader(Delivery, state=DeliveryState)
 _all = sa.select(*columns(Delivery, deliveries))
+_SHOWN = shown_rows(deliveries, *columns(Delivery, deliveries))
 _WAITING = sa.text("deliveries.state = 'received'")
 
 
@@ -49,15 +50,30 @@ async def update_delivery(connection: AsyncConnection, id_: str, **values: Any) 
 
 
 async def list_deliveries(
-    connection: AsyncConnection, project_id: str, limit: int, offset: int
+    connection: AsyncConnection, project_id: str, limit: int, offset: int, known: Known = UNMARKED
 ) -> tuple[Sequence[Delivery], int]:
     """Newest first, and how many there are."""
+    total = await count_deliveries(connection, project_id)
+    page = await read_page(
+        connection,
+        delivery_pages(project_id),
+        _SHOWN,
+        _delivery,
+        total=total,
+        limit=limit,
+        offset=offset,
+        known=known,
+    )
+    return page, total
+
+
+def delivery_pages(project_id: str) -> Pages:
+    return Pages(table=deliveries, stretches=[Stretch(of=[(deliveries.c.project_id, project_id)])])
+
+
+async def count_deliveries(connection: AsyncConnection, project_id: str) -> int:
     count = sa.select(projects.c.delivery_count).where(projects.c.id == project_id)
-    total = int((await connection.execute(count)).scalar_one_or_none() or 0)
-    window = window_of(total=total, limit=limit, offset=offset)
-    stretch = Stretch(of=[(deliveries.c.project_id, project_id)])
-    pages = Pages(table=deliveries, stretches=[stretch])
-    return await pages.read(connection, _all, window, _delivery), total
+    return int((await connection.execute(count)).scalar_one_or_none() or 0)
 
 
 async def waiting_deliveries(

@@ -25,7 +25,20 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else EPOCH + timedelta(microseconds=int(value))
+        return instant_of(value)
+
+
+def instant_of(microseconds: Any | None) -> datetime | None:
+    """Of what is stored."""
+    return None if microseconds is None else EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def as_stored(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """An instant as the number that it is in the table, for rows that are compared before they are
+    read."""
+    if not isinstance(column.type, Instant):
+        return column
+    return sa.type_coerce(column, sa.BigInteger).label(column.name)
 
 
 metadata = sa.MetaData(

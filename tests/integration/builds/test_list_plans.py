@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope
+from coordinator.services.list_marks import ListMarks
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.database import Database
 from tests.integration.coordinator_fixture import open_coordinator
@@ -75,6 +76,36 @@ async def test_every_list_of_builds_stands_on_an_index(database: Database, tmp_p
         wanted = f" COVERING INDEX {_index(scope, listing)}"
         steps = plans.steps()
         assert not found or any(wanted in f"{step} " for step in steps), (wanted, steps)
+
+
+@pytest.mark.parametrize("states", [None, frozenset({BuildState.SUCCEEDED})])
+@pytest.mark.parametrize("order", [BuildOrder.CREATED_AT, BuildOrder.UPDATED_AT])
+@pytest.mark.parametrize("scope", [ACCOUNT, PROJECT])
+async def test_a_page_in_the_middle_begins_at_a_mark(
+    database: Database,
+    tmp_path: Path,
+    scope: Scope,
+    order: BuildOrder,
+    states: frozenset[BuildState] | None,
+) -> None:
+    shop = project_of("acme", "shop")
+    more = [build_of(shop, n, state=BuildState.SUCCEEDED) for n in range(20, 60)]
+    await database.write(lambda connection: save(connection, more))
+    marks = ListMarks()
+    await marks.look(database, least=8, step=4)
+    for ascending in (False, True):
+        listing = BuildListing(limit=2, offset=20, states=states, order=order, ascending=ascending)
+        look = partial(list_builds, scope=scope, listing=listing, known=marks.known)
+        with explained(tmp_path / "pushrod.db") as plans:
+            found, _ = await database.read(look)
+        assert len(found) == 2
+        assert not plans.faults(walked=["SCAN above_it"])
+        key = "ordinal" if order is BuildOrder.CREATED_AT else "(updated_at,ordinal)"
+        assert any(
+            f"COVERING INDEX {_index(scope, listing)}" in step and f"{key}{way}" in step
+            for step in plans.steps()
+            for way in "<>"
+        ), plans.steps()
 
 
 def _index(scope: Scope, listing: BuildListing) -> str:

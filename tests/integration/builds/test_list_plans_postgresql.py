@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,9 +12,11 @@ import pytest
 
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.listing import AuditListing, BuildListing, BuildOrder, Scope
+from coordinator.services.list_marks import ListMarks
 from coordinator.storage.audit import list_audit
 from coordinator.storage.builds.build_lists import list_builds
 from coordinator.storage.database import Database
+from coordinator.storage.marks import Known
 from coordinator.storage.postgresql import PostgresPlace, engine_of
 from coordinator.storage.pushes.deliveries import list_deliveries
 from tests.benchmarks.list_data import Size, fill
@@ -23,11 +25,17 @@ from tests.postgres_server import PostgresServer
 
 LARGE = ("builds", "steps", "audit_log", "deliveries")
 LIMIT, OFFSET = 5, 40
+STEP, FAR = 64, 700
+ORDERS = (BuildOrder.CREATED_AT, BuildOrder.UPDATED_AT)
+SUCCEEDED = frozenset({BuildState.SUCCEEDED})
 MOST_ROWS = 20
 """Of a large table, beside what is walked of an index alone."""
 SIZE = Size(builds=8_000, audit_entries=4_000, deliveries=2_000, crowd=3)
-STATES = [None, frozenset({BuildState.FAILED})]
-"""Of several states at once PostgreSQL sorts all: see docs/performance.md."""
+STATES = [
+    None,
+    frozenset({BuildState.FAILED}),
+    frozenset({BuildState.HELD, BuildState.FAILED, BuildState.CANCELLED}),
+]
 
 
 @pytest.fixture
@@ -54,10 +62,26 @@ class Plans:
 
     def faults(self, statement: str, parameters: Any) -> list[str]:
         """Tables that are read whole, rows that are read for no page, and sorts of more."""
+        return [
+            fault
+            for node in _nodes(self._explained(statement, parameters))
+            if (fault := _fault(node))
+        ]
+
+    def _explained(self, statement: str, parameters: Any) -> dict[str, Any]:
+        explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
         with self._engine.connect() as connection:
-            explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
-            [[[plan]]] = connection.exec_driver_sql(explain, parameters)
-        return [fault for node in _nodes(plan["Plan"]) if (fault := _fault(node))]
+            [[[plan]]] = connection.exec_driver_sql(explain, parameters and tuple(parameters))
+        whole: dict[str, Any] = plan["Plan"]
+        return whole
+
+    def walked(self, statement: str, parameters: Any) -> int:
+        """The most entries that one look into an index has read."""
+        return max(
+            node["Actual Rows"]
+            for node in _nodes(self._explained(statement, parameters))
+            if node["Node Type"] == "Index Only Scan"
+        )
 
     def close(self) -> None:
         self._engine.dispose()
@@ -99,29 +123,80 @@ def _lists(scopes: dict[str, Scope], project: str) -> Iterator[tuple[object, Any
     yield "deliveries", partial(list_deliveries, project_id=project, limit=LIMIT, offset=OFFSET)
 
 
-async def test_no_list_reads_a_large_table_or_sorts_it(
-    database: Database, place: PostgresPlace, postgres_server: PostgresServer
-) -> None:
-    [(project, account)] = postgres_server.execute(
-        "SELECT id, account_id FROM projects ORDER BY build_count DESC LIMIT 1", place.name
-    )
-    scopes = {
+def _middles(scopes: dict[str, Scope], project: str, known: Known) -> Iterator[Any]:
+    """Pages that are far from either end of their lists."""
+    for (name, scope), states, order, ascending in product(
+        scopes.items(), (None, SUCCEEDED), ORDERS, (False, True)
+    ):
+        if name != "all" or (states, order) == (None, BuildOrder.CREATED_AT):
+            listing = BuildListing(
+                limit=LIMIT, offset=FAR, states=states, order=order, ascending=ascending
+            )
+            yield partial(list_builds, scope=scope, listing=listing, known=known)
+    for scope in scopes.values():
+        entries = AuditListing(limit=LIMIT, offset=300, action="build.created")
+        yield partial(list_audit, scope=scope, listing=entries, known=known)
+    yield partial(list_deliveries, project_id=project, limit=LIMIT, offset=FAR, known=known)
+
+
+@pytest.fixture
+def plans(place: PostgresPlace) -> Iterator[Plans]:
+    plans = Plans(place)
+    yield plans
+    plans.close()
+
+
+@pytest.fixture
+def project(place: PostgresPlace, postgres_server: PostgresServer) -> tuple[str, str]:
+    """The largest, and its account."""
+    query = "SELECT id, account_id FROM projects ORDER BY build_count DESC LIMIT 1"
+    [(project, account)] = postgres_server.execute(query, place.name)
+    return project, account
+
+
+def _scopes(project: tuple[str, str]) -> dict[str, Scope]:
+    its_id, account = project
+    return {
         "all": Scope(account_id=None),
         "account": Scope(account_id=account),
-        "project": Scope(account_id=account, project_id=project),
+        "project": Scope(account_id=account, project_id=its_id),
     }
-    plans = Plans(place)
-    try:
-        assert plans.faults("SELECT id FROM builds ORDER BY reason LIMIT 1", None)
-        assert plans.faults("SELECT reason FROM builds WHERE state = 'failed'", None)
-        for what, look in _lists(scopes, project):
-            with collected() as sent:
-                found, total = await database.read(look)
-            assert len(found) == LIMIT < total
-            asked = [one for one in sent if "FROM" in one[0] and "pg_" not in one[0]]
-            assert asked
-            for statement, parameters in asked:
-                faults = plans.faults(statement, parameters)
-                assert not faults, (what, statement, faults)
-    finally:
-        plans.close()
+
+
+async def test_no_list_reads_a_large_table_or_sorts_it(
+    database: Database, plans: Plans, project: tuple[str, str]
+) -> None:
+    assert plans.faults("SELECT id FROM builds ORDER BY reason LIMIT 1", None)
+    assert plans.faults("SELECT reason FROM builds WHERE state = 'failed'", None)
+    for what, look in _lists(_scopes(project), project[0]):
+        with collected() as sent:
+            found, total = await database.read(look)
+        assert len(found) == LIMIT < total
+        for statement, parameters in _asked(sent):
+            faults = plans.faults(statement, parameters)
+            assert not faults, (what, statement, faults)
+
+
+async def test_a_page_in_the_middle_skips_no_more_than_from_a_mark(
+    database: Database, plans: Plans, project: tuple[str, str]
+) -> None:
+    marks = ListMarks()
+    await marks.look(database, least=2 * STEP, step=STEP)
+    middles = list(_middles(_scopes(project), project[0], marks.known))
+    for look in middles:
+        with collected() as sent:
+            found, total = await database.read(look)
+        assert len(found) == LIMIT < total
+        for statement, parameters in _asked(sent):
+            faults = plans.faults(statement, parameters)
+            assert not faults, (look, statement, faults)
+            if "OFFSET" in statement:
+                walked = plans.walked(statement, parameters)
+                assert walked <= STEP + LIMIT, (look, statement, walked)
+    assert len(middles) == 22
+
+
+def _asked(sent: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
+    asked = [one for one in sent if "FROM" in one[0] and "pg_" not in one[0]]
+    assert asked
+    return asked

@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from coordinator.storage.database import Database
 from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.projects import projects as stored_projects
 from coordinator.storage.pushes import deliveries as stored_deliveries
-from tests.integration.coordinator_fixture import open_coordinator
+from tests.integration.coordinator_fixture import Caller, open_coordinator
 from tests.integration.list_fixture import (
     account_of,
     after,
@@ -260,3 +261,31 @@ async def test_the_overview_has_every_project_with_its_last_build_and_the_newest
         everything = (await admin.get("/api/overview")).expect(200).json
         assert len(everything["projects"]) == 3
         assert [build["id"] for build in everything["builds"]] == [b["id"] for b in made[::-1]]
+        await admin.post(f"/api/projects/-/builds/{made[2]['id']}/cancel")
+        again = (await viewer.get("/api/overview")).expect(200).json
+        states = {one["name"]: one.get("lastBuild", {}).get("state") for one in again["projects"]}
+        assert states == {"shop": "cancelled", "site": None}
+
+
+@pytest.mark.usefixtures("each_database")
+async def test_a_list_shows_each_project_as_it_is_now(tmp_path: Path) -> None:
+    async with open_coordinator(tmp_path) as coordinator:
+        admin = coordinator.admin
+        made = [await admin.new_project("acme", name) for name in ("shop", "site")]
+        assert await _listed(admin) == [await _alone(admin, one["id"]) for one in made]
+        changed = f"/api/projects/{made[1]['id']}"
+        for change in ({"name": "fair"}, {"archived": True}, {"publicBadges": True}):
+            await admin.call("PATCH", changed, json=change)
+            assert await _listed(admin) == [await _alone(admin, one["id"]) for one in made]
+        by_id = (await admin.get(f"/api/projects?accountId={made[0]['accountUuid']}")).json
+        assert [one["accountId"] for one in by_id] == [made[0]["accountUuid"]] * 2
+
+
+async def _listed(admin: Caller) -> list[Any]:
+    return list((await admin.get("/api/projects?accountId=acme")).expect(200).json)
+
+
+async def _alone(admin: Caller, project_id: str) -> dict[str, Any]:
+    """As a list has it, which looks into no repository."""
+    shown = (await admin.get(f"/api/projects/{project_id}")).expect(200).json
+    return {key: value for key, value in shown.items() if key != "defaultBranch"}

@@ -122,7 +122,7 @@ def test_rows_are_written_and_read_as_by_sqlalchemy(
         connection.execute(THINGS.insert(), row)
     assert written == whole(connection)
     assert [row.ordinal for row in written] == [1, 2, 3]
-    for ids in ([2], [1, 3], [3, 2, 1], [], list(range(20))):
+    for ids in ([2], [1, 3], [3, 2, 1], [], list(range(20)), list(range(33)), list(range(101))):
         found = statements.run(connection, BY_IDS, {"ids": ids}).all()
         expected = connection.execute(BY_IDS, {"ids": ids}).all()
         assert [dict(row._mapping) for row in found] == [dict(row._mapping) for row in expected]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.domain.listing import offset_of_page, window_of
+from coordinator.domain.listing import NO_MARK, nearest, offset_of_page, window_of
 
 HUGE = 2**63 - 1
 
@@ -22,6 +22,24 @@ def test_a_window_holds_the_page_from_whichever_end(total: int, limit: int, offs
 @given(st.integers(1, 1000), st.integers(1, 100), st.integers(0, 1000))
 def test_no_window_skips_more_than_half_of_the_list(total: int, limit: int, offset: int) -> None:
     assert window_of(total=total, limit=limit, offset=offset).offset <= total / 2
+
+
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 60), st.integers(1, 9))
+def test_from_a_mark_the_page_is_the_same_and_nearer(
+    total: int, limit: int, offset: int, step: int
+) -> None:
+    everything = list(range(total))
+    marks = total // step
+    before = window_of(total=total, limit=limit, offset=offset)
+    window = nearest(before, total=total, step=step, marks=marks)
+    behind = (window.mark + 1) * step
+    if window.backwards:
+        walked = (everything if window.mark == NO_MARK else everything[:behind])[::-1]
+    else:
+        walked = everything if window.mark == NO_MARK else everything[behind:]
+    page = walked[window.offset : window.offset + window.count]
+    assert (page[::-1] if window.backwards else page) == everything[offset : offset + limit]
+    assert window.offset <= min(before.offset, step)
 
 
 def test_a_page_beyond_the_end_is_empty_however_far() -> None:
