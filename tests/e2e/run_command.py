@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.e2e.nursery import run_pushrod_for_text
 from tests.e2e.processes import PUSHROD, Repository
 
 SECONDS = 400.0
@@ -47,18 +48,16 @@ class Place:
             **self.variables,
         }
 
-    def command(self, *words: str, engine: str | None = None) -> list[str]:
-        return [*PUSHROD, "run", "--engine", engine or self.engine, *words]
+    def words(self, *words: str, engine: str | None = None) -> list[str]:
+        return ["run", "--engine", engine or self.engine, *words]
 
-    def run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words),
-            cwd=self.repository.path,
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
+    def command(self, *words: str, engine: str | None = None) -> list[str]:
+        return [*PUSHROD, *self.words(*words, engine=engine)]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """From its beginning to its end."""
+        return run_pushrod_for_text(
+            self.words(*words), self.environment, folder=self.repository.path, seconds=SECONDS
         )
 
     @contextmanager
