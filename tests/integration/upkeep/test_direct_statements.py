@@ -103,8 +103,8 @@ def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @pytest.fixture
-def statements(connection: sa.Connection) -> DirectStatements:
-    return DirectStatements(connection.dialect)
+def statements() -> DirectStatements:
+    return DirectStatements()
 
 
 def whole(connection: sa.Connection) -> list[Any]:
@@ -185,7 +185,7 @@ def test_a_connection_that_is_lost_is_told_and_put_aside(
 ) -> None:
     engine, others = (engine_of(postgres_server.new_database()) for _ in range(2))
     METADATA.create_all(engine)
-    statements = DirectStatements(engine.dialect)
+    statements = DirectStatements()
     with engine.connect() as connection:
         own = sa.text("SELECT pg_backend_pid()")
         number = connection.execute(own).scalar_one()
