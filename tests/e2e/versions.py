@@ -49,10 +49,9 @@ def code_of(commit: str, folder: Path) -> Path | None:
 
 def this_code(folder: Path) -> Path:
     """A copy of this version."""
+    # With what is compiled of it, which goes by the files' size and time: they are the same.
     for name in CODE:
-        shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
     return folder
 
 
