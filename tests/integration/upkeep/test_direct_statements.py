@@ -225,3 +225,18 @@ def test_those_who_count_statements_are_told(
         statements.run(connection, FIND, {"its_id": 2})
     assert [text.split()[0] for text, _ in sent] == ["INSERT", "SELECT"]
     assert sent[1][1] == [2]
+
+
+def test_what_is_compiled_once_serves_the_connections_of_all_engines(
+    tmp_path: Path, statements: DirectStatements
+) -> None:
+    for number, row in enumerate(ROWS):
+        engine = sa.create_engine(f"sqlite:///{tmp_path / str(number)}")
+        METADATA.create_all(engine)
+        with engine.connect() as connection:
+            statements.run(connection, INSERT, row)
+            assert [one.id for one in whole(connection)] == [row["id"]]
+            found = statements.run(connection, FIND, {"its_id": row["id"]}).one()
+            assert found.name == row["name"]
+        engine.dispose()
+    assert len(statements._compiled) == 2
