@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests import scratch, workers
+from tests import compiled_once, scratch, workers
 from tests.workers import GroupScheduling, rank
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ structlog.configure(
 # How long examples take to make or to try says more of the machine than of us.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")
+
+compiled_once.begin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

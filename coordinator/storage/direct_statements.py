@@ -96,17 +96,18 @@ class _Compiled:
 
 
 class DirectStatements:
-    """Those of one kind of database, whose parameters stand in order; of any thread."""
+    """Those of one kind of database, whose parameters stand in order; of any thread, and of all
+    connections, whichever engine they are of."""
 
-    def __init__(self, dialect: sa.Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self) -> None:
         self._in_lists: dict[int, tuple[Any, Sequence[str]]] = {}
         self._compiled: dict[Any, _Compiled | None] = {}
 
     def run(self, connection: sa.Connection, statement: Any, parameters: Any) -> Any:
         """As `connection.execute(…)`. Raises sqlalchemy.exc.DBAPIError, KeyError."""
         many = isinstance(parameters, list)
-        compiled = self._find(statement, parameters[0] if many else parameters or {})
+        dialect = connection.dialect
+        compiled = self._find(statement, dialect, parameters[0] if many else parameters or {})
         if compiled is None:
             return connection.execute(statement, parameters)
         values: Any
@@ -127,15 +128,17 @@ class DirectStatements:
                 cursor.execute(compiled.sql, values)
             found = compiled.result(cursor)
             cursor.close()
-        except self._dialect.loaded_dbapi.Error as error:
+        except dialect.loaded_dbapi.Error as error:
             # It knows what a connection's end looks like, and puts the connection aside.
             connection._handle_dbapi_exception(error, compiled.sql, values, cursor, None)
         return found
 
-    def _find(self, statement: Any, parameters: Mapping[str, Any]) -> _Compiled | None:
+    def _find(
+        self, statement: Any, dialect: sa.Dialect, parameters: Mapping[str, Any]
+    ) -> _Compiled | None:
         key: Any
         sizes: tuple[int | None, ...] = ()
-        if lists := self._lists_of(statement):
+        if lists := self._lists_of(statement, dialect):
             sizes = tuple([_size_for(len(parameters[name])) for name in lists])
             key = (id(statement), tuple(parameters), sizes)
         else:
@@ -147,17 +150,17 @@ class DirectStatements:
                 return None
         room = {name: range(size or 0) for name, size in zip(lists, sizes, strict=True)}
         try:
-            made = _Compiled(statement, self._dialect, {**parameters, **room})
+            made = _Compiled(statement, dialect, {**parameters, **room})
         except _Unfit:
             made = None
         self._compiled[key] = made
         return made
 
-    def _lists_of(self, statement: Any) -> Sequence[str]:
+    def _lists_of(self, statement: Any, dialect: sa.Dialect) -> Sequence[str]:
         """The parameters that are the values of an IN."""
         known = self._in_lists.get(id(statement))
         if known is None:
-            compiled = statement.compile(dialect=self._dialect)
+            compiled = statement.compile(dialect=dialect)
             known = statement, [one.key for one in compiled.post_compile_params if one.required]
             self._in_lists[id(statement)] = known
         return known[1]

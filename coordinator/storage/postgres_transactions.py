@@ -48,6 +48,7 @@ COLLISION_SECONDS = 0.05
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 2.0
 OTHER_ENDS_SECONDS = 2.0
 """One that was just killed is still connected for a moment."""
+_STATEMENTS = DirectStatements()
 
 
 class TakenOver(DatabaseUnusable):
@@ -90,7 +91,6 @@ class PostgresTransactions:
         """A transaction whose commit was not answered, and what it came to if it was committed."""
         self._writer = engine_of(place, isolation_level="SERIALIZABLE")
         self._reader = engine_of(place, size=readers, isolation_level="REPEATABLE READ")
-        self._statements = DirectStatements(self._writer.dialect)
         sa.event.listen(self._writer, "connect", self._lock)
         sa.event.listen(self._reader, "connect", _read_only)
 
@@ -150,7 +150,7 @@ class PostgresTransactions:
         while True:
             try:
                 with self._reader.connect() as connection, connection.begin():
-                    return run(work(direct(connection, self._statements)))
+                    return run(work(direct(connection, _STATEMENTS)))
             except Exception as error:
                 if failure_of(error) is None:
                     told = in_our_words(error)
@@ -225,7 +225,7 @@ class PostgresTransactions:
                 outcomes = run_each(
                     connection,
                     writes,
-                    self._statements,
+                    _STATEMENTS,
                     spoils_all=lambda error: failure_of(error) is not None,
                 )
                 number = connection.execute(_OWN_NUMBER).scalar()

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from coordinator.storage.direct_statements import DirectStatements
 from coordinator.storage.transactions import Outcome, T, Work, Write, direct, run, run_each
 
+_STATEMENTS = DirectStatements()
+
 
 class SQLiteTransactions:
     def __init__(self, path: Path, *, busy_timeout_ms: int, readers: int) -> None:
@@ -25,16 +27,15 @@ class SQLiteTransactions:
         self._path = path
         self._writer = _engine(path, busy_timeout_ms, readers=None)
         self._reader = _engine(path, busy_timeout_ms, readers=readers)
-        self._statements = DirectStatements(self._writer.dialect)
 
     def read(self, work: Work[T]) -> T:
         with self._reader.connect() as connection, connection.begin():
-            return run(work(direct(connection, self._statements)))
+            return run(work(direct(connection, _STATEMENTS)))
 
     def write(self, writes: Sequence[Write[Any]]) -> Sequence[Outcome]:
         try:
             with self._writer.connect() as connection, connection.begin():
-                outcomes = run_each(connection, writes, self._statements)
+                outcomes = run_each(connection, writes, _STATEMENTS)
                 if all(outcome.error for outcome in outcomes):
                     connection.rollback()
         except Exception as broken:  # a write alone, begin or commit failed: nothing is durable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
@@ -28,6 +29,7 @@ class StaticFiles:
     modules import each other by relative paths and may still be cached for ever."""
 
 
+@cache  # they are the program's own and stay
 def load_static_files() -> StaticFiles:
     folder = files("coordinator.web").joinpath("static")
     by_name = {

@@ -17,6 +17,25 @@ from tests.e2e.processes import Pushrod, Repository, running
 ENGINES = ["host", pytest.param("buildkit", marks=pytest.mark.engine)]
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
+FEATURES_OFF = (
+    # For each page a process more, for what is typed into the bar: two fifths of a page's cost.
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxAimPopup",
+    # What Playwright has off, too: of two such arguments Chromium takes the last.
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsUpgrades",
+    "HttpsFirstBalancedModeAutoEnable",
+    "LensOverlay",
+    "MediaRouter",
+    "PaintHolding",
+    "ThirdPartyStoragePartitioning",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "OptimizationHints",
+    "NetworkTimeServiceQuerying",
+    "AimEnabled",
+    "PreconnectToSearch",
+)
 CHROMIUM_ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -26,6 +45,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--disable-features={','.join(FEATURES_OFF)}",
 ]
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from coordinator.storage.postgresql import PostgresPlace
-from tests.e2e.nursery import Forked, fork_pushrod
+from tests.e2e.nursery import Forked, fork_pushrod, run_pushrod_for_text
 from tests.empty_database import put_empty_database
 from tests.ports import free_port
 
 PUSHROD = [sys.executable, "-m", "pushrod"]
 FORKED = ("coordinator", "agent")
-"""What tests start by the hundred; `pushrod up` and all other commands begin as for users."""
+"""What tests start by the hundred; `pushrod up` begins as for users."""
 START_SECONDS = 90.0
 READY = re.compile(r"^ready (\S+)$", re.MULTILINE)
 
@@ -317,14 +317,7 @@ class Pushrod:
         """The command line, as a person of this coordinator; `given` is its standard input."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
         environment |= {"PUSHROD_URL": self.api.url, "PUSHROD_TOKEN": self.api.token}
-        return subprocess.run(
-            [*PUSHROD, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            input=given,
-            env=environment,
-        )
+        return run_pushrod_for_text(arguments, environment, given=given)
 
     def notes(self) -> str:
         """What the processes printed, for a failing test."""

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
+from tests.e2e.nursery import Forked, fork_pushrod, run_pushrod_for_text
 from tests.e2e.processes import PUSHROD, Repository
 
 SECONDS = 400.0
@@ -47,39 +49,47 @@ class Place:
             **self.variables,
         }
 
-    def command(self, *words: str, engine: str | None = None) -> list[str]:
-        return [*PUSHROD, "run", "--engine", engine or self.engine, *words]
+    def words(self, *words: str, engine: str | None = None) -> list[str]:
+        return ["run", "--engine", engine or self.engine, *words]
 
-    def run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words),
-            cwd=self.repository.path,
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
+    def command(self, *words: str, engine: str | None = None) -> list[str]:
+        return [*PUSHROD, *self.words(*words, engine=engine)]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """From its beginning to its end."""
+        return run_pushrod_for_text(
+            self.words(*words), self.environment, folder=self.repository.path, seconds=SECONDS
         )
 
     @contextmanager
-    def begun(self, *words: str) -> Iterator[Begun]:
+    def begun(self, *words: str, from_the_start: bool = False) -> Iterator[Begun]:
+        """`from_the_start`: as users begin it, for tests of what it does before it can do much."""
         output = self.folder / "output"
         with output.open("wb") as file:
-            process = subprocess.Popen(
-                self.command(*words),
-                cwd=self.repository.path,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_hear_interrupts,
-            )
+            begin = self._start if from_the_start else self._fork
+            process = begin(words, file)
         try:
             yield Begun(process, output)
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+                process.wait(SECONDS)
+
+    def _start(self, words: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.repository.path,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_hear_interrupts,
+        )
+
+    def _fork(self, words: Sequence[str], output: IO[bytes]) -> Forked:
+        return fork_pushrod(
+            self.words(*words), self.environment, output.fileno(), folder=self.repository.path
+        )
 
     def workflow(self, text: str) -> None:
         self.repository.write(".pushrod.yml", text)
@@ -115,7 +125,7 @@ def place_of(repository: Repository, folder: Path, engine: str) -> Iterator[Plac
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     output: Path
 
     def text(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from coordinator.backup.folder import BackupFolder
+from tests.e2e.nursery import run_pushrod_for_text
 from tests.e2e.processes import Process, Pushrod, Repository, is_running, running, step_named
 
 WORKFLOW = """\
@@ -64,12 +65,7 @@ def pushed(pushrod: Pushrod, repository: Repository, project: dict[str, Any], te
 
 
 def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pushrod", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    return run_pushrod_for_text([*map(str, arguments)], os.environ, seconds=180)
 
 
 class Load:

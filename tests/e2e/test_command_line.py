@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.nursery import run_pushrod
 from tests.e2e.processes import READY, Api, Process, Pushrod, Repository, running
 
 WORKFLOW = """\
@@ -29,21 +30,13 @@ def pushrod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushrod]:
         yield pushrod
 
 
-def command(
-    pushrod: Pushrod, *arguments: str, **options: Any
-) -> subprocess.CompletedProcess[bytes]:
+def command(pushrod: Pushrod, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {
         **os.environ,
         "PUSHROD_URL": pushrod.api.url,
         "PUSHROD_TOKEN": pushrod.api.token,
     }
-    return subprocess.run(
-        [sys.executable, "-m", "pushrod", *arguments],
-        capture_output=True,
-        env=environment,
-        timeout=120,
-        **options,
-    )
+    return run_pushrod(arguments, environment)
 
 
 def answer(pushrod: Pushrod, *arguments: str) -> Any:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from coordinator.storage.migrate import migrate_apart
-from tests.e2e.processes import PUSHROD, Repository, is_running, running, step_named
+from tests.e2e.nursery import run_pushrod_for_text
+from tests.e2e.processes import Repository, is_running, running, step_named
 from tests.e2e.test_backup import told_of
 from tests.ports import free_port
 from tests.postgres_server import PASSWORD, PostgresServer
@@ -44,10 +45,7 @@ steps:
 
 def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
-    command = [*PUSHROD, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=120
-    )
+    return run_pushrod_for_text([*map(str, arguments)], environment)
 
 
 @pytest.mark.timeout(300)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.nursery import fork_pushrod
+from tests.e2e.nursery import fork_pushrod, run_pushrod
 from tests.e2e.processes import PUSHROD, Pushrod, running
 
 SECONDS = 60.0
 FORKS_ONE_AND_IS_KILLED = """
 import os, signal
-from tests.e2e.nursery import fork_pushrod
+from tests.e2e.nursery import fork_pushrod, run_pushrod
 with open(os.devnull, "wb") as output:
     fork_pushrod(["agent", "--no-such-option"], dict(os.environ), output.fileno()).wait(60)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -54,6 +54,10 @@ def started(words: list[str], variables: dict[str, str]) -> tuple[int, str]:
         (["coordinator", "--no-such-option"], "No such option"),
         (["agent", "--once", "--slots", "2"], "--once means"),
         (["agent", "--url", "http://127.0.0.1:1", "--token-file", "/nonexistent"], "nonexistent"),
+        (["build", "list", "--url", "http://127.0.0.1:1"], "no token"),
+        (["backup", "backups", "--data", "nowhere"], "nowhere"),
+        (["migrate", "--data", "nowhere", "--objects", "there"], "nowhere"),
+        (["run", "--engine", "host", "--param", "none"], "NAME=VALUE"),
     ],
 )
 def test_it_ends_with_the_words_and_the_code_of_one_that_is_started(
@@ -115,3 +119,23 @@ def test_of_many_that_are_asked_for_at_once_each_is_whose_asked(tmp_path: Path) 
         for number, (code, said) in enumerate(threads.map(ask, range(24))):
             assert code == (0 if number % 2 else 2)
             assert ("Usage" if number % 2 else f"no-such-option-{number}") in said
+
+
+def test_a_command_is_given_text_and_a_folder_and_tells_output_from_errors(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yml").write_text("name: ci\nsteps: []\n")
+    words = ["validate", "workflow.yml"]
+    variables = environment(HOME=str(tmp_path))
+    real = subprocess.run(
+        [*PUSHROD, *words], env=variables, cwd=tmp_path, capture_output=True, timeout=SECONDS
+    )
+    assert real.stdout or real.stderr
+    done = run_pushrod(words, variables, folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        real.returncode,
+        real.stdout,
+        real.stderr,
+    )
+    with running(tmp_path / "pushrod", agents=0) as pushrod:
+        pushrod.create_project()
+        assert pushrod.command("secret", "set", "app", "WORD", given="a secret\n").returncode == 0
+        assert "WORD" in pushrod.command("secret", "list", "app").stdout

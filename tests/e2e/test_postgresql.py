@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import PUSHROD, Repository, is_running, running, step_named
+from tests.e2e.nursery import run_pushrod_for_text
+from tests.e2e.processes import Repository, is_running, running, step_named
 from tests.empty_database import kept_by
 from tests.postgres_server import PostgresServer
 
@@ -72,4 +74,4 @@ def test_a_coordinator_says_what_it_can_not_use_and_a_backup_what_to_do_instead(
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PUSHROD, *arguments], capture_output=True, text=True, check=False)
+    return run_pushrod_for_text(arguments, os.environ)

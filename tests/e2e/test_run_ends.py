@@ -134,7 +134,7 @@ MOMENTS = [n * 0.25 for n in range(12)]
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupt_at_any_moment_leaves_nothing(on_host: Place, moment: float) -> None:
     on_host.workflow(LONG.replace("IMAGE", "any"))
-    with on_host.begun() as run:
+    with on_host.begun(from_the_start=True) as run:
         time.sleep(moment)
         run.send(signal.SIGINT)
         assert run.ended() in (130, -signal.SIGINT), run.text()
@@ -147,7 +147,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing(on_host: Place, moment: float
 @pytest.mark.parametrize("moment", MOMENTS[::3])
 def test_a_kill_at_any_moment_leaves_nothing(on_host: Place, moment: float) -> None:
     on_host.workflow(LONG.replace("IMAGE", "any"))
-    with on_host.begun() as run:
+    with on_host.begun(from_the_start=True) as run:
         time.sleep(moment)
         run.send(signal.SIGKILL)
         run.ended()

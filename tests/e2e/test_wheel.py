@@ -27,9 +27,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     run([sys.executable, *PIP, "wheel", "--no-deps", "-w", str(folder), str(CHECKOUT)], folder)
     [wheel] = folder.glob("*.whl")
-    run([sys.executable, "-m", "venv", str(folder / "venv")], folder)
+    # By our own pip, and compiled when it is imported: most of it never is.
+    run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], folder)
     programs = folder / "venv" / "bin"
-    run([str(programs / "python"), *PIP, "install", str(wheel)], folder)
+    install = ["--python", str(programs / "python"), "install", "--no-compile", str(wheel)]
+    run([sys.executable, *PIP, *install], folder)
     return programs
 
 

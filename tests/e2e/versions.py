@@ -16,6 +16,8 @@ CODE = ("agent", "coordinator", "pushrod", "pipelines-schema")
 WITH_PEERS = "88d648f8"
 """The first commit of which several coordinators work beside each other, as it was landed."""
 NEXT_HEAD = f"{int(HEAD) + 1:04}"
+LEFT_OUT = shutil.ignore_patterns("*.egg-info", "*.pyc.*")
+"""Of a copy; the latter are what is being compiled at this moment."""
 _MIGRATION = f'''"""what the next version adds"""
 
 import sqlalchemy as sa
@@ -49,10 +51,9 @@ def code_of(commit: str, folder: Path) -> Path | None:
 
 def this_code(folder: Path) -> Path:
     """A copy of this version."""
+    # With what is compiled of it, which goes by the files' size and time: they are the same.
     for name in CODE:
-        shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-        )
+        shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 from aiohttp import web
 from pydantic import ConfigDict, Field
@@ -50,6 +50,7 @@ def add_routes(app: web.Application) -> None:
     add_operations(app, _operations(account_of, "account", "an account", LISTED_OF_ACCOUNT))
 
 
+@cache  # made once, as what modules declare
 def _operations(
     owner_of: Owner,
     owner: str,

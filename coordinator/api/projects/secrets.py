@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +55,7 @@ def add_routes(app: web.Application) -> None:
     add_operations(app, _operations(account_of, "account", "an account's", LISTED_OF_ACCOUNT))
 
 
+@cache  # made once, as what modules declare
 def _operations(owner_of: Owner, owner: str, an_owners: str, listed: str) -> list[Operation]:
     secrets = f"/api/{owner}s/{{{owner}_id}}/secrets"
     missing = owner.capitalize()

@@ -29,6 +29,7 @@ from coordinator.services.core import utc_now
 from coordinator.services.deletion_pause import deletions_paused
 from coordinator.storage.migrate import HEAD
 from coordinator.storage.soundness import DatabaseUnusable
+from tests.e2e.nursery import run_pushrod_for_text
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     AgentCaller,
@@ -277,13 +278,8 @@ async def test_nothing_is_deleted_while_a_backup_is_made(
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pushrod", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")},
-    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHROD_")}
+    return run_pushrod_for_text([*map(str, arguments)], environment)
 
 
 async def test_a_killed_backup_pauses_nothing_and_the_next_goes_on(

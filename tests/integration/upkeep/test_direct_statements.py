@@ -103,8 +103,8 @@ def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @pytest.fixture
-def statements(connection: sa.Connection) -> DirectStatements:
-    return DirectStatements(connection.dialect)
+def statements() -> DirectStatements:
+    return DirectStatements()
 
 
 def whole(connection: sa.Connection) -> list[Any]:
@@ -185,7 +185,7 @@ def test_a_connection_that_is_lost_is_told_and_put_aside(
 ) -> None:
     engine, others = (engine_of(postgres_server.new_database()) for _ in range(2))
     METADATA.create_all(engine)
-    statements = DirectStatements(engine.dialect)
+    statements = DirectStatements()
     with engine.connect() as connection:
         own = sa.text("SELECT pg_backend_pid()")
         number = connection.execute(own).scalar_one()
@@ -225,3 +225,18 @@ def test_those_who_count_statements_are_told(
         statements.run(connection, FIND, {"its_id": 2})
     assert [text.split()[0] for text, _ in sent] == ["INSERT", "SELECT"]
     assert sent[1][1] == [2]
+
+
+def test_what_is_compiled_once_serves_the_connections_of_all_engines(
+    tmp_path: Path, statements: DirectStatements
+) -> None:
+    for number, row in enumerate(ROWS):
+        engine = sa.create_engine(f"sqlite:///{tmp_path / str(number)}")
+        METADATA.create_all(engine)
+        with engine.connect() as connection:
+            statements.run(connection, INSERT, row)
+            assert [one.id for one in whole(connection)] == [row["id"]]
+            found = statements.run(connection, FIND, {"its_id": row["id"]}).one()
+            assert found.name == row["name"]
+        engine.dispose()
+    assert len(statements._compiled) == 2
