@@ -11,11 +11,8 @@ from pathlib import Path
 from agent.artifact_errors import ArtifactError
 from agent.batches import divided
 from agent.carried import in_parallel, in_thread
-from agent.coordinator_client import (
-    CallRefusedError,
-    CoordinatorClient,
-    CredentialRefusedError,
-)
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CallRefusedError, CredentialRefusedError
 from agent.kept_artifacts import KeptArtifacts
 from agent.output_tree import FoundFile, OutputTree, read_tree
 from agent.retries import keep_trying

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +14,16 @@ import aiohttp
 import pydantic
 from yarl import URL
 
+from agent.coordinator_errors import (
+    CallRefusedError,
+    CoordinatorUnavailableError,
+    error_of,
+    sentence,
+)
 from agent.object_store import ObjectStoreReader
 from pipelines_schema import log_frames, redirects
 from pipelines_schema.contract import (
+    FOR_AGENTS_ALONE,
     AcceptRequest,
     CompleteRequest,
     CompleteResponse,
@@ -49,48 +56,8 @@ GOODBYE_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A transfer of any length is given up when nothing moves for so long."""
-MAX_MESSAGE_CHARACTERS = 8192
-"""Of an answer's error. More than a step's message may have: that is masked before it is cut."""
-TRY_AGAIN_STATUSES = frozenset({408, 425, 429})
 
 Answer = TypeVar("Answer", bound=WireModel)
-
-
-class CoordinatorError(Exception):
-    """A call did not succeed."""
-
-
-class CoordinatorUnavailableError(CoordinatorError):
-    """The coordinator is away or in trouble: the same call may succeed later."""
-
-
-class StaleLeaseError(CoordinatorError):
-    """The attempt is no longer this agent's: stop its work and forget it."""
-
-
-class CredentialRefusedError(CoordinatorError):
-    """401: the coordinator does not know this token (any more)."""
-
-    def __init__(self, message: str, credential: str) -> None:
-        super().__init__(message)
-        self.credential = credential
-
-
-class CallRefusedError(CoordinatorError):
-    """The coordinator will never accept this call; the message is its own."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{message} ({status})")
-        self.status = status
-        self.message = message
-
-
-class WrongOffsetError(CoordinatorError):
-    """The log is acknowledged up to `offset`: resume there."""
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the log is to be resumed at byte {offset}")
-        self.offset = offset
 
 
 class CoordinatorClient:
@@ -106,11 +73,14 @@ class CoordinatorClient:
         self._session: aiohttp.ClientSession | None = None
         self._log_session: aiohttp.ClientSession | None = None
         """For logs alone: see log_frames.FOR_LOGS_ALONE."""
+        self._own_session: aiohttp.ClientSession | None = None
+        """For what is asked by the agent's own credential: see contract.FOR_AGENTS_ALONE."""
         self._store = ObjectStoreReader(self._base)
         self.credential = ""
 
     async def __aenter__(self) -> CoordinatorClient:
         self._session, self._log_session = self._new_session(), self._new_session()
+        self._own_session = self._new_session()
         return self
 
     def _new_session(self) -> aiohttp.ClientSession:
@@ -126,7 +96,7 @@ class CoordinatorClient:
         )
 
     async def __aexit__(self, *_: object) -> None:
-        for session in (self._session, self._log_session):
+        for session in (self._session, self._log_session, self._own_session):
             if session is not None:
                 await session.close()
 
@@ -248,7 +218,7 @@ class CoordinatorClient:
                     if len(content) > max_bytes:
                         return bytes(content[: max_bytes + 1])
             except (aiohttp.ClientError, TimeoutError) as error:
-                raise CoordinatorUnavailableError(_sentence(error)) from error
+                raise CoordinatorUnavailableError(sentence(error)) from error
         return bytes(content)
 
     @asynccontextmanager
@@ -269,7 +239,7 @@ class CoordinatorClient:
             except (aiohttp.ClientError, TimeoutError) as error:
                 if found is not None:
                     self._store.broke_off(found, error)
-                raise CoordinatorUnavailableError(_sentence(error)) from error
+                raise CoordinatorUnavailableError(sentence(error)) from error
 
     def _file(
         self, spec: StepSpec, url: str, wanted: str
@@ -336,10 +306,13 @@ class CoordinatorClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Lend a successful response, or one of the status `also`; translate everything else to our
         errors."""
-        session = session or self._session
+        own = bool(token) and token == self.credential
+        session = session or (self._own_session if own else self._session)
         if session is None:
             raise CoordinatorUnavailableError("the client is not open")
         headers = {**options.pop("headers", {}), "Authorization": f"Bearer {token}"}
+        if own:
+            headers["Connection"] = f"keep-alive, {FOR_AGENTS_ALONE}"
         if seconds is not None:
             options["timeout"] = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         # `encoded`: an artifact's name must reach the server as quoted here.
@@ -349,10 +322,10 @@ class CoordinatorClient:
                 method, url, headers=headers, allow_redirects=False, **options
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise CoordinatorUnavailableError(_sentence(error)) from error
+            raise CoordinatorUnavailableError(sentence(error)) from error
         async with request as response:
             if not 200 <= response.status < 300 and response.status != also:
-                raise await _error_of(response, token)
+                raise await error_of(response, token)
             yield response
 
 
@@ -360,38 +333,10 @@ async def _read_answer(response: aiohttp.ClientResponse, path: str, answer: type
     try:
         return answer.model_validate_json(await response.read())
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise CoordinatorUnavailableError(_sentence(error)) from error
+        raise CoordinatorUnavailableError(sentence(error)) from error
     except pydantic.ValidationError as error:
         problem = f"the answer of {path} can't be understood: {error.error_count()} problems"
         raise CallRefusedError(response.status, problem) from error
-
-
-async def _error_of(response: aiohttp.ClientResponse, token: str) -> CoordinatorError:
-    """Which of our errors an unsuccessful response to a call with this token is."""
-    try:
-        text = (await response.read()).decode("utf-8", "replace")
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return CoordinatorUnavailableError(_sentence(error))
-    status = response.status
-    body = _json_object(text)
-    message = str(body.get("error") or text.strip() or response.reason)[:MAX_MESSAGE_CHARACTERS]
-    if status >= 500 or status in TRY_AGAIN_STATUSES:
-        return CoordinatorUnavailableError(f"{message} ({status})")
-    if status == 401:
-        return CredentialRefusedError(message, token)
-    if status == 409 and not body.get("stale") and isinstance(body.get("offset"), int):
-        return WrongOffsetError(body["offset"])
-    if status == 409 and (body.get("stale") or response.url.path.endswith("/accept")):
-        return StaleLeaseError(message)
-    return CallRefusedError(status, message)
-
-
-def _json_object(text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _offset_of(response: aiohttp.ClientResponse) -> int:
@@ -403,7 +348,3 @@ def _offset_of(response: aiohttp.ClientResponse) -> int:
 
 def _quoted(step_id: str) -> str:
     return quote(step_id, safe="")
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) or type(error).__name__

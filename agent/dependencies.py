@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from agent.artifact_errors import ArtifactError, DamagedError
 from agent.batches import divided
 from agent.carried import in_parallel, in_thread
-from agent.coordinator_client import (
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import (
     CallRefusedError,
-    CoordinatorClient,
     CoordinatorUnavailableError,
     CredentialRefusedError,
 )

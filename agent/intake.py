@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from agent import descriptors
 from agent.carried import in_thread
-from agent.coordinator_client import CoordinatorClient, CoordinatorError, StaleLeaseError
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CoordinatorError, StaleLeaseError
 from agent.disks import DiskSpace, shortest
 from agent.journal import Journal
 from agent.journal_entries import Entry

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agent.appended_file import sync_folder
-from agent.coordinator_client import (
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import (
     CallRefusedError,
-    CoordinatorClient,
     CoordinatorUnavailableError,
     CredentialRefusedError,
     WrongOffsetError,

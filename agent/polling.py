@@ -7,11 +7,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from agent.coordinator_client import (
-    CoordinatorClient,
-    CoordinatorError,
-    CredentialRefusedError,
-)
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CoordinatorError, CredentialRefusedError
 from agent.engines.protocol import Engine
 from agent.intake import Intake
 from agent.kept_artifacts import KeptArtifacts

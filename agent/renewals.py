@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from agent.coordinator_client import CoordinatorClient, CoordinatorError, CredentialRefusedError
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CoordinatorError, CredentialRefusedError
 from agent.lease import (
     LONGEST_TICK_SECONDS,
     LeaseTable,

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from agent.coordinator_client import CoordinatorUnavailableError
+from agent.coordinator_errors import CoordinatorUnavailableError
 from agent.lease import LONGEST_RETRY_SECONDS, retry_delay_seconds
 
 Result = TypeVar("Result")

@@ -9,12 +9,8 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from agent.coordinator_client import (
-    CallRefusedError,
-    CoordinatorClient,
-    CoordinatorError,
-    CredentialRefusedError,
-)
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CallRefusedError, CoordinatorError, CredentialRefusedError
 from agent.retries import keep_trying, pause_after, pause_until
 from agent.settings import AgentSettings
 from pipelines_schema.contract import RegisterRequest

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from agent.artifact_errors import ArtifactError
 from agent.carried import in_thread
-from agent.coordinator_client import CallRefusedError, StaleLeaseError
+from agent.coordinator_errors import CallRefusedError, StaleLeaseError
 from agent.dependencies import fetch_artifacts
 from agent.engines.end_request import EndRequest
 from agent.engines.protocol import (

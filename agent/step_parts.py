@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from agent.coordinator_client import (
-    CallRefusedError,
-    CoordinatorClient,
-    CredentialRefusedError,
-)
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CallRefusedError, CredentialRefusedError
 from agent.retries import keep_trying
 from agent.source_trees import PartsError
 from pipelines_schema.contract import StepSpec

@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 from agent.artifact_errors import ArtifactError
 from agent.artifacts import store_artifacts
 from agent.carried import in_thread, to_its_end
-from agent.coordinator_client import (
+from agent.coordinator_errors import (
     CallRefusedError,
     CoordinatorUnavailableError,
     CredentialRefusedError,

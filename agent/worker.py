@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 from agent import descriptors
 from agent.cache_keys import CacheKeys
-from agent.coordinator_client import CoordinatorClient, CoordinatorError
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CoordinatorError
 from agent.data_folder import sole_user
 from agent.engines.protocol import Engine, EngineInfo, EngineUnavailable
 from agent.intake import Intake

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from coordinator.objects.places import ObjectsCheck, ObjectsPlace, first_line, o
 from coordinator.services.meter import Meter
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
+from coordinator.storage.homes import session_name
 from coordinator.storage.postgresql import Candidate, PostgresPlace
 
 if TYPE_CHECKING:
@@ -65,10 +67,12 @@ async def look_at(store: ObjectStore, place: ObjectsPlace, check: ObjectsCheck |
 
 @asynccontextmanager
 async def logs_beside(
-    settings: Settings, place: PostgresPlace
+    settings: Settings, place: PostgresPlace, home: str
 ) -> AsyncIterator[tuple[Database, ObjectLogStore]]:
-    """Those of another coordinator, which leads. Raises DatabaseUnusable, ObjectsUnusable."""
+    """Those of another coordinator, which leads; `home` is this one. Raises DatabaseUnusable,
+    ObjectsUnusable."""
     store = open_objects(objects_place(settings))
+    place = replace(place, session=session_name(home))
     database = await Database.open_beside(place, wait_seconds=settings.database_wait_seconds)
     try:
         yield database, ObjectLogStore(store, DatabaseLogTails(database))

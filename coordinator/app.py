@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
-from coordinator.adapters import database_place, logs_beside
+from coordinator.adapters import database_place
 from coordinator.api.builds import laptop_results, overview, results
 from coordinator.api.dialects import (
     build_execution,
@@ -24,7 +22,6 @@ from coordinator.api.dialects import (
     image_builds,
 )
 from coordinator.api.http import cors, reference
-from coordinator.api.http.connections import OpenConnections
 from coordinator.api.http.page_visits import answer_browsers, sees
 from coordinator.api.outbox import badges, forge_setup, messages, notifications
 from coordinator.api.people import session, tokens, users
@@ -44,11 +41,6 @@ from coordinator.api.upkeep import health, metrics, retention, storage
 from coordinator.composition import Services, open_services
 from coordinator.objects.stores import remove_staged
 from coordinator.peers.among import Term, run_among_others
-from coordinator.peers.door import take_passed
-from coordinator.peers.lead import Lead
-from coordinator.peers.log_news import LogNewsSender, hear_log_news
-from coordinator.peers.log_taking import LogPlace, LogTaking
-from coordinator.peers.upstream import Upstream
 from coordinator.place import (
     listen_socket,
     only_one,
@@ -62,8 +54,7 @@ from coordinator.services.builds.build_timeouts import BuildTimeouts
 from coordinator.services.builds.build_traces import BuildTraces
 from coordinator.services.builds.late_steps import LateSteps
 from coordinator.services.core import utc_now
-from coordinator.services.keys import Keys, key_place
-from coordinator.services.news import log_topic
+from coordinator.services.keys import key_place
 from coordinator.services.pushes.schedules import Schedules
 from coordinator.services.steps.leases import boot_seconds
 from coordinator.services.upkeep.garbage import Garbage
@@ -71,7 +62,7 @@ from coordinator.services.upkeep.housekeeping import Housekeeping
 from coordinator.services.upkeep.unnamed_blobs import UnnamedBlobs
 from coordinator.serving import Background, make_app, serve
 from coordinator.settings import Settings
-from coordinator.storage.postgresql import PostgresPlace
+from coordinator.several import Beside, lead, others_of
 from coordinator.timer import Timer
 from coordinator.web import pages
 from pipelines_schema.spans import Emit
@@ -107,85 +98,46 @@ async def run_coordinator(
         url = settings.public_url or f"http://{shown_host(settings.host)}:{port}"
 
         async def work(term: Term | None) -> None:
-            candidate = term.candidate if term else None
-            async with open_services(
-                settings, url, clock, now, emit, readings, candidate
-            ) as services:
+            async with AsyncExitStack() as stack:
+                candidate = term.candidate if term else None
+                others = await stack.enter_async_context(others_of(settings, candidate))
+                services = await stack.enter_async_context(
+                    open_services(settings, url, clock, now, emit, readings, candidate, others)
+                )
                 app, background = _whole_app(services), _background(services)
                 if term is None:
                     await serve(services, app, background, listening, lambda: ready(url), stop)
                 else:
-                    await _lead(services, app, background, listening, term)
+                    await lead(services, app, background, listening, term)
 
         place = database_place(settings)
         if settings.peer_listen is None or isinstance(place, Path):
             await work(None)
             return
         with peer_socket(settings) as door:
+            address = settings.peer_address or shown_address(door)
+            beside = Beside(
+                settings=settings,
+                place=place,
+                url=url,
+                door=door,
+                address=address,
+                clock=clock,
+                now=now,
+            )
             await run_among_others(
                 place,
                 key_place(settings),
                 listening,
                 door,
-                settings.peer_address or shown_address(door),
+                address,
                 wait_seconds=settings.database_wait_seconds,
                 clock=clock,
                 work=work,
-                logs=partial(_logs_taken, settings, place),
+                logs=beside.taking,
                 ready=lambda: ready(url),
                 stop=stop,
             )
-
-
-def _logs_taken(
-    settings: Settings, place: PostgresPlace, lead: Lead, keys: Keys, upstream: Upstream
-) -> LogTaking:
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[LogPlace]:
-        async with logs_beside(settings, place) as (database, logs):
-            news = LogNewsSender(place)
-            try:
-                yield LogPlace(database=database, logs=logs, news=news)
-            finally:
-                await news.close()
-
-    return LogTaking(
-        lead,
-        keys,
-        opened,
-        upstream,
-        max_log_bytes=settings.max_log_bytes,
-        idle_seconds=settings.idle_seconds,
-    )
-
-
-async def _lead(
-    services: Services,
-    app: web.Application,
-    background: Background,
-    listening: socket.socket,
-    term: Term,
-) -> None:
-    """For one term."""
-    app.middlewares.insert(0, term.lead.answers)
-
-    core, place = services.core, database_place(services.core.settings)
-    if isinstance(place, Path):
-        raise RuntimeError("a file has one coordinator")
-
-    def stored(attempt_id: str, size: int) -> None:
-        core.meter.log_stored(size)
-        core.news.publish(log_topic(attempt_id))
-
-    async def beside(
-        server: web.Server, connections: OpenConnections, options: Mapping[str, Any]
-    ) -> None:
-        number = await term.lead.until_ours()
-        await take_passed(term.door, term.keys, number, server, connections, **options)
-
-    background = {**background, "log news": hear_log_news(place, stored, core.news.stir)}
-    await term.lead.look()  # the first since we have begun: nobody is answered before
-    await serve(services, app, background, listening.dup(), term.serving, term.stop, beside=beside)
 
 
 def _background(services: Services) -> Background:

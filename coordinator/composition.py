@@ -57,6 +57,7 @@ from coordinator.services.logs.folding import Folding
 from coordinator.services.logs.logs import Logs
 from coordinator.services.meter import Meter
 from coordinator.services.news import News
+from coordinator.services.others import Others
 from coordinator.services.outbox.checks import Checks
 from coordinator.services.outbox.forge_setup import ForgeSetup
 from coordinator.services.outbox.forge_tokens import ForgeTokens
@@ -170,9 +171,10 @@ async def open_services(
     emit: Emit | None = None,
     readings: ReadingProcesses | None = None,
     candidate: Candidate | None = None,
+    others: Others | None = None,
 ) -> AsyncIterator[Services]:
     """`readings` are left open to their owner; by default there are some of its own. `candidate`
-    is this coordinator, where it has others beside it."""
+    is this coordinator, where it has `others` beside it."""
     data = settings.data
     place = objects_place(settings)
     store = open_objects(place)
@@ -210,6 +212,7 @@ async def open_services(
             public_url=url,
             meter=meter,
             now=now,
+            others=others,
             emit=emit,
         )
         dispatch, logs = Dispatch(core, clock), Logs(core)

@@ -137,7 +137,10 @@ class LogStore(Protocol):
         """Store them durably; return the new size. Raises OffsetMismatch, LogClosed."""
         ...
 
-    async def size(self, attempt_id: str) -> int: ...
+    async def size(self, attempt_id: str, *, at_least: int = 0) -> int:
+        """Bytes of text. Of an attempt that has ended with `at_least` so many: where fewer are
+        known, another coordinator has folded them, or they were deleted."""
+        ...
 
     async def read(self, attempt_id: str, offset: int, max_bytes: int) -> bytes:
         """At most `max_bytes` of text from `offset`; empty at or beyond the end."""

@@ -389,6 +389,8 @@ class AgentRecord:
     drained: bool = False
     """It is paused, and each of its processes is told to end once what it runs is over."""
     removed_at: datetime | None = None
+    home: str | None = None
+    """The coordinator that it is at, of several: who gives its hand-outs their terms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

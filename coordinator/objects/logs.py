@@ -99,8 +99,13 @@ class ObjectLogStore:
             await self._discovery.load(index)
             raise OffsetMismatch(index.size)
 
-    async def size(self, attempt_id: str) -> int:
-        return (await self._reaching(attempt_id, None)).size
+    async def size(self, attempt_id: str, *, at_least: int = 0) -> int:
+        index = await self._reaching(attempt_id, None)
+        if index.size < at_least:
+            async with index.lock:
+                index.forget()
+                await self._discovery.load(index)
+        return index.size
 
     @timed("read")
     async def read(self, attempt_id: str, offset: int, max_bytes: int) -> bytes:

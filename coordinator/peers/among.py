@@ -38,6 +38,8 @@ class Term:
     door: socket.socket
     """Where the others pass connections on to."""
     keys: Keys
+    upstream: Upstream
+    """To the others."""
     stop: asyncio.Event
     """Set when it is over, or the process is to end."""
     serving: Callable[[], None]
@@ -69,12 +71,12 @@ async def run_among_others(
         if stop.is_set():
             return
         keys = _keys(lead.leader, key)
-        upstream = Upstream(lead, lambda leader, client: preface(keys, leader.number, client))
+        upstream = Upstream(lead, lambda meant, client: preface(keys, meant, client))
         taking = logs(lead, keys, upstream)
         forwarder = Forwarder(listening, lead, upstream, taking)
         taking_logs = asyncio.create_task(taking.run(), name="logs")
         try:
-            await _Life(lead, forwarder, address, keys, door, work, ready, stop).live()
+            await _Life(lead, forwarder, address, keys, door, upstream, work, ready, stop).live()
         finally:
             await forwarder.close()
             await _end(taking_logs)
@@ -87,6 +89,7 @@ class _Life:
     address: str
     keys: Keys
     door: socket.socket
+    upstream: Upstream
     work: Callable[[Term], Awaitable[None]]
     ready: Callable[[], None]
     stop: asyncio.Event
@@ -134,6 +137,7 @@ class _Life:
             lead=self.lead,
             door=self.door,
             keys=self.keys,
+            upstream=self.upstream,
             stop=over,
             serving=self._serves,
         )

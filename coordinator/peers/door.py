@@ -35,19 +35,20 @@ class PassedConnection(Connection):
 async def take_passed(
     listening: socket.socket,
     keys: Keys,
-    number: int,
+    meant: int | str,
     server: web.Server,
     connections: OpenConnections,
     **options: Any,
 ) -> None:
-    """Take them until cancelled; `number` is that of our term."""
+    """Take them until cancelled; they are `meant` for us as the leader of that number, or as the
+    home of that name."""
     loop = asyncio.get_running_loop()
     end_when_gone(listening)
 
     async def take(connection: socket.socket) -> None:
         try:
             async with asyncio.timeout(PREFACE_SECONDS):
-                client = client_of(keys, number, await _read(connection, PREFACE_BYTES))
+                client = client_of(keys, meant, await _read(connection, PREFACE_BYTES))
             if client is None:
                 # Or what was meant for an earlier leader: its client asks again.
                 log.info("a connection of no other coordinator was refused")

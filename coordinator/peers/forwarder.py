@@ -16,6 +16,7 @@ from contextlib import suppress
 import structlog
 
 from coordinator.api.http.connections import USED_UP, end_when_gone
+from coordinator.peers.desk import begins_an_agents
 from coordinator.peers.lead import RETRY_AFTER, Lead
 from coordinator.peers.log_taking import PEEKED_BYTES, LogTaking, begins_a_log
 from coordinator.peers.upstream import Upstream, leads_still
@@ -103,8 +104,7 @@ class Forwarder:
         """Ends `client`."""
         with client:
             try:
-                if self._logs is not None and self._logs.is_open and await _begins_a_log(client):
-                    await self._logs.take(socket.socket(fileno=client.detach()))
+                if await self._is_served_here(client):
                     return
                 found = await self._upstream.reach(address)
                 if found is None:
@@ -119,6 +119,20 @@ class Forwarder:
             except asyncio.CancelledError:
                 _break_off(client)
                 raise
+
+    async def _is_served_here(self, client: socket.socket) -> bool:
+        """Then it is no longer ours. Raises OSError."""
+        logs = self._logs
+        if logs is None or not logs.is_open:
+            return False
+        peeked = await _first_bytes(client)
+        if begins_a_log(peeked):
+            await logs.take(socket.socket(fileno=client.detach()))
+        elif begins_an_agents(peeked) and logs.is_open:
+            await logs.take_agents(socket.socket(fileno=client.detach()))
+        else:
+            return False
+        return True
 
     def _note(self, leader: Leader) -> None:
         if (task := asyncio.current_task()) in self._passing:
@@ -135,17 +149,17 @@ class Forwarder:
                     task.cancel()
 
 
-async def _begins_a_log(client: socket.socket) -> bool:
-    """By its first bytes, which stay to be read. What comes in pieces smaller than that is for the
-    leader, which serves all."""
+async def _first_bytes(client: socket.socket) -> bytes:
+    """Which stay to be read. What comes in pieces smaller than a request's head is for the leader,
+    which serves all."""
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(client, readable.set)
     try:
         async with asyncio.timeout(FIRST_SECONDS):
             await readable.wait()
-        return begins_a_log(client.recv(PEEKED_BYTES, socket.MSG_PEEK))
+        return client.recv(PEEKED_BYTES, socket.MSG_PEEK)
     except (TimeoutError, BlockingIOError):
-        return False
+        return b""
     finally:
         loop.remove_reader(client)
 

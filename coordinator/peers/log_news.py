@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from coordinator.storage.notices import LOOK_SECONDS, NoticeSender, NoticesLost, heard
+from coordinator.peers.words import hear_notices
+from coordinator.storage.notices import NoticeSender, NoticesLost
 from coordinator.storage.postgresql import PostgresPlace
 
 log = structlog.get_logger()
@@ -70,7 +70,6 @@ async def hear_log_news(
 ) -> None:
     """Until cancelled: `stored` is called with the attempt of each log that has grown and by how
     many bytes, `missed` whenever some may not have been heard."""
-    loop, ending = asyncio.get_running_loop(), threading.Event()
 
     def hear(text: str | None) -> None:
         if text is None:
@@ -79,19 +78,4 @@ async def hear_log_news(
         for attempt_id, size in json.loads(text).items():
             stored(attempt_id, size)
 
-    def listen() -> None:
-        while not ending.is_set():
-            try:
-                for text in heard(place, CHANNEL, ending):
-                    loop.call_soon_threadsafe(hear, text)
-            except NoticesLost as error:
-                log.info("it is not heard which logs have grown", problem=str(error))
-                ending.wait(LOOK_SECONDS)
-
-    # A thread of its own: it is busy for as long as we lead.
-    thread = ThreadPoolExecutor(1, thread_name_prefix="log news")
-    try:
-        await loop.run_in_executor(thread, listen)
-    finally:
-        ending.set()
-        await asyncio.shield(asyncio.to_thread(thread.shutdown))
+    await hear_notices(place, CHANNEL, hear)

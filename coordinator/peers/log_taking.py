@@ -24,9 +24,10 @@ from coordinator.api.steps.runner import MAX_BODY_BYTES, TOO_LONG, frames_of, of
 from coordinator.domain.errors import CoordinatorError, Invalid, TooLarge, TooSlow
 from coordinator.domain.model import attempt_id
 from coordinator.object_ports import LogStore, ObjectsUnusable, OffsetMismatch
+from coordinator.peers.desk import Desk
 from coordinator.peers.lead import Lead
 from coordinator.peers.log_news import LogNewsSender
-from coordinator.peers.relay import NoAnswer, relayed
+from coordinator.peers.relay import NOBODY_ANSWERED, NoAnswer, relayed
 from coordinator.peers.upstream import Upstream
 from coordinator.services.keys import Keys
 from coordinator.storage.database import Database, DatabaseClosed
@@ -45,7 +46,6 @@ _BEGINS_A_LOG = re.compile(
 _PATH = re.compile(r"/api/runner/([0-9a-f-]{36})/log", re.ASCII)
 AGAIN_SECONDS = 30.0
 """After a database or a store that could not be opened."""
-NOBODY_ANSWERED = "the coordinator that leads has not answered: ask again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class LogPlace:
     database: Database
     logs: LogStore
     news: LogNewsSender
+    desk: Desk
+    """Where agents are served."""
 
 
 class LogTaking:
@@ -125,6 +127,13 @@ class LogTaking:
         with suppress(TimeoutError):
             async with asyncio.timeout(AGAIN_SECONDS):
                 await self._until_no_longer(number)
+
+    async def take_agents(self, client: socket.socket) -> None:
+        """The connection of an agent, while this is open. Raises OSError."""
+        if self._place is None:
+            client.close()
+            return
+        await self._place.desk.take(client)
 
     async def take(self, client: socket.socket) -> None:
         """The connection of a client; closed with the client's last request. Raises OSError."""

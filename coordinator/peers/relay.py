@@ -11,6 +11,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 ANSWER_SECONDS = 60.0
+NOBODY_ANSWERED = "the coordinator that leads has not answered: ask again"
+PASSED_ON = "Pushrod-Passed-On"
+"""A header of what a coordinator passes on: whoever gets it answers, and sends it nowhere."""
 _OF_ONE_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 """Said anew. What a body is encoded by was undone when it was read."""
 _READ_ALREADY = _OF_ONE_CONNECTION | {"content-encoding", "expect"}
@@ -43,6 +46,7 @@ def _head(request: web.Request, length: int) -> bytes:
         for name, value in request.raw_headers
         if name.decode("latin-1").lower() not in _READ_ALREADY
     ]
+    lines += [PASSED_ON.encode() + b": 1"]
     lines += [b"Content-Length: %d" % length, b"Connection: close", b"", b""]
     return b"\r\n".join(lines)
 

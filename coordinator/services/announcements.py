@@ -11,7 +11,7 @@ from coordinator.domain.model import Build, Step
 from coordinator.storage.connection import AsyncConnection
 
 Cancelled = Callable[[str, Collection[str]], None]
-Ended = Callable[[Build], None]
+Ended = Callable[[str], None]
 Moved = Callable[[AsyncConnection, Build], Awaitable[None]]
 GatesWait = Callable[[AsyncConnection, Build, Sequence[Step], bool], Awaitable[None]]
 StepsAdded = Callable[[AsyncConnection, Build, Sequence[Step]], Awaitable[None]]
@@ -39,7 +39,7 @@ class Announcements:
     begun: Callable[[], None] = _to_nobody
     """A build has begun that has a timeout."""
     ended: Ended = _to_nobody
-    """A build has ended."""
+    """A build has ended: its id."""
     scheduled: Callable[[], None] = _to_nobody
     """A default branch was read: there may be other schedules."""
     succeeded: Moved = _by_nobody

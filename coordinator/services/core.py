@@ -16,6 +16,7 @@ from coordinator.services.keys import Keys
 from coordinator.services.list_marks import ListMarks
 from coordinator.services.meter import Meter
 from coordinator.services.news import News
+from coordinator.services.others import Others
 from coordinator.services.ref_states import RefStates
 from coordinator.settings import Settings
 from coordinator.storage.database import Database
@@ -52,5 +53,7 @@ class Core:
     meter: Meter = field(default_factory=Meter)
     list_marks: ListMarks = field(default_factory=ListMarks)
     now: Callable[[], datetime] = utc_now
+    others: Others | None = None
+    """None: this coordinator has none beside it."""
     emit: Emit | None = None
     """Takes the spans of traces; None where nobody asked for them."""

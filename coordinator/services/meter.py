@@ -9,7 +9,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import Build, Step
+from coordinator.domain.model import Step
 from coordinator.domain.steps.verdict import Verdict
 
 MAX_PROJECTS = 200
@@ -130,15 +130,21 @@ class Meter:
 
     def step_began(self, step: Step, now: datetime) -> None:
         if step.ready_at is not None:
-            self._waits.observe(max((now - step.ready_at).total_seconds(), 0.0))
+            self.step_waited(max((now - step.ready_at).total_seconds(), 0.0))
+
+    def step_waited(self, seconds: float) -> None:
+        self._waits.observe(seconds)
 
     def attempt_ended(self, verdict: Verdict) -> None:
-        self._attempts.labels("lost" if verdict.lost else verdict.attempt.value).inc()
+        self.attempts_ended("lost" if verdict.lost else verdict.attempt.value, 1)
 
-    def build_ended(self, build: Build) -> None:
-        known = {project_id for project_id, _ in self.builds}
-        is_told = build.project_id in known or len(known) < MAX_PROJECTS
-        self.builds[build.project_id if is_told else None, build.state] += 1
+    def attempts_ended(self, outcome: str, times: int) -> None:
+        self._attempts.labels(outcome).inc(times)
+
+    def build_ended(self, build_id: str, project_id: str, state: BuildState) -> None:
+        known = {one for one, _ in self.builds}
+        is_told = project_id in known or len(known) < MAX_PROJECTS
+        self.builds[project_id if is_told else None, state] += 1
 
     def log_stored(self, size: int) -> None:
         self._log_bytes.inc(size)

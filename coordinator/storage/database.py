@@ -26,6 +26,7 @@ from coordinator.storage.postgresql import PostgresPlace, cannot_use
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.sqlite import SQLiteTransactions
 from coordinator.storage.transactions import (
+    NotIsolated,
     Outcome,
     T,
     TransactionMayNotWait,
@@ -33,10 +34,21 @@ from coordinator.storage.transactions import (
     Work,
     Write,
     after_commit,
+    isolate,
+    locks_rows,
 )
 from coordinator.storage.trouble import trouble_of
 
-__all__ = ["Database", "DatabaseClosed", "TransactionMayNotWait", "Work", "after_commit"]
+__all__ = [
+    "Database",
+    "DatabaseClosed",
+    "NotIsolated",
+    "TransactionMayNotWait",
+    "Work",
+    "after_commit",
+    "isolate",
+    "locks_rows",
+]
 
 log = structlog.get_logger()
 
@@ -126,14 +138,29 @@ class Database:
         finally:
             self._used("read", time.perf_counter() - began)
 
-    async def write(self, work: Work[T], *, committed: Callable[[T], None] | None = None) -> T:
+    @property
+    def is_shared(self) -> bool:
+        """Whether other coordinators may write beside this one."""
+        return self._transactions.is_shared
+
+    async def write(
+        self,
+        work: Work[T],
+        *,
+        committed: Callable[[T], None] | None = None,
+        locking: bool = False,
+    ) -> T:
         """Run `work` in a transaction; `committed(result)` is called once it is durable.
 
-        The write goes on, and `committed` is called, even if the caller is cancelled meanwhile.
+        The write goes on, and `committed` is called, even if the caller is cancelled meanwhile. It
+        runs as if nobody else wrote. One that is `locking` does so by what it locks, where others
+        may write beside it (see `locks_rows`), and is not run again for their sake: it raises
+        NotIsolated where that is not enough and another coordinator leads.
         """
         if self._closed:
             raise DatabaseClosed
-        item = Write(work, committed, asyncio.get_running_loop().create_future())
+        done = asyncio.get_running_loop().create_future()
+        item = Write(work, committed, done, locks_rows=locking and self.is_shared)
         await self._queue.put(item)
         result: T = await item.done
         return result
@@ -148,12 +175,17 @@ class Database:
                 raise
 
     async def _write_forever(self) -> None:
-        while (first := await self._queue.get()) is not None:
-            batch, last = [first], False
-            while len(batch) < GROUP_COMMIT_MAX and not self._queue.empty():
+        following: Write[Any] | None = None
+        while (first := following or await self._queue.get()) is not None:
+            batch, following, last = [first], None, False
+            # One that locks rows is alone: two groups of them would wait for each other's.
+            while len(batch) < GROUP_COMMIT_MAX and not (first.locks_rows or self._queue.empty()):
                 item = self._queue.get_nowait()
                 if item is None:
                     last = True
+                    break
+                if item.locks_rows:
+                    following = item
                     break
                 batch.append(item)
             await self._commit(batch)

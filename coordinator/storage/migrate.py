@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from coordinator.storage.postgresql import PostgresPlace, cannot_use, engine_of, revision_of
 from coordinator.storage.soundness import DatabaseUnusable, check_known, check_sound
 
-HEAD = "0055"
+HEAD = "0056"
 """The newest revision in migrations/versions; a test keeps the two equal."""
 
 

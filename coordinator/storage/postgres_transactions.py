@@ -1,7 +1,9 @@
 """Transactions over PostgreSQL, which are run again where they must be.
 
 Writes are SERIALIZABLE: where two that ran beside each other would not have come to the same one
-after the other, one of them fails and is run again, whatever they read. Reads see one moment.
+after the other, one of them fails and is run again, whatever they read. Reads see one moment. A
+write that locks the rows it decides by is READ COMMITTED instead: it sees what others committed
+before it got them, and makes nobody run again who does not change the same rows.
 
 One coordinator writes: its connection for writes holds a lock of the database's, and one that was
 taken over ends. What a commit came to whose answer was lost is asked of the server afterwards.
@@ -38,7 +40,16 @@ from coordinator.storage.postgresql import (
     words_of,
 )
 from coordinator.storage.soundness import DatabaseUnusable, check_known
-from coordinator.storage.transactions import Outcome, T, Work, Write, direct, run, run_each
+from coordinator.storage.transactions import (
+    NotIsolated,
+    Outcome,
+    T,
+    Work,
+    Write,
+    direct,
+    run,
+    run_each,
+)
 from coordinator.storage.trouble import DatabaseTrouble, Trouble
 
 log = structlog.get_logger()
@@ -85,6 +96,8 @@ class PostgresTransactions:
     def __init__(self, place: PostgresPlace, *, wait_seconds: float, readers: int) -> None:
         """What finds no server waits `wait_seconds` for one."""
         self._place, self._wait_seconds = place, wait_seconds
+        self.is_shared = place.candidate is not None
+        self._isolates = True
         self._stopping = threading.Event()
         self._term: int | None = None
         self._unknown: tuple[str, Sequence[Outcome]] | None = None
@@ -168,6 +181,11 @@ class PostgresTransactions:
                 outcomes += self._ask_of_unknown()
                 left = [write for write in left if all(one.write is not write for one in outcomes)]
                 return outcomes + (self._transaction(left) if left else [])
+            except NotIsolated as error:
+                if not self._isolates:
+                    return [*outcomes, *(Outcome(write=write, error=error) for write in left)]
+                for write in left:
+                    write.locks_rows = False
             except Exception as error:
                 failure = failure_of(error)
                 if isinstance(error, _NotYet):
@@ -220,6 +238,8 @@ class PostgresTransactions:
     def _transaction(self, writes: Sequence[Write[Any]]) -> list[Outcome]:
         """Raises what all of them fail by."""
         with self._writer.connect() as connection:
+            if all(write.locks_rows for write in writes):
+                connection.execution_options(isolation_level="READ COMMITTED")
             transaction = connection.begin()
             try:
                 outcomes = run_each(
@@ -290,6 +310,11 @@ class PostgresTransactions:
 class PostgresBeside(PostgresTransactions):
     """Of a coordinator that does not lead: it writes beside the one that does, what rows tell of
     whose it is. Nothing is taken, and nothing begun."""
+
+    def __init__(self, place: PostgresPlace, *, wait_seconds: float, readers: int) -> None:
+        super().__init__(place, wait_seconds=wait_seconds, readers=readers)
+        self.is_shared = True
+        self._isolates = False  # what goes so far is the leader's
 
     def _has_locked(self, cursor: Any) -> bool:
         return _locked(cursor, "pg_try_advisory_lock_shared", BESIDE_LOCK)

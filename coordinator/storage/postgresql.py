@@ -21,7 +21,6 @@ from coordinator.storage.soundness import DatabaseUnusable
 OLDEST = 13
 CONNECT_SECONDS = 5
 _CONNECTION = {
-    "application_name": "pushrod",
     "client_encoding": "utf8",
     "connect_timeout": CONNECT_SECONDS,
     # A link that was cut without a word is noticed within half a minute, by both ends.
@@ -71,6 +70,8 @@ class PostgresPlace:
     """None: as PostgreSQL's own programs, from PGPASSWORD or ~/.pgpass."""
     candidate: Candidate | None = None
     """None: who opens it has no others beside it."""
+    session: str = "pushrod"
+    """What the server shows its connections as."""
 
     @property
     def name(self) -> str:
@@ -91,7 +92,7 @@ def engine_of(
     try:
         engine = sa.create_engine(
             sa.make_url(place.url).set(drivername="postgresql+psycopg"),
-            connect_args={**connection},
+            connect_args={**connection, "application_name": place.session},
             poolclass=sa.QueuePool,
             pool_size=size,
             max_overflow=0,

@@ -21,6 +21,8 @@ _STATEMENTS = DirectStatements()
 
 
 class SQLiteTransactions:
+    is_shared = False
+
     def __init__(self, path: Path, *, busy_timeout_ms: int, readers: int) -> None:
         """`path` has a database of this version's schema."""
         _keep_to_ourselves(path)

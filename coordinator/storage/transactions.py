@@ -28,11 +28,17 @@ class TransactionMayNotWait(RuntimeError):
     """A transaction awaits its database and nothing else: others wait for it to end."""
 
 
+class NotIsolated(Exception):
+    """It goes further than the rows that it has locked: it must be run isolated."""
+
+
 @dataclass(slots=True, eq=False)
 class Write(Generic[T]):
     work: Work[T]
     committed: Callable[[T], None] | None
     done: asyncio.Future[T]
+    locks_rows: bool = False
+    """It locks the rows that it decides by, and needs no other isolation, as far as it knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,9 @@ class Outcome:
 
 class Transactions(Protocol):
     """Of one kind of database. Its methods block, in threads of the caller's."""
+
+    is_shared: bool
+    """Others may write beside it."""
 
     def write(self, writes: Sequence[Write[Any]]) -> Sequence[Outcome]:
         """Commit them together, except those that fail. Raises nothing. An outcome may come that
@@ -77,7 +86,7 @@ def run_each(
     """
     outcomes = []
     for write in writes:
-        seen = DirectConnection(connection, statements)
+        seen = DirectConnection(connection, statements, locks_rows=write.locks_rows)
         try:
             # A write alone needs no savepoint: what undoes it undoes the transaction.
             with connection.begin_nested() if len(writes) > 1 else nullcontext():
@@ -107,9 +116,14 @@ class DirectConnection:
     """What a work sees: written as for an asynchronous driver, but never suspended."""
 
     def __init__(
-        self, connection: sa.Connection, statements: DirectStatements | None = None
+        self,
+        connection: sa.Connection,
+        statements: DirectStatements | None = None,
+        *,
+        locks_rows: bool = False,
     ) -> None:
         """`statements` runs those that are for the driver itself; without it they are like all."""
+        self.locks_rows = locks_rows
         self._direct = connection
         self._statements = statements
         self.announced: list[Callable[[], None]] = []
@@ -137,6 +151,19 @@ def direct(
 ) -> AsyncConnection:
     """It has what works call of an AsyncConnection; being one would load what makes real ones."""
     return cast("AsyncConnection", DirectConnection(connection, statements))
+
+
+def locks_rows(connection: AsyncConnection) -> bool:
+    """Whether the work is to lock the rows that it decides by: it runs beside other writers, and
+    sees what they commit meanwhile."""
+    return cast("DirectConnection", connection).locks_rows
+
+
+def isolate(connection: AsyncConnection) -> None:
+    """What follows decides by more than the rows that the work has locked: raises NotIsolated where
+    it is not isolated, upon which the work is run again, isolated. Nothing otherwise."""
+    if locks_rows(connection):
+        raise NotIsolated
 
 
 def after_commit(connection: AsyncConnection, tell: Callable[[], None]) -> None:

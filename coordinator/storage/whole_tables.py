@@ -234,7 +234,7 @@ def _quoted(name: str) -> str:
 UNFINISHED = "unfinished_move"
 """A table that is there while rows are moved to its database: no coordinator starts on half of
 them. It holds the number of that move."""
-_OWN = frozenset({"alembic_version", "coordinator_starts", UNFINISHED})
+_OWN = frozenset({"alembic_version", "coordinator_starts", "homes", UNFINISHED})
 _SEEDED = frozenset({"retention"})
 """Tables that a new database has rows in."""
 _NAMES = sa.text(

@@ -21,6 +21,10 @@ from pipelines_schema.contract_sources import SourceSpec
 from pipelines_schema.limits import MAX_PLATFORMS
 from pipelines_schema.wire import DIGEST, WireModel
 
+FOR_AGENTS_ALONE = "pushrod-agent"
+"""Among the words of the header Connection: an agent sends nothing by this connection but polls,
+renewals, accepts and completions, each with its own credential, so that a coordinator which serves
+agents, and leaves the rest to another, need not look for anything else there."""
 LEASE_SECONDS = 60.0
 """How long a hand-out lives without a renewal, as the coordinator counts: from when it heard of
 the agent. The agent counts from when it sent what was answered, so its own end comes first."""

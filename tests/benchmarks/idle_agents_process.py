@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from agent.coordinator_client import CoordinatorClient, CoordinatorError
+from agent.coordinator_client import CoordinatorClient
+from agent.coordinator_errors import CoordinatorError
 from agent.polling import QUICK_ANSWER_SECONDS
 from agent.retries import keep_trying
 from pipelines_schema.contract import PollRequest, RegisterRequest

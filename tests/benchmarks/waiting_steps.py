@@ -17,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from pipelines_schema.contract import FOR_AGENTS_ALONE
 from tests.benchmarks.samples import Row
 from tests.e2e.processes import Pushrod
 from tests.e2e.several import several
@@ -25,7 +26,7 @@ from tests.s3_server import running_s3_server
 
 QUEUED = 10_000
 STEPS_OF_A_BUILD = 100
-AGENTS, SLOTS = 4, 25
+AGENTS, SLOTS = 6, 16
 MEASURED = 2_000
 TICKS = os.sysconf("SC_CLK_TCK")
 SETTINGS = "project_max_queued_builds = 100000\nproject_max_waiting_steps = 1000000\n"
@@ -95,6 +96,7 @@ async def _measured(what: str, place: Place) -> Row:
             await registered(session, place.urls[number % len(place.urls)], number)
             for number in range(AGENTS)
         ]
+    async with aiohttp.ClientSession() as session:
         left = _Left(MEASURED)
         before = {name: processor_seconds(pid) for name, pid in place.processes.items()}
         began = time.monotonic()
@@ -145,19 +147,24 @@ async def registered(
 ) -> tuple[str, dict[str, str]]:
     name = f"agent{number}"
     agent = await posted(session, f"{url}/api/agents/register", name=name, slots=SLOTS)
-    return url, {"Authorization": f"Bearer {agent['token']}"}
+    return url, {
+        "Authorization": f"Bearer {agent['token']}",
+        "Connection": f"keep-alive, {FOR_AGENTS_ALONE}",
+    }
 
 
 async def _agent(
     session: aiohttp.ClientSession, url: str, token: dict[str, str], left: _Left
 ) -> None:
-    """As an agent does it: a completion brings the next step, a poll fills the free slots."""
+    """As an agent does it: a completion brings the next step, a poll fills the free slots, and the
+    next poll is sent when its offers are accepted."""
     running: set[asyncio.Task[None]] = set()
     while left.count > 0:
         body = {"free": SLOTS - len(running)}
         polled = await posted(session, f"{url}/api/agents/poll", token, **body)
-        for offer in polled["offers"]:
-            task = asyncio.create_task(_slot(session, url, token, offer, left))
+        accepts = [_accepted(session, url, token, offer) for offer in polled["offers"]]
+        for spec in await asyncio.gather(*accepts):
+            task = asyncio.create_task(_slot(session, url, token, spec, left))
             running.add(task)
             task.add_done_callback(running.discard)
         while len(running) == SLOTS:
@@ -165,15 +172,21 @@ async def _agent(
     await asyncio.gather(*running)
 
 
+async def _accepted(
+    session: aiohttp.ClientSession, url: str, token: dict[str, str], offer: dict[str, Any]
+) -> dict[str, Any]:
+    path = f"{url}/api/runner/{offer['stepId']}/accept"
+    return await posted(session, path, token, epoch=offer["epoch"])
+
+
 async def _slot(
     session: aiohttp.ClientSession,
     url: str,
     token: dict[str, str],
-    offer: dict[str, Any],
+    given: dict[str, Any],
     left: _Left,
 ) -> None:
-    step = f"{url}/api/runner/{offer['stepId']}"
-    spec = await posted(session, f"{step}/accept", token, epoch=offer["epoch"])
+    spec: dict[str, Any] | None = given
     while spec is not None:
         more = {"next": {"instance": "one"}} if left.count > SLOTS * AGENTS else {}
         ended = await posted(

@@ -75,9 +75,35 @@ def test_a_build_goes_on_when_the_leader_is(end: str, two: Several, tmp_path: Pa
         two.wait_for_note(1, "connections are passed on")
         assert two.api(1).build(build["id"])["state"] == "running"
     ended = two.api(2).wait_finished(build["id"])
-    assert ended["state"] == "succeeded"
+    assert ended["state"] == "succeeded", ended
     assert ended["steps"][0]["attempt"] == 1
     assert two.api(2).log(step) == WHOLE
+
+
+@pytest.mark.parametrize("end", ["killed", "paused", "stopped"])
+def test_a_step_goes_on_when_the_coordinator_that_its_agent_is_at_is(
+    end: str, two: Several, tmp_path: Path
+) -> None:
+    """The agent comes to another, here to what begins in its place: as the same attempt."""
+    assert two.leader() == 1
+    two.start_agent("one", two.url(2))
+    build = _pushed(two, 1, tmp_path)
+    step = build["steps"][0]["id"]
+    two.api(1).wait_for_log(step, b"line 2\n")
+    [(home,)] = two.rows("SELECT home FROM agents")
+    assert (home,) not in two.rows("SELECT holder FROM coordinator_starts")
+    {"killed": two.kill, "paused": two.pause, "stopped": two.halt}[end](2)
+    if end == "paused":
+        time.sleep(6)
+        two.resume(2)
+    else:
+        two.start(2)
+    ended = two.api(1).wait_finished(build["id"])
+    assert ended["state"] == "succeeded", ended
+    assert ended["steps"][0]["attempt"] == 1
+    assert two.api(1).log(step) == WHOLE
+    [(then,)] = two.rows("SELECT home FROM agents")
+    assert (then == home) == (end == "paused")
 
 
 def test_lines_are_taken_by_whichever_coordinator_they_reach(two: Several, tmp_path: Path) -> None:
@@ -144,7 +170,7 @@ def test_the_lead_goes_to_and_fro_and_a_database_that_restarts_ends_nothing(
     while (ended := _asked(two, build))["state"] == "running":
         time.sleep(0.2)
     assert two.leader() is not None
-    assert ended["state"] == "succeeded"
+    assert ended["state"] == "succeeded", ended
     assert two.api(1).log(step) == WHOLE
 
 

@@ -54,7 +54,7 @@ from coordinator.forges import build_links
 from coordinator.services.builds.drafts import Origin, without_last_line_end
 from coordinator.services.builds.retries import Again
 from coordinator.services.steps.places import holders
-from coordinator.services.steps.runner import unfinished_dependencies
+from coordinator.services.steps.refused_claims import unfinished_dependencies
 from coordinator.services.steps.step_agents import agents_of
 from pipelines_schema.contract_images import BuiltImage
 

@@ -16,11 +16,22 @@ import structlog
 from aiohttp import web
 
 from coordinator.domain.errors import CoordinatorError
+from coordinator.services.others import LeftToTheLeader
+from coordinator.storage.database import NotIsolated
 from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
+_EXPECTED = (
+    CoordinatorError,
+    web.HTTPException,
+    web.RequestPayloadError,
+    ConnectionError,
+    LeftToTheLeader,
+    NotIsolated,
+)
+"""No faults of ours; the last two are of what the leader would have been asked."""
 
 
 class CarriedThrough:
@@ -60,6 +71,5 @@ def carried(handler: Handler) -> Handler:
 def _log_failure(task: asyncio.Task[Any]) -> None:
     """Nobody is left to be answered."""
     error = None if task.cancelled() else task.exception()
-    expected = (CoordinatorError, web.HTTPException, web.RequestPayloadError, ConnectionError)
-    if error is not None and not isinstance(error, expected):
+    if error is not None and not isinstance(error, _EXPECTED):
         tell_fault(log, "a change whose caller had gone failed", error)

@@ -70,9 +70,17 @@ class Expiry:
 
     def __init__(self) -> None:
         self._taken = threading.Lock()
+        self._is_carried_out = False
 
-    def take(self) -> bool:
+    def withdraw(self) -> bool:
+        """False: it is being carried out."""
         return self._taken.acquire(blocking=False)
+
+    def carry_out(self) -> bool:
+        """False: it was withdrawn. Once more by the transaction that is run again."""
+        if not self._is_carried_out:
+            self._is_carried_out = self._taken.acquire(blocking=False)
+        return self._is_carried_out
 
 
 Lease = tuple[str, int]
@@ -185,7 +193,7 @@ class HandOuts:
             held = self._by_step.get(lease[0])
             if held is None or held.lease != lease or held.holder != holder:
                 lost.append(lease)
-            elif held.expiry is not None and not held.expiry.take():
+            elif held.expiry is not None and not held.expiry.withdraw():
                 lost.append(lease)  # too late: the database is being told
             elif held.runs:
                 renewed = replace(held, deadline=now + _term(held), expiry=None, confirmed=True)
@@ -260,7 +268,7 @@ class HandOuts:
     def begin_new_terms(self, now: float) -> None:
         """The coordinator itself was away: nobody could be heard, so nobody was silent."""
         for held in tuple(self._by_step.values()):
-            if held.expiry is None or held.expiry.take():
+            if held.expiry is None or held.expiry.withdraw():
                 term = _term(held) if held.runs else self._accept_seconds
                 self._keep(replace(held, deadline=max(held.deadline, now + term), expiry=None))
 

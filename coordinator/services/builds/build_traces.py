@@ -7,7 +7,6 @@ import asyncio
 import structlog
 
 from coordinator.domain.builds.traces import spans_of
-from coordinator.domain.model import Build
 from coordinator.services.core import Core
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -30,11 +29,11 @@ class BuildTraces:
         if core.emit is not None:
             core.announcements.ended = self._note
 
-    def _note(self, build: Build) -> None:
+    def _note(self, build_id: str) -> None:
         try:
-            self._ended.put_nowait(build.id)
+            self._ended.put_nowait(build_id)
         except asyncio.QueueFull:
-            log.warning("a build's trace is left out", build=build.id)
+            log.warning("a build's trace is left out", build=build_id)
 
     async def run(self) -> None:
         while True:

@@ -46,6 +46,7 @@ from coordinator.services.projects.secrets import names_for
 from coordinator.services.steps.runner import Runner
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import isolate
 from coordinator.storage.images import image_builds as stored
 from pipelines_schema import Triggers, Workflow
 from pipelines_schema.contract import Capability
@@ -324,6 +325,7 @@ async def retire_older(core: Core, connection: AsyncConnection, step: Step) -> N
     Part of the transaction in which it begins, so that no crash leaves two.
     """
     if step.definition.program and step.definition.health is None:
+        isolate(connection)
         await _retire_older(core, connection, step)
 
 

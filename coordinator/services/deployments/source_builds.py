@@ -143,7 +143,7 @@ async def failure_of(core: Core, step: Step) -> str:
     said = step.message or step.reason or "failed"
     if step.reason is not None and not step.reason.startswith(("exit code", "image")):
         return said if step.message else step.reason
-    size = await core.logs.size(step.attempt_id)
+    size = await core.logs.size(step.attempt_id, at_least=1)
     start = max(size - LOG_TAIL_BYTES, 0)
     tail = await core.logs.read(step.attempt_id, start, LOG_TAIL_BYTES)
     return build_failure(tail.decode(errors="replace").splitlines(), said)

@@ -223,7 +223,7 @@ class BuildLogs:
 
     async def _whole(self, attempt: Attempt) -> AsyncIterator[bytes]:
         """Up to where it reached when its turn came, so that a busy script can't go on forever."""
-        offset, size = 0, await self.core.logs.size(attempt.log_id)
+        offset, size = 0, await self.core.logs.size(attempt.log_id, at_least=attempt.log_bytes or 0)
         if size == 0 and attempt.log_bytes:
             yield f"{LOG_GONE}\n".encode()
         while offset < size:
@@ -296,7 +296,7 @@ class BuildLogs:
         self, attempt: Attempt, place: Place, *, ended: bool
     ) -> tuple[Sequence[Line], bool]:
         """The lines from a place on, and whether they are all that the attempt has now."""
-        size = await self.core.logs.size(attempt.log_id)
+        size = await self.core.logs.size(attempt.log_id, at_least=attempt.log_bytes or 0)
         frames = await self.core.logs.frames(attempt.log_id, place.offset, READ_BYTES)
         end = frames[-1].offset + len(frames[-1].frame.data) if frames else place.offset
         at_end = end >= size

@@ -16,6 +16,7 @@ import structlog
 from coordinator.domain.model import AttemptState
 from coordinator.services.core import Core
 from coordinator.services.deletion_pause import deleting
+from coordinator.storage.database import DatabaseClosed
 from coordinator.storage.steps import folded_logs as stored
 from coordinator.storage.steps.folded_logs import OpenLog
 from coordinator.storage.trouble import tell_fault
@@ -88,6 +89,8 @@ class Folding:
                     await self.core.database.write(
                         lambda connection: stored.note_folded(connection, attempt_id, size)
                     )
+            except DatabaseClosed:
+                return  # we end: the next look, of whoever leads, goes on
             except Exception as error:  # a task root: the log stays readable as it is
                 tell_fault(log, "folding a log failed", error, attempt=attempt_id)
 

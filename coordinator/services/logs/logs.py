@@ -123,6 +123,7 @@ class Logs:
         step, attempt = await self._find(principal, step_id, attempt_number)
         if attempt is None:
             return await self._slice(step, attempt, 0, 0)
+        await self.core.logs.size(attempt.log_id, at_least=attempt.log_bytes or 0)
         found = await self.core.logs.lines(attempt.log_id, first, count, SLICE_MAX_BYTES)
         rest = await self._slice(step, attempt, found.offset + len(found.data), 0)
         return replace(rest, data=found.data, offset=found.offset)
@@ -136,7 +137,7 @@ class Logs:
         # The state was read before the bytes: an ended attempt's log can't grow any more.
         ended = attempt.state is not AttemptState.RUNNING
         # The size first: it is asked of the database, for another coordinator may have added to it.
-        size = await self.core.logs.size(attempt.log_id)
+        size = await self.core.logs.size(attempt.log_id, at_least=attempt.log_bytes or 0)
         data = await self.core.logs.read(attempt.log_id, offset, max_bytes)
         if ended and size == 0 and attempt.log_bytes:
             raise NotFound(LOG_GONE)

@@ -40,7 +40,7 @@ from coordinator.services.steps.told import tell, tell_gate, tell_step
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.builds import groups
 from coordinator.storage.connection import AsyncConnection
-from coordinator.storage.database import after_commit
+from coordinator.storage.database import after_commit, isolate
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.places import (
     count_versions_in_line,
@@ -107,6 +107,7 @@ async def fill_places(
 
     Places are counted, from the steps that have one: no crash leaves one taken.
     """
+    isolate(connection)
     taken = await places_taken(connection, account_id, group)
     while (step := await first_in_line(connection, account_id, group)) is not None:
         concurrency = step.written.concurrency
@@ -203,13 +204,13 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     succeeded = counts_as_success(step)
     failed = step.state is StepState.FAILED and not succeeded
     if failed and await failed_fast(core, connection, step):
-        return await _settled(core, connection, step.build_id)
+        return await settled(core, connection, step.build_id)
     if succeeded and step.written.generates is not None:
-        return await _settled(core, connection, step.build_id)  # which has new steps
+        return await settled(core, connection, step.build_id)  # which has new steps
     dependants = await stored_steps.count_down(connection, step, with_definitions=not succeeded)
     to_run = freed([dependant for dependant, _ in dependants], succeeded=succeeded)
     if to_run is None or _may_be_reused(dependants, to_run):
-        return await _settled(core, connection, step.build_id)
+        return await settled(core, connection, step.build_id)
     moved = [
         await unblock(core, connection, whole)
         for dependant, whole in dependants
@@ -217,7 +218,7 @@ async def follow_end(core: Core, connection: AsyncConnection, step: Step) -> Fol
     ]
     build = await stored.count_version(connection, step.build_id, now=now, ended=1)
     if build.open_steps == 0:
-        return await _settled(core, connection, step.build_id, build)
+        return await settled(core, connection, step.build_id, build)
     return Followed(build=build, ready=_ready(moved))
 
 
@@ -255,6 +256,7 @@ async def failed_fast(core: Core, connection: AsyncConnection, failed: Step) -> 
     whole_build = build.fail_fast
     if not whole_build and not failed.written.fail_fast:
         return False
+    isolate(connection)
     steps = await stored.steps_of_build(connection, failed.build_id)
     ended = [step for step in steps if ends_with(step, failed, whole_build=whole_build)]
     by = f"failFast, after {failed.name}"
@@ -281,18 +283,14 @@ def announce_cancelled(
 
 async def settle_build(core: Core, connection: AsyncConnection, build_id: str) -> BuildState:
     """Look at the whole build: unblock, skip, finish, and count anew what is open."""
-    return (await _settled(core, connection, build_id)).build.state
+    return (await settled(core, connection, build_id)).build.state
 
 
-async def settled(core: Core, connection: AsyncConnection, build_id: str) -> Followed:
-    """As `settle_build`, with what came of it."""
-    return await _settled(core, connection, build_id)
-
-
-async def _settled(
+async def settled(
     core: Core, connection: AsyncConnection, build_id: str, build: Build | None = None
 ) -> Followed:
-    """`build` is its row, where its version was counted up already."""
+    """As `settle_build`, with what came of it. `build` is its row, where its version was counted up
+    already."""
     now = core.now()
     steps = await _with_reused(core, connection, build_id)
     settlement = settle([step_view(step) for step in steps])
@@ -334,6 +332,8 @@ async def _ended_with_parts(
     core: Core, connection: AsyncConnection, settlement: Settlement, by_id: Mapping[str, Step]
 ) -> dict[str, Step]:
     """By id: steps that fail, or are cancelled, with a part of their image."""
+    if settlement.failed or settlement.cancelled:
+        isolate(connection)
     parts = {step.name: step for step in by_id.values()}
     ended: dict[str, Step] = {}
     for step_id, name in settlement.failed.items():
@@ -345,9 +345,9 @@ async def _ended_with_parts(
     return ended
 
 
-def _count(core: Core, connection: AsyncConnection, ended: Build) -> None:
-    after_commit(connection, lambda: core.meter.build_ended(ended))
-    after_commit(connection, lambda: core.announcements.ended(ended))
+def _count(core: Core, connection: AsyncConnection, one: Build) -> None:
+    after_commit(connection, lambda: core.meter.build_ended(one.id, one.project_id, one.state))
+    after_commit(connection, lambda: core.announcements.ended(one.id))
 
 
 async def _with_reused(core: Core, connection: AsyncConnection, build_id: str) -> Sequence[Step]:
@@ -355,6 +355,7 @@ async def _with_reused(core: Core, connection: AsyncConnection, build_id: str) -
     steps = await stored.steps_of_build(connection, build_id)
     if not reuse.may_reuse(steps):
         return steps
+    isolate(connection)
     build = await stored.find_build(connection, build_id)
     if build is None or build.state in FINISHED_BUILD:
         return steps
@@ -376,6 +377,7 @@ async def reused(core: Core, connection: AsyncConnection, before: Step, then: St
 
 async def _begin_next(core: Core, connection: AsyncConnection, ended: Build, group: str) -> None:
     """The build in line begins, once none of its group is on its way."""
+    isolate(connection)
     left = await groups.of_group(connection, ended.project_id, group)
     if not left or not all(build.in_line for build in left):
         return

@@ -20,6 +20,7 @@ from coordinator.domain.model import Attempt, Build, Step
 from coordinator.services.keys import Keys
 from coordinator.storage.builds import builds as stored_builds
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import isolate
 from coordinator.storage.steps import caches as stored
 from coordinator.storage.steps.caches import Generation, Owner
 from pipelines_schema import CacheFolder, CacheScope
@@ -63,6 +64,7 @@ async def keep_clean(keys: Keys, connection: AsyncConnection, step: Step, attemp
     build = await stored_builds.find_build(connection, step.build_id)
     if build is None or not build.clean:
         return
+    isolate(connection)
     owners = {await _owner_of_mounts(connection, build, step)} if step.written.build else set()
     if step.written.cache_dirs:
         protected = await _is_protected(connection, build)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import structlog
 
@@ -20,21 +21,24 @@ from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import AgentRecord, Build, Step
 from coordinator.domain.steps.hand_outs import HandOut, HandOuts, HandOutState
 from coordinator.domain.steps.holders import holder_of
-from coordinator.domain.steps.scheduling import Assignment, Queue, WaitingAgent, assign, suits
+from coordinator.domain.steps.scheduling import Queue, WaitingAgent
 from coordinator.domain.steps.verdict import may_run_again_when_lost
 from coordinator.domain.steps.waits import why_it_waits
 from coordinator.services.core import Core
+from coordinator.services.others import AgentWord, Hear, Word
 from coordinator.services.steps import advance
+from coordinator.services.steps.homes import Homes
 from coordinator.services.steps.leases import Leases, boot_seconds
 from coordinator.services.steps.polls import Polls
 from coordinator.services.steps.presence import Presence
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
+from coordinator.services.steps.rounds import Offered, Rounds
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored_accounts
-from coordinator.storage.steps import queue as stored_queue
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.places import groups_in_line
+from coordinator.storage.steps.steps import steps_handed_out_at
 from coordinator.storage.trouble import tell_fault
 from pipelines_schema.contract import (
     GoodbyeRequest,
@@ -45,7 +49,6 @@ from pipelines_schema.contract import (
 )
 
 log = structlog.get_logger()
-
 
 RESULT_GRACE_SECONDS = 300.0
 """How long after its timeout the result of a step is waited for that may not run again."""
@@ -60,10 +63,22 @@ class Dispatch:
             cancel_sequence=int(time.time() * 1000),
         )
         self._presence = Presence(clock)
-        self.leases = Leases(core, self._hand_outs, clock, self.wake)
-        self._polls = Polls(
-            core, self._hand_outs, self._presence, clock, wake=self.wake, moved=self.leases.moved
+        self.see_elsewhere, self.is_paused = self._presence.see_elsewhere, self._presence.is_paused
+        self.homes = Homes(
+            core, self._presence, begins=self._take_up, missed=self._missed, wake=self.wake_here
         )
+        self.leases = Leases(core, self._hand_outs, clock, self.wake, self.homes.is_here)
+        self._polls = Polls(
+            core,
+            self._hand_outs,
+            self._presence,
+            clock,
+            wake=self.wake_here,
+            moved=self.leases.moved,
+            receive=self.homes.receive,
+            still_runs=self._missed,
+        )
+        self._rounds = Rounds(core.database, core.settings.project_max_running_steps)
         self._timeouts = QueueTimeouts(core, self._presence, self.wake)
         self._wake = asyncio.Event()
         core.announcements.ready = self.wake
@@ -80,15 +95,37 @@ class Dispatch:
         for group in await self._core.database.read(groups_in_line):
             await self._fill_places(*group)
         for step in await self._core.database.read(stored_steps.handed_out_steps):
-            if step.state is StepState.RUNNING:
-                self.begin(step)
-            else:
-                self._hand_outs.offer(
-                    self._hand_out(step.id, step.build_id, step.epoch, step.holder or ""),
-                    self._clock(),
-                )
-        self.leases.moved()
+            self._take_up(step)
         self.wake()
+
+    async def load_own(self, home: str) -> None:
+        """Where another leads: of the agents that are here alone."""
+        for step in await self._core.database.read(partial(steps_handed_out_at, home=home)):
+            self._take_up(step)
+        self.wake_here()
+
+    def _take_up(self, step: Step) -> None:
+        """It is handed out, and begins a term here."""
+        if step.state is StepState.RUNNING:
+            self._begin(step)
+            return
+        hand_out = self._hand_out(step.id, step.build_id, step.epoch, step.holder or "")
+        self._hand_outs.offer(hand_out, self._clock())
+        self.leases.moved()
+
+    def _missed(self, step: Step) -> None:
+        """It is handed out to an agent that is here, as the database has it; what is known of it
+        here may be newer."""
+        known = self._hand_outs.find(step.id)
+        if known is not None and known.epoch > step.epoch:
+            return
+        runs = step.state is StepState.RUNNING
+        if known is None or known.epoch < step.epoch or (runs and not known.runs):
+            self._take_up(step)
+        elif runs and step.cancel_requested_by is not None and known.cancel_sequence is None:
+            self._hand_outs.cancel_one(step.id, self._clock())
+            self._polls.tell(known.holder)
+            self.leases.moved()
 
     async def _count_anew(self, build_id: str) -> None:
         """Whatever made its counts wrong: it must not wait for nothing."""
@@ -107,9 +144,31 @@ class Dispatch:
             tasks.create_task(self._dispatch_forever(), name="dispatch")
             tasks.create_task(self.leases.run(), name="leases")
             tasks.create_task(self._timeouts.run(), name="queue timeouts")
+            tasks.create_task(self.homes.run(), name="homes")
+
+    async def run_beside(self) -> None:
+        """As `run`, while another leads, which ends what nobody takes."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._dispatch_forever(), name="dispatch")
+            tasks.create_task(self.leases.run(), name="leases")
+            tasks.create_task(self.homes.run(), name="homes")
+
+    def _tell(self, word: Word, *said: Any) -> None:
+        if self._core.others is not None:
+            self._core.others.tell(word, *said)
+
+    @property
+    def limits_projects(self) -> bool:
+        """Whether a project runs so many steps at most: to hand one out is to have counted them."""
+        return self._core.settings.project_max_running_steps is not None
 
     def wake(self) -> None:
-        """Something became ready, or somebody waits."""
+        """Something became ready: whoever has a slot for it is to know."""
+        self.wake_here()
+        self._tell(Word.READY)
+
+    def wake_here(self) -> None:
+        """Something may be ready, or somebody waits here."""
         self._wake.set()
         self._timeouts.moved()
 
@@ -130,59 +189,14 @@ class Dispatch:
         if not waiting:
             return
         queues, busy = await self._core.database.read(
-            lambda connection: _read_queues(
-                connection, waiting, self._core.settings.project_max_running_steps
-            )
+            lambda connection: self._rounds.read_queues(connection, waiting)
         )
         if queues:
             await self._core.database.write(
-                lambda connection: self._offer(connection, queues, waiting, busy),
+                lambda connection: self._rounds.offer(connection, queues, waiting, busy),
                 committed=self._deliver,
+                locking=not self.limits_projects,
             )
-
-    async def _offer(
-        self,
-        connection: AsyncConnection,
-        queues: Sequence[Queue],
-        waiting: Sequence[WaitingAgent],
-        busy: Mapping[str, int],
-    ) -> list[HandOut]:
-        """In one transaction, so that a poll is answered with all its offers.
-
-        A queue is asked for as many steps as it may get, and may have fewer: then it is done with,
-        and its slots are given once more.
-        """
-        made: list[HandOut] = []
-        most = self._core.settings.project_max_running_steps
-        while assignments := assign(queues, waiting, busy, most_of_a_project=most):
-            given, empty = await self._offer_each(connection, assignments)
-            made += [hand_out for _, hand_out in given]
-            if not empty:
-                break
-            queues = [queue for queue in queues if queue.key not in empty]
-            busy = Counter(busy) + Counter(queue.project_id for queue, _ in given)
-            taken = Counter(hand_out.holder for _, hand_out in given)
-            waiting = [
-                replace(agent, free=agent.free - taken[holder_of(agent.agent_id)])
-                for agent in waiting
-            ]
-        return made
-
-    async def _offer_each(
-        self, connection: AsyncConnection, assignments: Sequence[Assignment]
-    ) -> tuple[list[tuple[Queue, HandOut]], set[tuple[str, str]]]:
-        """Also the keys of queues that had fewer steps than were asked for."""
-        made: list[tuple[Queue, HandOut]] = []
-        empty: set[tuple[str, str]] = set()
-        for queue, holder in [(one.queue, holder_of(one.agent_id)) for one in assignments]:
-            given = None
-            if queue.key not in empty:
-                given = await stored_queue.offer_next(connection, queue, holder)
-            if given is None:
-                empty.add(queue.key)
-            else:
-                made.append((queue, self._hand_out(*given, holder)))
-        return made, empty
 
     def _hand_out(
         self,
@@ -205,9 +219,10 @@ class Dispatch:
             lease_seconds=lease,
         )
 
-    def _deliver(self, offered: list[HandOut]) -> None:
+    def _deliver(self, offered: Sequence[Offered]) -> None:
         now = self._clock()
-        for made in offered:
+        for one in offered:
+            made = self._hand_out(one.step_id, one.build_id, one.epoch, one.holder)
             hand_out = replace(made, instance=self._polls.instance_of(made.holder))
             delivered = self._polls.deliver(hand_out)
             self._hand_outs.offer(hand_out, now)
@@ -230,11 +245,7 @@ class Dispatch:
 
     async def choose(self, connection: AsyncConnection, agent: WaitingAgent) -> Queue | None:
         """Whose turn it is at that slot, by the same rule as for slots that wait."""
-        most = self._core.settings.project_max_running_steps
-        queues, busy = await _read_queues(connection, [agent], most)
-        return next(
-            (one.queue for one in assign(queues, [agent], busy, most_of_a_project=most)), None
-        )
+        return await self._rounds.choose(connection, agent)
 
     def hand_over(self, step: Step, instance: str) -> None:
         """It was given with an answer, in the place of one that has ended: no other slot is taken,
@@ -268,14 +279,20 @@ class Dispatch:
 
     def ended(self, step_id: str, epoch: int) -> None:
         """The attempt of that epoch is over; an offer made since is taken back."""
+        if self._hand_outs.find(step_id) is None:
+            self._tell(Word.ENDED, step_id, epoch)
         self._hand_outs.complete(step_id, epoch)
 
     def cancelled(self, build_id: str, spared: Collection[str] = ()) -> None:
         """The build was cancelled, but for some steps: tell its agents."""
+        self._tell(Word.CANCELLED, build_id, sorted(spared))
+        self._cancel(build_id, spared)
+
+    def _cancel(self, build_id: str, spared: Collection[str]) -> None:
         for holder in self._hand_outs.cancel(build_id, self._clock(), spared=spared):
             self._polls.tell(holder)
         self.leases.moved()
-        self.wake()
+        self.wake_here()
 
     # What agents and people ask
 
@@ -291,27 +308,54 @@ class Dispatch:
     def revoked(self, agent_id: str) -> None:
         """The agent's credential is no longer good: let it notice. A poll that was let in before
         that and is held after this is noticed with the next renewal."""
-        self._polls.send_away(agent_id)
+        self._become(AgentWord.REVOKED, agent_id)
 
     def gone(self, agent_id: str, instance: str) -> None:
         """The agent of that id is another one now: see `Polls.gone`."""
-        self._polls.gone(agent_id, instance)
+        self._become(AgentWord.GONE, agent_id, instance)
 
     def paused(self, agent_id: str) -> None:
         """It takes no new steps: an offer that its poll was not answered with yet is taken back."""
-        self._presence.pause(agent_id)
+        self._become(AgentWord.PAUSED, agent_id)
 
     def drained(self, agent_id: str) -> None:
         """Besides, its process is to end: a poll that is held is answered with that."""
-        self._presence.drain(agent_id)
-        self._polls.tell(holder_of(agent_id))
+        self._become(AgentWord.DRAINED, agent_id)
 
     def resumed(self, agent_id: str) -> None:
-        self._presence.resume(agent_id)
-        self.wake()
+        self._become(AgentWord.RESUMED, agent_id)
 
-    def is_paused(self, agent_id: str) -> bool:
-        return self._presence.is_paused(agent_id)
+    def _become(self, what: AgentWord, agent_id: str, instance: str | None = None) -> None:
+        self._tell(Word.AGENT, what, agent_id, instance)
+        self._hear_of_agent(what, agent_id, instance)
+
+    def _hear_of_agent(self, what: str, agent_id: str, instance: str | None) -> None:
+        match what:
+            case AgentWord.REVOKED:
+                self._polls.send_away(agent_id)
+            case AgentWord.MOVED:
+                self._polls.send_away(agent_id)
+                self._presence.left(agent_id)
+            case AgentWord.GONE:
+                self._polls.gone(agent_id, instance or "")
+            case AgentWord.PAUSED:
+                self._presence.pause(agent_id)
+            case AgentWord.DRAINED:
+                self._presence.drain(agent_id)
+                self._polls.tell(holder_of(agent_id))
+            case AgentWord.RESUMED:
+                self._presence.resume(agent_id)
+                self.wake_here()
+
+    def hears(self) -> Mapping[Word, Hear]:
+        """What to do upon the words of other coordinators."""
+        return {
+            Word.READY: lambda _: self.wake_here(),
+            Word.CANCELLED: lambda _, build_id, spared: self._cancel(build_id, frozenset(spared)),
+            Word.ENDED: lambda _, step_id, epoch: self._hand_outs.complete(step_id, epoch),
+            Word.AGENT: lambda _, *said: self._hear_of_agent(*said),
+            Word.OVER: lambda _, *said: self.leases.end_at(*said),
+        }
 
     def last_seen(self, agent: AgentRecord) -> datetime:
         """What is known here is newer than the row, which is written seldom."""
@@ -323,6 +367,15 @@ class Dispatch:
     def online(self) -> Sequence[WaitingAgent]:
         """What each agent that is there said in its last poll."""
         return self._presence.online()
+
+    def here(self) -> Sequence[WaitingAgent]:
+        """What each agent that is at this coordinator said, with the slots that it has left."""
+        free = {agent.agent_id: agent.free for agent in self._polls.waiting()}
+        return [replace(one, free=free.get(one.agent_id, 0)) for one in self._presence.here()]
+
+    def is_here(self, agent_id: str) -> bool:
+        """Whether it was heard of here, and went nowhere else."""
+        return self._presence.is_known(agent_id)
 
     def is_online(self, agent_id: str) -> bool:
         return self._presence.is_online(agent_id)
@@ -338,20 +391,8 @@ class Dispatch:
         that can only wait for an agent, nothing else has to be known; `holders` are those of its
         group's places."""
         most = self._core.settings.project_max_running_steps
-        online, free = self._presence.online(), self._polls.waiting()
+        elsewhere = [one for one in self._presence.elsewhere() if one.free and not one.paused]
+        online, free = self._presence.online(), [*self._polls.waiting(), *elsewhere]
         return why_it_waits(
             step, build, unfinished, online, most, holders, free, now=self._core.now()
         )
-
-
-async def _read_queues(
-    connection: AsyncConnection, waiting: Sequence[WaitingAgent], most: int | None
-) -> tuple[Sequence[Queue], Mapping[str, int]]:
-    """The queues that one of the agents suits, and how many steps of each project run."""
-    queues = await stored_queue.waiting_queues(
-        connection, lambda one: any(suits(one, agent) for agent in waiting)
-    )
-    # Of one project alone nobody's turn is asked for.
-    alone = most is None and len({queue.project_id for queue in queues}) < 2
-    busy = {} if alone else await stored_queue.handed_out_per_project(connection)
-    return queues, busy

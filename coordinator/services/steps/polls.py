@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from coordinator.domain.model import AgentRecord
+from coordinator.domain.lifecycle import StepState
+from coordinator.domain.model import AgentRecord, Step
 from coordinator.domain.steps.hand_outs import HandOut, HandOuts, Lease
 from coordinator.domain.steps.holders import holder_of
 from coordinator.domain.steps.late_reports import is_late
@@ -46,6 +47,10 @@ class Waiter:
     offers: list[Offer] = field(default_factory=list)
 
 
+async def nowhere_else(_: AgentRecord) -> None:
+    """There is one coordinator."""
+
+
 class Polls:
     def __init__(
         self,
@@ -56,11 +61,15 @@ class Polls:
         *,
         wake: Callable[[], None],
         moved: Callable[[], None],
+        receive: Callable[[AgentRecord], Awaitable[None]] = nowhere_else,
+        still_runs: Callable[[Step], None] = lambda step: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`chance` gives numbers in [0, 1)."""
+        """`receive` is called with each agent that asks, `still_runs` with what runs of its and was
+        not known here. `chance` gives numbers in [0, 1)."""
         self._core, self._hand_outs, self._presence = core, hand_outs, presence
         self._clock, self._wake, self._moved, self._chance = clock, wake, moved, chance
+        self._receive, self._still_runs = receive, still_runs
         self._waiters: dict[str, Waiter] = {}
 
     # What dispatch asks
@@ -115,6 +124,7 @@ class Polls:
 
     async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
         """Held until there is an offer, a new cancel, a lost lease, or the time is over."""
+        await self._receive(agent)
         await self._heard_of(agent, request.instance)
         seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
         lost = await self._renew(agent, request)
@@ -155,6 +165,7 @@ class Polls:
         return most * (FIRST_POLL_LEAST + (1 - FIRST_POLL_LEAST) * self._chance())
 
     async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
+        await self._receive(agent)
         self._presence.heard(agent.id, request.instance)
         lost = await self._renew(agent, request)
         cancels = self._hand_outs.cancels_of(holder_of(agent.id))
@@ -166,6 +177,7 @@ class Polls:
 
     async def goodbye(self, agent: AgentRecord, request: GoodbyeRequest) -> None:
         """Its process ends: nobody waits for what it does not report later, no step for it."""
+        await self._receive(agent)
         kept = _named(request.leases)
         self._hand_outs.leave(holder_of(agent.id), request.instance, kept, self._clock())
         # Its own poll may be held still: the end of a connection is not always heard of.
@@ -199,12 +211,29 @@ class Polls:
     ) -> list[LeaseRef]:
         self._follow(agent, request)
         holder = holder_of(agent.id)
-        lost = self._hand_outs.renew(holder, _named(request.leases), self._clock())
+        lost: Sequence[Lease] = self._hand_outs.renew(holder, _named(request.leases), self._clock())
+        if lost and self._core.others is not None:
+            lost = await self._but_what_runs(holder, lost)
         if lost and request.instance:
             lost = await self._core.database.read(
                 lambda connection: _lost_for_good(connection, holder, lost)
             )
         return [LeaseRef(step_id=step_id, epoch=epoch) for step_id, epoch in lost]
+
+    async def _but_what_runs(self, holder: str, leases: Sequence[Lease]) -> Sequence[Lease]:
+        """Those that are lost, but for what another coordinator has handed out, or taken an accept
+        of, which was not heard of here."""
+
+        async def read(connection: AsyncConnection) -> list[Step | None]:
+            return [await stored_steps.find_step(connection, step_id) for step_id, _ in leases]
+
+        for step in await self._core.database.read(read):
+            if step is None or step.holder != holder or step.state is not StepState.RUNNING:
+                continue
+            if (lease := (step.id, step.epoch)) in leases:
+                self._still_runs(step)
+                leases = [one for one in leases if one != lease]
+        return leases
 
     async def _why_lost(self, lost: Sequence[LeaseRef]) -> str | None:
         generations = self._core.generations

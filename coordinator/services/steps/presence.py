@@ -43,6 +43,8 @@ class Presence:
         self._paused: set[str] = set()
         self._drained: dict[str, set[str | None]] = {}
         """With those of its processes that were told so."""
+        self._elsewhere: dict[str, tuple[WaitingAgent, float]] = {}
+        """At other coordinators, and when that was seen."""
         self._ended: deque[tuple[str, str]] = deque(maxlen=ENDED_KNOWN)
 
     def pause(self, *agent_ids: str) -> None:
@@ -58,6 +60,20 @@ class Presence:
     def resume(self, agent_id: str) -> None:
         self._paused.discard(agent_id)
         self._drained.pop(agent_id, None)
+
+    def follow(self, agent_id: str, *, paused: bool, drained: bool) -> None:
+        """What another coordinator was told to do with it."""
+        if drained:
+            self.drain(agent_id)
+        elif paused:
+            self._drained.pop(agent_id, None)
+            self.pause(agent_id)
+        else:
+            self.resume(agent_id)
+
+    def known(self) -> Sequence[str]:
+        """The agents that were heard of."""
+        return list(self._heard)
 
     def is_drained(self, agent_id: str) -> bool:
         return agent_id in self._drained
@@ -96,6 +112,23 @@ class Presence:
         self.heard(agent.agent_id)
         self._heard[agent.agent_id].said = agent
 
+    def see_elsewhere(self, agents: Sequence[WaitingAgent]) -> None:
+        """All that are online at other coordinators now, as those say."""
+        now = self._clock()
+        self._elsewhere = {one.agent_id: (one, now) for one in agents}
+
+    def elsewhere(self) -> Sequence[WaitingAgent]:
+        """Those that were seen so lately that they are online."""
+        now = self._clock()
+        found = self._elsewhere.items()
+        return [
+            one for id_, (one, at) in found if now - at < ONLINE_SECONDS and id_ not in self._heard
+        ]
+
+    def is_known(self, agent_id: str) -> bool:
+        """Whether it was heard of here."""
+        return agent_id in self._heard
+
     def is_only_process(self, agent_id: str, instance: str) -> bool:
         """False for good once an earlier process speaks after a later one: then two work with one
         credential, and neither's silence says anything about its scripts."""
@@ -131,8 +164,10 @@ class Presence:
 
     def silent_seconds(self, agent_id: str) -> float | None:
         """For how long nothing was heard of it; None where it isn't known."""
-        heard = self._heard.get(agent_id)
-        return None if heard is None else self._clock() - heard.at
+        heard, seen = self._heard.get(agent_id), self._elsewhere.get(agent_id)
+        times = [heard.at] if heard else []
+        times += [seen[1]] if seen else []
+        return self._clock() - max(times) if times else None
 
     def is_online(self, agent_id: str) -> bool:
         silent = self.silent_seconds(agent_id)
@@ -140,6 +175,10 @@ class Presence:
 
     def online(self) -> Sequence[WaitingAgent]:
         """What each of them said in its last poll."""
+        return [*self.here(), *self.elsewhere()]
+
+    def here(self) -> Sequence[WaitingAgent]:
+        """Those of them that said it to this coordinator."""
         found = [self.said(agent_id) for agent_id in self._heard if self.is_online(agent_id)]
         return [said for said in found if said is not None]
 

@@ -11,7 +11,7 @@ import structlog
 
 from coordinator.domain.errors import Conflict, Invalid, LogIncomplete
 from coordinator.domain.lifecycle import FINISHED_BUILD, SHOWN_AS, StepState, advance_step
-from coordinator.domain.model import Attempt, AttemptState, Build, Step, attempt_id
+from coordinator.domain.model import Attempt, AttemptState, Step, attempt_id
 from coordinator.domain.people.permissions import Principal, PrincipalKind
 from coordinator.domain.steps.image_parts import is_to_be_split
 from coordinator.domain.steps.late_reports import is_late, may_be_reported_on
@@ -29,13 +29,16 @@ from coordinator.services.steps import advance, attempt_ends, caches, reuse
 from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.generating import Generating, ToBeRead
+from coordinator.services.steps.handing_over import HandingOver, NotHandedOver
 from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
 from coordinator.services.steps.splitting import Splitting
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import isolate
 from coordinator.storage.outputs import artifacts as stored_artifacts
 from coordinator.storage.steps import attempts as stored_attempts
 from coordinator.storage.steps.attempts import NotSilent
+from coordinator.storage.steps.steps import lock_step
 from pipelines_schema.contract import (
     CompleteRequest,
     CompleteResponse,
@@ -137,19 +140,34 @@ class Reports:
 
     async def _save_as_read(self, report: CheckedReport) -> _Finished:
         """Raises _EndedMeanwhile, NotSilent, ToBeRead, _ReportsToBeRead."""
-        slot = self._freed_slot(report)
-        committed = partial(self._committed, report)
+        slot = self._handing_over.freed_slot(report)
         try:
-            finish = partial(self._finish, report=report, slot=slot)
-            return await self.core.database.write(finish, committed=committed)
-        except _NotHandedOver as fault:
+            finished = await self._write(report, slot)
+        except NotHandedOver as fault:
             log.error("handing a step over failed", after=report.log_id, exc_info=fault.__cause__)
-        finish = partial(self._finish, report=report, slot=None)
-        return await self.core.database.write(finish, committed=committed)
+            return await self._write(report, None)
+        if slot is not None and finished.given is None and self.core.database.is_shared:
+            given = await self._handing_over.apart(report, slot, finished.attempt)
+            finished = replace(finished, given=given)
+            if finished.leaves_work:
+                self.dispatch.wake()
+        return finished
+
+    async def _write(self, report: CheckedReport, slot: FreedSlot | None) -> _Finished:
+        return await self.core.database.write(
+            partial(self._finish, report=report, slot=slot),
+            committed=partial(self._committed, report, slot),
+            locking=report.principal.kind is PrincipalKind.AGENT,
+        )
+
+    @property
+    def _handing_over(self) -> HandingOver:
+        return HandingOver(self.core, self.dispatch, self.runner)
 
     async def _finish(
         self, connection: AsyncConnection, *, report: CheckedReport, slot: FreedSlot | None
     ) -> _Finished:
+        await lock_step(connection, report.step_id)
         step, attempt = await self.runner.attempt_in(
             connection, report.principal, report.step_id, report.epoch
         )
@@ -159,8 +177,10 @@ class Reports:
             raise _ReportsToBeRead(step, attempt)
         images = built_images(step, report.request)
         if is_late(step, attempt):
+            isolate(connection)
             step = await attempt_ends.resume(self.core, connection, step, attempt)
         if is_to_be_split(step, report.request):
+            isolate(connection)
             if report.log_assumed:
                 raise NotSilent(report.log_id)
             verdict, followed = await self.splitting.split(
@@ -168,6 +188,7 @@ class Reports:
             )
             return await self._handed_on(connection, report, slot, attempt, verdict, followed)
         if step.written.generates is not None and report.end.status is Completion.SUCCESS:
+            isolate(connection)
             report = await self._generate(connection, step, attempt, report)
         verdict, followed = await attempt_ends.end_attempt(
             self.core,
@@ -184,6 +205,7 @@ class Reports:
         if verdict.attempt is AttemptState.SUCCEEDED:
             await caches.keep_clean(self.core.keys, connection, step, attempt)
             if step.written.inputs is not None:
+                isolate(connection)
                 digest = report.request.image_digest
                 await reuse.keep(connection, report.principal, step, attempt, digest)
         if report.principal.kind is not PrincipalKind.AGENT:
@@ -204,8 +226,10 @@ class Reports:
         """With the next step, where the agent asked for one."""
         given = None
         if slot is not None:
-            given = await self._hand_over(connection, report, slot, attempt, followed.build)
-        return _Finished(verdict=verdict, followed=followed, given=given)
+            given = await self._handing_over.with_the_end(
+                connection, report, slot, attempt, followed.build
+            )
+        return _Finished(attempt=attempt, verdict=verdict, followed=followed, given=given)
 
     async def _message(
         self, connection: AsyncConnection, report: CheckedReport, step: Step
@@ -235,13 +259,16 @@ class Reports:
         fault = await self.generating.add(connection, step, attempt, report.generated)
         return report if fault is None else report.failed(fault)
 
-    def _committed(self, report: CheckedReport, finished: _Finished) -> None:
+    def _committed(
+        self, report: CheckedReport, slot: FreedSlot | None, finished: _Finished
+    ) -> None:
         self.dispatch.ended(report.step_id, report.epoch)
         if finished.given is not None:
             self.runner.handed_over(finished.given)
         self.core.news.publish(build_topic(finished.followed.build.id))
         self.core.news.publish(log_topic(report.log_id))
-        if finished.leaves_work or self.core.settings.project_max_running_steps is not None:
+        is_over = slot is None or finished.given is not None or not self.core.database.is_shared
+        if self.dispatch.limits_projects or (is_over and finished.leaves_work):
             self.dispatch.wake()
         if report.log.size:  # of an empty log nothing is stored that could be folded
             self.folding.soon(report.log_id)
@@ -251,31 +278,6 @@ class Reports:
         if principal.kind is not PrincipalKind.AGENT or request.logs:
             return False
         return self.dispatch.surely_runs(step_id, request.epoch, principal.holder)
-
-    async def _hand_over(
-        self,
-        connection: AsyncConnection,
-        report: CheckedReport,
-        slot: FreedSlot,
-        attempt: Attempt,
-        build: Build,
-    ) -> HandedOver | None:
-        """Raises _NotHandedOver: a step that can't be given must not hold up the report on
-        another."""
-        try:
-            return await self.runner.hand_over(
-                connection, report.principal, slot, after=attempt, build=build
-            )
-        except Exception as error:
-            raise _NotHandedOver from error
-
-    def _freed_slot(self, report: CheckedReport) -> FreedSlot | None:
-        """None where no agent asks for another step."""
-        asked, agent_id = report.request.next, report.principal.agent_id
-        if asked is None or agent_id is None:
-            return None
-        agent = self.dispatch.may_hand_over_to(agent_id)
-        return None if agent is None else FreedSlot(agent=agent, instance=asked.instance)
 
     async def _keep_log(self, attempt: Attempt) -> None:
         """Of an attempt that was lost and whose step goes on without it: what came of it is all."""
@@ -346,6 +348,8 @@ class Reports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Finished:
+    attempt: Attempt
+    """As it was."""
     verdict: Verdict
     followed: advance.Followed
     given: HandedOver | None
@@ -354,10 +358,6 @@ class _Finished:
     def leaves_work(self) -> bool:
         """Whether there is more to hand out than before, or a slot more to hand it to."""
         return self.given is None or self.followed.ready > 1
-
-
-class _NotHandedOver(Exception):
-    """Its cause says why."""
 
 
 class _ReportsToBeRead(Exception):

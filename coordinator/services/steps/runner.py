@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,26 +13,20 @@ from coordinator.domain.errors import (
     NotTheHolder,
     StaleEpoch,
 )
-from coordinator.domain.lifecycle import FINISHED_STEP, StepEvent, StepState
+from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
 from coordinator.domain.steps.scheduling import WaitingAgent
 from coordinator.domain.steps.script import bash_script
-from coordinator.domain.steps.waits import (
-    RESOLVING,
-    for_a_place,
-    until_tried_again,
-    why_it_is_held,
-)
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
 from coordinator.services.images.image_builds import FOR_BUILDKIT
 from coordinator.services.news import build_topic
 from coordinator.services.steps import advance
 from coordinator.services.steps.dispatch import Dispatch
+from coordinator.services.steps.refused_claims import refusal_of_claim
 from coordinator.services.steps.step_specs import StepSpecs
 from coordinator.services.steps.told import tell_step
-from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import after_commit
 from coordinator.storage.steps import attempts as stored_attempts
@@ -88,6 +82,7 @@ class Runner:
         """The agent takes its offer. Repeated, it is answered the same. Raises StaleEpoch."""
 
         async def accept(connection: AsyncConnection) -> _Begun:
+            await stored_steps.lock_step(connection, step_id)
             step = await self.find(connection, principal, step_id)
             if step.epoch != epoch or step.holder != principal.holder:
                 raise self.core.generations.stale(step, epoch)
@@ -98,7 +93,7 @@ class Runner:
             lease = self.core.settings.lease_seconds
             return await self._begin(connection, step, StepEvent.ACCEPT, principal, lease)
 
-        begun = await self.core.database.write(accept, committed=self._begun)
+        begun = await self.core.database.write(accept, committed=self._begun, locking=True)
         return await self._spec(begun.step, principal, begun.build)
 
     async def claim(self, principal: Principal, step_id: str) -> str:
@@ -138,7 +133,7 @@ class Runner:
             if step.state is StepState.OFFERED and step.holder == principal.holder:
                 return await begin(connection, step, StepEvent.ACCEPT, lease)
             if step.state is not StepState.READY:
-                raise await self._refusal(connection, step)
+                raise await refusal_of_claim(self.core, connection, step)
             if principal.agent_id and self.dispatch.is_paused(principal.agent_id):
                 raise Conflict("this agent is paused: it takes no new steps")
             given = await stored_steps.hand_out(
@@ -160,29 +155,6 @@ class Runner:
         return bash_script(
             await self._spec(begun.step, principal, begun.build), self.core.public_url
         )
-
-    async def _refusal(self, connection: AsyncConnection, step: Step) -> Conflict:
-        if step.state is StepState.BLOCKED:
-            steps = await stored.steps_of_build(connection, step.build_id)
-            waits_for = unfinished_dependencies(step, steps)
-            if not waits_for:
-                build = await stored.find_build(connection, step.build_id)
-                why = "is not ready" if build is None else why_it_is_held(build)
-                return Conflict(f"step {step.name!r} {why}")
-            return Conflict(
-                f"step {step.name!r} waits for {', '.join(waits_for)}", waitsFor=waits_for
-            )
-        if step.state is StepState.RESOLVING:
-            return Conflict(f"step {step.name!r} {RESOLVING}")
-        if step.state in FINISHED_STEP:
-            return Conflict(f"step {step.name!r} has finished")
-        if step.state is StepState.IN_LINE:
-            return Conflict(f"step {step.name!r} {for_a_place(step)}")
-        if step.state is StepState.DELAYED:
-            return Conflict(f"step {step.name!r} is {until_tried_again(step, self.core.now())}")
-        if step.state is StepState.WAITING:
-            return Conflict(f"step {step.name!r} waits for somebody's approval: it has no script")
-        return Conflict(f"step {step.name!r} is handed out to another worker")
 
     async def _begin(
         self,
@@ -248,21 +220,30 @@ class Runner:
         slot: FreedSlot,
         *,
         after: Attempt,
-        build: Build,
+        build: Build | None = None,
+        only_of_it: bool = False,
     ) -> HandedOver | None:
-        """The step whose turn it is at the slot that a completion frees, begun in the completion's
-        own transaction. `after` is the attempt that ended, of that build."""
+        """The step whose turn it is at the slot that a completion frees, if it is of that build
+        where it may be `only_of_it`. `after` is the attempt that ended, and `build` its build as it
+        is now, where that is known."""
         queue = await self.dispatch.choose(connection, slot.agent)
         if queue is None:
             return None
         now, lease = self.core.now(), self.core.settings.lease_seconds
-        step = await begin_next(connection, queue, principal.holder, lease_seconds=lease, now=now)
+        step = await begin_next(
+            connection,
+            queue,
+            principal.holder,
+            lease_seconds=lease,
+            now=now,
+            build_id=build.id if build and only_of_it else None,
+        )
         if step is None:
             return None
         attempt = self._new_attempt(step, principal, step.attempt, given_with=after.id)
         await self._insert(connection, attempt)
         await tell_step(self.core, connection, step, StepState.READY)
-        if step.build_id != build.id:
+        if build is None or step.build_id != build.id:
             build = await advance.begin_build(self.core, connection, step.build_id)
         for hook in self.on_begin:
             await hook(connection, step)
@@ -392,8 +373,3 @@ class Runner:
                 f"step {step.name!r} is another worker's: only who holds its hand-out reports on it"
             )
         return step, attempt
-
-
-def unfinished_dependencies(step: Step, steps: Iterable[Step]) -> list[str]:
-    states = {other.name: other.state for other in steps}
-    return [name for name in step.depends_on if states[name] not in FINISHED_STEP]

@@ -1,4 +1,7 @@
-"""What others are told of a build and its steps is part of the transaction in which it happens."""
+"""What others are told of a build and its steps is part of the transaction in which it happens.
+
+Who is told is looked for, so that such a transaction is an isolated one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from coordinator.domain.lifecycle import FINISHED_BUILD, BuildState, StepState
 from coordinator.domain.model import Build, Step
 from coordinator.services.core import Core
 from coordinator.storage.connection import AsyncConnection
+from coordinator.storage.database import isolate
 from coordinator.storage.steps.steps import waiting_gates
 
 
@@ -15,8 +19,10 @@ async def tell(core: Core, connection: AsyncConnection, build: Build) -> None:
     """The build has come to this state. While one of its gates waits, that was told, and counts.
     Other projects may wait for its success."""
     if build.tells and (build.state in FINISHED_BUILD or not build.open_gates):
+        isolate(connection)
         await core.announcements.moved(connection, build)
     if build.starts_others and build.state is BuildState.SUCCEEDED:
+        isolate(connection)
         await core.announcements.succeeded(connection, build)
 
 
@@ -37,12 +43,14 @@ async def tell_steps(
 ) -> None:
     """The build has them now."""
     if to_tell := [step for step in steps if step.definition.told]:
+        isolate(connection)
         await core.announcements.steps_added(connection, build, to_tell)
 
 
 async def tell_step(core: Core, connection: AsyncConnection, step: Step, before: StepState) -> None:
     """The step has come to its state."""
     if step.definition.told:
+        isolate(connection)
         await core.announcements.step_moved(connection, step, before)
 
 
@@ -63,4 +71,5 @@ async def _tell_gates(
     """Each is told by itself when it asks."""
     if not build.tells or not gates:
         return
+    isolate(connection)
     await core.announcements.gates_wait(connection, build, gates, asked)

@@ -14,7 +14,7 @@ CREATE TABLE agents (
 	labels JSON NOT NULL,
 	slots INTEGER NOT NULL,
 	created_at BIGINT NOT NULL,
-	last_seen_at BIGINT NOT NULL, paused BOOLEAN DEFAULT 0 NOT NULL, removed_at BIGINT, drained BOOLEAN DEFAULT 0 NOT NULL,
+	last_seen_at BIGINT NOT NULL, paused BOOLEAN DEFAULT 0 NOT NULL, removed_at BIGINT, drained BOOLEAN DEFAULT 0 NOT NULL, home TEXT,
 	CONSTRAINT pk_agents PRIMARY KEY (id),
 	CONSTRAINT fk_agents_account_id FOREIGN KEY(account_id) REFERENCES accounts (id)
 );
@@ -22,7 +22,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0055');
+INSERT INTO "alembic_version" VALUES('0056');
 CREATE TABLE artifacts (
 	step_id VARCHAR(36) NOT NULL,
 	epoch INTEGER NOT NULL,

@@ -234,6 +234,26 @@ async def remove_agent(connection: AsyncConnection, agent_id: str, now: datetime
     await connection.execute(agents.update().where(agents.c.id == agent_id).values(removed_at=now))
 
 
+async def take_home(connection: AsyncConnection, agent_id: str, home: str) -> None:
+    """From now on it is at that coordinator."""
+    await connection.execute(agents.update().where(agents.c.id == agent_id).values(home=home))
+
+
+async def take_all_of_home(connection: AsyncConnection, gone: str, home: str) -> Sequence[str]:
+    """Those that are at a coordinator which is gone are at another. Their ids."""
+    taken = agents.update().where(agents.c.home == gone).values(home=home).returning(agents.c.id)
+    return list((await connection.execute(taken)).scalars())
+
+
+_HOME = sa.select(agents.c.home).where(agents.c.id == sa.bindparam("its_id"))
+
+
+async def home_of(connection: AsyncConnection, agent_id: str) -> str | None:
+    """The coordinator that it is at; None where it was at none."""
+    found: str | None = (await connection.execute(_HOME, {"its_id": agent_id})).scalar()
+    return found
+
+
 async def touch_agent(connection: AsyncConnection, agent_id: str, now: datetime) -> None:
     await connection.execute(
         agents.update().where(agents.c.id == agent_id).values(last_seen_at=now)

@@ -2,6 +2,8 @@
 
 SQLite and PostgreSQL read all rows for a DISTINCT, also along an index. A recursive query that
 seeks the next greater key reads one row of each: 10,000 steps of one class and project are one row.
+What is known of that row is asked for by its id, once for each column: for a join PostgreSQL may
+read the whole table.
 """
 
 from __future__ import annotations
@@ -25,23 +27,34 @@ from coordinator.storage.tables.step_tables import WAITS_FOR_A_TIME
 
 _CLASSES = direct(
     sa.text("""
-    WITH RECURSIVE classes (id) AS (
-        SELECT min(queue_class) FROM steps WHERE state = 'ready'
+    WITH RECURSIVE heads (head) AS (
+        SELECT (
+            SELECT id FROM steps WHERE state = 'ready'
+            ORDER BY queue_class, project_id, ready_at, position LIMIT 1
+        )
         UNION ALL
         SELECT (
-            SELECT min(queue_class) FROM steps
-            WHERE state = 'ready' AND queue_class > classes.id
-        ) FROM classes WHERE classes.id IS NOT NULL
+            SELECT following.id FROM steps AS following
+            WHERE following.state = 'ready' AND following.queue_class > (
+                SELECT queue_class FROM steps WHERE id = heads.head
+            )
+            ORDER BY following.queue_class, following.project_id, following.ready_at,
+            following.position LIMIT 1
+        ) FROM heads WHERE heads.head IS NOT NULL
     )
-    SELECT classes.id, account_id, labels, needs, project_id, ready_at AS oldest, EXISTS (
-        SELECT 1 FROM steps AS other
-        WHERE other.state = 'ready' AND other.queue_class = classes.id
-        AND other.project_id > steps.project_id
-    ) AS others FROM classes JOIN steps ON steps.id = (
-        SELECT first.id FROM steps AS first
-        WHERE first.state = 'ready' AND first.queue_class = classes.id
-        ORDER BY first.queue_class, first.project_id, first.ready_at LIMIT 1
-    )
+    SELECT
+        (SELECT queue_class FROM steps WHERE id = head) AS id,
+        (SELECT account_id FROM steps WHERE id = head) AS account_id,
+        (SELECT labels FROM steps WHERE id = head) AS labels,
+        (SELECT needs FROM steps WHERE id = head) AS needs,
+        (SELECT project_id FROM steps WHERE id = head) AS project_id,
+        (SELECT ready_at FROM steps WHERE id = head) AS oldest,
+        EXISTS (
+            SELECT 1 FROM steps AS other WHERE other.state = 'ready'
+            AND other.queue_class = (SELECT queue_class FROM steps WHERE id = head)
+            AND other.project_id > (SELECT project_id FROM steps WHERE id = head)
+        ) AS others
+    FROM heads WHERE head IS NOT NULL
 """).columns(
         sa.column("id", sa.String),
         sa.column("account_id", sa.String),
@@ -56,24 +69,26 @@ _CLASSES = direct(
 
 _QUEUES = """
     WITH RECURSIVE wanted (queue_class) AS (VALUES {wanted}),
-    heads (queue_class, project_id) AS (
-        SELECT queue_class, (
-            SELECT min(project_id) FROM steps
-            WHERE state = 'ready' AND queue_class = wanted.queue_class
+    heads (head) AS (
+        SELECT (
+            SELECT id FROM steps
+            WHERE state = 'ready' AND steps.queue_class = wanted.queue_class
+            ORDER BY steps.queue_class, project_id, ready_at, position LIMIT 1
         ) FROM wanted
         UNION ALL
-        SELECT heads.queue_class, (
-            SELECT min(project_id) FROM steps
-            WHERE state = 'ready' AND queue_class = heads.queue_class
-            AND project_id > heads.project_id
-        ) FROM heads WHERE heads.project_id IS NOT NULL
+        SELECT (
+            SELECT following.id FROM steps AS following JOIN steps AS last ON last.id = heads.head
+            WHERE following.state = 'ready' AND following.queue_class = last.queue_class
+            AND following.project_id > last.project_id
+            ORDER BY following.queue_class, following.project_id, following.ready_at,
+            following.position LIMIT 1
+        ) FROM heads WHERE heads.head IS NOT NULL
     )
-    SELECT heads.queue_class, heads.project_id, (
-        SELECT ready_at FROM steps
-        WHERE state = 'ready' AND queue_class = heads.queue_class
-        AND project_id = heads.project_id
-        ORDER BY ready_at LIMIT 1
-    ) AS oldest FROM heads WHERE heads.project_id IS NOT NULL
+    SELECT
+        (SELECT queue_class FROM steps WHERE id = head) AS queue_class,
+        (SELECT project_id FROM steps WHERE id = head) AS project_id,
+        (SELECT ready_at FROM steps WHERE id = head) AS oldest
+    FROM heads WHERE head IS NOT NULL
 """
 
 
@@ -88,21 +103,31 @@ def _queues_of(count: int) -> sa.TextualSelect:
 
 
 _OF_ONE_CLASS = direct(_queues_of(1))
+_ITS_CLASS = sa.bindparam("its_class", type_=sa.String)
 _NEXT = (
     sa.select(steps.c.id)
     .where(
         sa.text("steps.state = 'ready'"),
-        steps.c.queue_class == sa.bindparam("its_class"),
-        steps.c.project_id == sa.bindparam("its_project"),
+        # As one row and in the index's own order: a planner that believes the queue to be short
+        # would read all of it, and sort. What follows the queue is refused below.
+        sa.tuple_(steps.c.queue_class, steps.c.project_id)
+        >= sa.tuple_(_ITS_CLASS, sa.bindparam("its_project", type_=sa.String)),
     )
-    .order_by(steps.c.ready_at, steps.c.position)
+    .order_by(steps.c.queue_class, steps.c.project_id, steps.c.ready_at, steps.c.position)
     .limit(1)
+    # On PostgreSQL: past those that another coordinator is handing out at this moment.
+    .with_for_update(skip_locked=True)
     .scalar_subquery()
 )
 _TAKE_NEXT = (
     steps.update()
-    # Once more: where writers run beside each other, another may have been quicker.
-    .where(steps.c.id == _NEXT, steps.c.state == StepState.READY.value)
+    .where(
+        steps.c.id == _NEXT,
+        steps.c.queue_class == _ITS_CLASS,
+        steps.c.project_id == sa.bindparam("its_project"),
+        # Once more: where writers run beside each other, another may have been quicker.
+        steps.c.state == StepState.READY.value,
+    )
     .values(holder=sa.bindparam("its_holder"), epoch=steps.c.epoch + 1)
 )
 _OFFER_NEXT = direct(
@@ -110,8 +135,10 @@ _OFFER_NEXT = direct(
         steps.c.id, steps.c.build_id, steps.c.epoch
     )
 )
+_ITS_BUILD = sa.bindparam("its_build", type_=sa.String)
 _BEGIN_NEXT = direct(
-    _TAKE_NEXT.values(
+    _TAKE_NEXT.where(sa.or_(_ITS_BUILD.is_(None), steps.c.build_id == _ITS_BUILD))
+    .values(
         state=StepState.RUNNING.value,
         attempt=steps.c.attempt + 1,
         lease_seconds=sa.bindparam("its_lease"),
@@ -120,7 +147,8 @@ _BEGIN_NEXT = direct(
         reason=None,
         message=None,
         images=sa.null(),
-    ).returning(*columns(Step, steps))
+    )
+    .returning(*columns(Step, steps))
 )
 
 
@@ -223,15 +251,23 @@ async def offer_next(
 
 
 async def begin_next(
-    connection: AsyncConnection, queue: Queue, holder: str, *, lease_seconds: float, now: datetime
+    connection: AsyncConnection,
+    queue: Queue,
+    holder: str,
+    *,
+    lease_seconds: float,
+    now: datetime,
+    build_id: str | None = None,
 ) -> Step | None:
-    """As `offer_next`, and accepted in the same statement: it runs."""
+    """As `offer_next`, and accepted in the same statement: it runs. None also where `build_id` is
+    given and the oldest is of another build."""
     found = await connection.execute(
         _BEGIN_NEXT,
         {
             "its_class": queue.wants.id,
             "its_project": queue.project_id,
             "its_holder": holder,
+            "its_build": build_id,
             "its_lease": lease_seconds,
             "its_start": now,
         },

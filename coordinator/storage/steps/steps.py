@@ -12,16 +12,26 @@ from coordinator.domain.builds.roll_up import Dependant
 from coordinator.domain.gate_answer import GateAnswer
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import Step
+from coordinator.domain.steps.holders import AGENT
 from coordinator.domain.steps.scheduling import queue_class_of
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
 from coordinator.storage.rows import columns
 from coordinator.storage.steps.rows import step_of
-from coordinator.storage.tables import steps
+from coordinator.storage.tables import agents, builds, steps
 from coordinator.storage.tables.step_tables import WAITS_FOR_A_TIME
+from coordinator.storage.transactions import locks_rows
 
 _ITS_ID: sa.BindParameter[str] = sa.bindparam("its_id")
 _FIND_STEP = direct(sa.select(*columns(Step, steps)).where(steps.c.id == _ITS_ID))
+
+
+_LOCK_STEP = direct(
+    sa.select(steps.c.id)
+    .join(builds, builds.c.id == steps.c.build_id)
+    .where(steps.c.id == _ITS_ID)
+    .with_for_update(of=[steps, builds])
+)
 
 
 _UPDATE_STEP = direct(steps.update().where(steps.c.id == _ITS_ID))
@@ -78,6 +88,14 @@ def _dependant(row: Any) -> tuple[Dependant, Step | None]:
         run_on=None if step is None else step.written.run_on,
     )
     return dependant, step
+
+
+async def lock_step(connection: AsyncConnection, step_id: str) -> None:
+    """Before anything is read of it: from now on nobody else changes it, its build, or which steps
+    of the build may begin. Those who are in the way are waited for. Nothing where the transaction
+    is isolated."""
+    if locks_rows(connection):
+        await connection.execute(_LOCK_STEP, {"its_id": step_id})
 
 
 async def find_step(connection: AsyncConnection, step_id: str) -> Step | None:
@@ -157,6 +175,27 @@ async def resolving_steps(connection: AsyncConnection, build_id: str) -> Sequenc
 async def handed_out_steps(connection: AsyncConnection) -> Sequence[Step]:
     query = sa.select(*columns(Step, steps)).where(sa.text("steps.state IN ('offered', 'running')"))
     return [step_of(row) for row in await connection.execute(query)]
+
+
+async def steps_handed_out_at(connection: AsyncConnection, home: str) -> Sequence[Step]:
+    """To agents that are at that coordinator."""
+    query = (
+        sa.select(*columns(Step, steps))
+        .join(agents, steps.c.holder == AGENT + agents.c.id)
+        .where(sa.text("steps.state IN ('offered', 'running')"), agents.c.home == home)
+    )
+    return [step_of(row) for row in await connection.execute(query)]
+
+
+async def homes_with_steps(connection: AsyncConnection) -> Sequence[str]:
+    """The coordinators at which agents are that something is handed out to."""
+    query = (
+        sa.select(agents.c.home)
+        .distinct()
+        .join(steps, steps.c.holder == AGENT + agents.c.id)
+        .where(sa.text("steps.state IN ('offered', 'running')"), agents.c.home.is_not(None))
+    )
+    return list((await connection.execute(query)).scalars())
 
 
 async def steps_held_by(

@@ -29,6 +29,7 @@ agents = sa.Table(
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("drained", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("removed_at", Instant),
+    sa.Column("home", sa.Text),
     sa.Index("ix_agents_created_at", "created_at"),
     sa.Index("ix_agents_account_id_created_at", "account_id", "created_at"),
 )

@@ -106,7 +106,7 @@ async def leading(number: int = 1) -> AsyncIterator[str]:
 
 
 def upstream_of(lead: Led) -> Upstream:
-    return Upstream(lead, lambda leader, client: preface(KEYS, leader.number, client))
+    return Upstream(lead, lambda meant, client: preface(KEYS, meant, client))
 
 
 @asynccontextmanager

@@ -4,70 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coordinator import app
+from coordinator import several
 from coordinator.objects.logs import ObjectLogStore
 from coordinator.peers import log_taking
-from coordinator.peers.log_taking import LogTaking
-from coordinator.services.keys import KEY_FILE
 from coordinator.storage.database import Database
 from coordinator.storage.postgres_transactions import (
     AnotherWrites,
     PostgresAlone,
     PostgresBeside,
 )
-from coordinator.storage.postgresql import PostgresPlace
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.transactions import Write
 from coordinator.storage.trouble import DatabaseTrouble, Trouble
 from pipelines_schema.log_frames import FOR_LOGS_ALONE
 from tests.integration.coordinator_fixture import (
-    AgentCaller,
-    Answer,
-    Caller,
-    Coordinator,
     eventually,
-    open_coordinator,
-    step_of,
 )
-from tests.ports import free_port
+from tests.integration.two_coordinators import Two, two_coordinators
 from tests.postgres_server import PostgresServer
 from tests.s3_server import S3Server
-
-KEPT = {"Connection": f"keep-alive, {FOR_LOGS_ALONE}"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Two:
-    leader: Coordinator
-    other: Coordinator
-    taking: LogTaking
-    """The other one's."""
-    taken: list[str]
-    """Paths of the requests that the other one answered by itself."""
-    agent: AgentCaller
-    spec: dict[str, Any]
-    """Of a step that runs."""
-
-    async def append(self, at: Coordinator, offset: int, text: bytes, **changed: Any) -> Answer:
-        """By the attempt's own token, as an agent does it."""
-        wanted = {"step": self.spec["stepId"], "epoch": self.spec["epoch"], **changed}
-        token = wanted.get("token", self.spec["token"])
-        return await Caller(at, token).call(
-            wanted.get("method", "PATCH"),
-            f"/api/runner/{wanted['step']}/log?epoch={wanted['epoch']}",
-            data=io.BytesIO(text),
-            headers={"Upload-Offset": str(offset), "Content-Type": "text/plain", **KEPT},
-        )
 
 
 @pytest.fixture
@@ -78,67 +40,9 @@ async def two(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Two]:
     database = postgres_server.new_database()
-    async with _two(database, s3_server, tmp_path, monkeypatch) as both:
+    async with two_coordinators(database, s3_server, tmp_path, monkeypatch) as both:
         yield both
     postgres_server.drop(database)
-
-
-@asynccontextmanager
-async def _two(
-    database: PostgresPlace, s3: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Two]:
-    place = s3.place(folder / "credentials", folder.name)
-    shared: dict[str, Any] = {
-        "database": database.url,
-        "objects": place.location,
-        "objects_endpoint": place.endpoint,
-        "objects_region": place.region,
-        "objects_credentials_file": place.credentials_file,
-        "public_url": "http://ci.example.org",
-        "max_log_bytes": 1_000_000,
-    }
-    all_taking: list[Counted] = []
-
-    class Counted(LogTaking):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self.taken: list[str] = []
-            all_taking.append(self)
-
-        async def _stored(self, request: Any, body: bytes) -> Any:
-            answer = await super()._stored(request, body)
-            if answer is not None:
-                self.taken.append(request.path)
-            return answer
-
-    monkeypatch.setattr(app, "LogTaking", Counted)
-    peers = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    (folder / "a").mkdir()
-    async with open_coordinator(folder / "a", **shared, peer_listen=peers[0]) as leader:
-        (folder / "b" / "data").mkdir(parents=True, mode=0o700)
-        for name in (KEY_FILE, "admin-token"):
-            shutil.copy(leader.data / name, folder / "b" / "data" / name)
-        async with open_coordinator(folder / "b", **shared, peer_listen=peers[1]) as other:
-            taking = all_taking[1]
-            await eventually(_is_open(taking))
-            project = await leader.admin.new_project()
-            await leader.admin.new_build(project, step_of("talk"))
-            agent = await leader.admin.new_agent()
-            yield Two(
-                leader=leader,
-                other=other,
-                taking=taking,
-                taken=taking.taken,
-                agent=agent,
-                spec=await agent.take(),
-            )
-
-
-def _is_open(taking: LogTaking) -> Any:
-    async def look() -> bool:
-        return taking.is_open
-
-    return look
 
 
 async def test_lines_are_stored_and_the_leader_has_them(two: Two) -> None:
@@ -285,7 +189,7 @@ async def test_a_place_that_could_not_be_opened_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     faults = [DatabaseUnusable("of another version"), DatabaseTrouble(Trouble.DATABASE_AWAY)]
-    opened = app.logs_beside
+    opened = several.logs_beside
 
     @asynccontextmanager
     async def at_the_third_try(*arguments: Any) -> AsyncIterator[Any]:
@@ -294,10 +198,10 @@ async def test_a_place_that_could_not_be_opened_is_tried_again(
         async with opened(*arguments) as found:
             yield found
 
-    monkeypatch.setattr(app, "logs_beside", at_the_third_try)
+    monkeypatch.setattr(several, "logs_beside", at_the_third_try)
     monkeypatch.setattr(log_taking, "AGAIN_SECONDS", 0.05)
     database = postgres_server.new_database()
-    async with _two(database, s3_server, tmp_path, monkeypatch) as two:
+    async with two_coordinators(database, s3_server, tmp_path, monkeypatch) as two:
         assert (await two.append(two.other, 0, b"x")).status == 204
         assert two.taken
     postgres_server.drop(database)

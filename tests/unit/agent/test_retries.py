@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.coordinator_client import CallRefusedError, CoordinatorUnavailableError
+from agent.coordinator_errors import CallRefusedError, CoordinatorUnavailableError
 from agent.retries import keep_trying
 
 AWAY = CoordinatorUnavailableError("away")

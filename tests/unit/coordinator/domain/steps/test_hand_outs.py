@@ -9,6 +9,7 @@ import pytest
 
 from coordinator.domain.steps.hand_outs import (
     HAND_OUT_TABLE,
+    Expiry,
     HandOut,
     HandOutEvent,
     HandOuts,
@@ -99,8 +100,20 @@ def test_a_renewal_takes_an_expiry_away_that_has_not_begun_to_be_written() -> No
     [over] = held.due(TERM)
     assert held.renew(AGENT, [("s", 1)], now=TERM) == []
     assert over.expiry is not None
-    assert not over.expiry.take(), "the writer must find that it was taken away"
+    assert not over.expiry.carry_out(), "the writer must find that it was taken away"
     assert due(held, TERM + 1) == []
+
+
+def test_a_transaction_that_is_run_again_has_its_expiry_still() -> None:
+    """Else the hand-out would be nobody's: it is not due again, and was not ended."""
+    expiry = Expiry()
+    assert expiry.carry_out()
+    assert expiry.carry_out()
+    assert not expiry.withdraw()
+    withdrawn = Expiry()
+    assert withdrawn.withdraw()
+    assert not withdrawn.carry_out()
+    assert not withdrawn.carry_out()
 
 
 def test_a_renewal_that_comes_while_the_expiry_is_written_is_told_that_it_is_lost() -> None:
@@ -108,7 +121,7 @@ def test_a_renewal_that_comes_while_the_expiry_is_written_is_told_that_it_is_los
     held.begin(hand_out(), now=0)
     [over] = held.due(TERM)
     assert over.expiry is not None
-    assert over.expiry.take()
+    assert over.expiry.carry_out()
     assert held.renew(AGENT, [("s", 1)], now=TERM) == [("s", 1)]
 
 
@@ -255,7 +268,7 @@ def test_an_absence_takes_nothing_back_that_is_being_written() -> None:
     held.begin(hand_out(), now=0)
     [over] = held.due(TERM)
     assert over.expiry is not None
-    over.expiry.take()
+    over.expiry.carry_out()
     held.begin_new_terms(now=100)
     assert held.find("s") is over
 

@@ -106,7 +106,7 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
     def expire(self) -> None:
         for due in self.hand_outs.due(self.now):
             assert due.expiry is not None
-            assert due.expiry.take()
+            assert due.expiry.carry_out()
             row = self.rows[due.step_id]
             if row.epoch == due.epoch and row.state is StepState.OFFERED:
                 row.move(StepEvent.EXPIRE)
