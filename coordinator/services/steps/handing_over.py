@@ -14,11 +14,13 @@ import structlog
 
 from coordinator.domain.model import Attempt, Build
 from coordinator.services.core import Core
+from coordinator.services.others import LeftToTheLeader
 from coordinator.services.steps.checked_report import CheckedReport
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import NotIsolated
+from coordinator.storage.trouble import tell_fault
 
 log = structlog.get_logger()
 
@@ -81,6 +83,8 @@ class HandingOver:
                 committed=lambda given: self.runner.handed_over(given) if given else None,
                 locking=not self.dispatch.limits_projects,
             )
+        except (NotIsolated, LeftToTheLeader):
+            return None  # it is offered, and the leader takes the accept
         except Exception as error:  # the attempt has ended, and is to be answered
-            log.error("handing a step over failed", after=report.log_id, exc_info=error)
+            tell_fault(log, "handing a step over failed", error, after=report.log_id)
             return None
