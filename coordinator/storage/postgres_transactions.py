@@ -55,6 +55,8 @@ from coordinator.storage.trouble import DatabaseTrouble, Trouble
 log = structlog.get_logger()
 
 COLLISIONS_MAX = 20
+COLLISIONS_PATIENCE = 3
+"""After so many it has what others hand out by to itself: it may be long, and they come often."""
 COLLISION_SECONDS = 0.05
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 2.0
 OTHER_ENDS_SECONDS = 2.0
@@ -180,7 +182,8 @@ class PostgresTransactions:
             try:
                 outcomes += self._ask_of_unknown()
                 left = [write for write in left if all(one.write is not write for one in outcomes)]
-                return outcomes + (self._transaction(left) if left else [])
+                alone = self.is_shared and collisions >= COLLISIONS_PATIENCE
+                return outcomes + (self._transaction(left, alone) if left else [])
             except NotIsolated as error:
                 if not self._isolates:
                     return [*outcomes, *(Outcome(write=write, error=error) for write in left)]
@@ -235,13 +238,16 @@ class PostgresTransactions:
         told.__cause__ = error
         return told
 
-    def _transaction(self, writes: Sequence[Write[Any]]) -> list[Outcome]:
-        """Raises what all of them fail by."""
+    def _transaction(self, writes: Sequence[Write[Any]], alone: bool) -> list[Outcome]:
+        """`alone`: none beside it that locks rows. Raises what all of them fail by."""
         with self._writer.connect() as connection:
             if all(write.locks_rows for write in writes):
                 connection.execution_options(isolation_level="READ COMMITTED")
             transaction = connection.begin()
             try:
+                if alone:
+                    # Before it sees anything. All that lock rows begin with one of a step.
+                    connection.execute(_HAVE_STEPS)
                 outcomes = run_each(
                     connection,
                     writes,
@@ -352,6 +358,7 @@ _NEXT_LEADER = sa.text(
     " key_print = :key_print, beat_at = clock_timestamp()"
     " WHERE key_print IS NULL OR key_print = :key_print RETURNING number"
 )
+_HAVE_STEPS = sa.text("LOCK TABLE steps IN EXCLUSIVE MODE")
 _OWN_NUMBER = sa.text("SELECT pg_current_xact_id_if_assigned()::text")
 _NEWEST_NUMBER = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
 _STATE_OF = sa.text("SELECT pg_xact_status(CAST(:number AS xid8))")

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database, NotIsolated, isolate, locks_rows
+from coordinator.storage.postgres_transactions import COLLISIONS_PATIENCE
 from coordinator.storage.postgresql import Candidate, PostgresPlace
 from tests.postgres_server import PostgresServer
 
@@ -145,3 +146,34 @@ async def test_each_such_write_is_committed_by_itself(leader: Database, beside: 
 
     await asyncio.gather(*adding(leader, 1, 2), *adding(beside, 2, 1))
     assert [await leader.read(lambda one, id_=id_: _count(one, id_)) for id_ in (1, 2)] == [80, 80]
+
+
+async def test_who_is_in_the_way_of_many_comes_to_its_end(
+    leader: Database, beside: Database
+) -> None:
+    """As a build that is made in a project whose steps end all the time."""
+    over, runs = False, 0
+
+    async def quick(connection: AsyncConnection) -> None:
+        await connection.execute(sa.text("SELECT id FROM steps WHERE false FOR UPDATE"))
+        await connection.execute(sa.text("UPDATE counted SET n = n + 1 WHERE id = 1"))
+
+    async def slow(connection: AsyncConnection) -> int:
+        nonlocal runs
+        runs += 1
+        await _count(connection)
+        await connection.execute(sa.text("SELECT pg_sleep(0.2)"))
+        await connection.execute(sa.text("UPDATE counted SET n = n + 1000 WHERE id = 1"))
+        return runs
+
+    async def go_on() -> int:
+        times = 0
+        while not over:
+            await beside.write(quick, locking=True)
+            times += 1
+        return times
+
+    going_on = asyncio.create_task(go_on())
+    assert await leader.write(slow) == COLLISIONS_PATIENCE + 1
+    over = True
+    assert await leader.read(_count) == 1000 + await going_on
