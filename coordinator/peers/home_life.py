@@ -75,10 +75,12 @@ class HomeLife:
 
     async def leave(self) -> None:
         """Nobody waits for us: our agents are anybody's."""
-        with suppress(DBAPIError):
-            await self._ask(partial(self._rows.forget, self._home))
-        await asyncio.to_thread(self._thread.shutdown)
-        self._rows.close()
+        try:
+            with suppress(DBAPIError):
+                await self._ask(partial(self._rows.forget, self._home))
+        finally:
+            await asyncio.to_thread(self._thread.shutdown)
+            self._rows.close()
 
     async def _look(self) -> None:
         agents = self._changed()
