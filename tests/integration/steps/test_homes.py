@@ -97,7 +97,7 @@ async def home(
         return await relayed(leader, request, body)
 
     monkeypatch.setattr(desk.Leader, "_relayed", counted)
-    short = {"lease_seconds": 4.0, "accept_seconds": 2.0, "poll_hold_seconds": 8.0}
+    short = {"lease_seconds": 6.0, "accept_seconds": 3.0, "poll_hold_seconds": 12.0}
     async with (
         two_coordinators(database, s3_server, tmp_path, monkeypatch, **short) as two,
         aiohttp.ClientSession() as session,
@@ -137,7 +137,7 @@ async def test_what_comes_while_it_polls_is_given_at_once(home: Home) -> None:
     polling = asyncio.create_task(agent.poll())
     await eventually(_is_online(home, agent))
     build = await home.new_build(step_of("a"))
-    [offer] = (await asyncio.wait_for(polling, 4))["offers"]
+    [offer] = (await asyncio.wait_for(polling, 6))["offers"]
     spec = (await agent.accept(offer)).expect(200).json
     (await agent.complete(spec)).expect(200)
     await home.has_ended(build, "SUCCESS")
@@ -158,7 +158,7 @@ async def test_a_cancel_reaches_the_agent(home: Home) -> None:
     polling = asyncio.create_task(agent.poll(free=0, leases=[lease]))
     await asyncio.sleep(0.2)
     (await home.leader.admin.post(f"/api/projects/-/builds/{build['id']}/cancel")).expect(200)
-    assert (await asyncio.wait_for(polling, 4))["cancels"] == [lease]
+    assert (await asyncio.wait_for(polling, 6))["cancels"] == [lease]
     (await agent.complete(spec, status="failed", exitCode=1)).expect(200)
     await home.has_ended(build, "FAILED")
 
@@ -180,7 +180,7 @@ async def test_a_removed_agent_is_let_in_no_more(home: Home) -> None:
     polling = asyncio.create_task(agent.post("/api/agents/poll", {"free": 1}))
     await eventually(_is_online(home, agent))
     (await home.leader.admin.call("DELETE", f"/api/agents/{agent.agent_id}")).expect(204)
-    await asyncio.wait_for(polling, 4)
+    await asyncio.wait_for(polling, 6)
 
     async def is_refused() -> bool:
         return (await agent.post("/api/agents/poll", {"free": 1})).status == 401
@@ -220,7 +220,7 @@ async def test_who_asks_the_leader_is_answered_by_its_home(home: Home) -> None:
     for _ in range(4):
         renewed = await at_the_leader.post("/api/agents/renew", {"leases": [lease]})
         assert renewed.expect(200).json["lost"] == []
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2)
     assert home.home_of(agent) == before
     (await at_the_leader.complete(spec)).expect(200)
     await home.has_ended(build, "SUCCESS")
