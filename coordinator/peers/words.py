@@ -67,17 +67,18 @@ class Words:
 def _texts(home: str, said: Mapping[str, int]) -> Iterator[str]:
     """As few as they fit in. A word that is too long for any is left out: others look."""
     head = f'["{home}"'
-    text = head
+    room = MOST_BYTES - len(head) - len("]")
+    some, size = list[str](), 0
     for word, times in said.items():
-        more = f",[{times},{word}]"
-        if len((text + more).encode()) >= MOST_BYTES:
-            if text != head:
-                yield text + "]"
-            text = head
-        if len((text + more).encode()) < MOST_BYTES:
-            text += more
-    if text != head:
-        yield text + "]"
+        more = f",[{times},{word}]"  # all of it ASCII, as json.dumps writes it
+        if size + len(more) > room and some:
+            yield "".join((head, *some, "]"))
+            some, size = [], 0
+        if len(more) <= room:
+            some.append(more)
+            size += len(more)
+    if some:
+        yield "".join((head, *some, "]"))
 
 
 async def hear_words(
@@ -99,8 +100,8 @@ async def hear_words(
 
 
 def _hear(hears: Mapping[Word, Hear], times: int, word: str, said: Sequence[Any]) -> None:
-    hear = hears.get(word)  # type: ignore[call-overload]
-    if hear is None:  # of another version
+    hear = next((one for name, one in hears.items() if name == word), None)
+    if hear is None:  # for others, or of another version
         return
     try:
         hear(times, *said)
