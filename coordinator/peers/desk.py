@@ -24,16 +24,14 @@ from coordinator.api.http.error_shapes import error_answer
 from coordinator.api.http.middleware import answer_errors, read_no_further
 from coordinator.api.http.request_models import read_body
 from coordinator.domain.errors import TooLarge, TooSlow
-from coordinator.peers.relay import NOBODY_ANSWERED, NoAnswer, relayed
-from coordinator.peers.to_homes import bearer_of
+from coordinator.peers.relay import answer_of_leader
+from coordinator.peers.to_homes import AGENTS_PATH, bearer_of
 from coordinator.peers.upstream import Upstream
 from coordinator.services.others import LeftToTheLeader
 from coordinator.storage.database import DatabaseClosed, NotIsolated
 from pipelines_schema.contract import FOR_AGENTS_ALONE
 
-_BEGINS_AN_AGENTS = re.compile(
-    rb"POST /api/(?:agents/(?:poll|renew|goodbye)|runner/[0-9a-f-]{36}/(?:accept|complete)) "
-)
+_BEGINS_AN_AGENTS = re.compile(b"POST " + AGENTS_PATH.pattern.encode() + b" ")
 _LEFT_STATUS = 421
 DRAIN_SECONDS = 10.0
 
@@ -111,16 +109,7 @@ class Leader:
             refused = error_answer(request, 408 if isinstance(error, TooSlow) else 413, str(error))
             read_no_further(request, refused)
             return refused
-        return await self._relayed(request, body)
-
-    async def _relayed(self, request: web.Request, body: bytes) -> web.Response:
-        found = await self.upstream.reach(request.remote or "")
-        try:
-            if found is None:
-                raise NoAnswer
-            return await relayed(request, body, found[1])
-        except NoAnswer:
-            return error_answer(request, 503, NOBODY_ANSWERED)
+        return await answer_of_leader(request, body, self.upstream)
 
 
 @web.middleware

@@ -27,7 +27,7 @@ from coordinator.object_ports import LogStore, ObjectsUnusable, OffsetMismatch
 from coordinator.peers.desk import Desk
 from coordinator.peers.lead import Lead
 from coordinator.peers.log_news import LogNewsSender
-from coordinator.peers.relay import NOBODY_ANSWERED, NoAnswer, relayed
+from coordinator.peers.relay import answer_of_leader
 from coordinator.peers.upstream import Upstream
 from coordinator.services.keys import Keys
 from coordinator.storage.database import Database, DatabaseClosed
@@ -223,13 +223,7 @@ class LogTaking:
         return spoken if asked == str(spoken[1]) else None
 
     async def _passed_on(self, request: web.Request, body: bytes) -> web.Response:
-        found = await self._upstream.reach(request.remote or "")
-        try:
-            if found is None:
-                raise NoAnswer
-            return await relayed(request, body, found[1])
-        except NoAnswer:
-            return error_answer(request, 503, NOBODY_ANSWERED)
+        return await answer_of_leader(request, body, self._upstream)
 
 
 _STATUS = {Invalid: 400, TooSlow: 408, TooLarge: 413}

@@ -10,6 +10,9 @@ from http.client import HTTPException, HTTPResponse
 from aiohttp import web
 from multidict import CIMultiDict
 
+from coordinator.api.http.error_shapes import error_answer
+from coordinator.peers.upstream import Upstream
+
 ANSWER_SECONDS = 60.0
 NOBODY_ANSWERED = "the coordinator that leads has not answered: ask again"
 PASSED_ON = "Pushrod-Passed-On"
@@ -21,6 +24,17 @@ _READ_ALREADY = _OF_ONE_CONNECTION | {"content-encoding", "expect"}
 
 class NoAnswer(Exception):
     """The leader's connection ended before its answer did."""
+
+
+async def answer_of_leader(request: web.Request, body: bytes, upstream: Upstream) -> web.Response:
+    """503 where nobody leads for too long, or who led has gone."""
+    found = await upstream.reach(request.remote or "")
+    try:
+        if found is None:
+            raise NoAnswer
+        return await relayed(request, body, found[1])
+    except NoAnswer:
+        return error_answer(request, 503, NOBODY_ANSWERED)
 
 
 async def relayed(request: web.Request, body: bytes, leader: socket.socket) -> web.Response:

@@ -90,13 +90,13 @@ async def home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Home]:
     database, passed_on = postgres_server.new_database(), list[str]()
-    relayed = desk.Leader._relayed
+    answer_of_leader = desk.answer_of_leader
 
-    async def counted(leader: desk.Leader, request: Any, body: bytes) -> Any:
+    async def counted(request: Any, *arguments: Any) -> Any:
         passed_on.append(request.path)
-        return await relayed(leader, request, body)
+        return await answer_of_leader(request, *arguments)
 
-    monkeypatch.setattr(desk.Leader, "_relayed", counted)
+    monkeypatch.setattr(desk, "answer_of_leader", counted)
     short = {"lease_seconds": 6.0, "accept_seconds": 3.0, "poll_hold_seconds": 12.0}
     async with (
         two_coordinators(database, s3_server, tmp_path, monkeypatch, **short) as two,
