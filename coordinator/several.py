@@ -66,7 +66,9 @@ async def lead(
         raise RuntimeError("a file has one coordinator")
     candidate, dispatch = term.candidate, services.dispatch
     life = HomeLife(place, candidate.holder, candidate.address, dispatch, leads=True)
-    app.middlewares[:0] = [term.lead.answers, ToHomes(life, term.upstream).pass_on]
+    app.middlewares.insert(0, term.lead.answers)
+    # Within what answers errors: it asks the database, too.
+    app.middlewares.append(ToHomes(life, term.upstream).pass_on)
 
     def stored(attempt_id: str, size: int) -> None:
         core.meter.log_stored(size)

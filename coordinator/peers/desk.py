@@ -65,7 +65,7 @@ async def serving(
     app: web.Application, leader: Leader, *, idle_seconds: float
 ) -> AsyncIterator[Desk]:
     """`app` answers what it can, and the leader the rest."""
-    app.middlewares[:] = [leader.answers_the_rest, *app.middlewares, answer_errors, _leaves]
+    app.middlewares[:0] = [leader.answers_the_rest, answer_errors, _leaves]
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     if runner.server is None:

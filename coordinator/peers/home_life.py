@@ -103,8 +103,8 @@ class HomeLife:
         return agents
 
     def _agents_of(self, home: Home) -> tuple[int, Sequence[WaitingAgent]]:
-        if home.agents is None:
-            return self._agents[home.name]
+        if home.agents is None:  # said before; where a look between has lost it, asked for anew
+            return self._agents.get(home.name, (-1, ()))
         return home.version, [_from_json(one) for one in json.loads(home.agents)]
 
     async def _take_what_is_left(self, database: Database) -> None:

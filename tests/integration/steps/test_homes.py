@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from coordinator.peers import desk
+from coordinator.peers import desk, to_homes
 from coordinator.storage.postgresql import PostgresPlace
+from coordinator.storage.trouble import DatabaseTrouble, Trouble
 from pipelines_schema.contract import FOR_AGENTS_ALONE
 from tests.integration.coordinator_fixture import (
     AgentCaller,
@@ -259,3 +260,19 @@ async def test_by_a_proxy_comes_one_request_by_a_connection(home: Home) -> None:
     assert home.home_of(agent) != home.home_of(home.two.agent)
     (await agent.complete((await agent.accept(offer)).expect(200).json)).expect(200)
     await home.has_ended(build, "SUCCESS")
+
+
+async def test_a_database_in_trouble_is_told_by_whoever_looks_for_the_home(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await home.new_agent(home.leader)
+
+    async def away(*_: object) -> str | None:
+        raise DatabaseTrouble(Trouble.DATABASE_AWAY)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(to_homes.stored, "home_of", away)
+        answer = await agent.post("/api/agents/poll", {"free": 1})
+    assert answer.status == 503
+    assert "database" in answer.json["error"]
+    await agent.renew()
