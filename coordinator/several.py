@@ -24,14 +24,12 @@ from coordinator.peers.desk import Leader, serving
 from coordinator.peers.door import take_passed
 from coordinator.peers.home_life import HomeLife
 from coordinator.peers.lead import Lead
-from coordinator.peers.log_news import LogNewsSender, hear_log_news
 from coordinator.peers.log_taking import LogPlace, LogTaking
 from coordinator.peers.to_homes import ToHomes
 from coordinator.peers.told import heard_by_the_leader, missed_by_the_leader
 from coordinator.peers.upstream import Upstream
 from coordinator.peers.words import Words, hear_words
 from coordinator.services.keys import Keys
-from coordinator.services.news import log_topic
 from coordinator.serving import Background, serve
 from coordinator.settings import Settings
 from coordinator.storage.postgresql import Candidate, PostgresPlace
@@ -70,10 +68,6 @@ async def lead(
     # Within what answers errors: it asks the database, too.
     app.middlewares.append(ToHomes(life, term.upstream).pass_on)
 
-    def stored(attempt_id: str, size: int) -> None:
-        core.meter.log_stored(size)
-        core.news.publish(log_topic(attempt_id))
-
     async def beside(
         server: web.Server, connections: OpenConnections, options: Mapping[str, Any]
     ) -> None:
@@ -84,7 +78,6 @@ async def lead(
     missed = missed_by_the_leader(core, dispatch.wake_here)
     background = {
         **background,
-        "log news": hear_log_news(place, stored, core.news.stir),
         "words": hear_words(place, candidate.holder, hears, missed),
         "home": life.run(core.database),
     }
@@ -127,8 +120,6 @@ class Beside:
             database, logs = await stack.enter_async_context(
                 logs_beside(self.settings, self.place, home)
             )
-            news = LogNewsSender(self.place)
-            stack.push_async_callback(news.close)
             words = Words(self.place, home, leads=False)
             stack.push_async_callback(words.close)
             core = make_core(self.settings, self.url, self.now, database, logs, keys, words)
@@ -150,7 +141,7 @@ class Beside:
             )
             stack.push_async_callback(_ended, working)
             stack.callback(core.news.close)
-            yield LogPlace(database=database, logs=logs, news=news, desk=desk)
+            yield LogPlace(database=database, logs=logs, others=words, desk=desk)
 
 
 def _begun(*work: Coroutine[Any, Any, None]) -> list[asyncio.Task[None]]:

@@ -26,10 +26,10 @@ from coordinator.domain.model import attempt_id
 from coordinator.object_ports import LogStore, ObjectsUnusable, OffsetMismatch
 from coordinator.peers.desk import Desk
 from coordinator.peers.lead import Lead
-from coordinator.peers.log_news import LogNewsSender
 from coordinator.peers.relay import answer_of_leader
 from coordinator.peers.upstream import Upstream
 from coordinator.services.keys import Keys
+from coordinator.services.others import Others, Word
 from coordinator.storage.database import Database, DatabaseClosed
 from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.steps.attempts import runs_as_it_should
@@ -54,7 +54,8 @@ class LogPlace:
 
     database: Database
     logs: LogStore
-    news: LogNewsSender
+    others: Others
+    """Whom to tell that a log has grown."""
     desk: Desk
     """Where agents are served."""
 
@@ -208,7 +209,7 @@ class LogTaking:
         except Exception as error:  # whatever it is, the leader may do better
             tell_fault(log, "a log was not taken", error, step=wanted[0], epoch=wanted[1])
             return None
-        place.news.stored(attempt_id(*wanted), size)
+        place.others.tell(Word.LOG, attempt_id(*wanted), times=size)
         return web.Response(status=204, headers={"Upload-Offset": str(end), **_HARDENED})
 
     def _attempt_of(self, request: web.Request) -> tuple[str, int] | None:

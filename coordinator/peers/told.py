@@ -8,7 +8,7 @@ from coordinator.domain.lifecycle import BuildState
 from coordinator.services.announcements import Announcements
 from coordinator.services.core import Core
 from coordinator.services.meter import Meter
-from coordinator.services.news import News
+from coordinator.services.news import News, log_topic
 from coordinator.services.others import Hear, LeftToTheLeader, Others, Word
 
 
@@ -23,8 +23,7 @@ class ToldMeter(Meter):
         self._others.tell(Word.WAITED, round(seconds, 4))
 
     def attempts_ended(self, outcome: str, times: int) -> None:
-        for _ in range(times):
-            self._others.tell(Word.ATTEMPT, outcome)
+        self._others.tell(Word.ATTEMPT, outcome, times=times)
 
     def build_ended(self, build_id: str, project_id: str, state: BuildState) -> None:
         self._others.tell(Word.BUILD, build_id, project_id, state.value)
@@ -65,11 +64,16 @@ def heard_by_the_leader(core: Core) -> Mapping[Word, Hear]:
         meter.build_ended(build_id, project_id, BuildState(state))
         announcements.ended(build_id)
 
+    def log_grew(size: int, attempt_id: str) -> None:
+        meter.log_stored(size)
+        core.news.publish(log_topic(attempt_id))
+
     def waited(times: int, seconds: float) -> None:
         for _ in range(times):
             meter.step_waited(seconds)
 
     return {
+        Word.LOG: log_grew,
         Word.TOPIC: lambda _, topic: core.news.publish(topic),
         Word.RESOLVING: lambda _: announcements.resolving(),
         Word.CLOCK: lambda _: announcements.begun(),

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -39,9 +39,9 @@ class Words:
         self._some = asyncio.Event()
         self._sending = asyncio.create_task(self._send_forever(), name="words")
 
-    def tell(self, word: Word, *said: Any) -> None:
+    def tell(self, word: Word, *said: Any, times: int = 1) -> None:
         if len(self._said) < WORDS_MAX:
-            self._said[json.dumps([word.value, *said], separators=(",", ":"))] += 1
+            self._said[json.dumps([word.value, *said], separators=(",", ":"))] += times
             self._some.set()
 
     async def close(self) -> None:
@@ -87,6 +87,8 @@ async def hear_words(
     """Until cancelled, of all but ourselves. `missed` is called whenever some may not have been
     heard."""
 
+    loop, ending = asyncio.get_running_loop(), threading.Event()
+
     def hear(text: str | None) -> None:
         if text is None:
             missed()
@@ -96,39 +98,29 @@ async def hear_words(
             for times, (word, *said) in words:
                 _hear(hears, times, word, said)
 
-    await hear_notices(place, CHANNEL, hear)
+    def listen() -> None:
+        while not ending.is_set():
+            try:
+                for text in heard(place, CHANNEL, ending):
+                    loop.call_soon_threadsafe(hear, text)
+            except NoticesLost as error:
+                log.info("other coordinators are not heard", problem=str(error))
+                ending.wait(LOOK_SECONDS)
+
+    # A thread of its own: it is busy for as long as we listen.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="hear words")
+    try:
+        await loop.run_in_executor(thread, listen)
+    finally:
+        ending.set()
+        await asyncio.shield(asyncio.to_thread(thread.shutdown))
 
 
 def _hear(hears: Mapping[Word, Hear], times: int, word: str, said: Sequence[Any]) -> None:
-    hear = next((one for name, one in hears.items() if name == word), None)
+    hear = cast("Mapping[str, Hear]", hears).get(word)
     if hear is None:  # for others, or of another version
         return
     try:
         hear(times, *said)
     except Exception:  # one word must not keep the others from being heard
         log.exception("a word of another coordinator is not understood", word=word)
-
-
-async def hear_notices(
-    place: PostgresPlace, channel: str, hear: Callable[[str | None], None]
-) -> None:
-    """Until cancelled: `hear` is called with each, and with None whenever some may not have been
-    heard."""
-    loop, ending = asyncio.get_running_loop(), threading.Event()
-
-    def listen() -> None:
-        while not ending.is_set():
-            try:
-                for text in heard(place, channel, ending):
-                    loop.call_soon_threadsafe(hear, text)
-            except NoticesLost as error:
-                log.info("notices are not heard", channel=channel, problem=str(error))
-                ending.wait(LOOK_SECONDS)
-
-    # A thread of its own: it is busy for as long as we listen.
-    thread = ThreadPoolExecutor(1, thread_name_prefix=channel)
-    try:
-        await loop.run_in_executor(thread, listen)
-    finally:
-        ending.set()
-        await asyncio.shield(asyncio.to_thread(thread.shutdown))

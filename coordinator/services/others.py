@@ -24,6 +24,8 @@ class Word(StrEnum):
     OVER = "over"
     """A step's id, the epoch, and the home of its agent, which fell silent: what comes of that is
     for the leader to say."""
+    LOG = "log"
+    """The attempt whose log has grown: said once for each byte."""
     TOPIC = "topic"
     """Of news."""
     RESOLVING = "resolving"
@@ -64,5 +66,5 @@ class Others(Protocol):
     def leads(self) -> bool:
         """Whether this coordinator does what only one does."""
 
-    def tell(self, word: Word, *said: Any) -> None:
+    def tell(self, word: Word, *said: Any, times: int = 1) -> None:
         """Soon, and in no order."""

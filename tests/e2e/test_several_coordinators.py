@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.peers.log_news import CHANNEL
+from coordinator.peers.words import CHANNEL
+from coordinator.services.others import Word
 from coordinator.storage.notices import heard
 from coordinator.storage.postgresql import PostgresPlace
 from tests.e2e.processes import PUSHROD, Repository
@@ -129,8 +130,10 @@ def _stored_by_others(coordinators: Several) -> Iterator[Counter[str]]:
         for text in heard(PostgresPlace(url=coordinators.database), CHANNEL, ending):
             if text is None:
                 listening.set()
-            else:
-                stored.update(json.loads(text))
+                continue
+            for size, (word, *said) in json.loads(text)[1:]:
+                if word == Word.LOG:
+                    stored[said[0]] += size
 
     thread = threading.Thread(target=listen)
     thread.start()
