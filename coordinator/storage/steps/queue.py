@@ -49,11 +49,10 @@ _CLASSES = direct(
         (SELECT needs FROM steps WHERE id = head) AS needs,
         (SELECT project_id FROM steps WHERE id = head) AS project_id,
         (SELECT ready_at FROM steps WHERE id = head) AS oldest,
-        EXISTS (
-            SELECT 1 FROM steps AS other WHERE other.state = 'ready'
-            AND other.queue_class = (SELECT queue_class FROM steps WHERE id = head)
-            AND other.project_id > (SELECT project_id FROM steps WHERE id = head)
-        ) AS others
+        (
+            SELECT max(project_id) FROM steps WHERE state = 'ready'
+            AND queue_class = (SELECT queue_class FROM steps WHERE id = head)
+        ) > (SELECT project_id FROM steps WHERE id = head) AS others
     FROM heads WHERE head IS NOT NULL
 """).columns(
         sa.column("id", sa.String),
@@ -69,27 +68,25 @@ _CLASSES = direct(
 
 _QUEUES = """
     WITH RECURSIVE wanted (queue_class) AS (VALUES {wanted}),
-    heads (head) AS (
-        SELECT (
-            SELECT id FROM steps
-            WHERE state = 'ready' AND steps.queue_class = wanted.queue_class
-            ORDER BY steps.queue_class, project_id, ready_at, position LIMIT 1
+    heads (queue_class, project_id) AS (
+        SELECT queue_class, (
+            SELECT min(project_id) FROM steps
+            WHERE state = 'ready' AND queue_class = wanted.queue_class
         ) FROM wanted
         UNION ALL
-        SELECT (
-            SELECT following.id FROM steps AS following JOIN steps AS last ON last.id = heads.head
-            WHERE following.state = 'ready' AND following.queue_class = last.queue_class
-            AND following.project_id > last.project_id
-            ORDER BY following.queue_class, following.project_id, following.ready_at,
-            following.position LIMIT 1
-        ) FROM heads WHERE heads.head IS NOT NULL
+        SELECT heads.queue_class, (
+            SELECT min(project_id) FROM steps
+            WHERE state = 'ready' AND queue_class = heads.queue_class
+            AND project_id > heads.project_id
+        ) FROM heads WHERE heads.project_id IS NOT NULL
     )
-    SELECT
-        (SELECT queue_class FROM steps WHERE id = head) AS queue_class,
-        (SELECT project_id FROM steps WHERE id = head) AS project_id,
-        (SELECT ready_at FROM steps WHERE id = head) AS oldest
-    FROM heads WHERE head IS NOT NULL
+    SELECT heads.queue_class, heads.project_id, (
+        SELECT ready_at FROM steps WHERE state = 'ready'
+        AND (queue_class, project_id) >= (heads.queue_class, heads.project_id)
+        ORDER BY queue_class, project_id, ready_at, position LIMIT 1
+    ) AS oldest FROM heads WHERE heads.project_id IS NOT NULL
 """
+"""The first of a queue is asked for as `_NEXT` does."""
 
 
 def _queues_of(count: int) -> sa.TextualSelect:
@@ -123,8 +120,9 @@ _TAKE_NEXT = (
     steps.update()
     .where(
         steps.c.id == _NEXT,
-        steps.c.queue_class == _ITS_CLASS,
-        steps.c.project_id == sa.bindparam("its_project"),
+        # As expressions, for which no index is tried: the one of its id is right.
+        steps.c.queue_class.concat("") == _ITS_CLASS,
+        steps.c.project_id.concat("") == sa.bindparam("its_project"),
         # Once more: where writers run beside each other, another may have been quicker.
         steps.c.state == StepState.READY.value,
     )
