@@ -35,7 +35,8 @@ MAX_OTHER_FAILURES = 4
 """How often a fetch is tried that fails for neither of the reasons below."""
 AWAY = re.compile(
     r"returned error: (5\d\d|429|408)|Could not resolve|Failed to connect|Couldn't connect|"
-    r"Connection (refused|reset|timed out)|Empty reply|Recv failure|git took longer",
+    r"Connection (refused|reset|timed out)|Empty reply|Recv failure|Send failure|"
+    r"RPC failed; curl|transfer closed|Operation too slow|git took longer",
     re.IGNORECASE,
 )
 PERMANENT = re.compile(
@@ -61,7 +62,7 @@ async def bring_commits(
     """
     missing = list(commits) if again else await asyncio.to_thread(_missing, mirror, commits)
     deadline = time.monotonic() + AWAY_SECONDS
-    failures = 0
+    failures = others = 0
     while missing:
         problem = await _fetch(mirror, wanted, missing, depth, source)
         if problem is None or not again:
@@ -70,20 +71,21 @@ async def bring_commits(
             return
         problem = problem or "the fetched repository does not have it"
         failures += 1
-        if time.monotonic() > deadline or not _worth_a_try(problem, failures):
+        is_away = AWAY.search(problem) is not None
+        others += not is_away
+        if time.monotonic() > deadline or not (is_away or _worth_a_try(problem, others)):
             raise SourceError(f"commit {missing[0]} can't be fetched: {problem}")
         logger.info("fetching commit %s: %s", missing[0], problem)
-        if failures == MAX_OTHER_FAILURES - 1 and not AWAY.search(problem):
+        if others == MAX_OTHER_FAILURES - 1 and not is_away:
             # A mirror that a power cut damaged never gets well by itself; a new one costs little.
             await asyncio.to_thread(remove_folder, mirror)
             missing = list(commits)
         await pause_after(failures)
 
 
-def _worth_a_try(problem: str, failures: int) -> bool:
-    if AWAY.search(problem):
-        return True
-    return not PERMANENT.search(problem) and failures < MAX_OTHER_FAILURES
+def _worth_a_try(problem: str, others: int) -> bool:
+    """Of one that does not say that the coordinator is away; it is number `others` of these."""
+    return not PERMANENT.search(problem) and others < MAX_OTHER_FAILURES
 
 
 async def _fetch(
