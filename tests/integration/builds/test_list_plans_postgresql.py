@@ -15,6 +15,7 @@ from coordinator.domain.listing import AuditListing, BuildListing, BuildOrder, S
 from coordinator.services.list_marks import ListMarks
 from coordinator.storage.audit import list_audit
 from coordinator.storage.builds.build_lists import list_builds
+from coordinator.storage.builds.overview import glances
 from coordinator.storage.database import Database
 from coordinator.storage.marks import Known
 from coordinator.storage.postgresql import PostgresPlace
@@ -121,6 +122,17 @@ async def test_no_list_reads_a_large_table_or_sorts_it(
         for statement, parameters in _asked(sent):
             faults = plans.faults(statement, parameters)
             assert not faults, (what, statement, faults)
+
+
+async def test_the_home_page_reads_one_row_of_builds_for_each_project(
+    database: Database, plans: Plans, project: tuple[str, str]
+) -> None:
+    for account in (None, project[1]):
+        with collected() as sent:
+            found = await database.read(partial(glances, account_id=account))
+        [(statement, parameters)] = _asked(sent)
+        assert all(one.last_build is not None for one in found)
+        assert plans.rows_of("builds", statement, parameters) == len(found)
 
 
 async def test_a_page_in_the_middle_skips_no_more_than_from_a_mark(
