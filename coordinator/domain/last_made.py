@@ -24,7 +24,7 @@ class LastMade(Generic[S, T]):
     def of(self, key: str, source: S) -> T:
         """What is made of `source`: of one that equals the key's last one, the very same."""
         known = self._known.get(key)
-        if known is not None and known[0] == source:
+        if known is not None and (known[0] is source or known[0] == source):
             return known[1]
         made = self._make(source)
         if len(self._known) >= self._most:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,18 +78,18 @@ def window_of(*, total: int, limit: int, offset: int) -> Window:
     return Window(offset=offset if count else 0, count=count, backwards=False)
 
 
-def nearest(window: Window, *, total: int, step: int, marks: int) -> Window:
+def nearest(window: Window, *, total: int, ranks: Sequence[int]) -> Window:
     """The same page, reached from where the fewest are skipped: from an end of the list, or from
-    one of its `marks`, which are its entries number `step`, twice `step` and so on. A walk
-    backwards from a mark meets that one first, a walk forwards the one after it."""
+    one of its marks. Of each, in order, `ranks` has how many entries of the list stand up to it: a
+    walk backwards from a mark meets the last of these first, a walk forwards the one after it."""
     first = total - window.offset - window.count if window.backwards else window.offset
     behind = first + window.count
     ways = [(window.offset, window.backwards, NO_MARK)]
-    if before := min(first // step, marks):
-        ways.append((first - before * step, False, before - 1))
-    after = max(-(-behind // step), 1)
-    if after <= marks:
-        ways.append((after * step - behind, True, after - 1))
+    if before := bisect_right(ranks, first):
+        ways.append((first - ranks[before - 1], False, before - 1))
+    after = bisect_left(ranks, behind)
+    if after < len(ranks):
+        ways.append((ranks[after] - behind, True, after))
     offset, backwards, mark = min(ways)
     return Window(offset=offset, count=window.count, backwards=backwards, mark=mark)
 

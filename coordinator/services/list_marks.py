@@ -48,7 +48,7 @@ class ListMarks:
             await asyncio.sleep(loop.time() - began)
 
     async def _further(self, database: Database, one: LongList, step: int) -> None:
-        before = self.known.get(one.pages.key)
+        before = self.known.get(one.pages.key, Marks(step=step))
 
         async def look(connection: AsyncConnection) -> Marks:
             return await further(connection, one.pages, before, await one.total(connection), step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
@@ -67,13 +68,14 @@ def maker_of(names: Sequence[str], converters: Sequence[Callable[[Any], Any] | N
     """Of the rows of one statement, with columns of these names; None converts to None."""
     plain: Any = namedtuple("plain", names)  # type: ignore[misc]
     kind = type("Row", (_Mapped, plain), {"__slots__": ()})
-    make: Callable[[Any], Any] = kind._make  # type: ignore[attr-defined]
+    # The driver's rows have one value for each name, which `kind._make` would count.
+    make = partial(tuple.__new__, kind)
     places = [(place, one) for place, one in enumerate(converters) if one is not None]
     if not places:
-        return lambda found: [make(row) for row in found]
+        return lambda found: list(map(make, found))
 
     def converted(found: Iterable[Sequence[Any]]) -> list[Any]:
-        rows = []
+        rows: list[Any] = []
         for each in found:
             row = list(each)
             for place, convert in places:

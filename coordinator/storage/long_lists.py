@@ -23,7 +23,6 @@ from coordinator.storage.pushes.deliveries import count_deliveries, delivery_pag
 from coordinator.storage.tables import audit_counts, build_counts, projects
 
 LONG = 8 * STEP
-ORDERS = (BuildOrder.CREATED_AT, BuildOrder.UPDATED_AT)
 ALL = Scope(account_id=None)
 
 _BUILDS = sa.select(
@@ -49,7 +48,7 @@ class LongList:
 
 async def long_lists(connection: AsyncConnection, least: int = LONG) -> Sequence[LongList]:
     """Those that have at least so many entries, and whose marks may hold; first those that are
-    neither filtered nor sorted by what moved last, which are opened most."""
+    neither filtered nor sorted by anything but age, which are opened most."""
     found = [
         *await _of_builds(connection, least),
         *await _of_the_audit_log(connection, least),
@@ -76,11 +75,19 @@ async def _of_builds(connection: AsyncConnection, least: int) -> Sequence[LongLi
 
 def _orders_of(scope: Scope, state: BuildState | None) -> Iterator[LongList]:
     states = None if state is None else frozenset({state})
-    for order in ORDERS if scope != ALL else ORDERS[:1]:
+    for order in _orders(scope):
         yield LongList(
             pages=pages_of(scope, BuildListing(limit=1, states=states, order=order)),
             total=partial(count_builds, scope=scope, states=states),
         )
+
+
+def _orders(scope: Scope) -> Sequence[BuildOrder]:
+    if scope == ALL:
+        return [BuildOrder.CREATED_AT]
+    if scope.project_id is not None:  # its numbers follow the order in which they are made
+        return [BuildOrder.CREATED_AT, BuildOrder.UPDATED_AT]
+    return list(BuildOrder)
 
 
 async def _of_the_audit_log(connection: AsyncConnection, least: int) -> Sequence[LongList]:

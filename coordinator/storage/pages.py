@@ -12,7 +12,7 @@ says, the rows that are shown are asked whose they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -49,6 +49,15 @@ def shown_rows(table: sa.Table, *shown: sa.ColumnElement[Any]) -> sa.Select[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comers:
+    """Rows that are not in a list and may come into it, where they stand."""
+
+    all_of_them: sa.Select[Any]
+    """How many there are, which a counter says."""
+    are: sa.ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     """A list of a table's rows, in the order of `by` (where named) and then of the ordinal.
 
@@ -59,9 +68,11 @@ class Pages:
     stretches: Sequence[Stretch]
     by: str | None = None
     ascending: bool = False
+    comes_within: bool = False
+    """What comes has an ordinal above all others, but may stand anywhere; else it stands last."""
     steady: bool = True
-    """Nothing comes into its middle, unless it is of the `comers`."""
-    comers: sa.ColumnElement[bool] | None = None
+    """Nothing comes otherwise, unless it is of the `comers`."""
+    comers: Comers | None = None
 
     @property
     def key(self) -> Hashable:
@@ -72,6 +83,16 @@ class Pages:
         if alone.only is not None:
             return None
         return self.table.name, self.by, *((column.name, value) for column, value in alone.of)
+
+    @property
+    def as_they_come(self) -> Pages:
+        """The same entries, what comes last."""
+        return replace(self, by=None, comes_within=False) if self.comes_within else self
+
+    @property
+    def keys(self) -> Sequence[sa.Column[Any]]:
+        """By which it is sorted."""
+        return [self.table.c[key] for key in (self.by, "ordinal") if key]
 
     async def read(
         self,
@@ -100,7 +121,7 @@ class Pages:
 
     def beyond(self, key: tuple[Any, ...] | None, *, up: bool) -> sa.Select[Any]:
         """The keys above this one, or down from it, of a list that is one stretch; None: all."""
-        keys, direction = self._keys(), sa.asc if up else sa.desc
+        keys, direction = self.keys, sa.asc if up else sa.desc
         beyond: sa.ColumnElement[bool] = sa.true()
         if key is not None and len(keys) == 1:
             beyond = keys[0] > key[0] if up else keys[0] <= key[0]
@@ -111,14 +132,11 @@ class Pages:
         condition = self.stretches[0].condition()
         return sa.select(*keys).where(condition, beyond).order_by(*map(direction, keys))
 
-    def _keys(self) -> Sequence[sa.Column[Any]]:
-        return [self.table.c[key] for key in (self.by, "ordinal") if key]
-
     def _walk(self, window: Window, *, merges: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
         """`merges`: the database merges stretches by itself. PostgreSQL doesn't, before its
         version 17, but for such as have an order and an end of their own."""
         up = self.ascending != window.backwards
-        keys, direction = self._keys(), sa.asc if up else sa.desc
+        keys, direction = self.keys, sa.asc if up else sa.desc
         order: list[sa.UnaryExpression[Any]] = [direction(key.name) for key in keys]
         whole: sa.Select[Any] | sa.CompoundSelect[Any] = sa.select(*keys)
         if (beginning := self._beginning()) is not None:

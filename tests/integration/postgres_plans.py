@@ -41,6 +41,14 @@ class Plans:
             if node["Node Type"] == "Index Only Scan"
         )
 
+    def rows_of(self, table: str, statement: str, parameters: Any) -> int:
+        """How many it has read, in whichever way."""
+        return sum(
+            _read(node)
+            for node in _nodes(self._explained(statement, parameters))
+            if node.get("Relation Name") == table
+        )
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -53,7 +61,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _fault(node: dict[str, Any]) -> str | None:
     kind, table = node["Node Type"], node.get("Relation Name")
-    read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    read = _read(node)
     if kind == "Sort":
         [below] = node["Plans"]
         sorted_rows = below["Actual Rows"] * below["Actual Loops"]
@@ -61,3 +69,8 @@ def _fault(node: dict[str, Any]) -> str | None:
     if table not in LARGE or kind == "Index Only Scan":
         return None
     return f"{kind} of {read} rows of {table}" if kind == "Seq Scan" or read > MOST_ROWS else None
+
+
+def _read(node: dict[str, Any]) -> int:
+    each: int = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    return each * int(node["Actual Loops"])

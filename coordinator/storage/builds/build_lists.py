@@ -15,15 +15,15 @@ from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import FINISHED_BUILD, BuildState
 from coordinator.domain.listing import BuildListing, BuildOrder, Scope, Window
 from coordinator.domain.model import Build
-from coordinator.storage.builds.build_counts import count_builds
+from coordinator.storage.builds.build_counts import count_builds, counted_builds
 from coordinator.storage.builds.builds import build_of
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.marks import UNMARKED, Known, read_page
-from coordinator.storage.pages import Pages, Stretch, shown_rows
+from coordinator.storage.pages import Comers, Pages, Stretch, shown_rows
 from coordinator.storage.rows import columns
 from coordinator.storage.tables import builds
 
-_UNFINISHED = sorted(state.value for state in BuildState if state not in FINISHED_BUILD)
+_UNFINISHED = [state for state in BuildState if state not in FINISHED_BUILD]
 _SHOWN = shown_rows(builds, *columns(Build, builds))
 
 
@@ -63,13 +63,19 @@ def pages_of(scope: Scope, listing: BuildListing) -> Pages:
         by=by,
         ascending=listing.ascending,
         # A project's first build has the number 1, whenever it is made.
-        steady=by != BuildOrder.NUMBER.value and (not some or states <= FINISHED_BUILD),
-        comers=_unfinished(scope) if some and by is None else None,
+        comes_within=by == BuildOrder.NUMBER.value,
+        steady=not some or states <= FINISHED_BUILD,
+        # What ends has moved last, and comes last by that.
+        comers=_unfinished(scope) if some and by != BuildOrder.UPDATED_AT.value else None,
     )
 
 
-def _unfinished(scope: Scope) -> sa.ColumnElement[bool]:
-    return sa.and_(Stretch(of=_whose(scope)).condition(), builds.c.state.in_(_UNFINISHED))
+def _unfinished(scope: Scope) -> Comers:
+    of_states = builds.c.state.in_([state.value for state in _UNFINISHED])
+    return Comers(
+        all_of_them=counted_builds(scope, states=_UNFINISHED),
+        are=sa.and_(Stretch(of=_whose(scope)).condition(), of_states),
+    )
 
 
 def _order(scope: Scope, listing: BuildListing) -> str | None:

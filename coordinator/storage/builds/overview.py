@@ -24,33 +24,54 @@ _last_build = reader(
     finished_at=instant_of,
 )
 
+_project = (
+    projects.c.id.label("project_id"),
+    projects.c.name.label("project_name"),
+    accounts.c.slug.label("account_slug"),
+)
+_shown = [as_stored(column) for column in columns(LastBuild, builds)]
 _newest = builds.alias("newest")
-_last = (
-    sa.select(sa.func.max(_newest.c.ordinal))
-    .where(_newest.c.project_id == projects.c.id)
-    .scalar_subquery()
-)
-_glances = (
-    sa.select(
-        projects.c.id.label("project_id"),
-        projects.c.name.label("project_name"),
-        accounts.c.slug.label("account_slug"),
-        *map(as_stored, columns(LastBuild, builds)),
-    )
+_last = sa.select(sa.func.max(_newest.c.ordinal)).where(_newest.c.project_id == projects.c.id)
+_BY_TWO_LOOKS = (
+    sa.select(*_project, *_shown)
     .join_from(projects, accounts)
-    .outerjoin(builds, builds.c.ordinal == _last)
+    .outerjoin(builds, builds.c.ordinal == _last.scalar_subquery())
 )
-_GLANCES = direct(_glances)
-_GLANCES_OF_ACCOUNT = direct(_glances.where(projects.c.account_id == sa.bindparam("its_account")))
+"""Into the project's index, and for its row."""
+
+_its_last = (
+    sa.select(*_shown)
+    .where(builds.c.project_id.between(projects.c.id, projects.c.id))
+    .order_by(builds.c.project_id.desc(), builds.c.ordinal.desc())
+    .limit(1)
+    .lateral("its_last")
+)
+_BY_ONE_LOOK = (
+    sa.select(*_project, *_its_last.c).join_from(projects, accounts).outerjoin(_its_last, sa.true())
+)
+"""A third less for PostgreSQL; SQLite can't. A range, and not equal: else the order would be the
+ordinal's alone, and PostgreSQL might look through all builds from the newest on."""
+
+
+def _of_all_and_of_one(glances: sa.Select[Any]) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    of_one = glances.where(projects.c.account_id == sa.bindparam("its_account"))
+    return direct(glances), direct(of_one)
+
+
+_GLANCES = {
+    "sqlite": _of_all_and_of_one(_BY_TWO_LOOKS),
+    "postgresql": _of_all_and_of_one(_BY_ONE_LOOK),
+}
 
 
 async def glances(connection: AsyncConnection, account_id: str | None) -> Sequence[ProjectGlance]:
     """Of the account's projects (of all where it is None), in no order; what looks as it did
     before is the same object."""
+    of_all, of_one = _GLANCES[connection.dialect.name]
     if account_id is None:
-        found = await connection.execute(_GLANCES)
+        found = await connection.execute(of_all)
     else:
-        found = await connection.execute(_GLANCES_OF_ACCOUNT, {"its_account": account_id})
+        found = await connection.execute(of_one, {"its_account": account_id})
     return [_KNOWN.of(row.project_id, row) for row in found]
 
 

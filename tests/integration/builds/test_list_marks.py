@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from coordinator.storage.builds.build_deletion import delete_builds
 from coordinator.storage.builds.build_lists import list_builds, pages_of
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
-from coordinator.storage.marks import hold
+from coordinator.storage.marks import ranks_of
 from tests.integration.list_fixture import (
     account_of,
     after,
@@ -59,7 +61,8 @@ class Life:
         self._database, self._chance = database, chance
         self._projects = projects
         self.states: dict[str, BuildState] = {}
-        self._made = self._now = 0
+        self._now = 0
+        self._numbers: Counter[str] = Counter()
 
     async def go_on(self, times: int) -> None:
         for _ in range(times):
@@ -70,10 +73,11 @@ class Life:
             await what()
 
     async def make(self) -> str:
-        self._made += 1
         project, state = self._chance.choice(self._projects), BuildState.QUEUED
         now = after(self._now)
-        build = build_of(project, self._made, state=state, created_at=now, updated_at=now)
+        self._numbers[project.id] += 1
+        number = self._numbers[project.id]
+        build = build_of(project, number, state=state, created_at=now, updated_at=now)
         await self._database.write(partial(save, things=[build]))
         self.states[build.id] = state
         return build.id
@@ -124,10 +128,11 @@ def listings() -> list[tuple[Scope, frozenset[BuildState] | None, BuildOrder, bo
 async def test_whatever_happens_each_page_is_as_without_marks(
     database: Database, seed: int
 ) -> None:
-    chance, marks, held = random.Random(seed), ListMarks(), 0
+    chance, marks = random.Random(seed), ListMarks()
+    held: Counter[str | None] = Counter()
     life = Life(database, chance, SHOP, SHOP, SITE, THEIRS)
-    await life.go_on(120)
-    for _ in range(5):
+    await life.go_on(240)
+    for _ in range(9):
         if chance.random() < 0.6:
             await marks.look(database, least=3 * STEP, step=STEP)
         await life.go_on(chance.randrange(5))
@@ -141,8 +146,9 @@ async def test_whatever_happens_each_page_is_as_without_marks(
             )
             walked, page = await database.read(partial(_both, scope, listing, marks))
             assert page == walked, (scope, listing)
-            held += await database.read(partial(_holds, scope, listing, marks))
-    assert held >= 5
+            by = pages_of(scope, listing).by
+            held[by] += await database.read(partial(_holds, scope, listing, marks))
+    assert all(held[by] >= 5 for by in (None, "updated_at", "number")), held
 
 
 async def _both(
@@ -158,7 +164,7 @@ async def _holds(
     pages = pages_of(scope, listing)
     known = marks.known.get(pages.key)
     total = await count_builds(connection, scope, states=listing.states)
-    return known is not None and await hold(connection, pages, known, total)
+    return known is not None and bool(await ranks_of(connection, pages, known, total))
 
 
 @pytest.fixture
@@ -212,6 +218,88 @@ async def test_marks_hold_while_builds_are_made_and_not_when_one_comes_or_goes(
     assert await held(OLDEST)
 
 
+BY_NUMBER = BuildListing(limit=2, order=BuildOrder.NUMBER)
+SUCCESSES_BY_NUMBER = BuildListing(limit=2, order=BuildOrder.NUMBER, states=SUCCEEDED)
+WIDE = 16
+
+
+@pytest.fixture
+async def of_acme(database: Database, life: Life, marks: ListMarks) -> Held:
+    """Whether marks hold, `WIDE` apart, which each page is then compared from."""
+    for _ in range(2 * WIDE):
+        await life.move(await life.make(), BuildState.SUCCEEDED)
+
+    async def ask(listing: BuildListing) -> bool:
+        await database.read(partial(_same_pages, listing, len(life.states), marks))
+        return await database.read(partial(_holds, ACME, listing, marks))
+
+    await marks.look(database, least=2 * WIDE, step=WIDE)
+    return ask
+
+
+async def _same_pages(
+    listing: BuildListing, count: int, marks: ListMarks, connection: AsyncConnection
+) -> None:
+    for offset, ascending in product(range(0, count, 3), (False, True)):
+        page = replace(listing, offset=offset, ascending=ascending)
+        walked, found = await _both(ACME, page, marks, connection)
+        assert found == walked, page
+
+
+@pytest.mark.usefixtures("each_database")
+async def test_by_number_marks_hold_while_a_small_project_builds_and_not_when_one_goes(
+    database: Database, life: Life, marks: ListMarks, of_acme: Held
+) -> None:
+    assert await of_acme(BY_NUMBER)
+    assert await of_acme(SUCCESSES_BY_NUMBER)
+    small = Life(database, random.Random(1), SITE)
+    for _ in range(3):
+        await small.move(await small.make(), BuildState.SUCCEEDED)
+        assert await of_acme(BY_NUMBER)
+        assert await of_acme(SUCCESSES_BY_NUMBER)
+    first, _, third, *_ = life.states
+    await life.move(third, BuildState.FAILED)
+    assert await of_acme(BY_NUMBER)
+    assert not await of_acme(SUCCESSES_BY_NUMBER)
+    await life.delete([first])
+    assert not await of_acme(BY_NUMBER)
+    assert not await of_acme(SUCCESSES_BY_NUMBER)
+
+
+async def test_by_number_what_came_is_counted_once_by_a_look_and_nothing_walked_anew(
+    database: Database, marks: ListMarks, of_acme: Held
+) -> None:
+    key = pages_of(ACME, BY_NUMBER).key
+    before, small = marks.known[key], Life(database, random.Random(1), SITE)
+    for _ in range(4):
+        for _ in range(3):
+            await small.make()
+        await marks.look(database, least=2 * WIDE, step=WIDE)
+        assert await of_acme(BY_NUMBER)
+    now = marks.known[key]
+    assert now.keys[: len(before.keys)] == before.keys
+    assert now.edge > before.edge
+    assert now.entries == before.entries + 12
+
+
+async def test_by_number_marks_are_made_anew_where_many_have_come_between_two(
+    database: Database, marks: ListMarks, of_acme: Held
+) -> None:
+    key = pages_of(ACME, BY_NUMBER).key
+    before = marks.known[key].keys
+    for n in range(3):
+        small = project_of("acme", f"small-{n}")
+        await database.write(partial(save, things=[small]))
+        life = Life(database, random.Random(1), small)
+        for _ in range(7):
+            await life.make()
+        await marks.look(database, least=2 * WIDE, step=WIDE)
+        assert await of_acme(BY_NUMBER)
+    now = marks.known[key]
+    assert now.keys != before
+    assert max(above - below for below, above in pairwise([0, *now.ranks])) <= 2 * WIDE
+
+
 async def test_one_that_ends_does_not_hide_one_that_is_deleted(
     database: Database, life: Life, marks: ListMarks, held: Held
 ) -> None:
@@ -220,6 +308,16 @@ async def test_one_that_ends_does_not_hide_one_that_is_deleted(
     await life.move(third, BuildState.SUCCEEDED)
     await life.delete([first])
     assert not await held(OLDEST_SUCCESSES)
+
+
+async def test_more_builds_than_are_counted_do_not_hide_one_that_is_deleted(
+    database: Database, life: Life, marks: ListMarks, held: Held
+) -> None:
+    await marks.look(database, least=3 * STEP, step=STEP)
+    for _ in range(3 * STEP + 1):
+        await life.make()
+    await life.delete([next(iter(life.states))])
+    assert not await held(OLDEST)
 
 
 async def test_a_new_build_with_the_ordinal_of_a_deleted_one_does_not_hide_another(

@@ -15,6 +15,7 @@ from coordinator.domain.listing import AuditListing, BuildListing, BuildOrder, S
 from coordinator.services.list_marks import ListMarks
 from coordinator.storage.audit import list_audit
 from coordinator.storage.builds.build_lists import list_builds
+from coordinator.storage.builds.overview import glances
 from coordinator.storage.database import Database
 from coordinator.storage.marks import Known
 from coordinator.storage.postgresql import PostgresPlace
@@ -26,7 +27,6 @@ from tests.postgres_server import PostgresServer
 
 LIMIT, OFFSET = 5, 40
 STEP, FAR = 64, 700
-ORDERS = (BuildOrder.CREATED_AT, BuildOrder.UPDATED_AT)
 SUCCEEDED = frozenset({BuildState.SUCCEEDED})
 SIZE = Size(builds=8_000, audit_entries=4_000, deliveries=2_000, crowd=3)
 STATES = [
@@ -73,7 +73,7 @@ def _lists(scopes: dict[str, Scope], project: str) -> Iterator[tuple[object, Any
 def _middles(scopes: dict[str, Scope], project: str, known: Known) -> Iterator[Any]:
     """Pages that are far from either end of their lists."""
     for (name, scope), states, order, ascending in product(
-        scopes.items(), (None, SUCCEEDED), ORDERS, (False, True)
+        scopes.items(), (None, SUCCEEDED), BuildOrder, (False, True)
     ):
         if name != "all" or (states, order) == (None, BuildOrder.CREATED_AT):
             listing = BuildListing(
@@ -124,6 +124,17 @@ async def test_no_list_reads_a_large_table_or_sorts_it(
             assert not faults, (what, statement, faults)
 
 
+async def test_the_home_page_reads_one_row_of_builds_for_each_project(
+    database: Database, plans: Plans, project: tuple[str, str]
+) -> None:
+    for account in (None, project[1]):
+        with collected() as sent:
+            found = await database.read(partial(glances, account_id=account))
+        [(statement, parameters)] = _asked(sent)
+        assert all(one.last_build is not None for one in found)
+        assert plans.rows_of("builds", statement, parameters) == len(found)
+
+
 async def test_a_page_in_the_middle_skips_no_more_than_from_a_mark(
     database: Database, plans: Plans, project: tuple[str, str]
 ) -> None:
@@ -140,7 +151,7 @@ async def test_a_page_in_the_middle_skips_no_more_than_from_a_mark(
             if "OFFSET" in statement:
                 walked = plans.walked(statement, parameters)
                 assert walked <= STEP + LIMIT, (look, statement, walked)
-    assert len(middles) == 22
+    assert len(middles) == 30
 
 
 def _asked(sent: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:

@@ -238,6 +238,7 @@ async def test_another_accounts_project_has_no_audit_entries(tmp_path: Path) -> 
 # The overview
 
 
+@pytest.mark.usefixtures("each_database")
 async def test_the_overview_has_every_project_with_its_last_build_and_the_newest_of_all(
     tmp_path: Path,
 ) -> None:

@@ -24,22 +24,27 @@ def test_no_window_skips_more_than_half_of_the_list(total: int, limit: int, offs
     assert window_of(total=total, limit=limit, offset=offset).offset <= total / 2
 
 
-@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 60), st.integers(1, 9))
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(0, 60), st.sets(st.integers(1, 60)))
 def test_from_a_mark_the_page_is_the_same_and_nearer(
-    total: int, limit: int, offset: int, step: int
+    total: int, limit: int, offset: int, places: set[int]
 ) -> None:
     everything = list(range(total))
-    marks = total // step
+    ranks = sorted(rank for rank in places if rank <= total)
     before = window_of(total=total, limit=limit, offset=offset)
-    window = nearest(before, total=total, step=step, marks=marks)
-    behind = (window.mark + 1) * step
+    window = nearest(before, total=total, ranks=ranks)
+    behind = 0 if window.mark == NO_MARK else ranks[window.mark]
     if window.backwards:
         walked = (everything if window.mark == NO_MARK else everything[:behind])[::-1]
     else:
-        walked = everything if window.mark == NO_MARK else everything[behind:]
+        walked = everything[behind:]
     page = walked[window.offset : window.offset + window.count]
     assert (page[::-1] if window.backwards else page) == everything[offset : offset + limit]
-    assert window.offset <= min(before.offset, step)
+    assert window.offset <= before.offset
+    if window.count:
+        first, last = offset, offset + window.count
+        skipped = [first - rank for rank in ranks if rank <= first]
+        skipped += [rank - last for rank in ranks if rank >= last]
+        assert window.offset == min([*skipped, before.offset])
 
 
 def test_a_page_beyond_the_end_is_empty_however_far() -> None:
