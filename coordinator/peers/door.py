@@ -44,6 +44,9 @@ async def take_passed(
     home of that name."""
     loop = asyncio.get_running_loop()
     end_when_gone(listening)
+    taking: dict[asyncio.Task[None], socket.socket] = {}
+    # Of our own: another may look at the door while we end, or begin.
+    door = listening.dup()
 
     async def take(connection: socket.socket) -> None:
         try:
@@ -62,24 +65,38 @@ async def take_passed(
             log.info("a connection was not taken", problem=type(error).__name__)
             connection.close()
 
-    taking: set[asyncio.Task[None]] = set()
+    def look() -> None:
+        if door.fileno() != -1:
+            loop.add_reader(door, accept)
+
+    def accept() -> None:
+        """Not awaited, so that none is accepted and then forgotten when we end."""
+        try:
+            connection, _ = door.accept()
+        except OSError as error:
+            if error.errno in USED_UP:
+                connections.make_room(connections.spare)
+                loop.remove_reader(door)
+                loop.call_later(USED_UP_SECONDS, look)
+            return
+        connection.setblocking(False)
+        # No group of tasks, which the fault of one would end.
+        task = asyncio.create_task(take(connection))
+        taking[task] = connection
+        task.add_done_callback(taking.pop)
+
+    look()
     try:
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                if error.errno in USED_UP:
-                    connections.make_room(connections.spare)
-                    await asyncio.sleep(USED_UP_SECONDS)
-                continue
-            # No group of tasks, which the fault of one would end.
-            task = asyncio.create_task(take(connection))
-            taking.add(task)
-            task.add_done_callback(taking.discard)
+        await loop.create_future()
     finally:
-        for task in taking:
+        loop.remove_reader(door)
+        door.close()
+        left = dict(taking)
+        for task in left:
             task.cancel()
-        await asyncio.gather(*taking, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
+        for connection in left.values():
+            connection.close()  # also of one that was not begun with
 
 
 async def _read(connection: socket.socket, size: int) -> bytes:

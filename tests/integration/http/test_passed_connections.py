@@ -135,6 +135,36 @@ async def test_all_that_the_leader_serves_is_served_as_to_its_own_clients() -> N
             assert await talking.receive_str() == "cba"
 
 
+async def test_a_connection_that_comes_as_the_leader_ends_is_ended_too() -> None:
+    """Both in one turn of the loop, the end first."""
+    faults: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, fault: faults.append(fault))
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    assert runner.server is not None
+    ours, theirs = socket.socketpair()
+    with listening() as door, ours, theirs:
+        ending = asyncio.create_task(
+            take_passed(door, KEYS, 1, runner.server, open_connections(), access_log=None)
+        )
+        await asyncio.sleep(0)
+
+        def end() -> None:
+            loop.remove_reader(ours)
+            ending.cancel()
+
+        loop.add_reader(ours, end)
+        theirs.send(b"now")
+        with socket.create_connection(door.getsockname()) as client:
+            await asyncio.gather(ending, return_exceptions=True)
+            client.setblocking(False)
+            async with asyncio.timeout(5):
+                assert await loop.sock_recv(client, 1) == b""
+    await runner.cleanup()
+    assert faults == []
+
+
 async def test_the_client_is_who_reached_the_other_coordinator() -> None:
     async with leading(7) as address:
         host, _, port = address.rpartition(":")
