@@ -92,6 +92,7 @@ class StepExecution:
         except SourceTooLate as error:
             return failure(CompletionReason.TIMEOUT, str(error))
         except (SourceError, ArtifactError) as error:
+            logger.info("attempt %s failed: %s", self._entry.attempt_id, error)
             return workshop.report_lacking(error) or failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:
             return failure(CompletionReason.ENGINE, str(error))

@@ -140,10 +140,11 @@ class Reckoning:
                 name == whose and since < at[1] and until > at[0]
                 for name, since, until in self.full
             )
-            if not was_full and reason == "engine" and number < (step.get("attempt") or 0):
+            was_helped = reason in ("engine", "source") and number < (step.get("attempt") or 0)
+            if not was_full and was_helped:
                 # What a step needs of others did not come while all was being killed; it got it
                 # with its next attempt.
-                self.counts["attempts that were failed and made again"] += 1
+                self.counts[f"attempts that failed for {reason}, and were made again"] += 1
                 continue
             assert was_full, (step, number, code, reason, agent, self._log(step["id"], number))
             self.counts["attempts failed by a full disk"] += 1
@@ -208,6 +209,14 @@ def check_notes(folder: Path) -> None:
         said = path.read_text(errors="replace")
         at = said.find("Traceback (most recent call last)")
         assert at < 0, f"{path.name}: {said[max(0, at - 300) : at + 4000]}"
+
+
+def failures(folder: Path) -> Iterator[str]:
+    """What agents say of attempts that got not what they need."""
+    for path in sorted(folder.glob("agent-*.log")):
+        for line in path.read_text(errors="replace").splitlines():
+            if "step_execution: attempt" in line:
+                yield f"{path.stem}: {line}"
 
 
 def objects(crowd: Crowd) -> Iterator[str]:

@@ -20,7 +20,7 @@ from tests.torture.chaos import Chaos
 from tests.torture.clients import Client, Ledger, Person, project_of
 from tests.torture.crowd import Crowd, crowd
 from tests.torture.length import kills, seed
-from tests.torture.reckoning import UNNAMED, Reckoning, check_notes
+from tests.torture.reckoning import UNNAMED, Reckoning, check_notes, failures
 from tests.torture.work import Commits
 
 KILLS = kills()
@@ -98,6 +98,8 @@ def test_all_that_was_accepted_is_built_whoever_dies(
         told = chaos.counts | ledger.counts | counts
         for what in sorted(told):
             print(f"{what}: {told[what]}")  # noqa: T201 - what was tried
+        for note in failures(several.folder):
+            print(note)  # noqa: T201
         print(f"longest without an answer: {ledger.longest_seconds:.1f} s")  # noqa: T201
         ended = sum(chaos.counts[f"killed: {what}"] for what in ("leader", "database", "store"))
         assert counts[UNNAMED] <= ended
