@@ -85,6 +85,8 @@ class CoordinatorClient:
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
+            # A thousand agents that wait hold them at the coordinator.
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS
             ),

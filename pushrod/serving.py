@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import logging
 import os
 import resource
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 DRAINING = "draining: running steps finish; a second signal cancels them"
 ENGINE_RETRY_SECONDS = 30.0
 ENOUGH_DESCRIPTORS = 65_536
+LARGE_BYTES = 128 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
 LOG_FORMAT_VARIABLE = "PUSHROD_LOG_FORMAT"
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -35,6 +40,7 @@ def begin_service() -> None:
     # Until there is a loop that drains, Ctrl-C just ends what is only starting.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     log_to_stderr()
+    _give_memory_back()
     os.umask(0o077)
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(most, ENOUGH_DESCRIPTORS)), most))
@@ -109,6 +115,24 @@ def print_ready(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
     notify("READY=1", f"STATUS={line}")
+    _settle()
+
+
+def _give_memory_back() -> None:
+    """Have what is large, as what each read of a socket gets, mapped apart and given back when it
+    is freed. By itself glibc leaves that once one was freed, and then keeps holes: 4 MB of a
+    coordinator with a thousand agents."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, LARGE_BYTES)
+
+
+def _settle() -> None:
+    """What the start left behind is collected now, for what comes to take its place; what it made
+    is there to stay, and not looked through for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.fields import AnyCaseId, Instant
 from coordinator.domain.lifecycle import BuildState
 from coordinator.domain.logs.build_log import Level
@@ -57,7 +58,7 @@ def _branch(name: str) -> str:
 Uuid = Annotated[str, BeforeValidator(read_uuid), Field(json_schema_extra={"format": "uuid"})]
 
 
-class Given(BaseModel):
+class Given(ApiModel):
     """What is sent; unknown members are refused."""
 
     model_config = ConfigDict(extra="forbid")
@@ -68,7 +69,7 @@ class LoginRequest(Given):
     password: str = Field(min_length=1, max_length=10_000)
 
 
-class Tenant(BaseModel):
+class Tenant(ApiModel):
     id: str
     slug: str
     name: str
@@ -76,13 +77,13 @@ class Tenant(BaseModel):
     permissions: list[BuildPermission]
 
 
-class UserOfLogin(BaseModel):
+class UserOfLogin(ApiModel):
     id: str
     email: str
     administrator: bool
 
 
-class LoginAnswer(BaseModel):
+class LoginAnswer(ApiModel):
     token: str = Field(description="For `Authorization: Bearer TOKEN`")
     access_token: str = Field(description="The same token, by the name that OAuth 2 gives it")
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105
@@ -112,7 +113,7 @@ class BuildCreate(Given):
     params: dict[str, str] | None = Field(None, description="Of the workflow's `on.manual`")
 
 
-class BuildShown(BaseModel):
+class BuildShown(ApiModel):
     id: str
     project_id: str
     build_number: int
@@ -131,13 +132,13 @@ class BuildShown(BaseModel):
     url: str = Field(description="Its page")
 
 
-class Progress(BaseModel):
+class Progress(ApiModel):
     current_step: int = Field(description="Steps that have run to their end")
     total_steps: int
     percentage: int = Field(ge=0, le=100)
 
 
-class StatusShown(BaseModel):
+class StatusShown(ApiModel):
     build_id: str
     status: Status
     progress: Progress
@@ -174,7 +175,7 @@ class ListQuery(Given):
     sort_order: Literal["asc", "desc"] = "desc"
 
 
-class BuildList(BaseModel):
+class BuildList(ApiModel):
     builds: list[BuildShown]
     total_count: int
     page: int
@@ -209,7 +210,7 @@ class StreamQuery(Given):
     since: str | None = Field(None, min_length=1, max_length=8000)
 
 
-class LogMessage(BaseModel):
+class LogMessage(ApiModel):
     build_id: str
     timestamp: Instant
     level: Level
@@ -219,7 +220,7 @@ class LogMessage(BaseModel):
     )
 
 
-class LogPage(BaseModel):
+class LogPage(ApiModel):
     build_id: str
     status: Status
     logs: list[LogMessage]
@@ -228,7 +229,7 @@ class LogPage(BaseModel):
     complete: bool = Field(description="There will never be more")
 
 
-class ErrorEnvelope(BaseModel):
+class ErrorEnvelope(ApiModel):
     error: str
     code: str
     timestamp: Instant

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from coordinator.api.dialects.waiting_builds import waits_for
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.bodies import sent
 from coordinator.api.http.context import BUILD_LOGS, MODULES
 from coordinator.api.http.elsewhere import REDIRECTS, SENT_ON
@@ -62,7 +63,7 @@ Second = Annotated[
 """Written in UTC, to the second: `2026-01-31T08:15:00Z`."""
 
 
-class BuildWanted(BaseModel):
+class BuildWanted(ApiModel):
     model_config = ConfigDict(extra="forbid", title="ModuleBuildWanted")
 
     module_name: str = Field(
@@ -84,7 +85,7 @@ class BuildWanted(BaseModel):
     )
 
 
-class ArtifactQuery(BaseModel):
+class ArtifactQuery(ApiModel):
     model_config = ConfigDict(extra="forbid", title="ModuleArtifactQuery")
 
     build: str | None = Field(
@@ -98,13 +99,13 @@ class ArtifactQuery(BaseModel):
     )
 
 
-class BuildTriggered(BaseModel):
+class BuildTriggered(ApiModel):
     build_id: str
     status_url: str
     message: str
 
 
-class BuildArtifact(BaseModel):
+class BuildArtifact(ApiModel):
     name: str = Field(
         description="Its path in the workspace; with its step's name before it, "
         "where several steps left different files of that path"
@@ -114,7 +115,7 @@ class BuildArtifact(BaseModel):
     digest: str | None = Field(None, description="Of an image that a step pushed")
 
 
-class ModuleBuildStatus(BaseModel):
+class ModuleBuildStatus(ApiModel):
     build_id: str
     module_name: str
     status: Status

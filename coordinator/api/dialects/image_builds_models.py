@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -21,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.fields import Pagination
 from coordinator.domain.image_builds.records import DeploymentStatus
 from coordinator.domain.lifecycle import StepState
@@ -67,7 +67,7 @@ EMPTY_IS_ABSENT = BeforeValidator(_none_if_empty)
 OptionalText = Annotated[str | None, EMPTY_IS_ABSENT]
 
 
-class _Body(BaseModel):
+class _Body(ApiModel):
     """What is sent; unknown members are refused: a misspelt one would change what is built."""
 
     model_config = ConfigDict(extra="forbid")
@@ -96,7 +96,7 @@ class ImageBuildCreate(_Body):
     framework: OptionalText = Field(None, max_length=MAX_NAME, description="Agent framework hint")
 
 
-class ImageBuildShown(BaseModel):
+class ImageBuildShown(ApiModel):
     id: str = Field(description="Build ID for polling status")
     status: BuildStatus
     image: str = Field(description="Deterministic image URI (available before build completes)")
@@ -111,7 +111,7 @@ class ImageBuildShown(BaseModel):
     build_url: str = Field(description="The build's page, with its log")
 
 
-class PageShown(BaseModel):
+class PageShown(ApiModel):
     total: int
     limit: int
     offset: int
@@ -125,12 +125,12 @@ class PageShown(BaseModel):
         )
 
 
-class ImageBuildPage(BaseModel):
+class ImageBuildPage(ApiModel):
     builds: list[ImageBuildShown]
     pagination: PageShown
 
 
-class LlmConfig(BaseModel):
+class LlmConfig(ApiModel):
     """What the program is told of a model. No keys: those are secrets of the agent's project."""
 
     model_config = ConfigDict(extra="allow")
@@ -217,7 +217,7 @@ class DeploymentCreate(_Body):
         return [config.model_dump() for config in self.llm_configs or ()]
 
 
-class DeploymentShown(BaseModel):
+class DeploymentShown(ApiModel):
     id: str
     agent_name: str
     status: DeploymentStatus
@@ -236,6 +236,6 @@ class DeploymentShown(BaseModel):
     build_url: str
 
 
-class DeploymentPage(BaseModel):
+class DeploymentPage(ApiModel):
     deployments: list[DeploymentShown]
     pagination: PageShown

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from aiohttp import web
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -19,6 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticUseDefault
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.ids import lower_id
 from coordinator.api.http.times import iso
 
@@ -33,7 +33,7 @@ Instant = Annotated[
 """Written in UTC with milliseconds: `2026-01-31T08:15:00.250Z`."""
 
 
-class Body(BaseModel):
+class Body(ApiModel):
     """What is sent in camelCase. Members that we don't know are ignored, and the answer says so."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", populate_by_name=True)
@@ -41,7 +41,7 @@ class Body(BaseModel):
     """Whether a member that is almost one of ours is a mistake."""
 
 
-class Shown(BaseModel):
+class Shown(ApiModel):
     """What is answered in camelCase."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)

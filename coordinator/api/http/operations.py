@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.carried import CARRIED
 from coordinator.api.http.ids import lower_id
 from coordinator.api.http.middleware import check_account, identify, principal_of
@@ -36,13 +37,13 @@ JSON = "application/json"
 OPERATIONS = web.AppKey("operations", list["Operation"])
 
 
-class ErrorDetail(BaseModel):
+class ErrorDetail(ApiModel):
     path: str | None = None
     """Where in the request: `steps[0].name`, or a query parameter's name."""
     message: str
 
 
-class ErrorShown(BaseModel):
+class ErrorShown(ApiModel):
     error: str
     details: list[ErrorDetail] | None = None
 
@@ -91,7 +92,8 @@ class Operation:
     name: str
     """Unlike any other of its module."""
     call: Callable[..., Coroutine[Any, Any, object]]
-    adapter: TypeAdapter[Any] | None = field(repr=False)
+    _adapters: list[TypeAdapter[Any]] = field(default_factory=list, init=False, repr=False)
+    """Of what it returns, once that was written."""
 
     @property
     def id(self) -> str:
@@ -112,14 +114,18 @@ class Operation:
             arguments["query"] = read_query(request, self.query)
         if self.body is not None and self.reads_body:
             arguments["body"] = await self._read_body(request, self.body)
-        answer = await self._call(request, arguments)
+        call = self.call(request, **arguments)
+        arguments.clear()  # it may wait for long
+        answer = await (call if self.ends_with_client else request.app[CARRIED].run(call))
         if isinstance(answer, web.StreamResponse):
             return answer
-        if self.adapter is None:
+        if self.returns is None:
             return web.Response(status=204)
+        if not self._adapters:
+            self._adapters.append(TypeAdapter(self.returns))
         return web.Response(
             status=self.status,
-            body=self.adapter.dump_json(answer, by_alias=True, exclude_none=True),
+            body=self._adapters[0].dump_json(answer, by_alias=True, exclude_none=True),
             content_type=JSON,
             charset="utf-8",
         )
@@ -128,11 +134,6 @@ class Operation:
         if self.body_optional:
             return await read_optional_model(request, model)
         return await read_model(request, model, of_a_stranger=not self.secured)
-
-    async def _call(self, request: web.Request, arguments: Mapping[str, object]) -> object:
-        if self.ends_with_client:
-            return await self.call(request, **arguments)
-        return await request.app[CARRIED].run(self.call(request, **arguments))
 
 
 def _lower_ids(request: web.Request) -> None:
@@ -208,7 +209,6 @@ def operation(
             ends_with_client=held or method == "GET",
             name=name or call.__name__,
             call=call,
-            adapter=TypeAdapter(answer) if written else None,
         )
 
     return declare

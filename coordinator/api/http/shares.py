@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 
 class FairShares:
@@ -41,25 +42,35 @@ class Places:
         """How many owners have any."""
         return len(self._taken)
 
-    @contextmanager
-    def place(self, owners: Mapping[str, str]) -> Iterator[None]:
-        """One, that counts for each of the owners, who are named by their kind.
+    def take(self, owners: Mapping[str, str]) -> Place:
+        """One, that counts for each of the owners, who are named by their kind, until it is left.
 
         Raises NoPlace.
         """
         for kind, name in owners.items():
             if self._taken[kind, name] >= self._limits[kind]:
-                self._forget()
                 raise NoPlace(kind, self._limits[kind])
         self._taken.update(owners.items())
-        try:
-            yield
-        finally:
-            self._taken.subtract(owners.items())
-            self._forget()
+        return Place(self, owners)
 
-    def _forget(self) -> None:
-        self._taken += Counter()  # drops those who have none
+    def leave(self, owners: Mapping[str, str]) -> None:
+        for owner in owners.items():
+            self._taken[owner] -= 1
+            if not self._taken[owner]:
+                del self._taken[owner]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A context manager that leaves it."""
+
+    places: Places
+    owners: Mapping[str, str]
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self.places.leave(self.owners)
 
 
 class NoPlace(Exception):

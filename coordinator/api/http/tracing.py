@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 TRACE_ID = web.RequestKey("trace_id", str)
 _TRACEPARENT = re.compile(
@@ -31,5 +31,8 @@ async def trace_requests(
     """Every line that is logged meanwhile names the trace."""
     given = trace_id_of(request.headers.get("traceparent", ""))
     request[TRACE_ID] = given or secrets.token_hex(16)
-    with bound_contextvars(trace_id=request[TRACE_ID]):
+    tokens = bind_contextvars(trace_id=request[TRACE_ID])
+    try:
         return await handler(request)
+    finally:
+        reset_contextvars(**tokens)

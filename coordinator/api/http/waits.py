@@ -6,13 +6,12 @@ has a bounded number of them, and one account; an agent, which needs one, is cro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from aiohttp import web
 
 from coordinator.api.http.context import CORE
-from coordinator.api.http.shares import NoPlace, Places
+from coordinator.api.http.shares import NoPlace, Place, Places
 from coordinator.domain.errors import TooMany
 from coordinator.domain.people.permissions import Principal, PrincipalKind
 
@@ -29,12 +28,10 @@ def set_up(app: web.Application) -> None:
     )
 
 
-@contextmanager
-def waiting(request: web.Request, principal: Principal) -> Iterator[None]:
-    """While it waits. Raises TooMany."""
+def waiting(request: web.Request, principal: Principal) -> Place:
+    """To be entered for as long as it waits. Raises TooMany."""
     try:
-        with request.app[_PLACES].place(_owners(principal)):
-            yield
+        return request.app[_PLACES].take(_owners(principal))
     except NoPlace as error:
         raise TooMany(
             f"{error.limit} requests of this {error.kind} wait already: end one of them "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import CORE, PICTURES, PROJECTS
 from coordinator.api.http.middleware import principal_of
 from coordinator.api.http.operations import add_operations, operation
@@ -22,7 +23,7 @@ _HEADERS = {
 _ERRORS = {401: "The project doesn't show it to everybody", 404: "Project not found"}
 
 
-class BadgeQuery(BaseModel):
+class BadgeQuery(ApiModel):
     model_config = ConfigDict(extra="ignore")
 
     branch: str | None = Field(

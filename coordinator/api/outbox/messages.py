@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import CORE, FORGE_TOKENS, OUTBOX, project_of
 from coordinator.api.http.fields import Instant, PageQuery, Pagination, Shown
 from coordinator.api.http.operations import add_operations, operation
@@ -22,7 +23,7 @@ NO_MESSAGE = {404: "Project or message not found"}
 MESSAGE_ID = {"message_id": {"pattern": "^[0-9]{1,18}$"}}
 
 
-class ForgeTokenSet(BaseModel):
+class ForgeTokenSet(ApiModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
 
     token: str | None = Field(

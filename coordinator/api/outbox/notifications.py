@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import NOTIFICATIONS, project_of
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
@@ -16,7 +17,7 @@ from pipelines_schema import Occasion
 MAX_ADDRESS_CHARACTERS = 4_000
 
 
-class NotificationWanted(BaseModel):
+class NotificationWanted(ApiModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     on: list[Occasion] = Field(min_length=1, max_length=len(Occasion))

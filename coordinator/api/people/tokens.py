@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import ACCOUNTS, DISPATCH
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
@@ -16,7 +17,7 @@ from coordinator.domain.people.permissions import Principal, Right
 from coordinator.domain.people.tokens import Role, Token, TokenKind
 
 
-class TokenCreate(BaseModel):
+class TokenCreate(ApiModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
         extra="forbid",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import ACCOUNTS, USERS
 from coordinator.api.http.fields import Instant, Shown
 from coordinator.api.http.operations import add_operations, operation
@@ -21,7 +22,7 @@ NO_USER = {404: "No such user"}
 RIGHT = Right.ADMINISTER
 
 
-class Given(BaseModel):
+class Given(ApiModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache, partial
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import SECRETS, project_of
 from coordinator.api.http.fields import Body, Instant, Shown
 from coordinator.api.http.operations import Operation, add_operations, operation
@@ -24,7 +25,7 @@ BRANCH = "Only builds of branches that this pattern matches (`release/*`) get th
 TAG = "Only builds of tags that this pattern matches (`v*`) get the value"
 
 
-class SecretValue(BaseModel):
+class SecretValue(ApiModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     value: str = Field(repr=False, json_schema_extra={"minLength": 1})

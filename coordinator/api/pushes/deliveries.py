@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import CORE, CREDENTIALS, DELIVERIES, project_of
 from coordinator.api.http.fields import Instant, PageQuery, Pagination, Shown
 from coordinator.api.http.operations import add_operations, operation
@@ -16,7 +17,7 @@ from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.services.projects.credentials import MAX_CREDENTIAL_CHARACTERS
 
 
-class CredentialSet(BaseModel):
+class CredentialSet(ApiModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
         extra="forbid",

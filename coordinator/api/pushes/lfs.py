@@ -10,8 +10,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.bodies import pieces, sent
 from coordinator.api.http.carried import carried
 from coordinator.api.http.context import CORE, LFS
@@ -29,7 +30,7 @@ OID = re.compile(r"[0-9a-f]{64}")
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(ApiModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     operation: str = Field(pattern="^(upload|download)$")

@@ -116,9 +116,10 @@ async def register(
     held=True,
 )
 async def poll(request: web.Request, principal: Principal, body: PollRequest) -> PollResponse:
-    agent = await agent_of(request, principal)
     with waiting(request, principal):
-        return await request.app[DISPATCH].poll(agent, body)
+        polling = request.app[DISPATCH].poll(await agent_of(request, principal), body)
+        del body  # a thousand of them are megabytes
+        return await polling
 
 
 @operation("POST", "/api/agents/renew", tag="Agents", summary="Renew leases", right=Right.RUN)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from coordinator.api.http.api_model import ApiModel
 from coordinator.api.http.context import RETENTION, SWEEPING, project_of
 from coordinator.api.http.fields import Body, QueryBool, Shown
 from coordinator.api.http.operations import add_operations, operation
@@ -23,7 +24,7 @@ OF_ALL = "/api/retention"
 NOT_SET = "Kinds that are left out stay as they are."
 
 
-class LimitsWanted(BaseModel):
+class LimitsWanted(ApiModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     days: int | None = Field(None, ge=0, le=MAX_DAYS, description="Since the build ended")
@@ -35,7 +36,7 @@ class LimitsWanted(BaseModel):
     )
 
 
-class KeepWanted(BaseModel):
+class KeepWanted(ApiModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     days: int | None = Field(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -296,8 +296,8 @@ class Dispatch:
 
     # What agents and people ask
 
-    async def poll(self, agent: AgentRecord, request: PollRequest) -> PollResponse:
-        return await self._polls.poll(agent, request)
+    def poll(self, agent: AgentRecord, request: PollRequest) -> Coroutine[Any, Any, PollResponse]:
+        return self._polls.poll(agent, request)
 
     async def renew(self, agent: AgentRecord, request: RenewRequest) -> RenewResponse:
         return await self._polls.renew(agent, request)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from coordinator.domain.lifecycle import StepState
 from coordinator.domain.model import AgentRecord, Step
@@ -15,7 +15,7 @@ from coordinator.domain.steps.holders import holder_of
 from coordinator.domain.steps.late_reports import is_late
 from coordinator.domain.steps.scheduling import AgentDisk, WaitingAgent
 from coordinator.services.core import Core
-from coordinator.services.news import wait_for
+from coordinator.services.news import Bell, wait_for
 from coordinator.services.steps.presence import Presence
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored
@@ -42,8 +42,10 @@ class Waiter:
     """An agent whose poll is held."""
 
     agent: WaitingAgent
+    seconds: float
+    """For how long, if nothing happens."""
     instance: str | None = None
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    woken: Bell = field(default_factory=Bell)
     offers: list[Offer] = field(default_factory=list)
 
 
@@ -130,29 +132,33 @@ class Polls:
         lost = await self._renew(agent, request)
         if self._presence.has_ended(agent.id, request.instance):
             return PollResponse(seen=request.seen)
-        seconds = self._hold_seconds(agent.id)
         waiter = self._wait_as(agent, request)
+        del agent, request  # a thousand of them are megabytes
+        return await self._hold(waiter, seen, lost)
+
+    async def _hold(self, waiter: Waiter, seen: int, lost: list[LeaseRef]) -> PollResponse:
+        agent_id, instance = waiter.agent.agent_id, waiter.instance
         try:
-            is_told = self._presence.is_to_be_drained(agent.id, request.instance)
-            if not lost and not self._news_for(agent, seen) and not is_told:
+            is_told = self._presence.is_to_be_drained(agent_id, instance)
+            if not lost and not self._news_for(agent_id, seen) and not is_told:
                 if waiter.agent.free:
                     self._wake()
                 # One event for all, and no task for it: a thousand polls are held at a time.
-                with self._core.news.listen("closing", event=waiter.woken):
-                    await wait_for(waiter.woken, seconds)
+                with self._core.news.ring(waiter.woken, "closing"):
+                    await wait_for(waiter.woken, waiter.seconds)
             offers, waiter.offers = waiter.offers, []
         finally:
-            if self._waiters.get(agent.id) is waiter:
-                del self._waiters[agent.id]
+            if self._waiters.get(agent_id) is waiter:
+                del self._waiters[agent_id]
             self._give_back(waiter.offers)
-        self._presence.heard(agent.id, request.instance)
-        cancels = self._hand_outs.cancels_of(holder_of(agent.id))
+        self._presence.heard(agent_id, instance)
+        cancels = self._hand_outs.cancels_of(holder_of(agent_id))
         return PollResponse(
             offers=offers,
             cancels=[_lease(item) for item in cancels],
             lost=lost,
             lost_because=await self._why_lost(lost),
-            drain=self._presence.is_drained(agent.id),
+            drain=self._presence.is_drained(agent_id),
             seen=str(max([seen, *(item.cancel_sequence or 0 for item in cancels)])),
         )
 
@@ -273,18 +279,20 @@ class Polls:
             labels={**agent.labels, **request.labels},
             free=request.free,
             warm=frozenset(request.warm),
-            capabilities=frozenset(request.capabilities),
+            capabilities=_capabilities(*request.capabilities),
             name=agent.name,
             disk=_disk_of(request),
         )
         if older := self._waiters.get(agent.id):
             older.woken.set()
-        waiter = self._waiters[agent.id] = Waiter(agent=waiting, instance=request.instance)
+        waiter = self._waiters[agent.id] = Waiter(
+            agent=waiting, seconds=self._hold_seconds(agent.id), instance=request.instance
+        )
         self._presence.says(waiting)
         return waiter
 
-    def _news_for(self, agent: AgentRecord, seen: int) -> bool:
-        cancels = self._hand_outs.cancels_of(holder_of(agent.id))
+    def _news_for(self, agent_id: str, seen: int) -> bool:
+        cancels = self._hand_outs.cancels_of(holder_of(agent_id))
         return any((item.cancel_sequence or 0) > seen for item in cancels)
 
     def _give_back(self, offers: Sequence[Offer]) -> None:
@@ -319,6 +327,12 @@ async def _lost_for_good(
         if step is None or attempt is None or not its_own or not is_late(step, attempt):
             lost.append((step_id, epoch))
     return lost
+
+
+@lru_cache(maxsize=256)
+def _capabilities(*named: str) -> frozenset[str]:
+    """One set for all agents of a kind."""
+    return frozenset(named)
 
 
 def _named(leases: Sequence[LeaseRef]) -> list[Lease]:
