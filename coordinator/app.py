@@ -80,12 +80,13 @@ async def run_coordinator(
     now: Callable[[], datetime] = utc_now,
     emit: Emit | None = None,
     readings: ReadingProcesses | None = None,
+    report_readings: ReadingProcesses | None = None,
 ) -> None:
     """Serve until `stop` is set; `ready(url)` is called once requests are answered.
 
     `clock` gives the seconds by which offers, leases and agents' absence are measured, `now` the
-    time of day. `emit` takes the spans of builds that end. `readings` are the caller's, who ends
-    them; by default the coordinator has its own.
+    time of day. `emit` takes the spans of builds that end. `readings`, and those of reports, are
+    the caller's, who ends them; by default the coordinator has its own.
 
     Raises DataFolderInUse, CannotListen, CannotDeploy, DatabaseUnusable, KeyUnusable,
     ObjectsUnusable.
@@ -102,7 +103,17 @@ async def run_coordinator(
                 candidate = term.candidate if term else None
                 others = await stack.enter_async_context(others_of(settings, candidate))
                 services = await stack.enter_async_context(
-                    open_services(settings, url, clock, now, emit, readings, candidate, others)
+                    open_services(
+                        settings,
+                        url,
+                        clock,
+                        now,
+                        emit,
+                        readings,
+                        candidate,
+                        others,
+                        report_readings,
+                    )
                 )
                 app, background = _whole_app(services), _background(services)
                 if term is None:

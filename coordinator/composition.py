@@ -36,6 +36,7 @@ from coordinator.objects.places import (
     unfinished_uploads,
 )
 from coordinator.outgoing_http import PolicedHttp
+from coordinator.reading.limits import REPORTS
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_reader import ReportFiles
 from coordinator.services.builds.builds import Builds
@@ -172,9 +173,10 @@ async def open_services(
     readings: ReadingProcesses | None = None,
     candidate: Candidate | None = None,
     others: Others | None = None,
+    report_readings: ReadingProcesses | None = None,
 ) -> AsyncIterator[Services]:
-    """`readings` are left open to their owner; by default there are some of its own. `candidate`
-    is this coordinator, where it has `others` beside it."""
+    """`readings` and `report_readings` are left open to their owner; by default there are some of
+    its own. `candidate` is this coordinator, where it has `others` beside it."""
     data = settings.data
     place = objects_place(settings)
     store = open_objects(place)
@@ -194,7 +196,8 @@ async def open_services(
     repositories = HostedRepositories(
         data / "repositories", changes, max_input_bytes=settings.max_push_bytes
     )
-    report_files = ReportFiles(blobs, data / "reports")
+    own_report_readings = ReadingProcesses(REPORTS)
+    report_files = ReportFiles(blobs, data / "reports", report_readings or own_report_readings)
     smtp = mailer(settings)
     try:
         report_files.begin()
@@ -313,7 +316,7 @@ async def open_services(
             await changes.close()
         await http.close()
         await own_readings.close()
-        await report_files.close()
+        await own_report_readings.close()
         await database.close()
 
 

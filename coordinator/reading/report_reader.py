@@ -12,7 +12,6 @@ from pathlib import Path
 from coordinator.domain.model import Artifact
 from coordinator.domain.results.values import ReadResults, ReportKind
 from coordinator.object_ports import BlobStore
-from coordinator.reading.limits import REPORTS
 from coordinator.reading.processes import ReadingProcesses
 from coordinator.reading.report_files import read_files
 from coordinator.reading.turns import Turns
@@ -26,7 +25,7 @@ class ReportFiles:
     blobs: BlobStore
     folder: Path
     """For files on their way; what an earlier coordinator left in it is removed."""
-    _processes: ReadingProcesses = field(default_factory=lambda: ReadingProcesses(REPORTS))
+    _processes: ReadingProcesses
     _turns: Turns = field(default_factory=lambda: Turns(AT_ONCE))
 
     def begin(self) -> None:
@@ -55,9 +54,6 @@ class ReportFiles:
                 return await run(account_id, read_files, local, secrets)
             finally:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-
-    async def close(self) -> None:
-        await self._processes.close()
 
 
 async def _write(path: Path, pieces: AsyncIterator[bytes]) -> None:

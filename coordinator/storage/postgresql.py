@@ -96,6 +96,7 @@ def engine_of(
             poolclass=sa.QueuePool,
             pool_size=size,
             max_overflow=0,
+            use_native_hstore=False,  # or each start asks for a type that no table of ours has
             paramstyle="format",  # in order: `direct_statements` counts on it
             **options,
         )

@@ -29,7 +29,7 @@ from tests.empty_database import put_empty_database
 from tests.empty_objects import objects_of, settings_of
 from tests.integration.list_fixture import wrong_counts
 from tests.ports import free_port
-from tests.shared_readings import shared_readings
+from tests.shared_readings import shared_readings, shared_report_readings
 
 PATIENCE_SECONDS = 60.0
 GIT_ENVIRONMENT = {
@@ -230,6 +230,7 @@ class Coordinator:
     """Of offers and leases."""
     now: Callable[[], datetime] = utc_now
     readings: ReadingProcesses = field(default_factory=shared_readings)
+    report_readings: ReadingProcesses = field(default_factory=shared_report_readings)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -245,6 +246,7 @@ class Coordinator:
                 clock=self.clock,
                 now=self.now,
                 readings=self.readings,
+                report_readings=self.report_readings,
             )
         )
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -14,6 +14,7 @@ from coordinator.settings import Settings
 from pushrod.local.sending import body_of, what_to_send
 from tests.integration.coordinator_fixture import open_coordinator
 from tests.integration.shop_fixture import OLD, new_shop, set_secret
+from tests.shared_readings import shared_readings, shared_report_readings
 
 WORKFLOW = """
 name: ci
@@ -50,5 +51,12 @@ async def laptop(
         await shop.run(2, content=TESTS, imageDigest=digest)
         await coordinator.stop()
         settings = Settings(data=coordinator.data)
-        async with open_services(settings, "http://localhost", boot_seconds, utc_now) as services:
+        async with open_services(
+            settings,
+            "http://localhost",
+            boot_seconds,
+            utc_now,
+            readings=shared_readings(),
+            report_readings=shared_report_readings(),
+        ) as services:
             yield Laptop(services.core, build["id"])

@@ -24,8 +24,8 @@ class Reader:
 
     def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         self.blobs = ObjectBlobStore(open_store(folder / "objects"))
-        processes = ReadingProcesses(limits) if limits else ReadingProcesses()
-        self.files = ReportFiles(self.blobs, folder / "reports", processes)
+        self.processes = ReadingProcesses(limits) if limits else ReadingProcesses()
+        self.files = ReportFiles(self.blobs, folder / "reports", self.processes)
         self.files.begin()
 
     async def put(self, kind: ReportKind, content: bytes) -> tuple[ReportKind, Artifact]:
@@ -45,7 +45,7 @@ class Reader:
 async def reader(tmp_path: Path) -> AsyncIterator[Reader]:
     reader = Reader(tmp_path)
     yield reader
-    await reader.files.close()
+    await reader.processes.close()
 
 
 async def test_what_a_step_reports_is_read_elsewhere_and_nothing_of_it_stays(
@@ -92,4 +92,4 @@ async def test_a_report_that_takes_too_much_ends_its_process(
         small = [await reader.put(ReportKind.SUMMARY, b"fine")]
         assert (await reader.files.read("acme", small, [])).summary is not None
     finally:
-        await reader.files.close()
+        await reader.processes.close()
