@@ -44,7 +44,9 @@ async def take_passed(
     home of that name."""
     loop = asyncio.get_running_loop()
     end_when_gone(listening)
-    taking: dict[asyncio.Task[None], socket.socket] = {}
+    taking: set[asyncio.Task[None]] = set()
+    accepted: set[socket.socket] = set()
+    """Those that are nobody's yet."""
     # Of our own: another may look at the door while we end, or begin.
     door = listening.dup()
 
@@ -55,15 +57,18 @@ async def take_passed(
             if client is None:
                 # Or what was meant for an earlier leader: its client asks again.
                 log.info("a connection of no other coordinator was refused")
-                connection.close()
                 return
+            accepted.remove(connection)  # from here on it is ended by the loop
             await loop.connect_accepted_socket(
                 lambda: PassedConnection(server, connections, client, loop=loop, **options),
                 connection,
             )
         except (OSError, TimeoutError) as error:
             log.info("a connection was not taken", problem=type(error).__name__)
-            connection.close()
+        finally:
+            if connection in accepted:
+                accepted.remove(connection)
+                connection.close()
 
     def look() -> None:
         if door.fileno() != -1:
@@ -81,9 +86,10 @@ async def take_passed(
             return
         connection.setblocking(False)
         # No group of tasks, which the fault of one would end.
+        accepted.add(connection)
         task = asyncio.create_task(take(connection))
-        taking[task] = connection
-        task.add_done_callback(taking.pop)
+        taking.add(task)
+        task.add_done_callback(taking.discard)
 
     look()
     try:
@@ -91,12 +97,11 @@ async def take_passed(
     finally:
         loop.remove_reader(door)
         door.close()
-        left = dict(taking)
-        for task in left:
+        for task in taking:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        for connection in left.values():
-            connection.close()  # also of one that was not begun with
+        await asyncio.gather(*taking, return_exceptions=True)
+        for connection in accepted:  # whose task had not begun
+            connection.close()
 
 
 async def _read(connection: socket.socket, size: int) -> bytes:

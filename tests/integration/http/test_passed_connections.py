@@ -165,6 +165,17 @@ async def test_a_connection_that_comes_as_the_leader_ends_is_ended_too() -> None
     assert faults == []
 
 
+async def test_a_connection_that_has_not_said_whose_it_is_is_ended_with_the_leader() -> None:
+    async with leading() as address:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"half a pref")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+    assert await reader.read() == b""
+    writer.close()
+
+
 async def test_the_client_is_who_reached_the_other_coordinator() -> None:
     async with leading(7) as address:
         host, _, port = address.rpartition(":")
