@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -391,35 +391,3 @@ class AgentRecord:
     removed_at: datetime | None = None
     home: str | None = None
     """The coordinator that it is at, of several: who gives its hand-outs their terms."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryLoginShown:
-    """A login to a registry as it may be shown."""
-
-    scope_id: str
-    """The project's id, or the account's for a login of all its projects."""
-    host: str
-    username: str
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretShown:
-    """A value of a secret as it may be shown."""
-
-    scope_id: str
-    """The project's id, or the account's for a secret of all its projects."""
-    name: str
-    pattern: str
-    """Of full names of branches or tags; empty: it is for every build."""
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
-    id: str
-    project_id: str | None
-    action: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-    created_at: datetime

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import Account, AgentRecord, AuditEntry, Build, Image, Project, Step
+from coordinator.domain.model import Account, AgentRecord, Build, Image, Project, Step
+from coordinator.domain.people.audit_entry import AuditEntry
 from coordinator.domain.people.permissions import Principal
 from coordinator.domain.people.tokens import Token
 from coordinator.domain.people.users import User

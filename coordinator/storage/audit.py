@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import AuditEntry
+from coordinator.domain.people.audit_entry import AuditEntry
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.direct_statements import direct
 from coordinator.storage.marks import UNMARKED, Known, read_page

@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from coordinator.domain.lifecycle import BuildState
-from coordinator.domain.model import Account, AuditEntry, Build, Project
+from coordinator.domain.model import Account, Build, Project
+from coordinator.domain.people.audit_entry import AuditEntry
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database

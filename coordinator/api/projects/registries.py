@@ -11,8 +11,9 @@ from coordinator.api.http.context import REGISTRY_LOGINS, REGISTRY_TRIES, projec
 from coordinator.api.http.fields import Body, Instant, Shown
 from coordinator.api.http.operations import Operation, add_operations, operation
 from coordinator.api.projects.owners import Owner, account_of
-from coordinator.domain.model import Account, Project, RegistryLoginShown
+from coordinator.domain.model import Account, Project
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.projects.sealed import RegistryLoginShown
 
 HOST_RULE = {"host": {"pattern": r"^[A-Za-z0-9-]+((\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|:[0-9]{1,5})$"}}
 TAG = "Registries"

@@ -13,8 +13,9 @@ from coordinator.api.http.fields import Body, Instant, Shown
 from coordinator.api.http.operations import Operation, add_operations, operation
 from coordinator.api.projects.owners import Owner, account_of
 from coordinator.domain.errors import Invalid
-from coordinator.domain.model import Project, SecretShown
+from coordinator.domain.model import Project
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.projects.sealed import SecretShown
 from coordinator.domain.projects.secret_values import BRANCHES, EVERY_BUILD, TAGS
 from coordinator.services.projects.secrets import checked_pattern
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from coordinator.domain.model import PullRequestRef, SecretShown
+from coordinator.domain.model import PullRequestRef
+from coordinator.domain.projects.sealed import SecretShown
 from pipelines_schema.patterns import branch_pattern_problem, pattern_matches
 
 EVERY_BUILD = ""

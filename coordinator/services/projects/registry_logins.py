@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from coordinator.domain.errors import Invalid
-from coordinator.domain.model import Account, Project, RegistryLoginShown
+from coordinator.domain.model import Account, Project
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.projects.sealed import RegistryLoginShown
 from coordinator.services.core import Core
 from coordinator.services.projects.sealed_things import SealedThings
 from coordinator.storage.connection import AsyncConnection

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from coordinator.domain.errors import Invalid
 from coordinator.domain.lifecycle import StepState
-from coordinator.domain.model import Account, Build, Project, SecretShown, Step
+from coordinator.domain.model import Account, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, Right
+from coordinator.domain.projects.sealed import SecretShown
 from coordinator.domain.projects.secret_values import (
     CodeOf,
     Given,

@@ -16,15 +16,9 @@ from typing import Any
 from coordinator.domain.builds.roll_up import counts_as_success
 from coordinator.domain.images.pushed_images import pushed_before
 from coordinator.domain.lifecycle import FINISHED_STEP, BuildState, StepState
-from coordinator.domain.model import (
-    TAKEN_OVER_EPOCH,
-    Attempt,
-    Build,
-    Project,
-    SecretShown,
-    Step,
-)
+from coordinator.domain.model import TAKEN_OVER_EPOCH, Attempt, Build, Project, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind
+from coordinator.domain.projects.sealed import SecretShown
 from coordinator.domain.steps.output_values import HandedOn, values_before
 from coordinator.domain.steps.reuse import (
     Circumstances,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from coordinator.domain.listing import AuditListing, Scope
-from coordinator.domain.model import AgentRecord, AuditEntry, Image
+from coordinator.domain.model import AgentRecord, Image
+from coordinator.domain.people.audit_entry import AuditEntry
 from coordinator.domain.pushes.deliveries import Delivery, DeliveryState
 from coordinator.storage import migrate
 from coordinator.storage.audit import append_audit, list_audit

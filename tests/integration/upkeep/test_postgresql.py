@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.app import run_coordinator
-from coordinator.domain.model import AuditEntry
+from coordinator.domain.people.audit_entry import AuditEntry
 from coordinator.services.core import new_id, utc_now
 from coordinator.settings import Settings
 from coordinator.storage import migrate

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from coordinator.domain.model import PullRequestRef, SecretShown
+from coordinator.domain.model import PullRequestRef
+from coordinator.domain.projects.sealed import SecretShown
 from coordinator.domain.projects.secret_values import chosen, given, pattern_fault
 
 SCOPES = ["account", "project"]
