@@ -18,7 +18,7 @@ from coordinator.services.steps.dispatch import Dispatch
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import Database
 from coordinator.storage.homes import GONE_SECONDS, Home, HomeRows
-from coordinator.storage.postgresql import PostgresPlace, words_of
+from coordinator.storage.postgresql import PostgresPlace, cannot_use, words_of
 from coordinator.storage.steps.steps import homes_with_steps
 from coordinator.storage.trouble import tell_fault
 
@@ -36,7 +36,8 @@ class HomeLife:
     def __init__(
         self, place: PostgresPlace, home: str, address: str, dispatch: Dispatch, *, leads: bool
     ) -> None:
-        self._rows, self._home, self._address = HomeRows(place), home, address
+        self._place, self._rows = place, HomeRows(place)
+        self._home, self._address = home, address
         self._dispatch, self._leads = dispatch, leads
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="home")
         self._others: dict[str, Home] = {}
@@ -56,8 +57,11 @@ class HomeLife:
         return other.address if other is not None and other.is_there else None
 
     async def first_look(self) -> None:
-        """Raises DBAPIError."""
-        await self._look()
+        """Raises DatabaseUnusable."""
+        try:
+            await self._look()
+        except DBAPIError as error:
+            raise cannot_use(self._place, error) from error
 
     async def run(self, database: Database) -> None:
         """Until cancelled."""

@@ -7,13 +7,16 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from coordinator.peers import desk, to_homes
+from coordinator.peers.home_life import HomeLife
 from coordinator.storage.postgresql import PostgresPlace
+from coordinator.storage.soundness import DatabaseUnusable
 from coordinator.storage.trouble import DatabaseTrouble, Trouble
 from pipelines_schema.contract import FOR_AGENTS_ALONE
 from tests.integration.coordinator_fixture import (
@@ -276,3 +279,12 @@ async def test_a_database_in_trouble_is_told_by_whoever_looks_for_the_home(
     assert answer.status == 503
     assert "database" in answer.json["error"]
     await agent.renew()
+
+
+async def test_a_first_look_that_finds_no_database_is_told_in_words() -> None:
+    place = PostgresPlace(url="postgresql://pushrod@127.0.0.1:1/nothing")
+    nobody = cast("Any", SimpleNamespace(here=list))
+    life = HomeLife(place, "home", "127.0.0.1:2", nobody, leads=False)
+    with pytest.raises(DatabaseUnusable, match="no PostgreSQL answers"):
+        await life.first_look()
+    await life.leave()
