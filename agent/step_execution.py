@@ -62,7 +62,10 @@ class StepExecution:
 
     async def run(self) -> Report:
         """How it ended. Raises StaleLeaseError."""
-        return without_secrets(await self._run(), confidential(self._entry.spec))
+        report = without_secrets(await self._run(), confidential(self._entry.spec))
+        if report.reason is CompletionReason.SOURCE:  # the next attempt's words take its place
+            logger.info("attempt %s failed: %s", self._entry.attempt_id, report.message)
+        return report
 
     async def _run(self) -> Report:
         spec = self._entry.spec
@@ -92,7 +95,6 @@ class StepExecution:
         except SourceTooLate as error:
             return failure(CompletionReason.TIMEOUT, str(error))
         except (SourceError, ArtifactError) as error:
-            logger.info("attempt %s failed: %s", self._entry.attempt_id, error)
             return workshop.report_lacking(error) or failure(CompletionReason.SOURCE, str(error))
         except EngineUnavailable as error:
             return failure(CompletionReason.ENGINE, str(error))
