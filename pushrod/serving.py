@@ -120,7 +120,7 @@ def print_ready(line: str) -> None:
 
 def _give_memory_back() -> None:
     """Have what is large, as what each read of a socket gets, mapped apart and given back when it
-    is freed. By itself glibc leaves that once one was freed, and then keeps holes: 4 MB of a
+    is freed. By itself glibc leaves that once one was freed, and then keeps holes: 1 or 2 MB of a
     coordinator with a thousand agents."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
