@@ -99,8 +99,10 @@ class Intake:
     def free_slots(self, disk: DiskSpace | None) -> int:
         if not self._takes_work(disk):
             return 0
-        busy = sum(not work.resumed for work in self._leases) + self._accepting
-        return max(0, min(self._slots - busy, self._left() - self._accepting))
+        return max(0, min(self._slots - self._busy(), self._left() - self._accepting))
+
+    def _busy(self) -> int:
+        return sum(work.has_slot for work in self._leases) + self._accepting
 
     async def take_offers(self, offers: Sequence[Offer]) -> None:
         free = self.free_slots(None)
@@ -135,8 +137,7 @@ class Intake:
         """
         if any(work.late for work in self._leases):
             return None
-        busy = sum(not work.resumed for work in self._leases) + self._accepting
-        is_wanted = busy <= self._slots and self._left() > self._accepting
+        is_wanted = self._busy() <= self._slots and self._left() > self._accepting
         if not is_wanted or not self._takes_work(self.disk()):
             return None
         return NextStep(instance=self._instance)

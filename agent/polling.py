@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from agent.coordinator_client import CoordinatorClient
 from agent.coordinator_errors import CoordinatorError, CredentialRefusedError
+from agent.disks import DiskSpace
 from agent.engines.protocol import Engine
 from agent.intake import Intake
 from agent.kept_artifacts import KeptArtifacts
@@ -86,7 +87,8 @@ class Polling:
         self._poll_again.clear()
         started = time.monotonic()
         try:
-            answer = await self._poll_until_stale(await asyncio.to_thread(self._poll_request))
+            disk = await asyncio.to_thread(self._look_at_disk)
+            answer = await self._poll_until_stale(self._poll_request(disk))
         except CredentialRefusedError as error:
             await self._sign_in_again(error.credential)
             return
@@ -130,10 +132,13 @@ class Polling:
             await self._intake.take_offers(answer.offers)
             self._poll_again.set()
 
-    def _poll_request(self) -> PollRequest:
-        """Blocking."""
+    def _look_at_disk(self) -> DiskSpace:
+        """Blocking. Raises OSError."""
         self._kept.make_room()
-        disk = self._intake.disk()
+        return self._intake.disk()
+
+    def _poll_request(self, disk: DiskSpace) -> PollRequest:
+        """On the event loop, so that no step begins or ends between two of its fields."""
         return PollRequest(
             labels=dict(self._settings.labels),
             free=self._intake.free_slots(disk),

@@ -68,7 +68,7 @@ class StepRun:
         self._entry = entry
         self._term = term
         self.resumed = resumed
-        """Left by an earlier process: it needs no slot, since its script runs no more."""
+        """Left by an earlier process: its script runs no more."""
         self._end_request: EndRequest | None = None
         self._execution: asyncio.Task[Report] | None = None
         self._ends_as: Report | None = None
@@ -93,6 +93,11 @@ class StepRun:
     @property
     def lease_seconds(self) -> float:
         return self._entry.spec.lease_seconds
+
+    @property
+    def has_slot(self) -> bool:
+        """Once another step has its slot, it is held for a moment more, until it is forgotten."""
+        return not (self.resumed or self.handed_over)
 
     @property
     def late(self) -> bool:
@@ -353,6 +358,7 @@ class StepRun:
         credential = client.credential
         answer = await client.complete(self._entry.spec.step_id, request)
         if answer.next is not None:
+            # Nothing waits between the next one's start and this: no slot is counted twice.
             self.handed_over = await self._workshop.take_next(answer.next, sent_at, credential)
 
     async def _report(self, spool: LogSpool, shipper: LogShipper) -> None:

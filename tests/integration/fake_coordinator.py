@@ -53,7 +53,7 @@ class Step:
     spec: dict[str, Any]
     step_id: str
     state: str = "ready"
-    """ready, offered, running or done."""
+    """ready, offered, running or done; `next`: waits for a completion that asks for another."""
     epoch: int = 0
     log: bytearray = field(default_factory=bytearray)
     frames: list[log_frames.Frame] = field(default_factory=list)
@@ -123,6 +123,12 @@ class FakeCoordinator:
         step = Step(step_id=step_id, spec={"script": script, **spec})
         self.steps[step_id] = step
         self._wake()
+        return step
+
+    def add_next(self, script: str) -> Step:
+        """A step that comes with the answer to a completion."""
+        step = self.add_step(script)
+        step.state = "next"
         return step
 
     def cancel(self, step: Step) -> None:
@@ -403,8 +409,22 @@ class FakeCoordinator:
         status = (
             StepStatus.SUCCESS if completion.status is Completion.SUCCESS else StepStatus.FAILED
         )
-        answer = CompleteResponse(success=True, step_status=status, build_complete=False)
+        answer = CompleteResponse(
+            success=True,
+            step_status=status,
+            build_complete=False,
+            next=self._hand_over() if completion.next else None,
+        )
         return web.json_response(answer.to_json())
+
+    def _hand_over(self) -> StepSpec | None:
+        step = next((step for step in self.steps.values() if step.state == "next"), None)
+        if step is None:
+            return None
+        step.epoch += 1
+        step.state = "running"
+        step.started.set()
+        return self._spec(step)
 
     def _maybe_break_off(self, call: str, request: web.Request) -> None:
         if call in self.break_off:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.data_folder import AlreadyRunningError
+from agent.journal import Journal
+from agent.journal_entries import Entry
 from agent.sign_in import RegistrationRefusedError
 from pipelines_schema.contract import Completion, CompletionReason
 from pipelines_schema.log_frames import Stream
@@ -111,6 +114,31 @@ async def test_a_freed_slot_is_filled_at_once_also_while_an_answer_is_on_its_way
     # An offer that is lost with its poll would take 5 s to come again, here never.
     assert quiet_seconds() - started < 10
     assert all(step.epoch == 1 for step in steps)
+
+
+async def test_a_slot_that_is_handed_over_is_not_counted_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the step that had it is being forgotten, the agent takes what suits its other slot."""
+    third_began, forget = threading.Event(), Journal.forget
+
+    def forget_late(journal: Journal, entry: Entry) -> None:
+        third_began.wait(PATIENCE_SECONDS)
+        forget(journal, entry)
+
+    monkeypatch.setattr(Journal, "forget", forget_late)
+    bench.coordinator.add_step("true")
+    second = bench.coordinator.add_next("sleep 1000")
+    async with bench.agent(slots=2):
+        try:
+            await asyncio.wait_for(second.started.wait(), PATIENCE_SECONDS)
+            third = bench.coordinator.add_step("echo begun")
+            await asyncio.wait_for(third.logged.wait(), PATIENCE_SECONDS)
+        finally:
+            third_began.set()
+            bench.coordinator.cancel(second)
+        await ended(second)
+    assert third.epoch == 1
 
 
 async def test_a_cancel_without_grace_kills_the_script_and_reports_the_log_so_far(
