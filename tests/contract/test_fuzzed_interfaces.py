@@ -33,6 +33,8 @@ EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "12")
 EXAMPLES_ON_SERVERS = "3"
 """How a request is read is the same there: only what finds something in the database is tried."""
 PATIENCE_SECONDS = 800
+KNOWN_CHARACTERS = Path(__file__).parents[2] / ".hypothesis" / "unicode_data"
+"""What Hypothesis finds out of Unicode in two seconds and keeps, here as for all other tests."""
 
 pytestmark = pytest.mark.timeout(PATIENCE_SECONDS + 60)
 
@@ -52,6 +54,9 @@ async def fuzz(
     examples: str = EXAMPLES,
 ) -> None:
     """All checks, also over sequences of calls; fails with Schemathesis' own report."""
+    KNOWN_CHARACTERS.mkdir(parents=True, exist_ok=True)
+    (work / ".hypothesis").mkdir()
+    (work / ".hypothesis" / "unicode_data").symlink_to(KNOWN_CHARACTERS)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
         *("run", document, "--url", coordinator.url, "--no-color", "--continue-on-failure"),
@@ -61,6 +66,7 @@ async def fuzz(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=work,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},  # or it looks for one at each call
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         output, _ = await process.communicate()
