@@ -6,22 +6,37 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.forked_program import forking_program
 from tests.e2e.nursery import fork_pushrod, run_pushrod
 from tests.e2e.processes import PUSHROD, Pushrod, running
 
 SECONDS = 60.0
 FORKS_ONE_AND_IS_KILLED = """
 import os, signal
+from tests.e2e.forked_program import forking_program
 from tests.e2e.nursery import fork_pushrod, run_pushrod
 with open(os.devnull, "wb") as output:
     fork_pushrod(["agent", "--no-such-option"], dict(os.environ), output.fileno()).wait(60)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+STAYING = ["coordinator", "--listen", "127.0.0.1:0", "--data"]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Path]:
+    """For scripts; it is in a folder of its own."""
+    path = tmp_path / "bin" / "pushrod"
+    path.parent.mkdir()
+    with forking_program(path):
+        yield path
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -34,9 +49,11 @@ def forked(words: list[str], variables: dict[str, str], log: Path) -> tuple[int,
     return code, log.read_text()
 
 
-def started(words: list[str], variables: dict[str, str]) -> tuple[int, str]:
+def started(
+    words: list[str], variables: dict[str, str], program: Sequence[str | Path] = PUSHROD
+) -> tuple[int, str]:
     done = subprocess.run(
-        [*PUSHROD, *words],
+        [*program, *words],
         env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -47,7 +64,7 @@ def started(words: list[str], variables: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize(
+ENDINGS = pytest.mark.parametrize(
     ("words", "says"),
     [
         (["coordinator", "--listen", "nowhere"], "nowhere"),
@@ -60,6 +77,9 @@ def started(words: list[str], variables: dict[str, str]) -> tuple[int, str]:
         (["run", "--engine", "host", "--param", "none"], "NAME=VALUE"),
     ],
 )
+
+
+@ENDINGS
 def test_it_ends_with_the_words_and_the_code_of_one_that_is_started(
     words: list[str], says: str, tmp_path: Path
 ) -> None:
@@ -139,3 +159,55 @@ def test_a_command_is_given_text_and_a_folder_and_tells_output_from_errors(tmp_p
         pushrod.create_project()
         assert pushrod.command("secret", "set", "app", "WORD", given="a secret\n").returncode == 0
         assert "WORD" in pushrod.command("secret", "list", "app").stdout
+
+
+@ENDINGS
+def test_the_program_of_a_script_ends_so_too(
+    words: list[str], says: str, program: Path, tmp_path: Path
+) -> None:
+    variables = environment(HOME=str(tmp_path))
+    code, output = started(words, variables, [program])
+    assert says in output
+    assert forked(words, variables, tmp_path / "log") == (code, output)
+
+
+def test_the_program_of_a_script_has_its_input_folder_and_variables(
+    program: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "workflow.yml").write_text("name: ci\nsteps: []\n")
+    lines = f"cd here; {program} validate workflow.yml 2>&1; echo $?; {program} secret set app A"
+    real = lines.replace(str(program), " ".join(PUSHROD))
+    with running(tmp_path / "pushrod", agents=0) as pushrod:
+        pushrod.create_project()
+        variables = environment(PUSHROD_URL=pushrod.api.url, PUSHROD_TOKEN=pushrod.api.token)
+        said = [
+            subprocess.run(
+                ["bash", "-c", script],
+                input="a secret\n",
+                cwd=tmp_path,
+                env=variables,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+            )
+            for script in (real, lines)
+        ]
+        assert "A" in pushrod.command("secret", "list", "app").stdout
+    assert [(done.returncode, done.stdout, done.stderr) for done in said[1:]] == [
+        (said[0].returncode, said[0].stdout, said[0].stderr)
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_to_the_program_of_a_script_ends_what_it_began(
+    number: signal.Signals, program: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen([program, *STAYING, tmp_path / "data"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(b"ready ")
+    process.send_signal(number)
+    # Its output comes to its end only when nobody has it any more.
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(SECONDS) == (-number if number == signal.SIGKILL else 0)
