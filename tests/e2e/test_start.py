@@ -15,11 +15,22 @@ from pathlib import Path
 import pytest
 
 from coordinator.storage.migrate import HEAD, migrate
+from tests.e2e.nursery import fork_pushrod
 
 UP = ["up", "--engine", "host", "--listen", "127.0.0.1:0"]
 COORDINATOR = ["coordinator", "--listen", "127.0.0.1:0"]
-MOMENTS = [n * 0.09 for n in range(13)]
-"""From the first imports to a coordinator that serves."""
+MOMENTS = {
+    signal.SIGINT: [n * 0.09 for n in range(13)],
+    signal.SIGTERM: [n * 0.27 for n in range(5)],
+}
+"""From the first imports on, towards a coordinator that serves. While we import, SIGTERM is the
+kernel's to act on, and SIGINT may be Python's."""
+LATER_MOMENTS = [n * 0.04 for n in range(8)]
+"""From the last import to a coordinator that serves, which on a busy machine no moment from the
+first import on would reach."""
+
+EACH = pytest.mark.parametrize("command", [UP, COORDINATOR], ids=["up", "coordinator"])
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
 
 
 def start(data: Path, *words: str) -> subprocess.Popen[str]:
@@ -39,16 +50,21 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def wait_for_the_command(process: subprocess.Popen[str]) -> None:
-    """Until Python has come to our first line, which is when it stops to catch SIGINT."""
-    for wanted in (True, False):
-        while catches_interrupts(process.pid) is not wanted:
-            assert process.poll() is None
+    """Until Python has come to our first line, which is when it stops to catch SIGINT. It ignores
+    SIGPIPE a few microseconds before it begins to catch it: so two looks have to agree."""
+    agreed = 0
+    while agreed < 2:
+        assert process.poll() is None
+        ignored, caught = (of_signals(process.pid, kind) for kind in ("SigIgn", "SigCgt"))
+        has_come = signal.SIGPIPE in ignored and signal.SIGINT not in caught
+        agreed = agreed + 1 if has_come else 0
+        time.sleep(0.0005)
 
 
-def catches_interrupts(pid: int) -> bool:
+def of_signals(pid: int, kind: str) -> set[int]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    caught = next(line for line in lines if line.startswith("SigCgt:"))
-    return bool(int(caught.split()[1], 16) & 1 << (signal.SIGINT - 1))
+    bits = int(next(line for line in lines if line.startswith(f"{kind}:")).split()[1], 16)
+    return {number for number in range(1, 65) if bits & 1 << (number - 1)}
 
 
 def a_database(data: Path) -> Path:
@@ -57,7 +73,7 @@ def a_database(data: Path) -> Path:
     return data / "pushrod.db"
 
 
-@pytest.mark.parametrize("command", [UP, COORDINATOR], ids=["up", "coordinator"])
+@EACH
 def test_a_database_of_a_newer_version_is_told_in_a_sentence(
     command: list[str], tmp_path: Path
 ) -> None:
@@ -70,7 +86,7 @@ def test_a_database_of_a_newer_version_is_told_in_a_sentence(
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("command", [UP, COORDINATOR], ids=["up", "coordinator"])
+@EACH
 def test_a_damaged_database_is_told_in_a_sentence(command: list[str], tmp_path: Path) -> None:
     path = a_database(tmp_path / "data")
     with path.open("r+b") as file:
@@ -93,12 +109,12 @@ def test_a_key_that_was_cut_off_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
-@pytest.mark.parametrize("command", [UP, COORDINATOR], ids=["up", "coordinator"])
+@SIGNALS
+@EACH
 def test_a_signal_at_any_moment_of_the_start_ends_it_without_a_traceback(
     command: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
-    for moment in MOMENTS:
+    for moment in MOMENTS[number]:
         process = start(tmp_path / f"data{moment:.2f}", *command)
         wait_for_the_command(process)
         time.sleep(moment)
@@ -106,6 +122,22 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_without_a_traceback(
         code, _, errors = ended(process)
         assert "Traceback" not in errors, (moment, errors)
         assert code in (0, -number, 128 + number), (moment, code, errors)
+
+
+@SIGNALS
+def test_a_signal_after_the_imports_ends_a_start_without_a_traceback(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    for moment in LATER_MOMENTS:
+        data, log = tmp_path / f"data{moment:.2f}", tmp_path / f"log{moment:.2f}"
+        with log.open("wb") as output:
+            words = [*COORDINATOR, "--data", str(data)]
+            process = fork_pushrod(words, {**os.environ, "HOME": str(data)}, output.fileno())
+        time.sleep(moment)
+        process.send_signal(number)
+        code, said = process.wait(60.0), log.read_text()
+        assert "Traceback" not in said, (moment, said)
+        assert code in (0, -number, 128 + number), (moment, code, said)
 
 
 def test_no_tokens_and_steps_on_this_machine_need_a_word_of_their_own(tmp_path: Path) -> None:
