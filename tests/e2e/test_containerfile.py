@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +12,10 @@ import pytest
 from agent.engines import private
 from tests.conftest import TestEngine
 from tests.e2e.processes import Repository, running, step_named
+from tests.e2e.wheels import ROOT, wheelhouse
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
-ROOT = Path(__file__).parents[2]
-PIP = ["-m", "pip", "--quiet", "--disable-pip-version-check", "wheel"]
 WORKFLOW = """\
 name: image
 on: {push: {}}
@@ -44,27 +40,13 @@ steps:
 """
 
 
-def wheelhouse(folder: Path) -> None:
-    """As the Containerfile says; from a copy, so that nothing is left in the checkout."""
-    source = folder / "source"
-    leave = shutil.ignore_patterns(".git", ".venv", "__pycache__", "tests", "build")
-    shutil.copytree(ROOT, source, ignore=leave)
-    done = subprocess.run(
-        [sys.executable, *PIP, "--wheel-dir", str(folder / "wheels"), f"{source}[otlp]", "pip"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={k: v for k, v in os.environ.items() if not k.startswith("PYTHON")},
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_image_has_a_coordinator_and_an_agent(buildkit: TestEngine, tmp_path: Path) -> None:
+def test_the_image_has_a_coordinator_and_an_agent(
+    buildkit: TestEngine, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     base = asyncio.run(private.ensure_base_image(print))
     tag = f"127.0.0.1:5000/default/pushrod-{secrets.token_hex(4)}:1"
-    wheelhouse(tmp_path)
     repository = Repository.create(tmp_path / "repository")
-    shutil.copytree(tmp_path / "wheels", repository.path / "wheels")
+    shutil.copytree(wheelhouse(tmp_path_factory), repository.path / "wheels")
     shutil.copy(ROOT / "Containerfile", repository.path)
     with running(tmp_path / "pushrod", buildkit.address) as pushrod:
         text = WORKFLOW % {"base": base, "tag": tag}

@@ -14,10 +14,9 @@ import pytest
 from tests.conftest import TestEngine
 from tests.e2e.demo import Demo
 from tests.e2e.processes import READY, Process
+from tests.e2e.wheels import PIP, wheelhouse
 from tests.integration.coordinator_fixture import GIT_ENVIRONMENT
 
-CHECKOUT = Path(__file__).parents[2]
-PIP = ["-m", "pip", "--quiet", "--disable-pip-version-check"]
 WORKFLOW = "on: {push: {}}\nsteps: [{name: greet, image: any, run: 'echo hello'}]\n"
 
 
@@ -25,13 +24,14 @@ WORKFLOW = "on: {push: {}}\nsteps: [{name: greet, image: any, run: 'echo hello'}
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of an environment that has the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, *PIP, "wheel", "--no-deps", "-w", str(folder), str(CHECKOUT)], folder)
-    [wheel] = folder.glob("*.whl")
+    wheels = wheelhouse(tmp_path_factory)
+    [wheel] = wheels.glob("pushrod-*.whl")
     # By our own pip, and compiled when it is imported: most of it never is.
     run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], folder)
     programs = folder / "venv" / "bin"
-    install = ["--python", str(programs / "python"), "install", "--no-compile", str(wheel)]
-    run([sys.executable, *PIP, *install], folder)
+    install = ["--python", str(programs / "python"), "install", "--no-compile"]
+    of_these = ["--no-index", "--find-links", str(wheels), str(wheel)]
+    run([sys.executable, *PIP, *install, *of_these], folder)
     return programs
 
 
