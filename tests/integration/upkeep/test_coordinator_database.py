@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
@@ -339,9 +341,18 @@ def versions() -> list[str]:
     return sorted(path.name[:4] for path in folder.glob("[0-9]*.py"))
 
 
+_OLD: dict[str, bytes] = {}
+"""Empty databases of versions that this worker has made."""
+
+
 def make_old(path: Path, version: str) -> None:
-    """A database as the release of that version left it, with an account in it."""
-    migrate.upgrade(path, version)
+    """A database as the release of that version left it, with an account in it. It is made of the
+    newest older one that there is, as releases have made theirs."""
+    if older := max((known for known in _OLD if known <= version), default=None):
+        path.write_bytes(_OLD[older])
+    if older != version:
+        migrate.upgrade(path, version)
+        _OLD[version] = path.read_bytes()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO accounts VALUES ('a', 'acme', 'Acme', 0)")
         connection.commit()
@@ -358,53 +369,62 @@ def test_a_database_of_every_version_is_brought_to_the_newest(tmp_path: Path, ve
         assert connection.execute("SELECT slug FROM accounts").fetchall() == [("acme",)]
 
 
-KILLED_AT_MANY_STATEMENTS = """
-import os, pathlib, shutil, signal, sys
-import sqlalchemy as sa
-from coordinator.storage.migrate import migrate
-old, folder = map(pathlib.Path, sys.argv[1:])
-
-@sa.event.listens_for(sa.Engine, "before_cursor_execute")
-def _die(*_):
-    global left, executed
-    left, executed = left - 1, executed + 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-executed, left, whole = 0, 10**9, folder / "whole.db"
-shutil.copy(old, whole)
-migrate(whole)
-
-# An odd stride meets every kind of statement; all of them would take minutes.
-for statement in range(0, executed, executed // kills | 1):
-    left, path = statement, folder / f"{statement}.db"
-    shutil.copy(old, path)
-    if os.fork() == 0:
-        migrate(path)
-        os._exit(0)
-    if os.wait()[1] == 0:
-        break
-"""
 KILLS = 64
 
 
+@contextmanager
+def before_each_statement(call: Callable[[int], None]) -> Iterator[None]:
+    """Told how many there were."""
+    numbers = count_from(0)
+
+    def told(*_: object) -> None:
+        call(next(numbers))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", told)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", told)
+
+
 def test_a_kill_in_the_middle_of_a_later_migration_changes_nothing(tmp_path: Path) -> None:
-    old, folder = tmp_path / "old.db", tmp_path / "killed"
+    """What a kill leaves are the files as they are when it comes; so they are copied then."""
+    old, killed = tmp_path / "old.db", tmp_path / "killed"
     make_old(old, versions()[0])
-    folder.mkdir()
-    script = f"kills = {KILLS}\n{KILLED_AT_MANY_STATEMENTS}"
-    subprocess.run([sys.executable, "-c", script, str(old), str(folder)], check=True)
-    paths = list(folder.glob("*.db"))
-    assert len(paths) > KILLS // 2, "it was never killed"
-    contents: set[bytes] = set()
-    for path in paths:
+    executed: list[int] = []
+    whole = tmp_path / "whole.db"
+    shutil.copy(old, whole)
+    with before_each_statement(executed.append):
+        migrate.migrate(whole)
+    # An odd stride meets every kind of statement; all of them would take minutes.
+    stride = len(executed) // KILLS | 1
+
+    def leave(number: int) -> None:
+        if number % stride == 0:
+            left = killed / str(number)
+            left.mkdir(parents=True)
+            for file in migrating.parent.iterdir():
+                shutil.copy(file, left)
+
+    migrating = tmp_path / "migrating" / "pushrod.db"
+    migrating.parent.mkdir()
+    shutil.copy(old, migrating)
+    with before_each_statement(leave):
+        migrate.migrate(migrating)
+    folders = list(killed.iterdir())
+    assert len(folders) > KILLS // 2, "it was never killed"
+    assert any(len(list(folder.iterdir())) > 1 for folder in folders), "nothing was half done"
+    contents: set[tuple[bytes, ...]] = set()
+    for folder in folders:
+        content = tuple(file.read_bytes() for file in sorted(folder.iterdir()))
+        path = folder / "pushrod.db"
         assert migrate.current_revision(path) in (versions()[0], migrate.HEAD)
-        if (content := path.read_bytes()) in contents:
+        if content in contents:
             continue  # and so it is with this one as with the one before
         contents.add(content)
         migrate.migrate(path)
         assert migrate.current_revision(path) == migrate.HEAD
-    assert old.read_bytes() in contents
+    assert old.read_bytes() in {content[0] for content in contents}
 
 
 def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
