@@ -28,8 +28,8 @@ DOCUMENTS = {
 }
 TESTS_OF = {
     "/api/v1": "/build_execution/",
-    "/api/builds": "test_build_api.py",
-    "/api/deploy": "test_build_api.py",
+    "/api/builds": "/build_api/",
+    "/api/deploy": "/build_api/",
     "/api/build_synthesis": "/build_synthesis/",
     "/artifacts": "/build_synthesis/",
     "/api/": "/build_server/",
