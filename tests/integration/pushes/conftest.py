@@ -1,4 +1,5 @@
-"""A forge with a repository, and a project that hears of it, for modules without their own."""
+"""For modules without their own: a forge with a repository, and a project that hears of it; a
+server of git alone, and a work tree."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.integration.coordinator_fixture import Coordinator, open_coordinator
 from tests.integration.forge_fixture import Forge, Hook, Repository, open_forge, remote_project
+from tests.integration.pushes.git_host import GitHost, git, serving
 
 
 @pytest.fixture
@@ -32,3 +34,17 @@ async def repository(forge: Forge, tmp_path: Path) -> Repository:
 @pytest.fixture
 async def hook(coordinator: Coordinator, repository: Repository) -> Hook:
     return (await remote_project(coordinator, repository.url))[1]
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[GitHost]:
+    async with serving(tmp_path / "repositories") as host:
+        yield host
+
+
+@pytest.fixture
+async def work(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    await git(folder, "init", "-q", "-b", "main")
+    return folder
