@@ -37,7 +37,7 @@ from tests.integration.coordinator_fixture import (
     try_git,
 )
 from tests.integration.forge_fixture import Forge, open_forge, push_payload, remote_project
-from tests.integration.pushes.test_submodules import build_of_fork
+from tests.integration.pushes.submodules import build_of_fork
 from tests.integration.source_fixture import (
     add_submodule,
     finished,
