@@ -4,7 +4,7 @@ each as git needs, with a folder of its own."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +54,9 @@ class Leader:
         return await self.backend.rpc(
             request, project_id, service, env_user="Anna", after_receive=after_receive
         )
+
+
+Lead = Callable[..., AbstractAsyncContextManager[Leader]]
 
 
 @asynccontextmanager
