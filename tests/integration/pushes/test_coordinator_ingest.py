@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,23 +15,16 @@ from tests.integration.coordinator_fixture import (
     Caller,
     Coordinator,
     WorkTree,
-    eventually,
-    git,
     new_work_tree,
     open_coordinator,
-    try_git,
 )
+from tests.integration.pushes.pushers import remote_lines
 
 
 @pytest.fixture
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path) as coordinator:
         yield coordinator
-
-
-@pytest.fixture
-def admin(coordinator: Coordinator) -> Caller:
-    return coordinator.admin
 
 
 @pytest.fixture
@@ -45,11 +35,6 @@ async def project(admin: Caller) -> dict[str, Any]:
 @pytest.fixture
 async def tree(tmp_path: Path, admin: Caller, project: dict[str, Any]) -> WorkTree:
     return await new_work_tree(tmp_path, admin, project)
-
-
-def remote_lines(errors: str) -> list[str]:
-    lines = [line.strip() for line in errors.splitlines() if line.startswith("remote: ")]
-    return [line.removeprefix("remote: ") for line in lines]
 
 
 async def test_a_push_makes_a_build_and_tells_where_it_is(
@@ -279,207 +264,6 @@ async def test_a_commit_that_is_not_utf8_is_built(
     await tree.push(f"{process.stdout.decode().strip()}:refs/heads/odd")
     [build] = await admin.builds(project)
     assert build["commitMessage"].startswith("Gr")
-
-
-# Nothing lost, nothing twice
-
-
-async def test_refs_that_moved_unrecorded_are_built_once_after_a_restart(
-    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
-) -> None:
-    """As after a crash between the ref's move and its record."""
-    await tree.commit({".pushrod.yml": ONE_STEP})
-    await tree.push()
-    await coordinator.stop()
-    lost = await tree.commit({"x": "1"})
-    bare = str(coordinator.repository(project))
-    for branch in ("main", "other"):
-        await git(tree.folder, "push", "-q", bare, f"main:{branch}")
-    await coordinator.start()
-
-    async def three() -> bool:
-        return len(await admin.builds(project)) >= 3
-
-    await eventually(three)
-    await coordinator.restart()
-    await tree.push("main:third")  # whatever the restart does, this comes after it
-    builds = await admin.builds(project)
-    assert [build["number"] for build in builds] == [4, 3, 2, 1]
-    assert {build["branch"] for build in builds if build["commitHash"] == lost} == {
-        "main",
-        "other",
-        "third",
-    }
-
-
-async def test_each_push_to_a_branch_is_built_also_when_the_next_came_before_it_was_read(
-    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
-) -> None:
-    await tree.commit({".pushrod.yml": ONE_STEP})
-    await tree.push()
-    await coordinator.stop()
-    bare, pushed = str(coordinator.repository(project)), []
-    for number in range(3):
-        pushed.append(await tree.commit({"x": str(number)}))
-        await git(tree.folder, "push", "-q", "--force", bare, "main:main", "main:new")
-        await git(tree.folder, "reset", "-q", "--hard", "HEAD~1")
-    await coordinator.start()
-
-    async def seven() -> bool:
-        return len(await admin.builds(project)) >= 7
-
-    await eventually(seven)
-    built = [(build["branch"], build["commitHash"]) for build in await admin.builds(project)]
-    for branch in ("main", "new"):
-        assert [sha for name, sha in built if name == branch][:3] == pushed[::-1]
-
-
-async def test_a_project_whose_repository_is_broken_does_not_stop_the_others(
-    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
-) -> None:
-    broken = await admin.new_project("acme", "broken")
-    await tree.commit({".pushrod.yml": ONE_STEP})
-    await coordinator.stop()
-    coordinator.repository(broken).rename(coordinator.data / "gone")
-    await git(tree.folder, "push", "-q", str(coordinator.repository(project)), "main")
-    await coordinator.start()
-
-    async def built() -> bool:
-        return len(await admin.builds(project)) == 1
-
-    await eventually(built)
-
-
-async def test_50_concurrent_pushes_make_50_builds_with_numbers_of_their_own(
-    admin: Caller, project: dict[str, Any], tree: WorkTree
-) -> None:
-    await tree.commit({".pushrod.yml": ONE_STEP})
-    results = await asyncio.gather(*(tree.push(f"main:b{n}") for n in range(50)))
-    builds = await admin.builds(project)
-    assert sorted(build["number"] for build in builds) == list(range(1, 51))
-    assert {build["branch"] for build in builds} == {f"b{n}" for n in range(50)}
-    told = {build["url"] for build in builds} & set(
-        re.findall(r"http\S+/builds/\S+", "".join(result.errors for result in results))
-    )
-    assert len(told) == 50
-
-
-async def test_each_of_many_pushers_is_told_of_the_own_build(
-    admin: Caller, project: dict[str, Any], tree: WorkTree
-) -> None:
-    await tree.commit({".pushrod.yml": ONE_STEP})
-    branches = [f"b{n}" for n in range(12)]
-    results = await asyncio.gather(*(tree.push(f"main:{branch}") for branch in branches))
-    for branch, result in zip(branches, results, strict=True):
-        lines = remote_lines(result.errors)
-        assert any(f"({branch})" in line for line in lines), (branch, lines)
-
-
-async def test_a_push_whose_client_is_killed_is_built_or_was_not_received(
-    coordinator: Coordinator, admin: Caller, project: dict[str, Any], tree: WorkTree
-) -> None:
-    await tree.commit({".pushrod.yml": ONE_STEP, "big": b"x" * 1000})
-    for number, delay_ms in enumerate((20, 60, 120, 200)):
-        process = await asyncio.create_subprocess_exec(
-            *("git", "push", "-q", "origin", f"main:b{number}"),
-            cwd=tree.folder,
-            env=dict(tree.environment),
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        await asyncio.sleep(delay_ms / 1000)
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
-    await tree.push("main:last")
-
-    async def in_step() -> bool:
-        listed = await git(coordinator.repository(project), "for-each-ref", "refs/heads")
-        refs = {line.split("refs/heads/")[1] for line in listed.output.splitlines()}
-        built = [build["branch"] for build in await admin.builds(project)]
-        assert len(built) == len(set(built)), "built twice"
-        return refs == set(built)
-
-    await eventually(in_step)
-
-
-# Who may push
-
-
-async def test_only_who_may_build_can_push(
-    coordinator: Coordinator, admin: Caller, tree: WorkTree, project: dict[str, Any]
-) -> None:
-    await tree.commit({".pushrod.yml": ONE_STEP})
-
-    async def push(caller: Caller, branch: str) -> tuple[int, str]:
-        environment = (
-            coordinator.push_environment(caller) if caller.token else dict(GIT_ENVIRONMENT)
-        )
-        result = await try_git(
-            tree.folder, "push", "origin", f"main:{branch}", environment=environment
-        )
-        return result.exit_code, result.errors
-
-    developer = await admin.new_token(role="developer", account="acme")
-    assert (await push(developer, "developer"))[0] == 0
-    viewer = await admin.new_token(role="viewer", account="acme")
-    code, errors = await push(viewer, "viewer")
-    assert (code != 0, "403" in errors) == (True, True), errors
-    other = await admin.new_token(role="maintainer", account="other")
-    code, errors = await push(other, "other")
-    assert (code != 0, "not found" in errors) == (True, True), errors
-    for caller in (Caller(coordinator, "pr_wrong"), coordinator.nobody):
-        code, errors = await push(caller, "wrong")
-        assert code != 0
-        assert "fatal" in errors
-    agent = await admin.new_agent()
-    assert (await push(agent, "agent"))[0] != 0
-    assert {build["branch"] for build in await admin.builds(project)} == {"developer"}
-
-
-async def test_a_viewer_can_clone_and_another_account_can_not(
-    coordinator: Coordinator, admin: Caller, tree: WorkTree, project: dict[str, Any], tmp_path: Path
-) -> None:
-    await tree.commit({"x": "1"})
-    await tree.push()
-    viewer = await admin.new_token(role="viewer", account="acme")
-    stranger = await admin.new_token(role="maintainer", account="other")
-    url = project["pushUrl"]
-    mine = coordinator.push_environment(viewer)
-    await git(tmp_path, "clone", "-q", url, "clone", environment=mine)
-    refused = await try_git(
-        tmp_path, "clone", url, "stolen", environment=coordinator.push_environment(stranger)
-    )
-    assert refused.exit_code != 0
-    assert "not found" in refused.errors
-
-
-async def test_git_takes_the_token_as_a_password(
-    admin: Caller, project: dict[str, Any], tmp_path: Path
-) -> None:
-    viewer = await admin.new_token(role="viewer", account="acme")
-    url = project["pushUrl"].replace("http://", f"http://anybody:{viewer.token}@")
-    await git(tmp_path, "clone", "-q", url, "clone")
-    wrong = project["pushUrl"].replace("http://", "http://anybody:pr_wrong@")
-    refused = await try_git(tmp_path, "clone", "-q", wrong, "refused")
-    assert "Authentication failed" in refused.errors
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/git/acme/shop.git/info/refs",
-        "/git/acme/shop.git/info/refs?service=git-evil-pack",
-        "/git/acme/shop.git/HEAD",
-        "/git/acme/shop.git/objects/info/packs",
-        "/git/acme/..%2fshop.git/info/refs?service=git-upload-pack",
-        "/git/acme/nothing.git/info/refs?service=git-upload-pack",
-        "/git/%2e%2e/%2e%2e/etc/passwd",
-        "/git/acme/%00.git/info/refs?service=git-upload-pack",
-    ],
-)
-async def test_odd_git_paths_are_refused(admin: Caller, project: dict[str, Any], path: str) -> None:
-    answer = await admin.get(path)
-    assert 400 <= answer.status < 500, answer.text
 
 
 # Building a commit over the API

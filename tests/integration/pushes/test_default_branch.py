@@ -17,7 +17,7 @@ from tests.integration.coordinator_fixture import (
     open_coordinator,
 )
 from tests.integration.forge_fixture import Repository, open_forge, push_payload, remote_project
-from tests.integration.pushes.test_coordinator_ingest import remote_lines
+from tests.integration.pushes.pushers import remote_lines
 from tests.integration.pushes.test_webhook_commands import command, said
 
 SETTINGS: dict[str, Any] = {"allow_http_repositories": True, "allow_private_addresses": True}
