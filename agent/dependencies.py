@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +36,7 @@ from pipelines_schema.contract_outputs import (
 )
 
 PARALLEL = 4
+NS = 1_000_000_000
 MAX_DAMAGED = 3
 """A download whose digest is wrong so many times is given up."""
 
@@ -117,10 +118,15 @@ def is_relative_name(name: str) -> bool:
 
 
 async def fetch_artifacts(
-    client: CoordinatorClient, spec: StepSpec, folder: Path, kept: KeptArtifacts
+    client: CoordinatorClient,
+    spec: StepSpec,
+    folder: Path,
+    kept: KeptArtifacts,
+    sources_written: Callable[[], int] | None = None,
 ) -> None:
     """Bring the dependencies' outputs to a folder that is not there yet, or is empty. Raises
-    ArtifactError, StaleLeaseError.
+    ArtifactError, StaleLeaseError. `sources_written` is asked, in a thread, when the newest was
+    written of the commit's files that they are laid over.
 
     While the coordinator is away it waits.
     """
@@ -130,7 +136,8 @@ async def fetch_artifacts(
     await in_thread(kept.make_room, sum(file.size for _, file in inputs.files))
     try:
         await in_thread(_make_folders, inputs, folder)
-        await _Fetching(client, spec, folder, kept).fetch(inputs.files)
+        sources_ns = await in_thread(sources_written) if sources_written else None
+        await _Fetching(client, spec, folder, kept, sources_ns).fetch(inputs.files)
         await in_thread(_lay_the_rest, inputs, folder)
     except OSError as error:
         raise ArtifactError(f"the dependencies' artifacts can't be written: {error}") from error
@@ -151,6 +158,15 @@ def _lay_the_rest(inputs: Inputs, folder: Path) -> None:
         (folder / one.name).chmod(one.mode & 0o777 | _needed(stat.S_IRUSR | stat.S_IXUSR))
 
 
+def modified_ns(seconds: int, sources_ns: int | None) -> int:
+    """The time of an output, of which whole seconds are kept: the parts that it lost must not make
+    it older than the sources that it was made of, or `make` would make it anew."""
+    time = seconds * NS
+    if sources_ns is not None and time <= sources_ns < time + NS:
+        return sources_ns + 1
+    return time
+
+
 def _needed(rights: int) -> int:
     """What an agent must be able to do that is not root."""
     return 0 if os.geteuid() == 0 else rights
@@ -162,6 +178,7 @@ class _Fetching:
     spec: StepSpec
     folder: Path
     kept: KeptArtifacts
+    sources_ns: int | None
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL))
 
     async def fetch(self, files: Sequence[tuple[DependencySpec, ArtifactRef]]) -> None:
@@ -197,7 +214,8 @@ class _Fetching:
         path = self.folder / file.name
         path.chmod(file.mode & 0o777 | _needed(stat.S_IRUSR))
         if file.modified is not None:
-            os.utime(path, (file.modified, file.modified))
+            time = modified_ns(file.modified, self.sources_ns)
+            os.utime(path, ns=(time, time))
 
     async def _trying(self, download: _Batch | _Single) -> None:
         damaged = 0

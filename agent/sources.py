@@ -173,6 +173,10 @@ class LentSource(Lent):
             else:
                 yield await self._sources.picked_of(self._project, tree, inputs)
 
+    def written_ns(self) -> int:
+        """None of the tree's files is newer. Blocking. Raises OSError."""
+        return self._tree.commit_file.stat().st_mtime_ns
+
     def release(self) -> None:
         """Let the tree go where it hasn't been opened; nothing happens the second time."""
         self._let_go()

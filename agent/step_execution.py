@@ -86,7 +86,8 @@ class StepExecution:
                     resources.callback(source.release)
                 inputs = self._entry.inputs
                 with spans.of("inputs"):
-                    await fetch_artifacts(workshop.client, spec, inputs, workshop.kept)
+                    written = source.written_ns if source else None
+                    await fetch_artifacts(workshop.client, spec, inputs, workshop.kept, written)
                 with spans.of("run"):
                     result = await self._run_in_engine(spec, source)
                 if result.outcome is Outcome.ENGINE_LOST:

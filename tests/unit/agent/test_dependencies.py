@@ -9,7 +9,7 @@ import pytest
 
 from agent.artifact_errors import ArtifactError
 from agent.batches import divided
-from agent.dependencies import chosen_inputs
+from agent.dependencies import NS, chosen_inputs, modified_ns
 from agent.kept_artifacts import KeptArtifacts
 from agent.output_tree import FoundFile, read_tree
 from pipelines_schema.contract_outputs import (
@@ -169,3 +169,19 @@ def test_what_is_kept_goes_before_the_disk_is_full(tmp_path: Path) -> None:
     kept.make_room(100)
     assert list(folder.iterdir()) == []
     assert not kept.copy("c" * 64, 1, tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("sources_ns", "expected"),
+    [
+        (None, 7 * NS),
+        (7 * NS - 1, 7 * NS),
+        (7 * NS, 7 * NS + 1),
+        (8 * NS - 1, 8 * NS),
+        (8 * NS, 7 * NS),
+    ],
+)
+def test_an_output_is_not_older_than_its_sources_by_the_parts_of_a_second_it_lost(
+    sources_ns: int | None, expected: int
+) -> None:
+    assert modified_ns(7, sources_ns) == expected
