@@ -28,7 +28,6 @@ from coordinator.domain.pushes.deliveries import (
 )
 from coordinator.domain.pushes.moved_refs import MovedRef
 from coordinator.services.audit import Deed
-from coordinator.services.builds.drafts import Draft
 from coordinator.services.builds.forge_source import ForgeSource
 from coordinator.services.builds.saved_drafts import save_pushed
 from coordinator.services.core import Core, new_id
@@ -36,7 +35,7 @@ from coordinator.services.news import wait_for
 from coordinator.services.projects.archived import check_takes_builds
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
 from coordinator.services.pushes.brought_refs import BroughtRefs
-from coordinator.services.pushes.failed_deliveries import origins_of, why_ignored, why_not_built
+from coordinator.services.pushes.failed_deliveries import failed_builds, why_ignored, why_not_built
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.pull_requests import cancel_waiting, what_is_new
 from coordinator.storage.connection import AsyncConnection
@@ -384,13 +383,8 @@ class Deliveries:
             if isinstance(error, TookProcessesDown):  # a redelivery is tried anew
                 await self.ingest.begun.end(connection, project.id, error.pushes)
             builds = [
-                await save_pushed(
-                    self.core,
-                    connection,
-                    project,
-                    Draft(workflow_name="fetch", origin=origin, reason=reason),
-                )
-                for origin in origins_of(event)
+                await save_pushed(self.core, connection, project, wanted)
+                for wanted in failed_builds(event, reason)
             ]
             await self._save_end(connection, delivery, DeliveryState.FAILED, reason, builds)
 

@@ -8,7 +8,7 @@ import structlog
 from coordinator.domain.model import Project
 from coordinator.domain.pushes.deliveries import ForgeEvent, reason_to_ignore
 from coordinator.ports import RemoteFailed
-from coordinator.services.builds.drafts import Origin
+from coordinator.services.builds.drafts import Draft, Origin
 from coordinator.services.builds.forge_source import unfetchable
 from coordinator.services.projects.archived import archived_words
 from coordinator.services.pushes.begun_pushes import TookProcessesDown
@@ -31,12 +31,14 @@ def why_not_built(error: Exception, delivery_id: str, *, last_attempt: bool) -> 
     return f"internal error ({type(error).__name__})", last_attempt
 
 
-def origins_of(event: ForgeEvent) -> list[Origin]:
-    """What builds would have been made for, as far as the event alone says."""
+def failed_builds(event: ForgeEvent, reason: str) -> list[Draft]:
+    """Of what builds would have been made for, as far as the event alone says."""
     pull = event.pull_request
     if pull is not None:
-        return [Origin.of_pull_request_event(pull)]
-    return [Origin.of_ref(ref.ref, ref.after) for ref in event.refs if ref.after is not None]
+        origins = [Origin.of_pull_request_event(pull)]
+    else:
+        origins = [Origin.of_ref(one.ref, one.after) for one in event.refs if one.after is not None]
+    return [Draft(workflow_name="fetch", origin=origin, reason=reason) for origin in origins]
 
 
 def why_ignored(event: ForgeEvent, project: Project) -> str | None:
